@@ -1,0 +1,141 @@
+"""What the control plane may tell the data plane: frozen types, a version, and how they are written down.
+
+The reader owns the contract and the writer depends on it, so the hot path needs neither Kubernetes nor Envoy's types to be
+tested. A peer that speaks another version is told so (`ContractMismatch`) and the last good catalog stays in force.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+CONTRACT_VERSION: Final = 1
+"""Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
+
+WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
+"""The one gRPC method: the data plane streams `Hello` once and then `Seen`, the control plane streams `Catalog`."""
+
+Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
+Mode = Literal["Enforce", "Observe", "Off"]
+FailoverPolicy = Literal["SaveRequest", "SaveCache"]
+ClientOrder = Literal["Strict", "StickyWithin"]
+
+
+class ContractMismatch(Exception):
+    """The other plane speaks another version of this contract; the message says which and what to upgrade."""
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """US dollars per million tokens at one provider for one model; `cache_write` equals `input` where writes are free."""
+
+    input: float
+    output: float
+    cache_read: float
+    cache_write: float
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model as one provider serves it."""
+
+    name: str
+    """What clients ask for."""
+    upstream_name: str
+    """What the provider calls it."""
+    min_tokens: int = 0
+    """Prompts shorter than this are never cached there."""
+    price: Price | None = None
+    """None: unknown, which is never the same as free."""
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """One account at one endpoint that Envoy already serves as the cluster of the same name."""
+
+    name: str
+    models: tuple[Model, ...]
+    dialects: tuple[Dialect, ...] = ("OpenAIChat",)
+    caches: bool = True
+    """Whether the vendor keeps prompt prefixes at all."""
+    cache_ttl_s: float = 300.0
+    """How long a prefix stays warm after the start of the last request that used it."""
+    block_tokens: int = 1
+    weight: int = 100
+    drain: bool = False
+    """True: conversations that are warm here stay, new ones go elsewhere."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How conversations of the matching models stay; the most specific pattern wins."""
+
+    name: str = "default"
+    models: tuple[str, ...] = ("*",)
+    mode: Mode = "Enforce"
+    identity_headers: tuple[str, ...] = ()
+    """Lower case; looked at before every other sign of a conversation."""
+    memory_ttl_s: float | None = None
+    """None: as long as the provider that served keeps its cache."""
+    max_providers: int = 4
+    failover: FailoverPolicy = "SaveRequest"
+    max_attempts: int = 3
+    spread_within_percent: float = 25.0
+    client_order: ClientOrder = "Strict"
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """Everything the data plane needs to decide; replaced as a whole."""
+
+    revision: str
+    """Names this state of the world; equal revisions are equal catalogs."""
+    providers: tuple[Provider, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    version: int = CONTRACT_VERSION
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The data plane's first word. `node` is the Envoy it sits beside: only what that Envoy has is announced."""
+
+    node: str
+    version: int = CONTRACT_VERSION
+
+
+class Seen(msgspec.Struct, frozen=True, tag=True):
+    """This catalog decides from now on; what it no longer names may be taken from Envoy after its requests have ended."""
+
+    revision: str
+
+
+_HELLO_OR_SEEN = msgspec.json.Decoder(Hello | Seen)
+_VERSION_ONLY = msgspec.json.Decoder(msgspec.defstruct("_Version", [("version", int, 0)]))
+_CATALOG = msgspec.json.Decoder(Catalog)
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(message: Catalog | Hello | Seen) -> bytes:
+    """The bytes that travel between the planes."""
+    return _ENCODER.encode(message)
+
+
+def decode_report(data: bytes) -> Hello | Seen:
+    """What a data plane said. Raises ContractMismatch for a `Hello` of another version, or for bytes that are no report."""
+    try:
+        message = _HELLO_OR_SEEN.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ContractMismatch(f"not a report of contract version {CONTRACT_VERSION}: {error}") from error
+    if isinstance(message, Hello):
+        _require_version(message.version, "data plane (ext_proc)", "control plane (operator)")
+    return message
+
+
+def decode_catalog(data: bytes) -> Catalog:
+    """A catalog. Raises ContractMismatch when it is of another version or not a catalog; the caller keeps the one it has."""
+    try:
+        _require_version(_VERSION_ONLY.decode(data).version, "control plane (operator)", "data plane (ext_proc)")
+        return _CATALOG.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ContractMismatch(f"not a catalog of contract version {CONTRACT_VERSION}: {error}") from error
+
+
+def _require_version(theirs: int, who: str, me: str) -> None:
+    if theirs != CONTRACT_VERSION:
+        older = who if theirs < CONTRACT_VERSION else me
+        raise ContractMismatch(
+            f"the {who} speaks contract version {theirs}, the {me} speaks {CONTRACT_VERSION}: upgrade the {older}"
+        )

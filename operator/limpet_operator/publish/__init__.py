@@ -1,0 +1,1 @@
+"""A plan becomes Envoy resources and the catalog, a module each."""
