@@ -1,0 +1,95 @@
+"""One seller's prompt cache: which prefixes are warm, for whom and until when.
+
+A prefix is known by the chained hash of the steps it is made of, so a read walks the prompt's steps and stops at the
+first cold one. Times are seconds of the injected clock; lifetimes count from a request's start, never from its end.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import xxhash
+
+from limpet_lab.sim.prompt import Prompt, chain
+from limpet_lab.sim.rules import CacheRules
+
+
+class _Entry(NamedTuple):
+    expires: float
+    readable: float
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a request found, and what it may store."""
+
+    cached: int
+    """Prompt tokens read from the cache."""
+    written: int
+    """Prompt tokens that this request adds to it."""
+    hashes: tuple[int, ...]
+    """The prompt's steps, so that storing needs no second walk."""
+
+
+class PrefixCache:
+    """A bounded store of prefix ends, least recently used leave first."""
+
+    def __init__(self, rules: CacheRules) -> None:
+        self._rules = rules
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        """Turn everything cold."""
+        self._entries.clear()
+
+    def read(self, prompt: Prompt, scope: int, now: float) -> Reading:
+        """Look the prompt up at the start of a request and, where the rules say so, refresh what was found."""
+        rules, tokens = self._rules, prompt.tokens
+        if tokens < rules.min_tokens:
+            return Reading(0, 0, ())
+        hashes = tuple(chain(prompt, rules.step_tokens, scope))
+        warm = 0
+        for step in hashes:
+            entry = self._entries.get(step)
+            if entry is None or entry.expires <= now or entry.readable > now:
+                break
+            if rules.refresh_on_hit:
+                self._entries[step] = entry._replace(expires=self._expiry(now))
+            self._entries.move_to_end(step)
+            warm += 1
+        # The last token is always computed: its output is what the answer starts from.
+        cached = min(warm, (tokens - 1) // rules.step_tokens) * rules.step_tokens
+        written = (len(hashes) - warm) * rules.step_tokens
+        return Reading(cached if cached >= rules.min_tokens else 0, written, hashes)
+
+    def write(self, hashes: tuple[int, ...], started: float, now: float) -> None:
+        """Store what a request that began at `started` has computed; `now` is its first byte."""
+        base = started if self._rules.readable_after == "RequestStart" else now
+        fresh = _Entry(self._expiry(started), base + self._rules.readable_delay_seconds)
+        for step in hashes:
+            entry = self._entries.get(step)
+            if entry is None or entry.expires <= now:
+                self._entries[step] = fresh
+            elif self._rules.refresh_on_hit and entry.expires < fresh.expires:
+                self._entries[step] = entry._replace(expires=fresh.expires)
+            self._entries.move_to_end(step)
+        while len(self._entries) > self._rules.max_blocks:
+            self._entries.popitem(last=False)
+
+    def extend(self, prompt: Prompt, scope: int, started: float, now: float) -> None:
+        """Store a prompt together with its answer, for vendors that keep both."""
+        if prompt.tokens >= self._rules.min_tokens:
+            self.write(tuple(chain(prompt, self._rules.step_tokens, scope)), started, now)
+
+    def scope(self, account: str, model: str, body: Mapping[str, object]) -> int:
+        """Who shares: the account, the model and the fields by which the vendor partitions."""
+        parts = [account if self._rules.per_account else "", model]
+        parts.extend(str(body.get(field, "")) for field in self._rules.partition_by)
+        return xxhash.xxh3_64_intdigest("\x00".join(parts).encode("utf-8", "surrogatepass"))
+
+    def _expiry(self, started: float) -> float:
+        ttl = self._rules.ttl_seconds
+        return float("inf") if ttl is None else started + ttl

@@ -1,0 +1,96 @@
+"""What a seller has served and what it charges: totals since the last reset, and the last requests row by row."""
+
+from collections import Counter, deque
+from decimal import Decimal
+
+import msgspec
+
+from limpet_lab.sim.config import PriceList
+from limpet_lab.sim.wire import Usage
+
+_MILLION = Decimal(1_000_000)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One request that reached the model."""
+
+    id: str
+    account: str
+    """`key-1`, `key-2`, … by the order of the seller's keys; `open` where none is asked for. Never the key."""
+    model: str
+    stream: bool
+    complete: bool
+    """False: the answer broke off; what was produced until then is billed."""
+    prompt: int
+    cached: int
+    written: int
+    output: int
+    usd: Decimal | None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Sums over all rows, also of those that have left the list."""
+
+    requests: int = 0
+    hits: int = 0
+    """Requests that read anything from the cache."""
+    prompt: int = 0
+    cached: int = 0
+    written: int = 0
+    output: int = 0
+    usd: Decimal | None = Decimal(0)
+    """None: at least one request had no known price."""
+
+
+def price(usage: Usage, prices: PriceList | None) -> Decimal | None:
+    """Exact dollars of one request; None without a price list, because unknown is not free."""
+    if prices is None:
+        return None
+    read = prices.input if prices.cache_read is None else prices.cache_read
+    write = prices.input if prices.cache_write is None else prices.cache_write
+    plain = usage.prompt - usage.cached - usage.written
+    return (
+        plain * prices.input + usage.cached * read + usage.written * write + usage.output * prices.output
+    ) / _MILLION
+
+
+class Ledger:
+    """Rows and totals of one seller."""
+
+    def __init__(self, most_rows: int = 2_000) -> None:
+        self._rows: deque[Row] = deque(maxlen=most_rows)
+        self._totals = Totals()
+        self._errors: Counter[str] = Counter()
+
+    def add(self, row: Row) -> None:
+        """Book a request."""
+        old = self._totals
+        self._rows.append(row)
+        self._totals = Totals(
+            requests=old.requests + 1,
+            hits=old.hits + (row.cached > 0),
+            prompt=old.prompt + row.prompt,
+            cached=old.cached + row.cached,
+            written=old.written + row.written,
+            output=old.output + row.output,
+            usd=None if old.usd is None or row.usd is None else old.usd + row.usd,
+        )
+
+    def refuse(self, what: str) -> None:
+        """Count a request that costs nothing: by the status it got, or by the fault that left it without one."""
+        self._errors[what] += 1
+
+    def reset(self) -> None:
+        """Begin again at zero."""
+        self._rows.clear()
+        self._errors.clear()
+        self._totals = Totals()
+
+    def report(self, rows: int) -> dict[str, object]:
+        """Totals, refused requests by what they got, and the last `rows` rows, oldest first; dollars are decimal strings."""
+        kept = list(self._rows)
+        return {
+            "totals": self._totals,
+            "errors": dict(self._errors),
+            "rows": kept[max(0, len(kept) - rows) :],
+        }

@@ -1,0 +1,109 @@
+"""What a vendor does: its cache rules, the shape of its usage report and its errors, read from `data/vendors.yaml`."""
+
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+Quantity = Literal["prompt", "output", "total", "cached", "missed", "written", "zero"]
+
+
+class UnknownVendorError(Exception):
+    """No entry of that name; the message lists those that exist."""
+
+
+class CacheRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """One prompt cache's behaviour; every field is explained at the top of `data/vendors.yaml`."""
+
+    block_tokens: int = 64
+    interval_tokens: int | None = None
+    min_tokens: int = 0
+    ttl_seconds: float | None = 300.0
+    refresh_on_hit: bool = True
+    readable_after: Literal["RequestStart", "FirstByte"] = "FirstByte"
+    readable_delay_seconds: float = 0.0
+    per_account: bool = True
+    partition_by: tuple[str, ...] = ()
+    cache_output: bool = False
+    max_blocks: int = 50_000
+
+    def __post_init__(self) -> None:
+        """Refuse sizes no cache can have."""
+        if self.block_tokens < 1 or self.max_blocks < 1 or self.min_tokens < 0:
+            raise ValueError("blockTokens and maxBlocks must be at least 1, minTokens at least 0")
+        if self.step_tokens < 1 or self.step_tokens % self.block_tokens:
+            raise ValueError(f"intervalTokens must be a multiple of blockTokens ({self.block_tokens})")
+
+    @property
+    def step_tokens(self) -> int:
+        """Distance between the places where a stored prefix may end."""
+        return self.block_tokens if self.interval_tokens is None else self.interval_tokens
+
+
+class ErrorWords(msgspec.Struct, frozen=True):
+    """The machine-readable part of an error."""
+
+    type: str
+    code: str | None
+
+
+class Errors(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Where vendors differ; everything else is OpenAI's."""
+
+    bad_key: ErrorWords = ErrorWords("invalid_request_error", "invalid_api_key")
+    unknown_model: ErrorWords = ErrorWords("invalid_request_error", "model_not_found")
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the key is expected."""
+
+    header: str = "Authorization"
+    scheme: Literal["Bearer", "Raw"] = "Bearer"
+    """Raw: the bare key."""
+
+
+class VendorRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Everything a simulated seller takes from its vendor."""
+
+    cache: CacheRules
+    usage: dict[str, Quantity]
+    reports_cache: bool = True
+    stream_usage: Literal["Asked", "Always"] = "Asked"
+    auth: Auth = Auth()
+    extra_fields: tuple[str, ...] = ()
+    errors: Errors = Errors()
+
+
+def vendors() -> tuple[str, ...]:
+    """The names a seller may use, in the order of the file."""
+    return tuple(_document()["vendors"])
+
+
+def chat_fields() -> frozenset[str]:
+    """The top-level request fields of OpenAI chat."""
+    return frozenset(_document()["chatFields"])
+
+
+def rules_for(vendor: str, cache_overrides: dict[str, object] | None = None) -> VendorRules:
+    """The vendor's rules, with a seller's own cache numbers laid over them.
+
+    Raises UnknownVendorError, and msgspec.ValidationError when an override has a wrong name, type or value.
+    """
+    entries = _document()["vendors"]
+    if vendor not in entries:
+        raise UnknownVendorError(f"vendor {vendor!r} is not known: use one of {', '.join(entries)}")
+    entry = dict(entries[vendor])
+    own = cache_overrides or {}
+    merged = {**entry["cache"], **own}
+    if "blockTokens" in own and "intervalTokens" not in own:
+        merged.pop("intervalTokens", None)
+    return msgspec.convert({**entry, "cache": merged}, VendorRules)
+
+
+@cache
+def _document() -> dict[str, Any]:
+    text = resources.files("limpet_lab").joinpath("data/vendors.yaml").read_text(encoding="utf-8")
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
