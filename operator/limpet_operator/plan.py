@@ -1,0 +1,221 @@
+"""Objects -> Plan: what shall be served, and a verdict on every object. Pure.
+
+A bad object never disturbs the others: it is left out, with its reason. What was planned from the very same inputs
+before is taken over by identity, so that whoever publishes a plan can compare with `is` and send only what changed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from limpet_extproc.contract import Policy, Price
+from limpet_operator import checks
+from limpet_operator.checks import Failure, PolicyInput, PricingInput, ProbeInput, ProviderInput, first_failure
+from limpet_operator.resources.healthprobe import HealthProbe
+from limpet_operator.resources.objects import Objects
+from limpet_operator.resources.pricing import Pricing
+from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.resources.provider import EnvVar, Provider
+from limpet_operator.resources.secret import ConfigMapObject, SecretObject, SecretText
+from limpet_operator.resources.stickypolicy import Routing, StickyPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One aspect of a verdict, as a status condition shows it."""
+
+    ok: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an object is used as it is written, and whether what it refers to is there."""
+
+    accepted: Condition
+    resolved_refs: Condition
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is to be done."""
+        return self.accepted.ok and self.resolved_refs.ok
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedProvider:
+    """A provider that can be served, with everything that other objects say about it.
+
+    `name` is the Envoy cluster, the value of `x-limpet-provider` and what clients write in `provider.order`.
+    """
+
+    name: str
+    spec: Provider
+    credential: SecretText | None
+    ca_pem: str | None
+    prices: Mapping[str, Price]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What shall be served. Providers are sorted by name; `routing` is Header as soon as one policy says so."""
+
+    providers: tuple[PlannedProvider, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    routing: Routing = "Metadata"
+    probes: tuple[HealthProbe, ...] = ()
+    verdicts: Mapping[ObjectKey, Verdict] = field(default_factory=dict)
+    built_from: Mapping[ObjectKey, tuple[tuple[object, ...], PlannedProvider | None]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """For each Provider the inputs it was planned from and what came of them: what the next plan can take over."""
+
+
+_ACCEPTED = Condition(True, "Accepted", "")
+_RESOLVED = Condition(True, "ResolvedRefs", "")
+_FINE = Verdict(_ACCEPTED, _RESOLVED)
+
+Kind = TypeVar("Kind")
+
+
+def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None) -> Plan:
+    """What these objects and environment variables mean; `previous` only saves work, it never changes the outcome."""
+    verdicts = {key: _invalid(invalid) for key, invalid in objects.invalid.items()}
+    prices = _prices(objects, verdicts)
+    before = previous or Plan()
+    built: dict[ObjectKey, tuple[tuple[object, ...], PlannedProvider | None]] = {}
+    for spec in _of_kind(objects, Provider):
+        subject = _gather(spec, objects, env)
+        inputs = (spec, subject.secret, subject.variable, subject.ca, subject.ca_under_other_kind, prices.get(spec.key))
+        known = before.built_from.get(spec.key)
+        if known is not None and _same(known[0], inputs):
+            built[spec.key] = known
+            verdicts[spec.key] = before.verdicts[spec.key]
+        else:
+            failure = first_failure(checks.PROVIDER_REFERENCES, subject)
+            built[spec.key] = (inputs, None if failure else _planned(subject, prices.get(spec.key, {})))
+            verdicts[spec.key] = _verdict(refs=failure)
+    providers = [planned for _, planned in built.values() if planned is not None]
+    policies = _policies(objects, verdicts)
+    return Plan(
+        providers=tuple(sorted(providers, key=lambda planned: planned.name)),
+        policies=tuple(sticky.policy for sticky in policies),
+        routing="Header" if any(sticky.routing == "Header" for sticky in policies) else "Metadata",
+        probes=tuple(_probes(objects, verdicts)),
+        verdicts=verdicts,
+        built_from=built,
+    )
+
+
+def _of_kind(objects: Objects, kind: type[Kind]) -> list[Kind]:
+    """In the order of namespace and name, in which the first of two that conflict holds."""
+    found = [(key, each) for key, each in objects.parsed.items() if isinstance(each, kind)]
+    return [each for _, each in sorted(found, key=lambda pair: pair[0])]
+
+
+def _find(objects: Objects, kind: str, namespace: str, name: str) -> Any:
+    key = ObjectKey(kind, namespace, name)
+    return objects.parsed.get(key) or objects.invalid.get(key)
+
+
+def _same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
+    """Objects by identity, texts and price tables by value (the latter are put together anew in each plan)."""
+    return all(old is new or (isinstance(new, str | dict) and old == new) for old, new in zip(before, now, strict=True))
+
+
+def _gather(spec: Provider, objects: Objects, env: Mapping[str, str]) -> ProviderInput:
+    namespace = spec.key.namespace
+    secret: SecretObject | Invalid | None = None
+    variable = None
+    if spec.credential is not None:
+        if isinstance(spec.credential.source, EnvVar):
+            variable = env.get(spec.credential.source.name)
+        else:
+            secret = _find(objects, "Secret", namespace, spec.credential.source.name)
+    if spec.tls is None or spec.tls.ca is None:
+        return ProviderInput(spec, secret, variable)
+    ref = spec.tls.ca
+    ca: SecretObject | ConfigMapObject | Invalid | None = _find(objects, ref.kind, namespace, ref.name)
+    other = "Secret" if ref.kind == "ConfigMap" else "ConfigMap"
+    return ProviderInput(spec, secret, variable, ca, _find(objects, other, namespace, ref.name) is not None)
+
+
+def _planned(subject: ProviderInput, prices: Mapping[str, Price]) -> PlannedProvider:
+    key = checks.credential_text(subject)
+    return PlannedProvider(
+        name=subject.spec.key.display_name,
+        spec=subject.spec,
+        credential=None if key is None else SecretText(key),
+        ca_pem=checks.ca_text(subject),
+        prices=prices,
+    )
+
+
+def _prices(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Mapping[ObjectKey, dict[str, Price]]:
+    """The prices of each Provider by model. Of two Pricings for one model the first by name holds."""
+    prices: dict[ObjectKey, dict[str, Price]] = {}
+    holders: dict[tuple[ObjectKey, str], ObjectKey] = {}
+    for spec in _of_kind(objects, Pricing):
+        provider: Provider | Invalid | None = _find(objects, "Provider", spec.key.namespace, spec.provider_ref)
+        target = ObjectKey("Provider", spec.key.namespace, spec.provider_ref)
+        taken = {model: holder for model in spec.prices if (holder := holders.get((target, model)))}
+        subject = PricingInput(spec, provider, taken)
+        verdicts[spec.key] = _verdict(
+            accepted=first_failure(checks.PRICING_ACCEPTED, subject),
+            refs=first_failure(checks.PRICING_REFERENCES, subject),
+        )
+        for model, price in spec.prices.items():
+            if holders.setdefault((target, model), spec.key) is spec.key:
+                prices.setdefault(target, {})[model] = price
+    return prices
+
+
+def _policies(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> list[StickyPolicy]:
+    """Those that are used: one whose pattern is taken is left out as a whole, so its other patterns are free."""
+    used: list[StickyPolicy] = []
+    holders: dict[str, ObjectKey] = {}
+    for spec in _of_kind(objects, StickyPolicy):
+        taken = {pattern: holders[pattern] for pattern in spec.policy.models if pattern in holders}
+        failure = first_failure(checks.POLICY_ACCEPTED, PolicyInput(spec, taken))
+        verdicts[spec.key] = _verdict(accepted=failure)
+        if failure is None:
+            used.append(spec)
+            holders |= dict.fromkeys(spec.policy.models, spec.key)
+    return used
+
+
+def _probes(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Iterable[HealthProbe]:
+    probes = _of_kind(objects, HealthProbe)
+    namespaces: dict[str, dict[str, Provider | Invalid]] = {probe.key.namespace: {} for probe in probes}
+    for key, each in (*objects.invalid.items(), *objects.parsed.items()):
+        if key.kind == "Provider" and key.namespace in namespaces and isinstance(each, Provider | Invalid):
+            namespaces[key.namespace][key.name] = each
+    for spec in probes:
+        providers = namespaces[spec.key.namespace]
+        selected = tuple(each for each in providers.values() if isinstance(each, Provider) and _selects(spec, each))
+        failure = first_failure(checks.PROBE_REFERENCES, ProbeInput(spec, providers, selected))
+        verdicts[spec.key] = _verdict(refs=failure)
+        if failure is None:
+            yield spec
+
+
+def _selects(probe: HealthProbe, provider: Provider) -> bool:
+    if probe.selector is None:
+        return provider.key.name in probe.provider_refs
+    return all(provider.labels.get(name) == value for name, value in probe.selector.items())
+
+
+def _verdict(accepted: Failure | None = None, refs: Failure | None = None) -> Verdict:
+    if accepted is None and refs is None:
+        return _FINE
+    return Verdict(
+        Condition(False, *accepted) if accepted else _ACCEPTED,
+        Condition(False, *refs) if refs else _RESOLVED,
+    )
+
+
+def _invalid(invalid: Invalid) -> Verdict:
+    return Verdict(
+        Condition(False, "Invalid", invalid.message),
+        Condition(False, "Invalid", "references are looked at once the object is valid"),
+    )

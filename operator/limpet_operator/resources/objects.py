@@ -1,0 +1,88 @@
+"""Raw object -> typed object: the one place that knows all kinds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from limpet_operator.resources.healthprobe import HealthProbe, parse_healthprobe
+from limpet_operator.resources.metadata import read_metadata
+from limpet_operator.resources.pricing import Pricing, parse_pricing
+from limpet_operator.resources.problem import (
+    API_GROUP,
+    API_VERSION,
+    Invalid,
+    ObjectKey,
+    Problem,
+    shown,
+    suggestion,
+)
+from limpet_operator.resources.provider import Provider, parse_provider
+from limpet_operator.resources.schema import KindSchema, load_schemas
+from limpet_operator.resources.secret import ConfigMapObject, SecretObject, parse_configmap, parse_secret
+from limpet_operator.resources.stickypolicy import StickyPolicy, parse_stickypolicy
+from limpet_operator.resources.vendors import Vendor, load_vendors
+
+Parsed = Provider | Pricing | HealthProbe | StickyPolicy | SecretObject | ConfigMapObject
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A document that is none of our business, and why; it is passed over."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """All objects at one moment: the good ones, and the last thing wrong with each of the others."""
+
+    parsed: Mapping[ObjectKey, Parsed] = field(default_factory=dict)
+    invalid: Mapping[ObjectKey, Invalid] = field(default_factory=dict)
+
+
+class Parser:
+    """Parses objects of all kinds; holds the compiled schemas, so one is built at the start and passed on."""
+
+    def __init__(self, schemas: Mapping[str, KindSchema], vendors: Mapping[str, Vendor]) -> None:
+        self._own: Mapping[str, Callable[[Mapping[str, Any]], Parsed | Invalid]] = {
+            "Provider": lambda raw: parse_provider(raw, schemas["Provider"], vendors),
+            "Pricing": lambda raw: parse_pricing(raw, schemas["Pricing"]),
+            "HealthProbe": lambda raw: parse_healthprobe(raw, schemas["HealthProbe"]),
+            "StickyPolicy": lambda raw: parse_stickypolicy(raw, schemas["StickyPolicy"]),
+        }
+
+    @classmethod
+    def load(cls) -> Self:
+        """With the schemas and presets of this installation."""
+        return cls(load_schemas(), load_vendors())
+
+    def parse(self, raw: Any) -> Parsed | Invalid | Foreign:
+        """Whatever a source has found, typed; never raises, whatever it is."""
+        if not isinstance(raw, dict):
+            return Invalid(
+                None, (Problem("", f"is {shown(raw)}; write an object with apiVersion, kind, metadata and spec"),)
+            )
+        version, kind = raw.get("apiVersion"), raw.get("kind")
+        if version is None and kind is None:
+            return Foreign("no Kubernetes object: it has neither apiVersion nor kind")
+        if not isinstance(kind, str):
+            return Invalid(None, (Problem("kind", f"is missing; write one of {', '.join(self._own)}"),))
+        if version == "v1" and kind in ("Secret", "ConfigMap"):
+            return parse_secret(raw) if kind == "Secret" else parse_configmap(raw)
+        if version == API_VERSION and kind in self._own:
+            return self._own[kind](raw)
+        if kind in self._own or str(version).partition("/")[0] == API_GROUP:
+            return self._stranger(raw, version, kind)
+        return Foreign(f"{kind} of {shown(version)} is not a kind that Limpet reads")
+
+    def _stranger(self, raw: Mapping[str, Any], version: object, kind: str) -> Invalid | Foreign:
+        metadata, _ = read_metadata(raw)
+        key = metadata.key if metadata else None
+        if version is None:
+            return Invalid(key, (Problem("apiVersion", f"is missing; write {API_VERSION}"),))
+        if str(version).partition("/")[0] != API_GROUP:
+            return Foreign(f"{kind} of {shown(version)} is not a kind that Limpet reads; ours is {API_VERSION}")
+        if version != API_VERSION:
+            return Invalid(key, (Problem("apiVersion", f"{shown(version)} is not known; write {API_VERSION}"),))
+        known = f"write one of {', '.join(self._own)}{suggestion(kind, self._own)}"
+        return Invalid(key, (Problem("kind", f"{shown(kind)} is not known; {known}"),))

@@ -1,0 +1,73 @@
+"""What can be wrong with an object, as data: where in it, and what to write instead."""
+
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NamedTuple
+
+API_GROUP = "limpet.dev"
+API_VERSION = "limpet.dev/v1alpha1"
+DEFAULT_NAMESPACE = "default"
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+_SHORT.maxdict = 3
+
+
+class ObjectKey(NamedTuple):
+    """Names an object. A file that leaves the namespace out means `default`, as kubectl does."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.display_name}"
+
+    @property
+    def display_name(self) -> str:
+        """The name alone in the namespace `default`, else `namespace/name`."""
+        return self.name if self.namespace == DEFAULT_NAMESPACE else f"{self.namespace}/{self.name}"
+
+
+class Problem(NamedTuple):
+    """One thing to change: a path such as `spec.models[0].name`, and what to write there."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """An object that is left out. The key is None where not even its name could be read."""
+
+    key: ObjectKey | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def message(self) -> str:
+        """All problems in one line."""
+        return "; ".join(map(str, self.problems))
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: in JSON's words, never longer than a line, whatever it is."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f'"{_cut(value)}"' if isinstance(value, str) else _SHORT.repr(value)
+
+
+def _cut(text: str) -> str:
+    plain = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    return plain if len(plain) <= 80 else plain[:77] + "…"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` where a known word is near, else nothing."""
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""

@@ -1,0 +1,158 @@
+"""Provider: an account at an LLM endpoint, with the vendor's preset filled in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from limpet_extproc.contract import Dialect
+from limpet_operator.resources.durations import parse_duration
+from limpet_operator.resources.metadata import read_object
+from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
+from limpet_operator.resources.schema import KindSchema
+from limpet_operator.resources.url import Url, parse_url
+from limpet_operator.resources.vendors import CacheRules, Vendor
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKeyRef:
+    """A key in a Secret of the Provider's namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvVar:
+    """An environment variable of the operator's process: for a laptop."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Where the API key comes from and how it is sent: `header: prefix + key`, prefix being "Bearer " or ""."""
+
+    source: SecretKeyRef | EnvVar
+    header: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that the parts of one attempt may take."""
+
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaCertificateRef:
+    """Where the PEM certificates of a private authority are, in the Provider's namespace."""
+
+    kind: Literal["ConfigMap", "Secret"]
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What differs from public certificates for the url's own host; None where nothing does."""
+
+    ca: CaCertificateRef | None
+    server_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderModel:
+    """A model as it is served here; shorter prompts than `min_tokens` are not cached."""
+
+    name: str
+    upstream_name: str
+    min_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Everything that is known of a provider without looking at any other object."""
+
+    key: ObjectKey
+    generation: int
+    labels: Mapping[str, str]
+    vendor: str
+    url: Url
+    credential: Credential | None
+    models: tuple[ProviderModel, ...]
+    dialects: tuple[Dialect, ...]
+    cache: CacheRules
+    tls: Tls | None
+    timeouts: Timeouts
+    weight: int
+    drain: bool
+
+
+def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[str, Vendor]) -> Provider | Invalid:
+    """Reads a Provider; the schema has defaults and rules, the vendor's preset fills what is still open."""
+    read = read_object(raw, schema)
+    if isinstance(read, Invalid):
+        return read
+    metadata, spec = read
+    try:
+        url = parse_url(spec["url"])
+    except ValueError as error:
+        return Invalid(metadata.key, (Problem("spec.url", str(error)),))
+    vendor = vendors[spec["vendor"]]
+    cache = spec.get("cache", {})
+    return Provider(
+        key=metadata.key,
+        generation=metadata.generation,
+        labels=metadata.labels,
+        vendor=vendor.name,
+        url=url,
+        credential=_credential(spec["credential"], vendor) if "credential" in spec else None,
+        models=tuple(_model(model, cache, vendor) for model in spec["models"]),
+        dialects=tuple(spec.get("dialects", vendor.dialects)),
+        cache=_cache_rules(cache, vendor.cache),
+        tls=_tls(spec["tls"]) if spec.get("tls") else None,
+        timeouts=Timeouts(
+            connect_s=parse_duration(spec["timeouts"]["connect"]),
+            first_byte_s=parse_duration(spec["timeouts"]["firstByte"]),
+            idle_s=parse_duration(spec["timeouts"]["idle"]),
+        ),
+        weight=spec["weight"],
+        drain=spec["drain"],
+    )
+
+
+def _credential(spec: Mapping[str, Any], vendor: Vendor) -> Credential:
+    ref = spec.get("secretRef")
+    header = spec.get("header", vendor.auth_header)
+    # A header of the user's own choice is not the vendor's, so the vendor's scheme says nothing about it.
+    usual = vendor.auth_scheme if header == vendor.auth_header else "Bearer" if header == "authorization" else "Raw"
+    return Credential(
+        source=EnvVar(spec["env"]) if ref is None else SecretKeyRef(ref["name"], ref["key"]),
+        header=header,
+        prefix="Bearer " if spec.get("scheme", usual) == "Bearer" else "",
+    )
+
+
+def _model(model: Mapping[str, str], cache: Mapping[str, Any], vendor: Vendor) -> ProviderModel:
+    upstream = model.get("upstreamName", model["name"])
+    return ProviderModel(model["name"], upstream, cache.get("minTokens", vendor.min_tokens(upstream)))
+
+
+def _cache_rules(spec: Mapping[str, Any], preset: CacheRules) -> CacheRules:
+    return CacheRules(
+        caches=spec.get("enabled", preset.caches or bool(spec)),
+        ttl_s=parse_duration(spec["ttl"]) if "ttl" in spec else preset.ttl_s,
+        min_tokens=spec.get("minTokens", preset.min_tokens),
+        block_tokens=spec.get("blockTokens", preset.block_tokens),
+    )
+
+
+def _tls(spec: Mapping[str, Any]) -> Tls:
+    ref = spec.get("caCertificateRef")
+    return Tls(
+        ca=None if ref is None else CaCertificateRef(ref["kind"], ref["name"], ref["key"]),
+        server_name=spec.get("serverName"),
+    )

@@ -1,0 +1,69 @@
+"""The CEL rules of our CRDs, as Python predicates.
+
+The CRDs are the one place where a rule and its message are written; the API server evaluates the CEL, a laptop what is
+here. Only the few shapes of rule that the CRDs use are understood, and any other is refused when the CRDs are loaded,
+so a rule can't be enforced in a cluster and forgotten on a laptop.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from limpet_operator.resources.durations import parse_duration
+
+Predicate = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule at one place of the schema: whether a value keeps it, what to say if not, and below which field."""
+
+    holds: Predicate
+    message: str
+    field: str
+
+
+def _matches(pattern: str) -> Predicate:
+    # In CEL (RE2) a final $ is the end of the text; in Python it also precedes a final newline.
+    compiled = re.compile(pattern.removesuffix("$") + r"\Z")
+    return lambda value: compiled.search(value) is not None
+
+
+def _exactly_one(first: str, second: str) -> Predicate:
+    return lambda value: (first in value) != (second in value)
+
+
+def _differ(first: str, second: str) -> Predicate:
+    return lambda value: bool(value[first] != value[second])
+
+
+def _only_with_prefix(optional: str, field: str, prefix: str) -> Predicate:
+    return lambda value: optional not in value or value[field].startswith(prefix)
+
+
+def _no_longer_than(shorter: str, longer: str) -> Predicate:
+    def holds(value: Mapping[str, str]) -> bool:
+        try:
+            return parse_duration(value[shorter]) <= parse_duration(value[longer])
+        except ValueError:
+            return True  # the field's own rule says what is wrong with it
+
+    return holds
+
+
+_SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
+    (re.compile(r"self\.matches\(r?'(.+)'\)"), _matches),
+    (re.compile(r"has\(self\.(\w+)\) != has\(self\.(\w+)\)"), _exactly_one),
+    (re.compile(r"self\.(\w+) != self\.(\w+)"), _differ),
+    (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+)\.startsWith\('([^']+)'\)"), _only_with_prefix),
+    (re.compile(r"duration\(self\.(\w+)\) <= duration\(self\.(\w+)\)"), _no_longer_than),
+)
+
+
+def compile_rule(rule: Mapping[str, str]) -> Rule:
+    """An item of `x-kubernetes-validations`. Raises ValueError for a shape of CEL that is not understood here."""
+    for shape, build in _SHAPES:
+        if found := shape.fullmatch(rule["rule"]):
+            return Rule(build(*found.groups()), rule["message"], rule.get("fieldPath", ""))
+    raise ValueError(f"the CEL rule {rule['rule']!r} has a shape that rules.py does not know; add the shape there")

@@ -1,0 +1,217 @@
+"""Whether an object fits its CRD: the same schema, defaults and rules on a laptop as in the API server.
+
+The order is the API server's: defaults are filled in, the structural schema is checked, and only an object that fits
+it is held against the rules. Unknown fields are errors here (the API server would drop them in silence), nulls count as
+absent where a default exists.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Self
+
+import jsonschema
+import yaml
+
+from limpet_operator.resources.problem import Problem, shown, suggestion
+from limpet_operator.resources.rules import Rule, compile_rule
+
+_ARTICLED = {
+    "object": "fields below it",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+_VALUE_KEYWORDS = (
+    "enum",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "required",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A place in the schema, compiled: what is filled in, named or ruled there."""
+
+    hint: str
+    properties: Mapping[str, "_Node"] | None
+    defaults: Mapping[str, Any]
+    items: "_Node | None"
+    identity: tuple[str, ...] | None
+    """What makes two items the same: fields of a map list's items, nothing for a set, None for a plain list."""
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def compile(cls, schema: Mapping[str, Any]) -> Self:
+        properties = schema.get("properties")
+        items = schema.get("items")
+        kind = schema.get("x-kubernetes-list-type")
+        return cls(
+            hint=_first_sentence(schema.get("description", "")),
+            properties=None if properties is None else {name: cls.compile(below) for name, below in properties.items()},
+            defaults={name: below["default"] for name, below in (properties or {}).items() if "default" in below},
+            items=None if items is None else cls.compile(items),
+            identity=tuple(schema["x-kubernetes-list-map-keys"]) if kind == "map" else () if kind == "set" else None,
+            rules=tuple(map(compile_rule, schema.get("x-kubernetes-validations", ()))),
+        )
+
+
+class KindSchema:
+    """One CRD's `openAPIV3Schema`, compiled once and used for every object of the kind."""
+
+    def __init__(self, crd: Mapping[str, Any]) -> None:
+        root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        above = {name: value for name, value in root["properties"].items() if name not in ("status", "metadata")}
+        own = {**root, "properties": above}
+        self.kind: str = crd["spec"]["names"]["kind"]
+        self._root = _Node.compile(own)
+        self._validator = jsonschema.Draft202012Validator(_as_json_schema(own))
+
+    def complete(self, raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Problem, ...]]:
+        """A copy with the defaults filled in, without metadata and status; and all that is wrong with it."""
+        problems: list[Problem] = []
+        own = {name: value for name, value in raw.items() if name not in ("status", "metadata")}
+        completed = _fill(self._root, own, "", problems)
+        for error in self._validator.iter_errors(completed):
+            problems.extend(_explain(error, self._root))
+        if not problems:
+            problems.extend(_broken_rules(self._root, completed, ""))
+        return completed, tuple(dict.fromkeys(problems))
+
+
+def load_schemas(directory: Traversable | None = None) -> Mapping[str, KindSchema]:
+    """The schemas by kind: from the installed package, or from the repository when it is used in place."""
+    folder = directory or _crds_folder()
+    crds = [yaml.load(file.read_bytes(), yaml.CSafeLoader) for file in folder.iterdir() if file.name.endswith(".yaml")]
+    return {schema.kind: schema for schema in map(KindSchema, crds)}
+
+
+def _crds_folder() -> Traversable:
+    installed = files("limpet_operator") / "crds"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "crds"
+
+
+def _first_sentence(description: str) -> str:
+    return re.split(r"[.;] ", description.removesuffix("."), maxsplit=1)[0]
+
+
+def _as_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON Schema shall check; defaults, unknown fields and rules are this module's own."""
+    out: dict[str, Any] = {name: schema[name] for name in _VALUE_KEYWORDS if name in schema}
+    out["type"] = schema["type"]
+    if "pattern" in schema:
+        out["pattern"] = schema["pattern"].removesuffix("$") + r"\Z"
+    if "properties" in schema:
+        out["properties"] = {name: _as_json_schema(below) for name, below in schema["properties"].items()}
+    for name in ("items", "additionalProperties"):
+        if name in schema:
+            out[name] = _as_json_schema(schema[name])
+    return out
+
+
+def _fill(node: _Node, value: Any, path: str, problems: list[Problem]) -> Any:
+    """A copy with defaults; what has another shape than the schema's is left for the validator to name."""
+    if isinstance(value, dict) and node.properties is not None:
+        filled = {}
+        for name, below in value.items():
+            here = _join(path, name)
+            if (known := node.properties.get(name)) is None:
+                problems.append(Problem(here, f"no such field{suggestion(str(name), node.properties)}"))
+            elif below is not None or name not in node.defaults:
+                filled[name] = _fill(known, below, here, problems)
+        for name, default in node.defaults.items():
+            if name not in filled:
+                filled[name] = _fill(node.properties[name], default, _join(path, name), problems)
+        return filled
+    if isinstance(value, list) and node.items is not None:
+        return [_fill(node.items, item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
+    return value
+
+
+def _broken_rules(node: _Node, value: Any, path: str) -> Iterator[Problem]:
+    for rule in node.rules:
+        if not rule.holds(value):
+            told = f"{shown(value)}: {rule.message}" if isinstance(value, str) else rule.message
+            yield Problem(path + rule.field, told)
+    if isinstance(value, dict) and node.properties is not None:
+        for name, below in value.items():
+            yield from _broken_rules(node.properties[name], below, _join(path, name))
+    elif isinstance(value, list) and node.items is not None:
+        if node.identity is not None:
+            yield from _repeated(value, node.identity, path)
+        for index, item in enumerate(value):
+            yield from _broken_rules(node.items, item, f"{path}[{index}]")
+
+
+def _repeated(items: list[Any], fields: tuple[str, ...], path: str) -> Iterator[Problem]:
+    first: dict[Any, int] = {}
+    for index, item in enumerate(items):
+        same = tuple(item.get(field) for field in fields) if fields else item
+        if first.setdefault(same, index) != index:
+            where = f"{path}[{index}]" + (f".{fields[0]}" if fields else "")
+            named = shown(same[0] if fields else same)
+            yield Problem(where, f"{named} is there already, as item {first[same]}; take one of them out")
+
+
+def _explain(error: jsonschema.ValidationError, root: _Node) -> Iterator[Problem]:
+    path, node = "", root
+    for step in error.absolute_path:
+        path = f"{path}[{step}]" if isinstance(step, int) else _join(path, step)
+        below = node.items if isinstance(step, int) else (node.properties or {}).get(step)
+        node = below or _Node("", None, {}, None, None, ())
+    limit: Any = error.validator_value
+    value: Any = error.instance
+    if error.validator == "required":
+        for name in limit:
+            if name not in value:
+                known = (node.properties or {}).get(name)
+                yield Problem(_join(path, name), f"is missing; {_lowered(known.hint) if known else 'write it'}")
+        return
+    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint))
+
+
+def _wrong_value(keyword: str, limit: Any, value: Any, hint: str) -> str:
+    also = f"; {_lowered(hint)}" if hint.startswith("Write") else ""
+    match keyword:
+        case "type":
+            return _wrong_type(limit, value)
+        case "enum":
+            return f"{shown(value)} is not known; write one of {', '.join(limit)}{suggestion(str(value), limit)}"
+        case "minimum" | "maximum":
+            return f"is {shown(value)}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
+        case "minItems" | "minLength":
+            return f"is empty{also or '; write at least one'}"
+        case "maxLength":
+            return f"is {len(value)} characters long; write {limit} or fewer"
+        case "maxItems" | "maxProperties":
+            return f"has {len(value)} entries; write {limit} or fewer"
+        case _:
+            return f"{shown(value)} does not fit{also}"
+
+
+def _wrong_type(expected: str, value: Any) -> str:
+    if expected == "string" and isinstance(value, bool):
+        return f'is {shown(value)}: YAML reads On, Off, Yes and No so; write the word in quotes, such as "Off"'
+    if expected == "string" and isinstance(value, int | float):
+        return f'is the number {shown(value)}; write it in quotes: "{value}"'
+    if value is None:
+        return f"is empty; write {_ARTICLED[expected]} or take the field out"
+    return f"is {shown(value)}; write {_ARTICLED[expected]}"
+
+
+def _lowered(hint: str) -> str:
+    return hint[:1].lower() + hint[1:]
+
+
+def _join(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)

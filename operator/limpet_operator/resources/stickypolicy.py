@@ -1,0 +1,45 @@
+"""StickyPolicy: how conversations are recognised, remembered and failed over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from limpet_extproc.contract import Policy
+from limpet_operator.resources.durations import parse_duration
+from limpet_operator.resources.metadata import read_object
+from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.resources.schema import KindSchema
+
+Routing = Literal["Metadata", "Header"]
+
+
+@dataclass(frozen=True, slots=True)
+class StickyPolicy:
+    """What the data plane is told (`policy`) and which way Envoy is told its order (`routing`)."""
+
+    key: ObjectKey
+    generation: int
+    policy: Policy
+    routing: Routing
+
+
+def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPolicy | Invalid:
+    """Reads a StickyPolicy; an empty one is the defaults, and so is one whose spec was left empty."""
+    read = read_object(raw, schema)
+    if isinstance(read, Invalid):
+        return read
+    metadata, spec = read
+    ttl = spec["memory"]["ttl"]
+    policy = Policy(
+        name=metadata.key.display_name,
+        models=tuple(spec["models"]),
+        mode=spec["mode"],
+        identity_headers=tuple(header.lower() for header in spec["identity"].get("headers", ())),
+        memory_ttl_s=None if ttl == "Provider" else parse_duration(ttl),
+        max_providers=spec["memory"]["maxProviders"],
+        failover=spec["failover"]["policy"],
+        max_attempts=spec["failover"]["maxAttempts"],
+        spread_within_percent=float(spec["spread"]["withinPercent"]),
+        client_order=spec["clientOrder"],
+    )
+    return StickyPolicy(metadata.key, metadata.generation, policy, spec["routing"])

@@ -1,0 +1,66 @@
+"""What is known of each vendor before the user says anything: `vendors.yaml`, typed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+import yaml
+
+from limpet_extproc.contract import Dialect
+from limpet_operator.resources.durations import parse_duration
+
+UNKNOWN_CACHE_TTL_S: Final = 300.0
+"""The lifetime assumed where `spec.cache` is written without one and the vendor is Custom."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRules:
+    """How a prompt cache behaves: lifetime in seconds from the last use, sizes in tokens."""
+
+    caches: bool
+    ttl_s: float
+    min_tokens: int
+    block_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A preset: what a Provider of this vendor gets unless it says otherwise."""
+
+    name: str
+    dialects: tuple[Dialect, ...]
+    auth_header: str
+    auth_scheme: str
+    cache: CacheRules
+    min_tokens_by_model: Mapping[str, int]
+    source: str
+    confidence: str
+
+    def min_tokens(self, upstream_name: str) -> int:
+        """The shortest prompt that is cached for a model; its longest known beginning decides."""
+        bare = upstream_name.rsplit("/", 1)[-1]
+        known = [prefix for prefix in self.min_tokens_by_model if bare.startswith(prefix)]
+        return self.min_tokens_by_model[max(known, key=len)] if known else self.cache.min_tokens
+
+
+def load_vendors() -> Mapping[str, Vendor]:
+    """The presets by vendor name, read from the package."""
+    text = (files("limpet_operator.resources") / "vendors.yaml").read_bytes()
+    return {name: _vendor(name, entry) for name, entry in yaml.load(text, yaml.CSafeLoader).items()}
+
+
+def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
+    cache = entry.get("cache")
+    return Vendor(
+        name=name,
+        dialects=tuple(entry["dialects"]),
+        auth_header=entry["auth"]["header"],
+        auth_scheme=entry["auth"]["scheme"],
+        cache=CacheRules(caches=False, ttl_s=UNKNOWN_CACHE_TTL_S, min_tokens=0, block_tokens=1)
+        if cache is None
+        else CacheRules(True, parse_duration(cache["ttl"]), cache["minTokens"], cache["blockTokens"]),
+        min_tokens_by_model=(cache or {}).get("minTokensByModel", {}),
+        source=entry["source"],
+        confidence=entry["confidence"],
+    )

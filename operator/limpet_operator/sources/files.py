@@ -1,0 +1,154 @@
+"""Objects from YAML and JSON files below a directory, and word when they change.
+
+Only what changed is read again: a file whose modification time, size and inode are the same is not opened, and a
+document whose text is the same keeps its very object, so that everything built from it can be reused by identity.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from watchfiles import awatch
+
+from limpet_operator.resources.problem import Problem
+from limpet_operator.sources.yaml_text import Chunk, UnreadableError, read_json, read_yaml, split
+
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
+_DEBOUNCE_MS: Final = 50
+_STEP_MS: Final = 20
+_RESCAN_MS: Final = 2_000
+"""How soon a change is seen that the kernel does not report: targets of symbolic links, network file systems."""
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a document is: the file below the directory, its number in the file and its first line, from 1."""
+
+    file: str
+    document: int
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, document {self.document}" if self.document else self.file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """One document of a file: its raw object, or why it could not be read."""
+
+    origin: Origin
+    text: str = field(repr=False)
+    raw: Any = field(repr=False)
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as it was last read; the stamp is modification time in ns, size and inode."""
+
+    stamp: Stamp | None
+    documents: tuple[Document, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """All documents at one moment, by file name and then by place in the file."""
+
+    files: Mapping[str, FileState]
+
+    @property
+    def documents(self) -> Iterator[Document]:
+        """Every document of every file, in the order in which the first of two with one name wins."""
+        for state in self.files.values():
+            yield from state.documents
+
+    def same_as(self, other: "Scan") -> bool:
+        """Whether nothing has been read anew since."""
+        return self.files.keys() == other.files.keys() and all(
+            state is other.files[name] for name, state in self.files.items()
+        )
+
+
+def scan(path: Path, previous: Scan | None = None) -> Scan:
+    """Reads what changed since `previous`. Raises FileNotFoundError, with what to do, if there is no such place."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no directory {path}; create it with your YAML files, or name another")
+    before = previous.files if previous else {}
+    return Scan({name: _state(file, name, before.get(name)) for name, file in _candidates(path)})
+
+
+async def watch(path: Path, previous: Scan) -> AsyncIterator[Scan]:
+    """Each new state of the directory after `previous`, until the task is cancelled.
+
+    A directory that is gone for a moment (a ConfigMap volume being swapped) changes nothing.
+    """
+    events = awatch(
+        path,
+        watch_filter=None,
+        debounce=_DEBOUNCE_MS,
+        step=_STEP_MS,
+        rust_timeout=_RESCAN_MS,
+        yield_on_timeout=True,
+    )
+    async for _ in events:
+        try:
+            current = await asyncio.to_thread(scan, path, previous)
+        except FileNotFoundError:
+            continue
+        if not current.same_as(previous):
+            previous = current
+            yield current
+
+
+def _candidates(path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_file():
+        yield path.name, path
+        return
+    found = []
+    for folder, subfolders, names in os.walk(path):
+        # Hidden folders hold the real files of a ConfigMap volume, whose visible names link to them.
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
+    yield from sorted((file.relative_to(path).as_posix(), file) for file in found)
+
+
+def _state(file: Path, name: str, before: FileState | None) -> FileState:
+    stamp: Stamp | None = None
+    try:
+        status = file.stat()
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if before and before.stamp == stamp:
+            return before
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        stamp = None  # being allowed to read it again would not change the stamp
+        message = f"cannot be read: {error.strerror}; check that the file is there and may be read"
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
+    else:
+        return FileState(stamp, tuple(_documents(text, name, before)))
+    if before and len(before.documents) == 1 and before.documents[0].problem == Problem("", message):
+        return before
+    return FileState(stamp, (Document(Origin(name, 0, 0), "", None, Problem("", message)),))
+
+
+def _documents(text: str, name: str, before: FileState | None) -> Iterator[Document]:
+    known = {document.text: document for document in before.documents} if before else {}
+    is_json = name.endswith(".json")
+    chunks = [Chunk(text, 0)] if is_json else split(text)
+    for number, chunk in enumerate(chunks, 1):
+        origin = Origin(name, number, chunk.lines_before + 1)
+        same = known.get(chunk.text)
+        if same and same.problem is None:
+            yield same if same.origin == origin else Document(origin, chunk.text, same.raw)
+            continue
+        try:
+            yield Document(origin, chunk.text, read_json(chunk.text) if is_json else read_yaml(chunk.text))
+        except UnreadableError as error:
+            problem = Problem(f"line {chunk.lines_before + error.line}", error.message)
+            yield Document(origin, chunk.text, None, problem)

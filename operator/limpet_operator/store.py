@@ -1,0 +1,78 @@
+"""What the operator knows right now: the last object of each name, typed, or the last thing wrong with it.
+
+A document that has not changed keeps its parsed object, by identity, and so does one that was written differently but
+says the same: what is built from it need not be built again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from limpet_operator.resources.objects import Foreign, Objects, Parsed, Parser
+from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.sources.files import Document, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What became of one document."""
+
+    document: Document
+    result: Parsed | Invalid | Foreign
+    duplicate_of: Origin | None = None
+    """Where the object of the same name is that counts; None: this one does."""
+
+    @property
+    def key(self) -> ObjectKey | None:
+        """The object's name, where it has one."""
+        return None if isinstance(self.result, Foreign) else self.result.key
+
+
+class Store:
+    """Holds the objects of one source; `objects` is replaced whole and can be kept by readers."""
+
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
+        self._results: dict[int, tuple[Any, Parsed | Invalid | Foreign]] = {}
+        self.objects = Objects()
+        self.readings: tuple[Reading, ...] = ()
+        self.synced = False
+        """Whether a whole listing has been taken in: before that, nothing may be concluded from what is missing."""
+
+    def replace(self, documents: Iterable[Document]) -> bool:
+        """Takes in all that the source has; says whether any object differs. Of two with one name the first counts."""
+        parsed: dict[ObjectKey, Parsed] = {}
+        invalid: dict[ObjectKey, Invalid] = {}
+        origins: dict[ObjectKey, Origin] = {}
+        results: dict[int, tuple[Any, Parsed | Invalid | Foreign]] = {}
+        readings: list[Reading] = []
+        for document in documents:
+            result = self._result(document)
+            # The raw object is kept with its result, so that its id can't pass to another while it is a key here.
+            results[id(document.raw)] = (document.raw, result)
+            reading = Reading(document, result)
+            if (key := reading.key) is not None:
+                first = origins.setdefault(key, document.origin)
+                if first is not document.origin:
+                    reading = Reading(document, result, duplicate_of=first)
+                elif isinstance(result, Invalid):
+                    invalid[key] = result
+                elif not isinstance(result, Foreign):
+                    parsed[key] = self._unless_equal(key, result)
+            readings.append(reading)
+        current = Objects(parsed, invalid)
+        changed = not self.synced or current != self.objects
+        self._results, self.readings, self.synced = results, tuple(readings), True
+        if changed:
+            self.objects = current
+        return changed
+
+    def _result(self, document: Document) -> Parsed | Invalid | Foreign:
+        if document.problem is not None:
+            return Invalid(None, (document.problem,))
+        known = self._results.get(id(document.raw))
+        return known[1] if known and known[0] is document.raw else self._parser.parse(document.raw)
+
+    def _unless_equal(self, key: ObjectKey, result: Parsed) -> Parsed:
+        before = self.objects.parsed.get(key)
+        return before if before is not None and before == result else result
