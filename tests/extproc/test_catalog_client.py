@@ -1,0 +1,130 @@
+"""The data plane's end of the catalog stream, against a small operator that a test can end, break and upgrade."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from limpet_extproc.catalog_client import Hooks, watch
+from limpet_extproc.contract import WATCH_METHOD, Catalog, Hello, Seen, decode_report, encode
+
+
+class Operator:
+    """Sends what the test puts in `outbox` and keeps what it is told; bytes are sent as they are."""
+
+    def __init__(self, *outbox: Catalog | bytes, refusal: str | None = None) -> None:
+        self.outbox = list(outbox)
+        self.refusal = refusal
+        self.reports: list[Hello | Seen] = []
+
+    async def _watch(self, reports: AsyncIterator[bytes], context: Any) -> None:
+        self.reports.append(decode_report(await anext(reports)))
+        if self.refusal:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
+        for message in self.outbox:
+            await context.write(message if isinstance(message, bytes) else encode(message))
+        with suppress(asyncio.CancelledError):
+            async for report in reports:
+                self.reports.append(decode_report(report))
+
+    @asynccontextmanager
+    async def at(self, address: str) -> AsyncIterator["Operator"]:
+        server = grpc.aio.server()
+        service, method = WATCH_METHOD.strip("/").split("/")
+        handler = grpc.stream_stream_rpc_method_handler(self._watch)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        server.add_insecure_port(address)
+        await server.start()
+        try:
+            yield self
+        finally:
+            await server.stop(None)
+
+
+class Worker:
+    """A running `watch` and all it called back; pauses are noted and short."""
+
+    def __init__(self) -> None:
+        self.catalogs: list[Catalog] = []
+        self.connected: list[bool] = []
+        self.mismatches: list[str] = []
+        self.pauses: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(seconds / 50)
+
+    @asynccontextmanager
+    async def watching(self, address: str) -> AsyncIterator["Worker"]:
+        hooks = Hooks(self.connected.append, self.mismatches.append)
+        task = asyncio.create_task(watch(address, "node-1", self.catalogs.append, hooks, self.sleep))
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"unix:{tmp_path}/operator.sock"
+
+
+async def test_it_says_hello_and_seen_after_the_catalog_is_in_force(address: str) -> None:
+    async with Operator(Catalog("1"), Catalog("2")).at(address) as operator, Worker().watching(address) as worker:
+        await until(lambda: len(operator.reports) == 3)
+        assert operator.reports == [Hello("node-1"), Seen("1"), Seen("2")]
+        assert worker.catalogs == [Catalog("1"), Catalog("2")]
+        assert worker.connected == [True]
+
+
+async def test_an_outage_is_said_once_and_ends_by_itself(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "limpet_extproc")
+    async with Worker().watching(address) as worker:
+        await until(lambda: len(worker.pauses) >= 6)
+        assert worker.pauses[:6] == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+        assert [r.levelname for r in caplog.records] == ["WARNING"]
+        assert "no request is routed yet" in caplog.text
+        async with Operator(Catalog("1")).at(address):
+            await until(lambda: worker.connected == [True])
+        await until(lambda: worker.connected == [True, False])
+        tries = len(worker.pauses)
+        await until(lambda: len(worker.pauses) > tries + 2)
+        assert worker.catalogs == [Catalog("1")], "the last catalog stays"
+        assert "Going on with revision 1" in caplog.text
+        async with Operator(Catalog("2")).at(address):
+            await until(lambda: worker.catalogs[1:] == [Catalog("2")])
+    assert len([r for r in caplog.records if r.levelname == "WARNING"]) <= 3, "per outage, and when its reason changes"
+
+
+async def test_the_operators_words_about_a_mismatch_are_passed_on(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "the data plane (ext_proc) speaks contract version 1, the control plane (operator) speaks 2: upgrade it"
+    async with Operator(refusal=words).at(address), Worker().watching(address) as worker:
+        await until(lambda: len(worker.mismatches) > 2)
+        assert set(worker.mismatches) == {words}
+        assert caplog.text.count(words) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [(encode(Catalog("9", version=9)), "upgrade the data plane"), (b"{", "not a catalog of contract version")],
+)
+async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: str, sent: bytes, words: str) -> None:
+    async with Operator(Catalog("1"), sent).at(address), Worker().watching(address) as worker:
+        await until(lambda: worker.mismatches)
+        assert words in worker.mismatches[0]
+        assert set(worker.catalogs) == {Catalog("1")}

@@ -1,0 +1,286 @@
+"""The catalog stream and the order of a rollout, over gRPC on a Unix socket with the real client of the data plane."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.catalog_client import watch
+from limpet_extproc.contract import WATCH_METHOD, Catalog, Hello, Model, Provider, Seen, decode_catalog, encode
+from limpet_operator.controlplane import CatalogServer, announce
+from limpet_operator.metrics import build_metrics
+from limpet_operator.rollout import Patience, Publication, Rollout
+from limpet_operator.xds import CLUSTER, SECRET, Resource, XdsServer, serve
+
+NAMES = ["a", "b", "c"]
+
+
+def catalog(*names: str, revision: str = "1", upstream: str = "m") -> Catalog:
+    return Catalog(revision, tuple(Provider(name, (Model("m", upstream),)) for name in names))
+
+
+def names(known: Catalog | None) -> list[str] | None:
+    return None if known is None else [provider.name for provider in known.providers]
+
+
+@given(planned=st.sets(st.sampled_from(NAMES)), acked=st.sets(st.sampled_from([*NAMES, "static"])))
+def test_only_what_envoy_has_is_announced_and_the_revision_is_the_content(planned: set[str], acked: set[str]) -> None:
+    announced = announce(catalog(*sorted(planned)), acked)
+    assert names(announced) == sorted(planned & acked)
+    assert announce(catalog(*sorted(planned), revision="2"), acked | {"other"}) == announced
+    differs = announce(catalog(*sorted(planned), upstream="n"), acked)
+    assert (differs.revision != announced.revision) == bool(planned & acked)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
+            await asyncio.sleep(0.002)
+
+
+class Side:
+    """A catalog server whose Envoys' acknowledgements the test decides."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.acked: dict[str, set[str]] = {}
+        self.registry = CollectorRegistry()
+        self.catalogs = CatalogServer(self.acked.get, build_metrics(self.registry, "test"))
+
+    def ack(self, node: str, *clusters: str) -> None:
+        self.acked[node] = set(clusters)
+        self.catalogs.acks_changed(node)
+
+    @asynccontextmanager
+    async def worker(self, node: str) -> AsyncIterator[list[Catalog]]:
+        """A data plane beside this node; yields the catalogs it has put in force."""
+        seen: list[Catalog] = []
+        task = asyncio.create_task(watch(self.address, node, seen.append))
+        try:
+            yield seen
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+async def side(tmp_path: Path) -> AsyncIterator[Side]:
+    side = Side(f"unix:{tmp_path}/catalog.sock")
+    server = await serve(side.address, side.catalogs.handler())
+    yield side
+    await server.stop(None)
+
+
+async def test_each_node_is_told_what_its_own_envoy_has(side: Side) -> None:
+    side.catalogs.publish(catalog("a", "b"))
+    side.ack("n1", "a", "static")
+    side.ack("n2", "a", "b")
+    async with (
+        side.worker("n1") as one,
+        side.worker("n1") as twin,
+        side.worker("n2") as two,
+        side.worker("n3") as three,
+    ):
+        await until(lambda: one and twin and two)
+        assert (names(one[-1]), names(twin[-1]), names(two[-1])) == (["a"], ["a"], ["a", "b"])
+        side.ack("n1", "a", "b")
+        await until(lambda: names(one[-1]) == names(twin[-1]) == ["a", "b"])
+        assert one[-1] == two[-1]
+        assert len(two) == 1, "what another Envoy acknowledged is no news here"
+        assert three == [], "its Envoy has not reported: an empty catalog would take away what the worker has"
+        assert side.registry.get_sample_value("limpet_catalog_streams") == 4
+        assert side.registry.get_sample_value("limpet_catalog_revision_info", {"revision": "1"}) == 1
+    await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 0)
+
+
+async def test_nothing_is_sent_before_the_first_plan_and_an_unchanged_one_is_not_sent_again(side: Side) -> None:
+    side.ack("n", "a")
+    async with side.worker("n") as seen:
+        await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 1)
+        assert seen == []
+        for revision in ("1", "2", "3"):
+            side.catalogs.publish(catalog("a", revision=revision))
+        await until(lambda: seen)
+        side.catalogs.publish(catalog("a", revision="4"))
+        side.catalogs.publish(catalog(revision="5"))
+        await until(lambda: len(seen) == 2)
+        assert [names(c) for c in seen] == [["a"], []]
+
+
+@asynccontextmanager
+async def raw_worker(address: str) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.stream_stream(WATCH_METHOD)()  # type: ignore[call-arg]
+        yield call
+        call.cancel()
+
+
+async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> None:
+    side.ack("n", "a", "b", "c")
+    side.catalogs.publish(catalog("a", "b"))
+    async with raw_worker(side.address) as slow:
+        await slow.write(encode(Hello("n")))
+        first = decode_catalog(await slow.read())
+        side.catalogs.publish(catalog("b", "c", revision="2"))
+        side.catalogs.publish(catalog("c", revision="3"))
+        assert not await side.catalogs.wait_unannounced(["a"], 0.02), "sent, so it may decide by it at any moment"
+        waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a", "b"], 10))
+        await slow.write(encode(Seen("of an earlier connection")))
+        await slow.write(encode(Seen(first.revision)))
+        second = decode_catalog(await slow.read())
+        assert names(second) == ["c"], "the one between is skipped"
+        assert not waiting.done()
+        await slow.write(encode(Seen(second.revision)))
+        assert await waiting
+    assert await side.catalogs.wait_unannounced(["c"], 10), "nobody is connected any more"
+
+
+MISMATCHES = [
+    (encode(Hello("n", version=0)), r"data plane \(ext_proc\) speaks contract version 0.* upgrade the data plane"),
+    (encode(Hello("n", version=99)), r"version 99.* upgrade the control plane"),
+    (encode(Seen("1")), "first word must be Hello"),
+    (b"\xff", "not a report of contract version"),
+]
+
+
+@pytest.mark.parametrize(("first_word", "words"), MISMATCHES)
+async def test_another_contract_version_is_told_so(side: Side, first_word: bytes, words: str) -> None:
+    async with raw_worker(side.address) as stranger:
+        await stranger.write(first_word)
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as refused:
+            await stranger.read()
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert side.registry.get_sample_value("limpet_contract_mismatches_total") == 1
+    assert side.registry.get_sample_value("limpet_catalog_streams") == 0
+
+
+async def test_a_second_hello_ends_the_stream(side: Side) -> None:
+    async with raw_worker(side.address) as confused:
+        await confused.write(encode(Hello("n")))
+        await confused.write(encode(Hello("n")))
+        with pytest.raises(grpc.aio.AioRpcError, match="says Hello once"):
+            await confused.read()
+
+
+# --- rollout ----------------------------------------------------------------------------------------------------------
+
+
+class Drains:
+    """A sleep that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.gates: list[asyncio.Event] = []
+
+    async def __call__(self, seconds: float) -> None:
+        gate = asyncio.Event()
+        self.slept.append(seconds)
+        self.gates.append(gate)
+        await gate.wait()
+
+
+class World:
+    """Rollout, both servers, and an Envoy that has whatever is published."""
+
+    def __init__(self, address: str) -> None:
+        self.side = Side(address)
+        metrics = build_metrics(CollectorRegistry(), "test")
+        self.xds = XdsServer(metrics, lambda _: None, lambda _: None)
+        self.drains = Drains()
+        self.rollout = Rollout(self.xds, self.side.catalogs, Patience(5.0, 10.0), self.drains)
+
+    def served(self, type_url: str = CLUSTER) -> set[str]:
+        return set(self.xds.resources.by_type.get(type_url, {}))
+
+    def apply(self, *providers: str, body: bytes = b"1") -> None:
+        resources = [Resource(name, kind, body) for name in providers for kind in (CLUSTER, SECRET)]
+        self.rollout.apply(Publication({r.key: r for r in resources}, catalog(*providers, revision=str(providers))))
+        self.side.ack("n", *self.served())
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(f"unix:{tmp_path}/catalog.sock")
+    server = await serve(world.side.address, world.side.catalogs.handler())
+    yield world
+    await world.rollout.close()
+    await server.stop(None)
+
+
+async def test_a_removed_provider_leaves_the_catalog_then_drains_then_leaves_envoy(world: World) -> None:
+    async with world.side.worker("n") as seen:
+        world.apply("a", "b")
+        await until(lambda: seen and names(seen[-1]) == ["a", "b"])
+        world.apply("b")
+        assert world.served() == world.served(SECRET) == {"a", "b"}
+        await until(lambda: world.drains.gates)
+        assert names(seen[-1]) == ["b"], "the drain begins after the worker has seen it"
+        assert world.drains.slept == [5.0]
+        assert world.served() == {"a", "b"}
+        world.drains.gates[0].set()
+        await world.rollout.drained()
+        assert world.served() == world.served(SECRET) == {"b"}
+
+
+async def test_what_comes_back_during_its_drain_stays_and_may_leave_again(world: World) -> None:
+    world.apply("a", "b")
+    world.apply("b")
+    await until(lambda: len(world.drains.gates) == 1)
+    world.apply("a", "b", body=b"2")
+    assert world.xds.resources.by_type[CLUSTER]["a"].resource.body == b"2"
+    world.apply("b", body=b"2")
+    await until(lambda: len(world.drains.gates) == 2)
+    world.drains.gates[0].set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.served() == {"a", "b"}, "the first drain no longer speaks for it"
+    world.drains.gates[1].set()
+    await world.rollout.drained()
+    assert world.served() == {"b"}
+
+
+@given(plans=st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=8), seed=st.randoms())
+def test_any_sequence_of_plans_ends_with_the_last_one_and_never_lacks_a_planned_one(
+    plans: list[set[str]], seed: Any
+) -> None:
+    async def play() -> None:
+        world = World("nowhere")
+        for plan in plans:
+            world.apply(*sorted(plan))
+            assert plan <= world.served()
+            await asyncio.sleep(0)
+            if world.drains.gates:
+                seed.choice(world.drains.gates).set()
+            await asyncio.sleep(0)
+            assert plan <= world.served()
+        drained = asyncio.create_task(world.rollout.drained())
+        while not drained.done():
+            for gate in world.drains.gates:
+                gate.set()
+            await asyncio.sleep(0)
+        assert world.served() == plans[-1]
+        assert world.served(SECRET) == plans[-1]
+
+    asyncio.run(play())
+
+
+async def test_a_worker_that_never_confirms_does_not_hold_up_a_removal_for_ever(tmp_path: Path) -> None:
+    world = World(f"unix:{tmp_path}/catalog.sock")
+    world.rollout = Rollout(world.xds, world.side.catalogs, Patience(0.0, 0.02))
+    server = await serve(world.side.address, world.side.catalogs.handler())
+    async with raw_worker(world.side.address) as mute:
+        world.apply("a")
+        await mute.write(encode(Hello("n")))
+        await mute.read()
+        world.apply()
+        await world.rollout.drained()
+        assert world.served() == set()
+    await server.stop(None)
