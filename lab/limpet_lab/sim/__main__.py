@@ -40,11 +40,8 @@ async def serve(config: SellerConfig) -> int:
     try:
         await site.start()
     except OSError as error:
-        _say(
-            Failed(
-                f"can't listen on {config.listen}: {os.strerror(error.errno or 0)}: free the port or set another `listen`"
-            )
-        )
+        reason = os.strerror(error.errno or 0)
+        _say(Failed(f"can't listen on {config.listen}: {reason}: free the port or set another `listen`"))
         await runner.cleanup()
         return 1
     bound: int = runner.addresses[0][1]

@@ -37,7 +37,7 @@ class _Control:
         rows = request.query.get("rows", "2000")
         if not rows.isdecimal():
             return _problem(f"rows is {rows!r}: write how many rows to show")
-        return _answer({"seller": self._shop.config.name, **self._shop.ledger.report(int(rows))})
+        return _answer(self._shop.ledger.report(int(rows)))
 
     async def reset(self, request: web.Request) -> web.Response:
         try:

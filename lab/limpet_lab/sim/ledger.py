@@ -42,6 +42,16 @@ class Totals(msgspec.Struct, frozen=True):
     """None: at least one request had no known price."""
 
 
+class Report(msgspec.Struct, frozen=True):
+    """The books; dollars are decimal strings when written as JSON."""
+
+    totals: Totals
+    errors: dict[str, int]
+    """Requests that cost nothing, by the status they got or by the fault that left them without one."""
+    rows: tuple[Row, ...]
+    """Oldest first."""
+
+
 def price(usage: Usage, prices: PriceList | None) -> Decimal | None:
     """Exact dollars of one request; None without a price list, because unknown is not free."""
     if prices is None:
@@ -86,11 +96,7 @@ class Ledger:
         self._errors.clear()
         self._totals = Totals()
 
-    def report(self, rows: int) -> dict[str, object]:
-        """Totals, refused requests by what they got, and the last `rows` rows, oldest first; dollars are decimal strings."""
+    def report(self, rows: int) -> Report:
+        """Return the books with the last `rows` rows."""
         kept = list(self._rows)
-        return {
-            "totals": self._totals,
-            "errors": dict(self._errors),
-            "rows": kept[max(0, len(kept) - rows) :],
-        }
+        return Report(self._totals, dict(self._errors), tuple(kept[max(0, len(kept) - rows) :]))

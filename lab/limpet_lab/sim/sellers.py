@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 import msgspec
 
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.faults import Fault
+from limpet_lab.sim.ledger import Report
 from limpet_lab.sim.record import Arrival
 from limpet_lab.sim.word import Failed, Ready
 
@@ -109,10 +110,9 @@ class Seller:
         self.kill()
         await self.start()
 
-    async def ledger(self, rows: int = 2_000) -> dict[str, Any]:
-        """Totals, errors and the last rows; see `limpet_lab.sim.ledger`. Dollars are decimal strings."""
-        report: dict[str, Any] = msgspec.json.decode(await self._call("GET", f"/_sim/ledger?rows={rows}"))
-        return report
+    async def ledger(self, rows: int = 2_000) -> Report:
+        """Return totals, errors and the last rows."""
+        return msgspec.json.decode(await self._call("GET", f"/_sim/ledger?rows={rows}"), type=Report)
 
     async def set_fault(self, fault: Fault) -> None:
         """Switch a fault on; `Fault()` switches it off."""
