@@ -73,6 +73,7 @@ class CatalogServer:
         self._catalog: Catalog | None = None
         self._last: tuple[Catalog, frozenset[str], Catalog] | None = None
         self._watchers: set[_Watcher] = set()
+        self._readers: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     def publish(self, catalog: Catalog) -> None:
@@ -113,6 +114,11 @@ class CatalogServer:
             service, {method: grpc.stream_stream_rpc_method_handler(self._serve)}
         )
 
+    def close(self) -> None:
+        """End every stream in good order; for just before the server's `stop(grace)`, which would break them off."""
+        for reader in self._readers:
+            reader.cancel()
+
     def _unannounced(self, unwanted: frozenset[str]) -> bool:
         return all(
             w.seen is not None and w.sent is not None and not unwanted & (_names(w.seen) | _names(w.sent))
@@ -128,6 +134,7 @@ class CatalogServer:
             self._metrics.catalog_streams.inc()
             watcher.wake.set()
             reader = asyncio.create_task(self._read(reports, watcher))
+            self._readers.add(reader)
             reader.add_done_callback(partial(_set, watcher.wake))
             await self._tell(watcher, reader, context)
         except StopAsyncIteration:
@@ -138,6 +145,7 @@ class CatalogServer:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         finally:
             if reader is not None:
+                self._readers.discard(reader)
                 reader.cancel()
                 with suppress(asyncio.CancelledError, grpc.RpcError, ContractMismatch):
                     await reader
@@ -155,7 +163,8 @@ class CatalogServer:
             if watcher.sent is None or watcher.sent.revision != catalog.revision:
                 watcher.sent = catalog
                 await context.write(encode(catalog))
-        reader.result()
+        if not reader.cancelled():
+            reader.result()
 
     def _for(self, node: str) -> Catalog | None:
         """None: say nothing. A worker may outlive us; an empty catalog for want of news would take away what it has."""

@@ -319,6 +319,7 @@ class XdsServer:
         self._resources = ResourceSet()
         self._published = False
         self._streams: dict[Stream, asyncio.Event] = {}
+        self._readers: set[asyncio.Task[None]] = set()
         self._nodes: dict[str, _Node] = {}
 
     @property
@@ -362,11 +363,17 @@ class XdsServer:
             "envoy.service.discovery.v3.AggregatedDiscoveryService", {"DeltaAggregatedResources": method}
         )
 
+    def close(self) -> None:
+        """End every stream in good order; for just before the server's `stop(grace)`, which would break them off."""
+        for reader in self._readers:
+            reader.cancel()
+
     async def _serve(self, requests: AsyncIterator[Any], context: Any) -> None:
         stream, wake = Stream(), asyncio.Event()
         self._streams[stream] = wake
         self._metrics.xds_streams.inc()
         reader = asyncio.create_task(self._read(requests, stream, wake))
+        self._readers.add(reader)
         reader.add_done_callback(lambda _: wake.set())
         try:
             while not reader.done():
@@ -379,6 +386,7 @@ class XdsServer:
             reader.cancel()
             with suppress(asyncio.CancelledError, grpc.RpcError):
                 await reader
+            self._readers.discard(reader)
             del self._streams[stream]
             self._metrics.xds_streams.dec()
             self._leave(stream.node)

@@ -170,6 +170,14 @@ async def test_a_second_hello_ends_the_stream(side: Side) -> None:
             await confused.read()
 
 
+async def test_closing_ends_the_streams_in_good_order(side: Side) -> None:
+    async with raw_worker(side.address) as worker:
+        await worker.write(encode(Hello("n")))
+        await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 1)
+        side.catalogs.close()
+        assert await worker.code() is grpc.StatusCode.OK
+
+
 # --- rollout ----------------------------------------------------------------------------------------------------------
 
 

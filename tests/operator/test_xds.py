@@ -120,7 +120,8 @@ async def serving(address: str, recorded: Recorded) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await grpc_server.stop(None)
+        recorded.server.close()
+        await grpc_server.stop(1)
 
 
 @pytest.fixture
@@ -400,6 +401,15 @@ async def test_a_rejection_names_the_resource_and_the_rest_counts(side: Side, me
         await until(lambda: not recorded.server.nacks)
         assert (recorded.count("limpet_xds_nacks_total", type="Cluster") or 0) <= 4, "halves of six, no loop"
         answering.cancel()
+
+
+async def test_closing_ends_the_streams_in_good_order(side: Side) -> None:
+    recorded, envoy = side
+    async with envoy.stream():
+        await envoy.subscribe(CLUSTER)
+        await until(lambda: recorded.server.acknowledged("n") is not None)
+        recorded.server.close()
+        assert await envoy.call.code() is grpc.StatusCode.OK
 
 
 async def test_an_address_that_is_taken_is_named(side: Side, tmp_path: Path) -> None:
