@@ -32,8 +32,8 @@ async def serve(config: SellerConfig) -> int:
     shop = Shop(config, Times(time.monotonic, time.time), lambda: secrets.token_hex(12))
     app = seller_app(shop)
     add_control(app, shop)
-    # Cancellation lets a hanging answer end when its client is gone.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
+    # Cancellation lets a hanging answer end when its client is gone; compressed bodies are kept as they arrived.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=0.2)
     await runner.setup()
     host, port = config.address()
     site = web.TCPSite(runner, host, port, reuse_address=True, backlog=1024)

@@ -2,11 +2,12 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from limpet_lab.sim.answer import Answer, answer
 from limpet_lab.sim.cache import PrefixCache
@@ -201,14 +202,27 @@ class Shop:
 def seller_app(shop: Shop) -> web.Application:
     """The application without its control endpoints."""
     prefix = shop.config.prefix.rstrip("/")
-    app = web.Application(client_max_size=shop.config.max_body_bytes)
+    app = web.Application(client_max_size=shop.config.max_body_bytes, middlewares=[_errors_as_json])
     app.router.add_post(f"{prefix}/chat/completions", shop.chat)
     app.router.add_get(f"{prefix}/models", shop.models)
     return app
 
 
-def _json(status: int, value: object) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a wrong path, a wrong method or a body that is too big with an error object, as the API does."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        refusal = RefusalError(error.status, f"{error.reason}: {request.method} {request.path}")
+        allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return _json(error.status, refusal.body(), allowed)
+
+
+def _json(status: int, value: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status, headers=headers, body=msgspec.json.encode(value), content_type="application/json"
+    )
 
 
 async def _pause(seconds: float) -> None:

@@ -1,5 +1,6 @@
 """Sellers as a client sees them: the official SDK and plain HTTP against real processes."""
 
+import gzip
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -226,6 +227,35 @@ async def test_errors_reach_the_sdk_as_its_own_exceptions(client: openai.AsyncOp
         await client.chat.completions.create(model="m", messages=_messages(), extra_body={"provider": {"order": ["a"]}})
     assert unknown.value.code == "model_not_found"
     assert (await sellers["DeepSeek"].ledger()).errors == {"404": 1, "400": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/chat/completions", 405), ("POST", "/models", 405), ("POST", "/completions", 404)],
+)
+async def test_other_paths_and_methods_get_an_error_object(
+    http: httpx.AsyncClient, sellers: Sellers, method: str, path: str, status: int
+) -> None:
+    answer = await http.request(method, sellers["DeepSeek"].base_url + path)
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert ("allow" in answer.headers) is (status == 405)
+
+
+async def test_a_compressed_body_is_kept_as_it_came_and_refused(http: httpx.AsyncClient, sellers: Sellers) -> None:
+    packed = gzip.compress(b'{"model": "m"}')
+    answer = await http.post(
+        sellers["DeepSeek"].base_url + "/chat/completions", content=packed, headers={"content-encoding": "gzip"}
+    )
+    assert answer.status_code == 400
+    assert b64decode((await sellers["DeepSeek"].requests())[-1].body) == packed
+
+
+async def test_a_body_beyond_the_limit_is_413(http: httpx.AsyncClient) -> None:
+    async with Sellers.start([SellerConfig(name="small", models=(SellerModel("m"),), max_body_bytes=1000)]) as started:
+        answer = await http.post(started["small"].base_url + "/chat/completions", content=b"x" * 2000)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_a_lenient_seller_takes_unknown_fields(http: httpx.AsyncClient, sellers: Sellers) -> None:
