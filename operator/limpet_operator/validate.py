@@ -33,8 +33,12 @@ def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[Line]:
     """One line per document, in the files' order; what an object says about others is included."""
     store = Store(parser)
     store.replace(scan.documents)
-    planned = plan(store.objects, env)
-    return [_line(reading, planned) for reading in store.readings]
+    return lines_of(store.readings, plan(store.objects, env))
+
+
+def lines_of(readings: Iterable[Reading], planned: Plan) -> list[Line]:
+    """The same for what has been read and planned already."""
+    return [_line(reading, planned) for reading in readings]
 
 
 def exit_status(lines: Iterable[Line]) -> int:

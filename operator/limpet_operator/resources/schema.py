@@ -82,8 +82,12 @@ class KindSchema:
         problems: list[Problem] = []
         own = {name: value for name, value in raw.items() if name not in ("status", "metadata")}
         completed = _fill(self._root, own, "", problems)
-        for error in self._validator.iter_errors(completed):
-            problems.extend(_explain(error, self._root))
+        errors = list(self._validator.iter_errors(completed))
+        mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
+        for error in errors:
+            # A value of the wrong type breaks other keywords too, which would only repeat that it is wrong.
+            if error.validator == "type" or tuple(error.absolute_path) not in mistyped:
+                problems.extend(_explain(error, self._root))
         if not problems:
             problems.extend(_broken_rules(self._root, completed, ""))
         return completed, tuple(dict.fromkeys(problems))

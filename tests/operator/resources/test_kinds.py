@@ -1,0 +1,254 @@
+"""What becomes of the fields of each kind."""
+
+from datetime import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.contract import Policy, Price
+from limpet_operator.resources.healthprobe import CompletionCheck, HttpCheck, Thresholds
+from limpet_operator.resources.objects import Foreign
+from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.resources.provider import (
+    CaCertificateRef,
+    Credential,
+    EnvVar,
+    ProviderModel,
+    SecretKeyRef,
+    Timeouts,
+    Tls,
+)
+from limpet_operator.resources.secret import SecretText
+from limpet_operator.resources.url import Url
+from limpet_operator.resources.vendors import CacheRules
+
+
+def test_provider_is_filled_in_by_schema_and_preset(build) -> None:
+    provider = build.parser.parse(build.raw("Provider", labels={"tier": "fast"}))
+    assert provider.key == ObjectKey("Provider", "default", "deepseek")
+    assert provider.labels == {"tier": "fast"}
+    assert provider.url == Url("https", "api.deepseek.com", 443, "/v1")
+    assert provider.credential == Credential(SecretKeyRef("deepseek", "api-key"), "authorization", "Bearer ")
+    assert provider.models == (ProviderModel("flash", "flash", 64),)
+    assert provider.dialects == ("OpenAIChat", "OpenAIResponses", "AnthropicMessages")
+    assert provider.cache == CacheRules(True, 7200.0, 64, 64)
+    assert provider.timeouts == Timeouts(2.0, 60.0, 120.0)
+    assert (provider.tls, provider.weight, provider.drain, provider.generation) == (None, 100, False, 0)
+
+
+def test_provider_has_its_own_words(build) -> None:
+    provider = build.parser.parse(
+        build.raw(
+            "Provider",
+            models=[{"name": "a", "upstreamName": "b"}],
+            dialects=["OpenAIChat"],
+            cache={"ttl": "5m", "minTokens": 1024},
+            tls={"caCertificateRef": {"name": "corp-ca", "key": "ca.crt"}},
+            timeouts={"idle": "1m"},
+        )
+    )
+    assert provider.models == (ProviderModel("a", "b", 1024),)
+    assert provider.dialects == ("OpenAIChat",)
+    assert provider.cache == CacheRules(True, 300.0, 1024, 64)
+    assert provider.tls == Tls(CaCertificateRef("ConfigMap", "corp-ca", "ca.crt"), None)
+    assert provider.timeouts == Timeouts(2.0, 60.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "written", "header", "prefix"),
+    [
+        ("OpenAI", {}, "authorization", "Bearer "),
+        ("Anthropic", {}, "x-api-key", ""),
+        ("AzureOpenAI", {}, "api-key", ""),
+        ("GoogleAIStudio", {}, "authorization", "Bearer "),
+        ("Anthropic", {"header": "authorization"}, "authorization", "Bearer "),
+        ("OpenAI", {"header": "x-goog-api-key"}, "x-goog-api-key", ""),
+        ("OpenAI", {"scheme": "Raw"}, "authorization", ""),
+        ("AzureOpenAI", {"header": "api-key", "scheme": "Bearer"}, "api-key", "Bearer "),
+    ],
+)
+def test_credential_header(build, vendor: str, written: dict[str, str], header: str, prefix: str) -> None:
+    provider = build.parser.parse(build.raw("Provider", vendor=vendor, credential={"env": "KEY"} | written))
+    assert provider.credential == Credential(EnvVar("KEY"), header, prefix)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "cache", "caches"),
+    [
+        ("Custom", None, False),
+        ("Custom", {"ttl": "5m"}, True),
+        ("Custom", {"ttl": "5m", "enabled": False}, False),
+        ("Custom", {"enabled": True}, True),
+        ("VLLM", None, True),
+        ("VLLM", {"enabled": False}, False),
+    ],
+)
+def test_whether_it_caches(build, vendor: str, cache: dict[str, object] | None, caches: bool) -> None:
+    assert build.parser.parse(build.raw("Provider", vendor=vendor, cache=cache)).cache.caches is caches
+
+
+def test_null_where_a_default_exists_is_the_default(build) -> None:
+    raw = build.raw("Provider")
+    raw["spec"] |= {"weight": None, "timeouts": None}
+    provider = build.parser.parse(raw)
+    assert (provider.weight, provider.timeouts) == (100, Timeouts(2.0, 60.0, 120.0))
+
+
+def test_prices(build) -> None:
+    tokens = {"input": "0.15", "output": "0.60"}
+    models = [
+        {"name": "plain", "perMillionTokens": tokens},
+        {
+            "name": "full",
+            "perMillionTokens": tokens | {"cacheRead": "0.003", "cacheWrite": "0.1875", "cacheWrite1h": "0.3"},
+        },
+    ]
+    windows = [
+        {"name": "peak", "timeZone": "Asia/Shanghai", "days": ["Mon"], "from": "22:00", "to": "06:00", "factor": "2"},
+        {"name": "own", "from": "06:00", "to": "07:00", "models": models[:1]},
+    ]
+    pricing = build.parser.parse(build.raw("Pricing", models=models, windows=windows, staleAfter="720h"))
+    assert pricing.prices == {"plain": Price(0.15, 0.60, 0.15, 0.15), "full": Price(0.15, 0.60, 0.003, 0.1875)}
+    assert (pricing.provider_ref, pricing.currency, pricing.stale_after_s) == ("deepseek", "USD", 2_592_000.0)
+    peak, own = pricing.windows
+    assert (peak.time_zone, peak.days, peak.start, peak.end) == ("Asia/Shanghai", ("Mon",), time(22), time(6))
+    assert (peak.factor, peak.prices) == (2.0, None)
+    assert (own.time_zone, len(own.days), own.factor) == ("UTC", 7, None)
+    assert own.prices == {"plain": Price(0.15, 0.60, 0.15, 0.15)}
+
+
+@given(st.decimals(0, 9_999_999, places=9).map(lambda price: f"{price:f}"))
+def test_prices_come_back(build, price: str) -> None:
+    models = [{"name": "flash", "perMillionTokens": {"input": price, "output": "1"}}]
+    assert build.parser.parse(build.raw("Pricing", models=models)).prices["flash"].input == float(price)
+
+
+def test_healthprobe(build) -> None:
+    probe = build.parser.parse(
+        build.raw("HealthProbe", http={"path": "/models", "expectedStatuses": ["401", "299-200"]})
+    )
+    assert probe.check == HttpCheck("/models", ((401, 401), (200, 299)))
+    assert (probe.selector, probe.provider_refs, probe.interval_s, probe.timeout_s) == ({}, (), 30.0, 5.0)
+    assert probe.thresholds == Thresholds(3, 2, None)
+    asked = build.raw(
+        "HealthProbe",
+        providerSelector=None,
+        providerRefs=[{"name": "a"}],
+        http=None,
+        completion={"model": "m"},
+        thresholds={"degradedAfter": "2s"},
+    )
+    probe = build.parser.parse(asked)
+    assert (probe.check, probe.selector, probe.provider_refs) == (CompletionCheck("m", 1), None, ("a",))
+    assert probe.thresholds == Thresholds(3, 2, 2.0)
+
+
+def test_stickypolicy_without_a_word_is_the_contract_defaults(build) -> None:
+    for raw in (build.raw("StickyPolicy", "default"), build.raw("StickyPolicy", "default") | {"spec": None}):
+        sticky = build.parser.parse(raw)
+        assert (sticky.policy, sticky.routing) == (Policy(), "Metadata")
+    bare = build.raw("StickyPolicy", "default")
+    del bare["spec"]
+    assert build.parser.parse(bare).policy == Policy()
+
+
+def test_stickypolicy(build) -> None:
+    sticky = build.parser.parse(
+        build.raw(
+            "StickyPolicy",
+            "team",
+            "ai",
+            models=["a/*"],
+            mode="Off",
+            identity={"headers": ["X-Thread"]},
+            memory={"ttl": "1h", "maxProviders": 2},
+            failover={"policy": "SaveCache", "maxAttempts": 5},
+            spread={"withinPercent": 0},
+            clientOrder="StickyWithin",
+            routing="Header",
+        )
+    )
+    assert sticky.routing == "Header"
+    assert sticky.policy == Policy(
+        "ai/team", ("a/*",), "Off", ("x-thread",), 3600.0, 2, "SaveCache", 5, 0.0, "StickyWithin"
+    )
+
+
+def test_secret_decodes_and_hides(build) -> None:
+    raw = build.secret(plain="as it is") | {"data": {"coded": "c2st\nMQ==", "plain": "bG9zZXM="}}
+    secret = build.parser.parse(raw)
+    assert secret.values == {"coded": b"sk-1", "plain": b"as it is"}
+    assert "sk-1" not in repr(secret)
+    assert "as it is" not in repr(secret)
+    assert "hush" not in f"{SecretText('hush')} {SecretText('hush')!r}"
+    assert SecretText("hush").reveal() == "hush"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"data": {"k": "not base64!"}}, "data.k: is not base64; encode it, or write it as it is below stringData"),
+        ({"stringData": {"k": 5}}, "stringData.k: is not a text; write it in quotes"),
+        ({"data": ["k"]}, "data: write keys and values below it"),
+        ({"metadata": {}}, "metadata.name: is missing; give the object a name"),
+    ],
+)
+def test_bad_secret(build, change: dict[str, object], problem: str) -> None:
+    assert build.parser.parse(build.secret(k="v") | change).message == problem
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"apiVersion": None}, "apiVersion: is missing; write limpet.dev/v1alpha1"),
+        ({"apiVersion": "limpet.dev/v1"}, 'apiVersion: "limpet.dev/v1" is not known; write limpet.dev/v1alpha1'),
+        (
+            {"kind": "Pricings"},
+            'kind: "Pricings" is not known; write one of Provider, Pricing, HealthProbe, StickyPolicy; did you mean Pricing?',
+        ),
+        ({"kind": None}, "kind: is missing; write one of Provider, Pricing, HealthProbe, StickyPolicy"),
+        ({"metadata": None}, "metadata.name: is missing; give the object a name"),
+        (
+            {"metadata": {"name": "Deep_Seek"}},
+            "metadata.name: \"Deep_Seek\" is no name; write lower-case letters, digits, '-' and '.' (only digits: in quotes)",
+        ),
+        (
+            {"metadata": {"name": "a", "namespace": "a/b"}},
+            "metadata.namespace: \"a/b\" is no namespace; write lower-case letters, digits and '-'",
+        ),
+        (
+            {"metadata": {"name": "a", "labels": {"a": 1}}},
+            "metadata.labels: names and values must be texts; write them in quotes",
+        ),
+        ({"specs": {}}, "specs: no such field; did you mean spec?"),
+        ({"spec": []}, "spec: is []; write fields below it"),
+        ({"spec": None}, "spec: is empty; write fields below it or take the field out"),
+    ],
+)
+def test_bad_frame(build, change: dict[str, object], problem: str) -> None:
+    result = build.parser.parse(build.raw("Provider") | change)
+    assert isinstance(result, Invalid)
+    assert result.message == problem
+
+
+@pytest.mark.parametrize("raw", [{}, {"sellers": []}, {"apiVersion": "apps/v1", "kind": "Deployment"}])
+def test_what_is_not_ours_is_passed_over(build, raw: dict[str, object]) -> None:
+    assert isinstance(build.parser.parse(raw), Foreign)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("vendor", "url", "credential", "models", "tls", "timeouts", "cache", "windows", "http", "memory", "identity")
+
+
+@given(
+    st.sampled_from(["Provider", "Pricing", "HealthProbe", "StickyPolicy"]),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4),
+    st.dictionaries(st.sampled_from(["metadata", "spec", "apiVersion", "kind"]), JSON, max_size=1),
+)
+def test_parsing_never_raises(build, kind: str, spec: dict[str, object], change: dict[str, object]) -> None:
+    build.parser.parse(build.raw(kind, **spec) | change)
