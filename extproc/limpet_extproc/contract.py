@@ -14,6 +14,30 @@ CONTRACT_VERSION: Final = 1
 WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
 """The one gRPC method: the data plane streams `Hello` once and then `Seen`, the control plane streams `Catalog`."""
 
+SESSION_HEADERS: Final = (
+    "x-claude-code-session-id",
+    "x-opencode-session",
+    "x-session-affinity",
+    "x-session-id",
+    "x-deepseek-harness-session-id",
+    "x-grok-conv-id",
+)
+"""Headers in which agents and SDKs name a session, first match wins; gathered in 2026 from the clients' sources and documents."""
+
+CODEX_SESSION_HEADERS: Final = ("session-id", "session_id")
+"""Trusted only from a user agent that says Codex: bare names that other software may use for other things."""
+
+READ_HEADERS: Final = (
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "content-encoding",
+    "user-agent",
+    *SESSION_HEADERS,
+    *CODEX_SESSION_HEADERS,
+)
+"""What Envoy must hand over of a request's headers, besides those that a policy names."""
+
 Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
@@ -103,7 +127,13 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
 
 
 _HELLO_OR_SEEN = msgspec.json.Decoder(Hello | Seen)
-_VERSION_ONLY = msgspec.json.Decoder(msgspec.defstruct("_Version", [("version", int, 0)]))
+
+
+class _VersionOnly(msgspec.Struct):
+    version: int = 0
+
+
+_VERSION_ONLY = msgspec.json.Decoder(_VersionOnly)
 _CATALOG = msgspec.json.Decoder(Catalog)
 _ENCODER = msgspec.json.Encoder()
 

@@ -1,1 +1,65 @@
 """One module an API: where its requests keep the model, the messages and the hints about the conversation."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+
+class BadRequest(Exception):
+    """The client's request cannot be understood. `param` is the field, the message says what is wrong and what to write."""
+
+    def __init__(self, param: str | None, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+        self.message = message
+
+
+class Controls(msgspec.Struct, frozen=True):
+    """The `provider` object by which a client steers; its fields are those that OpenRouter's users know."""
+
+    order: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+    sort: Literal["price", "latency"] | None = None
+    allow_fallbacks: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What every dialect's request comes down to."""
+
+    model: str
+    opener: bytes
+    """What opens the conversation, in a canonical form; hashed, never stored."""
+    session_id: str | None = None
+    prompt_cache_key: str | None = None
+    user: str | None = None
+    max_output_tokens: int | None = None
+    allow_fallbacks: bool | None = None
+    controls: Controls | None = None
+
+
+_AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]+)`")
+
+
+def decode_error(error: Exception, where: str = "") -> BadRequest:
+    """msgspec's complaint in the words of the request: the field, and what it should have been."""
+    if isinstance(error, RecursionError):
+        return BadRequest(where or None, "the body is nested too deeply to be read")
+    if isinstance(error, UnicodeDecodeError):
+        return BadRequest(None, f"the body is not UTF-8: byte {error.start} begins no valid character")
+    text = str(error)
+    at = _AT.search(text)
+    path = ".".join(part for part in (where, at["path"] if at else "") if part) or None
+    text = _AT.sub("", text).replace("`", "'")
+    if not isinstance(error, msgspec.ValidationError):
+        return BadRequest(path, f"the body is not valid JSON: {text}")
+    if missing := _MISSING.search(_AT.sub("", str(error))):
+        field = f"{path}.{missing['field']}" if path else missing["field"]
+        return BadRequest(field, f"'{field}' is missing")
+    if path is None:
+        return BadRequest(None, f"the body must be a JSON object: {text}")
+    return BadRequest(path, f"'{path}' has the wrong type: {text}")

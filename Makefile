@@ -1,0 +1,44 @@
+# Everything here works on a fresh Debian or Ubuntu with Python 3.11 or newer; the environment lives in .venv.
+.PHONY: demo test check bench lock clean
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+
+demo: $(READY)
+	$(BIN)/limpet demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	@command -v wrk >/dev/null || { echo "installing wrk, the load generator of 'limpet bench latency'"; $(call install,wrk); }
+	$(BIN)/limpet bench infron
+	$(BIN)/limpet bench latency
+
+# Hashes pin what is installed, whatever the index; --no-build-isolation takes hatchling from the same lock.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Limpet needs Python 3.11 or newer; say which with 'make PYTHON=python3.12 …'"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing Python's venv module"; $(call install,python3-venv); }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+# Refresh the lock: newest versions that pyproject.toml allows, for every supported Python, without index addresses.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --quiet --upgrade --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV)
+
+# $(call install,PACKAGE): from the distribution, as root or with sudo.
+install = s=; [ "$$(id -u)" = 0 ] || s=sudo; $$s apt-get update -qq && $$s apt-get install -y -qq $(1) >/dev/null

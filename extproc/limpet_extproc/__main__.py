@@ -1,0 +1,119 @@
+"""`python -m limpet_extproc`: one worker. Flags, wiring, signals; no decisions."""
+
+import argparse
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import uvloop
+from prometheus_client import CollectorRegistry, start_http_server
+
+from limpet_extproc import outcome, server
+from limpet_extproc.catalog_client import Hooks, watch
+from limpet_extproc.contract import Catalog
+from limpet_extproc.decision_line import decision_line
+from limpet_extproc.health import State
+from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.metrics import Metrics
+from limpet_extproc.providers import Providers
+from limpet_extproc.snapshot import EMPTY, Snapshot, snapshot
+
+log = logging.getLogger("limpet.extproc")
+
+_GRPC_OPTIONS = (
+    # Envoy sends the whole body in one message; its own limit is the one that counts.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+def _flags(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="limpet-extproc", description="One ext_proc worker of Limpet.")
+    parser.add_argument("--socket", required=True, help="Unix socket on which Envoy finds this worker")
+    parser.add_argument("--control-plane", required=True, help="gRPC target of the operator, for example unix:/run/limpet.sock")
+    parser.add_argument("--node", required=True, help="id of the Envoy beside this worker")
+    parser.add_argument("--metrics-port", type=int, default=0, help="loopback port for Prometheus metrics; 0: none")
+    parser.add_argument("--max-conversations", type=int, default=50_000, help="bound of the memory in this process")
+    parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
+    return parser.parse_args(argv)
+
+
+class Worker:
+    """What a worker is made of, wired together."""
+
+    def __init__(self, flags: argparse.Namespace) -> None:
+        self._flags = flags
+        self._snapshot: Snapshot = EMPTY
+        self.metrics = Metrics(CollectorRegistry())
+        self.memory = InProcessMemory(flags.max_conversations)
+        self.providers = Providers(self._provider_changed)
+        self.metrics.conversations.set_function(lambda: len(self.memory))
+        rules = server.Limpet(
+            lambda: self._snapshot, self.memory, self.providers, _memory_secret(), time.time, lambda: os.urandom(8)
+        )
+        self.extproc = server.ExtProc(rules, self.metrics, lambda: self._snapshot is not EMPTY)
+        verbose = (lambda *line: print(decision_line(*line), flush=True)) if flags.verbose else None
+        self.outcomes = outcome.Outcomes(self.memory, self.providers, self.metrics, time.time, verbose)
+
+    def take(self, catalog: Catalog) -> None:
+        """Decide by this catalog from now on."""
+        self._snapshot = snapshot(catalog)
+        self.metrics.catalog_time.set_to_current_time()
+
+    def _provider_changed(self, provider: str, state: State) -> None:
+        self.metrics.out.labels(provider).set(state.out_because is not None)
+        if state.out_because is None:
+            log.info("%s is back", provider)
+        else:
+            log.warning("%s is out: %s", provider, state.out_because)
+
+    async def run(self) -> None:
+        """Serve until a signal ends it."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        serving = grpc.aio.server(options=_GRPC_OPTIONS)
+        serving.add_generic_rpc_handlers((_handlers(server.METHOD, self.extproc.handler()), _handlers(outcome.METHOD, self.outcomes.handler())))
+        serving.add_insecure_port(f"unix:{self._flags.socket}")
+        await serving.start()
+        if self._flags.metrics_port:
+            start_http_server(self._flags.metrics_port, "127.0.0.1", self.metrics.registry)
+        watching = asyncio.create_task(
+            watch(self._flags.control_plane, self._flags.node, self.take, Hooks(connected=self.metrics.catalog_connected.set))
+        )
+        ended = asyncio.create_task(stopped.wait())
+        await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
+        watching.cancel()
+        await serving.stop(grace=1.0)
+        if watching.done() and not watching.cancelled() and (error := watching.exception()):
+            raise error
+
+
+def _memory_secret() -> bytes:
+    """Keys of a memory that lives as long as this process need no secret that lives longer."""
+    return secrets.token_bytes(32)
+
+
+def _handlers(method: str, handler: grpc.RpcMethodHandler) -> grpc.GenericRpcHandler:
+    _, service, name = method.split("/")
+    return grpc.method_handlers_generic_handler(service, {name: handler})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one worker until it is told to stop."""
+    flags = _flags(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    Path(flags.socket).unlink(missing_ok=True)
+    uvloop.run(Worker(flags).run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""The decision: one pure function from a request, what is remembered of it and what is known of the providers, to an order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf, log
+from typing import Final, Literal
+
+from xxhash import xxh3_64_intdigest
+
+from limpet_extproc.health import UNKNOWN, State, Verdict, explain, verdict
+from limpet_extproc.learn import NOTHING, Learned, factor, fastest_first_byte_s
+from limpet_extproc.memory import Remembered
+from limpet_extproc.price import cold_usd, why_not_sticky
+from limpet_extproc.snapshot import Candidate, Lane
+
+Reason = Literal[
+    "sticky.hit",
+    "sticky.pending",
+    "sticky.within",
+    "sticky.expired",
+    "sticky.left.down",
+    "sticky.left.over_limit",
+    "sticky.left.not_candidate",
+    "unsticky.no_cache",
+    "unsticky.below_minimum",
+    "unsticky.no_discount",
+    "first.scored",
+    "bypass.order",
+    "bypass.only",
+    "bypass.ignore",
+    "bypass.sort",
+    "bypass.allow_fallbacks",
+    "off.spread",
+    "observe.spread",
+    "last_resort.all_out",
+]
+"""The closed list of why a request went where it went: the same words in the response header, metrics and logs (docs/decisions.md)."""
+
+Exclusion = Literal["not_candidate", "down", "over_limit", "draining", "ignored"]
+Sort = Literal["price", "latency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What the client itself demands of the choice; the names are those of `provider` in the request body."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+    sort: Sort | None = None
+    allow_fallbacks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, as far as the decision needs it."""
+
+    lane: Lane
+    key: bytes
+    """The conversation; equal on all replicas."""
+    prompt_tokens: int
+    output_tokens: int
+    steering: Steering | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What this worker knows of the providers at the moment."""
+
+    health: Mapping[str, State] = field(default_factory=dict)
+    learned: Mapping[str, Learned] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Providers in the order they are tried, at most as many as the policy allows; empty only if the client left none."""
+
+    order: tuple[str, ...]
+    reason: Reason
+    would: Reason | None = None
+    """In mode Observe: the reason that Enforce would have given."""
+    excluded: Mapping[str, Exclusion] = field(default_factory=dict)
+    trial: bool = False
+    """The first of the order is being tried again after a time out."""
+
+
+def choose(ask: Ask, remembered: Remembered | None, known: Known, now_s: float, coin: bytes) -> Decision:
+    """Order the providers for one request.
+
+    `now_s` is wall clock; `coin` is fresh randomness, used only where no conversation may matter (`mode: Off`, `Observe`).
+    """
+    policy = ask.lane.policy
+    field_ = _sort_out(ask.lane, known.health, now_s)
+    if ask.steering is not None:
+        return _steered(ask, ask.steering, field_, remembered, known, now_s)
+    if policy.mode == "Off":
+        return _finish(ask, (), _rank(field_.open, ask, known, coin), field_, "off.spread")
+    head, reason = _where_warm(ask, remembered, field_, now_s)
+    decided = _finish(ask, head, _rank(field_.open, ask, known, ask.key), field_, reason)
+    if policy.mode == "Observe":
+        spread = _finish(ask, (), _rank(field_.open, ask, known, coin), field_, "observe.spread")
+        return Decision(spread.order, spread.reason, decided.reason, spread.excluded, spread.trial)
+    return decided
+
+
+@dataclass(slots=True)
+class _Field:
+    """The candidates, sorted out by what may be done with them."""
+
+    open: list[Candidate] = field(default_factory=list)
+    """Up, or to be tried again; new conversations may go there."""
+    draining: list[Candidate] = field(default_factory=list)
+    out: list[tuple[float, str]] = field(default_factory=list)
+    """(end of its time out, name) of those that are down or over their limit."""
+    trials: set[str] = field(default_factory=set)
+    excluded: dict[str, Exclusion] = field(default_factory=dict)
+
+
+def _sort_out(lane: Lane, health: Mapping[str, State], now_s: float) -> _Field:
+    sorted_out = _Field()
+    for candidate in lane.candidates:
+        name = candidate.provider
+        state = health.get(name)
+        is_now: Verdict = "up" if state is None else verdict(state, now_s)
+        if state is not None and (is_now == "down" or is_now == "over_limit"):
+            sorted_out.out.append((max(state.until_s, state.trial_until_s), name))
+            sorted_out.excluded[name] = is_now
+        elif candidate.drain:
+            sorted_out.draining.append(candidate)
+            sorted_out.excluded[name] = "draining"
+        else:
+            sorted_out.open.append(candidate)
+        if is_now == "trial":
+            sorted_out.trials.add(name)
+    sorted_out.out.sort()
+    return sorted_out
+
+
+def _where_warm(ask: Ask, remembered: Remembered | None, sorted_out: _Field, now_s: float) -> tuple[tuple[str, ...], Reason]:
+    """Providers to try first because the conversation is warm there, and why these, or why none."""
+    if remembered is None:
+        return (), "first.scored"
+    if not remembered.warm:
+        pending = remembered.pending
+        if pending is not None and pending in ask.lane.by_provider and sorted_out.excluded.get(pending, "draining") == "draining":
+            return (pending,), "sticky.pending"
+        return (), "first.scored"
+    sticky, *others = remembered.warm
+    if sticky.until_s <= now_s:
+        return (), "sticky.expired"
+    candidate = ask.lane.by_provider.get(sticky.provider)
+    also_warm = tuple(
+        w.provider
+        for w in others
+        if w.until_s > now_s
+        and w.provider in ask.lane.by_provider
+        and sorted_out.excluded.get(w.provider, "draining") == "draining"
+    )
+    if candidate is None:
+        return also_warm, "sticky.left.not_candidate"
+    excluded = sorted_out.excluded.get(sticky.provider)
+    if excluded == "down":
+        return also_warm, "sticky.left.down"
+    if excluded == "over_limit":
+        return also_warm, "sticky.left.over_limit"
+    unpaid = why_not_sticky(candidate, max(ask.prompt_tokens, sticky.prompt_tokens))
+    if unpaid is not None:
+        return (), unpaid
+    again = (sticky.provider,) if ask.lane.policy.failover == "SaveCache" else ()
+    return (sticky.provider, *again, *also_warm), "sticky.hit"
+
+
+def _steered(
+    ask: Ask, steering: Steering, sorted_out: _Field, remembered: Remembered | None, known: Known, now_s: float
+) -> Decision:
+    """The client's own order and set, obeyed; memory counts only where the policy says StickyWithin."""
+    names = {name for c in ask.lane.candidates for name in (c.provider,)}
+    allowed = names if steering.only is None else names & set(steering.only)
+    allowed -= set(steering.ignore)
+    if not steering.allow_fallbacks and steering.order:
+        allowed &= set(steering.order)
+    for name in names - allowed:
+        sorted_out.excluded[name] = "ignored"
+    for name in {*steering.order, *(steering.only or ())} - names:
+        sorted_out.excluded[name] = "not_candidate"
+    sorted_out.open = [c for c in (*sorted_out.open, *sorted_out.draining) if c.provider in allowed]
+    sorted_out.draining = []
+    sorted_out.out = [(until_s, name) for until_s, name in sorted_out.out if name in allowed]
+
+    asked = tuple(name for name in steering.order if name in allowed)
+    reason: Reason
+    if steering.order:
+        reason = "bypass.order"
+    elif steering.only is not None:
+        reason = "bypass.only"
+    elif steering.ignore:
+        reason = "bypass.ignore"
+    elif steering.sort:
+        reason = "bypass.sort"
+    else:
+        reason = "bypass.allow_fallbacks"
+    ranked = _sorted_by(steering.sort, sorted_out.open, ask, known) or _rank(sorted_out.open, ask, known, ask.key)
+    out = {name for _, name in sorted_out.out}
+    head = (*(name for name in asked if name not in out),)
+    if ask.lane.policy.client_order == "StickyWithin":
+        warm, sticky_reason = _where_warm(ask, remembered, sorted_out, now_s)
+        if sticky_reason == "sticky.hit" and warm[0] in allowed:
+            head, reason = (warm[0], *head), "sticky.within"
+    decision = _finish(ask, head, ranked, sorted_out, reason)
+    if not steering.allow_fallbacks:
+        keep = len(asked) if asked else 1
+        return Decision(decision.order[:keep], decision.reason, None, decision.excluded, decision.trial)
+    return decision
+
+
+def _finish(
+    ask: Ask, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: Reason
+) -> Decision:
+    order = list(head)
+    seen = set(head)
+    for name in (*ranked, *(c.provider for c in sorted_out.draining), *(name for _, name in sorted_out.out)):
+        if name not in seen:
+            order.append(name)
+            seen.add(name)
+    if sorted_out.out and len(sorted_out.out) == len(seen):
+        reason = "last_resort.all_out"
+    first_is_trial = bool(order) and order[0] in sorted_out.trials
+    return Decision(tuple(order[: ask.lane.policy.max_attempts]), reason, None, sorted_out.excluded, first_is_trial)
+
+
+def _rank(candidates: list[Candidate], ask: Ask, known: Known, seed: bytes) -> list[str]:
+    """Near-equals of the best first, spread by weighted rendezvous on the seed; after them the rest, cheapest first."""
+    if len(candidates) < 2:
+        return [c.provider for c in candidates]
+    usd = _usd_each(candidates, ask)
+    fastest_s = fastest_first_byte_s(known.learned) if known.learned else inf
+    scores = [
+        price * factor(known.learned.get(c.provider, NOTHING), fastest_s)
+        for price, c in zip(usd, candidates, strict=True)
+    ]
+    limit = min(scores) * (1 + ask.lane.policy.spread_within_percent / 100)
+    near: list[tuple[float, str]] = []
+    rest: list[tuple[float, str]] = []
+    for candidate, price, score in zip(candidates, usd, scores, strict=True):
+        if score <= limit:
+            near.append((-_pull(seed, candidate, price), candidate.provider))
+        else:
+            rest.append((score, candidate.provider))
+    near.sort()
+    rest.sort()
+    return [name for _, name in (*near, *rest)]
+
+
+def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
+    """Weighted rendezvous: the highest value wins, in proportion to weight over price squared; zero weight never wins."""
+    unit = (xxh3_64_intdigest(seed + candidate.provider.encode()) + 1) / 2.0**64
+    weight = candidate.weight / (usd * usd)
+    return inf if unit >= 1.0 else weight / -log(unit)
+
+
+def _usd_each(candidates: list[Candidate], ask: Ask) -> list[float]:
+    """Expected dollars at each; an unknown price counts as the dearest known one, and all unknown as equal."""
+    known = [
+        None if c.price is None else cold_usd(c.price, ask.prompt_tokens, ask.output_tokens) or _NEARLY_FREE
+        for c in candidates
+    ]
+    dearest = max((usd for usd in known if usd is not None), default=1.0)
+    return [dearest if usd is None else usd for usd in known]
+
+
+_NEARLY_FREE: Final = 1e-9
+"""A price of zero is a real one (a free tier), but nothing can be divided by it."""
+
+
+def _sorted_by(sort: Sort | None, candidates: list[Candidate], ask: Ask, known: Known) -> list[str]:
+    if sort == "price":
+        return [name for _, name in sorted(zip(_usd_each(candidates, ask), (c.provider for c in candidates), strict=True))]
+    if sort == "latency":
+        waits = ((known.learned.get(c.provider, NOTHING).first_byte_s or inf, c.provider) for c in candidates)
+        return [name for _, name in sorted(waits)]
+    return []
+
+
+def why(decision: Decision, health: Mapping[str, State], now_s: float) -> str:
+    """For a person who gets an error: what is wrong with each provider of the order. Empty when nothing is known to be."""
+    known = (explain(name, health[name], now_s) for name in decision.order if health.get(name, UNKNOWN).out_because)
+    return "; ".join(known)

@@ -1,0 +1,94 @@
+"""OpenAI's chat completions: what Limpet reads of a request, and the opener that names the conversation."""
+
+from typing import Any, Final
+
+import msgspec
+
+from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_error
+
+PATH: Final = "/v1/chat/completions"
+
+_OPENERS: Final = frozenset({"system", "developer"})
+_CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
+"""Hints that move from turn to turn and are no part of the prompt."""
+
+
+class _Body(msgspec.Struct):
+    model: str
+    messages: list[msgspec.Raw]
+    session_id: str | None = None
+    prompt_cache_key: str | None = None
+    user: str | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stream: bool | None = None
+    allow_fallbacks: bool | None = None
+    provider: Controls | None = None
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: Any = None
+
+
+_BODY: Final = msgspec.json.Decoder(_Body)
+_MESSAGE: Final = msgspec.json.Decoder(_Message)
+
+
+def parse(body: bytes) -> ChatRequest:
+    """The request as far as routing needs it. Raises BadRequest, which names the field and says what belongs there."""
+    try:
+        body.decode()
+        request = _BODY.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise decode_error(error) from error
+    if not request.model:
+        raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
+    if not request.messages:
+        raise BadRequest("messages", "'messages' is empty; send at least one message")
+    limits = [n for n in (request.max_completion_tokens, request.max_tokens) if n is not None and n > 0]
+    return ChatRequest(
+        model=request.model,
+        opener=_opener(request.messages),
+        session_id=request.session_id,
+        prompt_cache_key=request.prompt_cache_key,
+        user=request.user,
+        max_output_tokens=min(limits, default=None),
+        allow_fallbacks=request.allow_fallbacks,
+        controls=request.provider,
+    )
+
+
+def _opener(messages: list[msgspec.Raw]) -> bytes:
+    """System and developer messages up to the first user message inclusive, in one form for every spelling of the same text."""
+    pieces: list[bytes] = []
+    for position, raw in enumerate(messages):
+        try:
+            message = _MESSAGE.decode(raw)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise decode_error(error, f"messages[{position}]") from error
+        is_user = message.role == "user"
+        if is_user or message.role in _OPENERS:
+            pieces.append(b"user" if is_user else b"system")
+            pieces.extend(_content(message.content))
+        if is_user:
+            break
+    return b"".join(len(piece).to_bytes(4, "big") + piece for piece in pieces)
+
+
+def _content(content: Any) -> list[bytes]:
+    """A string and a list with that one text part say the same and must read the same."""
+    if isinstance(content, str):
+        return [b"t", content.encode()]
+    if not isinstance(content, list):
+        return [b"v", msgspec.json.encode(content, order="deterministic")]
+    pieces: list[bytes] = []
+    for part in content:
+        if isinstance(part, dict):
+            text = part.get("text")
+            if part.get("type") == "text" and isinstance(text, str):
+                pieces += (b"t", text.encode())
+                continue
+            part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}  # noqa: PLW2901
+        pieces += (b"v", msgspec.json.encode(part, order="deterministic"))
+    return pieces

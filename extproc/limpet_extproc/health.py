@@ -1,0 +1,93 @@
+"""What traffic says about a provider: pure transitions of a small state, and the verdict it means at a moment.
+
+Failures in a row take a provider out for a while that doubles each time; then one request at a time tries it again. A 429 with
+`retry-after` takes it out for as long as it asks for. A provider nobody has heard anything bad of has no state at all.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Verdict = Literal["up", "over_limit", "down", "trial"]
+"""`trial`: its time out is over and this request may try it; every other request still sees it as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRules:
+    """When a provider is taken out, and for how long; seconds."""
+
+    failures_to_down: int = 3
+    cooldown_s: float = 5.0
+    max_cooldown_s: float = 60.0
+    max_retry_after_s: float = 300.0
+    trial_timeout_s: float = 60.0
+    """A trial whose outcome never came frees its place after this."""
+
+
+DEFAULT_RULES: Final = HealthRules()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of one provider; times on the clock that `now_s` comes from."""
+
+    failures: int = 0
+    """In a row, up to now."""
+    out_because: Literal["over_limit", "down"] | None = None
+    since_s: float = 0.0
+    until_s: float = 0.0
+    cooldown_s: float = 0.0
+    """Length of the present or last time out after failures; the next one is twice as long."""
+    trial_until_s: float = 0.0
+
+
+UNKNOWN: Final = State()
+
+
+def verdict(state: State, now_s: float) -> Verdict:
+    """What a request that is decided now may do with the provider."""
+    if state.out_because is None:
+        return "up"
+    if now_s < state.until_s or now_s < state.trial_until_s:
+        return state.out_because
+    return "trial"
+
+
+def after_success(state: State, _now_s: float) -> State:
+    """An answer came: whatever was held against the provider is forgotten."""
+    return UNKNOWN
+
+
+def after_failure(state: State, now_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
+    """No answer, or one that says the provider is broken. One failed trial is enough to take it out again."""
+    failures = state.failures + 1
+    if state.out_because is None and failures < rules.failures_to_down:
+        return State(failures=failures)
+    if now_s < state.until_s and state.out_because == "down":
+        # Requests that were under way when it went out say nothing new.
+        return State(failures, "down", state.since_s, state.until_s, state.cooldown_s)
+    cooldown_s = min(state.cooldown_s * 2 or rules.cooldown_s, rules.max_cooldown_s)
+    since_s = state.since_s if state.out_because == "down" else now_s
+    return State(failures, "down", since_s, now_s + cooldown_s, cooldown_s)
+
+
+def after_limit(state: State, now_s: float, retry_after_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
+    """A 429 that says when to come back."""
+    until_s = now_s + min(retry_after_s, rules.max_retry_after_s)
+    return State(state.failures, "over_limit", now_s, max(until_s, state.until_s), state.cooldown_s)
+
+
+def begin_trial(state: State, now_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
+    """This request is the one that tries the provider; others leave it alone until the outcome or the time limit."""
+    return State(
+        state.failures, state.out_because, state.since_s, state.until_s, state.cooldown_s, now_s + rules.trial_timeout_s
+    )
+
+
+def explain(provider: str, state: State, now_s: float) -> str:
+    """One clause for a person: what is wrong with the provider, since when, and when it is tried again."""
+    if state.out_because is None:
+        return f"{provider} is up"
+    wrong = "asked us to wait (429)" if state.out_because == "over_limit" else f"failed {state.failures} times in a row"
+    return (
+        f"{provider} {wrong}, out for {now_s - state.since_s:.0f} s, next trial in {max(0.0, state.until_s - now_s):.0f} s"
+    )

@@ -1,0 +1,60 @@
+"""Who is the conversation? A ladder of signs, the first that is there wins; then a key that gives nothing away."""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from xxhash import xxh3_128_digest
+
+from limpet_extproc.contract import CODEX_SESSION_HEADERS, SESSION_HEADERS
+from limpet_extproc.dialects import ChatRequest
+
+MAX_SESSION_CHARS: Final = 256
+"""Longer names are taken for something else; the limit that clients know from other gateways."""
+
+KEY_BYTES: Final = 16
+
+_CREDENTIALS: Final = ("authorization", "x-api-key", "api-key")
+
+
+def conversation(headers: Mapping[str, str], request: ChatRequest, configured: Sequence[str]) -> tuple[str, bytes]:
+    """The sign by which the conversation was recognised, and its value.
+
+    `headers` have lower-case names. `configured` are the policy's own headers; they come before all others.
+    """
+    for name in configured:
+        if value := _usable(headers.get(name)):
+            return f"header:{name}", value
+    if value := _usable(headers.get("x-session-id")):
+        return "x-session-id", value
+    if value := _usable(request.session_id):
+        return "session_id", value
+    for name in SESSION_HEADERS:
+        if value := _usable(headers.get(name)):
+            return name, value
+    if "codex" in headers.get("user-agent", "").lower():
+        for name in CODEX_SESSION_HEADERS:
+            if value := _usable(headers.get(name)):
+                return name, value
+    if value := _usable(request.prompt_cache_key):
+        return "prompt_cache_key", value
+    return "fingerprint", xxh3_128_digest(request.opener)
+
+
+def tenant(headers: Mapping[str, str]) -> bytes:
+    """Whose conversation it is: the client's own credential, or nobody's. Only its HMAC is ever kept."""
+    for name in _CREDENTIALS:
+        if value := headers.get(name):
+            return value.encode()
+    return b""
+
+
+def key(secret: bytes, owner: bytes, user: str | None, model: str, sign: str, value: bytes) -> bytes:
+    """The conversation's key: HMAC-SHA256 under the installation's secret, so that it reveals neither tenant nor text."""
+    parts = (owner, (user or "").encode(), model.encode(), sign.encode(), value)
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
+
+
+def _usable(value: str | None) -> bytes | None:
+    return value.encode() if value and len(value) <= MAX_SESSION_CHARS else None

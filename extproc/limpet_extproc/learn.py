@@ -1,0 +1,55 @@
+"""What outcomes teach about a provider beyond up and down: how often it fails and how long it lets clients wait.
+
+Both become a factor on its expected price, in coarse steps, so that a little noise does not scatter new conversations and
+replicas that have seen different requests still mostly agree.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_ALPHA: Final = 0.1
+"""Weight of the newest outcome: about the last ten count."""
+
+_MIN_SAMPLES: Final = 10
+_SLOW_TIMES: Final = 3.0
+_SLOW_BY_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Moving averages over the attempts at one provider."""
+
+    samples: int = 0
+    error_rate: float = 0.0
+    first_byte_s: float = 0.0
+
+
+NOTHING: Final = Learned()
+
+
+def after_attempt(learned: Learned, failed: bool, first_byte_s: float | None) -> Learned:
+    """The averages with one more attempt in them; the time to first byte is None where no byte came."""
+    alpha = max(_ALPHA, 1 / (learned.samples + 1))
+    error_rate = learned.error_rate + alpha * (float(failed) - learned.error_rate)
+    if first_byte_s is None:
+        return Learned(learned.samples + 1, error_rate, learned.first_byte_s)
+    known = learned.first_byte_s or first_byte_s
+    return Learned(learned.samples + 1, error_rate, known + alpha * (first_byte_s - known))
+
+
+def fastest_first_byte_s(learned: Mapping[str, Learned]) -> float:
+    """The shortest average wait among the providers that are known well enough; infinity if none is."""
+    return min(
+        (one.first_byte_s for one in learned.values() if one.samples >= _MIN_SAMPLES and one.first_byte_s > 0),
+        default=float("inf"),
+    )
+
+
+def factor(learned: Learned, fastest_s: float) -> float:
+    """What a dollar there counts as: 1 at its best, up to twice that for errors and half as much again for waiting."""
+    if learned.samples < _MIN_SAMPLES:
+        return 1.0
+    errors = 1.0 + round(4 * learned.error_rate) / 4
+    slow = learned.first_byte_s > _SLOW_TIMES * fastest_s and learned.first_byte_s > fastest_s + _SLOW_BY_S
+    return errors * (1.5 if slow else 1.0)

@@ -1,0 +1,181 @@
+"""Envoy's access logs: every attempt teaches about its provider, every ended request about its conversation.
+
+Entries come in batches a moment after the answer, over a stream that no request waits for. They may reach any worker: what the
+decision was travels in the entry itself.
+"""
+
+import logging
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import grpc
+from envoy.data.accesslog.v3 import accesslog_pb2
+from envoy.service.accesslog.v3 import als_pb2
+
+from limpet_extproc import record as records
+from limpet_extproc import usage as usages
+from limpet_extproc.memory import Memory, Warm
+from limpet_extproc.metrics import Metrics
+from limpet_extproc.providers import Providers
+from limpet_extproc.record import Record
+from limpet_extproc.usage import Usage
+
+log = logging.getLogger(__name__)
+
+METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+
+ATTEMPT_LOG: Final = "limpet.attempt"
+"""The `log_name` under which the router reports attempts; the other log reports whole requests."""
+
+_PROVIDERS_FAULT: Final = frozenset({401, 402, 403, 408, 429, 529})
+"""Besides 5xx. Key, credit and capacity are the provider's affair with us; 400, 404 and 422 say something about this request only."""
+
+_UPSTREAM_FLAGS: Final = (
+    "failed_local_healthcheck",
+    "no_healthy_upstream",
+    "upstream_request_timeout",
+    "upstream_remote_reset",
+    "upstream_connection_failure",
+    "upstream_connection_termination",
+    "upstream_protocol_error",
+    "upstream_max_stream_duration_reached",
+    "stream_idle_timeout",
+)
+
+Entry = accesslog_pb2.HTTPAccessLogEntry
+Verbose = Callable[[Record, str, int, Usage | None, float], None]
+
+
+class Outcomes:
+    """The gRPC handler of the access log service, for raw bytes."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        providers: Providers,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        verbose: Verbose | None = None,
+    ) -> None:
+        self._memory = memory
+        self._providers = providers
+        self._metrics = metrics
+        self._clock = clock
+        self._verbose = verbose
+
+    def handler(self) -> grpc.RpcMethodHandler:
+        """To be registered under METHOD."""
+        return grpc.stream_unary_rpc_method_handler(self.stream)
+
+    async def stream(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        """One log of one Envoy worker; its name comes with the first message only."""
+        name = ""
+        while True:
+            data = await context.read()
+            if data is grpc.aio.EOF:
+                return b""
+            message = als_pb2.StreamAccessLogsMessage.FromString(data)
+            name = message.identifier.log_name or name
+            take = self._attempt if name == ATTEMPT_LOG else self._request
+            for entry in message.http_logs.log_entry:
+                try:
+                    take(entry)
+                except Exception:
+                    log.exception("an access log entry could not be used; please report this")
+                    self._metrics.failures.inc()
+
+    def _attempt(self, entry: Entry) -> None:
+        common, status = entry.common_properties, entry.response.response_code.value
+        provider, now_s = common.upstream_cluster, self._clock()
+        outcome = attempt_outcome(entry)
+        if outcome == "ok":
+            self._providers.succeeded(provider, now_s, _seconds(common.time_to_first_upstream_rx_byte))
+        elif outcome == "limited":
+            self._providers.limited(provider, now_s, retry_after_s(entry, now_s) or 0.0)
+        elif outcome == "failed":
+            self._providers.failed(provider, now_s)
+        self._metrics.attempts.labels(provider, outcome if outcome != "failed" else f"failed_{status or 'no_answer'}").inc()
+
+    def _request(self, entry: Entry) -> None:
+        common = entry.common_properties
+        provider, status = common.upstream_cluster, entry.response.response_code.value
+        if not provider:
+            return
+        fields = common.metadata.filter_metadata["limpet.decision"].fields
+        record = records.decode(fields["record"].string_value) if "record" in fields else None
+        usage = self._usage(entry, provider, record)
+        outcome = attempt_outcome(entry)
+        self._metrics.requests.labels(provider, fields["reason"].string_value, outcome).inc()
+        if record is None:
+            return
+        self._learn(record, provider, common.upstream_request_attempt_count, outcome, usage)
+        if self._verbose is not None:
+            self._verbose(record, provider, status, usage, _seconds(common.duration) or 0.0)
+
+    def _learn(self, record: Record, provider: str, attempts: int, outcome: str, usage: Usage | None) -> None:
+        """Forget who failed, remember who served."""
+        if not record.learn:
+            return
+        key = bytes.fromhex(record.key)
+        for failed in record.order[: max(0, attempts - 1)]:
+            if failed != provider:
+                self._memory.forget(key, failed)
+        position = record.order.index(provider) if provider in record.order else -1
+        ttl_s = record.ttls_s[position] if position >= 0 else 0.0
+        if outcome != "ok" or ttl_s <= 0:
+            if outcome != "client_left":
+                self._memory.forget(key, provider)
+            return
+        warm = Warm(
+            provider,
+            record.started_s + ttl_s,
+            usage.prompt if usage else record.prompt_tokens,
+            (usage.cached or 0) if usage else 0,
+        )
+        self._memory.remember(key, warm, record.max_providers, self._clock())
+
+    def _usage(self, entry: Entry, provider: str, record: Record | None) -> Usage | None:
+        typed = entry.common_properties.metadata.typed_filter_metadata
+        usage = usages.parse(typed[usages.METADATA_KEY].value) if usages.METADATA_KEY in typed else None
+        model = record.model if record else ""
+        if usage is not None:
+            self._metrics.prompt_tokens.labels(provider, model).inc(usage.prompt)
+            self._metrics.output_tokens.labels(provider, model).inc(usage.output)
+            if usage.cached:
+                self._metrics.cached_tokens.labels(provider, model).inc(usage.cached)
+        elif attempt_outcome(entry) == "ok":
+            self._metrics.unreported.labels(provider).inc()
+        return usage
+
+
+def attempt_outcome(entry: Entry) -> str:
+    """`ok`, `failed`, `limited` (a 429 that says how long), `refused` (the request's own fault) or `client_left`."""
+    status, flags = entry.response.response_code.value, entry.common_properties.response_flags
+    if any(getattr(flags, flag) for flag in _UPSTREAM_FLAGS):
+        return "failed"
+    if status == 0:
+        return "client_left"
+    if status == 429 and "retry-after" in entry.response.response_headers:
+        return "limited"
+    if status >= 500 or status in _PROVIDERS_FAULT:
+        return "failed"
+    return "ok" if status < 400 else "refused"
+
+
+def retry_after_s(entry: Entry, now_s: float) -> float | None:
+    """Seconds from now that `retry-after` asks for, in either of its two forms; None if it is neither."""
+    text = entry.response.response_headers["retry-after"]
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except ValueError:
+        return None
+
+
+def _seconds(duration: Any) -> float | None:
+    seconds = duration.seconds + duration.nanos / 1e9
+    return seconds or None

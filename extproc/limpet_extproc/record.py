@@ -1,0 +1,43 @@
+"""The decision record: what a request takes along to its access log entry, so that nothing is kept in between and any worker can
+read it. No text, no names of people: the key is an HMAC."""
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Travels as dynamic metadata inside Envoy only."""
+
+    key: str
+    """The conversation, hexadecimal."""
+    model: str
+    sign: str
+    """What named the conversation: `fingerprint`, `x-session-id` and so on."""
+    reason: str
+    would: str | None
+    order: tuple[str, ...]
+    ttls_s: tuple[float, ...]
+    """For each of the order: how long its cache stays warm from `started_s` on; 0 where staying would not pay."""
+    started_s: float
+    """Wall clock at the decision; lifetimes count from the start of a request, not from its end."""
+    prompt_tokens: int
+    """Estimated."""
+    max_providers: int
+    learn: bool
+    """Whether the outcome may be remembered: not for requests that the client steered, nor in mode Off."""
+
+
+_DECODER = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(record: Record) -> str:
+    """As a string, because metadata takes nothing else."""
+    return _ENCODER.encode(record).decode()
+
+
+def decode(text: str) -> Record | None:
+    """None for what another version wrote; such an outcome teaches nothing."""
+    try:
+        return _DECODER.decode(text)
+    except msgspec.MsgspecError:
+        return None

@@ -1,0 +1,225 @@
+"""Envoy's ext_proc messages and the Exchange, translated into each other; nothing else.
+
+One message in, one out. The bytes are read and written raw: parsing is one call of upb, and the parts of the answer that only
+depend on the order are built once and joined, since protobuf messages concatenate.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import grpc
+from envoy.config.core.v3 import base_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from google.protobuf import struct_pb2
+
+from limpet_extproc import record as records
+from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing
+from limpet_extproc.memory import Memory
+from limpet_extproc.metrics import Metrics
+from limpet_extproc.providers import Providers
+from limpet_extproc.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+
+_ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+_HEADER: Final = "request.headers['"
+
+_CONTINUE_HEADERS: Final = pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString()
+_CONTINUE_BODY: Final = pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString()
+
+
+def _body_answer(mutation: pb.HeaderMutation) -> bytes:
+    # clear_route_cache counts only with a header_mutation beside it, an empty one will do.
+    response = pb.CommonResponse(clear_route_cache=True, header_mutation=mutation)
+    return bytes(pb.ProcessingResponse(request_body=pb.BodyResponse(response=response)).SerializeToString())
+
+
+_ROUTED: Final = _body_answer(pb.HeaderMutation())
+
+
+class Decides(Protocol):
+    """What stands between a request and its answer: ours, or in the lab the rules of somebody else."""
+
+    async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
+        """Where the request goes."""
+
+
+class Limpet:
+    """Our own rules: look the conversation up, choose, note what is under way."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        memory: Memory,
+        providers: Providers,
+        secret: bytes,
+        clock: Callable[[], float],
+        coin: Callable[[], bytes],
+    ) -> None:
+        self._snapshot = snapshot
+        self._memory = memory
+        self._providers = providers
+        self._secret = secret
+        self._clock = clock
+        self._coin = coin
+
+    async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
+        """See `Decides`."""
+        exchange = Exchange(head, body, self._snapshot(), self._secret)
+        if exchange.refusal is not None:
+            return exchange.refusal
+        now_s = self._clock()
+        remembered = await self._memory.lookup(exchange.key, now_s)
+        answer = exchange.decide(remembered, self._providers.known, now_s, self._coin())
+        if isinstance(answer, Routing):
+            decision = answer.decision
+            if decision.trial:
+                self._providers.begin_trial(decision.order[0], now_s)
+            if remembered is None and answer.record.learn and answer.record.ttls_s[0] > 0:
+                self._memory.expect(exchange.key, decision.order[0], now_s)
+        return answer
+
+
+class ExtProc:
+    """The gRPC handler of `ExternalProcessor.Process`, for raw bytes."""
+
+    def __init__(self, rules: Decides, metrics: Metrics, ready: Callable[[], bool]) -> None:
+        self._rules = rules
+        self._metrics = metrics
+        self._ready = ready
+        self._routes: dict[tuple[str, ...], bytes] = {}
+        self._counters: dict[str, Callable[[], None]] = {}
+
+    def handler(self) -> grpc.RpcMethodHandler:
+        """To be registered under METHOD; no serializer, so bytes come and go."""
+        return grpc.stream_stream_rpc_method_handler(self.process)
+
+    async def process(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        """One request: a body message, or in Header mode a headers message before it."""
+        head: Head | None = None
+        while True:
+            data = await context.read()
+            if data is grpc.aio.EOF:
+                return
+            began = time.perf_counter()
+            request = pb.ProcessingRequest.FromString(data)
+            if request.HasField("request_headers"):
+                head = _head_of_headers(request)
+                await context.write(_CONTINUE_HEADERS)
+                if request.request_headers.end_of_stream:
+                    return
+                continue
+            answer = await self._answer(request, head)
+            self._metrics.observe_added(time.perf_counter() - began)
+            await context.write(answer)
+            return
+
+    async def _answer(self, request: pb.ProcessingRequest, head: Head | None) -> bytes:
+        if not self._ready():
+            return _CONTINUE_BODY
+        by_header = head is not None
+        try:
+            answer = await self._rules.decide(head or _head_of_attributes(request), request.request_body.body)
+        except Exception:
+            # A fault of ours must not cost the client the request: Envoy goes on in the order of the route.
+            log.exception("a request was let through undecided; please report this")
+            self._metrics.failures.inc()
+            return _CONTINUE_BODY
+        if isinstance(answer, Refusal):
+            self._count(answer.reason)
+            return _refuse(answer)
+        self._count(answer.decision.reason)
+        if answer.decision.would is not None:
+            self._metrics.would.labels(answer.decision.would).inc()
+        if by_header:
+            return _chosen_by_header(answer.decision.order[0]) + _decision(answer)
+        return _ROUTED + self._route(answer.decision.order) + _decision(answer)
+
+    def _count(self, reason: str) -> None:
+        inc = self._counters.get(reason)
+        if inc is None:
+            inc = self._counters[reason] = self._metrics.decisions.labels(reason).inc
+        inc()
+
+    def _route(self, order: tuple[str, ...]) -> bytes:
+        built = self._routes.get(order)
+        if built is None:
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            built = self._routes[order] = _route(order)
+        return built
+
+
+_MAX_ROUTES: Final = 10_000
+"""Different orders that are kept as bytes; a bound for gateways with very many providers."""
+
+
+def _head_of_attributes(request: pb.ProcessingRequest) -> Head:
+    path = ""
+    headers: dict[str, str] = {}
+    for name, value in request.attributes[_ATTRIBUTES].fields.items():
+        if name.startswith(_HEADER):
+            headers[name[len(_HEADER) : -2]] = value.string_value
+        elif name == "request.path":
+            path = value.string_value
+    return Head(path, headers)
+
+
+def _head_of_headers(request: pb.ProcessingRequest) -> Head:
+    headers: dict[str, str] = {}
+    for header in request.request_headers.headers.headers:
+        headers[header.key] = header.value or header.raw_value.decode("utf-8", "replace")
+    return Head(headers.get(":path", ""), headers)
+
+
+def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
+    metadata = struct_pb2.Struct()
+    metadata.fields[namespace].struct_value.update(values)
+    return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
+
+
+def _route(order: tuple[str, ...]) -> bytes:
+    """Each provider is its own group with its own cluster, so the route need not know it."""
+    groups = [{"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in order]
+    return _metadata("limpet.route", {"priority_groups": groups, "attempts": len(order)})
+
+
+def _decision(routing: Routing) -> bytes:
+    metadata = struct_pb2.Struct()
+    fields = metadata.fields["limpet.decision"].struct_value.fields
+    fields["reason"].string_value = routing.decision.reason
+    fields["record"].string_value = records.encode(routing.record)
+    if routing.why:
+        fields["why"].string_value = routing.why
+    if routing.edits is not None:
+        _add_edits(metadata.fields["limpet.edits"].struct_value, routing.edits)
+    else:
+        metadata.fields["limpet.edits"].struct_value.fields["model"].string_value = routing.record.model
+    return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
+
+
+def _add_edits(struct: struct_pb2.Struct, edits: Edits) -> None:
+    struct.fields["model"].string_value = edits.model
+    struct.fields["model_at"].number_value = edits.model_span.offset
+    struct.fields["model_length"].number_value = edits.model_span.length
+    if edits.cuts:
+        struct.update({"cuts": [[cut.offset, cut.length] for cut in edits.cuts]})
+
+
+def _chosen_by_header(cluster: str) -> bytes:
+    header = base_pb2.HeaderValue(key="x-limpet-cluster", raw_value=cluster.encode())
+    overwrite = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+    option = base_pb2.HeaderValueOption(header=header, append_action=overwrite)
+    return _body_answer(pb.HeaderMutation(set_headers=[option]))
+
+
+def _refuse(refusal: Refusal) -> bytes:
+    immediate = pb.ImmediateResponse(body=refusal.body(), details=f"limpet_{refusal.reason}")
+    immediate.status.code = refusal.status
+    for key, value in (("content-type", "application/json"), ("x-limpet-decision", refusal.reason)):
+        immediate.headers.set_headers.add(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
+    return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())

@@ -1,0 +1,88 @@
+"""The catalog as lookup tables: built once when it arrives, swapped whole, read without locks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from limpet_extproc.contract import Catalog, Dialect, Policy, Price
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One provider as a choice for one model."""
+
+    provider: str
+    upstream_model: str
+    price: Price | None
+    caches: bool
+    cache_ttl_s: float
+    min_tokens: int
+    weight: int
+    drain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """All that can serve one model in one dialect, and the policy that holds for it."""
+
+    model: str
+    candidates: tuple[Candidate, ...]
+    policy: Policy
+    by_provider: Mapping[str, Candidate] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_provider", {c.provider: c for c in self.candidates})
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the data plane knows of the world; `EMPTY` until the first catalog has come."""
+
+    revision: str
+    lanes: Mapping[tuple[Dialect, str], Lane]
+    identity_headers: tuple[str, ...] = ()
+
+    def models(self, dialect: Dialect) -> list[str]:
+        """Names of all models that can be asked for in this dialect, sorted."""
+        return sorted(model for d, model in self.lanes if d == dialect)
+
+
+EMPTY = Snapshot(revision="", lanes={})
+
+
+def snapshot(catalog: Catalog) -> Snapshot:
+    """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere."""
+    choices: dict[tuple[Dialect, str], list[Candidate]] = {}
+    for provider in catalog.providers:
+        for model in provider.models:
+            candidate = Candidate(
+                provider=provider.name,
+                upstream_model=model.upstream_name,
+                price=model.price,
+                caches=provider.caches,
+                cache_ttl_s=provider.cache_ttl_s,
+                min_tokens=model.min_tokens,
+                weight=provider.weight,
+                drain=provider.drain,
+            )
+            for dialect in provider.dialects:
+                choices.setdefault((dialect, model.name), []).append(candidate)
+    lanes = {
+        (dialect, model): Lane(model, tuple(candidates), policy_for(model, catalog.policies))
+        for (dialect, model), candidates in choices.items()
+    }
+    headers = dict.fromkeys(header for policy in catalog.policies for header in policy.identity_headers)
+    return Snapshot(catalog.revision, lanes, tuple(headers))
+
+
+def policy_for(model: str, policies: tuple[Policy, ...]) -> Policy:
+    """The policy with the most specific matching pattern: an exact name, else the pattern with the most literal characters."""
+    best: tuple[int, Policy] | None = None
+    for policy in policies:
+        for pattern in policy.models:
+            if not fnmatchcase(model, pattern):
+                continue
+            literal = len(model) + 1 if pattern == model else len(pattern.replace("*", "").replace("?", ""))
+            if best is None or literal > best[0]:
+                best = (literal, policy)
+    return best[1] if best else Policy()

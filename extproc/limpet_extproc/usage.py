@@ -1,0 +1,73 @@
+"""The token usage that Envoy's `ai_protocol_manager` takes from an answer, as the access log carries it.
+
+The filter is alpha in Envoy 1.40 and its message newer than the packaged protobuf classes, so the few fields we read are
+declared here, with the numbers of Envoy's own descriptor. What it could not read is unreported, which is not zero.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+METADATA_KEY: Final = "envoy.ai.token_usage"
+
+_PACKAGE: Final = "limpet.envoy_1_40"
+_MESSAGE, _UINT64 = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, descriptor_pb2.FieldDescriptorProto.TYPE_UINT64
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer, as the provider counted them; `cached` is part of `prompt`, None if it did not say."""
+
+    prompt: int
+    cached: int | None
+    output: int
+
+
+def _messages() -> type:
+    """TokenUsage and what it nests; wrappers are declared again so that the pool stays our own."""
+    file = descriptor_pb2.FileDescriptorProto(name="limpet/envoy_1_40.proto", package=_PACKAGE, syntax="proto3")
+    for name, fields in (
+        ("UInt64Value", (("value", 1, _UINT64, ""),)),
+        (
+            "InputTokenDetails",
+            (("cached_tokens", 1, _MESSAGE, "UInt64Value"), ("cache_creation_tokens", 2, _MESSAGE, "UInt64Value")),
+        ),
+        (
+            "TokenUsage",
+            (
+                ("input_tokens", 3, _MESSAGE, "UInt64Value"),
+                ("output_tokens", 4, _MESSAGE, "UInt64Value"),
+                ("input_token_details", 6, _MESSAGE, "InputTokenDetails"),
+            ),
+        ),
+    ):
+        message = file.message_type.add(name=name)
+        for field, number, kind, nested in fields:
+            declared = message.field.add(
+                name=field, number=number, type=kind, label=descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+            )
+            if nested:
+                declared.type_name = f".{_PACKAGE}.{nested}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found: type = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.TokenUsage"))
+    return found
+
+
+_TokenUsage: Final = _messages()
+
+
+def parse(data: bytes) -> Usage | None:
+    """None when the answer carried no usage, or Envoy could not read it."""
+    message = _TokenUsage()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return None
+    if not message.HasField("input_tokens"):
+        return None
+    details = message.input_token_details
+    cached = details.cached_tokens.value if details.HasField("cached_tokens") else None
+    return Usage(message.input_tokens.value, cached, message.output_tokens.value)

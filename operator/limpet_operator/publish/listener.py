@@ -1,0 +1,188 @@
+"""The listener that clients speak to, and the loopback one that stands in for a provider without a usable host."""
+
+from limpet_extproc.contract import READ_HEADERS
+from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.gateway import (
+    ACCESS_LOG_ATTEMPT,
+    ACCESS_LOG_REQUEST,
+    EXTPROC_CLUSTER,
+    LISTENER,
+    ROUTES,
+    UNAVAILABLE_LISTENER,
+    Gateway,
+)
+from limpet_operator.publish.replies import UNAVAILABLE, local_replies
+
+
+def client_listener(gateway: Gateway) -> Json:
+    """Ours: early header clean-up, ext_proc, and the router with its two access logs."""
+    return {
+        "name": LISTENER,
+        "address": _address(gateway.listen_host, gateway.listen_port),
+        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        "filter_chains": [{"filters": [_http(gateway)]}],
+    }
+
+
+def unavailable_listener(gateway: Gateway) -> Json:
+    """Answers 503 to everything. The provider's credential reaches it, so it must stay on loopback."""
+    return {
+        "name": UNAVAILABLE_LISTENER,
+        "address": _address("127.0.0.1", gateway.unavailable_port),
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": typed(
+                            "filters.network.http_connection_manager.v3.HttpConnectionManager",
+                            stat_prefix=UNAVAILABLE_LISTENER,
+                            route_config={
+                                "virtual_hosts": [
+                                    {
+                                        "name": "all",
+                                        "domains": ["*"],
+                                        "routes": [
+                                            {
+                                                "match": {"prefix": "/"},
+                                                "direct_response": {"status": 503, "body": {"inline_string": UNAVAILABLE}},
+                                            }
+                                        ],
+                                        "response_headers_to_add": [set_header("content-type", "application/json")],
+                                    }
+                                ]
+                            },
+                            http_filters=[_ROUTER],
+                        ),
+                    }
+                ]
+            }
+        ],
+    }
+
+
+_ROUTER: Json = {"name": "envoy.filters.http.router", "typed_config": typed("filters.http.router.v3.Router")}
+
+
+def _http(gateway: Gateway) -> Json:
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": typed(
+            "filters.network.http_connection_manager.v3.HttpConnectionManager",
+            stat_prefix=LISTENER,
+            rds={"route_config_name": ROUTES, "config_source": {"ads": {}, "resource_api_version": "V3"}},
+            # Providers take as long as they need: the route bounds the wait for the first byte and the gaps after it.
+            stream_idle_timeout="0s",
+            request_headers_timeout="30s",
+            request_timeout="300s",
+            early_header_mutation_extensions=[_forget_internal_headers()],
+            http_filters=[
+                _default_decision(),
+                _ext_proc(gateway),
+                {
+                    "name": "envoy.filters.http.buffer",
+                    "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=gateway.body_limit_bytes),
+                },
+                _originals(),
+                {
+                    "name": "envoy.filters.http.ai_protocol_manager",
+                    "typed_config": typed_struct(
+                        "filters.http.ai_protocol_manager.v3.AiProtocolManager",
+                        response_handling={"token_usage": {"include_unconfigured_routes": True}},
+                    ),
+                },
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": typed(
+                        "filters.http.router.v3.Router",
+                        suppress_envoy_headers=True,
+                        upstream_log=[_access_log(ACCESS_LOG_ATTEMPT, ["retry-after"])],
+                    ),
+                },
+            ],
+            access_log=[_access_log(ACCESS_LOG_REQUEST, [])],
+            local_reply_config=local_replies(gateway.body_limit_bytes),
+        ),
+    }
+
+
+def _forget_internal_headers() -> Json:
+    """A client's own `x-limpet-*` never counts, whether or not ext_proc is there to look."""
+    return {
+        "name": "limpet.forget_internal_headers",
+        "typed_config": typed(
+            "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[{"remove_on_match": {"key_matcher": {"prefix": "x-limpet-", "ignore_case": True}}}],
+        ),
+    }
+
+
+def _default_decision() -> Json:
+    """What the response says when ext_proc was away; its own decision overwrites it."""
+    return {
+        "name": "limpet.default_decision",
+        "typed_config": typed(
+            "filters.http.set_metadata.v3.Config",
+            metadata=[{"metadata_namespace": "limpet.decision", "value": {"reason": "fallback.extproc_away"}}],
+        ),
+    }
+
+
+def _ext_proc(gateway: Gateway) -> Json:
+    """One message each way: no headers, the whole body, and single headers as attributes. Header mode needs the headers too."""
+    headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
+    return {
+        "name": "limpet.ext_proc",
+        "typed_config": typed(
+            "filters.http.ext_proc.v3.ExternalProcessor",
+            grpc_service={"envoy_grpc": {"cluster_name": EXTPROC_CLUSTER}},
+            failure_mode_allow=True,
+            message_timeout="5s",
+            processing_mode={
+                "request_header_mode": "SEND" if gateway.header_mode else "SKIP",
+                "request_body_mode": "BUFFERED",
+                "response_header_mode": "SKIP",
+            },
+            request_attributes=["request.path", *(f"request.headers['{header}']" for header in headers)],
+            metadata_options={"receiving_namespaces": {"untyped": ["limpet.route", "limpet.edits", "limpet.decision"]}},
+        ),
+    }
+
+
+def _originals() -> Json:
+    """Path and length as the client sent them; each attempt starts from these because it finds the headers of the last one."""
+    return {
+        "name": "limpet.originals",
+        "typed_config": typed(
+            "filters.http.set_filter_state.v3.Config",
+            on_request_headers=[
+                {
+                    "object_key": key,
+                    "factory_key": "envoy.string",
+                    "format_string": {"text_format_source": {"inline_string": value}},
+                    "shared_with_upstream": "TRANSITIVE",
+                }
+                for key, value in (("limpet.path", "%REQ(:PATH)%"), ("limpet.length", "%REQ(CONTENT-LENGTH)%"))
+            ],
+        ),
+    }
+
+
+def _access_log(name: str, response_headers: list[str]) -> Json:
+    return {
+        "name": f"envoy.access_loggers.http_grpc.{name}",
+        "typed_config": typed(
+            "access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            additional_response_headers_to_log=response_headers,
+            common_config={
+                "log_name": name,
+                "transport_api_version": "V3",
+                "buffer_flush_interval": "0.1s",
+                "grpc_service": {"envoy_grpc": {"cluster_name": EXTPROC_CLUSTER}},
+            },
+        ),
+    }
+
+
+def _address(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}

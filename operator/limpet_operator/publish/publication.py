@@ -1,0 +1,86 @@
+"""A plan becomes all that is published: each resource is built again only when what it is made of is another object."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from limpet_operator.plan import Plan, PlannedProvider
+from limpet_operator.publish.catalog import catalog
+from limpet_operator.publish.cluster import extproc_cluster, provider_cluster
+from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, Json, encode
+from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
+from limpet_operator.publish.listener import client_listener, unavailable_listener
+from limpet_operator.publish.route import route_configuration
+from limpet_operator.publish.secret import credential_secret
+from limpet_operator.rollout import Publication
+from limpet_operator.xds import Key, Resource
+
+
+def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
+    """The gateway as this plan needs it. Envoy waits on a route, not on a cluster, so the most patient provider counts."""
+    timeouts = [provider.spec.timeouts for provider in plan.providers]
+    return replace(
+        gateway,
+        header_mode=gateway.header_mode or plan.routing == "Header",
+        identity_headers=tuple(dict.fromkeys(h for policy in plan.policies for h in policy.identity_headers)),
+        max_attempts=max((policy.max_attempts for policy in plan.policies), default=gateway.max_attempts),
+        first_byte_timeout_s=max((t.first_byte_s for t in timeouts), default=gateway.first_byte_timeout_s),
+        idle_timeout_s=max((t.idle_s for t in timeouts), default=gateway.idle_timeout_s),
+    )
+
+
+def provider_resources(provider: PlannedProvider, gateway: Gateway) -> Iterator[tuple[str, Json]]:
+    """Type and body of what belongs to one provider: its cluster, and its credential if it needs one."""
+    yield CLUSTER, provider_cluster(provider, gateway)
+    secret = credential_secret(provider)
+    if secret is not None:
+        yield SECRET, secret
+
+
+def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]:
+    """Type and body of what every gateway has, whoever its providers are."""
+    if gateway.extproc_sockets:
+        yield CLUSTER, extproc_cluster(gateway, EXTPROC_CLUSTER)
+    yield LISTENER, unavailable_listener(gateway)
+    yield LISTENER, client_listener(gateway)
+    yield ROUTES, route_configuration(plan.providers, gateway)
+
+
+class Publisher:
+    """Keeps the bytes of the last plan, so that one changed provider among a thousand costs one."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._of_provider: dict[str, tuple[PlannedProvider, Mapping[Key, Resource]]] = {}
+        self._common: dict[Key, tuple[Json, Resource]] = {}
+
+    def publication(self, plan: Plan) -> Publication:
+        """Everything that is to be served for this plan."""
+        gateway = gateway_for(plan, self._gateway)
+        resources: dict[Key, Resource] = {}
+        of_provider: dict[str, tuple[PlannedProvider, Mapping[Key, Resource]]] = {}
+        for provider in plan.providers:
+            known = self._of_provider.get(provider.name)
+            if known is None or known[0] is not provider:
+                built = (encode(type_url, body) for type_url, body in provider_resources(provider, gateway))
+                known = provider, {resource.key: resource for resource in built}
+            of_provider[provider.name] = known
+            resources.update(known[1])
+        self._of_provider = of_provider
+        for type_url, body in common_resources(plan, gateway):
+            key = type_url, body["name"]
+            before = self._common.get(key)
+            if before is None or before[0] != body:
+                before = self._common[key] = body, encode(type_url, body)
+            resources[key] = before[1]
+        return Publication(resources, catalog(plan))
+
+
+def rendered(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]:
+    """For people who want to read it: type and body of every resource, credentials blanked out."""
+    gateway = gateway_for(plan, gateway)
+    yield from common_resources(plan, gateway)
+    for provider in plan.providers:
+        for type_url, body in provider_resources(provider, gateway):
+            if type_url == SECRET:
+                body = {"name": body["name"], "generic_secret": {"secret": {"inline_string": "(hidden)"}}}  # noqa: PLW2901
+            yield type_url, body

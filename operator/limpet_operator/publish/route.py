@@ -1,0 +1,173 @@
+"""Which requests go to the providers, how often and in what order they may be tried, and what is answered right here."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from limpet_operator.plan import PlannedProvider
+from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.gateway import ROUTES, Gateway
+from limpet_operator.publish.replies import NOT_FOUND, WRONG_METHOD
+
+CHAT: Final = "/v1/chat/completions"
+MODELS: Final = "/v1/models"
+
+DEFAULT_ORDER_LENGTH: Final = 8
+"""How many providers the route itself names, for the time that ext_proc is away; every one more costs every request a little."""
+
+_RETRIED_STATUSES: Final = (401, 402, 403, 404, 408, 429, 529)
+"""Besides 5xx. Key, credit and model name are the provider's affair with us, not the client's, so another provider may do."""
+
+_NOT_FOR_PROVIDERS: Final = (
+    "accept-encoding",  # a compressed answer would hide its usage from the access log
+    "x-envoy-attempt-count",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-original-path",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-limpet-cluster",
+    "x-request-id",
+)
+
+_OFF: Final = {
+    "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
+    "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
+}
+
+
+def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
+    """All routes. They change with the first few providers and with the models, not with every provider."""
+    order = [provider.name for provider in providers[:DEFAULT_ORDER_LENGTH]]
+    return {
+        "name": ROUTES,
+        "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "routes": [
+                    *(_chat_routes(order, gateway) if order else []),
+                    _answer({"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"),
+                    _answer({"path": MODELS, "headers": [_method("GET")]}, 200, models_body(providers)),
+                    _answer({"path": MODELS}, 405, WRONG_METHOD, allow="GET"),
+                    _answer({"prefix": "/"}, 404, NOT_FOUND),
+                ],
+            }
+        ],
+    }
+
+
+def models_body(providers: Sequence[PlannedProvider]) -> str:
+    """Every model that some provider serves, in the shape of OpenAI's list; owned by those who serve it."""
+    owners: dict[str, list[str]] = {}
+    for provider in providers:
+        for model in provider.spec.models:
+            owners.setdefault(model.name, []).append(provider.name)
+    data = [
+        {"id": model, "object": "model", "created": 0, "owned_by": ", ".join(owners[model])} for model in sorted(owners)
+    ]
+    return json.dumps({"object": "list", "data": data})
+
+
+def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
+    match = {"path": CHAT, "headers": [_method("POST")]}
+    if gateway.header_mode:
+        chosen = {**match, "headers": [*match["headers"], {"name": "x-limpet-cluster", "present_match": True}]}
+        return [
+            _to_providers(chosen, {"cluster_header": "x-limpet-cluster", "retry_policy": _same_provider_again()}, gateway),
+            _to_providers(match, {"cluster": order[0], "retry_policy": _same_provider_again()}, gateway),
+        ]
+    return [
+        # The decision says how many providers it named: Envoy would try the last one again for every retry beyond them.
+        *(
+            _to_providers(
+                {**match, "dynamic_metadata": [_attempts_are(attempts)]}, _in_order(order, attempts, gateway), gateway
+            )
+            for attempts in range(1, gateway.max_attempts + 1)
+        ),
+        _to_providers(match, _in_order(order, min(gateway.max_attempts, len(order)), gateway), gateway),
+    ]
+
+
+def _to_providers(match: Json, action: Json, gateway: Gateway) -> Json:
+    return {
+        "match": match,
+        "request_body_buffer_limit": gateway.body_limit_bytes,
+        "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
+        "response_headers_to_add": [
+            set_header("x-limpet-provider", "%UPSTREAM_CLUSTER%"),
+            set_header("x-limpet-decision", "%DYNAMIC_METADATA(limpet.decision:reason)%"),
+        ],
+        "route": {"timeout": "0s", "idle_timeout": "0s", **action},
+    }
+
+
+def _in_order(order: list[str], attempts: int, gateway: Gateway) -> Json:
+    return {
+        "inline_cluster_specifier_plugin": {
+            "extension": {
+                "name": "envoy.router.cluster_specifier_plugin.priority_group",
+                "typed_config": typed_struct(
+                    "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
+                    override_metadata_namespace="limpet.route",
+                    priority_groups=[
+                        {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in order
+                    ],
+                ),
+            }
+        },
+        "retry_policy": {
+            "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
+            "retriable_status_codes": list(_RETRIED_STATUSES),
+            "num_retries": attempts - 1,
+            "per_try_timeout": f"{gateway.first_byte_timeout_s}s",
+            "per_try_idle_timeout": f"{gateway.idle_timeout_s}s",
+            "refresh_cluster_on_retry": True,
+            "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
+        },
+    }
+
+
+def _same_provider_again() -> Json:
+    """A cluster header names one provider for all attempts, so only what cannot have reached it is worth another."""
+    return {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1}
+
+
+def _attempts_are(attempts: int) -> Json:
+    return {
+        "filter": "limpet.route",
+        "path": [{"key": "attempts"}],
+        "value": {"double_match": {"exact": attempts}},
+    }
+
+
+def _answer(match: Json, status: int, body: str, allow: str | None = None) -> Json:
+    headers = [set_header("content-type", "application/json")]
+    if allow and status == 405:
+        headers.append(set_header("allow", allow))
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": body}},
+        "response_headers_to_add": headers,
+        "typed_per_filter_config": _OFF,
+    }
+
+
+def _no_providers() -> str:
+    return json.dumps(
+        {
+            "error": {
+                "message": "No provider is configured, or none of those that are could be accepted; the operator says why.",
+                "type": "server_error",
+                "param": None,
+                "code": "no_provider_available",
+            }
+        }
+    )
+
+
+def _method(name: str) -> Json:
+    return {"name": ":method", "string_match": {"exact": name}}

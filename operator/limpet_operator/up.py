@@ -1,0 +1,110 @@
+"""`limpet up DIR`: the local gateway follows a directory of YAML until it is told to stop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import start_http_server
+
+from limpet_operator.children import ChildDied
+from limpet_operator.local import CannotStart, Local, LocalSettings
+from limpet_operator.plan import Plan, plan
+from limpet_operator.resources.objects import Parser
+from limpet_operator.sources import files
+from limpet_operator.store import Store
+from limpet_operator.validate import lines_of, render_line
+
+Say = Callable[[str], None]
+
+
+class Directory:
+    """A directory of YAML as plans: one now, and one for every change; says what is wrong with an object once."""
+
+    def __init__(self, path: Path, say: Say, parser: Parser | None = None) -> None:
+        self._path = path
+        self._say = say
+        self._parser = parser or Parser.load()
+        self._store = Store(self._parser)
+        self._scan = files.scan(path)
+        self._store.replace(self._scan.documents)
+        self.plan: Plan = plan(self._store.objects, os.environ)
+        self._said: frozenset[str] = frozenset()
+        self._say_problems()
+
+    async def follow(self, apply: Callable[[Plan], None]) -> None:
+        """Apply every further plan, for ever."""
+        async for scan in files.watch(self._path, self._scan):
+            self._scan = scan
+            if self._store.replace(scan.documents):
+                self.plan = plan(self._store.objects, os.environ, self.plan)
+                apply(self.plan)
+            self._say_problems()
+
+    def _say_problems(self) -> None:
+        lines = frozenset(render_line(line) for line in lines_of(self._store.readings, self.plan) if not line.ok)
+        for line in sorted(lines - self._said):
+            self._say(line)
+        for line in sorted(self._said - lines):
+            self._say(f"no longer so: {line.splitlines()[0]}")
+        self._said = lines
+
+
+async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -> int:
+    """Run until SIGINT or SIGTERM (status 0), or until something is in the way or dies (status 1, said why)."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        directory = Directory(path, say)
+        async with Local(settings) as gateway:
+            gateway.apply(directory.plan)
+            await gateway.ready()
+            if metrics_port:
+                start_http_server(metrics_port, "127.0.0.1", gateway.registry)
+            _greet(gateway, directory.plan, metrics_port, say)
+            following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
+            watching = asyncio.create_task(gateway.children.watch())
+            ending = asyncio.create_task(stopped.wait())
+            tasks = (following, watching, ending)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            for task in done:
+                await task
+    except (CannotStart, ChildDied, FileNotFoundError) as error:
+        say(f"limpet up: {error}")
+        return 1
+    return 0
+
+
+def _reporting(gateway: Local, say: Say) -> Callable[[Plan], None]:
+    def apply(new: Plan) -> None:
+        gateway.apply(new)
+        say(f"changed: {_summary(new)}")
+
+    return apply
+
+
+def _greet(gateway: Local, now: Plan, metrics_port: int, say: Say) -> None:
+    models = sorted({model.name for provider in now.providers for model in provider.spec.models})
+    say(f"Limpet routes {_summary(now)}. Point any OpenAI SDK at it:")
+    say("")
+    say(f"  export OPENAI_BASE_URL={gateway.base_url}")
+    say("  export OPENAI_API_KEY=anything    # tells conversations of different users apart; providers never see it")
+    say("")
+    if models:
+        body = f'{{"model": "{models[0]}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+        say(f"  curl -i {gateway.base_url}/chat/completions -H 'content-type: application/json' -d '{body}'")
+        say("")
+    if metrics_port:
+        say(f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics")
+    say("Ctrl-C ends everything.")
+
+
+def _summary(now: Plan) -> str:
+    names = [provider.name for provider in now.providers]
+    models = {model.name for provider in now.providers for model in provider.spec.models}
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{len(models)} {'model' if len(models) == 1 else 'models'} over {len(names)} providers ({shown or 'none yet'})"
