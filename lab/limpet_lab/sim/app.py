@@ -71,11 +71,16 @@ class Shop:
         ]
         return _json(200, {"object": "list", "data": listed})
 
+    @web.middleware
+    async def record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Keep every raw request a client sent, whatever its path, when the configuration says so."""
+        if self.recorder is not None and not request.path.startswith("/_sim/"):
+            self.recorder.add(request, await request.read())
+        return await handler(request)
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """`POST /chat/completions`."""
         data = await request.read()
-        if self.recorder is not None:
-            self.recorder.add(request, data)
         fault = self.faults.take("chat")
         if fault.label is not None:
             self.ledger.refuse(fault.label)
@@ -202,7 +207,7 @@ class Shop:
 def seller_app(shop: Shop) -> web.Application:
     """The application without its control endpoints."""
     prefix = shop.config.prefix.rstrip("/")
-    app = web.Application(client_max_size=shop.config.max_body_bytes, middlewares=[_errors_as_json])
+    app = web.Application(client_max_size=shop.config.max_body_bytes, middlewares=[_errors_as_json, shop.record])
     app.router.add_post(f"{prefix}/chat/completions", shop.chat)
     app.router.add_get(f"{prefix}/models", shop.models)
     return app

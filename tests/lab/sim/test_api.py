@@ -275,7 +275,9 @@ async def test_images_are_accepted(client: openai.AsyncOpenAI) -> None:
 async def test_raw_requests_are_kept_byte_for_byte(http: httpx.AsyncClient, sellers: Sellers) -> None:
     body = b'{ "messages":[{"role":"user","content":"caf\\u00e9 \xc3\xa9"}],\n "model" : "m"}'
     await http.post(sellers["VLLM"].base_url + "/chat/completions", content=body, headers={"X-Twice": "a"})
-    (arrival,) = await sellers["VLLM"].requests()
+    await http.get(sellers["VLLM"].origin + "/elsewhere?x=1")
+    arrival, other = await sellers["VLLM"].requests()
     assert b64decode(arrival.body) == body
     assert ("X-Twice", "a") in arrival.headers
     assert (arrival.method, arrival.path) == ("POST", "/v1/chat/completions")
+    assert (other.method, other.path, other.body) == ("GET", "/elsewhere?x=1", "")
