@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Final
 
 from limpet_operator.plan import PlannedProvider
-from limpet_operator.publish.encode import Json, typed, typed_struct
+from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway
 
 _UPSTREAM_LUA: Final = files(__package__).joinpath("upstream.lua").read_text()
@@ -21,13 +21,7 @@ _NEVER_FULL: Final = 1_000_000
 CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """Every header that a Provider's `credential.header` may name, and so every header that an attempt must not inherit."""
 
-_STRIP: Final = {
-    "name": "limpet.strip",
-    "typed_config": typed(
-        "filters.http.header_mutation.v3.HeaderMutation",
-        mutations={"request_mutations": [{"remove": header} for header in CREDENTIAL_HEADERS]},
-    ),
-}
+_STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
 _CODEC: Final = {"name": "envoy.filters.http.upstream_codec", "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec")}
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
@@ -71,7 +65,7 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions",
                 **_protocol(url.scheme),
-                http_filters=[_STRIP, *_credential(provider), _rewrite(provider), _CODEC],
+                http_filters=[_strip_and_name(provider), *_credential(provider), _rewrite(provider), _CODEC],
             )
         },
     }
@@ -135,6 +129,20 @@ def _protocol(scheme: str) -> Json:
     if scheme == "http":
         return {"explicit_http_config": {"http_protocol_options": {}}}
     return {"auto_config": {"http_protocol_options": {}, "http2_protocol_options": {}}}
+
+
+def _strip_and_name(provider: PlannedProvider) -> Json:
+    """Nobody's key on the way in; on the way out the name of who answered, which a reply of Envoy's own must not carry."""
+    return {
+        "name": "limpet.strip_and_name",
+        "typed_config": typed(
+            "filters.http.header_mutation.v3.HeaderMutation",
+            mutations={
+                "request_mutations": _STRIPPED,
+                "response_mutations": [{"append": set_header("x-limpet-provider", provider.name)}],
+            },
+        ),
+    }
 
 
 def _credential(provider: PlannedProvider) -> list[Json]:

@@ -118,12 +118,12 @@ def _forget_internal_headers() -> Json:
 
 
 def _default_decision() -> Json:
-    """What the response says when ext_proc was away; its own decision overwrites it."""
+    """What the response says when ext_proc was away or had no catalog yet; a decision overwrites it."""
     return {
         "name": "limpet.default_decision",
         "typed_config": typed(
             "filters.http.set_metadata.v3.Config",
-            metadata=[{"metadata_namespace": "limpet.decision", "value": {"reason": "fallback.extproc_away"}}],
+            metadata=[{"metadata_namespace": "limpet.decision", "value": {"reason": "fallback.undecided"}}],
         ),
     }
 
@@ -137,7 +137,7 @@ def _ext_proc(gateway: Gateway) -> Json:
             "filters.http.ext_proc.v3.ExternalProcessor",
             grpc_service={"envoy_grpc": {"cluster_name": EXTPROC_CLUSTER}},
             failure_mode_allow=True,
-            message_timeout="5s",
+            message_timeout="2s",
             processing_mode={
                 "request_header_mode": "SEND" if gateway.header_mode else "SKIP",
                 "request_body_mode": "BUFFERED",

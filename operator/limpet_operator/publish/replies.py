@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from limpet_operator.publish.encode import Json, typed
+from limpet_operator.publish.encode import Json, set_header, typed
 
 SPOKEN: Final = "POST /v1/chat/completions and GET /v1/models"
 
@@ -15,6 +15,7 @@ def error_body(message: str, kind: str, code: str) -> str:
 
 NOT_FOUND: Final = error_body(f"Limpet does not serve this path; it serves {SPOKEN}.", "invalid_request_error", "unknown_url")
 WRONG_METHOD: Final = error_body(f"Wrong method for this path; Limpet serves {SPOKEN}.", "invalid_request_error", "method_not_allowed")
+NO_BODY: Final = error_body("The request has no body; send a JSON object with 'model' and 'messages'.", "invalid_request_error", "empty_body")
 UNAVAILABLE: Final = error_body(
     "No provider could be reached: the last one tried has no usable host (its name does not resolve, or nothing listens there).",
     "server_error",
@@ -40,10 +41,12 @@ def local_replies(body_limit_bytes: int) -> Json:
                     "invalid_request_error",
                     "request_too_large",
                 ),
+                "headers_to_add": _refused("refused.too_large"),
             },
             {
                 "filter": _cel("response.code == 408"),
                 "body_format_override": _error("The request did not arrive in time.", "invalid_request_error", "request_timeout"),
+                "headers_to_add": _refused("refused.too_slow"),
             },
             {
                 "filter": _cel("response.code >= 500"),
@@ -66,6 +69,10 @@ def _cel(expression: str) -> Json:
             "typed_config": typed("access_loggers.filters.cel.v3.ExpressionFilter", expression=expression),
         }
     }
+
+
+def _refused(reason: str) -> list[Json]:
+    return [set_header("x-limpet-decision", reason)]
 
 
 def _error(message: str, kind: str, code: str) -> Json:

@@ -7,7 +7,7 @@ from typing import Final
 from limpet_operator.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import ROUTES, Gateway
-from limpet_operator.publish.replies import NOT_FOUND, WRONG_METHOD
+from limpet_operator.publish.replies import NO_BODY, NOT_FOUND, WRONG_METHOD
 
 CHAT: Final = "/v1/chat/completions"
 MODELS: Final = "/v1/models"
@@ -32,6 +32,8 @@ _NOT_FOR_PROVIDERS: Final = (
     "x-request-id",
 )
 
+_EMPTY: Final = {"name": "content-length", "string_match": {"exact": "0"}}
+
 _OFF: Final = {
     "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
     "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
@@ -49,6 +51,8 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
                 "name": "all",
                 "domains": ["*"],
                 "routes": [
+                    # Envoy asks ext_proc only about bodies, and an empty one is no request anyway.
+                    _answer({"path": CHAT, "headers": [_method("POST"), _EMPTY]}, 400, NO_BODY),
                     *(_chat_routes(order, gateway) if order else []),
                     _answer({"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"),
                     _answer({"path": MODELS, "headers": [_method("GET")]}, 200, models_body(providers)),
@@ -97,10 +101,7 @@ def _to_providers(match: Json, action: Json, gateway: Gateway) -> Json:
         "match": match,
         "request_body_buffer_limit": gateway.body_limit_bytes,
         "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
-        "response_headers_to_add": [
-            set_header("x-limpet-provider", "%UPSTREAM_CLUSTER%"),
-            set_header("x-limpet-decision", "%DYNAMIC_METADATA(limpet.decision:reason)%"),
-        ],
+        "response_headers_to_add": [set_header("x-limpet-decision", "%DYNAMIC_METADATA(limpet.decision:reason)%")],
         "route": {"timeout": "0s", "idle_timeout": "0s", **action},
     }
 
