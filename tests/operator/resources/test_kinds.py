@@ -205,13 +205,19 @@ def test_bad_secret(build, change: dict[str, object], problem: str) -> None:
         ({"apiVersion": "limpet.dev/v1"}, 'apiVersion: "limpet.dev/v1" is not known; write limpet.dev/v1alpha1'),
         (
             {"kind": "Pricings"},
-            'kind: "Pricings" is not known; write one of Provider, Pricing, HealthProbe, StickyPolicy; did you mean Pricing?',
+            (
+                'kind: "Pricings" is not known; write one of Provider, Pricing, HealthProbe, StickyPolicy; '
+                "did you mean Pricing?"
+            ),
         ),
         ({"kind": None}, "kind: is missing; write one of Provider, Pricing, HealthProbe, StickyPolicy"),
         ({"metadata": None}, "metadata.name: is missing; give the object a name"),
         (
             {"metadata": {"name": "Deep_Seek"}},
-            "metadata.name: \"Deep_Seek\" is no name; write lower-case letters, digits, '-' and '.' (only digits: in quotes)",
+            (
+                'metadata.name: "Deep_Seek" is no name; '
+                "write lower-case letters, digits, '-' and '.' (only digits: in quotes)"
+            ),
         ),
         (
             {"metadata": {"name": "a", "namespace": "a/b"}},

@@ -1,0 +1,146 @@
+"""Directories of files: what is read, what is read again, what is noticed."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from limpet_operator.sources.files import Scan, scan, watch
+
+
+def _told(result: Scan) -> list[tuple[str, int, int, object]]:
+    return [(each.origin.file, each.origin.document, each.origin.line, each.raw) for each in result.documents]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_reads_yaml_and_json_by_name_and_place(tmp_path: Path) -> None:
+    _write(tmp_path / "b.yml", "a: 1\n---\n# nothing\n---\na: 2\n")
+    _write(tmp_path / "a" / "x.yaml", "a: 3\n")
+    _write(tmp_path / "c.json", '{"a": 4}')
+    _write(tmp_path / "notes.txt", "a: 5\n")
+    _write(tmp_path / ".hidden.yaml", "a: 6\n")
+    _write(tmp_path / ".git" / "x.yaml", "a: 7\n")
+    assert _told(scan(tmp_path)) == [
+        ("a/x.yaml", 1, 1, {"a": 3}),
+        ("b.yml", 1, 1, {"a": 1}),
+        ("b.yml", 2, 4, {"a": 2}),
+        ("c.json", 1, 1, {"a": 4}),
+    ]
+    assert _told(scan(tmp_path / "c.json")) == [("c.json", 1, 1, {"a": 4})]
+
+
+def test_a_bad_document_spoils_only_itself(tmp_path: Path) -> None:
+    _write(tmp_path / "a.yaml", "a: 1\n---\nb: [\n---\nc: 3\n")
+    (tmp_path / "b.yaml").write_bytes(b"a: \xff\n")
+    _write(tmp_path / "c.json", '{"a" 1}')
+    documents = list(scan(tmp_path).documents)
+    assert [each.raw for each in documents] == [{"a": 1}, None, {"c": 3}, None, None]
+    assert [str(each.problem) for each in documents if each.problem] == [
+        "line 4: no valid YAML: did not find expected node content",
+        "is not UTF-8 (byte 3); save it as UTF-8",
+        "line 1: no valid JSON: Expecting ':' delimiter",
+    ]
+    assert [str(each.origin) for each in documents[:1] + documents[3:4]] == ["a.yaml, document 1", "b.yaml"]
+
+
+def test_a_dangling_link_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to(tmp_path / "gone.yaml")
+    (document,) = scan(tmp_path).documents
+    assert (
+        str(document.problem)
+        == "cannot be read: No such file or directory; check that the file is there and may be read"
+    )
+    assert scan(tmp_path, first := scan(tmp_path)).same_as(first)
+
+
+def test_no_directory() -> None:
+    with pytest.raises(
+        FileNotFoundError, match="there is no directory nowhere; create it with your YAML files, or name another"
+    ):
+        scan(Path("nowhere"))
+
+
+def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+    _write(tmp_path / "a.yaml", "a: 1\n---\na: 2\n")
+    _write(tmp_path / "b.yaml", "b: 1\n")
+    first = scan(tmp_path)
+    assert scan(tmp_path, first).same_as(first)
+    _write(tmp_path / "a.yaml", "# moved down\na: 0\n---\na: 2\n")
+    second = scan(tmp_path, first)
+    assert not second.same_as(first)
+    assert second.files["b.yaml"] is first.files["b.yaml"]
+    changed, kept = second.files["a.yaml"].documents
+    assert (changed.raw, kept.raw, kept.origin.line) == ({"a": 0}, {"a": 2}, 3)
+    assert kept.raw is first.files["a.yaml"].documents[1].raw
+    (tmp_path / "b.yaml").unlink()
+    assert set(scan(tmp_path, second).files) == {"a.yaml"}
+
+
+def test_a_configmap_volume_is_read_once(tmp_path: Path) -> None:
+    _write(tmp_path / "..2026_1" / "a.yaml", "a: 1\n")
+    (tmp_path / "..data").symlink_to("..2026_1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    first = scan(tmp_path)
+    assert _told(first) == [("a.yaml", 1, 1, {"a": 1})]
+    _write(tmp_path / "..2026_2" / "a.yaml", "a: 2\n")
+    (tmp_path / "..new").symlink_to("..2026_2")
+    (tmp_path / "..new").rename(tmp_path / "..data")
+    assert _told(scan(tmp_path, first)) == [("a.yaml", 1, 1, {"a": 2})]
+
+
+def _swap_configmap(directory: Path) -> None:
+    _write(directory / "..2" / "a.yaml", "a: 2\n")
+    (directory / "..new").symlink_to("..2")
+    (directory / "..new").rename(directory / "..data")
+
+
+def _replace_as_editors_do(directory: Path) -> None:
+    _write(directory / "a.yaml~", "a: 2\n")
+    (directory / "a.yaml~").rename(directory / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _swap_configmap,
+        _replace_as_editors_do,
+        lambda directory: _write(directory / "sub" / "b.yaml", "b: 1\n"),
+        lambda directory: (directory / "a.yaml").unlink(),
+    ],
+    ids=["configmap swap", "rename over", "new file in new folder", "removed"],
+)
+async def test_changes_are_noticed(tmp_path: Path, change) -> None:
+    _write(tmp_path / "..1" / "a.yaml", "a: 1\n")
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    first = scan(tmp_path)
+    async with asyncio.timeout(20), aclosing(watch(tmp_path, first)) as scans:
+        waiting = asyncio.ensure_future(anext(scans))
+        await asyncio.sleep(0.1)
+        change(tmp_path)
+        seen = await waiting
+        assert not seen.same_as(first)
+        # What is written in several steps may be seen in several; it comes to the state that is there.
+        while not seen.same_as(scan(tmp_path, seen)):
+            seen = await anext(scans)
+        assert _told(seen) == _told(scan(tmp_path))
+
+
+async def test_a_directory_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "config"
+    _write(home / "a.yaml", "a: 1\n")
+    first = scan(home)
+    async with asyncio.timeout(20), aclosing(watch(home, first)) as scans:
+        waiting = asyncio.ensure_future(anext(scans))
+        await asyncio.sleep(0.1)
+        home.rename(tmp_path / "away")
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        _write(tmp_path / "away" / "a.yaml", "a: 22\n")
+        (tmp_path / "away").rename(home)
+        assert _told(await waiting) == [("a.yaml", 1, 1, {"a": 22})]
