@@ -49,7 +49,8 @@ class Store:
         for document in documents:
             result = self._result(document)
             # The raw object is kept with its result, so that its id can't pass to another while it is a key here.
-            results[id(document.raw)] = (document.raw, result)
+            if document.problem is None:
+                results[id(document.raw)] = (document.raw, result)
             reading = Reading(document, result)
             if (key := reading.key) is not None:
                 first = origins.setdefault(key, document.origin)

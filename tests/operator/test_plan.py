@@ -160,8 +160,8 @@ def test_private_authority(build, kind: str) -> None:
             [_configmap("x", "Secret")],
             "CACertificateNotFound",
             (
-                "there is no ConfigMap corp-ca in namespace default; there is a Secret of that name: write kind: Secret, "
-                "or correct spec.tls.caCertificateRef"
+                "there is no ConfigMap corp-ca in namespace default; there is a Secret of that name: "
+                "write kind: Secret, or correct spec.tls.caCertificateRef"
             ),
         ),
         (

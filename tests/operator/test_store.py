@@ -2,7 +2,7 @@
 
 import copy
 
-from limpet_operator.resources.problem import Invalid
+from limpet_operator.resources.problem import Invalid, Problem
 from limpet_operator.sources.files import Document, Origin
 from limpet_operator.store import Store
 
@@ -67,3 +67,15 @@ def test_nameless_and_foreign_documents_are_only_readings(build) -> None:
     assert not store.objects.invalid
     assert [reading.key for reading in store.readings] == [None, None]
     assert isinstance(store.readings[0].result, Invalid)
+
+
+def test_an_unreadable_document_says_nothing_of_an_empty_one(build) -> None:
+    store = Store(build.parser)
+    unreadable = Document(Origin("a.yaml", 1, 1), "", None, Problem("line 1", "no valid YAML"))
+    empty = Document(Origin("a.yaml", 2, 2), "", None)
+    for _ in range(2):
+        store.replace([unreadable, empty])
+        assert [reading.result.message for reading in store.readings] == [
+            "line 1: no valid YAML",
+            "is null; write an object with apiVersion, kind, metadata and spec",
+        ]

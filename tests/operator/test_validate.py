@@ -72,8 +72,8 @@ def test_what_is_wrong_where_and_what_to_do(build, tmp_path: Path) -> None:
             "       spec.models: is missing; write at least one model that is served here"
         ),
         (
-            "BAD  Pricing other  (b.yaml, document 3): ProviderNotFound: there is no Provider other in namespace default; "
-            "create it, or correct spec.providerRef.name"
+            "BAD  Pricing other  (b.yaml, document 3): ProviderNotFound: "
+            "there is no Provider other in namespace default; create it, or correct spec.providerRef.name"
         ),
         "BAD  document  (b.yaml, document 4): line 18: no valid YAML: did not find expected node content",
     ]

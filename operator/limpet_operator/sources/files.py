@@ -6,7 +6,8 @@ document whose text is the same keeps its very object, so that everything built 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,9 @@ _DEBOUNCE_MS: Final = 50
 _STEP_MS: Final = 20
 _RESCAN_MS: Final = 2_000
 """How soon a change is seen that the kernel does not report: targets of symbolic links, network file systems."""
+
+_CLOCK_TICK_NS: Final = 50_000_000
+"""File systems stamp with a coarse clock: a file this fresh may be written again under the same stamp."""
 
 Stamp = tuple[int, int, int]
 
@@ -49,7 +53,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file as it was last read; the stamp is modification time in ns, size and inode."""
+    """A file as it was last read; the stamp is modification time in ns, size and inode, or None: read it again."""
 
     stamp: Stamp | None
     documents: tuple[Document, ...]
@@ -68,18 +72,19 @@ class Scan:
             yield from state.documents
 
     def same_as(self, other: "Scan") -> bool:
-        """Whether nothing has been read anew since."""
+        """Whether both hold the very same documents."""
         return self.files.keys() == other.files.keys() and all(
-            state is other.files[name] for name, state in self.files.items()
+            state.documents == other.files[name].documents for name, state in self.files.items()
         )
 
 
-def scan(path: Path, previous: Scan | None = None) -> Scan:
+def scan(path: Path, previous: Scan | None = None, clock_ns: Callable[[], int] = time.time_ns) -> Scan:
     """Reads what changed since `previous`. Raises FileNotFoundError, with what to do, if there is no such place."""
     if not path.exists():
         raise FileNotFoundError(f"there is no directory {path}; create it with your YAML files, or name another")
     before = previous.files if previous else {}
-    return Scan({name: _state(file, name, before.get(name)) for name, file in _candidates(path)})
+    settled_before = clock_ns() - _CLOCK_TICK_NS
+    return Scan({name: _state(file, name, before.get(name), settled_before) for name, file in _candidates(path)})
 
 
 async def watch(path: Path, previous: Scan) -> AsyncIterator[Scan]:
@@ -117,13 +122,15 @@ def _candidates(path: Path) -> Iterator[tuple[str, Path]]:
     yield from sorted((file.relative_to(path).as_posix(), file) for file in found)
 
 
-def _state(file: Path, name: str, before: FileState | None) -> FileState:
+def _state(file: Path, name: str, before: FileState | None, settled_before_ns: int) -> FileState:
     stamp: Stamp | None = None
     try:
         status = file.stat()
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if before and before.stamp == stamp:
             return before
+        if status.st_mtime_ns > settled_before_ns:
+            stamp = None
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         stamp = None  # being allowed to read it again would not change the stamp
@@ -138,14 +145,17 @@ def _state(file: Path, name: str, before: FileState | None) -> FileState:
 
 
 def _documents(text: str, name: str, before: FileState | None) -> Iterator[Document]:
-    known = {document.text: document for document in before.documents} if before else {}
+    same_text = {document.text: document for document in before.documents} if before else {}
+    same_place = {document.origin: document for document in before.documents} if before else {}
     is_json = name.endswith(".json")
     chunks = [Chunk(text, 0)] if is_json else split(text)
     for number, chunk in enumerate(chunks, 1):
         origin = Origin(name, number, chunk.lines_before + 1)
-        same = known.get(chunk.text)
-        if same and same.problem is None:
-            yield same if same.origin == origin else Document(origin, chunk.text, same.raw)
+        if (kept := same_place.get(origin)) and kept.text == chunk.text:
+            yield kept
+            continue
+        if (moved := same_text.get(chunk.text)) and moved.problem is None:
+            yield Document(origin, chunk.text, moved.raw)
             continue
         try:
             yield Document(origin, chunk.text, read_json(chunk.text) if is_json else read_yaml(chunk.text))

@@ -1,6 +1,7 @@
 """Directories of files: what is read, what is read again, what is noticed."""
 
 import asyncio
+import os
 from contextlib import aclosing
 from pathlib import Path
 
@@ -73,12 +74,26 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     _write(tmp_path / "a.yaml", "# moved down\na: 0\n---\na: 2\n")
     second = scan(tmp_path, first)
     assert not second.same_as(first)
-    assert second.files["b.yaml"] is first.files["b.yaml"]
+    assert second.files["b.yaml"].documents == first.files["b.yaml"].documents
     changed, kept = second.files["a.yaml"].documents
     assert (changed.raw, kept.raw, kept.origin.line) == ({"a": 0}, {"a": 2}, 3)
     assert kept.raw is first.files["a.yaml"].documents[1].raw
     (tmp_path / "b.yaml").unlink()
     assert set(scan(tmp_path, second).files) == {"a.yaml"}
+
+
+def test_a_stamp_is_trusted_only_when_the_clock_has_moved_on(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    _write(file, "a: 1\n---\nb: 1\n---\nb: 1\n---\nc: [\n")
+    written_ns = file.stat().st_mtime_ns
+    at_once = scan(tmp_path, clock_ns=lambda: written_ns)
+    later = scan(tmp_path, at_once, clock_ns=lambda: written_ns + 10**9)
+    assert later.same_as(at_once)
+    assert (at_once.files["a.yaml"].stamp, later.files["a.yaml"].stamp is None) == (None, False)
+    assert scan(tmp_path, later).files["a.yaml"] is later.files["a.yaml"]
+    _write(file, "a: 2\n---\nb: 1\n---\nb: 1\n---\nc: [\n")
+    os.utime(file, ns=(written_ns, written_ns))
+    assert not scan(tmp_path, at_once).same_as(at_once)
 
 
 def test_a_configmap_volume_is_read_once(tmp_path: Path) -> None:
