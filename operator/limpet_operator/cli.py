@@ -121,3 +121,7 @@ def main() -> None:
         else:
             app.command(entry.name)(added)
     app()
+
+
+if __name__ == "__main__":
+    main()

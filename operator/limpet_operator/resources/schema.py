@@ -205,7 +205,7 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str) -> str:
 
 def _wrong_type(expected: str, value: Any) -> str:
     if expected == "string" and isinstance(value, bool):
-        return f'is {shown(value)}: YAML reads On, Off, Yes and No so; write the word in quotes, such as "Off"'
+        return f'is {shown(value)}: YAML reads y, n, On, Off, Yes and No so; write the word in quotes, such as "Off"'
     if expected == "string" and isinstance(value, int | float):
         return f'is the number {shown(value)}; write it in quotes: "{value}"'
     if value is None:

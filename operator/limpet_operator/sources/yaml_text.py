@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Hashable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
@@ -69,7 +69,9 @@ def read_json(text: str) -> Any:
 
 
 class _KubernetesLoader(yaml.CSafeLoader):
-    """YAML 1.1 as kubectl reads it: `18:00` and `2026-11-20` are texts, a key that comes twice is an error."""
+    """YAML as kubectl reads it: `18:00` and `2026-11-20` are texts, `y` and `Off` are not, no key comes twice."""
+
+    bool_values: ClassVar[dict[str, bool]] = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -85,7 +87,7 @@ class _KubernetesLoader(yaml.CSafeLoader):
 
 _KubernetesLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
-    ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    ("bool", r"y|Y|n|N|yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
     ("int", r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+|0b[01]+|0[0-7]+)", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)", "-+0123456789."),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),

@@ -1,0 +1,158 @@
+"""`limpet bench reload`: how soon Envoy serves what was changed in a directory of a thousand providers.
+
+A real `limpet up` follows the directory. Each round edits one file (the model's upstream name), adds one and takes it away
+again, and asks the gateway without a pause until the answer shows the change. No request may fail meanwhile.
+
+JSON: `{"providers", "ready_s", "changed": {"p50_ms", "p99_ms"}, "added": {…}, "removed": {…}, "failed_requests"}`.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from limpet_lab.sim.config import SellerConfig, SellerModel
+from limpet_lab.sim.sellers import Seller, Sellers
+from limpet_operator.local import free_port
+
+BAR_MS: Final = 250.0
+_PATIENCE_S: Final = 30.0
+_START_S: Final = 120.0
+_NAMES: Final = ("alpha", "beta")
+
+_PROVIDER: Final = """\
+apiVersion: limpet.dev/v1alpha1
+kind: Provider
+metadata: {{name: {name}}}
+spec:
+  vendor: DeepSeek
+  url: {url}
+  models: [{{name: {model}, upstreamName: {upstream}}}]
+"""
+
+
+@dataclass(slots=True)
+class Seen:
+    """How long each change took to be served, in milliseconds, and what went wrong meanwhile."""
+
+    changed: list[float] = field(default_factory=list)
+    added: list[float] = field(default_factory=list)
+    removed: list[float] = field(default_factory=list)
+    failed_requests: int = 0
+
+
+def reload(
+    providers: Annotated[int, typer.Option(help="Providers in the directory, a file each.", min=1)] = 1000,
+    rounds: Annotated[int, typer.Option(help="Rounds of one change, one addition and one removal.", min=1)] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+) -> None:
+    """Measure how soon a changed file is served, with a thousand providers in the directory."""
+    console = Console()
+    ready_s, seen = asyncio.run(_measure(providers, rounds))
+    figures = {
+        "providers": providers,
+        "ready_s": round(ready_s, 2),
+        **{name: _percentiles(getattr(seen, name)) for name in ("changed", "added", "removed")},
+        "failed_requests": seen.failed_requests,
+    }
+    table = Table("a provider is", "p50 ms", "p99 ms", f"bar {BAR_MS:.0f} ms", title=f"{providers} providers, {rounds} rounds")
+    for name in ("changed", "added", "removed"):
+        one = _percentiles(getattr(seen, name))
+        table.add_row(name, f"{one['p50_ms']:.0f}", f"{one['p99_ms']:.0f}", "held" if one["p99_ms"] <= BAR_MS else "missed")
+    console.print(table)
+    console.print(f"Ready after {ready_s:.1f} s; failed requests meanwhile: {seen.failed_requests}.")
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    if seen.failed_requests:
+        raise typer.Exit(1)
+
+
+def _percentiles(times_ms: list[float]) -> dict[str, float]:
+    ordered = sorted(times_ms)
+    return {f"p{p}_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))], 1) for p in (50, 99)}
+
+
+async def _measure(providers: int, rounds: int) -> tuple[float, Seen]:
+    seller = SellerConfig(name="seller", models=tuple(SellerModel(name) for name in _NAMES))
+    with tempfile.TemporaryDirectory(prefix="limpet-bench-") as folder:
+        async with Sellers.start([seller]) as sellers:
+            directory = Path(folder)
+            for number in range(providers):
+                _write(directory, f"p{number:05}", sellers["seller"], _NAMES[0])
+            began = time.monotonic()
+            port = free_port()
+            up = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "limpet_operator.cli", "up", folder, "--listen", f"127.0.0.1:{port}",
+                stdout=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/v1/") as client:
+                    await _until_up(client, up)
+                    ready_s = time.monotonic() - began
+                    seen = Seen()
+                    for number in range(rounds):
+                        await _round(client, directory, sellers["seller"], number, providers, seen)
+                    return ready_s, seen
+            finally:
+                up.terminate()
+                await up.wait()
+
+
+async def _until_up(client: aiohttp.ClientSession, up: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(_START_S):
+        while True:
+            if up.returncode is not None:
+                raise RuntimeError(f"limpet up ended with status {up.returncode}")
+            try:
+                async with client.get("models"):
+                    return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)
+
+
+async def _round(
+    client: aiohttp.ClientSession, directory: Path, seller: Seller, number: int, providers: int, seen: Seen
+) -> None:
+    name = f"p{(number * 37) % providers:05}"
+    upstream = _NAMES[(number * 37 // providers + 1) % 2]
+    _write(directory, name, seller, upstream)
+    seen.changed.append(await _until(client, name, lambda _, model: model == upstream, seen, 200))
+    new = f"new{number:05}"
+    _write(directory, new, seller, _NAMES[0])
+    seen.added.append(await _until(client, new, lambda status, _: status == 200, seen, 404))
+    (directory / f"{new}.yaml").unlink()
+    seen.removed.append(await _until(client, new, lambda status, _: status == 404, seen, 200))
+
+
+async def _until(
+    client: aiohttp.ClientSession, model: str, shows: Callable[[int, object], bool], seen: Seen, before: int
+) -> float:
+    """Milliseconds until an answer shows the change; any status but the old and the new one is a failed request."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < _PATIENCE_S:
+        body = {"model": model, "messages": [{"role": "user", "content": "which?"}], "max_tokens": 1}
+        async with client.post("chat/completions", json=body) as answer:
+            served = (await answer.json()).get("model")
+        if shows(answer.status, served):
+            return (time.perf_counter() - began) * 1000
+        if answer.status != before:
+            seen.failed_requests += 1
+    raise TimeoutError(f"the change of {model} was not served within {_PATIENCE_S:.0f} s")
+
+
+def _write(directory: Path, name: str, seller: Seller, upstream: str) -> None:
+    """Whole or not at all, as editors and ConfigMaps do it."""
+    text = _PROVIDER.format(name=name, url=seller.base_url, model=name, upstream=upstream)
+    draft = directory / f".{name}.draft"
+    draft.write_text(text)
+    draft.rename(directory / f"{name}.yaml")
