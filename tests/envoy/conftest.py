@@ -1,0 +1,80 @@
+"""What the stories share: the sellers, one gateway in each routing mode, and a stage for each story."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import pytest
+import pytest_asyncio
+
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.local import Local, LocalSettings, free_port
+from limpet_operator.plan import Plan
+from limpet_operator.resources.objects import Parser
+from tests.envoy.stage import Stage, seller_configs
+
+
+@pytest.fixture(scope="session")
+def parser() -> Parser:
+    return Parser.load()
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    return count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sellers() -> AsyncIterator[Sellers]:
+    async with Sellers.start(seller_configs()) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_gateway(header_mode: bool) -> AsyncIterator[tuple[Local, int]]:
+    """A gateway without any provider yet, and the port of its data plane's metrics."""
+    metrics_port = free_port()
+    settings = LocalSettings(
+        port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5, envoy_concurrency=1
+    )
+    async with Local(settings) as gateway:
+        gateway.apply(Plan())
+        await gateway.ready()
+        yield gateway, metrics_port
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def by_metadata() -> AsyncIterator[tuple[Local, int]]:
+    async with running_gateway(header_mode=False) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def by_header() -> AsyncIterator[tuple[Local, int]]:
+    async with running_gateway(header_mode=True) as running:
+        yield running
+
+
+@asynccontextmanager
+async def set_stage(number: int, sellers: Sellers, running: tuple[Local, int], parser: Parser) -> AsyncIterator[Stage]:
+    """Sellers that have forgotten the last story, and a new one to be told."""
+    for seller in sellers:
+        await seller.reset()
+    async with Stage(number, sellers, running[0], parser, running[1]) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stage(
+    numbers: Iterator[int], sellers: Sellers, by_metadata: tuple[Local, int], parser: Parser
+) -> AsyncIterator[Stage]:
+    async with set_stage(next(numbers), sellers, by_metadata, parser) as ready:
+        yield ready
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def header_stage(
+    numbers: Iterator[int], sellers: Sellers, by_header: tuple[Local, int], parser: Parser
+) -> AsyncIterator[Stage]:
+    async with set_stage(next(numbers), sellers, by_header, parser) as ready:
+        yield ready

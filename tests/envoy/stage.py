@@ -1,0 +1,322 @@
+"""The stage of a user story: providers of its own over the shared sellers, behind the shared gateway.
+
+Every stage has its own model name, provider names and client key, so nothing that one story taught the gateway (a provider that is
+out, a conversation that is warm) can reach the next.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import openai
+from openai import AsyncOpenAI
+from prometheus_client.parser import text_string_to_metric_families
+
+from limpet_lab.bed import policy_object
+from limpet_lab.sim.config import SellerConfig, SellerModel
+from limpet_lab.sim.record import Arrival
+from limpet_lab.sim.rules import Auth
+from limpet_lab.sim.sellers import Seller, Sellers
+from limpet_operator.local import Local
+from limpet_operator.plan import Plan, plan
+from limpet_operator.resources.objects import Foreign, Objects, Parser
+from limpet_operator.resources.problem import Invalid
+
+PLAIN: Final = "plain"
+"""A model that every seller calls as clients do, so that nothing in a body has to change."""
+
+TIDE: Final = "The tide comes twice a day, and the limpet is home before it. "
+LONG: Final = TIDE * 60
+"""Long enough for every prompt cache in these tests."""
+
+PRICES: Final = {"input": "0.15", "cacheRead": "0.003", "output": "0.60"}
+PATIENCE_S: Final = 20.0
+
+_STYLES: Final = {
+    "a": (Auth("Authorization", "Bearer"), "/v1"),
+    "b": (Auth("x-api-key", "Raw"), "/b/v1"),
+    "c": (Auth("api-key", "Raw"), "/openai/v1"),
+    "d": (Auth("x-goog-api-key", "Raw"), "/v1beta/openai"),
+    "e": (None, "/v1"),
+}
+"""Header and path prefix of each seller; `e` asks for no key."""
+
+
+def seller_configs() -> list[SellerConfig]:
+    """Five sellers that differ in everything an attempt has to set."""
+    return [
+        SellerConfig(
+            name=name,
+            models=(SellerModel(f"flash.{name}"), SellerModel(PLAIN)),
+            prefix=prefix,
+            api_keys=(f"key-of-{name}",) if auth else (),
+            credential=auth,
+            record=True,
+        )
+        for name, (auth, prefix) in _STYLES.items()
+    ]
+
+
+async def until(what: str, condition: Callable[[], Awaitable[bool]], patience_s: float = PATIENCE_S) -> None:
+    """Wait for a condition; fails with its name when it does not come."""
+    deadline = time.monotonic() + patience_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"waited {patience_s:g} s in vain: {what}"
+        await asyncio.sleep(0.02)
+
+
+def say(text: str, role: str = "user") -> dict[str, Any]:
+    """A message."""
+    return {"role": role, "content": text}
+
+
+def body_of(arrival: Arrival) -> bytes:
+    """The exact bytes that a seller got."""
+    return base64.b64decode(arrival.body)
+
+
+def headers_of(arrival: Arrival) -> dict[str, str]:
+    """A seller's request headers, names in lower case."""
+    return {name.lower(): value for name, value in arrival.headers}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client got: by which seller, why there, and the completion or the chunks of the stream put together."""
+
+    seller: str
+    decision: str
+    text: str
+    usage: Any
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A response as it came over the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class Stage:
+    """One story's providers, model and client."""
+
+    def __init__(self, number: int, sellers: Sellers, gateway: Local, parser: Parser, metrics_port: int) -> None:
+        self.sellers = sellers
+        self.gateway = gateway
+        self.model = f"story-{number}/flash"
+        self.key = f"client-key-{number}"
+        self._suffix = f"-{number}"
+        self._parser = parser
+        self._metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        self._reached = 0
+
+    async def __aenter__(self) -> Self:
+        self.http = aiohttp.ClientSession()
+        self.client = AsyncOpenAI(base_url=self.gateway.base_url, api_key=self.key, max_retries=0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.client.close()
+        await self.http.close()
+
+    @property
+    def origin(self) -> str:
+        """The gateway without a path."""
+        return self.gateway.base_url.removesuffix("/v1")
+
+    def provider(self, seller: str) -> str:
+        """What a seller is called as a provider on this stage."""
+        return seller + self._suffix
+
+    def seller_of(self, provider: str | None) -> str:
+        """The seller behind `x-limpet-provider`."""
+        assert provider is not None, "no x-limpet-provider: no provider answered"
+        assert provider.endswith(self._suffix), provider
+        return provider.removesuffix(self._suffix)
+
+    def objects(
+        self,
+        sellers: Sequence[str],
+        specs: Mapping[str, Mapping[str, Any]],
+        prices: Mapping[str, Mapping[str, str] | None],
+    ) -> list[dict[str, Any]]:
+        """Provider, Secret and Pricing of each seller; `specs` go over the Provider's, None in `prices` means unknown."""
+        written: list[dict[str, Any]] = []
+        for name in sellers:
+            config, metadata = self.sellers[name].config, {"name": self.provider(name)}
+            models = [{"name": self.model, "upstreamName": f"flash.{name}"}, {"name": PLAIN}]
+            spec: dict[str, Any] = {"vendor": "DeepSeek", "url": self.sellers[name].base_url, "models": models}
+            if config.credential is not None:
+                where = {"header": config.credential.header.lower(), "scheme": config.credential.scheme}
+                spec["credential"] = {"secretRef": {"name": self.provider(name), "key": "k"}, **where}
+                written.append(
+                    {
+                        "apiVersion": "v1",
+                        "kind": "Secret",
+                        "metadata": metadata,
+                        "stringData": {"k": config.api_keys[0]},
+                    }
+                )
+            spec |= specs.get(name, {})
+            written.append(
+                {"apiVersion": "limpet.dev/v1alpha1", "kind": "Provider", "metadata": metadata, "spec": spec}
+            )
+            price = prices.get(name, PRICES)
+            if price is not None:
+                priced = {
+                    "providerRef": metadata,
+                    "models": [{"name": each["name"], "perMillionTokens": price} for each in spec["models"]],
+                }
+                written.append(
+                    {"apiVersion": "limpet.dev/v1alpha1", "kind": "Pricing", "metadata": metadata, "spec": priced}
+                )
+        return written
+
+    def planned(self, objects: Sequence[Mapping[str, Any]]) -> Plan:
+        """The plan of these objects, all of which must be right."""
+        parsed: dict[Any, Any] = {}
+        for raw in objects:
+            result = self._parser.parse(raw)
+            assert not isinstance(result, Invalid | Foreign), result
+            parsed[result.key] = result
+        return plan(Objects(parsed), {})
+
+    async def serve(
+        self,
+        *sellers: str,
+        specs: Mapping[str, Mapping[str, Any]] | None = None,
+        prices: Mapping[str, Mapping[str, str] | None] | None = None,
+        policy: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make these sellers the whole configuration of the gateway, and return when it is in force."""
+        objects: list[Mapping[str, Any]] = [*self.objects(sellers, specs or {}, prices or {})]
+        if policy is not None:
+            objects.append(policy_object(**policy))
+        self.gateway.apply(self.planned(objects))
+        wanted = {self.provider(name) for name in sellers}
+
+        async def in_force() -> bool:
+            return await self.announced() == wanted and self.model.encode() in (await self.get("/v1/models")).body
+
+        await until(f"{sorted(wanted)} in force", in_force)
+        return self
+
+    async def announced(self) -> set[str]:
+        """Who serves this stage's model, as the data plane itself lists it when a client leaves nobody."""
+        nobody = {"model": self.model, "messages": [say("?")], "provider": {"only": ["nobody"]}}
+        answer = await self.post(nobody)
+        _, found, names = answer.body.decode().partition("It is served by: ")
+        return set(names.partition('."')[0].split(", ")) if answer.status == 400 and found else set()
+
+    async def ask(
+        self,
+        messages: Sequence[Mapping[str, Any]] | str,
+        *,
+        key: str | None = None,
+        stream: bool = False,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Answer:
+        """One request by the official SDK. `extra` are body fields that the SDK does not know."""
+        client = self.client if key is None else self.client.with_options(api_key=key)
+        if isinstance(messages, str):
+            messages = [say(messages)]
+        if stream:
+            fields |= {"stream": True, "stream_options": {"include_usage": True}}
+        try:
+            got = await client.chat.completions.with_raw_response.create(
+                **{"model": self.model, "messages": messages, "extra_headers": headers, "extra_body": extra, **fields}
+            )
+        except openai.APIStatusError as error:
+            self._reached += "x-limpet-provider" in error.response.headers
+            raise
+        self._reached += 1
+        seller, decision = self.seller_of(got.headers.get("x-limpet-provider")), got.headers["x-limpet-decision"]
+        parsed: Any = got.parse()
+        if not stream:
+            message = parsed.choices[0].message
+            calls = message.tool_calls or []
+            return Answer(
+                seller, decision, message.content or "", parsed.usage, calls[0].function.name if calls else None
+            )
+        text, usage, tool = "", None, None
+        async for chunk in parsed:
+            usage = chunk.usage or usage
+            for choice in chunk.choices:
+                text += choice.delta.content or ""
+                for call in choice.delta.tool_calls or []:
+                    tool = call.function.name or tool
+        return Answer(seller, decision, text, usage, tool)
+
+    async def post(
+        self,
+        body: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/v1/chat/completions",
+        key: str | None = None,
+    ) -> Raw:
+        """One raw request: bytes as they are, anything else as JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        known = {"authorization": f"Bearer {key or self.key}", "content-type": "application/json", **(headers or {})}
+        async with self.http.post(self.origin + path, data=data, headers=known) as response:
+            self._reached += "x-limpet-provider" in response.headers
+            return Raw(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
+
+    async def get(self, path: str) -> Raw:
+        """One GET."""
+        async with self.http.get(self.origin + path) as response:
+            return Raw(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of this stage's samples of one of the data plane's metrics (all samples where none names a provider)."""
+        async with self.http.get(self._metrics_url) as response:
+            text = await response.text()
+        total = 0.0
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                ours = sample.labels.get("provider", self._suffix).endswith(self._suffix)
+                if sample.name == name and ours and labels.items() <= sample.labels.items():
+                    total += sample.value
+        return total
+
+    async def settle(self) -> None:
+        """Return when the data plane has heard of the outcome of every request so far."""
+
+        async def heard() -> bool:
+            return await self.metric("limpet_requests_total") >= self._reached
+
+        await until(f"the outcome of {self._reached} requests", heard)
+
+    async def out(self, seller: str) -> None:
+        """Return when traffic has taken a seller out."""
+
+        async def is_out() -> bool:
+            return await self.metric("limpet_provider_out", provider=self.provider(seller)) == 1.0
+
+        await until(f"{seller} out", is_out)
+
+    async def arrivals(self, seller: str) -> list[Arrival]:
+        """What a seller got since the stage was set."""
+        return await self.sellers[seller].requests()
+
+    def each(self, *names: str) -> list[Seller]:
+        """Sellers by name."""
+        return [self.sellers[name] for name in names]
