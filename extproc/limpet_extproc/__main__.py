@@ -8,7 +8,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -20,6 +21,7 @@ from limpet_extproc.catalog_client import Hooks, watch
 from limpet_extproc.contract import Catalog
 from limpet_extproc.decision_line import decision_line
 from limpet_extproc.health import State
+from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
@@ -34,33 +36,61 @@ _GRPC_OPTIONS = (
 )
 
 
-def _flags(argv: Sequence[str]) -> argparse.Namespace:
+def flags_parser() -> argparse.ArgumentParser:
+    """The flags of a worker; the lab's workers take the same and more."""
     parser = argparse.ArgumentParser(prog="limpet-extproc", description="One ext_proc worker of Limpet.")
     parser.add_argument("--socket", required=True, help="Unix socket on which Envoy finds this worker")
-    parser.add_argument("--control-plane", required=True, help="gRPC target of the operator, for example unix:/run/limpet.sock")
+    parser.add_argument(
+        "--control-plane", required=True, help="gRPC target of the operator, for example unix:/run/limpet.sock"
+    )
     parser.add_argument("--node", required=True, help="id of the Envoy beside this worker")
     parser.add_argument("--metrics-port", type=int, default=0, help="loopback port for Prometheus metrics; 0: none")
     parser.add_argument("--max-conversations", type=int, default=50_000, help="bound of the memory in this process")
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
-    return parser.parse_args(argv)
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a worker decides by, and the two things that its outcomes feed."""
+
+    decides: server.Decides
+    memory: Memory
+    providers: Providers
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker gives to the rules it is to run."""
+
+    max_conversations: int
+    snapshot: Callable[[], Snapshot]
+    metrics: Metrics
+    provider_changed: Callable[[str, State], None]
+
+
+def our_rules(around: Surroundings) -> Rules:
+    """Limpet's own."""
+    memory = InProcessMemory(around.max_conversations)
+    providers = Providers(around.provider_changed)
+    around.metrics.conversations.set_function(lambda: len(memory))
+    decides = server.Limpet(around.snapshot, memory, providers, memory_secret(), time.time, lambda: os.urandom(8))
+    return Rules(decides, memory, providers)
 
 
 class Worker:
     """What a worker is made of, wired together."""
 
-    def __init__(self, flags: argparse.Namespace) -> None:
+    def __init__(self, flags: argparse.Namespace, rules: Callable[[Surroundings], Rules] = our_rules) -> None:
         self._flags = flags
         self._snapshot: Snapshot = EMPTY
         self.metrics = Metrics(CollectorRegistry())
-        self.memory = InProcessMemory(flags.max_conversations)
-        self.providers = Providers(self._provider_changed)
-        self.metrics.conversations.set_function(lambda: len(self.memory))
-        rules = server.Limpet(
-            lambda: self._snapshot, self.memory, self.providers, _memory_secret(), time.time, lambda: os.urandom(8)
+        self.rules = rules(
+            Surroundings(flags.max_conversations, lambda: self._snapshot, self.metrics, self._provider_changed)
         )
-        self.extproc = server.ExtProc(rules, self.metrics, lambda: self._snapshot is not EMPTY)
+        self.extproc = server.ExtProc(self.rules.decides, self.metrics, lambda: self._snapshot is not EMPTY)
         verbose = (lambda *line: print(decision_line(*line), flush=True)) if flags.verbose else None
-        self.outcomes = outcome.Outcomes(self.memory, self.providers, self.metrics, time.time, verbose)
+        self.outcomes = outcome.Outcomes(self.rules.memory, self.rules.providers, self.metrics, time.time, verbose)
 
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""
@@ -80,13 +110,20 @@ class Worker:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         serving = grpc.aio.server(options=_GRPC_OPTIONS)
-        serving.add_generic_rpc_handlers((_handlers(server.METHOD, self.extproc.handler()), _handlers(outcome.METHOD, self.outcomes.handler())))
+        serving.add_generic_rpc_handlers(
+            (_handlers(server.METHOD, self.extproc.handler()), _handlers(outcome.METHOD, self.outcomes.handler()))
+        )
         serving.add_insecure_port(f"unix:{self._flags.socket}")
         await serving.start()
         if self._flags.metrics_port:
             start_http_server(self._flags.metrics_port, "127.0.0.1", self.metrics.registry)
         watching = asyncio.create_task(
-            watch(self._flags.control_plane, self._flags.node, self.take, Hooks(connected=self.metrics.catalog_connected.set))
+            watch(
+                self._flags.control_plane,
+                self._flags.node,
+                self.take,
+                Hooks(connected=self.metrics.catalog_connected.set),
+            )
         )
         ended = asyncio.create_task(stopped.wait())
         await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -96,22 +133,26 @@ class Worker:
             raise error
 
 
-def _memory_secret() -> bytes:
+def memory_secret() -> bytes:
     """Keys of a memory that lives as long as this process need no secret that lives longer."""
     return secrets.token_bytes(32)
 
 
-def _handlers(method: str, handler: grpc.RpcMethodHandler) -> grpc.GenericRpcHandler:
+def _handlers(method: str, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> "grpc.GenericRpcHandler[bytes, bytes]":
     _, service, name = method.split("/")
     return grpc.method_handlers_generic_handler(service, {name: handler})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one worker until it is told to stop."""
-    flags = _flags(sys.argv[1:] if argv is None else argv)
+def run(flags: argparse.Namespace, rules: Callable[[Surroundings], Rules] = our_rules) -> None:
+    """Run one worker by these rules until it is told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     Path(flags.socket).unlink(missing_ok=True)
-    uvloop.run(Worker(flags).run())
+    uvloop.run(Worker(flags, rules).run())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run Limpet's own worker."""
+    run(flags_parser().parse_args(argv))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The decision: one pure function from a request, what is remembered of it and what is known of the providers, to an order."""
+"""The decision: one pure function from a request, what is remembered and what is known, to an order of providers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ Reason = Literal[
     "observe.spread",
     "last_resort.all_out",
 ]
-"""The closed list of why a request went where it went: the same words in the response header, metrics and logs (docs/decisions.md)."""
+"""The closed list of why a request went where it went: the words of header, metrics and logs (docs/reasons.md)."""
 
 Exclusion = Literal["not_candidate", "down", "over_limit", "draining", "ignored"]
 Sort = Literal["price", "latency"]
@@ -73,7 +73,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Providers in the order they are tried, at most as many as the policy allows; empty only if the client left none."""
+    """Providers in the order they are tried, no more than the policy allows; empty only if the client left none."""
 
     order: tuple[str, ...]
     reason: Reason
@@ -87,7 +87,7 @@ class Decision:
 def choose(ask: Ask, remembered: Remembered | None, known: Known, now_s: float, coin: bytes) -> Decision:
     """Order the providers for one request.
 
-    `now_s` is wall clock; `coin` is fresh randomness, used only where no conversation may matter (`mode: Off`, `Observe`).
+    `now_s` is wall clock; `coin` is fresh randomness, used where no conversation may matter (modes Off and Observe).
     """
     policy = ask.lane.policy
     field_ = _sort_out(ask.lane, known.health, now_s)
@@ -136,13 +136,19 @@ def _sort_out(lane: Lane, health: Mapping[str, State], now_s: float) -> _Field:
     return sorted_out
 
 
-def _where_warm(ask: Ask, remembered: Remembered | None, sorted_out: _Field, now_s: float) -> tuple[tuple[str, ...], Reason]:
+def _where_warm(
+    ask: Ask, remembered: Remembered | None, sorted_out: _Field, now_s: float
+) -> tuple[tuple[str, ...], Reason]:
     """Providers to try first because the conversation is warm there, and why these, or why none."""
     if remembered is None:
         return (), "first.scored"
     if not remembered.warm:
         pending = remembered.pending
-        if pending is not None and pending in ask.lane.by_provider and sorted_out.excluded.get(pending, "draining") == "draining":
+        if (
+            pending is not None
+            and pending in ask.lane.by_provider
+            and sorted_out.excluded.get(pending, "draining") == "draining"
+        ):
             return (pending,), "sticky.pending"
         return (), "first.scored"
     sticky, *others = remembered.warm
@@ -174,9 +180,28 @@ def _steered(
     ask: Ask, steering: Steering, sorted_out: _Field, remembered: Remembered | None, known: Known, now_s: float
 ) -> Decision:
     """The client's own order and set, obeyed; memory counts only where the policy says StickyWithin."""
-    names = {name for c in ask.lane.candidates for name in (c.provider,)}
+    allowed = _obey(steering, ask.lane, sorted_out)
+    asked = tuple(name for name in dict.fromkeys(steering.order) if name in allowed)
+    out = {name for _, name in sorted_out.out}
+    head = tuple(name for name in asked if name not in out)
+    reason = _bypass(steering)
+    if ask.lane.policy.client_order == "StickyWithin":
+        warm, sticky_reason = _where_warm(ask, remembered, sorted_out, now_s)
+        if sticky_reason == "sticky.hit" and warm[0] in (asked or allowed):
+            head, reason = (warm[0], *(name for name in head if name != warm[0])), "sticky.within"
+    ranked = _sorted_by(steering.sort, sorted_out.open, ask, known) or _rank(sorted_out.open, ask, known, ask.key)
+    decision = _finish(ask, head, ranked, sorted_out, reason)
+    if not steering.allow_fallbacks:
+        keep = len(asked) if asked else 1
+        return Decision(decision.order[:keep], decision.reason, None, decision.excluded, decision.trial)
+    return decision
+
+
+def _obey(steering: Steering, lane: Lane, sorted_out: _Field) -> set[str]:
+    """Leave only those that the client allows, and name them."""
+    names = set(lane.by_provider)
     allowed = names if steering.only is None else names & set(steering.only)
-    allowed -= set(steering.ignore)
+    allowed = allowed - set(steering.ignore)
     if not steering.allow_fallbacks and steering.order:
         allowed &= set(steering.order)
     for name in names - allowed:
@@ -186,36 +211,21 @@ def _steered(
     sorted_out.open = [c for c in (*sorted_out.open, *sorted_out.draining) if c.provider in allowed]
     sorted_out.draining = []
     sorted_out.out = [(until_s, name) for until_s, name in sorted_out.out if name in allowed]
+    return allowed
 
-    asked = tuple(name for name in steering.order if name in allowed)
-    reason: Reason
+
+def _bypass(steering: Steering) -> Reason:
+    """Which of its demands names the decision: the one that says most."""
     if steering.order:
-        reason = "bypass.order"
-    elif steering.only is not None:
-        reason = "bypass.only"
-    elif steering.ignore:
-        reason = "bypass.ignore"
-    elif steering.sort:
-        reason = "bypass.sort"
-    else:
-        reason = "bypass.allow_fallbacks"
-    ranked = _sorted_by(steering.sort, sorted_out.open, ask, known) or _rank(sorted_out.open, ask, known, ask.key)
-    out = {name for _, name in sorted_out.out}
-    head = (*(name for name in asked if name not in out),)
-    if ask.lane.policy.client_order == "StickyWithin":
-        warm, sticky_reason = _where_warm(ask, remembered, sorted_out, now_s)
-        if sticky_reason == "sticky.hit" and warm[0] in allowed:
-            head, reason = (warm[0], *head), "sticky.within"
-    decision = _finish(ask, head, ranked, sorted_out, reason)
-    if not steering.allow_fallbacks:
-        keep = len(asked) if asked else 1
-        return Decision(decision.order[:keep], decision.reason, None, decision.excluded, decision.trial)
-    return decision
+        return "bypass.order"
+    if steering.only is not None:
+        return "bypass.only"
+    if steering.ignore:
+        return "bypass.ignore"
+    return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-def _finish(
-    ask: Ask, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: Reason
-) -> Decision:
+def _finish(ask: Ask, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: Reason) -> Decision:
     order = list(head)
     seen = set(head)
     for name in (*ranked, *(c.provider for c in sorted_out.draining), *(name for _, name in sorted_out.out)):
@@ -252,7 +262,7 @@ def _rank(candidates: list[Candidate], ask: Ask, known: Known, seed: bytes) -> l
 
 
 def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
-    """Weighted rendezvous: the highest value wins, in proportion to weight over price squared; zero weight never wins."""
+    """Weighted rendezvous: the highest wins, in proportion to weight over price squared; zero weight never wins."""
     unit = (xxh3_64_intdigest(seed + candidate.provider.encode()) + 1) / 2.0**64
     weight = candidate.weight / (usd * usd)
     return inf if unit >= 1.0 else weight / -log(unit)
@@ -274,7 +284,9 @@ _NEARLY_FREE: Final = 1e-9
 
 def _sorted_by(sort: Sort | None, candidates: list[Candidate], ask: Ask, known: Known) -> list[str]:
     if sort == "price":
-        return [name for _, name in sorted(zip(_usd_each(candidates, ask), (c.provider for c in candidates), strict=True))]
+        return [
+            name for _, name in sorted(zip(_usd_each(candidates, ask), (c.provider for c in candidates), strict=True))
+        ]
     if sort == "latency":
         waits = ((known.learned.get(c.provider, NOTHING).first_byte_s or inf, c.provider) for c in candidates)
         return [name for _, name in sorted(waits)]
@@ -282,6 +294,6 @@ def _sorted_by(sort: Sort | None, candidates: list[Candidate], ask: Ask, known: 
 
 
 def why(decision: Decision, health: Mapping[str, State], now_s: float) -> str:
-    """For a person who gets an error: what is wrong with each provider of the order. Empty when nothing is known to be."""
+    """For a person who gets an error: what is wrong with each provider of the order. Empty when nothing is."""
     known = (explain(name, health[name], now_s) for name in decision.order if health.get(name, UNKNOWN).out_because)
     return "; ".join(known)

@@ -1,7 +1,7 @@
 """What the control plane may tell the data plane: frozen types, a version, and how they are written down.
 
-The reader owns the contract and the writer depends on it, so the hot path needs neither Kubernetes nor Envoy's types to be
-tested. A peer that speaks another version is told so (`ContractMismatch`) and the last good catalog stays in force.
+The reader owns the contract and the writer depends on it, so the hot path needs neither Kubernetes nor Envoy's types to
+be tested. A peer that speaks another version is told so (`ContractMismatch`) and the last good catalog stays in force.
 """
 
 from typing import Final, Literal
@@ -22,7 +22,7 @@ SESSION_HEADERS: Final = (
     "x-deepseek-harness-session-id",
     "x-grok-conv-id",
 )
-"""Headers in which agents and SDKs name a session, first match wins; gathered in 2026 from the clients' sources and documents."""
+"""Headers in which agents and SDKs name a session, first match wins; from the clients' sources and documents, 2026."""
 
 CODEX_SESSION_HEADERS: Final = ("session-id", "session_id")
 """Trusted only from a user agent that says Codex: bare names that other software may use for other things."""
@@ -44,12 +44,12 @@ FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]
 
 
-class ContractMismatch(Exception):
+class ContractMismatch(Exception):  # noqa: N818 (says what happened)
     """The other plane speaks another version of this contract; the message says which and what to upgrade."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """US dollars per million tokens at one provider for one model; `cache_write` equals `input` where writes are free."""
+    """US dollars per million tokens of a model at a provider; `cache_write` equals `input` where writes are free."""
 
     input: float
     output: float
@@ -121,12 +121,12 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
 
 class Seen(msgspec.Struct, frozen=True, tag=True):
-    """This catalog decides from now on; what it no longer names may be taken from Envoy after its requests have ended."""
+    """The catalog that decides from now on; what it no longer names may leave Envoy once its requests have ended."""
 
     revision: str
 
 
-_HELLO_OR_SEEN = msgspec.json.Decoder(Hello | Seen)
+_HELLO_OR_SEEN: Final[msgspec.json.Decoder[Hello | Seen]] = msgspec.json.Decoder(Hello | Seen)
 
 
 class _VersionOnly(msgspec.Struct):
@@ -144,7 +144,7 @@ def encode(message: Catalog | Hello | Seen) -> bytes:
 
 
 def decode_report(data: bytes) -> Hello | Seen:
-    """What a data plane said. Raises ContractMismatch for a `Hello` of another version, or for bytes that are no report."""
+    """What a data plane said. Raises ContractMismatch for a `Hello` of another version or bytes that are no report."""
     try:
         message = _HELLO_OR_SEEN.decode(data)
     except msgspec.MsgspecError as error:
@@ -155,7 +155,7 @@ def decode_report(data: bytes) -> Hello | Seen:
 
 
 def decode_catalog(data: bytes) -> Catalog:
-    """A catalog. Raises ContractMismatch when it is of another version or not a catalog; the caller keeps the one it has."""
+    """A catalog. Raises ContractMismatch for another version or bytes that are none; the caller keeps its own."""
     try:
         _require_version(_VERSION_ONLY.decode(data).version, "control plane (operator)", "data plane (ext_proc)")
         return _CATALOG.decode(data)

@@ -1,8 +1,8 @@
 """One request as a small state machine: opened by its body, decided by what is remembered. No gRPC, no clock, no Redis.
 
-    Exchange(head, body)  ->  Lookup(key)          the caller asks the memory, then calls decide()
-                          ->  Refusal              the client is told what is wrong
-    decide(remembered)    ->  Routing | Refusal
+Exchange(head, body)  ->  Lookup(key)          the caller asks the memory, then calls decide()
+                      ->  Refusal              the client is told what is wrong
+decide(remembered)    ->  Routing | Refusal
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What of the body each attempt changes: the model's name where the provider calls it differently, and cuts for all."""
+    """What each attempt changes of the body: the model's name where the provider has another, and cuts for all."""
 
     model: str
     model_span: spans.Span
@@ -85,8 +85,12 @@ class Exchange:
     def _open(self, head: Head, body: bytes, known: Snapshot, secret: bytes) -> None:
         encoding = head.headers.get("content-encoding", "identity")
         if encoding not in ("identity", ""):
-            message = f"the body is encoded as '{encoding}', and prompts are read here: send it without content-encoding"
-            self.refusal = Refusal(415, "refused.content_encoding", _INVALID, "unsupported_content_encoding", None, message)
+            message = (
+                f"the body is encoded as '{encoding}', and prompts are read here: send it without content-encoding"
+            )
+            self.refusal = Refusal(
+                415, "refused.content_encoding", _INVALID, "unsupported_content_encoding", None, message
+            )
             return
         request = openai_chat.parse(body)
         lane = known.lanes.get(("OpenAIChat", request.model))
@@ -149,7 +153,9 @@ class Exchange:
             return None
         span = spans.model_span(self._body)
         if span is None:
-            return Refusal(400, "refused.bad_request", _INVALID, None, "model", "the body has the key 'model' more than once")
+            return Refusal(
+                400, "refused.bad_request", _INVALID, None, "model", "the body has the key 'model' more than once"
+            )
         return Edits(model, span, tuple(spans.cuts(self._body, _OURS)) if ours else ())
 
 

@@ -1,7 +1,7 @@
 """What traffic says about a provider: pure transitions of a small state, and the verdict it means at a moment.
 
-Failures in a row take a provider out for a while that doubles each time; then one request at a time tries it again. A 429 with
-`retry-after` takes it out for as long as it asks for. A provider nobody has heard anything bad of has no state at all.
+Failures in a row take a provider out for a while that doubles each time; then one request at a time tries it again. A
+429 with `retry-after` takes it out for as long as it asks for. A provider nobody has heard bad of has no state.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ def after_limit(state: State, now_s: float, retry_after_s: float, rules: HealthR
 
 
 def begin_trial(state: State, now_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
-    """This request is the one that tries the provider; others leave it alone until the outcome or the time limit."""
+    """One request tries the provider from now on; others leave it alone until its outcome or the time limit."""
     return State(
         state.failures, state.out_because, state.since_s, state.until_s, state.cooldown_s, now_s + rules.trial_timeout_s
     )
@@ -88,6 +88,5 @@ def explain(provider: str, state: State, now_s: float) -> str:
     if state.out_because is None:
         return f"{provider} is up"
     wrong = "asked us to wait (429)" if state.out_because == "over_limit" else f"failed {state.failures} times in a row"
-    return (
-        f"{provider} {wrong}, out for {now_s - state.since_s:.0f} s, next trial in {max(0.0, state.until_s - now_s):.0f} s"
-    )
+    out_s, left_s = now_s - state.since_s, max(0.0, state.until_s - now_s)
+    return f"{provider} {wrong}, out for {out_s:.0f} s, next trial in {left_s:.0f} s"

@@ -14,6 +14,7 @@ MAX_SESSION_CHARS: Final = 256
 
 KEY_BYTES: Final = 16
 
+_EXPLICIT: Final = ("x-session-id",)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key")
 
 
@@ -22,20 +23,16 @@ def conversation(headers: Mapping[str, str], request: ChatRequest, configured: S
 
     `headers` have lower-case names. `configured` are the policy's own headers; they come before all others.
     """
-    for name in configured:
-        if value := _usable(headers.get(name)):
-            return f"header:{name}", value
-    if value := _usable(headers.get("x-session-id")):
-        return "x-session-id", value
+    if found := _first(headers, configured):
+        return f"header:{found[0]}", found[1]
+    if found := _first(headers, _EXPLICIT):
+        return found
     if value := _usable(request.session_id):
         return "session_id", value
-    for name in SESSION_HEADERS:
-        if value := _usable(headers.get(name)):
-            return name, value
-    if "codex" in headers.get("user-agent", "").lower():
-        for name in CODEX_SESSION_HEADERS:
-            if value := _usable(headers.get(name)):
-                return name, value
+    if found := _first(headers, SESSION_HEADERS):
+        return found
+    if "codex" in headers.get("user-agent", "").lower() and (found := _first(headers, CODEX_SESSION_HEADERS)):
+        return found
     if value := _usable(request.prompt_cache_key):
         return "prompt_cache_key", value
     return "fingerprint", xxh3_128_digest(request.opener)
@@ -50,10 +47,17 @@ def tenant(headers: Mapping[str, str]) -> bytes:
 
 
 def key(secret: bytes, owner: bytes, user: str | None, model: str, sign: str, value: bytes) -> bytes:
-    """The conversation's key: HMAC-SHA256 under the installation's secret, so that it reveals neither tenant nor text."""
+    """The conversation's key: HMAC-SHA256 under the installation's secret; it reveals neither tenant nor text."""
     parts = (owner, (user or "").encode(), model.encode(), sign.encode(), value)
     message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
+
+
+def _first(headers: Mapping[str, str], names: Sequence[str]) -> tuple[str, bytes] | None:
+    for name in names:
+        if value := _usable(headers.get(name)):
+            return name, value
+    return None
 
 
 def _usable(value: str | None) -> bytes | None:

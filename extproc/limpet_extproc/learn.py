@@ -1,7 +1,7 @@
 """What outcomes teach about a provider beyond up and down: how often it fails and how long it lets clients wait.
 
-Both become a factor on its expected price, in coarse steps, so that a little noise does not scatter new conversations and
-replicas that have seen different requests still mostly agree.
+Both become a factor on its expected price, in coarse steps, so that a little noise does not scatter new conversations
+and replicas that have seen different requests still mostly agree.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the data plane counts. Children of the hot path are bound once, labels come from closed lists and from the catalog."""
+"""What the data plane counts. Hot-path children are bound once; labels come from closed lists and the catalog."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -14,34 +14,57 @@ class Metrics:
             "limpet_decisions", "Requests by why they went where they went.", ["reason"], registry=registry
         )
         self.would = Counter(
-            "limpet_observed_decisions", "Mode Observe: requests by what Enforce would have done.", ["reason"], registry=registry
+            "limpet_observed_decisions",
+            "Mode Observe: requests by what Enforce would have done.",
+            ["reason"],
+            registry=registry,
         )
         self.requests = Counter(
-            "limpet_requests", "Ended requests by the provider that answered.", ["provider", "decision", "outcome"], registry=registry
+            "limpet_requests",
+            "Ended requests by the provider that answered.",
+            ["provider", "decision", "outcome"],
+            registry=registry,
         )
         self.attempts = Counter(
-            "limpet_attempts", "Attempts at a provider; several may belong to one request.", ["provider", "outcome"], registry=registry
+            "limpet_attempts",
+            "Attempts at a provider; several may belong to one request.",
+            ["provider", "outcome"],
+            registry=registry,
         )
         self.prompt_tokens = Counter(
             "limpet_prompt_tokens", "Prompt tokens that providers reported.", ["provider", "model"], registry=registry
         )
         self.cached_tokens = Counter(
-            "limpet_cached_tokens", "Of these, read from the provider's cache.", ["provider", "model"], registry=registry
+            "limpet_cached_tokens",
+            "Of these, read from the provider's cache.",
+            ["provider", "model"],
+            registry=registry,
         )
         self.output_tokens = Counter(
             "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry=registry
         )
         self.unreported = Counter(
-            "limpet_usage_unreported", "Answers without usage; not the same as nothing cached.", ["provider"], registry=registry
+            "limpet_usage_unreported",
+            "Answers without usage; not the same as nothing cached.",
+            ["provider"],
+            registry=registry,
         )
-        self.failures = Counter("limpet_extproc_failures", "Requests let through undecided by an error of ours.", registry=registry)
+        self.failures = Counter(
+            "limpet_extproc_failures", "Requests let through undecided by an error of ours.", registry=registry
+        )
         self.added_seconds = Histogram(
             "limpet_added_seconds", "From Envoy's message to our answer.", registry=registry, buckets=_ADDED_SECONDS
         )
         self.catalog_time = Gauge(
-            "limpet_catalog_timestamp_seconds", "When the catalog in force arrived; age is now minus this.", registry=registry
+            "limpet_catalog_timestamp_seconds",
+            "When the catalog in force arrived; age is now minus this.",
+            registry=registry,
         )
-        self.catalog_connected = Gauge("limpet_catalog_connected", "1 while the control plane is there.", registry=registry)
-        self.out = Gauge("limpet_provider_out", "1 while traffic has taken the provider out.", ["provider"], registry=registry)
+        self.catalog_connected = Gauge(
+            "limpet_catalog_connected", "1 while the control plane is there.", registry=registry
+        )
+        self.out = Gauge(
+            "limpet_provider_out", "1 while traffic has taken the provider out.", ["provider"], registry=registry
+        )
         self.conversations = Gauge("limpet_conversations", "Conversations in this worker's memory.", registry=registry)
         self.observe_added = self.added_seconds.observe

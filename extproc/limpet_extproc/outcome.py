@@ -1,13 +1,13 @@
 """Envoy's access logs: every attempt teaches about its provider, every ended request about its conversation.
 
-Entries come in batches a moment after the answer, over a stream that no request waits for. They may reach any worker: what the
-decision was travels in the entry itself.
+Entries come in batches a moment after the answer, over a stream that no request waits for. They may reach any worker:
+what the decision was travels in the entry itself.
 """
 
 import logging
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 from envoy.data.accesslog.v3 import accesslog_pb2
@@ -29,7 +29,7 @@ ATTEMPT_LOG: Final = "limpet.attempt"
 """The `log_name` under which the router reports attempts; the other log reports whole requests."""
 
 _PROVIDERS_FAULT: Final = frozenset({401, 402, 403, 408, 429, 529})
-"""Besides 5xx. Key, credit and capacity are the provider's affair with us; 400, 404 and 422 say something about this request only."""
+"""Besides 5xx. Key, credit and capacity are the provider's affair with us; 400, 404 and 422 are the request's."""
 
 _UPSTREAM_FLAGS: Final = (
     "failed_local_healthcheck",
@@ -43,8 +43,15 @@ _UPSTREAM_FLAGS: Final = (
     "stream_idle_timeout",
 )
 
-Entry = accesslog_pb2.HTTPAccessLogEntry
+Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
 Verbose = Callable[[Record, str, int, Usage | None, float], None]
+
+
+class Reads(Protocol):
+    """The side of a gRPC call that a stream of log messages comes from."""
+
+    async def read(self) -> object:
+        """The bytes of the next message, or something else at the end of the stream."""
 
 
 class Outcomes:
@@ -64,17 +71,14 @@ class Outcomes:
         self._clock = clock
         self._verbose = verbose
 
-    def handler(self) -> grpc.RpcMethodHandler:
+    def handler(self) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """To be registered under METHOD."""
         return grpc.stream_unary_rpc_method_handler(self.stream)
 
-    async def stream(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def stream(self, _: object, context: Reads) -> bytes:
         """One log of one Envoy worker; its name comes with the first message only."""
         name = ""
-        while True:
-            data = await context.read()
-            if data is grpc.aio.EOF:
-                return b""
+        while isinstance(data := await context.read(), bytes):
             message = als_pb2.StreamAccessLogsMessage.FromString(data)
             name = message.identifier.log_name or name
             take = self._attempt if name == ATTEMPT_LOG else self._request
@@ -84,6 +88,7 @@ class Outcomes:
                 except Exception:
                     log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
+        return b""
 
     def _attempt(self, entry: Entry) -> None:
         common, status = entry.common_properties, entry.response.response_code.value
@@ -95,7 +100,9 @@ class Outcomes:
             self._providers.limited(provider, now_s, retry_after_s(entry, now_s) or 0.0)
         elif outcome == "failed":
             self._providers.failed(provider, now_s)
-        self._metrics.attempts.labels(provider, outcome if outcome != "failed" else f"failed_{status or 'no_answer'}").inc()
+        self._metrics.attempts.labels(
+            provider, outcome if outcome != "failed" else f"failed_{status or 'no_answer'}"
+        ).inc()
 
     def _request(self, entry: Entry) -> None:
         common = entry.common_properties

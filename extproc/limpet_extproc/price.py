@@ -1,13 +1,16 @@
 """What a prompt is expected to cost at a provider, in US dollars. An unknown price stays unknown; it is never free."""
 
-from typing import Final
+from typing import Final, Literal
 
 from limpet_extproc.contract import Price
 from limpet_extproc.snapshot import Candidate
 
+Unpaid = Literal["unsticky.no_cache", "unsticky.below_minimum", "unsticky.no_discount"]
+
 BYTES_PER_TOKEN: Final = 3.0
-"""Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing: a conversation
-kept at one provider although its prompt stayed below the minimum is no worse off, the other way round it pays full price."""
+"""Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing: a
+conversation kept at one provider although its prompt stayed below the minimum is no worse off, the other way round it
+pays full price."""
 
 DEFAULT_OUTPUT_TOKENS: Final = 400
 """Expected length of an answer when the client sets no limit below it."""
@@ -28,10 +31,10 @@ def cold_usd(price: Price, prompt_tokens: int, output_tokens: int) -> float:
     return _PER_MTOK * (prompt_tokens * price.cache_write + output_tokens * price.output)
 
 
-def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> str | None:
+def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> Unpaid | None:
     """None if staying at this provider pays for a prompt of that length, else the reason why it does not.
 
-    Where the price is unknown it pays if the vendor caches at all: at a self-hosted engine the gain is time to the first token.
+    Where the price is unknown it pays if the vendor caches at all: a self-hosted engine gains time to the first token.
     """
     if not candidate.caches:
         return "unsticky.no_cache"

@@ -1,4 +1,4 @@
-"""The one mutable thing of a worker besides its memory: what it knows of the providers now. Replaced piece by piece, read as is."""
+"""What a worker knows of the providers now: besides its memory the one thing that changes, piece by piece."""
 
 from collections.abc import Callable
 

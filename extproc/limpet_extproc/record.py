@@ -1,5 +1,7 @@
-"""The decision record: what a request takes along to its access log entry, so that nothing is kept in between and any worker can
-read it. No text, no names of people: the key is an HMAC."""
+"""The decision record: what a request takes along to its access log entry.
+
+So nothing is kept in between and any worker can read it. No text, no names of people: the key is an HMAC.
+"""
 
 import msgspec
 

@@ -1,7 +1,7 @@
 """Envoy's ext_proc messages and the Exchange, translated into each other; nothing else.
 
-One message in, one out. The bytes are read and written raw: parsing is one call of upb, and the parts of the answer that only
-depend on the order are built once and joined, since protobuf messages concatenate.
+One message in, one out. The bytes are read and written raw: parsing is one call of upb, and the parts of the answer
+that only depend on the order are built once and joined, since protobuf messages concatenate.
 """
 
 import logging
@@ -28,8 +28,8 @@ METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 _HEADER: Final = "request.headers['"
 
-_CONTINUE_HEADERS: Final = pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString()
-_CONTINUE_BODY: Final = pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString()
+_CONTINUE_HEADERS: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
+_CONTINUE_BODY: Final = bytes(pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString())
 
 
 def _body_answer(mutation: pb.HeaderMutation) -> bytes:
@@ -46,6 +46,16 @@ class Decides(Protocol):
 
     async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
         """Where the request goes."""
+
+
+class Stream(Protocol):
+    """The side of a gRPC call that messages come from and go to."""
+
+    async def read(self) -> object:
+        """The bytes of the next message, or something else at the end of the stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a message."""
 
 
 class Limpet:
@@ -94,17 +104,14 @@ class ExtProc:
         self._routes: dict[tuple[str, ...], bytes] = {}
         self._counters: dict[str, Callable[[], None]] = {}
 
-    def handler(self) -> grpc.RpcMethodHandler:
+    def handler(self) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """To be registered under METHOD; no serializer, so bytes come and go."""
         return grpc.stream_stream_rpc_method_handler(self.process)
 
-    async def process(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    async def process(self, _: object, context: Stream) -> None:
         """One request: a body message, or in Header mode a headers message before it."""
         head: Head | None = None
-        while True:
-            data = await context.read()
-            if data is grpc.aio.EOF:
-                return
+        while isinstance(data := await context.read(), bytes):
             began = time.perf_counter()
             request = pb.ProcessingRequest.FromString(data)
             if request.HasField("request_headers"):

@@ -76,7 +76,7 @@ def snapshot(catalog: Catalog) -> Snapshot:
 
 
 def policy_for(model: str, policies: tuple[Policy, ...]) -> Policy:
-    """The policy with the most specific matching pattern: an exact name, else the pattern with the most literal characters."""
+    """The policy of the most specific matching pattern: an exact name, else most literal characters."""
     best: tuple[int, Policy] | None = None
     for policy in policies:
         for pattern in policy.models:

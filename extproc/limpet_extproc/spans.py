@@ -31,11 +31,16 @@ class Member(NamedTuple):
 def model_span(body: bytes) -> Span | None:
     """The value of the top-level key `model` with its quotes; None when the key stands there twice.
 
-    `body` is a JSON object that has been decoded and found to have a string there. Almost always the bytes `"model"` stand in it
-    once, and then that is the key; only otherwise every token is looked at.
+    `body` is a JSON object that has been decoded and found to have a string there. Almost always the bytes `"model"`
+    stand in it once, and then that is the key; only otherwise every token is looked at.
     """
     at = body.find(_MODEL_KEY)
-    if at >= 0 and body.find(_MODEL_KEY, at + 1) < 0 and _ESCAPED_KEY not in body and (found := _VALUE.match(body, at + 7)):
+    if (
+        at >= 0
+        and body.find(_MODEL_KEY, at + 1) < 0
+        and _ESCAPED_KEY not in body
+        and (found := _VALUE.match(body, at + 7))
+    ):
         return Span(found.start(1), found.end(1) - found.start(1))
     found_members = [member for member in members(body) if _plain(member.key) == "model"]
     if len(found_members) != 1:

@@ -1,7 +1,7 @@
 """The token usage that Envoy's `ai_protocol_manager` takes from an answer, as the access log carries it.
 
-The filter is alpha in Envoy 1.40 and its message newer than the packaged protobuf classes, so the few fields we read are
-declared here, with the numbers of Envoy's own descriptor. What it could not read is unreported, which is not zero.
+The filter is alpha in Envoy 1.40 and its message newer than the packaged protobuf classes, so the few fields we read
+are declared here, with the numbers of Envoy's own descriptor. What it could not read is unreported, which is not zero.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A test bed: simulated sellers behind the real gateway, for the demo, the benchmarks and the tests.
 
-    async with Bed.start(configs, policy={"mode": "Off"}) as bed:
-        client = AsyncOpenAI(base_url=bed.base_url, api_key="alice")
+async with Bed.start(configs, policy={"mode": "Off"}) as bed:
+    client = AsyncOpenAI(base_url=bed.base_url, api_key="alice")
 """
 
 import os
@@ -56,7 +56,12 @@ def objects_for(seller: Seller, model: str | None = None, **provider: Any) -> li
 
 def policy_object(**spec: Any) -> Object:
     """A StickyPolicy for all models."""
-    return {"apiVersion": _API, "kind": "StickyPolicy", "metadata": {"name": "default"}, "spec": {"models": ["*"], **spec}}
+    return {
+        "apiVersion": _API,
+        "kind": "StickyPolicy",
+        "metadata": {"name": "default"},
+        "spec": {"models": ["*"], **spec},
+    }
 
 
 class Bed:

@@ -11,7 +11,7 @@ _LAST_WORDS: Final = 2000
 """Characters of a dead child's log that are shown."""
 
 
-class ChildDied(Exception):
+class ChildDied(Exception):  # noqa: N818 (says what happened)
     """A child ended although nobody asked it to; the message has its name, its status and its last words."""
 
 
@@ -61,7 +61,9 @@ class Children:
         """What a child that ended left behind, for a person."""
         log = self._log(name)
         text = log.read_text(errors="replace")[-_LAST_WORDS:].strip() if log.exists() else ""
-        return f"{name} ended with status {self._running[name].returncode}" + (f"; its last words:\n{text}" if text else "")
+        return f"{name} ended with status {self._running[name].returncode}" + (
+            f"; its last words:\n{text}" if text else ""
+        )
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """End all, newest first; those that do not end in time are killed."""

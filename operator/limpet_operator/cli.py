@@ -1,4 +1,4 @@
-"""The `limpet` command. Other parts of the distribution add their own subcommands by the entry-point group `limpet.commands`."""
+"""The `limpet` command. Other parts add their own subcommands by the entry-point group `limpet.commands`."""
 
 import asyncio
 import os
@@ -29,22 +29,27 @@ def up(
     listen: Annotated[str, typer.Option(help="HOST:PORT where SDKs find the gateway.")] = "127.0.0.1:10000",
     routing: Annotated[
         Literal["Metadata", "Header"] | None,
-        typer.Option(help="How ext_proc tells Envoy the provider; Header is for Envoys without the priority-group specifier."),
+        typer.Option(help="How Envoy is told the provider; Header is for Envoys without the priority-group specifier."),
     ] = None,
     workers: Annotated[int, typer.Option(help="ext_proc processes; more than one needs a shared memory.", min=1)] = 1,
     metrics_port: Annotated[
-        int, typer.Option(help="Loopback port of the control plane's metrics, the data plane's is the next one; 0: none.")
+        int,
+        typer.Option(
+            help="Loopback port of the control plane's metrics, the data plane's is the next one; 0: none.",
+            min=0,
+            max=65534,
+        ),
     ] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,
 ) -> None:
     """Run the gateway on this machine: real Envoy, both planes, no cluster."""
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise typer.BadParameter(f"'{listen}' is not HOST:PORT, for example 127.0.0.1:10000", param_hint="--listen")
     if workers > 1:
         message = (
-            f"{workers} workers would each remember different conversations: this machine's memory lives in one process. "
-            "Run one worker; several need a shared memory (Redis, in a cluster)."
+            f"{workers} workers would each remember different conversations: this machine's memory lives in one "
+            "process. Run one worker; several need a shared memory (Redis, in a cluster)."
         )
         raise typer.BadParameter(message, param_hint="--workers")
     settings = LocalSettings(
@@ -58,7 +63,7 @@ def up(
 
 
 def validate(directory: Dir) -> None:
-    """Check the objects in a directory: one line each, what is wrong, where, and what to do. Status 1 if any is wrong."""
+    """Check the objects in a directory: a line each, what is wrong, where, and what to do. Status 1 if any is wrong."""
     try:
         lines = validated(files.scan(directory), os.environ, Parser.load())
     except FileNotFoundError as error:
@@ -72,7 +77,7 @@ def validate(directory: Dir) -> None:
 
 
 def render(directory: Dir) -> None:
-    """Print the Envoy resources that a directory means, as YAML in Envoy's own words, for people who want to read them."""
+    """Print the Envoy resources that a directory means, as YAML in Envoy's own words, for people to read."""
     store = Store(Parser.load())
     try:
         store.replace(files.scan(directory).documents)
@@ -110,7 +115,7 @@ def main() -> None:
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        help="Sticky routing for LLM traffic: every conversation stays on the provider whose prompt cache is warm for it.",
+        help="Sticky routing for LLM traffic: conversations stay on the provider whose prompt cache is warm for them.",
     )
     for command in (up, validate, render):
         app.command()(command)

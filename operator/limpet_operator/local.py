@@ -1,7 +1,7 @@
 """Both planes and a real Envoy on one machine, without a cluster: what `limpet up`, the demo and the tests run.
 
-The control plane lives in this process; Envoy and the ext_proc worker are its children and speak to it over Unix sockets in
-a directory of their own.
+The control plane lives in this process; Envoy and the ext_proc worker are its children and speak to it over Unix
+sockets in a directory of their own.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -41,7 +40,7 @@ _CA_FILES: Final = (
 )
 
 
-class CannotStart(Exception):
+class CannotStart(Exception):  # noqa: N818 (says what happened)
     """Something outside of us is in the way; the message says what and what to do."""
 
 
@@ -59,9 +58,7 @@ class LocalSettings:
     envoy_concurrency: int | None = None
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
     """The lab puts other rules in this place, behind the same Envoy."""
-    on_nack: Callable[[Nack], None] = lambda nack: print(
-        f"Envoy refused {nack.name}: {nack.message}", file=sys.stderr
-    )
+    on_nack: Callable[[Nack], None] = lambda nack: print(f"Envoy refused {nack.name}: {nack.message}", file=sys.stderr)
 
 
 def envoy_binary() -> Path:
@@ -90,19 +87,16 @@ def require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CannotStart(
-                f"cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another with --listen HOST:PORT"
+                f"cannot listen on {host}:{port}: {error.strerror}. "
+                "Stop what uses it, or choose another with --listen HOST:PORT"
             ) from error
 
 
 def system_ca_file() -> str:
-    """The public certificate authorities of this machine; Python's own idea of them where the usual places are empty."""
+    """The public certificate authorities of this machine; Python's own where the usual places are empty."""
     for place in (*_CA_FILES, ssl.get_default_verify_paths().cafile or ""):
         if place and Path(place).exists():
             return place
-    with suppress(ImportError):
-        import certifi
-
-        return certifi.where()
     raise CannotStart("no file with public certificate authorities was found: install the package ca-certificates")
 
 
@@ -140,9 +134,7 @@ class Local:
 
     async def __aenter__(self) -> Self:
         require_free(self.settings.host, self.settings.port)
-        self._server = await serve(
-            f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler()
-        )
+        self._server = await serve(f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler())
         try:
             await self._start_extproc()
             await self._start_envoy()
@@ -151,7 +143,9 @@ class Local:
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._stop()
 
     def apply(self, plan: Plan) -> None:
@@ -166,7 +160,9 @@ class Local:
         for task in (watching, waiting):
             task.cancel()
         if not done:
-            raise CannotStart(f"the gateway is not ready after {_READY_S:.0f} s; Envoy's log: {self.children.log_dir}/envoy.log")
+            raise CannotStart(
+                f"the gateway is not ready after {_READY_S:.0f} s; Envoy's log: {self.children.log_dir}/envoy.log"
+            )
         await done.pop()
 
     async def drained(self) -> None:
@@ -174,7 +170,10 @@ class Local:
         await self._rollout.drained()
 
     async def _serving(self) -> None:
-        while self.catalogs.deciding == 0 or not await self._listening():
+        # Nobody tells when Envoy has opened its port, so it is asked.
+        while True:
+            if self.catalogs.deciding and await self._listening():
+                return
             await asyncio.sleep(0.02)
 
     async def _listening(self) -> bool:
@@ -199,22 +198,25 @@ class Local:
         await self.children.start("ext_proc", command, shown=self.settings.verbose)
 
     async def _start_envoy(self) -> None:
-        config = bootstrap(NODE, {"pipe": {"path": str(self._socket)}}, {"pipe": {"path": str(self.admin_socket)}})
-        path = Path(self._run_dir.name, "envoy.json")
-        path.write_text(json.dumps(config))
         concurrency = self.settings.envoy_concurrency
         await self.children.start(
             "envoy",
             [
                 str(envoy_binary()),
                 "--config-path",
-                str(path),
+                str(self._write_bootstrap()),
                 "--log-level",
                 "warning",
                 "--use-dynamic-base-id",
                 *(["--concurrency", str(concurrency)] if concurrency else []),
             ],
         )
+
+    def _write_bootstrap(self) -> Path:
+        config = bootstrap(NODE, {"pipe": {"path": str(self._socket)}}, {"pipe": {"path": str(self.admin_socket)}})
+        path = Path(self._run_dir.name, "envoy.json")
+        path.write_text(json.dumps(config))
+        return path
 
     async def _stop(self) -> None:
         await self._rollout.close()
@@ -230,4 +232,3 @@ class Local:
 
     def _acks_changed(self, node: str) -> None:
         self.catalogs.acks_changed(node)
-

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import start_http_server
 
@@ -67,7 +68,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
             following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
             watching = asyncio.create_task(gateway.children.watch())
             ending = asyncio.create_task(stopped.wait())
-            tasks = (following, watching, ending)
+            tasks: tuple[asyncio.Task[Any], ...] = (following, watching, ending)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 task.cancel()
@@ -107,4 +108,6 @@ def _summary(now: Plan) -> str:
     names = [provider.name for provider in now.providers]
     models = {model.name for provider in now.providers for model in provider.spec.models}
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{len(models)} {'model' if len(models) == 1 else 'models'} over {len(names)} providers ({shown or 'none yet'})"
+    return (
+        f"{len(models)} {'model' if len(models) == 1 else 'models'} over {len(names)} providers ({shown or 'none yet'})"
+    )

@@ -7,8 +7,8 @@ from typing import Final, Literal
 import msgspec
 
 
-class BadRequest(Exception):
-    """The client's request cannot be understood. `param` is the field, the message says what is wrong and what to write."""
+class BadRequest(Exception):  # noqa: N818 (says what happened)
+    """The client's request cannot be understood. `param` is the field, the message what is wrong and what to write."""
 
     def __init__(self, param: str | None, message: str) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ _MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
 def decode_error(error: Exception, where: str = "") -> BadRequest:
-    """msgspec's complaint in the words of the request: the field, and what it should have been."""
+    """The decoder's complaint in the words of the request: the field, and what it should have been."""
     if isinstance(error, RecursionError):
         return BadRequest(where or None, "the body is nested too deeply to be read")
     if isinstance(error, UnicodeDecodeError):

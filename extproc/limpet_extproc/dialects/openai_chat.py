@@ -60,7 +60,7 @@ def parse(body: bytes) -> ChatRequest:
 
 
 def _opener(messages: list[msgspec.Raw]) -> bytes:
-    """System and developer messages up to the first user message inclusive, in one form for every spelling of the same text."""
+    """System and developer messages up to the first user message inclusive, one form for all spellings of one text."""
     pieces: list[bytes] = []
     for position, raw in enumerate(messages):
         try:
@@ -89,6 +89,6 @@ def _content(content: Any) -> list[bytes]:
             if part.get("type") == "text" and isinstance(text, str):
                 pieces += (b"t", text.encode())
                 continue
-            part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}  # noqa: PLW2901
+            part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}
         pieces += (b"v", msgspec.json.encode(part, order="deterministic"))
     return pieces

@@ -32,7 +32,7 @@ class Memory(Protocol):
         """What is known of a conversation, or None. An expired entry is still shown once, so that it can be named."""
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
-        """A first request of the conversation is on its way there; the next one should follow even before its outcome."""
+        """A first request of the conversation is on its way there; the next one follows even before its outcome."""
 
     def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
         """A request succeeded there. Refreshes what is known of that provider and puts it first."""
@@ -42,7 +42,7 @@ class Memory(Protocol):
 
 
 def with_warm(known: Remembered | None, warm: Warm, max_providers: int, now_s: float) -> Remembered:
-    """The memory after a success: this provider first, the others as long as they are warm, no more than `max_providers`."""
+    """The memory after a success: this provider first, others while they are warm, `max_providers` at most."""
     others = (w for w in known.warm if w.provider != warm.provider and w.until_s > now_s) if known else ()
     return Remembered((warm, *others)[:max_providers])
 

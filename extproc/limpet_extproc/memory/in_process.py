@@ -1,4 +1,4 @@
-"""The memory of one process: a bounded table, oldest use out first. Enough for one worker; several need a shared one."""
+"""Memory in one process: a bounded table, oldest use out first. Enough for one worker, several need a shared one."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""What Envoy must know before it has asked anybody: who it is, and where the control plane and its own admin page are."""
+"""What Envoy must know before it has asked anybody: who it is, where the control plane and its own admin page are."""
 
 from typing import Final
 

@@ -19,7 +19,8 @@ def _provider(planned: PlannedProvider) -> Provider:
     return Provider(
         name=planned.name,
         models=tuple(
-            Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name)) for model in spec.models
+            Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name))
+            for model in spec.models
         ),
         dialects=spec.dialects,
         caches=spec.cache.caches,

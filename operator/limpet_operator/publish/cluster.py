@@ -1,7 +1,7 @@
 """The Envoy cluster of a provider: where it is, how to speak to it, and the total chain that every attempt passes.
 
-The chain has the same filters in every cluster and each of them sets or removes everything it is about, because Envoy hands
-attempt 2 the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
+The chain has the same filters in every cluster and each of them sets or removes everything it is about, because Envoy
+hands attempt 2 the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
 """
 
 import ipaddress
@@ -22,7 +22,10 @@ CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-ap
 """Every header that a Provider's `credential.header` may name, and so every header that an attempt must not inherit."""
 
 _STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
-_CODEC: Final = {"name": "envoy.filters.http.upstream_codec", "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec")}
+_CODEC: Final = {
+    "name": "envoy.filters.http.upstream_codec",
+    "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec"),
+}
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
     "typed_config": typed("transport_sockets.raw_buffer.v3.RawBuffer"),
@@ -105,7 +108,9 @@ def _endpoint(host: str, port: int, priority: int) -> Json:
 def _unavailable_endpoint(port: int) -> Json:
     """Taken when the provider has no usable host: its 503 is retried, Envoy's own for an empty cluster would not be."""
     endpoint = _endpoint("127.0.0.1", port, 1)
-    endpoint["lb_endpoints"][0]["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": {"unavailable": True}}}
+    endpoint["lb_endpoints"][0]["metadata"] = {
+        "filter_metadata": {"envoy.transport_socket_match": {"unavailable": True}}
+    }
     return endpoint
 
 
@@ -132,7 +137,7 @@ def _protocol(scheme: str) -> Json:
 
 
 def _strip_and_name(provider: PlannedProvider) -> Json:
-    """Nobody's key on the way in; on the way out the name of who answered, which a reply of Envoy's own must not carry."""
+    """Nobody's key on the way in; on the way out the name of who answered, which Envoy's own replies lack."""
     return {
         "name": "limpet.strip_and_name",
         "typed_config": typed(
@@ -186,7 +191,12 @@ def _rewrite(provider: PlannedProvider) -> Json:
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet",
             default_source_code={"inline_string": _UPSTREAM_LUA},
-            filter_context={"host": host, "prefix": url.path_prefix, **renames, **({"renames": True} if renames else {})},
+            filter_context={
+                "host": host,
+                "prefix": url.path_prefix,
+                **renames,
+                **({"renames": True} if renames else {}),
+            },
         ),
     }
 
@@ -200,7 +210,11 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}} for path in gateway.extproc_sockets]}
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"pipe": {"path": path}}}} for path in gateway.extproc_sockets
+                    ]
+                }
             ],
         },
         "circuit_breakers": {

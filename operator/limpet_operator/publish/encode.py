@@ -1,7 +1,7 @@
 """Envoy resources are written as plain dictionaries in Envoy's own words; here they are checked and become bytes.
 
-`envoy-data-plane` knows the types: an unknown field or a wrong value is an error here and not at Envoy. What is newer than
-that package travels as `TypedStruct`, which Envoy checks against its own schema.
+`envoy-data-plane` knows the types: an unknown field or a wrong value is an error here and not at Envoy. What is newer
+than that package travels as `TypedStruct`, which Envoy checks against its own schema.
 """
 
 import importlib

@@ -30,7 +30,7 @@ class Gateway:
     extproc_sockets: tuple[str, ...]
     """Unix socket of each ext_proc worker."""
     header_mode: bool = False
-    """True: the upstream header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
+    """True: the header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
     identity_headers: tuple[str, ...] = ()
     """Headers the policies look at for a conversation's name, besides those that every gateway reads."""
     body_limit_bytes: int = 32 * MIB

@@ -45,7 +45,10 @@ def unavailable_listener(gateway: Gateway) -> Json:
                                         "routes": [
                                             {
                                                 "match": {"prefix": "/"},
-                                                "direct_response": {"status": 503, "body": {"inline_string": UNAVAILABLE}},
+                                                "direct_response": {
+                                                    "status": 503,
+                                                    "body": {"inline_string": UNAVAILABLE},
+                                                },
                                             }
                                         ],
                                         "response_headers_to_add": [set_header("content-type", "application/json")],
@@ -129,7 +132,7 @@ def _default_decision() -> Json:
 
 
 def _ext_proc(gateway: Gateway) -> Json:
-    """One message each way: no headers, the whole body, and single headers as attributes. Header mode needs the headers too."""
+    """One message each way: no headers, the whole body, single headers as attributes. Header mode needs all."""
     headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
     return {
         "name": "limpet.ext_proc",
@@ -150,7 +153,7 @@ def _ext_proc(gateway: Gateway) -> Json:
 
 
 def _originals() -> Json:
-    """Path and length as the client sent them; each attempt starts from these because it finds the headers of the last one."""
+    """Path and length as the client sent them: each attempt starts from these, as it finds the headers of the last."""
     return {
         "name": "limpet.originals",
         "typed_config": typed(

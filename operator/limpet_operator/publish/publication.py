@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from limpet_operator.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
@@ -12,11 +13,13 @@ from limpet_operator.publish.listener import client_listener, unavailable_listen
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import credential_secret
 from limpet_operator.rollout import Publication
-from limpet_operator.xds import Key, Resource
+
+if TYPE_CHECKING:
+    from limpet_operator.xds import Key, Resource
 
 
 def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
-    """The gateway as this plan needs it. Envoy waits on a route, not on a cluster, so the most patient provider counts."""
+    """The gateway as this plan needs it. Envoy's patience is a route's, not a cluster's, so the greatest counts."""
     timeouts = [provider.spec.timeouts for provider in plan.providers]
     return replace(
         gateway,
@@ -82,5 +85,6 @@ def rendered(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]:
     for provider in plan.providers:
         for type_url, body in provider_resources(provider, gateway):
             if type_url == SECRET:
-                body = {"name": body["name"], "generic_secret": {"secret": {"inline_string": "(hidden)"}}}  # noqa: PLW2901
-            yield type_url, body
+                yield type_url, {"name": body["name"], "generic_secret": {"secret": {"inline_string": "(hidden)"}}}
+            else:
+                yield type_url, body

@@ -13,11 +13,18 @@ def error_body(message: str, kind: str, code: str) -> str:
     return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-NOT_FOUND: Final = error_body(f"Limpet does not serve this path; it serves {SPOKEN}.", "invalid_request_error", "unknown_url")
-WRONG_METHOD: Final = error_body(f"Wrong method for this path; Limpet serves {SPOKEN}.", "invalid_request_error", "method_not_allowed")
-NO_BODY: Final = error_body("The request has no body; send a JSON object with 'model' and 'messages'.", "invalid_request_error", "empty_body")
+NOT_FOUND: Final = error_body(
+    f"Limpet does not serve this path; it serves {SPOKEN}.", "invalid_request_error", "unknown_url"
+)
+WRONG_METHOD: Final = error_body(
+    f"Wrong method for this path; Limpet serves {SPOKEN}.", "invalid_request_error", "method_not_allowed"
+)
+NO_BODY: Final = error_body(
+    "The request has no body; send a JSON object with 'model' and 'messages'.", "invalid_request_error", "empty_body"
+)
 UNAVAILABLE: Final = error_body(
-    "No provider could be reached: the last one tried has no usable host (its name does not resolve, or nothing listens there).",
+    "No provider could be reached: the last one tried has no usable host "
+    "(its name does not resolve, or nothing listens there).",
     "server_error",
     "no_provider_available",
 )
@@ -28,7 +35,9 @@ def local_replies(body_limit_bytes: int) -> Json:
     return {
         "mappers": [
             {
-                "filter": _cel("response.code_details.startsWith('limpet_') || response.code_details == 'direct_response'"),
+                "filter": _cel(
+                    "response.code_details.startsWith('limpet_') || response.code_details == 'direct_response'"
+                ),
                 "body_format_override": {
                     "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
                     "content_type": "application/json",
@@ -45,7 +54,9 @@ def local_replies(body_limit_bytes: int) -> Json:
             },
             {
                 "filter": _cel("response.code == 408"),
-                "body_format_override": _error("The request did not arrive in time.", "invalid_request_error", "request_timeout"),
+                "body_format_override": _error(
+                    "The request did not arrive in time.", "invalid_request_error", "request_timeout"
+                ),
                 "headers_to_add": _refused("refused.too_slow"),
             },
             {

@@ -1,4 +1,4 @@
-"""Which requests go to the providers, how often and in what order they may be tried, and what is answered right here."""
+"""Which requests go to the providers, how often and in what order these are tried, and what is answered here."""
 
 import json
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ CHAT: Final = "/v1/chat/completions"
 MODELS: Final = "/v1/models"
 
 DEFAULT_ORDER_LENGTH: Final = 8
-"""How many providers the route itself names, for the time that ext_proc is away; every one more costs every request a little."""
+"""How many providers the route itself names, for the time that ext_proc is away; each costs every request a little."""
 
 _RETRIED_STATUSES: Final = (401, 402, 403, 404, 408, 429, 529)
-"""Besides 5xx. Key, credit and model name are the provider's affair with us, not the client's, so another provider may do."""
+"""Besides 5xx. Key, credit and model name are the provider's affair with us, so another provider may do."""
 
 _NOT_FOR_PROVIDERS: Final = (
     "accept-encoding",  # a compressed answer would hide its usage from the access log
@@ -54,7 +54,9 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
                     # Envoy asks ext_proc only about bodies, and an empty one is no request anyway.
                     _answer({"path": CHAT, "headers": [_method("POST"), _EMPTY]}, 400, NO_BODY),
                     *(_chat_routes(order, gateway) if order else []),
-                    _answer({"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"),
+                    _answer(
+                        {"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"
+                    ),
                     _answer({"path": MODELS, "headers": [_method("GET")]}, 200, models_body(providers)),
                     _answer({"path": MODELS}, 405, WRONG_METHOD, allow="GET"),
                     _answer({"prefix": "/"}, 404, NOT_FOUND),
@@ -81,7 +83,9 @@ def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
     if gateway.header_mode:
         chosen = {**match, "headers": [*match["headers"], {"name": "x-limpet-cluster", "present_match": True}]}
         return [
-            _to_providers(chosen, {"cluster_header": "x-limpet-cluster", "retry_policy": _same_provider_again()}, gateway),
+            _to_providers(
+                chosen, {"cluster_header": "x-limpet-cluster", "retry_policy": _same_provider_again()}, gateway
+            ),
             _to_providers(match, {"cluster": order[0], "retry_policy": _same_provider_again()}, gateway),
         ]
     return [
@@ -161,7 +165,7 @@ def _no_providers() -> str:
     return json.dumps(
         {
             "error": {
-                "message": "No provider is configured, or none of those that are could be accepted; the operator says why.",
+                "message": "No provider is configured, or none that is could be accepted; the operator says why.",
                 "type": "server_error",
                 "param": None,
                 "code": "no_provider_available",
