@@ -1,0 +1,112 @@
+"""Who the conversation is: each rung of the ladder, seen from outside."""
+
+from typing import Any
+
+import pytest
+
+from limpet_extproc.contract import SESSION_HEADERS
+from tests.envoy.stage import LONG, Stage, body_of, say
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+
+def _text(number: int) -> list[dict[str, Any]]:
+    """A prompt whose opener differs from every other number's."""
+    return [say(LONG, "system"), say(f"Opener {number}")]
+
+
+async def _same(stage: Stage, first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two requests with different texts are one conversation."""
+    one = await stage.ask(_text(1), **first)
+    assert one.decision == "first.scored"
+    await stage.settle()
+    two = await stage.ask(_text(2), **second)
+    assert two.decision in {"sticky.hit", "first.scored"}
+    return two.decision == "sticky.hit"
+
+
+@pytest.mark.parametrize("header", [*SESSION_HEADERS, "X-Session-ID"])
+async def test_a_session_header_names_the_conversation(stage: Stage, header: str) -> None:
+    await stage.serve("a", "b", "c")
+    assert await _same(stage, {"headers": {header: "one"}}, {"headers": {header: "one"}})
+    third = await stage.ask(_text(3), headers={header: "two"})
+    assert third.decision == "first.scored"
+
+
+@pytest.mark.parametrize(
+    ("agent", "trusted"), [("codex_cli_rs/0.99", True), ("some-browser/1.0", False)], ids=["codex", "others"]
+)
+async def test_bare_session_headers_are_believed_from_codex_alone(stage: Stage, agent: str, trusted: bool) -> None:
+    await stage.serve("a", "b", "c")
+    headers = {"headers": {"session-id": "one", "user-agent": agent}}
+    assert await _same(stage, headers, headers) is trusted
+
+
+async def test_session_id_in_the_body_is_ours_and_goes_no_further(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    assert await _same(stage, {"extra": {"session_id": "one"}}, {"extra": {"session_id": "one"}})
+    bodies = [body_of(arrival) for name in "abc" for arrival in await stage.arrivals(name)]
+    assert len(bodies) == 2
+    assert all(b"session_id" not in body for body in bodies)
+
+
+async def test_prompt_cache_key_names_the_conversation_and_stays_in_the_body(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    assert await _same(stage, {"prompt_cache_key": "one"}, {"prompt_cache_key": "one"})
+    bodies = [body_of(arrival) for name in "abc" for arrival in await stage.arrivals(name)]
+    assert all(b'"prompt_cache_key":"one"' in body for body in bodies)
+
+
+async def test_a_header_of_the_policy_comes_before_all_others(stage: Stage) -> None:
+    await stage.serve("a", "b", "c", policy={"identity": {"headers": ["X-Chat-Number"]}})
+    named = {"headers": {"x-chat-number": "7", "x-session-id": "one"}}
+    assert await _same(stage, named, {"headers": {"x-chat-number": "7", "x-session-id": "two"}})
+
+
+async def test_the_ladder_goes_from_header_to_body_to_key_to_text(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    headers, extra = {"x-session-id": "h"}, {"session_id": "b"}
+    assert await _same(
+        stage,
+        {"headers": headers, "extra": extra, "prompt_cache_key": "k"},
+        {"headers": headers, "extra": {"session_id": "other"}, "prompt_cache_key": "other"},
+    )
+    body = await stage.ask(_text(4), extra=extra, prompt_cache_key="k")
+    await stage.settle()
+    same = await stage.ask(_text(5), extra=extra, prompt_cache_key="other")
+    assert (body.decision, same.decision) == ("first.scored", "sticky.hit")
+
+
+async def test_equal_texts_of_two_tenants_are_two_conversations(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    await stage.ask(_text(1), key=f"{stage.key}-one")
+    await stage.settle()
+    other = await stage.ask(_text(1), key=f"{stage.key}-two")
+    same = await stage.ask(_text(1), key=f"{stage.key}-one")
+    assert (other.decision, same.decision) == ("first.scored", "sticky.hit")
+
+
+async def test_one_session_id_of_two_tenants_is_two_conversations(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    named = {"x-session-id": "shared"}
+    await stage.ask(_text(1), key=f"{stage.key}-one", headers=named)
+    await stage.settle()
+    other = await stage.ask(_text(1), key=f"{stage.key}-two", headers=named)
+    assert other.decision == "first.scored"
+
+
+async def test_equal_texts_of_two_users_are_two_conversations(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    await stage.ask(_text(1), user="anne")
+    await stage.settle()
+    other = await stage.ask(_text(1), user="bob")
+    same = await stage.ask(_text(1), user="anne")
+    assert (other.decision, same.decision) == ("first.scored", "sticky.hit")
+
+
+async def test_another_system_prompt_is_another_conversation(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    await stage.ask([say(LONG, "system"), say("Hello")])
+    await stage.settle()
+    other = await stage.ask([say(LONG + "Be brief.", "system"), say("Hello")])
+    assert other.decision == "first.scored"
