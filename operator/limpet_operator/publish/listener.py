@@ -1,5 +1,7 @@
 """The listener that clients speak to, and the loopback one that stands in for a provider without a usable host."""
 
+from typing import Final
+
 from limpet_extproc.contract import READ_HEADERS
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import (
@@ -109,13 +111,20 @@ def _http(gateway: Gateway) -> Json:
     }
 
 
+_NOT_A_CLIENTS: Final = ("x-limpet-", "x-envoy-", "x-forwarded-")
+"""Beginnings of header names that speak for a proxy: a client could steer retries by them, and providers would see them."""
+
+
 def _forget_internal_headers() -> Json:
-    """A client's own `x-limpet-*` never counts, whether or not ext_proc is there to look."""
+    """A client's own `x-limpet-*` never counts, whether or not ext_proc is there to look; nor does what proxies say."""
     return {
         "name": "limpet.forget_internal_headers",
         "typed_config": typed(
             "http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            mutations=[{"remove_on_match": {"key_matcher": {"prefix": "x-limpet-", "ignore_case": True}}}],
+            mutations=[
+                {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+                for prefix in _NOT_A_CLIENTS
+            ],
         ),
     }
 
