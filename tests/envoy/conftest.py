@@ -6,12 +6,12 @@ from itertools import count
 
 import pytest
 import pytest_asyncio
+from tests.envoy.stage import Stage, seller_configs
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.local import Local, LocalSettings, free_port
 from limpet_operator.plan import Plan
 from limpet_operator.resources.objects import Parser
-from tests.envoy.stage import Stage, seller_configs
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -188,14 +189,14 @@ class Stage:
                 )
         return written
 
-    def planned(self, objects: Sequence[Mapping[str, Any]]) -> Plan:
+    def planned(self, objects: Sequence[Mapping[str, Any]], env: Mapping[str, str]) -> Plan:
         """The plan of these objects, all of which must be right."""
         parsed: dict[Any, Any] = {}
         for raw in objects:
             result = self._parser.parse(raw)
             assert not isinstance(result, Invalid | Foreign), result
             parsed[result.key] = result
-        return plan(Objects(parsed), {})
+        return plan(Objects(parsed), env)
 
     async def serve(
         self,
@@ -203,12 +204,13 @@ class Stage:
         specs: Mapping[str, Mapping[str, Any]] | None = None,
         prices: Mapping[str, Mapping[str, str] | None] | None = None,
         policy: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Self:
         """Make these sellers the whole configuration of the gateway, and return when it is in force."""
         objects: list[Mapping[str, Any]] = [*self.objects(sellers, specs or {}, prices or {})]
         if policy is not None:
             objects.append(policy_object(**policy))
-        self.gateway.apply(self.planned(objects))
+        self.gateway.apply(self.planned(objects, env or {}))
         wanted = {self.provider(name) for name in sellers}
 
         async def in_force() -> bool:
@@ -276,7 +278,7 @@ class Stage:
         """One raw request: bytes as they are, anything else as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         known = {"authorization": f"Bearer {key or self.key}", "content-type": "application/json", **(headers or {})}
-        async with self.http.post(self.origin + path, data=data, headers=known) as response:
+        async with self.http.post(self.origin + path, data=BytesIO(data), headers=known) as response:
             self._reached += "x-limpet-provider" in response.headers
             return Raw(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
+from tests.envoy.stage import LONG, Answer, Stage, say
 
 from limpet_lab.sim.faults import Fault
-from tests.envoy.stage import LONG, Answer, Stage, say
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

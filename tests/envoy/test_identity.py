@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from tests.envoy.stage import LONG, Stage, body_of, say
 
 from limpet_extproc.contract import SESSION_HEADERS
-from tests.envoy.stage import LONG, Stage, body_of, say
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

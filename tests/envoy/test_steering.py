@@ -4,9 +4,9 @@ from typing import Any
 
 import openai
 import pytest
+from tests.envoy.stage import LONG, Stage, body_of, headers_of, say
 
 from limpet_lab.sim.faults import Fault
-from tests.envoy.stage import LONG, Stage, body_of, headers_of, say
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

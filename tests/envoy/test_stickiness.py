@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-
 from tests.envoy.stage import LONG, PRICES, Stage, say
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
