@@ -1,0 +1,116 @@
+"""The course of the demo: the same conversations with stickiness and without, then a seller dies and comes back."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+from openai import AsyncOpenAI
+
+from limpet_lab.bed import Bed, objects_for, policy_object
+from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
+from limpet_lab.demo.result import Failover, Part, Result, failover, part
+from limpet_lab.demo.script import conversations
+from limpet_lab.demo.talk import Dialogue, Turn, next_turns
+
+TURNS: Final = 4
+FAILOVER_TURNS: Final = 6
+KILL_AFTER: Final = 2
+RETURN_AFTER: Final = 4
+
+_TAKES_EFFECT_S: Final = 10.0
+
+
+class Screen(Protocol):
+    """Where the demo is shown."""
+
+    def note(self, line: str) -> None:
+        """Something happened."""
+
+    def scene(self, title: str, names: list[str], turns: int) -> AbstractContextManager[Callable[[Turn], None]]:
+        """A part of the demo begins; what is returned takes its turns as they end."""
+
+
+class PolicyNotInForceError(Exception):
+    """A changed policy did not reach the data plane in time."""
+
+
+async def play(screen: Screen) -> Result:
+    """Run everything. Raises what can go wrong with sellers and gateway; errors of clients are part of the result."""
+    screen.note("starting three simulated sellers, Envoy, the operator and ext_proc …")
+    async with Bed.start(quickstart_sellers(), model=MODEL) as bed:
+        screen.note(f"ready: OpenAI's SDK talks to {bed.base_url}")
+        sticky = await _conversations(bed, screen, "1. Sticky (the default)", "sticky")
+        await _switch(bed, "Off")
+        off = await _conversations(bed, screen, "2. The same conversations with mode: Off", "off")
+        await _switch(bed, "Enforce")
+        lost = await _failover(bed, screen)
+    return Result(sticky, off, lost)
+
+
+async def _conversations(bed: Bed, screen: Screen, title: str, user: str) -> Part:
+    await _fresh(bed)
+    dialogues = [Dialogue(script) for script in conversations(TURNS)]
+    async with _client(bed, user) as client:
+        with screen.scene(title, [each.script.name for each in dialogues], TURNS) as heard:
+            for _ in range(TURNS):
+                await next_turns(client, dialogues, heard)
+    reports = [await seller.ledger() for seller in bed.sellers]
+    return part(_turns(dialogues), sum(float(report.totals.usd or 0) for report in reports))
+
+
+async def _failover(bed: Bed, screen: Screen) -> Failover:
+    await _fresh(bed)
+    dialogues = [Dialogue(script) for script in conversations(FAILOVER_TURNS)]
+    killed = ""
+    async with _client(bed, "failover") as client:
+        with screen.scene(
+            "3. A seller dies and comes back", [d.script.name for d in dialogues], FAILOVER_TURNS
+        ) as heard:
+            for number in range(1, FAILOVER_TURNS + 1):
+                await next_turns(client, dialogues, heard)
+                if number == KILL_AFTER:
+                    killed = Counter(dialogue.turns[-1].provider for dialogue in dialogues).most_common(1)[0][0]
+                    bed.sellers[killed].kill()
+                    screen.note(f"killed {killed} (SIGKILL) after turn {number}")
+                if number == RETURN_AFTER:
+                    await bed.sellers[killed].restart()
+                    screen.note(f"{killed} is back after turn {number}, its cache empty")
+    return failover(_turns(dialogues), killed, KILL_AFTER)
+
+
+def _client(bed: Bed, user: str) -> AsyncOpenAI:
+    """A user of each part's own: what the gateway remembers of one part can't help another."""
+    return AsyncOpenAI(base_url=bed.base_url, api_key=f"demo-{user}", max_retries=0)
+
+
+def _turns(dialogues: list[Dialogue]) -> list[Turn]:
+    return [turn for dialogue in dialogues for turn in dialogue.turns]
+
+
+async def _fresh(bed: Bed) -> None:
+    """Cold caches and empty ledgers."""
+    await asyncio.gather(*(seller.reset() for seller in bed.sellers))
+
+
+async def _switch(bed: Bed, mode: str) -> None:
+    """Change the policy of the running gateway, and wait until decisions say so."""
+    objects: list[Any] = [each for seller in bed.sellers for each in objects_for(seller, MODEL)]
+    bed.apply([*objects, policy_object(mode=mode)])
+    wanted = "off." if mode == "Off" else "first."
+    try:
+        async with asyncio.timeout(_TAKES_EFFECT_S), _client(bed, f"until-{mode}") as client:
+            while not (await _decision(client)).startswith(wanted):  # noqa: ASYNC110 - only an answer tells
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise PolicyNotInForceError(
+            f"mode {mode} is not in force {_TAKES_EFFECT_S:.0f} s after it was applied; is the machine overloaded?"
+        ) from None
+
+
+async def _decision(client: AsyncOpenAI) -> str:
+    raw = await client.chat.completions.with_raw_response.create(
+        model=MODEL, messages=[{"role": "user", "content": "Are you there?"}], max_tokens=1
+    )
+    return str(raw.headers.get("x-limpet-decision", ""))

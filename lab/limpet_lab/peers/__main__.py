@@ -1,0 +1,37 @@
+"""`python -m limpet_lab.peers --rules openrouter …`: an ext_proc worker that decides by a peer's published rules.
+
+It takes the flags of our own worker, so that the local gateway can start it in that one's place.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from limpet_extproc.__main__ import Rules, Surroundings, flags_parser, memory_secret, run
+from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
+
+
+def peer_rules(name: RuleSetName) -> Callable[[Surroundings], Rules]:
+    """What a worker needs to run that rule set."""
+
+    def build(around: Surroundings) -> Rules:
+        rule_set, new_memory = RULE_SETS[name]
+        memory, outages = new_memory(), Outages()
+        decides = Peer(rule_set, around.snapshot, memory, outages, memory_secret(), time.time, lambda: os.urandom(8))
+        return Rules(decides, memory, outages)
+
+    return build
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one worker until it is told to stop."""
+    parser = flags_parser()
+    parser.add_argument("--rules", required=True, choices=sorted(RULE_SETS), help="whose published rules decide")
+    flags = parser.parse_args(argv)
+    run(flags, peer_rules(flags.rules))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
