@@ -1,0 +1,201 @@
+"""`limpet bench latency`: what the gateway costs, beside a direct call and beside Envoy alone.
+
+Three targets in turn, the order changing with the round, against the same upstream (`latency_targets`), under the same
+load (`latency_load`, `latency_wrk`): first by one connection for latencies, then by 32 for throughput and CPU. Limpet
+runs with all it has by default: stickiness and memory, outcomes by access logs, metrics. After the run ext_proc's own
+counters must account for every request, because Envoy would serve on, and faster, without it.
+
+JSON (`--json FILE`), stable; times of a request in milliseconds and microseconds, memory in 10^6 bytes; null where a
+request of the cell, or of the cell it is compared with, failed:
+
+    {"direct" | "envoy" | "limpet": {"2KB" | "12KB" | "100KB": {
+        "p50_ms", "p99_ms"              by one connection, median of the rounds
+        "rps"                           answers a second, 32 connections
+        "cpu_us", "rss_mb"              of the upstream, the plain Envoy, or Limpet's Envoy; CPU by request
+        "failed"                        requests
+        "added_p50_ms", "added_p99_ms"  over the direct call of the same round (not in "direct")
+        "share_of_envoy"                rps over Envoy alone's of the same round     (these only in "limpet")
+        "extproc_cpu_us", "extproc_rss_mb"}}},
+     "decisions": {reason: requests},
+     "machine": {"cores", "envoy_workers", "rounds", "seconds", "connections", "renamed"}}
+
+With `--memory` only `{"memory": [{"after", "requests", "rss_mb"}, …], "machine": …}`: see `latency_memory`.
+"""
+
+import asyncio
+import http.client
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import psutil
+import typer
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from limpet_lab.bench import latency_memory
+from limpet_lab.bench.latency_load import CONVERSATIONS, MODEL, SIZES, body, write_bodies
+from limpet_lab.bench.latency_report import Cell, bars, report, table
+from limpet_lab.bench.latency_targets import TARGETS, Targets, ask, running
+from limpet_lab.bench.latency_wrk import Load, WrkError, find_wrk, run
+from limpet_operator.children import ChildDied
+from limpet_operator.local import CannotStart
+
+CONNECTIONS: Final = 32
+_WARM_UP_S: Final = 1
+
+
+class NotMeasuredError(Exception):
+    """What ran was not what should be measured; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to measure."""
+
+    rounds: int
+    seconds: int
+    """Of each run of wrk; a cell has two."""
+    concurrency: int
+    """Worker threads of each Envoy."""
+    rename: bool = False
+
+
+def latency(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file too.")] = None,
+    rounds: Annotated[int, typer.Option(help="How often each target has its turn.", min=1)] = 4,
+    seconds: Annotated[int, typer.Option(help="Length of each run of wrk; each cell has two.", min=1)] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="One round of one second: does it work at all?")] = False,
+    rename: Annotated[bool, typer.Option("--rename", help="The providers call the model differently.")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Watch ext_proc's memory over 100,000 requests instead.")
+    ] = False,
+    envoy_workers: Annotated[int, typer.Option(help="Worker threads of each Envoy; 0: one a core.", min=0)] = 0,
+) -> None:
+    """Measure what the gateway adds to a call: time, CPU and memory, beside a direct call and Envoy alone."""
+    plan = Plan(1 if quick else rounds, 1 if quick else seconds, envoy_workers or os.cpu_count() or 1, rename)
+    console = Console()
+    try:
+        result = asyncio.run(_run(plan, find_wrk(), console, memory=memory))
+    except (WrkError, NotMeasuredError, CannotStart, ChildDied) as error:
+        print(f"limpet bench latency: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+    if any(entry["failed"] for target in TARGETS for entry in result.get(target, {}).values()):
+        raise typer.Exit(1)
+
+
+async def _run(plan: Plan, wrk: str, console: Console, *, memory: bool) -> dict[str, Any]:
+    machine = {
+        "cores": os.cpu_count(),
+        "envoy_workers": plan.concurrency,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "connections": CONNECTIONS,
+        "renamed": plan.rename,
+    }
+    with tempfile.TemporaryDirectory(prefix="limpet-bench-") as name:
+        folder = Path(name)
+        bodies = {size: write_bodies(folder / size, length) for size, length in SIZES.items()}
+        async with running(folder, concurrency=plan.concurrency, rename=plan.rename) as targets:
+            await check(targets)
+            if memory:
+                readings = await latency_memory.measure(wrk, targets, bodies["12KB"], console.print)
+                console.print(latency_memory.table(readings))
+                return {"memory": latency_memory.as_json(readings), "machine": machine}
+            cells = await measure(plan, wrk, targets, bodies, console.print)
+            decisions = await _decisions(targets)
+    sent = sum(cell.one.requests + cell.many.requests for cell in cells if cell.target == "limpet")
+    require_decided(decisions, sent)
+    result = report(cells)
+    about = (
+        f"{plan.rounds} × {plan.seconds} s a cell, {plan.concurrency} workers an Envoy, {os.cpu_count()} cores. "
+        f"Latencies by 1 connection, the rest by {CONNECTIONS}. share: of Envoy alone's req/s. µs: CPU a request, "
+        "of the upstream in the rows 'direct'. MB: ext_proc."
+    )
+    console.print(table(result, about), bars(result), sep="\n")
+    return {**result, "decisions": decisions, "machine": machine}
+
+
+async def measure(
+    plan: Plan, wrk: str, targets: Targets, bodies: Mapping[str, Path], say: Callable[[str], None]
+) -> list[Cell]:
+    """All cells of all rounds, after a warm-up that fills connection pools and memory."""
+    for url in targets.urls.values():
+        for folder in bodies.values():
+            await run(wrk, url, Load(folder, CONVERSATIONS, CONNECTIONS, _WARM_UP_S))
+    cells: list[Cell] = []
+    for number in range(plan.rounds):
+        # Nobody is always first, or always after the one that heated the machine.
+        turn = TARGETS[number % len(TARGETS) :] + TARGETS[: number % len(TARGETS)]
+        for size, folder in bodies.items():
+            for target in turn:
+                cells.append(await _cell(number, size, target, plan, wrk, targets, folder))  # noqa: PERF401
+        say(f"round {number + 1} of {plan.rounds} done")
+    return cells
+
+
+async def _cell(number: int, size: str, target: str, plan: Plan, wrk: str, targets: Targets, folder: Path) -> Cell:
+    url = targets.urls[target]
+    parts = {part: psutil.Process(pid) for part, pid in targets.pids.items()}
+    one = await run(wrk, url, Load(folder, CONVERSATIONS, 1, plan.seconds))
+    before = {part: _cpu_s(process) for part, process in parts.items()}
+    many = await run(wrk, url, Load(folder, CONVERSATIONS, CONNECTIONS, plan.seconds))
+    cpu_s = {part: _cpu_s(process) - before[part] for part, process in parts.items()}
+    rss_mb = {part: process.memory_info().rss / 1e6 for part, process in parts.items()}
+    return Cell(number, size, target, one, many, cpu_s, rss_mb)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def check(targets: Targets) -> None:
+    """One request to each target must come back as it should. Raises NotMeasuredError."""
+    for target, url in targets.urls.items():
+        status, headers = await asyncio.to_thread(ask, url, body(0, SIZES["2KB"], MODEL))
+        provider = headers.get("x-limpet-provider")
+        if status != 200 or (provider is None) == (target == "limpet"):
+            raise NotMeasuredError(
+                f"{target} answers with {status} from {provider or 'nobody'}: there is nothing to measure"
+            )
+
+
+async def _decisions(targets: Targets) -> dict[str, int]:
+    return decisions_of(await asyncio.to_thread(_metrics_text, targets.extproc_metrics_port))
+
+
+def _metrics_text(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def decisions_of(metrics: str) -> dict[str, int]:
+    """Requests by the reason of their decision, from ext_proc's Prometheus text."""
+    return {
+        sample.labels["reason"]: int(sample.value)
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "limpet_decisions_total"
+    }
+
+
+def require_decided(decisions: Mapping[str, int], sent: int) -> None:
+    """Raises NotMeasuredError if requests passed Envoy without ext_proc, which would flatter every number."""
+    decided = sum(decisions.values())
+    if decided < sent:
+        raise NotMeasuredError(
+            f"ext_proc decided {decided} of {sent} requests and Envoy served the rest without it, so the numbers "
+            "would be too good. Repeat on a quieter machine"
+        )

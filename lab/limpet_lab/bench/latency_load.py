@@ -1,0 +1,84 @@
+"""What the load consists of: conversations as an OpenAI SDK sends them, all different, of an exact size."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+MODEL: Final = "bench/open-model"
+SIZES: Final = {"2KB": 2_000, "12KB": 12_000, "100KB": 100_000}
+"""Bytes of a request body by what the results call it."""
+CONVERSATIONS: Final = 200
+
+_SYSTEM: Final = 600
+_TURN: Final = 700
+"""Characters of the system message and of every later one but the last, which fills up the size."""
+_SENTENCES: Final = (
+    "The harbour master keeps a ledger of every boat that leaves before dawn.",
+    'Please compare the two drafts and say which one reads "plainer" and why.',
+    "A function that returns early is easier to follow than a flag that is set in a loop.",
+    "First measure, then change one thing, then measure again.\nWrite down both numbers.",
+    "The tide tables for the coming week are attached below as plain text.",
+    "If the input is empty, answer with an empty list and not with an error.",
+    "def total(items):\n    return sum(item.price * item.count for item in items)",
+)
+
+
+def body(number: int, size: int, model: str = MODEL) -> bytes:
+    """Conversation `number` as JSON of exactly `size` bytes. Raises ValueError if that is too small for one."""
+    messages = [{"role": "system", "content": f"You are assistant {number}. " + _prose(number, _SYSTEM)}]
+    for turn in range((size - 2 * _SYSTEM) // (_TURN + 100)):
+        role = ("user", "assistant")[turn % 2]
+        messages.append({"role": role, "content": f"Part {turn} of {number}: " + _prose(number + turn, _TURN)})
+    if messages[-1]["role"] == "user":
+        messages.append({"role": "assistant", "content": "Go on."})
+    last = {"role": "user", "content": ""}
+    # The official SDK writes the messages before the model's name.
+    request: dict[str, Any] = {"messages": [*messages, last], "model": model, "temperature": 0.2}
+    missing = size - len(_encoded(request))
+    if missing < 1:
+        raise ValueError(f"{size} bytes are too few for a conversation, {size - missing + 1} is the least")
+    last["content"] = ("and what follows from it for us " * (missing // 32 + 1))[:missing]
+    return _encoded(request)
+
+
+def write_bodies(folder: Path, size: int, number: int = CONVERSATIONS) -> Path:
+    """The folder, made and filled with `0.json` … for `number` conversations."""
+    folder.mkdir()
+    for each in range(number):
+        folder.joinpath(f"{each}.json").write_bytes(body(each, size))
+    return folder
+
+
+def answer() -> bytes:
+    """A short chat completion with usage, about 730 bytes, the same for everybody."""
+    text = "The two drafts differ in tone more than in substance; the second is plainer because it names who does what, when, and for whom. "
+    completion = {
+        "id": "chatcmpl-000000000000000000000000",
+        "object": "chat.completion",
+        "created": 1_790_000_000,
+        "model": MODEL,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text * 3},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 3000,
+            "completion_tokens": 72,
+            "total_tokens": 3072,
+            "prompt_tokens_details": {"cached_tokens": 2944},
+        },
+    }
+    return _encoded(completion)
+
+
+def _prose(start: int, length: int) -> str:
+    text = " ".join(_SENTENCES[(start + step * (1 + start % 3)) % len(_SENTENCES)] for step in range(length // 50))
+    return text[:length]
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
