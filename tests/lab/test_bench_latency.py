@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -46,9 +46,10 @@ def _output(
     return f"Running 2s test\n  1 threads and 1 connections\n\nlimpet-bench {json.dumps(word)}\n"
 
 
+@settings(deadline=None)
 @given(
     samples=st.dictionaries(st.integers(1, 5_000), st.integers(1, 50), min_size=1, max_size=30),
-    interval=st.integers(1, 3_000),
+    interval=st.integers(20, 3_000),
 )
 def test_what_the_correction_added_is_taken_out_exactly(samples: dict[int, int], interval: int) -> None:
     assert measured(_corrected(samples, interval), interval) == samples

@@ -51,7 +51,10 @@ def write_bodies(folder: Path, size: int, number: int = CONVERSATIONS) -> Path:
 
 def answer() -> bytes:
     """A short chat completion with usage, about 730 bytes, the same for everybody."""
-    text = "The two drafts differ in tone more than in substance; the second is plainer because it names who does what, when, and for whom. "
+    text = (
+        "The two drafts differ in tone more than in substance; the second is plainer because it names who does what, "
+        "when, and for whom. "
+    )
     completion = {
         "id": "chatcmpl-000000000000000000000000",
         "object": "chat.completion",
