@@ -112,7 +112,7 @@ def _http(gateway: Gateway) -> Json:
 
 
 _NOT_A_CLIENTS: Final = ("x-limpet-", "x-envoy-", "x-forwarded-")
-"""Beginnings of header names that speak for a proxy: a client could steer retries by them, and providers would see them."""
+"""Beginnings of header names that speak for a proxy: a client could steer retries by them, and providers saw them."""
 
 
 def _forget_internal_headers() -> Json:
