@@ -40,6 +40,9 @@ def up(
             max=65534,
         ),
     ] = 0,
+    body_limit_mib: Annotated[
+        int, typer.Option(help="Largest request body in MiB; a larger one is refused with 413.", min=1, max=1024)
+    ] = 32,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,
 ) -> None:
     """Run the gateway on this machine: real Envoy, both planes, no cluster."""
@@ -57,6 +60,7 @@ def up(
         port=int(port),
         header_mode=routing == "Header",
         verbose=verbose,
+        body_limit_bytes=body_limit_mib * 1024 * 1024,
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))

@@ -65,10 +65,14 @@ def reload(
         **{name: _percentiles(getattr(seen, name)) for name in ("changed", "added", "removed")},
         "failed_requests": seen.failed_requests,
     }
-    table = Table("a provider is", "p50 ms", "p99 ms", f"bar {BAR_MS:.0f} ms", title=f"{providers} providers, {rounds} rounds")
+    table = Table(
+        "a provider is", "p50 ms", "p99 ms", f"bar {BAR_MS:.0f} ms", title=f"{providers} providers, {rounds} rounds"
+    )
     for name in ("changed", "added", "removed"):
         one = _percentiles(getattr(seen, name))
-        table.add_row(name, f"{one['p50_ms']:.0f}", f"{one['p99_ms']:.0f}", "held" if one["p99_ms"] <= BAR_MS else "missed")
+        table.add_row(
+            name, f"{one['p50_ms']:.0f}", f"{one['p99_ms']:.0f}", "held" if one["p99_ms"] <= BAR_MS else "missed"
+        )
     console.print(table)
     console.print(f"Ready after {ready_s:.1f} s; failed requests meanwhile: {seen.failed_requests}.")
     if json_file:

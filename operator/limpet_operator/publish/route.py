@@ -42,7 +42,8 @@ _OFF: Final = {
 
 def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
     """All routes. They change with the first few providers and with the models, not with every provider."""
-    order = [provider.name for provider in providers[:DEFAULT_ORDER_LENGTH]]
+    speaking = [provider for provider in providers if "OpenAIChat" in provider.spec.dialects]
+    order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
     return {
         "name": ROUTES,
         "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
@@ -57,7 +58,7 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
                     _answer(
                         {"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"
                     ),
-                    _answer({"path": MODELS, "headers": [_method("GET")]}, 200, models_body(providers)),
+                    _answer({"path": MODELS, "headers": [_method("GET")]}, 200, models_body(speaking)),
                     _answer({"path": MODELS}, 405, WRONG_METHOD, allow="GET"),
                     _answer({"prefix": "/"}, 404, NOT_FOUND),
                 ],
