@@ -185,7 +185,8 @@ def _steered(
     out = {name for _, name in sorted_out.out}
     head = tuple(name for name in asked if name not in out)
     reason = _bypass(steering)
-    if ask.lane.policy.client_order == "StickyWithin":
+    policy = ask.lane.policy
+    if policy.client_order == "StickyWithin" and policy.mode == "Enforce":
         warm, sticky_reason = _where_warm(ask, remembered, sorted_out, now_s)
         if sticky_reason == "sticky.hit" and warm[0] in (asked or allowed):
             head, reason = (warm[0], *(name for name in head if name != warm[0])), "sticky.within"
@@ -271,7 +272,7 @@ def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
 def _usd_each(candidates: list[Candidate], ask: Ask) -> list[float]:
     """Expected dollars at each; an unknown price counts as the dearest known one, and all unknown as equal."""
     known = [
-        None if c.price is None else cold_usd(c.price, ask.prompt_tokens, ask.output_tokens) or _NEARLY_FREE
+        None if c.price is None else max(cold_usd(c.price, ask.prompt_tokens, ask.output_tokens), _NEARLY_FREE)
         for c in candidates
     ]
     dearest = max((usd for usd in known if usd is not None), default=1.0)

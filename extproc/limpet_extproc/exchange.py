@@ -83,8 +83,8 @@ class Exchange:
             self.refusal = _bad_request(error)
 
     def _open(self, head: Head, body: bytes, known: Snapshot, secret: bytes) -> None:
-        encoding = head.headers.get("content-encoding", "identity")
-        if encoding not in ("identity", ""):
+        encoding = head.headers.get("content-encoding", "")
+        if encoding and encoding.lower() != "identity":
             message = (
                 f"the body is encoded as '{encoding}', and prompts are read here: send it without content-encoding"
             )
@@ -140,7 +140,7 @@ class Exchange:
             started_s=now_s,
             prompt_tokens=ask.prompt_tokens,
             max_providers=policy.max_providers,
-            learn=self._steering is None and policy.mode != "Off",
+            learn=policy.mode != "Off" and (self._steering is None or policy.client_order == "StickyWithin"),
         )
 
     def _edits(self, decision: Decision) -> Edits | Refusal | None:
@@ -148,7 +148,7 @@ class Exchange:
         model = self._request.model
         candidates = self._lane.by_provider
         renamed = any(candidates[name].upstream_model != model for name in decision.order)
-        ours = self._steering is not None or self._request.session_id is not None or self._request.controls is not None
+        ours = self._request.has_ours
         if not renamed and not ours:
             return None
         span = spans.model_span(self._body)
@@ -170,14 +170,16 @@ def _ttl_s(lane: Lane, provider: str, prompt_tokens: int) -> float:
 
 
 def _steering(request: ChatRequest) -> Steering | None:
-    """None unless the client really steers: an empty `provider` object, or fallbacks allowed, demands nothing."""
+    """None unless the client really steers: an empty object or list, or fallbacks allowed, demands nothing."""
     controls = request.controls
     allow = request.allow_fallbacks
     if controls is None:
         return None if allow in (None, True) else Steering(allow_fallbacks=False)
     if controls.allow_fallbacks is not None:
         allow = controls.allow_fallbacks
-    steering = Steering(controls.order or (), controls.only, controls.ignore or (), controls.sort, allow is not False)
+    steering = Steering(
+        controls.order or (), controls.only or None, controls.ignore or (), controls.sort, allow is not False
+    )
     return None if steering == Steering() else steering
 
 

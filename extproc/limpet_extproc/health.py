@@ -62,9 +62,9 @@ def after_failure(state: State, now_s: float, rules: HealthRules = DEFAULT_RULES
     failures = state.failures + 1
     if state.out_because is None and failures < rules.failures_to_down:
         return State(failures=failures)
-    if now_s < state.until_s and state.out_because == "down":
-        # Requests that were under way when it went out say nothing new.
-        return State(failures, "down", state.since_s, state.until_s, state.cooldown_s)
+    if now_s < state.until_s:
+        # Requests that were under way when it went out say nothing new, and must not shorten what a 429 asked for.
+        return State(failures, state.out_because, state.since_s, state.until_s, state.cooldown_s)
     cooldown_s = min(state.cooldown_s * 2 or rules.cooldown_s, rules.max_cooldown_s)
     since_s = state.since_s if state.out_because == "down" else now_s
     return State(failures, "down", since_s, now_s + cooldown_s, cooldown_s)

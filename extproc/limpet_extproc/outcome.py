@@ -93,6 +93,8 @@ class Outcomes:
     def _attempt(self, entry: Entry) -> None:
         common, status = entry.common_properties, entry.response.response_code.value
         provider, now_s = common.upstream_cluster, self._clock()
+        if not provider:
+            return
         outcome = attempt_outcome(entry)
         if outcome == "ok":
             self._providers.succeeded(provider, now_s, _seconds(common.time_to_first_upstream_rx_byte))
@@ -130,9 +132,10 @@ class Outcomes:
                 self._memory.forget(key, failed)
         position = record.order.index(provider) if provider in record.order else -1
         ttl_s = record.ttls_s[position] if position >= 0 else 0.0
+        if outcome in ("client_left", "refused"):
+            return  # neither says anything about what is warm there
         if outcome != "ok" or ttl_s <= 0:
-            if outcome != "client_left":
-                self._memory.forget(key, provider)
+            self._memory.forget(key, provider)
             return
         warm = Warm(
             provider,
@@ -163,7 +166,7 @@ def attempt_outcome(entry: Entry) -> str:
         return "failed"
     if status == 0:
         return "client_left"
-    if status == 429 and "retry-after" in entry.response.response_headers:
+    if status == 429 and retry_after_s(entry, 0.0) is not None:
         return "limited"
     if status >= 500 or status in _PROVIDERS_FAULT:
         return "failed"

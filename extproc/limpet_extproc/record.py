@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Estimated."""
     max_providers: int
     learn: bool
-    """Whether the outcome may be remembered: not for requests that the client steered, nor in mode Off."""
+    """Whether the outcome may be remembered: not in mode Off, nor where the client steers and stickiness has no say."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -39,6 +39,8 @@ class ChatRequest:
     max_output_tokens: int | None = None
     allow_fallbacks: bool | None = None
     controls: Controls | None = None
+    has_ours: bool = False
+    """Whether the body has fields that are meant for us, be they null: a provider may refuse what it does not know."""
 
 
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")

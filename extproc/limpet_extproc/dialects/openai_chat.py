@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_error
 
@@ -16,14 +17,14 @@ _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 class _Body(msgspec.Struct):
     model: str
     messages: list[msgspec.Raw]
-    session_id: str | None = None
+    session_id: str | UnsetType | None = UNSET
     prompt_cache_key: str | None = None
     user: str | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     stream: bool | None = None
-    allow_fallbacks: bool | None = None
-    provider: Controls | None = None
+    allow_fallbacks: bool | UnsetType | None = UNSET
+    provider: Controls | UnsetType | None = UNSET
 
 
 class _Message(msgspec.Struct):
@@ -46,16 +47,18 @@ def parse(body: bytes) -> ChatRequest:
         raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
     if not request.messages:
         raise BadRequest("messages", "'messages' is empty; send at least one message")
+    session_id, allow_fallbacks, controls = request.session_id, request.allow_fallbacks, request.provider
     limits = [n for n in (request.max_completion_tokens, request.max_tokens) if n is not None and n > 0]
     return ChatRequest(
         model=request.model,
         opener=_opener(request.messages),
-        session_id=request.session_id,
+        session_id=session_id or None,
         prompt_cache_key=request.prompt_cache_key,
         user=request.user,
         max_output_tokens=min(limits, default=None),
-        allow_fallbacks=request.allow_fallbacks,
-        controls=request.provider,
+        allow_fallbacks=None if allow_fallbacks is UNSET else allow_fallbacks,
+        controls=controls or None,
+        has_ours=session_id is not UNSET or allow_fallbacks is not UNSET or controls is not UNSET,
     )
 
 
@@ -65,12 +68,12 @@ def _opener(messages: list[msgspec.Raw]) -> bytes:
     for position, raw in enumerate(messages):
         try:
             message = _MESSAGE.decode(raw)
+            is_user = message.role == "user"
+            if is_user or message.role in _OPENERS:
+                pieces.append(b"user" if is_user else b"system")
+                pieces.extend(_content(message.content))
         except (msgspec.MsgspecError, RecursionError) as error:
             raise decode_error(error, f"messages[{position}]") from error
-        is_user = message.role == "user"
-        if is_user or message.role in _OPENERS:
-            pieces.append(b"user" if is_user else b"system")
-            pieces.extend(_content(message.content))
         if is_user:
             break
     return b"".join(len(piece).to_bytes(4, "big") + piece for piece in pieces)
