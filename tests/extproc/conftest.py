@@ -1,0 +1,60 @@
+"""The data plane's world in small: providers, lanes and requests that are right unless told otherwise."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from limpet_extproc.choose import Ask, Steering
+from limpet_extproc.contract import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.exchange import Exchange, Head
+from limpet_extproc.snapshot import Lane, Snapshot, snapshot
+
+MODEL = "flash"
+CHEAP = Price(input=0.15, output=0.6, cache_read=0.003, cache_write=0.15)
+
+
+class Make:
+    """Makes values for tests; every provider serves the model `flash` at the same price and caches from 0 tokens on."""
+
+    model = MODEL
+    price = CHEAP
+
+    @staticmethod
+    def provider(
+        name: str, *, price: Price | None = CHEAP, min_tokens: int = 0, upstream: str = MODEL, **fields: Any
+    ) -> Provider:
+        """A provider of the contract; further keywords are fields of `Provider`."""
+        return Provider(name, (Model(MODEL, upstream, min_tokens, price),), **fields)
+
+    @staticmethod
+    def snapshot(*providers: Provider, **policy: Any) -> Snapshot:
+        """The tables of a catalog of these providers under one policy."""
+        return snapshot(Catalog("r1", providers, (Policy(**policy),)))
+
+    def lane(self, *providers: Provider, **policy: Any) -> Lane:
+        """Who can serve `flash`; further keywords are fields of `Policy`."""
+        return self.snapshot(*providers, **policy).lanes["OpenAIChat", MODEL]
+
+    @staticmethod
+    def ask(
+        lane: Lane, *, key: bytes = b"conversation", prompt_tokens: int = 4000, steering: Steering | None = None
+    ) -> Ask:
+        """A request of 4,000 tokens that is expected to get 400 back."""
+        return Ask(lane, key, prompt_tokens, 400, steering)
+
+    @staticmethod
+    def body(text: str = "Hello", **fields: Any) -> bytes:
+        """A chat completion request of one user message; a field that is given replaces or adds one."""
+        return msgspec.json.encode({"model": MODEL, "messages": [{"role": "user", "content": text}], **fields})
+
+    @staticmethod
+    def exchange(known: Snapshot, body: bytes, *, secret: bytes = b"secret", **headers: str) -> Exchange:
+        """An opened exchange; underscores in header names stand for dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Exchange(Head("/v1/chat/completions", named), body, known, secret)
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    return Make()

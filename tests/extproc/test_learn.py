@@ -1,0 +1,72 @@
+"""What outcomes teach: averages that forget, and factors in coarse steps."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.learn import NOTHING, Learned, after_attempt, factor, fastest_first_byte_s
+
+
+def after(*attempts: tuple[bool, float | None]) -> Learned:
+    learned = NOTHING
+    for failed, first_byte_s in attempts:
+        learned = after_attempt(learned, failed, first_byte_s)
+    return learned
+
+
+def test_the_first_ten_attempts_count_alike() -> None:
+    learned = after(*[(number % 2 == 0, 0.2 * (number + 1)) for number in range(10)])
+    assert learned.samples == 10
+    assert learned.error_rate == pytest.approx(0.5)
+    assert learned.first_byte_s == pytest.approx(1.1)
+
+
+def test_later_ones_fade() -> None:
+    learned = after(*[(True, None)] * 10, *[(False, 1.0)] * 50)
+    assert learned.error_rate < 0.01
+
+
+def test_an_attempt_without_a_byte_says_nothing_about_waiting() -> None:
+    assert after((False, 2.0), (True, None)).first_byte_s == 2.0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.none() | st.floats(0.001, 100)), max_size=40))
+def test_averages_stay_within_what_was_seen(attempts: list[tuple[bool, float | None]]) -> None:
+    learned, waits = after(*attempts), [wait for _, wait in attempts if wait is not None]
+    assert 0 <= learned.error_rate <= 1
+    assert learned.samples == len(attempts)
+    if waits:
+        assert min(waits) * 0.999 <= learned.first_byte_s <= max(waits) * 1.001
+    assert 1.0 <= factor(learned, 0.001) <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("learned", "fastest_s", "expected"),
+    [
+        (NOTHING, inf, 1.0),
+        (Learned(9, 1.0, 60.0), 0.1, 1.0),  # too little is known
+        (Learned(10, 0.0, 0.4), 0.4, 1.0),
+        (Learned(10, 0.1, 0.4), 0.4, 1.0),  # a little noise changes nothing
+        (Learned(10, 0.2, 0.4), 0.4, 1.25),
+        (Learned(10, 1.0, 0.4), 0.4, 2.0),
+        (Learned(10, 0.0, 0.6), 0.1, 1.0),  # six times as slow, but by half a second only
+        (Learned(10, 0.0, 2.0), 0.4, 1.5),
+        (Learned(10, 0.0, 1.2), 0.6, 1.0),  # later by more than half a second, but not three times
+        (Learned(10, 0.5, 9.0), 0.4, 2.25),
+    ],
+)
+def test_trouble_makes_a_dollar_count_more_in_coarse_steps(learned: Learned, fastest_s: float, expected: float) -> None:
+    assert factor(learned, fastest_s) == expected
+
+
+def test_the_fastest_is_looked_for_among_those_that_are_known_well() -> None:
+    known = {
+        "new": Learned(2, 0, 0.01),
+        "silent": Learned(20, 1, 0.0),
+        "a": Learned(20, 0, 0.5),
+        "b": Learned(20, 0, 0.7),
+    }
+    assert fastest_first_byte_s(known) == 0.5
+    assert fastest_first_byte_s({}) == inf
