@@ -1,7 +1,8 @@
 """What the stories share: the sellers, one gateway in each routing mode, and a stage for each story."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -31,15 +32,21 @@ async def sellers() -> AsyncIterator[Sellers]:
 
 
 @asynccontextmanager
-async def running_gateway(header_mode: bool) -> AsyncIterator[tuple[Local, int]]:
-    """A gateway without any provider yet, and the port of its data plane's metrics."""
+async def running_gateway(
+    *, header_mode: bool, extproc: Sequence[str] | None = None
+) -> AsyncIterator[tuple[Local, int]]:
+    """A gateway without any provider yet, and the port of its data plane's metrics.
+
+    Whoever brings an `extproc` of their own waits for it themselves.
+    """
     metrics_port = free_port()
     settings = LocalSettings(
         port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5, envoy_concurrency=1
     )
-    async with Local(settings) as gateway:
+    async with Local(replace(settings, extproc_command=extproc) if extproc else settings) as gateway:
         gateway.apply(Plan())
-        await gateway.ready()
+        if extproc is None:
+            await gateway.ready()
         yield gateway, metrics_port
 
 

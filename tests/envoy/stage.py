@@ -77,6 +77,14 @@ def say(text: str, role: str = "user") -> dict[str, Any]:
     return {"role": role, "content": text}
 
 
+def big(bytes_: int) -> dict[str, Any]:
+    """A message with an image of that size, which costs the seller no more than a small one."""
+    return {
+        "role": "user",
+        "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * bytes_}}],
+    }
+
+
 def body_of(arrival: Arrival) -> bytes:
     """The exact bytes that a seller got."""
     return base64.b64decode(arrival.body)
@@ -289,15 +297,18 @@ class Stage:
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of this stage's samples of one of the data plane's metrics (all samples where none names a provider)."""
-        async with self.http.get(self._metrics_url) as response:
-            text = await response.text()
         total = 0.0
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families(await self.metrics_text()):
             for sample in family.samples:
                 ours = sample.labels.get("provider", self._suffix).endswith(self._suffix)
                 if sample.name == name and ours and labels.items() <= sample.labels.items():
                     total += sample.value
         return total
+
+    async def metrics_text(self) -> str:
+        """The data plane's metrics as Prometheus reads them."""
+        async with self.http.get(self._metrics_url) as response:
+            return await response.text()
 
     async def settle(self) -> None:
         """Return when the data plane has heard of the outcome of every request so far."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.envoy.stage import PLAIN, Raw, Stage, body_of, headers_of
+from tests.envoy.stage import PLAIN, Raw, Stage, big, body_of, headers_of
 
 from limpet_lab.sim.faults import Fault
 
@@ -153,9 +153,7 @@ async def test_a_big_body_survives_a_retry(stage: Stage, megabytes: int) -> None
     await stage.serve("a", "b", "c")
     for seller in stage.each("a", "b"):
         await seller.set_fault(Fault(kind="status", status=500))
-    body = json.dumps(
-        {"messages": [{"role": "user", "content": "x" * (megabytes << 20)}], "model": stage.model}
-    ).encode()
+    body = json.dumps({"messages": [big(megabytes << 20)], "model": stage.model}).encode()
     answer = await stage.post(body)
     assert (answer.status, stage.seller_of(answer.headers["x-limpet-provider"])) == (200, "c")
     assert await _got(stage, "c") == body.replace(stage.model.encode(), b"flash.c")

@@ -1,0 +1,199 @@
+"""What a client may get wrong: each thing has its status, an error in OpenAI's shape that names the field, and no aftermath."""
+
+import gzip
+import json
+from typing import Any
+
+import openai
+import pytest
+from tests.envoy.stage import PLAIN, Stage, body_of, say
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+_CHAT = "/v1/chat/completions"
+_M = json.dumps([say("Hi")])
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    error: dict[str, Any] = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    assert isinstance(error["type"], str)
+    return error
+
+
+_BAD: dict[str, tuple[str | bytes, str | None, str]] = {
+    "empty": (b"", None, "no body"),
+    "not JSON": ("model: plain", None, "not valid JSON"),
+    "cut off": ('{"model":"plain","messages":[', None, "not valid JSON"),
+    "two documents": ('{"model":"plain","messages":' + _M + "} {}", None, "not valid JSON"),
+    "an array": ("[1, 2]", None, "object"),
+    "a string": ('"plain"', None, "object"),
+    "null": ("null", None, "object"),
+    "no model": ('{"messages":' + _M + "}", "model", "missing"),
+    "empty model": ('{"model":"","messages":' + _M + "}", "model", "empty"),
+    "model a number": ('{"model":4,"messages":' + _M + "}", "model", "str"),
+    "model null": ('{"model":null,"messages":' + _M + "}", "model", "str"),
+    "no messages": ('{"model":"plain"}', "messages", "missing"),
+    "messages empty": ('{"model":"plain","messages":[]}', "messages", "empty"),
+    "messages an object": ('{"model":"plain","messages":{}}', "messages", "array"),
+    "messages a string": ('{"model":"plain","messages":"Hi"}', "messages", "array"),
+    "a message a string": ('{"model":"plain","messages":["Hi"]}', "messages[0]", "object"),
+    "no role": ('{"model":"plain","messages":[{"content":"Hi"}]}', "messages[0].role", "missing"),
+    "role a number": ('{"model":"plain","messages":[{"role":1,"content":"Hi"}]}', "messages[0].role", "str"),
+    "user a number": ('{"model":"plain","user":7,"messages":' + _M + "}", "user", "str"),
+    "session_id a list": ('{"model":"plain","session_id":[],"messages":' + _M + "}", "session_id", "str"),
+    "prompt_cache_key a number": (
+        '{"model":"plain","prompt_cache_key":1,"messages":' + _M + "}",
+        "prompt_cache_key",
+        "str",
+    ),
+    "max_tokens a string": ('{"model":"plain","max_tokens":"9","messages":' + _M + "}", "max_tokens", "int"),
+    "stream a string": ('{"model":"plain","stream":"yes","messages":' + _M + "}", "stream", "bool"),
+    "provider a string": ('{"model":"plain","provider":"a","messages":' + _M + "}", "provider", "object"),
+    "provider.order a string": (
+        '{"model":"plain","provider":{"order":"a"},"messages":' + _M + "}",
+        "provider.order",
+        "array",
+    ),
+    "provider.only numbers": (
+        '{"model":"plain","provider":{"only":[1]},"messages":' + _M + "}",
+        "provider.only",
+        "str",
+    ),
+    "provider.sort unknown": (
+        '{"model":"plain","provider":{"sort":"luck"},"messages":' + _M + "}",
+        "provider.sort",
+        "luck",
+    ),
+    "allow_fallbacks a string": (
+        '{"model":"plain","allow_fallbacks":"no","messages":' + _M + "}",
+        "allow_fallbacks",
+        "bool",
+    ),
+    "invalid UTF-8": (b'{"model":"plain","messages":[{"role":"user","content":"\xff\xfe"}]}', None, "UTF-8"),
+    "a lone surrogate in UTF-8": (
+        b'{"model":"plain","messages":[{"role":"user","content":"\xed\xa0\x80"}]}',
+        None,
+        "UTF-8",
+    ),
+    "deep nesting": (
+        '{"model":"plain","metadata":' + "[" * 5000 + "]" * 5000 + ',"messages":' + _M + "}",
+        None,
+        "deep",
+    ),
+    "deep content": (
+        '{"model":"plain","messages":[{"role":"user","content":' + "[" * 5000 + "]" * 5000 + "}]}",
+        None,
+        "deep",
+    ),
+    "model twice": ('{"model":"plain","messages":' + _M + ',"model":"plain"}', "model", "more than once"),
+    "model twice, once escaped": (
+        '{"model":"plain","messages":' + _M + ',"mod\\u0065l":"plain"}',
+        "model",
+        "more than once",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "param", "says"), _BAD.values(), ids=_BAD.keys())
+async def test_a_wrong_request_is_explained_and_harms_nobody(
+    stage: Stage, body: str | bytes, param: str | None, says: str
+) -> None:
+    await stage.serve("a")
+    answer = await stage.post(body.encode() if isinstance(body, str) else body)
+    assert answer.status == 400, answer.body
+    assert answer.headers["content-type"] == "application/json"
+    error = _error(answer.body)
+    assert error["type"] == "invalid_request_error"
+    assert (error["param"] or "").startswith(param or ""), error
+    assert (error["param"] is None) == (param is None), error
+    assert says in error["message"], error
+    assert not await stage.arrivals("a")
+    assert (await stage.ask("Still alive?")).text
+
+
+async def test_an_unknown_model_is_a_404_that_lists_what_there_is(stage: Stage) -> None:
+    await stage.serve("a")
+    with pytest.raises(openai.NotFoundError) as refusal:
+        await stage.ask("Hello", model="no-such-model")
+    assert refusal.value.code == "model_not_found"
+    assert refusal.value.param == "model"
+    assert stage.model in refusal.value.message
+    assert PLAIN in refusal.value.message
+    assert refusal.value.response.headers["x-limpet-decision"] == "refused.unknown_model"
+
+
+async def test_the_sdk_raises_its_own_type_for_a_wrong_field(stage: Stage) -> None:
+    await stage.serve("a")
+    with pytest.raises(openai.BadRequestError) as refusal:
+        await stage.ask("Hello", extra={"provider": {"order": 5}})
+    assert refusal.value.param == "provider.order"
+    assert refusal.value.response.headers["x-limpet-decision"] == "refused.bad_request"
+
+
+async def test_a_compressed_body_is_refused_with_what_to_do(stage: Stage) -> None:
+    await stage.serve("a")
+    body = gzip.compress(json.dumps({"model": PLAIN, "messages": [say("Hi")]}).encode())
+    answer = await stage.post(body, headers={"content-encoding": "gzip"})
+    assert answer.status == 415
+    assert "without content-encoding" in _error(answer.body)["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", _CHAT, 405, "POST"),
+        ("PUT", _CHAT, 405, "POST"),
+        ("DELETE", _CHAT, 405, "POST"),
+        ("POST", "/v1/models", 405, "GET"),
+        ("GET", "/", 404, None),
+        ("POST", "/v1/nothing", 404, None),
+        ("POST", "/v1/chat/completions/more", 404, None),
+    ],
+)
+@pytest.mark.parametrize("data", [None, b'{"model":"plain"}'], ids=["bare", "with a body"])
+async def test_a_wrong_method_or_path_says_what_is_served(
+    stage: Stage, method: str, path: str, status: int, allow: str | None, data: bytes | None
+) -> None:
+    await stage.serve("a")
+    async with stage.http.request(method, stage.origin + path, data=data) as response:
+        assert response.status == status
+        assert response.headers.get("allow") == allow
+        assert response.headers["content-type"] == "application/json"
+        assert _CHAT in _error(await response.read())["message"]
+
+
+async def test_ten_thousand_messages_are_a_request_like_any_other(stage: Stage) -> None:
+    await stage.serve("a")
+    messages = [say("word", "assistant" if number % 2 else "user") for number in range(10_000)]
+    body = json.dumps({"model": PLAIN, "messages": messages}).encode()
+    answer = await stage.post(body)
+    assert answer.status == 200, answer.body[:500]
+    assert body_of((await stage.arrivals("a"))[-1]) == body
+
+
+async def test_another_key_twice_is_the_providers_affair(stage: Stage) -> None:
+    await stage.serve("a")
+    body = ('{"model":"plain","temperature":0,"messages":' + _M + ',"temperature":1}').encode()
+    assert (await stage.post(body)).status == 200
+    assert body_of((await stage.arrivals("a"))[-1]) == body
+
+
+async def test_moderate_nesting_is_nobodys_business(stage: Stage) -> None:
+    await stage.serve("a")
+    body = ('{"model":"plain","metadata":' + "[" * 200 + "]" * 200 + ',"messages":' + _M + "}").encode()
+    answer = await stage.post(body)
+    assert answer.status == 200, answer.body
+    assert body_of((await stage.arrivals("a"))[-1]) == body
+
+
+async def test_without_any_provider_the_gateway_says_so(stage: Stage) -> None:
+    await stage.serve("a")
+    stage.gateway.apply(stage.planned([], {}))
+    answer = await stage.post({"model": stage.model, "messages": [say("Hi")]})
+    while answer.status in (200, 404):
+        answer = await stage.post({"model": stage.model, "messages": [say("Hi")]})
+    assert answer.status == 503
+    assert _error(answer.body)["code"] == "no_provider_available"

@@ -1,0 +1,179 @@
+"""A provider fails in each way there is: the client gets its answer from another, and the conversation lives there from then on."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+import pytest
+from tests.envoy.stage import LONG, Stage, say, until
+
+from limpet_lab.sim.faults import Fault
+from limpet_operator.local import free_port
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+_OPENER = [say(LONG, "system"), say("Hold fast")]
+_QUICK: Mapping[str, Any] = {"timeouts": {"connect": "500ms", "firstByte": "400ms", "idle": "5s"}}
+
+_FAULTS = {
+    "500": Fault(kind="status", status=500),
+    "503": Fault(kind="status", status=503),
+    "529": Fault(kind="status", status=529),
+    "429": Fault(kind="status", status=429),
+    "429 with retry-after": Fault(kind="status", status=429, retry_after_s=30),
+    "401": Fault(kind="status", status=401),
+    "402": Fault(kind="status", status=402),
+    "404": Fault(kind="status", status=404),
+    "hang": Fault(kind="hang"),
+    "reset before headers": Fault(kind="reset_before_headers"),
+    "reset within headers": Fault(kind="reset_within_headers"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("fault", _FAULTS.values(), ids=_FAULTS.keys())
+async def test_the_client_is_served_elsewhere_and_the_conversation_moves(
+    stage: Stage, fault: Fault, stream: bool
+) -> None:
+    await stage.serve("a", "b", "c", specs=dict.fromkeys("abc", _QUICK))
+    first = await stage.ask(_OPENER, stream=stream)
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(fault)
+    moved = await stage.ask(_OPENER, stream=stream)
+    assert moved.text
+    assert moved.seller != first.seller
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(Fault())
+    stays = await stage.ask(_OPENER, stream=stream)
+    assert (stays.seller, stays.decision) == (moved.seller, "sticky.hit")
+
+
+@pytest.mark.parametrize("where", ["refused", "unresolvable"])
+async def test_a_provider_that_cannot_be_reached_costs_the_client_nothing(stage: Stage, where: str) -> None:
+    host = "127.0.0.1" if where == "refused" else "no-such-provider.invalid"
+    gone = {"url": f"http://{host}:{free_port()}/v1"}
+    await stage.serve("a", "b", specs={"a": gone})
+    order = [stage.provider("a"), stage.provider("b")]
+    answers = [await stage.ask(f"Attempt {n}", extra={"provider": {"order": order}}) for n in range(4)]
+    assert {answer.seller for answer in answers} == {"b"}
+    await stage.out("a")
+
+
+async def test_an_answer_that_breaks_off_is_not_glued_to_another(stage: Stage) -> None:
+    await stage.serve("a", "b")
+    first = await stage.ask(_OPENER)
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(Fault(kind="reset_within_body", after_pieces=3))
+    stream = await stage.client.chat.completions.create(model=stage.model, messages=_OPENER, stream=True)
+    pieces = []
+    with pytest.raises((openai.APIError, OSError, RuntimeError)) as broken:
+        async for chunk in stream:
+            pieces.append(chunk)
+        raise RuntimeError("the stream ended as if it were whole")
+    assert "as if it were whole" not in str(broken.value)
+    assert pieces
+
+    async def moved() -> bool:
+        try:
+            return (await stage.ask(_OPENER)).seller != first.seller
+        except openai.APIConnectionError:
+            return False
+
+    await until("the conversation to leave the broken provider", moved)
+    assert len(await stage.arrivals(first.seller)) <= 1 + 3 + 1, (
+        "three failures in a row, and one under way, are enough"
+    )
+
+
+async def test_a_limited_provider_is_left_alone_for_as_long_as_it_asks(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    first = await stage.ask(_OPENER)
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(Fault(kind="status", status=429, retry_after_s=60, times=1))
+    await stage.ask(_OPENER)
+    await stage.out(first.seller)
+    served = len(await stage.arrivals(first.seller))
+    answers = [await stage.ask([say(LONG, "system"), say(f"New {n}")]) for n in range(15)]
+    assert first.seller not in {answer.seller for answer in answers}
+    assert len(await stage.arrivals(first.seller)) == served
+
+
+async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_back_in(stage: Stage) -> None:
+    await stage.serve("a", "b")
+    await stage.sellers["a"].set_fault(Fault(kind="status", status=500))
+    order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
+    for _ in range(3):
+        assert (await stage.ask("Knock", extra=order)).seller == "b"
+    await stage.out("a")
+    knocked = len(await stage.arrivals("a"))
+    for number in range(10):
+        assert (await stage.ask(f"New {number}")).seller == "b"
+    assert len(await stage.arrivals("a")) == knocked == 3
+
+    await stage.sellers["a"].set_fault(Fault())
+
+    async def back() -> bool:
+        await asyncio.gather(*(stage.ask(f"Back {number}") for number in range(4)))
+        return await stage.metric("limpet_provider_out", provider=stage.provider("a")) == 0.0
+
+    await until("the provider to be let in again", back)
+    sellers = {(await stage.ask(f"Both {number}")).seller for number in range(20)}
+    assert sellers == {"a", "b"}
+
+
+async def test_all_down_is_told_in_openais_words_with_why(stage: Stage) -> None:
+    gone = {"url": f"http://127.0.0.1:{free_port()}/v1"}
+    await stage.serve("a", "b", specs={"a": gone, "b": gone})
+    for _ in range(4):
+        with pytest.raises(openai.InternalServerError):
+            await stage.ask("Anybody?")
+    await stage.out("a")
+    await stage.out("b")
+    with pytest.raises(openai.InternalServerError) as failure:
+        await stage.ask("Anybody?")
+    error: Any = failure.value.body
+    assert failure.value.status_code == 503
+    assert failure.value.code == "no_provider_available"
+    assert error["type"] == "server_error"
+    assert f"{stage.provider('a')} failed" in error["message"]
+    assert f"{stage.provider('b')} failed" in error["message"]
+    assert failure.value.response.headers["x-limpet-decision"] == "last_resort.all_out"
+
+
+async def test_a_provider_that_is_down_is_still_the_last_resort(stage: Stage) -> None:
+    await stage.serve("a")
+    await stage.sellers["a"].set_fault(Fault(kind="status", status=500, times=3))
+    for _ in range(3):
+        with pytest.raises(openai.InternalServerError):
+            await stage.ask("Alone")
+    await stage.out("a")
+    answer = await stage.ask("Alone")
+    assert (answer.seller, answer.decision) == ("a", "last_resort.all_out")
+
+
+async def test_the_last_providers_own_refusal_reaches_the_client(stage: Stage) -> None:
+    await stage.serve("a", "b")
+    for seller in stage.each("a", "b"):
+        await seller.set_fault(Fault(kind="status", status=429, retry_after_s=7))
+    with pytest.raises(openai.RateLimitError) as limited:
+        await stage.ask("Too much")
+    assert limited.value.response.headers["retry-after"] == "7"
+    assert limited.value.response.headers["x-limpet-provider"]
+
+
+async def test_a_request_that_the_provider_calls_wrong_is_not_tried_elsewhere(stage: Stage) -> None:
+    await stage.serve("a", "b")
+    body = {
+        "error": {"message": "bad temperature", "type": "invalid_request_error", "param": "temperature", "code": "x"}
+    }
+    for seller in stage.each("a", "b"):
+        await seller.set_fault(Fault(kind="status", status=400, body=body))
+    answer = await stage.post({"model": stage.model, "messages": _OPENER})
+    assert (answer.status, json.loads(answer.body)) == (400, body)
+    assert len(await stage.arrivals("a")) + len(await stage.arrivals("b")) == 1
+    for seller in stage.each("a", "b"):
+        await seller.set_fault(Fault())
+    for name in "ab":
+        assert await stage.metric("limpet_provider_out", provider=stage.provider(name)) == 0.0
