@@ -1,7 +1,6 @@
 """`limpet bench infron`: the test of Infron's article on sticky routing, on simulated sellers or your own gateway."""
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from limpet_lab.bench.infron_prompt import messages_with
 from limpet_lab.bench.infron_rounds import Asking, play
 from limpet_lab.bench.infron_score import Bill, PerMillion, Round, Score, ratio, score
 from limpet_lab.bench.infron_table import gateway_table, rule_sets_table, verdict
+from limpet_lab.demo.json_file import JsonFile, write_figures
 from limpet_lab.sim.config import ConfigError
 from limpet_lab.sim.sellers import SellerFailedError
 from limpet_operator.children import ChildDied
@@ -39,9 +39,7 @@ class OwnGateway:
 
 def infron(
     rounds: Annotated[int, typer.Option(help="Rounds per rule set, in three groups.", min=3, max=1500)] = 120,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures there; keys in docs/benchmarks.md.")
-    ] = None,
+    json_file: JsonFile = None,
     prompt_file: Annotated[
         Path | None,
         typer.Option(help="Your own prompt, as text. With --model and --base-url: tried on your running gateway."),
@@ -57,7 +55,9 @@ def infron(
     ] = None,
     price_output: Annotated[float | None, typer.Option(help="Dollars per million output tokens.", min=0)] = None,
 ) -> None:
-    """Same request twice, a new conversation each round: count how often the second one finds its cache.
+    """Count how often a conversation's second call finds its cache.
+
+    The same request twice, a new conversation each round: the test of an article by Infron.
 
     Without further options Limpet and peers' published rules route over the same simulated sellers. With --prompt-file,
     --model and --base-url your own gateway is asked, and pays for it.
@@ -78,8 +78,7 @@ def infron(
         problem = f"limpet bench infron: a request to {where} failed, so there are no figures: {error}"
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(json_file, figures)
 
 
 async def _rule_sets(rounds: int, console: Console) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """`limpet demo`: runs the demo, shows it, and says plainly when it did not work."""
 
 import asyncio
-import json
-from pathlib import Path
-from typing import Annotated
 
 import openai
 import typer
 from rich.console import Console
 
+from limpet_lab.demo.json_file import JsonFile, write_figures
 from limpet_lab.demo.play import PolicyNotInForceError, play
 from limpet_lab.demo.result import problems
 from limpet_lab.demo.show import screen_for, show
@@ -18,11 +16,7 @@ from limpet_operator.children import ChildDied
 from limpet_operator.local import CannotStart
 
 
-def demo(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures there; keys in docs/benchmarks.md.")
-    ] = None,
-) -> None:
+def demo(json_file: JsonFile = None) -> None:
     """Route real conversations over three simulated sellers, with stickiness and without, and kill one of them."""
     console = Console()
     try:
@@ -31,8 +25,7 @@ def demo(
         _complain(console, str(error))
         raise typer.Exit(1) from error
     show(result, console)
-    if json_file is not None:
-        json_file.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+    write_figures(json_file, result.as_json())
     found = problems(result)
     for problem in found:
         _complain(console, problem)
