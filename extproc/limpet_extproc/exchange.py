@@ -7,7 +7,7 @@ decide(remembered)    ->  Routing | Refusal
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,6 +23,10 @@ _OURS: Final = frozenset({"provider", "allow_fallbacks", "session_id"})
 """Fields meant for us; a provider may refuse a request that has them."""
 
 
+Refused = Literal["refused.bad_request", "refused.content_encoding", "refused.nobody_left", "refused.unknown_model"]
+"""Why a request was not routed; beside `Reason` the other half of what the decision header says (docs/reasons.md)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What Envoy says of a request besides its body. Header names are lower case."""
@@ -36,7 +40,7 @@ class Refusal:
     """The request ends here; `reason` is what the decision header says."""
 
     status: int
-    reason: str
+    reason: Refused
     kind: str
     code: str | None
     param: str | None

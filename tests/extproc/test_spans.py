@@ -28,7 +28,7 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Every character as `\\uXXXX`, in pairs where it needs two."""
+    """Every character as four hexadecimal digits, in pairs where it needs two."""
     units = text.encode("utf-16-be").hex()
     return '"' + "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)) + '"'
 

@@ -1,0 +1,34 @@
+"""The names that dashboards stand on, and that no label can carry what a client wrote."""
+
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.metrics import Metrics
+
+NAMES = {
+    "limpet_decisions": ("reason",),
+    "limpet_observed_decisions": ("reason",),
+    "limpet_requests": ("provider", "decision", "outcome"),
+    "limpet_attempts": ("provider", "outcome"),
+    "limpet_prompt_tokens": ("provider", "model"),
+    "limpet_cached_tokens": ("provider", "model"),
+    "limpet_output_tokens": ("provider", "model"),
+    "limpet_usage_unreported": ("provider",),
+    "limpet_extproc_failures": (),
+    "limpet_added_seconds": (),
+    "limpet_catalog_timestamp_seconds": (),
+    "limpet_catalog_connected": (),
+    "limpet_provider_out": ("provider",),
+    "limpet_conversations": (),
+}
+
+
+def test_metrics_have_the_names_and_labels_that_are_documented_and_no_others() -> None:
+    metrics = Metrics(CollectorRegistry())
+    found = {each._name: tuple(each._labelnames) for each in vars(metrics).values() if hasattr(each, "_labelnames")}
+    assert found == NAMES
+
+
+def test_two_workers_in_one_process_do_not_share_counters() -> None:
+    one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.failures.inc()
+    assert other.registry.get_sample_value("limpet_extproc_failures_total") == 0
