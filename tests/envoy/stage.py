@@ -56,7 +56,7 @@ def seller_configs() -> list[SellerConfig]:
             name=name,
             models=(SellerModel(f"flash.{name}"), SellerModel(PLAIN)),
             prefix=prefix,
-            api_keys=(f"key-of-{name}",) if auth else (),
+            api_keys=(f"key-of-{name}", f"new-key-of-{name}") if auth else (),
             credential=auth,
             record=True,
         )

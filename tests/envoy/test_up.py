@@ -1,0 +1,170 @@
+"""`limpet up` from its first line to its last: what it says, what it takes along when it ends, and what stops it."""
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.resources.objects import Parser
+from tests.envoy.command import Command, write
+from tests.envoy.stage import LONG, Stage, say, until
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+_OPENER = [say(LONG, "system"), say("Up and away")]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def number(numbers: Iterator[int], sellers: Sellers) -> AsyncIterator[int]:
+    for seller in sellers:
+        await seller.reset()
+    yield next(numbers)
+
+
+def _stage(number: int, sellers: Sellers, command: Command, parser: Parser) -> Stage:
+    return Stage(number, sellers, command, parser, command.metrics_port + 1)
+
+
+def _written(directory: Path, stage: Stage, *names: str) -> None:
+    for name in names:
+        write(directory, f"{name}.yaml", stage.objects([name], {}, {}))
+
+
+async def _nobody(pids: list[int], port: int) -> None:
+    async def gone() -> bool:
+        return not any(psutil.pid_exists(pid) for pid in pids)
+
+    await until("all children to end", gone)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("routing", ["Metadata", "Header"])
+async def test_it_greets_routes_shows_decisions_and_leaves_nothing_behind(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser, routing: str
+) -> None:
+    async with Command.up(tmp_path, "--verbose", f"--routing={routing}") as command:
+        async with _stage(number, sellers, command, parser) as stage:
+            _written(tmp_path, stage, "a", "b", "c")
+            await command.says("Ctrl-C ends everything")
+            assert f"export OPENAI_BASE_URL={command.base_url}" in command.output
+
+            async def served() -> bool:
+                return await stage.announced() == {stage.provider(name) for name in "abc"}
+
+            await until("three providers", served)
+            first = await stage.ask(_OPENER)
+            await stage.settle()
+            second = await stage.ask(_OPENER, stream=True)
+            assert (second.seller, second.decision) == (first.seller, "sticky.hit")
+            line = await command.says("sticky.hit")
+            assert stage.provider(first.seller) in line
+            assert stage.model in line
+            assert " 200 " in line
+            assert "tokens cached" in line
+            assert sum("first.scored" in line for line in command.lines) == 1
+        assert not any(secret in command.output for secret in ("key-of-", stage.key, "Up and away", "The tide"))
+        pids = [child.pid for child in command.children()]
+        assert len(pids) == 2
+        assert await command.stop() == 0
+        assert "Traceback" not in command.output
+        await _nobody(pids, command.port)
+
+
+async def test_a_terminated_command_ends_in_good_order_too(tmp_path: Path) -> None:
+    async with Command.up(tmp_path) as command:
+        await command.says("Ctrl-C ends everything")
+        pids = [child.pid for child in command.children()]
+        command.process.terminate()
+        assert await command.ended() == 0
+        await _nobody(pids, command.port)
+
+
+async def test_a_killed_command_takes_its_children_along(tmp_path: Path) -> None:
+    async with Command.up(tmp_path) as command:
+        await command.says("Ctrl-C ends everything")
+        pids = [child.pid for child in command.children()]
+        command.process.kill()
+        await command.ended()
+        await _nobody(pids, command.port)
+
+
+@pytest.mark.parametrize("child", ["limpet_extproc", "envoy.json"], ids=["ext_proc", "envoy"])
+async def test_a_child_that_dies_ends_it_with_a_message(tmp_path: Path, child: str) -> None:
+    async with Command.up(tmp_path) as command:
+        await command.says("Ctrl-C ends everything")
+        pids = [each.pid for each in command.children()]
+        os.kill(command.child(child).pid, signal.SIGKILL)
+        assert await command.ended() == 1
+        assert "ended with status -9" in command.output
+        assert "Traceback" not in command.output
+        await _nobody(pids, command.port)
+
+
+async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port: int = taken.getsockname()[1]
+        async with Command.up(tmp_path, port=port) as command:
+            assert await command.ended() == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in command.output
+    assert "--listen" in command.output
+    assert "Traceback" not in command.output
+
+
+async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    async with Command.up(tmp_path / "nowhere") as command:
+        assert await command.ended() == 1
+    assert "nowhere" in command.output
+    assert "Traceback" not in command.output
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [("--workers=2", "shared memory"), ("--listen=10000", "HOST:PORT"), ("--routing=Luck", "Luck")],
+)
+async def test_a_flag_that_cannot_be_is_explained(tmp_path: Path, flag: str, says: str) -> None:
+    async with Command.up(tmp_path, flag) as command:
+        assert await command.ended() == 2
+    assert says in " ".join(command.output.split())
+    assert "Traceback" not in command.output
+
+
+async def test_a_key_missing_in_the_environment_is_named_and_the_others_run(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
+        write(tmp_path, "a.yaml", stage.objects(["a"], {"a": {"credential": {"env": "LIMPET_TEST_NO_SUCH_KEY"}}}, {}))
+        _written(tmp_path, stage, "b")
+        await command.says("environment variable LIMPET_TEST_NO_SUCH_KEY is not set")
+        await command.says("Ctrl-C ends everything")
+
+        async def served() -> bool:
+            return await stage.announced() == {stage.provider("b")}
+
+        await until("the other provider", served)
+        assert (await stage.ask(_OPENER)).seller == "b"
+
+
+async def test_a_key_in_the_environment_is_used(tmp_path: Path, number: int, sellers: Sellers, parser: Parser) -> None:
+    async with (
+        Command.up(tmp_path, env={"LIMPET_TEST_KEY": "key-of-a"}) as command,
+        _stage(number, sellers, command, parser) as stage,
+    ):
+        write(tmp_path, "a.yaml", stage.objects(["a"], {"a": {"credential": {"env": "LIMPET_TEST_KEY"}}}, {}))
+
+        await command.says("Ctrl-C ends everything")
+
+        async def served() -> bool:
+            return await stage.announced() == {stage.provider("a")}
+
+        await until("the provider", served)
+        assert (await stage.ask(_OPENER)).text
