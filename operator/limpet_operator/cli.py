@@ -123,7 +123,11 @@ def main() -> None:
     )
     for command in (up, validate, render):
         app.command()(command)
-    for entry in entry_points(group="limpet.commands"):
+    entries = entry_points(group="limpet.commands")
+    # Loading one costs up to a second of imports; all are needed only to list them.
+    asked_for = [entry for entry in entries if entry.name in sys.argv[1:2]]
+    own = {up.__name__, validate.__name__, render.__name__}
+    for entry in asked_for or (() if own & set(sys.argv[1:2]) else entries):
         added = entry.load()
         if isinstance(added, typer.Typer):
             app.add_typer(added, name=entry.name)

@@ -3,7 +3,7 @@
 A real `limpet up` follows the directory. Each round edits one file (the model's upstream name), adds one and takes it away
 again, and asks the gateway without a pause until the answer shows the change. No request may fail meanwhile.
 
-JSON: `{"providers", "ready_s", "changed": {"p50_ms", "p99_ms"}, "added": {…}, "removed": {…}, "failed_requests"}`.
+JSON: `{"providers", "rounds", "ready_s", "changed": {"p50_ms", "p99_ms"}, "added": {…}, "removed": {…}, "failed_requests"}`.
 """
 
 import asyncio
@@ -61,6 +61,7 @@ def reload(
     ready_s, seen = asyncio.run(_measure(providers, rounds))
     figures = {
         "providers": providers,
+        "rounds": rounds,
         "ready_s": round(ready_s, 2),
         **{name: _percentiles(getattr(seen, name)) for name in ("changed", "added", "removed")},
         "failed_requests": seen.failed_requests,

@@ -59,7 +59,8 @@ def _words(turn: Turn) -> str:
     if turn.error:
         return f"failed: {turn.error}"
     found = "hit " if turn.hit else "miss"
-    return f"{turn.provider}  {found}  {turn.cached:>5,} of {turn.prompt:>5,} tokens cached  {turn.decision}"
+    failover = f", failed over: {turn.attempts} attempts" if turn.attempts > 1 else ""
+    return f"{turn.provider}  {found}  {turn.cached:>5,} of {turn.prompt:>5,} tokens cached  {turn.decision}{failover}"
 
 
 def _grid(title: str, names: list[str], turns: int, heard: Mapping[tuple[str, int], Turn]) -> Table:

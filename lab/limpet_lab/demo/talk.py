@@ -26,6 +26,8 @@ class Turn:
     provider: str = ""
     """Who served it, as the response header says."""
     decision: str = ""
+    attempts: int = 1
+    """More than 1: the decision's first provider failed, and Envoy went on to the next."""
     prompt: int = 0
     cached: int = 0
     error: str = ""
@@ -64,6 +66,7 @@ class Dialogue:
                 number,
                 headers.get("x-limpet-provider", ""),
                 headers.get("x-limpet-decision", ""),
+                int(headers.get("x-limpet-attempts", "1")),
                 usage.prompt_tokens if usage else 0,
                 (usage.prompt_tokens_details.cached_tokens or 0) if usage and usage.prompt_tokens_details else 0,
             )

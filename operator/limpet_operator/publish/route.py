@@ -106,7 +106,11 @@ def _to_providers(match: Json, action: Json, gateway: Gateway) -> Json:
         "match": match,
         "request_body_buffer_limit": gateway.body_limit_bytes,
         "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
-        "response_headers_to_add": [set_header("x-limpet-decision", "%DYNAMIC_METADATA(limpet.decision:reason)%")],
+        "response_headers_to_add": [
+            set_header("x-limpet-decision", "%DYNAMIC_METADATA(limpet.decision:reason)%"),
+            # More than 1: the decision's first provider failed, and x-limpet-provider names who answered instead.
+            set_header("x-limpet-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+        ],
         "route": {"timeout": "0s", "idle_timeout": "0s", **action},
     }
 
