@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
@@ -112,8 +113,8 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def main() -> None:
-    """The command with every subcommand that is installed."""
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The command with the subcommand that the arguments name, or else with every one that is installed."""
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -125,15 +126,20 @@ def main() -> None:
         app.command()(command)
     entries = entry_points(group="limpet.commands")
     # Loading one costs up to a second of imports; all are needed only to list them.
-    asked_for = [entry for entry in entries if entry.name in sys.argv[1:2]]
+    asked_for = [entry for entry in entries if entry.name in arguments[:1]]
     own = {up.__name__, validate.__name__, render.__name__}
-    for entry in asked_for or (() if own & set(sys.argv[1:2]) else entries):
+    for entry in asked_for or (() if own & set(arguments[:1]) else entries):
         added = entry.load()
         if isinstance(added, typer.Typer):
             app.add_typer(added, name=entry.name)
         else:
             app.command(entry.name)(added)
-    app()
+    return app
+
+
+def main() -> None:
+    """Run the command that this process was called with."""
+    application(sys.argv[1:])()
 
 
 if __name__ == "__main__":
