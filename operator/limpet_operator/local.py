@@ -133,8 +133,12 @@ class Local:
         return f"http://{self.settings.host}:{self.settings.port}/v1"
 
     async def __aenter__(self) -> Self:
-        require_free(self.settings.host, self.settings.port)
-        self._server = await serve(f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler())
+        try:
+            require_free(self.settings.host, self.settings.port)
+            self._server = await serve(f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler())
+        except BaseException:
+            self._run_dir.cleanup()
+            raise
         try:
             await self._start_extproc()
             await self._start_envoy()

@@ -1,0 +1,285 @@
+"""What Envoy is told, resource by resource: it encodes, chains are total, routes are in order, secrets stay secret."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from limpet_extproc.choose import Reason
+from limpet_extproc.contract import READ_HEADERS
+from limpet_operator.plan import Plan, plan
+from limpet_operator.publish.catalog import catalog
+from limpet_operator.publish.cluster import CREDENTIAL_HEADERS
+from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
+from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
+from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, models_body
+from limpet_operator.sources import files
+from limpet_operator.store import Store
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+GATEWAY = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",))
+EVERY_AUTH_STYLE = {
+    "bearer": {},
+    "named": {
+        "vendor": "Custom",
+        "credential": {"secretRef": {"name": "deepseek", "key": "api-key"}, "header": "api-key"},
+    },
+    "nobody": {"vendor": "Custom", "credential": None},
+    "plain": {"url": "http://127.0.0.1:8000", "models": [{"name": "flash", "upstreamName": "local-flash"}]},
+}
+
+
+@pytest.fixture
+def varied(build) -> Plan:
+    raws = [build.raw("Provider", name, **fields) for name, fields in EVERY_AUTH_STYLE.items()]
+    made: Plan = build.plan(
+        *raws, build.secret(), build.raw("StickyPolicy", "default", identity={"headers": ["X-Mine"]})
+    )
+    assert [provider.name for provider in made.providers] == sorted(EVERY_AUTH_STYLE)
+    return made
+
+
+def everything(made: Plan, gateway: Gateway = GATEWAY) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from common_resources(made, gateway)
+    for provider in made.providers:
+        yield from provider_resources(provider, gateway)
+
+
+def chain(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    filters: list[dict[str, Any]] = options["http_filters"]
+    return filters
+
+
+def clusters(made: Plan) -> dict[str, dict[str, Any]]:
+    return {
+        body["name"]: body
+        for provider in made.providers
+        for kind, body in provider_resources(provider, GATEWAY)
+        if kind == CLUSTER
+    }
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+@pytest.mark.parametrize("header_mode", [False, True])
+def test_every_resource_of_every_example_is_one_that_envoy_knows(build, example: str, header_mode: bool) -> None:
+    store = Store(build.parser)
+    store.replace(files.scan(EXAMPLES / example).documents)
+    made = plan(store.objects, {})
+    assert made.providers
+    gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",), header_mode=header_mode)
+    names = [encode(kind, body).key for kind, body in everything(made, gateway)]
+    assert len(set(names)) == len(names)
+
+
+def test_every_way_of_signing_in_encodes(varied: Plan) -> None:
+    kinds = [encode(kind, body).type_url for kind, body in everything(varied)]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {CLUSTER: 5, LISTENER: 2, ROUTES: 1, SECRET: 3}
+
+
+@pytest.mark.parametrize("wrong", [{"name": "a", "no_such_field": 1}, {"name": "a", "connect_timeout": "soon"}])
+def test_a_field_that_is_not_envoys_is_an_error_here_and_not_there(wrong: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        encode(CLUSTER, wrong)
+
+
+def test_the_chain_of_every_provider_is_total(varied: Plan) -> None:
+    for name, cluster in clusters(varied).items():
+        filters = chain(cluster)
+        names = [each["name"] for each in filters]
+        injector = [] if name == "nobody" else ["envoy.filters.http.credential_injector"]
+        assert names == [
+            "limpet.strip_and_name",
+            *injector,
+            "envoy.filters.http.lua",
+            "envoy.filters.http.upstream_codec",
+        ]
+        mutations = filters[0]["typed_config"]["mutations"]
+        assert [each["remove"] for each in mutations["request_mutations"]] == list(CREDENTIAL_HEADERS)
+        (named,) = mutations["response_mutations"]
+        assert named["append"]["header"] == {"key": "x-limpet-provider", "value": name}
+        assert named["append"]["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
+        context = filters[-2]["typed_config"]["value"]["filter_context"]
+        assert {"host", "prefix"} <= set(context)
+
+
+def test_every_header_a_provider_signs_in_with_is_stripped_from_every_other(varied: Plan) -> None:
+    signed = [
+        each["typed_config"]["credential"]["typed_config"]["header"]
+        for cluster in clusters(varied).values()
+        for each in chain(cluster)
+        if each["name"] == "envoy.filters.http.credential_injector"
+    ]
+    assert {header.lower() for header in signed} == {"authorization", "api-key"}
+    assert {header.lower() for header in signed} <= set(CREDENTIAL_HEADERS)
+
+
+def test_a_credential_is_its_own_providers_secret(varied: Plan) -> None:
+    secrets = {body["name"]: body for kind, body in everything(varied) if kind == SECRET}
+    texts = {name: body["generic_secret"]["secret"]["inline_string"] for name, body in secrets.items()}
+    assert texts == {
+        "limpet/credential/bearer": "Bearer sk-1",
+        "limpet/credential/named": texts["limpet/credential/named"],
+        "limpet/credential/plain": "Bearer sk-1",
+    }
+    assert texts["limpet/credential/named"].endswith("sk-1")
+    assert "sk-1" not in json.dumps([body for kind, body in everything(varied) if kind != SECRET])
+
+
+def test_what_people_read_has_every_resource_and_no_key(varied: Plan) -> None:
+    shown = list(rendered(varied, GATEWAY))
+    names = {(kind, body["name"]) for kind, body in everything(varied)}
+    assert {(kind, body["name"]) for kind, body in shown} == names
+    assert "sk-1" not in json.dumps(shown)
+    assert json.dumps(shown).count("(hidden)") == 3
+
+
+def test_only_models_with_another_name_are_renamed(varied: Plan) -> None:
+    contexts = {
+        name: chain(cluster)[-2]["typed_config"]["value"]["filter_context"]
+        for name, cluster in clusters(varied).items()
+    }
+    assert contexts["plain"] == {
+        "host": "127.0.0.1:8000",
+        "prefix": "",
+        "model:flash": '"local-flash"',
+        "renames": True,
+    }
+    assert contexts["bearer"] == {"host": "api.deepseek.com", "prefix": "/v1"}
+
+
+def test_a_provider_without_a_usable_host_has_a_loopback_stand_in(varied: Plan) -> None:
+    for cluster in clusters(varied).values():
+        provider, stand_in = cluster["load_assignment"]["endpoints"]
+        assert (provider["priority"], stand_in["priority"]) == (0, 1)
+        address = stand_in["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+        assert address == {"address": "127.0.0.1", "port_value": GATEWAY.unavailable_port}
+
+
+def routes(made: Plan, **gateway: Any) -> list[dict[str, Any]]:
+    own = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",), **gateway)
+    (body,) = (body for kind, body in common_resources(made, own) if kind == ROUTES)
+    found: list[dict[str, Any]] = body["virtual_hosts"][0]["routes"]
+    return found
+
+
+def what(route: dict[str, Any]) -> str:
+    """A route in a word: the answer given here, or how a provider is chosen."""
+    if "direct_response" in route:
+        return str(route["direct_response"]["status"])
+    return next(
+        way for way in ("inline_cluster_specifier_plugin", "cluster_header", "cluster") if way in route["route"]
+    )
+
+
+PLUGIN = "inline_cluster_specifier_plugin"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "expected"),
+    [
+        ({"max_attempts": 2}, ["400", PLUGIN, PLUGIN, PLUGIN, "405", "200", "405", "404"]),
+        ({"header_mode": True}, ["400", "cluster_header", "cluster", "405", "200", "405", "404"]),
+    ],
+)
+def test_routes_stand_in_the_order_in_which_envoy_tries_them(
+    varied: Plan, gateway: dict[str, Any], expected: list[str]
+) -> None:
+    assert [what(route) for route in routes(varied, **gateway)] == expected
+
+
+def test_without_a_provider_the_chat_path_says_so(build) -> None:
+    answers = routes(build.plan())
+    assert [what(route) for route in answers] == ["400", "503", "200", "405", "404"]
+    assert "No provider is configured" in answers[1]["direct_response"]["body"]["inline_string"]
+
+
+def test_a_request_is_tried_no_more_often_than_its_decision_names_providers(varied: Plan) -> None:
+    decided = [route for route in routes(varied, max_attempts=3) if "dynamic_metadata" in route["match"]]
+    for attempts, route in enumerate(decided, 1):
+        (match,) = route["match"]["dynamic_metadata"]
+        assert match["value"] == {"double_match": {"exact": attempts}}
+        assert route["route"]["retry_policy"]["num_retries"] == attempts - 1
+    assert len(decided) == 3
+
+
+def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -> None:
+    made = build.plan(*(build.raw("Provider", f"p{number:02}") for number in range(20)), build.secret())
+    specifier = routes(made)[-5]["route"][PLUGIN]["extension"]["typed_config"]["value"]
+    assert [group["name"] for group in specifier["priority_groups"]] == [
+        f"p{n:02}" for n in range(DEFAULT_ORDER_LENGTH)
+    ]
+
+
+def test_every_local_answer_is_json_of_the_api(varied: Plan, build) -> None:
+    for route in (*routes(varied), *routes(build.plan())):
+        if "direct_response" in route:
+            body = json.loads(route["direct_response"]["body"]["inline_string"])
+            assert set(body) == ({"object", "data"} if route["direct_response"]["status"] == 200 else {"error"})
+            headers = {each["header"]["key"]: each["header"]["value"] for each in route["response_headers_to_add"]}
+            assert headers["content-type"] == "application/json"
+
+
+def test_the_list_of_models_names_each_once_with_all_who_serve_it(varied: Plan) -> None:
+    (model,) = json.loads(models_body(varied.providers))["data"]
+    assert (model["id"], model["owned_by"]) == ("flash", "bearer, named, nobody, plain")
+
+
+def listener(made: Plan, gateway: Gateway = GATEWAY) -> dict[str, Any]:
+    own = gateway_for(made, gateway)
+    (body,) = (body for kind, body in common_resources(made, own) if kind == LISTENER and body["name"] == "limpet")
+    config: dict[str, Any] = body["filter_chains"][0]["filters"][0]["typed_config"]
+    return config
+
+
+def test_ext_proc_is_given_every_header_it_may_look_at(varied: Plan) -> None:
+    (ext_proc,) = (each for each in listener(varied)["http_filters"] if each["name"] == "limpet.ext_proc")
+    given = ext_proc["typed_config"]["request_attributes"]
+    assert given == [
+        "request.path",
+        *(f"request.headers['{name}']" for name in dict.fromkeys((*READ_HEADERS, "x-mine"))),
+    ]
+    assert ext_proc["typed_config"]["failure_mode_allow"] is True
+
+
+def test_the_buffer_comes_after_ext_proc_and_the_router_last(varied: Plan) -> None:
+    names = [each["name"] for each in listener(varied)["http_filters"]]
+    assert names.index("limpet.ext_proc") < names.index("envoy.filters.http.buffer")
+    assert names[-1] == "envoy.filters.http.router"
+
+
+def test_a_policy_that_asks_for_header_mode_gets_it(build) -> None:
+    made = build.plan(build.raw("Provider"), build.secret(), build.raw("StickyPolicy", "default", routing="Header"))
+    (ext_proc,) = (each for each in listener(made)["http_filters"] if each["name"] == "limpet.ext_proc")
+    assert ext_proc["typed_config"]["processing_mode"]["request_header_mode"] == "SEND"
+
+
+def test_what_envoy_decides_alone_has_a_name_that_no_decision_has(varied: Plan) -> None:
+    text = json.dumps(listener(varied))
+    assert '"reason": "fallback.undecided"' in text
+    assert "fallback.undecided" not in get_args(Reason)
+
+
+def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build) -> None:
+    base = [build.raw("Provider"), build.secret(), build.raw("Pricing"), build.raw("StickyPolicy", "default")]
+    revision = catalog(build.plan(*base)).revision
+    assert catalog(build.plan(*reversed(base))).revision == revision
+    others = [
+        [build.raw("Provider", weight=7), *base[1:]],
+        [build.raw("Provider", drain=True), *base[1:]],
+        [build.raw("Provider", "another"), *base],
+        base[:2],
+        [*base[:3], build.raw("StickyPolicy", "default", mode="Off")],
+    ]
+    revisions = {catalog(build.plan(*raws)).revision for raws in others}
+    assert len(revisions) == len(others)
+    assert revision not in revisions
+
+
+def test_the_catalog_knows_neither_addresses_nor_keys(build) -> None:
+    base = [build.raw("Provider"), build.secret()]
+    moved = [build.raw("Provider", url="https://other.example/v1"), build.secret(**{"api-key": "sk-2"})]
+    assert catalog(build.plan(*base)) == catalog(build.plan(*moved))

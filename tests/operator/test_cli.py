@@ -1,0 +1,104 @@
+"""The `limpet` command: what it refuses, what it prints, and the status it ends with."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from limpet_operator.cli import application
+
+QUICKSTART = str(Path(__file__).parents[2] / "examples" / "quickstart")
+BAD = """
+apiVersion: limpet.dev/v1alpha1
+kind: Provider
+metadata: {name: a}
+spec: {vendor: DeepSeek, url: "ftp://example.org", models: [{name: m}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def limpet():
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(application(arguments), arguments, env={"COLUMNS": "200", "TERM": "dumb"})
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--listen", "10000"], "HOST:PORT, for example 127.0.0.1:10000"),
+        (["--listen", ":10000"], "HOST:PORT"),
+        (["--listen", "127.0.0.1:"], "HOST:PORT"),
+        (["--listen", "127.0.0.1:port"], "HOST:PORT"),
+        (["--listen", "127.0.0.1:0"], "HOST:PORT"),
+        (["--listen", "127.0.0.1:65536"], "HOST:PORT"),
+        (["--workers", "2"], "Run one worker; several need a shared memory"),
+        (["--workers", "0"], "--workers"),
+        (["--routing", "Magic"], "--routing"),
+        (["--metrics-port", "65535"], "--metrics-port"),
+        (["--metrics-port", "-1"], "--metrics-port"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_a_wrong_flag_is_named_before_anything_starts(limpet, arguments: list[str], said: str) -> None:
+    result = limpet("up", QUICKSTART, *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "validate", "render"])
+def test_a_directory_that_is_not_there_is_named(limpet, command: str, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    result = limpet(command, str(gone))
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"limpet {command}: ")
+    assert str(gone) in result.stdout
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["up", "validate", "render"])
+def test_a_command_without_its_directory_says_how_it_is_used(limpet, command: str) -> None:
+    result = limpet(command)
+    assert result.exit_code == 2
+    assert "Missing argument 'directory'" in result.stderr
+
+
+def test_help_lists_every_command_of_every_part(limpet) -> None:
+    shown = limpet("--help").stdout
+    for command in ("up", "validate", "render", "simulate"):
+        assert f"  {command} " in shown
+
+
+def test_every_object_of_the_quickstart_is_ok(limpet) -> None:
+    result = limpet("validate", QUICKSTART)
+    assert result.exit_code == 0
+    assert "seller-a" in result.stdout
+
+
+def test_a_bad_object_is_named_and_ends_with_status_1(limpet, tmp_path: Path) -> None:
+    (tmp_path / "provider.yaml").write_text(BAD)
+    result = limpet("validate", str(tmp_path))
+    assert result.exit_code == 1
+    assert "provider.yaml" in result.stdout
+    assert "spec.url" in result.stdout
+
+
+def test_an_empty_directory_is_said_to_be_empty(limpet, tmp_path: Path) -> None:
+    result = limpet("validate", str(tmp_path))
+    assert "has no YAML or JSON files" in result.stdout
+
+
+def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet) -> None:
+    result = limpet("render", QUICKSTART)
+    assert result.exit_code == 0
+    resources = list(yaml.safe_load_all(result.stdout))
+    kinds = {(each["@type"].rpartition(".")[2], each["name"]) for each in resources}
+    assert {("Cluster", f"seller-{letter}") for letter in "abc"} <= kinds
+    assert {("Secret", f"limpet/credential/seller-{letter}") for letter in "abc"} <= kinds
+    assert {("Listener", "limpet"), ("RouteConfiguration", "limpet")} <= kinds
+    assert "key-of-seller" not in result.stdout
+    assert result.stdout.count("(hidden)") == 3
+    assert "&id" not in result.stdout, "each resource can be read by itself"
+    assert "|\n" in result.stdout, "a script is a block of lines"
