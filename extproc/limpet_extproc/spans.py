@@ -10,7 +10,7 @@ _VALUE: Final = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*+")', re.DOTALL)
 _ESCAPED_KEY: Final = b"\\u006"
 """A key can also be spelled with escapes (`"mod\\u0065l"`); only then is the plain search for it no proof.
 
-All five of its letters begin so and no accented one does: prompts full of `\\u00e9` must not cost a walk over every token.
+All five of its letters begin so and no accented one does: a prompt full of `\\u00e9` must not cost a walk over all.
 """
 
 
