@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import psutil
 import yaml
+from tests.envoy.stage import until
 
 from limpet_operator.local import free_port
-from tests.envoy.stage import until
 
 
 @dataclass

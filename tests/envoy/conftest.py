@@ -7,7 +7,8 @@ from itertools import count
 
 import pytest
 import pytest_asyncio
-from tests.envoy.stage import Stage, seller_configs
+from tests.envoy.cast import seller_configs
+from tests.envoy.stage import Stage
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.local import Local, LocalSettings, free_port

@@ -1,67 +1,33 @@
 """The stage of a user story: providers of its own over the shared sellers, behind the shared gateway.
 
-Every stage has its own model name, provider names and client key, so nothing that one story taught the gateway (a provider that is
-out, a conversation that is warm) can reach the next.
+Every stage has its own model name, provider names and client key, so nothing that one story taught the gateway (a
+provider that is out, a conversation that is warm) can reach the next.
 """
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import aiohttp
 import openai
 from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
+from tests.envoy.cast import PLAIN, PRICES, say
 
 from limpet_lab.bed import policy_object
-from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.record import Arrival
-from limpet_lab.sim.rules import Auth
 from limpet_lab.sim.sellers import Seller, Sellers
 from limpet_operator.local import Local
 from limpet_operator.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
 
-PLAIN: Final = "plain"
-"""A model that every seller calls as clients do, so that nothing in a body has to change."""
-
-TIDE: Final = "The tide comes twice a day, and the limpet is home before it. "
-LONG: Final = TIDE * 60
-"""Long enough for every prompt cache in these tests."""
-
-PRICES: Final = {"input": "0.15", "cacheRead": "0.003", "output": "0.60"}
 PATIENCE_S: Final = 20.0
-
-_STYLES: Final = {
-    "a": (Auth("Authorization", "Bearer"), "/v1"),
-    "b": (Auth("x-api-key", "Raw"), "/b/v1"),
-    "c": (Auth("api-key", "Raw"), "/openai/v1"),
-    "d": (Auth("x-goog-api-key", "Raw"), "/v1beta/openai"),
-    "e": (None, "/v1"),
-}
-"""Header and path prefix of each seller; `e` asks for no key."""
-
-
-def seller_configs() -> list[SellerConfig]:
-    """Five sellers that differ in everything an attempt has to set."""
-    return [
-        SellerConfig(
-            name=name,
-            models=(SellerModel(f"flash.{name}"), SellerModel(PLAIN)),
-            prefix=prefix,
-            api_keys=(f"key-of-{name}", f"new-key-of-{name}") if auth else (),
-            credential=auth,
-            record=True,
-        )
-        for name, (auth, prefix) in _STYLES.items()
-    ]
 
 
 async def until(what: str, condition: Callable[[], Awaitable[bool]], patience_s: float = PATIENCE_S) -> None:
@@ -70,29 +36,6 @@ async def until(what: str, condition: Callable[[], Awaitable[bool]], patience_s:
     while not await condition():
         assert time.monotonic() < deadline, f"waited {patience_s:g} s in vain: {what}"
         await asyncio.sleep(0.02)
-
-
-def say(text: str, role: str = "user") -> dict[str, Any]:
-    """A message."""
-    return {"role": role, "content": text}
-
-
-def big(bytes_: int) -> dict[str, Any]:
-    """A message with an image of that size, which costs the seller no more than a small one."""
-    return {
-        "role": "user",
-        "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * bytes_}}],
-    }
-
-
-def body_of(arrival: Arrival) -> bytes:
-    """The exact bytes that a seller got."""
-    return base64.b64decode(arrival.body)
-
-
-def headers_of(arrival: Arrival) -> dict[str, str]:
-    """A seller's request headers, names in lower case."""
-    return {name.lower(): value for name, value in arrival.headers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +63,20 @@ class Raw:
         return json.loads(self.body)
 
 
+class Front(Protocol):
+    """What clients speak to: the shared gateway, or one that the story runs by itself."""
+
+    @property
+    def base_url(self) -> str:
+        """Where an SDK should point."""
+
+
 class Stage:
     """One story's providers, model and client."""
 
-    def __init__(self, number: int, sellers: Sellers, gateway: Local, parser: Parser, metrics_port: int) -> None:
+    def __init__(self, number: int, sellers: Sellers, front: Front, parser: Parser, metrics_port: int) -> None:
         self.sellers = sellers
-        self.gateway = gateway
+        self._front = front
         self.model = f"story-{number}/flash"
         self.key = f"client-key-{number}"
         self._suffix = f"-{number}"
@@ -135,7 +86,7 @@ class Stage:
 
     async def __aenter__(self) -> Self:
         self.http = aiohttp.ClientSession()
-        self.client = AsyncOpenAI(base_url=self.gateway.base_url, api_key=self.key, max_retries=0)
+        self.client = AsyncOpenAI(base_url=self.base_url, api_key=self.key, max_retries=0)
         return self
 
     async def __aexit__(
@@ -145,9 +96,20 @@ class Stage:
         await self.http.close()
 
     @property
+    def gateway(self) -> Local:
+        """The gateway, where it runs in this process."""
+        assert isinstance(self._front, Local)
+        return self._front
+
+    @property
+    def base_url(self) -> str:
+        """The gateway, for an SDK."""
+        return self._front.base_url
+
+    @property
     def origin(self) -> str:
         """The gateway without a path."""
-        return self.gateway.base_url.removesuffix("/v1")
+        return self.base_url.removesuffix("/v1")
 
     def provider(self, seller: str) -> str:
         """What a seller is called as a provider on this stage."""
@@ -165,7 +127,7 @@ class Stage:
         specs: Mapping[str, Mapping[str, Any]],
         prices: Mapping[str, Mapping[str, str] | None],
     ) -> list[dict[str, Any]]:
-        """Provider, Secret and Pricing of each seller; `specs` go over the Provider's, None in `prices` means unknown."""
+        """Provider, Secret and Pricing of each; `specs` go over the Provider's, None in `prices` means unknown."""
         written: list[dict[str, Any]] = []
         for name in sellers:
             config, metadata = self.sellers[name].config, {"name": self.provider(name)}
@@ -296,7 +258,7 @@ class Stage:
             return Raw(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The sum of this stage's samples of one of the data plane's metrics (all samples where none names a provider)."""
+        """The sum of one of the data plane's metrics: of this stage's providers, or of all where none is named."""
         total = 0.0
         for family in text_string_to_metric_families(await self.metrics_text()):
             for sample in family.samples:

@@ -1,16 +1,18 @@
-"""Parts of Limpet are away: requests are served all the same, in the order of the route, with the right model, key and host."""
+"""Parts of Limpet are away: requests are served in the order of the route, with the right model, key and host."""
 
 import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.envoy.conftest import running_gateway, set_stage
-from tests.envoy.stage import LONG, Stage, body_of, headers_of, say, until
+from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
@@ -51,7 +53,7 @@ async def test_without_ext_proc_the_route_decides_and_nothing_leaks(own_stage: S
 
     messages = [{"role": "user", "content": _BAIT}]
     tools = [{"type": "function", "function": {"name": "model", "parameters": {"model": stage.model}}}]
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"model": stage.model, "messages": messages, "tools": tools},
         {"messages": messages, "tools": tools, "model": stage.model},
         {"tools": tools, "metadata": {"model": stage.model}, "model": stage.model, "messages": messages},

@@ -1,4 +1,4 @@
-"""What a client may get wrong: each thing has its status, an error in OpenAI's shape that names the field, and no aftermath."""
+"""What a client may get wrong: each has its status, an error in OpenAI's shape that names the field, no aftermath."""
 
 import gzip
 import json
@@ -6,7 +6,8 @@ from typing import Any
 
 import openai
 import pytest
-from tests.envoy.stage import PLAIN, Stage, body_of, say
+from tests.envoy.cast import PLAIN, body_of, say
+from tests.envoy.stage import Stage
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.envoy.stage import PLAIN, Raw, Stage, big, body_of, headers_of
+from tests.envoy.cast import PLAIN, big, body_of, headers_of
+from tests.envoy.stage import Raw, Stage
 
 from limpet_lab.sim.faults import Fault
 
@@ -134,18 +135,27 @@ async def test_the_second_attempt_starts_from_the_clients_own_bytes(stage: Stage
 
 
 async def test_a_retry_without_any_edit_restores_length_path_and_host(stage: Stage) -> None:
-    await stage.serve("a", "b", "c")
-    order = [stage.provider(name) for name in "abc"]
+    dear = {"input": "9", "cacheRead": "1", "output": "9"}
+    await stage.serve("a", "b", "c", prices={"c": dear})
     for seller in stage.each("a", "b"):
         await seller.set_fault(Fault(kind="status", status=503))
-    body = json.dumps(
-        {"model": stage.model, "messages": [{"role": "user", "content": _BAIT}], "provider": {"order": order}}
-    ).encode()
+    body = json.dumps({"messages": [{"role": "user", "content": _BAIT}], "model": PLAIN}).encode()
     answer = await stage.post(body)
     assert stage.seller_of(answer.headers["x-limpet-provider"]) == "c"
-    for seller in "abc":
-        expected = {"model": f"flash.{seller}", "messages": [{"role": "user", "content": _BAIT}]}
-        assert await _got(stage, seller) == json.dumps(expected).encode()
+    for name in "abc":
+        assert await _got(stage, name) == body
+
+
+async def test_every_attempt_gets_its_own_models_name(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    for seller in stage.each("a", "b"):
+        await seller.set_fault(Fault(kind="reset_before_headers"))
+    rest: dict[str, Any] = {"messages": [{"role": "user", "content": _BAIT}], "temperature": 0.5}
+    order = {"provider": {"order": [stage.provider(name) for name in "abc"]}}
+    answer = await stage.post({"model": stage.model, **rest, **order})
+    assert stage.seller_of(answer.headers["x-limpet-provider"]) == "c"
+    for name in "abc":
+        assert await _got(stage, name) == json.dumps({"model": f"flash.{name}", **rest}).encode()
 
 
 @pytest.mark.parametrize("megabytes", [2, 20])
@@ -210,3 +220,23 @@ async def test_a_chunked_request_without_any_edit_passes_too(stage: Stage) -> No
     async with stage.http.post(stage.origin + "/v1/chat/completions", data=pieces()) as response:
         assert response.status == 200, await response.text()
     assert body_of((await stage.arrivals("b"))[-1]) == body
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it(stage: Stage) -> None:
+    await stage.serve("b")
+    body = json.dumps({"model": stage.model, "messages": [{"role": "user", "content": "as curl does it"}]}).encode()
+    async with stage.http.post(stage.origin + "/v1/chat/completions", data=body, expect100=True) as response:
+        assert response.status == 200, await response.text()
+    assert await _got(stage, "b") == body.replace(stage.model.encode(), b"flash.b")
+    assert "expect" not in headers_of((await stage.arrivals("b"))[-1])
+
+
+async def test_a_query_of_the_client_goes_along(stage: Stage) -> None:
+    await stage.serve("b", "c")
+    await stage.sellers["b"].set_fault(Fault(kind="status", status=503))
+    order = {"provider": {"order": [stage.provider("b"), stage.provider("c")]}}
+    body = {"model": stage.model, "messages": [{"role": "user", "content": "?"}], **order}
+    assert (await stage.post(body, path="/v1/chat/completions?api-version=1&v1=/v1")).status == 200
+    for name in "bc":
+        (arrival,) = await stage.arrivals(name)
+        assert arrival.path == f"{_PREFIXES[name]}/chat/completions?api-version=1&v1=/v1"

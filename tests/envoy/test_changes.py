@@ -6,18 +6,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from tests.envoy.cast import LONG, headers_of, say
+from tests.envoy.command import Command, write
+from tests.envoy.stage import Answer, Stage, until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.local import Local, LocalSettings, free_port
 from limpet_operator.resources.objects import Parser
-from limpet_operator.xds import Nack
-from tests.envoy.command import Command, write
-from tests.envoy.stage import LONG, Answer, Stage, headers_of, say, until
+
+if TYPE_CHECKING:
+    from limpet_operator.xds import Nack
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -125,7 +128,8 @@ async def test_providers_come_change_and_go_without_a_lost_request(running: Runn
 
 async def test_a_stream_in_flight_survives_the_removal_of_its_provider(running: Running) -> None:
     stage = running.stage
-    await stage.sellers["b"].set_fault(Fault(kind="slow_drip", delay_s=0.6))
+    # Eight pieces and more: the stream outlasts the five seconds after which Envoy loses the cluster.
+    await stage.sellers["b"].set_fault(Fault(kind="slow_drip", delay_s=0.7))
     steering = {"provider": {"only": [stage.provider("b")]}}
     asked = asyncio.create_task(stage.ask([say(LONG, "system"), say("A long tale")], stream=True, extra=steering))
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
-from tests.envoy.stage import LONG, Answer, Stage, say
+from tests.envoy.cast import LONG, say
+from tests.envoy.stage import Answer, Stage, until
 
 from limpet_lab.sim.faults import Fault
 
@@ -42,14 +43,13 @@ async def test_the_synchronous_sdk_sticks_too(stage: Stage) -> None:
     await stage.serve("a", "b", "c")
 
     def both_turns() -> list[str | None]:
-        with OpenAI(base_url=stage.gateway.base_url, api_key=stage.key, max_retries=0) as client:
+        with OpenAI(base_url=stage.base_url, api_key=stage.key, max_retries=0) as client:
             messages: Any = [say(LONG, "system"), say("Which way home?")]
+            later: Any = [*messages, say("So?", "assistant"), say("Go on")]
             raw = client.chat.completions.with_raw_response
             return [
                 raw.create(model=stage.model, messages=messages).headers.get("x-limpet-provider"),
-                raw.create(model=stage.model, messages=[*messages, say("So?", "assistant"), say("Go on")]).headers.get(
-                    "x-limpet-provider"
-                ),
+                raw.create(model=stage.model, messages=later).headers.get("x-limpet-provider"),
             ]
 
     first, second = await asyncio.to_thread(both_turns)
@@ -76,8 +76,11 @@ async def test_a_second_request_before_the_first_ones_outcome_goes_the_same_way(
         await seller.set_fault(Fault(kind="latency", delay_s=0.5))
     messages = [say(LONG, "system"), say("Twice at once")]
     slow = asyncio.create_task(stage.ask(messages))
-    while not any([await stage.arrivals(name) for name in "abc"]):
-        await asyncio.sleep(0.01)
+
+    async def under_way() -> bool:
+        return any([await stage.arrivals(name) for name in "abc"])
+
+    await until("the first request at its seller", under_way)
     second = await stage.ask([*messages, say("Yes", "assistant"), say("Again")])
     first = await slow
     assert (first.decision, second.decision) == ("first.scored", "sticky.pending")
@@ -121,14 +124,17 @@ async def test_the_same_text_in_another_spelling_is_the_same_conversation(stage:
     first = await stage.ask([say(LONG, "system"), say(question)])
     await stage.settle()
     escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 0x10000 else "\\ud83d\\udc1a" for c in question)
-    spellings = (
-        f'{{ "model" : "{stage.model}",\n "messages":[{{"content":"{LONG}","role":"system"}}, {{"role":"user","content":"{escaped}"}}]}}',
-        f'{{"messages":[{{"role":"system","content":"{LONG}"}},'
-        f'{{"content":[{{"text":"{question}","type":"text"}}],"role":"user"}}],"model":"{stage.model}"}}',
-        f'{{"temperature":0.5,"messages":[{{"role":"developer","content":"{LONG}"}},{{"role":"user","content":"{question}"}}'
-        f',{{"role":"assistant","content":"There."}},{{"role":"user","content":"Here?"}}],"model":"{stage.model}"}}',
-    )
-    for text in spellings:
+    system, user = f'"content":"{LONG}"', f'"content":"{question}"'
+    part = f'{{"text":"{question}","type":"text"}}'
+    later = '{"role":"assistant","content":"There."},{"role":"user","content":"Here?"}'
+    openers = {
+        "spaces and escapes": f'[ {{{system},\n"role":"system"}}, {{"role" :"user","content":"{escaped}"}}]',
+        "a text part": f'[{{"role":"system",{system}}},{{"content":[{part}],"role":"user"}}]',
+        "later turns": f'[{{"role":"developer",{system}}},{{"role":"user",{user}}},{later}]',
+    }
+    bodies = [f'{{"temperature":0.5,"messages":{opener},"model":"{stage.model}"}}' for opener in openers.values()]
+    bodies.append(f'{{ "model" : "{stage.model}",\n\t"messages":{openers["a text part"]}}}')
+    for text in bodies:
         answer = await stage.post(text.encode())
         assert (answer.status, answer.headers["x-limpet-decision"]) == (200, "sticky.hit")
         assert stage.seller_of(answer.headers["x-limpet-provider"]) == first.seller

@@ -3,7 +3,8 @@
 from itertools import permutations
 
 import pytest
-from tests.envoy.stage import LONG, Stage, headers_of, say
+from tests.envoy.cast import LONG, headers_of, say
+from tests.envoy.stage import Stage
 
 from limpet_lab.sim.faults import Fault
 
@@ -49,9 +50,9 @@ async def test_the_whole_row_of_styles_in_one_request(stage: Stage) -> None:
     order = [stage.provider(name) for name in "abcde"]
     answer = await stage.ask([say(LONG, "system"), say("All five")], extra={"provider": {"order": order}})
     assert answer.seller == "e"
-    for seller in "abcde":
-        (arrival,) = await stage.arrivals(seller)
-        _must_not_leak(stage, seller, headers_of(arrival))
+    for name in "abcde":
+        (arrival,) = await stage.arrivals(name)
+        _must_not_leak(stage, name, headers_of(arrival))
 
 
 async def test_internal_headers_of_a_client_neither_count_nor_pass(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""A provider fails in each way there is: the client gets its answer from another, and the conversation lives there from then on."""
+"""A provider fails in each way there is: another serves the client, and the conversation lives there from then on."""
 
 import asyncio
 import json
@@ -7,7 +7,8 @@ from typing import Any
 
 import openai
 import pytest
-from tests.envoy.stage import LONG, Stage, say, until
+from tests.envoy.cast import LONG, say
+from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.faults import Fault
 from limpet_operator.local import free_port
@@ -66,14 +67,19 @@ async def test_an_answer_that_breaks_off_is_not_glued_to_another(stage: Stage) -
     first = await stage.ask(_OPENER)
     await stage.settle()
     await stage.sellers[first.seller].set_fault(Fault(kind="reset_within_body", after_pieces=3))
-    stream = await stage.client.chat.completions.create(model=stage.model, messages=_OPENER, stream=True)
-    pieces = []
-    with pytest.raises((openai.APIError, OSError, RuntimeError)) as broken:
+    messages: Any = _OPENER
+    stream = await stage.client.chat.completions.create(model=stage.model, messages=messages, stream=True)
+    text = ""
+
+    async def read() -> None:
+        nonlocal text
         async for chunk in stream:
-            pieces.append(chunk)
-        raise RuntimeError("the stream ended as if it were whole")
-    assert "as if it were whole" not in str(broken.value)
-    assert pieces
+            assert chunk.choices[0].finish_reason is None
+            text += chunk.choices[0].delta.content or ""
+
+    with pytest.raises(openai.APIError):
+        await read()
+    assert text
 
     async def moved() -> bool:
         try:
@@ -82,9 +88,8 @@ async def test_an_answer_that_breaks_off_is_not_glued_to_another(stage: Stage) -
             return False
 
     await until("the conversation to leave the broken provider", moved)
-    assert len(await stage.arrivals(first.seller)) <= 1 + 3 + 1, (
-        "three failures in a row, and one under way, are enough"
-    )
+    # Three failures in a row are enough; one more may have been under way.
+    assert len(await stage.arrivals(first.seller)) <= 1 + 3 + 1
 
 
 async def test_a_limited_provider_is_left_alone_for_as_long_as_it_asks(stage: Stage) -> None:
@@ -112,13 +117,20 @@ async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_ba
         assert (await stage.ask(f"New {number}")).seller == "b"
     assert len(await stage.arrivals("a")) == knocked == 3
 
-    await stage.sellers["a"].set_fault(Fault())
+    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=0.5))
+
+    async def tried() -> bool:
+        await asyncio.gather(*(stage.ask(f"Trial {number}") for number in range(8)))
+        return len(await stage.arrivals("a")) > knocked
+
+    await until("a trial", tried)
+    assert len(await stage.arrivals("a")) == knocked + 1, "one request at a time tries it"
 
     async def back() -> bool:
-        await asyncio.gather(*(stage.ask(f"Back {number}") for number in range(4)))
         return await stage.metric("limpet_provider_out", provider=stage.provider("a")) == 0.0
 
     await until("the provider to be let in again", back)
+    await stage.sellers["a"].set_fault(Fault())
     sellers = {(await stage.ask(f"Both {number}")).seller for number in range(20)}
     assert sellers == {"a", "b"}
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import openai
 import pytest
-from tests.envoy.stage import LONG, PLAIN, Stage, big, body_of, headers_of, say, until
+from tests.envoy.cast import LONG, PLAIN, big, body_of, headers_of, say
+from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.faults import Fault
 
@@ -45,7 +46,7 @@ async def test_a_client_cannot_choose_a_cluster(header_stage: Stage) -> None:
         spoofed = {"x-limpet-cluster": target, "X-LIMPET-CLUSTER": target}
         answer = await stage.ask(_OPENER, headers=spoofed, extra={"provider": {"only": [stage.provider("b")]}})
         assert answer.seller == "b"
-        models = await stage.http.get(stage.gateway.base_url + "/models", headers=spoofed)
+        models = await stage.http.get(stage.base_url + "/models", headers=spoofed)
         assert models.status == 200
         assert {each["id"] for each in (await models.json())["data"]} == {stage.model, PLAIN}
     for arrival in await stage.arrivals("b"):

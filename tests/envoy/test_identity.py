@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.envoy.stage import LONG, Stage, body_of, say
+from tests.envoy.cast import LONG, body_of, say
+from tests.envoy.stage import Stage
 
 from limpet_extproc.contract import SESSION_HEADERS
 

@@ -4,7 +4,8 @@ import asyncio
 from collections import defaultdict
 
 import pytest
-from tests.envoy.stage import LONG, Stage, say
+from tests.envoy.cast import LONG, say
+from tests.envoy.stage import Stage
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

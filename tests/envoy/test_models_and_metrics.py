@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.envoy.stage import LONG, PLAIN, Stage, say
+from tests.envoy.cast import LONG, PLAIN, say
+from tests.envoy.stage import Stage
 
 from limpet_lab.sim.faults import Fault
 

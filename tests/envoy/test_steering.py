@@ -4,7 +4,8 @@ from typing import Any
 
 import openai
 import pytest
-from tests.envoy.stage import LONG, Stage, body_of, headers_of, say
+from tests.envoy.cast import LONG, body_of, headers_of, say
+from tests.envoy.stage import Stage
 
 from limpet_lab.sim.faults import Fault
 
@@ -71,8 +72,8 @@ async def test_sort_by_latency_takes_the_fastest(stage: Stage) -> None:
     await stage.serve("a", "b", "c")
     for seller in stage.each("a", "c"):
         await seller.set_fault(Fault(kind="latency", delay_s=0.15))
-    for seller in "abc":
-        await stage.ask(_OPENER, extra={"provider": {"order": [stage.provider(seller)]}})
+    for name in "abc":
+        await stage.ask(_OPENER, extra={"provider": {"order": [stage.provider(name)]}})
     await stage.settle()
     answer = await stage.ask(_OPENER, extra={"provider": {"sort": "latency"}})
     assert (answer.seller, answer.decision) == ("b", "bypass.sort")
@@ -124,8 +125,8 @@ async def test_nobody_left_is_the_clients_affair(stage: Stage) -> None:
             '{"model":"plain","messages":[]}',
         ),
         (
-            '{"model":"plain","messages":[],"metadata":{"provider":"kept, \\"session_id\\": too"},"prov\\u0069der":{"only":["{b}"]}}',
-            '{"model":"plain","messages":[],"metadata":{"provider":"kept, \\"session_id\\": too"}}',
+            '{"model":"plain","messages":[],"stop":"\\"session_id\\":1,","prov\\u0069der":{"only":["{b}"]}}',
+            '{"model":"plain","messages":[],"stop":"\\"session_id\\":1,"}',
         ),
     ],
 )

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from tests.envoy.stage import LONG, PRICES, Stage, say
+from tests.envoy.cast import LONG, PRICES, say
+from tests.envoy.stage import Stage, until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -94,12 +95,11 @@ async def test_a_draining_provider_keeps_what_is_warm_and_gets_nothing_new(stage
     await stage.settle()
     await stage.serve("a", "b", "c", specs={first.seller: {"drain": True}})
 
-    async def draining() -> set[str]:
-        return {(await stage.ask([say(LONG, "system"), say(f"New {number}")])).seller for number in range(12)}
+    async def passed_over() -> bool:
+        news = [await stage.ask([say(LONG, "system"), say(f"New {number}")]) for number in range(12)]
+        return first.seller not in {answer.seller for answer in news}
 
-    while first.seller in (new := await draining()):
-        await asyncio.sleep(0.05)
-    assert new
+    await until("new conversations elsewhere", passed_over)
     again = await stage.ask(_OPENER)
     assert (again.seller, again.decision) == (first.seller, "sticky.hit")
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+from tests.envoy.cast import LONG, say
+from tests.envoy.command import Command, write
+from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
-from tests.envoy.command import Command, write
-from tests.envoy.stage import LONG, Stage, say, until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
