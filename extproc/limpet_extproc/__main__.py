@@ -110,9 +110,7 @@ class Worker:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         serving = grpc.aio.server(options=_GRPC_OPTIONS)
-        serving.add_generic_rpc_handlers(
-            (_handlers(server.METHOD, self.extproc.handler()), _handlers(outcome.METHOD, self.outcomes.handler()))
-        )
+        serving.add_generic_rpc_handlers((self.extproc, _handlers(outcome.METHOD, self.outcomes.handler())))
         serving.add_insecure_port(f"unix:{self._flags.socket}")
         await serving.start()
         if self._flags.metrics_port:

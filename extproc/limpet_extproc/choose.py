@@ -8,7 +8,7 @@ from typing import Final, Literal
 from xxhash import xxh3_64_intdigest
 
 from limpet_extproc.health import UNKNOWN, State, Verdict, explain, verdict
-from limpet_extproc.learn import NOTHING, Learned, factor, fastest_first_byte_s
+from limpet_extproc.learn import NOTHING, Learned
 from limpet_extproc.memory import Remembered
 from limpet_extproc.price import cold_usd, why_not_sticky
 from limpet_extproc.snapshot import Candidate, Lane
@@ -69,6 +69,8 @@ class Known:
 
     health: Mapping[str, State] = field(default_factory=dict)
     learned: Mapping[str, Learned] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """What a dollar counts as there, by what was learned (`learn.factors`); 1 where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +246,8 @@ def _rank(candidates: list[Candidate], ask: Ask, known: Known, seed: bytes) -> l
     if len(candidates) < 2:
         return [c.provider for c in candidates]
     usd = _usd_each(candidates, ask)
-    fastest_s = fastest_first_byte_s(known.learned) if known.learned else inf
-    scores = [
-        price * factor(known.learned.get(c.provider, NOTHING), fastest_s)
-        for price, c in zip(usd, candidates, strict=True)
-    ]
+    factors = known.factors
+    scores = [price * factors.get(c.provider, 1.0) for price, c in zip(usd, candidates, strict=True)]
     limit = min(scores) * (1 + ask.lane.policy.spread_within_percent / 100)
     near: list[tuple[float, str]] = []
     rest: list[tuple[float, str]] = []
@@ -264,7 +263,7 @@ def _rank(candidates: list[Candidate], ask: Ask, known: Known, seed: bytes) -> l
 
 def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
     """Weighted rendezvous: the highest wins, in proportion to weight over price squared; zero weight never wins."""
-    unit = (xxh3_64_intdigest(seed + candidate.provider.encode()) + 1) / 2.0**64
+    unit = (xxh3_64_intdigest(seed + candidate.seed) + 1) / 2.0**64
     weight = candidate.weight / (usd * usd)
     return inf if unit >= 1.0 else weight / -log(unit)
 

@@ -14,6 +14,9 @@ CONTRACT_VERSION: Final = 1
 WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
 """The one gRPC method: the data plane streams `Hello` once and then `Seen`, the control plane streams `Catalog`."""
 
+ONE_MESSAGE: Final = ("x-limpet-messages", "one")
+"""gRPC metadata by which an Envoy says that it sends one message a request, so that the answer may end the call."""
+
 SESSION_HEADERS: Final = (
     "x-claude-code-session-id",
     "x-opencode-session",

@@ -6,6 +6,7 @@ and replicas that have seen different requests still mostly agree.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 _ALPHA: Final = 0.1
@@ -38,18 +39,17 @@ def after_attempt(learned: Learned, failed: bool, first_byte_s: float | None) ->
     return Learned(learned.samples + 1, error_rate, known + alpha * (first_byte_s - known))
 
 
-def fastest_first_byte_s(learned: Mapping[str, Learned]) -> float:
-    """The shortest average wait among the providers that are known well enough; infinity if none is."""
-    return min(
-        (one.first_byte_s for one in learned.values() if one.samples >= _MIN_SAMPLES and one.first_byte_s > 0),
-        default=float("inf"),
-    )
+def factors(learned: Mapping[str, Learned]) -> dict[str, float]:
+    """What a dollar counts as, at each provider that is known well enough; 1 at all others.
+
+    1 at its best, up to twice that for errors, and half as much again for a wait far beyond the fastest provider's.
+    """
+    enough = {name: one for name, one in learned.items() if one.samples >= _MIN_SAMPLES}
+    fastest_s = min((one.first_byte_s for one in enough.values() if one.first_byte_s > 0), default=inf)
+    return {name: _factor(one, fastest_s) for name, one in enough.items()}
 
 
-def factor(learned: Learned, fastest_s: float) -> float:
-    """What a dollar there counts as: 1 at its best, up to twice that for errors and half as much again for waiting."""
-    if learned.samples < _MIN_SAMPLES:
-        return 1.0
+def _factor(learned: Learned, fastest_s: float) -> float:
     errors = 1.0 + round(4 * learned.error_rate) / 4
     slow = learned.first_byte_s > _SLOW_TIMES * fastest_s and learned.first_byte_s > fastest_s + _SLOW_BY_S
     return errors * (1.5 if slow else 1.0)

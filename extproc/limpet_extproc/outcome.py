@@ -16,7 +16,7 @@ from envoy.service.accesslog.v3 import als_pb2
 from limpet_extproc import record as records
 from limpet_extproc import usage as usages
 from limpet_extproc.memory import Memory, Warm
-from limpet_extproc.metrics import Metrics
+from limpet_extproc.metrics import Bound, Metrics
 from limpet_extproc.providers import Providers
 from limpet_extproc.record import Record
 from limpet_extproc.usage import Usage
@@ -43,7 +43,11 @@ _UPSTREAM_FLAGS: Final = (
     "stream_idle_timeout",
 )
 
+_OURS: Final = "limpet_"
+"""Begins the response code details of what ext_proc itself answered; the decision's word follows."""
+
 Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
+Common: TypeAlias = accesslog_pb2.AccessLogCommon
 Verbose = Callable[[Record, str, int, Usage | None, float], None]
 
 
@@ -68,6 +72,12 @@ class Outcomes:
         self._memory = memory
         self._providers = providers
         self._metrics = metrics
+        self._requests = Bound(metrics.requests)
+        self._attempts = Bound(metrics.attempts)
+        self._prompt_tokens = Bound(metrics.prompt_tokens)
+        self._cached_tokens = Bound(metrics.cached_tokens)
+        self._output_tokens = Bound(metrics.output_tokens)
+        self._unreported = Bound(metrics.unreported)
         self._clock = clock
         self._verbose = verbose
 
@@ -91,36 +101,40 @@ class Outcomes:
         return b""
 
     def _attempt(self, entry: Entry) -> None:
-        common, status = entry.common_properties, entry.response.response_code.value
-        provider, now_s = common.upstream_cluster, self._clock()
+        """One attempt that went wrong; Envoy reports no others here."""
+        provider, now_s = entry.common_properties.upstream_cluster, self._clock()
         if not provider:
             return
-        outcome = attempt_outcome(entry)
-        if outcome == "ok":
-            self._providers.succeeded(provider, now_s, _seconds(common.time_to_first_upstream_rx_byte))
-        elif outcome == "limited":
+        outcome = outcome_of(entry)
+        if outcome == "limited":
             self._providers.limited(provider, now_s, retry_after_s(entry, now_s) or 0.0)
         elif outcome == "failed":
             self._providers.failed(provider, now_s)
-        self._metrics.attempts.labels(
-            provider, outcome if outcome != "failed" else f"failed_{status or 'no_answer'}"
-        ).inc()
+            outcome = f"failed_{entry.response.response_code.value or 'no_answer'}"
+        self._attempts.add(1, provider, outcome)
 
     def _request(self, entry: Entry) -> None:
-        common = entry.common_properties
-        provider, status = common.upstream_cluster, entry.response.response_code.value
-        if not provider:
+        common, status = entry.common_properties, entry.response.response_code.value
+        if not common.upstream_cluster:
             return
+        # Without a host of its own an answer is Envoy's, or our refusal.
+        provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         fields = common.metadata.filter_metadata["limpet.decision"].fields
+        details = entry.response.response_code_details
+        reason = details[len(_OURS) :] if details.startswith(_OURS) else fields["reason"].string_value
+        outcome = outcome_of(entry)
+        self._requests.add(1, provider or "none", reason, outcome)
         record = records.decode(fields["record"].string_value) if "record" in fields else None
-        usage = self._usage(entry, provider, record)
-        outcome = attempt_outcome(entry)
-        self._metrics.requests.labels(provider, fields["reason"].string_value, outcome).inc()
+        usage = None
+        if provider and outcome == "ok":
+            self._providers.succeeded(provider, self._clock(), _first_byte_s(common))
+            self._attempts.add(1, provider, "ok")
+            usage = self._usage(common, provider, record)
         if record is None:
             return
-        self._learn(record, provider, common.upstream_request_attempt_count, outcome, usage)
+        self._learn(record, common.upstream_cluster, common.upstream_request_attempt_count, outcome, usage)
         if self._verbose is not None:
-            self._verbose(record, provider, status, usage, _seconds(common.duration) or 0.0)
+            self._verbose(record, common.upstream_cluster, status, usage, _seconds(common.duration))
 
     def _learn(self, record: Record, provider: str, attempts: int, outcome: str, usage: Usage | None) -> None:
         """Forget who failed, remember who served."""
@@ -145,24 +159,23 @@ class Outcomes:
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
 
-    def _usage(self, entry: Entry, provider: str, record: Record | None) -> Usage | None:
-        typed = entry.common_properties.metadata.typed_filter_metadata
+    def _usage(self, common: Common, provider: str, record: Record | None) -> Usage | None:
+        typed = common.metadata.typed_filter_metadata
         usage = usages.parse(typed[usages.METADATA_KEY].value) if usages.METADATA_KEY in typed else None
+        if usage is None:
+            self._unreported.add(1, provider)
+            return None
         model = record.model if record else ""
-        if usage is not None:
-            self._metrics.prompt_tokens.labels(provider, model).inc(usage.prompt)
-            self._metrics.output_tokens.labels(provider, model).inc(usage.output)
-            if usage.cached:
-                self._metrics.cached_tokens.labels(provider, model).inc(usage.cached)
-        elif attempt_outcome(entry) == "ok":
-            self._metrics.unreported.labels(provider).inc()
+        self._prompt_tokens.add(usage.prompt, provider, model)
+        self._output_tokens.add(usage.output, provider, model)
+        self._cached_tokens.add(usage.cached or 0, provider, model)
         return usage
 
 
-def attempt_outcome(entry: Entry) -> str:
+def outcome_of(entry: Entry) -> str:
     """`ok`, `failed`, `limited` (a 429 that says how long), `refused` (the request's own fault) or `client_left`."""
     status, flags = entry.response.response_code.value, entry.common_properties.response_flags
-    if any(getattr(flags, flag) for flag in _UPSTREAM_FLAGS):
+    if flags.ByteSize() and any(getattr(flags, flag) for flag in _UPSTREAM_FLAGS):
         return "failed"
     if status == 0:
         return "client_left"
@@ -186,6 +199,12 @@ def retry_after_s(entry: Entry, now_s: float) -> float | None:
         return None
 
 
-def _seconds(duration: Any) -> float | None:
-    seconds = duration.seconds + duration.nanos / 1e9
-    return seconds or None
+def _first_byte_s(common: Common) -> float | None:
+    """From the first byte sent to the provider to the first one back, in the attempt that answered."""
+    waited_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    return waited_s if waited_s > 0 else None
+
+
+def _seconds(duration: Any) -> float:
+    seconds: float = duration.seconds + duration.nanos / 1e9
+    return seconds

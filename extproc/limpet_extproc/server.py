@@ -15,6 +15,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
 
 from limpet_extproc import record as records
+from limpet_extproc.contract import ONE_MESSAGE
 from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing
 from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
@@ -94,7 +95,7 @@ class Limpet:
         return answer
 
 
-class ExtProc:
+class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
     """The gRPC handler of `ExternalProcessor.Process`, for raw bytes."""
 
     def __init__(self, rules: Decides, metrics: Metrics, ready: Callable[[], bool]) -> None:
@@ -103,13 +104,28 @@ class ExtProc:
         self._ready = ready
         self._routes: dict[tuple[str, ...], bytes] = {}
         self._counters: dict[str, Callable[[], None]] = {}
+        self._one = grpc.unary_unary_rpc_method_handler(self.one)
+        self._stream = grpc.stream_stream_rpc_method_handler(self.process)
 
-    def handler(self) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """To be registered under METHOD; no serializer, so bytes come and go."""
-        return grpc.stream_stream_rpc_method_handler(self.process)
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        """For gRPC: how this call is handled; no serializers, so bytes come and go.
+
+        An Envoy that announces one message a request is answered as by a plain function: message and end of the call in
+        one operation of gRPC instead of two. Header mode needs the stream.
+        """
+        if details.method != METHOD:
+            return None
+        return self._one if ONE_MESSAGE in (details.invocation_metadata or ()) else self._stream
+
+    async def one(self, data: bytes, _: object) -> bytes:
+        """One request: its body in, the answer out."""
+        began = time.perf_counter()
+        answer = await self._answer(pb.ProcessingRequest.FromString(data), None)
+        self._metrics.observe_added(time.perf_counter() - began)
+        return answer
 
     async def process(self, _: object, context: Stream) -> None:
-        """One request: a body message, or in Header mode a headers message before it."""
+        """One request: a headers message and, if it has a body, that."""
         head: Head | None = None
         while isinstance(data := await context.read(), bytes):
             began = time.perf_counter()

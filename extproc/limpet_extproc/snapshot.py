@@ -19,6 +19,11 @@ class Candidate:
     min_tokens: int
     weight: int
     drain: bool
+    seed: bytes = field(init=False, repr=False)
+    """The provider's part in rendezvous hashing."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", self.provider.encode())
 
 
 @dataclass(frozen=True, slots=True)

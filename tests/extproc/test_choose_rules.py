@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from limpet_extproc.choose import Ask, Known, Steering, choose
 from limpet_extproc.contract import Catalog, Model, Policy, Price, Provider
 from limpet_extproc.health import State, verdict
-from limpet_extproc.learn import Learned
+from limpet_extproc.learn import Learned, factors
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.snapshot import Lane, snapshot
 
@@ -223,6 +223,6 @@ def test_a_price_of_nothing_is_a_real_one_and_comes_first(make, usd: float) -> N
 
 def test_trouble_moves_new_conversations_away(make) -> None:
     lane = make.lane(make.provider("a"), make.provider("b"))
-    troubled = Known(learned={"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)})
+    troubled = Known(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}))
     for key in range(50):
         assert choose(make.ask(lane, key=bytes([key])), None, troubled, NOW, b"").order[0] == "b"

@@ -1,12 +1,10 @@
 """What outcomes teach: averages that forget, and factors in coarse steps."""
 
-from math import inf
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.learn import NOTHING, Learned, after_attempt, factor, fastest_first_byte_s
+from limpet_extproc.learn import NOTHING, Learned, after_attempt, factors
 
 
 def after(*attempts: tuple[bool, float | None]) -> Learned:
@@ -39,13 +37,13 @@ def test_averages_stay_within_what_was_seen(attempts: list[tuple[bool, float | N
     assert learned.samples == len(attempts)
     if waits:
         assert min(waits) * 0.999 <= learned.first_byte_s <= max(waits) * 1.001
-    assert 1.0 <= factor(learned, 0.001) <= 3.0
+    assert all(1.0 <= factor <= 3.0 for factor in factors({"a": learned, "b": Learned(20, 0, 0.001)}).values())
 
 
 @pytest.mark.parametrize(
     ("learned", "fastest_s", "expected"),
     [
-        (NOTHING, inf, 1.0),
+        (NOTHING, 0.1, 1.0),
         (Learned(9, 1.0, 60.0), 0.1, 1.0),  # too little is known
         (Learned(10, 0.0, 0.4), 0.4, 1.0),
         (Learned(10, 0.1, 0.4), 0.4, 1.0),  # a little noise changes nothing
@@ -58,7 +56,7 @@ def test_averages_stay_within_what_was_seen(attempts: list[tuple[bool, float | N
     ],
 )
 def test_trouble_makes_a_dollar_count_more_in_coarse_steps(learned: Learned, fastest_s: float, expected: float) -> None:
-    assert factor(learned, fastest_s) == expected
+    assert factors({"it": learned, "fastest": Learned(20, 0.0, fastest_s)}).get("it", 1.0) == expected
 
 
 def test_the_fastest_is_looked_for_among_those_that_are_known_well() -> None:
@@ -66,7 +64,7 @@ def test_the_fastest_is_looked_for_among_those_that_are_known_well() -> None:
         "new": Learned(2, 0, 0.01),
         "silent": Learned(20, 1, 0.0),
         "a": Learned(20, 0, 0.5),
-        "b": Learned(20, 0, 0.7),
+        "b": Learned(20, 0, 1.4),
     }
-    assert fastest_first_byte_s(known) == 0.5
-    assert fastest_first_byte_s({}) == inf
+    assert factors(known) == {"silent": 2.0, "a": 1.0, "b": 1.0}
+    assert factors({}) == {}

@@ -13,7 +13,7 @@ from limpet_extproc.health import State
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.metrics import Metrics
-from limpet_extproc.outcome import ATTEMPT_LOG, Outcomes, attempt_outcome, retry_after_s
+from limpet_extproc.outcome import ATTEMPT_LOG, Outcomes, outcome_of, retry_after_s
 from limpet_extproc.providers import Providers
 from limpet_extproc.record import Record
 from limpet_extproc.usage import METADATA_KEY, Usage
@@ -47,13 +47,19 @@ def entry(
     flags: tuple[str, ...] = (),
     headers: dict[str, str] | None = None,
     first_byte_s: float = 0.0,
+    answered: bool = True,
+    details: str = "via_upstream",
 ) -> Any:
     built = accesslog_pb2.HTTPAccessLogEntry()
     common = built.common_properties
     common.upstream_cluster = provider
+    if provider and answered:
+        common.upstream_remote_address.socket_address.address = "192.0.2.1"
     common.upstream_request_attempt_count = attempts
     common.duration.FromMilliseconds(1500)
-    common.time_to_first_upstream_rx_byte.FromMilliseconds(int(first_byte_s * 1000))
+    common.time_to_first_upstream_tx_byte.FromMilliseconds(5)
+    common.time_to_first_upstream_rx_byte.FromMilliseconds(int(first_byte_s * 1000) + 5)
+    built.response.response_code_details = details
     for flag in flags:
         setattr(common.response_flags, flag, True)
     built.response.response_code.value = status
@@ -177,17 +183,28 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert world.shown == [("a", 200, Usage(5000, 3840, 10), 1.5)]
 
 
-async def test_attempts_decide_who_is_out_and_requests_do_not(world: World) -> None:
+async def test_attempts_tell_of_failures_and_requests_of_who_answered(world: World) -> None:
     await world.take(*[entry("a", 500)] * 3)
     assert world.changes == []
     await world.take(*[entry("a", 500)] * 3, log=ATTEMPT_LOG)
     assert world.changes == [("a", "down")]
-    await world.take(entry("a", first_byte_s=0.25), log=ATTEMPT_LOG)
+    await world.take(entry("a", first_byte_s=0.25))
     assert world.changes == [("a", "down"), ("a", None)]
-    assert world.providers.known.learned["a"].first_byte_s == 0.25
+    assert world.providers.known.learned["a"].first_byte_s == pytest.approx(0.25)
     assert world.providers.known.learned["a"].samples == 4
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_500") == 3
     assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 1
+
+
+async def test_what_no_provider_answered_counts_for_none(world: World) -> None:
+    refused = entry("a", 404, record=None, usage=None, answered=False, details="limpet_refused.unknown_model")
+    await world.take(refused, entry("a", 503, usage=None, answered=False))
+    assert (
+        world.counted("limpet_requests_total", provider="none", decision="refused.unknown_model", outcome="refused")
+        == 1
+    )
+    assert world.counted("limpet_requests_total", provider="none", decision=RECORD.reason, outcome="failed") == 1
+    assert world.providers.known.learned == {}
 
 
 async def test_a_429_takes_a_provider_out_for_as_long_as_it_asks(world: World) -> None:
@@ -237,7 +254,7 @@ async def test_an_entry_that_cannot_be_used_is_counted_and_the_next_one_taken(
     ],
 )
 def test_an_attempt_ended_in_one_of_five_ways(built: Any, expected: str) -> None:
-    assert attempt_outcome(built) == expected
+    assert outcome_of(built) == expected
 
 
 @pytest.mark.parametrize(

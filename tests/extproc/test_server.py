@@ -1,6 +1,7 @@
 """Envoy's messages in and out as raw bytes, over a call that a test holds in its hands."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
 
+from limpet_extproc.contract import ONE_MESSAGE
 from limpet_extproc.exchange import Head, Refusal, Routing
 from limpet_extproc.health import State
 from limpet_extproc.memory import Remembered, Warm
@@ -15,7 +17,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
 from limpet_extproc.record import decode
-from limpet_extproc.server import Decides, ExtProc, Limpet
+from limpet_extproc.server import METHOD, Decides, ExtProc, Limpet
 
 NOW = 1000.0
 
@@ -241,12 +243,32 @@ async def test_observe_counts_what_enforce_would_have_done(make) -> None:
     assert server.counted("limpet_observed_decisions_total", reason="first.scored") == 1
 
 
-def test_a_handler_takes_and_gives_raw_bytes(server: Server) -> None:
-    handler: Any = server.extproc.handler()
-    assert handler.request_streaming
-    assert handler.response_streaming
+@dataclass
+class Details:
+    """What gRPC knows of a call before it is handled."""
+
+    method: str = METHOD
+    invocation_metadata: tuple[tuple[str, str], ...] = ()
+
+
+@pytest.mark.parametrize(("metadata", "streams"), [((ONE_MESSAGE,), False), ((), True), ((("x-other", "one"),), True)])
+def test_a_handler_takes_and_gives_raw_bytes_one_or_many(
+    server: Server, metadata: tuple[tuple[str, str], ...], streams: bool
+) -> None:
+    handler: Any = server.extproc.service(Details(invocation_metadata=metadata))
+    assert handler.request_streaming == handler.response_streaming == streams
     assert handler.request_deserializer is None
     assert handler.response_serializer is None
+    assert server.extproc.service(Details("/somebody/else")) is None
+
+
+async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the_call(make) -> None:
+    server = Server(make.snapshot(make.provider("a")))
+    answer = pb.ProcessingResponse.FromString(
+        await server.extproc.one(body_message(make.body()).SerializeToString(), None)
+    )
+    assert answer.request_body.response.clear_route_cache
+    assert answer.dynamic_metadata["limpet.decision"]["reason"] == "first.scored"
 
 
 def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from limpet_extproc.contract import READ_HEADERS
+from limpet_extproc.contract import ONE_MESSAGE, READ_HEADERS
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_ATTEMPT,
@@ -69,6 +69,24 @@ def unavailable_listener(gateway: Gateway) -> Json:
 _ROUTER: Json = {"name": "envoy.filters.http.router", "typed_config": typed("filters.http.router.v3.Router")}
 
 
+_WENT_WRONG: Json = {
+    "or_filter": {
+        "filters": [
+            {"response_flag_filter": {}},
+            {
+                "status_code_filter": {
+                    "comparison": {
+                        "op": "GE",
+                        "value": {"default_value": 400, "runtime_key": "limpet.attempts_logged_from_status"},
+                    }
+                }
+            },
+        ]
+    }
+}
+"""An attempt that went well is the last of its request, and the request's own entry tells of it."""
+
+
 def _http(gateway: Gateway) -> Json:
     return {
         "name": "envoy.filters.network.http_connection_manager",
@@ -101,7 +119,7 @@ def _http(gateway: Gateway) -> Json:
                     "typed_config": typed(
                         "filters.http.router.v3.Router",
                         suppress_envoy_headers=True,
-                        upstream_log=[_access_log(ACCESS_LOG_ATTEMPT, ["retry-after"])],
+                        upstream_log=[{**_access_log(ACCESS_LOG_ATTEMPT, ["retry-after"]), "filter": _WENT_WRONG}],
                     ),
                 },
             ],
@@ -147,7 +165,10 @@ def _ext_proc(gateway: Gateway) -> Json:
         "name": "limpet.ext_proc",
         "typed_config": typed(
             "filters.http.ext_proc.v3.ExternalProcessor",
-            grpc_service={"envoy_grpc": {"cluster_name": EXTPROC_CLUSTER}},
+            grpc_service={
+                "envoy_grpc": {"cluster_name": EXTPROC_CLUSTER},
+                "initial_metadata": [] if gateway.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
+            },
             failure_mode_allow=True,
             message_timeout="2s",
             processing_mode={

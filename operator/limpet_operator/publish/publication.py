@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from limpet_operator.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
@@ -13,9 +12,7 @@ from limpet_operator.publish.listener import client_listener, unavailable_listen
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import credential_secret
 from limpet_operator.rollout import Publication
-
-if TYPE_CHECKING:
-    from limpet_operator.xds import Key, Resource
+from limpet_operator.xds import Key, Resource
 
 
 def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
