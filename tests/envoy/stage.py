@@ -28,6 +28,8 @@ from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
 
 PATIENCE_S: Final = 20.0
+_ANSWER_S: Final = 30.0
+"""No client of a story waits longer, so that what hangs fails."""
 
 
 async def until(what: str, condition: Callable[[], Awaitable[bool]], patience_s: float = PATIENCE_S) -> None:
@@ -85,8 +87,8 @@ class Stage:
         self._reached = 0
 
     async def __aenter__(self) -> Self:
-        self.http = aiohttp.ClientSession()
-        self.client = AsyncOpenAI(base_url=self.base_url, api_key=self.key, max_retries=0)
+        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_S))
+        self.client = AsyncOpenAI(base_url=self.base_url, api_key=self.key, max_retries=0, timeout=_ANSWER_S)
         return self
 
     async def __aexit__(

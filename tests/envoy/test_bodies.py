@@ -146,6 +146,18 @@ async def test_a_retry_without_any_edit_restores_length_path_and_host(stage: Sta
         assert await _got(stage, name) == body
 
 
+async def test_a_provider_that_renames_leaves_nothing_to_one_that_does_not(stage: Stage) -> None:
+    models = [{"name": name, "upstreamName": "flash.a"} for name in (stage.model, PLAIN)]
+    dear = {"input": "9", "cacheRead": "1", "output": "9"}
+    await stage.serve("a", "c", specs={"a": {"models": models}}, prices={"c": dear})
+    await stage.sellers["a"].set_fault(Fault(kind="status", status=503))
+    body = json.dumps({"model": PLAIN, "messages": [{"role": "user", "content": _BAIT}]}).encode()
+    answer = await stage.post(body)
+    assert stage.seller_of(answer.headers["x-limpet-provider"]) == "c"
+    assert await _got(stage, "a") == body.replace(b'"plain"', b'"flash.a"', 1)
+    assert await _got(stage, "c") == body
+
+
 async def test_every_attempt_gets_its_own_models_name(stage: Stage) -> None:
     await stage.serve("a", "b", "c")
     for seller in stage.each("a", "b"):
