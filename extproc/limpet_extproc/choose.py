@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import inf, log
 from typing import Final, Literal
 
+import msgspec
 from xxhash import xxh3_64_intdigest
 
 from limpet_extproc.health import UNKNOWN, State, Verdict, explain, verdict
@@ -40,8 +41,7 @@ Exclusion = Literal["not_candidate", "down", "over_limit", "draining", "ignored"
 Sort = Literal["price", "latency"]
 
 
-@dataclass(frozen=True, slots=True)
-class Steering:
+class Steering(msgspec.Struct, frozen=True, gc=False):
     """What the client itself demands of the choice; the names are those of `provider` in the request body."""
 
     order: tuple[str, ...] = ()
@@ -51,8 +51,7 @@ class Steering:
     allow_fallbacks: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request, as far as the decision needs it."""
 
     lane: Lane
@@ -73,15 +72,14 @@ class Known:
     """What a dollar counts as there, by what was learned (`learn.factors`); 1 where nothing is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Providers in the order they are tried, no more than the policy allows; empty only if the client left none."""
 
     order: tuple[str, ...]
     reason: Reason
     would: Reason | None = None
     """In mode Observe: the reason that Enforce would have given."""
-    excluded: Mapping[str, Exclusion] = field(default_factory=dict)
+    excluded: Mapping[str, Exclusion] = {}
     trial: bool = False
     """The first of the order is being tried again after a time out."""
 
@@ -119,6 +117,8 @@ class _Field:
 
 
 def _sort_out(lane: Lane, health: Mapping[str, State], now_s: float) -> _Field:
+    if not health and not lane.drains:
+        return _Field(list(lane.candidates))
     sorted_out = _Field()
     for candidate in lane.candidates:
         name = candidate.provider
@@ -247,7 +247,9 @@ def _rank(candidates: list[Candidate], ask: Ask, known: Known, seed: bytes) -> l
         return [c.provider for c in candidates]
     usd = _usd_each(candidates, ask)
     factors = known.factors
-    scores = [price * factors.get(c.provider, 1.0) for price, c in zip(usd, candidates, strict=True)]
+    scores = (
+        [price * factors.get(c.provider, 1.0) for price, c in zip(usd, candidates, strict=True)] if factors else usd
+    )
     limit = min(scores) * (1 + ask.lane.policy.spread_within_percent / 100)
     near: list[tuple[float, str]] = []
     rest: list[tuple[float, str]] = []

@@ -6,7 +6,6 @@ decide(remembered)    ->  Routing | Refusal
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -27,16 +26,14 @@ Refused = Literal["refused.bad_request", "refused.content_encoding", "refused.no
 """Why a request was not routed; beside `Reason` the other half of what the decision header says (docs/reasons.md)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, gc=False):
     """What Envoy says of a request besides its body. Header names are lower case."""
 
     path: str
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The request ends here; `reason` is what the decision header says."""
 
     status: int
@@ -52,8 +49,7 @@ class Refusal:
         return msgspec.json.encode({"error": error})
 
 
-@dataclass(frozen=True, slots=True)
-class Edits:
+class Edits(msgspec.Struct, frozen=True, gc=False):
     """What each attempt changes of the body: the model's name where the provider has another, and cuts for all."""
 
     model: str
@@ -61,8 +57,7 @@ class Edits:
     cuts: tuple[spans.Span, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(msgspec.Struct, frozen=True, gc=False):
     """Where the request goes, and what its log entry will need."""
 
     decision: Decision

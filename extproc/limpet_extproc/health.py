@@ -7,6 +7,8 @@ Failures in a row take a provider out for a while that doubles each time; then o
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 Verdict = Literal["up", "over_limit", "down", "trial"]
 """`trial`: its time out is over and this request may try it; every other request still sees it as it was."""
 
@@ -26,8 +28,7 @@ class HealthRules:
 DEFAULT_RULES: Final = HealthRules()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True, gc=False):
     """What is known of one provider; times on the clock that `now_s` comes from."""
 
     failures: int = 0

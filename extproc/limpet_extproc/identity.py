@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
 from xxhash import xxh3_128_digest
 
 from limpet_extproc.contract import CODEX_SESSION_HEADERS, SESSION_HEADERS
@@ -14,7 +15,11 @@ MAX_SESSION_CHARS: Final = 256
 
 KEY_BYTES: Final = 16
 
+_UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
+"""Lengths stand before contents, so that no two sets of parts read the same."""
+
 _EXPLICIT: Final = ("x-session-id",)
+_HARNESS: Final = frozenset(SESSION_HEADERS)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key")
 
 
@@ -29,7 +34,7 @@ def conversation(headers: Mapping[str, str], request: ChatRequest, configured: S
         return found
     if value := _usable(request.session_id):
         return "session_id", value
-    if found := _first(headers, SESSION_HEADERS):
+    if not headers.keys().isdisjoint(_HARNESS) and (found := _first(headers, SESSION_HEADERS)):
         return found
     if "codex" in headers.get("user-agent", "").lower() and (found := _first(headers, CODEX_SESSION_HEADERS)):
         return found
@@ -48,8 +53,7 @@ def tenant(headers: Mapping[str, str]) -> bytes:
 
 def key(secret: bytes, owner: bytes, user: str | None, model: str, sign: str, value: bytes) -> bytes:
     """The conversation's key: HMAC-SHA256 under the installation's secret; it reveals neither tenant nor text."""
-    parts = (owner, (user or "").encode(), model.encode(), sign.encode(), value)
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    message = _UNAMBIGUOUS.encode((owner, user or "", model, sign, value))
     return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
 
 

@@ -5,9 +5,10 @@ and replicas that have seen different requests still mostly agree.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf
 from typing import Final
+
+import msgspec
 
 _ALPHA: Final = 0.1
 """Weight of the newest outcome: about the last ten count."""
@@ -17,8 +18,7 @@ _SLOW_TIMES: Final = 3.0
 _SLOW_BY_S: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(msgspec.Struct, frozen=True, gc=False):
     """Moving averages over the attempts at one provider."""
 
     samples: int = 0
@@ -40,13 +40,14 @@ def after_attempt(learned: Learned, failed: bool, first_byte_s: float | None) ->
 
 
 def factors(learned: Mapping[str, Learned]) -> dict[str, float]:
-    """What a dollar counts as, at each provider that is known well enough; 1 at all others.
+    """What a dollar counts as, at each provider where that is not 1.
 
     1 at its best, up to twice that for errors, and half as much again for a wait far beyond the fastest provider's.
     """
     enough = {name: one for name, one in learned.items() if one.samples >= _MIN_SAMPLES}
     fastest_s = min((one.first_byte_s for one in enough.values() if one.first_byte_s > 0), default=inf)
-    return {name: _factor(one, fastest_s) for name, one in enough.items()}
+    each = {name: _factor(one, fastest_s) for name, one in enough.items()}
+    return {name: factor for name, factor in each.items() if factor != 1.0}
 
 
 def _factor(learned: Learned, fastest_s: float) -> float:

@@ -1,4 +1,4 @@
-"""What the data plane counts. Hot-path children are bound once; labels come from closed lists and the catalog."""
+"""What the data plane counts; on the path of a request it only notes. Labels come from closed lists and the catalog."""
 
 from collections.abc import Callable
 
@@ -7,70 +7,78 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 _ADDED_SECONDS = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
-class Bound:
-    """The children of a counter by their labels, looked up in the client library once each."""
+class Count:
+    """A counter for the path of a request: sums by labels, which reach the client library when they are flushed."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, name: str, what: str, labels: list[str], registry: CollectorRegistry) -> None:
+        self._counter = Counter(name, what, labels, registry=registry)
         self._inc: dict[tuple[str, ...], Callable[[float], None]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
 
     def add(self, amount: float, *labels: str) -> None:
         """Count `amount` under these labels."""
-        inc = self._inc.get(labels)
-        if inc is None:
-            inc = self._inc[labels] = self._counter.labels(*labels).inc
-        inc(amount)
+        self._sums[labels] = self._sums.get(labels, 0.0) + amount
+
+    def flush(self) -> None:
+        """Show what was added."""
+        for labels, amount in self._sums.items():
+            inc = self._inc.get(labels)
+            if inc is None:
+                inc = self._inc[labels] = self._counter.labels(*labels).inc
+            inc(amount)
+        self._sums.clear()
 
 
 class Metrics:
-    """The metrics of one worker, in the registry that is passed in."""
+    """The metrics of one worker, in the registry that is passed in. Somebody must `flush` from time to time."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.decisions = Counter(
-            "limpet_decisions", "Requests by why they went where they went.", ["reason"], registry=registry
+        self.decisions = Count("limpet_decisions", "Requests by why they went where they went.", ["reason"], registry)
+        self.would = Count(
+            "limpet_observed_decisions", "Mode Observe: requests by what Enforce would have done.", ["reason"], registry
         )
-        self.would = Counter(
-            "limpet_observed_decisions",
-            "Mode Observe: requests by what Enforce would have done.",
-            ["reason"],
-            registry=registry,
-        )
-        self.requests = Counter(
+        self.requests = Count(
             "limpet_requests",
             "Ended requests by the provider that answered.",
             ["provider", "decision", "outcome"],
-            registry=registry,
+            registry,
         )
-        self.attempts = Counter(
+        self.attempts = Count(
             "limpet_attempts",
             "Attempts at a provider; several may belong to one request.",
             ["provider", "outcome"],
-            registry=registry,
+            registry,
         )
-        self.prompt_tokens = Counter(
-            "limpet_prompt_tokens", "Prompt tokens that providers reported.", ["provider", "model"], registry=registry
+        self.prompt_tokens = Count(
+            "limpet_prompt_tokens", "Prompt tokens that providers reported.", ["provider", "model"], registry
         )
-        self.cached_tokens = Counter(
-            "limpet_cached_tokens",
-            "Of these, read from the provider's cache.",
-            ["provider", "model"],
-            registry=registry,
+        self.cached_tokens = Count(
+            "limpet_cached_tokens", "Of these, read from the provider's cache.", ["provider", "model"], registry
         )
-        self.output_tokens = Counter(
-            "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry=registry
+        self.output_tokens = Count(
+            "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry
         )
-        self.unreported = Counter(
-            "limpet_usage_unreported",
-            "Answers without usage; not the same as nothing cached.",
-            ["provider"],
-            registry=registry,
+        self.unreported = Count(
+            "limpet_usage_unreported", "Answers without usage; not the same as nothing cached.", ["provider"], registry
+        )
+        self._counts = (
+            self.decisions,
+            self.would,
+            self.requests,
+            self.attempts,
+            self.prompt_tokens,
+            self.cached_tokens,
+            self.output_tokens,
+            self.unreported,
+        )
+        self.added_s: list[float] = []
+        """Seconds from Envoy's message to our answer, as they come."""
+        self._added_seconds = Histogram(
+            "limpet_added_seconds", "From Envoy's message to our answer.", registry=registry, buckets=_ADDED_SECONDS
         )
         self.failures = Counter(
             "limpet_extproc_failures", "Requests let through undecided by an error of ours.", registry=registry
-        )
-        self.added_seconds = Histogram(
-            "limpet_added_seconds", "From Envoy's message to our answer.", registry=registry, buckets=_ADDED_SECONDS
         )
         self.catalog_time = Gauge(
             "limpet_catalog_timestamp_seconds",
@@ -84,4 +92,11 @@ class Metrics:
             "limpet_provider_out", "1 while traffic has taken the provider out.", ["provider"], registry=registry
         )
         self.conversations = Gauge("limpet_conversations", "Conversations in this worker's memory.", registry=registry)
-        self.observe_added = self.added_seconds.observe
+
+    def flush(self) -> None:
+        """Hand what was noted to the client library; on the thread that notes it."""
+        for count in self._counts:
+            count.flush()
+        for seconds in self.added_s:
+            self._added_seconds.observe(seconds)
+        self.added_s.clear()

@@ -16,7 +16,7 @@ from envoy.service.accesslog.v3 import als_pb2
 from limpet_extproc import record as records
 from limpet_extproc import usage as usages
 from limpet_extproc.memory import Memory, Warm
-from limpet_extproc.metrics import Bound, Metrics
+from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
 from limpet_extproc.record import Record
 from limpet_extproc.usage import Usage
@@ -72,12 +72,6 @@ class Outcomes:
         self._memory = memory
         self._providers = providers
         self._metrics = metrics
-        self._requests = Bound(metrics.requests)
-        self._attempts = Bound(metrics.attempts)
-        self._prompt_tokens = Bound(metrics.prompt_tokens)
-        self._cached_tokens = Bound(metrics.cached_tokens)
-        self._output_tokens = Bound(metrics.output_tokens)
-        self._unreported = Bound(metrics.unreported)
         self._clock = clock
         self._verbose = verbose
 
@@ -98,6 +92,7 @@ class Outcomes:
                 except Exception:
                     log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
+            self._metrics.flush()
         return b""
 
     def _attempt(self, entry: Entry) -> None:
@@ -111,7 +106,7 @@ class Outcomes:
         elif outcome == "failed":
             self._providers.failed(provider, now_s)
             outcome = f"failed_{entry.response.response_code.value or 'no_answer'}"
-        self._attempts.add(1, provider, outcome)
+        self._metrics.attempts.add(1, provider, outcome)
 
     def _request(self, entry: Entry) -> None:
         common, status = entry.common_properties, entry.response.response_code.value
@@ -123,12 +118,13 @@ class Outcomes:
         details = entry.response.response_code_details
         reason = details[len(_OURS) :] if details.startswith(_OURS) else fields["reason"].string_value
         outcome = outcome_of(entry)
-        self._requests.add(1, provider or "none", reason, outcome)
-        record = records.decode(fields["record"].string_value) if "record" in fields else None
+        self._metrics.requests.add(1, provider or "none", reason, outcome)
+        carried = common.metadata.filter_metadata["limpet.record"].fields
+        record = records.decode(carried["v"].string_value) if "v" in carried else None
         usage = None
         if provider and outcome == "ok":
             self._providers.succeeded(provider, self._clock(), _first_byte_s(common))
-            self._attempts.add(1, provider, "ok")
+            self._metrics.attempts.add(1, provider, "ok")
             usage = self._usage(common, provider, record)
         if record is None:
             return
@@ -163,12 +159,12 @@ class Outcomes:
         typed = common.metadata.typed_filter_metadata
         usage = usages.parse(typed[usages.METADATA_KEY].value) if usages.METADATA_KEY in typed else None
         if usage is None:
-            self._unreported.add(1, provider)
+            self._metrics.unreported.add(1, provider)
             return None
         model = record.model if record else ""
-        self._prompt_tokens.add(usage.prompt, provider, model)
-        self._output_tokens.add(usage.output, provider, model)
-        self._cached_tokens.add(usage.cached or 0, provider, model)
+        self._metrics.prompt_tokens.add(usage.prompt, provider, model)
+        self._metrics.output_tokens.add(usage.output, provider, model)
+        self._metrics.cached_tokens.add(usage.cached or 0, provider, model)
         return usage
 
 

@@ -18,16 +18,8 @@ DEFAULT_OUTPUT_TOKENS: Final = 400
 _PER_MTOK: Final = 1e-6
 
 
-def expected_usd(price: Price, prompt_tokens: int, warm_tokens: int, output_tokens: int) -> float:
-    """Dollars for one request of which `warm_tokens` are read from the provider's cache."""
-    warm = min(warm_tokens, prompt_tokens)
-    return _PER_MTOK * (
-        warm * price.cache_read + (prompt_tokens - warm) * price.cache_write + output_tokens * price.output
-    )
-
-
 def cold_usd(price: Price, prompt_tokens: int, output_tokens: int) -> float:
-    """Dollars for the same request at a provider that has none of it warm."""
+    """Dollars for one request at a provider that has none of it warm."""
     return _PER_MTOK * (prompt_tokens * price.cache_write + output_tokens * price.output)
 
 

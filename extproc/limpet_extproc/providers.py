@@ -45,6 +45,7 @@ class Providers:
         self._learned[provider] = learn.after_attempt(self._learned.get(provider, learn.NOTHING), failed, first_byte_s)
         if now_s - self._factored_s >= FACTORS_EVERY_S:
             self._factored_s = now_s
+            self._factors.clear()
             self._factors.update(learn.factors(self._learned))
 
     def _set(self, provider: str, state: State) -> None:

@@ -20,6 +20,7 @@ from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing
 from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
+from limpet_extproc.record import Record
 from limpet_extproc.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         self._metrics = metrics
         self._ready = ready
         self._routes: dict[tuple[str, ...], bytes] = {}
-        self._counters: dict[str, Callable[[], None]] = {}
+        self._plain: dict[tuple[str, str], bytes] = {}
         self._one = grpc.unary_unary_rpc_method_handler(self.one)
         self._stream = grpc.stream_stream_rpc_method_handler(self.process)
 
@@ -121,7 +122,7 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         """One request: its body in, the answer out."""
         began = time.perf_counter()
         answer = await self._answer(pb.ProcessingRequest.FromString(data), None)
-        self._metrics.observe_added(time.perf_counter() - began)
+        self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 
     async def process(self, _: object, context: Stream) -> None:
@@ -137,7 +138,7 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
                     return
                 continue
             answer = await self._answer(request, head)
-            self._metrics.observe_added(time.perf_counter() - began)
+            self._metrics.added_s.append(time.perf_counter() - began)
             await context.write(answer)
             return
 
@@ -153,32 +154,39 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
             self._metrics.failures.inc()
             return _CONTINUE_BODY
         if isinstance(answer, Refusal):
-            self._count(answer.reason)
+            self._metrics.decisions.add(1, answer.reason)
             return _refuse(answer)
-        self._count(answer.decision.reason)
+        self._metrics.decisions.add(1, answer.decision.reason)
         if answer.decision.would is not None:
-            self._metrics.would.labels(answer.decision.would).inc()
+            self._metrics.would.add(1, answer.decision.would)
+        told = self._told(answer) + _record(answer.record)
         if by_header:
-            return _chosen_by_header(answer.decision.order[0]) + _decision(answer)
-        return _ROUTED + self._route(answer.decision.order) + _decision(answer)
+            return _chosen_by_header(answer.decision.order[0]) + told
+        return _ROUTED + self._route(answer.decision.order) + told
 
-    def _count(self, reason: str) -> None:
-        inc = self._counters.get(reason)
-        if inc is None:
-            inc = self._counters[reason] = self._metrics.decisions.labels(reason).inc
-        inc()
+    def _told(self, routing: Routing) -> bytes:
+        """Reason and edits. Without edits and trouble they are the same for all requests of a model."""
+        if routing.edits is not None or routing.why:
+            return _decision(routing)
+        kind = routing.decision.reason, routing.record.model
+        built = self._plain.get(kind)
+        if built is None:
+            if len(self._plain) >= _MAX_KEPT:
+                self._plain.clear()
+            built = self._plain[kind] = _decision(routing)
+        return built
 
     def _route(self, order: tuple[str, ...]) -> bytes:
         built = self._routes.get(order)
         if built is None:
-            if len(self._routes) >= _MAX_ROUTES:
+            if len(self._routes) >= _MAX_KEPT:
                 self._routes.clear()
             built = self._routes[order] = _route(order)
         return built
 
 
-_MAX_ROUTES: Final = 10_000
-"""Different orders that are kept as bytes; a bound for gateways with very many providers."""
+_MAX_KEPT: Final = 10_000
+"""Different parts of answers that are kept as bytes; a bound for gateways with very many providers or models."""
 
 
 def _head_of_attributes(request: pb.ProcessingRequest) -> Head:
@@ -199,6 +207,12 @@ def _head_of_headers(request: pb.ProcessingRequest) -> Head:
     return Head(headers.get(":path", ""), headers)
 
 
+def _record(record: Record) -> bytes:
+    metadata = struct_pb2.Struct()
+    metadata.fields["limpet.record"].struct_value.fields["v"].string_value = records.encode(record)
+    return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
+
+
 def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
     metadata = struct_pb2.Struct()
     metadata.fields[namespace].struct_value.update(values)
@@ -215,7 +229,6 @@ def _decision(routing: Routing) -> bytes:
     metadata = struct_pb2.Struct()
     fields = metadata.fields["limpet.decision"].struct_value.fields
     fields["reason"].string_value = routing.decision.reason
-    fields["record"].string_value = records.encode(routing.record)
     if routing.why:
         fields["why"].string_value = routing.why
     if routing.edits is not None:

@@ -34,8 +34,11 @@ class Lane:
     candidates: tuple[Candidate, ...]
     policy: Policy
     by_provider: Mapping[str, Candidate] = field(init=False)
+    drains: bool = field(init=False)
+    """Whether any of them takes no new conversations."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "drains", any(c.drain for c in self.candidates))
         object.__setattr__(self, "by_provider", {c.provider: c for c in self.candidates})
 
 

@@ -4,9 +4,9 @@ The filter is alpha in Envoy 1.40 and its message newer than the packaged protob
 are declared here, with the numbers of Envoy's own descriptor. What it could not read is unreported, which is not zero.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
@@ -16,8 +16,7 @@ _PACKAGE: Final = "limpet.envoy_1_40"
 _MESSAGE, _UINT64 = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, descriptor_pb2.FieldDescriptorProto.TYPE_UINT64
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer, as the provider counted them; `cached` is part of `prompt`, None if it did not say."""
 
     prompt: int

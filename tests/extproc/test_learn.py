@@ -66,5 +66,5 @@ def test_the_fastest_is_looked_for_among_those_that_are_known_well() -> None:
         "a": Learned(20, 0, 0.5),
         "b": Learned(20, 0, 1.4),
     }
-    assert factors(known) == {"silent": 2.0, "a": 1.0, "b": 1.0}
+    assert factors(known) == {"silent": 2.0}
     assert factors({}) == {}

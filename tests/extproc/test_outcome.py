@@ -67,7 +67,8 @@ def entry(
     if record is not None:
         fields = common.metadata.filter_metadata["limpet.decision"].fields
         fields["reason"].string_value = record.reason
-        fields["record"].string_value = records.encode(record)
+        carried = common.metadata.filter_metadata["limpet.record"].fields
+        carried["v"].string_value = records.encode(record)
     if usage is not None:
         common.metadata.typed_filter_metadata[METADATA_KEY].value = usage
     return built

@@ -46,7 +46,8 @@ class Server:
         self.providers = Providers(lambda provider, _: self.changes.append(provider))
         self.registry = CollectorRegistry()
         own = Limpet(lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"coin")
-        self.extproc = ExtProc(rules or own, Metrics(self.registry), lambda: ready)
+        self.metrics = Metrics(self.registry)
+        self.extproc = ExtProc(rules or own, self.metrics, lambda: ready)
 
     async def say(self, *messages: pb.ProcessingRequest) -> list[Any]:
         call = Call(*messages)
@@ -54,6 +55,7 @@ class Server:
         return call.heard
 
     def counted(self, name: str, **labels: str) -> float:
+        self.metrics.flush()
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
@@ -100,7 +102,7 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
     assert told["limpet.route"]["attempts"] == 2
     assert told["limpet.route"]["priority_groups"][0]["clusters"] == [{"cluster_name": order[0], "weight": 1}]
     assert told["limpet.decision"]["reason"] == "first.scored"
-    record = decode(told["limpet.decision"]["record"])
+    record = decode(told["limpet.record"]["v"])
     assert record is not None
     assert (list(record.order), record.sign) == (order, "session_id")
     edits = told["limpet.edits"]
@@ -131,7 +133,7 @@ async def test_in_header_mode_two_messages_choose_one_cluster(make, server: Serv
     response = second.request_body.response
     assert response.clear_route_cache
     (option,) = response.header_mutation.set_headers
-    record = decode(metadata(second)["limpet.decision"]["record"])
+    record = decode(metadata(second)["limpet.record"]["v"])
     assert record is not None
     assert (option.header.key, option.header.raw_value.decode()) == ("x-limpet-cluster", record.order[0])
     assert option.append_action == option.OVERWRITE_IF_EXISTS_OR_ADD

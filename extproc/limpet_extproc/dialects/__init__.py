@@ -1,7 +1,6 @@
 """One module an API: where its requests keep the model, the messages and the hints about the conversation."""
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -26,8 +25,7 @@ class Controls(msgspec.Struct, frozen=True):
     allow_fallbacks: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     """What every dialect's request comes down to."""
 
     model: str

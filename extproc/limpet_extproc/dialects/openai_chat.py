@@ -34,6 +34,8 @@ class _Message(msgspec.Struct):
 
 _BODY: Final = msgspec.json.Decoder(_Body)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
+_UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
+"""Lengths stand before contents, so that no two lists of pieces read the same."""
 
 
 def parse(body: bytes) -> ChatRequest:
@@ -70,34 +72,34 @@ def _require_utf8(body: bytes) -> None:
 
 def _opener(messages: list[msgspec.Raw]) -> bytes:
     """System and developer messages up to the first user message inclusive, one form for all spellings of one text."""
-    pieces: list[bytes] = []
+    pieces: list[str | bytes] = []
     for position, raw in enumerate(messages):
         try:
             message = _MESSAGE.decode(raw)
             is_user = message.role == "user"
             if is_user or message.role in _OPENERS:
-                pieces.append(b"user" if is_user else b"system")
-                pieces.extend(_content(message.content))
+                pieces.append("user" if is_user else "system")
+                pieces += _content(message.content)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise decode_error(error, f"messages[{position}]") from error
         if is_user:
             break
-    return b"".join(len(piece).to_bytes(4, "big") + piece for piece in pieces)
+    return _UNAMBIGUOUS.encode(pieces)
 
 
-def _content(content: Any) -> list[bytes]:
+def _content(content: Any) -> list[str | bytes]:
     """A string and a list with that one text part say the same and must read the same."""
     if isinstance(content, str):
-        return [b"t", content.encode()]
+        return ["t", content]
     if not isinstance(content, list):
-        return [b"v", msgspec.json.encode(content, order="deterministic")]
-    pieces: list[bytes] = []
+        return ["v", msgspec.json.encode(content, order="deterministic")]
+    pieces: list[str | bytes] = []
     for part in content:
         if isinstance(part, dict):
             text = part.get("text")
             if part.get("type") == "text" and isinstance(text, str):
-                pieces += (b"t", text.encode())
+                pieces += ("t", text)
                 continue
             part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}
-        pieces += (b"v", msgspec.json.encode(part, order="deterministic"))
+        pieces += ("v", msgspec.json.encode(part, order="deterministic"))
     return pieces

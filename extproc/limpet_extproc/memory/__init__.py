@@ -1,11 +1,11 @@
 """Where conversations are warm: the port that every memory implements, and what it holds."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Warm:
+
+class Warm(msgspec.Struct, frozen=True, gc=False):
     """A provider that has this conversation in its prompt cache."""
 
     provider: str
@@ -15,8 +15,7 @@ class Warm:
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True, gc=False):
     """What is known of one conversation. Not empty: one of the two is always there."""
 
     warm: tuple[Warm, ...] = ()

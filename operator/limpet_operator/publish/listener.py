@@ -177,7 +177,11 @@ def _ext_proc(gateway: Gateway) -> Json:
                 "response_header_mode": "SKIP",
             },
             request_attributes=["request.path", *(f"request.headers['{header}']" for header in headers)],
-            metadata_options={"receiving_namespaces": {"untyped": ["limpet.route", "limpet.edits", "limpet.decision"]}},
+            metadata_options={
+                "receiving_namespaces": {
+                    "untyped": ["limpet.route", "limpet.edits", "limpet.decision", "limpet.record"]
+                }
+            },
         ),
     }
 
@@ -211,6 +215,8 @@ def _access_log(name: str, response_headers: list[str]) -> Json:
                 "log_name": name,
                 "transport_api_version": "V3",
                 "buffer_flush_interval": "0.1s",
+                # A message costs as much as ten entries, so under load time fills one and not size.
+                "buffer_size_bytes": 256 * 1024,
                 "grpc_service": {"envoy_grpc": {"cluster_name": EXTPROC_CLUSTER}},
             },
         ),
