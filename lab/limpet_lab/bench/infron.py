@@ -14,7 +14,7 @@ from rich.console import Console
 
 from limpet_lab.bench.infron_arms import ARMS, group_sizes, run_arm
 from limpet_lab.bench.infron_prompt import messages_with
-from limpet_lab.bench.infron_rounds import Asking, play
+from limpet_lab.bench.infron_rounds import Asking, UndecidedError, play
 from limpet_lab.bench.infron_score import Bill, PerMillion, Round, Score, ratio, score
 from limpet_lab.bench.infron_table import gateway_table, rule_sets_table, verdict
 from limpet_lab.demo.json_file import JsonFile, write_figures
@@ -70,7 +70,7 @@ def infron(
     )
     try:
         figures = asyncio.run(_rule_sets(rounds, console) if own is None else _own(own, rounds, console))
-    except (CannotStart, ChildDied, SellerFailedError, ConfigError) as error:
+    except (CannotStart, ChildDied, SellerFailedError, ConfigError, UndecidedError) as error:
         console.print(f"limpet bench infron: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except openai.APIError as error:

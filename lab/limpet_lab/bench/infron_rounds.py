@@ -17,6 +17,14 @@ AT_ONCE: Final = 8
 """Rounds under way at the same time; they share nothing, so this only saves time."""
 
 
+UNDECIDED: Final = "fallback.undecided"
+"""The gateway's word for a request that its rules never saw; always the same provider would look like perfect rules."""
+
+
+class UndecidedError(Exception):
+    """Nothing was measured: the worker with the rules was away or failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """What every request of a run has in common."""
@@ -31,7 +39,7 @@ class Asking:
 async def play(
     client: AsyncOpenAI, asking: Asking, conversations: Sequence[str], messages: Callable[[str], Messages]
 ) -> list[Round]:
-    """One round a conversation, in their order. Raises openai.APIError when a request fails."""
+    """One round a conversation, in their order. Raises openai.APIError when a request fails, or UndecidedError."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(conversation: str) -> Round:
@@ -54,7 +62,11 @@ async def _call(client: AsyncOpenAI, asking: Asking, conversation: str, messages
         more["max_tokens"] = asking.max_tokens
     if asking.named_sessions:
         more["extra_headers"] = {"x-session-id": conversation}
-    answer = await client.chat.completions.create(model=asking.model, messages=messages, **more)  # type: ignore[arg-type]
+    create = client.chat.completions.with_raw_response.create
+    raw = await create(model=asking.model, messages=messages, **more)  # type: ignore[arg-type]
+    if raw.headers.get("x-limpet-decision") == UNDECIDED:
+        raise UndecidedError("the gateway served a request without asking the rules that were to be measured")
+    answer = raw.parse()
     return call_of(answer.id, answer.usage.model_dump() if answer.usage else None)
 
 

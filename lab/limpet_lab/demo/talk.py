@@ -26,12 +26,12 @@ class Turn:
     provider: str = ""
     """Who served it, as the response header says."""
     decision: str = ""
-    attempts: int = 1
-    """More than 1: the decision's first provider failed, and Envoy went on to the next."""
     prompt: int = 0
     cached: int = 0
     error: str = ""
     """What the client saw instead of an answer."""
+    attempts: int = 1
+    """More than 1: the decision's first provider failed, and Envoy went on to the next."""
 
     @property
     def hit(self) -> bool:
@@ -66,9 +66,9 @@ class Dialogue:
                 number,
                 headers.get("x-limpet-provider", ""),
                 headers.get("x-limpet-decision", ""),
-                int(headers.get("x-limpet-attempts", "1")),
                 usage.prompt_tokens if usage else 0,
                 (usage.prompt_tokens_details.cached_tokens or 0) if usage and usage.prompt_tokens_details else 0,
+                attempts=int(headers.get("x-limpet-attempts", "1")),
             )
         self.turns.append(turn)
         return turn

@@ -143,7 +143,8 @@ def in_order(listed: Routing, order: tuple[str, ...], reason: Reason, lane: Lane
         ttls_s=tuple(IDLE_S if _cheaper_read(lane.by_provider[name]) else 0.0 for name in order),
         learn=True,
     )
-    return replace(listed, decision=replace(listed.decision, order=order, reason=reason), record=record)
+    decision = msgspec.structs.replace(listed.decision, order=order, reason=reason)
+    return msgspec.structs.replace(listed, decision=decision, record=record)
 
 
 def _cheaper_read(candidate: Candidate) -> bool:
