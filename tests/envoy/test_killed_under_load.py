@@ -18,44 +18,46 @@ async def test_a_killed_provider_costs_no_client_anything(stage: Stage) -> None:
     turns: dict[int, list[str]] = defaultdict(list)
     errors: list[BaseException] = []
     busy = [asyncio.Lock() for _ in range(_CONVERSATIONS)]
-    under_way: set[asyncio.Task[None]] = set()
 
-    async def turn(number: int) -> None:
+    async def turn(number: int, *, stream: bool) -> None:
         try:
             async with busy[number]:
                 messages = [say(LONG, "system"), say(f"Conversation {number}")]
-                turns[number].append((await stage.ask(messages, stream=number % 2 == 0)).seller)
+                turns[number].append((await stage.ask(messages, stream=stream)).seller)
         except Exception as error:
             errors.append(error)
 
-    async def load(seconds: float) -> None:
-        for number in range(int(seconds * _PER_SECOND)):
-            task = asyncio.create_task(turn(number % _CONVERSATIONS))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-            await asyncio.sleep(1 / _PER_SECOND)
-        # The next step starts from whole answers: a stream that has begun when its provider dies is lost, inherently.
-        await asyncio.gather(*under_way)
+    async def load(seconds: float, *, streams: bool = True) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(seconds * _PER_SECOND)):
+                group.create_task(turn(number % _CONVERSATIONS, stream=streams and number % 2 == 0))
+                await asyncio.sleep(1 / _PER_SECOND)
 
-    await load(2.5)
+    await load(6)
     homes = {number: sellers[-1] for number, sellers in turns.items()}
     victims = {number for number, home in homes.items() if home == "a"}
     assert victims
     assert len(victims) < _CONVERSATIONS
 
-    stage.sellers["a"].kill()
     turns.clear()
-    await load(3)
-    moved = {number: sellers[0] for number, sellers in turns.items()}
-    assert all(len(set(sellers)) == 1 for sellers in turns.values()), "a conversation moved more than once"
+    # Whole answers while it dies: a stream that has begun by then is lost with whoever sends it, inherently.
+    loading = asyncio.create_task(load(12, streams=False))
+    await asyncio.sleep(2)
+    stage.sellers["a"].kill()
+    await loading
+    moved = {number: sellers[-1] for number, sellers in turns.items()}
+    for number, sellers in turns.items():
+        if number in victims:
+            after = [seller for seller in sellers if seller != "a"]
+            assert sellers == ["a"] * (len(sellers) - len(after)) + after, "a conversation went back to the dead"
+            assert len(set(after)) == 1, "a conversation moved more than once"
+        else:
+            assert set(sellers) == {homes[number]}, "a conversation moved without need"
     assert "a" not in moved.values()
-    assert {number: moved[number] for number in homes if number not in victims} == {
-        number: home for number, home in homes.items() if number not in victims
-    }
 
     await stage.sellers["a"].start()
     turns.clear()
-    await load(2.5)
+    await load(12)
     assert {number: set(sellers) for number, sellers in turns.items()} == {
         number: {home} for number, home in moved.items()
     }
