@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import secrets
 import signal
@@ -96,7 +97,12 @@ class Worker:
 
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""
+        first = self._snapshot is EMPTY
         self._snapshot = snapshot(catalog)
+        if first:
+            # What is here now mostly stays: looking through it for garbage again and again would hold up requests.
+            gc.collect()
+            gc.freeze()
         self.metrics.catalog_time.set_to_current_time()
 
     def _provider_changed(self, provider: str, state: State) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from limpet_extproc.contract import Catalog, Dialect, Policy, Price
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """One provider as a choice for one model."""
 
     provider: str
@@ -19,11 +20,8 @@ class Candidate:
     min_tokens: int
     weight: int
     drain: bool
-    seed: bytes = field(init=False, repr=False)
-    """The provider's part in rendezvous hashing."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", self.provider.encode())
+    seed: bytes
+    """The provider's part in rendezvous hashing: its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,7 @@ def snapshot(catalog: Catalog) -> Snapshot:
     """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere."""
     choices: dict[tuple[Dialect, str], list[Candidate]] = {}
     for provider in catalog.providers:
+        seed = provider.name.encode()
         for model in provider.models:
             candidate = Candidate(
                 provider=provider.name,
@@ -72,6 +71,7 @@ def snapshot(catalog: Catalog) -> Snapshot:
                 min_tokens=model.min_tokens,
                 weight=provider.weight,
                 drain=provider.drain,
+                seed=seed,
             )
             for dialect in provider.dialects:
                 choices.setdefault((dialect, model.name), []).append(candidate)

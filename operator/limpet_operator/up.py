@@ -1,11 +1,12 @@
 """`limpet up DIR`: the local gateway follows a directory of YAML until it is told to stop."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import start_http_server
 
@@ -18,6 +19,9 @@ from limpet_operator.store import Store
 from limpet_operator.validate import lines_of, render_line
 
 Say = Callable[[str], None]
+
+SAY_AFTER_S: Final = 0.2
+"""From a change to the words about it."""
 
 
 class Directory:
@@ -32,6 +36,7 @@ class Directory:
         self._store.replace(self._scan.documents)
         self.plan: Plan = plan(self._store.objects, os.environ)
         self._said: frozenset[str] = frozenset()
+        self._saying: asyncio.TimerHandle | None = None
         self._say_problems()
 
     async def follow(self, apply: Callable[[Plan], None]) -> None:
@@ -41,7 +46,10 @@ class Directory:
             if self._store.replace(scan.documents):
                 self.plan = plan(self._store.objects, os.environ, self.plan)
                 apply(self.plan)
-            self._say_problems()
+            # Envoy and ext_proc hear of it first: wording a thousand objects holds up this loop.
+            if self._saying is not None:
+                self._saying.cancel()
+            self._saying = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say_problems)
 
     def _say_problems(self) -> None:
         lines = frozenset(render_line(line) for line in lines_of(self._store.readings, self.plan) if not line.ok)
@@ -61,11 +69,14 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         directory = Directory(path, say)
         async with Local(settings) as gateway:
             gateway.apply(directory.plan)
+            following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
             await gateway.ready()
+            # What is here now mostly stays: looking through it for garbage again and again would hold up every change.
+            gc.collect()
+            gc.freeze()
             if metrics_port:
                 start_http_server(metrics_port, "127.0.0.1", gateway.registry)
             _greet(gateway, directory.plan, metrics_port, say)
-            following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
             watching = asyncio.create_task(gateway.children.watch())
             ending = asyncio.create_task(stopped.wait())
             tasks: tuple[asyncio.Task[Any], ...] = (following, watching, ending)

@@ -91,9 +91,12 @@ def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
         ]
     return [
         # The decision says how many providers it named: Envoy would try the last one again for every retry beyond them.
+        # It names them in the same metadata, so the order of these routes themselves is never used.
         *(
             _to_providers(
-                {**match, "dynamic_metadata": [_attempts_are(attempts)]}, _in_order(order, attempts, gateway), gateway
+                {**match, "dynamic_metadata": [_attempts_are(attempts)]},
+                _in_order(order[:1], attempts, gateway),
+                gateway,
             )
             for attempts in range(1, gateway.max_attempts + 1)
         ),

@@ -19,7 +19,7 @@ from limpet_operator.sources.yaml_text import Chunk, UnreadableError, read_json,
 
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _DEBOUNCE_MS: Final = 50
-_STEP_MS: Final = 20
+_STEP_MS: Final = 5
 _RESCAN_MS: Final = 2_000
 """How soon a change is seen that the kernel does not report: targets of symbolic links, network file systems."""
 
