@@ -22,6 +22,7 @@ bench: $(READY)
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator of 'limpet bench latency'"; $(call install,wrk); }
 	$(BIN)/limpet bench infron
 	$(BIN)/limpet bench latency
+	$(BIN)/limpet bench reload
 
 # Hashes pin what is installed, whatever the index; --no-build-isolation takes hatchling from the same lock.
 $(READY): requirements.lock pyproject.toml

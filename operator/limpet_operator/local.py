@@ -58,7 +58,8 @@ class LocalSettings:
     envoy_concurrency: int | None = None
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
     """The lab puts other rules in this place, behind the same Envoy."""
-    on_nack: Callable[[Nack], None] = lambda nack: print(f"Envoy refused {nack.name}: {nack.message}", file=sys.stderr)
+    on_nack: Callable[[Nack], None] = lambda _: None
+    """Hears of what Envoy refuses, which is logged as a warning anyway."""
 
 
 def envoy_binary() -> Path:

@@ -188,7 +188,7 @@ class Stream:
         versions = subscription.open.pop(request.response_nonce, None)
         if not request.HasField("error_detail"):
             return Answer(type_url, had, accepted=versions or {}, answers=True)
-        message = request.error_detail.message
+        message = _without_dump(request.error_detail.message)
         accepted, rejected = _blame(versions or {}, message)
         if len(rejected) > 1:
             # Envoy did not say which one, or none of them was applied: halves show it, and let the good ones through.
@@ -284,6 +284,11 @@ def _add(response: Any, entry: Versioned) -> None:
     added = response.resources.add(name=entry.resource.name, version=entry.version)
     added.resource.type_url = entry.resource.type_url
     added.resource.value = entry.resource.body
+
+
+def _without_dump(message: str) -> str:
+    """Envoy's words; behind them it may print the whole resource, which nobody can read and which may be secret."""
+    return message.partition(": goo.gle/debug")[0].strip()
 
 
 def _blame(versions: dict[str, str], message: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -67,7 +67,8 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions",
-                **_protocol(url.scheme),
+                # By ALPN Envoy could speak HTTP/2, but it refuses that for a cluster with a plain-text endpoint beside.
+                explicit_http_config={"http_protocol_options": {}},
                 http_filters=[_strip_and_name(provider), *_credential(provider), _rewrite(provider), _CODEC],
             )
         },
@@ -128,12 +129,6 @@ def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
             common_tls_context={"validation_context": {"trusted_ca": trusted}},
         ),
     }
-
-
-def _protocol(scheme: str) -> Json:
-    if scheme == "http":
-        return {"explicit_http_config": {"http_protocol_options": {}}}
-    return {"auto_config": {"http_protocol_options": {}, "http2_protocol_options": {}}}
 
 
 def _strip_and_name(provider: PlannedProvider) -> Json:

@@ -1,0 +1,145 @@
+"""Providers behind TLS, as all real ones are: the right certificate is asked for, and nobody else's is taken."""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import openai
+import pytest
+import trustme
+from aiohttp import web
+
+from limpet_operator.local import Local, LocalSettings, free_port
+from limpet_operator.plan import plan
+from limpet_operator.resources.objects import Objects, Parser
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
+
+MODEL = "open/model"
+API = "limpet.dev/v1alpha1"
+
+
+@contextmanager
+def context_of(authority: trustme.CA, name: str) -> Iterator[ssl.SSLContext]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(context)
+    yield context
+
+
+@asynccontextmanager
+async def https_provider(authority: trustme.CA, name: str, heard: list[Any]) -> AsyncIterator[int]:
+    """A provider with a certificate for `name`; keeps what it hears."""
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(
+            (request.host, request.path, request.headers.get("authorization"), (await request.json())["model"])
+        )
+        message = {"role": "assistant", "content": "safe"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+        body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+        return web.json_response(body)
+
+    app = web.Application()
+    app.router.add_post("/api/v1/chat/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    with context_of(authority, name) as context:
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
+
+
+def objects(name: str, url: str, ca_pem: str, **tls: Any) -> list[dict[str, Any]]:
+    spec = {
+        "vendor": "OpenAI",
+        "url": url,
+        "credential": {"secretRef": {"name": "key", "key": "api-key"}},
+        "models": [{"name": MODEL, "upstreamName": f"at-{name}"}],
+        "tls": {"caCertificateRef": {"name": f"ca-{name}", "key": "ca.crt"}, **tls},
+    }
+    return [
+        {"apiVersion": API, "kind": "Provider", "metadata": {"name": name}, "spec": spec},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"ca-{name}"}, "data": {"ca.crt": ca_pem}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"api-key": "secret"}},
+    ]
+
+
+def planned(*written: dict[str, Any]) -> Any:
+    parser = Parser.load()
+    parsed: dict[Any, Any] = {}
+    for raw in written:
+        result: Any = parser.parse(raw)
+        parsed[result.key] = result
+    made = plan(Objects(parsed), {})
+    assert all(verdict.ok for verdict in made.verdicts.values()), made.verdicts
+    return made
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Local]:
+    refused: list[Any] = []
+    async with Local(LocalSettings(port=free_port(), on_nack=refused.append)) as local:
+        yield local
+        assert refused == []
+
+
+async def ask(gateway: Local) -> Any:
+    async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key="client", max_retries=0) as client:
+        return await client.chat.completions.with_raw_response.create(
+            model=MODEL, messages=[{"role": "user", "content": "hello"}]
+        )
+
+
+def pem(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
+
+
+async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: Local) -> None:
+    authority, heard = trustme.CA(), []
+    async with https_provider(authority, "localhost", heard) as port:
+        gateway.apply(planned(*objects("good", f"https://localhost:{port}/api/v1", pem(authority))))
+        await gateway.ready()
+        answer = await ask(gateway)
+    assert answer.headers["x-limpet-provider"] == "good"
+    assert answer.parse().choices[0].message.content == "safe"
+    assert heard == [(f"localhost:{port}", "/api/v1/chat/completions", "Bearer secret", "at-good")]
+
+
+async def test_a_server_name_of_its_own_is_asked_for(gateway: Local) -> None:
+    authority, heard = trustme.CA(), []
+    async with https_provider(authority, "models.example", heard) as port:
+        url = f"https://localhost:{port}/api/v1"
+        gateway.apply(planned(*objects("named", url, pem(authority), serverName="models.example")))
+        await gateway.ready()
+        await ask(gateway)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name"])
+async def test_a_wrong_certificate_never_sees_the_key_and_the_next_provider_answers(gateway: Local, wrong: str) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    heard: list[Any] = []
+    overheard: list[Any] = []
+    issuer, name = (stranger, "localhost") if wrong == "authority" else (authority, "somebody.example")
+    async with (
+        https_provider(issuer, name, overheard) as bad_port,
+        https_provider(authority, "localhost", heard) as good_port,
+    ):
+        policy = {"models": ["*"], "mode": "Off"}
+        gateway.apply(
+            planned(
+                *objects("bad", f"https://localhost:{bad_port}/api/v1", pem(authority)),
+                *objects("good", f"https://localhost:{good_port}/api/v1", pem(authority)),
+                {"apiVersion": API, "kind": "StickyPolicy", "metadata": {"name": "off"}, "spec": policy},
+            )
+        )
+        await gateway.ready()
+        answers = [await ask(gateway) for _ in range(6)]
+    assert {answer.headers["x-limpet-provider"] for answer in answers} == {"good"}
+    assert overheard == []
+    assert len(heard) == 6
