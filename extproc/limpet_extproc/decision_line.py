@@ -7,11 +7,13 @@ from limpet_extproc.usage import Usage
 def decision_line(record: Record, provider: str, status: int, usage: Usage | None, duration_s: float) -> str:
     """The conversation is shown by the first characters of its key; nothing of its text is known here."""
     tried = " > ".join(record.order[: record.order.index(provider) + 1]) if provider in record.order else provider
-    reason = record.reason if record.would is None else f"{record.reason} (would be {record.would})"
+    why = record.reason if record.would is None else f"{record.reason} (would be {record.would})"
     if usage is None:
         cached = "usage unreported"
     elif usage.cached is None:
         cached = f"{usage.prompt} tokens, cache unreported"
     else:
         cached = f"{usage.cached} of {usage.prompt} tokens cached"
-    return f"{record.key[:8]}  {record.model}  {reason}  {tried}  {status or 'no answer'}  {cached}  {duration_s:.3f} s"
+    answer = status or "no answer"
+    passed_over = "".join(f", without {name} ({reason})" for name, reason in record.excluded.items())
+    return f"{record.key[:8]}  {record.model}  {why}  {tried}{passed_over}  {answer}  {cached}  {duration_s:.3f} s"

@@ -6,6 +6,7 @@ decide(remembered)    ->  Routing | Refusal
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -140,6 +141,7 @@ class Exchange:
             prompt_tokens=ask.prompt_tokens,
             max_providers=policy.max_providers,
             learn=policy.mode != "Off" and (self._steering is None or policy.client_order == "StickyWithin"),
+            excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         )
 
     def _edits(self, decision: Decision) -> Edits | Refusal | None:
@@ -157,6 +159,8 @@ class Exchange:
             )
         return Edits(model, span, tuple(spans.cuts(self._body, _OURS)) if ours else ())
 
+
+_MAX_EXCLUDED: Final = 16
 
 _INVALID: Final = "invalid_request_error"
 

@@ -3,6 +3,8 @@
 So nothing is kept in between and any worker can read it. No text, no names of people: the key is an HMAC.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -26,6 +28,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     max_providers: int
     learn: bool
     """Whether the outcome may be remembered: not in mode Off, nor where the client steers and stickiness has no say."""
+    excluded: Mapping[str, str] = {}
+    """Providers of the model that were passed over, each with the reason; the first few where there are very many."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

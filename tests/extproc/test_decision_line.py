@@ -1,6 +1,7 @@
 """The line that a person reads with `--verbose`."""
 
 import pytest
+from msgspec.structs import replace
 
 from limpet_extproc.decision_line import decision_line
 from limpet_extproc.record import Record
@@ -26,3 +27,9 @@ def test_a_line_says_where_it_went_why_and_what_was_cached(
     would: str | None, provider: str, status: int, usage: Usage | None, line: str
 ) -> None:
     assert decision_line(record(would), provider, status, usage, 1.5) == f"01234567  flash  {line}  1.500 s"
+
+
+def test_a_line_names_who_was_passed_over_and_why() -> None:
+    left_out = replace(record(), excluded={"d": "down", "e": "draining"})
+    line = decision_line(left_out, "b", 200, None, 0.0)
+    assert "  a > b, without d (down), without e (draining)  200  " in line

