@@ -153,16 +153,15 @@ def _where_warm(
         ):
             return (pending,), "sticky.pending"
         return (), "first.scored"
-    sticky, *others = remembered.warm
-    if sticky.until_s <= now_s:
+    still_warm = [warm for warm in remembered.warm if warm.until_s > now_s]
+    if not still_warm:
         return (), "sticky.expired"
+    sticky, *others = still_warm
     candidate = ask.lane.by_provider.get(sticky.provider)
     also_warm = tuple(
         w.provider
         for w in others
-        if w.until_s > now_s
-        and w.provider in ask.lane.by_provider
-        and sorted_out.excluded.get(w.provider, "draining") == "draining"
+        if w.provider in ask.lane.by_provider and sorted_out.excluded.get(w.provider, "draining") == "draining"
     )
     if candidate is None:
         return also_warm, "sticky.left.not_candidate"

@@ -96,6 +96,11 @@ def test_staying_has_to_pay(make, provider: dict[str, Any], reason: str) -> None
     assert decision.order[0] == ("c" if reason == "sticky.hit" else "a")
 
 
+def test_a_cache_that_lives_longer_is_gone_back_to_when_the_newest_has_run_out(make) -> None:
+    decision = decide(make, Remembered((Warm("b", NOW), Warm("c", NOW + 60))))
+    assert (decision.reason, decision.order[0]) == ("sticky.hit", "c")
+
+
 def test_what_the_provider_counted_last_time_outweighs_the_estimate(make) -> None:
     counted = Remembered((Warm("c", NOW + 60, prompt_tokens=5000),))
     assert decide(make, counted, providers={"c": {"min_tokens": 4500}}).reason == "sticky.hit"
