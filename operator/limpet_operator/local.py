@@ -6,6 +6,7 @@ sockets in a directory of their own.
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import sys
@@ -29,6 +30,15 @@ from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.xds import CLUSTER, Nack, XdsServer, serve
+
+EXTPROC_ENVIRONMENT: Final = {
+    # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.
+    "GRPC_EXPERIMENTS": "-event_engine_listener,-event_engine_client",
+    # Buffers of ordinary prompts are kept by the allocator, those of huge ones go back to the system at once.
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
+}
+"""What a worker is started with, under whatever the user's own environment says; it counts only from the very start."""
 
 NODE: Final = "limpet-local"
 
@@ -202,7 +212,8 @@ class Local:
         ]
         if self.settings.verbose:
             command.append("--verbose")
-        await self.children.start("ext_proc", command, shown=self.settings.verbose)
+        environment = {**EXTPROC_ENVIRONMENT, **os.environ}
+        await self.children.start("ext_proc", command, shown=self.settings.verbose, env=environment)
 
     async def _start_envoy(self) -> None:
         concurrency = self.settings.envoy_concurrency
