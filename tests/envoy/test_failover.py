@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import openai
@@ -119,8 +120,11 @@ async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_ba
 
     await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=0.5))
 
+    numbers = count()
+
     async def tried() -> bool:
-        await asyncio.gather(*(stage.ask(f"Trial {number}") for number in range(8)))
+        # New conversations each time: eight of them may all be drawn to the other provider.
+        await asyncio.gather(*(stage.ask(f"Trial {next(numbers)}") for _ in range(8)))
         return len(await stage.arrivals("a")) > knocked
 
     await until("a trial", tried)
