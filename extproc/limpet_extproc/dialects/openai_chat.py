@@ -7,8 +7,6 @@ from msgspec import UNSET, UnsetType
 
 from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_error
 
-PATH: Final = "/v1/chat/completions"
-
 _OPENERS: Final = frozenset({"system", "developer"})
 _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Hints that move from turn to turn and are no part of the prompt."""
