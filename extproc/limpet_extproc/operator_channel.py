@@ -1,0 +1,64 @@
+"""The way to the operator: a gRPC channel for each attempt, so that names and certificates are read anew."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+
+TLS_FILES: Final = ("tls.crt", "tls.key", "ca.crt")
+"""What a TLS directory holds: our certificate, its key, and the authority that the operator's must be from."""
+
+_CONNECT_S: Final = 5.0
+"""For connection and TLS handshake; several addresses are tried side by side, so one that is silent costs less."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.enable_http_proxy", 0),  # The operator is a neighbour; a proxy of the environment is meant for the internet.
+    ("grpc.min_reconnect_backoff_ms", int(_CONNECT_S * 1000)),  # gRPC takes it for the time limit of an attempt, too.
+    ("grpc.use_local_subchannel_pool", 1),  # Else a new attempt may get the failed connection of the last one.
+    ("grpc.keepalive_time_ms", 15_000),  # An operator whose machine died sends no FIN.
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+def open_channel(target: str, tls_dir: Path | None) -> grpc.aio.Channel:
+    """A channel for one attempt. With `tls_dir` both sides show certificates; the server's must name the target's host.
+
+    Raises OSError if a file cannot be read; its text names the file.
+    """
+    if tls_dir is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    certificate, key, authority = (Path(tls_dir, name).read_bytes() for name in TLS_FILES)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options=_OPTIONS)
+
+
+_EXPLAINED: Final = (
+    (
+        "domain name not found|dns resolution failed|errors resolving",
+        "its name cannot be resolved: is the host of --control-plane right, and is an operator ready?",
+    ),
+    ("hostname verification", "its certificate is for another name than the host of --control-plane"),
+    ("certificate_verify_failed", "its certificate is not from the authority in ca.crt, or has expired"),
+    ("wrong_version_number", "it does not speak TLS, and --tls-dir asks for it"),
+    ("create security handshaker", "tls.crt, tls.key and ca.crt are not PEM files that belong together"),
+    ("connection refused", "nobody listens there"),
+    ("no such file", "the socket is not there"),
+)
+"""What to make of gRPC's words, first match wins."""
+
+_CLOSED_ON_CERTIFICATE: Final = (
+    "it closed the connection without a word, as it does if it refuses our certificate: tls.crt must be from the "
+    "authority that the operator trusts, and not expired"
+)
+_CLOSED_ON_NONE: Final = "it closed the connection without a word: does it ask for certificates (--tls-dir)?"
+
+
+def explain(details: str, *, tls: bool) -> str:
+    """Why an attempt failed, for a person: our words first where we know the case, gRPC's own after them."""
+    found = next((words for pattern, words in _EXPLAINED if re.search(pattern, details, re.IGNORECASE)), None)
+    if found is None and "all addresses" in details and "Socket closed" in details:
+        found = _CLOSED_ON_CERTIFICATE if tls else _CLOSED_ON_NONE
+    return f"{found} ({details})" if found else details
