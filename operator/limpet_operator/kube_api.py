@@ -1,0 +1,140 @@
+"""One request to the Kubernetes API: the port that the writers of status, Lease and Events use, and its client.
+
+A write of the Lease holder carries a gate. It is asked in the very moment before the bytes leave, after the connection
+was made and the token read: a process that was frozen in between must not send what it decided long ago.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, Protocol, Self
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.config import ConfigException
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+
+Gate = Callable[[], bool]
+
+_config: Final[Any] = config  # typed in part only, which mypy's strict mode refuses to call
+
+
+class ApiFailed(Exception):  # noqa: N818 (says what happened)
+    """A request that did not do what was asked. Status 0: there was no answer, so it may have been carried out."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        """Kubernetes' own word, such as Conflict or AlreadyExists."""
+        self.retry_after_s = retry_after_s
+
+
+class NotSent(ApiFailed):
+    """The gate was closed: nothing reached the API server."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "NotSent", "the lease ran out before this could be sent")
+
+
+class Api(Protocol):
+    """What the writers need of Kubernetes."""
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content_type: str = JSON,
+        timeout_s: float = 10.0,
+        gate: Gate | None = None,
+    ) -> Any:
+        """The decoded answer. Raises ApiFailed for every other outcome, NotSent if `gate` said no."""
+
+
+class KubeApi:
+    """The API server, by `kubernetes.aio`."""
+
+    def __init__(self, configuration: Any) -> None:
+        """`configuration` is a `kubernetes.aio` Configuration; it becomes this object's own."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(self._before_bytes)
+        configuration.trace_configs = [trace]
+        self._configuration = configuration
+        self._client: Any = client.ApiClient(configuration)
+        self._gate: ContextVar[Gate | None] = ContextVar("gate", default=None)
+
+    @classmethod
+    async def open(cls, kubeconfig: Path | None) -> Self:
+        """With a kubeconfig, else the pod's service account, else KUBECONFIG. OSError: none of them can be used."""
+        configuration = client.Configuration()
+        try:
+            if kubeconfig is not None:
+                await _config.load_kube_config(
+                    str(kubeconfig), client_configuration=configuration, persist_config=False
+                )
+            else:
+                try:
+                    _config.load_incluster_config(configuration)
+                except ConfigException:
+                    await _config.load_kube_config(client_configuration=configuration, persist_config=False)
+        except ConfigException as error:
+            raise OSError(f"no access to Kubernetes: {error}; pass --kubeconfig FILE or run in a pod") from error
+        return cls(configuration)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content_type: str = JSON,
+        timeout_s: float = 10.0,
+        gate: Gate | None = None,
+    ) -> Any:
+        """See `Api`."""
+        self._gate.set(gate)
+        try:
+            async with asyncio.timeout(timeout_s):
+                status, headers, text = await self._exchange(method, path, body, content_type)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiFailed(0, "NoAnswer", f"{method} {path}: {error or 'no answer in time'}") from error
+        finally:
+            self._gate.set(None)
+        if status < 300:
+            return json.loads(text)
+        raise _failure(status, headers, text, f"{method} {path}")
+
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "limpet-operator"}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._configuration.host + path
+        response = await self._client.rest_client.request(method, url, headers=headers, body=body)
+        return response.status, response.headers, await response.read()
+
+    async def _before_bytes(self, _session: aiohttp.ClientSession, _context: SimpleNamespace, _sent: object) -> None:
+        gate = self._gate.get()
+        if gate is not None and not gate():
+            raise NotSent
+
+
+def _failure(status: int, headers: Mapping[str, str], text: bytes, what: str) -> ApiFailed:
+    try:
+        told = json.loads(text)
+        reason, message = str(told.get("reason", "")), str(told.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = "", text[:200].decode(errors="replace")
+    after = headers.get("Retry-After", "")
+    return ApiFailed(status, reason, f"{what}: {status} {message}", float(after) if after.isdecimal() else None)
