@@ -23,13 +23,14 @@ from prometheus_client import CollectorRegistry
 
 from limpet_operator.children import Children
 from limpet_operator.controlplane import CatalogServer
+from limpet_operator.delta import CLUSTER
 from limpet_operator.metrics import build_metrics
 from limpet_operator.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.rollout import Patience, Rollout
-from limpet_operator.xds import CLUSTER, Nack, XdsServer, serve
+from limpet_operator.xds import Nack, XdsServer, serve
 
 EXTPROC_ENVIRONMENT: Final = {
     # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from limpet_extproc.contract import Catalog
 from limpet_operator.controlplane import CatalogServer
-from limpet_operator.xds import CLUSTER, Key, Resource, XdsServer
+from limpet_operator.delta import CLUSTER, Key, Resource
+from limpet_operator.xds import XdsServer
 
 _log = logging.getLogger(__name__)
 

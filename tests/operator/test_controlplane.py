@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry
 from limpet_extproc.catalog_client import watch
 from limpet_extproc.contract import WATCH_METHOD, Catalog, Hello, Model, Provider, Seen, decode_catalog, encode
 from limpet_operator.controlplane import CatalogServer, announce
+from limpet_operator.delta import CLUSTER, SECRET, Resource
 from limpet_operator.metrics import build_metrics
 from limpet_operator.rollout import Patience, Publication, Rollout
-from limpet_operator.xds import CLUSTER, SECRET, Resource, XdsServer, serve
+from limpet_operator.xds import XdsServer, serve
 
 NAMES = ["a", "b", "c"]
 

@@ -26,8 +26,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from limpet_operator.delta import CLUSTER, LISTENER, ROUTE, SECRET, Resource, ResourceSet, Stream
 from limpet_operator.metrics import build_metrics
-from limpet_operator.xds import CLUSTER, LISTENER, ROUTE, SECRET, Nack, Resource, ResourceSet, Stream, XdsServer, serve
+from limpet_operator.xds import Nack, XdsServer, serve
 
 
 def resource(name: str, body: str = "1", type_url: str = CLUSTER) -> Resource:

@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 from envoy_data_plane.google.protobuf import Struct
 from pydantic.dataclasses import dataclass
 
-from limpet_operator.xds import Resource
+from limpet_operator.delta import Resource
 
 Json = dict[str, Any]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from limpet_operator.delta import Key, Resource
 from limpet_operator.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.cluster import extproc_cluster, provider_cluster
@@ -12,7 +13,6 @@ from limpet_operator.publish.listener import client_listener, unavailable_listen
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import credential_secret
 from limpet_operator.rollout import Publication
-from limpet_operator.xds import Key, Resource
 
 
 def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
