@@ -1,5 +1,10 @@
-"""What Envoy must know before it has asked anybody: who it is, where the control plane and its own admin page are."""
+"""What Envoy must know before it has asked anybody: who it is, where the control plane and its own admin page are.
 
+On a laptop the control plane is at a Unix socket; in a cluster it is a Service behind mutual TLS. The chart carries the
+cluster's files as text, and a test holds them to these functions.
+"""
+
+from collections.abc import Sequence
 from typing import Final
 
 from limpet_operator.publish.encode import Json, typed
@@ -8,45 +13,203 @@ from limpet_operator.publish.gateway import CONTROLPLANE_CLUSTER
 _ADS: Final = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 """No time limit on the first answer: an Envoy without configuration must not call itself ready."""
 
+_SDS_DIR: Final = "/etc/limpet/envoy"
+_TLS_DIR: Final = "/etc/limpet/tls"
+_ADMIN: Final = ("127.0.0.1", 9901)
+_ADMIN_CLUSTER: Final = "limpet_admin"
+_OPEN_PORT: Final = 9902
+_OPEN_PATHS: Final = ("/ready", "/stats/prometheus")
+"""What of the admin page others may see."""
+
 
 def bootstrap(node: str, controlplane: Json, admin: Json) -> Json:
     """Envoy's own file. `controlplane` and `admin` are Envoy addresses: `{"pipe": …}` or `{"socket_address": …}`."""
     return {
         "node": {"id": node, "cluster": "limpet"},
         "admin": {"address": admin},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": [
-                    {
-                        "envoy_grpc": {
-                            "cluster_name": CONTROLPLANE_CLUSTER,
-                            "retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"}},
-                        }
-                    }
-                ],
-            },
-            "cds_config": _ADS,
-            "lds_config": _ADS,
-        },
+        "dynamic_resources": _dynamic_resources(),
         "static_resources": {
             "clusters": [
                 {
                     "name": CONTROLPLANE_CLUSTER,
                     "type": "STATIC",
                     "connect_timeout": "1s",
-                    "load_assignment": {
-                        "cluster_name": CONTROLPLANE_CLUSTER,
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": controlplane}}]}],
-                    },
-                    "typed_extension_protocol_options": {
-                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                            "upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}}
-                        )
-                    },
+                    "load_assignment": _assignment(CONTROLPLANE_CLUSTER, controlplane),
+                    "typed_extension_protocol_options": _http2({}),
                 }
             ]
         },
     }
+
+
+def pod_bootstrap(operator: str, port: int = 18000) -> Json:
+    """The same in a cluster. `operator` is the Service's name, which the server's certificate must carry.
+
+    The flags `--service-node` and `--service-cluster` say who this Envoy is. Besides the control plane it knows one
+    listener that passes readiness and metrics on from the admin page, which itself stays on loopback.
+    """
+    return {
+        "admin": {"address": _socket(*_ADMIN)},
+        "dynamic_resources": _dynamic_resources(),
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": CONTROLPLANE_CLUSTER,
+                    "connect_timeout": "1s",
+                    "cluster_type": {
+                        "name": "envoy.cluster.dns",
+                        "typed_config": typed(
+                            "clusters.dns.v3.DnsCluster",
+                            # Replicas come and go, and there is nothing to gain from knowing it late.
+                            dns_refresh_rate="5s",
+                            dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "5s"},
+                            dns_lookup_family="V4_PREFERRED",
+                        ),
+                    },
+                    "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(operator, port)),
+                    # A replica that hangs or whose machine died leaves no FIN.
+                    "typed_extension_protocol_options": _http2(
+                        {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}
+                    ),
+                    "transport_socket": _mutual_tls(operator),
+                },
+                {
+                    "name": _ADMIN_CLUSTER,
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "load_assignment": _assignment(_ADMIN_CLUSTER, _socket(*_ADMIN)),
+                },
+            ],
+            "listeners": [_open_listener()],
+        },
+    }
+
+
+def pod_secrets(operator: str) -> dict[str, Json]:
+    """The files beside it, by name: Envoy reads a certificate again when it changes only if it comes as such a file."""
+    return {
+        "client.yaml": _sds_file(
+            "client",
+            tls_certificate={
+                "certificate_chain": {"filename": f"{_TLS_DIR}/tls.crt"},
+                "private_key": {"filename": f"{_TLS_DIR}/tls.key"},
+                "watched_directory": {"path": _TLS_DIR},
+            },
+        ),
+        "ca.yaml": _sds_file(
+            "ca",
+            validation_context={
+                "trusted_ca": {"filename": f"{_TLS_DIR}/ca.crt"},
+                "watched_directory": {"path": _TLS_DIR},
+                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": operator}}],
+            },
+        ),
+    }
+
+
+def _dynamic_resources() -> Json:
+    return {
+        "ads_config": {
+            "api_type": "DELTA_GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [
+                {
+                    "envoy_grpc": {
+                        "cluster_name": CONTROLPLANE_CLUSTER,
+                        "retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"}},
+                    }
+                }
+            ],
+        },
+        "cds_config": _ADS,
+        "lds_config": _ADS,
+    }
+
+
+def _mutual_tls(server: str) -> Json:
+    def file(name: str) -> Json:
+        return {
+            "name": name,
+            "sds_config": {
+                "resource_api_version": "V3",
+                "path_config_source": {"path": f"{_SDS_DIR}/{name}.yaml"},
+            },
+        }
+
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": typed(
+            "transport_sockets.tls.v3.UpstreamTlsContext",
+            sni=server,
+            common_tls_context={
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                "tls_certificate_sds_secret_configs": [file("client")],
+                "validation_context_sds_secret_config": file("ca"),
+            },
+        ),
+    }
+
+
+def _sds_file(name: str, **secret: Json) -> Json:
+    return {"resources": [{**typed("transport_sockets.tls.v3.Secret"), "name": name, **secret}]}
+
+
+def _open_listener() -> Json:
+    return {
+        "name": "limpet_open",
+        "address": _socket("0.0.0.0", _OPEN_PORT),
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": typed(
+                            "filters.network.http_connection_manager.v3.HttpConnectionManager",
+                            stat_prefix="limpet_open",
+                            route_config={"virtual_hosts": [_only(_OPEN_PATHS)]},
+                            http_filters=[
+                                {
+                                    "name": "envoy.filters.http.router",
+                                    "typed_config": typed("filters.http.router.v3.Router"),
+                                }
+                            ],
+                        ),
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _only(paths: Sequence[str]) -> Json:
+    return {
+        "name": "open",
+        "domains": ["*"],
+        "routes": [
+            {
+                "match": {
+                    "path": path,
+                    "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+                },
+                "route": {"cluster": _ADMIN_CLUSTER},
+            }
+            for path in paths
+        ],
+    }
+
+
+def _assignment(cluster: str, address: Json) -> Json:
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+
+
+def _http2(options: Json) -> Json:
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+            "upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": options}
+        )
+    }
+
+
+def _socket(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}

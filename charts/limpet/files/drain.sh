@@ -1,0 +1,36 @@
+#!/bin/bash
+# Ends the requests of this Envoy before Kubernetes ends Envoy.
+#
+#   drain.sh DRAIN_SECONDS DEADLINE_SECONDS [ADMIN_PORT]
+#
+# For DRAIN_SECONDS new connections are still taken, as not everybody knows yet that this pod is leaving, and every
+# answer asks its client to connect anew. Then it waits until no request is under way, at most until DEADLINE_SECONDS.
+set -u
+drain=$1 deadline=$2 port=${3:-9901}
+
+# Say $1 (a method) $2 (a path) to Envoy's admin page and print its answer. Fails when Envoy is not there.
+admin() {
+  local line
+  {
+    printf '%s %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n' "$1" "$2" >&3
+    while IFS= read -r -t 5 line <&3; do printf '%s\n' "${line%$'\r'}"; done
+  } 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$port"
+}
+
+requests_under_way() {
+  local answer
+  answer=$(admin GET '/stats?filter=http.limpet.downstream_rq_active') || return 1
+  [[ $answer =~ downstream_rq_active:\ ([0-9]+) ]] && echo "${BASH_REMATCH[1]}" || echo 0
+}
+
+{ admin POST /healthcheck/fail && admin POST '/drain_listeners?graceful&skip_exit'; } >/dev/null || exit 0
+
+SECONDS=0
+while ((SECONDS < deadline)); do
+  if ((SECONDS >= drain)); then
+    left=$(requests_under_way) || exit 0
+    ((left == 0)) && exit 0
+  fi
+  sleep 0.5
+done
+echo "drain.sh: $left requests were still under way after $deadline seconds" >&2

@@ -1,0 +1,28 @@
+{{/* What the schema can't say, because it takes two values to see that they don't fit. */}}
+{{- define "limpet.check" -}}
+{{- $values := .Values -}}
+{{- if and (gt (int $values.gateway.workers) 1) (not (include "limpet.redisUrl" .)) -}}
+{{- fail (printf "gateway.workers is %d, but without Redis each worker would remember other conversations: set redis.url, or redis.bundled.enabled=true for a trial, or gateway.workers=1" (int $values.gateway.workers)) -}}
+{{- end -}}
+{{- if and $values.watch.allNamespaces $values.watch.namespaces -}}
+{{- fail "watch.allNamespaces and watch.namespaces are both set: leave watch.namespaces empty to serve all, or set watch.allNamespaces=false" -}}
+{{- end -}}
+{{- if ne (empty $values.tls.existingServerSecret) (empty $values.tls.existingClientSecret) -}}
+{{- fail "tls.existingServerSecret and tls.existingClientSecret belong together: set both, or none" -}}
+{{- end -}}
+{{- if and $values.tls.certManager.enabled $values.tls.existingServerSecret -}}
+{{- fail "tls.certManager.enabled and tls.existingServerSecret exclude each other: either cert-manager makes the certificates or you do" -}}
+{{- end -}}
+{{- if lt (int $values.gateway.terminationGracePeriodSeconds) (add (int $values.gateway.drainSeconds) 15) -}}
+{{- fail (printf "gateway.terminationGracePeriodSeconds is %d, too short for gateway.drainSeconds=%d: set it to %d or more" (int $values.gateway.terminationGracePeriodSeconds) (int $values.gateway.drainSeconds) (add (int $values.gateway.drainSeconds) 15)) -}}
+{{- end -}}
+{{- if and $values.gateway.autoscaling.enabled (gt (int $values.gateway.autoscaling.minReplicas) (int $values.gateway.autoscaling.maxReplicas)) -}}
+{{- fail (printf "gateway.autoscaling.minReplicas is %d, more than maxReplicas %d" (int $values.gateway.autoscaling.minReplicas) (int $values.gateway.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- if and (eq $values.gateway.service.type "ClusterIP") $values.gateway.service.nodePort -}}
+{{- fail "gateway.service.nodePort is set, but a Service of type ClusterIP has none: set gateway.service.type to NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- if and $values.redis.existingSecret (not $values.redis.url) -}}
+{{- fail "redis.existingSecret is set without redis.url: say which Redis these credentials are for" -}}
+{{- end -}}
+{{- end -}}

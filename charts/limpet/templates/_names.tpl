@@ -1,0 +1,75 @@
+{{/* Names and labels that every object takes. */}}
+
+{{/* Short enough for the longest suffix of a Service: names of Services end at 63 characters. */}}
+{{- define "limpet.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a Deployment's selector and its Services go by: (list . "operator") */}}
+{{- define "limpet.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "limpet.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "limpet.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: limpet
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* The name by which everybody finds the operator, and which its certificate carries. */}}
+{{- define "limpet.operatorHost" -}}
+{{ include "limpet.fullname" . }}-operator.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- define "limpet.serverSecret" -}}
+{{ .Values.tls.existingServerSecret | default (printf "%s-controlplane-server" (include "limpet.fullname" .)) }}
+{{- end -}}
+
+{{- define "limpet.clientSecret" -}}
+{{ .Values.tls.existingClientSecret | default (printf "%s-controlplane-client" (include "limpet.fullname" .)) }}
+{{- end -}}
+
+{{- define "limpet.memoryKeySecret" -}}
+{{ .Values.memoryKey.existingSecret | default (printf "%s-memory-key" (include "limpet.fullname" .)) }}
+{{- end -}}
+
+{{/* "true" where the chart brings Redis. */}}
+{{- define "limpet.bundlesRedis" -}}
+{{- if and .Values.redis.bundled.enabled (not .Values.redis.url) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "limpet.redisUrl" -}}
+{{- if .Values.redis.url -}}
+{{ .Values.redis.url }}
+{{- else if .Values.redis.bundled.enabled -}}
+redis://{{ include "limpet.fullname" . }}-redis.{{ .Release.Namespace }}.svc:6379/0
+{{- end -}}
+{{- end -}}
+
+{{- define "limpet.redisSecret" -}}
+{{- if include "limpet.bundlesRedis" . -}}
+{{ include "limpet.fullname" . }}-redis
+{{- else if .Values.redis.url -}}
+{{ .Values.redis.existingSecret }}
+{{- end -}}
+{{- end -}}
+
+{{/* The namespaces that serve this gateway, as a JSON list. */}}
+{{- define "limpet.namespaces" -}}
+{{- .Values.watch.namespaces | default (list .Release.Namespace) | uniq | toJson -}}
+{{- end -}}

@@ -1,0 +1,73 @@
+{{/* What all pods and containers have in common. */}}
+
+{{/* (dict "image" .Values.x.image "tag" "default tag") */}}
+{{- define "limpet.image" -}}
+{{ .image.repository }}:{{ .image.tag | default .tag }}{{ with .image.digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{/* Annotations of a pod beside its own: (list . "gateway") */}}
+{{- define "limpet.podLabels" -}}
+{{- $root := index . 0 -}}
+{{ include "limpet.selector" . }}
+{{- with $root.Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Who the processes of a pod are. All containers are the same user, as they share a directory of sockets. */}}
+{{- define "limpet.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "limpet.securityContext" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Where a pod runs and what it is pulled with: (list . "operator") */}}
+{{- define "limpet.placement" -}}
+{{- $root := index . 0 -}}
+{{- $selector := dict "matchLabels" (include "limpet.selector" . | fromYaml) -}}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+{{ toYaml . }}
+{{- end }}
+{{- with $root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector:
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations:
+{{ toYaml . }}
+{{- end }}
+{{- with $root.Values.affinity }}
+affinity:
+{{ toYaml . | indent 2 }}
+{{- end }}
+topologySpreadConstraints:
+{{- if $root.Values.topologySpreadConstraints }}
+{{- range $root.Values.topologySpreadConstraints }}
+- {{ toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 2 | trim }}
+{{- end }}
+{{- else }}
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ . }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+{{ toYaml $selector | indent 4 }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,121 @@
+{{/* Envoy's own files. limpet_operator.publish.bootstrap says the same in Python; a test holds the two equal. */}}
+{{- define "limpet.envoyFiles" -}}
+envoy.yaml: |
+  admin:
+    address:
+      socket_address: {address: 127.0.0.1, port_value: 9901}
+  dynamic_resources:
+    ads_config:
+      api_type: DELTA_GRPC
+      transport_api_version: V3
+      set_node_on_first_message_only: true
+      grpc_services:
+      - envoy_grpc:
+          cluster_name: limpet_controlplane
+          retry_policy:
+            retry_back_off: {base_interval: 0.2s, max_interval: 1s}
+    # No time limit on the first answer: an Envoy without configuration must not call itself ready.
+    cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
+    lds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
+  static_resources:
+    clusters:
+    - name: limpet_controlplane
+      connect_timeout: 1s
+      cluster_type:
+        name: envoy.cluster.dns
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
+          dns_refresh_rate: 5s
+          dns_failure_refresh_rate: {base_interval: 1s, max_interval: 5s}
+          dns_lookup_family: V4_PREFERRED
+      load_assignment:
+        cluster_name: limpet_controlplane
+        endpoints:
+        - lb_endpoints:
+          - endpoint:
+              address:
+                socket_address: {address: {{ include "limpet.operatorHost" . }}, port_value: 18000}
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          explicit_http_config:
+            http2_protocol_options:
+              # A replica that hangs or whose machine died leaves no FIN.
+              connection_keepalive: {interval: 15s, timeout: 5s}
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+          sni: {{ include "limpet.operatorHost" . }}
+          common_tls_context:
+            tls_params: {tls_minimum_protocol_version: TLSv1_2}
+            tls_certificate_sds_secret_configs:
+            - name: client
+              sds_config:
+                resource_api_version: V3
+                path_config_source: {path: /etc/limpet/envoy/client.yaml}
+            validation_context_sds_secret_config:
+              name: ca
+              sds_config:
+                resource_api_version: V3
+                path_config_source: {path: /etc/limpet/envoy/ca.yaml}
+    - name: limpet_admin
+      type: STATIC
+      connect_timeout: 1s
+      load_assignment:
+        cluster_name: limpet_admin
+        endpoints:
+        - lb_endpoints:
+          - endpoint:
+              address:
+                socket_address: {address: 127.0.0.1, port_value: 9901}
+    listeners:
+    # What others may see of the admin page: readiness and metrics.
+    - name: limpet_open
+      address:
+        socket_address: {address: 0.0.0.0, port_value: 9902}
+      filter_chains:
+      - filters:
+        - name: envoy.filters.network.http_connection_manager
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+            stat_prefix: limpet_open
+            route_config:
+              virtual_hosts:
+              - name: open
+                domains: ["*"]
+                routes:
+                {{- range list "/ready" "/stats/prometheus" }}
+                - match:
+                    path: {{ . }}
+                    headers:
+                    - name: ":method"
+                      string_match: {exact: GET}
+                  route: {cluster: limpet_admin}
+                {{- end }}
+            http_filters:
+            - name: envoy.filters.http.router
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+# Envoy reads certificates again when they change only if they come as files like these.
+client.yaml: |
+  resources:
+  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+    name: client
+    tls_certificate:
+      certificate_chain: {filename: /etc/limpet/tls/tls.crt}
+      private_key: {filename: /etc/limpet/tls/tls.key}
+      watched_directory: {path: /etc/limpet/tls}
+ca.yaml: |
+  resources:
+  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+    name: ca
+    validation_context:
+      trusted_ca: {filename: /etc/limpet/tls/ca.crt}
+      watched_directory: {path: /etc/limpet/tls}
+      match_typed_subject_alt_names:
+      - san_type: DNS
+        matcher: {exact: {{ include "limpet.operatorHost" . }}}
+drain.sh: |
+{{ .Files.Get "files/drain.sh" | indent 2 }}
+{{- end -}}

@@ -1,0 +1,45 @@
+{{/*
+What the operator may do with the objects of one namespace, or of all, and the binding to it:
+(dict "kind" "Role"|"ClusterRole" "name" … "namespace" … "labels" … "subject" …)
+*/}}
+{{- define "limpet.objectsRole" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- .labels | nindent 4 }}
+rules:
+- apiGroups: [limpet.dev]
+  resources: [providers, pricings, healthprobes, stickypolicies]
+  verbs: [get, list, watch]
+- apiGroups: [limpet.dev]
+  resources: [providers/status, pricings/status, healthprobes/status, stickypolicies/status]
+  verbs: [get, patch]
+# Secrets with credentials and ConfigMaps with authorities: the operator reads those that Providers name.
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- .labels | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+- {{ toYaml .subject | nindent 2 | trim }}
+{{- end -}}
