@@ -97,7 +97,7 @@ def _build(home: Path, environment: Mapping[str, str]) -> None:
             flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", stamp, "-o", str(made / name)]
             # Without CGO no C compiler is needed; without GOTOOLCHAIN Go would fetch another one than was found.
             settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
-            _run([str(go), "build", *flags, package], f"{name} could not be built", environment | settings)
+            _run([str(go), "build", *flags, package], f"{name} could not be built", {**environment, **settings})
         made.rename(home)
     _say(f"  both are in {home}")
 

@@ -51,6 +51,40 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
+# The world.
+
+
+def test_what_a_world_leaves_running_ends_with_it_even_if_it_is_killed() -> None:
+    orphan = "echo started; sleep 600; exit"
+    command = [sys.executable, "-m", "tests.cluster.world", "sh", "-c", f"setsid sh -c '{orphan}' & wait"]
+    world = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert world.stdout is not None
+        assert world.stdout.readline() == "started\n"
+        family = psutil.Process(world.pid).children(recursive=True)
+        assert any(process.cmdline() == ["sh", "-c", orphan] for process in family)
+    finally:
+        end(world)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        (["sh", "-c", "exit 7"], 7, ""),
+        (["sh", "-c", "kill -9 $$"], 128 + 9, ""),
+        (["no-such-program"], 127, "no-such-program: No such file or directory"),
+        ([], 2, "Write the command that is to run in the world"),
+    ],
+)
+def test_a_world_ends_as_its_command_does(command: list[str], status: int, words: str) -> None:
+    world = [sys.executable, "-m", "tests.cluster.world", *command]
+    done = subprocess.run(world, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert words in done.stderr
+
+
 # Pods.
 
 
