@@ -1,0 +1,130 @@
+"""Memory that all workers of an installation share: Redis, asked once a request and told afterwards.
+
+A lookup is one round trip with a deadline; what is not there by then is not waited for. Changes are queued and written
+at once by a task; until they are written, lookups of this process see them as if they were. While Redis is away nobody
+asks it. Nothing here ever fails a request.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory.redis_address import parse
+from limpet_extproc.memory.redis_changes import Changes
+from limpet_extproc.memory.redis_layout import (
+    NOTHING,
+    Clear,
+    Expect,
+    Forget,
+    Names,
+    Remember,
+    all_changed,
+    decode,
+    is_over,
+    redis_key,
+)
+from limpet_extproc.memory.redis_link import Link
+from limpet_extproc.memory.redis_lookups import Lookups
+from limpet_extproc.memory.redis_store import Store, open_store
+from limpet_extproc.memory.redis_trouble import Journal, Trouble
+
+DEADLINE_S: Final = 0.005
+"""What a lookup may take before the request goes on without it."""
+
+_START_S: Final = 1.0
+_CLOSE_S: Final = 1.0
+
+
+def open_memory(
+    url: str,
+    *,
+    providers: Callable[[], Collection[str]],
+    registry: CollectorRegistry,
+    credentials: Path | None = None,
+    deadline_s: float = DEADLINE_S,
+) -> "RedisMemory":
+    """The memory at this URL (`redis_address.parse`); no I/O before `start`. Raises `redis_address.AddressError`.
+
+    `providers` gives the names of the catalog in force, the same object as long as they are the same. `credentials` is
+    a directory with the files `username`, `password`, `ca.crt`, `sentinel-username` and `sentinel-password`, those
+    there are; they are read anew for new connections.
+    """
+    address = parse(url)
+    journal = Journal(str(address), registry)
+    return RedisMemory(lambda: open_store(address, credentials), Names(providers), journal, deadline_s)
+
+
+class RedisMemory:
+    """A `Memory` in Redis. `start` it in the loop that looks up, and `close` it there."""
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[Store]], names: Names, journal: Journal, deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._names = names
+        self._journal = journal
+        self._link = Link(connect, deadline_s, journal)
+        self._lookups = Lookups(self._link, deadline_s)
+        self._changes = Changes(self._link, names, journal)
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Connect; when that takes long, go on without and connect in the background."""
+        self._running = [asyncio.create_task(self._link.run()), asyncio.create_task(self._changes.run())]
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._link.tried.wait()
+        except TimeoutError:
+            self._journal.away(Trouble("timeout"))
+
+    async def written(self) -> None:
+        """Wait until all that was told has been written, or given up."""
+        await self._changes.written()
+
+    async def close(self) -> None:
+        """Write what is left, as far as that goes within a second, and disconnect."""
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self.written()
+        except TimeoutError:
+            pass
+        for task in self._running:
+            task.cancel()
+        await self._lookups.close()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+        """See `Memory`."""
+        # A change may be written while we read: then the value may have it or not, and here it is no more.
+        unwritten = self._changes.of(key)
+        try:
+            value = await self._lookups.value(redis_key(key))
+        except Trouble as trouble:
+            self._journal.count("lookup", trouble.reason)
+            return None
+        state = NOTHING if value is None else decode(value, self._names)
+        if state is None:
+            self._journal.count("lookup", "version")
+            state = NOTHING
+        state = all_changed(state, (*unwritten, *self._changes.of(key)))
+        if state == NOTHING:
+            return None
+        if is_over(state, now_s):
+            self._changes.add(key, Clear(now_s))
+            return Remembered(state.warm) if state.warm else None
+        return Remembered(state.warm, state.pending)
+
+    def expect(self, key: bytes, provider: str, now_s: float) -> None:
+        """See `Memory`."""
+        self._changes.add(key, Expect(provider, now_s))
+
+    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+        """See `Memory`."""
+        self._changes.add(key, Remember(warm, max_providers, now_s))
+
+    def forget(self, key: bytes, provider: str) -> None:
+        """See `Memory`."""
+        self._changes.add(key, Forget(provider))

@@ -1,0 +1,88 @@
+"""Changes on their way to Redis: told without waiting, written at once by a task, seen here until they are written."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from limpet_extproc.memory.redis_layout import Change, Names, encode, redis_key
+from limpet_extproc.memory.redis_link import Link
+from limpet_extproc.memory.redis_trouble import Journal, Trouble
+
+_AT_ONCE: Final = 256
+"""Conversations in one round trip."""
+
+MAX_UNWRITTEN: Final = 10_000
+"""Changes; about a megabyte. More come only when Redis hangs, and then for a second at most."""
+
+
+class Changes:
+    """Takes changes in order and writes them over a link; those that can't be written are counted and dropped."""
+
+    def __init__(self, link: Link, names: Names, journal: Journal) -> None:
+        self._link = link
+        self._names = names
+        self._journal = journal
+        self._of: dict[bytes, list[Change]] = {}
+        self._count = 0
+        self._some = asyncio.Event()
+        self._none = asyncio.Event()
+        self._none.set()
+        journal.unwritten.set_function(lambda: self._count)
+
+    def add(self, key: bytes, change: Change) -> None:
+        """To be written as soon as possible."""
+        if self._link.store is None:
+            self._journal.count("write", "away")
+            return
+        if self._count >= MAX_UNWRITTEN:
+            self._journal.count("write", "queue_full")
+            return
+        self._of.setdefault(key, []).append(change)
+        self._count += 1
+        self._none.clear()
+        self._some.set()
+
+    def of(self, key: bytes) -> Sequence[Change]:
+        """What is not yet written of a conversation."""
+        return tuple(self._of.get(key, ()))
+
+    async def written(self) -> None:
+        """Wait until nothing is left to write."""
+        await self._none.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._some.wait()
+            await self._write()
+            if not self._of:
+                self._some.clear()
+                self._none.set()
+
+    async def _write(self) -> None:
+        batch = [(key, tuple(changes)) for key, changes in islice(self._of.items(), _AT_ONCE)]
+        results = await self._attempt(batch)
+        failed: Trouble | None = None
+        for (key, changes), trouble in zip(batch, results, strict=True):
+            self._count -= len(changes)
+            del self._of[key][: len(changes)]
+            if not self._of[key]:
+                del self._of[key]
+            if trouble is not None:
+                failed = trouble
+                self._journal.count("write", trouble.reason, len(changes))
+        if self._link.store is not None:
+            self._journal.written(failed)
+
+    async def _attempt(self, batch: Sequence[tuple[bytes, Sequence[Change]]]) -> Sequence[Trouble | None]:
+        store = self._link.store
+        if store is None:
+            return [Trouble("away")] * len(batch)
+        writes = [(redis_key(key), [encode(change, self._names) for change in changes]) for key, changes in batch]
+        try:
+            results = await store.write(writes)
+        except Trouble as trouble:
+            self._link.failed(store, trouble)
+            return [trouble] * len(batch)
+        return results

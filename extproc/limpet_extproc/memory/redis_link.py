@@ -1,0 +1,95 @@
+"""Whether Redis is there: failures in a row end the asking, and a task in the background tries until it answers again.
+
+So a Redis that is away costs a few requests the deadline, and the others nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from limpet_extproc.memory.redis_layout import PREFIX
+from limpet_extproc.memory.redis_store import Store
+from limpet_extproc.memory.redis_trouble import Journal, Trouble
+
+FAILURES_TO_AWAY: Final = 3
+_OPEN_S: Final = 5.0
+"""Longer than one connection may take: sentinels are asked in turn."""
+_TRY_AFTER_S: Final = 0.25
+_MAX_TRY_AFTER_S: Final = 4.0
+_TRIAL: Final = PREFIX + b"trial"
+
+
+class Link:
+    """The store while it works. `connect` opens a new one, `deadline_s` is what a lookup may take."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Store]], deadline_s: float, journal: Journal) -> None:
+        self._connect = connect
+        self._deadline_s = deadline_s
+        self._journal = journal
+        self._failures = 0
+        self._lost = asyncio.Event()
+        self._why = Trouble("away")
+        self.tried = asyncio.Event()
+        """Set when the first attempt has ended, however."""
+        self.store: Store | None = None
+        """None while Redis is away, or not yet there."""
+
+    def worked(self, store: Store) -> None:
+        """An answer came in time."""
+        if store is self.store:
+            self._failures = 0
+
+    def failed(self, store: Store, trouble: Trouble) -> None:
+        """No answer came, or not in time. What a store says that has been given up counts no more."""
+        if store is not self.store:
+            return
+        self._failures += 1
+        if self._failures >= FAILURES_TO_AWAY:
+            self._why = trouble
+            self.store = None
+            self._lost.set()
+
+    async def run(self) -> None:
+        """Open, wait until it is lost, open again; until cancelled, and then close."""
+        wait_s = _TRY_AFTER_S
+        while True:
+            trouble = await self._open()
+            if trouble is None:
+                wait_s = _TRY_AFTER_S
+                await self._until_lost()
+                trouble = self._why
+            self._journal.away(trouble)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, _MAX_TRY_AFTER_S)
+
+    async def _open(self) -> Trouble | None:
+        try:
+            store = await self._connect()
+            try:
+                async with asyncio.timeout(_OPEN_S):
+                    await store.read([_TRIAL])
+                async with asyncio.timeout(self._deadline_s):
+                    await store.read([_TRIAL])
+            except BaseException:
+                await store.close()
+                raise
+        except Trouble as trouble:
+            return trouble
+        except TimeoutError:
+            return Trouble("timeout")
+        finally:
+            self.tried.set()
+        self._failures = 0
+        self._lost.clear()
+        self.store = store
+        self._journal.back()
+        return None
+
+    async def _until_lost(self) -> None:
+        store = self.store
+        try:
+            await self._lost.wait()
+        finally:
+            self.store = None
+            if store is not None:
+                await store.close()

@@ -1,0 +1,182 @@
+"""Redis itself: opens one server, the master that sentinels name, or a cluster, and reads and writes by the batch.
+
+The only module that knows the Redis client. Its errors become `Trouble`, with a reason from a closed list.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from redis import exceptions as errors
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+
+from limpet_extproc.memory.redis_address import Address
+from limpet_extproc.memory.redis_layout import SCRIPT
+from limpet_extproc.memory.redis_trouble import Reason, Trouble
+
+PATIENCE_S: Final = 1.0
+"""How long a connection may take to open, and how long it is kept when nothing comes: background time, no request's."""
+
+_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+Write = tuple[bytes, Sequence[bytes]]
+"""A Redis key, and what `SCRIPT` is to do with it."""
+
+
+class Store(Protocol):
+    """A Redis that has been opened."""
+
+    async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The values of these keys. Raises `Trouble`."""
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+        """Do these in order, and say what went wrong with each. Raises `Trouble` when nothing can be said of any."""
+
+    async def close(self) -> None:
+        """Give back the connections."""
+
+
+class Credentials(CredentialProvider):
+    """User and password from the files of a mounted Secret; read for every connection, so that they can be changed."""
+
+    def __init__(self, directory: Path, prefix: str = "") -> None:
+        self._user = directory / f"{prefix}username"
+        self._password = directory / f"{prefix}password"
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """As the client library wants them, without the line end that editors add."""
+        password = self._password.read_text().rstrip("\r\n")
+        user = self._user.read_text().rstrip("\r\n") if self._user.is_file() else ""
+        return (user, password) if user else (password,)
+
+
+class RedisStore:
+    """A `Store` by redis-py."""
+
+    def __init__(self, client: "Redis | RedisCluster", sentinel: Sentinel | None = None) -> None:
+        self._client: Any = client
+        self._sentinels: list[Any] = sentinel.sentinels if sentinel else []
+
+    async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        """See `Store`."""
+        try:
+            if len(keys) == 1:
+                return [await self._client.get(keys[0])]
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.get(key)
+            values: list[bytes | None] = await pipeline.execute()
+        except Exception as error:
+            raise trouble(error) from None
+        return values
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+        """See `Store`."""
+        try:
+            done = await self._run("EVALSHA", _SHA, writes)
+            unknown = [index for index, result in enumerate(done) if isinstance(result, errors.NoScriptError)]
+            if unknown:
+                again = await self._run("EVAL", SCRIPT, [writes[index] for index in unknown])
+                for index, result in zip(unknown, again, strict=True):
+                    done[index] = result
+        except Exception as error:
+            raise trouble(error) from None
+        return [trouble(result) if isinstance(result, Exception) else None for result in done]
+
+    async def _run(self, command: str, script: str, writes: Sequence[Write]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key, changes in writes:
+            pipeline.execute_command(command, script, 1, key, *changes)
+        results: list[Any] = await pipeline.execute(raise_on_error=False)
+        return results
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self._client.aclose()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
+
+
+async def open_store(address: Address, credentials: Path | None) -> Store:
+    """Open Redis; files of the credentials are read anew each time. Raises `Trouble`."""
+    try:
+        store = RedisStore(*_client(address, credentials))
+    except Exception as error:
+        raise trouble(error) from None
+    return store
+
+
+def _client(address: Address, credentials: Path | None) -> tuple["Redis | RedisCluster", Sentinel | None]:
+    common = _common(address, credentials)
+    if address.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        return RedisCluster(startup_nodes=nodes, max_connections=_MAX_CONNECTIONS, **common), None
+    common |= {"max_connections": _MAX_CONNECTIONS}
+    if address.kind == "single":
+        ((host, port),) = address.hosts
+        return Redis(host=host, port=port, db=address.database, **common), None
+    asking = _common(address, credentials, "sentinel-")
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # untyped in the library
+        address.hosts, sentinel_kwargs=asking, db=address.database, **common
+    )
+    return sentinel.master_for(address.service), sentinel
+
+
+def _common(address: Address, credentials: Path | None, prefix: str = "") -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "socket_timeout": PATIENCE_S,
+        "socket_connect_timeout": PATIENCE_S,
+        # A connection that the server has closed meanwhile is opened again, once; nothing else is tried twice.
+        "retry": Retry(NoBackoff(), 1, (errors.ConnectionError,)),
+        "protocol": 2,
+        "driver_info": None,
+    }
+    if credentials is not None and (credentials / f"{prefix}password").is_file():
+        options["credential_provider"] = Credentials(credentials, prefix)
+    if address.tls:
+        options |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        if credentials is not None and (credentials / "ca.crt").is_file():
+            options["ssl_ca_certs"] = str(credentials / "ca.crt")
+    return options
+
+
+_MAX_CONNECTIONS: Final = 32
+"""A net: with four reads and one write at a time there are five, or five for each node of a cluster."""
+
+_REASONS: Final[Mapping[type[Exception], Reason]] = {
+    errors.AuthenticationError: "auth",
+    errors.AuthorizationError: "auth",
+    errors.NoPermissionError: "auth",
+    errors.OutOfMemoryError: "full",
+    errors.ReadOnlyError: "readonly",
+    errors.TimeoutError: "timeout",
+    TimeoutError: "timeout",
+    errors.BusyLoadingError: "connection",
+    errors.ConnectionError: "connection",
+    OSError: "connection",
+}
+"""First match wins, so the more special stands before the more general."""
+
+_AUTH_WORDS: Final = ("NOAUTH", "WRONGPASS", "invalid username-password", "AUTH ")
+
+
+def trouble(error: Exception) -> Trouble:
+    """What an error of the client library means for us."""
+    text = str(error)
+    if any(word in text for word in _AUTH_WORDS):
+        return Trouble("auth", _short(text))
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return Trouble(reason, _short(text))
+    return Trouble("error", _short(text) or type(error).__name__)
+
+
+def _short(text: str) -> str:
+    """The first line without what a script's error tells of the script."""
+    return text.split(" script: ")[0].splitlines()[0][:200] if text else ""

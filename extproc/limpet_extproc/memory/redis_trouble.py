@@ -1,0 +1,93 @@
+"""What can go wrong with a shared memory, by name; counted each time, said in the log once a change."""
+
+import logging
+from typing import Final, Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+log = logging.getLogger("limpet.memory")
+
+Reason = Literal["timeout", "connection", "auth", "readonly", "full", "version", "queue_full", "away", "error"]
+"""Closed, the values of a metric's label; docs/memory.md says what each means."""
+
+Operation = Literal["lookup", "write"]
+
+_MEANING: Final[dict[Reason, str]] = {
+    "timeout": "it did not answer in time",
+    "connection": "no connection",
+    "auth": "it does not let us in: user, password or rights are wrong",
+    "readonly": "it is a replica that takes no writes",
+    "full": "its memory is full: give it more, or set maxmemory-policy volatile-ttl",
+    "version": "values were written by another version of Limpet, and are passed over",
+    "queue_full": "writes come faster than it takes them",
+    "away": "it is away",
+    "error": "it answered with an error",
+}
+
+
+class Trouble(Exception):  # noqa: N818 (says what happened)
+    """Redis could not be asked; `detail` is for a log, it names no key and no value."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{_MEANING[reason]} ({detail})" if detail else _MEANING[reason])
+        self.reason: Final[Reason] = reason
+
+
+class Journal:
+    """Counts every trouble, and logs when lookups or writes begin or cease to work."""
+
+    def __init__(self, where: str, registry: CollectorRegistry) -> None:
+        self._where = where
+        failures = Counter(
+            "limpet_memory_failures",
+            "Lookups and writes of the shared memory that did without it, by why.",
+            ["operation", "reason"],
+            registry=registry,
+        )
+        self._count = {
+            (operation, reason): failures.labels(operation, reason).inc
+            for operation in get_args(Operation)
+            for reason in get_args(Reason)
+        }
+        self._up = Gauge("limpet_memory_up", "1 while the shared memory is asked.", registry=registry)
+        self._writable = Gauge("limpet_memory_writable", "1 while it takes writes.", registry=registry)
+        self.unwritten = Gauge("limpet_memory_unwritten", "Changes not yet written.", registry=registry)
+        self._is_up: bool | None = None
+        self._write_trouble: Reason | None = None
+        self._said_version = False
+
+    def count(self, operation: Operation, reason: Reason, times: int = 1) -> None:
+        """So many lookups or writes did without the memory."""
+        self._count[operation, reason](times)
+        if reason == "version" and not self._said_version:
+            self._said_version = True
+            log.warning("memory %s: %s", self._where, _MEANING[reason])
+
+    def away(self, trouble: Trouble) -> None:
+        """From now on requests are routed without the memory."""
+        self._up.set(0)
+        self._writable.set(0)
+        self._write_trouble = None
+        if self._is_up is not False:
+            self._is_up = False
+            log.warning("memory %s is away, requests are routed without it: %s", self._where, trouble)
+
+    def back(self) -> None:
+        """The memory is asked again."""
+        self._up.set(1)
+        self._writable.set(1)
+        if self._is_up is not True:
+            self._is_up = True
+            log.info("memory %s is there", self._where)
+
+    def written(self, trouble: Trouble | None) -> None:
+        """How the last writes went."""
+        reason = trouble.reason if trouble else None
+        self._writable.set(0 if trouble else 1)
+        if reason == self._write_trouble:
+            return
+        self._write_trouble = reason
+        if trouble:
+            log.warning("memory %s takes no writes, lookups go on: %s", self._where, trouble)
+        else:
+            log.info("memory %s takes writes again", self._where)
