@@ -47,6 +47,8 @@ class Snapshot:
     revision: str
     lanes: Mapping[tuple[Dialect, str], Lane]
     identity_headers: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    """All names; the memory keeps shorter ones."""
 
     def models(self, dialect: Dialect) -> list[str]:
         """Names of all models that can be asked for in this dialect, sorted."""
@@ -80,7 +82,8 @@ def snapshot(catalog: Catalog) -> Snapshot:
         for (dialect, model), candidates in choices.items()
     }
     headers = dict.fromkeys(header for policy in catalog.policies for header in policy.identity_headers)
-    return Snapshot(catalog.revision, lanes, tuple(headers))
+    names = tuple(provider.name for provider in catalog.providers)
+    return Snapshot(catalog.revision, lanes, tuple(headers), names)
 
 
 def policy_for(model: str, policies: tuple[Policy, ...]) -> Policy:

@@ -18,7 +18,7 @@ _PORT: Final = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _MAX_PORT: Final = 65_535
 
 
-class AddressError(ValueError):
+class BadAddress(ValueError):  # noqa: N818 (says what happened)
     """The URL says no Redis; the message says what to write."""
 
 
@@ -42,7 +42,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """The address that a URL means. Raises `AddressError`.
+    """The address that a URL means. Raises `BadAddress`.
 
     `redis://host[:port][/database]`, `redis+sentinel://host[:port],…/service[/database]`,
     `redis+cluster://host[:port],…`; `rediss` in place of `redis` for TLS.
@@ -104,4 +104,4 @@ def _host(text: str, kind: Kind) -> tuple[str, int]:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise AddressError(f"the Redis URL {what}")
+    raise BadAddress(f"the Redis URL {what}")
