@@ -5,7 +5,8 @@ An operator that is away, or speaks another contract version, changes nothing: t
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Never, cast
@@ -13,11 +14,14 @@ from typing import Any, Final, Never, cast
 import grpc
 import grpc.aio
 
-from limpet_extproc.contract import WATCH_METHOD, Catalog, ContractMismatch, Hello, Seen, decode_catalog, encode
+from limpet_extproc.contract import WATCH_METHOD, Catalog, ContractMismatch, Hello, Report, Seen, decode_catalog, encode
+from limpet_extproc.evidence import Witness
 from limpet_extproc.operator_channel import explain, open_channel
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 2.0
+
+_Say = Callable[[Report], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +49,14 @@ async def watch(
     hooks: Hooks | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     tls_dir: Path | None = None,
+    witness: Witness | None = None,
 ) -> Never:
     """Hand over every catalog that the operator sends to the Envoy `node`'s data planes, until cancelled.
 
     `on_catalog` puts the catalog in force before it returns: the operator is then told that it was seen, and takes what
-    the catalog no longer names away from Envoy. `tls_dir` is for `open_channel`. Pauses between attempts grow from 0.2
-    to 2 seconds; an outage is logged once, and again when its reason changes.
+    the catalog no longer names away from Envoy. `witness` tells the operator how the providers do. `tls_dir` is for
+    `open_channel`. Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its
+    reason changes.
     """
     told = hooks or Hooks()
     pause_s = _FIRST_PAUSE_S
@@ -63,18 +69,18 @@ async def watch(
             async with open_channel(channel_target, tls_dir) as channel:
                 call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
                 try:
-                    await call.write(encode(Hello(node)))
-                    async for data in call:
-                        catalog = decode_catalog(data)
-                        on_catalog(catalog)
-                        await call.write(encode(Seen(catalog.revision)))
-                        revision = catalog.revision
-                        if not connected:
-                            connected, said, pause_s = True, None, _FIRST_PAUSE_S
-                            told.connected(True)
-                            _log.info(
-                                "the operator at %s sends catalogs; this is revision %s", channel_target, revision
-                            )
+                    async with _speaking(call, node, witness) as say:
+                        async for data in call:
+                            catalog = decode_catalog(data)
+                            on_catalog(catalog)
+                            await say(Seen(catalog.revision))
+                            revision = catalog.revision
+                            if not connected:
+                                connected, said, pause_s = True, None, _FIRST_PAUSE_S
+                                told.connected(True)
+                                _log.info(
+                                    "the operator at %s sends catalogs; this is revision %s", channel_target, revision
+                                )
                     why = "the operator ended the stream"
                 except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
                     why = _reason(await call.code(), await call.details(), told, tls=tls_dir is not None)
@@ -100,6 +106,29 @@ async def watch(
             )  # fmt: skip
         await sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+@asynccontextmanager
+async def _speaking(
+    call: Any, node: str, witness: Witness | None
+) -> AsyncIterator[Callable[[Report], Awaitable[None]]]:
+    """Say hello, then what the witness reports; yields how to say more in between."""
+    one_at_a_time = asyncio.Lock()
+
+    async def say(report: Report) -> None:
+        async with one_at_a_time:
+            await call.write(encode(report))
+
+    await say(Hello(node))
+    reporting = asyncio.create_task(witness.report(say)) if witness else None
+    try:
+        yield say
+    finally:
+        if reporting is not None:
+            reporting.cancel()
+            # Why the stream ended is for its reader to say.
+            with suppress(asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                await reporting
 
 
 def _reason(code: grpc.StatusCode, details: str | None, told: Hooks, *, tls: bool) -> str:

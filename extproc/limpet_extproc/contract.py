@@ -8,11 +8,12 @@ from typing import Final, Literal
 
 import msgspec
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2
 """Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
 
 WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
-"""The one gRPC method: the data plane streams `Hello` once and then `Seen`, the control plane streams `Catalog`."""
+"""The one gRPC method: the data plane streams `Hello` once, then `Seen` and `Health`; the control plane streams
+`Catalog`."""
 
 ONE_MESSAGE: Final = ("x-limpet-messages", "one")
 """gRPC metadata by which an Envoy says that it sends one message a request, so that the answer may end the call."""
@@ -45,6 +46,7 @@ Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]
+OutBecause = Literal["over_limit", "down"]
 
 
 class ContractMismatch(Exception):  # noqa: N818 (says what happened)
@@ -129,7 +131,26 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     revision: str
 
 
-_HELLO_OR_SEEN: Final[msgspec.json.Decoder[Hello | Seen]] = msgspec.json.Decoder(Hello | Seen)
+class Evidence(msgspec.Struct, frozen=True, array_like=True):
+    """What the attempts of one worker say of a provider; Unix seconds of that worker's clock, 0: never."""
+
+    success_s: float = 0.0
+    """The last answer."""
+    failure_s: float = 0.0
+    """The failure or 429 that keeps it out now."""
+    out_because: OutBecause | None = None
+    since_s: float = 0.0
+    """When it went out, or when the present run of answers was first noticed."""
+
+
+class Health(msgspec.Struct, frozen=True, tag=True):
+    """What is new about these providers; the first one on a stream names all that the worker knows anything of."""
+
+    providers: dict[str, Evidence]
+
+
+Report = Hello | Seen | Health
+_REPORT: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 
 
 class _VersionOnly(msgspec.Struct):
@@ -141,15 +162,15 @@ _CATALOG = msgspec.json.Decoder(Catalog)
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode(message: Catalog | Hello | Seen) -> bytes:
+def encode(message: Catalog | Report) -> bytes:
     """The bytes that travel between the planes."""
     return _ENCODER.encode(message)
 
 
-def decode_report(data: bytes) -> Hello | Seen:
+def decode_report(data: bytes) -> Report:
     """What a data plane said. Raises ContractMismatch for a `Hello` of another version or bytes that are no report."""
     try:
-        message = _HELLO_OR_SEEN.decode(data)
+        message = _REPORT.decode(data)
     except msgspec.MsgspecError as error:
         raise ContractMismatch(f"not a report of contract version {CONTRACT_VERSION}: {error}") from error
     if isinstance(message, Hello):

@@ -1,6 +1,6 @@
 """What a worker knows of the providers now: besides its memory the one thing that changes, piece by piece."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from limpet_extproc import health, learn
@@ -16,15 +16,27 @@ class Providers:
 
     def __init__(self, on_change: Callable[[str, State], None]) -> None:
         self._health: dict[str, State] = {}
+        self._answered: dict[str, float] = {}
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
         self._on_change = on_change
         self.known = Known(self._health, self._learned, self._factors)
 
+    @property
+    def health(self) -> Mapping[str, State]:
+        """Those that something is held against."""
+        return self._health
+
+    @property
+    def answered(self) -> Mapping[str, float]:
+        """When each gave its last answer."""
+        return self._answered
+
     def succeeded(self, provider: str, now_s: float, first_byte_s: float | None) -> None:
         """An attempt got an answer."""
         self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
+        self._answered[provider] = now_s
         if provider in self._health:
             self._set(provider, health.after_success(self._health[provider], now_s))
 

@@ -16,7 +16,16 @@ from typing import Any
 import grpc
 import msgspec
 
-from limpet_extproc.contract import WATCH_METHOD, Catalog, ContractMismatch, Hello, decode_report, encode
+from limpet_extproc.contract import (
+    WATCH_METHOD,
+    Catalog,
+    ContractMismatch,
+    Evidence,
+    Health,
+    Hello,
+    decode_report,
+    encode,
+)
 from limpet_operator.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -56,6 +65,9 @@ class _Watcher:
     sent: Catalog | None = None
     seen: Catalog | None = None
     """What decides there now; None: unknown, it may have a catalog of an earlier connection."""
+
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    """What its traffic says of the providers."""
 
     @property
     def ready(self) -> bool:
@@ -181,7 +193,9 @@ class CatalogServer:
             report = decode_report(data)
             if isinstance(report, Hello):
                 raise ContractMismatch("a data plane says Hello once, at the start of its stream")
-            if watcher.sent is not None and report.revision == watcher.sent.revision:
+            if isinstance(report, Health):
+                watcher.evidence.update(report.providers)
+            elif watcher.sent is not None and report.revision == watcher.sent.revision:
                 watcher.seen = watcher.sent
                 watcher.wake.set()
                 self._changed.set()

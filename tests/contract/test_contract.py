@@ -9,11 +9,14 @@ from limpet_extproc.contract import (
     CONTRACT_VERSION,
     Catalog,
     ContractMismatch,
+    Evidence,
+    Health,
     Hello,
     Model,
     Policy,
     Price,
     Provider,
+    Report,
     Seen,
     decode_catalog,
     decode_report,
@@ -38,8 +41,16 @@ def test_a_catalog_comes_back_the_same(catalog: Catalog) -> None:
     assert decode_catalog(encode(catalog)) == catalog
 
 
-@given(st.builds(Hello, st.text()) | st.builds(Seen, st.text()))
-def test_a_report_comes_back_the_same(report: Hello | Seen) -> None:
+EVIDENCE = st.builds(Evidence, FINITE, FINITE, st.sampled_from(["down", "over_limit", None]), FINITE)
+REPORTS = st.one_of(
+    st.builds(Hello, st.text()),
+    st.builds(Seen, st.text()),
+    st.builds(Health, st.dictionaries(st.text(), EVIDENCE, max_size=3)),
+)
+
+
+@given(REPORTS)
+def test_a_report_comes_back_the_same(report: Report) -> None:
     assert decode_report(encode(report)) == report
 
 
@@ -62,7 +73,7 @@ def test_a_newer_catalog_of_another_shape_is_a_version_and_not_a_riddle() -> Non
         decode_catalog(b'{"version": %d, "providers": "elsewhere"}' % (CONTRACT_VERSION + 1))
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": %d}' % CONTRACT_VERSION, b"\xff\xfe"])
 def test_bytes_that_are_no_message_are_a_mismatch(data: bytes) -> None:
     with pytest.raises(ContractMismatch, match="not a catalog"):
         decode_catalog(data)

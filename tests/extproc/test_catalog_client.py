@@ -11,7 +11,8 @@ import grpc.aio
 import pytest
 
 from limpet_extproc.catalog_client import Hooks, watch
-from limpet_extproc.contract import WATCH_METHOD, Catalog, Hello, Seen, decode_report, encode
+from limpet_extproc.contract import WATCH_METHOD, Catalog, Evidence, Health, Hello, Report, Seen, decode_report, encode
+from limpet_extproc.evidence import Witness
 
 
 class Operator:
@@ -20,7 +21,7 @@ class Operator:
     def __init__(self, *outbox: Catalog | bytes, refusal: str | None = None) -> None:
         self.outbox = list(outbox)
         self.refusal = refusal
-        self.reports: list[Hello | Seen] = []
+        self.reports: list[Report] = []
 
     async def _watch(self, reports: AsyncIterator[bytes], context: Any) -> None:
         self.reports.append(decode_report(await anext(reports)))
@@ -128,3 +129,19 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
         await until(lambda: worker.mismatches)
         assert words in worker.mismatches[0]
         assert set(worker.catalogs) == {Catalog("1")}
+
+
+async def test_what_is_known_of_the_providers_is_told_to_each_operator_from_the_beginning(address: str) -> None:
+    answered = {"a": 1000.0}
+    witness = Witness(answered, {})
+    task = asyncio.create_task(watch(address, "node-1", lambda _: None, witness=witness))
+    try:
+        for _ in range(2):
+            async with Operator(Catalog("1")).at(address) as operator:
+                await until(lambda: len(operator.reports) == 3)
+                assert operator.reports[0] == Hello("node-1")
+                assert Health({"a": Evidence(1000.0, since_s=1000.0)}) in operator.reports
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
