@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,8 +113,12 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def application(arguments: Sequence[str]) -> typer.Typer:
-    """The command with the subcommand that the arguments name, or else with every one that is installed."""
+def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None = None) -> typer.Typer:
+    """The command with the subcommand that the arguments name, or else with every one that is installed.
+
+    `entries` are the subcommands of others, by default those of all installed packages. One that lacks a package is
+    left out of the list; SystemExit with what to install when it is the one asked for.
+    """
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -124,12 +128,20 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     )
     for command in (up, validate, render):
         app.command()(command)
-    entries = entry_points(group="limpet.commands")
+    entries = list(entry_points(group="limpet.commands") if entries is None else entries)
     # Loading one costs up to a second of imports; all are needed only to list them.
     asked_for = [entry for entry in entries if entry.name in arguments[:1]]
     own = {up.__name__, validate.__name__, render.__name__}
     for entry in asked_for or (() if own & set(arguments[:1]) else entries):
-        added = entry.load()
+        try:
+            added = entry.load()
+        except ModuleNotFoundError as error:
+            if asked_for:
+                raise SystemExit(
+                    f"limpet {entry.name}: the Python package {error.name} is not installed here; "
+                    "pip install 'limpet[lab]' brings it"
+                ) from error
+            continue
         if isinstance(added, typer.Typer):
             app.add_typer(added, name=entry.name)
         else:

@@ -1,5 +1,6 @@
 """The `limpet` command: what it refuses, what it prints, and the status it ends with."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,14 @@ def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet) -> None:
     assert result.stdout.count("(hidden)") == 3
     assert "&id" not in result.stdout, "each resource can be read by itself"
     assert "|\n" in result.stdout, "a script is a block of lines"
+
+
+def test_a_command_whose_packages_are_not_installed_spoils_none_of_the_others() -> None:
+    lab = EntryPoint("soar", "limpet_wings.fly:soar", "limpet.commands")
+    listed = CliRunner().invoke(application(["--help"], [lab]), ["--help"])
+    assert "validate" in listed.output
+    assert "soar" not in listed.output
+    with pytest.raises(
+        SystemExit, match=r"limpet soar: the Python package limpet_wings is not installed .* limpet\[lab\]"
+    ):
+        application(["soar"], [lab])
