@@ -93,11 +93,15 @@ class KindSchema:
         return completed, tuple(dict.fromkeys(problems))
 
 
-def load_schemas(directory: Traversable | None = None) -> Mapping[str, KindSchema]:
-    """The schemas by kind: from the installed package, or from the repository when it is used in place."""
+def load_crds(directory: Traversable | None = None) -> list[Mapping[str, Any]]:
+    """The CRDs as they are applied: from the installed package, or from the repository when it is used in place."""
     folder = directory or _crds_folder()
-    crds = [yaml.load(file.read_bytes(), yaml.CSafeLoader) for file in folder.iterdir() if file.name.endswith(".yaml")]
-    return {schema.kind: schema for schema in map(KindSchema, crds)}
+    return [yaml.load(file.read_bytes(), yaml.CSafeLoader) for file in folder.iterdir() if file.name.endswith(".yaml")]
+
+
+def load_schemas(directory: Traversable | None = None) -> Mapping[str, KindSchema]:
+    """The schemas by kind."""
+    return {schema.kind: schema for schema in map(KindSchema, load_crds(directory))}
 
 
 def _crds_folder() -> Traversable:

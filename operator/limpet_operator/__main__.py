@@ -1,0 +1,43 @@
+"""`python -m limpet_operator`: one replica of the operator in a cluster. Flags, signals, exit status; no decisions."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from limpet_operator.json_logs import log_as_json
+from limpet_operator.replica import Replica
+from limpet_operator.settings import Settings, parse_settings
+from limpet_operator.sources.kube_api import Access, KubernetesApi, NoClusterError
+from limpet_operator.tls import TlsUnusableError
+
+_log = logging.getLogger("limpet_operator")
+
+
+async def run(settings: Settings) -> int:
+    """Status 0 after SIGTERM or SIGINT, 1 where something outside of us is in the way, which is said."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    access = Access(settings.kubeconfig)
+    try:
+        async with await KubernetesApi.connect(access) as api:
+            await Replica(settings, api, access).run(stopped)
+    except (NoClusterError, TlsUnusableError, OSError) as error:
+        _log.error("%s", error)
+        return 1
+    _log.info("ended")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal ends it."""
+    settings = parse_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
+    log_as_json(settings.log_level, sys.stdout)
+    return asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

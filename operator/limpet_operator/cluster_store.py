@@ -1,0 +1,145 @@
+"""What the operator knows of a cluster right now: each object as it was last told of, one at a time.
+
+Watches tell of changes and can miss a deletion; a listing says what was there at one moment. Resource versions, which
+Kubernetes compares as numbers, decide which of the two is newer, so both may come in any order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from limpet_operator.resources.objects import Foreign, Objects, Parsed, Parser
+from limpet_operator.resources.problem import Invalid, ObjectKey
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Kubernetes says about an object besides its spec: what a status is written from and compared with."""
+
+    uid: str
+    resource_version: int
+    generation: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one piece of news changed: what is planned from an object, or the status that somebody wrote into it."""
+
+    spec: bool = False
+    status: bool = False
+
+
+NOTHING = Change()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The names of one kind, in one namespace (None: in all), at one moment."""
+
+    kind: str
+    namespace: str | None
+    resource_version: int
+    objects: Mapping[ObjectKey, int]
+    """The resource version that each has in the listing."""
+
+
+class ClusterStore:
+    """Holds the newest state of each object; `objects` is a value that readers can keep."""
+
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
+        self._parsed: dict[ObjectKey, Parsed] = {}
+        self._invalid: dict[ObjectKey, Invalid] = {}
+        self._held: dict[ObjectKey, Held] = {}
+        self._objects: Objects | None = None
+
+    @property
+    def objects(self) -> Objects:
+        """All objects now."""
+        if self._objects is None:
+            self._objects = Objects(dict(self._parsed), dict(self._invalid))
+        return self._objects
+
+    def held(self, key: ObjectKey) -> Held | None:
+        """What Kubernetes says about the object; None: there is none of that name."""
+        return self._held.get(key)
+
+    def put(self, raw: Mapping[str, Any]) -> Change:
+        """Takes in an object as the API server told of it; older news than what is here changes nothing."""
+        key, new = _identify(raw)
+        old = self._held.get(key)
+        if old is not None and new.resource_version <= old.resource_version:
+            return NOTHING
+        self._held[key] = new
+        status = old is None or old.status != new.status
+        # The API server raises the generation of our kinds with every change of their spec, other kinds have none.
+        if old and (old.uid, old.generation, old.labels) == (new.uid, new.generation, new.labels) and new.generation:
+            return Change(status=status)
+        return Change(self._take(key, self._parser.parse(raw)), status)
+
+    def refuse(self, invalid: Invalid) -> Change:
+        """An object that may be there, but that we can't get at."""
+        assert invalid.key is not None
+        self._held.pop(invalid.key, None)
+        return Change(spec=self._take(invalid.key, invalid))
+
+    def drop(self, key: ObjectKey, uid: str | None = None) -> Change:
+        """The object is gone. `uid`: only if it is still this one and not a later one of the same name."""
+        held = self._held.get(key)
+        if uid is not None and (held is None or held.uid != uid):
+            return NOTHING
+        self._held.pop(key, None)
+        gone = self._parsed.pop(key, None) or self._invalid.pop(key, None)
+        if gone is None:
+            return NOTHING
+        self._objects = None
+        return Change(spec=True, status=True)
+
+    def drop_unlisted(self, listing: Listing) -> Change:
+        """Drops what was deleted unnoticed: it is not in a listing that is newer than what is known of it."""
+        gone = [
+            key
+            for key, held in self._held.items()
+            if key.kind == listing.kind
+            and listing.namespace in (None, key.namespace)
+            and key not in listing.objects
+            and held.resource_version <= listing.resource_version
+        ]
+        for key in gone:
+            self.drop(key)
+        return Change(spec=bool(gone), status=bool(gone))
+
+    def behind(self, listing: Listing) -> frozenset[ObjectKey]:
+        """What is newer in the listing than here: news that is still on its way, or a watch that has died."""
+        return frozenset(
+            key
+            for key, version in listing.objects.items()
+            if (held := self._held.get(key)) is None or held.resource_version < version
+        )
+
+    def _take(self, key: ObjectKey, result: Parsed | Invalid | Foreign) -> bool:
+        before = self._parsed.get(key) or self._invalid.get(key)
+        if before == result or isinstance(result, Foreign):
+            return False
+        self._objects = None
+        if isinstance(result, Invalid):
+            self._parsed.pop(key, None)
+            self._invalid[key] = Invalid(key, result.problems)
+        else:
+            self._invalid.pop(key, None)
+            self._parsed[key] = result
+        return True
+
+
+def _identify(raw: Mapping[str, Any]) -> tuple[ObjectKey, Held]:
+    """Everything that comes from an API server has these."""
+    metadata = raw["metadata"]
+    return ObjectKey(raw["kind"], metadata["namespace"], metadata["name"]), Held(
+        uid=metadata["uid"],
+        resource_version=int(metadata["resourceVersion"]),
+        generation=metadata.get("generation", 0),
+        labels=metadata.get("labels") or {},
+        status=raw.get("status") or {},
+    )

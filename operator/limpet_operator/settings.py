@@ -1,0 +1,104 @@
+"""What an operator in a pod is told on its command line, as a value."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from limpet_operator.json_logs import LEVELS
+from limpet_operator.publish.gateway import MIB, Gateway
+
+EXTPROC_SOCKET: Final = "/run/limpet/extproc-{}.sock"
+"""Where the workers of every gateway pod are, by their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One replica of the operator."""
+
+    namespaces: tuple[str, ...]
+    """Whose objects serve this gateway; none: those of all namespaces."""
+    owner: str | None
+    """The namespace whose policies hold for the whole gateway; None: there is only one namespace."""
+    listen: str
+    tls_dir: Path | None
+    http: str
+    gateway: Gateway
+    drain_s: float
+    log_level: str
+    identity: str
+    lease: tuple[str, str] | None
+    """Namespace and name of the Lease; None: this replica writes nothing to Kubernetes."""
+    peers: str | None
+    """`host:port` behind which the other replicas are."""
+    kubeconfig: Path | None
+
+
+def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Flags as they are documented by `--help`; ends the process with a message where one is wrong."""
+    parser = _parser(environment)
+    flags = parser.parse_args(arguments)
+    if flags.all_namespaces == bool(flags.namespace):
+        parser.error("say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces")
+    if bool(flags.lease_name) != bool(flags.lease_namespace):
+        parser.error("--lease-name and --lease-namespace belong together")
+    namespaces = tuple(dict.fromkeys(flags.namespace))
+    own = flags.lease_namespace or environment.get("POD_NAMESPACE") or "default"
+    return Settings(
+        namespaces=namespaces,
+        owner=None if len(namespaces) == 1 else own,
+        listen=flags.listen,
+        tls_dir=flags.tls_dir,
+        http=flags.http,
+        gateway=Gateway(
+            listen_host="0.0.0.0",
+            listen_port=flags.gateway_port,
+            unavailable_port=flags.unavailable_port,
+            extproc_sockets=tuple(EXTPROC_SOCKET.format(number) for number in range(flags.workers)),
+            body_limit_bytes=flags.body_limit_mib * MIB,
+        ),
+        drain_s=flags.drain_seconds,
+        log_level=flags.log_level,
+        identity=flags.identity,
+        lease=(flags.lease_namespace, flags.lease_name) if flags.lease_name else None,
+        peers=flags.peers or None,
+        kubeconfig=flags.kubeconfig,
+    )
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="limpet-operator", description="Limpet's control plane: Kubernetes objects in, Envoy resources out."
+    )
+    add = parser.add_argument
+    add("--namespace", action="append", default=[], help="namespace whose objects serve this gateway; repeatable")
+    add("--all-namespaces", action="store_true", help="objects of every namespace serve this gateway")
+    add("--lease-namespace", default="", help="namespace of the Lease that says which replica writes status")
+    add("--lease-name", default="", help="name of that Lease; without it nothing is written to Kubernetes")
+    add("--identity", default=environment.get("POD_NAME") or os.uname().nodename, help="this replica's name")
+    add("--listen", default="127.0.0.1:18000", help="HOST:PORT or unix:PATH for Envoy, ext_proc and other replicas")
+    add("--tls-dir", type=Path, default=None, help="directory with tls.crt, tls.key, ca.crt; needed beyond loopback")
+    add("--peers", default="", help="HOST:PORT behind which the other replicas are found")
+    add("--http", default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
+    add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
+    add("--unavailable-port", type=_port, default=10001, help="loopback port of Envoy's answer for what is down")
+    add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
+    add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
+    add("--drain-seconds", type=float, default=10.0, help="from a provider's removal until Envoy forgets it")
+    add("--log-level", choices=LEVELS, default="info")
+    add("--kubeconfig", type=Path, default=None, help="outside a cluster; default: the pod's account, else KUBECONFIG")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; write a number from 1 to 65535")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 on")
+    return int(text)
