@@ -112,6 +112,6 @@ def test_a_command_whose_packages_are_not_installed_spoils_none_of_the_others() 
     assert "soar" not in listed.output
     with pytest.raises(
         SystemExit,
-        match=r"limpet soar: the Python package limpet_wings is not installed here; pip install .limpet\[lab\]",
+        match=r"limpet_wings is not installed here; pip install .limpet\[lab\]",
     ):
         application(["soar"], [lab])
