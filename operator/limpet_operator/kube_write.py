@@ -1,4 +1,4 @@
-"""One request to the Kubernetes API: the port that the writers of status, Lease and Events use, and its client.
+"""Writing to the Kubernetes API: the port that status, Lease and Events go through, and the client behind it.
 
 A write of the Lease holder carries a gate. It is asked in the very moment before the bytes leave, after the connection
 was made and the token read: a process that was frozen in between must not send what it decided long ago.
@@ -8,20 +8,16 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import aiohttp
-from kubernetes.aio import client, config
-from kubernetes.aio.config import ConfigException
+from kubernetes.aio import client
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 Gate = Callable[[], bool]
-
-_config: Final[Any] = config  # typed in part only, which mypy's strict mode refuses to call
 
 
 class ApiFailed(Exception):  # noqa: N818 (says what happened)
@@ -62,31 +58,13 @@ class KubeApi:
     """The API server, by `kubernetes.aio`."""
 
     def __init__(self, configuration: Any) -> None:
-        """`configuration` is a `kubernetes.aio` Configuration; it becomes this object's own."""
+        """`configuration` is a `kubernetes.aio` Configuration and becomes this object's own; see `sources.kube_api`."""
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(self._before_bytes)
         configuration.trace_configs = [trace]
         self._configuration = configuration
         self._client: Any = client.ApiClient(configuration)
         self._gate: ContextVar[Gate | None] = ContextVar("gate", default=None)
-
-    @classmethod
-    async def open(cls, kubeconfig: Path | None) -> Self:
-        """With a kubeconfig, else the pod's service account, else KUBECONFIG. OSError: none of them can be used."""
-        configuration = client.Configuration()
-        try:
-            if kubeconfig is not None:
-                await _config.load_kube_config(
-                    str(kubeconfig), client_configuration=configuration, persist_config=False
-                )
-            else:
-                try:
-                    _config.load_incluster_config(configuration)
-                except ConfigException:
-                    await _config.load_kube_config(client_configuration=configuration, persist_config=False)
-        except ConfigException as error:
-            raise OSError(f"no access to Kubernetes: {error}; pass --kubeconfig FILE or run in a pod") from error
-        return cls(configuration)
 
     async def close(self) -> None:
         """Close the connections."""

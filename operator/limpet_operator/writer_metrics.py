@@ -1,0 +1,25 @@
+"""What the writers to the Kubernetes API count; their registry is the caller's."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+@dataclass(frozen=True, slots=True)
+class WriterMetrics:
+    """`outcome` is `ok`, `conflict`, `gone`, `not_sent` or `failed`; of Events also `dropped`."""
+
+    status_writes: Counter
+    events: Counter
+    lease_held: Gauge
+
+
+def build_writer_metrics(registry: CollectorRegistry) -> WriterMetrics:
+    """Register them. A registry can hold them once."""
+    return WriterMetrics(
+        status_writes=Counter(
+            "limpet_status_writes", "Statuses sent to the API server", ["kind", "outcome"], registry=registry
+        ),
+        events=Counter("limpet_events", "Kubernetes Events sent to the API server", ["outcome"], registry=registry),
+        lease_held=Gauge("limpet_lease_held", "1 while this replica writes status, else 0", registry=registry),
+    )
