@@ -8,7 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from limpet_extproc.__main__ import Rules, Surroundings, flags_parser, memory_secret, run
+from limpet_extproc.flags import flags_parser, read_flags
+from limpet_extproc.logs import log_to_stderr
+from limpet_extproc.rules import Rules, Surroundings
+from limpet_extproc.worker import run
 from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
 
 
@@ -18,7 +21,7 @@ def peer_rules(name: RuleSetName) -> Callable[[Surroundings], Rules]:
     def build(around: Surroundings) -> Rules:
         rule_set, new_memory = RULE_SETS[name]
         memory, outages = new_memory(), Outages()
-        decides = Peer(rule_set, around.snapshot, memory, outages, memory_secret(), time.time, lambda: os.urandom(8))
+        decides = Peer(rule_set, around.snapshot, memory, outages, around.secret, time.time, lambda: os.urandom(8))
         return Rules(decides, memory, outages)
 
     return build
@@ -28,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one worker until it is told to stop."""
     parser = flags_parser()
     parser.add_argument("--rules", required=True, choices=sorted(RULE_SETS), help="whose published rules decide")
-    flags = parser.parse_args(argv)
+    flags = read_flags(parser, argv)
+    log_to_stderr(flags.log_level, flags.log_format)
     run(flags, peer_rules(flags.rules))
     return 0
 

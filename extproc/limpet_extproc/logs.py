@@ -1,0 +1,43 @@
+"""What log lines look like: a JSON object each for machines, or plain text for a terminal."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_KNOWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+"""What every record has; the rest are fields that the caller gave by `extra`."""
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the error's traceback if any, and the record's own fields.
+
+    `always` are fields of every line.
+    """
+
+    def __init__(self, **always: str) -> None:
+        super().__init__()
+        self._always = always
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        fields: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._always,
+            **{name: value for name, value in record.__dict__.items() if name not in _KNOWN},
+        }
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields, enc_hook=str).decode()
+
+
+def log_to_stderr(level: str, style: str, **always: str) -> None:
+    """Send this process's log lines to stderr; `style` is `json` or `text`, `always` goes into every JSON line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines(**always) if style == "json" else logging.Formatter(_TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
