@@ -7,16 +7,15 @@ uid and version that it replaces and asks the lease just before its bytes leave,
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from limpet_operator.cluster_store import Held
-from limpet_operator.conditions import as_before, desired_status, difference, steady, transitions, without_history
+from limpet_operator.conditions import transitions, without_history
 from limpet_operator.findings import Finding, FleetView
 from limpet_operator.kube_write import MERGE_PATCH, Api, ApiFailed, NotSent
 from limpet_operator.lease import Lease
@@ -24,6 +23,7 @@ from limpet_operator.outlook import Outlook
 from limpet_operator.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import API_VERSION, ObjectKey
+from limpet_operator.status_draft import Draft, Memory, Moment, draft
 from limpet_operator.writer_metrics import WriterMetrics
 
 _log = logging.getLogger(__name__)
@@ -61,31 +61,6 @@ class Tell(Protocol):
         """`bad`: something is to be done."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """What is to be written, on top of what."""
-
-    on: Held
-    wanted: dict[str, Any]
-    patch: dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is remembered of an object between two looks."""
-
-    made_of: tuple[object, ...] | None = None
-    answer: Held | None = None
-    """The object as it was after our last write, or when it was read after a conflict."""
-    sent: object = None
-    """What that write wanted, without history: an older CRD may drop a part of it, which must not be sent for ever."""
-    left: Mapping[str, Any] = field(default_factory=dict)
-    less_known_since_s: float | None = None
-    not_before_s: float = -math.inf
-    failures: int = 0
-    again: bool = False
-
-
 class StatusKeeper:
     """All methods belong to one event loop. `run` writes, the others only say that something changed."""
 
@@ -116,11 +91,13 @@ class StatusKeeper:
         self._now = now
         self._planned: tuple[Plan, Objects] | None = None
         self._outlook: Outlook | None = None
-        self._memory: dict[ObjectKey, _Memory] = {}
+        self._memory: dict[ObjectKey, Memory] = {}
         self._due: dict[ObjectKey, float] = {}
         self._queue: asyncio.Queue[ObjectKey | None] = asyncio.Queue()
         self._queued: set[ObjectKey] = set()
         self._busy: set[ObjectKey] = set()
+        self._again: set[ObjectKey] = set()
+        """Changed while being written."""
         self._wake = asyncio.Event()
         lease.subscribe(self._lease_changed)
 
@@ -188,7 +165,7 @@ class StatusKeeper:
             held = self._held(key)
             if held is not None and key.kind in PLURALS:
                 made_of = (held, *outlook.made_of(key))
-                memory = self._memory.setdefault(key, _Memory())
+                memory = self._memory.setdefault(key, Memory())
                 if made_of != memory.made_of:
                     memory.made_of = made_of
                     self._enqueue(key)
@@ -197,16 +174,20 @@ class StatusKeeper:
 
     def _enqueue(self, key: ObjectKey) -> None:
         if key in self._busy:
-            self._memory.setdefault(key, _Memory()).again = True
+            self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
             self._queue.put_nowait(key)
+
+    def _look_again(self, key: ObjectKey, at_s: float) -> None:
+        self._due[key] = at_s
+        self._wake.set()
 
     async def _write_queued(self) -> None:
         while (key := await self._queue.get()) is not None:
             self._queued.discard(key)
             self._busy.add(key)
-            memory = self._memory.setdefault(key, _Memory())
+            memory = self._memory.setdefault(key, Memory())
             try:
                 await self._settle(key, memory)
             except Exception:
@@ -214,24 +195,29 @@ class StatusKeeper:
                 self._later(key, memory, None)
             finally:
                 self._busy.discard(key)
-                if memory.again:
-                    memory.again = False
+                if key in self._again:
+                    self._again.discard(key)
                     self._enqueue(key)
 
-    async def _settle(self, key: ObjectKey, memory: _Memory) -> None:
-        if not self._lease.valid():
+    async def _settle(self, key: ObjectKey, memory: Memory) -> None:
+        outlook, held = self._outlook, memory.newest(self._held(key))
+        if not self._lease.valid() or outlook is None or held is None or key not in outlook.plan.verdicts:
             return
-        write = self._to_write(key, memory)
+        write = draft(outlook, key, held, memory, Moment(self._now(), self._clock()), self._pace.hold_s)
         if write is None:
             return
+        if write.look_again_s is not None:
+            self._look_again(key, write.look_again_s)
+        if not write.patch:
+            return
         if self._clock() < memory.not_before_s:
-            self._due[key] = memory.not_before_s
+            self._look_again(key, memory.not_before_s)
             return
         try:
             answer = await self._send(key, write)
         except NotSent:
             self._count(key, "not_sent")
-            self._due[key] = self._clock() + self._pace.first_retry_s
+            self._look_again(key, self._clock() + self._pace.first_retry_s)
         except ApiFailed as failed:
             await self._after_failure(key, memory, failed)
         else:
@@ -241,59 +227,20 @@ class StatusKeeper:
             for finding, bad in transitions(write.on.status, write.wanted):
                 self._tell(key, write.on.uid, finding, bad=bad)
 
-    def _to_write(self, key: ObjectKey, memory: _Memory) -> _Write | None:
-        outlook, held = self._outlook, self._newest(key, memory)
-        if outlook is None or held is None or key not in outlook.plan.verdicts:
-            return None
-        generation = outlook.generation(key)
-        if generation is not None and generation != held.generation:
-            return None  # The plan is of an older spec; a newer plan is on its way.
-        told = self._steadied(key, memory, held, outlook.findings(key, self._now()))
-        wanted = desired_status(held.status, told, held.generation, self._now(), outlook.prices_read(key))
-        if (changes_at := outlook.changes_at(key)) is not None and changes_at > self._now():
-            # Looked at once an hour at least: wall clocks are set.
-            self._due[key] = self._clock() + min((changes_at - self._now()).total_seconds() + 1, 3600)
-        patch = difference(held.status, wanted)
-        if not patch or (memory.sent == without_history(wanted) and memory.left == held.status):
-            return None
-        return _Write(held, wanted, patch)
-
-    def _steadied(self, key: ObjectKey, memory: _Memory, held: Held, told: list[Finding]) -> list[Finding]:
-        shaky = [finding for finding in told if steady(held.status, finding, held.generation)]
-        if not shaky:
-            memory.less_known_since_s = None
-            return told
-        if memory.less_known_since_s is None:
-            memory.less_known_since_s = self._clock()
-        until_s = memory.less_known_since_s + self._pace.hold_s
-        if self._clock() >= until_s:
-            return told
-        self._due[key] = until_s
-        return [as_before(held.status, finding) if finding in shaky else finding for finding in told]
-
-    def _newest(self, key: ObjectKey, memory: _Memory) -> Held | None:
-        held, answer = self._held(key), memory.answer
-        if held is None or answer is None or answer.uid != held.uid:
-            return held
-        return answer if answer.resource_version > held.resource_version else held
-
-    async def _send(self, key: ObjectKey, write: _Write) -> Held:
-        body = {
-            "metadata": {"uid": write.on.uid, "resourceVersion": str(write.on.resource_version)},
-            "status": write.patch,
-        }
+    async def _send(self, key: ObjectKey, write: Draft) -> Held:
+        version = {"uid": write.on.uid, "resourceVersion": str(write.on.resource_version)}
         return _held(
             await self._api.call(
                 "PATCH",
                 f"{_path(key)}/status?fieldManager=limpet-operator",
-                body,
+                {"metadata": version, "status": write.patch},
                 content_type=MERGE_PATCH,
                 timeout_s=min(self._pace.request_s, self._lease.remaining_s()),
                 gate=self._lease.valid,
             )
         )
 
-    async def _after_failure(self, key: ObjectKey, memory: _Memory, failed: ApiFailed) -> None:
+    async def _after_failure(self, key: ObjectKey, memory: Memory, failed: ApiFailed) -> None:
         if failed.status == 404:
             self._count(key, "gone")
             return  # Deleted; the watch will say so, or has said so.
@@ -305,11 +252,11 @@ class StatusKeeper:
         elif memory.failures in (1, 5):
             _log.warning("the status of %s could not be written, it is tried again: %s", key, failed)
 
-    def _later(self, key: ObjectKey, memory: _Memory, at_least_s: float | None) -> None:
+    def _later(self, key: ObjectKey, memory: Memory, at_least_s: float | None) -> None:
         backoff_s = min(self._pace.first_retry_s * 2**memory.failures, self._pace.last_retry_s)
         memory.failures = min(memory.failures + 1, 16)
-        memory.not_before_s = self._due[key] = self._clock() + max(backoff_s, at_least_s or 0.0)
-        self._wake.set()
+        memory.not_before_s = self._clock() + max(backoff_s, at_least_s or 0.0)
+        self._look_again(key, memory.not_before_s)
 
     def _count(self, key: ObjectKey, outcome: str) -> None:
         self._metrics.status_writes.labels(key.kind, outcome).inc()
