@@ -28,6 +28,9 @@ async def run(settings: Settings) -> int:
     except (NoClusterError, TlsUnusableError, OSError) as error:
         _log.error("%s", error)
         return 1
+    except Exception:
+        _log.exception("this is a defect of Limpet's, the process ends")
+        return 1
     _log.info("ended")
     return 0
 

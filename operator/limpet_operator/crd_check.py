@@ -6,8 +6,6 @@ Both are read from what any account may read (discovery and OpenAPI), so the che
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from limpet_operator.resources.problem import API_VERSION
 from limpet_operator.sources.kube_api import ApiError, KubernetesApi
 
@@ -61,7 +59,7 @@ def lacking_fields(ours: Mapping[str, Any], served: Mapping[str, Any], path: str
 
 async def _kinds(api: KubernetesApi) -> frozenset[str]:
     try:
-        found = msgspec.json.decode(await api.get(f"/apis/{API_VERSION}"))
+        found = await api.get(f"/apis/{API_VERSION}")
     except ApiError as error:
         if error.status != 404:
             raise
@@ -72,7 +70,7 @@ async def _kinds(api: KubernetesApi) -> frozenset[str]:
 async def _schemas(api: KubernetesApi) -> Mapping[str, Mapping[str, Any]]:
     """Schemas by kind, as far as they are told: OpenAPI lags seconds behind discovery, and may be closed to us."""
     try:
-        found = msgspec.json.decode(await api.get(f"/openapi/v3/apis/{API_VERSION}"))
+        found = await api.get(f"/openapi/v3/apis/{API_VERSION}")
     except ApiError as error:
         if error.status in (401, 403, 404):
             return {}

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -90,8 +90,14 @@ class KubernetesApi:
         """End all connections."""
         await self._client.close()
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json") -> bytes:
-        """The body of a GET. Raises ApiError."""
+    async def get(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        decode: Callable[[bytes], Any] = msgspec.json.decode,
+    ) -> Any:
+        """What a GET answers, decoded. Raises ApiError, also for what `decode` refuses by a MsgspecError."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 response = await self._open(path, query or {}, accept, aiohttp.ClientTimeout(READ_TIMEOUT_S))
@@ -101,7 +107,12 @@ class KubernetesApi:
             raise _unreachable(error) from error
         if response.status >= 400:
             raise ApiError(response.status, _words(response.status, body))
-        return body
+        try:
+            return decode(body)
+        except msgspec.MsgspecError as error:
+            raise ApiError(
+                response.status, f"the Kubernetes API answers {path} with something else: {error}"
+            ) from error
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Any]:
         """The events of one watch, until the server ends it in good order. Raises ApiError."""

@@ -27,7 +27,7 @@ class _Moment(msgspec.Struct):
 
 class _List(msgspec.Struct):
     metadata: _Moment
-    items: list[_Item]
+    items: list[_Item] | None = None
 
 
 _LIST = msgspec.json.Decoder(_List)
@@ -38,10 +38,10 @@ async def list_names(api: KubernetesApi, kind: str, plural: str, namespaces: Seq
     listings = []
     for namespace in namespaces or (None,):
         inside = f"/namespaces/{namespace}" if namespace else ""
-        found = _LIST.decode(await api.get(f"/apis/{API_VERSION}{inside}/{plural}", accept=_NAMES_ONLY))
+        found = await api.get(f"/apis/{API_VERSION}{inside}/{plural}", accept=_NAMES_ONLY, decode=_LIST.decode)
         names = {
             ObjectKey(kind, item.metadata.namespace, item.metadata.name): int(item.metadata.resource_version)
-            for item in found.items
+            for item in found.items or ()
         }
         listings.append(Listing(kind, namespace, int(found.metadata.resource_version), names))
     return listings

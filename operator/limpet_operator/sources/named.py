@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Any, Final
 
-import msgspec
-
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 from limpet_operator.sources.kube_api import ApiError, KubernetesApi
 
@@ -92,12 +90,11 @@ class Named:
     async def _read(self, key: ObjectKey) -> str:
         """The object now, and the version of the world from which on to watch it."""
         try:
-            body = await self._api.get(_path(key), {"fieldSelector": f"metadata.name={key.name}"})
+            found = await self._api.get(_path(key), {"fieldSelector": f"metadata.name={key.name}"})
         except ApiError as error:
             if error.status in (401, 403):
                 self._tell(key, Invalid(key, (Problem("", _refused(key, error)),)))
             raise
-        found = msgspec.json.decode(body)
         items = found.get("items") or []
         self._tell(key, {**items[0], "apiVersion": "v1", "kind": key.kind} if items else None)
         version: str = found["metadata"]["resourceVersion"]
