@@ -57,7 +57,14 @@ _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
     (re.compile(r"has\(self\.(\w+)\) != has\(self\.(\w+)\)"), _exactly_one),
     (re.compile(r"self\.(\w+) != self\.(\w+)"), _differ),
     (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+)\.startsWith\('([^']+)'\)"), _only_with_prefix),
-    (re.compile(r"duration\(self\.(\w+)\) <= duration\(self\.(\w+)\)"), _no_longer_than),
+    (
+        # In a cluster the comparison of what is no duration would add an error of CEL's own to that of the field.
+        re.compile(
+            r"\[self\.(\w+), self\.(\w+)\]\.exists\(d, !d\.matches\('[^']+'\)\)"
+            r" \|\| duration\(self\.\1\) <= duration\(self\.\2\)"
+        ),
+        _no_longer_than,
+    ),
 )
 
 
