@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 Kind = Literal["single", "sentinel", "cluster"]
 
@@ -37,7 +37,7 @@ class Address:
         """As a URL, for logs."""
         scheme = next(name for name, means in _SCHEMES.items() if means == (self.kind, self.tls))
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        service = f"/{self.service}" if self.service else ""
+        service = f"/{quote(self.service)}" if self.service else ""
         return f"{scheme}://{hosts}{service}" + (f"/{self.database}" if self.kind != "cluster" else "")
 
 
@@ -53,18 +53,18 @@ def parse(url: str) -> Address:
         # Not the URL itself: where the scheme is wrong a password may stand anywhere.
         _refuse(f"starts with none of {', '.join(f'{name}://' for name in _SCHEMES)}")
     kind, tls = means
-    parts = urlsplit(f"//{rest}")
-    if "@" in parts.netloc:
+    hosts, _, path = rest.partition("/")
+    if "@" in rest:
         _refuse(
             "has a user or password in it, which every list of processes would show: put them into a Secret with the "
             "keys username and password, and name its directory with --redis-credentials"
         )
-    if parts.query or parts.fragment:
+    if "?" in rest or "#" in rest:
         _refuse("has parameters after '?' or '#', and none are known: leave them out")
-    hosts = tuple(_host(text, kind) for text in parts.netloc.split(","))
-    if kind == "single" and len(hosts) > 1:
+    addresses = tuple(_host(text, kind) for text in hosts.split(","))
+    if kind == "single" and len(addresses) > 1:
         _refuse("names several hosts: write redis+sentinel:// or redis+cluster:// if that is what they are, else one")
-    return Address(kind, tls, hosts, *_path([unquote(part) for part in parts.path.split("/")[1:]], kind))
+    return Address(kind, tls, addresses, *_path([unquote(part) for part in path.split("/")], kind))
 
 
 def _path(parts: list[str], kind: Kind) -> tuple[str, int]:

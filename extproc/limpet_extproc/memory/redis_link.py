@@ -28,7 +28,6 @@ class Link:
         self._journal = journal
         self._failures = 0
         self._lost = asyncio.Event()
-        self._why = Trouble("away")
         self.tried = asyncio.Event()
         """Set when the first attempt has ended, however."""
         self.store: Store | None = None
@@ -45,51 +44,48 @@ class Link:
             return
         self._failures += 1
         if self._failures >= FAILURES_TO_AWAY:
-            self._why = trouble
             self.store = None
+            self._journal.away(trouble)
             self._lost.set()
 
     async def run(self) -> None:
         """Open, wait until it is lost, open again; until cancelled, and then close."""
         wait_s = _TRY_AFTER_S
         while True:
-            trouble = await self._open()
-            if trouble is None:
+            try:
+                store = await self._open()
+            except Trouble as trouble:
+                self._journal.away(trouble)
+                self.tried.set()
+            else:
+                await self._serve(store)
                 wait_s = _TRY_AFTER_S
-                await self._until_lost()
-                trouble = self._why
-            self._journal.away(trouble)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _MAX_TRY_AFTER_S)
 
-    async def _open(self) -> Trouble | None:
+    async def _open(self) -> Store:
+        """A store that has just answered, and in time."""
+        store = await self._connect()
         try:
-            store = await self._connect()
-            try:
-                async with asyncio.timeout(_OPEN_S):
-                    await store.read([_TRIAL])
-                async with asyncio.timeout(self._deadline_s):
-                    await store.read([_TRIAL])
-            except BaseException:
-                await store.close()
-                raise
-        except Trouble as trouble:
-            return trouble
-        except TimeoutError:
-            return Trouble("timeout")
-        finally:
-            self.tried.set()
+            async with asyncio.timeout(_OPEN_S):
+                await store.read([_TRIAL])
+            async with asyncio.timeout(self._deadline_s):
+                await store.read([_TRIAL])
+        except BaseException as error:
+            await store.close()
+            if isinstance(error, TimeoutError):
+                raise Trouble("timeout") from None
+            raise
+        return store
+
+    async def _serve(self, store: Store) -> None:
         self._failures = 0
         self._lost.clear()
         self.store = store
         self._journal.back()
-        return None
-
-    async def _until_lost(self) -> None:
-        store = self.store
+        self.tried.set()
         try:
             await self._lost.wait()
         finally:
             self.store = None
-            if store is not None:
-                await store.close()
+            await store.close()

@@ -3,10 +3,11 @@
 The only module that knows the Redis client. Its errors become `Trouble`, with a reason from a closed list.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from redis import exceptions as errors
 from redis.asyncio import Redis, RedisCluster
@@ -27,6 +28,9 @@ _SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 Write = tuple[bytes, Sequence[bytes]]
 """A Redis key, and what `SCRIPT` is to do with it."""
+
+
+_Result = TypeVar("_Result")
 
 
 class Store(Protocol):
@@ -62,9 +66,31 @@ class RedisStore:
     def __init__(self, client: "Redis | RedisCluster", sentinel: Sentinel | None = None) -> None:
         self._client: Any = client
         self._sentinels: list[Any] = sentinel.sentinels if sentinel else []
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         """See `Store`."""
+        return await self._until_closed(self._read(keys))
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+        """See `Store`."""
+        return await self._until_closed(self._write(writes))
+
+    async def _until_closed(self, work: Coroutine[None, None, _Result]) -> _Result:
+        """What is under way when the store is closed must end before: else it would open connections that stay."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._closed and caller is not None and not caller.cancelling():
+                raise Trouble("connection", "given up") from None
+            raise
+
+    async def _read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         try:
             if len(keys) == 1:
                 return [await self._client.get(keys[0])]
@@ -76,8 +102,7 @@ class RedisStore:
             raise trouble(error) from None
         return values
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
-        """See `Store`."""
+    async def _write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
         try:
             done = await self._run("EVALSHA", _SHA, writes)
             unknown = [index for index, result in enumerate(done) if isinstance(result, errors.NoScriptError)]
@@ -98,6 +123,10 @@ class RedisStore:
 
     async def close(self) -> None:
         """See `Store`."""
+        self._closed = True
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._client.aclose()
         for sentinel in self._sentinels:
             await sentinel.aclose()

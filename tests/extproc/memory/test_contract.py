@@ -1,0 +1,159 @@
+"""What every memory must do. A new implementation joins by a line in `MEMORIES`."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+import pytest_asyncio
+from tests.extproc.memory.conftest import Gateways
+from tests.extproc.memory.redis_server import RedisServer
+
+from limpet_extproc.memory import Memory, Remembered, Warm
+from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
+from limpet_extproc.memory.redis import RedisMemory
+
+
+class Across:
+    """Two gateways with one Redis: what one is told, the other is asked."""
+
+    def __init__(self, told: RedisMemory, asked: RedisMemory) -> None:
+        self._told = told
+        self._asked = asked
+
+    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+        await self._told.written()
+        known = await self._asked.lookup(key, now_s)
+        await self._asked.written()
+        return known
+
+    def expect(self, key: bytes, provider: str, now_s: float) -> None:
+        self._told.expect(key, provider, now_s)
+
+    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+        self._told.remember(key, warm, max_providers, now_s)
+
+    def forget(self, key: bytes, provider: str) -> None:
+        self._told.forget(key, provider)
+
+
+async def _in_process(_: Gateways, __: str) -> Memory:
+    return InProcessMemory()
+
+
+async def _redis(gateways: Gateways, url: str) -> Memory:
+    return (await gateways.open(url)).memory
+
+
+async def _across(gateways: Gateways, url: str) -> Memory:
+    return Across((await gateways.open(url)).memory, (await gateways.open(url)).memory)
+
+
+MEMORIES: dict[str, Callable[[Gateways, str], Awaitable[Memory]]] = {
+    "in_process": _in_process,
+    "redis": _redis,
+    "redis_across_gateways": _across,
+}
+
+
+@pytest_asyncio.fixture(params=MEMORIES.values(), ids=MEMORIES.keys())
+async def memory(
+    request: pytest.FixtureRequest, gateways: Gateways, shared_redis: RedisServer
+) -> AsyncIterator[Memory]:
+    made: Memory = await request.param(gateways, shared_redis.url)
+    yield made
+
+
+@pytest.fixture
+def other_key(numbers: Iterator[int]) -> bytes:
+    return next(numbers).to_bytes(16, "big")
+
+
+def warm(provider: str, until_s: float = 300.0, prompt_tokens: int = 0) -> Warm:
+    return Warm(provider, until_s, prompt_tokens)
+
+
+def names(known: Remembered | None) -> list[str]:
+    return [each.provider for each in known.warm] if known else []
+
+
+async def test_an_unknown_conversation_is_none(memory: Memory, key: bytes) -> None:
+    assert await memory.lookup(key, 0.0) is None
+
+
+async def test_what_is_remembered_is_found_under_its_own_key_only(memory: Memory, key: bytes, other_key: bytes) -> None:
+    memory.remember(key, warm("a", prompt_tokens=7), 4, 0.0)
+    assert await memory.lookup(key, 0.0) == Remembered((warm("a", prompt_tokens=7),))
+    assert await memory.lookup(other_key, 0.0) is None
+
+
+async def test_the_last_to_serve_comes_first(memory: Memory, key: bytes) -> None:
+    for name in "abca":
+        memory.remember(key, warm(name), 4, 0.0)
+    assert names(await memory.lookup(key, 0.0)) == ["a", "c", "b"]
+
+
+async def test_a_success_refreshes_what_is_known_of_that_provider(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a", 100.0), 4, 0.0)
+    memory.remember(key, warm("a", 200.0), 4, 50.0)
+    assert await memory.lookup(key, 150.0) == Remembered((warm("a", 200.0),))
+
+
+async def test_no_more_providers_are_kept_than_the_policy_says(memory: Memory, key: bytes) -> None:
+    for name in "abcd":
+        memory.remember(key, warm(name), 2, 0.0)
+    assert names(await memory.lookup(key, 0.0)) == ["d", "c"]
+
+
+async def test_others_that_have_gone_cold_are_left_out_at_the_next_success(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a", 10.0), 4, 0.0)
+    memory.remember(key, warm("b", 100.0), 4, 20.0)
+    assert names(await memory.lookup(key, 20.0)) == ["b"]
+
+
+async def test_what_has_expired_is_shown_once_more_so_that_it_can_be_named(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a", 10.0), 4, 0.0)
+    assert names(await memory.lookup(key, 10.0)) == ["a"]
+    assert await memory.lookup(key, 10.0) is None
+
+
+async def test_a_conversation_that_is_warm_anywhere_is_kept(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("long", 100.0), 4, 0.0)
+    memory.remember(key, warm("short", 10.0), 4, 0.0)
+    for _ in range(2):
+        assert names(await memory.lookup(key, 50.0)) == ["short", "long"]
+
+
+async def test_forgetting_takes_away_one_provider_and_at_last_the_conversation(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a"), 4, 0.0)
+    memory.remember(key, warm("b"), 4, 0.0)
+    memory.forget(key, "b")
+    assert names(await memory.lookup(key, 0.0)) == ["a"]
+    memory.forget(key, "never heard of")
+    memory.forget(key, "a")
+    assert await memory.lookup(key, 0.0) is None
+    memory.forget(key, "a")
+
+
+async def test_a_request_under_way_is_known_until_its_outcome(memory: Memory, key: bytes) -> None:
+    memory.expect(key, "a", 0.0)
+    assert await memory.lookup(key, PENDING_S) == Remembered((), "a")
+    memory.remember(key, warm("b"), 4, 1.0)
+    assert await memory.lookup(key, 2.0) == Remembered((warm("b"),))
+
+
+async def test_an_outcome_that_never_comes_frees_the_conversation(memory: Memory, key: bytes) -> None:
+    memory.expect(key, "a", 0.0)
+    assert await memory.lookup(key, PENDING_S + 1) is None
+
+
+async def test_the_failure_of_the_request_under_way_is_forgotten_at_once(memory: Memory, key: bytes) -> None:
+    memory.expect(key, "a", 0.0)
+    memory.forget(key, "b")
+    assert await memory.lookup(key, 0.0) == Remembered((), "a")
+    memory.forget(key, "a")
+    assert await memory.lookup(key, 0.0) is None
+
+
+async def test_what_is_warm_outweighs_what_is_only_expected(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a"), 4, 0.0)
+    memory.expect(key, "b", 0.0)
+    assert await memory.lookup(key, 0.0) == Remembered((warm("a"),))
