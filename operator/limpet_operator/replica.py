@@ -8,50 +8,57 @@ import asyncio
 import gc
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from random import Random
+from secrets import token_hex
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.cluster_source import ClusterSource, Where
-from limpet_operator.controlplane import CatalogServer
 from limpet_operator.debounce import Debounce
 from limpet_operator.delta import CLUSTER
+from limpet_operator.fleet import Fleet
+from limpet_operator.kube_write import KubeApi
 from limpet_operator.metrics import build_metrics
+from limpet_operator.peers import Peers, dialer, resolver
 from limpet_operator.plan import Plan, Verdict, plan
 from limpet_operator.probes_http import serve_probes
 from limpet_operator.publish.publication import Publisher
-from limpet_operator.resources.objects import Parser
+from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.settings import Settings
 from limpet_operator.sources.kube_api import Access, KubernetesApi
 from limpet_operator.tls import require_tls, server_credentials
-from limpet_operator.xds import XdsServer, serve
+from limpet_operator.writing import Writing
+from limpet_operator.xds import serve
 
 _log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 2.0
 """How long streams may take to end."""
+_RECONNECT_S: Final = 5.0
+"""How long workers may take to find another replica and hear its catalog."""
 
 
 class Replica:
-    """Joins the parts. `async with await Replica.connect(settings) as replica: await replica.run()`."""
+    """Joins the parts; `run` runs them all."""
 
     def __init__(self, settings: Settings, api: KubernetesApi, access: Access) -> None:
-        self.settings = settings
+        self._settings = settings
+        self._access = access
         self.registry = CollectorRegistry()
         self._metrics = build_metrics(self.registry, version("limpet"))
-        self._api = api
-        self._xds = XdsServer(self._metrics, lambda _: None, self._acks_changed)
-        self._catalogs = CatalogServer(self._acked_clusters, self._metrics)
-        self._rollout = Rollout(self._xds, self._catalogs, Patience(drain_s=settings.drain_s))
+        self._fleet = Fleet(self._metrics, on_change=self._fleet_changed, linger_s=settings.drain_s + _RECONNECT_S)
+        self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
+        self._rollout = Rollout(self._fleet.xds, self._fleet.catalogs, Patience(drain_s=settings.drain_s))
         self._publisher = Publisher(settings.gateway)
         self._debounce = Debounce(self._reconcile)
-        self.source = ClusterSource(
+        self._source = ClusterSource(
             Where(access, settings.namespaces),
             api,
             Parser.load(),
@@ -59,70 +66,91 @@ class Replica:
             self._debounce.poke,
             Random(),  # noqa: S311 (it spreads load)
         )
+        self._writing: Writing | None = None
+        self._objects = Objects()
         self._plan: Plan | None = None
         self._verdicts: Mapping[ObjectKey, Verdict] = {}
         self._ending = False
-
-    @property
-    def plan(self) -> Plan | None:
-        """What is served; None: nothing is published yet."""
-        return self._plan
 
     def not_ready(self) -> str | None:
         """Why this replica should not be asked."""
         if self._ending:
             return "this replica is ending"
         if self._plan is None:
-            return self.source.not_synced or self.source.trouble or "the first plan is being made"
+            return self._source.not_synced or self._source.trouble or "the first plan is being made"
         return None
 
     def unhealthy(self) -> str | None:
         """Why this process should be started anew."""
-        return self.source.stuck(asyncio.get_running_loop().time())
+        return self._source.stuck(asyncio.get_running_loop().time())
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Serve until told to stop. Raises OSError for an address in use, and whatever breaks off the source."""
-        settings = self.settings
+        """Serve until told to stop.
+
+        Raises OSError for an address in use, TlsUnusableError, NoClusterError, and whatever broke off a part.
+        """
+        settings = self._settings
         require_tls(settings.listen, settings.tls_dir)
+        async with AsyncExitStack() as open_:
+            await open_.enter_async_context(serve_probes(settings.http, self.unhealthy, self.not_ready, self.registry))
+            await open_.enter_async_context(self._serving())
+            parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
+            if settings.peers:
+                parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers, settings.tls_dir)))
+            if settings.lease is not None:
+                writer = KubeApi(await self._access.configuration())
+                self._writing = Writing(
+                    settings, settings.lease, writer, self.registry, self._fleet, self._source.store.held, self._version
+                )
+                parts.append(self._writing.run())
+            await _until_one_ends(parts, self._end)
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        settings, fleet = self._settings, self._fleet
         credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
-        async with serve_probes(settings.http, self.unhealthy, self.not_ready, self.registry):
-            server = await serve(
-                settings.listen, self._xds.handler(), self._catalogs.handler(), credentials=credentials
-            )
-            _log.info("serving Envoy and ext_proc", extra={"listen": settings.listen, "tls": credentials is not None})
-            following = asyncio.create_task(self.source.run(), name="follow the cluster")
-            ending = asyncio.create_task(stopped.wait(), name="wait for the end")
-            try:
-                await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._ending = True
-                ended = following.done()
-                for task in (following, ending):
-                    task.cancel()
-                await asyncio.gather(following, ending, return_exceptions=True)
-                self._debounce.close()
-                await self._rollout.close()
-                self._xds.close()
-                self._catalogs.close()
-                await server.stop(CLOSE_S)
-            if ended:
-                following.result()
+        handlers = (fleet.xds.handler(), fleet.catalogs.handler(), self._peers.handler())
+        server = await serve(settings.listen, *handlers, credentials=credentials)
+        _log.info("listening", extra={"listen": settings.listen, "tls": credentials is not None})
+        try:
+            yield
+        finally:
+            self._debounce.close()
+            await self._rollout.close()
+            fleet.xds.close()
+            fleet.catalogs.close()
+            self._peers.close()
+            await server.stop(CLOSE_S)
+
+    def _end(self) -> None:
+        """First of all nobody new is to come here."""
+        self._ending = True
 
     def _reconcile(self) -> None:
-        objects = self.source.objects()
+        objects = self._source.objects()
         if objects is None:
             return
-        first = self._plan is None
-        # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
-        self._plan = plan(objects, {}, self._plan)
-        self._rollout.apply(self._publisher.publication(self._plan))
-        self._count(self._plan)
-        if first:
-            _log.info("ready", extra={"providers": len(self._plan.providers), "objects": len(self._plan.verdicts)})
+        if objects is self._objects and self._plan is not None:
+            if self._writing is not None:
+                self._writing.status.objects_changed()
+            return
+        try:
+            # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
+            new = plan(objects, {}, self._plan)
+            self._rollout.apply(self._publisher.publication(new))
+        except Exception:
+            _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")
+            return
+        if self._plan is None:
+            _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.verdicts)})
             # What is here now mostly stays: looking through it for garbage again and again would hold up changes.
             gc.collect()
             gc.freeze()
-        self._say(self._plan)
+        self._plan, self._objects = new, objects
+        if self._writing is not None:
+            self._writing.status.plan_changed(new, objects)
+        self._count(new)
+        self._say(new)
 
     def _say(self, now: Plan) -> None:
         """Each object that is not used as it is written, once for every reason."""
@@ -130,29 +158,39 @@ class Replica:
             before = self._verdicts.get(key)
             if verdict is before or verdict == before:
                 continue
-            for condition in (verdict.accepted, verdict.resolved_refs):
-                if not condition.ok:
-                    _log.warning("%s: %s", key, condition.message, extra=_about(key, condition.reason))
-                    break
-            else:
-                if before is not None and not before.ok:
-                    _log.info("%s is in order now", key, extra=_about(key, "Accepted"))
+            failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
+            if failed:
+                _log.warning("%s: %s", key, failed[0].message, extra=_about(key, failed[0].reason))
+            elif before is not None:
+                _log.info("%s is in order now", key, extra=_about(key, verdict.accepted.reason))
         self._verdicts = now.verdicts
 
     def _count(self, now: Plan) -> None:
-        counts = Counter(
-            (key.kind, "true" if verdict.accepted.ok else "false") for key, verdict in now.verdicts.items()
-        )
+        counts = Counter((key.kind, verdict.accepted.ok) for key, verdict in now.verdicts.items())
         for kind in ("Provider", "Pricing", "HealthProbe", "StickyPolicy"):
-            for accepted in ("true", "false"):
-                self._metrics.objects.labels(kind, accepted).set(counts[kind, accepted])
+            for accepted in (True, False):
+                self._metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])
 
-    def _acked_clusters(self, node: str) -> frozenset[str] | None:
-        known = self._xds.acknowledged(node)
-        return None if known is None or CLUSTER not in known else frozenset(known[CLUSTER])
+    def _version(self, provider: str) -> str | None:
+        return self._fleet.xds.resources.version((CLUSTER, provider))
 
-    def _acks_changed(self, node: str) -> None:
-        self._catalogs.acks_changed(node)
+    def _fleet_changed(self) -> None:
+        if self._writing is not None:
+            self._writing.status.fleet_changed()
+
+
+async def _until_one_ends(parts: list[Awaitable[Any]], end: Callable[[], None]) -> None:
+    """Run all; when one ends, by itself or by an error, end the others, and raise the error if there is one."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        end()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 def _about(key: ObjectKey, reason: str) -> dict[str, Any]:
