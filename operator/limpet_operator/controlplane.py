@@ -5,13 +5,13 @@ The other side is `limpet_extproc.catalog_client`; what travels is `limpet_extpr
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection, Container
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import msgspec
@@ -56,6 +56,22 @@ def _names(catalog: Catalog) -> frozenset[str]:
     return frozenset(provider.name for provider in catalog.providers)
 
 
+class Installation(Protocol):
+    """What a catalog server asks about the Envoys and the other replicas, and whom it tells what changed."""
+
+    def acknowledged(self, node: str) -> AbstractSet[str] | None:
+        """The clusters that this node's Envoy has, wherever it is connected; None: nobody knows."""
+
+    def agreed(self, names: AbstractSet[str]) -> bool:
+        """Whether no worker of another replica, beside an Envoy of this one, decides by one of these providers."""
+
+    def changed(self) -> None:
+        """Another catalog, or what a worker decides by."""
+
+    def testified(self, providers: Collection[str]) -> None:
+        """What the workers say of these providers."""
+
+
 @dataclass(eq=False, slots=True)
 class _Watcher:
     """One connected worker."""
@@ -78,9 +94,8 @@ class _Watcher:
 class CatalogServer:
     """Serves the newest catalog to every connected worker. All methods belong to the event loop that serves."""
 
-    def __init__(self, acknowledged: Callable[[str], AbstractSet[str] | None], metrics: Metrics) -> None:
-        """`acknowledged(node)` names the clusters that node's Envoy has; None: it has not reported since we started."""
-        self._acknowledged = acknowledged
+    def __init__(self, installation: Installation, metrics: Metrics) -> None:
+        self._installation = installation
         self._metrics = metrics
         self._catalog: Catalog | None = None
         self._last: tuple[Catalog, frozenset[str], Catalog] | None = None
@@ -94,6 +109,12 @@ class CatalogServer:
         self._metrics.catalog_revision.info({"revision": catalog.revision})
         for watcher in self._watchers:
             watcher.wake.set()
+        self._installation.changed()
+
+    @property
+    def planned(self) -> frozenset[str] | None:
+        """The providers of the newest catalog; None: there is none yet."""
+        return None if self._catalog is None else _names(self._catalog)
 
     @property
     def deciding(self) -> int:
@@ -106,10 +127,34 @@ class CatalogServer:
             if watcher.node == node:
                 watcher.wake.set()
 
-    async def wait_unannounced(self, names: Collection[str], timeout_s: float) -> bool:
-        """Wait until no connected worker decides by a catalog with one of these providers; False: the timeout passed.
+    def agreement_changed(self) -> None:
+        """Other replicas have said more about what their workers decide by, or have left."""
+        self._changed.set()
 
-        Workers that are not connected are not waited for: nobody can reach them.
+    def deciding_by(self, names: AbstractSet[str], beside: Container[str] | None = None) -> frozenset[str]:
+        """Those of these providers by which a connected worker may decide, or only a worker beside one of these nodes.
+
+        A worker that has not said what it decides by may decide by all of them, unless nobody knows its Envoy either.
+        """
+        found: set[str] = set()
+        for watcher in self._watchers:
+            if beside is not None and watcher.node not in beside:
+                continue
+            if watcher.sent is not None and watcher.seen is not None:
+                found |= names & (_names(watcher.seen) | _names(watcher.sent))
+            elif watcher.sent is not None or self._installation.acknowledged(watcher.node) is not None:
+                return frozenset(names)
+        return frozenset(found)
+
+    def evidence(self, provider: str) -> list[Evidence]:
+        """What each connected worker says of it that knows anything."""
+        return [watcher.evidence[provider] for watcher in self._watchers if provider in watcher.evidence]
+
+    async def wait_unannounced(self, names: Collection[str], timeout_s: float) -> bool:
+        """Wait until no worker decides by a catalog with one of these providers; False: the timeout passed.
+
+        Workers of other replicas count if they sit beside one of our Envoys. Those that are not connected to anybody
+        are not waited for: nobody can reach them.
         """
         unwanted = frozenset(names)
         with suppress(TimeoutError):
@@ -132,10 +177,11 @@ class CatalogServer:
             reader.cancel()
 
     def _unannounced(self, unwanted: frozenset[str]) -> bool:
-        return all(
-            w.seen is not None and w.sent is not None and not unwanted & (_names(w.seen) | _names(w.sent))
-            for w in self._watchers
-        )
+        return not self.deciding_by(unwanted) and self._installation.agreed(unwanted)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._installation.changed()
 
     async def _serve(self, reports: AsyncIterator[bytes], context: Any) -> None:
         watcher: _Watcher | None = None
@@ -164,13 +210,14 @@ class CatalogServer:
             if watcher is not None:
                 self._watchers.remove(watcher)
                 self._metrics.catalog_streams.dec()
-                self._changed.set()
+                self._installation.testified(watcher.evidence)
+                self._notify()
 
     async def _tell(self, watcher: _Watcher, reader: asyncio.Task[None], context: Any) -> None:
         while not reader.done():
             await watcher.wake.wait()
             watcher.wake.clear()
-            if not watcher.ready or (catalog := self._for(watcher.node)) is None:
+            if not watcher.ready or (catalog := self._for(watcher)) is None:
                 continue
             if watcher.sent is None or watcher.sent.revision != catalog.revision:
                 watcher.sent = catalog
@@ -178,9 +225,14 @@ class CatalogServer:
         if not reader.cancelled():
             reader.result()
 
-    def _for(self, node: str) -> Catalog | None:
-        """None: say nothing. A worker may outlive us; an empty catalog for want of news would take away what it has."""
-        acked = self._acknowledged(node)
+    def _for(self, watcher: _Watcher) -> Catalog | None:
+        """None: say nothing. A worker may outlive us; an empty catalog for want of news would take away what it has.
+
+        While nobody knows its Envoy, what it was told of may be taken away and nothing may be added.
+        """
+        acked = self._installation.acknowledged(watcher.node)
+        if acked is None and watcher.sent is not None:
+            acked = _names(watcher.sent)
         if self._catalog is None or acked is None:
             return None
         names = _names(self._catalog) & acked
@@ -195,7 +247,8 @@ class CatalogServer:
                 raise ContractMismatch("a data plane says Hello once, at the start of its stream")
             if isinstance(report, Health):
                 watcher.evidence.update(report.providers)
+                self._installation.testified(report.providers)
             elif watcher.sent is not None and report.revision == watcher.sent.revision:
                 watcher.seen = watcher.sent
                 watcher.wake.set()
-                self._changed.set()
+                self._notify()

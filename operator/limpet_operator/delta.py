@@ -116,6 +116,8 @@ class _Subscription:
     """The version last sent, rejected ones too: nothing is sent twice."""
     dirty: dict[str, None] = field(default_factory=dict)
     """Names to look at again when the stream can take a response; an ordered set, so it never outgrows the names."""
+    held: set[str] = field(default_factory=set)
+    """Brought along and not ours: taken away only when the stream says so."""
     apart: deque[dict[str, str]] = field(default_factory=deque)
     """Parts of a rejected response, to find out which resource is the bad one."""
     open: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -130,9 +132,11 @@ class _Subscription:
 class Stream:
     """What one Envoy connection still has to be told; responses are built only when the connection can take them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, holds: bool = False) -> None:
+        """`holds`: what Envoy brings along and we do not serve stays there until `release`."""
         self.node: str | None = None
         """Envoy names itself in the first request only."""
+        self._holds = holds
         self._subscriptions: dict[str, _Subscription] = {}
         self._nonces = count(1)
 
@@ -156,6 +160,8 @@ class Stream:
             subscription = _Subscription(type_url, wildcard=wildcard, sent=dict(had), dirty=dict.fromkeys(had))
             subscription.owes_answer = not had and (wildcard or "*" in request.resource_names_subscribe)
             self._subscriptions[type_url] = subscription
+            if self._holds:
+                subscription.held.update(had.keys() - resources.by_type.get(type_url, {}).keys())
             if wildcard:
                 subscription.dirty.update(dict.fromkeys(resources.by_type.get(type_url, {})))
         self._subscribe(subscription, request, had or {}, resources)
@@ -175,6 +181,12 @@ class Stream:
             subscription.apart.extend(dict(part) for part in (items[:half], items[half:]) if part)
             rejected = {}
         return Answer(type_url, had, accepted, rejected, message, answers=True)
+
+    def release(self) -> None:
+        """From now on Envoy loses at once what is not served."""
+        self._holds = False
+        for subscription in self._subscriptions.values():
+            subscription.held.clear()
 
     def next_response(self, resources: ResourceSet) -> Any | None:
         """The next DeltaDiscoveryResponse to send, or None when Envoy has been told everything."""
@@ -237,8 +249,9 @@ class Stream:
         return self._opened(subscription, response, versions)
 
     def _removals(self, subscription: _Subscription) -> Any | None:
-        gone = [name for name in subscription.dirty if name in subscription.sent]
-        subscription.dirty.clear()  # What exists was sent before; what was never sent needs no removal.
+        gone = [name for name in subscription.dirty if name in subscription.sent and name not in subscription.held]
+        # What exists was sent before; what was never sent needs no removal.
+        subscription.dirty = {name: None for name in subscription.dirty if name in subscription.held}
         if not gone:
             return None
         for name in gone:

@@ -22,15 +22,14 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.children import Children
-from limpet_operator.controlplane import CatalogServer
-from limpet_operator.delta import CLUSTER
+from limpet_operator.fleet import Fleet
 from limpet_operator.metrics import build_metrics
 from limpet_operator.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.rollout import Patience, Rollout
-from limpet_operator.xds import Nack, XdsServer, serve
+from limpet_operator.xds import Nack, serve
 
 EXTPROC_ENVIRONMENT: Final = {
     # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.
@@ -69,6 +68,10 @@ class LocalSettings:
     envoy_concurrency: int | None = None
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
     """The lab puts other rules in this place, behind the same Envoy."""
+    extproc_workers: int = 1
+    """Several share one parent process, as in a cluster, and need the flags of a shared memory."""
+    extproc_flags: Sequence[str] = ()
+    """Further flags of ext_proc."""
     on_nack: Callable[[Nack], None] = lambda _: None
     """Hears of what Envoy refuses, which is logged as a warning anyway."""
 
@@ -124,17 +127,17 @@ class Local:
         self._run_dir = tempfile.TemporaryDirectory(prefix="limpet-")
         run_dir = Path(self._run_dir.name)
         self._socket = run_dir / "operator.sock"
-        self._extproc_socket = run_dir / "extproc.sock"
+        self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
-        self._xds = XdsServer(self._metrics, settings.on_nack, self._acks_changed)
-        self.catalogs = CatalogServer(self._acked_clusters, self._metrics)
+        fleet = Fleet(self._metrics, settings.on_nack)
+        self._xds, self.catalogs = fleet.xds, fleet.catalogs
         self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
         self.gateway = Gateway(
             listen_host=settings.host,
             listen_port=settings.port,
             unavailable_port=free_port(),
-            extproc_sockets=(str(self._extproc_socket),),
+            extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
             system_ca_file=system_ca_file(),
@@ -190,7 +193,7 @@ class Local:
     async def _serving(self) -> None:
         # Nobody tells when Envoy has opened its port, so it is asked.
         while True:
-            if self.catalogs.deciding and await self._listening():
+            if self.catalogs.deciding >= self.settings.extproc_workers and await self._listening():
                 return
             await asyncio.sleep(0.02)
 
@@ -204,12 +207,18 @@ class Local:
         return True
 
     async def _start_extproc(self) -> None:
+        workers, metrics_port = self.settings.extproc_workers, self.settings.extproc_metrics_port
+        if workers == 1:
+            place = [f"--socket={self._extproc_sockets[0]}", f"--metrics-port={metrics_port}"]
+        else:
+            directory = self._extproc_sockets[0].parent
+            place = [f"--socket-dir={directory}", f"--workers={workers}", f"--http=127.0.0.1:{metrics_port}"]
         command = [
             *self.settings.extproc_command,
-            f"--socket={self._extproc_socket}",
+            *place,
             f"--control-plane=unix:{self._socket}",
             f"--node={NODE}",
-            f"--metrics-port={self.settings.extproc_metrics_port}",
+            *self.settings.extproc_flags,
         ]
         if self.settings.verbose:
             command.append("--verbose")
@@ -244,10 +253,3 @@ class Local:
         self.catalogs.close()
         await self._server.stop(grace=None)
         self._run_dir.cleanup()
-
-    def _acked_clusters(self, node: str) -> frozenset[str] | None:
-        known = self._xds.acknowledged(node)
-        return None if known is None or CLUSTER not in known else frozenset(known[CLUSTER])
-
-    def _acks_changed(self, node: str) -> None:
-        self.catalogs.acks_changed(node)

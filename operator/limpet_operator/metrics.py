@@ -21,6 +21,8 @@ class Metrics:
     catalog_revision: Info
     catalog_streams: Gauge
     contract_mismatches: Counter
+    gateways: Gauge
+    peers: Gauge
     objects: Gauge
 
 
@@ -45,6 +47,10 @@ def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
             "Data planes refused because they speak another contract version",
             registry=registry,
         ),
+        gateways=Gauge(
+            "limpet_gateways", "Envoys connected to this operator or to one of its other replicas", registry=registry
+        ),
+        peers=Gauge("limpet_peers", "Other replicas of the operator that this one speaks with", registry=registry),
         objects=Gauge(
             "limpet_objects",
             "Objects read, by kind and whether they take effect",

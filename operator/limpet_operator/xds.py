@@ -47,11 +47,22 @@ class _Node:
 class XdsServer:
     """Serves one ResourceSet to every connected Envoy. All methods belong to the event loop that serves."""
 
-    def __init__(self, metrics: Metrics, on_nack: Callable[[Nack], None], on_acks: Callable[[str], None]) -> None:
-        """`on_acks(node)` runs whenever what that node's Envoy acknowledged changed, `on_nack` at each rejection."""
+    def __init__(
+        self,
+        metrics: Metrics,
+        on_nack: Callable[[Nack], None],
+        on_acks: Callable[[str], None],
+        linger_s: float = 0.0,
+    ) -> None:
+        """`on_acks(node)` runs when what that node's Envoy acknowledged changed or it left, `on_nack` when it rejects.
+
+        `linger_s`: how long an Envoy that comes from another replica, or from before our start, keeps what we do not
+        serve: the workers beside it may still decide by it.
+        """
         self._metrics = metrics
         self._on_nack = on_nack
         self._on_acks = on_acks
+        self._linger_s = linger_s
         self._resources = ResourceSet()
         self._published = False
         self._streams: dict[Stream, asyncio.Event] = {}
@@ -72,6 +83,21 @@ class XdsServer:
         """Type URL -> name -> version that this node's Envoy has; None: it never reported. Survives a broken stream."""
         known = self._nodes.get(node)
         return MappingProxyType(known.acknowledged) if known else None
+
+    def connected(self, node: str) -> bool:
+        """Whether this node's Envoy has a stream to us now."""
+        known = self._nodes.get(node)
+        return known is not None and known.streams > 0
+
+    @property
+    def connected_nodes(self) -> tuple[str, ...]:
+        """The nodes whose Envoys have a stream to us now."""
+        return tuple(name for name, known in self._nodes.items() if known.streams)
+
+    def refused(self, node: str) -> Mapping[Key, Nack]:
+        """What this node's Envoy refuses now."""
+        known = self._nodes.get(node)
+        return MappingProxyType(known.nacks) if known else {}
 
     def publish(self, changed: Iterable[Resource] = (), removed: Iterable[Key] = ()) -> None:
         """Serve these from now on. Until the first call Envoys wait: an empty answer would take away what they have."""
@@ -105,8 +131,9 @@ class XdsServer:
             reader.cancel()
 
     async def _serve(self, requests: AsyncIterator[Any], context: Any) -> None:
-        stream, wake = Stream(), asyncio.Event()
+        stream, wake = Stream(holds=self._linger_s > 0), asyncio.Event()
         self._streams[stream] = wake
+        lingering = asyncio.get_running_loop().call_later(self._linger_s, _release, stream, wake)
         self._metrics.xds_streams.inc()
         reader = asyncio.create_task(self._read(requests, stream, wake))
         self._readers.add(reader)
@@ -119,6 +146,7 @@ class XdsServer:
                     await context.write(response)
                 await wake.wait()
         finally:
+            lingering.cancel()
             reader.cancel()
             with suppress(asyncio.CancelledError, grpc.RpcError):
                 await reader
@@ -175,9 +203,15 @@ class XdsServer:
             return
         node.streams -= 1
         self._nodes[node_id] = node  # Last in line to be forgotten.
+        self._on_acks(node_id)
         gone = [name for name, known in self._nodes.items() if not known.streams]
         for name in gone[: max(0, len(gone) - _GONE_NODES)]:
             del self._nodes[name]
+
+
+def _release(stream: Stream, wake: asyncio.Event) -> None:
+    stream.release()
+    wake.set()
 
 
 _CHANNEL_OPTIONS: Final = (
@@ -190,12 +224,20 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
-async def serve(address: str, *handlers: "grpc.GenericRpcHandler[Any, Any]") -> grpc.aio.Server:
-    """Start a server on `unix:/path` or `host:port`; the caller stops it. OSError: the address can't be had."""
+async def serve(
+    address: str, *handlers: "grpc.GenericRpcHandler[Any, Any]", credentials: grpc.ServerCredentials | None = None
+) -> grpc.aio.Server:
+    """Start a server on `unix:/path` or `host:port`; the caller stops it. OSError: the address can't be had.
+
+    Without credentials whoever reaches the address is served: `tls.require_tls` says which addresses that is fit for.
+    """
     server = grpc.aio.server(options=_CHANNEL_OPTIONS)
     server.add_generic_rpc_handlers(handlers)
     try:
-        server.add_insecure_port(address)
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(
             f"can't listen for Envoy and ext_proc on {address}: is it in use, or its directory missing?"

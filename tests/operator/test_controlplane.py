@@ -1,7 +1,8 @@
 """The catalog stream and the order of a rollout, over gRPC on a Unix socket with the real client of the data plane."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,27 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Side:
-    """A catalog server whose Envoys' acknowledgements the test decides."""
+    """A catalog server; what its Envoys have and what other replicas agree to is what the test says."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.acked: dict[str, set[str]] = {}
+        self.consent = True
+        self.news: list[set[str]] = []
         self.registry = CollectorRegistry()
-        self.catalogs = CatalogServer(self.acked.get, build_metrics(self.registry, "test"))
+        self.catalogs = CatalogServer(self, build_metrics(self.registry, "test"))
+
+    def acknowledged(self, node: str) -> set[str] | None:
+        return self.acked.get(node)
+
+    def agreed(self, names: AbstractSet[str]) -> bool:
+        return self.consent
+
+    def changed(self) -> None:
+        pass
+
+    def testified(self, providers: Collection[str]) -> None:
+        self.news.append(set(providers))
 
     def ack(self, node: str, *clusters: str) -> None:
         self.acked[node] = set(clusters)
