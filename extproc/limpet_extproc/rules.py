@@ -1,4 +1,4 @@
-"""What a worker decides by: Limpet's own rules over a memory of its own or a shared one, or in the lab somebody else's."""
+"""What a worker decides by: Limpet's own rules over a memory of its own or a shared one; in the lab somebody else's."""
 
 import argparse
 import time

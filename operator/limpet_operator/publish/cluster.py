@@ -197,7 +197,11 @@ def _rewrite(provider: PlannedProvider) -> Json:
 
 
 def extproc_cluster(gateway: Gateway, name: str) -> Json:
-    """All ext_proc workers of this Envoy; one that died is left out after its first failed request."""
+    """All ext_proc workers of this Envoy; one that died is left out after its first failed request.
+
+    Health checks leave out one that hangs, and let one that starts in as soon as it has a catalog. While none is
+    healthy all are asked, since a request that nobody decides is routed all the same.
+    """
     return {
         "name": name,
         "type": "STATIC",
@@ -217,6 +221,18 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
                 {"max_connections": _NEVER_FULL, "max_pending_requests": _NEVER_FULL, "max_requests": _NEVER_FULL}
             ]
         },
+        "health_checks": [
+            {
+                "interval": "0.5s",
+                "no_traffic_interval": "0.5s",
+                "timeout": "0.5s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {},
+            }
+        ],
+        "close_connections_on_host_health_failure": True,
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "outlier_detection": {
             "split_external_local_origin_errors": True,
             "consecutive_local_origin_failure": 1,
