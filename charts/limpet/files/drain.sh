@@ -4,7 +4,8 @@
 #   drain.sh DRAIN_SECONDS DEADLINE_SECONDS [ADMIN_PORT]
 #
 # For DRAIN_SECONDS new connections are still taken, as not everybody knows yet that this pod is leaving, and every
-# answer asks its client to connect anew. Then it waits until no request is under way, at most until DEADLINE_SECONDS.
+# answer asks its client to connect anew. Then nothing new is taken, and the script ends when no request is under way,
+# or when DEADLINE_SECONDS are over.
 set -u
 drain=$1 deadline=$2 port=${3:-9901}
 
@@ -23,14 +24,14 @@ requests_under_way() {
   [[ $answer =~ downstream_rq_active:\ ([0-9]+) ]] && echo "${BASH_REMATCH[1]}" || echo 0
 }
 
-{ admin POST /healthcheck/fail && admin POST '/drain_listeners?graceful&skip_exit'; } >/dev/null || exit 0
-
 SECONDS=0
-while ((SECONDS < deadline)); do
-  if ((SECONDS >= drain)); then
-    left=$(requests_under_way) || exit 0
-    ((left == 0)) && exit 0
+admin POST /healthcheck/fail >/dev/null || exit 0
+sleep "$drain"
+admin POST /drain_listeners >/dev/null || exit 0
+while left=$(requests_under_way) && ((left > 0)); do
+  if ((SECONDS >= deadline)); then
+    echo "drain.sh: $left requests were still under way after $deadline seconds" >&2
+    exit 0
   fi
   sleep 0.5
 done
-echo "drain.sh: $left requests were still under way after $deadline seconds" >&2

@@ -22,6 +22,9 @@
 {{- if and (eq $values.gateway.service.type "ClusterIP") $values.gateway.service.nodePort -}}
 {{- fail "gateway.service.nodePort is set, but a Service of type ClusterIP has none: set gateway.service.type to NodePort or LoadBalancer" -}}
 {{- end -}}
+{{- if contains "@" $values.redis.url -}}
+{{- fail "redis.url names a user or a password, for everybody to read who may see pods: put them into a Secret as username and password, and name it in redis.existingSecret" -}}
+{{- end -}}
 {{- if and $values.redis.existingSecret (not $values.redis.url) -}}
 {{- fail "redis.existingSecret is set without redis.url: say which Redis these credentials are for" -}}
 {{- end -}}
