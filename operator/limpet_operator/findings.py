@@ -4,10 +4,11 @@ Verdicts come from the plan, the state of the gateways and of traffic from the f
 every reason with what to do about it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
+from limpet_operator.acks import GatewayState, Traffic
 from limpet_operator.plan import Condition, Verdict
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.pricing import Pricing
@@ -30,44 +31,6 @@ class Finding(NamedTuple):
     message: str
 
 
-class Gateway(Protocol):
-    """What one connected Envoy has of each provider: the version it took, and its words about what it refused."""
-
-    @property
-    def node(self) -> str:
-        """The Envoy's name."""
-
-    @property
-    def clusters(self) -> Mapping[str, str]:
-        """Provider -> version acknowledged."""
-
-    @property
-    def rejected(self) -> Mapping[str, str]:
-        """Provider -> Envoy's words."""
-
-
-class Traffic(Protocol):
-    """What the data planes' requests say of one provider."""
-
-    @property
-    def verdict(self) -> str:
-        """`up` or `down`."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is out: `down` or `over_limit`."""
-
-
-class FleetView(Protocol):
-    """All gateways of the installation, whichever replica they are connected to."""
-
-    def gateways(self) -> Sequence[Gateway]:
-        """Every connected Envoy."""
-
-    def traffic(self) -> Mapping[str, Traffic]:
-        """Provider -> what traffic says; nobody has heard anything of the others."""
-
-
 def accepted(verdict: Verdict) -> Finding:
     """Whether the object is used as it is written."""
     return _of("Accepted", verdict.accepted, "it is used as it is written")
@@ -80,7 +43,7 @@ def resolved_refs(verdict: Verdict) -> Finding:
     return _of("ResolvedRefs", verdict.resolved_refs, "all that it refers to is there")
 
 
-def programmed(name: str, verdict: Verdict, published: str | None, gateways: Iterable[Gateway]) -> Finding:
+def programmed(name: str, verdict: Verdict, published: str | None, gateways: Iterable[GatewayState]) -> Finding:
     """Whether every connected Envoy serves the provider in the version that is `published` now."""
     if not verdict.accepted.ok:
         return _not_programmed("NotAccepted", "it is left out until it is accepted; see the condition Accepted")

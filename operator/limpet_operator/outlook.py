@@ -5,7 +5,8 @@ from datetime import datetime
 from functools import cached_property
 
 from limpet_operator import findings
-from limpet_operator.findings import Finding, Gateway, Traffic
+from limpet_operator.acks import GatewayState, Traffic
+from limpet_operator.findings import Finding
 from limpet_operator.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
@@ -20,7 +21,7 @@ class Outlook:
         self,
         plan: Plan,
         objects: Objects,
-        gateways: Sequence[Gateway],
+        gateways: Sequence[GatewayState],
         traffic: Mapping[str, Traffic],
         published: Callable[[str], str | None],
     ) -> None:

@@ -8,15 +8,16 @@ uid and version that it replaces and asks the lease just before its bytes leave,
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from limpet_operator.acks import FleetView
 from limpet_operator.cluster_store import Held
 from limpet_operator.conditions import transitions, without_history
-from limpet_operator.findings import Finding, FleetView
+from limpet_operator.findings import Finding
 from limpet_operator.kube_write import MERGE_PATCH, Api, ApiFailed, NotSent
 from limpet_operator.lease import Lease
 from limpet_operator.outlook import Outlook
@@ -77,6 +78,7 @@ class StatusKeeper:
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`held` knows each object as last heard of, `published` the version of a provider's cluster that is served."""
         self._api = api
@@ -89,6 +91,7 @@ class StatusKeeper:
         self._pace = pace or Pace()
         self._clock = clock
         self._now = now
+        self._sleep = sleep
         self._planned: tuple[Plan, Objects] | None = None
         self._outlook: Outlook | None = None
         self._memory: dict[ObjectKey, Memory] = {}
@@ -125,7 +128,7 @@ class StatusKeeper:
         try:
             while True:
                 await self._something_to_do()
-                await asyncio.sleep(self._pace.settle_s)
+                await self._sleep(self._pace.settle_s)
                 self._wake.clear()
                 if self._lease.valid():
                     await self._look()
@@ -144,10 +147,17 @@ class StatusKeeper:
         self._wake.set()
 
     async def _something_to_do(self) -> None:
-        wait_s = max(0.0, min(self._due.values()) - self._clock()) if self._due else None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
+        waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._wake.wait())]
+        if self._due:
+            waits.append(asyncio.create_task(self._pause(min(self._due.values()) - self._clock())))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        await self._sleep(max(0.0, seconds))
 
     async def _look(self) -> None:
         if self._planned is None:

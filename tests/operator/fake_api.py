@@ -34,6 +34,8 @@ class FakeApi:
     objects: dict[str, Json] = field(default_factory=dict)
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     trouble: Callable[[str, str], None] = lambda _method, _path: None
+    drops: str | None = None
+    """A field of status that the schema does not know."""
     version: int = 0
 
     @property
@@ -44,6 +46,8 @@ class FakeApi:
         """An object as somebody else wrote it; its uid stays the first one's."""
         self.version += 1
         old = self.objects.get(path, {"metadata": {"uid": f"uid-{self.version}", "generation": 1}})
+        if self.drops in parts.get("status", {}):
+            parts["status"] = {name: part for name, part in parts["status"].items() if name != self.drops}
         metadata = {"name": path.rpartition("/")[2], **old["metadata"], **parts.pop("metadata", {})}
         self.objects[path] = {**old, **parts, "metadata": {**metadata, "resourceVersion": str(self.version)}}
         return self.objects[path]
