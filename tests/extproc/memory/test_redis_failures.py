@@ -28,6 +28,13 @@ async def remembered(gateway: Gateway, key: bytes) -> None:
     assert await gateway.memory.lookup(key, 0.0) == KNOWN
 
 
+async def works(gateway: Gateway, key: bytes) -> None:
+    """It is read, written, and read again, for a conversation that nobody has heard of."""
+    await remembered(gateway, b"new" + key)
+    assert gateway.up
+    assert gateway.writable
+
+
 async def away(gateway: Gateway, key: bytes) -> None:
     """Ask until it is given up; every answer is None."""
     async with asyncio.timeout(30):
