@@ -4,6 +4,7 @@ There are no controllers and no kubelet: a Deployment stays a record, nothing co
 stays Terminating. All methods block; from async code call them by `asyncio.to_thread`.
 """
 
+import json
 import secrets
 import ssl
 import subprocess
@@ -164,12 +165,12 @@ class ApiServer:
 
     def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> Result:
         """`kubectl apply` of these objects in one go."""
-        text = yaml.safe_dump_all([dict(each) for each in objects], sort_keys=False)
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects} if len(objects) > 1 else objects[0])
         return self.kubectl("apply", "--namespace", namespace, "--filename", "-", input=text)
 
     def get(self, *arguments: str) -> Any:
         """`kubectl get … -o json`, read."""
-        return yaml.safe_load(self.kubectl("get", *arguments, "--output", "json").ok())
+        return json.loads(self.kubectl("get", *arguments, "--output", "json").ok())
 
     def request(self, method: str, path: str, *, content: Any = None, content_type: str = "application/json") -> Any:
         """A plain request of the administrator's, for what kubectl does not do; an httpx.Response."""

@@ -88,6 +88,8 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def _build(home: Path, environment: Mapping[str, str]) -> None:
     _say("Building kube-apiserver and etcd for the tests: about 4 minutes on two cores, once on this machine.")
+    for left in home.parent.glob("building-*"):  # by a build that was cut short
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="building-") as place:
         go = _go(Path(place), environment)
         made = Path(place) / "made"

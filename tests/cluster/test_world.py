@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.apiserver import ApiServer
 from tests.cluster.assets import NoAssets, find
 from tests.cluster.pods import Mount, Network
-from tests.cluster.world import ADDRESS
+from tests.cluster.world import ADDRESS, COMMAND
 
 Private = Callable[[], AbstractContextManager[ApiServer]]
 
@@ -83,6 +83,14 @@ def test_a_world_ends_as_its_command_does(command: list[str], status: int, words
     done = subprocess.run(world, capture_output=True, text=True, check=False)
     assert done.returncode == status
     assert words in done.stderr
+
+
+def test_outside_of_a_world_the_tests_fail_once_and_name_the_command() -> None:
+    run = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(Path(__file__).parent)]
+    elsewhere = subprocess.run(["unshare", "--net", *run], capture_output=True, text=True, check=False)
+    assert elsewhere.returncode == 1
+    assert f"need a world of their own; run:\n  {COMMAND}\n" in elsewhere.stdout
+    assert "\n1 failed in" in elsewhere.stdout
 
 
 # Pods.

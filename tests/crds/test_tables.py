@@ -1,29 +1,18 @@
 """The tables of good and bad objects, held against the schemas as a laptop uses them."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.crds.tables import BAD, CRDS, GOOD, TABLES, changed
 
 from limpet_operator.resources.objects import Parser
 from limpet_operator.resources.problem import Invalid
-
-HERE = Path(__file__).parent
-CRDS = HERE.parents[1] / "crds"
-TABLES = {path.name: yaml.safe_load(path.read_text()) for path in sorted(HERE.glob("*.yaml"))}
-GOOD = [(table, change) for table in TABLES.values() for change in table["good"]]
-BAD = [(table, case) for table in TABLES.values() for case in table["bad"]]
 
 
 @pytest.fixture(scope="module")
 def parser() -> Parser:
     return Parser.load()
-
-
-def _object(table: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    spec = {name: value for name, value in (table["spec"] | change).items() if value is not None}
-    return {"apiVersion": "limpet.dev/v1alpha1", "kind": table["kind"], "metadata": {"name": "x"}, "spec": spec}
 
 
 def _messages(rules: Any) -> set[str]:
@@ -37,13 +26,13 @@ def _messages(rules: Any) -> set[str]:
 
 @pytest.mark.parametrize(("table", "change"), GOOD)
 def test_good(parser: Parser, table: dict[str, Any], change: dict[str, Any]) -> None:
-    result = parser.parse(_object(table, change))
+    result = parser.parse(changed(table, change))
     assert not isinstance(result, Invalid), result.message
 
 
 @pytest.mark.parametrize(("table", "case"), BAD)
 def test_bad(parser: Parser, table: dict[str, Any], case: dict[str, Any]) -> None:
-    result = parser.parse(_object(table, case["change"]))
+    result = parser.parse(changed(table, case["change"]))
     assert isinstance(result, Invalid)
     assert [str(problem) for problem in result.problems] == case["problems"]
 
