@@ -77,7 +77,7 @@ def _first(one_s: float, other_s: float) -> float:
 def verdict(all_of_it: Summary) -> Traffic | None:
     """What it means; None: nobody knows anything."""
     up, down = all_of_it.up, all_of_it.down
-    if all_of_it.reason is not None and all_of_it.success_s <= all_of_it.objection_s:
+    if all_of_it.reason is not None and (not up or all_of_it.success_s <= all_of_it.objection_s):
         return Traffic("down", all_of_it.reason, all_of_it.down_since_s, up, down)
     if up:
         return Traffic("up", "up", all_of_it.up_since_s, up, down)
