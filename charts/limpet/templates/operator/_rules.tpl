@@ -1,6 +1,6 @@
 {{/*
 What the operator may do with the objects of one namespace, or of all, and the binding to it:
-(dict "kind" "Role"|"ClusterRole" "name" … "namespace" … "labels" … "subject" …)
+(dict "kind" "Role"|"ClusterRole" "name" … "namespace" … "labels" … "subject" … "secretNames" …)
 */}}
 {{- define "limpet.objectsRole" -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -18,11 +18,17 @@ rules:
   verbs: [get, list, watch]
 - apiGroups: [limpet.dev]
   resources: [providers/status, pricings/status, healthprobes/status, stickypolicies/status]
-  verbs: [get, patch]
-# Secrets with credentials and ConfigMaps with authorities: the operator reads those that Providers name.
+  verbs: [patch]
+# Credentials and authorities. The operator asks for each by the name that a Provider gives, and for no other.
 - apiGroups: [""]
-  resources: [secrets, configmaps]
-  verbs: [get, list, watch]
+  resources: [secrets]
+  {{- with .secretNames }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

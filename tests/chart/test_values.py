@@ -1,0 +1,130 @@
+"""What can be set: documented whole, and refused with a message that helps where it can't be right."""
+
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+from tests.chart.rendered import CHART, files, loaded
+from tests.chart.values_table import rows, table
+
+VALUES = (CHART / "values.yaml").read_text()
+
+
+def test_the_readme_tells_of_every_value_and_its_default() -> None:
+    assert table(VALUES) in (CHART / "README.md").read_text()
+    assert [row.path for row in rows(VALUES) if not row.meaning] == []
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    schema = loaded().schema
+    assert schema
+
+    def paths(node: dict[str, Any], prefix: str = "") -> set[str]:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        below = node.get("properties", {})
+        closed = node.get("additionalProperties") is False
+        if not (below and closed) or prefix.endswith((".resources.", ".issuerRef.")):
+            return {prefix.removesuffix(".")}
+        return {path for name, child in below.items() for path in paths(child, f"{prefix}{name}.")}
+
+    assert paths(schema) - {"global"} == {row.path for row in rows(VALUES)}
+
+
+def nested(path: str, value: object) -> dict[str, Any]:
+    """`a.b` and 1 make {"a": {"b": 1}}."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("gateway.replicas", "two", "at '/gateway/replicas': got string, want integer"),
+        ("gateway.workers", 0, "at '/gateway/workers': minimum: got 0, want 1"),
+        ("operator.replicas", 0, "at '/operator/replicas': minimum: got 0, want 1"),
+        ("operatr", {}, "additional properties 'operatr' not allowed"),
+        ("gateway.worker", 2, "at '/gateway': additional properties 'worker' not allowed"),
+        ("envoy.logLevel", "loud", "at '/envoy/logLevel': value must be one of 'trace', 'debug'"),
+        ("operator.logLevel", "warn", "value must be one of 'debug', 'info', 'warning', 'error'"),
+        ("gateway.service.type", "clusterip", "value must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
+        ("gateway.service.port", 70000, "at '/gateway/service/port': maximum: got 70,000, want 65,535"),
+        ("gateway.service.loadBalancerSourceRanges", ["10.0.0.1"], "at '/gateway/service/loadBalancerSourceRanges/0'"),
+        ("gateway.extraEnv", [{"value": "1"}], "at '/gateway/extraEnv/0': missing property 'name'"),
+        ("image.digest", "sha256:12", "at '/image/digest': 'sha256:12' does not match pattern"),
+        ("image.repository", "Limpet Image", "at '/image/repository'"),
+        ("redis.url", "localhost:6379", "at '/redis/url': 'localhost:6379' does not match pattern"),
+        ("redis.url", "rediss+cluster:/r:6379", "at '/redis/url'"),
+        ("watch.namespaces", ["Team_A"], "at '/watch/namespaces/0': 'Team_A' does not match pattern"),
+        ("watch.namespaces", ["a", "a"], "at '/watch/namespaces': items at 0 and 1 are equal"),
+        ("fullnameOverride", "1st", "at '/fullnameOverride'"),
+        ("podAnnotations", {"a": 1}, "at '/podAnnotations/a': got number, want string"),
+        ("serviceMonitor.interval", "30", "at '/serviceMonitor/interval': '30' does not match pattern"),
+        ("gateway.resources", {"limit": {}}, "additional properties 'limit' not allowed"),
+        ("tls.validityDays", 0, "at '/tls/validityDays': minimum: got 0, want 1"),
+    ],
+)
+def test_a_wrong_value_is_named(path: str, value: object, said: str) -> None:
+    with pytest.raises(helm_python.HelmValuesError) as refused:
+        files(nested(path, value))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            "{gateway: {workers: 3}, redis: {bundled: {enabled: false}}}",
+            "gateway.workers is 3, but without Redis each worker would remember other conversations: set redis.url",
+        ),
+        ("{watch: {allNamespaces: true, namespaces: [a]}}", "leave watch.namespaces empty to serve all"),
+        ("{tls: {existingServerSecret: a}}", "belong together: set both, or none"),
+        ("{tls: {existingClientSecret: a}}", "belong together: set both, or none"),
+        (
+            "{tls: {existingServerSecret: a, existingClientSecret: b, certManager: {enabled: true}}}",
+            "either cert-manager makes the certificates or you do",
+        ),
+        (
+            "{gateway: {drainSeconds: 60, terminationGracePeriodSeconds: 70}}",
+            "gateway.terminationGracePeriodSeconds is 70, too short for gateway.drainSeconds=60: set it to 75 or more",
+        ),
+        (
+            "{gateway: {autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 3}}}",
+            "gateway.autoscaling.minReplicas is 5, more than maxReplicas 3",
+        ),
+        ("{gateway: {service: {nodePort: 30080}}}", "set gateway.service.type to NodePort or LoadBalancer"),
+        ("{redis: {existingSecret: a}}", "redis.existingSecret is set without redis.url"),
+        ("{redis: {url: 'redis://u:secret@r'}}", "put them into a Secret as username and password"),
+    ],
+)
+def test_values_that_do_not_go_together_are_explained(values: str, said: str) -> None:
+    with pytest.raises(helm_python.HelmRenderError) as refused:
+        files(yaml.safe_load(values))
+    assert said in str(refused.value)
+    assert "secret@r" not in str(refused.value)
+
+
+def test_the_notes_name_the_next_three_commands_of_this_very_release() -> None:
+    notes = files({"watch": {"namespaces": ["team-a", "team-b"]}, "gateway": {"service": {"port": 8080}}})[
+        "limpet/templates/NOTES.txt"
+    ]
+    assert "kubectl -n team-a create secret" in notes
+    assert "kubectl -n team-a get providers" in notes
+    assert "kubectl -n ai port-forward service/limpet-gateway 10000:8080" in notes
+    assert "curl -i http://127.0.0.1:10000/v1/chat/completions" in notes
+
+
+@pytest.mark.parametrize(
+    ("redis", "said"),
+    [
+        ({}, "in the bundled Redis, one pod without persistence"),
+        ({"url": "redis://r:6379"}, None),
+        ({"bundled": {"enabled": False}}, "each gateway pod remembers for itself"),
+    ],
+)
+def test_the_notes_say_what_memory_there_is(redis: dict[str, Any], said: str | None) -> None:
+    notes = files({"redis": redis, "gateway": {"workers": 1}})["limpet/templates/NOTES.txt"]
+    assert ("Redis" in notes) == (said is not None)
+    assert said is None or said in notes
