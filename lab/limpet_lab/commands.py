@@ -8,13 +8,14 @@ import typer
 from limpet_lab import simulate as simulation
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
+from limpet_lab.bench.memory import memory
 from limpet_lab.bench.reload import reload
 from limpet_lab.demo.command import demo
 
 __all__ = ["bench", "demo", "simulate"]
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (infron, latency, reload):
+for each in (infron, latency, memory, reload):
     bench.command()(each)
 
 

@@ -4,10 +4,11 @@ The only module that knows the Redis client. Its errors become `Trouble`, with a
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from redis import exceptions as errors
 from redis.asyncio import Redis, RedisCluster
@@ -28,9 +29,6 @@ _SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 Write = tuple[bytes, Sequence[bytes]]
 """A Redis key, and what `SCRIPT` is to do with it."""
-
-
-_Result = TypeVar("_Result")
 
 
 class Store(Protocol):
@@ -67,28 +65,34 @@ class RedisStore:
         self._client: Any = client
         self._sentinels: list[Any] = sentinel.sentinels if sentinel else []
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._closed = False
+        self._broken_off: set[asyncio.Task[Any]] = set()
+        self._none_under_way = asyncio.Event()
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         """See `Store`."""
-        return await self._until_closed(self._read(keys))
+        async with self._until_closed():
+            return await self._read(keys)
 
     async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
         """See `Store`."""
-        return await self._until_closed(self._write(writes))
+        async with self._until_closed():
+            return await self._write(writes)
 
-    async def _until_closed(self, work: Coroutine[None, None, _Result]) -> _Result:
-        """What is under way when the store is closed must end before: else it would open connections that stay."""
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+    @asynccontextmanager
+    async def _until_closed(self) -> AsyncIterator[None]:
+        """What is under way when the store is closed has to end before: else it would open connections that stay."""
+        caller = asyncio.current_task()
+        assert caller is not None
+        self._under_way.add(caller)
         try:
-            return await task
+            yield
         except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if self._closed and caller is not None and not caller.cancelling():
+            if caller in self._broken_off and caller.uncancel() == 0:
                 raise Trouble("connection", "given up") from None
             raise
+        finally:
+            self._under_way.discard(caller)
+            self._none_under_way.set()
 
     async def _read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         try:
@@ -123,10 +127,12 @@ class RedisStore:
 
     async def close(self) -> None:
         """See `Store`."""
-        self._closed = True
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        while self._under_way:
+            self._none_under_way.clear()
+            for task in self._under_way - self._broken_off:
+                self._broken_off.add(task)
+                task.cancel()
+            await self._none_under_way.wait()
         await self._client.aclose()
         for sentinel in self._sentinels:
             await sentinel.aclose()
