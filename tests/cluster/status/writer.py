@@ -1,0 +1,96 @@
+"""A replica that writes all the time: `python -m tests.cluster.status.writer KUBECONFIG NAMESPACE IDENTITY [trusting]`.
+
+Lease, keeper and client are the operator's own; only what there is to say is made up anew every few milliseconds, and
+says who wrote it. `trusting` is what the fence is there against: it never asks the lease again once it has had it.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from limpet_operator.acks import GatewayState, Traffic
+from limpet_operator.cluster_store import Held
+from limpet_operator.kube_write import KubeApi
+from limpet_operator.lease import Lease, Terms
+from limpet_operator.plan import Condition, Plan, Verdict
+from limpet_operator.resources.objects import Objects
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.sources.kube_api import Access
+from limpet_operator.status import Pace, StatusKeeper
+from limpet_operator.writer_metrics import build_writer_metrics
+
+TERMS = Terms(duration_s=2.0, renew_s=0.4, valid_s=1.4, request_s=0.4)
+LEASE = "limpet-operator"
+
+
+class Nobody:
+    """A fleet without gateways."""
+
+    def gateways(self) -> Sequence[GatewayState]:
+        return ()
+
+    def traffic(self) -> Mapping[str, Traffic]:
+        return {}
+
+
+class Trusting(Lease):
+    """Asks nobody any more once it has held the lease."""
+
+    def valid(self) -> bool:
+        """True from the first time on."""
+        return self._had or super().valid()
+
+    def remaining_s(self) -> float:
+        """Always enough."""
+        if super().remaining_s() > 0:
+            self._had = True
+        return 60.0 if self._had else 0.0
+
+    _had = False
+
+
+async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Lease]) -> None:
+    """For ever."""
+    api = KubeApi(await Access(kubeconfig).configuration())
+    lease = kind(api, namespace, LEASE, identity, TERMS)
+    held: dict[ObjectKey, Held] = {}
+    keeper = StatusKeeper(
+        api,
+        lease,
+        Nobody(),
+        held=held.get,
+        published=lambda _: None,
+        tell=lambda *_, **__: None,
+        metrics=build_writer_metrics(CollectorRegistry()),
+        pace=Pace(settle_s=0.02, per_object_s=0.02, first_retry_s=0.05, last_retry_s=0.2, request_s=1.0),
+    )
+    path = f"/apis/limpet.dev/v1alpha1/namespaces/{namespace}/stickypolicies"
+
+    async def look_and_talk() -> None:
+        for number in count():
+            for item in (await api.call("GET", path))["items"]:
+                held[_key(item)] = _held(item)
+            said = Condition(False, "Invalid", f"{identity} {number}")
+            keeper.plan_changed(Plan(verdicts=dict.fromkeys(held, Verdict(said, said))), Objects())
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(lease.run(), keeper.run(), look_and_talk())
+
+
+def _key(item: Mapping[str, Any]) -> ObjectKey:
+    return ObjectKey("StickyPolicy", item["metadata"]["namespace"], item["metadata"]["name"])
+
+
+def _held(item: Mapping[str, Any]) -> Held:
+    metadata = item["metadata"]
+    version = int(metadata["resourceVersion"])
+    return Held(metadata["uid"], version, metadata["generation"], {}, item.get("status", {}))
+
+
+if __name__ == "__main__":
+    asyncio.run(write(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Trusting if "trusting" in sys.argv else Lease))
