@@ -2,80 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import grpc.aio
 import pytest
+from tests.extproc.catalog_stream import Operator, Worker, until
 
-from limpet_extproc.catalog_client import Hooks, watch
-from limpet_extproc.contract import WATCH_METHOD, Catalog, Evidence, Health, Hello, Report, Seen, decode_report, encode
+from limpet_extproc.catalog_client import watch
+from limpet_extproc.contract import Catalog, Evidence, Health, Hello, Seen, encode
 from limpet_extproc.evidence import Witness
-
-
-class Operator:
-    """Sends what the test puts in `outbox` and keeps what it is told; bytes are sent as they are."""
-
-    def __init__(self, *outbox: Catalog | bytes, refusal: str | None = None) -> None:
-        self.outbox = list(outbox)
-        self.refusal = refusal
-        self.reports: list[Report] = []
-
-    async def _watch(self, reports: AsyncIterator[bytes], context: Any) -> None:
-        self.reports.append(decode_report(await anext(reports)))
-        if self.refusal:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
-        for message in self.outbox:
-            await context.write(message if isinstance(message, bytes) else encode(message))
-        with suppress(asyncio.CancelledError):
-            async for report in reports:
-                self.reports.append(decode_report(report))
-
-    @asynccontextmanager
-    async def at(self, address: str) -> AsyncIterator["Operator"]:
-        server = grpc.aio.server()
-        service, method = WATCH_METHOD.strip("/").split("/")
-        handler = grpc.stream_stream_rpc_method_handler(self._watch)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        server.add_insecure_port(address)
-        await server.start()
-        try:
-            yield self
-        finally:
-            await server.stop(None)
-
-
-class Worker:
-    """A running `watch` and all it called back; pauses are noted and short."""
-
-    def __init__(self) -> None:
-        self.catalogs: list[Catalog] = []
-        self.connected: list[bool] = []
-        self.mismatches: list[str] = []
-        self.pauses: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        await asyncio.sleep(seconds / 50)
-
-    @asynccontextmanager
-    async def watching(self, address: str) -> AsyncIterator["Worker"]:
-        hooks = Hooks(self.connected.append, self.mismatches.append)
-        task = asyncio.create_task(watch(address, "node-1", self.catalogs.append, hooks, self.sleep))
-        try:
-            yield self
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture
