@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -46,6 +46,8 @@ class Record:
     acquired: str | None
     renewed: str | None
     resource_version: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """Labels and annotations of whoever made it, the Helm release for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def parse(raw: Mapping[str, Any]) -> Record:
         acquired=spec.get("acquireTime"),
         renewed=spec.get("renewTime"),
         resource_version=raw["metadata"]["resourceVersion"],
+        kept={name: raw["metadata"][name] for name in ("labels", "annotations") if name in raw["metadata"]},
     )
 
 
@@ -205,10 +208,10 @@ class Lease:
         return await self._api.call("POST", self._collection, body, timeout_s=self._terms.request_s)
 
     async def _put(self, record: Record, holder: str | None) -> Any:
-        body = self._body(holder, record, {"resourceVersion": record.resource_version})
+        body = self._body(holder, record, {**record.kept, "resourceVersion": record.resource_version})
         return await self._api.call("PUT", self._path, body, timeout_s=self._terms.request_s)
 
-    def _body(self, holder: str | None, before: Record | None, version: Mapping[str, str]) -> dict[str, Any]:
+    def _body(self, holder: str | None, before: Record | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
         now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         taken = before is None or before.holder != holder
         transitions = 0 if before is None else before.transitions + (taken and holder is not None)
@@ -219,7 +222,7 @@ class Lease:
             "renewTime": now,
             "leaseTransitions": transitions,
         }
-        return {"apiVersion": _VERSION, "kind": "Lease", "metadata": {**self._metadata, **version}, "spec": spec}
+        return {"apiVersion": _VERSION, "kind": "Lease", "metadata": {**self._metadata, **metadata}, "spec": spec}
 
     @property
     def _path(self) -> str:

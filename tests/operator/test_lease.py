@@ -170,6 +170,16 @@ async def test_a_deleted_lease_is_made_again_by_its_holder_and_not_by_two(cast: 
     assert cast.holders() == ["a"]
 
 
+async def test_what_a_release_wrote_on_it_stays(cast: Cast) -> None:
+    labels = {"app.kubernetes.io/instance": "limpet"}
+    cast.api.put(PATH, metadata={"labels": labels})
+    a = cast.join("a")
+    await cast.time.advance(9)
+    assert a.lease.valid()
+    assert {method for method, _, _ in cast.api.writes} == {"PUT"}
+    assert all(body["metadata"]["labels"] == labels for _, _, body in cast.api.writes)
+
+
 async def test_what_is_left_of_it_only_shrinks_between_renewals(cast: Cast) -> None:
     a = cast.join("a")
     await settled()
