@@ -119,7 +119,7 @@ class Kubelet:
         """A container that runs."""
         return self._pods[pod].containers[name]
 
-    def report(self, lines: int = 30) -> str:
+    def report(self, lines: int = 12) -> str:
         """Every pod, how it is, and the end of its logs, for the message of a test that fails."""
         parts = [*self.trouble]
         for pod in self._pods.values():
@@ -127,7 +127,7 @@ class Kubelet:
             for each in pod.containers.values():
                 parts.append(f"--- {each.name} ready={each.ready} restarts={each.restarts} {each.trouble}")
                 if each.log.exists():
-                    parts.extend(each.log.read_text(errors="replace").splitlines()[-lines:])
+                    parts.extend(line[:400] for line in each.log.read_text(errors="replace").splitlines()[-lines:])
         return "\n".join(parts)
 
     async def look(self) -> None:
@@ -190,6 +190,11 @@ class Kubelet:
         recorded = {each["metadata"]["name"]: each for each in self._seen.pods}
         for name, pod in [*self._pods.items()]:
             record = recorded.get(name)
+            if record is not None:
+                pod.recorded = True
+            elif pod.recorded and not pod.terminating:
+                pod.kill()  # `kubectl delete --force`: the record is gone at once, and so is the pod
+                pod.terminating = True
             deleted = record is not None and "deletionTimestamp" in record["metadata"]
             if (deleted or pod.terminating) and name not in self._ending:
                 grace = record["metadata"].get("deletionGracePeriodSeconds") if record is not None else None

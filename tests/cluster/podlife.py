@@ -93,6 +93,8 @@ class RunningPod:
         self.record = record
         self.spec: Json = record["spec"]
         self.token = token
+        self.recorded = False
+        """The API server has listed it."""
         self.terminating = False
         self.ended = False
         self.waiting_for = ""

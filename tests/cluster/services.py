@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import httpcore2
 import httpx2
@@ -146,11 +146,30 @@ def respond(query: bytes, resolve: Callable[[str], Sequence[str] | None]) -> byt
     return head + question + b"".join(records)
 
 
+class Routes(Protocol):
+    """Where the next connection of a client goes. Raises ConnectionRefusedError if it can go nowhere."""
+
+    def connect_to(self, host: str, port: int) -> tuple[str, int]:
+        """Address and port for a name and a Service's port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Routes that lead to one pod, whatever the name."""
+
+    ip: str
+    port: int
+
+    def connect_to(self, host: str, port: int) -> tuple[str, int]:
+        """That pod."""
+        return self.ip, self.port
+
+
 class _Spread(httpcore2.AsyncNetworkBackend):
     """Connections that go where the Service leads at the moment they are made; nothing is tried twice."""
 
-    def __init__(self, services: Services, inner: httpcore2.AsyncNetworkBackend) -> None:
-        self._services = services
+    def __init__(self, routes: Routes, inner: httpcore2.AsyncNetworkBackend) -> None:
+        self._routes = routes
         self._inner = inner
 
     async def connect_tcp(
@@ -162,7 +181,7 @@ class _Spread(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            ip, to = self._services.connect_to(host, port)
+            ip, to = self._routes.connect_to(host, port)
         except ConnectionRefusedError as error:
             raise httpcore2.ConnectError(str(error)) from error
         return await self._inner.connect_tcp(ip, to, timeout, local_address, socket_options)
@@ -171,11 +190,11 @@ class _Spread(httpcore2.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-def client_of(services: Services, timeout_s: float) -> httpx2.AsyncClient:
+def client_of(routes: Routes, timeout_s: float) -> httpx2.AsyncClient:
     """What the official SDK takes as `http_client`: its usual pool, over `http://service.namespace`."""
     transport = httpx2.AsyncHTTPTransport()
     transport._pool = httpcore2.AsyncConnectionPool(
-        network_backend=_Spread(services, httpcore2.AnyIOBackend()),
+        network_backend=_Spread(routes, httpcore2.AnyIOBackend()),
         max_connections=1000,
         max_keepalive_connections=100,
         keepalive_expiry=5.0,
