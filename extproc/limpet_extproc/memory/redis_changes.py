@@ -1,6 +1,7 @@
 """Changes on their way to Redis: told without waiting, written at once by a task, seen here until they are written."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final
@@ -8,6 +9,8 @@ from typing import Final
 from limpet_extproc.memory.redis_layout import Change, Names, encode, redis_key
 from limpet_extproc.memory.redis_link import Link
 from limpet_extproc.memory.redis_trouble import Journal, Trouble
+
+log = logging.getLogger("limpet.memory")
 
 _AT_ONCE: Final = 256
 """Conversations in one round trip."""
@@ -79,10 +82,13 @@ class Changes:
         store = self._link.store
         if store is None:
             return [Trouble("away")] * len(batch)
-        writes = [(redis_key(key), [encode(change, self._names) for change in changes]) for key, changes in batch]
         try:
-            results = await store.write(writes)
+            writes = [(redis_key(key), [encode(change, self._names) for change in changes]) for key, changes in batch]
+            return await store.write(writes)
         except Trouble as trouble:
             self._link.failed(store, trouble)
             return [trouble] * len(batch)
-        return results
+        except Exception:
+            # What no Redis could be told must not end the telling of all that follows.
+            log.exception("changes of the memory were lost; please report this")
+            return [Trouble("error")] * len(batch)

@@ -5,7 +5,7 @@ The only module that knows the Redis client. Its errors become `Trouble`, with a
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -133,9 +133,10 @@ class RedisStore:
                 self._broken_off.add(task)
                 task.cancel()
             await self._none_under_way.wait()
-        await self._client.aclose()
-        for sentinel in self._sentinels:
-            await sentinel.aclose()
+        for client in (self._client, *self._sentinels):
+            # A connection that breaks while it is closed is closed.
+            with suppress(Exception):
+                await client.aclose()
 
 
 async def open_store(address: Address, credentials: Path | None) -> Store:

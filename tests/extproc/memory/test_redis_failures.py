@@ -13,7 +13,7 @@ from limpet_extproc.memory.redis_layout import redis_key
 
 Said = Callable[[], list[str]]
 KNOWN = Remembered((Warm("a", 300.0),))
-SOON_S = 0.2
+SOON_S = 0.5
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -1,0 +1,145 @@
+"""How the shared memory asks and tells, against a Redis that does exactly what a test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+from tests.extproc.memory.conftest import PROVIDERS, Gateway
+from tests.extproc.memory.test_redis_failures import Said, until
+
+from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory.redis import RedisMemory
+from limpet_extproc.memory.redis_layout import Names
+from limpet_extproc.memory.redis_link import FAILURES_TO_AWAY
+from limpet_extproc.memory.redis_store import Write
+from limpet_extproc.memory.redis_trouble import Journal, Trouble
+
+KEY = b"key"
+SOON_S = 0.3
+
+
+@dataclass
+class Scripted:
+    """A store that answers when it is told to, and notes what it was asked."""
+
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    reads: list[list[bytes]] = field(default_factory=list)
+    writes: list[list[Write]] = field(default_factory=list)
+    trouble: Trouble | None = None
+    closed: int = 0
+
+    async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        self.reads.append(list(keys))
+        await self.open.wait()
+        if self.trouble:
+            raise self.trouble
+        return [None] * len(keys)
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+        self.writes.append(list(writes))
+        await self.open.wait()
+        return [None] * len(writes)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+@asynccontextmanager
+async def opened(store: Scripted, deadline_s: float = 30.0) -> AsyncIterator[Gateway]:
+    async def connect() -> Scripted:
+        return store
+
+    registry = CollectorRegistry()
+    memory = RedisMemory(connect, Names(lambda: PROVIDERS), Journal("redis://scripted", registry), deadline_s)
+    store.open.set()
+    await memory.start()
+    store.reads.clear()
+    try:
+        yield Gateway(memory, registry)
+    finally:
+        store.open.set()
+        await memory.close()
+
+
+async def test_lookups_of_the_same_moment_share_a_round_trip() -> None:
+    store = Scripted()
+    async with opened(store) as gateway:
+        await asyncio.gather(*(gateway.memory.lookup(bytes([number]), 0.0) for number in range(20)))
+        assert [len(keys) for keys in store.reads] == [20]
+
+
+async def test_a_few_reads_are_under_way_at_a_time_and_the_rest_joins_the_next() -> None:
+    store = Scripted()
+    async with opened(store) as gateway:
+        store.open.clear()
+        asking = []
+        for number in range(10):
+            asking.append(asyncio.create_task(gateway.memory.lookup(bytes([number]), 0.0)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert [len(keys) for keys in store.reads] == [1, 1, 1, 1]
+        store.open.set()
+        await asyncio.gather(*asking)
+        assert [len(keys) for keys in store.reads] == [1, 1, 1, 1, 6]
+
+
+async def test_what_was_told_is_seen_before_it_is_written() -> None:
+    store = Scripted()
+    async with opened(store) as gateway:
+        memory = gateway.memory
+        memory.expect(KEY, "a", 0.0)
+        assert await memory.lookup(KEY, 0.0) == Remembered((), "a")
+        store.open.clear()
+        memory.remember(KEY, Warm("b", 300.0), 4, 0.0)
+        memory.forget(KEY, "a")
+        asking = asyncio.create_task(memory.lookup(KEY, 0.0))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        store.open.set()
+        assert await asking == Remembered((Warm("b", 300.0),))
+
+
+async def test_changes_of_one_conversation_are_written_together_and_in_order() -> None:
+    store = Scripted()
+    async with opened(store) as gateway:
+        for provider in "abc":
+            gateway.memory.expect(KEY, provider, 0.0)
+        gateway.memory.expect(b"other", "a", 0.0)
+        await gateway.memory.written()
+        (batch,) = store.writes
+        assert [(key, len(changes)) for key, changes in batch] == [(b"lmpt:key", 3), (b"lmpt:other", 1)]
+
+
+async def test_a_single_late_answer_does_not_send_it_away_but_several_in_a_row_do(said: Said) -> None:
+    store = Scripted()
+    async with opened(store, SOON_S) as gateway:
+        for _ in range(FAILURES_TO_AWAY - 1):
+            store.open.clear()
+            assert await gateway.memory.lookup(KEY, 0.0) is None
+        store.open.set()
+        await asyncio.sleep(0)
+        await gateway.memory.lookup(KEY, 0.0)
+        assert gateway.up
+        for _ in range(FAILURES_TO_AWAY):
+            store.open.clear()
+            assert await gateway.memory.lookup(KEY, 0.0) is None
+        assert not gateway.up
+        assert gateway.failures("lookup", "timeout") == 2 * FAILURES_TO_AWAY - 1
+        assert len([line for line in said() if "is away" in line]) == 1
+        store.open.set()
+        await until(lambda: gateway.up)
+        assert store.closed == 1
+
+
+async def test_what_no_redis_can_be_told_does_not_stop_what_follows(said: Said) -> None:
+    store = Scripted()
+    async with opened(store) as gateway:
+        gateway.memory.remember(KEY, Warm("a", 300.0, 2**70), 4, 0.0)
+        await gateway.memory.written()
+        assert gateway.failures("write", "error") == 1
+        assert any("please report" in line for line in said())
+        gateway.memory.expect(KEY, "a", 0.0)
+        await gateway.memory.written()
+        assert len(store.writes) == 1
