@@ -89,6 +89,7 @@ class Workers:
     environment: Mapping[str, str]
     pause_s: Callable[[float, float], float] = next_pause_s
     check_every_s: float = _CHECK_EVERY_S
+    stop_s: float = _STOP_S
     restarts: dict[int, int] = field(default_factory=dict)
     _running: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,9 +154,9 @@ class Workers:
             return "hung and was killed"
         process.terminate()
         try:
-            await asyncio.wait_for(asyncio.shield(ended), _STOP_S)
+            await asyncio.wait_for(asyncio.shield(ended), self.stop_s)
         except TimeoutError:
-            log.warning("worker %d did not end within %.0f s and is killed", number, _STOP_S)
+            log.warning("worker %d did not end within %.0f s and is killed", number, self.stop_s)
             process.kill()
         return _how(await ended)
 

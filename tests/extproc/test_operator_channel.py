@@ -120,15 +120,15 @@ async def test_when_a_replica_goes_another_one_is_asked(tmp_path: Path) -> None:
     [
         (
             (
-                "errors resolving limpet-operator.limpet.svc:18000: [field:hostname lookup error:address lookup failed for "
-                "limpet-operator.limpet.svc:18000: Domain name not found]"
+                "errors resolving op.ns.svc:18000: [field:hostname lookup error:address lookup failed for "
+                "op.ns.svc:18000: Domain name not found]"
             ),
             "its name cannot be resolved: is the host of --control-plane right, and is an operator ready? (errors",
         ),
         (
             (
-                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote "
-                "host: Connection refused"
+                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to "
+                "remote host: Connection refused"
             ),
             "nobody listens there (failed",
         ),
