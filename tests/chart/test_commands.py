@@ -1,0 +1,87 @@
+"""What the chart starts is what our programs take: every flag is one of theirs, with the value that was set."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.chart.rendered import container, objects, pod
+
+from limpet_extproc.flags import flags_parser, read_flags
+from limpet_operator.publish.gateway import MIB
+from limpet_operator.settings import parse_settings
+
+ENVIRONMENT = {"POD_NAME": "pod-1", "POD_NAMESPACE": "ai", "POD_IP": "10.0.0.1"}
+
+
+def command(values: dict[str, Any], deployment: str, name: str) -> list[str]:
+    """As Kubernetes would start it: `$(NAME)` replaced by the container's environment."""
+    started = container(pod(objects(values), deployment), name)
+    line = shlex.join([*started["command"], *started["args"]])
+    for entry in started["env"]:
+        line = line.replace(f"$({entry['name']})", ENVIRONMENT.get(entry["name"], ""))
+    assert "$(" not in line
+    return shlex.split(line)
+
+
+def test_the_operator_is_told_all_that_was_set() -> None:
+    values = {
+        "watch": {"namespaces": ["a", "b"]},
+        "gateway": {"workers": 3, "bodyLimitMiB": 8},
+        "operator": {"drainSeconds": 20, "logLevel": "debug"},
+    }
+    python, dash_m, module, *arguments = command(values, "limpet-operator", "operator")
+    assert (python, dash_m, module) == ("python", "-m", "limpet_operator")
+    settings = parse_settings(arguments, ENVIRONMENT)
+    assert settings.namespaces == ("a", "b")
+    assert settings.lease == ("ai", "limpet-operator")
+    assert settings.identity == "pod-1"
+    assert settings.listen == "0.0.0.0:18000"
+    assert settings.tls_dir == Path("/etc/limpet/tls")
+    assert settings.peers == "limpet-operator-peers.ai.svc:18000"
+    assert settings.http == "0.0.0.0:8081"
+    assert (settings.drain_s, settings.log_level) == (20.0, "debug")
+    assert settings.gateway.listen_port == 10000
+    assert settings.gateway.body_limit_bytes == 8 * MIB
+    assert settings.gateway.extproc_sockets == tuple(f"/run/limpet/extproc-{number}.sock" for number in range(3))
+
+
+def test_it_can_be_told_to_watch_everything() -> None:
+    arguments = command({"watch": {"allNamespaces": True}}, "limpet-operator", "operator")[3:]
+    assert parse_settings(arguments, ENVIRONMENT).namespaces == ()
+
+
+@pytest.mark.parametrize(
+    ("redis", "url", "credentials"),
+    [
+        ({}, "redis://limpet-redis.ai.svc:6379/0", "/etc/limpet/redis"),
+        ({"url": "rediss://r:6380/1", "existingSecret": "s"}, "rediss://r:6380/1", "/etc/limpet/redis"),
+        ({"url": "redis+cluster://r1:6379,r2:6379"}, "redis+cluster://r1:6379,r2:6379", None),
+        ({"bundled": {"enabled": False}}, None, None),
+    ],
+)
+def test_ext_proc_is_told_all_that_was_set(redis: dict[str, Any], url: str | None, credentials: str | None) -> None:
+    workers = 4 if url else 1
+    values = {"redis": redis, "gateway": {"workers": workers, "logLevel": "warning"}}
+    python, dash_m, module, *arguments = command(values, "limpet-gateway", "ext-proc")
+    assert (python, dash_m, module) == ("python", "-m", "limpet_extproc")
+    flags = read_flags(flags_parser(), arguments)
+    assert (flags.redis_url, flags.redis_credentials) == (url, credentials)
+    assert (flags.socket_dir, flags.workers) == ("/run/limpet", workers)
+    assert flags.control_plane == "dns:///limpet-operator.ai.svc:18000"
+    assert flags.tls_dir == "/etc/limpet/tls"
+    assert flags.node == "pod-1"
+    assert flags.memory_key_file == "/etc/limpet/memory-key/key"
+    assert (flags.http, flags.log_level) == ("0.0.0.0:9100", "warning")
+
+
+def test_envoy_and_ext_proc_say_the_same_name() -> None:
+    envoy = command({}, "limpet-gateway", "envoy")
+    assert envoy[envoy.index("--service-node") + 1] == "pod-1"
+    assert envoy[envoy.index("--service-cluster") + 1] == "limpet"
+
+
+@pytest.mark.parametrize("path", ["/etc/limpet/redis", "/etc/limpet/tls", "/etc/limpet/memory-key", "/run/limpet"])
+def test_what_the_flags_name_is_mounted(path: str) -> None:
+    ext_proc = container(pod(objects(), "limpet-gateway"), "ext-proc")
+    assert path in {mount["mountPath"] for mount in ext_proc["volumeMounts"]}

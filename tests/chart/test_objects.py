@@ -1,0 +1,235 @@
+"""Every object that the chart makes, for every way to install it: valid, and fitting together."""
+
+import json
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+from tests.chart.rendered import CHART, Object, containers, objects, pod, pretty
+
+WAYS = {
+    "default": "{}",
+    "own redis": "{redis: {url: 'rediss+sentinel://s1:26379,s2:26379/mymaster/0', existingSecret: team-redis}}",
+    "open redis": "{redis: {url: 'redis://cache.other.svc:6379'}}",
+    "no redis": "{redis: {bundled: {enabled: false}}, gateway: {workers: 1}}",
+    "all namespaces": "{watch: {allNamespaces: true}}",
+    "named namespaces": "{watch: {namespaces: [team-a, ai, team-b]}, rbac: {secretNames: [openai, deepseek]}}",
+    "cert-manager": "{tls: {certManager: {enabled: true}}}",
+    "own issuer": "{tls: {certManager: {enabled: true, issuerRef: {name: corp, kind: ClusterIssuer}}}}",
+    "own secrets": (
+        "{tls: {existingServerSecret: server-tls, existingClientSecret: client-tls}, memoryKey: {existingSecret: hmac}}"
+    ),
+    "autoscaled": "{gateway: {autoscaling: {enabled: true, maxReplicas: 20}}}",
+    "load balancer": (
+        "{gateway: {service: {type: LoadBalancer, port: 8080, nodePort: 30080, annotations: {a: b},"
+        " loadBalancerSourceRanges: [10.0.0.0/8]}}}"
+    ),
+    "watched": (
+        "{serviceMonitor: {enabled: true, labels: {release: prometheus}}, grafanaDashboard: {enabled: true},"
+        " networkPolicy: {clients: [{namespaceSelector: {matchLabels: {team: a}}}]}}"
+    ),
+    "bare": "{networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}}",
+    "placed": (
+        "{imagePullSecrets: [{name: pull}], podAnnotations: {rolled: '1'}, podLabels: {team: ai},"
+        " nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], priorityClassName: high,"
+        " affinity: {nodeAffinity: {}},"
+        " topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}]}"
+    ),
+    "pinned": (
+        "{image: {repository: registry.example:5000/team/limpet, tag: '2', digest: 'sha256:"
+        + "0" * 64
+        + "', pullPolicy: Always},"
+        " operator: {extraEnv: [{name: A, value: b}]}, gateway: {extraEnv: [{name: C, value: d}]}}"
+    ),
+    "renamed": "{fullnameOverride: edge, nameOverride: llm}",
+}
+OTHERS = ("Issuer", "Certificate", "ServiceMonitor")
+"""Kinds of others, whose schemas are not Kubernetes's."""
+BROUGHT = {"team-redis", "server-tls", "client-tls", "hmac"}
+"""Secrets of those who install."""
+
+
+@pytest.fixture(params=WAYS, scope="module")
+def values(request: pytest.FixtureRequest) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load(WAYS[request.param])
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def found(values: dict[str, Any]) -> list[Object]:
+    return objects(values)
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return selector.items() <= labels.items()
+
+
+def templates(found: list[Object]) -> list[Object]:
+    return [entry["spec"]["template"] for entry in found if entry["kind"] == "Deployment"]
+
+
+def test_helm_has_nothing_against_it(values: dict[str, Any]) -> None:
+    report = helm_python.lint(CHART, values, strict=True, namespace="ai")
+    assert report["errors"] == [], pretty(report["messages"])
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+
+
+def test_every_object_is_valid() -> None:
+    unlike = {
+        json.dumps(entry, sort_keys=True): entry
+        for way in WAYS.values()
+        for entry in objects(yaml.safe_load(way))
+        if entry["kind"] not in OTHERS
+    }
+    for entry in unlike.values():
+        kubernetes_validate.validate(entry, "1.36", strict=True)
+
+
+def test_no_two_objects_are_the_same_one(found: list[Object]) -> None:
+    keys = [(entry["kind"], entry["metadata"].get("namespace"), entry["metadata"]["name"]) for entry in found]
+    assert len(keys) == len(set(keys)), sorted(keys)
+
+
+def test_everything_is_labelled_and_in_its_place(found: list[Object], values: dict[str, Any]) -> None:
+    foreign = {"ai", *values.get("watch", {}).get("namespaces", [])}
+    for entry in found:
+        labels = entry["metadata"]["labels"]
+        assert {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"} <= set(labels)
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        if entry["kind"] in ("ClusterRole", "ClusterRoleBinding"):
+            assert values["watch"]["allNamespaces"]
+        elif entry["kind"] in ("Role", "RoleBinding"):
+            assert entry["metadata"]["namespace"] in foreign
+        else:
+            assert entry["metadata"]["namespace"] == "ai"
+        assert "helm.sh/resource-policy" not in entry["metadata"].get("annotations", {}), "uninstall would leave it"
+
+
+def test_selectors_find_the_pods_of_one_deployment_and_ports_exist(found: list[Object]) -> None:
+    pods = templates(found)
+    for entry in found:
+        spec = entry.get("spec", {})
+        if entry["kind"] == "Deployment":
+            selector, ports = spec["selector"]["matchLabels"], []
+            assert "app.kubernetes.io/version" not in selector, "a selector can't change with an upgrade"
+        elif entry["kind"] == "Service":
+            selector, ports = spec["selector"], [port["targetPort"] for port in spec["ports"]]
+        elif entry["kind"] == "PodDisruptionBudget":
+            selector, ports = spec["selector"]["matchLabels"], []
+        elif entry["kind"] == "NetworkPolicy":
+            selector = spec["podSelector"]["matchLabels"]
+            ports = [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
+        else:
+            continue
+        (match,) = [template for template in pods if selects(selector, template["metadata"]["labels"])]
+        named = {port["name"] for each in containers(match) for port in each.get("ports", [])}
+        assert set(ports) <= named
+
+
+def test_network_policies_let_in_pods_that_exist(found: list[Object]) -> None:
+    for policy in found:
+        if policy["kind"] != "NetworkPolicy":
+            continue
+        for rule in policy["spec"]["ingress"]:
+            for peer in rule.get("from", []):
+                if "podSelector" in peer:
+                    wanted = peer["podSelector"]["matchLabels"]
+                    assert any(selects(wanted, template["metadata"]["labels"]) for template in templates(found))
+
+
+def test_service_monitors_find_one_service_each_and_its_ports(found: list[Object]) -> None:
+    for monitor in found:
+        if monitor["kind"] != "ServiceMonitor":
+            continue
+        (service,) = [
+            entry
+            for entry in found
+            if entry["kind"] == "Service"
+            and selects(monitor["spec"]["selector"]["matchLabels"], entry["metadata"]["labels"])
+        ]
+        named = {port["name"] for port in service["spec"]["ports"]}
+        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} == named
+
+
+def test_what_pods_mount_and_run_as_is_in_the_release_or_brought_along(found: list[Object]) -> None:
+    def names(kind: str) -> set[str]:
+        return {entry["metadata"]["name"] for entry in found if entry["kind"] == kind}
+
+    issued = {entry["spec"]["secretName"] for entry in found if entry["kind"] == "Certificate"}
+    for template in templates(found):
+        spec = template["spec"]
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for volume in volumes.values():
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in names("Secret") | issued | BROUGHT
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in names("ConfigMap")
+        mounts = [mount["name"] for each in containers(template) for mount in each["volumeMounts"]]
+        assert set(mounts) == set(volumes)
+        assert spec.get("serviceAccountName", "default") in names("ServiceAccount") | {"default"}
+
+
+def test_keys_that_are_picked_from_secrets_are_in_them(found: list[Object]) -> None:
+    data = {entry["metadata"]["name"]: set(entry["data"]) for entry in found if entry["kind"] == "Secret"}
+    for template in templates(found):
+        for volume in template["spec"]["volumes"]:
+            secret = volume.get("secret", {})
+            picked = {item["key"] for item in secret.get("items", [])}
+            assert picked <= data.get(secret.get("secretName"), picked)
+
+
+def test_no_pod_may_do_more_than_it_must(found: list[Object]) -> None:
+    for template in templates(found):
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for each in containers(template):
+            assert each["securityContext"]["readOnlyRootFilesystem"] is True
+            assert each["securityContext"]["allowPrivilegeEscalation"] is False
+            assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert "requests" in each["resources"]
+
+
+def test_only_the_operator_has_a_token(found: list[Object]) -> None:
+    tokens = {
+        template["metadata"]["labels"]["app.kubernetes.io/component"]: template["spec"]["automountServiceAccountToken"]
+        for template in templates(found)
+    }
+    assert {component for component, mounted in tokens.items() if mounted} == {"operator"}
+
+
+def test_a_pods_own_wishes_reach_all_pods() -> None:
+    for template in templates(objects(yaml.safe_load(WAYS["placed"]))):
+        spec = template["spec"]
+        assert template["metadata"]["annotations"]["rolled"] == "1"
+        assert template["metadata"]["labels"]["team"] == "ai"
+        assert spec["nodeSelector"] == {"disk": "ssd"}
+        assert spec["priorityClassName"] == "high"
+        assert spec["imagePullSecrets"] == [{"name": "pull"}]
+        (constraint,) = spec["topologySpreadConstraints"]
+        assert selects(constraint["labelSelector"]["matchLabels"], template["metadata"]["labels"])
+
+
+def test_images_are_pinned_by_digest_where_one_is_given() -> None:
+    template = pod(objects(yaml.safe_load(WAYS["pinned"])), "limpet-operator")
+    assert containers(template)[0]["image"] == "registry.example:5000/team/limpet:2@sha256:" + "0" * 64
+
+
+def test_gateway_pods_roll_when_envoys_file_changes_and_not_for_new_certificates() -> None:
+    def annotations(values: dict[str, Any], namespace: str) -> dict[str, str]:
+        template = pod(objects(values, namespace=namespace), "limpet-gateway")
+        found: dict[str, str] = template["metadata"]["annotations"]
+        return found
+
+    # Each rendering makes certificates of its own.
+    assert annotations({}, "ai") == annotations({}, "ai")
+    assert annotations({}, "ai") != annotations({}, "prod")
+
+
+def test_the_longest_names_still_fit() -> None:
+    for entry in objects(name="r" * 53, namespace="n" * 63):
+        if entry["kind"] in ("Service", "Deployment", "Role", "ServiceAccount"):
+            assert len(entry["metadata"]["name"]) <= 63

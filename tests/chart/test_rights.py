@@ -1,0 +1,96 @@
+"""What the operator may do is what it calls, no verb more; and the gateway may do nothing."""
+
+from typing import Any
+
+import pytest
+from tests.chart.rendered import Object, objects
+
+CALLS = {
+    # sources/kubernetes.py lists and watches, sources/listing.py lists, status.py reads one again after a conflict.
+    ("limpet.dev", "providers"): {"get", "list", "watch"},
+    ("limpet.dev", "pricings"): {"get", "list", "watch"},
+    ("limpet.dev", "healthprobes"): {"get", "list", "watch"},
+    ("limpet.dev", "stickypolicies"): {"get", "list", "watch"},
+    # status.py
+    ("limpet.dev", "providers/status"): {"patch"},
+    ("limpet.dev", "pricings/status"): {"patch"},
+    ("limpet.dev", "healthprobes/status"): {"patch"},
+    ("limpet.dev", "stickypolicies/status"): {"patch"},
+    # sources/named.py: a listing and a watch of one name
+    ("", "secrets"): {"list", "watch"},
+    ("", "configmaps"): {"list", "watch"},
+    # events.py
+    ("events.k8s.io", "events"): {"create", "patch"},
+}
+LEASE = {
+    # lease.py
+    ("coordination.k8s.io", "leases"): {"create"},
+    ("coordination.k8s.io", "leases", "limpet-operator"): {"get", "update"},
+}
+
+
+def granted(role: Object) -> dict[tuple[str, ...], set[str]]:
+    """Verbs by group, resource and, where it is bound to one, name."""
+    rights: dict[tuple[str, ...], set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for name in rule.get("resourceNames", [None]):
+                    rights.setdefault((group, resource, *([name] if name else [])), set()).update(rule["verbs"])
+    return rights
+
+
+def bound_to(found: list[Object], account: str) -> dict[tuple[str | None, str], Object]:
+    """The roles of a service account by namespace and name, found by following its bindings."""
+    roles = {
+        (entry["kind"], entry["metadata"].get("namespace"), entry["metadata"]["name"]): entry
+        for entry in found
+        if entry["kind"] in ("Role", "ClusterRole")
+    }
+    return {
+        (binding["metadata"].get("namespace"), binding["roleRef"]["name"]): roles[
+            binding["roleRef"]["kind"], binding["metadata"].get("namespace"), binding["roleRef"]["name"]
+        ]
+        for binding in found
+        if binding["kind"] in ("RoleBinding", "ClusterRoleBinding")
+        and binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "ai"}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("watch", "places"),
+    [
+        ({}, {("ai", "limpet-operator")}),
+        ({"namespaces": ["ai", "b"]}, {("ai", "limpet-operator"), ("b", "ai-limpet-operator")}),
+        ({"namespaces": ["b", "c"]}, {("b", "ai-limpet-operator"), ("c", "ai-limpet-operator")}),
+        ({"allNamespaces": True}, {(None, "ai-limpet-operator")}),
+    ],
+)
+def test_the_operator_may_do_what_it_calls_where_it_watches(
+    watch: dict[str, Any], places: set[tuple[str | None, str]]
+) -> None:
+    found = objects({"watch": watch})
+    roles = bound_to(found, "limpet-operator")
+    assert granted(roles.pop(("ai", "limpet-operator-lease"))) == LEASE
+    assert set(roles) == places
+    assert all(granted(role) == CALLS for role in roles.values())
+
+
+def test_it_can_be_kept_to_the_secrets_that_providers_name() -> None:
+    found = objects({"rbac": {"secretNames": ["openai", "deepseek"]}})
+    rights = granted(bound_to(found, "limpet-operator")["ai", "limpet-operator"])
+    assert {key: verbs for key, verbs in rights.items() if key[1] == "secrets"} == {
+        ("", "secrets", "openai"): {"list", "watch"},
+        ("", "secrets", "deepseek"): {"list", "watch"},
+    }
+
+
+def test_nothing_of_the_cluster_is_touched_unless_all_namespaces_are_watched() -> None:
+    assert [entry for entry in objects() if entry["kind"].startswith("Cluster")] == []
+
+
+def test_nobody_else_may_do_anything() -> None:
+    found = objects()
+    assert bound_to(found, "limpet-gateway") == {}
+    bindings = [entry for entry in found if entry["kind"] == "RoleBinding"]
+    assert len(bindings) == len(bound_to(found, "limpet-operator"))
