@@ -7,12 +7,16 @@ import pytest
 from tests.extproc.memory.conftest import Gateways
 from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.extproc.memory.redis_server import until as until_now
+from tests.extproc.memory.test_redis_access import RIGHTS, write
 from tests.extproc.memory.test_redis_failures import KNOWN, away, remembered, until, works
 
 from limpet_extproc.memory.redis_layout import redis_key
 from limpet_operator.local import free_port
 
 SLOTS = 16_384
+
+CLUSTER_RIGHTS = "+cluster|slots +command"
+"""What docs/memory.md says that a cluster needs besides."""
 
 
 @pytest.fixture
@@ -53,6 +57,15 @@ async def test_a_cluster_keeps_conversations_on_all_its_nodes(
         assert await two.memory.lookup(key, 0.0) == KNOWN
     assert all(node.run("DBSIZE") > 0 for node in cluster)
     assert sum(node.run("DBSIZE") for node in cluster) == len(keys)
+
+
+async def test_a_user_with_no_more_rights_than_a_cluster_needs(
+    cluster: tuple[RedisServer, ...], tmp_path: Path, gateways: Gateways, key: bytes
+) -> None:
+    for node in cluster:
+        node.run("ACL", "SETUSER", "limpet", *RIGHTS.split(), *CLUSTER_RIGHTS.split(), ">opensesame")
+    credentials = write(tmp_path, username="limpet", password="opensesame")
+    await works(await gateways.open(url_of(*cluster), credentials=credentials), key)
 
 
 async def test_slots_that_move_are_followed(cluster: tuple[RedisServer, ...], gateways: Gateways, key: bytes) -> None:
