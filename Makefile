@@ -14,7 +14,7 @@ test: $(READY)
 	@command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); }
 	@command -v redis-server >/dev/null || { echo "installing redis-server for the tests; its service is not left running"; \
 	  $(call install,redis-server); $$s systemctl disable --now redis-server 2>/dev/null || $$s service redis-server stop || true; }
-	@$(BIN)/python -m tests.cluster.assets
+	@$(BIN)/python -m limpet_lab.kubernetes.assets
 	$(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest
 
 check: $(READY)

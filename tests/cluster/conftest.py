@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.assets import Assets, find
 from tests.cluster.pods import Network
-from tests.cluster.world import COMMAND, inside
+from tests.cluster.world import ADDRESS, COMMAND, inside
+
+from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_lab.kubernetes.assets import Assets, find
 
 HERE = Path(__file__).parent
 
@@ -45,7 +46,7 @@ def network() -> Network:
 @pytest.fixture(scope="session")
 def apiserver(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One for all tests, with the CRDs; who breaks things takes a private one."""
-    with ApiServer.running(assets, tmp_path_factory.mktemp("apiserver")) as server:
+    with ApiServer.running(assets, tmp_path_factory.mktemp("apiserver"), advertise=ADDRESS) as server:
         server.install_crds()
         yield server
 
@@ -61,4 +62,4 @@ def private_apiserver(assets: Assets, tmp_path: Path) -> Callable[[], AbstractCo
     """A server (without CRDs) that the test may break, for a `with` block around it."""
     directory = tmp_path / "apiserver"
     directory.mkdir()
-    return lambda: ApiServer.running(assets, directory)
+    return lambda: ApiServer.running(assets, directory, advertise=ADDRESS)

@@ -19,7 +19,6 @@ from typing import Any, Final, Self
 import aiohttp
 import yaml
 from tests.cluster import deployments
-from tests.cluster.apiserver import ApiServer
 from tests.cluster.container import Container
 from tests.cluster.deployments import PodView
 from tests.cluster.images import Image
@@ -29,6 +28,8 @@ from tests.cluster.pods import Network
 from tests.cluster.services import Dns, Services
 from tests.cluster.volumes import Sources
 from tests.cluster.world import ADDRESS
+
+from limpet_lab.kubernetes.apiserver import ApiServer
 
 Json = dict[str, Any]
 

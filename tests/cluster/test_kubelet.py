@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 import pytest_asyncio
-from tests.cluster.apiserver import ApiServer
 from tests.cluster.images import local_images
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.pods import Network
+
+from limpet_lab.kubernetes.apiserver import ApiServer
 
 SERVER = r"""
 import http.server, json, os, pathlib, signal, socket, sys, threading, time

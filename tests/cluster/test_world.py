@@ -10,10 +10,11 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.assets import NoAssets, find
 from tests.cluster.pods import Mount, Network
 from tests.cluster.world import ADDRESS, COMMAND
+
+from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_lab.kubernetes.assets import NoAssets, find
 
 Private = Callable[[], AbstractContextManager[ApiServer]]
 
@@ -220,5 +221,5 @@ def test_a_wrong_folder_of_assets_is_named_with_advice(tmp_path: Path) -> None:
 
 
 def test_an_empty_cache_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(NoAssets, match=r"not built yet.*python -m tests\.cluster\.assets"):
+    with pytest.raises(NoAssets, match=r"not built yet.*python -m limpet_lab\.kubernetes\.assets"):
         find({"XDG_CACHE_HOME": str(tmp_path)})

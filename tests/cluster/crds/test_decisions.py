@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.cluster.apiserver import ApiServer
 from tests.crds.tables import BAD, GOOD, TABLES, changed
 
+from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_operator.resources.schema import load_schemas
 
 PLURALS = {table["kind"]: name.removesuffix(".yaml") for name, table in TABLES.items()}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.apiserver import ApiServer
+
+from limpet_lab.kubernetes.apiserver import ApiServer
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

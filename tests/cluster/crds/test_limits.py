@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.cluster.apiserver import ApiServer
 from tests.crds.tables import TABLES, changed
+
+from limpet_lab.kubernetes.apiserver import ApiServer
 
 PROVIDERS = TABLES["providers.yaml"]
 LONGEST = ".".join(["n" * 63, "n" * 63, "n" * 63, "n" * 61])

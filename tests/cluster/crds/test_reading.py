@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.apiserver import ApiServer
 from tests.crds.tables import CRDS, TABLES, changed
+
+from limpet_lab.kubernetes.apiserver import ApiServer
 
 NEVER = "1970-01-01T00:00:00Z"
 

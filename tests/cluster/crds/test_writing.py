@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.apiserver import ApiServer, Result
 from tests.crds.tables import TABLES, changed
+
+from limpet_lab.kubernetes.apiserver import ApiServer, Result
 
 NEVER = "1970-01-01T00:00:00Z"
 

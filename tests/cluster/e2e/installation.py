@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import helm_python
-from tests.cluster.apiserver import ApiServer
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.world import ADDRESS
 
+from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Seller
 
@@ -94,14 +94,19 @@ class Installation:
 
     async def programmed(self, *providers: str) -> None:
         """Return when these providers, and no others, are said to be served by every gateway."""
+        said: dict[str, Any] = {}
 
         async def is_so() -> bool:
             listed = await asyncio.to_thread(self.server.get, "--namespace", self.namespace, "providers")
-            return {each["metadata"]["name"] for each in listed["items"] if condition(each, "Programmed")} == {
-                *providers
-            }
+            said.clear()
+            said.update({each["metadata"]["name"]: each for each in listed["items"]})
+            return said.keys() == {*providers} and all(condition(each, "Programmed") for each in said.values())
 
-        await until(f"{providers} programmed", is_so, self.kubelet)
+        try:
+            await until(f"{providers} programmed", is_so, self.kubelet)
+        except AssertionError as error:
+            statuses = "\n".join(f"{name}: {each.get('status')}" for name, each in said.items())
+            raise AssertionError(f"{statuses}\n{error}") from None
 
     async def delete(self, *objects: Json) -> None:
         """`kubectl delete` of these."""

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.assets import Assets
 from tests.cluster.e2e.installation import (
     HEALTH,
     MODEL,
@@ -24,7 +22,10 @@ from tests.cluster.images import local_images
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.load import Load, User
 from tests.cluster.pods import Network
+from tests.cluster.world import ADDRESS
 
+from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_lab.kubernetes.assets import Assets
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Seller, Sellers
 
@@ -42,7 +43,7 @@ async def installation(assets: Assets, network: Network, directory: Path) -> Asy
     """A cluster that has never heard of Limpet."""
     (directory / "apiserver").mkdir()
     (directory / "pods").mkdir()
-    with ApiServer.running(assets, directory / "apiserver") as server:
+    with ApiServer.running(assets, directory / "apiserver", advertise=ADDRESS) as server:
         namespace = server.namespace("shop")
         async with Kubelet.start(server, namespace, directory / "pods", network, local_images()) as kubelet:
             yield Installation(server, kubelet, namespace)

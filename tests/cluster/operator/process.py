@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import httpx
 import msgspec
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.program import Program
 
+from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_lab.kubernetes.program import Program
 from limpet_operator.local import free_port
 
 PATIENCE_S = 60.0

@@ -3,10 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from tests.cluster.apiserver import ApiServer
 from tests.cluster.operator.gateway import Gateway
 from tests.cluster.operator.objects import provider, secret
 from tests.cluster.operator.process import Operator
+
+from limpet_lab.kubernetes.apiserver import ApiServer
 
 
 async def test_apply_change_rotate_delete(apiserver: ApiServer, namespace: str, tmp_path: Path) -> None:

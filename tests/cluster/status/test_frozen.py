@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.program import Program
+
+from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_lab.kubernetes.program import Program
 
 PATIENCE_S = 30.0
 ROUNDS = 4

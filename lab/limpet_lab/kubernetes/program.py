@@ -1,5 +1,6 @@
-"""A program of the test world that can be started, ended, killed, frozen and started again, with its log in a file."""
+"""A program that can be started, ended, killed, frozen and started again, with its log in a file."""
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ class Program:
     command: Sequence[str]
     log: Path
     env: Mapping[str, str] | None = None
+    bound: bool = False
+    """Whether it is killed at the end of the thread that started it, whatever becomes of that."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -25,12 +28,18 @@ class Program:
         return self._running().pid
 
     def start(self) -> None:
-        """Start it. What ends it if the test does not, is the end of the world."""
+        """Start it. Who neither stops nor binds it must live in a world whose end is the end of all."""
         if self._process is not None:
             raise RuntimeError(f"{self.name} runs already")
+        setpriv = shutil.which("setpriv") if self.bound else None
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True
+            self._process = subprocess.Popen(  # noqa: S603 - the caller's own program
+                [*((setpriv, "--pdeathsig=KILL", "--") if setpriv else ()), *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                start_new_session=True,
             )
 
     def alive(self) -> bool:

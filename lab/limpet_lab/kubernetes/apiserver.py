@@ -22,15 +22,19 @@ import trustme
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.cluster.assets import Assets
-from tests.cluster.program import Program
-from tests.cluster.world import ADDRESS
 
+from limpet_lab.kubernetes.assets import Assets
+from limpet_lab.kubernetes.program import Program
 from limpet_operator.local import free_port
+from limpet_operator.resources.schema import load_crds
 
-CRDS: Final = Path(__file__).parents[2] / "crds"
-_NAMES: Final = ("127.0.0.1", ADDRESS, "10.0.0.1", "localhost", "kubernetes.default.svc")
+LOOPBACK: Final = "127.0.0.1"
+_NAMES: Final = (LOOPBACK, "10.0.0.1", "localhost", "kubernetes.default.svc")
 _READY_S: Final = 90.0
+
+
+class Unexpected(AssertionError):  # noqa: N818 (says what happened)
+    """Something here did not do what it was asked; the message has its own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,15 @@ class Result:
     err: str
 
     def ok(self) -> str:
-        """Its output. Raises AssertionError with its complaint if it failed."""
-        assert self.status == 0, f"kubectl failed with status {self.status}:\n{self.err or self.out}"
+        """Its output. Raises Unexpected with its complaint if it failed."""
+        if self.status != 0:
+            raise Unexpected(f"kubectl failed with status {self.status}:\n{self.err or self.out}")
         return self.out
 
     def refused(self) -> str:
-        """Its complaint. Raises AssertionError if it had none."""
-        assert self.status != 0, f"kubectl did not mind:\n{self.out}"
+        """Its complaint. Raises Unexpected if it had none."""
+        if self.status == 0:
+            raise Unexpected(f"kubectl did not mind:\n{self.out}")
         return self.err.strip()
 
 
@@ -58,6 +64,8 @@ class ApiServer:
 
     directory: Path
     port: int
+    url: str
+    """Where pods find it; others on this machine may use it too."""
     etcd_url: str
     etcd: Program
     apiserver: Program
@@ -66,22 +74,20 @@ class ApiServer:
 
     @classmethod
     @contextmanager
-    def running(cls, assets: Assets, directory: Path) -> Iterator[Self]:
-        """Both, ready, until the end of the block; all their files are in `directory`."""
-        server = cls._prepared(assets, directory)
+    def running(
+        cls, assets: Assets, directory: Path, *, advertise: str = LOOPBACK, bound: bool = False
+    ) -> Iterator[Self]:
+        """Both, ready, until the end of the block; all their files are in `directory`.
+
+        `advertise` is the address at which others find it; `bound` is Program's.
+        """
+        server = cls._prepared(assets, directory, advertise, bound)
         try:
             server.etcd.start()
             server.start()
             yield server
         finally:
-            server._client.close()
-            server.apiserver.stop()
-            server.etcd.stop()
-
-    @property
-    def url(self) -> str:
-        """Where pods find it; tests may use it too."""
-        return f"https://{ADDRESS}:{self.port}"
+            server.close()
 
     @property
     def ca_file(self) -> Path:
@@ -94,6 +100,12 @@ class ApiServer:
         return self.directory / "admin.kubeconfig"
 
     # What happens to it.
+
+    def close(self) -> None:
+        """End both in order."""
+        self._client.close()
+        self.apiserver.stop()
+        self.etcd.stop()
 
     def start(self) -> None:
         """Start the API server and wait until it is ready."""
@@ -128,12 +140,13 @@ class ApiServer:
         self.start()
 
     def wait_ready(self) -> None:
-        """Return when /readyz says ok. Raises AssertionError with the log's end if that never happens."""
+        """Return when /readyz says ok. Raises Unexpected with the log's end if that never happens."""
         deadline = time.monotonic() + _READY_S
         said = "nothing"
         while time.monotonic() < deadline:
             for program in (self.etcd, self.apiserver):
-                assert program.alive(), f"{program.name} has ended:\n{program.last_words()}"
+                if not program.alive():
+                    raise Unexpected(f"{program.name} has ended:\n{program.last_words()}")
             try:
                 answer = self._client.get("/readyz")
             except httpx.TransportError as error:
@@ -143,13 +156,13 @@ class ApiServer:
                     return
                 said = answer.text
             time.sleep(0.05)
-        raise AssertionError(f"the API server is not ready: {said}\n{self.apiserver.last_words()}")
+        raise Unexpected(f"the API server is not ready: {said}\n{self.apiserver.last_words()}")
 
     # What one does with it.
 
     def kubectl(self, *arguments: str, input: str | None = None, kubeconfig: Path | None = None) -> Result:  # noqa: A002
         """Run kubectl, as the administrator unless a kubeconfig says otherwise."""
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - the caller's own arguments
             [str(Path(sys.executable).with_name("kubectl")), *arguments],
             input=input,
             capture_output=True,
@@ -177,9 +190,10 @@ class ApiServer:
         return self._client.request(method, path, json=content, headers={"content-type": content_type})
 
     def install_crds(self) -> None:
-        """Apply crds/ as the documentation says, and wait until the API serves them."""
-        self.kubectl("apply", "--server-side", "--filename", str(CRDS)).ok()
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", str(CRDS)).ok()
+        """Apply them as the documentation says, and wait until the API serves them."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": load_crds()})
+        self.kubectl("apply", "--server-side", "--filename", "-", input=text).ok()
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", "-", input=text).ok()
 
     def namespace(self, prefix: str = "test") -> str:
         """A new namespace; its name."""
@@ -199,11 +213,11 @@ class ApiServer:
         return path
 
     @classmethod
-    def _prepared(cls, assets: Assets, directory: Path) -> Self:
+    def _prepared(cls, assets: Assets, directory: Path, advertise: str, bound: bool) -> Self:
         port, client_port, peer_port = free_port(), free_port(), free_port()
         token = secrets.token_hex(16)
         authority, key = trustme.CA(), rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        certificate = authority.issue_cert(*_NAMES)
+        certificate = authority.issue_cert(*dict.fromkeys((*_NAMES, advertise)))
         certificate.private_key_pem.write_to_path(directory / "tls.key")
         for blob in certificate.cert_chain_pems:
             blob.write_to_path(directory / "tls.crt", append=True)
@@ -212,15 +226,18 @@ class ApiServer:
             key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         )
         (directory / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\n')
-        url = f"https://{ADDRESS}:{port}"
+        url = f"https://{advertise}:{port}"
         (directory / "admin.kubeconfig").write_text(_kubeconfig(url, directory / "ca.crt", token, "default"))
-        etcd_url = f"http://127.0.0.1:{client_port}"
+        etcd_url = f"http://{LOOPBACK}:{client_port}"
+        etcd = _etcd(assets, directory, etcd_url, peer_port)
+        apiserver = _apiserver(assets, directory, etcd_url, (advertise, port))
         return cls(
             directory,
             port,
+            url,
             etcd_url,
-            Program("etcd", _etcd(assets, directory, etcd_url, peer_port), directory / "etcd.log"),
-            Program("kube-apiserver", _apiserver(assets, directory, etcd_url, port), directory / "kube-apiserver.log"),
+            Program("etcd", etcd, directory / "etcd.log", bound=bound),
+            Program("kube-apiserver", apiserver, directory / "kube-apiserver.log", bound=bound),
             httpx.Client(
                 base_url=url,
                 headers={"authorization": f"Bearer {token}"},
@@ -236,18 +253,20 @@ def _etcd(assets: Assets, directory: Path, url: str, peer_port: int) -> Sequence
         f"--data-dir={directory / 'etcd'}",
         f"--listen-client-urls={url}",
         f"--advertise-client-urls={url}",
-        f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+        f"--listen-peer-urls=http://{LOOPBACK}:{peer_port}",
         "--unsafe-no-fsync=true",  # what is written survives the process, and no machine is lost here
         "--log-level=warn",
     )
 
 
-def _apiserver(assets: Assets, directory: Path, etcd_url: str, port: int) -> Sequence[str]:
+def _apiserver(assets: Assets, directory: Path, etcd_url: str, address: tuple[str, int]) -> Sequence[str]:
+    advertise, port = address
     return (
         str(assets.apiserver),
         f"--etcd-servers={etcd_url}",
-        "--bind-address=0.0.0.0",
-        f"--advertise-address={ADDRESS}",
+        f"--bind-address={LOOPBACK if advertise == LOOPBACK else '0.0.0.0'}",
+        # Not loopback, which it refuses; nobody asks here where the Service `kubernetes` leads to.
+        f"--advertise-address={'10.0.0.1' if advertise == LOOPBACK else advertise}",
         f"--secure-port={port}",
         f"--tls-cert-file={directory / 'tls.crt'}",
         f"--tls-private-key-file={directory / 'tls.key'}",

@@ -1,7 +1,7 @@
-"""kube-apiserver and etcd for the tests: where they are, and how they are built when they are nowhere yet.
+"""kube-apiserver and etcd for tests and benchmarks: where they are, and how they are built when they are nowhere yet.
 
 `KUBEBUILDER_ASSETS`, if set, is a folder that has both. Else they are built once, from the modules that `go/go.sum`
-pins, into a folder of the user's cache: `python -m tests.cluster.assets`.
+pins, into a folder of the user's cache: `python -m limpet_lab.kubernetes.assets`.
 """
 
 import fcntl
@@ -56,7 +56,7 @@ def find(environment: Mapping[str, str]) -> Assets:
     for program in (assets.apiserver, assets.etcd):
         if not os.access(program, os.X_OK):
             where = "the folder that KUBEBUILDER_ASSETS names" if named else "not built yet"
-            advice = "unset it to have them built" if named else "run: python -m tests.cluster.assets"
+            advice = "unset it to have them built" if named else "run: python -m limpet_lab.kubernetes.assets"
             raise NoAssets(f"{program}: no such program ({where}); {advice}")
     return assets
 
@@ -87,7 +87,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _build(home: Path, environment: Mapping[str, str]) -> None:
-    _say("Building kube-apiserver and etcd for the tests: about 4 minutes on two cores, once on this machine.")
+    _say("Building kube-apiserver and etcd: about 4 minutes on two cores, once on this machine.")
     for left in home.parent.glob("building-*"):  # by a build that was cut short
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="building-") as place:
@@ -108,7 +108,8 @@ def _go(place: Path, environment: Mapping[str, str]) -> Path:
     """A Go that is new enough: the one on the PATH, else that of PyPI."""
     found = shutil.which("go", path=environment.get("PATH"))
     if found is not None:
-        told = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
+        asked = [found, "env", "GOVERSION"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout  # noqa: S603 - the user's Go
         version = re.match(r"go(\d+)\.(\d+)", told)
         if version and (int(version[1]), int(version[2])) >= GO:
             return Path(found)
@@ -121,7 +122,9 @@ def _go(place: Path, environment: Mapping[str, str]) -> Path:
 
 
 def _run(command: list[str], problem: str, environment: Mapping[str, str]) -> None:
-    done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(  # noqa: S603 - commands of this file
+        command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise NoAssets(f"{problem}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
 

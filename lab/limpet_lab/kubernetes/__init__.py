@@ -1,0 +1,1 @@
+"""A real Kubernetes API server on one machine, for tests and benchmarks."""
