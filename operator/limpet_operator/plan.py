@@ -18,6 +18,7 @@ from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.provider import EnvVar, Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject, SecretText
 from limpet_operator.resources.stickypolicy import Routing, StickyPolicy
+from limpet_operator.selection import Providers
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,23 +187,13 @@ def _policies(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> list[Stic
 
 def _probes(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Iterable[HealthProbe]:
     probes = _of_kind(objects, HealthProbe)
-    namespaces: dict[str, dict[str, Provider | Invalid]] = {probe.key.namespace: {} for probe in probes}
-    for key, each in (*objects.invalid.items(), *objects.parsed.items()):
-        if key.kind == "Provider" and key.namespace in namespaces and isinstance(each, Provider | Invalid):
-            namespaces[key.namespace][key.name] = each
+    namespaces = Providers.by_namespace(objects, {probe.key.namespace for probe in probes})
     for spec in probes:
         providers = namespaces[spec.key.namespace]
-        selected = tuple(each for each in providers.values() if isinstance(each, Provider) and _selects(spec, each))
-        failure = first_failure(checks.PROBE_REFERENCES, ProbeInput(spec, providers, selected))
+        failure = first_failure(checks.PROBE_REFERENCES, ProbeInput(spec, providers.by_name, providers.selected(spec)))
         verdicts[spec.key] = _verdict(refs=failure)
         if failure is None:
             yield spec
-
-
-def _selects(probe: HealthProbe, provider: Provider) -> bool:
-    if probe.selector is None:
-        return provider.key.name in probe.provider_refs
-    return all(provider.labels.get(name) == value for name, value in probe.selector.items())
 
 
 def _verdict(accepted: Failure | None = None, refs: Failure | None = None) -> Verdict:

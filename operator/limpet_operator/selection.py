@@ -1,0 +1,43 @@
+"""Which Providers of its namespace a HealthProbe selects; by an index, as each of a thousand probes asks a thousand."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from limpet_operator.resources.healthprobe import HealthProbe
+from limpet_operator.resources.objects import Objects
+from limpet_operator.resources.problem import Invalid
+from limpet_operator.resources.provider import Provider
+
+
+@dataclass(slots=True)
+class Providers:
+    """The Providers of one namespace."""
+
+    by_name: dict[str, Provider | Invalid] = field(default_factory=dict)
+    valid: tuple[Provider, ...] = ()
+    by_label: dict[tuple[str, str], list[Provider]] = field(default_factory=dict)
+
+    @classmethod
+    def by_namespace(cls, objects: Objects, namespaces: Iterable[str]) -> Mapping[str, Self]:
+        """For these namespaces."""
+        found = {namespace: cls() for namespace in namespaces}
+        for key, each in (*objects.invalid.items(), *objects.parsed.items()):
+            if key.kind == "Provider" and key.namespace in found and isinstance(each, Provider | Invalid):
+                found[key.namespace].by_name[key.name] = each
+        for there in found.values():
+            there.valid = tuple(each for each in there.by_name.values() if isinstance(each, Provider))
+            for each in there.valid:
+                for label in each.labels.items():
+                    there.by_label.setdefault(label, []).append(each)
+        return found
+
+    def selected(self, probe: HealthProbe) -> tuple[Provider, ...]:
+        """Those that it names, or that have all of its labels; no labels: all of them."""
+        if probe.selector is None:
+            named = (self.by_name.get(name) for name in probe.provider_refs)
+            return tuple(each for each in named if isinstance(each, Provider))
+        if not probe.selector:
+            return self.valid
+        fewest = min((self.by_label.get(label, []) for label in probe.selector.items()), key=len)
+        return tuple(each for each in fewest if probe.selector.items() <= each.labels.items())
