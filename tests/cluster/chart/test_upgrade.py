@@ -1,0 +1,108 @@
+"""Helm on a real API server: what an upgrade keeps, what it makes anew, and how users of the first version come along."""
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+from cryptography import x509
+
+from limpet_lab.kubernetes.apiserver import ApiServer
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts" / "limpet"
+FIRST = ROOT / "tests" / "chart" / "fixtures" / "limpet-0.1.0.tgz"
+SECRETS = ("controlplane-ca", "controlplane-server", "controlplane-client", "memory-key", "redis")
+
+Secrets = dict[str, dict[str, bytes]]
+
+
+@pytest.fixture
+def helm(apiserver: ApiServer, namespace: str) -> Iterator[helm_python.Config]:
+    with helm_python.Config(kubeconfig_path=apiserver.kubeconfig, namespace=namespace) as config:
+        yield config
+
+
+@pytest.fixture
+def secrets(apiserver: ApiServer, namespace: str) -> Callable[[], Secrets]:
+    def read() -> Secrets:
+        found: dict[str, Any] = apiserver.get("--namespace", namespace, "secrets")
+        return {
+            entry["metadata"]["name"].removeprefix("limpet-"): {
+                key: base64.b64decode(value) for key, value in entry["data"].items()
+            }
+            for entry in found["items"]
+            if entry["type"] != "helm.sh/release.v1"
+        }
+
+    return read
+
+
+def test_secrets_are_made_once_and_kept_by_upgrade_and_rollback(
+    helm: helm_python.Config, secrets: Callable[[], Secrets]
+) -> None:
+    helm.install(CHART, "limpet", {})
+    first = secrets()
+    assert set(first) == set(SECRETS)
+    helm.upgrade(CHART, "limpet", {"gateway": {"replicas": 3}})
+    assert secrets() == first
+    helm.rollback("limpet")
+    assert secrets() == first
+
+
+def test_certificates_are_made_anew_by_the_same_authority_when_they_have_to_be_others(
+    helm: helm_python.Config, secrets: Callable[[], Secrets]
+) -> None:
+    helm.install(CHART, "limpet", {})
+    before = secrets()
+    helm.upgrade(CHART, "limpet", {"tls": {"validityDays": 30}})
+    after = secrets()
+    for role in ("controlplane-server", "controlplane-client"):
+        assert after[role]["tls.crt"] != before[role]["tls.crt"]
+        assert after[role]["ca.crt"] == before[role]["ca.crt"]
+        x509.load_pem_x509_certificate(after[role]["tls.crt"]).verify_directly_issued_by(
+            x509.load_pem_x509_certificate(before["controlplane-ca"]["tls.crt"])
+        )
+    assert after["memory-key"] == before["memory-key"]
+
+
+def test_an_authority_that_was_deleted_is_replaced_with_all_it_signed(
+    helm: helm_python.Config, secrets: Callable[[], Secrets], apiserver: ApiServer, namespace: str
+) -> None:
+    helm.install(CHART, "limpet", {})
+    before = secrets()
+    apiserver.kubectl("--namespace", namespace, "delete", "secret", "limpet-controlplane-ca").ok()
+    helm.upgrade(CHART, "limpet", {})
+    after = secrets()
+    assert after["controlplane-ca"] != before["controlplane-ca"]
+    for role in ("controlplane-server", "controlplane-client"):
+        assert after[role]["ca.crt"] == after["controlplane-ca"]["tls.crt"]
+        x509.load_pem_x509_certificate(after[role]["tls.crt"]).verify_directly_issued_by(
+            x509.load_pem_x509_certificate(after["controlplane-ca"]["tls.crt"])
+        )
+
+
+def test_the_first_version_can_be_upgraded_and_brought_back(
+    helm: helm_python.Config, secrets: Callable[[], Secrets], apiserver: ApiServer, namespace: str
+) -> None:
+    helm.install(FIRST, "limpet", {})
+    kept = secrets()
+    helm.upgrade(CHART, "limpet", {})
+    assert {name: kept[name] for name in SECRETS} == {name: secrets()[name] for name in SECRETS}
+    helm.rollback("limpet")
+    assert {name: kept[name] for name in SECRETS} == {name: secrets()[name] for name in SECRETS}
+    helm.uninstall("limpet")
+    left = apiserver.get(
+        "--namespace",
+        namespace,
+        "deployments,services,secrets,configmaps,serviceaccounts,roles,rolebindings,leases,networkpolicies,"
+        "poddisruptionbudgets",
+        "--selector=app.kubernetes.io/part-of=limpet",
+    )
+    assert left["items"] == []
+    crds = apiserver.get("crds")
+    assert {entry["metadata"]["name"] for entry in crds["items"]} >= {
+        f"{kind}.limpet.dev" for kind in ("providers", "pricings", "healthprobes", "stickypolicies")
+    }
