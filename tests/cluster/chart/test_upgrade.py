@@ -1,4 +1,4 @@
-"""Helm on a real API server: what an upgrade keeps, what it makes anew, and how users of the first version come along."""
+"""Helm on a real API server: what an upgrade keeps, what it makes anew, and how the first version is upgraded."""
 
 import base64
 from collections.abc import Callable, Iterator
