@@ -1,0 +1,107 @@
+"""The bundled Redis, started as the chart says: the gateway's memory works in it, and nobody else gets in."""
+
+import base64
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
+from redis.retry import Retry
+from tests.chart.rendered import container, objects, one, pod
+
+from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory.redis import open_memory
+from limpet_operator.local import free_port
+
+AT_MOST_S = 20.0
+
+
+@dataclass(frozen=True)
+class Bundled:
+    port: int
+    credentials: Path
+    password: str
+
+    def client(self, **access: str) -> "redis.Redis":
+        return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0), **access)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundled]:
+    tmp_path = tmp_path_factory.mktemp("redis")
+    found = objects()
+    secret = {key: base64.b64decode(value) for key, value in one(found, "Secret", "limpet-redis")["data"].items()}
+    for name, content in secret.items():
+        (tmp_path / name).write_bytes(content)
+    port = free_port()
+    places = {"/etc/limpet/redis/users.acl": str(tmp_path / "users.acl"), "/data": str(tmp_path), "6379": str(port)}
+    arguments = container(pod(found, "limpet-redis"), "redis")["args"]
+    binary = which("redis-server")
+    assert binary, "this test needs redis-server: apt-get install redis-server"
+    process = subprocess.Popen([binary, *(places.get(each, each) for each in arguments)], stdout=subprocess.DEVNULL)
+    server = Bundled(port, tmp_path, secret["password"].decode())
+    try:
+        _answers(server)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(server: Bundled) -> None:
+    deadline = time.monotonic() + AT_MOST_S
+    while time.monotonic() < deadline:
+        with suppress(redis.ConnectionError), server.client() as anybody:
+            try:
+                anybody.ping()
+            except redis.AuthenticationError:
+                return
+        time.sleep(0.02)
+    pytest.fail("the bundled redis-server does not answer")
+
+
+async def test_the_gateways_memory_works_in_it(bundled: Bundled) -> None:
+    registry = CollectorRegistry()
+    names = ("ai/deepseek",)
+    memory = open_memory(
+        f"redis://127.0.0.1:{bundled.port}/0",
+        providers=lambda: names,
+        registry=registry,
+        credentials=bundled.credentials,
+        deadline_s=AT_MOST_S,
+    )
+    await memory.start()
+    now_s = time.time()
+    warm = Warm("ai/deepseek", until_s=float(int(now_s) + 300), prompt_tokens=2048, cached_tokens=1024)
+    memory.remember(b"k" * 16, warm, 4, now_s)
+    await memory.written()
+    assert await memory.lookup(b"k" * 16, now_s) == Remembered((warm,))
+    memory.forget(b"k" * 16, "ai/deepseek")
+    await memory.written()
+    assert await memory.lookup(b"k" * 16, now_s) is None
+    await memory.close()
+    assert registry.get_sample_value("limpet_memory_up") == 1.0
+
+
+def test_nobody_gets_in_without_the_password(bundled: Bundled) -> None:
+    with bundled.client() as anybody, pytest.raises(redis.AuthenticationError):
+        anybody.ping()
+    with bundled.client(username="limpet", password="guess") as guessing, pytest.raises(redis.AuthenticationError):
+        guessing.ping()
+
+
+def test_nobody_can_wipe_or_reconfigure_it_with_the_gateways_password(bundled: Bundled) -> None:
+    with bundled.client(username="limpet", password=bundled.password) as gateway:
+        for command in ("FLUSHALL", "CONFIG GET *", "KEYS *", "ACL LIST", "SHUTDOWN"):
+            with pytest.raises(NoPermissionError):
+                gateway.execute_command(*command.split())
+        with pytest.raises(NoPermissionError):
+            gateway.set("somebody-elses", "1")
