@@ -13,7 +13,7 @@ log = logging.getLogger("limpet.extproc")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit status."""
     flags = read_flags(flags_parser(), argv)
-    log_to_stderr(flags.log_level, flags.log_format, **({"worker": flags.worker} if flags.worker else {}))
+    log_to_stderr(flags.log_level, flags.log_format, **({} if flags.worker is None else {"worker": str(flags.worker)}))
     try:
         # Imported here since a parent has no use for gRPC, which is most of a worker's memory and start.
         if flags.socket_dir:

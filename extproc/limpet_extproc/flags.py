@@ -35,7 +35,8 @@ def flags_parser() -> argparse.ArgumentParser:
     parser.add_argument("--http", help="HOST:PORT for /livez, /readyz and /metrics, with --socket-dir")
     parser.add_argument("--metrics-port", type=int, default=0, help="one worker: loopback port for /metrics; 0: none")
     parser.add_argument("--status-socket", help="Unix socket on which a worker tells its parent how it is")
-    parser.add_argument("--worker", default="", help="this worker's number, for its log lines")
+    parser.add_argument("--worker", type=int, help="number of this worker among those of its parent, from 0")
+    parser.add_argument("--siblings", type=int, default=1, help="workers of its parent in all, in --socket's directory")
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
     parser.add_argument(

@@ -15,10 +15,14 @@ from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
+from limpet_extproc.siblings import Siblings, ToldProviders, sibling_socket
 from limpet_extproc.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from limpet_extproc.memory.redis import RedisMemory
+
+
+_Later = Callable[[], Awaitable[None]]
 
 
 async def _nothing_to_do() -> None:
@@ -32,9 +36,9 @@ class Rules:
     decides: server.Decides
     memory: Memory
     providers: Providers
-    start: Callable[[], Awaitable[None]] = _nothing_to_do
+    start: _Later = _nothing_to_do
     """Called once, in the loop that serves, before the first request."""
-    close: Callable[[], Awaitable[None]] = _nothing_to_do
+    close: _Later = _nothing_to_do
     """Called once, after the last outcome."""
 
 
@@ -51,18 +55,44 @@ class Surroundings:
 
 def our_rules(around: Surroundings) -> Rules:
     """Limpet's own."""
-    providers = Providers(around.provider_changed)
+    providers, siblings = _providers(around)
+    memory, start, close = _memory(around)
     coin = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
+    decides = server.Limpet(around.snapshot, memory, providers, around.secret, time.time, coin)
 
-    def decides(memory: Memory) -> server.Limpet:
-        return server.Limpet(around.snapshot, memory, providers, around.secret, time.time, coin)
+    async def start_both() -> None:
+        if siblings is not None:
+            siblings.start()
+        await start()
 
+    async def close_both() -> None:
+        await close()
+        if siblings is not None:
+            siblings.close()
+
+    return Rules(decides, memory, providers, start_both, close_both)
+
+
+def _providers(around: Surroundings) -> tuple[Providers, Siblings | None]:
+    """A worker among several tells the others what it learns."""
+    flags = around.flags
+    if flags.siblings == 1:
+        return Providers(around.provider_changed), None
+    directory = Path(flags.socket).parent
+    others = [sibling_socket(directory, number) for number in range(flags.siblings) if number != flags.worker]
+    providers = ToldProviders(around.provider_changed, lambda event: siblings.tell(event))
+    siblings = Siblings(sibling_socket(directory, flags.worker), others, providers.hear)
+    return providers, siblings
+
+
+def _memory(around: Surroundings) -> tuple[Memory, _Later, _Later]:
+    """The memory, and what to do with it first and last."""
     if around.flags.redis_url:
         shared = _shared_memory(around)
-        return Rules(decides(shared), shared, providers, shared.start, shared.close)
+        return shared, shared.start, shared.close
     memory = InProcessMemory(around.flags.max_conversations)
     around.metrics.conversations.set_function(lambda: len(memory))
-    return Rules(decides(memory), memory, providers)
+    return memory, _nothing_to_do, _nothing_to_do
 
 
 def _shared_memory(around: Surroundings) -> "RedisMemory":

@@ -64,6 +64,7 @@ def worker_command(flags: argparse.Namespace, number: int) -> list[str]:
         "--socket": envoy_socket(flags.socket_dir, number),
         "--status-socket": status_socket(flags.socket_dir, number),
         "--worker": number,
+        "--siblings": flags.workers,
     }
     command = [sys.executable, "-m", "limpet_extproc"]
     command += [f"{flag}={value}" for flag, value in passed.items() if value is not None]

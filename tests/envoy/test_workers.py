@@ -5,15 +5,17 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from tests.envoy.conftest import set_stage
-from tests.envoy.group import Load, all_decide, gateway_of_two, shared_memory, workers_of
+from tests.envoy.group import Load, all_decide, gateway_of_two, shared_memory, turn, workers_of
 from tests.envoy.stage import Stage, until
 from tests.extproc.memory.redis_server import RedisServer, servers
 
+from limpet_lab.sim.faults import NO_FAULT, Fault
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
 
@@ -112,3 +114,25 @@ async def test_probes_say_what_is_missing(group: Stage) -> None:
 
     await until("the new worker to say that it has no catalog", waits_for_a_catalog)
     assert (await page("/livez"))[0] == 200
+
+
+async def test_every_worker_knows_that_a_provider_fails_and_when_it_is_back(group: Stage) -> None:
+    """Envoy's logs reach one worker each; what they say of a provider must reach all."""
+    await group.sellers["a"].set_fault(Fault(kind="status", status=503))
+
+    new = count(1)
+
+    async def all_say(out: float) -> bool:
+        for _ in range(20):
+            await turn(group, next(new))
+        each = [await group.metric("limpet_provider_out", provider=group.provider("a"), worker=w) for w in ("0", "1")]
+        return each == [out, out]
+
+    await until("both workers to take it out", lambda: all_say(1.0))
+    before = len(await group.arrivals("a"))
+    for _ in range(50):
+        assert (await turn(group, next(new))).seller != "a"
+    assert len(await group.arrivals("a")) <= before + 2, "besides a trial nobody should have been sent there"
+
+    await group.sellers["a"].set_fault(NO_FAULT)
+    await until("both workers to take it in again", lambda: all_say(0.0), 60)

@@ -105,7 +105,8 @@ def test_a_worker_gets_every_flag_that_concerns_it(flags: list[str]) -> None:
     assert changed == {
         "socket": f"{ours.socket_dir}/extproc-1.sock",
         "status_socket": f"{ours.socket_dir}/status-1.sock",
-        "worker": "1",
+        "worker": 1,
+        "siblings": 2,
         "socket_dir": None,
         "workers": 1,
         "http": None,
