@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from limpet_lab import simulate as simulation
+from limpet_lab.bench.apply import apply
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
@@ -15,7 +16,7 @@ from limpet_lab.demo.command import demo
 __all__ = ["bench", "demo", "simulate"]
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (infron, latency, memory, reload):
+for each in (apply, infron, latency, memory, reload):
     bench.command()(each)
 
 

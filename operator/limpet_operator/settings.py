@@ -10,8 +10,8 @@ from typing import Final
 from limpet_operator.json_logs import LEVELS
 from limpet_operator.publish.gateway import MIB, Gateway
 
-EXTPROC_SOCKET: Final = "/run/limpet/extproc-{}.sock"
-"""Where the workers of every gateway pod are, by their number."""
+EXTPROC_DIR: Final = "/run/limpet"
+"""Where the workers of every gateway pod are, as `extproc-N.sock`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
             listen_host="0.0.0.0",
             listen_port=flags.gateway_port,
             unavailable_port=flags.unavailable_port,
-            extproc_sockets=tuple(EXTPROC_SOCKET.format(number) for number in range(flags.workers)),
+            extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
         ),
         drain_s=flags.drain_seconds,
@@ -85,6 +85,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
     add("--unavailable-port", type=_port, default=10001, help="loopback port of Envoy's answer for what is down")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
+    add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
     add("--drain-seconds", type=float, default=10.0, help="from a provider's removal until Envoy forgets it")
     add("--log-level", choices=LEVELS, default="info")

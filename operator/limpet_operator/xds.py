@@ -143,6 +143,9 @@ class XdsServer:
                 wake.clear()
                 while self._published and (response := stream.next_response(self._resources)) is not None:
                     self._withdraw(stream.node, response)
+                    self._metrics.xds_pushed.labels(short_type(response.type_url)).inc(
+                        len(response.resources) + len(response.removed_resources)
+                    )
                     await context.write(response)
                 await wake.wait()
         finally:

@@ -9,8 +9,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,12 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from limpet_lab.bench.changes import BAR_MS, Seen, Shows, turn, until_served
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Seller, Sellers
 from limpet_operator.local import free_port
 
-BAR_MS: Final = 250.0
-_PATIENCE_S: Final = 30.0
 _START_S: Final = 120.0
 _NAMES: Final = ("alpha", "beta")
 
@@ -39,16 +36,6 @@ spec:
 """
 
 
-@dataclass(slots=True)
-class Seen:
-    """How long each change took to be served, in milliseconds, and what went wrong meanwhile."""
-
-    changed: list[float] = field(default_factory=list)
-    added: list[float] = field(default_factory=list)
-    removed: list[float] = field(default_factory=list)
-    failed_requests: int = 0
-
-
 def reload(
     providers: Annotated[int, typer.Option(help="Providers in the directory, a file each.", min=1)] = 1000,
     rounds: Annotated[int, typer.Option(help="Rounds of one change, one addition and one removal.", min=1)] = 100,
@@ -61,14 +48,13 @@ def reload(
         "providers": providers,
         "rounds": rounds,
         "ready_s": round(ready_s, 2),
-        **{name: _percentiles(getattr(seen, name)) for name in ("changed", "added", "removed")},
+        **seen.figures(),
         "failed_requests": seen.failed_requests,
     }
     table = Table(
         "a provider is", "p50 ms", "p99 ms", f"bar {BAR_MS:.0f} ms", title=f"{providers} providers, {rounds} rounds"
     )
-    for name in ("changed", "added", "removed"):
-        one = _percentiles(getattr(seen, name))
+    for name, one in seen.figures().items():
         table.add_row(
             name, f"{one['p50_ms']:.0f}", f"{one['p99_ms']:.0f}", "held" if one["p99_ms"] <= BAR_MS else "missed"
         )
@@ -78,11 +64,6 @@ def reload(
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if seen.failed_requests:
         raise typer.Exit(1)
-
-
-def _percentiles(times_ms: list[float]) -> dict[str, float]:
-    ordered = sorted(times_ms)
-    return {f"p{p}_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))], 1) for p in (50, 99)}
 
 
 async def _measure(providers: int, rounds: int) -> tuple[float, Seen]:
@@ -126,8 +107,8 @@ async def _until_up(client: aiohttp.ClientSession, up: asyncio.subprocess.Proces
 async def _round(
     client: aiohttp.ClientSession, directory: Path, seller: Seller, number: int, providers: int, seen: Seen
 ) -> None:
-    name = f"p{(number * 37) % providers:05}"
-    upstream = _NAMES[(number * 37 // providers + 1) % 2]
+    index, upstream = turn(number, providers, _NAMES)
+    name = f"p{index:05}"
     _write(directory, name, seller, upstream)
     seen.changed.append(await _until(client, name, lambda _, model: model == upstream, seen, 200))
     new = f"new{number:05}"
@@ -137,20 +118,11 @@ async def _round(
     seen.removed.append(await _until(client, new, lambda status, _: status == 404, seen, 200))
 
 
-async def _until(
-    client: aiohttp.ClientSession, model: str, shows: Callable[[int, object], bool], seen: Seen, before: int
-) -> float:
-    """Milliseconds until an answer shows the change; any status but the old and the new one is a failed request."""
+async def _until(client: aiohttp.ClientSession, model: str, shows: Shows, seen: Seen, before: int) -> float:
+    """Milliseconds until an answer shows the change."""
     began = time.perf_counter()
-    while time.perf_counter() - began < _PATIENCE_S:
-        body = {"model": model, "messages": [{"role": "user", "content": "which?"}], "max_tokens": 1}
-        async with client.post("chat/completions", json=body) as answer:
-            served = (await answer.json()).get("model")
-        if shows(answer.status, served):
-            return (time.perf_counter() - began) * 1000
-        if answer.status != before:
-            seen.failed_requests += 1
-    raise TimeoutError(f"the change of {model} was not served within {_PATIENCE_S:.0f} s")
+    await until_served(client, model, shows, before, seen)
+    return (time.perf_counter() - began) * 1000
 
 
 def _write(directory: Path, name: str, seller: Seller, upstream: str) -> None:
