@@ -6,7 +6,7 @@ An operator that is away, or speaks another contract version, changes nothing: t
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Never, cast
@@ -126,9 +126,11 @@ async def _speaking(
     finally:
         if reporting is not None:
             reporting.cancel()
+            # Gathered, for awaiting it with its cancellation suppressed would suppress our own as well.
+            (error,) = await asyncio.gather(reporting, return_exceptions=True)
             # Why the stream ended is for its reader to say.
-            with suppress(asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
-                await reporting
+            if not isinstance(error, (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError)):
+                raise error
 
 
 def _reason(code: grpc.StatusCode, details: str | None, told: Hooks, *, tls: bool) -> str:

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Never, cast
 
@@ -197,11 +196,12 @@ class Peers:
         finally:
             self._fleet.leave(link)
             telling.cancel()
-            # Why the stream ended is for its reader to say.
-            with suppress(asyncio.CancelledError, *_LOST):
-                await telling
+            # Gathered, for awaiting it with its cancellation suppressed would suppress our own as well.
+            (error,) = await asyncio.gather(telling, return_exceptions=True)
+            if not isinstance(error, (*_LOST, asyncio.CancelledError)):
+                raise error
 
-    async def _tell(self, stream: Any, link: Link, wake: asyncio.Event) -> None:
+    async def _tell(self, stream: Any, link: Link, wake: asyncio.Event) -> Never:
         while True:
             wake.clear()
             messages: tuple[Message | None, ...] = (link.tell(self._fleet.own), self._fleet.answer(link))

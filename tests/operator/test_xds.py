@@ -7,12 +7,12 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
+import grpc
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.listener.v3 import listener_pb2
@@ -20,11 +20,12 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
-from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import duration_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from tests.operator.fake_envoy import FakeEnvoy
 
 from limpet_operator.delta import CLUSTER, LISTENER, ROUTE, SECRET, Resource, ResourceSet, Stream
 from limpet_operator.metrics import build_metrics
@@ -49,64 +50,6 @@ class Recorded:
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
-
-
-class FakeEnvoy:
-    """One delta stream of one Envoy; keeps what it was given across streams, as Envoy does."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.has: dict[str, dict[str, tuple[str, bytes]]] = {}
-
-    @asynccontextmanager
-    async def stream(self) -> AsyncIterator["FakeEnvoy"]:
-        async with grpc.aio.insecure_channel(self.address) as channel:
-            self.call: Any = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
-            self.responses = aiter(self.call)
-            yield self
-            self.call.cancel()
-
-    async def subscribe(self, type_url: str, *names: str, unsubscribe: Iterable[str] = ()) -> None:
-        await self.call.write(
-            discovery_pb2.DeltaDiscoveryRequest(
-                node={"id": "n"},
-                type_url=type_url,
-                resource_names_subscribe=names,
-                resource_names_unsubscribe=unsubscribe,
-                initial_resource_versions={n: v for n, (v, _) in self.has.get(type_url, {}).items()},
-            )
-        )
-
-    async def receive(self) -> Any:
-        async with asyncio.timeout(5):
-            return await anext(self.responses)
-
-    async def answer(self, response: Any, error: str | None = None) -> None:
-        request = discovery_pb2.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
-        if error is None:
-            has = self.has.setdefault(response.type_url, {})
-            has.update({r.name: (r.version, r.resource.value) for r in response.resources})
-            for name in response.removed_resources:
-                has.pop(name, None)
-        else:
-            request.error_detail.message = error
-        await self.call.write(request)
-
-    async def answer_all(self, broken: bytes, error: str) -> None:
-        """Reject the responses with a broken body, accept the others."""
-        async for response in self.responses:
-            bad = any(r.resource.value == broken for r in response.resources)
-            await self.answer(response, error if bad else None)
-
-    async def take(self) -> tuple[str, dict[str, bytes], list[str]]:
-        """Receive and accept one response: type, resources, removals."""
-        response = await self.receive()
-        await self.answer(response)
-        return (
-            response.type_url,
-            {r.name: r.resource.value for r in response.resources},
-            list(response.removed_resources),
-        )
 
 
 async def until(condition: Callable[[], object]) -> None:
