@@ -1,0 +1,258 @@
+"""What people see of the operator in a real API server: conditions, columns, Events; and how little it writes."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.cluster.operator.gateway import Gateway
+from tests.cluster.operator.objects import provider, secret
+from tests.cluster.operator.process import Operator
+
+from limpet_lab.kubernetes.apiserver import ApiServer
+
+PATIENCE_S = 30.0
+FAILOVER_S = 15.0
+KINDS = ("providers", "pricings", "healthprobes", "stickypolicies")
+API = "apis/limpet.dev/v1alpha1"
+
+
+def pricing(name: str, retrieved: str) -> dict[str, Any]:
+    prices = {"input": "0.15", "cacheRead": "0.003", "output": "0.60"}
+    return {
+        "apiVersion": "limpet.dev/v1alpha1",
+        "kind": "Pricing",
+        "metadata": {"name": name},
+        "spec": {
+            "providerRef": {"name": name},
+            "source": {"name": "price list", "retrieved": retrieved},
+            "staleAfter": "720h",
+            "models": [{"name": "flash", "perMillionTokens": prices}],
+        },
+    }
+
+
+class Stage:
+    """A namespace of a real API server, as its people and its operators see it."""
+
+    def __init__(self, server: ApiServer, namespace: str, directory: Path) -> None:
+        self.server = server
+        self.namespace = namespace
+        self.directory = directory
+
+    def operator(self, name: str) -> Any:
+        flags = ("--namespace", self.namespace, "--identity", name)
+        lease = ("--lease-namespace", self.namespace, "--lease-name", "limpet")
+        return Operator.running(self.server, self.directory / name, *flags, *lease)
+
+    async def apply(self, *objects: Any) -> None:
+        (await asyncio.to_thread(self.server.apply, *objects, namespace=self.namespace)).ok()
+
+    async def kubectl(self, *arguments: str) -> str:
+        return (await asyncio.to_thread(self.server.kubectl, "-n", self.namespace, *arguments)).ok()
+
+    async def get(self, path: str) -> Any:
+        return (await asyncio.to_thread(self.server.request, "GET", path)).raise_for_status().json()
+
+    async def status(self, plural: str, name: str) -> Any:
+        return (await self.get(f"/{API}/namespaces/{self.namespace}/{plural}/{name}")).get("status", {})
+
+    async def until(self, plural: str, name: str, holds: Callable[[Any], bool]) -> Any:
+        """The status, once this holds of it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds(status := await self.status(plural, name)):
+            assert time.monotonic() < deadline, f"the status of {name} stays {status}"
+            await asyncio.sleep(0.05)
+        return status
+
+    async def until_said(self, name: str, kind: str, reason: str, plural: str = "providers") -> Any:
+        return await self.until(plural, name, lambda status: said(status).get(kind, ("", ""))[1] == reason)
+
+    async def holder(self) -> str | None:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
+        return next((each["spec"].get("holderIdentity") for each in (await self.get(path))["items"]), None)
+
+    async def until_held(self, by: Callable[[str | None], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not by(await self.holder()):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    async def versions(self) -> dict[str, str]:
+        """Of every object of ours: one that was written to has another."""
+        return {
+            f"{kind}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+            for kind in KINDS
+            for item in (await self.get(f"/{API}/namespaces/{self.namespace}/{kind}"))["items"]
+        }
+
+
+def said(status: Any) -> dict[str, tuple[str, str]]:
+    return {each["type"]: (each["status"], each["reason"]) for each in status.get("conditions", ())}
+
+
+async def written(operator: Operator) -> float:
+    """Statuses that this replica has sent, whatever became of them."""
+    async with httpx.AsyncClient(base_url=operator.http) as client:
+        text = (await client.get("/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    return sum(sample.value for sample in families["limpet_status_writes"].samples if sample.name.endswith("_total"))
+
+
+@pytest.fixture
+def stage(apiserver: ApiServer, namespace: str, tmp_path: Path) -> Stage:
+    return Stage(apiserver, namespace, tmp_path)
+
+
+async def test_kubectl_shows_what_becomes_of_a_provider(stage: Stage) -> None:
+    with stage.operator("op") as operator:
+        await stage.apply(provider("deepseek"))
+        status = await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+        assert said(status) == {
+            "Accepted": ("True", "Accepted"),
+            "ResolvedRefs": ("False", "SecretNotFound"),
+            "Programmed": ("False", "RefsNotResolved"),
+            "Healthy": ("Unknown", "NotProgrammed"),
+        }
+        await stage.apply(secret("deepseek"), pricing("deepseek", "2020-01-01"))
+        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        async with Gateway().connected(operator.address):
+            await stage.kubectl("wait", "--for=condition=Programmed", "--timeout=20s", "provider/deepseek")
+            columns = (await stage.kubectl("get", "providers")).splitlines()
+            assert columns[0].split() == ["NAME", "VENDOR", "READY", "HEALTH", "HIT%", "WARM", "PRICE-AGE", "AGE"]
+            assert columns[1].split()[:4] == ["deepseek", "DeepSeek", "True", "Unknown"]
+            assert re.fullmatch(r"\d+y\d*d?", columns[1].split()[-2])
+            status = await stage.until_said("deepseek", "Fresh", "Stale", "pricings")
+            assert status["observedGeneration"] == 1
+            described = await stage.kubectl("describe", "provider", "deepseek")
+            assert "Warning  SecretNotFound" in described
+            assert "create it, or correct spec.credential.secretRef.name" in described
+            assert "Normal   ResolvedRefs" in described
+
+
+async def test_an_idle_cluster_is_not_written_to(stage: Stage) -> None:
+    names = [f"p{number:03}" for number in range(100)]
+    await stage.apply(*(provider(name) for name in names), *(secret(name) for name in names))
+    await stage.apply(*(pricing(name, "2026-11-20") for name in names))
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(stage.operator(name)) for name in ("one", "two"))
+        async with Gateway().connected(one.address):
+            for name in names:
+                await stage.until_said(name, "Accepted", "Accepted")
+                await stage.until_said(name, "Accepted", "Accepted", "pricings")
+            await asyncio.sleep(3)
+            before, sent = await stage.versions(), await written(one) + await written(two)
+            assert len(before) == 200
+            await asyncio.sleep(10)
+            assert await stage.versions() == before
+            assert await written(one) + await written(two) == sent
+            # Each needed one write, or two where the acknowledgement came late.
+            assert sent <= 320
+            await stage.apply(provider("p042", weight=7))
+            await stage.until("providers", "p042", lambda status: status["observedGeneration"] == 2)
+            await asyncio.sleep(2)
+            after = await stage.versions()
+            assert {name for name, version in after.items() if version != before[name]} == {"providers/p042"}
+
+
+async def test_conditions_of_others_and_the_fields_of_others_stay(stage: Stage) -> None:
+    path = f"/{API}/namespaces/{stage.namespace}/providers/deepseek/status"
+    audited = {
+        "type": "example.com/Audited",
+        "status": "True",
+        "reason": "Looked",
+        "message": "by Bob",
+        "lastTransitionTime": "2026-12-01T00:00:00Z",
+    }
+    theirs = {
+        "apiVersion": "limpet.dev/v1alpha1",
+        "kind": "Provider",
+        "metadata": {"name": "deepseek"},
+        "status": {"conditions": [audited], "cache": {"hitPercent": 93}},
+    }
+    with stage.operator("op"):
+        await stage.apply(provider("deepseek"), secret("deepseek"))
+        await stage.until_said("deepseek", "Accepted", "Accepted")
+        for _ in range(2):
+            answer = await asyncio.to_thread(
+                stage.server.request,
+                "PATCH",
+                f"{path}?fieldManager=auditor&force=true",
+                content=theirs,
+                content_type="application/apply-patch+yaml",
+            )
+            assert answer.status_code == 200, answer.text
+            await stage.kubectl("delete", "secret", "deepseek")
+            await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+            await stage.apply(secret("deepseek"))
+            status = await stage.until_said("deepseek", "ResolvedRefs", "ResolvedRefs")
+            assert audited in status["conditions"]
+            assert status["cache"] == {"hitPercent": 93}
+            assert len(status["conditions"]) == 5
+
+
+async def test_a_status_that_is_wiped_comes_back(stage: Stage) -> None:
+    path = f"/{API}/namespaces/{stage.namespace}/providers/deepseek/status"
+    with stage.operator("op"):
+        await stage.apply(provider("deepseek"), secret("deepseek"))
+        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        wiped = await asyncio.to_thread(
+            stage.server.request,
+            "PATCH",
+            path,
+            content={"status": {"conditions": []}},
+            content_type="application/merge-patch+json",
+        )
+        assert wiped.status_code == 200
+        await stage.until_said("deepseek", "Programmed", "NoGateway")
+
+
+@pytest.mark.parametrize("end", ["killed", "asked to end"])
+async def test_when_the_holder_goes_the_other_one_writes_on(stage: Stage, end: str) -> None:
+    await stage.apply(provider("deepseek"), secret("deepseek"))
+    async with AsyncExitStack() as stack:
+        operators = {name: stack.enter_context(stage.operator(name)) for name in ("one", "two")}
+        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        before = await stage.versions()
+        first = await stage.holder()
+        assert first in operators
+        (other,) = operators.keys() - {first}
+        gone = time.monotonic()
+        if end == "killed":
+            operators[first].program.kill()
+        else:
+            assert await asyncio.to_thread(operators[first].program.stop) == 0
+            gone = time.monotonic()
+        await stage.until_held(lambda holder: holder == other)
+        assert time.monotonic() - gone <= (FAILOVER_S if end == "killed" else PATIENCE_S)
+        # Taking over writes nothing: what is there is right.
+        await asyncio.sleep(1)
+        assert await stage.versions() == before
+        await stage.apply(provider("deepseek", weight=7))
+        await stage.until("providers", "deepseek", lambda status: status["observedGeneration"] == 2)
+
+
+async def test_news_that_repeats_is_one_event_that_counts(stage: Stage) -> None:
+    path = f"/apis/events.k8s.io/v1/namespaces/{stage.namespace}/events"
+    with stage.operator("op"):
+        await stage.apply(provider("deepseek"))
+        for _ in range(3):
+            await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+            await stage.apply(secret("deepseek"))
+            await stage.until_said("deepseek", "ResolvedRefs", "ResolvedRefs")
+            await stage.kubectl("delete", "secret", "deepseek")
+        await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+        deadline = time.monotonic() + PATIENCE_S
+        counts: dict[str, int] = {}
+        while counts != {"SecretNotFound": 4, "ResolvedRefs": 3}:
+            assert time.monotonic() < deadline, counts
+            counts = {
+                each["reason"]: each.get("series", {}).get("count", 1) for each in (await stage.get(path))["items"]
+            }
+            await asyncio.sleep(0.1)
