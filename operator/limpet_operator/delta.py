@@ -40,6 +40,9 @@ class Resource:
     name: str
     type_url: str
     body: bytes
+    digest: str = ""
+    """A short hash of what the body says, the same at every replica: a body with maps is written differently by each
+    process. Empty: the hash of the body itself."""
 
     @property
     def key(self) -> Key:
@@ -47,9 +50,14 @@ class Resource:
         return self.type_url, self.name
 
 
+def digest_of(content: bytes) -> str:
+    """What versions of resources are."""
+    return blake2b(content, digest_size=8).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Versioned:
-    """A resource and the short hash of its content; equal versions are equal bodies."""
+    """A resource and the short hash of its content, the same at every replica."""
 
     resource: Resource
     version: str
@@ -82,7 +90,7 @@ class ResourceSet:
             if names_of(type_url).pop(name, None):
                 touched.add((type_url, name))
         for resource in changed:
-            version = blake2b(resource.body, digest_size=8).hexdigest()
+            version = resource.digest or digest_of(resource.body)
             names_of(resource.type_url)[resource.name] = Versioned(resource, version)
             if self.version(resource.key) == version:
                 touched.discard(resource.key)

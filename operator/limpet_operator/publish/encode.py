@@ -23,7 +23,7 @@ from envoy_data_plane.google.protobuf import Struct
 from google.protobuf import json_format
 from pydantic.dataclasses import dataclass
 
-from limpet_operator.delta import Resource
+from limpet_operator.delta import Resource, digest_of
 
 Json = dict[str, Any]
 
@@ -95,8 +95,9 @@ def set_header(key: str, value: str) -> Json:
 
 def encode(type_url: str, body: Json) -> Resource:
     """The resource as Envoy takes it. Raises KeyError or ValueError when a field is not one of Envoy's."""
+    digest = digest_of(json.dumps(body, sort_keys=True).encode())
     if type_url in _ONE:
-        return Resource(name=body["name"], type_url=type_url, body=bytes(_ONE[type_url].from_dict(body)))
+        return Resource(body["name"], type_url, bytes(_ONE[type_url].from_dict(body)), digest)
     fields = dict(body)
     discovery = fields.pop("cluster_type", None)
     try:
@@ -105,7 +106,7 @@ def encode(type_url: str, body: Json) -> Resource:
         raise ValueError(str(error)) from error
     if discovery is not None:
         message.cluster_type.MergeFromString(_discovery(json.dumps(discovery)))
-    return Resource(name=body["name"], type_url=type_url, body=message.SerializeToString(deterministic=True))
+    return Resource(body["name"], type_url, message.SerializeToString(), digest)
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,8 @@
 """What Envoy is told, resource by resource: it encodes, chains are total, routes are in order, secrets stay secret."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -283,3 +285,40 @@ def test_the_catalog_knows_neither_addresses_nor_keys(build) -> None:
     base = [build.raw("Provider"), build.secret()]
     moved = [build.raw("Provider", url="https://other.example/v1"), build.secret(**{"api-key": "sk-2"})]
     assert catalog(build.plan(*base)) == catalog(build.plan(*moved))
+
+
+VERSIONS = """
+import sys
+from limpet_operator.plan import plan
+from limpet_operator.publish.encode import encode
+from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.publication import provider_resources
+from limpet_operator.resources.objects import Parser
+from limpet_operator.sources import files
+from limpet_operator.store import Store
+from pathlib import Path
+store = Store(Parser.load())
+store.replace(files.scan(Path(sys.argv[1])).documents)
+made = plan(store.objects, {"DEEPSEEK_API_KEY": "k"})
+gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",))
+for provider in made.providers:
+    for kind, body in provider_resources(provider, gateway):
+        resource = encode(kind, body)
+        print(resource.name, resource.digest)
+"""
+
+
+def test_all_replicas_call_the_same_content_the_same_version() -> None:
+    """Programmed is decided by comparing them; the bytes themselves differ between processes."""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", VERSIONS, str(EXAMPLES / "quickstart")],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+    assert said.pop().strip()
