@@ -108,6 +108,8 @@ def _drop_capabilities() -> None:
 def _contained(spec: dict[str, Any], root: Path) -> None:
     """The rest of the way, as the first process of the container; ends in exec."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+    # Not together with the others: a new root would be one for the process that waits, too.
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     _make_root(root, spec)
     _enter_root(root, read_only=spec["read_only_root"])
     if spec["drop_capabilities"]:
@@ -133,7 +135,7 @@ def main(file: Path) -> int:
     network = os.open(spec["network"], os.O_RDONLY)
     _check(_libc.setns(network, _CLONE_NEWNET), "joining the pod's network")
     os.close(network)
-    _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWPID), "unshare")
+    _check(_libc.unshare(_CLONE_NEWUTS | _CLONE_NEWPID), "unshare")
     name = spec["hostname"].encode()
     _check(_libc.sethostname(name, len(name)), "sethostname")
     root = file.parent / "root"
