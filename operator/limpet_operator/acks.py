@@ -50,6 +50,8 @@ def in_common(claims: Iterable[Mapping[str, str]]) -> dict[str, str]:
     Name -> version; "" where they speak of different versions, which is no version at all.
     """
     first, *others = claims
+    if not others:
+        return dict(first)
     return {
         name: version if all(other[name] == version for other in others) else ""
         for name, version in first.items()

@@ -213,7 +213,7 @@ class Fleet:
         if provider not in (self._planned or ()):
             return None
         evidence = self.catalogs.evidence(provider)
-        return joined(map(summary, evidence)) if evidence else None
+        return summary(evidence) if evidence else None
 
 
 def _updated(before: Mapping[str, _Value], changes: Mapping[str, _Value | None]) -> Mapping[str, _Value]:

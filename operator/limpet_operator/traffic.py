@@ -7,7 +7,7 @@ machines that are seconds apart may be wrong by as much.
 
 from collections.abc import Iterable
 from functools import reduce
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -38,17 +38,21 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
 NOTHING: Final = Summary()
 
 
-def summary(evidence: Evidence) -> Summary:
-    """One worker's."""
-    if evidence.out_because is None:
-        return Summary(up=1, success_s=evidence.success_s, up_since_s=evidence.since_s)
-    return Summary(
-        down=1,
-        success_s=evidence.success_s,
-        objection_s=max(evidence.since_s, evidence.failure_s - OUTWEIGHED_S),
-        down_since_s=evidence.since_s,
-        reason=evidence.out_because,
-    )
+def summary(evidence: Iterable[Evidence]) -> Summary:
+    """What some workers say of one provider."""
+    up = down = 0
+    success_s = up_since_s = down_since_s = 0.0
+    objection: tuple[float, OutBecause | Literal[""]] = (0.0, "")
+    for each in evidence:
+        success_s = max(success_s, each.success_s)
+        if each.out_because is None:
+            up += 1
+            up_since_s = _first(up_since_s, each.since_s)
+        else:
+            down += 1
+            down_since_s = _first(down_since_s, each.since_s)
+            objection = max(objection, (max(each.since_s, each.failure_s - OUTWEIGHED_S), each.out_because))
+    return Summary(up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None)
 
 
 def joined(summaries: Iterable[Summary]) -> Summary:

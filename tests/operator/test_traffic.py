@@ -40,7 +40,7 @@ CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
 
 @pytest.mark.parametrize(("said", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_the_verdict(said: list[Evidence], expected: Traffic | None) -> None:
-    assert verdict(joined(map(summary, said))) == expected
+    assert verdict(summary(said)) == expected
 
 
 SECONDS = st.integers(1, 100).map(float)
@@ -52,9 +52,9 @@ def test_every_replica_comes_to_the_same_verdict_however_the_workers_are_spread(
     said: list[Evidence], cuts: list[int], order: Random
 ) -> None:
     bounds = [0, *sorted(cuts), len(said)]
-    replicas = [joined(map(summary, said[start:end])) for start, end in pairwise(bounds) if start <= end]
+    replicas = [summary(said[start:end]) for start, end in pairwise(bounds) if start <= end]
     order.shuffle(replicas)
-    everything = joined(map(summary, said))
+    everything = summary(said)
     assert joined(replicas) == everything
     assert joined([everything, NOTHING]) == everything
     result = verdict(everything)
