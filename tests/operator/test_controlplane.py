@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.catalog_client import watch
-from limpet_extproc.contract import WATCH_METHOD, Catalog, Hello, Model, Provider, Seen, decode_catalog, encode
+from limpet_extproc.contract import (
+    WATCH_METHOD,
+    Catalog,
+    Evidence,
+    Health,
+    Hello,
+    Model,
+    Provider,
+    Seen,
+    decode_catalog,
+    encode,
+)
 from limpet_operator.controlplane import CatalogServer, announce
 from limpet_operator.delta import CLUSTER, SECRET, Resource
 from limpet_operator.metrics import build_metrics
@@ -157,6 +168,56 @@ async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> No
         await slow.write(encode(Seen(second.revision)))
         assert await waiting
     assert await side.catalogs.wait_unannounced(["c"], 10), "nobody is connected any more"
+
+
+async def test_a_worker_whose_envoy_nobody_knows_is_told_nothing_new_and_holds_up_nothing(side: Side) -> None:
+    side.catalogs.publish(catalog("a", "b"))
+    async with side.worker("n") as seen, side.worker("starting") as starting:
+        side.ack("n", "a", "b")
+        await until(lambda: seen)
+        del side.acked["n"]
+        side.catalogs.publish(catalog("b", "c", revision="2"))
+        await until(lambda: names(seen[-1]) == ["b"])
+        assert await side.catalogs.wait_unannounced(["a"], 10), "its Envoy is still to come, so it decides by nothing"
+        assert starting == []
+
+
+async def test_other_replicas_have_to_agree(side: Side) -> None:
+    side.catalogs.publish(catalog("b"))
+    side.consent = False
+    waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a"], 10))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    side.consent = True
+    side.catalogs.agreement_changed()
+    assert await waiting
+
+
+async def test_which_providers_workers_beside_some_envoys_may_decide_by(side: Side) -> None:
+    side.catalogs.publish(catalog("a", "b"))
+    side.ack("n1", "a")
+    side.ack("n2", "b")
+    async with side.worker("n1") as one, side.worker("n2") as two, raw_worker(side.address) as silent:
+        await until(lambda: one and two and side.catalogs.deciding == 2)
+        assert side.catalogs.deciding_by({"a", "b", "c"}) == {"a", "b"}
+        assert side.catalogs.deciding_by({"a", "b", "c"}, {"n1"}) == {"a"}
+        assert side.catalogs.deciding_by({"a", "b", "c"}, {"n3"}) == frozenset()
+        side.ack("n3", "c")
+        await silent.write(encode(Hello("n3")))
+        await until(lambda: side.catalogs.deciding_by({"a", "c"}, {"n3"}) == {"a", "c"})
+
+
+async def test_what_workers_say_of_providers_lasts_as_long_as_their_streams(side: Side) -> None:
+    async with raw_worker(side.address) as worker:
+        await worker.write(encode(Hello("n")))
+        await worker.write(encode(Health({"a": Evidence(1.0, since_s=1.0), "b": Evidence(2.0, since_s=1.0)})))
+        await worker.write(encode(Health({"a": Evidence(1.0, 3.0, "down", 3.0)})))
+        await until(lambda: len(side.news) == 2)
+        assert side.news == [{"a", "b"}, {"a"}]
+        assert side.catalogs.evidence("a") == [Evidence(1.0, 3.0, "down", 3.0)]
+        assert side.catalogs.evidence("b") == [Evidence(2.0, since_s=1.0)]
+    await until(lambda: side.news[2:] == [{"a", "b"}])
+    assert side.catalogs.evidence("a") == []
 
 
 MISMATCHES = [

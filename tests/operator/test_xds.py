@@ -160,6 +160,28 @@ def test_withheld_acks_hold_up_nothing_and_late_ones_count() -> None:
     assert accepted == {f"c{i}": resources.version((CLUSTER, f"c{i}")) for i in range(10)}
 
 
+def test_what_envoy_brings_along_and_we_do_not_serve_may_stay_for_a_while() -> None:
+    resources, _ = ResourceSet().updated([resource("ours")], [])
+    stream = Stream(holds=True)
+    stream.on_request(request(initial_resource_versions={"theirs": "1", "later ours": "1"}), resources)
+    response = stream.next_response(resources)
+    assert response is not None
+    assert [r.name for r in response.resources] == ["ours"]
+    assert stream.next_response(resources) is None
+    resources, touched = resources.updated([resource("later ours")], [(CLUSTER, "ours")])
+    stream.mark(touched)
+    changed, removed = stream.next_response(resources), stream.next_response(resources)
+    assert changed is not None
+    assert removed is not None
+    assert [r.name for r in changed.resources] == ["later ours"]
+    assert list(removed.removed_resources) == ["ours"], "what we served ourselves goes at once"
+    stream.release()
+    response = stream.next_response(resources)
+    assert response is not None
+    assert list(response.removed_resources) == ["theirs"]
+    assert stream.next_response(resources) is None
+
+
 NAMES = st.sampled_from(["a", "b", "ab", "a-b"])
 BODIES = st.sampled_from(["1", "2", "bad", "worse"])
 STEP = st.one_of(
