@@ -19,6 +19,11 @@ SECRETS = ("controlplane-ca", "controlplane-server", "controlplane-client", "mem
 Secrets = dict[str, dict[str, bytes]]
 
 
+def random(secrets: Secrets) -> Secrets:
+    """What is made by chance; the rights of the bundled Redis's user may be others in another version."""
+    return {name: {key: value for key, value in data.items() if key != "users.acl"} for name, data in secrets.items()}
+
+
 @pytest.fixture
 def helm(apiserver: ApiServer, namespace: str) -> Iterator[helm_python.Config]:
     with helm_python.Config(kubeconfig_path=apiserver.kubeconfig, namespace=namespace) as config:
@@ -88,11 +93,12 @@ def test_the_first_version_can_be_upgraded_and_brought_back(
     helm: helm_python.Config, secrets: Callable[[], Secrets], apiserver: ApiServer, namespace: str
 ) -> None:
     helm.install(FIRST, "limpet", {})
-    kept = secrets()
+    kept = random(secrets())
+    assert set(kept) == set(SECRETS)
     helm.upgrade(CHART, "limpet", {})
-    assert {name: kept[name] for name in SECRETS} == {name: secrets()[name] for name in SECRETS}
+    assert random(secrets()) == kept
     helm.rollback("limpet")
-    assert {name: kept[name] for name in SECRETS} == {name: secrets()[name] for name in SECRETS}
+    assert random(secrets()) == kept
     helm.uninstall("limpet")
     left = apiserver.get(
         "--namespace",
