@@ -130,8 +130,8 @@ class Local:
         self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
-        fleet = Fleet(self._metrics, settings.on_nack)
-        self._xds, self.catalogs = fleet.xds, fleet.catalogs
+        self.fleet = Fleet(self._metrics, settings.on_nack)
+        self._xds, self.catalogs = self.fleet.xds, self.fleet.catalogs
         self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
         self.gateway = Gateway(
             listen_host=settings.host,
