@@ -1,12 +1,12 @@
 """Memory that all workers of an installation share: Redis, asked once a request and told afterwards.
 
 A lookup is one round trip with a deadline; what is not there by then is not waited for. Changes are queued and written
-at once by a task; until they are written, lookups of this process see them as if they were. While Redis is away nobody
-asks it. Nothing here ever fails a request.
+at once by a task; a lookup of what is just being written gets it from the write. While Redis is away nobody asks it.
+Nothing here ever fails a request.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from limpet_extproc.memory.redis_address import parse
 from limpet_extproc.memory.redis_changes import Changes
 from limpet_extproc.memory.redis_layout import (
     NOTHING,
+    Change,
     Clear,
     Expect,
     Forget,
@@ -91,17 +92,17 @@ class RedisMemory:
                 await self.written()
         except TimeoutError:
             pass
-        for task in self._running:
-            task.cancel()
         await self._lookups.close()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        while left := [task for task in self._running if not task.done()]:
+            # More than once: before Python 3.12 asyncio.wait_for, which the client uses, can lose a cancellation.
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_CLOSE_S)
 
     async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
         """See `Memory`."""
-        # A change may be written while we read: then the value may have it or not, and here it is no more.
-        unwritten = self._changes.of(key)
         try:
-            value = await self._lookups.value(redis_key(key))
+            value, unwritten = await self._value(key)
         except Trouble as trouble:
             self._journal.count("lookup", trouble.reason)
             return None
@@ -109,13 +110,22 @@ class RedisMemory:
         if state is None:
             self._journal.count("lookup", "version")
             state = NOTHING
-        state = all_changed(state, (*unwritten, *self._changes.of(key)))
+        state = all_changed(state, unwritten)
         if state == NOTHING:
             return None
         if is_over(state, now_s):
             self._changes.add(key, Clear(now_s))
             return Remembered(state.warm) if state.warm else None
         return Remembered(state.warm, state.pending)
+
+    async def _value(self, key: bytes) -> tuple[bytes | None, Sequence[Change]]:
+        """What stands in Redis, and what is told and not yet there. Raises `Trouble`."""
+        coming = self._changes.answer(key)
+        if coming is not None:
+            answer = await self._lookups.in_time(coming)
+            if not isinstance(answer.value, Trouble):
+                return answer.value, answer.unwritten
+        return await self._lookups.value(redis_key(key)), ()
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """See `Memory`."""

@@ -71,7 +71,7 @@ Change = Expect | Remember | Forget | Clear
 
 
 def changed(state: State, change: Change) -> State:
-    """The state after a change; what `SCRIPT` does, and doing it twice does no more than doing it once."""
+    """The state after a change; what `SCRIPT` does."""
     match change:
         case Expect(provider, now_s):
             return state if state.warm else State(provider, now_s)
@@ -223,13 +223,11 @@ for _, argument in ipairs(ARGV) do
   end
 end
 if not touched then
-  return 0
+  return found
 end
 if pending == '' and #warm == 0 then
-  if found then
-    redis.call('DEL', KEYS[1])
-  end
-  return 1
+  redis.call('DEL', KEYS[1])
+  return false
 end
 local value = cmsgpack.pack({{{VERSION}, pending, since, warm}})
 if now then
@@ -242,6 +240,9 @@ if now then
 else
   redis.call('SET', KEYS[1], value, 'KEEPTTL')
 end
-return 1
+return value
 """
-"""Makes the changes of one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Atomic, as Redis runs it."""
+"""Makes the changes of one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
+
+Redis runs it as a whole, nothing comes between. What another version wrote counts as nothing and is not returned.
+"""

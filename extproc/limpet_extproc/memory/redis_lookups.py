@@ -5,15 +5,15 @@ A read that is late is not broken off: its connection stays good for the next on
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from limpet_extproc.memory.redis_link import Link
-from limpet_extproc.memory.redis_store import Store
 from limpet_extproc.memory.redis_trouble import Trouble
 
 _AT_ONCE: Final = 4
 """Reads under way; what comes while they all are joins the next."""
 
+_Result = TypeVar("_Result")
 _Wanted = asyncio.Future[bytes | Trouble | None]
 
 
@@ -29,27 +29,29 @@ class Lookups:
 
     async def value(self, key: bytes) -> bytes | None:
         """What stands there. Raises `Trouble`."""
-        store = self._link.store
-        if store is None:
+        if self._link.store is None:
             raise Trouble("away")
-        loop = asyncio.get_running_loop()
-        wanted: _Wanted = loop.create_future()
+        wanted: _Wanted = asyncio.get_running_loop().create_future()
         self._waiting.append((key, wanted))
         self._start()
-        deadline = loop.call_later(self._deadline_s, self._give_up, wanted, store)
-        try:
-            value = await wanted
-        finally:
-            deadline.cancel()
+        value = await self.in_time(wanted)
         if isinstance(value, Trouble):
             raise value
         return value
 
-    def _give_up(self, wanted: _Wanted, store: Store) -> None:
-        if not wanted.done():
+    async def in_time(self, wanted: "asyncio.Future[_Result]") -> _Result:
+        """What comes of it by the deadline. Raises `Trouble`."""
+        store = self._link.store
+        deadline = asyncio.get_running_loop().call_later(self._deadline_s, _give_up, wanted)
+        try:
+            return await wanted
+        except _LateError:
             trouble = Trouble("timeout")
-            wanted.set_result(trouble)
-            self._link.failed(store, trouble)
+            if store is not None:
+                self._link.failed(store, trouble)
+            raise trouble from None
+        finally:
+            deadline.cancel()
 
     def _start(self) -> None:
         if self._waiting and not self._starting and len(self._reading) < _AT_ONCE:
@@ -83,6 +85,15 @@ class Lookups:
         for task in self._reading:
             task.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
+
+
+class _LateError(Exception):
+    """The deadline has passed."""
+
+
+def _give_up(wanted: "asyncio.Future[_Result]") -> None:
+    if not wanted.done():
+        wanted.set_exception(_LateError)
 
 
 def _tell(waiting: Sequence[tuple[bytes, _Wanted]], values: Sequence[bytes | Trouble | None]) -> bool:

@@ -37,8 +37,8 @@ class Store(Protocol):
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         """The values of these keys. Raises `Trouble`."""
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
-        """Do these in order, and say what went wrong with each. Raises `Trouble` when nothing can be said of any."""
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
+        """Do these in order: the value after each, or what went wrong. Raises `Trouble` if nothing is known."""
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -77,7 +77,7 @@ class RedisStore:
         async with self._until_closed():
             return await self._read(keys)
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
         """See `Store`."""
         async with self._until_closed():
             return await self._write(writes)
@@ -110,7 +110,7 @@ class RedisStore:
             raise trouble(error) from None
         return values
 
-    async def _write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+    async def _write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
         try:
             done = await self._run("EVALSHA", _SHA, writes)
             unknown = [index for index, result in enumerate(done) if isinstance(result, errors.NoScriptError)]
@@ -120,7 +120,7 @@ class RedisStore:
                     done[index] = result
         except Exception as error:
             raise trouble(error) from None
-        return [trouble(result) if isinstance(result, Exception) else None for result in done]
+        return [trouble(result) if isinstance(result, Exception) else result for result in done]
 
     async def _run(self, command: str, script: str, writes: Sequence[Write]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from tests.extproc.memory.conftest import PROVIDERS, Gateway
 from tests.extproc.memory.test_redis_failures import Said, until
@@ -17,6 +18,7 @@ from limpet_extproc.memory.redis_store import Write
 from limpet_extproc.memory.redis_trouble import Journal, Trouble
 
 KEY = b"key"
+NAMES = Names(lambda: PROVIDERS)
 SOON_S = 0.3
 
 
@@ -28,6 +30,7 @@ class Scripted:
     reads: list[list[bytes]] = field(default_factory=list)
     writes: list[list[Write]] = field(default_factory=list)
     trouble: Trouble | None = None
+    left: bytes | Trouble | None = None
     closed: int = 0
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
@@ -37,10 +40,10 @@ class Scripted:
             raise self.trouble
         return [None] * len(keys)
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[Trouble | None]:
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
         self.writes.append(list(writes))
         await self.open.wait()
-        return [None] * len(writes)
+        return [self.left] * len(writes)
 
     async def close(self) -> None:
         self.closed += 1
@@ -52,7 +55,7 @@ async def opened(store: Scripted, deadline_s: float = 30.0) -> AsyncIterator[Gat
         return store
 
     registry = CollectorRegistry()
-    memory = RedisMemory(connect, Names(lambda: PROVIDERS), Journal("redis://scripted", registry), deadline_s)
+    memory = RedisMemory(connect, NAMES, Journal("redis://scripted", registry), deadline_s)
     store.open.set()
     await memory.start()
     store.reads.clear()
@@ -85,20 +88,29 @@ async def test_a_few_reads_are_under_way_at_a_time_and_the_rest_joins_the_next()
         assert [len(keys) for keys in store.reads] == [1, 1, 1, 1, 6]
 
 
-async def test_what_was_told_is_seen_before_it_is_written() -> None:
+async def test_who_asks_for_what_is_being_written_gets_it_from_the_write_and_what_was_told_since() -> None:
     store = Scripted()
     async with opened(store) as gateway:
         memory = gateway.memory
-        memory.expect(KEY, "a", 0.0)
-        assert await memory.lookup(KEY, 0.0) == Remembered((), "a")
         store.open.clear()
+        store.left = msgspec.msgpack.encode((1, "", 0.0, ((NAMES.short("b"), 300.0, 0, 0),)))
         memory.remember(KEY, Warm("b", 300.0), 4, 0.0)
-        memory.forget(KEY, "a")
+        await asyncio.sleep(0)
+        memory.remember(KEY, Warm("c", 300.0), 4, 0.0)
         asking = asyncio.create_task(memory.lookup(KEY, 0.0))
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         store.open.set()
-        assert await asking == Remembered((Warm("b", 300.0),))
+        assert await asking == Remembered((Warm("c", 300.0), Warm("b", 300.0)))
+        assert store.reads == []
+
+
+async def test_who_asks_for_what_could_not_be_written_gets_what_is_there() -> None:
+    store = Scripted(left=Trouble("full"))
+    async with opened(store) as gateway:
+        gateway.memory.remember(KEY, Warm("b", 300.0), 4, 0.0)
+        assert await gateway.memory.lookup(KEY, 0.0) is None
+        assert len(store.reads) == 1
+        assert gateway.failures("write", "full") == 1
 
 
 async def test_changes_of_one_conversation_are_written_together_and_in_order() -> None:
