@@ -225,7 +225,7 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
             {
                 "interval": "0.5s",
                 "no_traffic_interval": "0.5s",
-                "timeout": "0.5s",
+                "timeout": "1s",  # A worker that is only slow must not lose its connections.
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
                 "grpc_health_check": {},
