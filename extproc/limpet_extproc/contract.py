@@ -89,10 +89,12 @@ class Provider(msgspec.Struct, frozen=True):
     weight: int = 100
     drain: bool = False
     """True: conversations that are warm here stay, new ones go elsewhere."""
+    namespace: str = "default"
+    """Whose it is: its name may say so, but names are only names."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How conversations of the matching models stay; the most specific pattern wins."""
+    """How conversations of the matching models stay; who may decide, and then the most specific pattern, wins."""
 
     name: str = "default"
     models: tuple[str, ...] = ("*",)
@@ -106,6 +108,8 @@ class Policy(msgspec.Struct, frozen=True):
     max_attempts: int = 3
     spread_within_percent: float = 25.0
     client_order: ClientOrder = "Strict"
+    namespace: str | None = None
+    """Holds only for models that providers of this namespace alone serve, there before all others; None: for all."""
 
 
 class Catalog(msgspec.Struct, frozen=True):

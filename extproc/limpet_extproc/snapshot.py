@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import msgspec
 
 from limpet_extproc.contract import Catalog, Dialect, Policy, Price
+from limpet_extproc.policies import Policies
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +61,7 @@ EMPTY = Snapshot(revision="", lanes={})
 def snapshot(catalog: Catalog) -> Snapshot:
     """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere."""
     choices: dict[tuple[Dialect, str], list[Candidate]] = {}
+    namespaces: dict[tuple[Dialect, str], set[str]] = {}
     for provider in catalog.providers:
         seed = provider.name.encode()
         for model in provider.models:
@@ -77,23 +78,12 @@ def snapshot(catalog: Catalog) -> Snapshot:
             )
             for dialect in provider.dialects:
                 choices.setdefault((dialect, model.name), []).append(candidate)
+                namespaces.setdefault((dialect, model.name), set()).add(provider.namespace)
+    policies = Policies(catalog.policies)
     lanes = {
-        (dialect, model): Lane(model, tuple(candidates), policy_for(model, catalog.policies))
-        for (dialect, model), candidates in choices.items()
+        key: Lane(key[1], tuple(candidates), policies.holding(key[1], namespaces[key]))
+        for key, candidates in choices.items()
     }
     headers = dict.fromkeys(header for policy in catalog.policies for header in policy.identity_headers)
     names = tuple(provider.name for provider in catalog.providers)
     return Snapshot(catalog.revision, lanes, tuple(headers), names)
-
-
-def policy_for(model: str, policies: tuple[Policy, ...]) -> Policy:
-    """The policy of the most specific matching pattern: an exact name, else most literal characters."""
-    best: tuple[int, Policy] | None = None
-    for policy in policies:
-        for pattern in policy.models:
-            if not fnmatchcase(model, pattern):
-                continue
-            literal = len(model) + 1 if pattern == model else len(pattern.replace("*", "").replace("?", ""))
-            if best is None or literal > best[0]:
-                best = (literal, policy)
-    return best[1] if best else Policy()

@@ -55,10 +55,14 @@ class ProbeInput:
 
 @dataclass(frozen=True, slots=True)
 class PolicyInput:
-    """A StickyPolicy, and for each of its patterns the policy that has it already, if there is one."""
+    """A StickyPolicy, and for each of its patterns the policy that has it already, if there is one.
+
+    `owner` is the namespace that decides about the whole gateway, where that is another one; else None.
+    """
 
     spec: StickyPolicy
     taken_by: Mapping[str, ObjectKey]
+    owner: str | None = None
 
 
 Input = TypeVar("Input")
@@ -254,6 +258,14 @@ def patterns_are_unique(subject: PolicyInput) -> Failure | None:
     return None
 
 
+def routing_is_the_owners(subject: PolicyInput) -> Failure | None:
+    """Who may decide about some models does not decide how Envoy is told the provider of every request."""
+    if subject.owner is None or subject.spec.routing == "Metadata":
+        return None
+    message = f"routing: {subject.spec.routing} changes the whole gateway, which namespace {subject.owner} decides"
+    return Failure("NotPermitted", f"{message}; take spec.routing out")
+
+
 def _credential_bytes(subject: ProviderInput) -> bytes | None:
     credential = subject.spec.credential
     if credential is None:
@@ -278,4 +290,4 @@ PROBE_REFERENCES: tuple[Check[ProbeInput], ...] = (
     something_is_selected,
     probed_model_is_served,
 )
-POLICY_ACCEPTED: tuple[Check[PolicyInput], ...] = (patterns_are_unique,)
+POLICY_ACCEPTED: tuple[Check[PolicyInput], ...] = (patterns_are_unique, routing_is_the_owners)

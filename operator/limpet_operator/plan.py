@@ -5,8 +5,10 @@ before is taken over by identity, so that whoever publishes a plan can compare w
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+
+import msgspec
 
 from limpet_extproc.contract import Policy, Price
 from limpet_operator import checks
@@ -79,8 +81,12 @@ _FINE = Verdict(_ACCEPTED, _RESOLVED)
 Kind = TypeVar("Kind")
 
 
-def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None) -> Plan:
-    """What these objects and environment variables mean; `previous` only saves work, it never changes the outcome."""
+def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None, owner: str | None = None) -> Plan:
+    """What these objects and environment variables mean; `previous` only saves work, it never changes the outcome.
+
+    `owner` is the namespace whose policies hold for the whole gateway, while those of others hold for what they alone
+    serve. None: all objects are one person's, as on a laptop.
+    """
     verdicts = {key: _invalid(invalid) for key, invalid in objects.invalid.items()}
     prices = _prices(objects, verdicts)
     before = previous or Plan()
@@ -97,7 +103,7 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None)
             built[spec.key] = (inputs, None if failure else _planned(subject, prices.get(spec.key, {})))
             verdicts[spec.key] = _verdict(refs=failure)
     providers = [planned for _, planned in built.values() if planned is not None]
-    policies = _policies(objects, verdicts)
+    policies = _policies(objects, owner, verdicts)
     return Plan(
         providers=tuple(sorted(providers, key=lambda planned: planned.name)),
         policies=tuple(sticky.policy for sticky in policies),
@@ -171,17 +177,19 @@ def _prices(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Mapping[Obj
     return prices
 
 
-def _policies(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> list[StickyPolicy]:
+def _policies(objects: Objects, owner: str | None, verdicts: dict[ObjectKey, Verdict]) -> list[StickyPolicy]:
     """Those that are used: one whose pattern is taken is left out as a whole, so its other patterns are free."""
     used: list[StickyPolicy] = []
-    holders: dict[str, ObjectKey] = {}
+    holders: dict[tuple[str | None, str], ObjectKey] = {}
     for spec in _of_kind(objects, StickyPolicy):
-        taken = {pattern: holders[pattern] for pattern in spec.policy.models if pattern in holders}
-        failure = first_failure(checks.POLICY_ACCEPTED, PolicyInput(spec, taken))
+        scope = None if owner in (None, spec.key.namespace) else spec.key.namespace
+        taken = {pattern: holders[scope, pattern] for pattern in spec.policy.models if (scope, pattern) in holders}
+        subject = PolicyInput(spec, taken, owner=None if scope is None else owner)
+        failure = first_failure(checks.POLICY_ACCEPTED, subject)
         verdicts[spec.key] = _verdict(accepted=failure)
         if failure is None:
-            used.append(spec)
-            holders |= dict.fromkeys(spec.policy.models, spec.key)
+            used.append(replace(spec, policy=msgspec.structs.replace(spec.policy, namespace=scope)) if scope else spec)
+            holders |= {(scope, pattern): spec.key for pattern in spec.policy.models}
     return used
 
 

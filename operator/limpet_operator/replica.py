@@ -136,7 +136,7 @@ class Replica:
             return
         try:
             # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
-            new = plan(objects, {}, self._plan)
+            new = plan(objects, {}, self._plan, self._settings.owner)
             self._rollout.apply(self._publisher.publication(new))
         except Exception:
             _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")

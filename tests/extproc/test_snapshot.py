@@ -1,9 +1,7 @@
 """The catalog as lookup tables: lanes, policies by the most specific pattern, models of a dialect."""
 
-import pytest
-
 from limpet_extproc.contract import Catalog, Model, Policy, Provider
-from limpet_extproc.snapshot import EMPTY, policy_for, snapshot
+from limpet_extproc.snapshot import EMPTY, snapshot
 
 CATALOG = Catalog(
     revision="r7",
@@ -43,27 +41,14 @@ def test_nothing_is_known_before_the_first_catalog() -> None:
     assert snapshot(CATALOG).revision == "r7"
 
 
-@pytest.mark.parametrize(
-    ("model", "patterns", "expected"),
-    [
-        ("a/b", ["*"], "*"),
-        ("a/b", ["*", "a/*"], "a/*"),
-        ("a/b", ["a/*", "*"], "a/*"),
-        ("a/b", ["a/*", "a/b"], "a/b"),
-        ("a/b", ["a/b?", "*b"], "*b"),
-        ("a/b", ["a/*", "*/b"], "a/*"),  # as specific as each other: the first
-        ("a/b", ["A/*"], None),  # case counts
-        ("a/b", ["x"], None),
-        ("a/b", [], None),
-        ("a*", ["a*", "a?"], "a*"),
-    ],
-)
-def test_the_most_specific_pattern_wins(model: str, patterns: list[str], expected: str | None) -> None:
-    found = policy_for(model, tuple(Policy(name=pattern, models=(pattern,)) for pattern in patterns))
-    assert found.name == (expected or "default")
-
-
-def test_one_policy_is_as_specific_as_its_best_pattern() -> None:
-    both = Policy(name="both", models=("*", "a/b"))
-    assert policy_for("a/b", (both, Policy(name="a", models=("a/*",)))) is both
-    assert policy_for("a/c", (both, Policy(name="a", models=("a/*",)))).name == "a"
+def test_who_decides_about_a_model_depends_on_whose_providers_serve_it() -> None:
+    served = (Model("mine", "mine"), Model("shared", "shared"))
+    known = snapshot(
+        Catalog(
+            "r",
+            (Provider("a", served, namespace="a"), Provider("b", (Model("shared", "shared"),), namespace="b")),
+            (Policy(name="a/own", namespace="a"), Policy(name="gateway", models=("*",))),
+        )
+    )
+    assert known.lanes["OpenAIChat", "mine"].policy.name == "a/own"
+    assert known.lanes["OpenAIChat", "shared"].policy.name == "gateway"

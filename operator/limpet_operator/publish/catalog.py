@@ -28,4 +28,5 @@ def _provider(planned: PlannedProvider) -> Provider:
         block_tokens=spec.cache.block_tokens,
         weight=spec.weight,
         drain=spec.drain,
+        namespace=spec.key.namespace,
     )
