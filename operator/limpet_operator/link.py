@@ -1,7 +1,7 @@
 """One replica's side of a conversation with another: what was told, what was heard, what was agreed. Knows no gRPC.
 
 The agreement is about taking a provider away from Envoys while the workers beside them listen to another replica:
-docs/decisions says why. The teller says "leaving" in the same breath as it stops telling that its Envoys have the
+docs/decisions/0009 says why. The teller says "leaving" in the same breath as it stops telling that its Envoys have the
 provider; the other side answers when none of its workers there decides by it any more. Only an answer to the newest
 message counts, so nothing that was said before a provider came back can be mistaken for consent.
 """
