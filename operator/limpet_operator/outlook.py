@@ -14,26 +14,44 @@ from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
 
 
+class Planned:
+    """A plan and the objects it was made of, with what is looked up in them again and again."""
+
+    def __init__(self, plan: Plan, objects: Objects) -> None:
+        self.plan = plan
+        self.objects = objects
+
+    @cached_property
+    def prices_read(self) -> Mapping[ObjectKey, datetime]:
+        """The day on which the oldest of each Provider's price lists was read."""
+        read: dict[ObjectKey, datetime] = {}
+        for key, each in self.objects.parsed.items():
+            if isinstance(each, Pricing) and self.plan.verdicts[key].accepted.ok:
+                day, provider = findings.retrieved(each), ObjectKey("Provider", key.namespace, each.provider_ref)
+                if day is not None:
+                    read[provider] = min(day, read.get(provider, day))
+        return read
+
+
 class Outlook:
     """One moment. `published` gives the version in which a provider's cluster is served."""
 
     def __init__(
         self,
-        plan: Plan,
-        objects: Objects,
+        planned: Planned,
         gateways: Sequence[GatewayState],
         traffic: Mapping[str, Traffic],
         published: Callable[[str], str | None],
     ) -> None:
-        self.plan = plan
-        self._objects = objects
+        self.plan = planned.plan
+        self._planned = planned
         self._gateways = gateways
         self._traffic = traffic
         self._published = published
 
     def generation(self, key: ObjectKey) -> int | None:
         """Of the spec that the verdict speaks of; None: whichever is there, it could not be read."""
-        parsed = self._objects.parsed.get(key)
+        parsed = self._planned.objects.parsed.get(key)
         return None if parsed is None or isinstance(parsed, SecretObject | ConfigMapObject) else parsed.generation
 
     def findings(self, key: ObjectKey, now: datetime) -> list[Finding]:
@@ -57,22 +75,12 @@ class Outlook:
 
     def prices_read(self, key: ObjectKey) -> datetime | None:
         """The day on which the oldest of a provider's price lists was read; None: unknown, or it has none."""
-        return self._prices_read.get(key) if key.kind == "Provider" else None
+        return self._planned.prices_read.get(key) if key.kind == "Provider" else None
 
     def changes_at(self, key: ObjectKey) -> datetime | None:
         """When the findings will differ by themselves."""
         pricing = self._pricing(key)
         return None if pricing is None else findings.turns_stale(pricing)
-
-    @cached_property
-    def _prices_read(self) -> Mapping[ObjectKey, datetime]:
-        read: dict[ObjectKey, datetime] = {}
-        for key, each in self._objects.parsed.items():
-            if isinstance(each, Pricing) and self.plan.verdicts[key].accepted.ok:
-                day, provider = findings.retrieved(each), ObjectKey("Provider", key.namespace, each.provider_ref)
-                if day is not None:
-                    read[provider] = min(day, read.get(provider, day))
-        return read
 
     def _of_fleet(self, key: ObjectKey) -> list[Finding]:
         verdict, name = self.plan.verdicts[key], key.display_name
@@ -82,5 +90,5 @@ class Outlook:
         ]
 
     def _pricing(self, key: ObjectKey) -> Pricing | None:
-        parsed = self._objects.parsed.get(key)
+        parsed = self._planned.objects.parsed.get(key)
         return parsed if isinstance(parsed, Pricing) else None

@@ -20,7 +20,7 @@ from limpet_operator.conditions import transitions, without_history
 from limpet_operator.findings import Finding
 from limpet_operator.kube_write import MERGE_PATCH, Api, ApiFailed, NotSent
 from limpet_operator.lease import Lease
-from limpet_operator.outlook import Outlook
+from limpet_operator.outlook import Outlook, Planned
 from limpet_operator.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import API_VERSION, ObjectKey
@@ -37,6 +37,8 @@ PLURALS: Final = {
 }
 _AT_ONCE: Final = 250
 """Objects looked at before others have their turn on the event loop."""
+
+_LONGEST_SETTLE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class StatusKeeper:
         self._clock = clock
         self._now = now
         self._sleep = sleep
-        self._planned: tuple[Plan, Objects] | None = None
+        self._planned: Planned | None = None
         self._outlook: Outlook | None = None
         self._memory: dict[ObjectKey, Memory] = {}
         self._due: dict[ObjectKey, float] = {}
@@ -106,7 +108,7 @@ class StatusKeeper:
 
     def plan_changed(self, plan: Plan, objects: Objects) -> None:
         """A plan was made, of these objects."""
-        self._planned = plan, objects
+        self._planned = Planned(plan, objects)
         self._wake.set()
 
     def fleet_changed(self) -> None:
@@ -125,13 +127,17 @@ class StatusKeeper:
     async def run(self) -> None:
         """For ever. When it is cancelled, writes that are under way end first; release the lease only after that."""
         writers = [asyncio.create_task(self._write_queued()) for _ in range(self._pace.writers)]
+        look_s = 0.0
         try:
             while True:
                 await self._something_to_do()
-                await self._sleep(self._pace.settle_s)
+                # Thousands of objects take a while to look at: never more than a tenth of the time.
+                await self._sleep(min(max(self._pace.settle_s, 9 * look_s), _LONGEST_SETTLE_S))
                 self._wake.clear()
                 if self._lease.valid():
+                    began_s = self._clock()
                     await self._look()
+                    look_s = self._clock() - began_s
         finally:
             while not self._queue.empty():
                 self._queue.get_nowait()
@@ -162,9 +168,9 @@ class StatusKeeper:
     async def _look(self) -> None:
         if self._planned is None:
             return
-        plan, objects = self._planned
-        self._outlook = outlook = Outlook(plan, objects, self._fleet.gateways(), self._fleet.traffic(), self._published)
-        now_s = self._clock()
+        plan, now_s = self._planned.plan, self._clock()
+        outlook = Outlook(self._planned, self._fleet.gateways(), self._fleet.traffic(), self._published)
+        self._outlook = outlook
         for key in [key for key, due_s in self._due.items() if due_s <= now_s]:
             del self._due[key]
             self._enqueue(key)
