@@ -1,0 +1,48 @@
+"""The examples, vendor by vendor: right as they stand, served as they stand, and right all together."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from limpet_operator.resources.vendors import load_vendors
+from limpet_operator.sources.files import scan
+from limpet_operator.validate import render_line, validate
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+VENDORS = (
+    "anthropic", "baseten", "deepseek", "google-ai-studio", "moonshot", "openai", "vertex-ai", "vllm", "xai",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_an_example_is_right_and_holds_all_that_it_needs(build, vendor: str) -> None:
+    lines = validate(scan(EXAMPLES / vendor), {}, build.parser)
+    assert [render_line(line) for line in lines if not line.ok] == []
+    said = "\n".join(map(render_line, lines))
+    assert "Provider" in said
+    assert "HealthProbe" in said
+
+
+def test_all_examples_can_be_applied_to_one_namespace(build, tmp_path: Path) -> None:
+    for vendor in VENDORS:
+        (tmp_path / f"{vendor}.yaml").write_text((EXAMPLES / vendor / "provider.yaml").read_text())
+    lines = validate(scan(tmp_path), {}, build.parser)
+    assert [render_line(line) for line in lines if not line.ok] == []
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_every_provider_of_an_example_speaks_what_the_gateway_serves(vendor: str) -> None:
+    presets = load_vendors()
+    specs = [
+        document["spec"]
+        for document in yaml.safe_load_all((EXAMPLES / vendor / "provider.yaml").read_text())
+        if document["kind"] == "Provider"
+    ]
+    served = [spec.get("dialects", presets[spec["vendor"]].dialects) for spec in specs]
+    assert served
+    assert all("OpenAIChat" in dialects for dialects in served)
+
+
+def test_no_folder_of_examples_goes_untested() -> None:
+    assert {folder.name for folder in EXAMPLES.iterdir() if folder.is_dir()} == {*VENDORS, "quickstart"}
