@@ -1,15 +1,16 @@
 """Who may connect to the control plane, which gives out vendors' keys: only who has a certificate of its authority."""
 
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 _FILES: Final = ("tls.key", "tls.crt", "ca.crt")
-_NEARBY: Final = ("unix:", "unix-abstract:", "127.", "localhost:", "[::1]:")
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ def read_certificates(directory: Path) -> Certificates:
     for name, text in zip(_FILES, (key, chain, authority), strict=True):
         if b"-----BEGIN " not in text:
             raise TlsUnusableError(f"{directory / name} is not PEM")
+    try:
+        # Two of the files may be of another generation than the third while they are being replaced.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(directory / "tls.crt", directory / "tls.key")
+    except (ssl.SSLError, OSError) as error:
+        raise TlsUnusableError(f"{directory}/tls.key is not the key of {directory}/tls.crt: {error}") from error
     return Certificates(key, chain, authority)
 
 
@@ -53,11 +59,21 @@ def server_credentials(directory: Path) -> Any:
 
 def require_tls(address: str, directory: Path | None) -> None:
     """Raises TlsUnusableError for an address that others can reach, if there is no directory of certificates."""
-    if directory is None and not address.startswith(_NEARBY):
+    if directory is None and not _nearby(address):
         raise TlsUnusableError(
             f"not listening on {address} without TLS, it gives out vendors' keys: name certificates with --tls-dir, "
             "or listen on 127.0.0.1 or a unix: socket"
         )
+
+
+def _nearby(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith(("unix:", "unix-abstract:")) or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _configuration(certificates: Certificates) -> Any:
