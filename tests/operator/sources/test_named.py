@@ -1,0 +1,168 @@
+"""Secrets and ConfigMaps by name: what is asked for, what is told, and what becomes of a watch that ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+from tests.operator.sources.fake_api import FakeApi
+
+from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.sources.kube_api import ApiError
+from limpet_operator.sources.named import Named, News
+
+KEY = ObjectKey("Secret", "ai", "deepseek")
+PATH = "/api/v1/namespaces/ai/secrets"
+
+
+def listed(version: str, *items: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": version}, "items": list(items) or None}
+
+
+def secret(version: str, value: str = "c2s=") -> dict[str, Any]:
+    return {"metadata": {"name": "deepseek", "namespace": "ai", "resourceVersion": version}, "data": {"key": value}}
+
+
+class Told:
+    """What was delivered, and how to wait for it."""
+
+    def __init__(self) -> None:
+        self.news: list[tuple[ObjectKey, News]] = []
+        self.came_back = 0
+
+    def deliver(self, key: ObjectKey, news: News) -> None:
+        self.news.append((key, news))
+
+    def back(self) -> None:
+        self.came_back += 1
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came to that")
+
+
+@asynccontextmanager
+async def following(api: FakeApi, *keys: ObjectKey) -> AsyncIterator[tuple[Named, Told]]:
+    told = Told()
+    named = Named(api, told.deliver, told.back, Random(7))
+    try:
+        named.want(frozenset(keys))
+        yield named, told
+    finally:
+        await named.close()
+
+
+async def test_a_secret_is_read_and_then_watched_by_its_name_alone() -> None:
+    api = FakeApi(**{PATH: listed("10", secret("5"))})
+    async with following(api, KEY) as (named, told):
+        assert named.unknown == {KEY}
+        await until(lambda: bool(api.watches))
+        assert named.unknown == frozenset()
+        path, query, events = api.watches[-1]
+        assert api.asked == [(PATH, {"fieldSelector": "metadata.name=deepseek"})]
+        assert (path, query) == (PATH, {"fieldSelector": "metadata.name=deepseek", "resourceVersion": "10"})
+        events.put_nowait({"type": "MODIFIED", "object": secret("11", "bmV3")})
+        events.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "15"}}})
+        events.put_nowait({"type": "DELETED", "object": secret("16")})
+        events.put_nowait(None)
+        await until(lambda: len(api.watches) == 2)
+        assert api.watches[-1][1]["resourceVersion"] == "16"
+        values = [None if news is None else news["data"]["key"] for _, news in told.news]
+        assert values == ["c2s=", "bmV3", None]
+        assert told.news[0][1]["kind"] == "Secret"
+
+
+async def test_one_that_is_not_there_is_known_to_be_absent_and_noticed_when_it_comes() -> None:
+    api = FakeApi(**{PATH: listed("10")})
+    async with following(api, KEY) as (named, told):
+        await until(lambda: bool(api.watches))
+        assert (told.news, named.unknown) == ([(KEY, None)], frozenset())
+        api.watches[-1][2].put_nowait({"type": "ADDED", "object": secret("11")})
+        await until(lambda: len(told.news) == 2)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}},
+        ApiError(410, "too old resource version"),
+        ApiError(None, "the connection broke off"),
+        ApiError(500, "etcd has no leader"),
+    ],
+)
+async def test_after_a_watch_that_broke_off_it_is_read_again(end: Any) -> None:
+    api = FakeApi(**{PATH: listed("10", secret("5"))})
+    async with following(api, KEY) as (_, told):
+        await until(lambda: bool(api.watches))
+        api.answers[PATH] = listed("90", secret("80", "bmV3"))
+        api.watches[-1][2].put_nowait(end)
+        await until(lambda: len(api.watches) == 2)
+        assert api.watches[-1][1]["resourceVersion"] == "90"
+        assert told.news[-1][1]["data"]["key"] == "bmV3"
+        assert told.came_back == isinstance(end, ApiError)
+
+
+async def test_while_the_api_is_away_nothing_is_concluded() -> None:
+    api = FakeApi(**{PATH: ApiError(None, "away")})
+    async with following(api, KEY) as (named, told):
+        await until(lambda: len(api.asked) >= 3)
+        assert (told.news, named.unknown) == ([], {KEY})
+        api.answers[PATH] = listed("10", secret("5"))
+        await until(lambda: bool(told.news))
+        assert told.came_back == 1
+
+
+async def test_one_that_may_not_be_read_says_which_right_is_missing() -> None:
+    api = FakeApi(**{PATH: ApiError(403, "secrets is forbidden")})
+    async with following(api, KEY) as (named, told):
+        await until(lambda: bool(told.news))
+        assert named.unknown == frozenset()
+        ((_, news),) = told.news
+        assert isinstance(news, Invalid)
+        assert news.message == (
+            "Limpet may not read it: grant get, list and watch on secrets in namespace ai (secrets is forbidden)"
+        )
+
+
+async def test_what_nobody_names_any_more_is_not_followed_and_to_be_forgotten() -> None:
+    other = ObjectKey("ConfigMap", "ai", "corp-ca")
+    api = FakeApi(**{PATH: listed("10", secret("5")), "/api/v1/namespaces/ai/configmaps": listed("10")})
+    async with following(api, KEY) as (named, told):
+        await until(lambda: bool(api.watches))
+        assert named.want(frozenset({other})) == {KEY}
+        assert named.unknown == {other}
+        await until(lambda: len(api.watches) == 2)
+        api.watches[0][2].put_nowait({"type": "MODIFIED", "object": secret("11")})
+        await asyncio.sleep(0.01)
+        assert [key for key, _ in told.news] == [KEY, other]
+        assert named.want(frozenset({KEY})) == {other}
+        assert named.unknown == {KEY}, "what it was before is not what it is now"
+
+
+class Counting(FakeApi):
+    """Says how many were reading at the same time."""
+
+    reading = most = 0
+
+    async def get(self, *arguments: Any, **more: Any) -> Any:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        await asyncio.sleep(0.001)
+        try:
+            return await super().get(*arguments, **more)
+        finally:
+            self.reading -= 1
+
+
+async def test_many_are_read_a_few_at_a_time() -> None:
+    keys = [ObjectKey("Secret", "ai", f"s{number}") for number in range(100)]
+    api = Counting(**{PATH: listed("10")})
+    async with following(api, *keys) as (named, _):
+        await until(lambda: not named.unknown)
+    assert api.most == 16

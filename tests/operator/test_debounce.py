@@ -1,0 +1,52 @@
+"""Bursts are acted on once, soon after their end, and never long after their beginning."""
+
+import asyncio
+
+import pytest
+
+from limpet_operator.debounce import Debounce
+
+
+class _Clock(asyncio.SelectorEventLoop):
+    """A loop whose time passes only where the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("pokes", "acted"),
+    [
+        ([], []),
+        ([0], [30]),
+        ([0, 10, 20], [50]),
+        ([0, 100], [30, 130]),
+        (list(range(0, 500, 20)), [200, 400, 510]),  # never quiet: acted on every 200 ms
+    ],
+)
+def test_when_it_acts(pokes: list[int], acted: list[int]) -> None:
+    loop = _Clock()
+    times: list[int] = []
+
+    async def play() -> None:
+        debounce = Debounce(lambda: times.append(round(loop.now * 1000)), quiet_s=0.03, longest_s=0.2)
+        for millisecond in range(0, 1000, 10):
+            loop.now = millisecond / 1000
+            for _ in range(3):
+                await asyncio.sleep(0)
+            if millisecond in pokes:
+                debounce.poke()
+        debounce.poke()
+        debounce.close()
+        loop.now = 10.0
+        await asyncio.sleep(0)
+
+    try:
+        loop.run_until_complete(play())
+    finally:
+        loop.close()
+    assert times == acted

@@ -1,0 +1,60 @@
+"""The command line of a replica."""
+
+from pathlib import Path
+
+import pytest
+
+from limpet_operator.settings import parse_settings
+
+POD = {"POD_NAME": "limpet-operator-0", "POD_NAMESPACE": "limpet-system"}
+LEASE = ["--lease-namespace", "limpet-system", "--lease-name", "limpet-operator"]
+
+
+def test_as_the_chart_starts_it() -> None:
+    flags = [
+        *("--namespace", "ai", "--namespace", "team-b", "--listen", "0.0.0.0:18000", "--tls-dir", "/etc/limpet/tls"),
+        *("--http", "0.0.0.0:8081", "--peers", "limpet-operator-peers.limpet-system.svc:18000"),
+        *("--gateway-port", "10000", "--unavailable-port", "10001", "--workers", "2", "--body-limit-mib", "16"),
+        *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
+    ]
+    settings = parse_settings([*flags, *LEASE], POD)
+    assert settings.namespaces == ("ai", "team-b")
+    assert settings.lease == ("limpet-system", "limpet-operator")
+    assert settings.owner == "limpet-system"
+    assert settings.tls_dir == Path("/etc/limpet/tls")
+    assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
+    assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
+    assert (settings.gateway.listen_host, settings.drain_s) == ("0.0.0.0", 7.5)
+    assert settings.identity == "limpet-operator-0"
+
+
+@pytest.mark.parametrize(
+    ("flags", "owner"),
+    [
+        (["--namespace", "ai"], None),  # one namespace: all objects are its own
+        (["--namespace", "ai", "--namespace", "ai"], None),
+        (["--all-namespaces"], "limpet-system"),
+        (["--namespace", "ai", "--namespace", "b"], "limpet-system"),
+        (["--all-namespaces", "--lease-namespace", "ops", "--lease-name", "l"], "ops"),
+    ],
+)
+def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
+    assert parse_settings(flags, POD).owner == owner
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces"),
+        (["--namespace", "ai", "--all-namespaces"], "say which namespaces"),
+        (["--all-namespaces", "--lease-name", "l"], "--lease-name and --lease-namespace belong together"),
+        (["--all-namespaces", "--workers", "0"], "'0' is no number from 1 on"),
+        (["--all-namespaces", "--gateway-port", "70000"], "'70000' is no port"),
+        (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
+    ],
+)
+def test_what_is_wrong_is_said(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(flags, POD)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
