@@ -12,8 +12,7 @@ demo: $(READY)
 # Everything runs in a network and process namespace of its own, where no test reaches further than this machine.
 test: $(READY)
 	@command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); }
-	@command -v redis-server >/dev/null || { echo "installing redis-server for the tests; its service is not left running"; \
-	  $(call install,redis-server); $$s systemctl disable --now redis-server 2>/dev/null || $$s service redis-server stop || true; }
+	@command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); }
 	@$(BIN)/python -m limpet_lab.kubernetes.assets
 	$(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest
 
@@ -28,6 +27,9 @@ bench: $(READY)
 	$(BIN)/limpet bench infron
 	$(BIN)/limpet bench latency
 	$(BIN)/limpet bench reload
+	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory' fills"; $(call redis); }
+	$(BIN)/limpet bench memory
+	$(BIN)/limpet bench apply
 
 # Hashes pin what is installed, whatever the index; --no-build-isolation takes hatchling from the same lock.
 $(READY): requirements.lock pyproject.toml
@@ -38,13 +40,20 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-# Refresh the lock: newest versions that pyproject.toml allows, for every supported Python, without index addresses.
+# Refresh the locks: newest versions that pyproject.toml allows, for every supported Python, without index addresses. Those of
+# the image are parts of the first.
+LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet
+IMAGE_LOCK := $(LOCK) --python-version 3.13 --no-annotate --constraint requirements.lock
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --quiet --upgrade --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra dev --python-version 3.11 --upgrade --output-file requirements.lock
+	$(IMAGE_LOCK) pyproject.toml --extra operator --extra extproc --output-file docker/runtime.lock
+	echo hatchling | $(IMAGE_LOCK) - --output-file docker/build.lock
 
 clean:
 	rm -rf $(VENV)
 
 # $(call install,PACKAGE): from the distribution, as root or with sudo.
 install = s=; [ "$$(id -u)" = 0 ] || s=sudo; $$s apt-get update -qq && $$s apt-get install -y -qq $(1) >/dev/null
+
+# Redis without the service that comes with it.
+redis = $(call install,redis-server); $$s systemctl disable --now redis-server 2>/dev/null || $$s service redis-server stop || true
