@@ -7,7 +7,7 @@ deletions while it was away (kopf lists anew without saying what is gone), and a
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 
 UNHEALTHY_S: Final = 180.0
 """A watch that is behind for so long is beyond what this process can do about it."""
+
+
+Watch = Callable[[Access, Sequence[str], Callable[[Event], None]], Awaitable[None]]
+"""Delivers events until it is cancelled; raises WatchEnded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,10 @@ class ClusterSource:
         changed: Callable[[], None],
         dice: Random,
         pace: Pace | None = None,
+        watch: Watch = kubernetes.watch,
     ) -> None:
         self._where = where
+        self._watch_kinds = watch
         self._api = api
         self._crds = crds
         self._changed = changed
@@ -76,6 +82,8 @@ class ClusterSource:
         self._behind: dict[ObjectKey, tuple[int, float]] = {}
         """What the last listing had newer than here: which version, and since when."""
         self._in_the_way: str | None = "the Kubernetes API has not been asked yet"
+        self._began = 0.0
+        """When the watch that runs now was started, by the loop's clock."""
         self._planned = Objects()
         self._started = False
         """Whether everything was known once; from then on each object waits for itself alone."""
@@ -121,6 +129,7 @@ class ClusterSource:
         try:
             while True:
                 await self._crds_served()
+                self._began = asyncio.get_running_loop().time()
                 async with asyncio.TaskGroup() as group:
                     watching = group.create_task(self._watch(), name="watch the four kinds")
                     group.create_task(self._compare(watching), name="compare with listings")
@@ -131,7 +140,7 @@ class ClusterSource:
     async def _watch(self) -> None:
         """Until kopf ends, which is said, or until cancelled because it is to be started anew."""
         try:
-            await kubernetes.watch(self._where.access, self._where.namespaces, self._take)
+            await self._watch_kinds(self._where.access, self._where.namespaces, self._take)
         except WatchEnded as ended:
             _log.warning("watching the Kubernetes API ended and is started anew: %s", ended)
 
@@ -191,8 +200,9 @@ class ClusterSource:
             self._changed()
 
     def _overdue(self) -> bool:
+        """Whether this watch has had its time to catch up; the one before it may have left it much to do."""
         now = asyncio.get_running_loop().time()
-        return any(now - since > self._pace.behind_s for _, since in self._behind.values())
+        return any(now - max(since, self._began) > self._pace.behind_s for _, since in self._behind.values())
 
     def _take(self, event: Event) -> None:
         metadata = event.raw["metadata"]
