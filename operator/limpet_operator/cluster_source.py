@@ -84,6 +84,8 @@ class ClusterSource:
         self._in_the_way: str | None = "the Kubernetes API has not been asked yet"
         self._began = 0.0
         """When the watch that runs now was started, by the loop's clock."""
+        self._heard: dict[tuple[str, str | None], float] = {}
+        """When each part of it told of anything for the last time."""
         self._planned = Objects()
         self._started = False
         """Whether everything was known once; from then on each object waits for itself alone."""
@@ -106,10 +108,13 @@ class ClusterSource:
 
     def stuck(self, now: float) -> str | None:
         """Why this process should be started anew; `now` is the loop's time."""
-        since = min((since for _, since in self._behind.values()), default=now)
-        if now - since < UNHEALTHY_S:
+        silent_s = max(
+            (now - max(since, self._heard.get(self._stream(key), 0.0)) for key, (_, since) in self._behind.items()),
+            default=0.0,
+        )
+        if silent_s < UNHEALTHY_S:
             return None
-        return f"the watch of {len(self._behind)} objects has been behind for {now - since:.0f} s"
+        return f"nothing was heard for {silent_s:.0f} s of changes to {len(self._behind)} objects"
 
     def objects(self) -> Objects | None:
         """What is to be planned now; None: not synced yet."""
@@ -200,9 +205,16 @@ class ClusterSource:
             self._changed()
 
     def _overdue(self) -> bool:
-        """Whether this watch has had its time to catch up; the one before it may have left it much to do."""
+        """Whether a watch is silent although it has much to tell. A slow one, on a slow machine, is left alone."""
         now = asyncio.get_running_loop().time()
-        return any(now - max(since, self._began) > self._pace.behind_s for _, since in self._behind.values())
+        return any(
+            now - max(since, self._began, self._heard.get(self._stream(key), 0.0)) > self._pace.behind_s
+            for key, (_, since) in self._behind.items()
+        )
+
+    def _stream(self, key: ObjectKey) -> tuple[str, str | None]:
+        """Which of kopf's watches tells of this object."""
+        return key.kind, key.namespace if self._where.namespaces else None
 
     def _take(self, event: Event) -> None:
         metadata = event.raw["metadata"]
@@ -216,6 +228,7 @@ class ClusterSource:
         elif event.listed and self._missing is not None:
             self._look_soon()
         self._behind.pop(key, None)
+        self._heard[self._stream(key)] = asyncio.get_running_loop().time()
         if change.spec or change.status:
             self._changed()
 

@@ -135,11 +135,22 @@ async def test_a_watch_that_has_died_without_a_word_is_started_anew(build) -> No
         world.lists(9, a=8)
         assert world.source.stuck(asyncio.get_running_loop().time()) is None
         await until(lambda: world.watches == 2)
-        assert "1 objects" in str(world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1))
+        assert "of changes to 1 objects" in str(world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1))
         world.tells("a", 8)
         await asyncio.sleep(0.3)
         assert world.watches == 2
         assert world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1) is None
+
+
+async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
+    async with running(build, a=1, b=1, c=1) as world:
+        for version in range(2, 30):
+            world.tells("a", version)
+            world.lists(99, a=version, b=1, c=1)
+            await asyncio.sleep(0.02)
+        assert world.watches == 1
+        assert world.source.not_synced == "2 objects of the first listing are still to come"
+        await until(lambda: world.watches == 2)  # silent at last
 
 
 async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build) -> None:
