@@ -52,6 +52,19 @@ class _WithoutEnd:
         return chain((0.2, 0.5, 1.0), repeat(2.0))
 
 
+class _NothingBefore(kopf.DiffBaseStorage):
+    """What an object was before is our store's affair; kopf would copy and hash each object anew for every event."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
 async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[Event], None]) -> None:
     """Deliver every event in this loop until cancelled. No namespaces: all of them. Raises WatchEnded."""
     loop = asyncio.get_running_loop()
@@ -135,10 +148,10 @@ def _connection(configuration: Any) -> kopf.ConnectionInfo:
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    # Never written, because no handler of ours needs them; named, so that nobody's later handler writes kopf's own.
+    # Never written, because no handler of ours needs it; named, so that nobody's later handler writes kopf's own.
     settings.persistence.finalizer = f"{API_GROUP}/finalizer"
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=API_GROUP)
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=API_GROUP)
+    settings.persistence.diffbase_storage = _NothingBefore()
+    settings.persistence.progress_storage = kopf.MultiProgressStorage(())
     settings.posting.enabled = False
     # Custom resources and namespaces are looked at by crd_check, without rights to list either.
     settings.scanning.disabled = True
