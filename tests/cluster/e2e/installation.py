@@ -182,7 +182,7 @@ VALUES: Final = {
     "operator": {"drainSeconds": 2},
     "gateway": {"drainSeconds": 3, "terminationGracePeriodSeconds": 60},
     # Twenty processes on two processors: what is measured here is who remembers, not how fast.
-    "redis": {"deadlineMilliseconds": 500},
+    "redis": {"deadlineMilliseconds": 5000},
 }
 HEALTH: Final = limpet(
     "HealthProbe",

@@ -65,7 +65,7 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
     async with Load.on(services, host, MODEL) as load:
         await load.more(60)
         assert set(load.tally.providers()) == {installation.provider("ada"), installation.provider("bee")}
-        assert {turn.decision for turn in load.tally.later()} == {"sticky.hit"}, load.tally
+        assert {turn.decision for turn in load.tally.later()} == {"sticky.hit"}, str(load.tally)
 
         listed = await installation.kubectl("get", "providers")
         head, *rows = listed.splitlines()
@@ -90,14 +90,14 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
 
         await installation.apply(provider(bee, drain=True))
         await load.more(40)
-        assert not load.tally.moved(), load.tally
+        assert not load.tally.moved(), str(load.tally)
 
         await installation.delete(*objects(bee))
         await installation.programmed("ada", "cod")
         await load.more(40)
         moved = load.tally.moved()
-        assert {before.provider for before, _ in moved} <= {installation.provider("bee")}, load.tally
-        assert {after.decision for _, after in moved} <= {"sticky.left.not_candidate"}, load.tally
+        assert {before.provider for before, _ in moved} <= {installation.provider("bee")}, str(load.tally)
+        assert {after.decision for _, after in moved} <= {"sticky.left.not_candidate"}, str(load.tally)
 
         before = {pod.name for pod in installation.kubelet.pods()}
         changed = {
@@ -113,8 +113,8 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
         await installation.rollback()
         assert len(installation.kubelet.ready(component="gateway")) == 2
         await load.more(40)
-    assert not load.tally.lost, load.tally
-    assert load.tally.moved() == moved, load.tally
+    assert not load.tally.lost, str(load.tally)
+    assert load.tally.moved() == moved, str(load.tally)
 
     await leave(installation, sellers)
 

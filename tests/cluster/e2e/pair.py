@@ -1,0 +1,174 @@
+"""Two operators and two gateways at once: what can happen to them, and how it is seen that nobody noticed."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.cluster.container import Container
+from tests.cluster.e2e.installation import MODEL, NAME, Installation, objects, provider, until
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.load import Load, Tally, Turn, User
+from tests.cluster.podlife import RunningPod
+from tests.cluster.services import Only
+
+from limpet_lab.sim.sellers import Sellers
+
+CONVERSATIONS: Final = 12
+"""So that they all stay by chance once in some thousand runs without memory."""
+FAILOVER_S: Final = 15.0
+"""The longest that nobody holds the Lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The installation and who sells through it."""
+
+    installation: Installation
+    sellers: Sellers
+
+    @property
+    def kubelet(self) -> Kubelet:
+        return self.installation.kubelet
+
+    def gateways(self) -> list[RunningPod]:
+        return self.kubelet.ready(component="gateway")
+
+    def container(self, component: str, name: str) -> Container:
+        return self.kubelet.pods(component=component)[0].containers[name]
+
+    async def scale(self, component: str, replicas: int) -> None:
+        await self.installation.kubectl("scale", f"deployment/{NAME}-{component}", f"--replicas={replicas}")
+        await self.installation.settled(f"{replicas} replicas of {component}")
+
+    async def restart(self, component: str) -> None:
+        await self.installation.kubectl("rollout", "restart", f"deployment/{NAME}-{component}")
+        await self.installation.settled(f"{component} rolled out")
+
+    async def lose(self, pod: str) -> None:
+        """What is seen of a machine that is gone."""
+        await self.installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+
+    async def holder(self) -> str:
+        """Who holds the Lease and is alive."""
+        found = ""
+
+        async def held() -> bool:
+            nonlocal found
+            found = await self.installation.holder()
+            return found in {pod.name for pod in self.kubelet.pods(component="operator")}
+
+        await until("somebody to hold the Lease", held, self.kubelet)
+        return found
+
+
+# A conversation's second turn, through another gateway and after something has happened.
+
+
+def through(pod: RunningPod, name: str) -> User:
+    return User(Only(pod.ip, 10000), "gateway", name)
+
+
+async def turns_around(world: World, happens: Callable[[], Awaitable[None]]) -> list[tuple[Turn, Turn]]:
+    """First turns through the first gateway, then what happens, then second turns through the last one."""
+    first = [through(world.gateways()[0], f"{time.monotonic()}-{number}") for number in range(CONVERSATIONS)]
+    talks = [user.conversation(MODEL) for user in first]
+    one = await asyncio.gather(*(talk.ask() for talk in talks))
+    await asyncio.sleep(0.5)  # outcomes are told in batches
+    await happens()
+    second = through(world.gateways()[-1], "second")
+    two = await asyncio.gather(*(talk.ask(by=second, stream=True) for talk in talks))
+    for user in (*first, second):
+        await user.sdk.close()
+    return list(zip(one, two, strict=True))
+
+
+def stayed(pairs: list[tuple[Turn, Turn]], *decisions: str) -> None:
+    """The suite's one assertion: nothing lost, all at the same provider, and for one of these reasons."""
+    assert [turn.trouble for pair in pairs for turn in pair if turn.trouble] == []
+    assert [(one.provider, two.provider) for one, two in pairs if one.provider != two.provider] == []
+    assert {two.decision for _, two in pairs} <= {*decisions}
+    assert len({one.provider for one, _ in pairs}) > 1, "one provider for all says nothing"
+
+
+async def nothing(world: World) -> None:
+    assert len(world.gateways()) == 2
+
+
+async def redis_is_killed(world: World) -> None:
+    redis = world.container("redis", "redis")
+    before = redis.restarts
+    redis.send(signal.SIGKILL)
+    await until("Redis to be back", lambda: redis.restarts > before and redis.ready, world.kubelet)
+
+
+async def one_more_gateway(world: World) -> None:
+    await world.scale("gateway", 3)
+
+
+async def new_gateways(world: World) -> None:
+    await world.restart("gateway")
+
+
+async def a_provider_is_away_for_a_while(world: World) -> None:
+    ada, *others = world.sellers
+    await world.installation.delete(provider(ada))
+    await world.installation.programmed(*(seller.name for seller in others))
+    await world.installation.apply(*objects(ada))
+    await world.installation.programmed(*(seller.name for seller in world.sellers))
+
+
+async def the_lease_moves(world: World) -> None:
+    before = await world.holder()
+    await world.lose(before)
+    await until("another holder", lambda: moved_from(world, before), world.kubelet, FAILOVER_S + 5)
+    await world.installation.settled("two operators again")
+
+
+async def moved_from(world: World, before: str) -> bool:
+    return await world.holder() != before
+
+
+async def no_operator_is_left(world: World) -> None:
+    await world.scale("operator", 0)
+
+
+async def a_worker_crashes(world: World) -> None:
+    extproc = world.gateways()[-1].containers["ext-proc"]
+    os.kill(extproc.pids()[1], signal.SIGKILL)  # the first is their parent
+
+
+async def back_to_normal(world: World) -> None:
+    for component, replicas in (("operator", 2), ("redis", 1), ("gateway", 2)):
+        await world.scale(component, replicas)
+
+
+# Steady traffic through the Service, and what happens meanwhile.
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """What became of the traffic; both ends of what happened in seconds of the monotonic clock."""
+
+    tally: Tally
+    begun: float
+    ended: float
+
+    def lost_later(self) -> list[Turn]:
+        """What was lost and not under way when it began: a process that is killed takes its requests with it."""
+        return [turn for turn in self.tally.lost if not turn.begun <= self.begun <= turn.ended]
+
+
+async def disturbed(world: World, happens: Callable[[], Awaitable[None]], *, tries: int = 1) -> Disturbed:
+    """Traffic before, during and after; `tries` 3 is what the SDK does by default."""
+    installation = world.installation
+    async with Load.on(world.kubelet.services, installation.host, MODEL, users=10, tries=tries) as load:
+        await load.more(15)
+        begun = time.monotonic()
+        await happens()
+        ended = time.monotonic()
+        await load.more(25)
+    return Disturbed(load.tally, begun, ended)
