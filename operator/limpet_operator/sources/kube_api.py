@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +19,6 @@ SILENCE_S = WATCH_S + 30
 
 _TOKEN = "BearerToken"  # noqa: S105 (the name of a setting)
 _config: Final[Any] = config  # typed in part only, which mypy's strict mode refuses to call
-
-
-TLS_BUFFER_BYTES: Final = 16 * 1024
-"""What one record of TLS holds at most."""
-
-
-def keep_tls_buffers_small() -> None:
-    """Have asyncio reserve, and fill with zeros, this much for each TLS connection of this process.
-
-    Its own 256 KiB are most of the operator's memory when it watches a thousand Secrets, by a connection each.
-    """
-    sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
 
 
 class ApiError(Exception):
