@@ -53,8 +53,18 @@ class Where:
     namespaces: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Who hears of changes."""
+
+    objects: Callable[[], None]
+    """Something that may change the plan."""
+    statuses: Callable[[], None]
+    """Somebody wrote a status, and nothing else; our own writes come back so, by the thousand."""
+
+
 class ClusterSource:
-    """Follows a cluster. All methods belong to one event loop; `changed` is called for all that may change a plan."""
+    """Follows a cluster. All methods belong to one event loop."""
 
     def __init__(
         self,
@@ -62,7 +72,7 @@ class ClusterSource:
         api: KubernetesApi,
         parser: Parser,
         crds: Sequence[Mapping[str, Any]],
-        changed: Callable[[], None],
+        hooks: Hooks,
         dice: Random,
         pace: Pace | None = None,
         watch: Watch = kubernetes.watch,
@@ -71,7 +81,8 @@ class ClusterSource:
         self._watch_kinds = watch
         self._api = api
         self._crds = crds
-        self._changed = changed
+        self._changed = hooks.objects
+        self._status_changed = hooks.statuses
         self._dice = dice
         self._pace = pace or Pace()
         self.store = ClusterStore(parser)
@@ -229,8 +240,10 @@ class ClusterSource:
             self._look_soon()
         self._behind.pop(key, None)
         self._heard[self._stream(key)] = asyncio.get_running_loop().time()
-        if change.spec or change.status:
+        if change.spec:
             self._changed()
+        elif change.status:
+            self._status_changed()
 
     def _take_named(self, key: ObjectKey, news: News) -> None:
         if news is None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from limpet_operator.cluster_source import ClusterSource, Where
+from limpet_operator.cluster_source import ClusterSource, Hooks, Where
 from limpet_operator.debounce import Debounce
 from limpet_operator.delta import CLUSTER
 from limpet_operator.fleet import Fleet
@@ -63,7 +63,7 @@ class Replica:
             api,
             Parser.load(),
             load_crds(),
-            self._debounce.poke,
+            Hooks(self._debounce.poke, self._status_changed),
             Random(),  # noqa: S311 (it spreads load)
         )
         self._writing: Writing | None = None
@@ -131,8 +131,6 @@ class Replica:
         if objects is None:
             return
         if objects is self._objects and self._plan is not None:
-            if self._writing is not None:
-                self._writing.status.objects_changed()
             return
         try:
             # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
@@ -173,6 +171,10 @@ class Replica:
 
     def _version(self, provider: str) -> str | None:
         return self._fleet.xds.resources.version((CLUSTER, provider))
+
+    def _status_changed(self) -> None:
+        if self._writing is not None:
+            self._writing.status.objects_changed()
 
     def _fleet_changed(self) -> None:
         if self._writing is not None:

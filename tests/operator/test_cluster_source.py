@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from tests.operator.sources.fake_api import FakeApi
 
-from limpet_operator.cluster_source import UNHEALTHY_S, ClusterSource, Pace, Where
+from limpet_operator.cluster_source import UNHEALTHY_S, ClusterSource, Hooks, Pace, Where
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.kube_api import Access, ApiError
 from limpet_operator.sources.kubernetes import PLURALS, Event, WatchEnded
 
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"
+QUIET = Hooks(lambda: None, lambda: None)
 FAST = Pace(compare_s=0.05, again_s=0.01, behind_s=0.1)
 
 
@@ -40,9 +41,14 @@ class World:
         self.deliver: Callable[[Event], None] | None = None
         self.watches = 0
         self.ended: asyncio.Future[None] | None = None
+        self.heard: list[str] = []
         self.source = ClusterSource(
-            Where(Access()), self.api, build.parser, (), lambda: None, Random(1), FAST, self.watch
-        )
+            Where(Access()), self.api, build.parser, (), Hooks(self.hear("plan"), self.hear("status")), Random(1), FAST,
+            self.watch,
+        )  # fmt: skip
+
+    def hear(self, what: str) -> Callable[[], None]:
+        return lambda: self.heard.append(what)
 
     def lists(self, version: int = 1, **providers: int) -> None:
         for kind, plural in PLURALS.items():
@@ -54,9 +60,13 @@ class World:
         self.ended = asyncio.get_running_loop().create_future()
         await self.ended
 
-    def tells(self, name: str, version: int, *, deleted: bool = False, listed: bool = False, **spec: Any) -> None:
+    def tells(
+        self, name: str, version: int, *, deleted: bool = False, listed: bool = False, status: Any = None, **spec: Any
+    ) -> None:
         raw = self.build.raw("Provider", name, **{"credential": None, **spec})
-        raw["metadata"] |= {"uid": name, "resourceVersion": str(version), "generation": version}
+        generation = version if status is None else 1
+        raw["metadata"] |= {"uid": name, "resourceVersion": str(version), "generation": generation}
+        raw |= {"status": status} if status else {}
         assert self.deliver is not None
         self.deliver(Event("Provider", raw, deleted, listed))
 
@@ -118,6 +128,17 @@ async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) 
         world.tells("b", 2, credential={"secretRef": {"name": "t", "key": "k"}})
         world.tells("c", 3)
         assert world.names() == {"a", "c"}
+
+
+async def test_statuses_that_come_back_are_no_reason_to_plan(build) -> None:
+    async with running(build, a=1) as world:
+        world.tells("a", 1)
+        world.heard.clear()
+        world.tells("a", 2, status={"conditions": []})
+        world.tells("a", 2, status={"conditions": []})
+        assert world.heard == ["status"]
+        world.tells("a", 3, weight=7)
+        assert world.heard == ["status", "plan"]
 
 
 async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(build) -> None:
@@ -189,7 +210,7 @@ async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
 async def test_what_a_new_listing_of_kopf_finds_calls_for_a_look_of_our_own(build) -> None:
     slow = World(build)
     slow.source = ClusterSource(
-        Where(Access()), slow.api, build.parser, (), lambda: None, Random(1), Pace(60.0, 0.01, 30.0), slow.watch
+        Where(Access()), slow.api, build.parser, (), QUIET, Random(1), Pace(60.0, 0.01, 30.0), slow.watch
     )
     slow.lists(a=1, b=1)
     running = asyncio.create_task(slow.source.run())
