@@ -17,6 +17,7 @@ class Metrics:
     xds_acks: Counter
     xds_nacks: Counter
     xds_pushed: Counter
+    xds_removed: Counter
     xds_resources: Gauge
     xds_streams: Gauge
     catalog_revision: Info
@@ -34,10 +35,10 @@ def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
         xds_acks=Counter("limpet_xds_acks", "Responses that an Envoy accepted whole", ["type"], registry=registry),
         xds_nacks=Counter("limpet_xds_nacks", "Responses that an Envoy rejected in part", ["type"], registry=registry),
         xds_pushed=Counter(
-            "limpet_xds_pushed",
-            "Resources and removals sent to Envoys, counted once for each Envoy",
-            ["type"],
-            registry=registry,
+            "limpet_xds_pushed", "Resources sent to Envoys, once for each Envoy", ["type"], registry=registry
+        ),
+        xds_removed=Counter(
+            "limpet_xds_removed", "Removals sent to Envoys, once for each Envoy", ["type"], registry=registry
         ),
         xds_resources=Gauge("limpet_xds_resources", "Resources published to Envoy", ["type"], registry=registry),
         xds_streams=Gauge("limpet_xds_streams", "Envoys connected to this operator", registry=registry),

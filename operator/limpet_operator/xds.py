@@ -143,9 +143,7 @@ class XdsServer:
                 wake.clear()
                 while self._published and (response := stream.next_response(self._resources)) is not None:
                     self._withdraw(stream.node, response)
-                    self._metrics.xds_pushed.labels(short_type(response.type_url)).inc(
-                        len(response.resources) + len(response.removed_resources)
-                    )
+                    self._count_sent(response)
                     await context.write(response)
                 await wake.wait()
         finally:
@@ -199,6 +197,11 @@ class XdsServer:
             assert node is not None
             node.acknowledged.get(response.type_url, {}).pop(name, None)
             node.nacks.pop((response.type_url, name), None)
+
+    def _count_sent(self, response: Any) -> None:
+        short = short_type(response.type_url)
+        self._metrics.xds_pushed.labels(short).inc(len(response.resources))
+        self._metrics.xds_removed.labels(short).inc(len(response.removed_resources))
 
     def _leave(self, node_id: str | None) -> None:
         node = self._nodes.pop(node_id, None) if node_id is not None else None
