@@ -34,7 +34,7 @@ from limpet_lab.kubernetes.apiserver import ApiServer
 Json = dict[str, Any]
 
 _LOOK_EVERY_S: Final = 0.25
-_NODE_NAME: Final = "the-only-node"
+NODE_NAME: Final = "the-only-node"
 _TOKEN_S: Final = 3600
 
 
@@ -232,7 +232,7 @@ class Kubelet:
                     }
                 ],
             },
-            "spec": {**template["spec"], "nodeName": _NODE_NAME},
+            "spec": {**template["spec"], "nodeName": NODE_NAME},
         }
         token = await self._token(template["spec"])
         record = await self._api.create(f"/api/v1/namespaces/{self.namespace}/pods", body)

@@ -1,0 +1,65 @@
+"""The node that pods run on, as the API server knows it: where `kubectl port-forward` finds the way into a pod."""
+
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import trustme
+from tests.cluster.kubelet import NODE_NAME
+from tests.cluster.portforward.build import find
+from tests.cluster.world import ADDRESS
+
+from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_lab.kubernetes.program import Program
+from limpet_operator.local import free_port
+
+_PATIENCE_S: Final = 20.0
+
+
+@contextmanager
+def forwarding(server: ApiServer, directory: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """Until the end of the block ports of pods can be forwarded. Raises NoAssets if the program for it is not built."""
+    port = free_port()
+    issued = trustme.CA().issue_cert(ADDRESS)  # the API server asks no node who it is, unless it is told to
+    certificate, key = directory / "node.crt", directory / "node.key"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    flags = ("-listen", f"{ADDRESS}:{port}", "-certificate", str(certificate), "-key", str(key))
+    program = Program("port-forwarder", (str(find(environment)), *flags), directory / "port-forwarder.log")
+    program.start()
+    try:
+        _wait(program, port)
+        _register(server, port)
+        yield
+    finally:
+        program.stop()
+
+
+def _wait(program: Program, port: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            socket.create_connection((ADDRESS, port), 1).close()
+        except OSError:
+            assert program.alive(), program.last_words()
+            assert time.monotonic() < deadline, f"the port forwarder does not listen\n{program.last_words()}"
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _register(server: ApiServer, port: int) -> None:
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": NODE_NAME},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": ADDRESS}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        },
+    }
+    answer = server.request("POST", "/api/v1/nodes", content=node)
+    assert answer.status_code == 201, answer.text
