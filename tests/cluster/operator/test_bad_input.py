@@ -148,27 +148,3 @@ async def test_each_is_told_what_to_do_and_the_others_go_on(
         assert not [entry for entry in operator.log() if entry["level"] == "error"]
         everything = operator.program.log.read_text()
         assert "sk-" not in everything, "a key was logged"
-
-
-async def test_an_account_without_rights_is_told_which_ones_are_missing(
-    apiserver: ApiServer, namespace: str, tmp_path: Path
-) -> None:
-    apiserver.kubectl("create", "serviceaccount", "operator", "-n", namespace).ok()
-    apiserver.apply(provider("p0"), secret("p0"), namespace=namespace).ok()
-    kubeconfig = apiserver.kubeconfig_of(namespace, "operator")
-    with Operator.running(apiserver, tmp_path / "op", "--namespace", namespace, kubeconfig=kubeconfig) as operator:
-        await operator.answers("/readyz", 503, "cannot list resource")
-        resources = "providers.limpet.dev,pricings.limpet.dev,healthprobes.limpet.dev,stickypolicies.limpet.dev"
-        grant(apiserver, namespace, "objects", resources)
-        await operator.ready()
-        message = await operator.says("Limpet may not read it")
-        assert f"grant get, list and watch on secrets in namespace {namespace}" in message
-        async with Gateway().connected(operator.address) as gateway:
-            grant(apiserver, namespace, "secrets", "secrets")
-            await gateway.until(lambda g: g.providers == {f"{namespace}/p0"})
-
-
-def grant(server: ApiServer, namespace: str, role: str, resources: str) -> None:
-    account = f"--serviceaccount={namespace}:operator"
-    server.kubectl("create", "role", role, "--verb=get,list,watch", f"--resource={resources}", "-n", namespace).ok()
-    server.kubectl("create", "rolebinding", role, f"--role={role}", account, "-n", namespace).ok()
