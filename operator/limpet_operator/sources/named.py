@@ -18,6 +18,8 @@ _PLURALS: Final = {"Secret": "secrets", "ConfigMap": "configmaps"}
 _AT_ONCE: Final = 16
 """First readings under way at the same time; what is known already waits for nobody."""
 _BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
+_REFUSALS: Final = 3
+"""So many in a row are meant: an API server that has just started refuses everybody until it has read its roles."""
 _REFUSED_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ class Named:
         self._dice = dice
         self._followers: dict[ObjectKey, asyncio.Task[None]] = {}
         self._known: set[ObjectKey] = set()
+        self._held: set[ObjectKey] = set()
+        """Those that were there when they were read last."""
         self._first_readings = asyncio.Semaphore(_AT_ONCE)
 
     @property
@@ -56,6 +60,7 @@ class Named:
         for key in gone:
             self._followers.pop(key).cancel()
             self._known.discard(key)
+            self._held.discard(key)
         for key in keys:
             if key not in self._followers:
                 self._followers[key] = asyncio.create_task(self._follow(key), name=f"watch {key}")
@@ -68,7 +73,7 @@ class Named:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, key: ObjectKey) -> None:
-        failures = 0
+        failures = refusals = 0
         version: str | None = None
         while True:
             try:
@@ -77,24 +82,22 @@ class Named:
                         version = await self._read(key)
                     if failures:
                         self._came_back()
-                    failures = 0
+                    failures = refusals = 0
                 version = await self._watch(key, version)
                 wait = 0.0 if version else _BACKOFF_S[0]
             except ApiError as error:
                 version = None  # What happened meanwhile is only known by reading it again.
-                wait = _REFUSED_S if error.status in (401, 403) else _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+                refusals = refusals + 1 if error.status in (401, 403) else 0
+                if refusals == _REFUSALS:
+                    self._refuse(key, error)
+                wait = _REFUSED_S if refusals >= _REFUSALS else _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
                 failures += 1
                 _log.debug("watching %s: %s", key, error)
             await asyncio.sleep(wait * self._dice.uniform(0.75, 1.25))
 
     async def _read(self, key: ObjectKey) -> str:
         """The object now, and the version of the world from which on to watch it."""
-        try:
-            found = await self._api.get(_path(key), {"fieldSelector": f"metadata.name={key.name}"})
-        except ApiError as error:
-            if error.status in (401, 403):
-                self._tell(key, Invalid(key, (Problem("", _refused(key, error)),)))
-            raise
+        found = await self._api.get(_path(key), {"fieldSelector": f"metadata.name={key.name}"})
         items = found.get("items") or []
         self._tell(key, {**items[0], "apiVersion": "v1", "kind": key.kind} if items else None)
         version: str = found["metadata"]["resourceVersion"]
@@ -114,8 +117,16 @@ class Named:
                 self._tell(key, None)
         return version
 
+    def _refuse(self, key: ObjectKey, error: ApiError) -> None:
+        """Traffic must not end because a right to read was lost: a credential that was read once stays in force."""
+        if key in self._held:
+            _log.warning("%s: %s; what was read before stays in force", key, _refused(key, error))
+        else:
+            self._tell(key, Invalid(key, (Problem("", _refused(key, error)),)))
+
     def _tell(self, key: ObjectKey, news: News) -> None:
         self._known.add(key)
+        (self._held.discard if news is None or isinstance(news, Invalid) else self._held.add)(key)
         self._deliver(key, news)
 
 

@@ -130,6 +130,25 @@ async def test_one_that_may_not_be_read_says_which_right_is_missing() -> None:
         )
 
 
+async def test_a_refusal_or_two_are_an_api_server_that_is_just_starting() -> None:
+    api = FakeApi(**{PATH: ApiError(403, "secrets is forbidden")})
+    async with following(api, KEY) as (_, told):
+        await until(lambda: len(api.asked) == 2)
+        api.answers[PATH] = listed("10", secret("5"))
+        await until(lambda: bool(told.news))
+        assert told.news[0][1] == {**secret("5"), "apiVersion": "v1", "kind": "Secret"}
+
+
+async def test_what_was_read_stays_in_force_when_it_may_not_be_read_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    api = FakeApi(**{PATH: listed("10", secret("5"))})
+    async with following(api, KEY) as (_, told):
+        await until(lambda: bool(api.watches))
+        api.answers[PATH] = ApiError(403, "secrets is forbidden")
+        api.watches[-1][2].put_nowait(ApiError(None, "the connection broke off"))
+        await until(lambda: "what was read before stays in force" in caplog.text)
+        assert len(told.news) == 1
+
+
 async def test_what_nobody_names_any_more_is_not_followed_and_to_be_forgotten() -> None:
     other = ObjectKey("ConfigMap", "ai", "corp-ca")
     api = FakeApi(**{PATH: listed("10", secret("5")), "/api/v1/namespaces/ai/configmaps": listed("10")})
