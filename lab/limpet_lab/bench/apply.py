@@ -1,8 +1,8 @@
 """`limpet bench apply`: how soon Envoy serves what was applied to a Kubernetes API with thousands of objects.
 
 A real API server, a real operator started as the chart does, a real Envoy. Each round applies a changed Provider (the
-model's upstream name), adds one with its Secret and deletes it again, and asks the gateway without a pause until the
-answer shows the change. No request may fail meanwhile. The clock begins when the request is sent to the API server;
+model's upstream name), adds one with its Secret and deletes it again, and asks the gateway every few milliseconds until
+the answer shows the change. No request may fail meanwhile. The clock begins when the request is sent to the API server;
 the start of kubectl's own process, a tenth of a second or so, is not in it.
 """
 
