@@ -149,6 +149,7 @@ async def terminal(assets: Assets, network: Network, directory: Path) -> AsyncIt
             Terminal.opened(environment, kubelet.report) as terminal,
         ):
             yield terminal
+        server.kill()  # an orderly end would wait for connections of pods that no longer are
 
 
 async def test_the_quick_start_does_what_it_says(terminal: Terminal, vendor: Seller) -> None:
