@@ -14,6 +14,7 @@ test: $(READY)
 	@command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); }
 	@command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); }
 	@$(BIN)/python -m limpet_lab.kubernetes.assets
+	@$(BIN)/python -m tests.cluster.portforward.build
 	$(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest
 
 check: $(READY)
