@@ -88,9 +88,12 @@ async def turns_around(world: World, happens: Callable[[], Awaitable[None]]) -> 
 
 def stayed(pairs: list[tuple[Turn, Turn]], *decisions: str) -> None:
     """The suite's one assertion: nothing lost, all at the same provider, and for one of these reasons."""
-    assert [turn.trouble for pair in pairs for turn in pair if turn.trouble] == []
-    assert [(one.provider, two.provider) for one, two in pairs if one.provider != two.provider] == []
-    assert {two.decision for _, two in pairs} <= {*decisions}
+    lost = [turn.trouble for pair in pairs for turn in pair if turn.trouble]
+    assert not lost, f"lost: {lost}"
+    moved = [f"{one.provider} -> {two.provider}: {two.decision}" for one, two in pairs if one.provider != two.provider]
+    assert not moved, f"moved: {moved}"
+    others = {two.decision for _, two in pairs} - {*decisions}
+    assert not others, f"decided otherwise: {others}"
     assert len({one.provider for one, _ in pairs}) > 1, "one provider for all says nothing"
 
 
