@@ -1,7 +1,6 @@
 """One pod's life: network, volumes, init containers and sidecars in order, containers, and the end in reverse order."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from tests.cluster import images, volumes
 from tests.cluster.container import Container, Surroundings
+from tests.cluster.environment import environment, expanded
 from tests.cluster.images import Image
 from tests.cluster.pods import Network
 from tests.cluster.services import CLUSTER_DOMAIN, PodAddress
@@ -20,7 +20,6 @@ from tests.cluster.world import ADDRESS
 Json = Mapping[str, Any]
 
 TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-_REFERENCE: Final = re.compile(r"\$\$|\$\(([^)]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +32,6 @@ class Node:
     api_port: int
     plugging: asyncio.Lock
     """One network at a time: `ip` itself is not made for more."""
-
-
-def expanded(text: str, env: Mapping[str, str]) -> str:
-    """`$(NAME)` replaced where NAME is set, `$$` for a dollar sign, as Kubernetes does it."""
-    return _REFERENCE.sub(
-        lambda found: "$" if found[0] == "$$" else env.get(found[1], found[0]),
-        text,
-    )
-
-
-def environment(container: Json, pod: Json, sources: Sources) -> dict[str, str]:
-    """A container's variables. Raises NotThere, and ValueError for a source that is not played here."""
-    env: dict[str, str] = {}
-    for each in container.get("envFrom", ()):
-        kind, held = ("secretRef", sources.secrets) if "secretRef" in each else ("configMapRef", sources.config_maps)
-        if (name := each[kind]["name"]) in held:
-            env |= {key: value.decode() for key, value in volumes.content(held[name]).items()}
-        elif not each[kind].get("optional"):
-            raise NotThere(f"{kind} {name}")
-    for each in container.get("env", ()):
-        if "valueFrom" not in each:
-            env[each["name"]] = expanded(each.get("value", ""), env)
-            continue
-        source = each["valueFrom"]
-        if "fieldRef" in source:
-            env[each["name"]] = volumes.field(pod, source["fieldRef"]["fieldPath"])
-        elif "secretKeyRef" in source or "configMapKeyRef" in source:
-            kind = "secretKeyRef" if "secretKeyRef" in source else "configMapKeyRef"
-            objects = sources.secrets if kind == "secretKeyRef" else sources.config_maps
-            ref = source[kind]
-            value = volumes.content(objects[ref["name"]]).get(ref["key"]) if ref["name"] in objects else None
-            if value is not None:
-                env[each["name"]] = value.decode()
-            elif not ref.get("optional"):
-                raise NotThere(f"{ref['name']}/{ref['key']}")
-        else:
-            raise ValueError(f"variable {each['name']}: of its sources none is played here: {sorted(source)}")
-    return env
 
 
 class RunningPod:
