@@ -131,9 +131,11 @@ class Siblings:
                     self._socket.sendto(unsent[0], other)
                     unsent.popleft()
             except BlockingIOError:
-                self._trying_again = asyncio.get_running_loop().call_later(_TRY_AGAIN_S, self._send)
+                continue
             except OSError:
                 unsent.clear()  # It is not there, and will go by what it sees itself.
+        if any(self._unsent.values()):
+            self._trying_again = asyncio.get_running_loop().call_later(_TRY_AGAIN_S, self._send)
 
     def _hear(self) -> None:
         with suppress(BlockingIOError):

@@ -1,5 +1,6 @@
 """Workers beside one Envoy tell each other how providers do, and so come to see the same."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -140,6 +141,30 @@ async def test_one_that_is_busy_hears_it_a_moment_later(tmp_path: Path) -> None:
                 return heard == told
 
             await until(all_heard)
+
+
+async def test_however_many_are_busy_it_tries_again_once_in_a_while(tmp_path: Path) -> None:
+    paths = [sibling_socket(tmp_path, number) for number in range(1, 5)]
+    async with AsyncExitStack() as stack:
+        for path in paths:
+            stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(str(path))
+        tried = 0
+
+        class Counting(Siblings):
+            def _send(self) -> None:
+                nonlocal tried
+                tried += 1
+                super()._send()
+
+        one = Counting(sibling_socket(tmp_path, 0), paths, lambda _: None)
+        one.start()
+        stack.callback(one.close)
+        while not all(one._unsent.values()):
+            one.tell(Event("failed", "x" * 10_000, 0.0))
+            await asyncio.sleep(0)
+        tried = 0
+        await asyncio.sleep(0.4)
+        assert 1 <= tried <= 21, "each sibling that is busy has started tries of its own"
 
 
 async def test_what_cannot_be_read_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
