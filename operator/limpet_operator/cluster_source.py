@@ -211,8 +211,10 @@ class ClusterSource:
                 known = self._behind.get(key)
                 behind[key] = known if known is not None and known[0] == version else (version, now)
         self._behind = behind
-        if self._missing is None:
-            self._missing = set(behind)
+        # What was deleted since then, before the watch began, is nothing that a watch will tell of.
+        missing = set(behind) if self._missing is None else self._missing & behind.keys()
+        if missing != self._missing:
+            self._missing = missing
             self._changed()
 
     def _overdue(self) -> bool:

@@ -17,6 +17,7 @@ from limpet_operator.sources.kubernetes import PLURALS, Event, WatchEnded
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"
 QUIET = Hooks(lambda: None, lambda: None)
+UNDER_WAY = "the first listing is under way"
 FAST = Pace(compare_s=0.05, again_s=0.01, behind_s=0.1)
 
 
@@ -89,7 +90,9 @@ async def running(build: Any, **providers: int) -> AsyncIterator[World]:
     world.lists(**providers)
     running = asyncio.create_task(world.source.run())
     try:
-        await until(lambda: world.watches == 1 and world.source.trouble is None)
+        await until(
+            lambda: world.watches == 1 and world.source.trouble is None and world.source.not_synced != UNDER_WAY
+        )
         yield world
     finally:
         running.cancel()
@@ -128,6 +131,18 @@ async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) 
         world.tells("b", 2, credential={"secretRef": {"name": "t", "key": "k"}})
         world.tells("c", 3)
         assert world.names() == {"a", "c"}
+
+
+async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_for(build) -> None:
+    async with running(build, a=1, b=1) as world:
+        world.tells("a", 1)
+        assert world.names() is None
+        assert world.source.not_synced == "1 objects of the first listing are still to come"
+        world.heard.clear()
+        world.lists(2, a=1)
+        await until(lambda: world.source.not_synced is None)
+        assert world.names() == {"a"}
+        assert "plan" in world.heard
 
 
 async def test_statuses_that_come_back_are_no_reason_to_plan(build) -> None:
