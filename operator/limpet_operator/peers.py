@@ -45,12 +45,17 @@ _LOST: Final = (asyncio.InvalidStateError, grpc.RpcError, grpc.aio.BaseError)
 _log = logging.getLogger(__name__)
 
 
+def host_of(target: str) -> str:
+    """Of `host:port`."""
+    return target.rpartition(":")[0].strip("[]")
+
+
 def resolver(target: str) -> Resolve:
     """All addresses that DNS has for `host:port` at the moment."""
-    host, _, port = target.rpartition(":")
+    host, port = host_of(target), target.rpartition(":")[2]
 
     async def resolve() -> Collection[str]:
-        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ips = {str(sockaddr[0]) for *_, sockaddr in found}
         return {f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in ips}
 
@@ -62,7 +67,7 @@ def dialer(target: str, tls_dir: Path | None) -> Dial:
 
     The files are read anew for each connection.
     """
-    host = target.rpartition(":")[0].strip("[]")
+    host = host_of(target)
 
     def dial(address: str) -> grpc.aio.Channel:
         if tls_dir is None:
@@ -78,10 +83,15 @@ def dialer(target: str, tls_dir: Path | None) -> Dial:
 class Peers:
     """Keeps the links of a fleet. All methods belong to the event loop that serves."""
 
-    def __init__(self, fleet: Fleet, instance: str) -> None:
-        """`instance` names this process and no other, not even an earlier one of the same pod."""
+    def __init__(self, fleet: Fleet, instance: str, name: str | None = None) -> None:
+        """`instance` names this process and no other, not even an earlier one of the same pod.
+
+        `name`: the host that certificates of replicas carry. Gateways have certificates of the same authority, and must
+        not speak for an operator. None: there are no certificates.
+        """
         self._fleet = fleet
         self._instance = instance
+        self._name = name
         self._talks: set[asyncio.Task[None]] = set()
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
@@ -158,6 +168,10 @@ class Peers:
 
     async def _answer(self, _: object, context: Any) -> None:
         """Somebody dialled us."""
+        if not self._is_replica(context):
+            words = f"only a replica of the operator may ask this; its certificate carries the name {self._name}"
+            _log.warning("refused %s: %s", context.peer(), words)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
         talk = asyncio.create_task(self._talk(context, context.peer()))
         self._talks.add(talk)
         try:
@@ -172,6 +186,10 @@ class Peers:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         elif error is not None and not isinstance(error, (*_LOST, _OurselvesError)):
             raise error
+
+    def _is_replica(self, context: Any) -> bool:
+        names = context.auth_context().get("x509_subject_alternative_name", ())
+        return self._name is None or self._name.encode() in names
 
     async def _talk(self, stream: Any, address: str) -> None:
         """From the first word of both sides to the last. Raises PeerMismatch, _OurselvesError, or what gRPC raises."""

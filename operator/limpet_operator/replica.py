@@ -23,7 +23,7 @@ from limpet_operator.delta import CLUSTER
 from limpet_operator.fleet import Fleet
 from limpet_operator.kube_write import KubeApi
 from limpet_operator.metrics import build_metrics
-from limpet_operator.peers import Peers, dialer, resolver
+from limpet_operator.peers import Peers, dialer, host_of, resolver
 from limpet_operator.plan import Plan, Verdict, plan
 from limpet_operator.probes_http import serve_probes
 from limpet_operator.publish.publication import Publisher
@@ -54,7 +54,8 @@ class Replica:
         self.registry = CollectorRegistry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         self._fleet = Fleet(self._metrics, on_change=self._fleet_changed, linger_s=settings.drain_s + _RECONNECT_S)
-        self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
+        peers = host_of(settings.peers) if settings.peers and settings.tls_dir else None
+        self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}", peers)
         self._rollout = Rollout(self._fleet.xds, self._fleet.catalogs, Patience(drain_s=settings.drain_s))
         self._publisher = Publisher(settings.gateway)
         self._debounce = Debounce(self._reconcile)
@@ -109,7 +110,9 @@ class Replica:
     async def _serving(self) -> AsyncIterator[None]:
         settings, fleet = self._settings, self._fleet
         credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
-        handlers = (fleet.xds.handler(), fleet.catalogs.handler(), self._peers.handler())
+        handlers = [fleet.xds.handler(), fleet.catalogs.handler()]
+        if settings.peers:
+            handlers.append(self._peers.handler())
         server = await serve(settings.listen, *handlers, credentials=credentials)
         _log.info("listening", extra={"listen": settings.listen, "tls": credentials is not None})
         try:

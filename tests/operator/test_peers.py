@@ -60,7 +60,12 @@ class Replica:
     """An operator without its sources: a test says what is planned."""
 
     def __init__(
-        self, name: str, address: str, linger_s: float = 0.0, drain: Callable[[float], Awaitable[Any]] = soon
+        self,
+        name: str,
+        address: str,
+        linger_s: float = 0.0,
+        drain: Callable[[float], Awaitable[Any]] = soon,
+        peer_name: str | None = None,
     ) -> None:
         self.name, self.address = name, address
         self.registry = CollectorRegistry()
@@ -69,7 +74,7 @@ class Replica:
         self.dialled: list[str] = []
         self.fleet = Fleet(build_metrics(self.registry, "test"), on_change=self._changed, linger_s=linger_s)
         self.rollout = Rollout(self.fleet.xds, self.fleet.catalogs, Patience(0.0, 10.0), drain)
-        self.peers = Peers(self.fleet, name)
+        self.peers = Peers(self.fleet, name, peer_name)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -395,6 +400,22 @@ async def test_replicas_show_each_other_certificates(tmp_path: Path) -> None:
             await asyncio.sleep(0.2)
             assert a.count("limpet_peers") == 0, "a certificate of another name is not believed"
         async with b.running(names, dialer(target, ours), ours):
+            await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
+
+
+async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ours = certificates(tmp_path / "ours", authority, HOST)
+    gateways = certificates(tmp_path / "gateways", authority, "limpet-gateway")
+    a, target = Replica("a", free_address(), peer_name=HOST), f"{HOST}:18000"
+    async with a.running(Names(), tls_dir=ours):
+        async with dialer(target, gateways)(a.address) as channel:
+            call: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
+            with pytest.raises(grpc.aio.AioRpcError, match=f"only a replica .* carries the name {HOST}") as refused:
+                await call.read()
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        b = Replica("b", free_address(), peer_name=HOST)
+        async with b.running(Names(a.address), dialer(target, ours), ours):
             await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
 
 
