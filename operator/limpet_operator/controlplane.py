@@ -202,16 +202,17 @@ class CatalogServer:
             _log.warning("refused a data plane: %s", error)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         finally:
-            if reader is not None:
-                self._readers.discard(reader)
-                reader.cancel()
-                with suppress(asyncio.CancelledError, grpc.RpcError, ContractMismatch):
-                    await reader
+            # Before anything is waited for, so that nothing that goes wrong here keeps a worker that has left.
             if watcher is not None:
                 self._watchers.remove(watcher)
                 self._metrics.catalog_streams.dec()
                 self._installation.testified(watcher.evidence)
                 self._notify()
+            if reader is not None:
+                self._readers.discard(reader)
+                reader.cancel()
+                # What went wrong with it was raised where it was told to.
+                await asyncio.gather(reader, return_exceptions=True)
 
     async def _tell(self, watcher: _Watcher, reader: asyncio.Task[None], context: Any) -> None:
         while not reader.done():

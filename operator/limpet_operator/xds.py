@@ -6,7 +6,6 @@ What a connection still has to be told is `limpet_operator.delta`'s business.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -149,12 +148,14 @@ class XdsServer:
         finally:
             lingering.cancel()
             reader.cancel()
-            with suppress(asyncio.CancelledError, grpc.RpcError):
-                await reader
+            # Before anything is waited for, so that nothing that goes wrong here keeps an Envoy that has left.
             self._readers.discard(reader)
             del self._streams[stream]
             self._metrics.xds_streams.dec()
             self._leave(stream.node)
+            (error,) = await asyncio.gather(reader, return_exceptions=True)
+            if error is not None and not isinstance(error, (asyncio.CancelledError, grpc.RpcError)):
+                raise error
 
     async def _read(self, requests: AsyncIterator[Any], stream: Stream, wake: asyncio.Event) -> None:
         async for request in requests:

@@ -378,6 +378,19 @@ async def test_closing_ends_the_streams_in_good_order(side: Side) -> None:
         assert await envoy.call.code() is grpc.StatusCode.OK
 
 
+async def test_a_stream_that_ends_in_nonsense_is_forgotten_all_the_same(side: Side) -> None:
+    recorded, envoy = side
+    method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+    async with grpc.aio.insecure_channel(envoy.address) as channel:
+        call: Any = channel.stream_stream(method)()  # type: ignore[call-arg]
+        await call.write(request(node={"id": "n"}, type_url=CLUSTER).SerializeToString())
+        await until(lambda: recorded.server.connected("n"))
+        await call.write(b"\xff\xff")
+        assert await call.code() is not grpc.StatusCode.OK
+        await until(lambda: not recorded.server.connected("n"))
+        assert recorded.count("limpet_xds_streams") == 0
+
+
 async def test_an_address_that_is_taken_is_named(side: Side, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="is it in use"):
         await serve(f"unix:{tmp_path}/nowhere/xds.sock")
