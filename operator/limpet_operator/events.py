@@ -27,6 +27,8 @@ _LONGEST_NAME: Final = 253
 _LONGEST_NOTE: Final = 1000
 """Kubernetes takes 1024 bytes."""
 _LONGEST_INSTANCE: Final = 128
+_LONGEST_WAIT_S: Final = 30.0
+"""However long the API server asks us to wait: what else there is to tell would be old by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class EventWriter:
             transient = failed.status in (0, 429) or failed.status >= 500
             if transient and tries + 1 < self._rate.tries:
                 self._waiting[name] = news, tries + 1
-                await self._sleep(failed.retry_after_s or 1.0)
+                await self._sleep(min(failed.retry_after_s or 1.0, _LONGEST_WAIT_S))
                 return
             self._metrics.events.labels("failed").inc()
             _log.info("an Event on %s could not be written: %s", news.key, failed)

@@ -90,7 +90,10 @@ class KubeApi:
         finally:
             self._gate.set(None)
         if status < 300:
-            return json.loads(text)
+            try:
+                return json.loads(text)
+            except ValueError as error:
+                raise ApiFailed(status, "NotJSON", f"{method} {path}: answered with something else: {error}") from error
         raise _failure(status, headers, text, f"{method} {path}")
 
     async def _exchange(

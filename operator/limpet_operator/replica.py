@@ -95,14 +95,15 @@ class Replica:
         async with AsyncExitStack() as open_:
             await open_.enter_async_context(serve_probes(settings.http, self.unhealthy, self.not_ready, self.registry))
             await open_.enter_async_context(self._serving())
-            parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
-            if settings.peers:
-                parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers, settings.tls_dir)))
             if settings.lease is not None:
                 writer = KubeApi(await self._access.configuration())
                 self._writing = Writing(
                     settings, settings.lease, writer, self.registry, self._fleet, self._source.store.held, self._version
                 )
+            parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
+            if settings.peers:
+                parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers, settings.tls_dir)))
+            if self._writing is not None:
                 parts.append(self._writing.run())
             await _until_one_ends(parts, self._end)
 

@@ -124,6 +124,13 @@ async def test_a_refusal_says_why(
     assert (failed.value.status, failed.value.reason, failed.value.retry_after_s) == (status, reason, retry_after_s)
 
 
+async def test_an_answer_of_somebody_else_is_a_failure(server: Server, api: KubeApi) -> None:
+    server.answer = lambda: web.Response(text="<html>please log in</html>", content_type="text/html")
+    with pytest.raises(ApiFailed, match=r"GET /a: answered with something else") as failed:
+        await api.call("GET", "/a")
+    assert failed.value.status == 200
+
+
 async def test_no_answer_is_an_outcome_too(server: Server, api: KubeApi) -> None:
     server.delay_s = 5
     with pytest.raises(ApiFailed) as failed:

@@ -1,15 +1,19 @@
 """The Kubernetes API as it is read: JSON by path, with the pod's own account or a kubeconfig. Nothing is written."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
 from kubernetes.aio import client, config
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
 READ_TIMEOUT_S = 30.0
 WATCH_S = 240
@@ -18,7 +22,9 @@ SILENCE_S = WATCH_S + 30
 """A watch that says nothing for so long, not even that it has ended, is dead."""
 
 _TOKEN = "BearerToken"  # noqa: S105 (the name of a setting)
-_config: Final[Any] = config  # typed in part only, which mypy's strict mode refuses to call
+# Typed in part only, which mypy's strict mode refuses to call.
+_config: Final[Any] = config
+_account: Final[Any] = InClusterConfigLoader
 
 
 class ApiError(Exception):
@@ -35,9 +41,13 @@ class NoClusterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API is and who we are there. None: the pod's service account, or else what KUBECONFIG names."""
+    """Where the API is and who we are there."""
 
     kubeconfig: Path | None = None
+    """None: the pod's service account, or else what KUBECONFIG names."""
+    account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """Where the pod's token and its cluster's certificate are."""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     async def configuration(self) -> Any:
         """Read anew, so that it has the newest token. Raises NoClusterError."""
@@ -47,7 +57,7 @@ class Access:
             if self.kubeconfig is not None:
                 await _config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
             else:
-                await _default(configuration)
+                await self._default(configuration)
         except (config.ConfigException, OSError) as error:
             raise NoClusterError(
                 f"no Kubernetes API is known ({error}); run inside a pod with a service account, "
@@ -55,12 +65,21 @@ class Access:
             ) from error
         return configuration
 
+    async def _default(self, configuration: Any) -> None:
+        token, authority = self.account / "token", self.account / "ca.crt"
+        pod = _account(token, authority, try_refresh_token=False, environ=self.environment)
+        try:
+            pod.load_and_set(configuration)
+        except config.ConfigException:
+            await _config.load_kube_config(client_configuration=configuration)
+        else:
+            # At each request: the kubelet replaces a token before it ends, but others may end it at any moment.
+            configuration.refresh_api_key_hook = partial(_renewed, pod)
 
-async def _default(configuration: Any) -> None:
-    try:
-        _config.load_incluster_config(client_configuration=configuration)
-    except config.ConfigException:
-        await _config.load_kube_config(client_configuration=configuration)
+
+def _renewed(pod: Any, configuration: Any) -> None:
+    with suppress(config.ConfigException, OSError):
+        pod.load_and_set(configuration)
 
 
 def bearer_token(configuration: Any) -> str | None:
