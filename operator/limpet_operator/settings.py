@@ -9,6 +9,7 @@ from typing import Final
 
 from limpet_operator.json_logs import LEVELS
 from limpet_operator.publish.gateway import MIB, Gateway
+from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 
 EXTPROC_DIR: Final = "/run/limpet"
 """Where the workers of every gateway pod are, as `extproc-N.sock`."""
@@ -63,7 +64,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         log_level=flags.log_level,
         identity=flags.identity,
         lease=(flags.lease_namespace, flags.lease_name) if flags.lease_name else None,
-        peers=flags.peers or None,
+        peers=flags.peers,
         kubeconfig=flags.kubeconfig,
     )
 
@@ -73,21 +74,27 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="limpet-operator", description="Limpet's control plane: Kubernetes objects in, Envoy resources out."
     )
     add = parser.add_argument
-    add("--namespace", action="append", default=[], help="namespace whose objects serve this gateway; repeatable")
+    add(
+        "--namespace",
+        action="append",
+        type=_namespace,
+        default=[],
+        help="namespace whose objects serve this gateway; repeatable",
+    )
     add("--all-namespaces", action="store_true", help="objects of every namespace serve this gateway")
     add("--lease-namespace", default="", help="namespace of the Lease that says which replica writes status")
     add("--lease-name", default="", help="name of that Lease; without it nothing is written to Kubernetes")
     add("--identity", default=environment.get("POD_NAME") or os.uname().nodename, help="this replica's name")
     add("--listen", default="127.0.0.1:18000", help="HOST:PORT or unix:PATH for Envoy, ext_proc and other replicas")
     add("--tls-dir", type=Path, default=None, help="directory with tls.crt, tls.key, ca.crt; needed beyond loopback")
-    add("--peers", default="", help="HOST:PORT behind which the other replicas are found")
-    add("--http", default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
+    add("--peers", type=_host_port, default=None, help="HOST:PORT behind which the other replicas are found")
+    add("--http", type=_host_port, default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
     add("--unavailable-port", type=_port, default=10001, help="loopback port of Envoy's answer for what is down")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
     add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
-    add("--drain-seconds", type=float, default=10.0, help="from a provider's removal until Envoy forgets it")
+    add("--drain-seconds", type=_seconds, default=10.0, help="from a provider's removal until Envoy forgets it")
     add("--log-level", choices=LEVELS, default="info")
     add("--kubeconfig", type=Path, default=None, help="outside a cluster; default: the pod's account, else KUBECONFIG")
     return parser
@@ -97,6 +104,29 @@ def _port(text: str) -> int:
     if not (text.isdigit() and 0 < int(text) < 65536):
         raise argparse.ArgumentTypeError(f"'{text}' is no port; write a number from 1 to 65535")
     return int(text)
+
+
+def _host_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdigit() and int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"'{text}' is no HOST:PORT")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no namespace; write one name each time, without patterns")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds, 0 or more")
+    return seconds
 
 
 def _positive(text: str) -> int:

@@ -50,6 +50,12 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--lease-name", "l"], "--lease-name and --lease-namespace belong together"),
         (["--all-namespaces", "--workers", "0"], "'0' is no number from 1 on"),
         (["--all-namespaces", "--gateway-port", "70000"], "'70000' is no port"),
+        (["--namespace", "team-*"], "'team-*' is no namespace; write one name each time"),
+        (["--namespace", "a,b"], "'a,b' is no namespace"),
+        (["--all-namespaces", "--http", "8081"], "'8081' is no HOST:PORT"),
+        (["--all-namespaces", "--peers", "limpet-operator-peers"], "'limpet-operator-peers' is no HOST:PORT"),
+        (["--all-namespaces", "--drain-seconds", "-1"], "'-1' is no number of seconds"),
+        (["--all-namespaces", "--drain-seconds", "nan"], "'nan' is no number of seconds"),
         (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
     ],
 )

@@ -9,9 +9,9 @@ from limpet_operator.resources.problem import DEFAULT_NAMESPACE, Invalid, Object
 from limpet_operator.resources.schema import KindSchema
 
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LONGEST_NAME: Final = 253
-_LONGEST_NAMESPACE: Final = 63
+LONGEST_NAMESPACE: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def read_metadata(raw: Mapping[str, Any]) -> tuple[Metadata | None, tuple[Proble
     if not (isinstance(name, str) and len(name) <= _LONGEST_NAME and _SUBDOMAIN.fullmatch(name)):
         message = f"{shown(name)} is no name; write lower-case letters, digits, '-' and '.' (only digits: in quotes)"
         return None, (Problem("metadata.name", message),)
-    if not (isinstance(namespace, str) and len(namespace) <= _LONGEST_NAMESPACE and _LABEL.fullmatch(namespace)):
+    if not (isinstance(namespace, str) and len(namespace) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(namespace)):
         message = f"{shown(namespace)} is no namespace; write lower-case letters, digits and '-'"
         return None, (Problem("metadata.namespace", message),)
     problems = []

@@ -21,6 +21,8 @@ _BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
 _REFUSALS: Final = 3
 """So many in a row are meant: an API server that has just started refuses everybody until it has read its roles."""
 _REFUSED_S: Final = 10.0
+_LASTING_S: Final = 10.0
+"""A watch that breaks off after so long had begun well; one that ends at once, again and again, counts as failed."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,26 +75,34 @@ class Named:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, key: ObjectKey) -> None:
+        now_s = asyncio.get_running_loop().time
         failures = refusals = 0
         version: str | None = None
         while True:
+            began_s = now_s()
             try:
                 if version is None:
                     async with self._first_readings:
                         version = await self._read(key)
                     if failures:
                         self._came_back()
-                    failures = refusals = 0
                 version = await self._watch(key, version)
-                wait = 0.0 if version else _BACKOFF_S[0]
+                wait, failures, refusals = 0.0 if version else _BACKOFF_S[0], 0, 0
             except ApiError as error:
                 version = None  # What happened meanwhile is only known by reading it again.
+                if now_s() - began_s > _LASTING_S:
+                    failures = refusals = 0
                 refusals = refusals + 1 if error.status in (401, 403) else 0
                 if refusals == _REFUSALS:
                     self._refuse(key, error)
                 wait = _REFUSED_S if refusals >= _REFUSALS else _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
                 failures += 1
                 _log.debug("watching %s: %s", key, error)
+            except Exception:
+                # Whoever stopped following would never hear of a rotation.
+                _log.exception("%s could not be taken in, which is a defect of Limpet's; it is read again", key)
+                version, wait = None, _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+                failures += 1
             await asyncio.sleep(wait * self._dice.uniform(0.75, 1.25))
 
     async def _read(self, key: ObjectKey) -> str:

@@ -1,7 +1,7 @@
 """Secrets and ConfigMaps by name: what is asked for, what is told, and what becomes of a watch that ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -147,6 +147,34 @@ async def test_what_was_read_stays_in_force_when_it_may_not_be_read_any_more(cap
         api.watches[-1][2].put_nowait(ApiError(None, "the connection broke off"))
         await until(lambda: "what was read before stays in force" in caplog.text)
         assert len(told.news) == 1
+
+
+class Unwatchable(FakeApi):
+    """May be read and not watched."""
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Any]:
+        self.watches.append((path, query, asyncio.Queue()))
+        raise ApiError(403, "secrets is forbidden: cannot watch")
+        yield
+
+
+async def test_a_right_to_watch_that_is_missing_is_named_and_not_asked_for_all_the_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = Unwatchable(**{PATH: listed("10", secret("5"))})
+    async with following(api, KEY) as (_, told):
+        await until(lambda: "cannot watch" in caplog.text)
+        assert "grant get, list and watch on secrets in namespace ai" in caplog.text
+        assert told.news[-1] == (KEY, {**secret("5"), "apiVersion": "v1", "kind": "Secret"})
+        assert len(api.watches) == 3
+
+
+async def test_an_answer_that_nobody_understands_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    api = FakeApi(**{PATH: {"items": None}})
+    async with following(api, KEY) as (_, told):
+        await until(lambda: "a defect of Limpet's" in caplog.text)
+        api.answers[PATH] = listed("10", secret("5"))
+        await until(lambda: bool(told.news) and told.news[-1][1] is not None)
 
 
 async def test_what_nobody_names_any_more_is_not_followed_and_to_be_forgotten() -> None:
