@@ -1,6 +1,6 @@
 """Whether Redis is there: failures in a row end the asking, and a task in the background tries until it answers again.
 
-So a Redis that is away costs a few requests the deadline, and the others nothing.
+So a Redis that is away costs the requests of a moment the deadline, and the others nothing.
 """
 
 import asyncio
@@ -12,21 +12,33 @@ from limpet_extproc.memory.redis_store import Store
 from limpet_extproc.memory.redis_trouble import Journal, Trouble
 
 FAILURES_TO_AWAY: Final = 3
+AWAY_AFTER_S: Final = 0.05
+"""Failures go on for so long at least: at a thousand requests a second three are nothing, and writes would be lost."""
 _OPEN_S: Final = 5.0
 """Longer than one connection may take: sentinels are asked in turn."""
 _TRY_AFTER_S: Final = 0.25
 _MAX_TRY_AFTER_S: Final = 4.0
+_STEADY_S: Final = 10.0
+"""One that worked for less is tried again less and less often."""
 _TRIAL: Final = PREFIX + b"trial"
 
 
 class Link:
     """The store while it works. `connect` opens a new one, `deadline_s` is what a lookup may take."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Store]], deadline_s: float, journal: Journal) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Store]],
+        deadline_s: float,
+        journal: Journal,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._connect = connect
+        self._sleep = sleep
         self._deadline_s = deadline_s
         self._journal = journal
         self._failures = 0
+        self._failing_since_s = 0.0
         self._lost = asyncio.Event()
         self.tried = asyncio.Event()
         """Set when the first attempt has ended, however."""
@@ -42,14 +54,18 @@ class Link:
         """No answer came, or not in time. What a store says that has been given up counts no more."""
         if store is not self.store:
             return
+        now_s = asyncio.get_running_loop().time()
+        if not self._failures:
+            self._failing_since_s = now_s
         self._failures += 1
-        if self._failures >= FAILURES_TO_AWAY:
+        if self._failures >= FAILURES_TO_AWAY and now_s - self._failing_since_s >= AWAY_AFTER_S:
             self.store = None
             self._journal.away(trouble)
             self._lost.set()
 
     async def run(self) -> None:
         """Open, wait until it is lost, open again; until cancelled, and then close."""
+        now_s = asyncio.get_running_loop().time
         wait_s = _TRY_AFTER_S
         while True:
             try:
@@ -58,9 +74,11 @@ class Link:
                 self._journal.away(trouble)
                 self.tried.set()
             else:
+                began_s = now_s()
                 await self._serve(store)
-                wait_s = _TRY_AFTER_S
-            await asyncio.sleep(wait_s)
+                if now_s() - began_s >= _STEADY_S:
+                    wait_s = _TRY_AFTER_S
+            await self._sleep(wait_s)
             wait_s = min(wait_s * 2, _MAX_TRY_AFTER_S)
 
     async def _open(self) -> Store:

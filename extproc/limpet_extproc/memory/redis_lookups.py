@@ -1,6 +1,7 @@
 """Lookups with a deadline: those of the same moment share a round trip, and nobody waits longer than the deadline.
 
-A read that is late is not broken off: its connection stays good for the next ones.
+A read that is late is not broken off: its connection stays good for the next ones. The deadline is Redis's: where the
+loop itself was held up by other requests, the time is given once more.
 """
 
 import asyncio
@@ -12,6 +13,9 @@ from limpet_extproc.memory.redis_trouble import Trouble
 
 _AT_ONCE: Final = 4
 """Reads under way; what comes while they all are joins the next."""
+
+_TURNS: Final = 4
+"""Of the loop, in which an answer that has arrived goes from the socket to who waits for it."""
 
 _Result = TypeVar("_Result")
 _Wanted = asyncio.Future[bytes | Trouble | None]
@@ -41,8 +45,9 @@ class Lookups:
 
     async def in_time(self, wanted: "asyncio.Future[_Result]") -> _Result:
         """What comes of it by the deadline. Raises `Trouble`."""
-        store = self._link.store
-        deadline = asyncio.get_running_loop().call_later(self._deadline_s, _give_up, wanted)
+        store, loop = self._link.store, asyncio.get_running_loop()
+        due_s = loop.time() + self._deadline_s
+        deadline = loop.call_at(due_s, _due, wanted, due_s, self._deadline_s)
         try:
             return await wanted
         except _LateError:
@@ -91,8 +96,22 @@ class _LateError(Exception):
     """The deadline has passed."""
 
 
-def _give_up(wanted: "asyncio.Future[_Result]") -> None:
-    if not wanted.done():
+def _due(wanted: "asyncio.Future[_Result]", due_s: float, again_s: float) -> None:
+    """Its time is up, or is begun anew if this comes so late that the question may not even have been sent."""
+    loop = wanted.get_loop()
+    if loop.time() - due_s > again_s / 2:
+        loop.call_later(again_s, _give_up, wanted, _TURNS)
+    else:
+        _give_up(wanted, _TURNS)
+
+
+def _give_up(wanted: "asyncio.Future[_Result]", turns: int) -> None:
+    if wanted.done():
+        return
+    if turns:
+        # Timers go before sockets, so a busy loop would find late what has arrived.
+        wanted.get_loop().call_soon(_give_up, wanted, turns - 1)
+    else:
         wanted.set_exception(_LateError)
 
 

@@ -91,10 +91,14 @@ class RedisStore:
         try:
             yield
         except asyncio.CancelledError:
-            if caller in self._broken_off and caller.uncancel() == 0:
+            if caller in self._broken_off and caller.cancelling() == 1:
                 raise Trouble("connection", "given up") from None
             raise
         finally:
+            # Even if it ended otherwise meanwhile: who cancels the caller later must not be taken for us.
+            if caller in self._broken_off:
+                self._broken_off.discard(caller)
+                caller.uncancel()
             self._under_way.discard(caller)
             self._none_under_way.set()
 
@@ -217,6 +221,12 @@ def trouble(error: Exception) -> Trouble:
     return Trouble("error", _short(text) or type(error).__name__)
 
 
+_ECHOES: Final = (" script: ", ", with args beginning with: ")
+"""Begin what an error repeats of a command, which may be a password or a key."""
+
+
 def _short(text: str) -> str:
-    """The first line without what a script's error tells of the script."""
-    return text.split(" script: ")[0].splitlines()[0][:200] if text else ""
+    """The first line, without what it repeats of the command."""
+    for echo in _ECHOES:
+        text = text.partition(echo)[0]
+    return text.partition("\n")[0][:200]

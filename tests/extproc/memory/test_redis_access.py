@@ -109,7 +109,7 @@ async def test_a_user_whose_rights_are_taken_away(
     await remembered(gateway, key)
     guarded_redis.run("ACL", "SETUSER", "limpet", "-get")
     await away(gateway, key)
-    assert gateway.failures("lookup", "auth") == 3
+    assert gateway.failures("lookup", "auth") >= 3
 
 
 async def test_tls_with_a_user(tmp_path: Path, credentials: Path, gateways: Gateways, key: bytes) -> None:

@@ -1,6 +1,7 @@
 """Redis in trouble: lookups go on without it, at once; the log says it once; and it is asked again when it is back."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,8 @@ async def test_hanging(own_redis: RedisServer, gateways: Gateways, key: bytes) -
         assert answers == [None] * 50
         assert gateway.failures("lookup", "timeout") == 50
         assert await gateway.memory.lookup(key, 0.0) is None
+        assert not gateway.up
+        assert await gateway.memory.lookup(key, 0.0) is None
         assert gateway.failures("lookup", "away") == 1
     finally:
         own_redis.thaw()
@@ -105,6 +108,24 @@ async def test_one_late_answer_breaks_nothing_off(own_redis: RedisServer, gatewa
     assert gateway.up
     # Another connection for the second lookup, and that of this test.
     assert own_redis.run("INFO", "stats")["total_connections_received"] <= connections + 2
+
+
+@pytest.mark.parametrize("held_up", [1.2, 3], ids=["read too late", "sent too late"])
+async def test_a_loop_that_is_held_up_says_nothing_against_redis(
+    own_redis: RedisServer, gateways: Gateways, key: bytes, held_up: float
+) -> None:
+    gateway = await gateways.open(own_redis.url, deadline_s=SOON_S)
+    await remembered(gateway, key)
+    own_redis.freeze()
+    try:
+        asking = asyncio.create_task(gateway.memory.lookup(key, 0.0))
+        for _ in range(10 if held_up < 2 else 1):
+            await asyncio.sleep(0)
+    finally:
+        own_redis.thaw()
+    time.sleep(held_up * SOON_S)  # noqa: ASYNC251 (as by large bodies of other requests)
+    assert await asking == KNOWN
+    assert gateway.failures("lookup", "timeout") == 0
 
 
 async def test_flushed(own_redis: RedisServer, gateways: Gateways, key: bytes) -> None:

@@ -13,7 +13,7 @@ from tests.extproc.memory.test_redis_failures import Said, until
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis import RedisMemory
 from limpet_extproc.memory.redis_layout import Names
-from limpet_extproc.memory.redis_link import FAILURES_TO_AWAY
+from limpet_extproc.memory.redis_link import FAILURES_TO_AWAY, Link
 from limpet_extproc.memory.redis_store import Write
 from limpet_extproc.memory.redis_trouble import Journal, Trouble
 
@@ -143,6 +143,38 @@ async def test_a_single_late_answer_does_not_send_it_away_but_several_in_a_row_d
         store.open.set()
         await until(lambda: gateway.up)
         assert store.closed == 1
+
+
+async def test_many_that_were_late_in_the_same_moment_do_not_send_it_away() -> None:
+    store = Scripted()
+    async with opened(store, SOON_S) as gateway:
+        store.open.clear()
+        many = [gateway.memory.lookup(bytes([number]), 0.0) for number in range(50)]
+        assert await asyncio.gather(*many) == [None] * 50
+        assert gateway.failures("lookup", "timeout") == 50
+        assert gateway.up
+
+
+async def test_one_that_does_not_last_is_tried_less_and_less_often() -> None:
+    store = Scripted()
+    slept_s: list[float] = []
+
+    async def connect() -> Scripted:
+        return store
+
+    async def sleep(seconds: float) -> None:
+        slept_s.append(seconds)
+
+    def lost_again() -> bool:
+        link.failed(store, Trouble("timeout"))
+        return len(slept_s) >= 5
+
+    store.open.set()
+    link = Link(connect, 30.0, Journal("redis://scripted", CollectorRegistry()), sleep)
+    running = asyncio.create_task(link.run())
+    await until(lost_again)
+    running.cancel()
+    assert slept_s[:5] == [0.25, 0.5, 1.0, 2.0, 4.0]
 
 
 async def test_what_no_redis_can_be_told_does_not_stop_what_follows(said: Said) -> None:
