@@ -123,7 +123,7 @@ def variable_is_set(subject: ProviderInput) -> Failure | None:
     credential = subject.spec.credential
     if credential is None or not isinstance(credential.source, EnvVar) or subject.variable is not None:
         return None
-    advice = "export it before starting, or use credential.secretRef"
+    advice = "on a laptop export it before starting, in a cluster use spec.credential.secretRef"
     return Failure("EnvVarNotSet", f"environment variable {credential.source.name} is not set; {advice}")
 
 

@@ -80,10 +80,9 @@ def healthy(verdict: Verdict, traffic: Traffic | None) -> Finding:
     if traffic.reason == "over_limit":
         told = "it answered 429 and asked us to wait, others take its requests; ask the vendor for a higher limit"
         return Finding("Healthy", "False", "OverLimit", f"{told}, or lower spec.weight")
-    told = "requests failed several times in a row, others take them, and it is tried again by and by"
-    return Finding(
-        "Healthy", "False", "Failing", f"{told}; look at the vendor's status page and at limpet_provider_out"
-    )
+    told = "requests failed several times in a row; it is asked last, and tried again by and by"
+    advice = "see whether the host of spec.url resolves and answers, and look at the vendor's status page"
+    return Finding("Healthy", "False", "Failing", f"{told}; {advice}")
 
 
 def verdict_of_health(finding: Finding) -> Literal["Up", "Down", "Unknown"]:

@@ -59,7 +59,7 @@ def test_what_is_wrong_where_and_what_to_do(build, tmp_path: Path) -> None:
     assert said == [
         (
             "BAD  Provider deepseek  (a.yaml, document 1): EnvVarNotSet: environment variable KEY is not set; "
-            "export it before starting, or use credential.secretRef"
+            "on a laptop export it before starting, in a cluster use spec.credential.secretRef"
         ),
         'skip Deployment  (a.yaml, document 2): Deployment of "apps/v1" is not a kind that Limpet reads',
         (
