@@ -104,8 +104,10 @@ def test_secrets(build, others, reason: str, message: str) -> None:
         (
             {},
             "EnvVarNotSet",
-            "environment variable DEEPSEEK_API_KEY is not set; on a laptop export it before starting, in a cluster use "
-            "spec.credential.secretRef",
+            (
+                "environment variable DEEPSEEK_API_KEY is not set; on a laptop export it before starting, "
+                "in a cluster use spec.credential.secretRef"
+            ),
         ),
         ({"DEEPSEEK_API_KEY": ""}, "SecretValueInvalid", "variable DEEPSEEK_API_KEY is empty; write the API key"),
         (
