@@ -1,28 +1,38 @@
-"""When to act on changes that come in bursts: soon after the last one, and never long after the first."""
+"""When to act on changes: a lone one at once, those of a burst soon after the last, and never long after the first."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 
 class Debounce:
     """Calls `act` once for a burst. Belongs to the running event loop."""
 
-    def __init__(self, act: Callable[[], None], quiet_s: float = 0.03, longest_s: float = 0.2) -> None:
-        """`quiet_s` without news ends a burst; `longest_s` after its first news it is acted on anyway."""
+    def __init__(
+        self, act: Callable[[], None], first_s: float = 0.005, quiet_s: float = 0.03, longest_s: float = 0.2
+    ) -> None:
+        """`quiet_s` without news ends a burst; `longest_s` after its first news it is acted on anyway.
+
+        News after a silence of `longest_s` is acted on after `first_s`: mostly it is no burst.
+        """
         self._act = act
+        self._first_s = first_s
         self._quiet_s = quiet_s
         self._longest_s = longest_s
         self._due: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+        self._silent_from = -math.inf
 
     def poke(self) -> None:
         """There is news."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._due is None:
-            self._deadline = now + self._longest_s
+            silent = now - self._silent_from > self._longest_s
+            self._deadline = now + (self._first_s if silent else self._longest_s)
         else:
             self._due.cancel()
+        self._silent_from = now
         self._due = loop.call_at(min(now + self._quiet_s, self._deadline), self._fire)
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ class Pace:
     settle_s: float = 0.2
     """From a change to the look at it: what an apply sets off (plan, acknowledgement) makes one write."""
     writers: int = 8
+    rest_s: float = 0.1
+    """After each write of a writer: the first statuses of thousands of objects leave others their turn."""
     per_object_s: float = 1.0
     """Between two writes to one object, however often it changes."""
     hold_s: float = 30.0
@@ -104,6 +106,7 @@ class StatusKeeper:
         self._again: set[ObjectKey] = set()
         """Changed while being written."""
         self._wake = asyncio.Event()
+        self._ending = asyncio.Event()
         lease.subscribe(self._lease_changed)
 
     def plan_changed(self, plan: Plan, objects: Objects) -> None:
@@ -139,6 +142,7 @@ class StatusKeeper:
                     await self._look()
                     look_s = self._clock() - began_s
         finally:
+            self._ending.set()
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._queued.clear()
@@ -153,17 +157,18 @@ class StatusKeeper:
         self._wake.set()
 
     async def _something_to_do(self) -> None:
-        waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._wake.wait())]
         if self._due:
-            waits.append(asyncio.create_task(self._pause(min(self._due.values()) - self._clock())))
+            await self._pause(min(self._due.values()) - self._clock(), unless=self._wake)
+        else:
+            await self._wake.wait()
+
+    async def _pause(self, seconds: float, unless: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(self._sleep(max(0.0, seconds))), asyncio.create_task(unless.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-
-    async def _pause(self, seconds: float) -> None:
-        await self._sleep(max(0.0, seconds))
 
     async def _look(self) -> None:
         if self._planned is None:
@@ -204,8 +209,9 @@ class StatusKeeper:
             self._queued.discard(key)
             self._busy.add(key)
             memory = self._memory.setdefault(key, Memory())
+            asked = True
             try:
-                await self._settle(key, memory)
+                asked = await self._settle(key, memory)
             except Exception:
                 _log.exception("the status of %s could not be written", key)
                 self._later(key, memory, None)
@@ -214,21 +220,24 @@ class StatusKeeper:
                 if key in self._again:
                     self._again.discard(key)
                     self._enqueue(key)
+            if asked:
+                await self._pause(self._pace.rest_s, unless=self._ending)
 
-    async def _settle(self, key: ObjectKey, memory: Memory) -> None:
+    async def _settle(self, key: ObjectKey, memory: Memory) -> bool:
+        """Write what differs; whether the API server was asked."""
         outlook, held = self._outlook, memory.newest(self._held(key))
         if not self._lease.valid() or outlook is None or held is None or key not in outlook.plan.verdicts:
-            return
+            return False
         write = draft(outlook, key, held, memory, Moment(self._now(), self._clock()), self._pace.hold_s)
         if write is None:
-            return
+            return False
         if write.look_again_s is not None:
             self._look_again(key, write.look_again_s)
         if not write.patch:
-            return
+            return False
         if self._clock() < memory.not_before_s:
             self._look_again(key, memory.not_before_s)
-            return
+            return False
         try:
             answer = await self._send(key, write)
         except NotSent:
@@ -242,6 +251,7 @@ class StatusKeeper:
             memory.answer, memory.sent, memory.left = answer, without_history(write.wanted), answer.status
             for finding, bad in transitions(write.on.status, write.wanted):
                 self._tell(key, write.on.uid, finding, bad=bad)
+        return True
 
     async def _send(self, key: ObjectKey, write: Draft) -> Held:
         version = {"uid": write.on.uid, "resourceVersion": str(write.on.resource_version)}

@@ -132,6 +132,16 @@ async def test_an_object_that_is_applied_gets_one_status_and_then_peace(office: 
     assert len(office.patches) == 2
 
 
+async def test_the_first_statuses_of_many_objects_leave_the_api_server_time_for_others(
+    office: Office, build: Build
+) -> None:
+    office.apply(*(build.raw("StickyPolicy", f"policy-{number}", models=[f"m{number}"]) for number in range(100)))
+    await office.time.advance(1)
+    assert 20 <= len(office.patches) <= 40  # four writers, a tenth of a second each
+    await office.time.advance(3)
+    assert len(office.patches) == 100
+
+
 async def test_every_kind_has_its_conditions(office: Office, build: Build) -> None:
     source = {"name": "list", "retrieved": "2026-11-20"}
     office.apply(

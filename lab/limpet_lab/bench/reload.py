@@ -1,7 +1,7 @@
 """`limpet bench reload`: how soon Envoy serves what was changed in a directory of a thousand providers.
 
 A real `limpet up` follows the directory. Each round edits one file (the model's upstream name), adds one and takes it
-away again, and asks the gateway every few milliseconds until the answer shows the change. No request may fail meanwhile.
+away again, and asks the gateway every few milliseconds until the answer shows it. No request may fail meanwhile.
 """
 
 import asyncio
