@@ -1,14 +1,20 @@
 """A few pages over HTTP, for probes and Prometheus: served on a TCP or Unix socket, and asked for on a Unix socket."""
 
 import http.client
+import logging
 import socket
 import socketserver
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
-from typing import Final
+from threading import BoundedSemaphore, Thread
+from typing import Any, Final
+
+log = logging.getLogger("limpet.pages")
+
+_AT_ONCE: Final = 64
+"""Connections; who comes in between is hung up on. The port is open to others, and each connection is a thread."""
 
 TEXT: Final = "text/plain; charset=utf-8"
 
@@ -28,17 +34,40 @@ Pages = Mapping[str, Callable[[], Page]]
 """By path. Each is called on a thread of its own."""
 
 
-class _Tcp(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
+class _Threads(socketserver.ThreadingMixIn):
     daemon_threads = True
+    request_queue_size = _AT_ONCE
+
+    def __init__(self, *args: Any) -> None:
+        self._places = BoundedSemaphore(_AT_ONCE)
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            request.close()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a client of the pages left early")
+
+
+class _Tcp(_Threads, socketserver.TCPServer):
+    allow_reuse_address = True
 
 
 class _Tcp6(_Tcp):
     address_family = socket.AF_INET6
 
 
-class _Unix(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
+class _Unix(_Threads, socketserver.UnixStreamServer):
+    """On a path."""
 
 
 def serve_pages(address: Path | tuple[str, int], pages: Pages) -> socketserver.BaseServer:
@@ -59,8 +88,12 @@ def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
         timeout = 10.0
 
         def do_GET(self) -> None:
-            page = pages.get(self.path.partition("?")[0])
-            answer = page() if page else Page(f"there is {', '.join(pages)}\n", 404)
+            path = self.path.partition("?")[0]
+            try:
+                answer = pages[path]() if path in pages else Page(f"there is {', '.join(pages)}\n", 404)
+            except Exception:
+                log.exception("%s could not be made; please report this", path)
+                answer = Page("could not be made; the log says why\n", 500)
             self.send_response(answer.status)
             self.send_header("content-type", answer.type)
             self.send_header("content-length", str(len(answer.body)))
