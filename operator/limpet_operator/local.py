@@ -22,7 +22,7 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.children import Children
-from limpet_operator.fleet import Fleet
+from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.metrics import build_metrics
 from limpet_operator.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap

@@ -17,13 +17,11 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from limpet_operator.cluster_source import ClusterSource, Hooks, Where
 from limpet_operator.debounce import Debounce
 from limpet_operator.delta import CLUSTER
-from limpet_operator.fleet import Fleet
-from limpet_operator.kube_write import KubeApi
+from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
 from limpet_operator.metrics import build_metrics
-from limpet_operator.peers import Peers, dialer, host_of, resolver
 from limpet_operator.plan import Plan, Verdict, plan
 from limpet_operator.probes_http import serve_probes
 from limpet_operator.publish.publication import Publisher
@@ -32,9 +30,11 @@ from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.settings import Settings
+from limpet_operator.sources.cluster import ClusterSource, Hooks, Where
 from limpet_operator.sources.kube_api import Access, KubernetesApi
+from limpet_operator.status.kube_write import KubeApi
+from limpet_operator.status.writing import Writing
 from limpet_operator.tls import require_tls, server_credentials
-from limpet_operator.writing import Writing
 from limpet_operator.xds import serve
 
 _log = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ import pytest
 from tests.chart.rendered import Object, objects
 
 CALLS = {
-    # sources/kubernetes.py lists and watches, sources/listing.py lists, status.py reads one again after a conflict.
+    # sources/kubernetes.py lists and watches, sources/listing.py lists, status/keeper.py reads one after a conflict.
     ("limpet.dev", "providers"): {"get", "list", "watch"},
     ("limpet.dev", "pricings"): {"get", "list", "watch"},
     ("limpet.dev", "healthprobes"): {"get", "list", "watch"},
     ("limpet.dev", "stickypolicies"): {"get", "list", "watch"},
-    # status.py
+    # status/keeper.py
     ("limpet.dev", "providers/status"): {"patch"},
     ("limpet.dev", "pricings/status"): {"patch"},
     ("limpet.dev", "healthprobes/status"): {"patch"},
@@ -19,11 +19,11 @@ CALLS = {
     # sources/named.py: a listing and a watch of one name
     ("", "secrets"): {"list", "watch"},
     ("", "configmaps"): {"list", "watch"},
-    # events.py
+    # status/events.py
     ("events.k8s.io", "events"): {"create", "patch"},
 }
 LEASE = {
-    # lease.py
+    # status/lease.py
     ("coordination.k8s.io", "leases"): {"create"},
     ("coordination.k8s.io", "leases", "limpet-operator"): {"get", "update"},
 }

@@ -13,10 +13,10 @@ from tests.envoy.group import Load
 from tests.envoy.stage import until
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.fleet import Fleet
+from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.peers import Peers
 from limpet_operator.local import Local, LocalSettings, free_port
 from limpet_operator.metrics import build_metrics
-from limpet_operator.peers import Peers
 from limpet_operator.plan import Plan
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.objects import Parser

@@ -14,10 +14,10 @@ from typing import Any, Final
 from limpet_lab.bench.apply_objects import Object
 from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.kubernetes.assets import provide
-from limpet_operator.kube_write import ApiFailed, KubeApi
 from limpet_operator.resources.problem import API_VERSION
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.sources.kube_api import Access
+from limpet_operator.status.kube_write import ApiFailed, KubeApi
 
 _APPLY: Final = "application/apply-patch+yaml"
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

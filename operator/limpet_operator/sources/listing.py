@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from limpet_operator.cluster_store import Listing
 from limpet_operator.resources.problem import API_VERSION, ObjectKey
+from limpet_operator.sources.cluster_store import Listing
 from limpet_operator.sources.kube_api import KubernetesApi
 
 _NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

@@ -13,16 +13,16 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from limpet_operator.acks import GatewayState, Traffic
-from limpet_operator.cluster_store import Held
-from limpet_operator.kube_write import KubeApi
-from limpet_operator.lease import Lease, Terms
+from limpet_operator.fleet.acks import GatewayState, Traffic
 from limpet_operator.plan import Condition, Plan, Verdict
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.sources.cluster_store import Held
 from limpet_operator.sources.kube_api import Access
-from limpet_operator.status import Pace, StatusKeeper
-from limpet_operator.writer_metrics import build_writer_metrics
+from limpet_operator.status.keeper import Pace, StatusKeeper
+from limpet_operator.status.kube_write import KubeApi
+from limpet_operator.status.lease import Lease, Terms
+from limpet_operator.status.metrics import build_writer_metrics
 
 TERMS = Terms(duration_s=2.0, renew_s=0.4, valid_s=1.4, request_s=0.4)
 LEASE = "limpet-operator"

@@ -10,8 +10,8 @@ import pytest_asyncio
 import trustme
 from aiohttp import web
 
-from limpet_operator.kube_write import ApiFailed, KubeApi
 from limpet_operator.sources.kube_api import Access, ApiError, KubernetesApi, NoClusterError, bearer_token
+from limpet_operator.status.kube_write import ApiFailed, KubeApi
 
 
 class Server:

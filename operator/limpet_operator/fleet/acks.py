@@ -1,0 +1,76 @@
+"""What the whole installation has taken and how its traffic goes, in the words that status is written from. Pure.
+
+Every replica serves some of the Envoys and workers, and hears of the others from its peers (`link`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from limpet_extproc.contract import OutBecause
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """One connected Envoy: what it has, and what it refuses."""
+
+    node: str
+    clusters: Mapping[str, str]
+    """Provider name -> version acknowledged. Only providers that are planned where this Envoy is connected: what is
+    about to be taken away is not among them, though Envoy still has it."""
+    rejected: Mapping[str, str]
+    """Provider name -> Envoy's words; what it had before goes on serving."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the requests of all workers say of one provider."""
+
+    verdict: Literal["up", "down"]
+    reason: Literal["up"] | OutBecause
+    since_s: float
+    """Unix seconds; from when the workers that agree with the verdict began to agree with it, the first of them."""
+    workers_up: int
+    workers_down: int
+
+
+class FleetView(Protocol):
+    """All Envoys and workers of the installation, whichever replica they are connected to."""
+
+    def gateways(self) -> Sequence[GatewayState]:
+        """Every connected Envoy that has taken or refused something yet, by name."""
+
+    def traffic(self) -> Mapping[str, Traffic]:
+        """Provider name -> what traffic says; no answer and no outage is known of the others."""
+
+
+def in_common(claims: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What an Envoy certainly has if several replicas believe it to be theirs; one of them has not noticed its leaving.
+
+    Name -> version; "" where they speak of different versions, which is no version at all.
+    """
+    first, *others = claims
+    if not others:
+        return dict(first)
+    return {
+        name: version if all(other[name] == version for other in others) else ""
+        for name, version in first.items()
+        if all(name in other for other in others)
+    }
+
+
+def merged(states: Iterable[GatewayState]) -> list[GatewayState]:
+    """One state for each Envoy, by name; claims of several replicas to the same one count as far as they agree."""
+    by_node: dict[str, list[GatewayState]] = {}
+    for state in states:
+        by_node.setdefault(state.node, []).append(state)
+    return [
+        claims[0]
+        if len(claims) == 1
+        else GatewayState(
+            node,
+            in_common(claim.clusters for claim in claims),
+            {name: words for claim in claims for name, words in claim.rejected.items()},
+        )
+        for node, claims in sorted(by_node.items())
+    ]

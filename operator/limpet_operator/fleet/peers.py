@@ -1,0 +1,233 @@
+"""Replicas of the operator find each other by DNS and keep telling each other what their Envoys and workers say.
+
+Each replica opens a stream to every address of a headless Service and takes the streams of the others, so two replicas
+mostly have two: whichever of them learns of the other first, both know at once. What is said is
+`limpet_operator.fleet.peer_contract`, who says what when is `limpet_operator.fleet.link`.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Any, Final, Never, cast
+
+import grpc
+import grpc.aio
+
+from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.link import Link
+from limpet_operator.fleet.peer_contract import PEER_METHOD, Message, Peer, PeerMismatch, decode, encode
+from limpet_operator.tls import TlsUnusableError, read_certificates
+
+RESOLVE_EVERY_S: Final = 2.0
+"""The others dial us meanwhile, so this is only how long a replica that cannot reach us stays unknown."""
+_REDIAL_S: Final = 1.0
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.enable_http_proxy", 0),  # A replica is a neighbour; a proxy of the environment is meant for the internet.
+    ("grpc.use_local_subchannel_pool", 1),  # Else a new attempt may get the failed connection of the last one.
+    ("grpc.keepalive_time_ms", 15_000),  # A replica whose machine died sends no FIN.
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+Resolve = Callable[[], Awaitable[Collection[str]]]
+"""The gRPC addresses of all replicas as they are now, ourselves among them. OSError: nobody can say."""
+Dial = Callable[[str], grpc.aio.Channel]
+"""A channel to one of these addresses. OSError or TlsUnusableError: it cannot be opened."""
+
+_EOF: Final = cast("Any", grpc.aio).EOF  # The stubs lack it.
+_LOST: Final = (asyncio.InvalidStateError, grpc.RpcError, grpc.aio.BaseError)
+"""What reading from and writing to a stream raises once it has ended, at either end of it."""
+
+_log = logging.getLogger(__name__)
+
+
+def host_of(target: str) -> str:
+    """Of `host:port`."""
+    return target.rpartition(":")[0].strip("[]")
+
+
+def resolver(target: str) -> Resolve:
+    """All addresses that DNS has for `host:port` at the moment."""
+    host, port = host_of(target), target.rpartition(":")[2]
+
+    async def resolve() -> Collection[str]:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ips = {str(sockaddr[0]) for *_, sockaddr in found}
+        return {f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in ips}
+
+    return resolve
+
+
+def dialer(target: str, tls_dir: Path | None) -> Dial:
+    """Dials addresses of `target`; with `tls_dir` both sides show certificates, the other's for the target's host.
+
+    The files are read anew for each connection.
+    """
+    host = host_of(target)
+
+    def dial(address: str) -> grpc.aio.Channel:
+        if tls_dir is None:
+            return grpc.aio.insecure_channel(address, options=_OPTIONS)
+        own = read_certificates(tls_dir)
+        credentials = grpc.ssl_channel_credentials(own.authority, own.key, own.chain)
+        named = (("grpc.ssl_target_name_override", host), ("grpc.default_authority", host))
+        return grpc.aio.secure_channel(address, credentials, options=(*_OPTIONS, *named))
+
+    return dial
+
+
+class Peers:
+    """Keeps the links of a fleet. All methods belong to the event loop that serves."""
+
+    def __init__(self, fleet: Fleet, instance: str, name: str | None = None) -> None:
+        """`instance` names this process and no other, not even an earlier one of the same pod.
+
+        `name`: the host that certificates of replicas carry. Gateways have certificates of the same authority, and must
+        not speak for an operator. None: there are no certificates.
+        """
+        self._fleet = fleet
+        self._instance = instance
+        self._name = name
+        self._talks: set[asyncio.Task[None]] = set()
+
+    def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        """The service for `limpet_operator.xds.serve`."""
+        service, _, method = PEER_METHOD.strip("/").partition("/")
+        return grpc.method_handlers_generic_handler(
+            service, {method: grpc.stream_stream_rpc_method_handler(self._answer)}
+        )
+
+    def close(self) -> None:
+        """End the streams of those who dialled us; for just before the server's `stop(grace)`."""
+        for talk in self._talks:
+            talk.cancel()
+
+    async def run(
+        self, resolve: Resolve, dial: Dial, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> Never:
+        """Keep a stream to every replica that `resolve` finds, until cancelled."""
+        calls: dict[str, asyncio.Task[None]] = {}
+        there: set[str] = set()
+        unknown: str | None = None
+        try:
+            while True:
+                try:
+                    # In place: calls look at it. A stream goes on even so, but is begun anew only while it is there.
+                    found = set(await resolve())
+                    there &= found
+                    there |= found
+                    unknown = None
+                except OSError as error:
+                    if unknown != str(error):
+                        unknown = str(error)
+                        _log.warning("the other replicas cannot be looked up: %s. Going on with %d", error, len(there))
+                for address in there - calls.keys():
+                    calls[address] = asyncio.create_task(self._keep_calling(address, there, dial, sleep))
+                for address in [each for each in calls if calls[each].done()]:
+                    calls[address].result()
+                    if address not in there:
+                        del calls[address]
+                await sleep(RESOLVE_EVERY_S)
+        finally:
+            for call in calls.values():
+                call.cancel()
+            await asyncio.gather(*calls.values(), return_exceptions=True)
+
+    async def _keep_calling(
+        self, address: str, there: Collection[str], dial: Dial, sleep: Callable[[float], Awaitable[object]]
+    ) -> None:
+        """One stream after another, as long as the address is there and is not our own."""
+        said: str | None = None
+        while address in there:
+            try:
+                async with dial(address) as channel:
+                    call: Any = cast("Any", channel).stream_stream(
+                        PEER_METHOD
+                    )()  # Raw bytes; the stubs insist on coders.
+                    try:
+                        await self._talk(call, address)
+                        why, said = "it ended the stream", None
+                    except asyncio.InvalidStateError:  # Written to after the other side had ended the stream.
+                        why = await call.details() or "it ended the stream"
+                    finally:
+                        call.cancel()
+            except _OurselvesError:
+                return
+            except grpc.aio.AioRpcError as error:
+                why = error.details() or error.code().name
+            except (PeerMismatch, TlsUnusableError, OSError) as error:
+                why = str(error)
+            if said != why:
+                said = why
+                _log.info("no news from the replica at %s: %s", address, why)
+            await sleep(_REDIAL_S)
+
+    async def _answer(self, _: object, context: Any) -> None:
+        """Somebody dialled us."""
+        if not self._is_replica(context):
+            words = f"only a replica of the operator may ask this; its certificate carries the name {self._name}"
+            _log.warning("refused %s: %s", context.peer(), words)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
+        talk = asyncio.create_task(self._talk(context, context.peer()))
+        self._talks.add(talk)
+        try:
+            await asyncio.wait({talk})
+        finally:
+            self._talks.discard(talk)
+            talk.cancel()
+            await asyncio.wait({talk})
+        error = None if talk.cancelled() else talk.exception()
+        if isinstance(error, PeerMismatch):
+            _log.warning("refused a replica: %s", error)
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        elif error is not None and not isinstance(error, (*_LOST, _OurselvesError)):
+            raise error
+
+    def _is_replica(self, context: Any) -> bool:
+        names = context.auth_context().get("x509_subject_alternative_name", ())
+        return self._name is None or self._name.encode() in names
+
+    async def _talk(self, stream: Any, address: str) -> None:
+        """From the first word of both sides to the last. Raises PeerMismatch, _OurselvesError, or what gRPC raises."""
+        await stream.write(encode(Peer(self._instance)))
+        if (data := await stream.read()) is _EOF:
+            return
+        peer = decode(data)
+        if not isinstance(peer, Peer):
+            raise PeerMismatch("a replica's first word must be Peer: run the same Limpet version everywhere")
+        if peer.instance == self._instance:
+            raise _OurselvesError
+        link, wake = Link(peer.instance), asyncio.Event()
+        self._fleet.join(link, wake.set)
+        _log.info("speaking with replica %s at %s", peer.instance, address)
+        telling = asyncio.create_task(self._tell(stream, link, wake))
+        try:
+            while (data := await stream.read()) is not _EOF:
+                message = decode(data)
+                if isinstance(message, Peer):
+                    raise PeerMismatch("a replica says Peer once, at the start of its stream")
+                self._fleet.hear(link, message)
+        finally:
+            self._fleet.leave(link)
+            telling.cancel()
+            # Gathered, for awaiting it with its cancellation suppressed would suppress our own as well.
+            (error,) = await asyncio.gather(telling, return_exceptions=True)
+            if not isinstance(error, (*_LOST, asyncio.CancelledError)):
+                raise error
+
+    async def _tell(self, stream: Any, link: Link, wake: asyncio.Event) -> Never:
+        while True:
+            wake.clear()
+            messages: tuple[Message | None, ...] = (link.tell(self._fleet.own), self._fleet.answer(link))
+            for message in messages:
+                if message is not None:
+                    await stream.write(encode(message))
+            await wake.wait()
+
+
+class _OurselvesError(Exception):
+    """Both ends of the stream are this process."""

@@ -1,0 +1,88 @@
+"""From what single workers say of a provider to one verdict. Pure; sums can be summed again, so replicas send sums.
+
+A provider is down when at least one worker has it out and no worker has had an answer since: since that worker took it
+out, and not half a minute longer ago than the failure which keeps it out now. Times are of the workers' own clocks, so
+machines that are seconds apart may be wrong by as much.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import Final, Literal
+
+import msgspec
+
+from limpet_extproc.contract import Evidence, OutBecause
+from limpet_operator.fleet.acks import Traffic
+
+OUTWEIGHED_S: Final = 30.0
+"""An answer that is this much older than a failure no longer speaks for the provider. Far above the two seconds after
+which a worker tells of new answers, so that one worker's failing trials say nothing while others get answers."""
+
+
+class Summary(msgspec.Struct, frozen=True, array_like=True):
+    """Some workers' evidence about one provider; Unix seconds, 0: never."""
+
+    up: int = 0
+    down: int = 0
+    success_s: float = 0.0
+    up_since_s: float = 0.0
+    """The first of those that have it up."""
+    objection_s: float = 0.0
+    """An answer before this says nothing."""
+    down_since_s: float = 0.0
+    """The first of those that have it out."""
+    reason: OutBecause | None = None
+    """Of the newest objection."""
+
+
+NOTHING: Final = Summary()
+
+
+def summary(evidence: Iterable[Evidence]) -> Summary:
+    """What some workers say of one provider."""
+    up = down = 0
+    success_s = up_since_s = down_since_s = 0.0
+    objection: tuple[float, OutBecause | Literal[""]] = (0.0, "")
+    for each in evidence:
+        success_s = max(success_s, each.success_s)
+        if each.out_because is None:
+            up += 1
+            up_since_s = _first(up_since_s, each.since_s)
+        else:
+            down += 1
+            down_since_s = _first(down_since_s, each.since_s)
+            objection = max(objection, (max(each.since_s, each.failure_s - OUTWEIGHED_S), each.out_because))
+    return Summary(up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None)
+
+
+def joined(summaries: Iterable[Summary]) -> Summary:
+    """Those of all together."""
+    return reduce(_joined, summaries, NOTHING)
+
+
+def _joined(one: Summary, other: Summary) -> Summary:
+    # The name decides between equal times, so that every replica says the same.
+    newest = max(one, other, key=lambda each: (each.objection_s, each.reason or ""))
+    return Summary(
+        one.up + other.up,
+        one.down + other.down,
+        max(one.success_s, other.success_s),
+        _first(one.up_since_s, other.up_since_s),
+        newest.objection_s,
+        _first(one.down_since_s, other.down_since_s),
+        newest.reason,
+    )
+
+
+def _first(one_s: float, other_s: float) -> float:
+    return min(one_s, other_s) if one_s and other_s else one_s or other_s
+
+
+def verdict(all_of_it: Summary) -> Traffic | None:
+    """What it means; None: nobody knows anything."""
+    up, down = all_of_it.up, all_of_it.down
+    if all_of_it.reason is not None and (not up or all_of_it.success_s <= all_of_it.objection_s):
+        return Traffic("down", all_of_it.reason, all_of_it.down_since_s, up, down)
+    if up:
+        return Traffic("up", "up", all_of_it.up_since_s, up, down)
+    return None

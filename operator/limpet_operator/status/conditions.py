@@ -1,0 +1,126 @@
+"""Findings and the status that is there -> the status that ought to be there, and the patch between them. Pure.
+
+A condition's transition time moves only when its status does, conditions of other writers stay as they are, and equal
+findings give an equal status: who compares before writing writes nothing in an idle cluster.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from limpet_operator.status.findings import LESS_KNOWN, Finding, verdict_of_health
+
+Status = Mapping[str, Any]
+
+_LONGEST_MESSAGE: Final = 2000
+"""Envoy's words can be long; the schema has room for 32768 characters, a terminal has not."""
+_HISTORY: Final = frozenset({"lastTransitionTime", "since"})
+
+
+def timestamp(moment: datetime) -> str:
+    """As Kubernetes writes it: UTC, whole seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def desired_status(
+    current: Status, findings: Iterable[Finding], generation: int, now: datetime, prices_read: datetime | None = None
+) -> dict[str, Any]:
+    """The fields that are ours, as they ought to be. A finding of type Healthy also gives `health`."""
+    wanted: dict[str, Any] = {"observedGeneration": generation}
+    conditions = {each["type"]: each for each in current.get("conditions") or ()}
+    for finding in findings:
+        conditions[finding.type] = _condition(conditions.get(finding.type), finding, generation, now)
+        if finding.type == "Healthy":
+            wanted["health"] = _health(current.get("health") or {}, finding, now)
+            wanted["price"] = None if prices_read is None else {"retrieved": timestamp(prices_read)}
+    wanted["conditions"] = list(conditions.values())
+    return wanted
+
+
+def difference(current: Status, wanted: Status) -> dict[str, Any]:
+    """The merge patch from one to the other, empty if there is nothing to write; None takes a field out."""
+    return {name: value for name, value in wanted.items() if _merged(current.get(name), value) != current.get(name)}
+
+
+def without_history(wanted: Status) -> Any:
+    """The same without the times that only say since when: what is compared to see whether it was sent before."""
+    return _without_history(wanted)
+
+
+def steady(current: Status, finding: Finding, generation: int) -> bool:
+    """Whether this finding only says that less is known than `current` says about the same spec.
+
+    A replica that has just taken over, or an Envoy that has just connected, has not been told everything yet. Saying so
+    at once would write into every object twice; whoever writes waits a little with such a finding.
+    """
+    if finding.reason not in LESS_KNOWN:
+        return False
+    before = _named(current, finding.type)
+    known = ("True",) if finding.type == "Programmed" else ("True", "False")
+    return before is not None and before["status"] in known and before.get("observedGeneration") == generation
+
+
+def as_before(current: Status, finding: Finding) -> Finding:
+    """What the condition of this type says now."""
+    before = _named(current, finding.type) or {}
+    return Finding(finding.type, before["status"], before["reason"], before["message"])
+
+
+def transitions(before: Status, after: Status) -> list[tuple[Finding, bool]]:
+    """What changed that a person wants to hear of, each with whether it is bad news.
+
+    Bad: something is False that was not, or for another reason. Good: what was False is True again. A first True, and
+    Programmed that waits for an Envoy, are the course of things.
+    """
+    news = []
+    for condition in after.get("conditions") or ():
+        old = _named(before, condition["type"]) or {}
+        was, reason = old.get("status"), condition["reason"]
+        told = Finding(condition["type"], condition["status"], reason, condition["message"])
+        if told.type == "Programmed":
+            if reason == "Rejected" and (old.get("reason"), old.get("message")) != (reason, told.message):
+                news.append((told, True))
+            elif told.status == "True" and old.get("reason") == "Rejected":
+                news.append((told, False))
+        elif told.status == "False" and (was != "False" or old["reason"] != reason):
+            news.append((told, True))
+        elif told.status == "True" and was == "False":
+            news.append((told, False))
+    return news
+
+
+def _condition(before: Status | None, finding: Finding, generation: int, now: datetime) -> dict[str, Any]:
+    same = before is not None and before["status"] == finding.status
+    return {
+        "type": finding.type,
+        "status": finding.status,
+        "observedGeneration": generation,
+        "lastTransitionTime": before["lastTransitionTime"] if before is not None and same else timestamp(now),
+        "reason": finding.reason,
+        "message": _shortened(finding.message),
+    }
+
+
+def _health(before: Status, finding: Finding, now: datetime) -> dict[str, Any]:
+    verdict = verdict_of_health(finding)
+    since = before.get("since") if before.get("verdict") == verdict else None
+    return {"verdict": verdict, "reason": finding.reason, "since": since or timestamp(now)}
+
+
+def _merged(before: Any, value: Any) -> Any:
+    """What a merge patch makes of a field: fields of an object that it does not name stay."""
+    return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+
+
+def _named(status: Status, name: str) -> Status | None:
+    return next((each for each in status.get("conditions") or () if each["type"] == name), None)
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
+
+
+def _without_history(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_history(below) for name, below in value.items() if name not in _HISTORY}
+    return [_without_history(item) for item in value] if isinstance(value, list) else value

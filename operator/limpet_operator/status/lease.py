@@ -1,0 +1,248 @@
+"""Which replica writes: one Lease (coordination.k8s.io/v1) that is renewed while its holder lives.
+
+Clocks of machines are never compared. A holder trusts its lease for `valid_s` from the moment it *began* its last
+successful renewal; another replica takes it only after it has seen the Lease unchanged for the longer `duration_s`,
+both measured on their own monotonic clocks. So there is a gap between the two in which nobody writes, and a holder that
+was frozen finds its lease run out when it wakes up. Renewals name the version that they replace: of two only one wins.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from limpet_operator.status.kube_write import Api, ApiFailed
+
+_log = logging.getLogger(__name__)
+
+_VERSION: Final = "coordination.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Seconds. A holder that dies is replaced within `duration_s` plus twice `renew_s`."""
+
+    duration_s: float = 8.0
+    """How long others leave an unchanged Lease alone."""
+    renew_s: float = 2.0
+    """How often it is renewed, and looked at."""
+    valid_s: float = 6.0
+    """How long the holder trusts it."""
+    request_s: float = 1.8
+    """How long one request may take: two of them must fit into the time that is left after a renewal is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Lease as the API server has it; `holder` None: it was given up."""
+
+    holder: str | None
+    duration_s: float
+    transitions: int
+    acquired: str | None
+    renewed: str | None
+    resource_version: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """Labels and annotations of whoever made it, the Helm release for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was read last, and since when (monotonic) it has looked like that; None: there was no Lease."""
+
+    record: Record | None
+    since_s: float
+
+
+Step = Literal["take", "renew", "wait"]
+
+
+def parse(raw: Mapping[str, Any]) -> Record:
+    """A Lease as JSON; whatever is missing counts as given up."""
+    spec = raw.get("spec") or {}
+    return Record(
+        holder=spec.get("holderIdentity") or None,
+        duration_s=float(spec.get("leaseDurationSeconds") or 0),
+        transitions=spec.get("leaseTransitions") or 0,
+        acquired=spec.get("acquireTime"),
+        renewed=spec.get("renewTime"),
+        resource_version=raw["metadata"]["resourceVersion"],
+        kept={name: raw["metadata"][name] for name in ("labels", "annotations") if name in raw["metadata"]},
+    )
+
+
+def sight(before: Sighting | None, record: Record | None, now_s: float) -> Sighting:
+    """The clock of an unchanged Lease runs on. One that was deleted counts as seen last: its holder may still write."""
+    if before is not None and (record is None or before.record == record):
+        return before
+    return Sighting(record, now_s)
+
+
+def next_step(sighting: Sighting, identity: str, now_s: float, terms: Terms) -> Step:
+    """What a replica does about a Lease that it has looked at; the record's own duration counts if it is longer."""
+    record = sighting.record
+    if record is None or record.holder is None:
+        return "take"
+    if record.holder == identity:
+        return "renew"
+    return "take" if now_s >= _free_s(sighting, terms) else "wait"
+
+
+def _free_s(sighting: Sighting, terms: Terms) -> float:
+    """From when on a Lease that somebody else holds may be taken, unless it changes before."""
+    theirs_s = sighting.record.duration_s if sighting.record else 0.0
+    return sighting.since_s + max(theirs_s, terms.duration_s)
+
+
+class Lease:
+    """The claim of this replica. Ask `valid` before each write, and `remaining_s` for how long the write may take.
+
+    End what writes before `release`, else it may still write after another replica has begun.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        name: str,
+        identity: str,
+        terms: Terms | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`identity` must differ between replicas. `clock` is monotonic and goes on while the process is frozen."""
+        self._api = api
+        self._collection = f"/apis/{_VERSION}/namespaces/{namespace}/leases"
+        self._metadata = {"name": name, "namespace": namespace}
+        self.identity = identity
+        self._terms = terms or Terms()
+        self._clock = clock
+        self._now = now
+        self._sleep = sleep
+        self._valid_until_s = -math.inf
+        self._told = False
+        self._sighting: Sighting | None = None
+        self._listeners: list[Callable[[bool], None]] = []
+
+    @property
+    def holder(self) -> str | None:
+        """Who holds it as far as is known here; None: nobody, or unknown."""
+        return self._sighting.record.holder if self._sighting and self._sighting.record else None
+
+    def valid(self) -> bool:
+        """Whether this replica may write now."""
+        return self.remaining_s() > 0
+
+    def remaining_s(self) -> float:
+        """For how much longer it may, unless the lease is renewed meanwhile."""
+        return max(0.0, self._valid_until_s - self._clock())
+
+    def subscribe(self, listener: Callable[[bool], None]) -> None:
+        """Call this with True when the lease was gained, with False when it was lost."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Get it and keep it, for ever. Being cancelled does not give it up: see `release`."""
+        failures = 0
+        while True:
+            try:
+                await self._step()
+                failures = 0
+            except ApiFailed as failed:
+                failures += 1
+                (_log.warning if failures in (1, 10) else _log.debug)("Lease %s: %s", self._metadata["name"], failed)
+            self._tell()
+            await self._sleep(self._pause_s(failures))
+            self._tell()
+
+    async def release(self) -> None:
+        """Give it up, so that another replica takes it at its next look. Says nothing if that fails: it runs out."""
+        held, self._valid_until_s = self.valid(), -math.inf
+        self._tell()
+        record = self._sighting.record if self._sighting else None
+        if not held or record is None:
+            return
+        try:
+            await self._put(record, None)
+        except ApiFailed as failed:
+            _log.info("the lease was not given up, it runs out by itself: %s", failed)
+
+    async def _step(self) -> None:
+        began_s = self._clock()
+        record = self._sighting.record if self._sighting and self.valid() else await self._read()
+        self._sighting = sight(self._sighting, record, self._clock())
+        step = next_step(self._sighting, self.identity, self._clock(), self._terms)
+        if step == "wait":
+            self._valid_until_s = -math.inf
+            return
+        try:
+            written = parse(await (self._post() if record is None else self._put(record, self.identity)))
+        except ApiFailed as failed:
+            if failed.status not in (404, 409):
+                raise
+            # Somebody was quicker, it was deleted, or our last renewal did arrive although its answer did not.
+            record = await self._read()
+            self._sighting = sight(self._sighting, record, self._clock())
+            if record is None or record.holder != self.identity:
+                self._valid_until_s = -math.inf
+            return
+        self._sighting = Sighting(written, self._clock())
+        self._valid_until_s = began_s + self._terms.valid_s
+
+    async def _read(self) -> Record | None:
+        try:
+            return parse(await self._api.call("GET", self._path, timeout_s=self._terms.request_s))
+        except ApiFailed as failed:
+            if failed.status == 404:
+                return None
+            raise
+
+    async def _post(self) -> Any:
+        body = self._body(self.identity, None, {})
+        return await self._api.call("POST", self._collection, body, timeout_s=self._terms.request_s)
+
+    async def _put(self, record: Record, holder: str | None) -> Any:
+        body = self._body(holder, record, {**record.kept, "resourceVersion": record.resource_version})
+        return await self._api.call("PUT", self._path, body, timeout_s=self._terms.request_s)
+
+    def _body(self, holder: str | None, before: Record | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        taken = before is None or before.holder != holder
+        transitions = 0 if before is None else before.transitions + (taken and holder is not None)
+        spec = {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": max(1, math.ceil(self._terms.duration_s)),
+            "acquireTime": now if before is None or taken else before.acquired,
+            "renewTime": now,
+            "leaseTransitions": transitions,
+        }
+        return {"apiVersion": _VERSION, "kind": "Lease", "metadata": {**self._metadata, **metadata}, "spec": spec}
+
+    @property
+    def _path(self) -> str:
+        return f"{self._collection}/{self._metadata['name']}"
+
+    def _pause_s(self, failures: int) -> float:
+        terms, sighting = self._terms, self._sighting
+        if failures:
+            return min(terms.renew_s, 0.25 * failures)
+        if self.valid() or sighting is None:
+            return terms.renew_s
+        if next_step(sighting, self.identity, self._clock(), terms) != "wait":
+            return terms.renew_s / 8
+        return min(terms.renew_s, _free_s(sighting, terms) - self._clock() + 0.01)
+
+    def _tell(self) -> None:
+        valid = self.valid()
+        if valid == self._told:
+            return
+        self._told = valid
+        _log.info("lease %s: %s", self._metadata["name"], "held by this replica now" if valid else "not held any more")
+        for listener in self._listeners:
+            listener(valid)

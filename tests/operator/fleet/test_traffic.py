@@ -1,0 +1,64 @@
+"""When a provider is down for the whole installation, and since when: from the words of single workers."""
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.contract import Evidence
+from limpet_operator.fleet.acks import Traffic
+from limpet_operator.fleet.traffic import NOTHING, joined, summary, verdict
+
+T = 10_000.0
+
+
+def up(success_s: float = T, since_s: float = T - 500) -> Evidence:
+    return Evidence(success_s, since_s=since_s)
+
+
+def out(since_s: float = T, failure_s: float = 0.0, success_s: float = 0.0, limited: bool = False) -> Evidence:
+    return Evidence(success_s, failure_s or since_s, "over_limit" if limited else "down", since_s)
+
+
+CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
+    ("nobody knows anything", [], None),
+    ("one gets answers", [up()], Traffic("up", "up", T - 500, 1, 0)),
+    ("since the first that has it up now", [up(since_s=T - 9), up(since_s=T - 99)], Traffic("up", "up", T - 99, 2, 0)),
+    ("one has it out and nobody else knows it", [out()], Traffic("down", "down", T, 0, 1)),
+    ("the others' answers are older", [out(), up(T - 1)], Traffic("down", "down", T, 1, 1)),
+    ("another got an answer since", [out(), up(T + 1)], Traffic("up", "up", T - 500, 1, 1)),
+    ("an answer between two outages", [out(), up(T + 1), out(T + 2)], Traffic("down", "down", T, 1, 2)),
+    ("one worker's trials against fresh answers", [out(T - 300, T), up(T - 5)], Traffic("up", "up", T - 500, 1, 1)),
+    ("against an answer of long ago", [out(T - 300, T), up(T - 40)], Traffic("down", "down", T - 300, 1, 1)),
+    ("all were told to wait", [out(limited=True), out(T + 1, limited=True)], Traffic("down", "over_limit", T, 0, 2)),
+    ("the newest reason counts", [out(limited=True), out(T + 1)], Traffic("down", "down", T, 0, 2)),
+    ("its own answers before that say nothing", [out(success_s=T - 0.1)], Traffic("down", "down", T, 0, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_the_verdict(said: list[Evidence], expected: Traffic | None) -> None:
+    assert verdict(summary(said)) == expected
+
+
+SECONDS = st.integers(1, 100).map(float)
+EVIDENCE = st.builds(up, SECONDS, SECONDS) | st.builds(out, SECONDS, SECONDS, SECONDS, st.booleans())
+
+
+@given(said=st.lists(EVIDENCE, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=3), order=st.randoms())
+def test_every_replica_comes_to_the_same_verdict_however_the_workers_are_spread(
+    said: list[Evidence], cuts: list[int], order: Random
+) -> None:
+    bounds = [0, *sorted(cuts), len(said)]
+    replicas = [summary(said[start:end]) for start, end in pairwise(bounds) if start <= end]
+    order.shuffle(replicas)
+    everything = summary(said)
+    assert joined(replicas) == everything
+    assert joined([everything, NOTHING]) == everything
+    result = verdict(everything)
+    assert (result is None) == (not said)
+    if result is not None:
+        assert result.workers_up + result.workers_down == len(said)
+        assert (result.workers_down if result.verdict == "down" else result.workers_up) > 0

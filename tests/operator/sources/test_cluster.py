@@ -1,0 +1,243 @@
+"""When objects may be planned, and how watches that lose something or die are found out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from random import Random
+from typing import Any
+
+import pytest
+from tests.operator.sources.fake_api import FakeApi
+
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterSource, Hooks, Pace, Where
+from limpet_operator.sources.kube_api import Access, ApiError
+from limpet_operator.sources.kubernetes import PLURALS, Event, WatchEnded
+
+DISCOVERY = "/apis/limpet.dev/v1alpha1"
+SECRETS = "/api/v1/namespaces/default/secrets"
+QUIET = Hooks(lambda: None, lambda: None)
+UNDER_WAY = "the first listing is under way"
+FAST = Pace(compare_s=0.05, again_s=0.01, behind_s=0.1)
+
+
+def listed(version: int, **objects: int) -> dict[str, Any]:
+    """A listing's answer: name -> resource version."""
+    items = [
+        {"metadata": {"name": name, "namespace": "default", "resourceVersion": str(each)}}
+        for name, each in objects.items()
+    ]
+    return {"metadata": {"resourceVersion": str(version)}, "items": items}
+
+
+class World:
+    """A cluster that the test plays: what the API answers, and what the watch tells."""
+
+    def __init__(self, build: Any) -> None:
+        self.build = build
+        self.api = FakeApi()
+        self.api.answers[DISCOVERY] = {"resources": [{"kind": kind} for kind in PLURALS]}
+        self.lists()
+        self.api.answers[SECRETS] = {"metadata": {"resourceVersion": "1"}, "items": None}
+        self.deliver: Callable[[Event], None] | None = None
+        self.watches = 0
+        self.ended: asyncio.Future[None] | None = None
+        self.heard: list[str] = []
+        self.source = ClusterSource(
+            Where(Access()), self.api, build.parser, (), Hooks(self.hear("plan"), self.hear("status")), Random(1), FAST,
+            self.watch,
+        )  # fmt: skip
+
+    def hear(self, what: str) -> Callable[[], None]:
+        return lambda: self.heard.append(what)
+
+    def lists(self, version: int = 1, **providers: int) -> None:
+        for kind, plural in PLURALS.items():
+            self.api.answers[f"{DISCOVERY}/{plural}"] = listed(version, **(providers if kind == "Provider" else {}))
+
+    async def watch(self, _: Access, __: Sequence[str], deliver: Callable[[Event], None]) -> None:
+        self.watches += 1
+        self.deliver = deliver
+        self.ended = asyncio.get_running_loop().create_future()
+        await self.ended
+
+    def tells(
+        self, name: str, version: int, *, deleted: bool = False, listed: bool = False, status: Any = None, **spec: Any
+    ) -> None:
+        raw = self.build.raw("Provider", name, **{"credential": None, **spec})
+        generation = version if status is None else 1
+        raw["metadata"] |= {"uid": name, "resourceVersion": str(version), "generation": generation}
+        raw |= {"status": status} if status else {}
+        assert self.deliver is not None
+        self.deliver(Event("Provider", raw, deleted, listed))
+
+    def names(self) -> set[str] | None:
+        objects = self.source.objects()
+        return None if objects is None else {key.name for key in objects.parsed if key.kind == "Provider"}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it never came to that")
+
+
+@asynccontextmanager
+async def running(build: Any, **providers: int) -> AsyncIterator[World]:
+    world = World(build)
+    world.lists(**providers)
+    running = asyncio.create_task(world.source.run())
+    try:
+        await until(
+            lambda: world.watches == 1 and world.source.trouble is None and world.source.not_synced != UNDER_WAY
+        )
+        yield world
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_an_empty_cluster_is_known_at_once(build) -> None:
+    async with running(build) as world:
+        assert world.source.not_synced is None
+        assert world.names() == set()
+
+
+async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build) -> None:
+    async with running(build, a=1, b=1) as world:
+        assert world.source.not_synced == "2 objects of the first listing are still to come"
+        world.tells("a", 1, listed=True)
+        world.tells("new", 2)
+        assert world.names() is None
+        world.tells("b", 2, deleted=True)  # gone before it came: nothing to wait for
+        assert world.source.not_synced is None
+        assert world.names() == {"a", "new"}
+
+
+async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) -> None:
+    async with running(build, a=1) as world:
+        world.api.answers[SECRETS] = ApiError(None, "away")
+        world.tells("a", 1, credential={"secretRef": {"name": "s", "key": "k"}})
+        assert world.names() is None
+        assert world.source.not_synced == "1 Secrets or ConfigMaps are still to be read"
+        world.api.answers[SECRETS] = {"metadata": {"resourceVersion": "1"}, "items": None}
+        await until(lambda: world.source.not_synced is None)
+        assert world.names() == {"a"}
+        # From now on each waits for itself alone.
+        world.api.answers[SECRETS] = ApiError(None, "away")
+        world.tells("b", 2, credential={"secretRef": {"name": "t", "key": "k"}})
+        world.tells("c", 3)
+        assert world.names() == {"a", "c"}
+
+
+async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_for(build) -> None:
+    async with running(build, a=1, b=1) as world:
+        world.tells("a", 1)
+        assert world.names() is None
+        assert world.source.not_synced == "1 objects of the first listing are still to come"
+        world.heard.clear()
+        world.lists(2, a=1)
+        await until(lambda: world.source.not_synced is None)
+        assert world.names() == {"a"}
+        assert "plan" in world.heard
+
+
+async def test_statuses_that_come_back_are_no_reason_to_plan(build) -> None:
+    async with running(build, a=1) as world:
+        world.tells("a", 1)
+        world.heard.clear()
+        world.tells("a", 2, status={"conditions": []})
+        world.tells("a", 2, status={"conditions": []})
+        assert world.heard == ["status"]
+        world.tells("a", 3, weight=7)
+        assert world.heard == ["status", "plan"]
+
+
+async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(build) -> None:
+    async with running(build, a=1, b=1) as world:
+        world.tells("a", 1)
+        world.tells("b", 1)
+        world.lists(9, b=1)
+        await until(lambda: world.names() == {"b"})
+        assert world.watches == 1
+
+
+async def test_a_watch_that_has_died_without_a_word_is_started_anew(build) -> None:
+    async with running(build, a=1) as world:
+        world.tells("a", 1)
+        world.lists(9, a=8)
+        assert world.source.stuck(asyncio.get_running_loop().time()) is None
+        await until(lambda: world.watches == 2)
+        assert "of changes to 1 objects" in str(world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1))
+        world.tells("a", 8)
+        await asyncio.sleep(0.3)
+        assert world.watches == 2
+        assert world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1) is None
+
+
+async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
+    async with running(build, a=1, b=1, c=1) as world:
+        for version in range(2, 30):
+            world.tells("a", version)
+            world.lists(99, a=version, b=1, c=1)
+            await asyncio.sleep(0.02)
+        assert world.watches == 1
+        assert world.source.not_synced == "2 objects of the first listing are still to come"
+        await until(lambda: world.watches == 2)  # silent at last
+
+
+async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build) -> None:
+    async with running(build, a=1) as world:
+        world.tells("a", 1)
+        assert world.ended is not None
+        world.ended.set_exception(WatchEnded("an error of the stream"))
+        await until(lambda: world.watches == 2)
+        assert world.names() == {"a"}
+
+
+@pytest.mark.parametrize("error", [ApiError(None, "away"), ApiError(500, "etcd"), ApiError(403, "forbidden")])
+async def test_an_api_that_refuses_or_is_away_takes_nothing_away_and_is_no_reason_to_start_anew(
+    build, error: ApiError
+) -> None:
+    async with running(build, a=1) as world:
+        world.tells("a", 1)
+        world.lists(9, a=8)
+        await asyncio.sleep(0.06)
+        world.api.answers[f"{DISCOVERY}/providers"] = error
+        await until(lambda: world.source.trouble == str(error))
+        await asyncio.sleep(0.3)
+        assert (world.names(), world.source.not_synced) == ({"a"}, None)
+        assert world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1) is None
+
+
+async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
+    async with running(build, a=1) as world:
+        world.tells("a", 1)
+        world.api.answers[f"{DISCOVERY}/providers"] = ApiError(404, "no such kind")
+        await until(lambda: world.watches == 2)
+        world.lists(9)
+        await until(lambda: world.names() == set())
+
+
+async def test_what_a_new_listing_of_kopf_finds_calls_for_a_look_of_our_own(build) -> None:
+    slow = World(build)
+    slow.source = ClusterSource(
+        Where(Access()), slow.api, build.parser, (), QUIET, Random(1), Pace(60.0, 0.01, 30.0), slow.watch
+    )
+    slow.lists(a=1, b=1)
+    running = asyncio.create_task(slow.source.run())
+    try:
+        await until(lambda: slow.watches == 1 and slow.source.trouble is None)
+        slow.tells("a", 1, listed=True)
+        slow.tells("b", 1, listed=True)
+        slow.lists(9, a=1)
+        slow.tells("a", 1, listed=True)
+        await until(lambda: slow.names() == {"a"})
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert slow.source.store.held(ObjectKey("Provider", "default", "b")) is None

@@ -1,0 +1,290 @@
+"""What status says: one vocabulary, honest about the fleet, and the same again while nothing changes."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.operator.conftest import Build
+
+from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.plan import Condition, Verdict
+from limpet_operator.resources.pricing import Pricing
+from limpet_operator.status import findings
+from limpet_operator.status.conditions import (
+    as_before,
+    desired_status,
+    difference,
+    steady,
+    transitions,
+    without_history,
+)
+from limpet_operator.status.findings import Finding, FreshReason, HealthyReason, ProgrammedReason
+
+ROOT = Path(__file__).parents[3]
+NOW = datetime(2026, 12, 1, 12, 0, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+FINE = Verdict(Condition(True, "Accepted", ""), Condition(True, "ResolvedRefs", ""))
+NO_SECRET = Verdict(FINE.accepted, Condition(False, "SecretNotFound", "there is no Secret deepseek; create it"))
+INVALID = Verdict(Condition(False, "Invalid", "spec.url: is missing"), Condition(False, "Invalid", "once it is valid"))
+ACCEPTED = Finding("Accepted", "True", "Accepted", "it is used")
+
+
+def gateway(node: str, version: str | None = None, refusal: str | None = None) -> GatewayState:
+    return GatewayState(node, {"a": version} if version else {}, {"a": refusal} if refusal else {})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "gateways", "status", "reason", "told"),
+    [
+        (FINE, [gateway("g1", "v2"), gateway("g2", "v2")], "True", "Programmed", "all 2 gateways serve it"),
+        (FINE, [gateway("g1", "v2")], "True", "Programmed", "the one gateway serves it"),
+        (FINE, [gateway("g1", "v2"), gateway("g2", "v1")], "False", "Pending", "1 of 2 gateways has it"),
+        (FINE, [gateway("g1"), gateway("g2"), gateway("g3")], "False", "Pending", "0 of 3 gateways have it"),
+        (FINE, [], "False", "NoGateway", "gateway pods are ready"),
+        (FINE, [gateway("g1", "v2"), gateway("g2", "v1", "no such field")], "False", "Rejected", "g2 refuses"),
+        # A refusal of an older version says nothing about the one that was taken since.
+        (FINE, [gateway("g1", "v2", "no such field")], "True", "Programmed", ""),
+        (NO_SECRET, [gateway("g1", "v1")], "False", "RefsNotResolved", "ResolvedRefs"),
+        (INVALID, [gateway("g1", "v1")], "False", "NotAccepted", "Accepted"),
+    ],
+)
+def test_programmed_is_what_every_gateway_has_acknowledged(
+    verdict: Verdict, gateways: list[GatewayState], status: str, reason: str, told: str
+) -> None:
+    found = findings.programmed("a", verdict, "v2", gateways)
+    assert (found.status, found.reason) == (status, reason)
+    assert told in found.message
+
+
+def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
+    assert findings.programmed("a", FINE, None, [gateway("g1")]).reason == "Pending"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "traffic", "status", "reason", "health"),
+    [
+        (FINE, None, "Unknown", "NoTraffic", "Unknown"),
+        (FINE, Traffic("up", "up", 0, 2, 0), "True", "TrafficOK", "Up"),
+        (FINE, Traffic("down", "down", 0, 1, 1), "False", "Failing", "Down"),
+        (FINE, Traffic("down", "over_limit", 0, 0, 2), "False", "OverLimit", "Down"),
+        (NO_SECRET, Traffic("up", "up", 0, 2, 0), "Unknown", "NotProgrammed", "Unknown"),
+    ],
+)
+def test_healthy_is_what_traffic_says(
+    verdict: Verdict, traffic: Traffic | None, status: str, reason: str, health: str
+) -> None:
+    found = findings.healthy(verdict, traffic)
+    assert (found.status, found.reason, findings.verdict_of_health(found)) == (status, reason, health)
+
+
+@pytest.mark.parametrize(
+    ("retrieved", "stale_after", "now", "status", "reason"),
+    [
+        ("2026-11-20", "720h", "2026-12-01", "True", "Fresh"),
+        ("2026-11-20", "720h", "2026-12-19T23:59:59", "True", "Fresh"),
+        ("2026-11-20", "720h", "2026-12-20", "False", "Stale"),
+        ("2026-11-20", None, "2030-01-01", "True", "NoLimit"),
+        (None, "720h", "2026-12-01", "Unknown", "NoDate"),
+        ("2026-02-30", "720h", "2026-12-01", "Unknown", "NoDate"),
+        ("2026-12-02", "720h", "2026-12-01", "Unknown", "DateInFuture"),
+        ("2026-12-02", "720h", "2026-12-01T11:00:00", "True", "Fresh"),  # It is that day already in New Zealand.
+    ],
+)
+def test_fresh_goes_by_the_day_on_which_the_prices_were_read(
+    build: Build, retrieved: str | None, stale_after: str | None, now: str, status: str, reason: str
+) -> None:
+    source = {"name": "price list", **({"retrieved": retrieved} if retrieved else {})}
+    parsed = build.objects(build.raw("Pricing", source=source, staleAfter=stale_after)).parsed[build.key("Pricing")]
+    assert isinstance(parsed, Pricing)
+    found = findings.fresh(parsed, datetime.fromisoformat(now).replace(tzinfo=UTC))
+    assert (found.status, found.reason) == (status, reason)
+
+
+def test_what_can_not_be_read_has_unknown_references_and_unknown_freshness() -> None:
+    assert findings.resolved_refs(INVALID).status == "Unknown"
+    assert findings.fresh(None, NOW).reason == "NotAccepted"
+
+
+# The status that findings make.
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(each for each in status["conditions"] if each["type"] == kind)
+
+
+def test_a_first_status_says_everything() -> None:
+    status = desired_status({}, [ACCEPTED, Finding("Healthy", "True", "TrafficOK", "ok")], 3, NOW, NOW)
+    assert status == {
+        "observedGeneration": 3,
+        "conditions": [
+            {
+                "type": "Accepted",
+                "status": "True",
+                "observedGeneration": 3,
+                "lastTransitionTime": "2026-12-01T12:00:00Z",
+                "reason": "Accepted",
+                "message": "it is used",
+            },
+            {
+                "type": "Healthy",
+                "status": "True",
+                "observedGeneration": 3,
+                "lastTransitionTime": "2026-12-01T12:00:00Z",
+                "reason": "TrafficOK",
+                "message": "ok",
+            },
+        ],
+        "health": {"verdict": "Up", "reason": "TrafficOK", "since": "2026-12-01T12:00:00Z"},
+        "price": {"retrieved": "2026-12-01T12:00:00Z"},
+    }
+
+
+def test_the_transition_time_moves_with_the_status_and_not_with_the_reason_or_the_generation() -> None:
+    pending = Finding("Programmed", "False", "Pending", "1 of 2")
+    first = desired_status({}, [pending], 1, NOW)
+    second = desired_status(first, [Finding("Programmed", "False", "Rejected", "no")], 2, LATER)
+    assert condition(second, "Programmed")["lastTransitionTime"] == "2026-12-01T12:00:00Z"
+    assert (condition(second, "Programmed")["reason"], condition(second, "Programmed")["observedGeneration"]) == (
+        "Rejected",
+        2,
+    )
+    third = desired_status(second, [Finding("Programmed", "True", "Programmed", "all")], 2, LATER)
+    assert condition(third, "Programmed")["lastTransitionTime"] == "2026-12-01T12:05:00Z"
+
+
+def test_conditions_of_others_stay_where_and_as_they_are() -> None:
+    audited = {"type": "example.com/Audited", "status": "True", "reason": "Looked", "message": "by Bob"}
+    status = desired_status({"conditions": [audited]}, [ACCEPTED], 1, NOW)
+    assert status["conditions"][0] == audited
+    assert [each["type"] for each in status["conditions"]] == ["example.com/Audited", "Accepted"]
+
+
+def test_a_field_of_another_part_is_not_touched_and_one_that_is_gone_is_taken_out() -> None:
+    current = {"cache": {"hitPercent": 93}, "price": {"retrieved": "2026-11-20T00:00:00Z"}, "health": {"latency": "1s"}}
+    patch = difference(current, desired_status(current, [Finding("Healthy", "True", "TrafficOK", "ok")], 1, NOW))
+    assert "cache" not in patch
+    assert patch["price"] is None
+    assert patch["health"]["verdict"] == "Up"
+
+
+TRUTHS = st.sampled_from(["True", "False", "Unknown"])
+FINDINGS = st.builds(Finding, st.sampled_from(["Accepted", "Programmed", "Healthy"]), TRUTHS, st.just("X"), st.text())
+
+
+@given(st.lists(FINDINGS, unique_by=lambda finding: finding.type), st.integers(1, 9))
+def test_equal_findings_need_no_write(told: list[Finding], generation: int) -> None:
+    once = desired_status({}, told, generation, NOW)
+    stored = {name: value for name, value in once.items() if value is not None}
+    again = desired_status(stored, told, generation, LATER)
+    assert difference(stored, again) == {}
+    assert without_history(again) == without_history(once)
+
+
+def test_messages_of_any_length_fit() -> None:
+    status = desired_status({}, [Finding("Programmed", "False", "Rejected", "x" * 100_000)], 1, NOW)
+    assert len(condition(status, "Programmed")["message"]) == 2000
+
+
+# What only says that less is known.
+
+
+@dataclass(frozen=True)
+class Step:
+    """A condition as it stands, a finding, and whether the condition stays for now."""
+
+    status: str
+    reason: str
+    generation: int
+    finding: Finding
+    stays: bool
+
+
+PENDING = Finding("Programmed", "False", "Pending", "0 of 1")
+NOBODY = Finding("Programmed", "False", "NoGateway", "none")
+SILENT = Finding("Healthy", "Unknown", "NoTraffic", "none")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step("True", "Programmed", 1, PENDING, True),
+        Step("True", "Programmed", 1, NOBODY, True),
+        Step("True", "Programmed", 2, PENDING, False),
+        Step("False", "Rejected", 1, PENDING, False),
+        Step("True", "Programmed", 1, Finding("Programmed", "False", "Rejected", "no"), False),
+        Step("False", "Failing", 1, SILENT, True),
+        Step("True", "TrafficOK", 1, SILENT, True),
+        Step("Unknown", "NotProgrammed", 1, SILENT, False),
+    ],
+)
+def test_a_condition_stays_while_only_less_is_known_of_the_same_spec(step: Step) -> None:
+    before = Finding(step.finding.type, step.status, step.reason, "as it was")  # type: ignore[arg-type]
+    current = desired_status({}, [before], step.generation, NOW)
+    assert steady(current, step.finding, 1) is step.stays
+    assert as_before(current, step.finding) == before
+    assert not steady({}, step.finding, 1)
+
+
+# What a person wants to hear of.
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "heard"),
+    [
+        (None, ("Accepted", "True", "Accepted"), None),
+        (None, ("Accepted", "False", "Invalid"), "bad"),
+        (("Accepted", "True", "Accepted"), ("Accepted", "False", "Invalid"), "bad"),
+        (("Accepted", "False", "Invalid"), ("Accepted", "True", "Accepted"), "good"),
+        (("ResolvedRefs", "False", "SecretNotFound"), ("ResolvedRefs", "False", "SecretNotFound"), None),
+        (("ResolvedRefs", "False", "SecretNotFound"), ("ResolvedRefs", "False", "SecretKeyNotFound"), "bad"),
+        (("ResolvedRefs", "False", "SecretNotFound"), ("ResolvedRefs", "Unknown", "Invalid"), None),
+        (("Programmed", "True", "Programmed"), ("Programmed", "False", "Pending"), None),
+        (("Programmed", "False", "Pending"), ("Programmed", "True", "Programmed"), None),
+        (("Programmed", "False", "Pending"), ("Programmed", "False", "Rejected"), "bad"),
+        (("Programmed", "False", "Rejected"), ("Programmed", "True", "Programmed"), "good"),
+        (("Healthy", "Unknown", "NoTraffic"), ("Healthy", "True", "TrafficOK"), None),
+        (("Healthy", "True", "TrafficOK"), ("Healthy", "False", "Failing"), "bad"),
+        (("Healthy", "False", "Failing"), ("Healthy", "True", "TrafficOK"), "good"),
+    ],
+)
+def test_transitions_that_are_told(
+    before: tuple[Any, Any, Any] | None, after: tuple[Any, Any, Any], heard: str | None
+) -> None:
+    old = desired_status({}, [Finding(*before, "before")] if before else [], 1, NOW)
+    new = desired_status(old, [Finding(*after, "before" if before == after else "after")], 1, LATER)
+    told = ["bad" if bad else "good" for _, bad in transitions(old, new)]
+    assert told == ([heard] if heard else [])
+
+
+# One vocabulary.
+
+
+def explained() -> dict[str, set[str]]:
+    """The page's words by the condition they stand under."""
+    page = (ROOT / "docs" / "conditions.md").read_text()
+    sections = re.split(r"^## (\w+) \(.*\)$", page, flags=re.MULTILINE)[1:]
+    return {
+        title: set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
+        for title, body in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+def test_every_reason_is_explained_and_no_other() -> None:
+    source = "".join((ROOT / "operator" / "limpet_operator" / f"{name}.py").read_text() for name in ("checks", "plan"))
+    checked = set(re.findall(r'(?:Failure|Condition)\(\s*(?:(?:True|False), )?"(\w+)"', source))
+    pages = explained()
+    assert pages["Programmed"] == set(get_args(ProgrammedReason))
+    assert pages["Healthy"] == set(get_args(HealthyReason))
+    assert pages["Fresh"] == set(get_args(FreshReason))
+    assert pages["Accepted"] | pages["ResolvedRefs"] == checked
+
+
+def test_no_reason_is_listed_that_is_never_given() -> None:
+    source = (ROOT / "operator" / "limpet_operator" / "status" / "findings.py").read_text()
+    for reason in (*get_args(ProgrammedReason), *get_args(HealthyReason), *get_args(FreshReason)):
+        assert source.count(f'"{reason}"') >= 2, f"{reason} is only listed"

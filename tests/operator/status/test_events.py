@@ -1,0 +1,175 @@
+"""Events: one for each piece of news, counted when it repeats, never more than a person can take, never in the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from tests.operator.status.fake_api import FakeApi, Timeline
+
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.status.events import EventWriter, News, Rate, event
+from limpet_operator.status.findings import Finding
+from limpet_operator.status.kube_write import ApiFailed
+from limpet_operator.status.lease import Lease
+from limpet_operator.status.metrics import build_writer_metrics
+
+KEY = ObjectKey("Provider", "ai", "deepseek")
+NO_SECRET = Finding("ResolvedRefs", "False", "SecretNotFound", "there is no Secret deepseek; create it")
+FOUND = Finding("ResolvedRefs", "True", "ResolvedRefs", "all that it refers to is there")
+EVENTS = "/apis/events.k8s.io/v1/namespaces/ai/events"
+
+
+class Desk:
+    """A writer that holds the lease, over a fake API."""
+
+    def __init__(self) -> None:
+        self.api = FakeApi()
+        self.time = Timeline()
+        self.registry = CollectorRegistry()
+        self.lease = Lease(
+            self.api, "limpet", "lease", "pod-1", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
+        )
+        self.writer = EventWriter(
+            self.api,
+            self.lease,
+            build_writer_metrics(self.registry),
+            rate=Rate(every_s=0.1, waiting=5),
+            now=self.time.now,
+            sleep=self.time.sleep,
+        )
+        self.tasks = [asyncio.create_task(self.lease.run()), asyncio.create_task(self.writer.run())]
+
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def tell(self, finding: Finding, uid: str = "u1", *, bad: bool = True) -> None:
+        self.writer.tell(KEY, uid, finding, bad=bad)
+
+    @property
+    def events(self) -> list[Any]:
+        return [each for path, each in self.api.objects.items() if path.startswith(EVENTS)]
+
+    def count(self, outcome: str) -> float:
+        return self.registry.get_sample_value("limpet_events_total", {"outcome": outcome}) or 0
+
+
+@pytest_asyncio.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    await desk.time.advance(0.1)
+    yield desk
+    await desk.close()
+
+
+async def test_news_is_told_with_what_to_do(desk: Desk) -> None:
+    desk.tell(NO_SECRET)
+    await desk.time.advance(1)
+    (told,) = desk.events
+    assert (told["type"], told["reason"], told["action"]) == ("Warning", "SecretNotFound", "ResolvedRefs")
+    assert told["note"] == "ResolvedRefs is False: there is no Secret deepseek; create it"
+    assert told["regarding"] == {
+        "apiVersion": "limpet.dev/v1alpha1",
+        "kind": "Provider",
+        "namespace": "ai",
+        "name": "deepseek",
+        "uid": "u1",
+    }
+    assert told["reportingInstance"] == "pod-1"
+
+
+async def test_the_same_news_again_counts_up_what_is_there(desk: Desk) -> None:
+    for _ in range(3):
+        desk.tell(NO_SECRET)
+        await desk.time.advance(1)
+        desk.tell(FOUND, bad=False)
+        await desk.time.advance(1)
+    assert sorted((each["reason"], each["series"]["count"]) for each in desk.events) == [
+        ("ResolvedRefs", 3),
+        ("SecretNotFound", 3),
+    ]
+
+
+async def test_another_replica_finds_the_event_of_the_last_one(desk: Desk) -> None:
+    desk.tell(NO_SECRET)
+    await desk.time.advance(1)
+    successor = EventWriter(
+        desk.api,
+        desk.lease,
+        build_writer_metrics(CollectorRegistry()),
+        now=desk.time.now,
+        sleep=desk.time.sleep,
+    )
+    desk.tasks.append(asyncio.create_task(successor.run()))
+    successor.tell(KEY, "u1", NO_SECRET, bad=True)
+    await desk.time.advance(1)
+    assert [each["series"]["count"] for each in desk.events] == [2]
+
+
+async def test_an_event_that_kubernetes_has_forgotten_is_told_anew(desk: Desk) -> None:
+    desk.tell(NO_SECRET)
+    await desk.time.advance(1)
+    del desk.api.objects[f"{EVENTS}/{desk.events[0]['metadata']['name']}"]
+    desk.tell(NO_SECRET)
+    await desk.time.advance(1)
+    assert [each.get("series") for each in desk.events] == [None]
+
+
+async def test_too_much_is_dropped_and_the_rest_goes_out_bit_by_bit(desk: Desk) -> None:
+    for number in range(20):
+        desk.tell(NO_SECRET, f"u{number}")
+    assert desk.count("dropped") == 15
+    await desk.time.advance(0.15)
+    assert len(desk.events) == 2
+    await desk.time.advance(1)
+    assert len(desk.events) == 5
+
+
+async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(desk: Desk) -> None:
+    posts = []
+
+    def away(method: str, path: str) -> None:
+        if path.startswith(EVENTS):
+            posts.append(method)
+            raise ApiFailed(503, "", "not now")
+
+    desk.api.trouble = away
+    desk.tell(NO_SECRET)
+    await desk.time.advance(30)
+    assert posts == ["POST"] * 3
+    assert desk.count("failed") == 1
+
+
+async def test_a_namespace_that_is_going_away_takes_no_more_events(desk: Desk) -> None:
+    def forbidden(_method: str, path: str) -> None:
+        if path.startswith(EVENTS):
+            raise ApiFailed(403, "Forbidden", "the namespace is being terminated")
+
+    desk.api.trouble = forbidden
+    desk.tell(NO_SECRET)
+    await desk.time.advance(30)
+    assert (desk.count("failed"), desk.events) == (1, [])
+
+
+async def test_one_that_lost_the_lease_tells_nothing(desk: Desk) -> None:
+    desk.tasks[0].cancel()
+    await desk.time.advance(10)
+    desk.tell(NO_SECRET)
+    await desk.time.advance(1)
+    assert (desk.count("not_sent"), desk.events) == (1, [])
+
+
+def test_names_and_notes_fit_whatever_the_object_is_called() -> None:
+    for name in ("a" * 253, "a" * 235 + "-." + "b" * 16, "a"):
+        news = News(KEY._replace(name=name), "u", NO_SECRET._replace(message="ü" * 2000), bad=True)
+        made = event(news, "i" * 300, datetime(2026, 12, 1, tzinfo=UTC))
+        assert len(made["metadata"]["name"]) <= 253
+        assert "-." not in made["metadata"]["name"]
+        assert len(made["note"].encode()) <= 1024
+        assert len(made["reportingInstance"]) == 128
