@@ -117,8 +117,12 @@ class Workers:
         pause_s = 0.0
         while not self.stopping():
             began_s = monotonic()
-            process = self._running[number] = await self._start(number)
-            why = await self._life(number, process)
+            try:
+                process = self._running[number] = await self._start(number)
+            except OSError as error:
+                why = f"could not be started ({error.strerror})"
+            else:
+                why = await self._life(number, process)
             if self.stopping():
                 return
             lived_s = monotonic() - began_s

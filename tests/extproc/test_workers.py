@@ -156,6 +156,18 @@ async def test_one_that_ends_by_itself_is_started_again_and_the_other_left_alone
     assert "worker 0 ended with status 3 after 0 s; starting it again in 0.0 s" in caplog.text
 
 
+async def test_one_that_the_system_refuses_is_tried_again_and_the_other_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = python("x" * 1_000_000)
+    waits = python("import time; time.sleep(60)")
+    workers = Workers(str(tmp_path), [refused, waits], os.environ, lambda *_: 0.01)
+    async with running(workers):
+        await until(lambda: workers.restarts.get(0, 0) >= 2)
+        assert workers.restarts.keys() == {0}
+    assert "worker 0 could not be started (Argument list too long) after 0 s" in caplog.text
+
+
 async def test_one_that_says_nothing_is_killed_and_started_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
