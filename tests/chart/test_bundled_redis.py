@@ -21,7 +21,7 @@ from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis import open_memory
 from limpet_operator.local import free_port
 
-AT_MOST_S = 20.0
+AT_MOST_S = 60.0
 
 
 @dataclass(frozen=True)

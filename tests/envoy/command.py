@@ -52,7 +52,7 @@ class Command:
 
     async def ended(self) -> int:
         """Its exit status, as soon as it has one."""
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
     async def stop(self) -> int:
         """Ctrl-C."""

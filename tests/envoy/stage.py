@@ -27,8 +27,8 @@ from limpet_operator.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
 
-PATIENCE_S: Final = 20.0
-_ANSWER_S: Final = 30.0
+PATIENCE_S: Final = 60.0
+_ANSWER_S: Final = 60.0
 """No client of a story waits longer, so that what hangs fails."""
 
 

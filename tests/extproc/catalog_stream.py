@@ -83,6 +83,6 @@ class Worker:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a condition; TimeoutError when it does not come."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
             await asyncio.sleep(0.002)

@@ -82,7 +82,7 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
             await asyncio.sleep(0.002)
 

@@ -111,7 +111,7 @@ def test_sellers_run_until_told_to_stop_and_never_outlive_their_parent(tmp_path:
         assert len(children) == 2
         assert httpx.get(lines[0][1] + "/models", headers={"authorization": "Bearer k"}).json()["data"][0]["id"] == "m"
         os.kill(process.pid, ending)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == (-9 if ending is signal.SIGKILL else 0)
         assert errors == ""
         # An orphan that has ended stays a zombie until its new parent looks at it.
@@ -138,7 +138,7 @@ def test_a_dying_seller_is_reported_and_ends_all(tmp_path: Path) -> None:
         _ready(process, 2)
         children = psutil.Process(process.pid).children()
         children[0].kill()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "its process ended with code -9; all sellers are stopped" in errors
         child_ended(children[1])

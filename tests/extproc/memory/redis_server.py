@@ -15,7 +15,7 @@ import redis
 
 from limpet_operator.local import free_port
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 def _binary() -> str:

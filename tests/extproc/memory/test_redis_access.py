@@ -81,7 +81,7 @@ async def test_a_password_that_changes_is_read_again(
     write(credentials, password="changed")
     guarded_redis.run("ACL", "SETUSER", "limpet", ">changed", "<opensesame")
     guarded_redis.run("CLIENT", "KILL", "USER", "limpet")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await gateway.memory.lookup(key, 0.0) is None:  # noqa: ASYNC110 (it is Redis that it waits for)
             await asyncio.sleep(0.01)
     await works(gateway, key)

@@ -18,7 +18,7 @@ SOON_S = 0.5
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 (what it waits for is a number in a registry)
             await asyncio.sleep(0.01)
 
@@ -38,7 +38,7 @@ async def works(gateway: Gateway, key: bytes) -> None:
 
 async def away(gateway: Gateway, key: bytes) -> None:
     """Ask until it is given up; every answer is None."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while gateway.up:
             assert await gateway.memory.lookup(key, 0.0) is None
             await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from limpet_lab.sim.sellers import Seller, SellerFailedError, Sellers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
