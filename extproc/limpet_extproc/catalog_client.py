@@ -36,10 +36,8 @@ class Hooks:
 
     connected: Callable[[bool], None] = _ignore
     """True at the first catalog of a stream, False when a stream that brought one is lost."""
-    mismatch: Callable[[str], None] = _ignore
-    """The planes speak different versions; the words say which one to upgrade."""
     lost: Callable[[str], None] = _ignore
-    """An attempt or a stream has failed; the words say why."""
+    """An attempt or a stream has failed; the words say why, and where versions differ which side to upgrade."""
 
 
 async def watch(
@@ -83,14 +81,13 @@ async def watch(
                                 )
                     why = "the operator ended the stream"
                 except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
-                    why = _reason(await call.code(), await call.details(), told, tls=tls_dir is not None)
+                    why = _reason(await call.code(), await call.details(), tls=tls_dir is not None)
                 finally:
                     call.cancel()
         except ContractMismatch as error:
             why = str(error)
-            told.mismatch(why)
         except grpc.aio.AioRpcError as error:
-            why = _reason(error.code(), error.details(), told, tls=tls_dir is not None)
+            why = _reason(error.code(), error.details(), tls=tls_dir is not None)
         except OSError as error:
             why = f"the certificate files cannot be read: {error}"
         finally:
@@ -109,9 +106,7 @@ async def watch(
 
 
 @asynccontextmanager
-async def _speaking(
-    call: Any, node: str, witness: Witness | None
-) -> AsyncIterator[Callable[[Report], Awaitable[None]]]:
+async def _speaking(call: Any, node: str, witness: Witness | None) -> AsyncIterator[_Say]:
     """Say hello, then what the witness reports; yields how to say more in between."""
     one_at_a_time = asyncio.Lock()
 
@@ -133,8 +128,5 @@ async def _speaking(
                 raise error
 
 
-def _reason(code: grpc.StatusCode, details: str | None, told: Hooks, *, tls: bool) -> str:
-    why = explain(details, tls=tls) if details else code.name
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        told.mismatch(why)
-    return why
+def _reason(code: grpc.StatusCode, details: str | None, *, tls: bool) -> str:
+    return explain(details, tls=tls) if details else code.name

@@ -60,7 +60,6 @@ class Worker:
     def __init__(self) -> None:
         self.catalogs: list[Catalog] = []
         self.connected: list[bool] = []
-        self.mismatches: list[str] = []
         self.pauses: list[float] = []
         self.lost: list[str] = []
 
@@ -71,7 +70,7 @@ class Worker:
     @asynccontextmanager
     async def watching(self, address: str, tls_dir: Path | None = None) -> AsyncIterator["Worker"]:
         """Watch until the end of the block."""
-        hooks = Hooks(self.connected.append, self.mismatches.append, self.lost.append)
+        hooks = Hooks(self.connected.append, self.lost.append)
         task = asyncio.create_task(watch(address, "node-1", self.catalogs.append, hooks, self.sleep, tls_dir))
         try:
             yield self

@@ -50,8 +50,8 @@ async def test_the_operators_words_about_a_mismatch_are_passed_on(
 ) -> None:
     words = "the data plane (ext_proc) speaks contract version 1, the control plane (operator) speaks 2: upgrade it"
     async with Operator(refusal=words).at(address), Worker().watching(address) as worker:
-        await until(lambda: len(worker.mismatches) > 2)
-        assert set(worker.mismatches) == {words}
+        await until(lambda: len(worker.lost) > 2)
+        assert set(worker.lost) == {words}
         assert caplog.text.count(words) == 1
 
 
@@ -61,8 +61,8 @@ async def test_the_operators_words_about_a_mismatch_are_passed_on(
 )
 async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: str, sent: bytes, words: str) -> None:
     async with Operator(Catalog("1"), sent).at(address), Worker().watching(address) as worker:
-        await until(lambda: worker.mismatches)
-        assert words in worker.mismatches[0]
+        await until(lambda: worker.lost)
+        assert words in worker.lost[0]
         assert set(worker.catalogs) == {Catalog("1")}
 
 
