@@ -26,7 +26,7 @@ from limpet_operator.plan import Plan, Verdict, plan
 from limpet_operator.probes_http import serve_probes
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.settings import Settings
@@ -169,7 +169,7 @@ class Replica:
 
     def _count(self, now: Plan) -> None:
         counts = Counter((key.kind, verdict.accepted.ok) for key, verdict in now.verdicts.items())
-        for kind in ("Provider", "Pricing", "HealthProbe", "StickyPolicy"):
+        for kind in PLURALS:
             for accepted in (True, False):
                 self._metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])
 

@@ -4,11 +4,18 @@ import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 API_GROUP = "limpet.dev"
 API_VERSION = "limpet.dev/v1alpha1"
 DEFAULT_NAMESPACE = "default"
+PLURALS: Final = {
+    "Provider": "providers",
+    "Pricing": "pricings",
+    "HealthProbe": "healthprobes",
+    "StickyPolicy": "stickypolicies",
+}
+"""Our four kinds -> what their paths are called."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80

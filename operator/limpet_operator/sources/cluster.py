@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import Invalid, ObjectKey
+from limpet_operator.resources.problem import PLURALS, Invalid, ObjectKey
 from limpet_operator.sources import kubernetes
 from limpet_operator.sources.cluster_store import ClusterStore, Listing
 from limpet_operator.sources.crd_check import crd_problem
@@ -178,7 +178,7 @@ class ClusterSource:
             try:
                 listings = [
                     listing
-                    for kind, plural in kubernetes.PLURALS.items()
+                    for kind, plural in PLURALS.items()
                     for listing in await list_names(self._api, kind, plural, self._where.namespaces)
                 ]
             except ApiError as error:

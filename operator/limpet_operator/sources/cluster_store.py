@@ -68,7 +68,8 @@ class ClusterStore:
 
     def put(self, raw: Mapping[str, Any]) -> Change:
         """Takes in an object as the API server told of it; older news than what is here changes nothing."""
-        key, new = _identify(raw)
+        metadata, new = raw["metadata"], held_of(raw)
+        key = ObjectKey(raw["kind"], metadata["namespace"], metadata["name"])
         old = self._held.get(key)
         if old is not None and new.resource_version <= old.resource_version:
             return NOTHING
@@ -133,10 +134,10 @@ class ClusterStore:
         return True
 
 
-def _identify(raw: Mapping[str, Any]) -> tuple[ObjectKey, Held]:
-    """Everything that comes from an API server has these."""
+def held_of(raw: Mapping[str, Any]) -> Held:
+    """What an API server tells of an object; everything that comes from one has these."""
     metadata = raw["metadata"]
-    return ObjectKey(raw["kind"], metadata["namespace"], metadata["name"]), Held(
+    return Held(
         uid=metadata["uid"],
         resource_version=int(metadata["resourceVersion"]),
         generation=metadata.get("generation", 0),

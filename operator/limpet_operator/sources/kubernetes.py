@@ -15,16 +15,8 @@ from typing import Any, Final
 
 import kopf
 
-from limpet_operator.resources.problem import API_GROUP, API_VERSION
+from limpet_operator.resources.problem import API_GROUP, API_VERSION, PLURALS
 from limpet_operator.sources.kube_api import Access, bearer_token
-
-PLURALS: Final = {
-    "Provider": "providers",
-    "Pricing": "pricings",
-    "HealthProbe": "healthprobes",
-    "StickyPolicy": "stickypolicies",
-}
-"""Kind -> what its path is called; these four are watched."""
 
 _VERSION: Final = API_VERSION.partition("/")[2]
 _STOP_S: Final = 5.0

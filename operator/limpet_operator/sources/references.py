@@ -29,6 +29,7 @@ def without_unknown(objects: Objects, before: Objects, unknown: AbstractSet[Obje
     """The objects to plan now. A Provider that names what nobody has looked at yet stays as it was before, or away.
 
     To call a Secret missing before the API server was asked would take the Provider out of service for a moment.
+    Where nothing else has changed it is `before` itself, so that nobody plans the same again.
     """
     waiting = {key for key, each in objects.parsed.items() if unknown and not unknown.isdisjoint(named_by(each))}
     if not waiting:
@@ -39,4 +40,5 @@ def without_unknown(objects: Objects, before: Objects, unknown: AbstractSet[Obje
     for key in {named for each in kept.values() for named in named_by(each)} - parsed.keys():
         if key in before.parsed:
             parsed[key] = before.parsed[key]
-    return replace(objects, parsed=parsed)
+    now = replace(objects, parsed=parsed)
+    return before if now == before else now

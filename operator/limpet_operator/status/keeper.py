@@ -8,17 +8,17 @@ uid and version that it replaces and asks the lease just before its bytes leave,
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from limpet_operator.fleet.acks import FleetView
 from limpet_operator.plan import Plan
 from limpet_operator.resources.objects import Objects
-from limpet_operator.resources.problem import API_VERSION, ObjectKey
-from limpet_operator.sources.cluster_store import Held
+from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
+from limpet_operator.sources.cluster_store import Held, held_of
 from limpet_operator.status.conditions import transitions, without_history
 from limpet_operator.status.draft import Draft, Memory, Moment, draft
 from limpet_operator.status.findings import Finding
@@ -29,16 +29,12 @@ from limpet_operator.status.outlook import Outlook, Planned
 
 _log = logging.getLogger(__name__)
 
-PLURALS: Final = {
-    "Provider": "providers",
-    "Pricing": "pricings",
-    "HealthProbe": "healthprobes",
-    "StickyPolicy": "stickypolicies",
-}
 _AT_ONCE: Final = 250
 """Objects looked at before others have their turn on the event loop."""
 
 _LONGEST_SETTLE_S: Final = 2.0
+_NOT_OURS_S: Final = 10.0
+"""Between looks at what is due while another replica writes; to gain the lease wakes us anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +154,8 @@ class StatusKeeper:
 
     async def _something_to_do(self) -> None:
         if self._due:
-            await self._pause(min(self._due.values()) - self._clock(), unless=self._wake)
+            due_s = min(self._due.values()) - self._clock()
+            await self._pause(due_s if self._lease.valid() else max(due_s, _NOT_OURS_S), unless=self._wake)
         else:
             await self._wake.wait()
 
@@ -255,7 +252,7 @@ class StatusKeeper:
 
     async def _send(self, key: ObjectKey, write: Draft) -> Held:
         version = {"uid": write.on.uid, "resourceVersion": str(write.on.resource_version)}
-        return _held(
+        return held_of(
             await self._api.call(
                 "PATCH",
                 f"{_path(key)}/status?fieldManager=limpet-operator",
@@ -274,7 +271,7 @@ class StatusKeeper:
         self._later(key, memory, failed.retry_after_s)
         if failed.status == 409:
             with suppress(ApiFailed):
-                memory.answer = _held(await self._api.call("GET", _path(key), timeout_s=self._pace.request_s))
+                memory.answer = held_of(await self._api.call("GET", _path(key), timeout_s=self._pace.request_s))
         elif memory.failures in (1, 5):
             _log.warning("the status of %s could not be written, it is tried again: %s", key, failed)
 
@@ -290,14 +287,3 @@ class StatusKeeper:
 
 def _path(key: ObjectKey) -> str:
     return f"/apis/{API_VERSION}/namespaces/{key.namespace}/{PLURALS[key.kind]}/{key.name}"
-
-
-def _held(raw: Mapping[str, Any]) -> Held:
-    metadata = raw["metadata"]
-    return Held(
-        uid=metadata["uid"],
-        resource_version=int(metadata["resourceVersion"]),
-        generation=metadata["generation"],
-        labels=metadata.get("labels") or {},
-        status=raw.get("status") or {},
-    )

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tests.operator.sources.fake_api import FakeApi
 
-from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterSource, Hooks, Pace, Where
 from limpet_operator.sources.kube_api import Access, ApiError
-from limpet_operator.sources.kubernetes import PLURALS, Event, WatchEnded
+from limpet_operator.sources.kubernetes import Event, WatchEnded
 
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"

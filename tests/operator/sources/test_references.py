@@ -35,3 +35,9 @@ def test_a_provider_that_names_another_secret_stays_as_it_was_until_that_is_know
     # The old Secret is forgotten as soon as nobody names it any more.
     shown = without_unknown(_objects(build, "new"), before, {build.key("Secret", "new")})
     assert shown.parsed == before.parsed
+
+
+def test_while_only_new_providers_wait_there_is_nothing_new_to_plan(build) -> None:
+    before = build.objects(build.raw("Pricing"), build.secret())
+    now = Objects({**before.parsed, **_objects(build, "s").parsed}, before.invalid)
+    assert without_unknown(now, before, {build.key("Secret", "s")}) is before

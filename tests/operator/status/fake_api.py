@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -34,6 +34,8 @@ class FakeApi:
     objects: dict[str, Json] = field(default_factory=dict)
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     trouble: Callable[[str, str], None] = lambda _method, _path: None
+    before: Callable[[str], Awaitable[None]] | None = None
+    """The same, taking its time; hears the method."""
     drops: str | None = None
     """A field of status that the schema does not know."""
     version: int = 0
@@ -67,6 +69,8 @@ class FakeApi:
             raise NotSent
         path = path.partition("?")[0]
         self.calls.append((method, path, copy.deepcopy(body)))
+        if self.before is not None:
+            await self.before(method)
         self.trouble(method, path)
         if method == "POST":
             assert body is not None
@@ -101,6 +105,8 @@ class Timeline:
         self.now_s = 1000.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = count()
+        self.slept = 0
+        """How often somebody began to sleep."""
 
     def clock(self) -> float:
         return self.now_s
@@ -109,6 +115,7 @@ class Timeline:
         return datetime(2026, 12, 1, tzinfo=UTC) + timedelta(seconds=self.now_s - 1000.0)
 
     async def sleep(self, seconds: float) -> None:
+        self.slept += 1
         waking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self.now_s + seconds, next(self._numbers), waking))
         await waking

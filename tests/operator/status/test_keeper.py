@@ -13,11 +13,11 @@ from tests.operator.status.fake_api import FakeApi, Json, Timeline
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
 from limpet_operator.plan import plan
-from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import ClusterStore
 from limpet_operator.status.findings import Finding
-from limpet_operator.status.keeper import PLURALS, Pace, StatusKeeper
-from limpet_operator.status.kube_write import ApiFailed
+from limpet_operator.status.keeper import Pace, StatusKeeper
+from limpet_operator.status.kube_write import ApiFailed, NotSent
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import build_writer_metrics
 
@@ -287,6 +287,28 @@ async def test_an_api_server_in_trouble_is_asked_less_and_less_and_catches_up(of
     office.api.trouble = lambda _method, _path: None
     await office.time.advance(65)
     assert office.said("Programmed") == ("True", "Programmed")
+
+
+async def test_a_late_refusal_after_the_lease_was_lost_keeps_nobody_busy(office: Office, build: Build) -> None:
+    office.apply(build.raw("Provider"), build.secret())
+    await office.time.advance(1)
+
+    async def away(method: str) -> None:
+        if method != "PATCH":
+            raise ApiFailed(503, "", "no answer in time")
+        await office.time.sleep(20)
+        raise NotSent
+
+    office.api.before = away
+    office.apply(build.raw("Provider", weight=7))
+    await office.time.advance(25)
+    assert not office.lease.valid()
+    before = office.time.slept
+    await office.time.advance(60)
+    assert office.time.slept - before < 60, "the lease is asked for every two seconds, and little else happens"
+    office.api.before = None
+    await office.time.advance(5)
+    assert office.status()["observedGeneration"] == 2
 
 
 async def test_what_an_older_crd_drops_is_not_sent_for_ever(office: Office, build: Build) -> None:
