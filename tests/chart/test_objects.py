@@ -28,7 +28,8 @@ WAYS = {
     ),
     "watched": (
         "{serviceMonitor: {enabled: true, labels: {release: prometheus}}, grafanaDashboard: {enabled: true},"
-        " networkPolicy: {clients: [{namespaceSelector: {matchLabels: {team: a}}}]}}"
+        " networkPolicy: {clients: [{namespaceSelector: {matchLabels: {team: a}}}],"
+        " monitoring: [{namespaceSelector: {matchLabels: {team: sre}}}]}}"
     ),
     "bare": "{networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}}",
     "placed": (
@@ -137,6 +138,23 @@ def test_network_policies_let_in_pods_that_exist(found: list[Object]) -> None:
                 if "podSelector" in peer:
                     wanted = peer["podSelector"]["matchLabels"]
                     assert any(selects(wanted, template["metadata"]["labels"]) for template in templates(found))
+
+
+def test_each_port_lets_in_who_was_named_for_it() -> None:
+    peers = {"clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}], "monitoring": [{"namespaceSelector": {}}]}
+    let_in = {
+        (policy["metadata"]["name"], port["port"]): rule.get("from")
+        for policy in objects({"networkPolicy": peers})
+        if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"]["ingress"]
+        for port in rule["ports"]
+    }
+    assert let_in.pop(("limpet-gateway", "http")) == peers["clients"]
+    metrics = [("limpet-operator", "http"), ("limpet-gateway", "ext-proc"), ("limpet-gateway", "envoy")]
+    assert [let_in.pop(port) for port in metrics] == [peers["monitoring"]] * 3
+    # What carries credentials and conversations is for our own pods, whoever was named.
+    assert let_in.keys() == {("limpet-operator", "grpc"), ("limpet-redis", "redis")}
+    assert all("podSelector" in peer for let in let_in.values() for peer in let)
 
 
 def test_service_monitors_find_one_service_each_and_its_ports(found: list[Object]) -> None:

@@ -5,7 +5,7 @@
 {{ .image.repository }}:{{ .image.tag | default .tag }}{{ with .image.digest }}@{{ . }}{{ end }}
 {{- end -}}
 
-{{/* Annotations of a pod beside its own: (list . "gateway") */}}
+{{/* Labels of a pod: (list . "gateway") */}}
 {{- define "limpet.podLabels" -}}
 {{- $root := index . 0 -}}
 {{ include "limpet.selector" . }}
