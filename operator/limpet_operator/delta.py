@@ -74,10 +74,6 @@ class ResourceSet:
         entry = self.by_type.get(key[0], {}).get(key[1])
         return entry.version if entry else None
 
-    def keys(self) -> set[Key]:
-        """Every resource's type URL and name."""
-        return {(type_url, name) for type_url, names in self.by_type.items() for name in names}
-
     def updated(self, changed: Iterable[Resource], removed: Iterable[Key]) -> tuple["ResourceSet", set[Key]]:
         """The set after a change, and the keys whose content really differs. A key in both is kept."""
         copies: dict[str, dict[str, Versioned]] = {}

@@ -73,11 +73,6 @@ class XdsServer:
         """What is published now."""
         return self._resources
 
-    @property
-    def nacks(self) -> tuple[Nack, ...]:
-        """What connected Envoys refuse now; an entry goes when a later version of the resource is accepted."""
-        return tuple(nack for node in self._nodes.values() if node.streams for nack in node.nacks.values())
-
     def acknowledged(self, node: str) -> Mapping[str, Mapping[str, str]] | None:
         """Type URL -> name -> version that this node's Envoy has; None: it never reported. Survives a broken stream."""
         known = self._nodes.get(node)
@@ -107,11 +102,6 @@ class XdsServer:
         for stream, wake in self._streams.items():
             stream.mark(touched)
             wake.set()
-
-    def set_all(self, resources: Iterable[Resource]) -> None:
-        """Serve exactly these."""
-        wanted = list(resources)
-        self.publish(wanted, self._resources.keys() - {resource.key for resource in wanted})
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The ADS service for `serve`; delta only."""

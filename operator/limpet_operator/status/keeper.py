@@ -44,7 +44,7 @@ class Pace:
     settle_s: float = 0.2
     """From a change to the look at it: what an apply sets off (plan, acknowledgement) makes one write."""
     writers: int = 8
-    rest_s: float = 0.1
+    rest_s: float = 0.2
     """After each write of a writer: the first statuses of thousands of objects leave others their turn."""
     per_object_s: float = 1.0
     """Between two writes to one object, however often it changes."""
@@ -117,11 +117,6 @@ class StatusKeeper:
     def objects_changed(self) -> None:
         """An object changed in a way that the plan does not depend on: somebody wrote into its status."""
         self._wake.set()
-
-    @property
-    def waiting(self) -> int:
-        """Objects whose status is to be looked at or written."""
-        return len(self._queued) + len(self._busy)
 
     async def run(self) -> None:
         """For ever. When it is cancelled, writes that are under way end first; release the lease only after that."""
