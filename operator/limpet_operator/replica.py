@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 2.0
 """How long streams may take to end."""
+_COLLECT_AFTER: Final = 50_000
+"""Objects made and not freed since the last look for garbage."""
 _RECONNECT_S: Final = 5.0
 """How long workers may take to find another replica and hear its catalog."""
 
@@ -148,6 +150,8 @@ class Replica:
             # What is here now mostly stays: looking through it for garbage again and again would hold up changes.
             gc.collect()
             gc.freeze()
+            # A plan makes tens of thousands of objects and no cycles: no reason to look for some at every 700th.
+            gc.set_threshold(_COLLECT_AFTER)
         self._plan, self._objects = new, objects
         if self._writing is not None:
             self._writing.status.plan_changed(new, objects)
