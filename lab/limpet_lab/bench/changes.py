@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import gcd
+from math import ceil, gcd
 from typing import Final
 
 import aiohttp
@@ -37,7 +37,7 @@ class Seen:
 def percentiles(times_ms: Sequence[float]) -> dict[str, float]:
     """`p50_ms` and `p99_ms`, by nearest rank."""
     ordered = sorted(times_ms)
-    return {f"p{p}_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))], 1) for p in (50, 99)}
+    return {f"p{p}_ms": round(ordered[ceil(len(ordered) * p / 100) - 1], 1) for p in (50, 99)}
 
 
 def turn(number: int, things: int, names: tuple[str, str]) -> tuple[int, str]:
