@@ -64,3 +64,8 @@ def test_what_is_wrong_is_said(flags: list[str], message: str, capsys: pytest.Ca
         parse_settings(flags, POD)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_outside_of_a_cluster_the_workers_may_be_elsewhere() -> None:
+    settings = parse_settings(["--all-namespaces", "--extproc-dir", "/tmp/bench"], {})
+    assert settings.gateway.extproc_sockets == ("/tmp/bench/extproc-0.sock",)
