@@ -83,9 +83,13 @@ def _make_root(root: Path, spec: dict[str, Any]) -> None:
         (root / "dev" / name).symlink_to(to)
     (root / "dev/shm").mkdir()
     _mount("tmpfs", root / "dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV)
-    (root / "tmp").mkdir(mode=0o1777)
+    (root / "tmp").mkdir(mode=0o1777, exist_ok=True)
     for mount in spec["mounts"]:
         _bind(mount["source"], root / mount["target"].lstrip("/"), read_only=mount["read_only"])
+        for place in spec["image"]:
+            # A volume at /tmp would hide a project that was checked out there.
+            if Path(place).is_relative_to(mount["target"]):
+                _bind(place, root / place.lstrip("/"), read_only=True)
 
 
 def _enter_root(root: Path, *, read_only: bool) -> None:
