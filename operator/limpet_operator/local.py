@@ -66,6 +66,7 @@ class LocalSettings:
     body_limit_bytes: int = 32 * 1024 * 1024
     drain_s: float = 5.0
     envoy_concurrency: int | None = None
+    """Envoy's threads; None: as many as ext_proc workers, each of which is slower than one. More of them only wait."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
     """The lab puts other rules in this place, behind the same Envoy."""
     extproc_workers: int = 1
@@ -226,7 +227,7 @@ class Local:
         await self.children.start("ext_proc", command, shown=self.settings.verbose, env=environment)
 
     async def _start_envoy(self) -> None:
-        concurrency = self.settings.envoy_concurrency
+        concurrency = self.settings.envoy_concurrency or self.settings.extproc_workers
         await self.children.start(
             "envoy",
             [
@@ -236,7 +237,8 @@ class Local:
                 "--log-level",
                 "warning",
                 "--use-dynamic-base-id",
-                *(["--concurrency", str(concurrency)] if concurrency else []),
+                "--concurrency",
+                str(concurrency),
             ],
         )
 

@@ -41,9 +41,7 @@ async def running_gateway(
     Whoever brings an `extproc` of their own waits for it themselves.
     """
     metrics_port = free_port()
-    settings = LocalSettings(
-        port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5, envoy_concurrency=1
-    )
+    settings = LocalSettings(port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5)
     async with Local(replace(settings, extproc_command=extproc) if extproc else settings) as gateway:
         gateway.apply(Plan())
         if extproc is None:

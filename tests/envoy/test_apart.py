@@ -95,7 +95,6 @@ async def test_providers_come_and_go_under_load_and_no_request_is_lost(
         port=free_port(),
         extproc_metrics_port=metrics_port,
         drain_s=0.5,
-        envoy_concurrency=1,
         extproc_flags=(f"--control-plane={addresses[1]}",),
     )
     gateway = Apart(settings)

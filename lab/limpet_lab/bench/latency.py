@@ -17,7 +17,7 @@ request of the cell, or of the cell it is compared with, failed:
         "share_of_envoy"                rps over Envoy alone's of the same round     (these only in "limpet")
         "extproc_cpu_us", "extproc_rss_mb"}}},
      "decisions": {reason: requests},
-     "machine": {"cores", "envoy_workers", "rounds", "seconds", "connections", "renamed"}}
+     "machine": {"cores", "envoy_workers", "python", "rounds", "seconds", "connections", "renamed"}}
 
 With `--memory` only `{"memory": [{"after", "requests", "rss_mb"}, …], "machine": …}`: see `latency_memory`.
 """
@@ -26,6 +26,7 @@ import asyncio
 import http.client
 import json
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ class Plan:
     seconds: int
     """Of each run of wrk; a cell has two."""
     concurrency: int
-    """Worker threads of each Envoy."""
+    """Worker threads of the upstream's Envoy and of the plain one; Limpet's has as many as `limpet up` gives it."""
     rename: bool = False
 
 
@@ -75,7 +76,7 @@ def latency(
     memory: Annotated[
         bool, typer.Option("--memory", help="Watch ext_proc's memory over 100,000 requests instead.")
     ] = False,
-    envoy_workers: Annotated[int, typer.Option(help="Worker threads of each Envoy; 0: one a core.", min=0)] = 0,
+    envoy_workers: Annotated[int, typer.Option(help="Worker threads of Envoy alone; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Measure what the gateway adds to a call: time, CPU and memory, beside a direct call and Envoy alone."""
     plan = Plan(1 if quick else rounds, 1 if quick else seconds, envoy_workers or os.cpu_count() or 1, rename)
@@ -95,6 +96,7 @@ async def _run(plan: Plan, wrk: str, console: Console, *, memory: bool) -> dict[
     machine = {
         "cores": os.cpu_count(),
         "envoy_workers": plan.concurrency,
+        "python": sys.version,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "connections": CONNECTIONS,
@@ -115,7 +117,8 @@ async def _run(plan: Plan, wrk: str, console: Console, *, memory: bool) -> dict[
     require_decided(decisions, sent)
     result = report(cells)
     about = (
-        f"{plan.rounds} × {plan.seconds} s a cell, {plan.concurrency} workers an Envoy, {os.cpu_count()} cores. "
+        f"{plan.rounds} × {plan.seconds} s a cell, {plan.concurrency} threads in Envoy alone, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}. "
         f"Latencies by 1 connection, the rest by {CONNECTIONS}. share: of Envoy alone's req/s. µs: CPU a request, "
         "of the upstream in the rows 'direct'. MB: ext_proc."
     )

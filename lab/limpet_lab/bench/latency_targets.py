@@ -48,12 +48,13 @@ class Targets:
 async def running(folder: Path, *, concurrency: int, rename: bool) -> AsyncIterator[Targets]:
     """All of them, ready and answering; everything has ended when the block ends.
 
+    `concurrency`: threads of the upstream and of the plain Envoy. Limpet's has as many as `limpet up` gives it.
     `rename`: the providers call the model differently, so every body is changed on its way.
     Raises CannotStart or ChildDied.
     """
     children = Children(folder)
     upstream_port, plain_port, metrics_port = free_port(), free_port(), free_port()
-    settings = LocalSettings(port=free_port(), extproc_metrics_port=metrics_port, envoy_concurrency=concurrency)
+    settings = LocalSettings(port=free_port(), extproc_metrics_port=metrics_port)
     try:
         await _start_envoy(children, "upstream", upstream_config(upstream_port), concurrency, upstream_port)
         await _start_envoy(children, "envoy", plain_config(plain_port, upstream_port), concurrency, plain_port)
