@@ -27,6 +27,7 @@ from limpet_extproc.flags import memory_key
 from limpet_extproc.health import State
 from limpet_extproc.local_http import Page, serve_pages
 from limpet_extproc.metrics import Metrics
+from limpet_extproc.patient_threads import patient_threads
 from limpet_extproc.rules import Rules, Surroundings, our_rules
 from limpet_extproc.snapshot import EMPTY, Snapshot, snapshot
 from limpet_extproc.status import Report
@@ -104,7 +105,8 @@ class Worker:
             raise error
 
     async def _serve(self) -> grpc.aio.Server:
-        serving = grpc.aio.server(options=_GRPC_OPTIONS)
+        with patient_threads():  # gRPC's poller starts with the first of its objects.
+            serving = grpc.aio.server(options=_GRPC_OPTIONS)
         serving.add_generic_rpc_handlers(
             (
                 self.extproc,
