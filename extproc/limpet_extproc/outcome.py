@@ -114,13 +114,10 @@ class Outcomes:
             return
         # Without a host of its own an answer is Envoy's, or our refusal.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
-        fields = common.metadata.filter_metadata["limpet.decision"].fields
-        details = entry.response.response_code_details
-        reason = details[len(_OURS) :] if details.startswith(_OURS) else fields["reason"].string_value
+        carried = common.metadata.filter_metadata["limpet.record"].fields["v"].string_value
+        record = records.decode(carried) if carried else None
         outcome = outcome_of(entry)
-        self._metrics.requests.add(1, provider or "none", reason, outcome)
-        carried = common.metadata.filter_metadata["limpet.record"].fields
-        record = records.decode(carried["v"].string_value) if "v" in carried else None
+        self._metrics.requests.add(1, provider or "none", _reason(entry, record), outcome)
         usage = None
         if provider and outcome == "ok":
             self._providers.succeeded(provider, self._clock(), _first_byte_s(common))
@@ -156,22 +153,32 @@ class Outcomes:
         self._memory.remember(key, warm, record.max_providers, self._clock())
 
     def _usage(self, common: Common, provider: str, record: Record | None) -> Usage | None:
-        typed = common.metadata.typed_filter_metadata
-        usage = usages.parse(typed[usages.METADATA_KEY].value) if usages.METADATA_KEY in typed else None
+        reported = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
+        usage = usages.parse(reported.value) if reported is not None else None
         if usage is None:
             self._metrics.unreported.add(1, provider)
-            return None
-        model = record.model if record else ""
-        self._metrics.prompt_tokens.add(usage.prompt, provider, model)
-        self._metrics.output_tokens.add(usage.output, provider, model)
-        self._metrics.cached_tokens.add(usage.cached or 0, provider, model)
+        else:
+            self._metrics.tokens.add(
+                usage.prompt, usage.cached or 0, usage.output, provider, record.model if record else ""
+            )
         return usage
+
+
+def _reason(entry: Entry, record: Record | None) -> str:
+    """Why the request went where it went: the decision's reason, our refusal's, or what Envoy says for itself."""
+    details: str = entry.response.response_code_details
+    if details.startswith(_OURS):
+        return details[len(_OURS) :]
+    if record is not None:
+        return record.reason
+    reason: str = entry.common_properties.metadata.filter_metadata["limpet.decision"].fields["reason"].string_value
+    return reason
 
 
 def outcome_of(entry: Entry) -> str:
     """`ok`, `failed`, `limited` (a 429 that says how long), `refused` (the request's own fault) or `client_left`."""
-    status, flags = entry.response.response_code.value, entry.common_properties.response_flags
-    if flags.ByteSize() and any(getattr(flags, flag) for flag in _UPSTREAM_FLAGS):
+    status, common = entry.response.response_code.value, entry.common_properties
+    if common.HasField("response_flags") and any(getattr(common.response_flags, flag) for flag in _UPSTREAM_FLAGS):
         return "failed"
     if status == 0:
         return "client_left"

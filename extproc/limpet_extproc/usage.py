@@ -4,7 +4,7 @@ The filter is alpha in Envoy 1.40 and its message newer than the packaged protob
 are declared here, with the numbers of Envoy's own descriptor. What it could not read is unreported, which is not zero.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -24,7 +24,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     output: int
 
 
-def _messages() -> type:
+def _messages() -> Any:
     """TokenUsage and what it nests; wrappers are declared again so that the pool stays our own."""
     file = descriptor_pb2.FileDescriptorProto(name="limpet/envoy_1_40.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in (
@@ -51,8 +51,7 @@ def _messages() -> type:
                 declared.type_name = f".{_PACKAGE}.{nested}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found: type = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.TokenUsage"))
-    return found
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.TokenUsage"))
 
 
 _TokenUsage: Final = _messages()
@@ -60,9 +59,8 @@ _TokenUsage: Final = _messages()
 
 def parse(data: bytes) -> Usage | None:
     """None when the answer carried no usage, or Envoy could not read it."""
-    message = _TokenUsage()
     try:
-        message.ParseFromString(data)
+        message = _TokenUsage.FromString(data)
     except DecodeError:
         return None
     if not message.HasField("input_tokens"):
