@@ -32,6 +32,7 @@ CODEX_SESSION_HEADERS: Final = ("session-id", "session_id")
 """Trusted only from a user agent that says Codex: bare names that other software may use for other things."""
 
 READ_HEADERS: Final = (
+    ":path",
     "authorization",
     "x-api-key",
     "api-key",
@@ -41,6 +42,18 @@ READ_HEADERS: Final = (
     *CODEX_SESSION_HEADERS,
 )
 """What Envoy must hand over of a request's headers, besides those that a policy names."""
+
+HEAD_STATE: Final = "limpet.head"
+"""The filter state in which Envoy hands them over: a line for each, `name value`, the value empty if there is none.
+
+One string, because each attribute of its own costs a request more than reading all of these.
+"""
+
+ROUTE_KNOWS: Final = ":route"
+"""One more line of it: the names of the providers that the request's route has a group of, with spaces between.
+
+The order of providers needs no more than the name of such a group; any other it has to describe.
+"""
 
 Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 Mode = Literal["Enforce", "Observe", "Off"]

@@ -53,7 +53,6 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 class Edits(msgspec.Struct, frozen=True, gc=False):
     """What each attempt changes of the body: the model's name where the provider has another, and cuts for all."""
 
-    model: str
     model_span: spans.Span
     cuts: tuple[spans.Span, ...] = ()
 
@@ -157,7 +156,7 @@ class Exchange:
             return Refusal(
                 400, "refused.bad_request", _INVALID, None, "model", "the body has the key 'model' more than once"
             )
-        return Edits(model, span, tuple(spans.cuts(self._body, _OURS)) if ours else ())
+        return Edits(span, tuple(spans.cuts(self._body, _OURS)) if ours else ())
 
 
 _MAX_EXCLUDED: Final = 16

@@ -60,14 +60,14 @@ class Server:
 
 
 def body_message(body: bytes, **headers: str) -> pb.ProcessingRequest:
-    """As in the default mode: the body, and headers as attributes."""
+    """As in the default mode: the body, and what matters of the headers as an attribute, with a line for each."""
     message = pb.ProcessingRequest()
     message.request_body.body = body
     message.request_body.end_of_stream = True
     fields = message.attributes["envoy.filters.http.ext_proc"].fields
-    fields["request.path"].string_value = "/v1/chat/completions"
-    for name, value in headers.items():
-        fields[f"request.headers['{name.replace('_', '-')}']"].string_value = value
+    given = {":path": "/v1/chat/completions", "authorization": "", **headers}
+    lines = (f"{name.replace('_', '-')} {value}" for name, value in given.items())
+    fields["filter_state['limpet.head']"].string_value = "\n".join(lines)
     return message
 
 
@@ -105,10 +105,10 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
     record = decode(told["limpet.record"]["v"])
     assert record is not None
     assert (list(record.order), record.sign) == (order, "session_id")
-    edits = told["limpet.edits"]
-    at, length = int(edits["model_at"]), int(edits["model_length"])
-    assert (edits["model"], body[at : at + length]) == ("flash", b'"flash"')
-    ((offset, length),) = edits["cuts"]
+    decision = told["limpet.decision"]
+    at, length = int(decision["model_at"]), int(decision["model_length"])
+    assert (decision["model"], body[at : at + length]) == ("flash", b'"flash"')
+    ((offset, length),) = decision["cuts"]
     assert json.loads(body[: int(offset)] + body[int(offset + length) :]) == json.loads(make.body())
     assert server.counted("limpet_decisions_total", reason="first.scored") == 1
     assert server.counted("limpet_added_seconds_count") == 1
@@ -117,10 +117,10 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
 async def test_a_body_that_stays_as_it_is_has_no_edits_but_its_models_name(make) -> None:
     server = Server(make.snapshot(make.provider("a")))
     (answer,) = await server.say(body_message(make.body()))
-    assert metadata(answer)["limpet.edits"] == {"model": "flash"}
+    assert metadata(answer)["limpet.decision"] == {"reason": "first.scored", "model": "flash"}
 
 
-async def test_headers_that_arrive_as_attributes_name_the_conversation(make, server: Server) -> None:
+async def test_headers_that_arrive_as_an_attribute_name_the_conversation(make, server: Server) -> None:
     for headers in ({"x_session_id": "one"}, {"x_session_id": "two"}, {"x_session_id": "one"}):
         await server.say(body_message(make.body(), **headers))
     assert len(server.memory) == 2

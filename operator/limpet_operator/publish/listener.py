@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from limpet_extproc.contract import ONE_MESSAGE, READ_HEADERS
+from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_ATTEMPT,
@@ -101,6 +101,7 @@ def _http(gateway: Gateway) -> Json:
             early_header_mutation_extensions=[_forget_internal_headers()],
             http_filters=[
                 _default_decision(),
+                *([] if gateway.header_mode else [_head(gateway)]),
                 _ext_proc(gateway),
                 {
                     "name": "envoy.filters.http.buffer",
@@ -159,8 +160,7 @@ def _default_decision() -> Json:
 
 
 def _ext_proc(gateway: Gateway) -> Json:
-    """One message each way: no headers, the whole body, single headers as attributes. Header mode needs all."""
-    headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
+    """One message each way: the whole body, and what matters of the headers as an attribute. Header mode needs all."""
     return {
         "name": "limpet.ext_proc",
         "typed_config": typed(
@@ -176,32 +176,40 @@ def _ext_proc(gateway: Gateway) -> Json:
                 "request_body_mode": "BUFFERED",
                 "response_header_mode": "SKIP",
             },
-            request_attributes=["request.path", *(f"request.headers['{header}']" for header in headers)],
+            request_attributes=[] if gateway.header_mode else [f"filter_state['{HEAD_STATE}']"],
             metadata_options={
-                "receiving_namespaces": {
-                    "untyped": ["limpet.route", "limpet.edits", "limpet.decision", "limpet.record"]
-                }
+                "receiving_namespaces": {"untyped": ["limpet.route", "limpet.decision", "limpet.record"]}
             },
         ),
     }
 
 
+def _head(gateway: Gateway) -> Json:
+    """For ext_proc. Filter state, as it is the one place that no log shows: the client's credential is in it."""
+    headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
+    lines = [*(f"{header} %REQ({header})%" for header in headers), f"{ROUTE_KNOWS} %ROUTE_NAME%"]
+    return _note("limpet.head", [_state(HEAD_STATE, "\n".join(lines))])
+
+
 def _originals() -> Json:
     """Path and length as the client sent them: each attempt starts from these, as it finds the headers of the last."""
+    states = {"limpet.path": "%REQ(:PATH)%", "limpet.length": "%REQ(CONTENT-LENGTH)%"}
+    shared = {"shared_with_upstream": "TRANSITIVE"}
+    return _note("limpet.originals", [{**_state(key, value), **shared} for key, value in states.items()])
+
+
+def _note(name: str, states: list[Json]) -> Json:
     return {
-        "name": "limpet.originals",
-        "typed_config": typed(
-            "filters.http.set_filter_state.v3.Config",
-            on_request_headers=[
-                {
-                    "object_key": key,
-                    "factory_key": "envoy.string",
-                    "format_string": {"text_format_source": {"inline_string": value}},
-                    "shared_with_upstream": "TRANSITIVE",
-                }
-                for key, value in (("limpet.path", "%REQ(:PATH)%"), ("limpet.length", "%REQ(CONTENT-LENGTH)%"))
-            ],
-        ),
+        "name": name,
+        "typed_config": typed("filters.http.set_filter_state.v3.Config", on_request_headers=states),
+    }
+
+
+def _state(key: str, value: str) -> Json:
+    return {
+        "object_key": key,
+        "factory_key": "envoy.string",
+        "format_string": {"text_format_source": {"inline_string": value}, "omit_empty_values": True},
     }
 
 

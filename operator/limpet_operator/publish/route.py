@@ -13,7 +13,8 @@ CHAT: Final = "/v1/chat/completions"
 MODELS: Final = "/v1/models"
 
 DEFAULT_ORDER_LENGTH: Final = 8
-"""How many providers the route itself names, for the time that ext_proc is away; each costs every request a little."""
+"""How many providers the routes themselves know: for the time that ext_proc is away, and so that a decision may name
+them instead of describing them. Each costs every request a little."""
 
 _RETRIED_STATUSES: Final = (401, 402, 403, 404, 408, 429, 529)
 """Besides 5xx. Key, credit and model name are the provider's affair with us, so another provider may do."""
@@ -94,13 +95,15 @@ def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
         # It names them in the same metadata, so the order of these routes themselves is never used.
         *(
             _to_providers(
-                {**match, "dynamic_metadata": [_attempts_are(attempts)]},
-                _in_order(order[:1], attempts, gateway),
-                gateway,
+                {**match, "dynamic_metadata": [_attempts_are(attempts)]}, _in_order(order, attempts, gateway), gateway
             )
             for attempts in range(1, gateway.max_attempts + 1)
         ),
-        _to_providers(match, _in_order(order, min(gateway.max_attempts, len(order)), gateway), gateway),
+        {
+            # ext_proc reads the name: so it knows the routes of this very request, whatever has changed meanwhile.
+            "name": " ".join(order),
+            **_to_providers(match, _in_order(order, min(gateway.max_attempts, len(order)), gateway), gateway),
+        },
     ]
 
 

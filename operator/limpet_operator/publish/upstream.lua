@@ -41,13 +41,13 @@ function envoy_on_request(handle)
   headers:replace(":path", context:get("prefix") .. string.gsub(state:get("limpet.path"), "^/v1", "", 1))
   headers:replace(":authority", context:get("host"))
 
-  local edits = info:dynamicMetadata():get("limpet.edits")
-  local cuts, model_at, model_length, rename = {}, nil, nil, nil
-  if edits ~= nil then
-    rename = context:get("model:" .. edits["model"])
-    cuts, model_at, model_length = edits["cuts"] or {}, edits["model_at"], edits["model_length"]
+  local decision = info:dynamicMetadata():get("limpet.decision")
+  local cuts, model_at, model_length, rename = {}, decision["model_at"], decision["model_length"], nil
+  if decision["model"] ~= nil then
+    rename = context:get("model:" .. decision["model"])
+    cuts = decision["cuts"] or cuts
   end
-  if #cuts == 0 and rename == nil and (edits ~= nil or context:get("renames") == nil) then
+  if #cuts == 0 and rename == nil and (decision["model"] ~= nil or context:get("renames") == nil) then
     headers:replace("content-length", state:get("limpet.length"))
     return
   end
@@ -55,7 +55,7 @@ function envoy_on_request(handle)
   local body = handle:body() -- objects from before this line are invalid after it
   if body == nil then return end
   local text = body:getBytes(0, body:length())
-  if edits == nil then
+  if decision["model"] == nil then
     local model
     model_at, model_length, model = find_model(text)
     if model ~= nil then rename = handle:filterContext():get("model:" .. model) end

@@ -238,13 +238,15 @@ def listener(made: Plan, gateway: Gateway = GATEWAY) -> dict[str, Any]:
 
 
 def test_ext_proc_is_given_every_header_it_may_look_at(varied: Plan) -> None:
-    (ext_proc,) = (each for each in listener(varied)["http_filters"] if each["name"] == "limpet.ext_proc")
-    given = ext_proc["typed_config"]["request_attributes"]
-    assert given == [
-        "request.path",
-        *(f"request.headers['{name}']" for name in dict.fromkeys((*READ_HEADERS, "x-mine"))),
-    ]
-    assert ext_proc["typed_config"]["failure_mode_allow"] is True
+    filters = {each["name"]: each["typed_config"] for each in listener(varied)["http_filters"]}
+    (state,) = filters["limpet.head"]["on_request_headers"]
+    lines = state["format_string"]["text_format_source"]["inline_string"].split("\n")
+    headers = dict.fromkeys((*READ_HEADERS, "x-mine"))
+    assert lines == [*(f"{name} %REQ({name})%" for name in headers), ":route %ROUTE_NAME%"]
+    assert "shared_with_upstream" not in state
+    ext_proc = filters["limpet.ext_proc"]
+    assert ext_proc["request_attributes"] == [f"filter_state['{state['object_key']}']"]
+    assert ext_proc["failure_mode_allow"] is True
 
 
 def test_the_buffer_comes_after_ext_proc_and_the_router_last(varied: Plan) -> None:
