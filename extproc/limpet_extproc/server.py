@@ -13,6 +13,7 @@ import grpc
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
 
 from limpet_extproc import record as records
 from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, ROUTE_KNOWS
@@ -121,7 +122,13 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
     async def one(self, data: bytes, _: object) -> bytes:
         """One request: its body in, the answer out."""
         began = time.perf_counter()
-        answer = await self._answer(pb.ProcessingRequest.FromString(data), None)
+        try:
+            request = pb.ProcessingRequest.FromString(data)
+        except DecodeError:
+            # As an error it would count against this worker, and Envoy leaves out one that fails a few times in a row.
+            log.info("a request was let through undecided: one of the headers that are read here is not UTF-8")
+            return _CONTINUE_BODY
+        answer = await self._answer(request, None)
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 

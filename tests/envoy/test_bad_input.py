@@ -1,5 +1,6 @@
 """What a client may get wrong: each has its status, an error in OpenAI's shape that names the field, no aftermath."""
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -204,3 +205,18 @@ async def test_without_any_provider_the_gateway_says_so(stage: Stage) -> None:
         answer = await stage.post({"model": stage.model, "messages": [say("Hi")]})
     assert answer.status == 503
     assert _error(answer.body)["code"] == "no_provider_available"
+
+
+async def test_headers_that_are_not_text_cost_their_own_request_its_decision_and_no_others(stage: Stage) -> None:
+    await stage.serve("a")
+    host, _, port = stage.origin.removeprefix("http://").partition(":")
+    body = json.dumps({"model": PLAIN, "messages": [say("Hi")]}).encode()
+    for _ in range(8):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nuser-agent: caf\xe9 \x80\r\n")
+        writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+        answer = (await reader.read()).decode("latin-1")
+        writer.close()
+        assert answer.startswith("HTTP/1.1 200")
+        assert "x-limpet-decision: fallback.undecided" in answer
+    assert (await stage.ask("Still there?")).decision == "first.scored"

@@ -13,6 +13,7 @@ from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.faults import Fault
 from limpet_operator.local import free_port
+from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -50,6 +51,26 @@ async def test_the_client_is_served_elsewhere_and_the_conversation_moves(
     await stage.sellers[first.seller].set_fault(Fault())
     stays = await stage.ask(_OPENER, stream=stream)
     assert (stays.seller, stays.decision) == (moved.seller, "sticky.hit")
+
+
+@pytest.mark.parametrize("others", [DEFAULT_ORDER_LENGTH - 1, DEFAULT_ORDER_LENGTH], ids=["one known", "none known"])
+async def test_providers_that_the_route_does_not_know_are_tried_like_any_other(stage: Stage, others: int) -> None:
+    spec = {"vendor": "DeepSeek", "url": "http://127.0.0.1:9/v1", "models": [{"name": "of-another-kind"}]}
+    before = [
+        {"apiVersion": "limpet.dev/v1alpha1", "kind": "Provider", "metadata": {"name": f"0-{number}"}, "spec": spec}
+        for number in range(others)
+    ]
+    stage.gateway.apply(stage.planned([*before, *stage.objects("ab", {}, {})], {}))
+
+    async def in_force() -> bool:
+        return await stage.announced() == {stage.provider("a"), stage.provider("b")}
+
+    await until("both in force", in_force)
+    await stage.sellers["a"].set_fault(Fault(kind="status", status=500))
+    order = [stage.provider("a"), stage.provider("b")]
+    answer = await stage.ask(_OPENER, extra={"provider": {"order": order}})
+    assert (answer.seller, answer.decision) == ("b", "bypass.order")
+    assert len(await stage.arrivals("a")) == 1
 
 
 @pytest.mark.parametrize("where", ["refused", "unresolvable"])

@@ -114,6 +114,20 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
     assert server.counted("limpet_added_seconds_count") == 1
 
 
+async def test_a_header_that_is_not_utf_8_lets_its_request_pass_undecided(make, server: Server) -> None:
+    data = body_message(make.body(), user_agent="cafe").SerializeToString().replace(b"cafe", b"caf\xe9")
+    answer = pb.ProcessingResponse.FromString(await server.extproc.one(data, None))
+    assert answer == pb.ProcessingResponse(request_body=pb.BodyResponse())
+
+
+async def test_a_provider_that_the_route_knows_is_only_named(make, server: Server) -> None:
+    for known, described in (("a b", ()), ("a x", ("b",)), ("", ("a", "b"))):
+        (answer,) = await server.say(body_message(make.body(), **{":route": known}))
+        groups = metadata(answer)["limpet.route"]["priority_groups"]
+        assert {group["name"] for group in groups} == {"a", "b"}
+        assert {group["name"] for group in groups if "clusters" in group} == {*described}
+
+
 async def test_a_body_that_stays_as_it_is_has_no_edits_but_its_models_name(make) -> None:
     server = Server(make.snapshot(make.provider("a")))
     (answer,) = await server.say(body_message(make.body()))
