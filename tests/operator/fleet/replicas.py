@@ -1,0 +1,137 @@
+"""Replicas of the operator in one process, over real gRPC, and the workers that they speak with."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.catalog_client import watch
+from limpet_extproc.contract import Catalog, Model, Provider
+from limpet_extproc.evidence import Witness
+from limpet_operator.delta import CLUSTER, Resource
+from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.peers import Dial, Peers
+from limpet_operator.metrics import build_metrics
+from limpet_operator.rollout import Patience, Publication, Rollout
+from limpet_operator.tls import server_credentials
+from limpet_operator.xds import serve
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
+            await asyncio.sleep(0.002)
+
+
+class Names:
+    """What DNS says, as long as it says anything."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = set(addresses)
+        self.broken = False
+        self.asked = 0
+
+    async def __call__(self) -> Collection[str]:
+        self.asked += 1
+        if self.broken:
+            raise OSError("name server is away")
+        return set(self.addresses)
+
+
+async def soon(seconds: float) -> None:
+    """A sleep in which a second is two hundredths."""
+    await asyncio.sleep(seconds / 50)
+
+
+class Replica:
+    """An operator without its sources: a test says what is planned."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        linger_s: float = 0.0,
+        drain: Callable[[float], Awaitable[Any]] = soon,
+        peer_name: str | None = None,
+    ) -> None:
+        self.name, self.address = name, address
+        self.registry = CollectorRegistry()
+        self.changes = 0
+        self.killed = False
+        self.dialled: list[str] = []
+        self.fleet = Fleet(build_metrics(self.registry, "test"), on_change=self._changed, linger_s=linger_s)
+        self.rollout = Rollout(self.fleet.xds, self.fleet.catalogs, Patience(0.0, 10.0), drain)
+        self.peers = Peers(self.fleet, name, peer_name)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def plan(self, **bodies: str) -> None:
+        resources = [Resource(name, CLUSTER, body.encode()) for name, body in bodies.items()]
+        providers = tuple(Provider(name, (Model("m", "m"),)) for name in bodies)
+        self.rollout.apply(Publication({r.key: r for r in resources}, Catalog(str(sorted(bodies)), providers)))
+
+    def version(self, name: str) -> str:
+        return self.fleet.xds.resources.version((CLUSTER, name)) or "none"
+
+    def gateways(self) -> dict[str, set[str]]:
+        return {each.node: set(each.clusters) for each in self.fleet.gateways()}
+
+    def count(self, metric: str) -> float | None:
+        return self.registry.get_sample_value(metric)
+
+    def _dial(self, address: str) -> grpc.aio.Channel:
+        self.dialled.append(address)
+        return grpc.aio.insecure_channel(address)
+
+    @asynccontextmanager
+    async def running(
+        self, names: Callable[[], Awaitable[Collection[str]]], dial: Dial | None = None, tls_dir: Path | None = None
+    ) -> AsyncIterator["Replica"]:
+        handlers = (self.fleet.xds.handler(), self.fleet.catalogs.handler(), self.peers.handler())
+        server = await serve(self.address, *handlers, credentials=server_credentials(tls_dir) if tls_dir else None)
+        tasks = [
+            asyncio.create_task(self.fleet.run()),
+            asyncio.create_task(self.peers.run(names, dial or self._dial, soon)),
+        ]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.rollout.close()
+            if not self.killed:
+                self.fleet.xds.close()
+                self.fleet.catalogs.close()
+                self.peers.close()
+            await server.stop(None if self.killed else 0.5)
+
+
+class Worker:
+    """An ext_proc worker: decides by the newest catalog it was sent."""
+
+    def __init__(self, witness: Witness | None = None) -> None:
+        self.catalogs: list[Catalog] = []
+        self.witness = witness
+
+    @property
+    def names(self) -> set[str]:
+        return {provider.name for provider in self.catalogs[-1].providers} if self.catalogs else set()
+
+    @asynccontextmanager
+    async def beside(self, node: str, address: str) -> AsyncIterator["Worker"]:
+        task = asyncio.create_task(watch(address, node, self.catalogs.append, sleep=soon, witness=self.witness))
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+Pair = tuple[Replica, Replica]

@@ -1,0 +1,100 @@
+"""Who may be a replica: certificates, versions, names."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+import trustme
+from tests.operator.fleet.replicas import Names, Replica, until
+
+from limpet_operator.fleet.peer_contract import PEER_METHOD, Peer, Took, encode
+from limpet_operator.fleet.peers import dialer, resolver
+
+HOST = "limpet-operator-peers.ai.svc"
+
+
+def certificates(directory: Path, authority: trustme.CA, *hosts: str) -> Path:
+    directory.mkdir()
+    issued = authority.issue_cert(*hosts)
+    issued.private_key_pem.write_to_path(directory / "tls.key")
+    issued.cert_chain_pems[0].write_to_path(directory / "tls.crt")
+    authority.cert_pem.write_to_path(directory / "ca.crt")
+    return directory
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_replicas_show_each_other_certificates(tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    ours = certificates(tmp_path / "ours", authority, HOST)
+    stranger = certificates(tmp_path / "stranger", other, HOST)
+    elsewhere = certificates(tmp_path / "elsewhere", authority, "somebody.else")
+    a, b = Replica("a", free_address()), Replica("b", free_address())
+    names, target = Names(a.address, b.address), f"{HOST}:18000"
+    async with a.running(names, dialer(target, ours), ours):
+        a.plan(p="1")
+        for tls_dir in (None, stranger):
+            async with Replica("x", free_address()).running(Names(a.address), dialer(target, tls_dir), ours) as x:
+                await asyncio.sleep(0.2)
+                assert a.count("limpet_peers") == x.count("limpet_peers") == 0
+        async with b.running(Names(), None, elsewhere):
+            await asyncio.sleep(0.2)
+            assert a.count("limpet_peers") == 0, "a certificate of another name is not believed"
+        async with b.running(names, dialer(target, ours), ours):
+            await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
+
+
+async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ours = certificates(tmp_path / "ours", authority, HOST)
+    gateways = certificates(tmp_path / "gateways", authority, "limpet-gateway")
+    a, target = Replica("a", free_address(), peer_name=HOST), f"{HOST}:18000"
+    async with a.running(Names(), tls_dir=ours):
+        async with dialer(target, gateways)(a.address) as channel:
+            call: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
+            with pytest.raises(grpc.aio.AioRpcError, match=f"only a replica .* carries the name {HOST}") as refused:
+                await call.read()
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        b = Replica("b", free_address(), peer_name=HOST)
+        async with b.running(Names(a.address), dialer(target, ours), ours):
+            await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
+
+
+@pytest.mark.parametrize(
+    ("first_words", "words"),
+    [
+        ([encode(Peer("x", version=99))], "version 99"),
+        ([encode(Took(1))], "first word must be Peer"),
+        ([encode(Peer("x")), encode(Peer("x"))], "says Peer once"),
+        ([b"\xff"], "not a message"),
+    ],
+)
+async def test_a_stranger_is_told_what_is_wrong(tmp_path: Path, first_words: list[bytes], words: str) -> None:
+    a = Replica("a", f"unix:{tmp_path}/a.sock")
+    async with a.running(Names()), grpc.aio.insecure_channel(a.address) as channel:
+        call: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
+        for word in first_words:
+            await call.write(word)
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as refused:
+            await read_all(call)
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        await until(lambda: a.count("limpet_peers") == 0)
+
+
+async def read_all(call: Any) -> None:
+    while await call.read():
+        pass
+
+
+async def test_names_are_looked_up_with_their_port() -> None:
+    assert "127.0.0.1:18000" in await resolver("localhost:18000")()
+    assert await resolver("[::1]:18000")() == {"[::1]:18000"}
+    with pytest.raises(OSError, match=r"."):
+        await resolver("nowhere.invalid:18000")()
