@@ -108,6 +108,16 @@ class Installation:
             statuses = "\n".join(f"{name}: {each.get('status')}" for name, each in said.items())
             raise AssertionError(f"{statuses}\n{error}") from None
 
+    def said(self, name: str, type_: str, reason: str) -> Callable[[], Awaitable[bool]]:
+        """Whether a provider's condition has this reason."""
+
+        async def is_said() -> bool:
+            found = await asyncio.to_thread(self.server.get, "--namespace", self.namespace, "provider", name)
+            conditions = (found.get("status") or {}).get("conditions", ())
+            return any((each["type"], each["reason"]) == (type_, reason) for each in conditions)
+
+        return is_said
+
     async def delete(self, *objects: Json) -> None:
         """`kubectl delete` of these."""
         for each in objects:
@@ -152,28 +162,29 @@ def limpet(kind: str, name: str, **spec: Any) -> Json:
     return {"apiVersion": "limpet.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def provider(seller: Seller, **spec: Any) -> Json:
-    """A Provider as a user writes it."""
+def provider(seller: Seller, named: str = "", **spec: Any) -> Json:
+    """A Provider as a user writes it, named as the seller is unless it says otherwise."""
+    name = named or seller.name
     return limpet(
         "Provider",
-        seller.name,
+        name,
         **{
             "vendor": "DeepSeek",
             "url": seller.base_url,
-            "credential": {"secretRef": {"name": seller.name, "key": "api-key"}},
+            "credential": {"secretRef": {"name": name, "key": "api-key"}},
             "models": [{"name": MODEL, "upstreamName": UPSTREAM}],
             **spec,
         },
     )
 
 
-def objects(seller: Seller) -> list[Json]:
-    """Secret, Provider and Pricing of a seller."""
-    models = [{"name": MODEL, "perMillionTokens": PRICES}]
+def objects(seller: Seller, named: str = "", **spec: Any) -> list[Json]:
+    """Secret, Provider and Pricing of a seller; see `provider`."""
+    models, name = [{"name": MODEL, "perMillionTokens": PRICES}], named or seller.name
     return [
-        secret(seller.name, seller.config.api_keys[0]),
-        provider(seller),
-        limpet("Pricing", seller.name, providerRef={"name": seller.name}, models=models),
+        secret(name, seller.config.api_keys[0]),
+        provider(seller, name, **spec),
+        limpet("Pricing", name, providerRef={"name": name}, models=models),
     ]
 
 

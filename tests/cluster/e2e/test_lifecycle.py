@@ -79,6 +79,16 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
 
         await until("a conversation at the new provider", cod_sells, installation.kubelet)
 
+        typo = objects(cod, named="typo", url="http://no-such-vendor.invalid/v1")
+        await installation.apply(*typo)
+        await until(
+            "Healthy=False for a URL that resolves nowhere",
+            installation.said("typo", "Healthy", "Failing"),
+            installation.kubelet,
+        )
+        await installation.delete(*typo)
+        await installation.programmed("ada", "bee", "cod")
+
         await installation.apply(secret("ada", ada.config.api_keys[1]))
 
         async def new_key() -> bool:
