@@ -217,6 +217,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # Else a second operator on the same port would silently take half of the connections.
     ("grpc.keepalive_time_ms", 30_000),  # A peer whose machine died leaves no FIN.
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # By default a minute, and a ping under way holds up the keepalive's.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
