@@ -29,35 +29,6 @@ class Count:
         self._sums.clear()
 
 
-class TokenCount:
-    """The tokens of answers, three counters at once; see `Count`."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        labels = ["provider", "model"]
-        self._counters = (
-            Counter("limpet_prompt_tokens", "Prompt tokens that providers reported.", labels, registry=registry),
-            Counter("limpet_cached_tokens", "Of these, read from the provider's cache.", labels, registry=registry),
-            Counter("limpet_output_tokens", "Output tokens that providers reported.", labels, registry=registry),
-        )
-        self._sums: dict[tuple[str, str], list[int]] = {}
-
-    def add(self, prompt: int, cached: int, output: int, provider: str, model: str) -> None:
-        """Count one answer's tokens under these labels."""
-        sums = self._sums.get((provider, model))
-        if sums is None:
-            sums = self._sums[provider, model] = [0, 0, 0]
-        sums[0] += prompt
-        sums[1] += cached
-        sums[2] += output
-
-    def flush(self) -> None:
-        """Show what was added."""
-        for labels, sums in self._sums.items():
-            for counter, amount in zip(self._counters, sums, strict=True):
-                counter.labels(*labels).inc(amount)
-        self._sums.clear()
-
-
 class Metrics:
     """The metrics of one worker, in the registry that is passed in. Somebody must `flush` from time to time."""
 
@@ -79,7 +50,15 @@ class Metrics:
             ["provider", "outcome"],
             registry,
         )
-        self.tokens = TokenCount(registry)
+        self.prompt_tokens = Count(
+            "limpet_prompt_tokens", "Prompt tokens that providers reported.", ["provider", "model"], registry
+        )
+        self.cached_tokens = Count(
+            "limpet_cached_tokens", "Of these, read from the provider's cache.", ["provider", "model"], registry
+        )
+        self.output_tokens = Count(
+            "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry
+        )
         self.unreported = Count(
             "limpet_usage_unreported", "Answers without usage; not the same as nothing cached.", ["provider"], registry
         )
@@ -88,7 +67,9 @@ class Metrics:
             self.would,
             self.requests,
             self.attempts,
-            self.tokens,
+            self.prompt_tokens,
+            self.cached_tokens,
+            self.output_tokens,
             self.unreported,
         )
         self.added_s: list[float] = []

@@ -157,10 +157,11 @@ class Outcomes:
         usage = usages.parse(reported.value) if reported is not None else None
         if usage is None:
             self._metrics.unreported.add(1, provider)
-        else:
-            self._metrics.tokens.add(
-                usage.prompt, usage.cached or 0, usage.output, provider, record.model if record else ""
-            )
+            return None
+        model = record.model if record else ""
+        self._metrics.prompt_tokens.add(usage.prompt, provider, model)
+        self._metrics.output_tokens.add(usage.output, provider, model)
+        self._metrics.cached_tokens.add(usage.cached or 0, provider, model)
         return usage
 
 

