@@ -9,11 +9,12 @@ class Debounce:
     """Calls `act` once for a burst. Belongs to the running event loop."""
 
     def __init__(
-        self, act: Callable[[], None], first_s: float = 0.005, quiet_s: float = 0.03, longest_s: float = 0.2
+        self, act: Callable[[], bool], first_s: float = 0.005, quiet_s: float = 0.03, longest_s: float = 0.2
     ) -> None:
         """`quiet_s` without news ends a burst; `longest_s` after its first news it is acted on anyway.
 
-        News after a silence of `longest_s` is acted on after `first_s`: mostly it is no burst.
+        News after a silence of `longest_s` is acted on after `first_s`: mostly it is no burst. `act` says whether the
+        news came to anything; if not, more was asked for that is awaited, and does not belong to a burst either.
         """
         self._act = act
         self._first_s = first_s
@@ -43,4 +44,5 @@ class Debounce:
 
     def _fire(self) -> None:
         self._due = None
-        self._act()
+        if not self._act():
+            self._silent_from = -math.inf

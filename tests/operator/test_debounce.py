@@ -19,22 +19,28 @@ class _Clock(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize(
-    ("pokes", "acted"),
+    ("pokes", "in_vain", "acted"),
     [
-        ([], []),
-        ([0], [10]),
-        ([0, 10, 20], [10, 50]),
-        ([0, 100], [10, 130]),
-        ([0, 300], [10, 310]),
-        (list(range(0, 500, 20)), [10, 220, 420, 510]),  # never quiet: acted on every 200 ms
+        ([], [], []),
+        ([0], [], [10]),
+        ([0, 10, 20], [], [10, 50]),
+        ([0, 100], [], [10, 130]),
+        ([0, 300], [], [10, 310]),
+        (list(range(0, 500, 20)), [], [10, 220, 420, 510]),  # never quiet: acted on every 200 ms
+        ([0, 20], [10], [10, 30]),  # what the first news asked for is the next
+        ([0, 20, 40], [10], [10, 30, 70]),
     ],
 )
-def test_when_it_acts(pokes: list[int], acted: list[int]) -> None:
+def test_when_it_acts(pokes: list[int], in_vain: list[int], acted: list[int]) -> None:
     loop = _Clock()
     times: list[int] = []
 
+    def act() -> bool:
+        times.append(round(loop.now * 1000))
+        return times[-1] not in in_vain
+
     async def play() -> None:
-        debounce = Debounce(lambda: times.append(round(loop.now * 1000)), first_s=0.01, quiet_s=0.03, longest_s=0.2)
+        debounce = Debounce(act, first_s=0.01, quiet_s=0.03, longest_s=0.2)
         for millisecond in range(0, 1000, 10):
             loop.now = millisecond / 1000
             for _ in range(3):

@@ -1,24 +1,26 @@
 """Envoy resources are written as plain dictionaries in Envoy's own words; here they are checked and become bytes.
 
-Two packages know the types, and an unknown field or a wrong value is an error here and not at Envoy. What there is one
-of goes through `envoy-data-plane`, which is newer; what each provider has its own of goes through the generated classes
-of `xds-protos`, which need a twentieth of the time. What is newer than both travels as `TypedStruct`, which Envoy
-checks against its own schema.
+Two packages know the types, and an unknown field or a wrong value is an error here and not at Envoy. What never changes
+goes through `envoy-data-plane`, which is newer; what changes with providers goes through the generated classes of
+`xds-protos`, which need a twentieth of the time, and only the fields that these lack are added from the other. What is
+newer than both travels as `TypedStruct`, which Envoy checks against its own schema.
 """
 
 import importlib
 import json
 import pkgutil
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
 import betterproto2
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy_data_plane import message_pool
 from envoy_data_plane.envoy.config.cluster.v3 import ClusterCustomClusterType
 from envoy_data_plane.envoy.config.listener.v3 import Listener
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.config.route.v3 import RetryPolicy
 from envoy_data_plane.google.protobuf import Struct
 from google.protobuf import json_format
 from pydantic.dataclasses import dataclass
@@ -32,9 +34,6 @@ CLUSTER: Final = TYPE + "envoy.config.cluster.v3.Cluster"
 LISTENER: Final = TYPE + "envoy.config.listener.v3.Listener"
 ROUTES: Final = TYPE + "envoy.config.route.v3.RouteConfiguration"
 SECRET: Final = TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret"
-
-_ONE: Final[dict[str, type[betterproto2.Message]]] = {LISTENER: Listener, ROUTES: RouteConfiguration}
-_MANY: Final[dict[str, Any]] = {CLUSTER: cluster_pb2.Cluster, SECRET: secret_pb2.Secret}
 
 # Importing a package registers its types, so that an `@type` inside a resource is found.
 for _package in (
@@ -95,18 +94,59 @@ def set_header(key: str, value: str) -> Json:
 
 def encode(type_url: str, body: Json) -> Resource:
     """The resource as Envoy takes it. Raises KeyError or ValueError when a field is not one of Envoy's."""
-    digest = digest_of(json.dumps(body, sort_keys=True).encode())
-    if type_url in _ONE:
-        return Resource(body["name"], type_url, bytes(_ONE[type_url].from_dict(body)), digest)
-    fields = dict(body)
-    discovery = fields.pop("cluster_type", None)
-    try:
-        message = json_format.ParseDict(fields, _MANY[type_url]())
-    except json_format.ParseError as error:
-        raise ValueError(str(error)) from error
+    text = json.dumps(body, sort_keys=True)
+    # Where fields are taken out, they are taken out of a copy.
+    written = _WRITERS[type_url](json.loads(text))
+    return Resource(body["name"], type_url, written, digest_of(text.encode()))
+
+
+def _listener(body: Json) -> bytes:
+    return bytes(Listener.from_dict(body))
+
+
+def _secret(body: Json) -> bytes:
+    return _bytes(_parsed(body, secret_pb2.Secret()))
+
+
+def _cluster(body: Json) -> bytes:
+    discovery = body.pop("cluster_type", None)
+    message = _parsed(body, cluster_pb2.Cluster())
     if discovery is not None:
         message.cluster_type.MergeFromString(_discovery(json.dumps(discovery)))
-    return Resource(body["name"], type_url, message.SerializeToString(), digest)
+    return _bytes(message)
+
+
+def _routes(body: Json) -> bytes:
+    routes = [route for host in body["virtual_hosts"] for route in host["routes"]]
+    retries = [route.get("route", {}).get("retry_policy", {}) for route in routes]
+    refreshes = [policy.pop("refresh_cluster_on_retry", None) for policy in retries]
+    message = _parsed(body, route_pb2.RouteConfiguration())
+    parsed = [route for host in message.virtual_hosts for route in host.routes]
+    for route, refresh in zip(parsed, refreshes, strict=True):
+        if refresh is not None:
+            policy = RetryPolicy(refresh_cluster_on_retry=refresh)
+            route.route.retry_policy.MergeFromString(bytes(policy))
+    return _bytes(message)
+
+
+_WRITERS: Final[dict[str, Callable[[Json], bytes]]] = {
+    CLUSTER: _cluster,
+    LISTENER: _listener,
+    ROUTES: _routes,
+    SECRET: _secret,
+}
+
+
+def _bytes(message: Any) -> bytes:
+    written: bytes = message.SerializeToString()
+    return written
+
+
+def _parsed(fields: Json, message: Any) -> Any:
+    try:
+        return json_format.ParseDict(fields, message)
+    except json_format.ParseError as error:
+        raise ValueError(str(error)) from error
 
 
 @lru_cache(maxsize=64)

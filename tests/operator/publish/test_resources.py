@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
 from limpet_extproc.choose import Reason
 from limpet_extproc.contract import READ_HEADERS
@@ -17,7 +19,7 @@ from limpet_operator.publish.cluster import CREDENTIAL_HEADERS
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
-from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, models_body
+from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, models_body, route_configuration
 from limpet_operator.sources import files
 from limpet_operator.store import Store
 
@@ -75,6 +77,13 @@ def test_every_resource_of_every_example_is_one_that_envoy_knows(build, example:
     gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",), header_mode=header_mode)
     names = [encode(kind, body).key for kind, body in everything(made, gateway)]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("header_mode", [False, True])
+def test_routes_lose_nothing_on_their_way_through_two_packages(varied: Plan, header_mode: bool) -> None:
+    body = route_configuration(varied.providers, replace(GATEWAY, header_mode=header_mode))
+    written = RouteConfiguration.parse(encode(ROUTES, body).body)
+    assert written.to_dict() == RouteConfiguration.from_dict(body).to_dict()
 
 
 def test_every_way_of_signing_in_encodes(varied: Plan) -> None:
