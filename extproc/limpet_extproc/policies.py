@@ -34,7 +34,8 @@ class _Patterns:
 class Policies:
     """All policies of a catalog."""
 
-    def __init__(self, policies: Iterable[Policy]) -> None:
+    def __init__(self, policies: tuple[Policy, ...]) -> None:
+        self.all = policies
         by_namespace: dict[str | None, list[Policy]] = {}
         for policy in policies:
             by_namespace.setdefault(policy.namespace, []).append(policy)

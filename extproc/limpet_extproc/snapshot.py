@@ -1,11 +1,14 @@
-"""The catalog as lookup tables: built once when it arrives, swapped whole, read without locks."""
+"""The catalog as lookup tables: made when it arrives, swapped whole, read without locks.
+
+A catalog is told whole, however little has changed; what is the same in the one before is taken over.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from limpet_extproc.contract import Catalog, Dialect, Policy, Price
+from limpet_extproc.contract import Catalog, Dialect, Model, Policy, Price, Provider
 from limpet_extproc.policies import Policies
 
 
@@ -40,15 +43,22 @@ class Lane:
         object.__setattr__(self, "by_provider", {c.provider: c for c in self.candidates})
 
 
+_Key = tuple[Dialect, str]
+_Serving = list[tuple[Provider, Model]]
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What the data plane knows of the world; `EMPTY` until the first catalog has come."""
 
     revision: str
-    lanes: Mapping[tuple[Dialect, str], Lane]
+    lanes: Mapping[_Key, Lane]
     identity_headers: tuple[str, ...] = ()
-    providers: tuple[str, ...] = ()
-    """All names; the memory keeps shorter ones."""
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    """By name; the memory keeps shorter ones."""
+    policies: Policies = field(default_factory=lambda: Policies(()))
+    serving: Mapping[_Key, _Serving] = field(default_factory=dict)
+    """What each lane was made of."""
 
     def models(self, dialect: Dialect) -> list[str]:
         """Names of all models that can be asked for in this dialect, sorted."""
@@ -58,32 +68,47 @@ class Snapshot:
 EMPTY = Snapshot(revision="", lanes={})
 
 
-def snapshot(catalog: Catalog) -> Snapshot:
-    """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere."""
-    choices: dict[tuple[Dialect, str], list[Candidate]] = {}
-    namespaces: dict[tuple[Dialect, str], set[str]] = {}
-    for provider in catalog.providers:
-        seed = provider.name.encode()
+def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
+    """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere.
+
+    `before` only saves work, it never changes the outcome.
+    """
+    # By identity from here on, which makes comparing a thousand of them cheap.
+    providers = {each.name: _taken_over(before.providers.get(each.name), each) for each in catalog.providers}
+    policies = before.policies if before.policies.all == catalog.policies else Policies(catalog.policies)
+    serving: dict[_Key, _Serving] = {}
+    for provider in providers.values():
         for model in provider.models:
-            candidate = Candidate(
-                provider=provider.name,
-                upstream_model=model.upstream_name,
-                price=model.price,
-                caches=provider.caches,
-                cache_ttl_s=provider.cache_ttl_s,
-                min_tokens=model.min_tokens,
-                weight=provider.weight,
-                drain=provider.drain,
-                seed=seed,
-            )
             for dialect in provider.dialects:
-                choices.setdefault((dialect, model.name), []).append(candidate)
-                namespaces.setdefault((dialect, model.name), set()).add(provider.namespace)
-    policies = Policies(catalog.policies)
+                serving.setdefault((dialect, model.name), []).append((provider, model))
     lanes = {
-        key: Lane(key[1], tuple(candidates), policies.holding(key[1], namespaces[key]))
-        for key, candidates in choices.items()
+        key: before.lanes[key]
+        if policies is before.policies and before.serving.get(key) == found
+        else _lane(key[1], found, policies)
+        for key, found in serving.items()
     }
     headers = dict.fromkeys(header for policy in catalog.policies for header in policy.identity_headers)
-    names = tuple(provider.name for provider in catalog.providers)
-    return Snapshot(catalog.revision, lanes, tuple(headers), names)
+    return Snapshot(catalog.revision, lanes, tuple(headers), providers, policies, serving)
+
+
+def _taken_over(old: Provider | None, new: Provider) -> Provider:
+    return old if old is not None and old == new else new
+
+
+def _lane(model: str, serving: _Serving, policies: Policies) -> Lane:
+    namespaces = {provider.namespace for provider, _ in serving}
+    return Lane(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
+
+
+def _candidate(provider: Provider, model: Model) -> Candidate:
+    return Candidate(
+        provider=provider.name,
+        upstream_model=model.upstream_name,
+        price=model.price,
+        caches=provider.caches,
+        cache_ttl_s=provider.cache_ttl_s,
+        min_tokens=model.min_tokens,
+        weight=provider.weight,
+        drain=provider.drain,
+        seed=provider.name.encode(),
+    )

@@ -74,7 +74,7 @@ class Worker:
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""
         first = self._snapshot is EMPTY
-        self._snapshot = snapshot(catalog)
+        self._snapshot = snapshot(catalog, self._snapshot)
         self._revision = catalog.revision
         if first:
             # What is here now mostly stays: looking through it for garbage again and again would hold up requests.

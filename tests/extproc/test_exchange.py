@@ -205,9 +205,8 @@ def test_a_policy_may_say_how_long_to_remember_but_not_where_it_does_not_pay(mak
 )
 def test_a_conversation_is_its_tenants_users_and_models_own(make, change: dict[str, Any], same: bool) -> None:
     flash = make.provider("a")
-    known = make.snapshot(
-        flash, msgspec.structs.replace(flash, models=(msgspec.structs.replace(flash.models[0], name="pro"),))
-    )
+    pro = msgspec.structs.replace(flash.models[0], name="pro")
+    known = make.snapshot(msgspec.structs.replace(flash, models=(*flash.models, pro)))
     base = {"authorization": "Bearer alice", "body": {}}
     one, other = (
         make.exchange(known, make.body(**fields.pop("body")), **fields) for fields in ({**base}, {**base, **change})

@@ -1,5 +1,9 @@
 """The catalog as lookup tables: lanes, policies by the most specific pattern, models of a dialect."""
 
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
 from limpet_extproc.contract import Catalog, Model, Policy, Provider
 from limpet_extproc.snapshot import EMPTY, snapshot
 
@@ -52,3 +56,42 @@ def test_who_decides_about_a_model_depends_on_whose_providers_serve_it() -> None
     )
     assert known.lanes["OpenAIChat", "mine"].policy.name == "a/own"
     assert known.lanes["OpenAIChat", "shared"].policy.name == "gateway"
+
+
+PROVIDER = st.builds(
+    Provider,
+    st.sampled_from("abc"),
+    st.lists(st.builds(Model, st.sampled_from(("flash", "pro")), st.just("up")), unique_by=lambda m: m.name).map(tuple),
+    weight=st.integers(1, 2),
+    namespace=st.sampled_from(("a", "b")),
+)
+POLICY = st.builds(
+    Policy,
+    st.sampled_from("xy"),
+    st.sampled_from((("*",), ("flash",), ("p*",))),
+    namespace=st.sampled_from((None, "a")),
+)
+CATALOGS = st.builds(
+    Catalog,
+    st.just("r"),
+    st.lists(PROVIDER, unique_by=lambda provider: provider.name).map(tuple),
+    st.lists(POLICY, max_size=3).map(tuple),
+)
+
+
+@given(before=CATALOGS, now=CATALOGS)
+def test_what_was_before_never_changes_what_is(before: Catalog, now: Catalog) -> None:
+    after, anew = snapshot(now, snapshot(before)), snapshot(now)
+    assert list(after.lanes.items()) == list(anew.lanes.items())
+    assert list(after.providers.items()) == list(anew.providers.items())
+    assert after.identity_headers == anew.identity_headers
+
+
+def test_a_lane_of_which_nothing_changed_is_taken_over() -> None:
+    before = snapshot(CATALOG)
+    again = msgspec.json.decode(msgspec.json.encode(CATALOG), type=Catalog)
+    b, a = again.providers
+    after = snapshot(msgspec.structs.replace(again, providers=(b, msgspec.structs.replace(a, weight=7))), before)
+    kept = {key for key, lane in after.lanes.items() if lane is before.lanes[key]}
+    assert before.lanes.keys() - kept == {("OpenAIChat", "flash")}
+    assert after.lanes["OpenAIChat", "flash"].by_provider["a"].weight == 7
