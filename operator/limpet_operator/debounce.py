@@ -13,7 +13,7 @@ class Debounce:
     ) -> None:
         """`quiet_s` without news ends a burst; `longest_s` after its first news it is acted on anyway.
 
-        News after a silence of `longest_s` is acted on after `first_s`: mostly it is no burst. `act` says whether the
+        The first news after such a silence is acted on after `first_s`: mostly it is no burst. `act` says whether the
         news came to anything; if not, more was asked for that is awaited, and does not belong to a burst either.
         """
         self._act = act
@@ -29,7 +29,7 @@ class Debounce:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._due is None:
-            silent = now - self._silent_from > self._longest_s
+            silent = now - self._silent_from > self._quiet_s
             self._deadline = now + (self._first_s if silent else self._longest_s)
         else:
             self._due.cancel()
@@ -44,5 +44,5 @@ class Debounce:
 
     def _fire(self) -> None:
         self._due = None
-        if not self._act():
-            self._silent_from = -math.inf
+        # While it acts nobody listens, which is no silence.
+        self._silent_from = asyncio.get_running_loop().time() if self._act() else -math.inf
