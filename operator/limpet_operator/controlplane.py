@@ -10,11 +10,9 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
 from typing import Any, Protocol
 
 import grpc
-import msgspec
 
 from limpet_extproc.contract import (
     WATCH_METHOD,
@@ -23,6 +21,7 @@ from limpet_extproc.contract import (
     Evidence,
     Health,
     Hello,
+    catalog_of,
     decode_report,
     encode,
 )
@@ -34,11 +33,12 @@ _log = logging.getLogger(__name__)
 def announce(catalog: Catalog, acked_names: Collection[str]) -> Catalog:
     """The catalog for the workers beside one Envoy: only providers whose cluster that Envoy has, in whatever version.
 
-    The revision is a hash of the content, so workers beside Envoys that have the same see the same revision.
+    Workers beside Envoys that have the same see the same revision.
     """
     providers = tuple(provider for provider in catalog.providers if provider.name in acked_names)
-    announced = msgspec.structs.replace(catalog, providers=providers, revision="")
-    return msgspec.structs.replace(announced, revision=blake2b(encode(announced), digest_size=8).hexdigest())
+    if len(providers) == len(catalog.providers):
+        return catalog
+    return catalog_of(providers, catalog.policies)
 
 
 def _hello(data: bytes) -> Hello:

@@ -6,7 +6,7 @@ before is taken over by identity, so that whoever publishes a plan can compare w
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -78,8 +78,6 @@ _ACCEPTED = Condition(True, "Accepted", "")
 _RESOLVED = Condition(True, "ResolvedRefs", "")
 _FINE = Verdict(_ACCEPTED, _RESOLVED)
 
-Kind = TypeVar("Kind")
-
 
 def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None, owner: str | None = None) -> Plan:
     """What these objects and environment variables mean; `previous` only saves work, it never changes the outcome.
@@ -91,7 +89,7 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
     prices = _prices(objects, verdicts)
     before = previous or Plan()
     built: dict[ObjectKey, tuple[tuple[object, ...], PlannedProvider | None]] = {}
-    for spec in _of_kind(objects, Provider):
+    for spec in objects.of(Provider):
         subject = _gather(spec, objects, env)
         inputs = (spec, subject.secret, subject.variable, subject.ca, subject.ca_under_other_kind, prices.get(spec.key))
         known = before.built_from.get(spec.key)
@@ -112,12 +110,6 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
         verdicts=verdicts,
         built_from=built,
     )
-
-
-def _of_kind(objects: Objects, kind: type[Kind]) -> list[Kind]:
-    """In the order of namespace and name, in which the first of two that conflict holds."""
-    found = [(key, each) for key, each in objects.parsed.items() if isinstance(each, kind)]
-    return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 
 
 def _find(objects: Objects, kind: str, namespace: str, name: str) -> Any:
@@ -162,7 +154,7 @@ def _prices(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Mapping[Obj
     """The prices of each Provider by model. Of two Pricings for one model the first by name holds."""
     prices: dict[ObjectKey, dict[str, Price]] = {}
     holders: dict[tuple[ObjectKey, str], ObjectKey] = {}
-    for spec in _of_kind(objects, Pricing):
+    for spec in objects.of(Pricing):
         provider: Provider | Invalid | None = _find(objects, "Provider", spec.key.namespace, spec.provider_ref)
         target = ObjectKey("Provider", spec.key.namespace, spec.provider_ref)
         taken = {model: holder for model in spec.prices if (holder := holders.get((target, model)))}
@@ -181,7 +173,7 @@ def _policies(objects: Objects, owner: str | None, verdicts: dict[ObjectKey, Ver
     """Those that are used: one whose pattern is taken is left out as a whole, so its other patterns are free."""
     used: list[StickyPolicy] = []
     holders: dict[tuple[str | None, str], ObjectKey] = {}
-    for spec in _of_kind(objects, StickyPolicy):
+    for spec in objects.of(StickyPolicy):
         scope = None if owner in (None, spec.key.namespace) else spec.key.namespace
         taken = {pattern: holders[scope, pattern] for pattern in spec.policy.models if (scope, pattern) in holders}
         subject = PolicyInput(spec, taken, owner=None if scope is None else owner)
@@ -194,7 +186,7 @@ def _policies(objects: Objects, owner: str | None, verdicts: dict[ObjectKey, Ver
 
 
 def _probes(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Iterable[HealthProbe]:
-    probes = _of_kind(objects, HealthProbe)
+    probes = objects.of(HealthProbe)
     namespaces = Providers.by_namespace(objects, {probe.key.namespace for probe in probes})
     for spec in probes:
         providers = namespaces[spec.key.namespace]

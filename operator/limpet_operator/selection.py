@@ -22,9 +22,12 @@ class Providers:
     def by_namespace(cls, objects: Objects, namespaces: Iterable[str]) -> Mapping[str, Self]:
         """For these namespaces."""
         found = {namespace: cls() for namespace in namespaces}
-        for key, each in (*objects.invalid.items(), *objects.parsed.items()):
-            if key.kind == "Provider" and key.namespace in found and isinstance(each, Provider | Invalid):
-                found[key.namespace].by_name[key.name] = each
+        for key, invalid in objects.invalid.items():
+            if key.kind == "Provider" and key.namespace in found:
+                found[key.namespace].by_name[key.name] = invalid
+        for provider in objects.of(Provider):
+            if provider.key.namespace in found:
+                found[provider.key.namespace].by_name[provider.key.name] = provider
         for there in found.values():
             there.valid = tuple(each for each in there.by_name.values() if isinstance(each, Provider))
             for each in there.valid:

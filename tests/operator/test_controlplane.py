@@ -23,6 +23,7 @@ from limpet_extproc.contract import (
     Model,
     Provider,
     Seen,
+    catalog_of,
     decode_catalog,
     encode,
 )
@@ -35,8 +36,8 @@ from limpet_operator.xds import XdsServer, serve
 NAMES = ["a", "b", "c"]
 
 
-def catalog(*names: str, revision: str = "1", upstream: str = "m") -> Catalog:
-    return Catalog(revision, tuple(Provider(name, (Model("m", upstream),)) for name in names))
+def catalog(*names: str, upstream: str = "m") -> Catalog:
+    return catalog_of(tuple(Provider(name, (Model("m", upstream),)) for name in names), ())
 
 
 def names(known: Catalog | None) -> list[str] | None:
@@ -47,7 +48,7 @@ def names(known: Catalog | None) -> list[str] | None:
 def test_only_what_envoy_has_is_announced_and_the_revision_is_the_content(planned: set[str], acked: set[str]) -> None:
     announced = announce(catalog(*sorted(planned)), acked)
     assert names(announced) == sorted(planned & acked)
-    assert announce(catalog(*sorted(planned), revision="2"), acked | {"other"}) == announced
+    assert announced == catalog(*sorted(planned & acked))
     differs = announce(catalog(*sorted(planned), upstream="n"), acked)
     assert (differs.revision != announced.revision) == bool(planned & acked)
 
@@ -107,7 +108,8 @@ async def side(tmp_path: Path) -> AsyncIterator[Side]:
 
 
 async def test_each_node_is_told_what_its_own_envoy_has(side: Side) -> None:
-    side.catalogs.publish(catalog("a", "b"))
+    published = catalog("a", "b")
+    side.catalogs.publish(published)
     side.ack("n1", "a", "static")
     side.ack("n2", "a", "b")
     async with (
@@ -124,7 +126,7 @@ async def test_each_node_is_told_what_its_own_envoy_has(side: Side) -> None:
         assert len(two) == 1, "what another Envoy acknowledged is no news here"
         assert three == [], "its Envoy has not reported: an empty catalog would take away what the worker has"
         assert side.registry.get_sample_value("limpet_catalog_streams") == 4
-        assert side.registry.get_sample_value("limpet_catalog_revision_info", {"revision": "1"}) == 1
+        assert side.registry.get_sample_value("limpet_catalog_revision_info", {"revision": published.revision}) == 1
     await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 0)
 
 
@@ -133,11 +135,11 @@ async def test_nothing_is_sent_before_the_first_plan_and_an_unchanged_one_is_not
     async with side.worker("n") as seen:
         await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 1)
         assert seen == []
-        for revision in ("1", "2", "3"):
-            side.catalogs.publish(catalog("a", revision=revision))
+        for _ in range(3):
+            side.catalogs.publish(catalog("a"))
         await until(lambda: seen)
-        side.catalogs.publish(catalog("a", revision="4"))
-        side.catalogs.publish(catalog(revision="5"))
+        side.catalogs.publish(catalog("a"))
+        side.catalogs.publish(catalog())
         await until(lambda: len(seen) == 2)
         assert [names(c) for c in seen] == [["a"], []]
 
@@ -156,8 +158,8 @@ async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> No
     async with raw_worker(side.address) as slow:
         await slow.write(encode(Hello("n")))
         first = decode_catalog(await slow.read())
-        side.catalogs.publish(catalog("b", "c", revision="2"))
-        side.catalogs.publish(catalog("c", revision="3"))
+        side.catalogs.publish(catalog("b", "c"))
+        side.catalogs.publish(catalog("c"))
         assert not await side.catalogs.wait_unannounced(["a"], 0.02), "sent, so it may decide by it at any moment"
         waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a", "b"], 10))
         await slow.write(encode(Seen("of an earlier connection")))
@@ -176,7 +178,7 @@ async def test_a_worker_whose_envoy_nobody_knows_is_told_nothing_new_and_holds_u
         side.ack("n", "a", "b")
         await until(lambda: seen)
         del side.acked["n"]
-        side.catalogs.publish(catalog("b", "c", revision="2"))
+        side.catalogs.publish(catalog("b", "c"))
         await until(lambda: names(seen[-1]) == ["b"])
         assert await side.catalogs.wait_unannounced(["a"], 10), "its Envoy is still to come, so it decides by nothing"
         assert starting == []
@@ -287,7 +289,7 @@ class World:
 
     def apply(self, *providers: str, body: bytes = b"1") -> None:
         resources = [Resource(name, kind, body) for name in providers for kind in (CLUSTER, SECRET)]
-        self.rollout.apply(Publication({r.key: r for r in resources}, catalog(*providers, revision=str(providers))))
+        self.rollout.apply(Publication({r.key: r for r in resources}, catalog(*providers)))
         self.side.ack("n", *self.served())
 
 

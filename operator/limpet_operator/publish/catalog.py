@@ -1,17 +1,12 @@
 """The plan as the data plane hears of it: no addresses, no credentials, only what a decision needs."""
 
-from hashlib import blake2b
-
-from limpet_extproc.contract import Catalog, Model, Provider, encode
+from limpet_extproc.contract import Catalog, Model, Provider, catalog_of
 from limpet_operator.plan import Plan, PlannedProvider
 
 
 def catalog(plan: Plan) -> Catalog:
     """Equal plans give equal revisions."""
-    providers = tuple(_provider(planned) for planned in plan.providers)
-    content = Catalog(revision="", providers=providers, policies=plan.policies)
-    revision = blake2b(encode(content), digest_size=8).hexdigest()
-    return Catalog(revision=revision, providers=providers, policies=plan.policies)
+    return catalog_of(tuple(_provider(planned) for planned in plan.providers), plan.policies)
 
 
 def _provider(planned: PlannedProvider) -> Provider:

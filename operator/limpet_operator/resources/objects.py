@@ -1,8 +1,9 @@
 """Raw object -> typed object: the one place that knows all kinds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from operator import attrgetter
+from typing import Any, Self, TypeVar, get_args
 
 from limpet_operator.resources.healthprobe import HealthProbe, parse_healthprobe
 from limpet_operator.resources.metadata import read_metadata
@@ -23,6 +24,7 @@ from limpet_operator.resources.stickypolicy import StickyPolicy, parse_stickypol
 from limpet_operator.resources.vendors import Vendor, load_vendors
 
 Parsed = Provider | Pricing | HealthProbe | StickyPolicy | SecretObject | ConfigMapObject
+Kind = TypeVar("Kind", bound=Parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,17 @@ class Objects:
 
     parsed: Mapping[ObjectKey, Parsed] = field(default_factory=dict)
     invalid: Mapping[ObjectKey, Invalid] = field(default_factory=dict)
+    _by_kind: dict[type, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def of(self, kind: type[Kind]) -> Sequence[Kind]:
+        """The good ones of this kind, in the order of namespace and name."""
+        if not self._by_kind:
+            self._by_kind.update({each: [] for each in get_args(Parsed)})
+            for parsed in self.parsed.values():
+                self._by_kind[type(parsed)].append(parsed)
+            for those in self._by_kind.values():
+                those.sort(key=attrgetter("key"))
+        return self._by_kind[kind]
 
 
 class Parser:

@@ -4,20 +4,18 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from limpet_operator.resources.objects import Objects, Parsed
+from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.provider import Provider, SecretKeyRef
 
 
 def references(objects: Objects) -> frozenset[ObjectKey]:
     """Everything that must be read to plan these objects."""
-    return frozenset(key for each in objects.parsed.values() for key in named_by(each))
+    return frozenset(key for each in objects.of(Provider) for key in named_by(each))
 
 
-def named_by(each: Parsed) -> Iterator[ObjectKey]:
-    """What one object names; always in its own namespace."""
-    if not isinstance(each, Provider):
-        return
+def named_by(each: Provider) -> Iterator[ObjectKey]:
+    """What it names; always in its own namespace."""
     namespace = each.key.namespace
     if each.credential is not None and isinstance(each.credential.source, SecretKeyRef):
         yield ObjectKey("Secret", namespace, each.credential.source.name)
@@ -31,13 +29,14 @@ def without_unknown(objects: Objects, before: Objects, unknown: AbstractSet[Obje
     To call a Secret missing before the API server was asked would take the Provider out of service for a moment.
     Where nothing else has changed it is `before` itself, so that nobody plans the same again.
     """
-    waiting = {key for key, each in objects.parsed.items() if unknown and not unknown.isdisjoint(named_by(each))}
+    waiting = {each.key for each in objects.of(Provider) if unknown and not unknown.isdisjoint(named_by(each))}
     if not waiting:
         return objects
     kept = {key: before.parsed[key] for key in waiting if key in before.parsed}
     parsed = {key: each for key, each in objects.parsed.items() if key not in waiting} | kept
     # What the earlier state names is still followed, but may have been forgotten: then it is planned as it was read.
-    for key in {named for each in kept.values() for named in named_by(each)} - parsed.keys():
+    kept_providers = (each for each in kept.values() if isinstance(each, Provider))
+    for key in {named for each in kept_providers for named in named_by(each)} - parsed.keys():
         if key in before.parsed:
             parsed[key] = before.parsed[key]
     now = replace(objects, parsed=parsed)

@@ -25,9 +25,9 @@ class Planned:
     def prices_read(self) -> Mapping[ObjectKey, datetime]:
         """The day on which the oldest of each Provider's price lists was read."""
         read: dict[ObjectKey, datetime] = {}
-        for key, each in self.objects.parsed.items():
-            if isinstance(each, Pricing) and self.plan.verdicts[key].accepted.ok:
-                day, provider = findings.retrieved(each), ObjectKey("Provider", key.namespace, each.provider_ref)
+        for each in self.objects.of(Pricing):
+            if self.plan.verdicts[each.key].accepted.ok:
+                day, provider = findings.retrieved(each), ObjectKey("Provider", each.key.namespace, each.provider_ref)
                 if day is not None:
                     read[provider] = min(day, read.get(provider, day))
         return read
