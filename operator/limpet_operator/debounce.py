@@ -9,12 +9,11 @@ class Debounce:
     """Calls `act` once for a burst. Belongs to the running event loop."""
 
     def __init__(
-        self, act: Callable[[], bool], first_s: float = 0.005, quiet_s: float = 0.03, longest_s: float = 0.2
+        self, act: Callable[[], None], first_s: float = 0.005, quiet_s: float = 0.03, longest_s: float = 0.2
     ) -> None:
         """`quiet_s` without news ends a burst; `longest_s` after its first news it is acted on anyway.
 
-        The first news after such a silence is acted on after `first_s`: mostly it is no burst. `act` says whether the
-        news came to anything; if not, more was asked for that is awaited, and does not belong to a burst either.
+        The first news after such a silence is acted on after `first_s`: mostly it is no burst.
         """
         self._act = act
         self._first_s = first_s
@@ -44,5 +43,6 @@ class Debounce:
 
     def _fire(self) -> None:
         self._due = None
-        # While it acts nobody listens, which is no silence.
-        self._silent_from = asyncio.get_running_loop().time() if self._act() else -math.inf
+        self._act()
+        # Nobody listened meanwhile, which is no silence.
+        self._silent_from = asyncio.get_running_loop().time()

@@ -132,20 +132,19 @@ class Replica:
         """First of all nobody new is to come here."""
         self._ending = True
 
-    def _reconcile(self) -> bool:
-        """Plan what is there now; False: it is what was planned before, as what is new waits for its Secret."""
+    def _reconcile(self) -> None:
         objects = self._source.objects()
         if objects is None:
-            return True
+            return
         if objects is self._objects and self._plan is not None:
-            return False
+            return
         try:
             # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
             new = plan(objects, {}, self._plan, self._settings.owner)
             self._rollout.apply(self._publisher.publication(new))
         except Exception:
             _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")
-            return True
+            return
         if self._plan is None:
             _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.verdicts)})
             # What is here now mostly stays: looking through it for garbage again and again would hold up changes.
@@ -158,7 +157,6 @@ class Replica:
             self._writing.status.plan_changed(new, objects)
         self._count(new)
         self._say(new)
-        return True
 
     def _say(self, now: Plan) -> None:
         """Each object that is not used as it is written, once for every reason."""

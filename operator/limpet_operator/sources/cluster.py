@@ -21,7 +21,7 @@ from limpet_operator.sources.kube_api import Access, ApiError, KubernetesApi
 from limpet_operator.sources.kubernetes import Event, WatchEnded
 from limpet_operator.sources.listing import list_names
 from limpet_operator.sources.named import Named, News
-from limpet_operator.sources.references import references, without_unknown
+from limpet_operator.sources.references import named_by, references, without_unknown
 
 _log = logging.getLogger(__name__)
 
@@ -243,7 +243,9 @@ class ClusterSource:
         self._behind.pop(key, None)
         self._heard[self._stream(key)] = asyncio.get_running_loop().time()
         if change.spec:
-            self._changed()
+            # A new Provider waits for its Secret, whose news comes then: to plan before that would be for nothing.
+            if not (self._started and self._named.ask(named_by(self.store.parsed(key)))):
+                self._changed()
         elif change.status:
             self._status_changed()
 

@@ -62,6 +62,10 @@ class ClusterStore:
             self._objects = Objects(dict(self._parsed), dict(self._invalid))
         return self._objects
 
+    def parsed(self, key: ObjectKey) -> Parsed | None:
+        """The object; None: there is none of that name, or it is not valid."""
+        return self._parsed.get(key)
+
     def held(self, key: ObjectKey) -> Held | None:
         """What Kubernetes says about the object; None: there is none of that name."""
         return self._held.get(key)

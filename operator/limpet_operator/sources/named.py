@@ -7,7 +7,7 @@ list and watch with `resourceNames`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Any, Final
 
@@ -63,10 +63,17 @@ class Named:
             self._followers.pop(key).cancel()
             self._known.discard(key)
             self._held.discard(key)
+        self.ask(keys)
+        return gone
+
+    def ask(self, keys: Iterable[ObjectKey]) -> bool:
+        """Follow these too; whether there are some among them of which nothing has been heard yet."""
+        heard = True
         for key in keys:
             if key not in self._followers:
                 self._followers[key] = asyncio.create_task(self._follow(key), name=f"watch {key}")
-        return gone
+            heard = heard and key in self._known
+        return not heard
 
     async def close(self) -> None:
         """Follow nothing any more."""

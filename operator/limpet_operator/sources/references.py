@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from limpet_operator.resources.objects import Objects
+from limpet_operator.resources.objects import Objects, Parsed
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.provider import Provider, SecretKeyRef
 
@@ -14,8 +14,10 @@ def references(objects: Objects) -> frozenset[ObjectKey]:
     return frozenset(key for each in objects.of(Provider) for key in named_by(each))
 
 
-def named_by(each: Provider) -> Iterator[ObjectKey]:
-    """What it names; always in its own namespace."""
+def named_by(each: Parsed | None) -> Iterator[ObjectKey]:
+    """What an object names, which only Providers do; always in its own namespace."""
+    if not isinstance(each, Provider):
+        return
     namespace = each.key.namespace
     if each.credential is not None and isinstance(each.credential.source, SecretKeyRef):
         yield ObjectKey("Secret", namespace, each.credential.source.name)
@@ -35,8 +37,7 @@ def without_unknown(objects: Objects, before: Objects, unknown: AbstractSet[Obje
     kept = {key: before.parsed[key] for key in waiting if key in before.parsed}
     parsed = {key: each for key, each in objects.parsed.items() if key not in waiting} | kept
     # What the earlier state names is still followed, but may have been forgotten: then it is planned as it was read.
-    kept_providers = (each for each in kept.values() if isinstance(each, Provider))
-    for key in {named for each in kept_providers for named in named_by(each)} - parsed.keys():
+    for key in {named for each in kept.values() for named in named_by(each)} - parsed.keys():
         if key in before.parsed:
             parsed[key] = before.parsed[key]
     now = replace(objects, parsed=parsed)

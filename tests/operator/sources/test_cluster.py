@@ -133,6 +133,18 @@ async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) 
         assert world.names() == {"a", "c"}
 
 
+async def test_a_new_provider_is_news_when_its_secret_was_read_and_at_once_when_that_is_known(build) -> None:
+    async with running(build) as world:
+        assert world.names() == set()
+        world.heard.clear()
+        world.tells("a", 2, credential={"secretRef": {"name": "s", "key": "k"}})
+        assert world.heard == []
+        await until(lambda: bool(world.heard))
+        assert (world.heard, world.names()) == (["plan"], {"a"})
+        world.tells("b", 3, credential={"secretRef": {"name": "s", "key": "k"}})
+        assert (world.heard, world.names()) == (["plan", "plan"], {"a", "b"})
+
+
 async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_for(build) -> None:
     async with running(build, a=1, b=1) as world:
         world.tells("a", 1)
