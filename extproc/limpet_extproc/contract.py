@@ -155,6 +155,21 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     revision: str
 
 
+SKETCH_REGISTERS: Final = 256
+"""Of a sketch of conversations; the standard error of its estimate is 6.5 %."""
+
+
+class CacheUse(msgspec.Struct, frozen=True, array_like=True):
+    """What a provider's prompt cache did of late, as far as one worker saw it."""
+
+    prompt_tokens: int = 0
+    """Of the last ten minutes."""
+    cached_tokens: int = 0
+    """Of these, read from the cache."""
+    warm: bytes = b""
+    """A sketch of the conversations that are warm there: the rank in each register. Empty: there are none."""
+
+
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the attempts of one worker say of a provider; Unix seconds of that worker's clock, 0: never."""
 
@@ -165,6 +180,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     out_because: OutBecause | None = None
     since_s: float = 0.0
     """When it went out, or when the present run of answers was first noticed."""
+    cache: CacheUse = CacheUse()
 
 
 class Health(msgspec.Struct, frozen=True, tag=True):

@@ -8,29 +8,38 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Never
+from typing import Final, Never
 
-from limpet_extproc.contract import Evidence, Health
+from limpet_extproc.contract import CacheUse, Evidence, Health
 from limpet_extproc.health import State
+
+_UNUSED: Final = CacheUse()
 
 
 def evidence(
-    before: Mapping[str, Evidence], answered: Mapping[str, float], health: Mapping[str, State]
+    before: Mapping[str, Evidence],
+    answered: Mapping[str, float],
+    health: Mapping[str, State],
+    caches: Mapping[str, CacheUse],
 ) -> dict[str, Evidence]:
     """What is to be said now, after `before` was; the same object for a provider of which there is nothing new.
 
-    `answered` is when each provider gave its last answer, `health` what is held against those that failed.
+    `answered` is when each provider gave its last answer, `health` what is held against those that failed, `caches`
+    what the prompt caches did of those that answered.
     """
     said: dict[str, Evidence] = {}
     for name in answered.keys() | health.keys():
         success_s, state, last = answered.get(name, 0.0), health.get(name), before.get(name)
+        cache = caches.get(name, _UNUSED)
         if state is not None and state.out_because is not None:
-            new = Evidence(success_s, _failure_s(state), state.out_because, state.since_s)
-            said[name] = last if new == last and last is not None else new
+            new = Evidence(success_s, _failure_s(state), state.out_because, state.since_s, cache)
         elif last is not None and last.out_because is None:
-            said[name] = last if last.success_s == success_s else Evidence(success_s, 0.0, None, last.since_s)
+            new = Evidence(success_s, 0.0, None, last.since_s, cache)
         elif success_s:
-            said[name] = Evidence(success_s, 0.0, None, success_s)
+            new = Evidence(success_s, 0.0, None, success_s, cache)
+        else:
+            continue
+        said[name] = last if last is not None and new == last else new
     return said
 
 
@@ -56,11 +65,13 @@ class Witness:
         self,
         answered: Mapping[str, float],
         health: Mapping[str, State],
+        caches: Callable[[], Mapping[str, CacheUse]],
         pace: Pace | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._answered = answered
         self._health = health
+        self._caches = caches
         self._pace = pace or Pace()
         self._sleep = sleep
         self._wake = asyncio.Event()
@@ -75,7 +86,7 @@ class Witness:
         told: dict[str, Evidence] = {}
         while True:
             self._wake.clear()
-            self._said = evidence(self._said, self._answered, self._health)
+            self._said = evidence(self._said, self._answered, self._health, self._caches())
             news = {name: each for name, each in self._said.items() if told.get(name) is not each}
             if news:
                 told.update(news)

@@ -15,6 +15,7 @@ from envoy.service.accesslog.v3 import als_pb2
 
 from limpet_extproc import record as records
 from limpet_extproc import usage as usages
+from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
@@ -66,12 +67,14 @@ class Outcomes:
         memory: Memory,
         providers: Providers,
         metrics: Metrics,
+        caches: CacheUses,
         clock: Callable[[], float],
         verbose: Verbose | None = None,
     ) -> None:
         self._memory = memory
         self._providers = providers
         self._metrics = metrics
+        self._caches = caches
         self._clock = clock
         self._verbose = verbose
 
@@ -151,6 +154,7 @@ class Outcomes:
             (usage.cached or 0) if usage else 0,
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
+        self._caches.warm(provider, key, warm.until_s)
 
     def _usage(self, common: Common, provider: str, record: Record | None) -> Usage | None:
         reported = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
@@ -162,6 +166,7 @@ class Outcomes:
         self._metrics.prompt_tokens.add(usage.prompt, provider, model)
         self._metrics.output_tokens.add(usage.output, provider, model)
         self._metrics.cached_tokens.add(usage.cached or 0, provider, model)
+        self._caches.read(provider, usage.prompt, usage.cached or 0)
         return usage
 
 

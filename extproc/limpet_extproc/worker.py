@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from limpet_extproc import outcome, server
+from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.catalog_client import Hooks, watch
 from limpet_extproc.contract import Catalog
 from limpet_extproc.decision_line import decision_line
@@ -65,11 +66,14 @@ class Worker:
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = memory_key(flags.memory_key_file) if flags.memory_key_file else secrets.token_bytes(32)
         self.rules = rules(Surroundings(flags, secret, lambda: self._snapshot, self.metrics, self._provider_changed))
-        self._witness = Witness(self.rules.providers.answered, self.rules.providers.health)
+        caches = CacheUses(time.time)
+        self._witness = Witness(self.rules.providers.answered, self.rules.providers.health, caches.told)
         self.extproc = server.ExtProc(self.rules.decides, self.metrics, lambda: self._snapshot is not EMPTY)
         say = log.info if flags.log_format == "json" else partial(print, flush=True)
         verbose = (lambda *line: say(decision_line(*line))) if flags.verbose else None
-        self.outcomes = outcome.Outcomes(self.rules.memory, self.rules.providers, self.metrics, time.time, verbose)
+        self.outcomes = outcome.Outcomes(
+            self.rules.memory, self.rules.providers, self.metrics, caches, time.time, verbose
+        )
 
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""

@@ -69,7 +69,7 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
 
 async def test_what_is_known_of_the_providers_is_told_to_each_operator_from_the_beginning(address: str) -> None:
     answered = {"a": 1000.0}
-    witness = Witness(answered, {})
+    witness = Witness(answered, {}, dict)
     task = asyncio.create_task(watch(address, "node-1", lambda _: None, witness=witness))
     try:
         for _ in range(2):

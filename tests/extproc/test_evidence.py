@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract import Evidence, Health
+from limpet_extproc.contract import CacheUse, Evidence, Health
 from limpet_extproc.evidence import Pace, Witness, evidence
 from limpet_extproc.health import State, after_failure, after_limit, begin_trial
 from limpet_extproc.providers import Providers
@@ -49,11 +50,21 @@ def test_what_is_said_of_a_provider(
     before: Evidence | None, success_s: float, state: State | None, said: Evidence | None
 ) -> None:
     told = evidence(
-        {"a": before} if before else {}, {"a": success_s} if success_s else {}, {"a": state} if state else {}
+        {"a": before} if before else {}, {"a": success_s} if success_s else {}, {"a": state} if state else {}, {}
     )
     assert told.get("a") == said
     if said == before:
         assert told.get("a") is before, "the same object: that is how nothing is told twice"
+
+
+@pytest.mark.parametrize("state", [None, OUT])
+def test_what_its_cache_did_is_said_too_and_is_news_by_itself(state: State | None) -> None:
+    health = {"a": state} if state else {}
+    before = evidence({}, {"a": NOW}, health, {"a": CacheUse(100, 10)})
+    assert before["a"].cache == CacheUse(100, 10)
+    assert evidence(before, {"a": NOW}, health, {"a": CacheUse(100, 10)})["a"] is before["a"]
+    after = evidence(before, {"a": NOW}, health, {"a": CacheUse(100, 20)})
+    assert after["a"] == msgspec.structs.replace(before["a"], cache=CacheUse(100, 20))
 
 
 STEP = st.tuples(st.sampled_from(["ok", "fail", "limit", "say"]), st.sampled_from("ab"))
@@ -71,8 +82,8 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
         elif what == "limit":
             providers.limited(name, now_s, 5.0)
         else:
-            said = evidence(said, providers.answered, providers.health)
-    said = evidence(said, providers.answered, providers.health)
+            said = evidence(said, providers.answered, providers.health, {})
+    said = evidence(said, providers.answered, providers.health, {})
     for name in "ab":
         state, known = providers.health.get(name, State()), said.get(name)
         assert (known.out_because if known else None) == state.out_because
@@ -93,7 +104,7 @@ async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything()
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    witness = Witness(answered, health, Pace(0.2, 60.0), sleep)
+    witness = Witness(answered, health, dict, Pace(0.2, 60.0), sleep)
     streams: list[list[Health]] = []
 
     def stream() -> asyncio.Task[None]:
@@ -130,7 +141,7 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
         heard.append(report.providers["a"].success_s)
         answered["a"] += 1
 
-    task = asyncio.create_task(Witness(answered, {}, Pace(0.0, 0.01)).report(send))
+    task = asyncio.create_task(Witness(answered, {}, dict, Pace(0.0, 0.01)).report(send))
     await until(lambda: len(heard) >= 3)
     task.cancel()
     assert heard[:3] == [NOW, NOW + 1, NOW + 2]

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc import record as records
+from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.health import State
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
@@ -93,7 +94,10 @@ class World:
         self.memory = InProcessMemory()
         self.providers = Providers(self._changed)
         self.registry = CollectorRegistry()
-        self.outcomes = Outcomes(self.memory, self.providers, Metrics(self.registry), lambda: NOW, self._show)
+        self.caches = CacheUses(lambda: NOW)
+        self.outcomes = Outcomes(
+            self.memory, self.providers, Metrics(self.registry), self.caches, lambda: NOW, self._show
+        )
 
     def _changed(self, provider: str, state: State) -> None:
         self.changes.append((provider, state.out_because))
@@ -171,6 +175,7 @@ async def test_without_usage_the_estimate_is_remembered_and_the_lack_counted(wor
 async def test_a_request_that_teaches_nothing_is_still_counted_and_shown(world: World) -> None:
     await world.take(entry("a", record=replace(RECORD, learn=False)))
     assert await world.warm() == ()
+    assert world.caches.told()["a"].warm == b""
     assert world.counted("limpet_requests_total", provider="a", decision="first.scored", outcome="ok") == 1
     assert len(world.shown) == 1
 
@@ -182,6 +187,8 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert world.counted("limpet_cached_tokens_total", **labels) == 3840
     assert world.counted("limpet_output_tokens_total", **labels) == 10
     assert world.shown == [("a", 200, Usage(5000, 3840, 10), 1.5)]
+    cache = world.caches.told()["a"]
+    assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
 
 
 async def test_attempts_tell_of_failures_and_requests_of_who_answered(world: World) -> None:

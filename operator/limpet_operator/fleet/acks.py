@@ -32,6 +32,10 @@ class Traffic:
     """Unix seconds; from when the workers that agree with the verdict began to agree with it, the first of them."""
     workers_up: int
     workers_down: int
+    hit_percent: int | None = None
+    """Share of the prompt tokens of late that were read from the cache; None: there were none."""
+    warm_conversations: int = 0
+    """About how many are in its cache."""
 
 
 class FleetView(Protocol):

@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from limpet_extproc.contract import Evidence, OutBecause
+from limpet_extproc.contract import CacheUse, Evidence, OutBecause
+from limpet_operator.fleet import cache_use
 from limpet_operator.fleet.acks import Traffic
 
 OUTWEIGHED_S: Final = 30.0
@@ -33,6 +34,7 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     """The first of those that have it out."""
     reason: OutBecause | None = None
     """Of the newest objection."""
+    cache: CacheUse = CacheUse()
 
 
 NOTHING: Final = Summary()
@@ -43,8 +45,10 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
     up = down = 0
     success_s = up_since_s = down_since_s = 0.0
     objection: tuple[float, OutBecause | Literal[""]] = (0.0, "")
+    cache = NOTHING.cache
     for each in evidence:
         success_s = max(success_s, each.success_s)
+        cache = cache_use.joined(cache, each.cache)
         if each.out_because is None:
             up += 1
             up_since_s = _first(up_since_s, each.since_s)
@@ -52,7 +56,7 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
             down += 1
             down_since_s = _first(down_since_s, each.since_s)
             objection = max(objection, (max(each.since_s, each.failure_s - OUTWEIGHED_S), each.out_because))
-    return Summary(up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None)
+    return Summary(up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None, cache)
 
 
 def joined(summaries: Iterable[Summary]) -> Summary:
@@ -71,6 +75,7 @@ def _joined(one: Summary, other: Summary) -> Summary:
         newest.objection_s,
         _first(one.down_since_s, other.down_since_s),
         newest.reason,
+        cache_use.joined(one.cache, other.cache),
     )
 
 
@@ -81,8 +86,9 @@ def _first(one_s: float, other_s: float) -> float:
 def verdict(all_of_it: Summary) -> Traffic | None:
     """What it means; None: nobody knows anything."""
     up, down = all_of_it.up, all_of_it.down
+    cache = cache_use.hit_percent(all_of_it.cache), cache_use.conversations(all_of_it.cache)
     if all_of_it.reason is not None and (not up or all_of_it.success_s <= all_of_it.objection_s):
-        return Traffic("down", all_of_it.reason, all_of_it.down_since_s, up, down)
+        return Traffic("down", all_of_it.reason, all_of_it.down_since_s, up, down, *cache)
     if up:
-        return Traffic("up", "up", all_of_it.up_since_s, up, down)
+        return Traffic("up", "up", all_of_it.up_since_s, up, down, *cache)
     return None

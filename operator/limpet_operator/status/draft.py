@@ -68,6 +68,8 @@ def draft(outlook: Outlook, key: ObjectKey, held: Held, memory: Memory, at: Mome
         return None
     told, look_again_s = _steadied(held, memory, outlook.findings(key, at.wall), at.monotonic_s, hold_s)
     wanted = desired_status(held.status, told, held.generation, at.wall, outlook.prices_read(key))
+    if cache := outlook.cache(key):
+        wanted["cache"] = cache
     changes_at = outlook.changes_at(key)
     if changes_at is not None and changes_at > at.wall:
         look_again_s = at.monotonic_s + min((changes_at - at.wall).total_seconds() + 1.0, _LOOK_AGAIN_S)

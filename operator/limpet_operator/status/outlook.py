@@ -70,12 +70,20 @@ class Outlook:
         """What the findings depend on, besides the time: equal parts, equal findings."""
         verdict = self.plan.verdicts[key]
         if key.kind == "Provider":
-            return (verdict, self.prices_read(key), *self._of_fleet(key))
+            return (verdict, self.prices_read(key), self.cache(key), *self._of_fleet(key))
         return (verdict, self._pricing(key)) if key.kind == "Pricing" else (verdict,)
 
     def prices_read(self, key: ObjectKey) -> datetime | None:
         """The day on which the oldest of a provider's price lists was read; None: unknown, or it has none."""
         return self._planned.prices_read.get(key) if key.kind == "Provider" else None
+
+    def cache(self, key: ObjectKey) -> Mapping[str, int]:
+        """What a provider's prompt cache did of late, by the names in its status; what is not known is left out."""
+        traffic = self._traffic.get(key.display_name) if key.kind == "Provider" else None
+        if traffic is None:
+            return {}
+        hits = {} if traffic.hit_percent is None else {"hitPercent": traffic.hit_percent}
+        return {**hits, "warmConversations": traffic.warm_conversations}
 
     def changes_at(self, key: ObjectKey) -> datetime | None:
         """When the findings will differ by themselves."""

@@ -55,6 +55,13 @@ async def keys_at(seller: Seller) -> set[str]:
     }
 
 
+async def cache_is_shown(installation: Installation, name: str) -> bool:
+    head, row = (await installation.kubectl("get", "provider", name)).splitlines()
+    # By the places of the columns, for a figure that is missing is a blank.
+    hit, warm = (row[head.index(column) :].split(" ", 1)[0] for column in ("HIT%", "WARM"))
+    return hit.isdigit() and 0 < int(hit) <= 100 and warm.isdigit() and int(warm) > 0
+
+
 async def test_the_life_of_an_installation(installation: Installation, sellers: Sellers) -> None:
     ada, bee, cod = (sellers[name] for name in ("ada", "bee", "cod"))
     await installation.install(VALUES)
@@ -108,6 +115,8 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
         moved = load.tally.moved()
         assert {before.provider for before, _ in moved} <= {installation.provider("bee")}, str(load.tally)
         assert {after.decision for _, after in moved} <= {"sticky.left.not_candidate"}, str(load.tally)
+
+        await until("HIT% and WARM of ada", lambda: cache_is_shown(installation, "ada"), installation.kubelet)
 
         before = {pod.name for pod in installation.kubelet.pods()}
         changed = {

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract import Evidence
+from limpet_extproc.contract import SKETCH_REGISTERS, CacheUse, Evidence
 from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.traffic import NOTHING, joined, summary, verdict
 
 T = 10_000.0
+UNUSED = CacheUse()
 
 
-def up(success_s: float = T, since_s: float = T - 500) -> Evidence:
-    return Evidence(success_s, since_s=since_s)
+def up(success_s: float = T, since_s: float = T - 500, cache: CacheUse = UNUSED) -> Evidence:
+    return Evidence(success_s, since_s=since_s, cache=cache)
 
 
 def out(since_s: float = T, failure_s: float = 0.0, success_s: float = 0.0, limited: bool = False) -> Evidence:
@@ -34,6 +35,8 @@ CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
     ("against an answer of long ago", [out(T - 300, T), up(T - 40)], Traffic("down", "down", T - 300, 1, 1)),
     ("all were told to wait", [out(limited=True), out(T + 1, limited=True)], Traffic("down", "over_limit", T, 0, 2)),
     ("the newest reason counts", [out(limited=True), out(T + 1)], Traffic("down", "down", T, 0, 2)),
+    ("of the caches all that was seen counts", [up(cache=CacheUse(300, 90)), up(cache=CacheUse(100, 90)), up()],
+     Traffic("up", "up", T - 500, 3, 0, hit_percent=45)),
     ("its own answers before that say nothing", [out(success_s=T - 0.1)], Traffic("down", "down", T, 0, 1)),
 ]  # fmt: skip
 
@@ -43,8 +46,13 @@ def test_the_verdict(said: list[Evidence], expected: Traffic | None) -> None:
     assert verdict(summary(said)) == expected
 
 
+def sketch(*ranks: int) -> bytes:
+    return bytes(ranks).ljust(SKETCH_REGISTERS, b"\0")
+
+
 SECONDS = st.integers(1, 100).map(float)
-EVIDENCE = st.builds(up, SECONDS, SECONDS) | st.builds(out, SECONDS, SECONDS, SECONDS, st.booleans())
+CACHES = st.builds(CacheUse, st.integers(0, 9), st.integers(0, 9), st.sampled_from([b"", sketch(1), sketch(2, 3)]))
+EVIDENCE = st.builds(up, SECONDS, SECONDS, CACHES) | st.builds(out, SECONDS, SECONDS, SECONDS, st.booleans())
 
 
 @given(said=st.lists(EVIDENCE, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=3), order=st.randoms())

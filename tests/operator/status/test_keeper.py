@@ -132,6 +132,28 @@ async def test_an_object_that_is_applied_gets_one_status_and_then_peace(office: 
     assert len(office.patches) == 2
 
 
+async def test_what_the_cache_does_is_shown_and_stays_where_nothing_is_known_of_it(
+    office: Office, build: Build
+) -> None:
+    office.apply(build.raw("Provider"), build.secret())
+    await office.time.advance(1)
+    assert "cache" not in office.status()
+
+    async def hears(traffic: Traffic | None, shown: dict[str, int]) -> None:
+        office.fleet.heard = {"deepseek": traffic} if traffic else {}
+        office.keeper.fleet_changed()
+        await office.time.advance(40)
+        assert office.status()["cache"] == shown
+
+    up = Traffic("up", "up", 0.0, 2, 0, hit_percent=93, warm_conversations=410)
+    await hears(up, {"hitPercent": 93, "warmConversations": 410})
+    await hears(replace(up, hit_percent=None, warm_conversations=0), {"hitPercent": 93, "warmConversations": 0})
+    written = len(office.patches)
+    await hears(replace(up, hit_percent=None, warm_conversations=0), {"hitPercent": 93, "warmConversations": 0})
+    assert len(office.patches) == written
+    await hears(None, {"hitPercent": 93, "warmConversations": 0})
+
+
 async def test_the_first_statuses_of_many_objects_leave_the_api_server_time_for_others(
     office: Office, build: Build
 ) -> None:

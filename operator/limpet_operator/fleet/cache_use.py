@@ -1,0 +1,38 @@
+"""What a provider's prompt cache did, as several workers saw it together. Pure; what is joined can be joined again."""
+
+from math import log
+from typing import Final
+
+from limpet_extproc.contract import SKETCH_REGISTERS, CacheUse
+
+_FEW: Final = 2.5 * SKETCH_REGISTERS
+"""Below this, empty registers say more than full ones."""
+_BIAS: Final = 0.7213 / (1 + 1.079 / SKETCH_REGISTERS)
+
+
+def joined(one: CacheUse, other: CacheUse) -> CacheUse:
+    """Their tokens together, and the conversations of either."""
+    return CacheUse(
+        one.prompt_tokens + other.prompt_tokens,
+        one.cached_tokens + other.cached_tokens,
+        bytes(map(max, one.warm, other.warm)) if one.warm and other.warm else one.warm or other.warm,
+    )
+
+
+def hit_percent(use: CacheUse) -> int | None:
+    """Share of the prompt tokens that were read from the cache; None: there were no tokens."""
+    return round(100 * use.cached_tokens / use.prompt_tokens) if use.prompt_tokens else None
+
+
+def conversations(use: CacheUse) -> int:
+    """About how many are warm; from a hundred on two digits, as there are not more of them to be known.
+
+    The estimate of HyperLogLog, by Flajolet and others, 2007.
+    """
+    if not use.warm:
+        return 0
+    estimate = _BIAS * SKETCH_REGISTERS**2 / sum(2.0**-rank for rank in use.warm)
+    empty = use.warm.count(0)
+    if empty and estimate <= _FEW:
+        estimate = SKETCH_REGISTERS * log(SKETCH_REGISTERS / empty)
+    return round(estimate) if estimate < 100 else int(float(f"{estimate:.2g}"))
