@@ -1,7 +1,10 @@
 """Helm on a real API server: what an upgrade keeps, what it makes anew, and how the first version is upgraded."""
 
 import base64
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,15 @@ import pytest
 from cryptography import x509
 
 from limpet_lab.kubernetes.apiserver import ApiServer
+from limpet_operator.resources.schema import load_crds
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "limpet"
 FIRST = ROOT / "tests" / "chart" / "fixtures" / "limpet-0.1.0.tgz"
 SECRETS = ("controlplane-ca", "controlplane-server", "controlplane-client", "memory-key", "redis")
+
+APPLY = re.compile(r"^kubectl (?P<words>apply --server-side --force-conflicts -f) charts/limpet/crds/$", re.MULTILINE)
+"""How the documentation says that CRDs are upgraded."""
 
 Secrets = dict[str, dict[str, bytes]]
 
@@ -22,6 +29,11 @@ Secrets = dict[str, dict[str, bytes]]
 def random(secrets: Secrets) -> Secrets:
     """What is made by chance; the rights of the bundled Redis's user may be others in another version."""
     return {name: {key: value for key, value in data.items() if key != "users.acl"} for name, data in secrets.items()}
+
+
+def columns(crds: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What `kubectl get` shows of each kind."""
+    return {each["metadata"]["name"]: each["spec"]["versions"][0]["additionalPrinterColumns"] for each in crds}
 
 
 @pytest.fixture
@@ -32,17 +44,18 @@ def helm(apiserver: ApiServer, namespace: str) -> Iterator[helm_python.Config]:
 
 @pytest.fixture
 def secrets(apiserver: ApiServer, namespace: str) -> Callable[[], Secrets]:
-    def read() -> Secrets:
-        found: dict[str, Any] = apiserver.get("--namespace", namespace, "secrets")
-        return {
-            entry["metadata"]["name"].removeprefix("limpet-"): {
-                key: base64.b64decode(value) for key, value in entry["data"].items()
-            }
-            for entry in found["items"]
-            if entry["type"] != "helm.sh/release.v1"
-        }
+    return partial(secrets_of, apiserver, namespace)
 
-    return read
+
+def secrets_of(server: ApiServer, namespace: str) -> Secrets:
+    found: dict[str, Any] = server.get("--namespace", namespace, "secrets")
+    return {
+        entry["metadata"]["name"].removeprefix("limpet-"): {
+            key: base64.b64decode(value) for key, value in entry["data"].items()
+        }
+        for entry in found["items"]
+        if entry["type"] != "helm.sh/release.v1"
+    }
 
 
 def test_secrets_are_made_once_and_kept_by_upgrade_and_rollback(
@@ -89,26 +102,37 @@ def test_an_authority_that_was_deleted_is_replaced_with_all_it_signed(
         )
 
 
-def test_the_first_version_can_be_upgraded_and_brought_back(
-    helm: helm_python.Config, secrets: Callable[[], Secrets], apiserver: ApiServer, namespace: str
+def test_the_first_version_brings_its_crds_and_can_be_upgraded_and_brought_back(
+    private_apiserver: Callable[[], AbstractContextManager[ApiServer]],
 ) -> None:
-    helm.install(FIRST, "limpet", {})
-    kept = random(secrets())
-    assert set(kept) == set(SECRETS)
-    helm.upgrade(CHART, "limpet", {})
-    assert random(secrets()) == kept
-    helm.rollback("limpet")
-    assert random(secrets()) == kept
-    helm.uninstall("limpet")
-    left = apiserver.get(
-        "--namespace",
-        namespace,
-        "deployments,services,secrets,configmaps,serviceaccounts,roles,rolebindings,leases,networkpolicies,"
-        "poddisruptionbudgets",
-        "--selector=app.kubernetes.io/part-of=limpet",
-    )
-    assert left["items"] == []
-    crds = apiserver.get("crds")
-    assert {entry["metadata"]["name"] for entry in crds["items"]} >= {
-        f"{kind}.limpet.dev" for kind in ("providers", "pricings", "healthprobes", "stickypolicies")
-    }
+    with private_apiserver() as server:
+        namespace = server.namespace()
+        with helm_python.Config(kubeconfig_path=server.kubeconfig, namespace=namespace) as helm:
+            helm.install(FIRST, "limpet", {})
+            kept = random(secrets_of(server, namespace))
+            assert set(kept) == set(SECRETS)
+            crds_first = APPLY.search((ROOT / "docs" / "kubernetes.md").read_text())
+            assert crds_first
+            server.kubectl(*crds_first["words"].split(), f"{CHART}/crds/").ok()
+            helm.upgrade(CHART, "limpet", {})
+            assert random(secrets_of(server, namespace)) == kept
+            helm.rollback("limpet")
+            assert random(secrets_of(server, namespace)) == kept
+            helm.uninstall("limpet")
+        left = server.get(
+            "--namespace",
+            namespace,
+            "deployments,services,secrets,configmaps,serviceaccounts,roles,rolebindings,leases,networkpolicies,"
+            "poddisruptionbudgets",
+            "--selector=app.kubernetes.io/part-of=limpet",
+        )
+        assert left["items"] == []
+        assert columns(server.get("crds")["items"]) == columns(load_crds())
+
+
+def test_an_installation_does_not_take_the_place_of_crds_that_were_applied(apiserver: ApiServer) -> None:
+    with (
+        helm_python.Config(kubeconfig_path=apiserver.kubeconfig, namespace=apiserver.namespace()) as helm,
+        pytest.raises(helm_python.errors.HelmReleaseError, match='conflict with "kubectl"'),
+    ):
+        helm.install(FIRST, "limpet", {})
