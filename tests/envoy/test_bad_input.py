@@ -25,6 +25,8 @@ def _error(body: bytes) -> dict[str, Any]:
     return error
 
 
+_DEEP = 20_000  # more than any Python reads: the limit is its own, 1,000 levels in 3.11 and ten times as many later
+
 _BAD: dict[str, tuple[str | bytes, str | None, str]] = {
     "empty": (b"", None, "no body"),
     "not JSON": ("model: plain", None, "not valid JSON"),
@@ -81,12 +83,12 @@ _BAD: dict[str, tuple[str | bytes, str | None, str]] = {
         "UTF-8",
     ),
     "deep nesting": (
-        '{"model":"plain","metadata":' + "[" * 5000 + "]" * 5000 + ',"messages":' + _M + "}",
+        '{"model":"plain","metadata":' + "[" * _DEEP + "]" * _DEEP + ',"messages":' + _M + "}",
         None,
         "deep",
     ),
     "deep content": (
-        '{"model":"plain","messages":[{"role":"user","content":' + "[" * 5000 + "]" * 5000 + "}]}",
+        '{"model":"plain","messages":[{"role":"user","content":' + "[" * _DEEP + "]" * _DEEP + "}]}",
         None,
         "deep",
     ),
