@@ -13,7 +13,6 @@ from limpet_extproc.contract import SKETCH_REGISTERS, CacheUse
 
 MINUTES: Final = 10
 """How long a token counts."""
-_NEVER: Final = 0.0
 
 
 class _Use:
@@ -65,7 +64,7 @@ class CacheUses:
         """A conversation is in the cache until then. `key`: its name in the memory, which is random to the last bit."""
         place = key[0] << 6 | 33 - int.from_bytes(key[1:5], "big").bit_length()
         until = self._use(provider).until_s
-        if until_s > until.get(place, _NEVER):
+        if until_s > until.get(place, 0.0):
             until[place] = until_s
 
     def told(self) -> Mapping[str, CacheUse]:

@@ -181,6 +181,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     since_s: float = 0.0
     """When it went out, or when the present run of answers was first noticed."""
     cache: CacheUse = CacheUse()
+    """What its prompt cache did, as this worker saw it."""
 
 
 class Health(msgspec.Struct, frozen=True, tag=True):
