@@ -15,6 +15,7 @@ from random import Random
 from secrets import token_hex
 from typing import Any, Final
 
+import grpc
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.debounce import Debounce
@@ -34,7 +35,7 @@ from limpet_operator.sources.cluster import ClusterSource, Hooks, Where
 from limpet_operator.sources.kube_api import Access, KubernetesApi
 from limpet_operator.status.kube_write import KubeApi
 from limpet_operator.status.writing import Writing
-from limpet_operator.tls import require_tls, server_credentials
+from limpet_operator.tls import only_for, require_tls, server_credentials
 from limpet_operator.xds import serve
 
 _log = logging.getLogger(__name__)
@@ -56,8 +57,7 @@ class Replica:
         self.registry = CollectorRegistry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         self._fleet = Fleet(self._metrics, on_change=self._fleet_changed, linger_s=settings.drain_s + _RECONNECT_S)
-        peers = host_of(settings.peers) if settings.peers and settings.tls_dir else None
-        self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}", peers)
+        self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
         self._rollout = Rollout(self._fleet.xds, self._fleet.catalogs, Patience(drain_s=settings.drain_s))
         self._publisher = Publisher(settings.gateway)
         self._debounce = Debounce(self._reconcile)
@@ -113,9 +113,13 @@ class Replica:
     async def _serving(self) -> AsyncIterator[None]:
         settings, fleet = self._settings, self._fleet
         credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
-        handlers = [fleet.xds.handler(), fleet.catalogs.handler()]
+        handlers = [
+            _only_for(settings.gateway_name, "the gateways of this release", fleet.xds.handler()),
+            _only_for(settings.gateway_name, "the gateways of this release", fleet.catalogs.handler()),
+        ]
         if settings.peers:
-            handlers.append(self._peers.handler())
+            name = host_of(settings.peers) if settings.tls_dir else None
+            handlers.append(_only_for(name, "replicas of this operator", self._peers.handler()))
         server = await serve(settings.listen, *handlers, credentials=credentials)
         _log.info("listening", extra={"listen": settings.listen, "tls": credentials is not None})
         try:
@@ -187,6 +191,11 @@ class Replica:
     def _fleet_changed(self) -> None:
         if self._writing is not None:
             self._writing.status.fleet_changed()
+
+
+def _only_for(name: str | None, who: str, handler: "grpc.GenericRpcHandler[Any, Any]") -> Any:
+    """Without a name, because there is no TLS, whoever reaches the address is served; see `require_tls`."""
+    return handler if name is None else only_for(handler, name, who)
 
 
 async def _until_one_ends(parts: list[Awaitable[Any]], end: Callable[[], None]) -> None:

@@ -25,6 +25,8 @@ class Settings:
     """The namespace whose policies hold for the whole gateway; None: there is only one namespace."""
     listen: str
     tls_dir: Path | None
+    gateway_name: str | None
+    """The DNS name in the certificates of this gateway's Envoys and workers; None: without TLS nobody shows one."""
     http: str
     gateway: Gateway
     drain_s: float
@@ -45,6 +47,11 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         parser.error("say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces")
     if bool(flags.lease_name) != bool(flags.lease_namespace):
         parser.error("--lease-name and --lease-namespace belong together")
+    if bool(flags.tls_dir) != bool(flags.gateway_name):
+        parser.error(
+            "--tls-dir and --gateway-name belong together: a gateway's certificate must carry that DNS name, "
+            "as the authority in --tls-dir may have signed others"
+        )
     namespaces = tuple(dict.fromkeys(flags.namespace))
     own = flags.lease_namespace or environment.get("POD_NAMESPACE") or "default"
     return Settings(
@@ -52,6 +59,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         owner=None if len(namespaces) == 1 else own,
         listen=flags.listen,
         tls_dir=flags.tls_dir,
+        gateway_name=flags.gateway_name,
         http=flags.http,
         gateway=Gateway(
             listen_host="0.0.0.0",
@@ -87,6 +95,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--identity", default=environment.get("POD_NAME") or os.uname().nodename, help="this replica's name")
     add("--listen", default="127.0.0.1:18000", help="HOST:PORT or unix:PATH for Envoy, ext_proc and other replicas")
     add("--tls-dir", type=Path, default=None, help="directory with tls.crt, tls.key, ca.crt; needed beyond loopback")
+    add("--gateway-name", default=None, help="DNS name in the gateways' certificates; goes with --tls-dir")
     add("--peers", type=_host_port, default=None, help="HOST:PORT behind which the other replicas are found")
     add("--http", type=_host_port, default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")

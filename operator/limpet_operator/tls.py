@@ -1,8 +1,12 @@
-"""Who may connect to the control plane, which gives out vendors' keys: only who has a certificate of its authority."""
+"""Who may connect to the control plane, which gives out vendors' keys, and who may ask it for what.
+
+Only who has a certificate of its authority gets as far as a stream; and since an authority may have signed certificates
+for others too, each stream is only for those whose certificate carries the right name.
+"""
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +15,9 @@ from typing import Any, Final
 import grpc
 
 _FILES: Final = ("tls.key", "tls.crt", "ca.crt")
+
+_REMEMBERED: Final = 256
+"""Certificates whose refusal was said."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +62,58 @@ def server_credentials(directory: Path) -> Any:
     return grpc.dynamic_ssl_server_credentials(
         _configuration(read_certificates(directory)), _newest(directory), require_client_authentication=True
     )
+
+
+def only_for(inner: "grpc.GenericRpcHandler[Any, Any]", name: str, who: str) -> "grpc.GenericRpcHandler[Any, Any]":
+    """The same service for those alone whose certificate carries this DNS name; `who` they are, for people.
+
+    Others get PERMISSION_DENIED with the name that is asked for, which the log says as well. Every method of `inner`
+    is a stream in both directions.
+    """
+    return _OnlyFor(inner, name, who)
+
+
+class _OnlyFor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
+    def __init__(self, inner: "grpc.GenericRpcHandler[Any, Any]", name: str, who: str) -> None:
+        self._inner = inner
+        self._name = name
+        self._who = who
+        self._refused: dict[tuple[str, ...], None] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        method = self._inner.service(handler_call_details)
+        if method is None:
+            return None
+        answer: Any = method.stream_stream
+        assert answer is not None, "the control plane has streams only"
+        return grpc.stream_stream_rpc_method_handler(
+            self._guarded(answer), method.request_deserializer, method.response_serializer
+        )
+
+    def _guarded(self, answer: Callable[..., Awaitable[None]]) -> Callable[[Any, Any], Awaitable[None]]:
+        async def guarded(requests: Any, context: Any) -> None:
+            names = certificate_names(context)
+            if self._name not in names:
+                words = f"this is only for {self._who}, whose certificate carries the DNS name {self._name}"
+                self._say(names, f"refused {context.peer()}: {words}; this one carries {', '.join(names) or 'none'}")
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
+            await answer(requests, context)
+
+        return guarded
+
+    def _say(self, names: tuple[str, ...], words: str) -> None:
+        """Once for each certificate's names: who is refused comes again every second."""
+        if names not in self._refused:
+            if len(self._refused) >= _REMEMBERED:
+                del self._refused[next(iter(self._refused))]
+            self._refused[names] = None
+            _log.warning("%s", words)
+
+
+def certificate_names(context: Any) -> tuple[str, ...]:
+    """The names in the certificate that the other side of a gRPC call showed; none without TLS."""
+    names = context.auth_context().get("x509_subject_alternative_name", ())
+    return tuple(name.decode(errors="replace") for name in names)
 
 
 def require_tls(address: str, directory: Path | None) -> None:

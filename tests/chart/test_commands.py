@@ -38,6 +38,7 @@ def test_the_operator_is_told_all_that_was_set() -> None:
     assert settings.identity == "pod-1"
     assert settings.listen == "0.0.0.0:18000"
     assert settings.tls_dir == Path("/etc/limpet/tls")
+    assert settings.gateway_name == "limpet-gateway.ai.svc"
     assert settings.peers == "limpet-operator-peers.ai.svc:18000"
     assert settings.http == "0.0.0.0:8081"
     assert (settings.drain_s, settings.log_level) == (20.0, "debug")

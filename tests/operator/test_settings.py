@@ -13,6 +13,7 @@ LEASE = ["--lease-namespace", "limpet-system", "--lease-name", "limpet-operator"
 def test_as_the_chart_starts_it() -> None:
     flags = [
         *("--namespace", "ai", "--namespace", "team-b", "--listen", "0.0.0.0:18000", "--tls-dir", "/etc/limpet/tls"),
+        *("--gateway-name", "limpet-gateway.limpet-system.svc"),
         *("--http", "0.0.0.0:8081", "--peers", "limpet-operator-peers.limpet-system.svc:18000"),
         *("--gateway-port", "10000", "--unavailable-port", "10001", "--workers", "2", "--body-limit-mib", "16"),
         *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
@@ -22,6 +23,7 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.lease == ("limpet-system", "limpet-operator")
     assert settings.owner == "limpet-system"
     assert settings.tls_dir == Path("/etc/limpet/tls")
+    assert settings.gateway_name == "limpet-gateway.limpet-system.svc"
     assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
     assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
     assert (settings.gateway.listen_host, settings.drain_s) == ("0.0.0.0", 7.5)
@@ -48,6 +50,8 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         ([], "say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces"),
         (["--namespace", "ai", "--all-namespaces"], "say which namespaces"),
         (["--all-namespaces", "--lease-name", "l"], "--lease-name and --lease-namespace belong together"),
+        (["--all-namespaces", "--tls-dir", "/tls"], "--tls-dir and --gateway-name belong together"),
+        (["--all-namespaces", "--gateway-name", "g"], "--tls-dir and --gateway-name belong together"),
         (["--all-namespaces", "--workers", "0"], "'0' is no number from 1 on"),
         (["--all-namespaces", "--gateway-port", "70000"], "'70000' is no port"),
         (["--namespace", "team-*"], "'team-*' is no namespace; write one name each time"),

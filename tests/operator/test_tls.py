@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -11,16 +12,16 @@ import pytest
 import trustme
 
 from limpet_operator.local import free_port
-from limpet_operator.tls import TlsUnusableError, read_certificates, require_tls, server_credentials
+from limpet_operator.tls import TlsUnusableError, only_for, read_certificates, require_tls, server_credentials
 from limpet_operator.xds import serve
 
 NAME = "limpet-operator.test.svc"
 
 
-def mount(directory: Path, authority: trustme.CA, name: str = NAME) -> Path:
+def mount(directory: Path, authority: trustme.CA, *names: str) -> Path:
     """What a Secret mounted there would hold."""
     directory.mkdir(exist_ok=True)
-    certificate = authority.issue_cert(name)
+    certificate = authority.issue_cert(*(names or (NAME,)))
     certificate.private_key_pem.write_to_path(str(directory / "tls.key"))
     (directory / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     authority.cert_pem.write_to_path(str(directory / "ca.crt"))
@@ -86,6 +87,51 @@ async def test_who_has_no_certificate_of_the_authority_gets_nothing(
         anonymous = grpc.ssl_channel_credentials(read_certificates(good).authority)
         assert await says(address, anonymous) == grpc.StatusCode.UNAVAILABLE
         assert await says(address, None) == grpc.StatusCode.UNAVAILABLE
+
+
+async def _words(_: object, context: Any) -> None:
+    await context.write(b"the keys")
+
+
+STREAM = grpc.method_handlers_generic_handler("test", {"Words": grpc.stream_stream_rpc_method_handler(_words)})
+
+
+@pytest.mark.parametrize(
+    ("names", "let_in"),
+    [
+        (["limpet-gateway.ai.svc"], True),
+        (["other", "limpet-gateway.ai.svc"], True),
+        (["shop.ai.svc"], False),
+        (["limpet-gateway.ai.svc.example.com"], False),
+        (["limpet-gateway"], False),
+        (["*.ai.svc"], False),
+    ],
+)
+async def test_a_stream_is_only_for_the_name_that_it_is_meant_for(
+    authority: trustme.CA, tmp_path: Path, names: list[str], let_in: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    address, shown = f"127.0.0.1:{free_port()}", client(mount(tmp_path / "client", authority, *names))
+    guarded = only_for(STREAM, "limpet-gateway.ai.svc", "gateways")
+    server = await serve(address, guarded, credentials=server_credentials(mount(tmp_path / "server", authority)))
+    try:
+        for _ in range(2):
+            options = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1))
+            async with grpc.aio.secure_channel(address, shown, options=options) as channel:
+                call: Any = channel.stream_stream("/test/Words")()  # type: ignore[call-arg]
+                if let_in:
+                    assert await call.read() == b"the keys"
+                    continue
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await call.read()
+                assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+                assert refused.value.details() == (
+                    "this is only for gateways, whose certificate carries the DNS name limpet-gateway.ai.svc"
+                )
+    finally:
+        await server.stop(None)
+    said = [record.getMessage() for record in caplog.records if record.name == "limpet_operator.tls"]
+    assert len(said) == (0 if let_in else 1), "once, however often it comes again"
+    assert let_in or said[0].endswith(f"this one carries {', '.join(names)}")
 
 
 async def test_changed_files_hold_without_a_restart(

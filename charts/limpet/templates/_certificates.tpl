@@ -9,3 +9,13 @@
 {{- end -}}
 {{- $names | toJson -}}
 {{- end -}}
+
+{{/* What the operator asks of a gateway's certificate. With the namespace in it, since an issuer may serve several. */}}
+{{- define "limpet.gatewayName" -}}
+{{ include "limpet.fullname" . }}-gateway.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{/* What the gateway's certificate carries, as a JSON list; the first is its common name, which must be short. */}}
+{{- define "limpet.clientNames" -}}
+{{- list (printf "%s-gateway" (include "limpet.fullname" .)) (include "limpet.gatewayName" .) | toJson -}}
+{{- end -}}

@@ -85,15 +85,10 @@ def dialer(target: str, tls_dir: Path | None) -> Dial:
 class Peers:
     """Keeps the links of a fleet. All methods belong to the event loop that serves."""
 
-    def __init__(self, fleet: Fleet, instance: str, name: str | None = None) -> None:
-        """`instance` names this process and no other, not even an earlier one of the same pod.
-
-        `name`: the host that certificates of replicas carry. Gateways have certificates of the same authority, and must
-        not speak for an operator. None: there are no certificates.
-        """
+    def __init__(self, fleet: Fleet, instance: str) -> None:
+        """`instance` names this process and no other, not even an earlier one of the same pod."""
         self._fleet = fleet
         self._instance = instance
-        self._name = name
         self._talks: set[asyncio.Task[None]] = set()
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
@@ -170,10 +165,6 @@ class Peers:
 
     async def _answer(self, _: object, context: Any) -> None:
         """Somebody dialled us."""
-        if not self._is_replica(context):
-            words = f"only a replica of the operator may ask this; its certificate carries the name {self._name}"
-            _log.warning("refused %s: %s", context.peer(), words)
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
         talk = asyncio.create_task(self._talk(context, context.peer()))
         self._talks.add(talk)
         try:
@@ -188,10 +179,6 @@ class Peers:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         elif error is not None and not isinstance(error, (*_LOST, _OurselvesError)):
             raise error
-
-    def _is_replica(self, context: Any) -> bool:
-        names = context.auth_context().get("x509_subject_alternative_name", ())
-        return self._name is None or self._name.encode() in names
 
     async def _talk(self, stream: Any, address: str) -> None:
         """From the first word of both sides to the last. Raises PeerMismatch, _OurselvesError, or what gRPC raises."""

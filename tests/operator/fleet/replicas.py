@@ -1,7 +1,7 @@
 """Replicas of the operator in one process, over real gRPC, and the workers that they speak with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.peers import Dial, Peers
 from limpet_operator.metrics import build_metrics
 from limpet_operator.rollout import Patience, Publication, Rollout
-from limpet_operator.tls import server_credentials
+from limpet_operator.tls import only_for, server_credentials
 from limpet_operator.xds import serve
 
 
@@ -56,16 +56,17 @@ class Replica:
         address: str,
         linger_s: float = 0.0,
         drain: Callable[[float], Awaitable[Any]] = soon,
-        peer_name: str | None = None,
+        only: Mapping[str, str] | None = None,
     ) -> None:
-        self.name, self.address = name, address
+        """`only`: the names that certificates must carry, of `gateways` and of `replicas`."""
+        self.name, self.address, self.only = name, address, only
         self.registry = CollectorRegistry()
         self.changes = 0
         self.killed = False
         self.dialled: list[str] = []
         self.fleet = Fleet(build_metrics(self.registry, "test"), on_change=self._changed, linger_s=linger_s)
         self.rollout = Rollout(self.fleet.xds, self.fleet.catalogs, Patience(0.0, 10.0), drain)
-        self.peers = Peers(self.fleet, name, peer_name)
+        self.peers = Peers(self.fleet, name)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -92,7 +93,10 @@ class Replica:
     async def running(
         self, names: Callable[[], Awaitable[Collection[str]]], dial: Dial | None = None, tls_dir: Path | None = None
     ) -> AsyncIterator["Replica"]:
-        handlers = (self.fleet.xds.handler(), self.fleet.catalogs.handler(), self.peers.handler())
+        handlers = [self.fleet.xds.handler(), self.fleet.catalogs.handler(), self.peers.handler()]
+        if self.only is not None:
+            whose = ("gateways", "gateways", "replicas")
+            handlers = [only_for(each, self.only[who], who) for each, who in zip(handlers, whose, strict=True)]
         server = await serve(self.address, *handlers, credentials=server_credentials(tls_dir) if tls_dir else None)
         tasks = [
             asyncio.create_task(self.fleet.run()),

@@ -14,6 +14,7 @@ from limpet_operator.fleet.peer_contract import PEER_METHOD, Peer, Took, encode
 from limpet_operator.fleet.peers import dialer, resolver
 
 HOST = "limpet-operator-peers.ai.svc"
+GATEWAY = "limpet-gateway.ai.svc"
 
 
 def certificates(directory: Path, authority: trustme.CA, *hosts: str) -> Path:
@@ -54,15 +55,18 @@ async def test_replicas_show_each_other_certificates(tmp_path: Path) -> None:
 async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path) -> None:
     authority = trustme.CA()
     ours = certificates(tmp_path / "ours", authority, HOST)
-    gateways = certificates(tmp_path / "gateways", authority, "limpet-gateway")
-    a, target = Replica("a", free_address(), peer_name=HOST), f"{HOST}:18000"
+    gateways = certificates(tmp_path / "gateways", authority, GATEWAY)
+    only = {"gateways": GATEWAY, "replicas": HOST}
+    a, target = Replica("a", free_address(), only=only), f"{HOST}:18000"
     async with a.running(Names(), tls_dir=ours):
         async with dialer(target, gateways)(a.address) as channel:
             call: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
-            with pytest.raises(grpc.aio.AioRpcError, match=f"only a replica .* carries the name {HOST}") as refused:
+            with pytest.raises(
+                grpc.aio.AioRpcError, match=f"only for replicas, .* carries the DNS name {HOST}"
+            ) as refused:
                 await call.read()
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-        b = Replica("b", free_address(), peer_name=HOST)
+        b = Replica("b", free_address(), only=only)
         async with b.running(Names(a.address), dialer(target, ours), ours):
             await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
 
