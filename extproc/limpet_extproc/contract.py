@@ -182,6 +182,12 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """When it went out, or when the present run of answers was first noticed."""
     cache: CacheUse = CacheUse()
     """What its prompt cache did, as this worker saw it."""
+    cause: str = ""
+    """Of the failure: a word of `attempt.Cause`."""
+    status: int = 0
+    """What the provider answered then; 0: nothing."""
+    says: str = ""
+    """Its own words."""
 
 
 class Health(msgspec.Struct, frozen=True, tag=True):
