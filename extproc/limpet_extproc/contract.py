@@ -57,6 +57,9 @@ The order of providers needs no more than the name of such a group; any other it
 """
 
 Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
+SERVED_DIALECTS: Final[frozenset[Dialect]] = frozenset({"OpenAIChat"})
+"""Those that the gateway has routes for in this version."""
+
 Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe
 from limpet_operator.resources.pricing import Pricing
-from limpet_operator.resources.problem import Invalid, ObjectKey, suggestion
+from limpet_operator.resources.problem import Invalid, ObjectKey, named, suggestion
 from limpet_operator.resources.provider import EnvVar, Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
 from limpet_operator.resources.stickypolicy import StickyPolicy
@@ -99,7 +99,7 @@ def secret_exists(subject: ProviderInput) -> Failure | None:
     credential = subject.spec.credential
     if credential is None or isinstance(credential.source, EnvVar):
         return None
-    name, namespace = credential.source.name, subject.spec.key.namespace
+    name, namespace = named(credential.source.name), subject.spec.key.namespace
     if subject.secret is None:
         wanted = f"there is no Secret {name} in namespace {namespace}"
         return Failure("SecretNotFound", f"{wanted}; create it, or correct spec.credential.secretRef.name")
@@ -113,9 +113,9 @@ def secret_has_key(subject: ProviderInput) -> Failure | None:
     credential = subject.spec.credential
     if credential is None or isinstance(credential.source, EnvVar) or not isinstance(subject.secret, SecretObject):
         return None
-    name, key = credential.source.name, credential.source.key
-    if key in subject.secret.values:
+    if credential.source.key in subject.secret.values:
         return None
+    name, key = named(credential.source.name), named(credential.source.key)
     known = ", ".join(sorted(subject.secret.values)) or "none"
     message = f"Secret {name} has no key {key} (it has: {known}); add it, or correct spec.credential.secretRef.key"
     return Failure("SecretKeyNotFound", message)
@@ -127,7 +127,7 @@ def variable_is_set(subject: ProviderInput) -> Failure | None:
     if credential is None or not isinstance(credential.source, EnvVar) or subject.variable is not None:
         return None
     advice = "on a laptop export it before starting, in a cluster use spec.credential.secretRef"
-    return Failure("EnvVarNotSet", f"environment variable {credential.source.name} is not set; {advice}")
+    return Failure("EnvVarNotSet", f"environment variable {named(credential.source.name)} is not set; {advice}")
 
 
 def value_is_sendable(subject: ProviderInput) -> Failure | None:

@@ -67,7 +67,12 @@ def up(
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))
 
 
-def validate(directory: Dir) -> None:
+def validate(
+    directory: Dir,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Status 1 also where something has no effect (note).")
+    ] = False,
+) -> None:
     """Check the objects in a directory: a line each, what is wrong, where, and what to do. Status 1 if any is wrong."""
     try:
         lines = validated(files.scan(directory), os.environ, Parser.load())
@@ -77,8 +82,8 @@ def validate(directory: Dir) -> None:
     for line in lines:
         _say(render_line(line))
     if not lines:
-        _say(f"{directory} has no YAML or JSON files")
-    raise typer.Exit(exit_status(lines))
+        _say(f"{directory} has no YAML or JSON files with objects in them; name a directory or file that has")
+    raise typer.Exit(exit_status(lines, strict))
 
 
 def render(directory: Dir) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from limpet_extproc.contract import Policy, Price
-from limpet_operator import checks
+from limpet_extproc.contract import SERVED_DIALECTS, Policy, Price
+from limpet_operator import checks, effects
 from limpet_operator.checks import Failure, PolicyInput, PricingInput, ProbeInput, ProviderInput, first_failure
+from limpet_operator.effects import Names, PatternInput, all_failures
 from limpet_operator.resources.healthprobe import HealthProbe
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
@@ -34,10 +35,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an object is used as it is written, and whether what it refers to is there."""
+    """Whether an object is used as it is written, whether what it refers to is there, what of it changes nothing."""
 
     accepted: Condition
     resolved_refs: Condition
+    notes: tuple[Failure, ...] = ()
+    """What it says without effect; nothing is wrong with the object."""
 
     @property
     def ok(self) -> bool:
@@ -57,6 +60,11 @@ class PlannedProvider:
     credential: SecretText | None
     ca_pem: str | None
     prices: Mapping[str, Price]
+
+    @property
+    def served(self) -> bool:
+        """Whether requests can go there at all: it speaks an API that the gateway has routes for."""
+        return not SERVED_DIALECTS.isdisjoint(self.spec.dialects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +107,9 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
         else:
             failure = first_failure(checks.PROVIDER_REFERENCES, subject)
             built[spec.key] = (inputs, None if failure else _planned(subject, prices.get(spec.key, {})))
-            verdicts[spec.key] = _verdict(refs=failure)
+            verdicts[spec.key] = _verdict(refs=failure, notes=all_failures(effects.PROVIDER_EFFECTS, subject))
     providers = [planned for _, planned in built.values() if planned is not None]
-    policies = _policies(objects, owner, verdicts)
+    policies = _policies(objects, owner, verdicts, providers)
     return Plan(
         providers=tuple(sorted(providers, key=lambda planned: planned.name)),
         policies=tuple(sticky.policy for sticky in policies),
@@ -162,6 +170,7 @@ def _prices(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Mapping[Obj
         verdicts[spec.key] = _verdict(
             accepted=first_failure(checks.PRICING_ACCEPTED, subject),
             refs=first_failure(checks.PRICING_REFERENCES, subject),
+            notes=all_failures(effects.PRICING_EFFECTS, spec),
         )
         for model, price in spec.prices.items():
             if holders.setdefault((target, model), spec.key) is spec.key:
@@ -169,20 +178,46 @@ def _prices(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Mapping[Obj
     return prices
 
 
-def _policies(objects: Objects, owner: str | None, verdicts: dict[ObjectKey, Verdict]) -> list[StickyPolicy]:
+def _policies(
+    objects: Objects,
+    owner: str | None,
+    verdicts: dict[ObjectKey, Verdict],
+    providers: Iterable[PlannedProvider],
+) -> list[StickyPolicy]:
     """Those that are used: one whose pattern is taken is left out as a whole, so its other patterns are free."""
     used: list[StickyPolicy] = []
+    names = _Served(providers)
     holders: dict[tuple[str | None, str], ObjectKey] = {}
     for spec in objects.of(StickyPolicy):
         scope = None if owner in (None, spec.key.namespace) else spec.key.namespace
         taken = {pattern: holders[scope, pattern] for pattern in spec.policy.models if (scope, pattern) in holders}
         subject = PolicyInput(spec, taken, owner=None if scope is None else owner)
         failure = first_failure(checks.POLICY_ACCEPTED, subject)
-        verdicts[spec.key] = _verdict(accepted=failure)
+        notes = all_failures(effects.POLICY_EFFECTS, PatternInput(spec, names.of(scope)))
+        verdicts[spec.key] = _verdict(accepted=failure, notes=notes)
         if failure is None:
             used.append(replace(spec, policy=msgspec.structs.replace(spec.policy, namespace=scope)) if scope else spec)
             holders |= {(scope, pattern): spec.key for pattern in spec.policy.models}
     return used
+
+
+class _Served:
+    """The names of the models that requests can ask for, gathered when a policy asks for the first time."""
+
+    def __init__(self, providers: Iterable[PlannedProvider]) -> None:
+        self._providers = providers
+        self._known: dict[str | None, Names] = {}
+
+    def of(self, namespace: str | None) -> Names:
+        """Of the providers of this namespace; None: of all."""
+        if namespace not in self._known:
+            self._known[namespace] = Names(
+                model.name
+                for provider in self._providers
+                if provider.served and namespace in (None, provider.spec.key.namespace)
+                for model in provider.spec.models
+            )
+        return self._known[namespace]
 
 
 def _probes(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Iterable[HealthProbe]:
@@ -191,17 +226,18 @@ def _probes(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Iterable[He
     for spec in probes:
         providers = namespaces[spec.key.namespace]
         failure = first_failure(checks.PROBE_REFERENCES, ProbeInput(spec, providers.by_name, providers.selected(spec)))
-        verdicts[spec.key] = _verdict(refs=failure)
+        verdicts[spec.key] = _verdict(refs=failure, notes=all_failures(effects.PROBE_EFFECTS, spec))
         if failure is None:
             yield spec
 
 
-def _verdict(accepted: Failure | None = None, refs: Failure | None = None) -> Verdict:
-    if accepted is None and refs is None:
+def _verdict(accepted: Failure | None = None, refs: Failure | None = None, notes: tuple[Failure, ...] = ()) -> Verdict:
+    if accepted is None and refs is None and not notes:
         return _FINE
     return Verdict(
         Condition(False, *accepted) if accepted else _ACCEPTED,
         Condition(False, *refs) if refs else _RESOLVED,
+        notes,
     )
 
 

@@ -163,7 +163,7 @@ class Replica:
         self._say(new)
 
     def _say(self, now: Plan) -> None:
-        """Each object that is not used as it is written, once for every reason."""
+        """Each object that is not used as it is written, or says what has no effect; once for every reason."""
         for key, verdict in now.verdicts.items():
             before = self._verdicts.get(key)
             if verdict is before or verdict == before:
@@ -171,8 +171,10 @@ class Replica:
             failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
             if failed:
                 _log.warning("%s: %s", key, failed[0].message, extra=_about(key, failed[0].reason))
-            elif before is not None:
+            elif before is not None and not (before.accepted.ok and before.resolved_refs.ok):
                 _log.info("%s is in order now", key, extra=_about(key, verdict.accepted.reason))
+            for note in verdict.notes if before is None or verdict.notes != before.notes else ():
+                _log.info("%s: %s", key, note.message, extra=_about(key, note.reason))
         self._verdicts = now.verdicts
 
     def _count(self, now: Plan) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import json
 import os
+import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +28,7 @@ SAY_AFTER_S: Final = 0.2
 
 
 class Directory:
-    """A directory of YAML as plans: one now, and one for every change; says what is wrong with an object once."""
+    """A directory of YAML as plans: one now, and one for every change; says once what is wrong or without effect."""
 
     def __init__(self, path: Path, say: Say, parser: Parser | None = None) -> None:
         self._path = path
@@ -52,7 +55,8 @@ class Directory:
             self._saying = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say_problems)
 
     def _say_problems(self) -> None:
-        lines = frozenset(render_line(line) for line in lines_of(self._store.readings, self.plan) if not line.ok)
+        told = lines_of(self._store.readings, self.plan)
+        lines = frozenset(render_line(line) for line in told if line.status in ("BAD", "note"))
         for line in sorted(lines - self._said):
             self._say(line)
         for line in sorted(self._said - lines):
@@ -94,31 +98,54 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
 def _reporting(gateway: Local, say: Say) -> Callable[[Plan], None]:
     def apply(new: Plan) -> None:
         gateway.apply(new)
-        say(f"changed: {_summary(new)}")
+        say(f"changed: {summary(new)}")
 
     return apply
 
 
 def _greet(gateway: Local, now: Plan, metrics_port: int, say: Say) -> None:
-    models = sorted({model.name for provider in now.providers for model in provider.spec.models})
-    say(f"Limpet routes {_summary(now)}. Point any OpenAI SDK at it:")
-    say("")
-    say(f"  export OPENAI_BASE_URL={gateway.base_url}")
-    say("  export OPENAI_API_KEY=anything    # tells conversations of different users apart; providers never see it")
-    say("")
+    for line in greeting(now, gateway.base_url, gateway.settings.host, metrics_port):
+        say(line)
+
+
+def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator[str]:
+    """What a person needs to begin, line by line. Only models that requests can go to are promised."""
+    yield f"Limpet routes {summary(now)}. Point any OpenAI SDK at it:"
+    yield ""
+    yield f"  export OPENAI_BASE_URL={base_url}"
+    yield "  export OPENAI_API_KEY=anything    # tells conversations of different users apart; providers never see it"
+    yield ""
+    models = sorted({model.name for provider in now.providers if provider.served for model in provider.spec.models})
     if models:
-        body = f'{{"model": "{models[0]}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-        say(f"  curl -i {gateway.base_url}/chat/completions -H 'content-type: application/json' -d '{body}'")
-        say("")
+        body = json.dumps({"model": models[0], "messages": [{"role": "user", "content": "Hello"}]})
+        quoted = shlex.quote(body)
+        yield f"  curl -i {base_url}/chat/completions -H 'content-type: application/json' -d {quoted}"
+        yield ""
     if metrics_port:
-        say(f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics")
-    say("Ctrl-C ends everything.")
+        yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
+    if not _loopback(host):
+        yield (
+            f"CAUTION: {host} is reachable from other machines, and Limpet asks nobody for a key: whoever reaches it "
+            "spends your providers' keys. Listen on 127.0.0.1, or put something that authenticates before it."
+        )
+    yield "Ctrl-C ends everything."
 
 
-def _summary(now: Plan) -> str:
-    names = [provider.name for provider in now.providers]
-    models = {model.name for provider in now.providers for model in provider.spec.models}
+def summary(now: Plan) -> str:
+    """How many models there are and who serves them: those that requests can go to."""
+    names = [provider.name for provider in now.providers if provider.served]
+    models = {model.name for provider in now.providers if provider.served for model in provider.spec.models}
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return (
-        f"{len(models)} {'model' if len(models) == 1 else 'models'} over {len(names)} providers ({shown or 'none yet'})"
-    )
+    return f"{_counted(len(models), 'model')} over {_counted(len(names), 'provider')} ({shown or 'none yet'})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _loopback(host: str) -> bool:
+    """A name is what the caller resolved it to; all that is no address but `localhost` counts as reachable."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,22 +10,23 @@ from limpet_operator.resources.problem import Invalid, Problem
 from limpet_operator.sources.files import Scan
 from limpet_operator.store import Reading, Store
 
+Status = Literal["ok", "note", "BAD", "skip"]
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is said about one document. `document` counts from 1; 0 stands for a file that could not be read."""
+    """What is said about one object, or about a file or document that holds none; `place` says where it is."""
 
-    status: Literal["ok", "BAD", "skip"]
+    status: Status
     kind: str
     name: str
-    file: str
-    document: int
+    place: str
     problems: tuple[Problem, ...] = ()
     note: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is to be done about it."""
+        """Whether nothing is wrong with it. A note is not wrong: something that it says has no effect."""
         return self.status != "BAD"
 
 
@@ -41,22 +42,23 @@ def lines_of(readings: Iterable[Reading], planned: Plan) -> list[Line]:
     return [_line(reading, planned) for reading in readings]
 
 
-def exit_status(lines: Iterable[Line]) -> int:
-    """0 if nothing is wrong, else 1."""
-    return 0 if all(line.ok for line in lines) else 1
+def exit_status(lines: Iterable[Line], strict: bool = False) -> int:
+    """0 if nothing is wrong, else 1; `strict`: nor anything without effect. Nothing at all is wrong too."""
+    lines = list(lines)
+    wrong = [line for line in lines if not line.ok or (strict and line.status == "note")]
+    return 1 if wrong or not lines else 0
 
 
 def render_line(line: Line) -> str:
     """Plain text; several problems of one object stand below it, one a line."""
-    where = f"{line.file}, document {line.document}" if line.document else line.file
     head = f"{line.status:<4} {' '.join(filter(None, (line.kind, line.name)))}".rstrip()
     match line.problems:
         case ():
-            return f"{head}  ({where})" + (f": {line.note}" if line.note else "")
+            return f"{head}  ({line.place})" + (f": {line.note}" if line.note else "")
         case (problem,):
-            return f"{head}  ({where}): {problem}"
+            return f"{head}  ({line.place}): {problem}"
         case problems:
-            return f"{head}  ({where}):" + "".join(f"\n       {problem}" for problem in problems)
+            return f"{head}  ({line.place}):" + "".join(f"\n       {problem}" for problem in problems)
 
 
 def _line(reading: Reading, planned: Plan) -> Line:
@@ -66,8 +68,9 @@ def _line(reading: Reading, planned: Plan) -> Line:
     kind = key.kind if key else named if isinstance(named, str) else "document" if origin.document else "file"
     name = key.display_name if key else ""
     if isinstance(result, Foreign):
-        return Line("skip", kind, name, origin.file, origin.document, note=result.note)
+        return Line("skip", kind, name, str(origin), note=result.note)
     problems = result.problems if isinstance(result, Invalid) else ()
+    notes: tuple[Problem, ...] = ()
     if reading.duplicate_of is not None:
         message = f"Duplicate: {key} is already in {reading.duplicate_of}, which counts; take one of them out"
         problems = (Problem("metadata.name", message), *problems)
@@ -75,4 +78,6 @@ def _line(reading: Reading, planned: Plan) -> Line:
         verdict = planned.verdicts[key]
         failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
         problems = tuple(Problem(condition.reason, condition.message) for condition in failed)
-    return Line("BAD" if problems else "ok", kind, name, origin.file, origin.document, problems)
+        notes = tuple(Problem(*note) for note in verdict.notes)
+    status: Status = "BAD" if problems else "note" if notes else "ok"
+    return Line(status, kind, name, str(origin), problems + notes)

@@ -89,6 +89,17 @@ def test_a_bad_object_is_named_and_ends_with_status_1(limpet, tmp_path: Path) ->
 def test_an_empty_directory_is_said_to_be_empty(limpet, tmp_path: Path) -> None:
     result = limpet("validate", str(tmp_path))
     assert "has no YAML or JSON files" in result.stdout
+    assert result.exit_code == 1, "who checks the wrong directory must not be told that all is well"
+
+
+def test_a_note_ends_with_status_1_where_that_is_asked_for(limpet, tmp_path: Path) -> None:
+    probe = (
+        "{apiVersion: limpet.dev/v1alpha1, kind: StickyPolicy, metadata: {name: a}, spec: {models: [nobody-has-it]}}"
+    )
+    (tmp_path / "a.yaml").write_text(probe)
+    results = [limpet("validate", str(tmp_path), *strict) for strict in ((), ("--strict",))]
+    assert [result.exit_code for result in results] == [0, 1]
+    assert all("note StickyPolicy a" in result.stdout for result in results)
 
 
 def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from limpet_extproc.contract import Price
 from limpet_operator.resources.durations import parse_duration
+from limpet_operator.resources.idle import idle_fields
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.schema import KindSchema
@@ -45,6 +46,8 @@ class Pricing:
     stale_after_s: float | None
     prices: Mapping[str, Price]
     windows: tuple[PriceWindow, ...]
+    idle_fields: tuple[str, ...] = ()
+    """What is to be said of fields that are written and make no difference yet."""
 
 
 def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Invalid:
@@ -63,6 +66,7 @@ def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Inval
         stale_after_s=parse_duration(spec["staleAfter"]) if "staleAfter" in spec else None,
         prices=_prices(spec["models"]),
         windows=tuple(map(_window, spec.get("windows", ()))),
+        idle_fields=idle_fields("Pricing", spec),
     )
 
 

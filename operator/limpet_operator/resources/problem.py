@@ -1,5 +1,6 @@
 """What can be wrong with an object, as data: where in it, and what to write instead."""
 
+import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -61,11 +62,35 @@ class Invalid:
         return "; ".join(map(str, self.problems))
 
 
+HIDDEN: Final = '"…" (not shown)'
+"""Stands in messages for a value that may be a key: people paste keys where the name of one belongs."""
+
+_KEY_LIKE: Final = re.compile(
+    r"\b(?:(?:sk|pk|rk|gsk|csk|xai|hf|fw|fk|tgp|nvapi|pplx|key)[-_]|AIza|eyJ)[\w-]{4,}"
+    r"|(?=[\w-]*[0-9])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{20,}"
+    r"|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{24,}"
+)
+"""Beginnings that vendors give to their keys, and texts that nobody would write by hand."""
+
+
+def may_be_key(text: str) -> bool:
+    """Whether a text looks as API keys do. No rule is sure; what it misses is shown, what it hides is only a word."""
+    return _KEY_LIKE.search(text) is not None
+
+
+def named(name: str) -> str:
+    """A name as a message says it, unless a key was written in its place."""
+    return HIDDEN if may_be_key(name) else name
+
+
 def shown(value: object) -> str:
-    """A value as a message shows it: in JSON's words, never longer than a line, whatever it is."""
+    """A value as a message shows it: in JSON's words, never longer than a line, never what may be a key."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f'"{_cut(value)}"' if isinstance(value, str) else _SHORT.repr(value)
+    text = value if isinstance(value, str) else _SHORT.repr(value)
+    if may_be_key(text):
+        return HIDDEN
+    return f'"{_cut(text)}"' if isinstance(value, str) else text
 
 
 def _cut(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from limpet_extproc.contract import Dialect
 from limpet_operator.resources.durations import parse_duration
+from limpet_operator.resources.idle import idle_fields
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 from limpet_operator.resources.schema import KindSchema
@@ -89,6 +90,8 @@ class Provider:
     timeouts: Timeouts
     weight: int
     drain: bool
+    idle_fields: tuple[str, ...] = ()
+    """What is to be said of fields that are written and make no difference yet."""
 
 
 def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[str, Vendor]) -> Provider | Invalid:
@@ -121,6 +124,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         ),
         weight=spec["weight"],
         drain=spec["drain"],
+        idle_fields=idle_fields("Provider", spec),
     )
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import jsonschema
 import yaml
 
-from limpet_operator.resources.problem import Problem, shown, suggestion
+from limpet_operator.resources.problem import HIDDEN, Problem, shown, suggestion
 from limpet_operator.resources.rules import Rule, compile_rule
 
 _ARTICLED = {
@@ -26,6 +26,8 @@ _ARTICLED = {
     "integer": "a whole number",
     "boolean": "true or false",
 }
+_SECRET_PLACES: Final = re.compile(r"spec\.credential(\.env|\.secretRef(\.\w+)?)?|.*\.value")
+"""Where people write a key although the name of one is asked for: what is there is not repeated, whatever it is."""
 _VALUE_KEYWORDS = (
     "enum",
     "minimum",
@@ -149,7 +151,7 @@ def _fill(node: _Node, value: Any, path: str, problems: list[Problem]) -> Any:
 def _broken_rules(node: _Node, value: Any, path: str) -> Iterator[Problem]:
     for rule in node.rules:
         if not rule.holds(value):
-            told = f"{shown(value)}: {rule.message}" if isinstance(value, str) else rule.message
+            told = f"{_shown_at(path, value)}: {rule.message}" if isinstance(value, str) else rule.message
             yield Problem(path + rule.field, told)
     if isinstance(value, dict) and node.properties is not None:
         for name, below in value.items():
@@ -185,18 +187,22 @@ def _explain(error: jsonschema.ValidationError, root: _Node) -> Iterator[Problem
                 known = (node.properties or {}).get(name)
                 yield Problem(_join(path, name), f"is missing; {_lowered(known.hint) if known else 'write it'}")
         return
-    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint))
+    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint, _shown_at(path, value)))
 
 
-def _wrong_value(keyword: str, limit: Any, value: Any, hint: str) -> str:
+def _shown_at(path: str, value: Any) -> str:
+    return HIDDEN if value is not None and _SECRET_PLACES.fullmatch(path) else shown(value)
+
+
+def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, told: str) -> str:
     also = f"; {_lowered(hint)}" if hint.startswith("Write") else ""
     match keyword:
         case "type":
-            return _wrong_type(limit, value)
+            return _wrong_type(limit, value, told)
         case "enum":
-            return f"{shown(value)} is not known; write one of {', '.join(limit)}{suggestion(str(value), limit)}"
+            return f"{told} is not known; write one of {', '.join(limit)}{suggestion(str(value), limit)}"
         case "minimum" | "maximum":
-            return f"is {shown(value)}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
+            return f"is {told}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
         case "minItems" | "minLength":
             return f"is empty{also or '; write at least one'}"
         case "maxLength":
@@ -204,17 +210,17 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str) -> str:
         case "maxItems" | "maxProperties":
             return f"has {len(value)} entries; write {limit} or fewer"
         case _:
-            return f"{shown(value)} does not fit{also}"
+            return f"{told} does not fit{also}"
 
 
-def _wrong_type(expected: str, value: Any) -> str:
+def _wrong_type(expected: str, value: Any, told: str) -> str:
     if expected == "string" and isinstance(value, bool):
-        return f'is {shown(value)}: YAML reads y, n, On, Off, Yes and No so; write the word in quotes, such as "Off"'
+        return f'is {told}: YAML reads y, n, On, Off, Yes and No so; write the word in quotes, such as "Off"'
     if expected == "string" and isinstance(value, int | float):
-        return f'is the number {shown(value)}; write it in quotes: "{value}"'
+        return f"is the number {told}; write it in quotes" + ("" if told == HIDDEN else f': "{value}"')
     if value is None:
         return f"is empty; write {_ARTICLED[expected]} or take the field out"
-    return f"is {shown(value)}; write {_ARTICLED[expected]}"
+    return f"is {told}; write {_ARTICLED[expected]}"
 
 
 def _lowered(hint: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,14 +31,19 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a document is: the file below the directory, its number in the file and its first line, from 1."""
+    """Where an object is: the file below the directory, the document's number in it and its first line, from 1.
+
+    `item` is its place in a document that is a list, from 1; 0: the document is the object.
+    """
 
     file: str
     document: int
     line: int
+    item: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}, document {self.document}" if self.document else self.file
+        place = f"{self.file}, document {self.document}" if self.document else self.file
+        return f"{place}, item {self.item}" if self.item else place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +123,12 @@ def _candidates(path: Path) -> Iterator[tuple[str, Path]]:
     for folder, subfolders, names in os.walk(path):
         # Hidden folders hold the real files of a ConfigMap volume, whose visible names link to them.
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
+        found += [Path(folder, name) for name in names if _is_ours(name)]
     yield from sorted((file.relative_to(path).as_posix(), file) for file in found)
+
+
+def _is_ours(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
 
 
 def _state(file: Path, name: str, before: FileState | None, settled_before_ns: int) -> FileState:
@@ -145,20 +154,36 @@ def _state(file: Path, name: str, before: FileState | None, settled_before_ns: i
 
 
 def _documents(text: str, name: str, before: FileState | None) -> Iterator[Document]:
-    same_text = {document.text: document for document in before.documents} if before else {}
-    same_place = {document.origin: document for document in before.documents} if before else {}
-    is_json = name.endswith(".json")
+    known = before.documents if before else ()
+    same_text = {document.text: document for document in known if not document.origin.item}
+    same_place: dict[int, list[Document]] = {}
+    for document in known:
+        same_place.setdefault(document.origin.document, []).append(document)
+    is_json = name.lower().endswith(".json")
     chunks = [Chunk(text, 0)] if is_json else split(text)
     for number, chunk in enumerate(chunks, 1):
         origin = Origin(name, number, chunk.lines_before + 1)
-        if (kept := same_place.get(origin)) and kept.text == chunk.text:
-            yield kept
+        kept = same_place.get(number, ())
+        if kept and kept[0].text == chunk.text and kept[0].origin.line == origin.line:
+            yield from kept
             continue
         if (moved := same_text.get(chunk.text)) and moved.problem is None:
             yield Document(origin, chunk.text, moved.raw)
             continue
         try:
-            yield Document(origin, chunk.text, read_json(chunk.text) if is_json else read_yaml(chunk.text))
+            raw = read_json(chunk.text) if is_json else read_yaml(chunk.text)
         except UnreadableError as error:
             problem = Problem(f"line {chunk.lines_before + error.line}", error.message)
             yield Document(origin, chunk.text, None, problem)
+            continue
+        yield from _items(origin, chunk.text, raw)
+
+
+def _items(origin: Origin, text: str, raw: Any) -> Iterator[Document]:
+    """The objects of a list, as `kubectl get -o yaml` prints one; anything else is one document."""
+    items = raw.get("items") if isinstance(raw, dict) else None
+    if not isinstance(items, list) or not str(raw.get("kind")).endswith("List"):
+        yield Document(origin, text, raw)
+        return
+    for item, each in enumerate(items, 1):
+        yield Document(replace(origin, item=item), text, each)

@@ -16,6 +16,8 @@ from limpet_operator.resources.pricing import Pricing
 Truth = Literal["True", "False", "Unknown"]
 ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
 HealthyReason = Literal["TrafficOK", "Failing", "OverLimit", "NoTraffic", "NotProgrammed"]
+EffectiveReason = Literal["Effective", "NotAccepted"]
+"""And the reasons of `effects`."""
 FreshReason = Literal["Fresh", "Stale", "NoLimit", "NoDate", "DateInFuture", "NotAccepted"]
 
 LESS_KNOWN: Final = frozenset({"Pending", "NoGateway", "NoTraffic"})
@@ -41,6 +43,15 @@ def resolved_refs(verdict: Verdict) -> Finding:
     if verdict.resolved_refs.reason == "Invalid":
         return Finding("ResolvedRefs", "Unknown", "Invalid", verdict.resolved_refs.message)
     return _of("ResolvedRefs", verdict.resolved_refs, "all that it refers to is there")
+
+
+def effective(verdict: Verdict) -> Finding:
+    """Whether all that it says makes a difference in this version; the first reason is named, and every message."""
+    if not verdict.accepted.ok:
+        return _effective("Unknown", "NotAccepted", "it is looked at once it is accepted")
+    if not verdict.notes:
+        return _effective("True", "Effective", "all that it says takes effect")
+    return Finding("Effective", "False", verdict.notes[0].reason, "; ".join(note.message for note in verdict.notes))
 
 
 def programmed(name: str, verdict: Verdict, published: str | None, gateways: Iterable[GatewayState]) -> Finding:
@@ -132,6 +143,10 @@ def _of(name: str, condition: Condition, fine: str) -> Finding:
 
 def _not_programmed(reason: ProgrammedReason, message: str) -> Finding:
     return Finding("Programmed", "False", reason, message)
+
+
+def _effective(status: Truth, reason: EffectiveReason, message: str) -> Finding:
+    return Finding("Effective", status, reason, message)
 
 
 def _fresh(status: Truth, reason: FreshReason, message: str) -> Finding:

@@ -58,8 +58,8 @@ class Outlook:
         """All that is said of an object, in the order in which `kubectl describe` shall show it."""
         verdict = self.plan.verdicts[key]
         if key.kind == "StickyPolicy":
-            return [findings.accepted(verdict)]
-        told = [findings.accepted(verdict), findings.resolved_refs(verdict)]
+            return [findings.accepted(verdict), findings.effective(verdict)]
+        told = [findings.accepted(verdict), findings.resolved_refs(verdict), findings.effective(verdict)]
         if key.kind == "Provider":
             return told + self._of_fleet(key)
         if key.kind == "Pricing":

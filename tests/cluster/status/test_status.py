@@ -117,6 +117,7 @@ async def test_kubectl_shows_what_becomes_of_a_provider(stage: Stage) -> None:
         assert said(status) == {
             "Accepted": ("True", "Accepted"),
             "ResolvedRefs": ("False", "SecretNotFound"),
+            "Effective": ("True", "Effective"),
             "Programmed": ("False", "RefsNotResolved"),
             "Healthy": ("Unknown", "NotProgrammed"),
         }

@@ -35,6 +35,31 @@ def test_reads_yaml_and_json_by_name_and_place(tmp_path: Path) -> None:
     assert _told(scan(tmp_path / "c.json")) == [("c.json", 1, 1, {"a": 4})]
 
 
+def test_suffixes_are_known_in_any_case(tmp_path: Path) -> None:
+    _write(tmp_path / "a.YAML", "a: 1\n")
+    _write(tmp_path / "b.Yml", "a: 2\n")
+    _write(tmp_path / "c.JSON", '{"a": 3}')
+    assert [each.raw for each in scan(tmp_path).documents] == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+def test_each_item_of_a_list_is_an_object_and_keeps_its_identity_while_the_list_stays(tmp_path: Path) -> None:
+    _write(tmp_path / "a.yaml", "a: 1\n---\nkind: List\nitems: [{a: 2}, {a: 3}]\n---\na: 4\n")
+    _write(tmp_path / "b.json", '{"kind": "ProviderList", "items": [{"a": 5}]}')
+    _write(tmp_path / "c.yaml", "kind: List\nitems: []\n---\nkind: Menu\nitems: [{a: 6}]\n")
+    first = scan(tmp_path)
+    raws = [each.raw for each in first.documents]
+    assert raws == [{"a": 1}, {"a": 2}, {"a": 3}, {"a": 4}, {"a": 5}, {"kind": "Menu", "items": [{"a": 6}]}]
+    assert [str(each.origin) for each in first.files["a.yaml"].documents][1:3] == [
+        "a.yaml, document 2, item 1",
+        "a.yaml, document 2, item 2",
+    ]
+    _write(tmp_path / "a.yaml", "a: 0\n---\nkind: List\nitems: [{a: 2}, {a: 3}]\n---\na: 4\n")
+    second = scan(tmp_path, first)
+    assert [each.raw for each in second.documents][:4] == [{"a": 0}, {"a": 2}, {"a": 3}, {"a": 4}]
+    before, after = first.files["a.yaml"].documents, second.files["a.yaml"].documents
+    assert all(old is new for old, new in zip(before[1:], after[1:], strict=True))
+
+
 def test_a_bad_document_spoils_only_itself(tmp_path: Path) -> None:
     _write(tmp_path / "a.yaml", "a: 1\n---\nb: [\n---\nc: 3\n")
     (tmp_path / "b.yaml").write_bytes(b"a: \xff\n")

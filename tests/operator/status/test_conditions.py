@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
+from limpet_operator.checks import Failure
 from limpet_operator.fleet.acks import GatewayState, Traffic
 from limpet_operator.plan import Condition, Verdict
 from limpet_operator.resources.pricing import Pricing
@@ -23,7 +24,7 @@ from limpet_operator.status.conditions import (
     transitions,
     without_history,
 )
-from limpet_operator.status.findings import Finding, FreshReason, HealthyReason, ProgrammedReason
+from limpet_operator.status.findings import EffectiveReason, Finding, FreshReason, HealthyReason, ProgrammedReason
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 12, 1, 12, 0, 0, tzinfo=UTC)
@@ -103,6 +104,14 @@ def test_fresh_goes_by_the_day_on_which_the_prices_were_read(
     assert isinstance(parsed, Pricing)
     found = findings.fresh(parsed, datetime.fromisoformat(now).replace(tzinfo=UTC))
     assert (found.status, found.reason) == (status, reason)
+
+
+def test_what_has_no_effect_is_told_with_every_message_and_the_first_reason() -> None:
+    notes = (Failure("DialectNotServed", "nobody goes there"), Failure("NotAPattern", "list the models"))
+    found = findings.effective(Verdict(FINE.accepted, FINE.resolved_refs, notes))
+    assert found == ("Effective", "False", "DialectNotServed", "nobody goes there; list the models")
+    assert findings.effective(FINE)[1:3] == ("True", "Effective")
+    assert findings.effective(INVALID)[1:3] == ("Unknown", "NotAccepted")
 
 
 def test_what_can_not_be_read_has_unknown_references_and_unknown_freshness() -> None:
@@ -277,7 +286,9 @@ def explained() -> dict[str, set[str]]:
 def test_every_reason_is_explained_and_no_other() -> None:
     source = "".join((ROOT / "operator" / "limpet_operator" / f"{name}.py").read_text() for name in ("checks", "plan"))
     checked = set(re.findall(r'(?:Failure|Condition)\(\s*(?:(?:True|False), )?"(\w+)"', source))
+    noted = set(re.findall(r'Failure\("(\w+)"', (ROOT / "operator" / "limpet_operator" / "effects.py").read_text()))
     pages = explained()
+    assert pages["Effective"] == noted | set(get_args(EffectiveReason))
     assert pages["Programmed"] == set(get_args(ProgrammedReason))
     assert pages["Healthy"] == set(get_args(HealthyReason))
     assert pages["Fresh"] == set(get_args(FreshReason))
@@ -286,5 +297,10 @@ def test_every_reason_is_explained_and_no_other() -> None:
 
 def test_no_reason_is_listed_that_is_never_given() -> None:
     source = (ROOT / "operator" / "limpet_operator" / "status" / "findings.py").read_text()
-    for reason in (*get_args(ProgrammedReason), *get_args(HealthyReason), *get_args(FreshReason)):
+    for reason in (
+        *get_args(ProgrammedReason),
+        *get_args(HealthyReason),
+        *get_args(FreshReason),
+        *get_args(EffectiveReason),
+    ):
         assert source.count(f'"{reason}"') >= 2, f"{reason} is only listed"

@@ -179,10 +179,10 @@ async def test_every_kind_has_its_conditions(office: Office, build: Build) -> No
         for kind, plural in PLURALS.items()
     }
     assert found == {
-        "Provider": ["Accepted", "ResolvedRefs", "Programmed", "Healthy"],
-        "Pricing": ["Accepted", "ResolvedRefs", "Fresh"],
-        "HealthProbe": ["Accepted", "ResolvedRefs"],
-        "StickyPolicy": ["Accepted"],
+        "Provider": ["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy"],
+        "Pricing": ["Accepted", "ResolvedRefs", "Effective", "Fresh"],
+        "HealthProbe": ["Accepted", "ResolvedRefs", "Effective"],
+        "StickyPolicy": ["Accepted", "Effective"],
     }
     assert office.status()["price"] == {"retrieved": "2026-11-20T00:00:00Z"}
     assert office.status()["health"]["verdict"] == "Unknown"
