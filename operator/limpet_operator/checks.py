@@ -6,13 +6,13 @@ that fails decides. Reasons are the same words in status, metrics, logs and `lim
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import Invalid, ObjectKey, named, suggestion
-from limpet_operator.resources.provider import EnvVar, Provider
+from limpet_operator.resources.provider import EnvVar, Provider, SecretKeyRef
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
 from limpet_operator.resources.stickypolicy import StickyPolicy
 
@@ -33,6 +33,8 @@ class ProviderInput:
     variable: str | None = None
     ca: SecretObject | ConfigMapObject | Invalid | None = None
     ca_under_other_kind: bool = False
+    header_secrets: Mapping[str, SecretObject | Invalid | None] = field(default_factory=dict)
+    """The Secrets by name that `spec.headers.set` refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,7 @@ def first_failure(checks: tuple[Check[Input], ...], subject: Input) -> Failure |
 
 def credential_text(subject: ProviderInput) -> str | None:
     """The API key as it will be sent, without the newline at the end that editors leave; None if there is none."""
-    raw = _credential_bytes(subject)
-    try:
-        return None if raw is None else raw.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        return None
+    return _text(_credential_bytes(subject))
 
 
 def ca_text(subject: ProviderInput) -> str | None:
@@ -94,18 +92,23 @@ def ca_text(subject: ProviderInput) -> str | None:
     return subject.ca.values.get(ref.key, b"").decode("ascii", errors="replace")
 
 
+def header_texts(subject: ProviderInput) -> dict[str, str]:
+    """The values of headers that are set from Secrets, by header, as far as they are there and can be sent."""
+    found = {}
+    for header, ref in subject.spec.headers.secret:
+        secret = subject.header_secrets.get(ref.name)
+        text = _text(secret.values.get(ref.key)) if isinstance(secret, SecretObject) else None
+        if text is not None:
+            found[header.name] = text
+    return found
+
+
 def secret_exists(subject: ProviderInput) -> Failure | None:
     """The Secret is there and could be read."""
     credential = subject.spec.credential
     if credential is None or isinstance(credential.source, EnvVar):
         return None
-    name, namespace = named(credential.source.name), subject.spec.key.namespace
-    if subject.secret is None:
-        wanted = f"there is no Secret {name} in namespace {namespace}"
-        return Failure("SecretNotFound", f"{wanted}; create it, or correct spec.credential.secretRef.name")
-    if isinstance(subject.secret, Invalid):
-        return Failure("SecretValueInvalid", f"Secret {name} can't be read: {subject.secret.message}")
-    return None
+    return _unreadable(subject, credential.source, subject.secret, "spec.credential.secretRef")
 
 
 def secret_has_key(subject: ProviderInput) -> Failure | None:
@@ -113,12 +116,7 @@ def secret_has_key(subject: ProviderInput) -> Failure | None:
     credential = subject.spec.credential
     if credential is None or isinstance(credential.source, EnvVar) or not isinstance(subject.secret, SecretObject):
         return None
-    if credential.source.key in subject.secret.values:
-        return None
-    name, key = named(credential.source.name), named(credential.source.key)
-    known = ", ".join(sorted(subject.secret.values)) or "none"
-    message = f"Secret {name} has no key {key} (it has: {known}); add it, or correct spec.credential.secretRef.key"
-    return Failure("SecretKeyNotFound", message)
+    return _without_key(credential.source, subject.secret, "spec.credential.secretRef")
 
 
 def variable_is_set(subject: ProviderInput) -> Failure | None:
@@ -138,19 +136,69 @@ def value_is_sendable(subject: ProviderInput) -> Failure | None:
     source = credential.source
     where = f"variable {source.name}" if isinstance(source, EnvVar) else f"key {source.key} of Secret {source.name}"
     text = credential_text(subject)
-    if text is None:
-        return Failure("SecretValueInvalid", f"{where} is not UTF-8; write the API key as plain text")
-    if not text.strip():
-        return Failure("SecretValueInvalid", f"{where} is empty; write the API key")
-    if any(character < " " or character == "\x7f" for character in text):
-        return Failure(
-            "SecretValueInvalid", f"{where} holds a line break or control character; write the API key alone"
-        )
-    if text.lower().startswith("bearer "):
+    failure = _unsendable(where, text, "the API key")
+    if failure is not None:
+        return failure
+    if text is not None and text.lower().startswith("bearer "):
         return Failure(
             "SecretValueInvalid", f"{where} begins with Bearer, which is added anyway; write the API key alone"
         )
     return None
+
+
+def header_secrets_are_there(subject: ProviderInput) -> Failure | None:
+    """Each header that is set from a Secret finds a value there that can be sent."""
+    for header, ref in subject.spec.headers.secret:
+        position = subject.spec.headers.set.index(header)
+        where, secret = f"spec.headers.set[{position}].secretRef", subject.header_secrets.get(ref.name)
+        failure = _unreadable(subject, ref, secret, where)
+        if failure is None and isinstance(secret, SecretObject):
+            failure = _without_key(ref, secret, where) or _unsendable(
+                f"key {named(ref.key)} of Secret {named(ref.name)}",
+                _text(secret.values[ref.key]),
+                f"the value of {header.name}",
+            )
+        if failure is not None:
+            return failure
+    return None
+
+
+def _unreadable(
+    subject: ProviderInput, ref: SecretKeyRef, secret: SecretObject | Invalid | None, field: str
+) -> Failure | None:
+    name = named(ref.name)
+    if secret is None:
+        wanted = f"there is no Secret {name} in namespace {subject.spec.key.namespace}"
+        return Failure("SecretNotFound", f"{wanted}; create it, or correct {field}.name")
+    if isinstance(secret, Invalid):
+        return Failure("SecretValueInvalid", f"Secret {name} can't be read: {secret.message}")
+    return None
+
+
+def _without_key(ref: SecretKeyRef, secret: SecretObject, field: str) -> Failure | None:
+    if ref.key in secret.values:
+        return None
+    known = ", ".join(sorted(secret.values)) or "none"
+    message = f"Secret {named(ref.name)} has no key {named(ref.key)} (it has: {known}); add it, or correct {field}.key"
+    return Failure("SecretKeyNotFound", message)
+
+
+def _unsendable(where: str, text: str | None, what: str) -> Failure | None:
+    """Why a text can't be the value of a header; None: it can. The text itself is never shown."""
+    if text is None:
+        return Failure("SecretValueInvalid", f"{where} is not UTF-8; write {what} as plain text")
+    if not text.strip():
+        return Failure("SecretValueInvalid", f"{where} is empty; write {what}")
+    if any(character < " " or character == "\x7f" for character in text):
+        return Failure("SecretValueInvalid", f"{where} holds a line break or control character; write {what} alone")
+    return None
+
+
+def _text(raw: bytes | None) -> str | None:
+    try:
+        return None if raw is None else raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        return None
 
 
 def ca_exists(subject: ProviderInput) -> Failure | None:
@@ -283,6 +331,7 @@ PROVIDER_REFERENCES: tuple[Check[ProviderInput], ...] = (
     secret_has_key,
     variable_is_set,
     value_is_sendable,
+    header_secrets_are_there,
     ca_exists,
     ca_is_certificate,
 )

@@ -94,7 +94,7 @@ def render(directory: Dir) -> None:
     except FileNotFoundError as error:
         _say(f"limpet render: {error}")
         raise typer.Exit(1) from error
-    gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/limpet/extproc.sock",), system_ca_file=system_ca_file())
+    gateway = Gateway("127.0.0.1", 10000, ("/run/limpet/extproc.sock",), system_ca_file=system_ca_file())
     resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]
     yaml.dump_all(resources, sys.stdout, Dumper=_Readable, sort_keys=False, allow_unicode=True, width=140)
 

@@ -149,7 +149,6 @@ class Local:
         self.gateway = Gateway(
             listen_host=settings.host,
             listen_port=settings.port,
-            unavailable_port=free_port(),
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,

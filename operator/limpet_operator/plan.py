@@ -59,6 +59,8 @@ class PlannedProvider:
     spec: Provider
     credential: SecretText | None
     ca_pem: str | None
+    header_values: Mapping[str, SecretText]
+    """The values of headers that are set from Secrets, by header."""
     prices: Mapping[str, Price]
 
     @property
@@ -99,7 +101,8 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
     built: dict[ObjectKey, tuple[tuple[object, ...], PlannedProvider | None]] = {}
     for spec in objects.of(Provider):
         subject = _gather(spec, objects, env)
-        inputs = (spec, subject.secret, subject.variable, subject.ca, subject.ca_under_other_kind, prices.get(spec.key))
+        of_secrets = (subject.secret, subject.variable, dict(subject.header_secrets))
+        inputs = (spec, *of_secrets, subject.ca, subject.ca_under_other_kind, prices.get(spec.key))
         known = before.built_from.get(spec.key)
         if known is not None and _same(known[0], inputs):
             built[spec.key] = known
@@ -139,12 +142,15 @@ def _gather(spec: Provider, objects: Objects, env: Mapping[str, str]) -> Provide
             variable = env.get(spec.credential.source.name)
         else:
             secret = _find(objects, "Secret", namespace, spec.credential.source.name)
+    named = {ref.name for _, ref in spec.headers.secret}
+    header_secrets = {name: _find(objects, "Secret", namespace, name) for name in sorted(named)}
     if spec.tls is None or spec.tls.ca is None:
-        return ProviderInput(spec, secret, variable)
+        return ProviderInput(spec, secret, variable, header_secrets=header_secrets)
     ref = spec.tls.ca
     ca: SecretObject | ConfigMapObject | Invalid | None = _find(objects, ref.kind, namespace, ref.name)
     other = "Secret" if ref.kind == "ConfigMap" else "ConfigMap"
-    return ProviderInput(spec, secret, variable, ca, _find(objects, other, namespace, ref.name) is not None)
+    misplaced = _find(objects, other, namespace, ref.name) is not None
+    return ProviderInput(spec, secret, variable, ca, misplaced, header_secrets)
 
 
 def _planned(subject: ProviderInput, prices: Mapping[str, Price]) -> PlannedProvider:
@@ -154,6 +160,7 @@ def _planned(subject: ProviderInput, prices: Mapping[str, Price]) -> PlannedProv
         spec=subject.spec,
         credential=None if key is None else SecretText(key),
         ca_pem=checks.ca_text(subject),
+        header_values={name: SecretText(text) for name, text in checks.header_texts(subject).items()},
         prices=prices,
     )
 

@@ -64,7 +64,6 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         gateway=Gateway(
             listen_host="0.0.0.0",
             listen_port=flags.gateway_port,
-            unavailable_port=flags.unavailable_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
         ),
@@ -99,7 +98,6 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--peers", type=_host_port, default=None, help="HOST:PORT behind which the other replicas are found")
     add("--http", type=_host_port, default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
-    add("--unavailable-port", type=_port, default=10001, help="loopback port of Envoy's answer for what is down")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
     add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")

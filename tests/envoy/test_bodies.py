@@ -241,14 +241,3 @@ async def test_a_client_that_waits_for_100_continue_gets_it(stage: Stage) -> Non
         assert response.status == 200, await response.text()
     assert await _got(stage, "b") == body.replace(stage.model.encode(), b"flash.b")
     assert "expect" not in headers_of((await stage.arrivals("b"))[-1])
-
-
-async def test_a_query_of_the_client_goes_along(stage: Stage) -> None:
-    await stage.serve("b", "c")
-    await stage.sellers["b"].set_fault(Fault(kind="status", status=503))
-    order = {"provider": {"order": [stage.provider("b"), stage.provider("c")]}}
-    body = {"model": stage.model, "messages": [{"role": "user", "content": "?"}], **order}
-    assert (await stage.post(body, path="/v1/chat/completions?api-version=1&v1=/v1")).status == 200
-    for name in "bc":
-        (arrival,) = await stage.arrivals(name)
-        assert arrival.path == f"{_PREFIXES[name]}/chat/completions?api-version=1&v1=/v1"

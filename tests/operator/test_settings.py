@@ -15,7 +15,7 @@ def test_as_the_chart_starts_it() -> None:
         *("--namespace", "ai", "--namespace", "team-b", "--listen", "0.0.0.0:18000", "--tls-dir", "/etc/limpet/tls"),
         *("--gateway-name", "limpet-gateway.limpet-system.svc"),
         *("--http", "0.0.0.0:8081", "--peers", "limpet-operator-peers.limpet-system.svc:18000"),
-        *("--gateway-port", "10000", "--unavailable-port", "10001", "--workers", "2", "--body-limit-mib", "16"),
+        *("--gateway-port", "10000", "--workers", "2", "--body-limit-mib", "16"),
         *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
     ]
     settings = parse_settings([*flags, *LEASE], POD)

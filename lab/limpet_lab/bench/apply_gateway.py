@@ -110,8 +110,7 @@ async def running(cluster: Cluster, folder: Path) -> AsyncIterator[Gateway]:
             *(sys.executable, "-m", "limpet_operator", "--kubeconfig", str(cluster.kubeconfig)),
             *("--namespace", cluster.namespace, "--lease-namespace", cluster.namespace),
             *("--lease-name", "limpet-operator", "--identity", _NODE, "--listen", control_plane, "--http", http),
-            *("--gateway-port", port.rpartition(":")[2], "--unavailable-port", str(free_port())),
-            *("--extproc-dir", str(folder)),
+            *("--gateway-port", port.rpartition(":")[2], "--extproc-dir", str(folder)),
         ],
         "ext_proc": [
             *(sys.executable, "-m", "limpet_extproc", "--socket-dir", str(folder), "--workers", "1"),

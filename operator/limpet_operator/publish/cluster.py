@@ -4,7 +4,6 @@ The chain has the same filters in every cluster and each of them sets or removes
 hands attempt 2 the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
 """
 
-import ipaddress
 import json
 from importlib.resources import files
 from typing import Final
@@ -12,15 +11,21 @@ from typing import Final
 from limpet_operator.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
+from limpet_operator.resources.provider import SecretKeyRef
+from limpet_operator.resources.url import Url
 
-_UPSTREAM_LUA: Final = files(__package__).joinpath("upstream.lua").read_text()
+_UPSTREAM_LUA: Final = lua_lists() + files(__package__).joinpath("upstream.lua").read_text()
 
 _NEVER_FULL: Final = 1_000_000
 """A circuit breaker that opens answers 503 without a retry, so it must never be the one to decide."""
 
-CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
-"""Every header that a Provider's `credential.header` may name, and so every header that an attempt must not inherit."""
-
+_VENDOR_HEADERS: Final = {
+    "name": "limpet.vendor_headers",
+    "typed_config": typed(
+        "filters.http.header_mutation.v3.HeaderMutation", mutations={"response_mutations": vendor_headers_early()}
+    ),
+}
 _STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
 _CODEC: Final = {
     "name": "envoy.filters.http.upstream_codec",
@@ -37,23 +42,25 @@ def secret_name(provider: str) -> str:
     return f"limpet/credential/{provider}"
 
 
+def header_secret_name(provider: str, header: str) -> str:
+    """The SDS name of a header's value that comes from a Secret."""
+    return f"limpet/header/{provider}/{header}"
+
+
 def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
     """The cluster named as the provider is."""
     url = provider.spec.url
     return {
         "name": provider.name,
         "connect_timeout": f"{provider.spec.timeouts.connect_s}s",
-        **_discovery(url.host),
+        **_discovery(url),
         # A cluster that waits for DNS would hold back the acknowledgement of every other change.
         "wait_for_warm_on_init": False,
         "load_assignment": {
             "cluster_name": provider.name,
-            "endpoints": [_endpoint(url.host, url.port, 0), _unavailable_endpoint(gateway.unavailable_port)],
+            "endpoints": [_endpoint(url.host, url.port, 0), _UNREACHABLE],
         },
-        "transport_socket_matches": [
-            {"name": "unavailable", "match": {"unavailable": True}, "transport_socket": _RAW},
-            {"name": "provider", "match": {}, "transport_socket": _transport(provider, gateway)},
-        ],
+        "transport_socket": _transport(provider, gateway),
         "circuit_breakers": {
             "thresholds": [
                 {
@@ -67,16 +74,21 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions",
-                # By ALPN Envoy could speak HTTP/2, but it refuses that for a cluster with a plain-text endpoint beside.
                 explicit_http_config={"http_protocol_options": {}},
-                http_filters=[_strip_and_name(provider), *_credential(provider), _rewrite(provider), _CODEC],
+                http_filters=[
+                    _strip_and_name(provider),
+                    *_secrets(provider),
+                    _rewrite(provider),
+                    _VENDOR_HEADERS,
+                    _CODEC,
+                ],
             )
         },
     }
 
 
-def _discovery(host: str) -> Json:
-    if _is_ip(host):
+def _discovery(url: Url) -> Json:
+    if url.is_ip:
         return {"type": "STATIC"}
     return {
         "cluster_type": {
@@ -93,26 +105,14 @@ def _discovery(host: str) -> Json:
     }
 
 
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
 def _endpoint(host: str, port: int, priority: int) -> Json:
-    address = {"socket_address": {"address": host.strip("[]"), "port_value": port}}
+    address = {"socket_address": {"address": host, "port_value": port}}
     return {"priority": priority, "lb_endpoints": [{"endpoint": {"hostname": host, "address": address}}]}
 
 
-def _unavailable_endpoint(port: int) -> Json:
-    """Taken when the provider has no usable host: its 503 is retried, Envoy's own for an empty cluster would not be."""
-    endpoint = _endpoint("127.0.0.1", port, 1)
-    endpoint["lb_endpoints"][0]["metadata"] = {
-        "filter_metadata": {"envoy.transport_socket_match": {"unavailable": True}}
-    }
-    return endpoint
+_UNREACHABLE: Final = _endpoint("127.0.0.1", 0, 1)
+"""Taken when the provider has no usable host: a connection that fails is tried elsewhere, Envoy's own 503 for an empty
+cluster would not be. Nobody can listen on port 0, so nobody is sent the credential in the provider's place."""
 
 
 def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
@@ -132,52 +132,66 @@ def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
 
 
 def _strip_and_name(provider: PlannedProvider) -> Json:
-    """Nobody's key on the way in; on the way out the name of who answered, which Envoy's own replies lack."""
+    """Nobody's key on the way in, but the headers that are set here; on the way out the name of who answered.
+
+    The keys are removed here too, though the Lua program lets through only what is listed: it must not depend on that.
+    """
+    texts = {header.name: header.value for header in provider.spec.headers.set}
     return {
         "name": "limpet.strip_and_name",
         "typed_config": typed(
             "filters.http.header_mutation.v3.HeaderMutation",
             mutations={
-                "request_mutations": _STRIPPED,
+                "request_mutations": [
+                    *_STRIPPED,
+                    *(
+                        {"append": set_header(name, value.replace("%", "%%"))}
+                        for name, value in texts.items()
+                        if not isinstance(value, SecretKeyRef)
+                    ),
+                ],
                 "response_mutations": [{"append": set_header("x-limpet-provider", provider.name)}],
             },
         ),
     }
 
 
-def _credential(provider: PlannedProvider) -> list[Json]:
-    """Nothing for a provider without a credential: the strip before it has already removed everybody else's."""
+def _secrets(provider: PlannedProvider) -> list[Json]:
+    """The credential, if the provider asks for one, and each header whose value is a Secret's."""
     credential = provider.spec.credential
-    if credential is None:
-        return []
     return [
-        {
-            "name": "envoy.filters.http.credential_injector",
-            "typed_config": typed(
-                "filters.http.credential_injector.v3.CredentialInjector",
-                overwrite=True,
-                credential={
-                    "name": "envoy.http.injected_credentials.generic",
-                    "typed_config": typed(
-                        "http.injected_credentials.generic.v3.Generic",
-                        credential={
-                            "name": secret_name(provider.name),
-                            "sds_config": {"ads": {}, "resource_api_version": "V3"},
-                        },
-                        header=credential.header,
-                    ),
-                },
-            ),
-        }
+        *([] if credential is None else [_injected(credential.header, secret_name(provider.name))]),
+        *(
+            _injected(header.name, header_secret_name(provider.name, header.name))
+            for header, _ in provider.spec.headers.secret
+        ),
     ]
 
 
+def _injected(header: str, secret: str) -> Json:
+    return {
+        "name": "envoy.filters.http.credential_injector",
+        "typed_config": typed(
+            "filters.http.credential_injector.v3.CredentialInjector",
+            overwrite=True,
+            credential={
+                "name": "envoy.http.injected_credentials.generic",
+                "typed_config": typed(
+                    "http.injected_credentials.generic.v3.Generic",
+                    credential={"name": secret, "sds_config": {"ads": {}, "resource_api_version": "V3"}},
+                    header=header,
+                ),
+            },
+        ),
+    }
+
+
 def _rewrite(provider: PlannedProvider) -> Json:
-    url = provider.spec.url
-    host = url.host if url.port == {"http": 80, "https": 443}[url.scheme] else f"{url.host}:{url.port}"
+    spec = provider.spec
+    own = [header.name for header in spec.headers.set] + ([spec.credential.header] if spec.credential else [])
     renames = {
         f"model:{model.name}": json.dumps(model.upstream_name)
-        for model in provider.spec.models
+        for model in spec.models
         if model.upstream_name != model.name
     }
     return {
@@ -187,10 +201,13 @@ def _rewrite(provider: PlannedProvider) -> Json:
             shared_vm_id="limpet",
             default_source_code={"inline_string": _UPSTREAM_LUA},
             filter_context={
-                "host": host,
-                "prefix": url.path_prefix,
+                "host": spec.url.authority,
+                "prefix": spec.url.path_prefix,
+                **({"query": spec.url.query} if spec.url.query else {}),
                 **renames,
-                **({"renames": True} if renames else {}),
+                **{f"passes:{name}": True for name in passed_to(provider)},
+                **{f"own:{name}": True for name in own},
+                **{f"query:{name}": True for name in spec.passed_query},
             },
         ),
     }

@@ -13,8 +13,10 @@ CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 """Names of our own clusters: no Kubernetes object can be called so, an underscore is not allowed there."""
 
 LISTENER: Final = "limpet"
-UNAVAILABLE_LISTENER: Final = "limpet_unavailable"
 ROUTES: Final = "limpet"
+
+UNDECIDED: Final = "limpet.undecided"
+"""The filter for requests that ext_proc has not decided; a route switches it on."""
 
 MIB: Final = 1024 * 1024
 
@@ -25,14 +27,14 @@ class Gateway:
 
     listen_host: str
     listen_port: int
-    unavailable_port: int
-    """Loopback port of the listener that answers 503 where a provider has no usable host."""
     extproc_sockets: tuple[str, ...]
     """Unix socket of each ext_proc worker."""
     header_mode: bool = False
     """True: the header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
     identity_headers: tuple[str, ...] = ()
     """Headers the policies look at for a conversation's name, besides those that every gateway reads."""
+    kept_headers: tuple[str, ...] = ()
+    """Headers that not every attempt sends alike, so that a later one must know what the client sent."""
     body_limit_bytes: int = 32 * MIB
     """A larger request is refused with 413; the same limit bounds what a retry can send again."""
     max_attempts: int = 3

@@ -1,19 +1,23 @@
-"""The listener that clients speak to, and the loopback one that stands in for a provider without a usable host."""
+"""The listener that clients speak to."""
 
+from importlib.resources import files
 from typing import Final
 
 from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
-from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.encode import Json, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_ATTEMPT,
     ACCESS_LOG_REQUEST,
     EXTPROC_CLUSTER,
     LISTENER,
     ROUTES,
-    UNAVAILABLE_LISTENER,
+    UNDECIDED,
     Gateway,
 )
-from limpet_operator.publish.replies import UNAVAILABLE, local_replies
+from limpet_operator.publish.headers import vendor_headers
+from limpet_operator.publish.replies import local_replies
+
+_LUA: Final = files(__package__).joinpath("undecided.lua").read_text()
 
 
 def client_listener(gateway: Gateway) -> Json:
@@ -24,49 +28,6 @@ def client_listener(gateway: Gateway) -> Json:
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         "filter_chains": [{"filters": [_http(gateway)]}],
     }
-
-
-def unavailable_listener(gateway: Gateway) -> Json:
-    """Answers 503 to everything. The provider's credential reaches it, so it must stay on loopback."""
-    return {
-        "name": UNAVAILABLE_LISTENER,
-        "address": _address("127.0.0.1", gateway.unavailable_port),
-        "filter_chains": [
-            {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": typed(
-                            "filters.network.http_connection_manager.v3.HttpConnectionManager",
-                            stat_prefix=UNAVAILABLE_LISTENER,
-                            route_config={
-                                "virtual_hosts": [
-                                    {
-                                        "name": "all",
-                                        "domains": ["*"],
-                                        "routes": [
-                                            {
-                                                "match": {"prefix": "/"},
-                                                "direct_response": {
-                                                    "status": 503,
-                                                    "body": {"inline_string": UNAVAILABLE},
-                                                },
-                                            }
-                                        ],
-                                        "response_headers_to_add": [set_header("content-type", "application/json")],
-                                    }
-                                ]
-                            },
-                            http_filters=[_ROUTER],
-                        ),
-                    }
-                ]
-            }
-        ],
-    }
-
-
-_ROUTER: Json = {"name": "envoy.filters.http.router", "typed_config": typed("filters.http.router.v3.Router")}
 
 
 _WENT_WRONG: Json = {
@@ -107,7 +68,8 @@ def _http(gateway: Gateway) -> Json:
                     "name": "envoy.filters.http.buffer",
                     "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=gateway.body_limit_bytes),
                 },
-                _originals(),
+                _undecided(),
+                _originals(gateway),
                 {
                     "name": "envoy.filters.http.ai_protocol_manager",
                     "typed_config": typed_struct(
@@ -115,6 +77,7 @@ def _http(gateway: Gateway) -> Json:
                         response_handling={"token_usage": {"include_unconfigured_routes": True}},
                     ),
                 },
+                _vendor_headers(),
                 {
                     "name": "envoy.filters.http.router",
                     "typed_config": typed(
@@ -191,9 +154,31 @@ def _head(gateway: Gateway) -> Json:
     return _note("limpet.head", [_state(HEAD_STATE, "\n".join(lines))])
 
 
-def _originals() -> Json:
-    """Path and length as the client sent them: each attempt starts from these, as it finds the headers of the last."""
+def _undecided() -> Json:
+    """Does what must hold all the same where ext_proc has not decided; only the route of those requests asks for it."""
+    return {
+        "name": UNDECIDED,
+        "typed_config": typed_struct(
+            "filters.http.lua.v3.Lua", shared_vm_id="limpet-undecided", default_source_code={"inline_string": _LUA}
+        ),
+    }
+
+
+def _vendor_headers() -> Json:
+    """What vendors tell their own clients ends here, whoever of them answers."""
+    return {
+        "name": "limpet.vendor_headers",
+        "typed_config": typed(
+            "filters.http.header_mutation.v3.HeaderMutation", mutations={"response_mutations": vendor_headers()}
+        ),
+    }
+
+
+def _originals(gateway: Gateway) -> Json:
+    """As the client sent it: each attempt starts from this, as it finds the headers as the last one left them."""
     states = {"limpet.path": "%REQ(:PATH)%", "limpet.length": "%REQ(CONTENT-LENGTH)%"}
+    if gateway.kept_headers:
+        states["limpet.kept"] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in gateway.kept_headers)
     shared = {"shared_with_upstream": "TRANSITIVE"}
     return _note("limpet.originals", [{**_state(key, value), **shared} for key, value in states.items()])
 

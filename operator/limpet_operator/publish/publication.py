@@ -9,9 +9,10 @@ from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.cluster import extproc_cluster, provider_cluster
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, Json, encode
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
-from limpet_operator.publish.listener import client_listener, unavailable_listener
+from limpet_operator.publish.headers import kept_for_later_attempts
+from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.route import route_configuration
-from limpet_operator.publish.secret import credential_secret
+from limpet_operator.publish.secret import provider_secrets
 from limpet_operator.rollout import Publication
 
 
@@ -22,6 +23,7 @@ def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
         gateway,
         header_mode=gateway.header_mode or plan.routing == "Header",
         identity_headers=tuple(dict.fromkeys(h for policy in plan.policies for h in policy.identity_headers)),
+        kept_headers=kept_for_later_attempts(plan.providers),
         max_attempts=max((policy.max_attempts for policy in plan.policies), default=gateway.max_attempts),
         first_byte_timeout_s=max((t.first_byte_s for t in timeouts), default=gateway.first_byte_timeout_s),
         idle_timeout_s=max((t.idle_s for t in timeouts), default=gateway.idle_timeout_s),
@@ -29,10 +31,9 @@ def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
 
 
 def provider_resources(provider: PlannedProvider, gateway: Gateway) -> Iterator[tuple[str, Json]]:
-    """Type and body of what belongs to one provider: its cluster, and its credential if it needs one."""
+    """Type and body of what belongs to one provider: its cluster, and its secrets if it has some."""
     yield CLUSTER, provider_cluster(provider, gateway)
-    secret = credential_secret(provider)
-    if secret is not None:
+    for secret in provider_secrets(provider):
         yield SECRET, secret
 
 
@@ -40,7 +41,6 @@ def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]
     """Type and body of what every gateway has, whoever its providers are."""
     if gateway.extproc_sockets:
         yield CLUSTER, extproc_cluster(gateway, EXTPROC_CLUSTER)
-    yield LISTENER, unavailable_listener(gateway)
     yield LISTENER, client_listener(gateway)
     yield ROUTES, route_configuration(plan.providers, gateway)
 

@@ -22,12 +22,6 @@ WRONG_METHOD: Final = error_body(
 NO_BODY: Final = error_body(
     "The request has no body; send a JSON object with 'model' and 'messages'.", "invalid_request_error", "empty_body"
 )
-UNAVAILABLE: Final = error_body(
-    "No provider could be reached: the last one tried has no usable host "
-    "(its name does not resolve, or nothing listens there).",
-    "server_error",
-    "no_provider_available",
-)
 
 
 def local_replies(body_limit_bytes: int) -> Json:
@@ -36,7 +30,8 @@ def local_replies(body_limit_bytes: int) -> Json:
         "mappers": [
             {
                 "filter": _cel(
-                    "response.code_details.startsWith('limpet_') || response.code_details == 'direct_response'"
+                    "response.code_details.startsWith('limpet_') || "
+                    "response.code_details in ['direct_response', 'lua_response']"
                 ),
                 "body_format_override": {
                     "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},

@@ -6,7 +6,7 @@ from typing import Final
 
 from limpet_operator.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.gateway import ROUTES, Gateway
+from limpet_operator.publish.gateway import ROUTES, UNDECIDED, Gateway
 from limpet_operator.publish.replies import NO_BODY, NOT_FOUND, WRONG_METHOD
 
 CHAT: Final = "/v1/chat/completions"
@@ -38,6 +38,7 @@ _EMPTY: Final = {"name": "content-length", "string_match": {"exact": "0"}}
 _OFF: Final = {
     "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
     "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
+    UNDECIDED: typed_struct("filters.http.lua.v3.LuaPerRoute", disabled=True),
 }
 
 
@@ -55,7 +56,7 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
                 "routes": [
                     # Envoy asks ext_proc only about bodies, and an empty one is no request anyway.
                     _answer({"path": CHAT, "headers": [_method("POST"), _EMPTY]}, 400, NO_BODY),
-                    *(_chat_routes(order, gateway) if order else []),
+                    *(_chat_routes(order, gateway, _undecided(speaking, gateway)) if order else []),
                     _answer(
                         {"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"
                     ),
@@ -80,7 +81,7 @@ def models_body(providers: Sequence[PlannedProvider]) -> str:
     return json.dumps({"object": "list", "data": data})
 
 
-def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
+def _chat_routes(order: list[str], gateway: Gateway, undecided: Json) -> list[Json]:
     match = {"path": CHAT, "headers": [_method("POST")]}
     if gateway.header_mode:
         chosen = {**match, "headers": [*match["headers"], {"name": "x-limpet-cluster", "present_match": True}]}
@@ -88,7 +89,7 @@ def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
             _to_providers(
                 chosen, {"cluster_header": "x-limpet-cluster", "retry_policy": _same_provider_again()}, gateway
             ),
-            _to_providers(match, {"cluster": order[0], "retry_policy": _same_provider_again()}, gateway),
+            _to_providers(match, {"cluster": order[0], "retry_policy": _same_provider_again()}, gateway, undecided),
         ]
     return [
         # The decision says how many providers it named: Envoy would try the last one again for every retry beyond them.
@@ -102,12 +103,28 @@ def _chat_routes(order: list[str], gateway: Gateway) -> list[Json]:
         {
             # ext_proc reads the name: so it knows the routes of this very request, whatever has changed meanwhile.
             "name": " ".join(order),
-            **_to_providers(match, _in_order(order, min(gateway.max_attempts, len(order)), gateway), gateway),
+            **_to_providers(
+                match, _in_order(order, min(gateway.max_attempts, len(order)), gateway), gateway, undecided
+            ),
         },
     ]
 
 
-def _to_providers(match: Json, action: Json, gateway: Gateway) -> Json:
+def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
+    """For requests without a decision: who serves which model, as many as may be tried, in the fixed order."""
+    serving: dict[str, list[str]] = {}
+    for provider in providers:
+        for model in provider.spec.models:
+            names = serving.setdefault(model.name, [])
+            if len(names) < gateway.max_attempts:
+                names.append(provider.name)
+    context = {f"model:{name}": " ".join(names) for name, names in serving.items()}
+    if gateway.header_mode:
+        context["header_mode"] = "yes"
+    return typed_struct("filters.http.lua.v3.LuaPerRoute", filter_context=context)
+
+
+def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json = _OFF[UNDECIDED]) -> Json:
     return {
         "match": match,
         "request_body_buffer_limit": gateway.body_limit_bytes,
@@ -117,6 +134,7 @@ def _to_providers(match: Json, action: Json, gateway: Gateway) -> Json:
             # More than 1: the decision's first provider failed, and x-limpet-provider names who answered instead.
             set_header("x-limpet-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
         ],
+        "typed_per_filter_config": {UNDECIDED: undecided},
         "route": {"timeout": "0s", "idle_timeout": "0s", **action},
     }
 

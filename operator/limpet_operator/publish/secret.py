@@ -1,13 +1,19 @@
-"""A provider's credential as Envoy asks for it by SDS: the whole header value, so the cluster needs no prefix."""
+"""A provider's secrets as Envoy asks for them by SDS: whole header values, so the cluster needs no prefix."""
+
+from collections.abc import Iterator
 
 from limpet_operator.plan import PlannedProvider
-from limpet_operator.publish.cluster import secret_name
+from limpet_operator.publish.cluster import header_secret_name, secret_name
 from limpet_operator.publish.encode import Json
 
 
-def credential_secret(provider: PlannedProvider) -> Json | None:
-    """None for a provider that needs no credential."""
-    if provider.spec.credential is None or provider.credential is None:
-        return None
-    value = provider.spec.credential.prefix + provider.credential.reveal()
-    return {"name": secret_name(provider.name), "generic_secret": {"secret": {"inline_string": value}}}
+def provider_secrets(provider: PlannedProvider) -> Iterator[Json]:
+    """The credential if it needs one, and each header that is set from a Secret."""
+    if provider.spec.credential is not None and provider.credential is not None:
+        yield _secret(secret_name(provider.name), provider.spec.credential.prefix + provider.credential.reveal())
+    for header, value in provider.header_values.items():
+        yield _secret(header_secret_name(provider.name, header), value.reveal())
+
+
+def _secret(name: str, value: str) -> Json:
+    return {"name": name, "generic_secret": {"secret": {"inline_string": value}}}

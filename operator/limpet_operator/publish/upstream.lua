@@ -1,36 +1,40 @@
--- Runs in every provider's cluster, on every attempt. Header changes of an earlier attempt survive into this one, so path, host
--- and content-length are always set anew; the body always starts as the client sent it.
+-- Runs in every provider's cluster, on every attempt. Header changes of an earlier attempt survive into this one, so path, host,
+-- content-length and all that a client sent are always set anew; the body always starts as the client sent it.
 --
--- filter context: host, prefix (stands where the client wrote /v1), "model:NAME" = the provider's name as a JSON string, for each
--- model that is called differently there, and renames = true if there is one.
+-- Before this text stand the lists that hold for every provider: PASSED (names) and PASSED_PREFIX.
+-- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
+-- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
+-- "model:NAME" = the provider's name of the model as a JSON string, for each model that is called differently there.
 
--- Offset and length of the value of the top-level key "model", quotes included, and what is between them; nil if there is none.
--- Needed only when ext_proc was away and nobody has parsed the body.
-local function find_model(text)
-  local depth, i = 0, string.find(text, '["{}%[%]]')
-  while i ~= nil do
-    local c = string.byte(text, i)
-    if c == 34 then
-      local close = i + 1
-      while true do
-        close = string.find(text, '["\\]', close)
-        if close == nil then return nil end
-        if string.byte(text, close) == 34 then break end
-        close = close + 2
-      end
-      if depth == 1 and string.sub(text, i, close) == '"model"' then
-        local found, _, open, after = string.find(text, '^%s*:%s*()"[^"\\]*"()', close + 1)
-        if found ~= nil then return open - 1, after - open, string.sub(text, open + 1, after - 2) end
-      end
-      i = close
-    elseif c == 123 or c == 91 then
-      depth = depth + 1
-    else
-      depth = depth - 1
+-- Leaves of the headers what this provider may see. `kept` has those as the client sent them that not every attempt sends alike.
+local function choose_headers(headers, context, kept)
+  local gone = {}
+  for name in pairs(headers) do
+    if not PASSED[name] and string.sub(name, 1, #PASSED_PREFIX) ~= PASSED_PREFIX
+      and context:get("passes:" .. name) == nil and context:get("own:" .. name) == nil then
+      gone[#gone + 1] = name
     end
-    i = string.find(text, '["{}%[%]]', i + 1)
   end
-  return nil
+  for _, name in ipairs(gone) do headers:remove(name) end
+  if kept == nil then return end
+  for name, value in string.gmatch(kept, "([^ \n]+) ?([^\n]*)") do
+    if context:get("own:" .. name) == nil and (PASSED[name] or context:get("passes:" .. name) ~= nil) then
+      if value == "" then headers:remove(name) else headers:replace(name, value) end
+    end
+  end
+end
+
+-- The provider's own query, and of the client's what it may see and the provider's URL does not set already.
+local function choose_query(context, asked)
+  local own = context:get("query")
+  local parts = { own }
+  for parameter in string.gmatch(asked, "[^&]+") do
+    local name = string.match(parameter, "^[^=]*")
+    if context:get("query:" .. name) ~= nil and string.find("&" .. (own or ""), "&" .. name .. "=", 1, true) == nil then
+      parts[#parts + 1] = parameter
+    end
+  end
+  return #parts > 0 and "?" .. table.concat(parts, "&") or ""
 end
 
 function envoy_on_request(handle)
@@ -38,29 +42,25 @@ function envoy_on_request(handle)
   local info = handle:streamInfo()
   local headers = handle:headers()
   local state = info:filterState()
-  headers:replace(":path", context:get("prefix") .. string.gsub(state:get("limpet.path"), "^/v1", "", 1))
+  choose_headers(headers, context, state:get("limpet.kept"))
+  local path, asked = string.match(state:get("limpet.path"), "^([^?]*)%??(.*)$")
+  local query = context:get("query")
+  if asked ~= "" then query = choose_query(context, asked) elseif query ~= nil then query = "?" .. query end
+  headers:replace(":path", context:get("prefix") .. string.gsub(path, "^/v1", "", 1) .. (query or ""))
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get("limpet.decision")
-  local cuts, model_at, model_length, rename = {}, decision["model_at"], decision["model_length"], nil
-  if decision["model"] ~= nil then
-    rename = context:get("model:" .. decision["model"])
-    cuts = decision["cuts"] or cuts
-  end
-  if #cuts == 0 and rename == nil and (decision["model"] ~= nil or context:get("renames") == nil) then
+  local cuts, rename = decision["cuts"] or {}, nil
+  if decision["model"] ~= nil then rename = context:get("model:" .. decision["model"]) end
+  if #cuts == 0 and rename == nil then
     headers:replace("content-length", state:get("limpet.length"))
     return
   end
 
+  local model_at, model_length = decision["model_at"], decision["model_length"]
   local body = handle:body() -- objects from before this line are invalid after it
   if body == nil then return end
   local text = body:getBytes(0, body:length())
-  if decision["model"] == nil then
-    local model
-    model_at, model_length, model = find_model(text)
-    if model ~= nil then rename = handle:filterContext():get("model:" .. model) end
-  end
-
   local pieces, at = {}, 0
   local function splice(offset, length, replacement)
     pieces[#pieces + 1] = string.sub(text, at + 1, offset)

@@ -65,6 +65,27 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHeader:
+    """A header that every request to the provider carries, whatever the client sent under that name."""
+
+    name: str
+    value: str | SecretKeyRef
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What is added to the list of headers that every provider gets. All names are in lower case."""
+
+    passed: tuple[str, ...] = ()
+    set: tuple[SetHeader, ...] = ()
+
+    @property
+    def secret(self) -> tuple[tuple[SetHeader, SecretKeyRef], ...]:
+        """Those that are set from a Secret."""
+        return tuple((header, header.value) for header in self.set if isinstance(header.value, SecretKeyRef))
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderModel:
     """A model as it is served here; shorter prompts than `min_tokens` are not cached."""
 
@@ -85,6 +106,11 @@ class Provider:
     credential: Credential | None
     models: tuple[ProviderModel, ...]
     dialects: tuple[Dialect, ...]
+    headers: Headers
+    vendor_headers: tuple[str, ...]
+    """What the vendor's preset adds to `headers.passed`."""
+    passed_query: tuple[str, ...]
+    """Parameters of the client's query that go there, the preset's among them."""
     cache: CacheRules
     tls: Tls | None
     timeouts: Timeouts
@@ -115,6 +141,9 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         credential=_credential(spec["credential"], vendor) if "credential" in spec else None,
         models=tuple(_model(model, cache, vendor) for model in spec["models"]),
         dialects=tuple(spec.get("dialects", vendor.dialects)),
+        headers=_headers(spec.get("headers", {})),
+        vendor_headers=vendor.headers,
+        passed_query=tuple(dict.fromkeys((*vendor.query, *spec.get("query", {}).get("pass", ())))),
         cache=_cache_rules(cache, vendor.cache),
         tls=_tls(spec["tls"]) if spec.get("tls") else None,
         timeouts=Timeouts(
@@ -138,6 +167,15 @@ def _credential(spec: Mapping[str, Any], vendor: Vendor) -> Credential:
         header=header,
         prefix="Bearer " if spec.get("scheme", usual) == "Bearer" else "",
     )
+
+
+def _headers(spec: Mapping[str, Any]) -> Headers:
+    return Headers(passed=tuple(spec.get("pass", ())), set=tuple(map(_set_header, spec.get("set", ()))))
+
+
+def _set_header(spec: Mapping[str, Any]) -> SetHeader:
+    ref = spec.get("secretRef")
+    return SetHeader(spec["name"], spec["value"] if ref is None else SecretKeyRef(ref["name"], ref["key"]))
 
 
 def _model(model: Mapping[str, str], cache: Mapping[str, Any], vendor: Vendor) -> ProviderModel:

@@ -26,8 +26,17 @@ class Rule:
 
 def _matches(pattern: str) -> Predicate:
     # In CEL (RE2) a final $ is the end of the text; in Python it also precedes a final newline.
-    compiled = re.compile(pattern.removesuffix("$") + r"\Z")
+    compiled = re.compile(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern)
     return lambda value: compiled.search(value) is not None
+
+
+def _matches_not(pattern: str) -> Predicate:
+    found = _matches(pattern)
+    return lambda value: not found(value)
+
+
+def _named_in_one_only(names: str, objects: str, field: str) -> Predicate:
+    return lambda value: not any(each[field] in value.get(names, ()) for each in value.get(objects, ()))
 
 
 def _exactly_one(first: str, second: str) -> Predicate:
@@ -54,6 +63,11 @@ def _no_longer_than(shorter: str, longer: str) -> Predicate:
 
 _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
     (re.compile(r"self\.matches\(r?'(.+)'\)"), _matches),
+    (re.compile(r"!self\.matches\(r?'(.+)'\)"), _matches_not),
+    (
+        re.compile(r"!has\(self\.(\w+)\) \|\| !has\(self\.(\w+)\) \|\| !self\.\2\.exists\(h, h\.(\w+) in self\.\1\)"),
+        _named_in_one_only,
+    ),
     (re.compile(r"has\(self\.(\w+)\) != has\(self\.(\w+)\)"), _exactly_one),
     (re.compile(r"self\.(\w+) != self\.(\w+)"), _differ),
     (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+)\.startsWith\('([^']+)'\)"), _only_with_prefix),

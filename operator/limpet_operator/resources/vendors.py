@@ -34,6 +34,10 @@ class Vendor:
     auth_scheme: str
     cache: CacheRules
     min_tokens_by_model: Mapping[str, int]
+    headers: tuple[str, ...]
+    """Request headers that this vendor reads, besides those that every provider gets; in lower case."""
+    query: tuple[str, ...]
+    """Parameters of the query that this vendor reads."""
     source: str
     confidence: str
 
@@ -61,6 +65,8 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         if cache is None
         else CacheRules(True, parse_duration(cache["ttl"]), cache["minTokens"], cache["blockTokens"]),
         min_tokens_by_model=(cache or {}).get("minTokensByModel", {}),
+        headers=tuple(entry.get("headers", {}).get("pass", ())),
+        query=tuple(entry.get("query", {}).get("pass", ())),
         source=entry["source"],
         confidence=entry["confidence"],
     )

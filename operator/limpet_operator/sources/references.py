@@ -21,6 +21,8 @@ def named_by(each: Parsed | None) -> Iterator[ObjectKey]:
     namespace = each.key.namespace
     if each.credential is not None and isinstance(each.credential.source, SecretKeyRef):
         yield ObjectKey("Secret", namespace, each.credential.source.name)
+    for _, ref in each.headers.secret:
+        yield ObjectKey("Secret", namespace, ref.name)
     if each.tls is not None and each.tls.ca is not None:
         yield ObjectKey(each.tls.ca.kind, namespace, each.tls.ca.name)
 

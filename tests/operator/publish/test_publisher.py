@@ -10,7 +10,7 @@ from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.store import Store
 
-GATEWAY = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",))
+GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
 
 
 class Changing:

@@ -15,16 +15,16 @@ from limpet_extproc.choose import Reason
 from limpet_extproc.contract import READ_HEADERS
 from limpet_operator.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
-from limpet_operator.publish.cluster import CREDENTIAL_HEADERS
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
 from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
 from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, models_body, route_configuration
 from limpet_operator.sources import files
 from limpet_operator.store import Store
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-GATEWAY = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",))
+GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
 EVERY_AUTH_STYLE = {
     "bearer": {},
     "named": {
@@ -74,7 +74,7 @@ def test_every_resource_of_every_example_is_one_that_envoy_knows(build, example:
     store.replace(files.scan(EXAMPLES / example).documents)
     made = plan(store.objects, {})
     assert made.providers
-    gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",), header_mode=header_mode)
+    gateway = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",), header_mode=header_mode)
     names = [encode(kind, body).key for kind, body in everything(made, gateway)]
     assert len(set(names)) == len(names)
 
@@ -88,7 +88,7 @@ def test_routes_lose_nothing_on_their_way_through_two_packages(varied: Plan, hea
 
 def test_every_way_of_signing_in_encodes(varied: Plan) -> None:
     kinds = [encode(kind, body).type_url for kind, body in everything(varied)]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {CLUSTER: 5, LISTENER: 2, ROUTES: 1, SECRET: 3}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {CLUSTER: 5, LISTENER: 1, ROUTES: 1, SECRET: 3}
 
 
 @pytest.mark.parametrize("wrong", [{"name": "a", "no_such_field": 1}, {"name": "a", "connect_timeout": "soon"}])
@@ -106,6 +106,7 @@ def test_the_chain_of_every_provider_is_total(varied: Plan) -> None:
             "limpet.strip_and_name",
             *injector,
             "envoy.filters.http.lua",
+            "limpet.vendor_headers",
             "envoy.filters.http.upstream_codec",
         ]
         mutations = filters[0]["typed_config"]["mutations"]
@@ -113,8 +114,7 @@ def test_the_chain_of_every_provider_is_total(varied: Plan) -> None:
         (named,) = mutations["response_mutations"]
         assert named["append"]["header"] == {"key": "x-limpet-provider", "value": name}
         assert named["append"]["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
-        context = filters[-2]["typed_config"]["value"]["filter_context"]
-        assert {"host", "prefix"} <= set(context)
+        assert {"host", "prefix"} <= set(context_of(cluster))
 
 
 def test_every_header_a_provider_signs_in_with_is_stripped_from_every_other(varied: Plan) -> None:
@@ -149,29 +149,72 @@ def test_what_people_read_has_every_resource_and_no_key(varied: Plan) -> None:
 
 
 def test_only_models_with_another_name_are_renamed(varied: Plan) -> None:
-    contexts = {
-        name: chain(cluster)[-2]["typed_config"]["value"]["filter_context"]
-        for name, cluster in clusters(varied).items()
-    }
-    assert contexts["plain"] == {
-        "host": "127.0.0.1:8000",
-        "prefix": "",
-        "model:flash": '"local-flash"',
-        "renames": True,
-    }
-    assert contexts["bearer"] == {"host": "api.deepseek.com", "prefix": "/v1"}
+    contexts = {name: context_of(cluster) for name, cluster in clusters(varied).items()}
+    own = {"own:authorization": True}
+    assert contexts["plain"] == {"host": "127.0.0.1:8000", "prefix": "", "model:flash": '"local-flash"', **own}
+    assert contexts["bearer"] == {"host": "api.deepseek.com", "prefix": "/v1", **own}
 
 
-def test_a_provider_without_a_usable_host_has_a_loopback_stand_in(varied: Plan) -> None:
+def test_where_a_provider_has_no_usable_host_nobody_can_listen_in_its_place(varied: Plan) -> None:
     for cluster in clusters(varied).values():
         provider, stand_in = cluster["load_assignment"]["endpoints"]
         assert (provider["priority"], stand_in["priority"]) == (0, 1)
         address = stand_in["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-        assert address == {"address": "127.0.0.1", "port_value": GATEWAY.unavailable_port}
+        assert address == {"address": "127.0.0.1", "port_value": 0}
+
+
+def test_an_ipv6_provider_is_connected_to_without_brackets_and_called_with_them(build) -> None:
+    made = build.plan(build.raw("Provider", url="http://[2001:db8::1]:8000/v1"), build.secret())
+    (cluster,) = clusters(made).values()
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"] == {"address": "2001:db8::1", "port_value": 8000}
+    assert context_of(cluster)["host"] == "[2001:db8::1]:8000"
+
+
+def test_what_one_provider_is_told_and_another_is_not_is_kept_for_the_next_attempt(build) -> None:
+    headers = {"pass": ["traceparent", "accept"], "set": [{"name": "user-agent", "value": "us"}]}
+    made = build.plan(
+        build.raw("Provider", "a", headers=headers), build.raw("Provider", "b", vendor="XAI"), build.secret()
+    )
+    kept = ("traceparent", "user-agent", "x-grok-conv-id")
+    assert kept_for_later_attempts(made.providers) == kept
+    states = {
+        state["object_key"]: state["format_string"]["text_format_source"]["inline_string"]
+        for each in listener(made)["http_filters"]
+        if each["name"] == "limpet.originals"
+        for state in each["typed_config"]["on_request_headers"]
+    }
+    assert tuple(line.split()[0] for line in states["limpet.kept"].split("\n")) == kept
+
+
+def test_a_value_that_is_set_is_no_format_and_one_of_a_secret_is_nowhere_but_in_its_secret(build) -> None:
+    written = [
+        {"name": "x-plain", "value": "100%REQ(authorization)%"},
+        {"name": "x-hidden", "secretRef": {"name": "deepseek", "key": "other"}},
+    ]
+    secret = build.secret(**{"api-key": "sk-1", "other": "sk-other"})
+    made = build.plan(build.raw("Provider", headers={"set": written}), secret)
+    (cluster,) = clusters(made).values()
+    mutations = chain(cluster)[0]["typed_config"]["mutations"]["request_mutations"]
+    (appended,) = (each["append"]["header"] for each in mutations if "append" in each)
+    assert appended == {"key": "x-plain", "value": "100%%REQ(authorization)%%"}
+    secrets = [body for kind, body in everything(made) if kind == SECRET]
+    texts = {body["name"]: body["generic_secret"]["secret"]["inline_string"] for body in secrets}
+    assert texts["limpet/header/deepseek/x-hidden"] == "sk-other"
+    assert "sk-other" not in json.dumps([body for kind, body in everything(made) if kind != SECRET])
+    assert "sk-other" not in json.dumps(list(rendered(made, GATEWAY)))
+    assert "sk-other" not in repr(made)
+
+
+def test_what_passes_and_what_ends_here_are_lists_of_names_in_lower_case_without_doubles() -> None:
+    for names in (PASSED, ENDS_HERE):
+        assert [name.lower() for name in names] == list(dict.fromkeys(names))
+    assert not set(PASSED) & {*CREDENTIAL_HEADERS, "cookie", "openai-organization", "openai-project"}
+    assert not {"retry-after", "request-id", "x-request-id", "content-type"} & set(ENDS_HERE)
 
 
 def routes(made: Plan, **gateway: Any) -> list[dict[str, Any]]:
-    own = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",), **gateway)
+    own = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",), **gateway)
     (body,) = (body for kind, body in common_resources(made, own) if kind == ROUTES)
     found: list[dict[str, Any]] = body["virtual_hosts"][0]["routes"]
     return found
@@ -184,6 +227,12 @@ def what(route: dict[str, Any]) -> str:
     return next(
         way for way in ("inline_cluster_specifier_plugin", "cluster_header", "cluster") if way in route["route"]
     )
+
+
+def context_of(cluster: dict[str, Any]) -> dict[str, Any]:
+    (lua,) = (each for each in chain(cluster) if each["name"] == "envoy.filters.http.lua")
+    context: dict[str, Any] = lua["typed_config"]["value"]["filter_context"]
+    return context
 
 
 PLUGIN = "inline_cluster_specifier_plugin"
@@ -311,7 +360,7 @@ from pathlib import Path
 store = Store(Parser.load())
 store.replace(files.scan(Path(sys.argv[1])).documents)
 made = plan(store.objects, {"DEEPSEEK_API_KEY": "k"})
-gateway = Gateway("127.0.0.1", 10000, 10009, ("/run/extproc.sock",))
+gateway = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
 for provider in made.providers:
     for kind, body in provider_resources(provider, gateway):
         resource = encode(kind, body)

@@ -1,0 +1,98 @@
+"""What of a request reaches a provider, and what of its answer reaches the client.
+
+Towards providers it is a list of what passes: nobody can list the headers by which a CDN, an Ingress or a login proxy
+says where a request came from and who sent it, nor all names under which clients carry keys and accounts of their own.
+Towards clients it is a list of what ends here: a vendor tells clients much that is of use (limits, request ids, times),
+and what binds a browser or a proxy to the vendor's host is known from the standards.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from limpet_operator.plan import PlannedProvider
+from limpet_operator.publish.encode import Json
+
+CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+"""Every header that a Provider's `credential.header` may name, and so every header that an attempt must not inherit."""
+
+PASSED: Final = (
+    "accept",
+    "anthropic-beta",
+    "anthropic-version",
+    "content-type",
+    "http-referer",
+    "idempotency-key",
+    "openai-beta",
+    "user-agent",
+    "x-title",
+)
+"""What every provider gets of a client's headers. A vendor's preset and `spec.headers` add to it."""
+PASSED_PREFIX: Final = "x-stainless-"
+"""How the vendors' SDKs begin what they say of themselves."""
+
+_OWN: Final = (":authority", ":method", ":path", ":scheme", "content-length")
+"""Envoy's own, which make the request what it is."""
+
+ENDS_HERE_EARLY: Final = ("x-envoy-", "x-limpet-")
+"""Beginnings of headers that speak for us or to Envoy's router: a vendor's could switch off retries."""
+
+ENDS_HERE: Final = (
+    # Bound to a browser and a host, which would be ours: RFC 6265, RFC 6797, RFC 7034, CSP, Fetch, NEL.
+    *("set-cookie", "set-cookie2", "strict-transport-security", "public-key-pins", "public-key-pins-report-only"),
+    *("clear-site-data", "nel", "report-to", "reporting-endpoints", "expect-ct", "timing-allow-origin", "origin-trial"),
+    *("x-frame-options", "x-xss-protection", "x-permitted-cross-domain-policies", "x-webkit-csp", "referrer-policy"),
+    *("permissions-policy", "feature-policy", "document-policy", "origin-agent-cluster", "service-worker-allowed"),
+    *("accept-ch", "critical-ch", "sourcemap", "x-sourcemap", "speculation-rules", "refresh", "link"),
+    # Where else to go, which would be past the gateway: RFC 9110 section 10.2, RFC 7838.
+    *("location", "content-location", "alt-svc", "alt-used"),
+    # How to sign in there, with an account that is not the client's: RFC 9110 section 11.
+    *("www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info"),
+    # Of one hop: RFC 9110 section 7.6.
+    *("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "keep-alive", "proxy-connection"),
+    # Who stands behind: the server and the CDNs in front of it.
+    *("server", "x-powered-by", "x-aspnet-version", "x-aspnetmvc-version", "x-served-by", "x-timer", "x-varnish"),
+    *("x-cache", "x-cache-hits", "cdn-loop", "fly-request-id"),
+    # Orders to a web server between us and the client, which would hand out files of its own.
+    *("x-accel-redirect", "x-accel-expires", "x-accel-limit-rate", "x-accel-charset", "x-sendfile", "x-send-file"),
+    *("x-lighttpd-send-file", "x-lighttpd-send-tempfile", "x-litespeed-location", "x-reproxy-url", "surrogate-control"),
+)
+"""What a vendor tells its own clients, by name."""
+ENDS_HERE_PREFIXES: Final = (
+    *("access-control-", "content-security-policy", "x-content-security-policy", "cross-origin-", "sec-"),
+    *("cf-", "x-amz-cf-", "x-amzn-trace-", "x-azure-", "x-fastly-", "x-vercel-"),
+)
+"""The same by the beginning of the name."""
+
+
+def lua_lists() -> str:
+    """The lists as the beginning of the Lua program of every attempt."""
+    names = ", ".join(f'["{name}"] = true' for name in (*PASSED, *_OWN))
+    return f'local PASSED = {{{names}}}\nlocal PASSED_PREFIX = "{PASSED_PREFIX}"\n'
+
+
+def passed_to(provider: PlannedProvider) -> tuple[str, ...]:
+    """What this provider gets of the client's headers besides what every provider gets, in lower case."""
+    added = (*provider.spec.vendor_headers, *provider.spec.headers.passed)
+    return tuple(name for name in dict.fromkeys(added) if name not in PASSED)
+
+
+def kept_for_later_attempts(providers: Iterable[PlannedProvider]) -> tuple[str, ...]:
+    """Headers that one attempt may lack or overwrite and a later one still needs as the client sent them."""
+    kept: set[str] = set()
+    for provider in providers:
+        kept.update(passed_to(provider), (header.name for header in provider.spec.headers.set))
+    return tuple(sorted(kept))
+
+
+def vendor_headers_early() -> list[Json]:
+    """Mutations for the side of the provider: what must be gone before the router and our own filters look."""
+    return [_beginning_with(prefix) for prefix in ENDS_HERE_EARLY]
+
+
+def vendor_headers() -> list[Json]:
+    """Mutations for the side of the client, once for all providers."""
+    return [*({"remove": name} for name in ENDS_HERE), *(_beginning_with(prefix) for prefix in ENDS_HERE_PREFIXES)]
+
+
+def _beginning_with(prefix: str) -> Json:
+    return {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}

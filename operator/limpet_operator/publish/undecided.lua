@@ -1,0 +1,210 @@
+-- Runs before the router where ext_proc has not decided: it is away, or has no catalog yet. It does what must hold all the same:
+-- only models that a provider serves, at providers that serve them, and what is Limpet's own in the body stays here.
+--
+-- filter context: "model:NAME" = the providers that serve it in the order in which they are tried, with a space between; header_mode =
+-- true where a header names the provider.
+
+local MOST_STEPS = 200000 -- strings and brackets; as many take about 50 ms, in which this thread serves nobody else
+local OURS = { provider = true, allow_fallbacks = true, session_id = true }
+-- What may be passed over for a while; all else in `provider` restricts, and nobody is here who could keep to it.
+local WISHES = { order = true, sort = true, allow_fallbacks = true }
+local NOTHING = { ["null"] = true, ["{}"] = true, ["[]"] = true, ['""'] = true }
+local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ['"'] = '"', ["\\"] = "\\", ["/"] = "/" }
+
+-- Where the quote stands that ends the string which begins at `open`.
+local function string_end(text, open)
+  local close = open
+  while true do
+    close = string.find(text, '"', close + 1, true)
+    if close == nil then return nil end
+    local slash = close - 1
+    while string.byte(text, slash) == 92 do slash = slash - 1 end
+    if (close - slash) % 2 == 1 then return close end
+  end
+end
+
+local function utf8(code)
+  if code < 0x80 then return string.char(code) end
+  local tail, room = "", 0x40
+  repeat
+    tail = string.char(0x80 + code % 0x40) .. tail
+    code, room = math.floor(code / 0x40), room / 2
+  until code < room
+  return string.char(({ 0xC0, 0xE0, 0xF0 })[#tail] + code) .. tail
+end
+
+-- The text that a JSON string stands for; nil if it is none.
+local function unescaped(quoted)
+  local text = string.sub(quoted, 2, -2)
+  local pieces, at = {}, 1
+  while true do
+    local slash = string.find(text, "\\", at, true)
+    if slash == nil then break end
+    pieces[#pieces + 1] = string.sub(text, at, slash - 1)
+    local letter = string.sub(text, slash + 1, slash + 1)
+    local code = letter == "u" and tonumber(string.match(text, "^%x%x%x%x", slash + 2) or "", 16) or nil
+    if code ~= nil then
+      at = slash + 6
+      local low = tonumber(string.match(text, "^\\u(%x%x%x%x)", at) or "", 16)
+      if code >= 0xD800 and code < 0xDC00 and low ~= nil and low >= 0xDC00 and low < 0xE000 then
+        code, at = 0x10000 + (code - 0xD800) * 0x400 + low - 0xDC00, at + 6
+      end
+      pieces[#pieces + 1] = utf8(code)
+    elseif SHORT[letter] ~= nil then
+      pieces[#pieces + 1] = SHORT[letter]
+      at = slash + 2
+    else
+      return nil
+    end
+  end
+  pieces[#pieces + 1] = string.sub(text, at)
+  return table.concat(pieces)
+end
+
+-- The members of an object: key, offset of its first byte, offset and length of its value, and the offset after it; nil if it is no
+-- object, and then whether it only has too many parts.
+local function members(text)
+  local found, depth, steps = {}, 0, 0
+  local key, key_at, value_at
+  local function add(stop)
+    local value, to = string.find(text, "%S", value_at), stop - 1
+    while string.find(text, "^%s", to) do to = to - 1 end
+    found[#found + 1] = { key = unescaped(key), from = key_at - 1, value_at = value - 1, value_length = to - value + 1, to = to }
+    key, key_at, value_at = nil, nil, nil
+    return to >= value and found[#found].key ~= nil
+  end
+  local i = string.find(text, "%S")
+  if i == nil or string.byte(text, i) ~= 123 then return nil, false end
+  while i ~= nil do
+    steps = steps + 1
+    if steps > MOST_STEPS then return nil, true end
+    local c = string.byte(text, i)
+    if c == 34 then
+      local close = string_end(text, i)
+      if close == nil then return nil, false end
+      if depth == 1 and value_at == nil then
+        if key ~= nil then return nil, false end
+        key, key_at = string.sub(text, i, close), i
+      end
+      i = close
+    elseif c == 123 or c == 91 then
+      if depth == 1 and value_at == nil then return nil, false end
+      depth = depth + 1
+    elseif c == 58 then
+      if key == nil then return nil, false end
+      value_at = value_at or i + 1
+    elseif c == 44 then
+      if value_at == nil or not add(i) then return nil, false end
+    elseif depth > 1 then
+      depth = depth - 1
+    else
+      if c ~= 125 or string.find(text, "%S", i + 1) ~= nil then return nil, false end
+      if key == nil and #found > 0 then return nil, false end
+      if key ~= nil and (value_at == nil or not add(i)) then return nil, false end
+      return found
+    end
+    i = string.find(text, depth == 1 and '["{}%[%],:]' or '["{}%[%]]', i + 1)
+  end
+  return nil, false
+end
+
+local function value_of(text, member)
+  return string.sub(text, member.value_at + 1, member.value_at + member.value_length)
+end
+
+-- What to cut so that Limpet's own members are gone and the rest is still an object: offset and length, each with one comma.
+local function cuts_of(all)
+  local cuts, kept_before = {}, false
+  for n, member in ipairs(all) do
+    if not OURS[member.key] then
+      kept_before = true
+    elseif kept_before then
+      cuts[#cuts + 1] = { all[n - 1].to, member.to - all[n - 1].to }
+    elseif all[n + 1] ~= nil then
+      cuts[#cuts + 1] = { member.from, all[n + 1].from - member.from }
+    else
+      cuts[#cuts + 1] = { member.from, member.to - member.from }
+    end
+  end
+  return cuts
+end
+
+-- Whether something in `provider` restricts.
+local function demands(value)
+  if NOTHING[value] then return false end
+  local all = members(value)
+  if all == nil then return true end
+  for _, member in ipairs(all) do
+    local wanted = value_of(value, member)
+    if member.key == "allow_fallbacks" and wanted == "false" then return true end
+    if not WISHES[member.key] and not NOTHING[wanted] and wanted ~= "false" and wanted ~= '"allow"' then return true end
+  end
+  return false
+end
+
+local function refuse(handle, status, reason, kind, code, param, message)
+  handle:streamInfo():dynamicMetadata():set("limpet.decision", "reason", reason)
+  handle:respond(
+    { [":status"] = status, ["content-type"] = "application/json", ["x-limpet-decision"] = reason },
+    string.format('{"error":{"message":"%s","type":"%s","param":%s,"code":"%s"}}', message, kind, param, code))
+end
+
+local function bad(handle, param, message)
+  refuse(handle, "400", "refused.bad_request", "invalid_request_error", "bad_request", param, message)
+end
+
+function envoy_on_request(handle)
+  if handle:streamInfo():dynamicMetadata():get("limpet.decision")["model"] ~= nil then return end
+  local encoding = handle:headers():get("content-encoding")
+  if encoding ~= nil and string.lower(encoding) ~= "identity" then
+    return refuse(handle, "415", "refused.content_encoding", "invalid_request_error", "unsupported_content_encoding", "null",
+      "the body is encoded, and prompts are read here: send it without content-encoding")
+  end
+  local body = handle:body() -- objects from before this line are invalid after it
+  local text = body ~= nil and body:getBytes(0, body:length()) or ""
+  local all, large = members(text)
+  if large then
+    return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", "null",
+      "No decision could be made, and without one a request of so many parts is not looked at; try again.")
+  elseif all == nil then
+    return bad(handle, "null", "the body is no JSON object; send one with 'model' and 'messages'")
+  end
+  local model
+  for _, member in ipairs(all) do
+    if string.lower(member.key) == "model" then
+      if member.key ~= "model" then return bad(handle, '"model"', "write 'model' in lower case") end
+      if model ~= nil then return bad(handle, '"model"', "'model' is there twice; take one of them out") end
+      model = member
+    elseif member.key == "provider" then
+      if demands(value_of(text, member)) then
+        return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", '"provider"',
+          "No decision could be made, and without one what 'provider' demands can't be kept; try again.")
+      end
+    end
+  end
+  local quoted = model ~= nil and value_of(text, model) or ""
+  local is_text = string.byte(quoted) == 34 and string_end(quoted, 1) == #quoted
+  local name = is_text and unescaped(quoted) or nil
+  if name == nil then return bad(handle, '"model"', "'model' is missing or no text; write the name of a model") end
+  local context = handle:filterContext()
+  -- An Envoy that asks by a name with NUL asks by what is before it.
+  local serving = string.find(name, "%z") == nil and context:get("model:" .. name) or nil
+  if serving == nil then
+    return refuse(handle, "404", "refused.unknown_model", "invalid_request_error", "model_not_found", '"model"',
+      "No provider serves this model; GET /v1/models lists what is served.")
+  end
+
+  local metadata, groups = handle:streamInfo():dynamicMetadata(), {}
+  for provider in string.gmatch(serving, "%S+") do
+    groups[#groups + 1] = { name = provider, clusters = { { cluster_name = provider, weight = 1 } } }
+  end
+  metadata:set("limpet.decision", "model", name)
+  metadata:set("limpet.decision", "model_at", model.value_at)
+  metadata:set("limpet.decision", "model_length", model.value_length)
+  local cuts = cuts_of(all)
+  if #cuts > 0 then metadata:set("limpet.decision", "cuts", cuts) end
+  metadata:set("limpet.route", "priority_groups", groups)
+  metadata:set("limpet.route", "attempts", #groups)
+  if context:get("header_mode") then handle:headers():replace("x-limpet-cluster", groups[1].name) end
+  handle:clearRouteCache()
+end
