@@ -186,11 +186,13 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     cache: CacheUse = CacheUse()
     """What its prompt cache did, as this worker saw it."""
     cause: str = ""
-    """Of the failure: a word of `attempt.Cause`."""
+    """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: nothing is known."""
     status: int = 0
     """What the provider answered then; 0: nothing."""
     says: str = ""
     """Its own words."""
+    cause_s: float = 0.0
+    """When it said so last."""
 
 
 class Health(msgspec.Struct, frozen=True, tag=True):

@@ -34,19 +34,24 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.decisions = Count("limpet_decisions", "Requests by why they went where they went.", ["reason"], registry)
+        self.decisions = Count(
+            "limpet_decisions",
+            "Requests by why they went where they went, or why they went nowhere.",
+            ["reason"],
+            registry,
+        )
         self.would = Count(
             "limpet_observed_decisions", "Mode Observe: requests by what Enforce would have done.", ["reason"], registry
         )
         self.requests = Count(
             "limpet_requests",
-            "Ended requests by the provider that answered.",
+            "Ended requests by the provider that answered, the decision and the outcome.",
             ["provider", "decision", "outcome"],
             registry,
         )
         self.attempts = Count(
             "limpet_attempts",
-            "Attempts at a provider; several may belong to one request.",
+            "Attempts at providers by how they ended; several may belong to one request.",
             ["provider", "outcome"],
             registry,
         )
@@ -54,13 +59,19 @@ class Metrics:
             "limpet_prompt_tokens", "Prompt tokens that providers reported.", ["provider", "model"], registry
         )
         self.cached_tokens = Count(
-            "limpet_cached_tokens", "Of these, read from the provider's cache.", ["provider", "model"], registry
+            "limpet_cached_tokens",
+            "Prompt tokens that providers reported to have read from their caches.",
+            ["provider", "model"],
+            registry,
         )
         self.output_tokens = Count(
             "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry
         )
         self.unreported = Count(
-            "limpet_usage_unreported", "Answers without usage; not the same as nothing cached.", ["provider"], registry
+            "limpet_usage_unreported",
+            "Answers without token usage, which is not the same as nothing cached.",
+            ["provider"],
+            registry,
         )
         self._counts = (
             self.decisions,
@@ -75,21 +86,27 @@ class Metrics:
         self.added_s: list[float] = []
         """Seconds from Envoy's message to our answer, as they come."""
         self._added_seconds = Histogram(
-            "limpet_added_seconds", "From Envoy's message to our answer.", registry=registry, buckets=_ADDED_SECONDS
+            "limpet_added_seconds",
+            "Seconds that ext_proc takes for a decision, from Envoy's message to the answer.",
+            registry=registry,
+            buckets=_ADDED_SECONDS,
         )
         self.failures = Counter(
             "limpet_extproc_failures", "Requests let through undecided by an error of ours.", registry=registry
         )
         self.catalog_time = Gauge(
             "limpet_catalog_timestamp_seconds",
-            "When the catalog in force arrived; age is now minus this.",
+            "Unix time at which the catalog in force arrived.",
             registry=registry,
         )
         self.catalog_connected = Gauge(
-            "limpet_catalog_connected", "1 while the control plane is there.", registry=registry
+            "limpet_catalog_connected", "1 while the worker is connected to the control plane.", registry=registry
         )
         self.out = Gauge(
-            "limpet_provider_out", "1 while traffic has taken the provider out.", ["provider"], registry=registry
+            "limpet_provider_out",
+            "1 while the provider is out: it failed several times in a row, or asked to wait.",
+            ["provider"],
+            registry=registry,
         )
         self.conversations = Gauge("limpet_conversations", "Conversations in this worker's memory.", registry=registry)
 

@@ -15,7 +15,9 @@ from envoy.service.accesslog.v3 import als_pb2
 
 from limpet_extproc import record as records
 from limpet_extproc import usage as usages
+from limpet_extproc.attempt import Attempt, Cause
 from limpet_extproc.cache_use import CacheUses
+from limpet_extproc.complaints import Complaints
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
@@ -68,6 +70,7 @@ class Outcomes:
         providers: Providers,
         metrics: Metrics,
         caches: CacheUses,
+        complaints: Complaints,
         clock: Callable[[], float],
         verbose: Verbose | None = None,
     ) -> None:
@@ -75,6 +78,7 @@ class Outcomes:
         self._providers = providers
         self._metrics = metrics
         self._caches = caches
+        self._complaints = complaints
         self._clock = clock
         self._verbose = verbose
 
@@ -104,6 +108,7 @@ class Outcomes:
         if not provider:
             return
         outcome = outcome_of(entry)
+        self._complaints.heard(_attempt_of(entry, provider), now_s)
         if outcome == "limited":
             self._providers.limited(provider, now_s, retry_after_s(entry, now_s) or 0.0)
         elif outcome == "failed":
@@ -125,6 +130,7 @@ class Outcomes:
         if provider and outcome == "ok":
             self._providers.succeeded(provider, self._clock(), _first_byte_s(common))
             self._metrics.attempts.add(1, provider, "ok")
+            self._complaints.answered(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
         if record is None:
             return
@@ -168,6 +174,15 @@ class Outcomes:
         self._metrics.cached_tokens.add(usage.cached or 0, provider, model)
         self._caches.read(provider, usage.prompt, usage.cached or 0)
         return usage
+
+
+_CAUSES: Final[dict[int, Cause]] = {401: "CredentialRefused", 402: "NoCredit", 404: "ModelNotFound", 429: "Limited"}
+
+
+def _attempt_of(entry: Entry, provider: str) -> Attempt:
+    status = entry.response.response_code.value
+    cause: Cause = _CAUSES.get(status, "ServerError" if status >= 500 else "")
+    return Attempt(provider, "", status, "failed" if cause else "refused", cause)
 
 
 def _reason(entry: Entry, record: Record | None) -> str:

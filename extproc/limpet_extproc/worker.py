@@ -16,11 +16,12 @@ from typing import Final
 import grpc
 import msgspec
 import uvloop
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc import outcome, server
 from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.catalog_client import Hooks, watch
+from limpet_extproc.complaints import Complaints
 from limpet_extproc.contract import Catalog
 from limpet_extproc.decision_line import decision_line
 from limpet_extproc.evidence import Witness
@@ -29,6 +30,7 @@ from limpet_extproc.health import State
 from limpet_extproc.local_http import Page, serve_pages
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.patient_threads import patient_threads
+from limpet_extproc.registry import Registry
 from limpet_extproc.rules import Rules, Surroundings, our_rules
 from limpet_extproc.snapshot import EMPTY, Snapshot, snapshot
 from limpet_extproc.status import Report
@@ -62,17 +64,19 @@ class Worker:
         self._revision: str | None = None
         self._why: str | None = None
         self._turned_s = time.monotonic()
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = Metrics(Registry())
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = memory_key(flags.memory_key_file) if flags.memory_key_file else secrets.token_bytes(32)
         self.rules = rules(Surroundings(flags, secret, lambda: self._snapshot, self.metrics, self._provider_changed))
         caches = CacheUses(time.time)
-        self._witness = Witness(self.rules.providers.answered, self.rules.providers.health, caches.told)
+        complaints = Complaints(lambda: self._witness.changed())
+        providers = self.rules.providers
+        self._witness = Witness(providers.answered, providers.health, caches.told, complaints)
         self.extproc = server.ExtProc(self.rules.decides, self.metrics, lambda: self._snapshot is not EMPTY)
         say = log.info if flags.log_format == "json" else partial(print, flush=True)
         verbose = (lambda *line: say(decision_line(*line))) if flags.verbose else None
         self.outcomes = outcome.Outcomes(
-            self.rules.memory, self.rules.providers, self.metrics, caches, time.time, verbose
+            self.rules.memory, providers, self.metrics, caches, complaints, time.time, verbose
         )
 
     def take(self, catalog: Catalog) -> None:

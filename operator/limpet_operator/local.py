@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from prometheus_client import CollectorRegistry
-
+from limpet_extproc.registry import Registry
 from limpet_operator.children import Children
+from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.fleet import Fleet
-from limpet_operator.metrics import build_metrics
+from limpet_operator.metrics import build_metrics, count_objects
 from limpet_operator.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.gateway import Gateway
@@ -75,6 +75,8 @@ class LocalSettings:
     """Further flags of ext_proc."""
     on_nack: Callable[[Nack], None] = lambda _: None
     """Hears of what Envoy refuses, which is logged as a warning anyway."""
+    on_traffic: Callable[[Mapping[str, Traffic]], None] = lambda _: None
+    """Hears what requests say of the providers, whenever something about it is new."""
 
 
 def envoy_binary() -> Path:
@@ -135,7 +137,7 @@ class Local:
 
     def __init__(self, settings: LocalSettings) -> None:
         self.settings = settings
-        self.registry = CollectorRegistry()
+        self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         self._run_dir = tempfile.TemporaryDirectory(prefix="limpet-")
         run_dir = Path(self._run_dir.name)
@@ -143,7 +145,7 @@ class Local:
         self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
-        self.fleet = Fleet(self._metrics, settings.on_nack)
+        self.fleet = Fleet(self._metrics, settings.on_nack, lambda: settings.on_traffic(self.fleet.traffic()))
         self._xds, self.catalogs = self.fleet.xds, self.fleet.catalogs
         self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
         self.gateway = Gateway(
@@ -168,6 +170,7 @@ class Local:
         except BaseException:
             self._run_dir.cleanup()
             raise
+        self._telling = asyncio.create_task(self.fleet.run())
         try:
             await self._start_extproc()
             await self._start_envoy()
@@ -184,6 +187,7 @@ class Local:
     def apply(self, plan: Plan) -> None:
         """Make this plan the state of the world; it takes effect within milliseconds, removals after their requests."""
         self._rollout.apply(self._publisher.publication(plan))
+        count_objects(self._metrics, plan)
 
     async def ready(self) -> None:
         """Return when Envoy answers and ext_proc decides. Raises ChildDied or CannotStart if that does not come."""
@@ -250,6 +254,7 @@ class Local:
     async def _stop(self) -> None:
         await self._rollout.close()
         await self.children.stop()
+        self._telling.cancel()
         self._xds.close()
         self.catalogs.close()
         await self._server.stop(grace=None)

@@ -1,8 +1,12 @@
 """What the control plane counts: one value object whose registry is the caller's."""
 
+from collections import Counter as Tally
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+
+from limpet_operator.plan import Plan
+from limpet_operator.resources.problem import PLURALS
 
 
 def short_type(type_url: str) -> str:
@@ -66,3 +70,11 @@ def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
             registry=registry,
         ),
     )
+
+
+def count_objects(metrics: Metrics, plan: Plan) -> None:
+    """Show how many objects of each of our kinds there are, and whether they take effect."""
+    counts = Tally((key.kind, verdict.accepted.ok) for key, verdict in plan.verdicts.items())
+    for kind in PLURALS:
+        for accepted in (True, False):
+            metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])

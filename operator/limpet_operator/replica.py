@@ -7,7 +7,6 @@ what is known here, and the holder of the Lease alone writes to Kubernetes.
 import asyncio
 import gc
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -16,18 +15,18 @@ from secrets import token_hex
 from typing import Any, Final
 
 import grpc
-from prometheus_client import CollectorRegistry
 
+from limpet_extproc.registry import Registry
 from limpet_operator.debounce import Debounce
 from limpet_operator.delta import CLUSTER
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
-from limpet_operator.metrics import build_metrics
+from limpet_operator.metrics import build_metrics, count_objects
 from limpet_operator.plan import Plan, Verdict, plan
 from limpet_operator.probes_http import serve_probes
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import PLURALS, ObjectKey
+from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.settings import Settings
@@ -54,7 +53,7 @@ class Replica:
     def __init__(self, settings: Settings, api: KubernetesApi, access: Access) -> None:
         self._settings = settings
         self._access = access
-        self.registry = CollectorRegistry()
+        self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         self._fleet = Fleet(self._metrics, on_change=self._fleet_changed, linger_s=settings.drain_s + _RECONNECT_S)
         self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
@@ -159,7 +158,7 @@ class Replica:
         self._plan, self._objects = new, objects
         if self._writing is not None:
             self._writing.status.plan_changed(new, objects)
-        self._count(new)
+        count_objects(self._metrics, new)
         self._say(new)
 
     def _say(self, now: Plan) -> None:
@@ -176,12 +175,6 @@ class Replica:
             for note in verdict.notes if before is None or verdict.notes != before.notes else ():
                 _log.info("%s: %s", key, note.message, extra=_about(key, note.reason))
         self._verdicts = now.verdicts
-
-    def _count(self, now: Plan) -> None:
-        counts = Counter((key.kind, verdict.accepted.ok) for key, verdict in now.verdicts.items())
-        for kind in PLURALS:
-            for accepted in (True, False):
-                self._metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])
 
     def _version(self, provider: str) -> str | None:
         return self._fleet.xds.resources.version((CLUSTER, provider))

@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +15,13 @@ from typing import Any, Final
 from prometheus_client import start_http_server
 
 from limpet_operator.children import ChildDied
+from limpet_operator.fleet.acks import Traffic
 from limpet_operator.local import CannotStart, Local, LocalSettings
 from limpet_operator.plan import Plan, plan
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files
 from limpet_operator.store import Store
+from limpet_operator.traffic_words import said
 from limpet_operator.validate import lines_of, render_line
 
 Say = Callable[[str], None]
@@ -71,7 +74,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
         directory = Directory(path, say)
-        async with Local(settings) as gateway:
+        async with Local(replace(settings, on_traffic=_telling(say))) as gateway:
             gateway.apply(directory.plan)
             following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
             await gateway.ready()
@@ -93,6 +96,18 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         say(f"limpet up: {error}")
         return 1
     return 0
+
+
+def _telling(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
+    before: dict[str, Traffic] = {}
+
+    def tell(now: Mapping[str, Traffic]) -> None:
+        for line in said(before, now):
+            say(line)
+        before.clear()
+        before.update(now)
+
+    return tell
 
 
 def _reporting(gateway: Local, say: Say) -> Callable[[Plan], None]:

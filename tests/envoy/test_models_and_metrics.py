@@ -74,8 +74,25 @@ async def test_the_control_plane_counts_what_envoy_took(stage: Stage) -> None:
         assert ("limpet_xds_resources", kind) in samples
     assert ("limpet_xds_streams", None) in samples
     assert ("limpet_catalog_streams", None) in samples
+    assert ("limpet_objects", None) in samples
     assert ("limpet_build_info", None) in samples
     assert not any(name == "limpet_xds_nacks_total" for name, _ in samples)
+
+
+async def test_an_envoy_that_is_connected_is_counted(stage: Stage) -> None:
+    await stage.serve("a")
+
+    async def counted() -> bool:
+        return stage.gateway.registry.get_sample_value("limpet_gateways") == 1
+
+    await until("the gateway to be counted", counted)
+
+
+async def test_pages_hold_no_time_at_which_a_counter_was_made(stage: Stage) -> None:
+    await _traffic(stage)
+    for page in (await stage.metrics_text(), generate_latest(stage.gateway.registry).decode()):
+        assert "_total" in page
+        assert "_created" not in page
 
 
 def _everything_written(stage: Stage, metrics: str) -> Iterator[tuple[str, str]]:

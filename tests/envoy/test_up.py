@@ -13,6 +13,7 @@ from tests.envoy.cast import LONG, say
 from tests.envoy.command import Command, write
 from tests.envoy.stage import Stage, until
 
+from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
 
@@ -169,3 +170,28 @@ async def test_a_key_in_the_environment_is_used(tmp_path: Path, number: int, sel
 
         await until("the provider", served)
         assert (await stage.ask(_OPENER)).text
+
+
+async def test_a_provider_that_refuses_its_key_is_said_once_without_asking_for_it(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
+        _written(tmp_path, stage, "a", "b")
+        await command.says("Ctrl-C ends everything")
+
+        async def served() -> bool:
+            return await stage.announced() == {stage.provider(name) for name in "ab"}
+
+        await until("two providers", served)
+        await sellers["a"].set_fault(Fault(kind="status", status=401))
+        order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
+        for _ in range(2):
+            answer = await stage.ask(_OPENER, extra=order)
+            assert answer.seller == "b"
+        line = await command.says("refuses the API key")
+        assert line.startswith(f"{stage.provider('a')}: CredentialRefused: it refuses the API key: 401")
+        await sellers["a"].reset()
+        await stage.ask(_OPENER, extra=order)
+        assert stage.provider("a") in await command.says("is back")
+        assert sum("CredentialRefused" in each for each in command.lines) == 1
+        assert stage.key not in command.output

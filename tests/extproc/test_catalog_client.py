@@ -9,6 +9,7 @@ import pytest
 from tests.extproc.catalog_stream import Operator, Worker, until
 
 from limpet_extproc.catalog_client import watch
+from limpet_extproc.complaints import Complaints
 from limpet_extproc.contract import Catalog, Evidence, Health, Hello, Seen, encode
 from limpet_extproc.evidence import Witness
 
@@ -69,7 +70,7 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
 
 async def test_what_is_known_of_the_providers_is_told_to_each_operator_from_the_beginning(address: str) -> None:
     answered = {"a": 1000.0}
-    witness = Witness(answered, {}, dict)
+    witness = Witness(answered, {}, dict, Complaints(lambda: None))
     task = asyncio.create_task(watch(address, "node-1", lambda _: None, witness=witness))
     try:
         for _ in range(2):

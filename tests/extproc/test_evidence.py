@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet_extproc.attempt import Attempt
+from limpet_extproc.complaints import Complaints
 from limpet_extproc.contract import CacheUse, Evidence, Health
 from limpet_extproc.evidence import Pace, Witness, evidence
 from limpet_extproc.health import State, after_failure, after_limit, begin_trial
 from limpet_extproc.providers import Providers
 
 NOW = 1_000.0
+QUIET = Complaints(lambda: None)
 
 
 def failed(times: int, state: State | None = None, now_s: float = NOW) -> State:
@@ -50,7 +53,12 @@ def test_what_is_said_of_a_provider(
     before: Evidence | None, success_s: float, state: State | None, said: Evidence | None
 ) -> None:
     told = evidence(
-        {"a": before} if before else {}, {"a": success_s} if success_s else {}, {"a": state} if state else {}, {}
+        {"a": before} if before else {},
+        {"a": success_s} if success_s else {},
+        {"a": state} if state else {},
+        {},
+        QUIET,
+        NOW,
     )
     assert told.get("a") == said
     if said == before:
@@ -60,11 +68,42 @@ def test_what_is_said_of_a_provider(
 @pytest.mark.parametrize("state", [None, OUT])
 def test_what_its_cache_did_is_said_too_and_is_news_by_itself(state: State | None) -> None:
     health = {"a": state} if state else {}
-    before = evidence({}, {"a": NOW}, health, {"a": CacheUse(100, 10)})
+    before = evidence({}, {"a": NOW}, health, {"a": CacheUse(100, 10)}, QUIET, NOW)
     assert before["a"].cache == CacheUse(100, 10)
-    assert evidence(before, {"a": NOW}, health, {"a": CacheUse(100, 10)})["a"] is before["a"]
-    after = evidence(before, {"a": NOW}, health, {"a": CacheUse(100, 20)})
+    assert evidence(before, {"a": NOW}, health, {"a": CacheUse(100, 10)}, QUIET, NOW)["a"] is before["a"]
+    after = evidence(before, {"a": NOW}, health, {"a": CacheUse(100, 20)}, QUIET, NOW)
     assert after["a"] == msgspec.structs.replace(before["a"], cache=CacheUse(100, 20))
+
+
+REFUSED = Attempt("a", "flash", 401, "failed", "CredentialRefused", "Incorrect API key")
+BROKEN = Attempt("a", "flash", 503, "failed", "ServerError", "try later")
+
+
+def complaining(*attempts: Attempt) -> Complaints:
+    complaints = Complaints(lambda: None)
+    for attempt in attempts:
+        complaints.heard(attempt, NOW)
+    return complaints
+
+
+WORDS: list[tuple[str, list[Attempt], float, State | None, tuple[str, int, str]]] = [
+    # what is told, what was heard, its last answer, what is held against it, cause and status and words
+    ("a refused key, though it is not out", [REFUSED], 0.0, None, ("CredentialRefused", 401, "Incorrect API key")),
+    ("and though it answered before", [REFUSED], NOW - 9, None, ("CredentialRefused", 401, "Incorrect API key")),
+    ("nothing of a failure that passes by itself", [BROKEN], NOW - 9, None, ("", 0, "")),
+    ("unless it is out", [BROKEN], NOW - 9, OUT, ("ServerError", 503, "try later")),
+    ("what a person can settle before what passes", [REFUSED, BROKEN], NOW - 9, OUT, ("CredentialRefused", 401, "")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("heard", "success_s", "state", "words"), [c[1:] for c in WORDS], ids=[c[0] for c in WORDS])
+def test_what_is_wrong_is_told_in_the_providers_words(
+    heard: list[Attempt], success_s: float, state: State | None, words: tuple[str, int, str]
+) -> None:
+    answered = {"a": success_s} if success_s else {}
+    told = evidence({}, answered, {"a": state} if state else {}, {}, complaining(*heard), NOW)["a"]
+    assert (told.cause, told.status) == words[:2]
+    assert told.says.startswith(words[2])
 
 
 STEP = st.tuples(st.sampled_from(["ok", "fail", "limit", "say"]), st.sampled_from("ab"))
@@ -82,8 +121,8 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
         elif what == "limit":
             providers.limited(name, now_s, 5.0)
         else:
-            said = evidence(said, providers.answered, providers.health, {})
-    said = evidence(said, providers.answered, providers.health, {})
+            said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
+    said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
     for name in "ab":
         state, known = providers.health.get(name, State()), said.get(name)
         assert (known.out_because if known else None) == state.out_because
@@ -104,7 +143,7 @@ async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything()
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    witness = Witness(answered, health, dict, Pace(0.2, 60.0), sleep)
+    witness = Witness(answered, health, dict, QUIET, Pace(0.2, 60.0), sleep=sleep)
     streams: list[list[Health]] = []
 
     def stream() -> asyncio.Task[None]:
@@ -141,7 +180,7 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
         heard.append(report.providers["a"].success_s)
         answered["a"] += 1
 
-    task = asyncio.create_task(Witness(answered, {}, dict, Pace(0.0, 0.01)).report(send))
+    task = asyncio.create_task(Witness(answered, {}, dict, QUIET, Pace(0.0, 0.01)).report(send))
     await until(lambda: len(heard) >= 3)
     task.cancel()
     assert heard[:3] == [NOW, NOW + 1, NOW + 2]

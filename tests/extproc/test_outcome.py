@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from limpet_extproc import record as records
 from limpet_extproc.cache_use import CacheUses
+from limpet_extproc.complaints import Complaints
 from limpet_extproc.health import State
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
@@ -95,8 +96,10 @@ class World:
         self.providers = Providers(self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
+        self.complaints = Complaints(lambda: None)
+        metrics = Metrics(self.registry)
         self.outcomes = Outcomes(
-            self.memory, self.providers, Metrics(self.registry), self.caches, lambda: NOW, self._show
+            self.memory, self.providers, metrics, self.caches, self.complaints, lambda: NOW, self._show
         )
 
     def _changed(self, provider: str, state: State) -> None:

@@ -50,8 +50,10 @@ class Journal:
             for reason in get_args(Reason)
         }
         self._up = Gauge("limpet_memory_up", "1 while the shared memory is asked.", registry=registry)
-        self._writable = Gauge("limpet_memory_writable", "1 while it takes writes.", registry=registry)
-        self.unwritten = Gauge("limpet_memory_unwritten", "Changes not yet written.", registry=registry)
+        self._writable = Gauge("limpet_memory_writable", "1 while the shared memory takes writes.", registry=registry)
+        self.unwritten = Gauge(
+            "limpet_memory_unwritten", "Changes not yet written to the shared memory.", registry=registry
+        )
         self._is_up: bool | None = None
         self._write_trouble: Reason | None = None
         self._said_version = False

@@ -36,6 +36,12 @@ class Traffic:
     """Share of the prompt tokens of late that were read from the cache; None: there were none."""
     warm_conversations: int = 0
     """About how many are in its cache."""
+    cause: str = ""
+    """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: nothing is known."""
+    status: int = 0
+    """What it answered then; 0: nothing."""
+    says: str = ""
+    """Its own words."""
 
 
 class FleetView(Protocol):

@@ -20,6 +20,11 @@ OUTWEIGHED_S: Final = 30.0
 which a worker tells of new answers, so that one worker's failing trials say nothing while others get answers."""
 
 
+_NO_WORDS: Final = ("", 0, "")
+_OF_ONE_MODEL: Final = "ModelNotFound"
+"""Answers of other models don't outweigh it; the worker that heard it takes it back."""
+
+
 class Summary(msgspec.Struct, frozen=True, array_like=True):
     """Some workers' evidence about one provider; Unix seconds, 0: never."""
 
@@ -35,6 +40,10 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     reason: OutBecause | None = None
     """Of the newest objection."""
     cache: CacheUse = CacheUse()
+    words: tuple[str, int, str] = _NO_WORDS
+    """Cause, status and the provider's own words. Of several the greatest, so that no answer changes what is told."""
+    words_s: float = 0.0
+    """When any of those was heard last."""
 
 
 NOTHING: Final = Summary()
@@ -46,7 +55,10 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
     success_s = up_since_s = down_since_s = 0.0
     objection: tuple[float, OutBecause | Literal[""]] = (0.0, "")
     cache = NOTHING.cache
+    words, words_s = _NO_WORDS, 0.0
     for each in evidence:
+        words = max(words, (each.cause, each.status, each.says))
+        words_s = max(words_s, each.cause_s)
         success_s = max(success_s, each.success_s)
         cache = cache_use.joined(cache, each.cache)
         if each.out_because is None:
@@ -56,7 +68,9 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
             down += 1
             down_since_s = _first(down_since_s, each.since_s)
             objection = max(objection, (max(each.since_s, each.failure_s - OUTWEIGHED_S), each.out_because))
-    return Summary(up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None, cache)
+    return Summary(
+        up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None, cache, words, words_s
+    )
 
 
 def joined(summaries: Iterable[Summary]) -> Summary:
@@ -76,6 +90,8 @@ def _joined(one: Summary, other: Summary) -> Summary:
         _first(one.down_since_s, other.down_since_s),
         newest.reason,
         cache_use.joined(one.cache, other.cache),
+        max(one.words, other.words),
+        max(one.words_s, other.words_s),
     )
 
 
@@ -86,9 +102,13 @@ def _first(one_s: float, other_s: float) -> float:
 def verdict(all_of_it: Summary) -> Traffic | None:
     """What it means; None: nobody knows anything."""
     up, down = all_of_it.up, all_of_it.down
-    cache = cache_use.hit_percent(all_of_it.cache), cache_use.conversations(all_of_it.cache)
+    hits, warm = cache_use.hit_percent(all_of_it.cache), cache_use.conversations(all_of_it.cache)
+    cause, status, says = all_of_it.words
     if all_of_it.reason is not None and (not up or all_of_it.success_s <= all_of_it.objection_s):
-        return Traffic("down", all_of_it.reason, all_of_it.down_since_s, up, down, *cache)
-    if up:
-        return Traffic("up", "up", all_of_it.up_since_s, up, down, *cache)
-    return None
+        since_s = all_of_it.down_since_s
+        return Traffic("down", all_of_it.reason, since_s, up, down, hits, warm, cause, status, says)
+    if not up:
+        return None
+    if cause != _OF_ONE_MODEL and all_of_it.success_s > all_of_it.words_s:
+        cause, status, says = _NO_WORDS
+    return Traffic("up", "up", all_of_it.up_since_s, up, down, hits, warm, cause, status, says)

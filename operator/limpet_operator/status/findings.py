@@ -15,7 +15,17 @@ from limpet_operator.resources.pricing import Pricing
 
 Truth = Literal["True", "False", "Unknown"]
 ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
-HealthyReason = Literal["TrafficOK", "Failing", "OverLimit", "NoTraffic", "NotProgrammed"]
+HealthyReason = Literal[
+    "TrafficOK",
+    "Failing",
+    "OverLimit",
+    "CredentialRefused",
+    "NoCredit",
+    "ModelNotFound",
+    "Redirected",
+    "NoTraffic",
+    "NotProgrammed",
+]
 EffectiveReason = Literal["Effective", "NotAccepted"]
 """And the reasons of `effects`."""
 FreshReason = Literal["Fresh", "Stale", "NoLimit", "NoDate", "DateInFuture", "NotAccepted"]
@@ -86,18 +96,55 @@ def healthy(verdict: Verdict, traffic: Traffic | None) -> Finding:
         return Finding("Healthy", "Unknown", "NotProgrammed", "nothing is sent there; see the other conditions")
     if traffic is None:
         return Finding("Healthy", "Unknown", "NoTraffic", "no request has gone there yet; nothing is to be done")
+    if (told := _to_be_settled(traffic)) is not None:
+        return told
     if traffic.verdict == "up":
         return Finding("Healthy", "True", "TrafficOK", "the last requests were answered")
+    heard = answered(traffic.cause, traffic.status, traffic.says)
     if traffic.reason == "over_limit":
-        told = "it answered 429 and asked us to wait, others take its requests; ask the vendor for a higher limit"
-        return Finding("Healthy", "False", "OverLimit", f"{told}, or lower spec.weight")
-    told = "requests failed several times in a row; it is asked last, and tried again by and by"
+        told_us = f"it asked us to wait ({heard or 'it answered 429'}), others take its requests"
+        return _unhealthy("OverLimit", f"{told_us}; ask the vendor for a higher limit, or lower spec.weight")
+    failed = f"requests failed several times in a row, the last with {heard}" if heard else _FAILED
     advice = "see whether the host of spec.url resolves and answers, and look at the vendor's status page"
-    return Finding("Healthy", "False", "Failing", f"{told}; {advice}")
+    return _unhealthy("Failing", f"{failed}; it is asked last, and tried again by and by; {advice}")
 
 
-def verdict_of_health(finding: Finding) -> Literal["Up", "Down", "Unknown"]:
+_FAILED: Final = "requests failed several times in a row"
+
+
+def _to_be_settled(traffic: Traffic) -> Finding | None:
+    """What a person has to change, in the provider's own words; such an answer counts even while others are well."""
+    heard = answered("", traffic.status, traffic.says)
+    match traffic.cause:
+        case "CredentialRefused":
+            return _unhealthy(
+                "CredentialRefused", f"it refuses the API key: {heard}; correct what spec.credential names"
+            )
+        case "NoCredit":
+            return _unhealthy("NoCredit", f"the account has no credit: {heard}; pay, or take the Provider out")
+        case "ModelNotFound":
+            advice = "correct upstreamName in spec.models, or the path of spec.url"
+            return _unhealthy(
+                "ModelNotFound", f"it does not know a model or path that was asked for: {heard}; {advice}"
+            )
+        case "Redirected":
+            advice = "write the address that it points to into spec.url, mostly https:// for http://"
+            return _unhealthy("Redirected", f"it answers by pointing elsewhere: {heard}; {advice}")
+        case _:
+            return None
+
+
+def answered(cause: str, status: int, says: str) -> str:
+    """An answer as a message tells it: status and the provider's own words, or the cause where there are neither."""
+    number = str(status) if status else ""
+    words = f'"{says}"' if says else ""
+    return " ".join(part for part in (number, words) if part) or cause
+
+
+def verdict_of_health(finding: Finding) -> Literal["Up", "Degraded", "Down", "Unknown"]:
     """The word for it in `status.health`."""
+    if finding.reason == "ModelNotFound":
+        return "Degraded"
     return "Up" if finding.status == "True" else "Down" if finding.status == "False" else "Unknown"
 
 
@@ -147,6 +194,10 @@ def _not_programmed(reason: ProgrammedReason, message: str) -> Finding:
 
 def _effective(status: Truth, reason: EffectiveReason, message: str) -> Finding:
     return Finding("Effective", status, reason, message)
+
+
+def _unhealthy(reason: HealthyReason, message: str) -> Finding:
+    return Finding("Healthy", "False", reason, message)
 
 
 def _fresh(status: Truth, reason: FreshReason, message: str) -> Finding:

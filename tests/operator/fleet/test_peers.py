@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 
+from limpet_extproc.complaints import Complaints
 from limpet_extproc.evidence import Pace, Witness
 from limpet_extproc.health import State, after_failure
 from limpet_operator.fleet.acks import GatewayState, Traffic
@@ -89,7 +90,7 @@ async def test_what_workers_say_of_providers_is_known_everywhere(pair: Pair) -> 
     for replica in pair:
         replica.plan(p="1", q="1")
     answered, health = {"q": 900.0}, {"p": is_down()}
-    one, two = (Worker(Witness(answered, health, dict, Pace(0.001, 0.01))) for _ in range(2))
+    one, two = (Worker(Witness(answered, health, dict, Complaints(lambda: None), Pace(0.001, 0.01))) for _ in range(2))
     async with one.beside("e", a.address), two.beside("e", b.address):
         expected = {"p": Traffic("down", "down", 1000.0, 0, 2), "q": Traffic("up", "up", 900.0, 2, 0)}
         await until(lambda: a.fleet.traffic() == b.fleet.traffic() == expected)

@@ -23,6 +23,10 @@ def out(since_s: float = T, failure_s: float = 0.0, success_s: float = 0.0, limi
     return Evidence(success_s, failure_s or since_s, "over_limit" if limited else "down", since_s)
 
 
+def refused(cause: str, status: int, heard_s: float) -> Evidence:
+    return Evidence(T - 9, since_s=T - 500, cause=cause, status=status, says="no", cause_s=heard_s)
+
+
 CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
     ("nobody knows anything", [], None),
     ("one gets answers", [up()], Traffic("up", "up", T - 500, 1, 0)),
@@ -37,6 +41,12 @@ CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
     ("the newest reason counts", [out(limited=True), out(T + 1)], Traffic("down", "down", T, 0, 2)),
     ("of the caches all that was seen counts", [up(cache=CacheUse(300, 90)), up(cache=CacheUse(100, 90)), up()],
      Traffic("up", "up", T - 500, 3, 0, hit_percent=45)),
+    ("a refused key is told though it is up", [refused("CredentialRefused", 401, T)],
+     Traffic("up", "up", T - 500, 1, 0, cause="CredentialRefused", status=401, says="no")),
+    ("and no more after an answer elsewhere", [refused("CredentialRefused", 401, T), up(T + 1)],
+     Traffic("up", "up", T - 500, 2, 0)),
+    ("answers of other models don't speak for one", [refused("ModelNotFound", 404, T), up(T + 1)],
+     Traffic("up", "up", T - 500, 2, 0, cause="ModelNotFound", status=404, says="no")),
     ("its own answers before that say nothing", [out(success_s=T - 0.1)], Traffic("down", "down", T, 0, 1)),
 ]  # fmt: skip
 
@@ -52,7 +62,12 @@ def sketch(*ranks: int) -> bytes:
 
 SECONDS = st.integers(1, 100).map(float)
 CACHES = st.builds(CacheUse, st.integers(0, 9), st.integers(0, 9), st.sampled_from([b"", sketch(1), sketch(2, 3)]))
-EVIDENCE = st.builds(up, SECONDS, SECONDS, CACHES) | st.builds(out, SECONDS, SECONDS, SECONDS, st.booleans())
+CAUSES = st.sampled_from(["CredentialRefused", "ModelNotFound"])
+EVIDENCE = (
+    st.builds(up, SECONDS, SECONDS, CACHES)
+    | st.builds(refused, CAUSES, st.just(401), SECONDS)
+    | st.builds(out, SECONDS, SECONDS, SECONDS, st.booleans())
+)
 
 
 @given(said=st.lists(EVIDENCE, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=3), order=st.randoms())

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -66,6 +66,10 @@ def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
     assert findings.programmed("a", FINE, None, [gateway("g1")]).reason == "Pending"
 
 
+def heard(verdict: Literal["up", "down"], cause: str, status: int, says: str = "no way") -> Traffic:
+    return Traffic(verdict, verdict, 0, 1, 1, cause=cause, status=status, says=says)
+
+
 @pytest.mark.parametrize(
     ("verdict", "traffic", "status", "reason", "health"),
     [
@@ -73,6 +77,12 @@ def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
         (FINE, Traffic("up", "up", 0, 2, 0), "True", "TrafficOK", "Up"),
         (FINE, Traffic("down", "down", 0, 1, 1), "False", "Failing", "Down"),
         (FINE, Traffic("down", "over_limit", 0, 0, 2), "False", "OverLimit", "Down"),
+        (FINE, heard("up", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
+        (FINE, heard("down", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
+        (FINE, heard("up", "NoCredit", 402), "False", "NoCredit", "Down"),
+        (FINE, heard("up", "ModelNotFound", 404), "False", "ModelNotFound", "Degraded"),
+        (FINE, heard("up", "Redirected", 308), "False", "Redirected", "Down"),
+        (FINE, heard("down", "ServerError", 500), "False", "Failing", "Down"),
         (NO_SECRET, Traffic("up", "up", 0, 2, 0), "Unknown", "NotProgrammed", "Unknown"),
     ],
 )
@@ -81,6 +91,20 @@ def test_healthy_is_what_traffic_says(
 ) -> None:
     found = findings.healthy(verdict, traffic)
     assert (found.status, found.reason, findings.verdict_of_health(found)) == (status, reason, health)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "told"),
+    [
+        (heard("up", "CredentialRefused", 401), 'it refuses the API key: 401 "no way"; correct what spec.credential'),
+        (heard("down", "ServerError", 500), 'several times in a row, the last with 500 "no way"; it is asked last'),
+        (heard("down", "ServerError", 500, ""), "the last with 500; it is asked last"),
+        (heard("down", "ConnectionFailed", 0, ""), "the last with ConnectionFailed; it is asked last"),
+        (Traffic("down", "down", 0, 0, 1), "several times in a row; it is asked last"),
+    ],
+)
+def test_the_message_has_the_status_and_the_providers_own_words(traffic: Traffic, told: str) -> None:
+    assert told in findings.healthy(FINE, traffic).message
 
 
 @pytest.mark.parametrize(
