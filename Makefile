@@ -1,5 +1,5 @@
 # Everything here works on a fresh Debian or Ubuntu with Python 3.11 or newer; the environment lives in .venv.
-.PHONY: demo test check bench lock clean
+.PHONY: demo install test check bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 
 demo: $(READY)
 	$(BIN)/limpet demo
+
+install: $(READY)
+	@echo "The command is $(BIN)/limpet; try: $(BIN)/limpet --help"
 
 # Everything runs in a network and process namespace of its own, where no test reaches further than this machine.
 test: $(READY)

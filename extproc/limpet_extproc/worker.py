@@ -160,7 +160,7 @@ class Worker:
         if state.out_because is None:
             log.info("%s is back", provider)
         else:
-            log.warning("%s is out: %s", provider, state.out_because)
+            log.info("%s is out: %s", provider, state.out_because)
 
     async def _turn(self) -> None:
         """Show that the loop turns, and in the metrics what no access log entry followed."""

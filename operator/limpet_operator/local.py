@@ -225,7 +225,8 @@ class Local:
     async def _start_extproc(self) -> None:
         workers, metrics_port = self.settings.extproc_workers, self.settings.extproc_metrics_port
         if workers == 1:
-            place = [f"--socket={self._extproc_sockets[0]}", f"--metrics-port={metrics_port}"]
+            # What it logs of providers and connections is for pods; here the control plane tells it to a person.
+            place = [f"--socket={self._extproc_sockets[0]}", f"--metrics-port={metrics_port}", "--log-level=warning"]
         else:
             directory = self._extproc_sockets[0].parent
             place = [f"--socket-dir={directory}", f"--workers={workers}", f"--http=127.0.0.1:{metrics_port}"]
