@@ -33,6 +33,7 @@ def flags_parser() -> argparse.ArgumentParser:
     parser.add_argument("--node", required=True, help="id of the Envoy beside this process")
     _add_memory(parser)
     parser.add_argument("--http", help="HOST:PORT for /livez, /readyz and /metrics, with --socket-dir")
+    parser.add_argument("--probes", help="another HOST:PORT for /livez and /readyz, which only the kubelet may reach")
     parser.add_argument("--metrics-port", type=int, default=0, help="one worker: loopback port for /metrics; 0: none")
     parser.add_argument("--status-socket", help="Unix socket on which a worker tells its parent how it is")
     parser.add_argument("--worker", type=int, help="number of this worker among those of its parent, from 0")
@@ -77,10 +78,11 @@ def problem(flags: argparse.Namespace) -> str | None:
         return f"--workers {flags.workers}: at least one worker is needed"
     if flags.socket and flags.workers > 1:
         return "--socket is for one worker; give several a directory with --socket-dir DIR"
-    if flags.socket and flags.http:
-        return "--http goes with --socket-dir DIR; one worker has --metrics-port"
-    if flags.http and host_port(flags.http) is None:
-        return f"--http {flags.http}: not HOST:PORT, such as 0.0.0.0:9100"
+    for flag, address in (("--http", flags.http), ("--probes", flags.probes)):
+        if address and not flags.socket_dir:
+            return f"{flag} goes with --socket-dir DIR; one worker has --metrics-port"
+        if address and host_port(address) is None:
+            return f"{flag} {address}: not HOST:PORT, such as [::]:9100 or 0.0.0.0:9100"
     if flags.socket_dir and flags.metrics_port:
         return "--metrics-port goes with --socket; with --socket-dir the metrics of all workers are at --http HOST:PORT"
     if flags.redis_deadline_ms <= 0:

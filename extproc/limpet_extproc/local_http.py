@@ -5,16 +5,22 @@ import logging
 import socket
 import socketserver
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import BoundedSemaphore, Thread
+from threading import Lock, Thread
 from typing import Any, Final
 
 log = logging.getLogger("limpet.pages")
 
 _AT_ONCE: Final = 64
-"""Connections; who comes in between is hung up on. The port is open to others, and each connection is a thread."""
+"""Connections, each of which is a thread. One too many ends the oldest: others may reach the port too, and must not
+keep us out by only staying connected."""
+
+_REQUEST_S: Final = 2.0
+"""How long a connection may be silent before its request is there."""
+_ANSWER_S: Final = 10.0
+"""For an answer to be taken: metrics of many workers are some hundred kilobytes."""
 
 TEXT: Final = "text/plain; charset=utf-8"
 
@@ -39,20 +45,27 @@ class _Threads(socketserver.ThreadingMixIn):
     request_queue_size = _AT_ONCE
 
     def __init__(self, *args: Any) -> None:
-        self._places = BoundedSemaphore(_AT_ONCE)
+        self._open: dict[socket.socket, None] = {}
+        """The oldest first."""
+        self._changing = Lock()
         super().__init__(*args)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            request.close()
+        with self._changing:
+            if len(self._open) >= _AT_ONCE:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):  # It has just ended by itself.
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._open[request] = None
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            with self._changing:
+                self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a client of the pages left early")
@@ -65,13 +78,21 @@ class _Tcp(_Threads, socketserver.TCPServer):
 class _Tcp6(_Tcp):
     address_family = socket.AF_INET6
 
+    def server_bind(self) -> None:
+        # All addresses of IPv6 are all of IPv4 as well, whatever the machine's default is.
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.server_address[0] != "::")
+        super().server_bind()
+
 
 class _Unix(_Threads, socketserver.UnixStreamServer):
     """On a path."""
 
 
 def serve_pages(address: Path | tuple[str, int], pages: Pages) -> socketserver.BaseServer:
-    """Serve on threads until `shutdown()` and `server_close()`. Raises OSError if the address can't be had."""
+    """Serve on threads until `shutdown()` and `server_close()`. Raises OSError if the address can't be had.
+
+    The host `::` means IPv4 as well.
+    """
     handler = _handler(pages)
     server: socketserver.BaseServer
     if isinstance(address, Path):
@@ -85,9 +106,10 @@ def serve_pages(address: Path | tuple[str, int], pages: Pages) -> socketserver.B
 
 def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10.0
+        timeout = _REQUEST_S
 
         def do_GET(self) -> None:
+            self.connection.settimeout(_ANSWER_S)
             path = self.path.partition("?")[0]
             try:
                 answer = pages[path]() if path in pages else Page(f"there is {', '.join(pages)}\n", 404)

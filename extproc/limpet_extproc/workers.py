@@ -7,8 +7,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ import msgspec
 
 from limpet_extproc import status
 from limpet_extproc.flags import BadStart, host_port
-from limpet_extproc.local_http import Page, accepts, ask, serve_pages
+from limpet_extproc.local_http import Page, Pages, accepts, ask, serve_pages
 from limpet_extproc.status import Report
 from limpet_extproc.worker_metrics import merged
 
@@ -209,14 +210,21 @@ def _how(exit_status: int) -> str:
     return f"ended with status {exit_status}"
 
 
-def pages(workers: Workers) -> dict[str, Callable[[], Page]]:
+def pages(workers: Workers) -> Pages:
     """What the parent says of itself and its workers: for the kubelet and for Prometheus."""
+    return {
+        **probes(workers),
+        "/metrics": lambda: Page(workers.metrics(), type_="text/plain; version=0.0.4; charset=utf-8"),
+    }
+
+
+def probes(workers: Workers) -> Pages:
+    """For the kubelet alone."""
     return {
         "/livez": lambda: _verdict(status.why_not_live(workers.seen()), "every socket takes connections"),
         "/readyz": lambda: _verdict(
             ["it is stopping"] if workers.stopping() else status.why_not_ready(workers.seen()), "every worker decides"
         ),
-        "/metrics": lambda: Page(workers.metrics(), type_="text/plain; version=0.0.4; charset=utf-8"),
     }
 
 
@@ -243,17 +251,26 @@ async def _running(flags: argparse.Namespace) -> None:
     workers = Workers(flags.socket_dir, [worker_command(flags, number) for number in range(flags.workers)], environment)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, workers.stop)
-    if flags.http is None:
+    with ExitStack() as open_:
+        for flag, address, shown in (
+            ("--http", flags.http, pages(workers)),
+            ("--probes", flags.probes, probes(workers)),
+        ):
+            if address is not None:
+                open_.enter_context(_serving(flag, address, shown))
         await workers.run()
-        return
-    address = host_port(flags.http)
-    assert address is not None, "read_flags has looked"
+
+
+@contextmanager
+def _serving(flag: str, address: str, shown: Pages) -> Iterator[None]:
+    place = host_port(address)
+    assert place is not None, "read_flags has looked"
     try:
-        server = serve_pages(address, pages(workers))
+        server = serve_pages(place, shown)
     except OSError as error:
-        raise BadStart(f"--http {flags.http}: cannot listen there: {error.strerror}") from error
+        raise BadStart(f"{flag} {address}: cannot listen there: {error.strerror}") from error
     try:
-        await workers.run()
+        yield
     finally:
         server.shutdown()
         server.server_close()

@@ -27,6 +27,7 @@ from limpet_operator.metrics import build_metrics, count_objects
 from limpet_operator.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.xds import Nack, serve
@@ -65,6 +66,8 @@ class LocalSettings:
     extproc_metrics_port: int = 0
     body_limit_bytes: int = 32 * 1024 * 1024
     drain_s: float = 5.0
+    envoy_heap_bytes: int = HEAP_BYTES
+    """What Envoy's memory may grow to."""
     envoy_concurrency: int | None = None
     """Envoy's threads; None: as many as ext_proc workers, each of which is slower than one. More of them only wait."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
@@ -247,7 +250,8 @@ class Local:
         await self.children.start("envoy", envoy_command(self._write_bootstrap(), "--concurrency", str(concurrency)))
 
     def _write_bootstrap(self) -> Path:
-        config = bootstrap(NODE, {"pipe": {"path": str(self._socket)}}, {"pipe": {"path": str(self.admin_socket)}})
+        controlplane, admin = ({"pipe": {"path": str(path)}} for path in (self._socket, self.admin_socket))
+        config = bootstrap(NODE, controlplane, admin, self.settings.envoy_heap_bytes)
         path = Path(self._run_dir.name, "envoy.json")
         path.write_text(json.dumps(config))
         return path

@@ -1,40 +1,132 @@
-"""`/healthz`, `/readyz` and `/metrics`: what the kubelet and Prometheus ask a pod."""
+"""`/healthz`, `/readyz` and `/metrics`: what the kubelet and Prometheus ask a pod.
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+Others may reach these ports too. So a connection has little time for its request, and one too many ends the oldest: a
+connection that only stays open keeps nobody else out.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final, NamedTuple
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 Answer = Callable[[], str | None]
 """None: yes. Else why not, for people."""
 
+_AT_ONCE: Final = 64
+_REQUEST_S: Final = 2.0
+"""For a request to come in whole."""
+_ANSWER_S: Final = 10.0
+"""For an answer to be taken: metrics of many providers are some hundred kilobytes."""
+_LONGEST_REQUEST: Final = 16 * 1024
+"""Bytes; of a probe a few hundred."""
+_TEXT: Final = "text/plain; charset=utf-8"
+
+_log = logging.getLogger(__name__)
+
+
+class Page(NamedTuple):
+    """What is answered."""
+
+    status: HTTPStatus
+    type: str
+    body: bytes
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""By path; each is called in the event loop."""
+
+
+def probes(healthy: Answer, ready: Answer) -> Pages:
+    """What the kubelet asks."""
+    return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready())}
+
+
+def metrics(registry: CollectorRegistry) -> Pages:
+    """What Prometheus asks."""
+    return {"/metrics": lambda: Page(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))}
+
 
 @asynccontextmanager
-async def serve_probes(address: str, healthy: Answer, ready: Answer, registry: CollectorRegistry) -> AsyncIterator[int]:
-    """Answer on `host:port` inside the block; gives the port, which differs for port 0. Raises OSError."""
-    host, _, port = address.rpartition(":")
+async def serve_pages(address: str, pages: Pages) -> AsyncIterator[int]:
+    """Answer on `host:port` inside the block; gives the port, which differs for port 0. Raises OSError.
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
-
-    application = web.Application()
-    application.router.add_get("/healthz", _probe(healthy))
-    application.router.add_get("/readyz", _probe(ready))
-    application.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
+    The host `[::]` means IPv4 as well.
+    """
+    visitors = _Visitors(pages)
+    server = await asyncio.start_server(visitors.visit, sock=_listening(address), limit=_LONGEST_REQUEST)
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        yield runner.addresses[0][1]
+        yield server.sockets[0].getsockname()[1]
     finally:
-        await runner.cleanup()
+        server.close()
+        visitors.hang_up()
 
 
-def _probe(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def probe(_: web.Request) -> web.Response:
-        why_not = answer()
-        return web.Response(text=f"{why_not or 'ok'}\n", status=503 if why_not else 200)
+class _Visitors:
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._there: dict[asyncio.StreamWriter, None] = {}
+        """The oldest first."""
 
-    return probe
+    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._there) >= _AT_ONCE:
+            self._hang_up(next(iter(self._there)))
+        self._there[writer] = None
+        try:
+            async with asyncio.timeout(_REQUEST_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(_ANSWER_S):
+                writer.write(_bytes(self._page(head), head.startswith(b"HEAD ")))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # Whoever it was is gone, slow, or speaks something else.
+        finally:
+            self._hang_up(writer)
+
+    def hang_up(self) -> None:
+        for writer in list(self._there):
+            self._hang_up(writer)
+
+    def _hang_up(self, writer: asyncio.StreamWriter) -> None:
+        self._there.pop(writer, None)
+        writer.transport.abort()
+
+    def _page(self, head: bytes) -> Page:
+        method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if method not in ("GET", "HEAD"):
+            return Page(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET is answered here\n")
+        if path not in self._pages:
+            return Page(HTTPStatus.NOT_FOUND, _TEXT, f"there is {', '.join(self._pages)}\n".encode())
+        try:
+            return self._pages[path]()
+        except Exception:
+            _log.exception("%s could not be made; please report this", path)
+            return Page(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"could not be made; the log says why\n")
+
+
+def _verdict(why_not: str | None) -> Page:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if why_not else HTTPStatus.OK
+    return Page(status, _TEXT, f"{why_not or 'ok'}\n".encode())
+
+
+def _bytes(page: Page, head_only: bool) -> bytes:
+    head = (
+        f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\ncontent-type: {page.type}\r\n"
+        f"content-length: {len(page.body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() if head_only else head.encode() + page.body
+
+
+def _listening(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family, dualstack_ipv6=host == "::", backlog=128)

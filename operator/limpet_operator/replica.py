@@ -23,7 +23,7 @@ from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
 from limpet_operator.metrics import build_metrics, count_objects
 from limpet_operator.plan import Plan, Verdict, plan
-from limpet_operator.probes_http import serve_probes
+from limpet_operator.probes_http import metrics, probes, serve_pages
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
@@ -94,7 +94,10 @@ class Replica:
         settings = self._settings
         require_tls(settings.listen, settings.tls_dir)
         async with AsyncExitStack() as open_:
-            await open_.enter_async_context(serve_probes(settings.http, self.unhealthy, self.not_ready, self.registry))
+            asked = probes(self.unhealthy, self.not_ready)
+            await open_.enter_async_context(serve_pages(settings.http, {**asked, **metrics(self.registry)}))
+            if settings.probes:
+                await open_.enter_async_context(serve_pages(settings.probes, asked))
             await open_.enter_async_context(self._serving())
             if settings.lease is not None:
                 writer = KubeApi(await self._access.configuration())

@@ -28,6 +28,8 @@ class Settings:
     gateway_name: str | None
     """The DNS name in the certificates of this gateway's Envoys and workers; None: without TLS nobody shows one."""
     http: str
+    probes: str | None
+    """Another address for the kubelet alone, as `http` is for others too."""
     gateway: Gateway
     drain_s: float
     log_level: str
@@ -61,8 +63,9 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         tls_dir=flags.tls_dir,
         gateway_name=flags.gateway_name,
         http=flags.http,
+        probes=flags.probes,
         gateway=Gateway(
-            listen_host="0.0.0.0",
+            listen_host=flags.gateway_host,
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
@@ -97,6 +100,10 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--gateway-name", default=None, help="DNS name in the gateways' certificates; goes with --tls-dir")
     add("--peers", type=_host_port, default=None, help="HOST:PORT behind which the other replicas are found")
     add("--http", type=_host_port, default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
+    add("--probes", type=_host_port, default=None, help="another HOST:PORT for /healthz and /readyz, for the kubelet")
+    add(
+        "--gateway-host", default="::", help="address where Envoy listens for clients; ::, the default, is IPv4 as well"
+    )
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
     add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")

@@ -36,11 +36,12 @@ def test_the_operator_is_told_all_that_was_set() -> None:
     assert settings.namespaces == ("a", "b")
     assert settings.lease == ("ai", "limpet-operator")
     assert settings.identity == "pod-1"
-    assert settings.listen == "0.0.0.0:18000"
+    assert settings.listen == "[::]:18000"
     assert settings.tls_dir == Path("/etc/limpet/tls")
     assert settings.gateway_name == "limpet-gateway.ai.svc"
     assert settings.peers == "limpet-operator-peers.ai.svc:18000"
-    assert settings.http == "0.0.0.0:8081"
+    assert (settings.http, settings.probes) == ("[::]:8081", "[::]:8082")
+    assert settings.gateway.listen_host == "::"
     assert (settings.drain_s, settings.log_level) == (20.0, "debug")
     assert settings.gateway.listen_port == 10000
     assert settings.gateway.body_limit_bytes == 8 * MIB
@@ -73,7 +74,7 @@ def test_ext_proc_is_told_all_that_was_set(redis: dict[str, Any], url: str | Non
     assert flags.tls_dir == "/etc/limpet/tls"
     assert flags.node == "pod-1"
     assert flags.memory_key_file == "/etc/limpet/memory-key/key"
-    assert (flags.http, flags.log_level) == ("0.0.0.0:9100", "warning")
+    assert (flags.http, flags.probes, flags.log_level) == ("[::]:9100", "[::]:9101", "warning")
 
 
 def test_envoy_and_ext_proc_say_the_same_name() -> None:

@@ -157,6 +157,30 @@ def test_each_port_lets_in_who_was_named_for_it() -> None:
     assert all("podSelector" in peer for let in let_in.values() for peer in let)
 
 
+def test_probes_have_ports_that_no_policy_opens_and_metrics_are_closed_until_somebody_is_named() -> None:
+    found = objects()
+    probed = {
+        (deployment, container["name"], probe["httpGet"]["port"])
+        for deployment in ("limpet-operator", "limpet-gateway")
+        for container in containers(pod(found, deployment))
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe")
+        if (probe := container.get(kind))
+    }
+    assert {port for *_, port in probed} == {"probes", "ext-proc-probes", "envoy-probes"}
+    opened = {
+        port["port"]
+        for policy in found
+        if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"]["ingress"]
+        for port in rule["ports"]
+    }
+    assert opened == {"grpc", "http", "redis"}
+    (operators,) = (
+        each for each in found if each["metadata"]["name"] == "limpet-operator" and each["kind"] == "NetworkPolicy"
+    )
+    assert [port["port"] for rule in operators["spec"]["ingress"] for port in rule["ports"]] == ["grpc"]
+
+
 def test_service_monitors_find_one_service_each_and_its_ports(found: list[Object]) -> None:
     for monitor in found:
         if monitor["kind"] != "ServiceMonitor":

@@ -42,6 +42,8 @@ def nested(path: str, value: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
+        ("listenAddress", "all", "at '/listenAddress': 'all' does not match pattern"),
+        ("envoy.maxConnections", 10, "at '/envoy/maxConnections': minimum: got 10, want 100"),
         ("gateway.replicas", "two", "at '/gateway/replicas': got string, want integer"),
         ("gateway.workers", 0, "at '/gateway/workers': minimum: got 0, want 1"),
         ("operator.replicas", 0, "at '/operator/replicas': minimum: got 0, want 1"),
@@ -93,6 +95,10 @@ def test_a_wrong_value_is_named(path: str, value: object, said: str) -> None:
         (
             "{gateway: {autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 3}}}",
             "gateway.autoscaling.minReplicas is 5, more than maxReplicas 3",
+        ),
+        (
+            "{envoy: {resources: {limits: {memory: 256Mi}}}}",
+            "envoy.resources.limits.memory is 256Mi, too little for bodies of gateway.bodyLimitMiB=32: set it to 361Mi",
         ),
         ("{gateway: {service: {nodePort: 30080}}}", "set gateway.service.type to NodePort or LoadBalancer"),
         ("{redis: {existingSecret: a}}", "redis.existingSecret is set without redis.url"),

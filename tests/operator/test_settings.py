@@ -14,8 +14,9 @@ def test_as_the_chart_starts_it() -> None:
     flags = [
         *("--namespace", "ai", "--namespace", "team-b", "--listen", "0.0.0.0:18000", "--tls-dir", "/etc/limpet/tls"),
         *("--gateway-name", "limpet-gateway.limpet-system.svc"),
-        *("--http", "0.0.0.0:8081", "--peers", "limpet-operator-peers.limpet-system.svc:18000"),
-        *("--gateway-port", "10000", "--workers", "2", "--body-limit-mib", "16"),
+        *("--http", "0.0.0.0:8081", "--probes", "0.0.0.0:8082"),
+        *("--peers", "limpet-operator-peers.limpet-system.svc:18000"),
+        *("--gateway-host", "10.0.0.1", "--gateway-port", "10000", "--workers", "2", "--body-limit-mib", "16"),
         *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
     ]
     settings = parse_settings([*flags, *LEASE], POD)
@@ -26,7 +27,8 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.gateway_name == "limpet-gateway.limpet-system.svc"
     assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
     assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
-    assert (settings.gateway.listen_host, settings.drain_s) == ("0.0.0.0", 7.5)
+    assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
+    assert (settings.http, settings.probes) == ("0.0.0.0:8081", "0.0.0.0:8082")
     assert settings.identity == "limpet-operator-0"
 
 

@@ -22,6 +22,12 @@
 {{- if and (eq $values.gateway.service.type "ClusterIP") $values.gateway.service.nodePort -}}
 {{- fail "gateway.service.nodePort is set, but a Service of type ClusterIP has none: set gateway.service.type to NodePort or LoadBalancer" -}}
 {{- end -}}
+{{- with include "limpet.heapBytes" . -}}
+{{- $needed := mul (add 128 (mul 5 (int $values.gateway.bodyLimitMiB))) 1048576 -}}
+{{- if lt (int64 .) $needed -}}
+{{- fail (printf "envoy.resources.limits.memory is %v, too little for bodies of gateway.bodyLimitMiB=%d: set it to %dMi or more" $values.envoy.resources.limits.memory (int $values.gateway.bodyLimitMiB) (add1 (div (div (mul $needed 5) 4) 1048576))) -}}
+{{- end -}}
+{{- end -}}
 {{- if contains "@" $values.redis.url -}}
 {{- fail "redis.url names a user or a password, for everybody to read who may see pods: put them into a Secret as username and password, and name it in redis.existingSecret" -}}
 {{- end -}}

@@ -71,3 +71,28 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* An address to listen on, with a port: (list . 8081) */}}
+{{- define "limpet.listen" -}}
+{{- $host := (index . 0).Values.listenAddress -}}
+{{- if contains ":" $host -}}[{{ $host }}]{{- else -}}{{ $host }}{{- end -}}:{{ index . 1 }}
+{{- end -}}
+
+{{/* Bytes of a quantity of Kubernetes, such as 2Gi or 1500M; empty where it is none. */}}
+{{- define "limpet.bytes" -}}
+{{- $text := ternary . (. | int64 | toString) (kindIs "string" .) -}}
+{{- $units := dict "" 1 "k" 1000 "Ki" 1024 "M" 1000000 "Mi" 1048576 "G" 1000000000 "Gi" 1073741824 "T" 1000000000000 "Ti" 1099511627776 -}}
+{{- if . -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" $text "" -}}
+{{- if hasKey $units $unit -}}
+{{- mulf (float64 (trimSuffix $unit $text)) (get $units $unit) | floor | int64 -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What Envoy's heap may take: four fifths of its container's limit, as not all that a process takes is heap. */}}
+{{- define "limpet.heapBytes" -}}
+{{- with include "limpet.bytes" (dig "limits" "memory" "" .Values.envoy.resources) -}}
+{{- div (mul (int64 .) 4) 5 -}}
+{{- end -}}
+{{- end -}}

@@ -19,6 +19,7 @@ from limpet_lab.bench.changes import ask
 from limpet_operator.children import Children
 from limpet_operator.local import EXTPROC_ENVIRONMENT, envoy_command, free_port
 from limpet_operator.publish.bootstrap import bootstrap
+from limpet_operator.publish.overload import HEAP_BYTES
 
 _NODE: Final = "limpet-bench"
 _READY_S: Final = 300.0
@@ -104,7 +105,8 @@ async def running(cluster: Cluster, folder: Path) -> AsyncIterator[Gateway]:
     envoy_file = folder / "envoy.json"
     host, _, number = control_plane.rpartition(":")
     address = {"socket_address": {"address": host, "port_value": int(number)}}
-    envoy_file.write_text(json.dumps(bootstrap(_NODE, address, {"pipe": {"path": str(folder / "admin.sock")}})))
+    admin = {"pipe": {"path": str(folder / "admin.sock")}}
+    envoy_file.write_text(json.dumps(bootstrap(_NODE, address, admin, HEAP_BYTES)))
     commands = {
         "operator": [
             *(sys.executable, "-m", "limpet_operator", "--kubeconfig", str(cluster.kubeconfig)),

@@ -7,26 +7,37 @@ cluster's files as text, and a test holds them to these functions.
 from collections.abc import Sequence
 from typing import Final
 
-from limpet_operator.publish.encode import Json, typed
+from limpet_operator.publish.encode import Json, listening, typed
 from limpet_operator.publish.gateway import CONTROLPLANE_CLUSTER
+from limpet_operator.publish.overload import MAX_CONNECTIONS, overload_manager
 
 _ADS: Final = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 """No time limit on the first answer: an Envoy without configuration must not call itself ready."""
 
 _SDS_DIR: Final = "/etc/limpet/envoy"
 _TLS_DIR: Final = "/etc/limpet/tls"
+_CONTROLPLANE_PORT: Final = 18000
 _ADMIN: Final = ("127.0.0.1", 9901)
 _ADMIN_CLUSTER: Final = "limpet_admin"
-_OPEN_PORT: Final = 9902
-_OPEN_PATHS: Final = ("/ready", "/stats/prometheus")
-"""What of the admin page others may see."""
+
+_PAGES: Final = (
+    ("limpet_open", 9902, ("/ready", "/stats/prometheus")),
+    ("limpet_probes", 9903, ("/ready",)),
+)
+"""What of the admin page others may see, and where; the second is for the kubelet alone."""
+_IDLE_S: Final = 10
+"""How long a connection to these may stay without a request."""
 
 
-def bootstrap(node: str, controlplane: Json, admin: Json) -> Json:
-    """Envoy's own file. `controlplane` and `admin` are Envoy addresses: `{"pipe": …}` or `{"socket_address": …}`."""
+def bootstrap(node: str, controlplane: Json, admin: Json, heap_bytes: int) -> Json:
+    """Envoy's own file. `controlplane` and `admin` are Envoy addresses: `{"pipe": …}` or `{"socket_address": …}`.
+
+    `heap_bytes` is what its memory may grow to.
+    """
     return {
+        "overload_manager": overload_manager(heap_bytes),
         "node": {"id": node, "cluster": "limpet"},
-        "admin": {"address": admin},
+        "admin": {"address": admin, "ignore_global_conn_limit": True},
         "dynamic_resources": _dynamic_resources(),
         "static_resources": {
             "clusters": [
@@ -42,14 +53,18 @@ def bootstrap(node: str, controlplane: Json, admin: Json) -> Json:
     }
 
 
-def pod_bootstrap(operator: str, port: int = 18000) -> Json:
+def pod_bootstrap(
+    operator: str, heap_bytes: int | None, host: str = "::", *, max_connections: int = MAX_CONNECTIONS
+) -> Json:
     """The same in a cluster. `operator` is the Service's name, which the server's certificate must carry.
 
-    The flags `--service-node` and `--service-cluster` say who this Envoy is. Besides the control plane it knows one
-    listener that passes readiness and metrics on from the admin page, which itself stays on loopback.
+    The flags `--service-node` and `--service-cluster` say who this Envoy is. Besides the control plane it knows two
+    listeners at `host` that pass readiness and metrics on from the admin page, which itself stays on loopback.
+    `heap_bytes`: None where the container has no limit.
     """
     return {
-        "admin": {"address": _socket(*_ADMIN)},
+        "overload_manager": overload_manager(heap_bytes, max_connections),
+        "admin": {"address": _socket(*_ADMIN), "ignore_global_conn_limit": True},
         "dynamic_resources": _dynamic_resources(),
         "static_resources": {
             "clusters": [
@@ -66,7 +81,7 @@ def pod_bootstrap(operator: str, port: int = 18000) -> Json:
                             dns_lookup_family="V4_PREFERRED",
                         ),
                     },
-                    "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(operator, port)),
+                    "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(operator, _CONTROLPLANE_PORT)),
                     # A replica that hangs or whose machine died leaves no FIN.
                     "typed_extension_protocol_options": _http2(
                         {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}
@@ -80,7 +95,7 @@ def pod_bootstrap(operator: str, port: int = 18000) -> Json:
                     "load_assignment": _assignment(_ADMIN_CLUSTER, _socket(*_ADMIN)),
                 },
             ],
-            "listeners": [_open_listener()],
+            "listeners": [_page(host, *page) for page in _PAGES],
         },
     }
 
@@ -155,10 +170,13 @@ def _sds_file(name: str, **secret: Json) -> Json:
     return {"resources": [{**typed("transport_sockets.tls.v3.Secret"), "name": name, **secret}]}
 
 
-def _open_listener() -> Json:
+def _page(host: str, name: str, port: int, paths: Sequence[str]) -> Json:
     return {
-        "name": "limpet_open",
-        "address": _socket("0.0.0.0", _OPEN_PORT),
+        "name": name,
+        "address": listening(host, port),
+        # However many clients there are and whatever they send: a pod that is busy must not be taken for ill.
+        "ignore_global_conn_limit": True,
+        "bypass_overload_manager": True,
         "filter_chains": [
             {
                 "filters": [
@@ -166,8 +184,10 @@ def _open_listener() -> Json:
                         "name": "envoy.filters.network.http_connection_manager",
                         "typed_config": typed(
                             "filters.network.http_connection_manager.v3.HttpConnectionManager",
-                            stat_prefix="limpet_open",
-                            route_config={"virtual_hosts": [_only(_OPEN_PATHS)]},
+                            stat_prefix=name,
+                            request_headers_timeout="2s",
+                            common_http_protocol_options={"idle_timeout": f"{_IDLE_S}s"},
+                            route_config={"virtual_hosts": [_only(paths)]},
                             http_filters=[
                                 {
                                     "name": "envoy.filters.http.router",

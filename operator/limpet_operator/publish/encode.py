@@ -92,6 +92,12 @@ def set_header(key: str, value: str) -> Json:
     return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
+def listening(host: str, port: int) -> Json:
+    """The address of a listener; `::` is every address of IPv4 as well."""
+    address: Json = {"address": host, "port_value": port}
+    return {"socket_address": {**address, "ipv4_compat": True} if host == "::" else address}
+
+
 def encode(type_url: str, body: Json) -> Resource:
     """The resource as Envoy takes it. Raises KeyError or ValueError when a field is not one of Envoy's."""
     text = json.dumps(body, sort_keys=True)

@@ -4,7 +4,7 @@ from importlib.resources import files
 from typing import Final
 
 from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
-from limpet_operator.publish.encode import Json, typed, typed_struct
+from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_ATTEMPT,
     ACCESS_LOG_REQUEST,
@@ -24,7 +24,7 @@ def client_listener(gateway: Gateway) -> Json:
     """Ours: early header clean-up, ext_proc, and the router with its two access logs."""
     return {
         "name": LISTENER,
-        "address": _address(gateway.listen_host, gateway.listen_port),
+        "address": listening(gateway.listen_host, gateway.listen_port),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         "filter_chains": [{"filters": [_http(gateway)]}],
     }
@@ -54,6 +54,15 @@ def _http(gateway: Gateway) -> Json:
         "typed_config": typed(
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             stat_prefix=LISTENER,
+            # A client that needs more at a time opens another connection. The windows bound what is under way, not what
+            # a body may hold, which is what `limpet_operator.publish.overload` is there for.
+            http2_protocol_options={
+                "max_concurrent_streams": 100,
+                "initial_stream_window_size": 256 * 1024,
+                "initial_connection_window_size": 1024 * 1024,
+            },
+            # Load balancers keep theirs for up to ten minutes, and must be the first to hang up.
+            common_http_protocol_options={"idle_timeout": "700s"},
             rds={"route_config_name": ROUTES, "config_source": {"ads": {}, "resource_api_version": "V3"}},
             # Providers take as long as they need: the route bounds the wait for the first byte and the gaps after it.
             stream_idle_timeout="0s",
@@ -215,7 +224,3 @@ def _access_log(name: str, response_headers: list[str]) -> Json:
             },
         ),
     }
-
-
-def _address(host: str, port: int) -> Json:
-    return {"socket_address": {"address": host, "port_value": port}}

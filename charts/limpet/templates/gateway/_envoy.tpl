@@ -1,9 +1,44 @@
 {{/* Envoy's own files. limpet_operator.publish.bootstrap says the same in Python; a test holds the two equal. */}}
 {{- define "limpet.envoyFiles" -}}
 envoy.yaml: |
+  overload_manager:
+    {{- $heap := include "limpet.heapBytes" . }}
+    {{- if $heap }}
+    refresh_interval: 0.02s
+    {{- end }}
+    resource_monitors:
+    {{- with $heap }}
+    - name: envoy.resource_monitors.fixed_heap
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig
+        max_heap_size_bytes: {{ . }}
+    {{- end }}
+    - name: envoy.resource_monitors.global_downstream_max_connections
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+        max_active_downstream_connections: {{ .Values.envoy.maxConnections }}
+    {{- if $heap }}
+    {{- $full := "name: envoy.resource_monitors.fixed_heap, threshold" }}
+    buffer_factory_config: {minimum_account_to_track_power_of_two: 20}
+    actions:
+    - name: envoy.overload_actions.shrink_heap
+      triggers: [{ {{- $full }}: {value: 0.7}}]
+    - name: envoy.overload_actions.reset_high_memory_stream
+      triggers:
+      - name: envoy.resource_monitors.fixed_heap
+        scaled: {scaling_threshold: 0.7, saturation_threshold: 0.9}
+    - name: envoy.overload_actions.stop_accepting_requests
+      triggers: [{ {{- $full }}: {value: 0.95}}]
+    - name: envoy.overload_actions.stop_accepting_connections
+      triggers: [{ {{- $full }}: {value: 0.97}}]
+    loadshed_points:
+    - name: envoy.load_shed_points.http1_server_abort_dispatch
+      triggers: [{ {{- $full }}: {value: 0.7}}]
+    {{- end }}
   admin:
     address:
       socket_address: {address: 127.0.0.1, port_value: 9901}
+    ignore_global_conn_limit: true
   dynamic_resources:
     ads_config:
       api_type: DELTA_GRPC
@@ -70,22 +105,33 @@ envoy.yaml: |
               address:
                 socket_address: {address: 127.0.0.1, port_value: 9901}
     listeners:
-    # What others may see of the admin page: readiness and metrics.
-    - name: limpet_open
+    # What others may see of the admin page: readiness and metrics; and readiness again, for the kubelet alone. A pod that is
+    # busy must not be taken for ill, however many clients there are and whatever they send.
+    {{- range $page := list (list "limpet_open" 9902 (list "/ready" "/stats/prometheus")) (list "limpet_probes" 9903 (list "/ready")) }}
+    - name: {{ index $page 0 }}
       address:
-        socket_address: {address: 0.0.0.0, port_value: 9902}
+        socket_address:
+          address: {{ $.Values.listenAddress | quote }}
+          port_value: {{ index $page 1 }}
+          {{- if eq $.Values.listenAddress "::" }}
+          ipv4_compat: true
+          {{- end }}
+      ignore_global_conn_limit: true
+      bypass_overload_manager: true
       filter_chains:
       - filters:
         - name: envoy.filters.network.http_connection_manager
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-            stat_prefix: limpet_open
+            stat_prefix: {{ index $page 0 }}
+            request_headers_timeout: 2s
+            common_http_protocol_options: {idle_timeout: 10s}
             route_config:
               virtual_hosts:
               - name: open
                 domains: ["*"]
                 routes:
-                {{- range list "/ready" "/stats/prometheus" }}
+                {{- range index $page 2 }}
                 - match:
                     path: {{ . }}
                     headers:
@@ -97,6 +143,7 @@ envoy.yaml: |
             - name: envoy.filters.http.router
               typed_config:
                 "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+    {{- end }}
 # Envoy reads certificates again when they change only if they come as files like these.
 client.yaml: |
   resources:
