@@ -8,11 +8,13 @@ from typing import Final, Literal
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from limpet_extproc.dialects import Sort
 from limpet_extproc.health import UNKNOWN, State, Verdict, explain, verdict
 from limpet_extproc.learn import NOTHING, Learned
 from limpet_extproc.memory import Remembered
 from limpet_extproc.price import cold_usd, why_not_sticky
 from limpet_extproc.snapshot import Candidate, Lane
+from limpet_extproc.steering import Obeyed, RuledOut, Steering, obey
 
 Reason = Literal[
     "sticky.hit",
@@ -37,18 +39,8 @@ Reason = Literal[
 ]
 """The closed list of why a request went where it went: the words of header, metrics and logs (docs/reasons.md)."""
 
-Exclusion = Literal["not_candidate", "down", "over_limit", "draining", "ignored"]
-Sort = Literal["price", "latency"]
-
-
-class Steering(msgspec.Struct, frozen=True, gc=False):
-    """What the client itself demands of the choice; the names are those of `provider` in the request body."""
-
-    order: tuple[str, ...] = ()
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] = ()
-    sort: Sort | None = None
-    allow_fallbacks: bool = True
+Exclusion = Literal["not_candidate", "down", "over_limit", "draining"] | RuledOut
+"""The closed list of why a provider was passed over."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -92,15 +84,31 @@ def choose(ask: Ask, remembered: Remembered | None, known: Known, now_s: float, 
     policy = ask.lane.policy
     field_ = _sort_out(ask.lane, known.health, now_s)
     if ask.steering is not None:
-        return _steered(ask, ask.steering, field_, remembered, known, now_s)
+        obeyed = obey(ask.steering, ask.lane)
+        _leave(obeyed, ask.steering, ask.lane, field_)
+        if not obeyed.allowed:
+            nobody: Reason = _bypass(ask.steering) if ask.steering.chooses() else "first.scored"
+            return Decision((), nobody, excluded=field_.excluded)
+        if ask.steering.chooses():
+            return _steered(ask, ask.steering, obeyed, field_, remembered, known, now_s)
     if policy.mode == "Off":
         return _finish(ask, (), _rank(field_.open, ask, known, coin), field_, "off.spread")
     head, reason = _where_warm(ask, remembered, field_, now_s)
     decided = _finish(ask, head, _rank(field_.open, ask, known, ask.key), field_, reason)
+    if reason == "first.scored":
+        decided = _or_why_not_sticky(ask, decided)
     if policy.mode == "Observe":
         spread = _finish(ask, (), _rank(field_.open, ask, known, coin), field_, "observe.spread")
         return Decision(spread.order, spread.reason, decided.reason, spread.excluded, spread.trial)
     return decided
+
+
+def _or_why_not_sticky(ask: Ask, decided: Decision) -> Decision:
+    """Where nothing will be remembered, the reason says why: else it would be that of a new conversation for ever."""
+    if decided.reason != "first.scored":
+        return decided
+    unpaid = why_not_sticky(ask.lane.by_provider[decided.order[0]], ask.prompt_tokens)
+    return decided if unpaid is None else msgspec.structs.replace(decided, reason=unpaid)
 
 
 @dataclass(slots=True)
@@ -163,9 +171,9 @@ def _where_warm(
         for w in others
         if w.provider in ask.lane.by_provider and sorted_out.excluded.get(w.provider, "draining") == "draining"
     )
-    if candidate is None:
+    excluded = sorted_out.excluded.get(sticky.provider, "draining")
+    if candidate is None or excluded not in ("down", "over_limit", "draining"):
         return also_warm, "sticky.left.not_candidate"
-    excluded = sorted_out.excluded.get(sticky.provider)
     if excluded == "down":
         return also_warm, "sticky.left.down"
     if excluded == "over_limit":
@@ -178,19 +186,27 @@ def _where_warm(
 
 
 def _steered(
-    ask: Ask, steering: Steering, sorted_out: _Field, remembered: Remembered | None, known: Known, now_s: float
+    ask: Ask,
+    steering: Steering,
+    obeyed: Obeyed,
+    sorted_out: _Field,
+    remembered: Remembered | None,
+    known: Known,
+    now_s: float,
 ) -> Decision:
     """The client's own order and set, obeyed; memory counts only where the policy says StickyWithin."""
-    allowed = _obey(steering, ask.lane, sorted_out)
-    asked = tuple(name for name in dict.fromkeys(steering.order) if name in allowed)
+    asked = tuple(name for name in dict.fromkeys(steering.order) if name in obeyed.allowed)
     out = {name for _, name in sorted_out.out}
     head = tuple(name for name in asked if name not in out)
     reason = _bypass(steering)
     policy = ask.lane.policy
     if policy.client_order == "StickyWithin" and policy.mode == "Enforce":
         warm, sticky_reason = _where_warm(ask, remembered, sorted_out, now_s)
-        if sticky_reason == "sticky.hit" and warm[0] in (asked or allowed):
+        if sticky_reason == "sticky.hit" and warm[0] in (asked or obeyed.allowed):
             head, reason = (warm[0], *(name for name in head if name != warm[0])), "sticky.within"
+    # Whoever may serve may be named: draining keeps only those away who do not care.
+    sorted_out.open += sorted_out.draining
+    sorted_out.draining = []
     ranked = _sorted_by(steering.sort, sorted_out.open, ask, known) or _rank(sorted_out.open, ask, known, ask.key)
     decision = _finish(ask, head, ranked, sorted_out, reason)
     if not steering.allow_fallbacks:
@@ -199,21 +215,16 @@ def _steered(
     return decision
 
 
-def _obey(steering: Steering, lane: Lane, sorted_out: _Field) -> set[str]:
-    """Leave only those that the client allows, and name them."""
-    names = set(lane.by_provider)
-    allowed = names if steering.only is None else names & set(steering.only)
-    allowed = allowed - set(steering.ignore)
-    if not steering.allow_fallbacks and steering.order:
-        allowed &= set(steering.order)
-    for name in names - allowed:
-        sorted_out.excluded[name] = "ignored"
-    for name in {*steering.order, *(steering.only or ())} - names:
-        sorted_out.excluded[name] = "not_candidate"
-    sorted_out.open = [c for c in (*sorted_out.open, *sorted_out.draining) if c.provider in allowed]
-    sorted_out.draining = []
-    sorted_out.out = [(until_s, name) for until_s, name in sorted_out.out if name in allowed]
-    return allowed
+def _leave(obeyed: Obeyed, steering: Steering, lane: Lane, sorted_out: _Field) -> None:
+    """Leave only those that the client allows, and name the others."""
+    sorted_out.excluded.update(obeyed.excluded)
+    for name in (*steering.order, *(steering.only or ())):
+        if name not in lane.by_provider:
+            sorted_out.excluded[name] = "not_candidate"
+    if obeyed.excluded:
+        sorted_out.open = [each for each in sorted_out.open if each.provider in obeyed.allowed]
+        sorted_out.draining = [each for each in sorted_out.draining if each.provider in obeyed.allowed]
+        sorted_out.out = [(until_s, name) for until_s, name in sorted_out.out if name in obeyed.allowed]
 
 
 def _bypass(steering: Steering) -> Reason:
@@ -288,6 +299,9 @@ def _sorted_by(sort: Sort | None, candidates: list[Candidate], ask: Ask, known: 
         return [
             name for _, name in sorted(zip(_usd_each(candidates, ask), (c.provider for c in candidates), strict=True))
         ]
+    if sort == "throughput":
+        rates = ((-known.learned.get(c.provider, NOTHING).tokens_per_s, c.provider) for c in candidates)
+        return [name for _, name in sorted(rates)]
     if sort == "latency":
         waits = ((known.learned.get(c.provider, NOTHING).first_byte_s or inf, c.provider) for c in candidates)
         return [name for _, name in sorted(waits)]

@@ -108,6 +108,12 @@ class Provider(msgspec.Struct, frozen=True):
     """True: conversations that are warm here stay, new ones go elsewhere."""
     namespace: str = "default"
     """Whose it is: its name may say so, but names are only names."""
+    zero_retention: bool | None = None
+    """Whether it keeps no prompts; None: not said, which is never the same as yes."""
+    trains_on_prompts: bool | None = None
+    """None: not said, which is never the same as no."""
+    reads_controls: bool = False
+    """Whether it understands the `provider` object of a request and keeps to it, as OpenRouter does."""
 
 
 class Policy(msgspec.Struct, frozen=True):

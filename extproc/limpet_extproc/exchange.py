@@ -1,27 +1,29 @@
-"""One request as a small state machine: opened by its body, decided by what is remembered. No gRPC, no clock, no Redis.
+"""One request as a small state machine: opened by what it says, decided by what is remembered. No gRPC, clock or Redis.
 
-Exchange(head, body)  ->  Lookup(key)          the caller asks the memory, then calls decide()
-                      ->  Refusal              the client is told what is wrong
-decide(remembered)    ->  Routing | Refusal
+read(head, body)                ->  ChatRequest          what it says; also done elsewhere, where the body is large
+                                ->  Refusal              the client is told what is wrong
+Exchange(head, request, known)  ->  key                  the caller asks the memory, then calls decide()
+                                ->  refusal
+decide(remembered)              ->  Routing | Refusal
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from itertools import islice
 from typing import Final, Literal
 
 import msgspec
 
 from limpet_extproc import identity, spans
-from limpet_extproc.choose import Ask, Decision, Known, Steering, choose, why
+from limpet_extproc.choose import Ask, Decision, Known, choose, why
 from limpet_extproc.dialects import BadRequest, ChatRequest, openai_chat
+from limpet_extproc.dialects.controls import KNOWN
 from limpet_extproc.memory import Remembered
 from limpet_extproc.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS, why_not_sticky
 from limpet_extproc.record import Record
 from limpet_extproc.snapshot import Lane, Snapshot
-
-_OURS: Final = frozenset({"provider", "allow_fallbacks", "session_id"})
-"""Fields meant for us; a provider may refuse a request that has them."""
-
+from limpet_extproc.spans import Body
+from limpet_extproc.steering import Steering, obey, steering
 
 Refused = Literal["refused.bad_request", "refused.content_encoding", "refused.nobody_left", "refused.unknown_model"]
 """Why a request was not routed; beside `Reason` the other half of what the decision header says (docs/reasons.md)."""
@@ -51,10 +53,12 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Edits(msgspec.Struct, frozen=True, gc=False):
-    """What each attempt changes of the body: the model's name where the provider has another, and cuts for all."""
+    """What each attempt changes of the body: the model's name where the provider has another, and what is ours."""
 
     model_span: spans.Span
     cuts: tuple[spans.Span, ...] = ()
+    cuts_for_readers: tuple[spans.Span, ...] | None = None
+    """Instead of `cuts`, where the provider reads the `provider` object itself; None: no such one is in the order."""
 
 
 class Routing(msgspec.Struct, frozen=True, gc=False):
@@ -67,45 +71,54 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     """For the client, should all fail; empty while nothing is known to be wrong."""
 
 
+def read(head: Head, body: Body) -> ChatRequest | Refusal:
+    """What the request says, or what is wrong with it."""
+    if refusal := unreadable(head):
+        return refusal
+    try:
+        return openai_chat.parse(body)
+    except BadRequest as error:
+        return bad_request(error.param, error.message)
+
+
+def unreadable(head: Head) -> Refusal | None:
+    """Why a body cannot be read, whatever is in it."""
+    encoding = head.headers.get("content-encoding", "")
+    if not encoding or encoding.lower() == "identity":
+        return None
+    message = f"the body is encoded as '{encoding}', and prompts are read here: send it without content-encoding"
+    return Refusal(415, "refused.content_encoding", _INVALID, "unsupported_content_encoding", None, message)
+
+
+def bad_request(param: str | None, message: str) -> Refusal:
+    """The request cannot be understood; `param` is the field that is wrong."""
+    return Refusal(400, "refused.bad_request", _INVALID, None, param, message)
+
+
 class Exchange:
-    """One request. `secret` is the installation's key for conversation keys."""
+    """One request, whose body has `size` bytes. `secret` is the installation's key for conversation keys."""
 
-    __slots__ = ("_body", "_lane", "_request", "_sign", "_steering", "key", "refusal")
+    __slots__ = ("_lane", "_ours", "_request", "_sign", "_size", "_steering", "key", "refusal")
 
-    def __init__(self, head: Head, body: bytes, known: Snapshot, secret: bytes) -> None:
-        self._body = body
+    def __init__(self, head: Head, request: ChatRequest, size: int, known: Snapshot, secret: bytes) -> None:
         self.key = b""
         self.refusal: Refusal | None = None
-        try:
-            self._open(head, body, known, secret)
-        except BadRequest as error:
-            self.refusal = _bad_request(error)
-
-    def _open(self, head: Head, body: bytes, known: Snapshot, secret: bytes) -> None:
-        encoding = head.headers.get("content-encoding", "")
-        if encoding and encoding.lower() != "identity":
-            message = (
-                f"the body is encoded as '{encoding}', and prompts are read here: send it without content-encoding"
-            )
-            self.refusal = Refusal(
-                415, "refused.content_encoding", _INVALID, "unsupported_content_encoding", None, message
-            )
-            return
-        request = openai_chat.parse(body)
         lane = known.lanes.get(("OpenAIChat", request.model))
         if lane is None:
             self.refusal = _unknown_model(request.model, known)
             return
-        self._request: ChatRequest = request
+        self._size = size
+        self._request = request
         self._lane: Lane = lane
-        self._steering = _steering(request)
+        self._ours = known.providers
+        self._steering = steering(request.controls, request.allow_fallbacks, lane, known.providers)
         self._sign, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
         self.key = identity.key(secret, identity.tenant(head.headers), request.user, request.model, self._sign, value)
 
     def decide(self, remembered: Remembered | None, known: Known, now_s: float, coin: bytes) -> Routing | Refusal:
         """The order of providers and all that goes with it. Only for an exchange without a refusal."""
         request, lane = self._request, self._lane
-        prompt_tokens = int(len(self._body) / BYTES_PER_TOKEN)
+        prompt_tokens = int(self._size / BYTES_PER_TOKEN)
         ask = Ask(
             lane=lane,
             key=self.key,
@@ -115,14 +128,11 @@ class Exchange:
         )
         decision = choose(ask, remembered, known, now_s, coin)
         if not decision.order:
-            return _nobody_left(request.model, lane)
-        edits = self._edits(decision)
-        if isinstance(edits, Refusal):
-            return edits
+            return _nobody_left(lane, self._steering or Steering())
         return Routing(
             decision=decision,
             record=self._record(ask, decision, now_s),
-            edits=edits,
+            edits=self._edits(decision),
             why=why(decision, known.health, now_s) if known.health else "",
         )
 
@@ -139,24 +149,30 @@ class Exchange:
             started_s=now_s,
             prompt_tokens=ask.prompt_tokens,
             max_providers=policy.max_providers,
-            learn=policy.mode != "Off" and (self._steering is None or policy.client_order == "StickyWithin"),
+            learn=policy.mode != "Off"
+            and (self._steering is None or not self._steering.chooses() or policy.client_order == "StickyWithin"),
             excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         )
 
-    def _edits(self, decision: Decision) -> Edits | Refusal | None:
+    def _edits(self, decision: Decision) -> Edits | None:
         """None when every provider of the order takes the body as it is."""
-        model = self._request.model
+        model, ours = self._request.model, self._request.ours
         candidates = self._lane.by_provider
-        renamed = any(candidates[name].upstream_model != model for name in decision.order)
-        ours = self._request.has_ours
-        if not renamed and not ours:
+        if not ours and all(candidates[name].upstream_model == model for name in decision.order):
             return None
-        span = spans.model_span(self._body)
-        if span is None:
-            return Refusal(
-                400, "refused.bad_request", _INVALID, None, "model", "the body has the key 'model' more than once"
-            )
-        return Edits(span, tuple(spans.cuts(self._body, _OURS)) if ours else ())
+        readers = ours and any(candidates[name].reads_controls for name in decision.order)
+        return Edits(self._request.model_span, spans.cuts(ours), self._cuts_for_readers() if readers else None)
+
+    def _cuts_for_readers(self) -> tuple[spans.Span, ...]:
+        """The `provider` object goes along, without the lists that name our providers."""
+        controls = self._request.controls
+        lists = (
+            member
+            for member in (controls.lists if controls else ())
+            if any(name in self._ours for name in getattr(controls, member.name))
+        )
+        ours = (member for member in self._request.ours if member.name != "provider")
+        return tuple(sorted((*spans.cuts(ours), *spans.cuts(lists))))
 
 
 _MAX_EXCLUDED: Final = 16
@@ -171,24 +187,6 @@ def _ttl_s(lane: Lane, provider: str, prompt_tokens: int) -> float:
     return lane.policy.memory_ttl_s or candidate.cache_ttl_s
 
 
-def _steering(request: ChatRequest) -> Steering | None:
-    """None unless the client really steers: an empty object or list, or fallbacks allowed, demands nothing."""
-    controls = request.controls
-    allow = request.allow_fallbacks
-    if controls is None:
-        return None if allow in (None, True) else Steering(allow_fallbacks=False)
-    if controls.allow_fallbacks is not None:
-        allow = controls.allow_fallbacks
-    steering = Steering(
-        controls.order or (), controls.only or None, controls.ignore or (), controls.sort, allow is not False
-    )
-    return None if steering == Steering() else steering
-
-
-def _bad_request(error: BadRequest) -> Refusal:
-    return Refusal(400, "refused.bad_request", _INVALID, None, error.param, error.message)
-
-
 def _unknown_model(model: str, known: Snapshot) -> Refusal:
     models = known.models("OpenAIChat")
     listed = ", ".join(models[:20]) + (f" and {len(models) - 20} more" if len(models) > 20 else "")
@@ -196,7 +194,33 @@ def _unknown_model(model: str, known: Snapshot) -> Refusal:
     return Refusal(404, "refused.unknown_model", _INVALID, "model_not_found", "model", message)
 
 
-def _nobody_left(model: str, lane: Lane) -> Refusal:
-    serving = ", ".join(candidate.provider for candidate in lane.candidates)
-    message = f"'provider' leaves nobody to serve '{model}'. It is served by: {serving}."
-    return Refusal(400, "refused.nobody_left", _INVALID, "no_provider_left", "provider", message)
+def _nobody_left(lane: Lane, asked: Steering) -> Refusal:
+    """Says which demand it was, and what would leave somebody."""
+    param = obey(asked, lane).left_nobody or "provider"
+    serving = [candidate.provider for candidate in lane.candidates]
+    said = f"'{param}' leaves nobody to serve '{lane.model}'. It is served by: {', '.join(serving)}."
+    advice = _ADVICE.get(param, "")
+    if param in asked.beyond and not advice:
+        advice = f"Kept here are: {', '.join(KNOWN)}; other demands only by a provider of the vendor OpenRouter."
+    elif param == "provider.only" and (meant := _meant(asked.only or (), serving)):
+        advice = f"Did you mean '{meant}'?"
+    return Refusal(400, "refused.nobody_left", _INVALID, "no_provider_left", param, f"{said} {advice}".rstrip())
+
+
+_ADVICE: Final = {
+    "provider.zdr": "Of none of them it is known that it keeps no prompts; 'spec.dataPolicy' of a Provider can say so.",
+    "provider.data_collection": (
+        "Of none of them it is known that it does not train on prompts; 'spec.dataPolicy' of a Provider can say so."
+    ),
+    "provider.max_price.prompt": "A price that is not known meets no limit.",
+    "provider.max_price.completion": "A price that is not known meets no limit.",
+}
+
+
+def _meant(names: tuple[str, ...], serving: list[str]) -> str | None:
+    folded = {provider.casefold(): provider for provider in serving}
+    close = (get_close_matches(name[:_LONGEST_NAME].casefold(), folded, 1) for name in names)
+    return next((folded[found[0]] for found in close if found), None)
+
+
+_LONGEST_NAME: Final = 256

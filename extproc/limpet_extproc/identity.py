@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
-from xxhash import xxh3_128_digest
 
 from limpet_extproc.contract import CODEX_SESSION_HEADERS, SESSION_HEADERS
 from limpet_extproc.dialects import ChatRequest
@@ -40,7 +39,7 @@ def conversation(headers: Mapping[str, str], request: ChatRequest, configured: S
         return found
     if value := _usable(request.prompt_cache_key):
         return "prompt_cache_key", value
-    return "fingerprint", xxh3_128_digest(request.opener)
+    return "fingerprint", request.fingerprint
 
 
 def tenant(headers: Mapping[str, str]) -> bytes:

@@ -14,6 +14,9 @@ _ALPHA: Final = 0.1
 """Weight of the newest outcome: about the last ten count."""
 
 _MIN_SAMPLES: Final = 10
+_MIN_TOKENS: Final = 16
+"""A shorter answer says nothing of speed: it may come in one piece."""
+
 _SLOW_TIMES: Final = 3.0
 _SLOW_BY_S: Final = 0.5
 
@@ -24,6 +27,8 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
     samples: int = 0
     error_rate: float = 0.0
     first_byte_s: float = 0.0
+    tokens_per_s: float = 0.0
+    """Output tokens, from the first byte to the end of an answer; 0: not seen yet."""
 
 
 NOTHING: Final = Learned()
@@ -34,9 +39,19 @@ def after_attempt(learned: Learned, failed: bool, first_byte_s: float | None) ->
     alpha = max(_ALPHA, 1 / (learned.samples + 1))
     error_rate = learned.error_rate + alpha * (float(failed) - learned.error_rate)
     if first_byte_s is None:
-        return Learned(learned.samples + 1, error_rate, learned.first_byte_s)
+        return Learned(learned.samples + 1, error_rate, learned.first_byte_s, learned.tokens_per_s)
     known = learned.first_byte_s or first_byte_s
-    return Learned(learned.samples + 1, error_rate, known + alpha * (first_byte_s - known))
+    first_byte_s = known + alpha * (first_byte_s - known)
+    return Learned(learned.samples + 1, error_rate, first_byte_s, learned.tokens_per_s)
+
+
+def after_answer(learned: Learned, tokens: int, seconds: float) -> Learned:
+    """The averages with the speed of one more answer in them: `tokens` within `seconds` of its first byte."""
+    if tokens < _MIN_TOKENS or seconds <= 0:
+        return learned
+    rate = tokens / seconds
+    known = learned.tokens_per_s or rate
+    return msgspec.structs.replace(learned, tokens_per_s=known + _ALPHA * (rate - known))
 
 
 def factors(learned: Mapping[str, Learned]) -> dict[str, float]:

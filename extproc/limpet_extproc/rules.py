@@ -15,6 +15,7 @@ from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
+from limpet_extproc.reading import Read
 from limpet_extproc.siblings import Siblings, ToldProviders, sibling_socket
 from limpet_extproc.snapshot import Snapshot
 
@@ -48,6 +49,7 @@ class Surroundings:
 
     flags: argparse.Namespace
     secret: bytes
+    read: Read
     snapshot: Callable[[], Snapshot]
     metrics: Metrics
     provider_changed: Callable[[str, State], None]
@@ -58,7 +60,7 @@ def our_rules(around: Surroundings) -> Rules:
     providers, siblings = _providers(around)
     memory, start, close = _memory(around)
     coin = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
-    decides = server.Limpet(around.snapshot, memory, providers, around.secret, time.time, coin)
+    decides = server.Limpet(around.read, around.snapshot, memory, providers, around.secret, time.time, coin)
 
     async def start_both() -> None:
         if siblings is not None:

@@ -17,12 +17,14 @@ from google.protobuf.message import DecodeError
 
 from limpet_extproc import record as records
 from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, ROUTE_KNOWS
-from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing
+from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing, bad_request
 from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
+from limpet_extproc.reading import LIGHT_BYTES, Read
 from limpet_extproc.record import Record
 from limpet_extproc.snapshot import Snapshot
+from limpet_extproc.wire import body_apart, not_utf8
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ _ROUTED: Final = _body_answer(pb.HeaderMutation())
 class Decides(Protocol):
     """What stands between a request and its answer: ours, or in the lab the rules of somebody else."""
 
-    async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
+    async def decide(self, head: Head, body: bytes | memoryview) -> Routing | Refusal:
         """Where the request goes."""
 
 
@@ -66,6 +68,7 @@ class Limpet:
 
     def __init__(
         self,
+        read: Read,
         snapshot: Callable[[], Snapshot],
         memory: Memory,
         providers: Providers,
@@ -73,6 +76,7 @@ class Limpet:
         clock: Callable[[], float],
         coin: Callable[[], bytes],
     ) -> None:
+        self._read = read
         self._snapshot = snapshot
         self._memory = memory
         self._providers = providers
@@ -80,9 +84,12 @@ class Limpet:
         self._clock = clock
         self._coin = coin
 
-    async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
+    async def decide(self, head: Head, body: bytes | memoryview) -> Routing | Refusal:
         """See `Decides`."""
-        exchange = Exchange(head, body, self._snapshot(), self._secret)
+        request = await self._read(head, body)
+        if isinstance(request, Refusal):
+            return request
+        exchange = Exchange(head, request, len(body), self._snapshot(), self._secret)
         if exchange.refusal is not None:
             return exchange.refusal
         now_s = self._clock()
@@ -123,12 +130,12 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         """One request: its body in, the answer out."""
         began = time.perf_counter()
         try:
-            request = pb.ProcessingRequest.FromString(data)
+            request, body = _parsed(data)
         except DecodeError:
             # As an error it would count against this worker, and Envoy leaves out one that fails a few times in a row.
-            log.info("a request was let through undecided: one of the headers that are read here is not UTF-8")
-            return _CONTINUE_BODY
-        answer = await self._answer(request, None)
+            self._metrics.decisions.add(1, "refused.bad_request")
+            return _refuse(_not_utf8(data))
+        answer = await self._answer(request, body, None)
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 
@@ -137,25 +144,25 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         head: Head | None = None
         while isinstance(data := await context.read(), bytes):
             began = time.perf_counter()
-            request = pb.ProcessingRequest.FromString(data)
+            request, body = _parsed(data)
             if request.HasField("request_headers"):
                 head = _head_of_headers(request)
                 await context.write(_CONTINUE_HEADERS)
                 if request.request_headers.end_of_stream:
                     return
                 continue
-            answer = await self._answer(request, head)
+            answer = await self._answer(request, body, head)
             self._metrics.added_s.append(time.perf_counter() - began)
             await context.write(answer)
             return
 
-    async def _answer(self, request: pb.ProcessingRequest, head: Head | None) -> bytes:
+    async def _answer(self, request: pb.ProcessingRequest, body: bytes | memoryview, head: Head | None) -> bytes:
         if not self._ready():
             return _CONTINUE_BODY
         by_header = head is not None
         try:
             head = head or _head_of_attributes(request)
-            answer = await self._rules.decide(head, request.request_body.body)
+            answer = await self._rules.decide(head, body)
         except Exception:
             # A fault of ours must not cost the client the request: Envoy goes on in the order of the route.
             log.exception("a request was let through undecided; please report this")
@@ -195,6 +202,22 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
 
 _MAX_KEPT: Final = 10_000
 """Different parts of answers that are kept as bytes; a bound for gateways with very many providers or models."""
+
+
+def _parsed(data: bytes) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
+    """The message and the body in it. Raises DecodeError if a header that is read here is not UTF-8."""
+    if len(data) <= LIGHT_BYTES:
+        request = pb.ProcessingRequest.FromString(data)
+        return request, request.request_body.body
+    # The parser would copy the body twice.
+    rest, body = body_apart(data)
+    return pb.ProcessingRequest.FromString(rest), body
+
+
+def _not_utf8(data: bytes) -> Refusal:
+    name = not_utf8(body_apart(data)[0])
+    which = f"the header '{name}'" if name else "a header"
+    return bad_request(None, f"{which} is not UTF-8: write it in ASCII, or encode it as UTF-8")
 
 
 def _head_of_attributes(request: pb.ProcessingRequest) -> Head:
@@ -254,6 +277,8 @@ def _add_edits(struct: struct_pb2.Struct, edits: Edits) -> None:
     struct.fields["model_length"].number_value = edits.model_span.length
     if edits.cuts:
         struct.update({"cuts": [[cut.offset, cut.length] for cut in edits.cuts]})
+    if edits.cuts_for_readers is not None:
+        struct.update({"cuts_for_readers": [[cut.offset, cut.length] for cut in edits.cuts_for_readers]})
 
 
 def _chosen_by_header(cluster: str) -> bytes:

@@ -23,6 +23,11 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     min_tokens: int
     weight: int
     drain: bool
+    zero_retention: bool | None
+    """Whether it keeps no prompts; None: unknown."""
+    trains_on_prompts: bool | None
+    reads_controls: bool
+    """Whether it takes the client's `provider` object and keeps to it."""
     seed: bytes
     """The provider's part in rendezvous hashing: its name."""
 
@@ -110,5 +115,8 @@ def _candidate(provider: Provider, model: Model) -> Candidate:
         min_tokens=model.min_tokens,
         weight=provider.weight,
         drain=provider.drain,
+        zero_retention=provider.zero_retention,
+        trains_on_prompts=provider.trains_on_prompts,
+        reads_controls=provider.reads_controls,
         seed=provider.name.encode(),
     )

@@ -1,17 +1,27 @@
-"""Where things stand in a JSON body, byte for byte, so that it can be changed without being written anew."""
+"""Where things stand in a JSON body, byte for byte, so that it can be changed without being written anew.
 
-import json
+Nothing here walks over the text: the decoder has done so, and what it found lies in the same memory.
+"""
+
+import ctypes
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]:,]', re.DOTALL)
-_MODEL_KEY: Final = b'"model"'
-_VALUE: Final = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*+")', re.DOTALL)
-_ESCAPED_KEY: Final = b"\\u006"
-"""A key can also be spelled with escapes (`"mod\\u0065l"`); only then is the plain search for it no proof.
+from msgspec import Raw
 
-All five of its letters begin so and no accented one does: a prompt full of `\\u00e9` must not cost a walk over all.
-"""
+Body = bytes | bytearray
+"""Of a request, whole, to be read."""
+
+Text = bytes | bytearray | Raw | memoryview
+"""Bytes of a body, or a view into them."""
+
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+_WHITE: Final = b" \t\r\n"
+_NEAR: Final = 64
+
+_LONGEST_KEY: Final = 256
+"""Bytes of a name that is looked for, every letter of it as an escape, and some more."""
 
 
 class Span(NamedTuple):
@@ -22,89 +32,123 @@ class Span(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One `"key": value` of the top-level object; offsets of its first byte, of its value, and after its value."""
+    """One `"key": value` of an object, and its neighbours: what has to go with it when it is cut."""
 
-    key: bytes
-    """With quotes, as written."""
+    name: str
     start: int
+    """Of the key, quotes included."""
     value: int
     end: int
+    """After the value."""
+    before: int
+    """After the value of the member before it; -1: it is the first."""
+    after: int
+    """Where the member after it starts; -1: it is the last."""
 
 
-def model_span(body: bytes) -> Span | None:
-    """The value of the top-level key `model` with its quotes; None when the key stands there twice.
+class _Buffer(ctypes.Structure):
+    """Python's `Py_buffer`, part of its stable binary interface since 3.11."""
 
-    `body` is a JSON object that has been decoded and found to have a string there. Almost always the bytes `"model"`
-    stand in it once, and then that is the key; only otherwise every token is looked at.
-    """
-    at = body.find(_MODEL_KEY)
-    if (
-        at >= 0
-        and body.find(_MODEL_KEY, at + 1) < 0
-        and _ESCAPED_KEY not in body
-        and (found := _VALUE.match(body, at + 7))
-    ):
-        return Span(found.start(1), found.end(1) - found.start(1))
-    found_members = [member for member in members(body) if _plain(member.key) == "model"]
-    if len(found_members) != 1:
-        return None
-    member = found_members[0]
-    return Span(member.value, member.end - member.value)
+    _fields_ = (
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.py_object),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    )
 
 
-def members(body: bytes) -> list[Member]:
-    """The members of the top-level object, in their order, doubles included. `body` must be valid JSON."""
-    found: list[Member] = []
-    depth = 0
-    key: bytes = b""
-    start = value = -1
-    for token in _TOKEN.finditer(body):
-        text = token[0]
-        byte = text[0]
-        if byte in b"{[":
-            depth += 1
-        elif byte in b"}]":
-            depth -= 1
-            if depth == 0 and value >= 0:
-                found.append(_member(body, key, start, value, token.start()))
-        elif depth != 1:
-            continue
-        elif byte == 0x22:
-            if start < 0:
-                key, start = text, token.start()
-        elif byte == 0x3A:
-            value = token.end()
-        elif byte == 0x2C:
-            found.append(_member(body, key, start, value, token.start()))
-            start = value = -1
+_get_buffer: Final = ctypes.pythonapi.PyObject_GetBuffer
+_get_buffer.argtypes = (ctypes.py_object, ctypes.POINTER(_Buffer), ctypes.c_int)
+_release_buffer: Final = ctypes.pythonapi.PyBuffer_Release
+_release_buffer.argtypes = (ctypes.POINTER(_Buffer),)
+_release_buffer.restype = None
+
+
+_scratch: Final = _Buffer()
+_scratch_ref: Final = ctypes.byref(_scratch)
+"""Filled and emptied within one call, so nothing is shared: ctypes keeps the interpreter's lock for `pythonapi`."""
+
+
+def address(data: Text) -> int:
+    """Where the bytes lie in memory, as long as the object lives."""
+    _get_buffer(data, _scratch_ref, 0)
+    found: int = _scratch.buf
+    _release_buffer(_scratch_ref)
     return found
 
 
-def _member(body: bytes, key: bytes, start: int, colon: int, stop: int) -> Member:
-    raw = body[colon:stop]
-    return Member(key, start, colon + len(raw) - len(raw.lstrip()), stop - (len(raw) - len(raw.rstrip())))
+def span_of(body: Text, value: Text) -> Span:
+    """Where a value stands that was decoded from `body`, or from another value that was.
+
+    The decoder hands out views into the body and no offsets, so the two addresses are compared: a search could find
+    the same text elsewhere.
+    """
+    return Span(address(value) - address(body), len(memoryview(value)))
 
 
-def cuts(body: bytes, names: frozenset[str]) -> list[Span]:
-    """What to cut so that these members are gone and the rest is still an object: each with one comma."""
-    all_members = members(body)
-    gone = [_plain(member.key) in names for member in all_members]
+def key_of(body: memoryview, value: int) -> Span:
+    """The key of the value at `value`, quotes included; one of the short names that are looked for, however spelled."""
+    colon = _back(body, value) - 1
+    end = _back(body, colon)
+    begin = max(0, end - 1 - _LONGEST_KEY)
+    start = begin + bytes(body[begin : end - 1]).rindex(b'"')
+    return Span(start, end - start)
+
+
+def array_at(body: memoryview, first: int) -> int:
+    """Where the array begins whose first element stands at `first`."""
+    return _back(body, first) - 1
+
+
+def member_at(body: memoryview, name: str, value: Span) -> Member:
+    """The member with this value, whose key is one of those that are looked for."""
+    start, end = key_of(body, value.offset).offset, value.offset + value.length
+    comma = _back(body, start)
+    before = _back(body, comma - 1) if body[comma - 1] == 0x2C else -1
+    next_ = _forward(body, end)
+    after = _forward(body, next_ + 1) if body[next_] == 0x2C else -1
+    return Member(name, start, value.offset, end, before, after)
+
+
+def cuts(members: Iterable[Member]) -> tuple[Span, ...]:
+    """What to cut so that these members of one object are gone and the rest is an object: each with one comma."""
     spans: list[Span] = []
-    kept_before = False
-    for position, member in enumerate(all_members):
-        if not gone[position]:
+    kept_before, last_end = False, -1
+    for member in sorted(members, key=lambda each: each.start):
+        if member.before < 0:
+            kept_before = False
+        elif member.before != last_end:
             kept_before = True
-            continue
+        # Else the one before it is cut as well, and what is kept before that one is kept before this.
         if kept_before:
-            # The comma before it goes with it: from the end of the previous member, which is kept or already cut.
-            begin, end = all_members[position - 1].end, member.end
-        elif position + 1 < len(all_members):
-            begin, end = member.start, all_members[position + 1].start
+            begin, end = member.before, member.end
         else:
-            begin, end = member.start, member.end
+            begin, end = member.start, member.end if member.after < 0 else member.after
         spans.append(Span(begin, end - begin))
-    return spans
+        last_end = member.end
+    return tuple(spans)
 
 
-def _plain(key: bytes) -> str:
-    return str(json.loads(key)) if b"\\" in key else key[1:-1].decode()
+def _forward(body: memoryview, at: int) -> int:
+    """Past the white space that starts at `at`."""
+    found = _SPACE.match(body, at)
+    assert found is not None
+    return found.end()
+
+
+def _back(body: memoryview, end: int) -> int:
+    """Before the white space that ends at `end`."""
+    step = _NEAR
+    while True:
+        begin = max(0, end - step)
+        left = len(bytes(body[begin:end]).rstrip(_WHITE))
+        if left or not begin:
+            return begin + left
+        end, step = begin, step * 2

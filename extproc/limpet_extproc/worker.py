@@ -30,6 +30,7 @@ from limpet_extproc.health import State
 from limpet_extproc.local_http import Page, serve_pages
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.patient_threads import patient_threads
+from limpet_extproc.reading import Reading
 from limpet_extproc.registry import Registry
 from limpet_extproc.rules import Rules, Surroundings, our_rules
 from limpet_extproc.snapshot import EMPTY, Snapshot, snapshot
@@ -67,7 +68,12 @@ class Worker:
         self.metrics = Metrics(Registry())
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = memory_key(flags.memory_key_file) if flags.memory_key_file else secrets.token_bytes(32)
-        self.rules = rules(Surroundings(flags, secret, lambda: self._snapshot, self.metrics, self._provider_changed))
+        self._reading = Reading()
+        self.rules = rules(
+            Surroundings(
+                flags, secret, self._reading.read, lambda: self._snapshot, self.metrics, self._provider_changed
+            )
+        )
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._witness.changed())
         providers = self.rules.providers
@@ -109,6 +115,7 @@ class Worker:
         await serving.stop(grace=_GRACE_S)
         turning.cancel()
         await self.rules.close()
+        await self._reading.close()
         if watching.done() and not watching.cancelled() and (error := watching.exception()):
             raise error
 

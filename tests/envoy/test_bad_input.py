@@ -59,12 +59,12 @@ _BAD: dict[str, tuple[str | bytes, str | None, str]] = {
     "provider.order a string": (
         '{"model":"plain","provider":{"order":"a"},"messages":' + _M + "}",
         "provider.order",
-        "array",
+        "a list of providers' names",
     ),
     "provider.only numbers": (
         '{"model":"plain","provider":{"only":[1]},"messages":' + _M + "}",
         "provider.only",
-        "str",
+        "a provider's name",
     ),
     "provider.sort unknown": (
         '{"model":"plain","provider":{"sort":"luck"},"messages":' + _M + "}",
@@ -184,9 +184,9 @@ async def test_a_model_that_stands_there_twice_cannot_be_renamed(stage: Stage, k
     assert not await stage.arrivals("a")
 
 
-async def test_what_stands_there_twice_and_is_not_changed_is_the_providers_affair(stage: Stage) -> None:
+async def test_what_stands_there_twice_and_is_not_read_here_is_the_providers_affair(stage: Stage) -> None:
     await stage.serve("a")
-    body = ('{"model":"plain","temperature":0,"messages":' + _M + ',"temperature":1,"model":"plain"}').encode()
+    body = ('{"model":"plain","temperature":0,"messages":' + _M + ',"temperature":1}').encode()
     assert (await stage.post(body)).status == 200
     assert body_of((await stage.arrivals("a"))[-1]) == body
 
@@ -209,7 +209,7 @@ async def test_without_any_provider_the_gateway_says_so(stage: Stage) -> None:
     assert _error(answer.body)["code"] == "no_provider_available"
 
 
-async def test_a_request_with_a_header_that_is_not_utf_8_passes_undecided(stage: Stage) -> None:
+async def test_a_request_with_a_header_that_is_not_utf_8_is_refused_by_its_name(stage: Stage) -> None:
     await stage.serve("a")
     host, _, port = stage.origin.removeprefix("http://").partition(":")
     body = json.dumps({"model": PLAIN, "messages": [say("Hi")]}).encode()
@@ -218,5 +218,7 @@ async def test_a_request_with_a_header_that_is_not_utf_8_passes_undecided(stage:
     writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
     answer = (await reader.read()).decode("latin-1")
     writer.close()
-    assert answer.startswith("HTTP/1.1 200")
-    assert "x-limpet-decision: fallback.undecided" in answer
+    assert answer.startswith("HTTP/1.1 400")
+    assert "x-limpet-decision: refused.bad_request" in answer
+    assert "the header 'user-agent' is not UTF-8" in answer
+    assert not await stage.arrivals("a")

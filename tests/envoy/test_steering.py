@@ -106,7 +106,7 @@ async def test_nobody_left_is_the_clients_affair(stage: Stage) -> None:
     await stage.serve("a", "b", "c")
     with pytest.raises(openai.BadRequestError) as refusal:
         await stage.ask(_OPENER, extra={"provider": {"only": ["nobody"]}})
-    assert refusal.value.param == "provider"
+    assert refusal.value.param == "provider.only"
     assert refusal.value.code == "no_provider_left"
     assert all(stage.provider(name) in refusal.value.message for name in "abc")
 

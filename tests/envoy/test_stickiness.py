@@ -36,7 +36,7 @@ async def test_a_prompt_too_short_for_the_cache_is_not_remembered(stage: Stage) 
     for _ in range(3):
         answers.append(await stage.ask("Hello"))
         await stage.settle()
-    assert [answer.decision for answer in answers] == ["first.scored"] * 3
+    assert [answer.decision for answer in answers] == ["unsticky.below_minimum"] * 3
 
 
 @pytest.mark.parametrize("reads", ["0.15", "0.2"])
@@ -46,7 +46,7 @@ async def test_a_cache_that_saves_no_money_holds_nobody(stage: Stage, reads: str
     for _ in range(3):
         answers.append(await stage.ask(_OPENER))
         await stage.settle()
-    assert [answer.decision for answer in answers] == ["first.scored"] * 3
+    assert [answer.decision for answer in answers] == ["unsticky.no_discount"] * 3
 
 
 async def test_an_unknown_price_holds_if_the_vendor_caches(stage: Stage) -> None:

@@ -1,17 +1,24 @@
 """The data plane's world in small: providers, lanes and requests that are right unless told otherwise."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
-from limpet_extproc.choose import Ask, Steering
+from limpet_extproc.choose import Ask
 from limpet_extproc.contract import Catalog, Model, Policy, Price, Provider
-from limpet_extproc.exchange import Exchange, Head
+from limpet_extproc.exchange import Exchange, Head, Refusal, read
 from limpet_extproc.snapshot import Lane, Snapshot, snapshot
+from limpet_extproc.steering import Steering
 
 MODEL = "flash"
 CHEAP = Price(input=0.15, output=0.6, cache_read=0.003, cache_write=0.15)
+
+
+class Unread(NamedTuple):
+    """Instead of an exchange: the request could not be read."""
+
+    refusal: Refusal
 
 
 class Make:
@@ -49,10 +56,14 @@ class Make:
         return msgspec.json.encode({"model": MODEL, "messages": [{"role": "user", "content": text}], **fields})
 
     @staticmethod
-    def exchange(known: Snapshot, body: bytes, *, secret: bytes = b"secret", **headers: str) -> Exchange:
+    def exchange(known: Snapshot, body: bytes, *, secret: bytes = b"secret", **headers: str) -> "Exchange | Unread":
         """An opened exchange; underscores in header names stand for dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return Exchange(Head("/v1/chat/completions", named), body, known, secret)
+        head = Head("/v1/chat/completions", named)
+        request = read(head, body)
+        if isinstance(request, Refusal):
+            return Unread(request)
+        return Exchange(head, request, len(body), known, secret)
 
 
 @pytest.fixture(scope="session")

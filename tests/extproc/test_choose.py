@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.choose import Decision, Known, Steering, choose, why
+from limpet_extproc.choose import Decision, Known, choose, why
 from limpet_extproc.contract import Price
 from limpet_extproc.health import State
 from limpet_extproc.learn import Learned
 from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.steering import Steering
 
 NOW = 1000.0
 DOWN = State(failures=3, out_because="down", since_s=990.0, until_s=1010.0, cooldown_s=20.0)
@@ -20,7 +21,6 @@ BEING_TRIED = State(failures=3, out_because="down", since_s=900.0, until_s=999.0
 CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (0.1, 1.0, 2.0))
 PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}
 """Far enough apart that the order without memory is a, b, c."""
-NOBODY = dict.fromkeys(PRICES, "ignored")
 
 
 def warm(*names: str, until_s: float = NOW + 60) -> Remembered:
@@ -112,12 +112,22 @@ def test_what_the_provider_counted_last_time_outweighs_the_estimate(make) -> Non
         (Steering(order=("c", "b")), "bypass.order", "cba", {}),
         (Steering(order=("c", "c", "b", "c")), "bypass.order", "cba", {}),
         (Steering(order=("x", "c")), "bypass.order", "cab", {"x": "not_candidate"}),
-        (Steering(order=("c",), allow_fallbacks=False), "bypass.order", "c", {"a": "ignored", "b": "ignored"}),
-        (Steering(order=("c", "b"), allow_fallbacks=False), "bypass.order", "cb", {"a": "ignored"}),
-        (Steering(order=("x",), allow_fallbacks=False), "bypass.order", "", {**NOBODY, "x": "not_candidate"}),
-        (Steering(only=("b", "c")), "bypass.only", "bc", {"a": "ignored"}),
-        (Steering(only=("x",)), "bypass.only", "", {**NOBODY, "x": "not_candidate"}),
-        (Steering(only=("b", "c"), order=("c",)), "bypass.order", "cb", {"a": "ignored"}),
+        (
+            Steering(order=("c",), allow_fallbacks=False),
+            "bypass.order",
+            "c",
+            {"a": "not_in_order", "b": "not_in_order"},
+        ),
+        (Steering(order=("c", "b"), allow_fallbacks=False), "bypass.order", "cb", {"a": "not_in_order"}),
+        (
+            Steering(order=("x",), allow_fallbacks=False),
+            "bypass.order",
+            "",
+            {**dict.fromkeys("abc", "not_in_order"), "x": "not_candidate"},
+        ),
+        (Steering(only=("b", "c")), "bypass.only", "bc", {"a": "not_in_only"}),
+        (Steering(only=("x",)), "bypass.only", "", {**dict.fromkeys("abc", "not_in_only"), "x": "not_candidate"}),
+        (Steering(only=("b", "c"), order=("c",)), "bypass.order", "cb", {"a": "not_in_only"}),
         (Steering(ignore=("a",)), "bypass.ignore", "bc", {"a": "ignored"}),
         (Steering(ignore=("x",)), "bypass.ignore", "abc", {}),
         (Steering(sort="price"), "bypass.sort", "abc", {}),

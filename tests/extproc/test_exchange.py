@@ -43,8 +43,11 @@ def known(make):
         (b'{"messages":[]}', {}, 400, "refused.bad_request", "model", None),
         ({"model": "nope"}, {}, 404, "refused.unknown_model", "model", "model_not_found"),
         ({"provider": 3}, {}, 400, "refused.bad_request", "provider", None),
-        ({"provider": {"only": ["x"]}}, {}, 400, "refused.nobody_left", "provider", "no_provider_left"),
-        ({"provider": {"ignore": ["a", "b"]}}, {}, 400, "refused.nobody_left", "provider", "no_provider_left"),
+        ({"provider": {"only": ["x"]}}, {}, 400, "refused.nobody_left", "provider.only", "no_provider_left"),
+        ({"provider": {"ignore": ["a", "b"]}}, {}, 400, "refused.nobody_left", "provider.ignore", "no_provider_left"),
+        ({"provider": {"zdr": True}}, {}, 400, "refused.nobody_left", "provider.zdr", "no_provider_left"),
+        ({"provider": {"orders": ["a"]}}, {}, 400, "refused.bad_request", "provider.orders", None),
+        ({"models": ["flash", "pro"]}, {}, 400, "refused.bad_request", "models", None),
         ({}, {"content_encoding": "gzip"}, 415, "refused.content_encoding", None, "unsupported_content_encoding"),
     ],
 )
@@ -68,19 +71,26 @@ def test_an_unknown_model_is_answered_with_what_exists(make, known) -> None:
 
 def test_nobody_left_says_who_there_would_have_been(make, known) -> None:
     message = refused(make.exchange(known, make.body(provider={"only": ["x"]}))).message
-    assert message == "'provider' leaves nobody to serve 'flash'. It is served by: a, b."
+    assert message == "'provider.only' leaves nobody to serve 'flash'. It is served by: a, b."
+
+
+@pytest.mark.parametrize(
+    ("provider", "advice"),
+    [
+        ({"only": ["A"]}, "Did you mean 'a'?"),
+        ({"zdr": True}, "'spec.dataPolicy' of a Provider can say so"),
+        ({"data_collection": "deny"}, "'spec.dataPolicy' of a Provider can say so"),
+        ({"max_price": {"prompt": 0.0001}}, "A price that is not known meets no limit"),
+        ({"quantizations": ["fp8"]}, "only by a provider of the vendor OpenRouter"),
+    ],
+)
+def test_nobody_left_says_what_would_leave_somebody(make, known, provider: dict[str, Any], advice: str) -> None:
+    assert advice in refused(make.exchange(known, make.body(provider=provider))).message
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
 def test_a_body_that_is_not_encoded_may_say_so(make, known, encoding: str) -> None:
     routed(make.exchange(known, make.body(), content_encoding=encoding))
-
-
-def test_a_model_that_has_to_be_renamed_and_stands_there_twice_is_refused(make) -> None:
-    known = make.snapshot(make.provider("a", upstream="A"))
-    twice = b'{"model":"flash","messages":[{"role":"user","content":"x"}],"model":"flash"}'
-    assert refused(make.exchange(known, twice)).param == "model"
-    routed(make.exchange(make.snapshot(make.provider("a")), twice))
 
 
 def after(body: bytes, routing: Routing) -> Any:
@@ -102,6 +112,8 @@ def after(body: bytes, routing: Routing) -> Any:
         {"provider": {"sort": "price"}, "allow_fallbacks": False},
         {"provider": None},
         {"allow_fallbacks": True},
+        {"models": ["flash"]},
+        {"models": None, "session_id": "s"},
     ],
 )
 def test_fields_that_are_meant_for_us_never_reach_a_provider(make, known, ours: dict[str, Any]) -> None:
@@ -118,6 +130,7 @@ def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make)
     body = make.body('"model":"x"')
     edits = routed(make.exchange(known, body)).edits
     assert edits is not None
+    assert edits.cuts_for_readers is None
     assert body[edits.model_span.offset :][: edits.model_span.length] == b'"flash"'
     assert edits.cuts == ()
 

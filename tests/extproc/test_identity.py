@@ -22,7 +22,7 @@ LADDER = ["x-mine", "x-session-id", "body session_id", *AGENTS, "session-id", "s
 
 
 def request(**fields: str) -> ChatRequest:
-    return ChatRequest(model="m", opener=b"opener", **fields)
+    return ChatRequest(model="m", fingerprint=b"opener", **fields)
 
 
 @pytest.mark.parametrize("missing", range(len(LADDER) + 1))
@@ -72,12 +72,8 @@ def test_empty_and_very_long_names_are_taken_for_something_else(value: str, usab
     assert [sign != "fingerprint" for sign, _ in signs] == [usable] * 4
 
 
-def test_the_fingerprint_follows_the_opener_and_shows_none_of_it() -> None:
-    sign, value = conversation({}, ChatRequest("m", b"a secret opener"), [])
-    assert sign == "fingerprint"
-    assert len(value) == 16
-    assert value == conversation({}, ChatRequest("m", b"a secret opener"), [])[1]
-    assert value != conversation({}, ChatRequest("m", b"another opener"), [])[1]
+def test_without_any_name_the_opener_is_the_sign() -> None:
+    assert conversation({}, ChatRequest("m", b"hash of the opener"), []) == ("fingerprint", b"hash of the opener")
 
 
 @pytest.mark.parametrize(

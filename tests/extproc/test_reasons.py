@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import get_args
 
 import limpet_extproc
-from limpet_extproc.choose import Reason
+from limpet_extproc.choose import Exclusion, Reason
 from limpet_extproc.exchange import Refused
 from limpet_extproc.price import Unpaid
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reasons.md").read_text()
-EXPLAINED = re.findall(r"^\| `([a-z_.]+)` \|", PAGE, re.MULTILINE)
+EXPLAINED = re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
 SAID_BY_ENVOY = set(
     re.findall(
         r'"((?:refused|fallback)\.[a-z_]+)"',
@@ -23,6 +23,12 @@ SAID_BY_ENVOY = set(
 def test_every_reason_is_explained_once_and_no_other() -> None:
     assert len(set(EXPLAINED)) == len(EXPLAINED)
     assert set(EXPLAINED) == {*get_args(Reason), *get_args(Refused), *SAID_BY_ENVOY}
+
+
+def test_every_word_for_a_provider_that_was_passed_over_is_explained() -> None:
+    table = PAGE[PAGE.index("## A provider was passed over") :]
+    words = {word for kind in get_args(Exclusion) for word in (get_args(kind) or (kind,))}
+    assert set(re.findall(r"`([a-z_]+)`(?=, `| \|)", table)) == words
 
 
 def test_what_is_said_of_an_unpaid_stay_is_among_the_reasons() -> None:

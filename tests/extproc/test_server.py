@@ -16,6 +16,7 @@ from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
+from limpet_extproc.reading import read_here
 from limpet_extproc.record import decode
 from limpet_extproc.server import METHOD, Decides, ExtProc, Limpet
 
@@ -45,7 +46,7 @@ class Server:
         self.changes: list[str] = []
         self.providers = Providers(lambda provider, _: self.changes.append(provider))
         self.registry = CollectorRegistry()
-        own = Limpet(lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"coin")
+        own = Limpet(read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"coin")
         self.metrics = Metrics(self.registry)
         self.extproc = ExtProc(rules or own, self.metrics, lambda: ready)
 
@@ -114,10 +115,27 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
     assert server.counted("limpet_added_seconds_count") == 1
 
 
-async def test_a_header_that_is_not_utf_8_lets_its_request_pass_undecided(make, server: Server) -> None:
-    data = body_message(make.body(), user_agent="cafe").SerializeToString().replace(b"cafe", b"caf\xe9")
-    answer = pb.ProcessingResponse.FromString(await server.extproc.one(data, None))
-    assert answer == pb.ProcessingResponse(request_body=pb.BodyResponse())
+@pytest.mark.parametrize("text", ["Hello", "x" * 100_000], ids=["small", "large"])
+@pytest.mark.parametrize("header", ["user_agent", "x_session_id", ":path"])
+async def test_a_header_that_is_not_utf_8_is_refused_by_its_name(make, server: Server, header: str, text: str) -> None:
+    data = body_message(make.body(text), **{header: "cafe"}).SerializeToString().replace(b"cafe", b"caf\xe9")
+    answer = pb.ProcessingResponse.FromString(await server.extproc.one(data, None)).immediate_response
+    assert answer.status.code == 400
+    assert answer.details == "limpet_refused.bad_request"
+    assert f"the header '{header.replace('_', '-')}' is not UTF-8" in json.loads(answer.body)["error"]["message"]
+    assert server.counted("limpet_decisions_total", reason="refused.bad_request") == 1
+
+
+async def test_a_large_body_is_read_where_the_message_holds_it(make, server: Server) -> None:
+    for size in (10, 70_000, 200_000):
+        data = body_message(make.body("x" * size, session_id="s"), x_session_id="one").SerializeToString()
+        answer = pb.ProcessingResponse.FromString(await server.extproc.one(data, None))
+        record = decode(metadata(answer)["limpet.record"]["v"])
+        assert record is not None
+        assert (record.sign, record.prompt_tokens) == (
+            "x-session-id",
+            (len(make.body("x" * size, session_id="s"))) // 3,
+        )
 
 
 async def test_a_provider_that_the_route_knows_is_only_named(make, server: Server) -> None:

@@ -5,6 +5,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from limpet_extproc.spans import Member, Span
+
+Sort = Literal["price", "latency", "throughput"]
+
 
 class BadRequest(Exception):  # noqa: N818 (says what happened)
     """The client's request cannot be understood. `param` is the field, the message what is wrong and what to write."""
@@ -18,27 +22,49 @@ class BadRequest(Exception):  # noqa: N818 (says what happened)
 class Controls(msgspec.Struct, frozen=True):
     """The `provider` object by which a client steers; its fields are those that OpenRouter's users know."""
 
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    sort: Literal["price", "latency"] | None = None
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    sort: Sort | None = None
     allow_fallbacks: bool | None = None
+    max_prompt_usd: float | None = None
+    """Per million tokens."""
+    max_completion_usd: float | None = None
+    """Per million tokens."""
+    no_training: bool = False
+    """`data_collection: deny`."""
+    no_retention: bool = False
+    """`zdr: true`."""
+    beyond: tuple[str, ...] = ()
+    """Demands that only a provider who reads the object itself can meet, as the error's `param` would name them."""
+    lists: tuple[Member, ...] = ()
+    """Where `order`, `only` and `ignore` stand in the body."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     """What every dialect's request comes down to."""
 
     model: str
-    opener: bytes
-    """What opens the conversation, in a canonical form; hashed, never stored."""
+    fingerprint: bytes
+    """Hash of what opens the conversation, in a canonical form."""
     session_id: str | None = None
     prompt_cache_key: str | None = None
     user: str | None = None
     max_output_tokens: int | None = None
     allow_fallbacks: bool | None = None
     controls: Controls | None = None
-    has_ours: bool = False
-    """Whether the body has fields that are meant for us, be they null: a provider may refuse what it does not know."""
+    model_span: Span = Span(0, 0)
+    """The model's name in the body, quotes included."""
+    ours: tuple[Member, ...] = ()
+    """Where the fields stand that are meant for us, be they null: a provider may refuse what it does not know."""
+    stream: bool = False
+
+
+class Wrong(msgspec.Struct, frozen=True, gc=False):
+    """A `BadRequest` on its way from one process to another."""
+
+    param: str | None
+    message: str
 
 
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
@@ -49,8 +75,6 @@ def decode_error(error: Exception, where: str = "") -> BadRequest:
     """The decoder's complaint in the words of the request: the field, and what it should have been."""
     if isinstance(error, RecursionError):
         return BadRequest(where or None, "the body is nested too deeply to be read")
-    if isinstance(error, UnicodeDecodeError):
-        return BadRequest(None, f"the body is not UTF-8: byte {error.start} begins no valid character")
     text = str(error)
     at = _AT.search(text)
     path = ".".join(part for part in (where, at["path"] if at else "") if part) or None

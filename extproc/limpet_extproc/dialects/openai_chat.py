@@ -1,103 +1,219 @@
-"""OpenAI's chat completions: what Limpet reads of a request, and the opener that names the conversation."""
+"""OpenAI's chat completions: what Limpet reads of a request, and where that stands.
 
-from typing import Any, Final
+One pass of the decoder over the body, however long it is, and a second one for doubled keys: nothing here is done once
+for each token, member, message or part.
+"""
+
+import re
+from itertools import product
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import Raw
+from msgspec.structs import replace
+from xxhash import xxh3_128_hexdigest
 
-from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_error
+from limpet_extproc.dialects import BadRequest, ChatRequest, Controls
+from limpet_extproc.dialects.controls import lists_of, parse_controls
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint
+from limpet_extproc.dialects.text import (
+    as_written,
+    boolean,
+    decode,
+    is_long,
+    name,
+    names,
+    require_utf8,
+    whole_number,
+    words,
+)
+from limpet_extproc.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 
-_OPENERS: Final = frozenset({"system", "developer"})
-_CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
-"""Hints that move from turn to turn and are no part of the prompt."""
+OURS: Final = ("provider", "allow_fallbacks", "session_id", "models")
+"""Fields meant for us; a provider may refuse a request that has them."""
+
+_SPELLINGS: Final = tuple("".join(letters) for letters in product(*(c + c.upper() for c in "model")))[1:]
+"""`Model`, `MODEL` and so on: a provider written in Go takes each of them for `model`, and the last one wins."""
 
 
-class _Body(msgspec.Struct):
-    model: str
-    messages: list[msgspec.Raw]
-    session_id: str | UnsetType | None = UNSET
-    prompt_cache_key: str | None = None
-    user: str | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+class _Known(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    model: Raw
+    messages: msgspec.Struct
+    provider: Raw = ABSENT
+    allow_fallbacks: Raw = ABSENT
+    session_id: Raw = ABSENT
+    models: Raw = ABSENT
+    prompt_cache_key: Raw = ABSENT
+    user: Raw = ABSENT
+    max_tokens: Raw = ABSENT
+    max_completion_tokens: Raw = ABSENT
     stream: bool | None = None
-    allow_fallbacks: bool | UnsetType | None = UNSET
-    provider: Controls | UnsetType | None = UNSET
 
 
-class _Message(msgspec.Struct):
-    role: str
-    content: Any = None
+_BODY: Final[msgspec.json.Decoder[_Known]] = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "Body",
+        [("messages", Messages), *((spelling, Raw, ABSENT) for spelling in _SPELLINGS)],
+        bases=(_Known,),
+        frozen=True,
+        gc=False,
+        kw_only=True,
+    )
+)
+_OURS_AT: Final = slice(2, 2 + len(OURS))
+"""Of the fields of a body."""
+_NONE_OF_OURS: Final = (ABSENT,) * len(OURS)
+_NOT_SPELLED: Final = (ABSENT,) * len(_SPELLINGS)
+_ONCE: Final = ("model", "messages", *OURS)
+_DOUBLES: Final = msgspec.json.Decoder(
+    msgspec.defstruct("Doubles", [(field, Raw, ABSENT) for field in _ONCE], frozen=True, gc=False)
+)
+_NO_DOUBLES: Final = (ABSENT,) * len(_ONCE)
+_MODEL_FIRST: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")\s*,\s*"messages"\s*:\s*\[\s*')
+_MESSAGES_FIRST: Final = re.compile(rb'\s*\{\s*"messages"\s*:\s*\[\s*')
+_THEN_MODEL: Final = re.compile(rb'\s*\]\s*,\s*"model"\s*:\s*')
 
 
-_BODY: Final = msgspec.json.Decoder(_Body)
-_MESSAGE: Final = msgspec.json.Decoder(_Message)
-_UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
-"""Lengths stand before contents, so that no two lists of pieces read the same."""
-
-
-def parse(body: bytes) -> ChatRequest:
+def parse(body: Body) -> ChatRequest:
     """The request as far as routing needs it. Raises BadRequest, which names the field and says what belongs there."""
-    try:
-        _require_utf8(body)
-        request = _BODY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise decode_error(error) from error
-    if not request.model:
-        raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
-    if not request.messages:
-        raise BadRequest("messages", "'messages' is empty; send at least one message")
-    session_id, allow_fallbacks, controls = request.session_id, request.allow_fallbacks, request.provider
-    limits = [n for n in (request.max_completion_tokens, request.max_tokens) if n is not None and n > 0]
-    return ChatRequest(
-        model=request.model,
-        opener=_opener(request.messages),
-        session_id=session_id or None,
-        prompt_cache_key=request.prompt_cache_key,
-        user=request.user,
-        max_output_tokens=min(limits, default=None),
-        allow_fallbacks=None if allow_fallbacks is UNSET else allow_fallbacks,
-        controls=controls or None,
-        has_ours=session_id is not UNSET or allow_fallbacks is not UNSET or controls is not UNSET,
+    if not body:
+        raise BadRequest(None, "the body is empty; write a JSON object with 'model' and 'messages'")
+    require_utf8(body)
+    request, text = decode(_BODY, body)
+    return _Reading(body, request, text).chat_request()
+
+
+class _Reading:
+    """A decoded body; `text` is what the decoder saw of it."""
+
+    __slots__ = ("_address", "_body", "_request", "_text", "_view")
+
+    def __init__(self, body: Body, request: _Known, text: Text) -> None:
+        self._body = body
+        self._request = request
+        self._text = text
+        self._view = memoryview(text)
+        self._address = address(text)
+
+    def chat_request(self) -> ChatRequest:
+        """What routing needs. Raises BadRequest."""
+        request = self._request
+        fields = msgspec.structs.astuple(request)
+        if fields[-len(_SPELLINGS) :] != _NOT_SPELLED:
+            raise _misspelled(fields[-len(_SPELLINGS) :])
+        model = name(self._written(request.model), "model")
+        if not model:
+            raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
+        messages = msgspec.structs.astuple(request.messages)
+        if messages[-1] is ABSENT:
+            messages = messages[: messages.index(ABSENT)]
+        if not messages:
+            raise BadRequest("messages", "'messages' is empty; send at least one message")
+        model_span = self._span(request.model)
+        ours = self._ours() if fields[_OURS_AT] != _NONE_OF_OURS else ()
+        if ours or not self._starts_with_both(model_span, messages):
+            self._require_no_doubles(model_span, messages[0], ours)
+        if request.models is not ABSENT:
+            _require_no_other_model(model, names(self._written(request.models), "models"))
+        return ChatRequest(
+            model=model,
+            fingerprint=fingerprint(messages if self._text is self._body else map(self._written, messages)),
+            session_id=self._words("session_id", request.session_id),
+            prompt_cache_key=self._words("prompt_cache_key", request.prompt_cache_key),
+            user=self._user(),
+            max_output_tokens=self._limit(),
+            allow_fallbacks=(
+                None
+                if request.allow_fallbacks is ABSENT
+                else boolean(self._written(request.allow_fallbacks), "allow_fallbacks")
+            ),
+            controls=self._controls(),
+            model_span=model_span,
+            ours=ours,
+            stream=request.stream is True,
+        )
+
+    def _ours(self) -> tuple[Member, ...]:
+        found = ((field, getattr(self._request, field)) for field in OURS)
+        return tuple(member_at(self._view, field, self._span(raw)) for field, raw in found if raw is not ABSENT)
+
+    def _span(self, value: Raw) -> Span:
+        return Span(address(value) - self._address, len(memoryview(value)))
+
+    def _starts_with_both(self, model: Span, messages: tuple[Raw, ...]) -> bool:
+        """Whether the body begins with model and messages, as nearly all do; the decoder took the last of each."""
+        first = address(messages[0]) - self._address
+        if found := _MODEL_FIRST.match(self._view):
+            return found.start(1) == model.offset and found.end() == first
+        if len(messages) < MAX_MESSAGES and (found := _MESSAGES_FIRST.match(self._view)) and found.end() == first:
+            last = self._span(messages[-1])
+            found = _THEN_MODEL.match(self._view, last.offset + last.length)
+            return found is not None and found.end() == model.offset
+        return False
+
+    def _written(self, value: Raw) -> Text:
+        return as_written(value, self._body, self._text)
+
+    def _words(self, field: str, value: Raw) -> str | None:
+        return None if value is ABSENT else words(self._written(value), field) or None
+
+    def _user(self) -> str | None:
+        value = self._request.user
+        if value is not ABSENT and is_long(written := self._written(value)):
+            return xxh3_128_hexdigest(memoryview(written))
+        return self._words("user", value)
+
+    def _limit(self) -> int | None:
+        if self._request.max_tokens is ABSENT and self._request.max_completion_tokens is ABSENT:
+            return None
+        fields = ("max_completion_tokens", "max_tokens")
+        raws = ((field, getattr(self._request, field)) for field in fields)
+        limits = [whole_number(self._written(raw), field) for field, raw in raws if raw is not ABSENT]
+        return min((limit for limit in limits if limit is not None and limit > 0), default=None)
+
+    def _controls(self) -> Controls | None:
+        value = self._request.provider
+        if value is ABSENT:
+            return None
+        controls = parse_controls(self._written(value))
+        return None if controls is None else replace(controls, lists=lists_of(self._view, value))
+
+    def _require_no_doubles(self, model: Span, first_message: Raw, ours: tuple[Member, ...]) -> None:
+        """Of two members with one key a provider may believe either, and here one of them was read.
+
+        What was read is the last one. So every key that was found is made unrecognisable, and what is still found in
+        the text before the last of them is an earlier one.
+        """
+        view = self._view
+        keys = [key_of(view, model.offset), key_of(view, array_at(view, self._span(first_message).offset))]
+        keys += [key_of(view, member.value) for member in ours]
+        end = max(key.offset for key in keys)
+        before = bytearray(view[:end])
+        for offset, length in keys:
+            if offset < end:
+                before[offset + length - 2] = _NO_LETTER
+        before += b'"":0}'
+        doubles = msgspec.structs.astuple(_DOUBLES.decode(before))
+        if doubles != _NO_DOUBLES:
+            field = next(field for field, raw in zip(_ONCE, doubles, strict=True) if raw is not ABSENT)
+            raise BadRequest(field, f"the body has the key '{field}' more than once")
+
+
+_NO_LETTER: Final = 0x30
+"""Ends none of the names in `_ONCE`, nor the escape of a letter that does."""
+
+
+def _misspelled(spelled: tuple[Raw, ...]) -> BadRequest:
+    wrong = next(spelling for spelling, raw in zip(_SPELLINGS, spelled, strict=True) if raw is not ABSENT)
+    return BadRequest(
+        wrong, f"the body has the key '{wrong}': some providers take it for 'model', so write 'model' alone"
     )
 
 
-def _require_utf8(body: bytes) -> None:
-    """The parser looks only at the strings it needs."""
-    if not body.isascii():
-        body.decode()
-
-
-def _opener(messages: list[msgspec.Raw]) -> bytes:
-    """System and developer messages up to the first user message inclusive, one form for all spellings of one text."""
-    pieces: list[str | bytes] = []
-    for position, raw in enumerate(messages):
-        try:
-            message = _MESSAGE.decode(raw)
-            is_user = message.role == "user"
-            if is_user or message.role in _OPENERS:
-                pieces.append("user" if is_user else "system")
-                pieces += _content(message.content)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise decode_error(error, f"messages[{position}]") from error
-        if is_user:
-            break
-    return _UNAMBIGUOUS.encode(pieces)
-
-
-def _content(content: Any) -> list[str | bytes]:
-    """A string and a list with that one text part say the same and must read the same."""
-    if isinstance(content, str):
-        return ["t", content]
-    if not isinstance(content, list):
-        return ["v", msgspec.json.encode(content, order="deterministic")]
-    pieces: list[str | bytes] = []
-    for part in content:
-        if isinstance(part, dict):
-            text = part.get("text")
-            if part.get("type") == "text" and isinstance(text, str):
-                pieces += ("t", text)
-                continue
-            part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}
-        pieces += ("v", msgspec.json.encode(part, order="deterministic"))
-    return pieces
+def _require_no_other_model(model: str, others: list[str]) -> None:
+    if any(other != model for other in others):
+        message = (
+            "'models' asks for other models should the first one fail, which is not done here: "
+            "leave it out, and ask for one model by 'model'"
+        )
+        raise BadRequest("models", message)

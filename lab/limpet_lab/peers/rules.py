@@ -13,7 +13,7 @@ import msgspec
 
 from limpet_extproc.choose import Known, Reason
 from limpet_extproc.contract import Policy
-from limpet_extproc.exchange import Exchange, Head, Refusal, Routing
+from limpet_extproc.exchange import Exchange, Head, Refusal, Routing, read
 from limpet_extproc.memory import Memory, Remembered
 from limpet_extproc.providers import Providers
 from limpet_extproc.snapshot import Candidate, Lane, Snapshot
@@ -106,10 +106,13 @@ class Peer:
         self._clock = clock
         self._coin = coin
 
-    async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
+    async def decide(self, head: Head, body: bytes | memoryview) -> Routing | Refusal:
         """See `Decides`."""
         known = everybody_listed(self._snapshot())
-        exchange = Exchange(head, body, known, self._secret)
+        request = read(head, bytes(body))
+        if isinstance(request, Refusal):
+            return request
+        exchange = Exchange(head, request, len(body), known, self._secret)
         if exchange.refusal is not None:
             return exchange.refusal
         now_s, coin = self._clock(), self._coin()

@@ -24,4 +24,7 @@ def _provider(planned: PlannedProvider) -> Provider:
         weight=spec.weight,
         drain=spec.drain,
         namespace=spec.key.namespace,
+        zero_retention=spec.data_policy.zero_retention,
+        trains_on_prompts=spec.data_policy.trains_on_prompts,
+        reads_controls=spec.reads_controls,
     )

@@ -204,6 +204,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,
                 **({"query": spec.url.query} if spec.url.query else {}),
+                **({"reads_controls": True} if spec.reads_controls else {}),
                 **renames,
                 **{f"passes:{name}": True for name in passed_to(provider)},
                 **{f"own:{name}": True for name in own},

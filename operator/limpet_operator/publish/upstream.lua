@@ -4,7 +4,7 @@
 -- Before this text stand the lists that hold for every provider: PASSED (names) and PASSED_PREFIX.
 -- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
 -- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
--- "model:NAME" = the provider's name of the model as a JSON string, for each model that is called differently there.
+-- reads_controls = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON string, for each model that is called differently there.
 
 -- Leaves of the headers what this provider may see. `kept` has those as the client sent them that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
@@ -51,6 +51,7 @@ function envoy_on_request(handle)
 
   local decision = info:dynamicMetadata():get("limpet.decision")
   local cuts, rename = decision["cuts"] or {}, nil
+  if context:get("reads_controls") ~= nil then cuts = decision["cuts_for_readers"] or cuts end
   if decision["model"] ~= nil then rename = context:get("model:" .. decision["model"]) end
   if #cuts == 0 and rename == nil then
     headers:replace("content-length", state:get("limpet.length"))

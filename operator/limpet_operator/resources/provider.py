@@ -86,6 +86,14 @@ class Headers:
 
 
 @dataclass(frozen=True, slots=True)
+class DataPolicy:
+    """What becomes of prompts there; None: not said, which meets no client's demand."""
+
+    zero_retention: bool | None
+    trains_on_prompts: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderModel:
     """A model as it is served here; shorter prompts than `min_tokens` are not cached."""
 
@@ -116,6 +124,9 @@ class Provider:
     timeouts: Timeouts
     weight: int
     drain: bool
+    data_policy: DataPolicy
+    reads_controls: bool
+    """Whether it understands the `provider` object of a request and keeps to it."""
     idle_fields: tuple[str, ...] = ()
     """What is to be said of fields that are written and make no difference yet."""
 
@@ -153,6 +164,8 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         ),
         weight=spec["weight"],
         drain=spec["drain"],
+        data_policy=_data_policy(spec.get("dataPolicy", {})),
+        reads_controls=vendor.reads_controls,
         idle_fields=idle_fields("Provider", spec),
     )
 
@@ -190,6 +203,10 @@ def _cache_rules(spec: Mapping[str, Any], preset: CacheRules) -> CacheRules:
         min_tokens=spec.get("minTokens", preset.min_tokens),
         block_tokens=spec.get("blockTokens", preset.block_tokens),
     )
+
+
+def _data_policy(spec: Mapping[str, Any]) -> DataPolicy:
+    return DataPolicy(spec.get("zeroRetention"), spec.get("trainsOnPrompts"))
 
 
 def _tls(spec: Mapping[str, Any]) -> Tls:

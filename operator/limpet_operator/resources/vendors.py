@@ -38,6 +38,8 @@ class Vendor:
     """Request headers that this vendor reads, besides those that every provider gets; in lower case."""
     query: tuple[str, ...]
     """Parameters of the query that this vendor reads."""
+    reads_controls: bool
+    """Whether it understands the `provider` object of a request and keeps to it."""
     source: str
     confidence: str
 
@@ -67,6 +69,7 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         min_tokens_by_model=(cache or {}).get("minTokensByModel", {}),
         headers=tuple(entry.get("headers", {}).get("pass", ())),
         query=tuple(entry.get("query", {}).get("pass", ())),
+        reads_controls=entry.get("readsProviderObject", False),
         source=entry["source"],
         confidence=entry["confidence"],
     )

@@ -28,11 +28,11 @@ def complaint(body: bytes) -> BadRequest:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "not valid JSON"),
+        (b"", "the body is empty"),
+        (b" ", "not valid JSON"),
         (b"hello", "not valid JSON"),
         (b'{"model": "m", "messages": [', "not valid JSON"),
         (b'{"model":"m","messages":[{"role":"user","content":"\xff"}]}', "byte 51 begins no valid character"),
-        (b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}', "not valid JSON"),
         (b'{"model":"m","messages":' + DEEP, "nested too deeply"),
         (b"[]", "must be a JSON object"),
         (b'"text"', "must be a JSON object"),
@@ -73,11 +73,9 @@ def test_a_bad_request_is_told_the_field_and_what_belongs_there(body: bytes, par
         ({"max_tokens": "x"}, "max_tokens", "Expected 'int | null'"),
         ({"user": {}}, "user", "Expected 'str | null'"),
         ({"session_id": 1}, "session_id", "Expected 'str | null'"),
-        ({"provider": "a"}, "provider", "Expected 'object | null'"),
-        ({"provider": {"order": "a"}}, "provider.order", "Expected 'array | null'"),
-        ({"provider": {"order": [1]}}, "provider.order[0]", "Expected 'str'"),
-        ({"provider": {"sort": "best"}}, "provider.sort", "Invalid enum value 'best'"),
-        ({"provider": {"allow_fallbacks": 0}}, "provider.allow_fallbacks", "Expected 'bool | null'"),
+        ({"models": "m"}, "models", "Expected 'array | null'"),
+        ({"max_tokens": 10**40}, "max_tokens", "more digits"),
+        ({"max_tokens": 1.5}, "max_tokens", "Expected 'int | null'"),
         ({"allow_fallbacks": "no"}, "allow_fallbacks", "Expected 'bool | null'"),
     ],
 )
@@ -137,7 +135,7 @@ def user(*parts: Any) -> dict[str, Any]:
     ],
 )
 def test_the_same_conversation_in_another_spelling_opens_the_same(one: bytes, other: bytes) -> None:
-    assert parse(one).opener == parse(other).opener
+    assert parse(one).fingerprint == parse(other).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -160,7 +158,7 @@ def test_the_same_conversation_in_another_spelling_opens_the_same(one: bytes, ot
     ],
 )
 def test_another_conversation_opens_otherwise(one: bytes, other: bytes) -> None:
-    assert parse(one).opener != parse(other).opener
+    assert parse(one).fingerprint != parse(other).fingerprint
 
 
 ROLES = st.sampled_from(["system", "developer", "user", "assistant"])
@@ -169,7 +167,7 @@ ROLES = st.sampled_from(["system", "developer", "user", "assistant"])
 @given(st.lists(st.tuples(ROLES, st.text(max_size=3)), max_size=5))
 def test_what_comes_after_the_first_user_message_does_not_count(said: list[tuple[str, str]]) -> None:
     turns = [{"role": role, "content": each} for role, each in said]
-    assert parse(request(*turns, USER)).opener == parse(request(*turns, USER, *turns, SYSTEM)).opener
+    assert parse(request(*turns, USER)).fingerprint == parse(request(*turns, USER, *turns, SYSTEM)).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -202,4 +200,4 @@ def test_the_smaller_limit_bounds_the_answer(fields: dict[str, Any], expected: i
 def test_fields_that_are_meant_for_us_are_noticed_even_when_they_are_null(
     fields: dict[str, Any], expected: bool
 ) -> None:
-    assert parse(request(USER, **fields)).has_ours is expected
+    assert bool(parse(request(USER, **fields)).ours) is expected

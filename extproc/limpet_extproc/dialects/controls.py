@@ -1,0 +1,207 @@
+"""The `provider` object: which of its demands are known, and what is said of those that are not."""
+
+import json
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from math import inf
+from typing import Any, Final, get_args
+
+import msgspec
+from msgspec import Raw
+
+from limpet_extproc.dialects import BadRequest, Controls, Sort
+from limpet_extproc.spans import Member, Text, member_at, span_of
+
+MAX_BYTES: Final = 1 << 16
+"""Of the object, as it is written."""
+
+MAX_NAMES: Final = 100
+"""In one of its lists."""
+
+KNOWN: Final = (
+    "order",
+    "only",
+    "ignore",
+    "sort",
+    "allow_fallbacks",
+    "max_price",
+    "data_collection",
+    "zdr",
+)
+"""Those that are kept here, for all providers."""
+
+_BEYOND: Final = (
+    "require_parameters",
+    "enforce_distillable_text",
+    "quantizations",
+    "preferred_min_throughput",
+    "preferred_max_latency",
+)
+"""Further ones of OpenRouter's documentation (openrouter.ai/docs/guides/routing/provider-selection, 2026)."""
+
+_LISTS: Final = ("order", "only", "ignore")
+_SORTS: Final = get_args(Sort)
+_PRICES: Final = ("prompt", "completion")
+_PRICES_BEYOND: Final = ("request", "image", "audio")
+
+_ABSENT: Final = Raw(b"")
+
+
+class _Lists(msgspec.Struct, frozen=True, gc=False):
+    order: Raw = _ABSENT
+    only: Raw = _ABSENT
+    ignore: Raw = _ABSENT
+
+
+_DECODER: Final = msgspec.json.Decoder(_Lists)
+
+
+def parse_controls(text: Text) -> Controls | None:
+    """What the object demands; None for null. Raises BadRequest, whose `param` is the field within `provider`."""
+    fields = _read(text)
+    if fields is None:
+        return None
+    prices, prices_beyond = _prices(fields)
+    return Controls(
+        order=_names(fields, "order"),
+        only=_names(fields, "only"),
+        ignore=_names(fields, "ignore"),
+        sort=_sort(fields.get("sort")),
+        allow_fallbacks=_boolean(fields, "allow_fallbacks"),
+        max_prompt_usd=prices.get("prompt"),
+        max_completion_usd=prices.get("completion"),
+        no_training=_data_collection(fields.get("data_collection")),
+        no_retention=_boolean(fields, "zdr") or False,
+        beyond=(*_beyond("provider", fields, KNOWN, _BEYOND), *prices_beyond),
+    )
+
+
+def lists_of(body: memoryview, value: Raw) -> tuple[Member, ...]:
+    """Where the lists of names stand, so that ours need not be shown to others."""
+    lists = _DECODER.decode(value)
+    found = ((name, getattr(lists, name)) for name in _LISTS)
+    return tuple(member_at(body, name, span_of(body, raw)) for name, raw in found if raw is not _ABSENT)
+
+
+def _read(text: Text) -> dict[str, Any] | None:
+    if len(memoryview(text)) > MAX_BYTES:
+        raise BadRequest("provider", f"'provider' is longer than {MAX_BYTES} bytes, which no such object needs")
+    try:
+        # Unlike the decoder of the body it takes halves of surrogate pairs, and here it is the doubles that matter.
+        fields = json.loads(bytes(text), object_pairs_hook=_unique, parse_int=_number)
+    except RecursionError as error:
+        raise BadRequest("provider", "'provider' is nested too deeply to be read") from error
+    if fields is not None and not isinstance(fields, dict):
+        raise _wrong("provider", "an object", fields)
+    return fields
+
+
+def _number(digits: str) -> int | float:
+    # Python refuses to read very long ones, and nothing here needs them.
+    return int(digits) if len(digits) <= _SHORT else float(digits)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(pairs) > MAX_NAMES:
+        raise BadRequest("provider", f"'provider' has an object of more than {MAX_NAMES} fields")
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"provider.{_short(double)}", f"'provider' has the key '{_short(double)}' more than once")
+    return fields
+
+
+def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    names = fields.get(name)
+    field = f"provider.{name}"
+    if names is None:
+        return ()
+    if not isinstance(names, list):
+        raise _wrong(field, "a list of providers' names", names)
+    if len(names) > MAX_NAMES:
+        raise BadRequest(field, f"'{field}' has more than {MAX_NAMES} names")
+    for position, each in enumerate(names):
+        if not isinstance(each, str):
+            raise _wrong(f"{field}[{position}]", "a provider's name", each)
+    return tuple(names)
+
+
+def _boolean(fields: Mapping[str, Any], name: str) -> bool | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise _wrong(f"provider.{name}", "true or false", value)
+    return value
+
+
+def _sort(value: Any) -> Sort | None:
+    by, partition = (value.get("by"), value.get("partition")) if isinstance(value, dict) else (value, None)
+    right = f"one of {_listed(_SORTS)}, or an object that says so under 'by'"
+    if isinstance(value, dict) and value.keys() - {"by", "partition"}:
+        raise _wrong("provider.sort", right, value)
+    if by is not None and by not in _SORTS:
+        raise _wrong("provider.sort" if by is value else "provider.sort.by", right, by)
+    if partition not in (None, "model", "none"):
+        raise _wrong("provider.sort.partition", "'model' or 'none'", partition)
+    sort: Sort | None = by
+    return sort
+
+
+def _data_collection(value: Any) -> bool:
+    if value not in (None, "allow", "deny"):
+        raise _wrong("provider.data_collection", "'allow' or 'deny'", value)
+    return bool(value == "deny")
+
+
+def _prices(fields: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Dollars per million tokens, and the prices that only somebody else could compare."""
+    prices = fields.get("max_price")
+    if prices is None:
+        return {}, ()
+    if not isinstance(prices, dict):
+        raise _wrong(
+            "provider.max_price", "an object with dollars per million tokens under 'prompt' and 'completion'", prices
+        )
+    known = {name: _usd(name, prices[name]) for name in _PRICES if prices.get(name) is not None}
+    return known, _beyond("provider.max_price", prices, _PRICES, _PRICES_BEYOND)
+
+
+def _usd(name: str, value: Any) -> float:
+    try:
+        usd = float(value) if isinstance(value, float | str) or type(value) is int else -1.0
+    except ValueError:
+        usd = -1.0
+    if not 0 <= usd < inf:
+        raise _wrong(f"provider.max_price.{name}", "a number of dollars per million tokens", value)
+    return usd
+
+
+def _beyond(where: str, fields: Mapping[str, Any], known: Collection[str], others: Collection[str]) -> tuple[str, ...]:
+    """The other fields that demand something. Raises BadRequest for what is probably a slip of the pen."""
+    found = [name for name, value in fields.items() if name not in known and value not in _NOTHING]
+    for name in found:
+        close = get_close_matches(name[:_SHORT], (*known, *others), 1, 0.75)
+        if close and name not in others:
+            message = f"'{where}.{_short(name)}' is not known; did you mean '{close[0]}'? Known are {_listed(known)}."
+            raise BadRequest(f"{where}.{_short(name)}", message)
+    return tuple(f"{where}.{_short(name)}" for name in found)
+
+
+_NOTHING: Final[tuple[Any, ...]] = (None, False, "", "allow", [], {})
+"""Values that demand nothing, whatever the field means."""
+
+_SHORT: Final = 64
+
+
+def _short(name: str) -> str:
+    return name[:_SHORT].encode("utf-8", "replace").decode()
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _wrong(field: str, right: str, value: Any) -> BadRequest:
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= _SHORT else shown[:_SHORT] + "…"
+    return BadRequest(field, f"'{field}' has the wrong type or value: write {right}, not {shown}")

@@ -1,0 +1,138 @@
+r"""JSON as clients really send it: UTF-8 that is checked without being copied, and halves of surrogate pairs.
+
+RFC 8259 (section 8.2) allows `\ud83e` without its other half, and clients that cut text in the middle of an emoji send
+it. Strings with it cannot be decoded, but all others can, and what nobody has to read passes as it is.
+"""
+
+import codecs
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from limpet_extproc.dialects import BadRequest, decode_error
+from limpet_extproc.spans import Body, Text, span_of
+
+T = TypeVar("T")
+
+MAX_NAME_BYTES: Final = 4096
+"""As written. More than 256 characters, however they are spelled, are no name of anything."""
+
+_MAX_NUMBER_BYTES: Final = 30
+_PIECE_BYTES: Final = 1 << 16
+
+_STR: Final[msgspec.json.Decoder[str]] = msgspec.json.Decoder(str)
+_MAYBE_STR: Final[msgspec.json.Decoder[str | None]] = msgspec.json.Decoder(str | None)
+_MAYBE_BOOL: Final[msgspec.json.Decoder[bool | None]] = msgspec.json.Decoder(bool | None)
+_MAYBE_NAMES: Final[msgspec.json.Decoder[list[str] | None]] = msgspec.json.Decoder(list[str] | None)
+_MAYBE_INT: Final[msgspec.json.Decoder[int | None]] = msgspec.json.Decoder(int | None)
+
+
+def require_utf8(body: Body) -> None:
+    """The decoder looks only at the strings it needs. Raises BadRequest."""
+    if body.isascii():
+        return
+    # As one string a large body would take four times its size.
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
+    for begin in range(0, len(body), _PIECE_BYTES):
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(view[begin : begin + _PIECE_BYTES], begin + _PIECE_BYTES >= len(body))
+        except UnicodeDecodeError as error:
+            at = begin - pending + error.start
+            message = f"the body is not UTF-8: byte {at} begins no valid character"
+            raise BadRequest(None, message) from error
+
+
+def decode(decoder: msgspec.json.Decoder[T], text: Text, where: str = "") -> tuple[T, Text]:
+    """What stands in `text`, and the bytes that the decoder saw: the same, or of the same length. Raises BadRequest."""
+    try:
+        return decoder.decode(text), text
+    except (msgspec.MsgspecError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError | RecursionError) or not has_surrogates(bytes(text)):
+            raise decode_error(error, where) from error
+    # A private character for each half: never one of a name that is looked for.
+    seen = bytes(text).replace(b"\\ud", b"\\uf").replace(b"\\uD", b"\\uF")
+    try:
+        return decoder.decode(seen), seen
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise decode_error(error, where) from error
+
+
+def has_surrogates(text: bytes) -> bool:
+    """Whether there may be one, whole pairs included."""
+    return b"\\ud" in text or b"\\uD" in text
+
+
+def as_written(value: Raw, text: Text, seen: Text) -> Raw | memoryview:
+    """The value's own bytes, where the decoder saw others."""
+    if seen is text:
+        return value
+    offset, length = span_of(seen, value)
+    return memoryview(text)[offset : offset + length]
+
+
+def name(value: Text, field: str) -> str:
+    """A string that somebody has to know. Raises BadRequest."""
+    if len(memoryview(value)) > MAX_NAME_BYTES:
+        raise BadRequest(field, f"'{field}' is longer than any name; 256 characters are the most")
+    try:
+        return _STR.decode(value)
+    except msgspec.ValidationError as error:
+        raise decode_error(error, field) from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(field, f"'{field}' has one half of a surrogate pair, which is no character") from error
+
+
+def words(value: Text, field: str) -> str | None:
+    """A string that only has to be the same from turn to turn; None if it is too long for a name.
+
+    Raises BadRequest if it is no string.
+    """
+    view = memoryview(value)
+    if is_long(view):
+        return None
+    try:
+        return _MAYBE_STR.decode(value)
+    except msgspec.ValidationError as error:
+        raise decode_error(error, field) from error
+    except msgspec.DecodeError:
+        return bytes(view[1:-1]).decode()
+
+
+def is_long(value: Text) -> bool:
+    """Whether this is a string longer than any name."""
+    view = memoryview(value)
+    return len(view) > MAX_NAME_BYTES and view[0] == 0x22
+
+
+def whole_number(value: Text, field: str) -> int | None:
+    """A number of tokens. Raises BadRequest."""
+    if len(memoryview(value)) > _MAX_NUMBER_BYTES and memoryview(value)[0] in b"-0123456789":
+        raise BadRequest(field, f"'{field}' has more digits than any number of tokens")
+    try:
+        return _MAYBE_INT.decode(value)
+    except msgspec.ValidationError as error:
+        raise decode_error(error, field) from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(field, f"'{field}' has the wrong type: write a whole number") from error
+
+
+def boolean(value: Text, field: str) -> bool | None:
+    """Raises BadRequest if it is neither true nor false nor null."""
+    try:
+        return _MAYBE_BOOL.decode(value)
+    except msgspec.DecodeError as error:
+        raise decode_error(error, field) from error
+
+
+def names(value: Text, field: str) -> list[str]:
+    """A short list of names; empty for null. Raises BadRequest."""
+    if len(memoryview(value)) > MAX_NAME_BYTES:
+        raise BadRequest(field, f"'{field}' is longer than {MAX_NAME_BYTES} bytes")
+    try:
+        return _MAYBE_NAMES.decode(value) or []
+    except msgspec.ValidationError as error:
+        raise decode_error(error, field) from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(field, f"'{field}' has one half of a surrogate pair, which is no character") from error

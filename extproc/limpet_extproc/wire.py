@@ -1,0 +1,71 @@
+"""Envoy's messages before they are parsed: a large body is not copied, and what cannot be parsed is told apart.
+
+Protocol Buffers wire format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_REQUEST_BODY: Final = 4
+"""ProcessingRequest.request_body"""
+_BODY: Final = 1
+"""HttpBody.body"""
+_LENGTH_DELIMITED: Final = 2
+_LINE: Final = re.compile(rb"(?P<name>[a-z0-9:_-]+) (?P<value>[^\n]*)", re.ASCII)
+
+
+def body_apart(message: bytes) -> tuple[bytes, memoryview]:
+    """A ProcessingRequest without its body, and a view of the body. Raises ValueError if it is no such message."""
+    view = memoryview(message)
+    rest, body = bytearray(), view[:0]
+    for number, field, content in _fields(view):
+        if number == _REQUEST_BODY and content is not None:
+            body = next((inner for inner_number, _, inner in _fields(content) if inner_number == _BODY and inner), body)
+        else:
+            rest += field
+    return bytes(rest), body
+
+
+def not_utf8(head: bytes) -> str | None:
+    """The first of the header lines in these bytes whose value is not UTF-8; None if none stands out."""
+    for line in _LINE.finditer(head):
+        try:
+            line["value"].decode()
+        except UnicodeDecodeError:
+            return line["name"].decode()
+    return None
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, memoryview, memoryview | None]]:
+    """Number, bytes and, if it has a length, content of each field."""
+    at = 0
+    while at < len(view):
+        begin = at
+        key, at = _varint(view, at)
+        kind, content = key & 7, None
+        if kind == _LENGTH_DELIMITED:
+            length, at = _varint(view, at)
+            content = view[at : at + length]
+            at += length
+        elif kind == 0:
+            _, at = _varint(view, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"no field begins at byte {begin}")
+        if at > len(view):
+            raise ValueError(f"the field at byte {begin} is cut off")
+        yield key >> 3, view[begin:at], content
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(view):
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise ValueError("a number is cut off")
