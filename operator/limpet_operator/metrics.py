@@ -30,6 +30,7 @@ class Metrics:
     gateways: Gauge
     peers: Gauge
     objects: Gauge
+    unreadable: Gauge
 
 
 def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
@@ -67,6 +68,11 @@ def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
             "limpet_objects",
             "Objects read, by kind and whether they take effect",
             ["kind", "accepted"],
+            registry=registry,
+        ),
+        unreadable=Gauge(
+            "limpet_unreadable_namespaces",
+            "Namespaces that were named and may not be read, so that nothing of them is served",
             registry=registry,
         ),
     )

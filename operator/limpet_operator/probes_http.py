@@ -42,9 +42,9 @@ Pages = Mapping[str, Callable[[], Page]]
 """By path; each is called in the event loop."""
 
 
-def probes(healthy: Answer, ready: Answer) -> Pages:
-    """What the kubelet asks."""
-    return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready())}
+def probes(healthy: Answer, ready: Answer, remarks: Answer = lambda: None) -> Pages:
+    """What the kubelet asks. `remarks` says what is amiss although we are ready, for people who look."""
+    return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready(), remarks())}
 
 
 def metrics(registry: CollectorRegistry) -> Pages:
@@ -112,9 +112,10 @@ class _Visitors:
             return Page(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"could not be made; the log says why\n")
 
 
-def _verdict(why_not: str | None) -> Page:
+def _verdict(why_not: str | None, remarks: str | None = None) -> Page:
     status = HTTPStatus.SERVICE_UNAVAILABLE if why_not else HTTPStatus.OK
-    return Page(status, _TEXT, f"{why_not or 'ok'}\n".encode())
+    lines = [why_not or "ok", *([remarks] if remarks else [])]
+    return Page(status, _TEXT, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _bytes(page: Page, head_only: bool) -> bytes:

@@ -65,7 +65,7 @@ class Replica:
             api,
             Parser.load(),
             load_crds(),
-            Hooks(self._debounce.poke, self._status_changed),
+            Hooks(self._debounce.poke, self._status_changed, self._unreadable_changed),
             Random(),  # noqa: S311 (it spreads load)
         )
         self._writing: Writing | None = None
@@ -82,6 +82,11 @@ class Replica:
             return self._source.not_synced or self._source.trouble or "the first plan is being made"
         return None
 
+    def remarks(self) -> str | None:
+        """What is amiss although this replica serves; None: nothing is."""
+        left_out = [f"namespace {name} is left out: {why}" for name, why in sorted(self._source.unreadable.items())]
+        return "\n".join(left_out) or None
+
     def unhealthy(self) -> str | None:
         """Why this process should be started anew."""
         return self._source.stuck(asyncio.get_running_loop().time())
@@ -94,7 +99,7 @@ class Replica:
         settings = self._settings
         require_tls(settings.listen, settings.tls_dir)
         async with AsyncExitStack() as open_:
-            asked = probes(self.unhealthy, self.not_ready)
+            asked = probes(self.unhealthy, self.not_ready, self.remarks)
             await open_.enter_async_context(serve_pages(settings.http, {**asked, **metrics(self.registry)}))
             if settings.probes:
                 await open_.enter_async_context(serve_pages(settings.probes, asked))
@@ -181,6 +186,9 @@ class Replica:
 
     def _version(self, provider: str) -> str | None:
         return self._fleet.xds.resources.version((CLUSTER, provider))
+
+    def _unreadable_changed(self, namespaces: Mapping[str, str]) -> None:
+        self._metrics.unreadable.set(len(namespaces))
 
     def _status_changed(self) -> None:
         if self._writing is not None:

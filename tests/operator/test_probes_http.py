@@ -15,8 +15,8 @@ from limpet_operator.probes_http import Page, Pages, metrics, probes, serve_page
 async def test_reasons_are_told_and_metrics_are_shown() -> None:
     registry = CollectorRegistry()
     Gauge("limpet_test", "A number", registry=registry).set(3)
-    why: dict[str, str | None] = {"healthz": None, "readyz": "2 Secrets are still to be read"}
-    pages = {**probes(lambda: why["healthz"], lambda: why["readyz"]), **metrics(registry)}
+    why: dict[str, str | None] = {"healthz": None, "readyz": "2 Secrets are still to be read", "remarks": None}
+    pages = {**probes(lambda: why["healthz"], lambda: why["readyz"], lambda: why["remarks"]), **metrics(registry)}
     async with (
         serve_pages("127.0.0.1:0", pages) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
@@ -31,6 +31,9 @@ async def test_reasons_are_told_and_metrics_are_shown() -> None:
         why |= {"healthz": "stuck", "readyz": None}
         assert await asked("/healthz") == (503, "stuck\n")
         assert await asked("/readyz") == (200, "ok\n")
+        why["remarks"] = "namespace team-b is left out"
+        assert await asked("/readyz") == (200, "ok\nnamespace team-b is left out\n")
+        why["remarks"] = None
         shown = await client.get("/metrics")
         assert "limpet_test 3.0" in shown.text
         assert shown.headers["content-type"].startswith("text/plain")

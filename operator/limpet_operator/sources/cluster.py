@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import PLURALS, Invalid, ObjectKey
+from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.sources import kubernetes
 from limpet_operator.sources.cluster_store import ClusterStore, Listing
 from limpet_operator.sources.crd_check import crd_problem
@@ -43,6 +43,8 @@ class Pace:
     """After a look that failed, and while the CRDs are missing."""
     behind_s: float = 30.0
     """How long the watch may be behind before it is started anew."""
+    leave_out_s: float = 5.0
+    """How long a namespace may be forbidden, at the start, before the others go on without it: rights take a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Hooks:
     """Something that may change the plan."""
     statuses: Callable[[], None]
     """Somebody wrote a status, and nothing else; our own writes come back so, by the thousand."""
+    unreadable: Callable[[Mapping[str, str]], None] = lambda _: None
+    """These namespaces, and no others, may not be read now, for these reasons."""
 
 
 class ClusterSource:
@@ -83,6 +87,7 @@ class ClusterSource:
         self._crds = crds
         self._changed = hooks.objects
         self._status_changed = hooks.statuses
+        self._unreadable_changed = hooks.unreadable
         self._dice = dice
         self._pace = pace or Pace()
         self.store = ClusterStore(parser)
@@ -92,6 +97,8 @@ class ClusterSource:
         """What the first listing had and no watch has told of yet; None: it has not been taken."""
         self._behind: dict[ObjectKey, tuple[int, float]] = {}
         """What the last listing had newer than here: which version, and since when."""
+        self.unreadable: Mapping[str, str] = {}
+        """The namespaces that may not be read, and why; what was heard of them before stays in force."""
         self._in_the_way: str | None = "the Kubernetes API has not been asked yet"
         self._began = 0.0
         """When the watch that runs now was started, by the loop's clock."""
@@ -145,18 +152,49 @@ class ClusterSource:
         try:
             while True:
                 await self._crds_served()
-                self._began = asyncio.get_running_loop().time()
-                async with asyncio.TaskGroup() as group:
-                    watching = group.create_task(self._watch(), name="watch the four kinds")
-                    group.create_task(self._compare(watching), name="compare with listings")
+                if (readable := await self._readable()) is not None:
+                    self._began = asyncio.get_running_loop().time()
+                    async with asyncio.TaskGroup() as group:
+                        watching = group.create_task(self._watch(readable), name="watch the four kinds")
+                        group.create_task(self._compare(watching), name="compare with listings")
                 await asyncio.sleep(self._soon())
         finally:
             await self._named.close()
 
-    async def _watch(self) -> None:
+    async def _readable(self) -> Sequence[str] | None:
+        """The namespaces to watch (none: all), once all may be read or some had time enough; None: nothing can be."""
+        began_s = asyncio.get_running_loop().time()
+        while len(self._where.namespaces) > 1:
+            try:
+                _, refused = await list_names(self._api, self._where.namespaces)
+            except ApiError as error:
+                self._note(str(error))
+                return None
+            waited_s = asyncio.get_running_loop().time() - began_s
+            if not refused or self._started or waited_s >= self._pace.leave_out_s:
+                self._leave_out(refused)
+                return [namespace for namespace in self._where.namespaces if namespace not in refused]
+            await asyncio.sleep(self._soon())
+        return self._where.namespaces
+
+    def _leave_out(self, refused: Mapping[str, str]) -> None:
+        """Say once of each namespace that it cannot be read, and once that it can be again."""
+        for namespace, why in refused.items():
+            if namespace not in self.unreadable:
+                _log.warning(
+                    "namespace %s cannot be read, and the others are served without it: %s. "
+                    "Does it exist, and is there a Role with a RoleBinding for this account?",
+                    namespace, why, extra={"namespace": namespace},
+                )  # fmt: skip
+        for namespace in self.unreadable.keys() - refused.keys():
+            _log.info("namespace %s can be read now", namespace, extra={"namespace": namespace})
+        self.unreadable = dict(refused)
+        self._unreadable_changed(self.unreadable)
+
+    async def _watch(self, namespaces: Sequence[str]) -> None:
         """Until kopf ends, which is said, or until cancelled because it is to be started anew."""
         try:
-            await self._watch_kinds(self._where.access, self._where.namespaces, self._take)
+            await self._watch_kinds(self._where.access, namespaces, self._take)
         except WatchEnded as ended:
             _log.warning("watching the Kubernetes API ended and is started anew: %s", ended)
 
@@ -176,11 +214,7 @@ class ClusterSource:
         while not watching.done():
             self._look.clear()
             try:
-                listings = [
-                    listing
-                    for kind, plural in PLURALS.items()
-                    for listing in await list_names(self._api, kind, plural, self._where.namespaces)
-                ]
+                listings, refused = await list_names(self._api, self._where.namespaces)
             except ApiError as error:
                 self._note(str(error))
                 self._behind = {}
@@ -191,6 +225,8 @@ class ClusterSource:
                 self._note(None)
                 self._take_listings(listings)
                 wait = self._pace.compare_s * self._dice.uniform(0.75, 1.25)
+                if refused.keys() != self.unreadable.keys():
+                    watching.cancel()  # It is started anew for those that may be read now.
                 if self._overdue():
                     _log.warning("the watch is behind what a listing shows; it is started anew")
                     watching.cancel()

@@ -1,12 +1,13 @@
 """Which objects there are right now, by name and version only: what a watch is held against."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
 import msgspec
 
-from limpet_operator.resources.problem import API_VERSION, ObjectKey
+from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import Listing
-from limpet_operator.sources.kube_api import KubernetesApi
+from limpet_operator.sources.kube_api import ApiError, KubernetesApi
 
 _NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -33,15 +34,30 @@ class _List(msgspec.Struct):
 _LIST = msgspec.json.Decoder(_List)
 
 
-async def list_names(api: KubernetesApi, kind: str, plural: str, namespaces: Sequence[str]) -> list[Listing]:
-    """All objects of one of our kinds, a listing for each namespace; no namespaces: all in one. Raises ApiError."""
-    listings = []
+async def list_names(api: KubernetesApi, namespaces: Sequence[str]) -> tuple[list[Listing], dict[str, str]]:
+    """All objects of our kinds, and the namespaces that may not be read, with the reason; no namespaces: all in one.
+
+    A namespace is read whole or not at all: its Providers without their prices would be something that nobody wrote.
+    Raises ApiError where nothing can be read.
+    """
+    listings: list[Listing] = []
+    refused: dict[str, str] = {}
     for namespace in namespaces or (None,):
-        inside = f"/namespaces/{namespace}" if namespace else ""
-        found = await api.get(f"/apis/{API_VERSION}{inside}/{plural}", accept=_NAMES_ONLY, decode=_LIST.decode)
-        names = {
-            ObjectKey(kind, item.metadata.namespace, item.metadata.name): int(item.metadata.resource_version)
-            for item in found.items or ()
-        }
-        listings.append(Listing(kind, namespace, int(found.metadata.resource_version), names))
-    return listings
+        try:
+            listings += [await _listing(api, kind, plural, namespace) for kind, plural in PLURALS.items()]
+        except ApiError as error:
+            # A namespace that is not there is forbidden as well, to an account with rights in some only.
+            if error.status != HTTPStatus.FORBIDDEN or namespace is None or len(refused) == len(namespaces) - 1:
+                raise
+            refused[namespace] = str(error)
+    return listings, refused
+
+
+async def _listing(api: KubernetesApi, kind: str, plural: str, namespace: str | None) -> Listing:
+    inside = f"/namespaces/{namespace}" if namespace else ""
+    found = await api.get(f"/apis/{API_VERSION}{inside}/{plural}", accept=_NAMES_ONLY, decode=_LIST.decode)
+    names = {
+        ObjectKey(kind, item.metadata.namespace, item.metadata.name): int(item.metadata.resource_version)
+        for item in found.items or ()
+    }
+    return Listing(kind, namespace, int(found.metadata.resource_version), names)

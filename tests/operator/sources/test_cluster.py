@@ -18,7 +18,7 @@ DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"
 QUIET = Hooks(lambda: None, lambda: None)
 UNDER_WAY = "the first listing is under way"
-FAST = Pace(compare_s=0.05, again_s=0.01, behind_s=0.1)
+FAST = Pace(compare_s=0.05, again_s=0.01, behind_s=0.1, leave_out_s=0.1)
 
 
 def listed(version: int, **objects: int) -> dict[str, Any]:
@@ -33,7 +33,9 @@ def listed(version: int, **objects: int) -> dict[str, Any]:
 class World:
     """A cluster that the test plays: what the API answers, and what the watch tells."""
 
-    def __init__(self, build: Any) -> None:
+    def __init__(self, build: Any, *namespaces: str) -> None:
+        self.watched: list[Sequence[str]] = []
+        self.unreadable: list[set[str]] = []
         self.build = build
         self.api = FakeApi()
         self.api.answers[DISCOVERY] = {"resources": [{"kind": kind} for kind in PLURALS]}
@@ -44,19 +46,26 @@ class World:
         self.ended: asyncio.Future[None] | None = None
         self.heard: list[str] = []
         self.source = ClusterSource(
-            Where(Access()), self.api, build.parser, (), Hooks(self.hear("plan"), self.hear("status")), Random(1), FAST,
-            self.watch,
+            Where(Access(), namespaces), self.api, build.parser, (),
+            Hooks(self.hear("plan"), self.hear("status"), lambda why: self.unreadable.append(set(why))),
+            Random(1), FAST, self.watch,
         )  # fmt: skip
 
     def hear(self, what: str) -> Callable[[], None]:
         return lambda: self.heard.append(what)
 
+    def lists_in(self, namespace: str, answer: Any) -> None:
+        for plural in PLURALS.values():
+            here = answer if plural == "providers" or isinstance(answer, ApiError) else listed(1)
+            self.api.answers[f"{DISCOVERY}/namespaces/{namespace}/{plural}"] = here
+
     def lists(self, version: int = 1, **providers: int) -> None:
         for kind, plural in PLURALS.items():
             self.api.answers[f"{DISCOVERY}/{plural}"] = listed(version, **(providers if kind == "Provider" else {}))
 
-    async def watch(self, _: Access, __: Sequence[str], deliver: Callable[[Event], None]) -> None:
+    async def watch(self, _: Access, namespaces: Sequence[str], deliver: Callable[[Event], None]) -> None:
         self.watches += 1
+        self.watched.append(namespaces)
         self.deliver = deliver
         self.ended = asyncio.get_running_loop().create_future()
         await self.ended
@@ -253,3 +262,71 @@ async def test_what_a_new_listing_of_kopf_finds_calls_for_a_look_of_our_own(buil
         with suppress(asyncio.CancelledError):
             await running
     assert slow.source.store.held(ObjectKey("Provider", "default", "b")) is None
+
+
+FORBIDDEN = ApiError(403, "providers.limpet.dev is forbidden: cannot list")
+
+
+@asynccontextmanager
+async def reading(world: World) -> AsyncIterator[None]:
+    task = asyncio.create_task(world.source.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(build, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(build, "default", "team-b")
+    world.lists_in("default", listed(1, a=1))
+    world.lists_in("team-b", FORBIDDEN)
+    async with reading(world):
+        await until(lambda: world.watches == 1)
+        world.tells("a", 1)
+        await until(lambda: world.names() == {"a"})
+        assert (world.watched, world.unreadable[-1]) == ([["default"]], {"team-b"})
+        assert world.source.trouble is None
+        assert world.source.unreadable == {"team-b": str(FORBIDDEN)}
+        said = [record.getMessage() for record in caplog.records if "team-b" in record.getMessage()]
+        assert len(said) == 1, "once, however often it is tried again"
+        assert str(FORBIDDEN) in said[0]
+        world.lists_in("team-b", listed(1))
+        await until(lambda: world.watches == 2)
+        assert (world.watched[-1], world.unreadable[-1], world.names()) == (["default", "team-b"], set(), {"a"})
+
+
+async def test_a_namespace_whose_rights_come_a_moment_late_is_waited_for(build) -> None:
+    world = World(build, "default", "team-b")
+    world.lists_in("default", listed(1))
+    world.lists_in("team-b", FORBIDDEN)
+    async with reading(world):
+        await asyncio.sleep(0.03)
+        assert world.watches == 0
+        world.lists_in("team-b", listed(1))
+        await until(lambda: world.watches == 1)
+        assert world.watched == [["default", "team-b"]]
+
+
+async def test_what_is_known_of_a_namespace_stays_when_its_rights_are_lost(build) -> None:
+    world = World(build, "team-b", "default")
+    world.lists_in("default", listed(1, a=1))
+    world.lists_in("team-b", listed(1))
+    async with reading(world):
+        await until(lambda: world.watches == 1)
+        world.tells("a", 1)
+        await until(lambda: world.names() == {"a"})
+        world.lists_in("default", FORBIDDEN)
+        await until(lambda: world.watches == 2)
+        assert (world.watched[-1], world.names()) == (["team-b"], {"a"})
+
+
+async def test_where_no_namespace_may_be_read_nothing_is_concluded(build) -> None:
+    world = World(build, "default", "team-b")
+    for namespace in ("default", "team-b"):
+        world.lists_in(namespace, FORBIDDEN)
+    async with reading(world):
+        await until(lambda: world.source.not_synced == str(FORBIDDEN))
+        await asyncio.sleep(0.2)
+        assert (world.watches, world.names()) == (0, None)
