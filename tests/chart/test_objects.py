@@ -7,7 +7,7 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
-from tests.chart.rendered import CHART, Object, containers, objects, pod, pretty
+from tests.chart.rendered import CHART, Object, containers, objects, one, pod, pretty
 
 WAYS = {
     "default": "{}",
@@ -275,3 +275,112 @@ def test_the_longest_names_still_fit() -> None:
     for entry in objects(name="r" * 53, namespace="n" * 63):
         if entry["kind"] in ("Service", "Deployment", "Role", "ServiceAccount"):
             assert len(entry["metadata"]["name"]) <= 63
+
+
+PODS = ("operator", "gateway", "redis")
+
+
+def for_one(component: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The same values for the pods of one component."""
+    return {"redis": {"bundled": values}} if component == "redis" else {component: values}
+
+
+@pytest.mark.parametrize("component", PODS)
+def test_each_component_may_have_wishes_of_its_own(component: str) -> None:
+    wishes: dict[str, Any] = {
+        "podAnnotations": {"a": "own"},
+        "podLabels": {"team": "own"},
+        "nodeSelector": {"disk": "own"},
+        "tolerations": [{"key": "own", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [{"maxSkew": 9, "topologyKey": "own", "whenUnsatisfiable": "DoNotSchedule"}],
+        "priorityClassName": "own",
+        "podSecurityContext": {"runAsUser": 1_000_680_000, "supplementalGroups": [5555]},
+        "securityContext": {"readOnlyRootFilesystem": False},
+    }
+    common = {"podAnnotations": {"a": "all", "b": "all"}, "nodeSelector": {"disk": "all"}, "priorityClassName": "all"}
+    found = objects({**common, **for_one(component, wishes)})
+    for each in found:
+        kubernetes_validate.validate(each, "1.36", strict=True)
+    for other in PODS:
+        template, whose = pod(found, f"limpet-{other}"), "own" if other == component else "all"
+        spec = template["spec"]
+        assert spec["nodeSelector"] == {"disk": whose}
+        assert spec["priorityClassName"] == whose
+        annotations = template["metadata"]["annotations"]
+        assert (annotations["a"], annotations["b"]) == (whose, "all")
+        assert spec["securityContext"]["runAsUser"] == (1_000_680_000 if whose == "own" else 65532)
+        assert spec["securityContext"]["fsGroup"] == 65532
+        assert ("tolerations" in spec, "affinity" in spec) == (whose == "own", whose == "own")
+        assert template["metadata"]["labels"].get("team") == ("own" if whose == "own" else None)
+        assert next(each["securityContext"]["readOnlyRootFilesystem"] for each in containers(template)) == (
+            whose == "all"
+        )
+        (first, *_) = spec["topologySpreadConstraints"]
+        assert (first["maxSkew"] == 9) == (whose == "own")
+        assert selects(first["labelSelector"]["matchLabels"], template["metadata"]["labels"])
+
+
+IDS = ("runAsUser", "runAsGroup", "fsGroup")
+
+
+def admitted_by_openshift(template: Object) -> list[str]:
+    """What the SCC restricted-v2 has against a pod: it gives ids itself, and takes no others."""
+    pod_context = template["spec"]["securityContext"]
+    against = [f"{key} is given" for key in IDS if pod_context.get(key) is not None]
+    if pod_context.get("seccompProfile") not in (None, {"type": "RuntimeDefault"}):
+        against.append("seccompProfile")
+    against += [
+        f"volume {volume['name']}"
+        for volume in template["spec"]["volumes"]
+        if not {"configMap", "emptyDir", "secret", "projected", "csi", "downwardAPI"} & set(volume)
+    ]
+    for each in containers(template):
+        context = each["securityContext"]
+        against += [f"{key} is given" for key in IDS if context.get(key) is not None]
+        if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
+            against.append(f"{each['name']} asks for privileges")
+        if context["capabilities"].get("add") or "ALL" not in context["capabilities"]["drop"]:
+            against.append(f"{each['name']} keeps capabilities")
+        against += [f"{each['name']} wants a port of the node" for port in each.get("ports", []) if "hostPort" in port]
+    return against
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"podSecurityContext": dict.fromkeys(IDS)},
+        {
+            "operator": {"podSecurityContext": dict.fromkeys(IDS)},
+            "gateway": {"podSecurityContext": dict.fromkeys(IDS)},
+            "redis": {"bundled": {"podSecurityContext": dict.fromkeys(IDS)}},
+        },
+    ],
+    ids=["all pods", "each component"],
+)
+def test_where_the_platform_gives_ids_ours_can_be_dropped(values: dict[str, Any]) -> None:
+    assert all(admitted_by_openshift(template) for template in templates(objects()))
+    for template in templates(objects(values)):
+        assert admitted_by_openshift(template) == []
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("component", ["operator", "gateway"])
+def test_a_service_account_can_be_somebody_in_the_cloud(component: str) -> None:
+    account = {
+        "annotations": {"iam.gke.io/gcp-service-account": "x@y"},
+        "labels": {"azure.workload.identity/use": "true"},
+    }
+    metadata = one(objects({component: {"serviceAccount": account}}), "ServiceAccount", f"limpet-{component}")[
+        "metadata"
+    ]
+    assert metadata["annotations"] == account["annotations"]
+    assert metadata["labels"].items() >= account["labels"].items()
+    assert metadata["labels"]["app.kubernetes.io/component"] == component
+
+
+def test_a_service_can_have_both_families() -> None:
+    families = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+    spec = one(objects({"gateway": {"service": families}}), "Service", "limpet-gateway")["spec"]
+    assert spec.items() >= families.items()
+    assert not {"ipFamilyPolicy", "ipFamilies"} & set(one(objects(), "Service", "limpet-gateway")["spec"])

@@ -13,7 +13,7 @@ import yaml
 from tests.chart.rendered import CHART
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]\w*):")
-_WHOLE = ("resources", "labels")
+_WHOLE = ("resources", "labels", "podSecurityContext", "securityContext")
 """Mappings that are one value to their reader."""
 
 

@@ -5,32 +5,73 @@
 {{ .image.repository }}:{{ .image.tag | default .tag }}{{ with .image.digest }}@{{ . }}{{ end }}
 {{- end -}}
 
+{{/* The values of a component alone: (list . "redis") */}}
+{{- define "limpet.component" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- ternary $root.Values.redis.bundled (get $root.Values $component) (eq $component "redis") | toYaml -}}
+{{- end -}}
+
+{{/*
+A mapping that holds for all pods with what one component has over it, null taking a key out: (list . "gateway" "podLabels").
+Helm itself takes out what is null over a default of the chart.
+*/}}
+{{- define "limpet.mapping" -}}
+{{- $root := index . 0 -}}
+{{- $field := index . 2 -}}
+{{- $merged := dict -}}
+{{- range $values := list $root.Values (include "limpet.component" . | fromYaml) -}}
+{{- range $key, $value := get $values $field -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $merged $key -}}
+{{- else -}}
+{{- $_ := set $merged $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $merged -}}
+{{- toYaml $merged -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What holds for all pods, or what one component has in its place: (list . "gateway" "nodeSelector") */}}
+{{- define "limpet.own" -}}
+{{- $root := index . 0 -}}
+{{- $field := index . 2 -}}
+{{- with get (include "limpet.component" . | fromYaml) $field | default (get $root.Values $field) -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels of a pod: (list . "gateway") */}}
 {{- define "limpet.podLabels" -}}
-{{- $root := index . 0 -}}
 {{ include "limpet.selector" . }}
-{{- with $root.Values.podLabels }}
-{{ toYaml . }}
+{{- with include "limpet.mapping" (append . "podLabels") }}
+{{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* Who the processes of a pod are. All containers are the same user, as they share a directory of sockets. */}}
+{{/* Who the processes of a pod are: (list . "gateway"). All containers of a pod are one user, as they share a directory of sockets. */}}
 {{- define "limpet.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{- include "limpet.mapping" (append . "podSecurityContext") | default "{}" -}}
 {{- end -}}
 
 {{- define "limpet.securityContext" -}}
-allowPrivilegeEscalation: false
-privileged: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- include "limpet.mapping" (append . "securityContext") | default "{}" -}}
+{{- end -}}
+
+{{/* Labels and annotations of a component's ServiceAccount: (list . "gateway") */}}
+{{- define "limpet.accountMetadata" -}}
+{{- $account := (include "limpet.component" . | fromYaml).serviceAccount -}}
+labels:
+  {{- include "limpet.labels" . | nindent 2 }}
+  {{- with $account.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $account.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Where a pod runs and what it is pulled with: (list . "operator") */}}
@@ -41,24 +82,19 @@ capabilities:
 imagePullSecrets:
 {{ toYaml . }}
 {{- end }}
-{{- with $root.Values.priorityClassName }}
+{{- with include "limpet.own" (append . "priorityClassName") }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with $root.Values.nodeSelector }}
-nodeSelector:
-{{ toYaml . | indent 2 }}
+{{- range $field := list "nodeSelector" "affinity" "tolerations" }}
+{{- with include "limpet.own" (append $ $field) }}
+{{ $field }}:
+{{ indent 2 . }}
 {{- end }}
-{{- with $root.Values.tolerations }}
-tolerations:
-{{ toYaml . }}
-{{- end }}
-{{- with $root.Values.affinity }}
-affinity:
-{{ toYaml . | indent 2 }}
 {{- end }}
 topologySpreadConstraints:
-{{- if $root.Values.topologySpreadConstraints }}
-{{- range $root.Values.topologySpreadConstraints }}
+{{- $constraints := include "limpet.own" (append . "topologySpreadConstraints") | fromYamlArray -}}
+{{- if $constraints }}
+{{- range $constraints }}
 - {{ toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 2 | trim }}
 {{- end }}
 {{- else }}
