@@ -142,6 +142,7 @@ class Exchange:
             key=self.key.hex(),
             model=lane.model,
             sign=self._sign,
+            unrecognised=self._unrecognised(decision),
             reason=decision.reason,
             would=decision.would,
             order=decision.order,
@@ -153,6 +154,11 @@ class Exchange:
             and (self._steering is None or not self._steering.chooses() or policy.client_order == "StickyWithin"),
             excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         )
+
+    def _unrecognised(self, decision: Decision) -> bool:
+        """A clock in the system prompt, a window that slides: then each turn opens, and is named, in its own way."""
+        new = "first.scored" in (decision.reason, decision.would)
+        return new and self._request.goes_on and self._sign == identity.FINGERPRINT
 
     def _edits(self, decision: Decision) -> Edits | None:
         """None when every provider of the order takes the body as it is."""

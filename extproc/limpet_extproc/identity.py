@@ -14,6 +14,9 @@ MAX_SESSION_CHARS: Final = 256
 
 KEY_BYTES: Final = 16
 
+FINGERPRINT: Final = "fingerprint"
+"""The sign of a conversation that is named by nothing but what opens it."""
+
 _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
 """Lengths stand before contents, so that no two sets of parts read the same."""
 
@@ -39,7 +42,7 @@ def conversation(headers: Mapping[str, str], request: ChatRequest, configured: S
         return found
     if value := _usable(request.prompt_cache_key):
         return "prompt_cache_key", value
-    return "fingerprint", request.fingerprint
+    return FINGERPRINT, request.fingerprint
 
 
 def tenant(headers: Mapping[str, str]) -> bytes:

@@ -43,6 +43,12 @@ class Metrics:
         self.would = Count(
             "limpet_observed_decisions", "Mode Observe: requests by what Enforce would have done.", ["reason"], registry
         )
+        self.unrecognised = Count(
+            "limpet_unrecognised_turns",
+            "Requests with a history whose conversation was not known, named by nothing but its opener.",
+            ["model"],
+            registry,
+        )
         self.requests = Count(
             "limpet_requests",
             "Ended requests by the provider that answered, the decision and the outcome.",
@@ -76,6 +82,7 @@ class Metrics:
         self._counts = (
             self.decisions,
             self.would,
+            self.unrecognised,
             self.requests,
             self.attempts,
             self.prompt_tokens,

@@ -30,6 +30,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Whether the outcome may be remembered: not in mode Off, nor where the client steers and stickiness has no say."""
     excluded: Mapping[str, str] = {}
     """Providers of the model that were passed over, each with the reason; the first few where there are very many."""
+    unrecognised: bool = False
+    """Whether a conversation that goes on was taken for a new one: what opens it seems to change from turn to turn."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

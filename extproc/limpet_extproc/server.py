@@ -174,6 +174,8 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         self._metrics.decisions.add(1, answer.decision.reason)
         if answer.decision.would is not None:
             self._metrics.would.add(1, answer.decision.would)
+        if answer.record.unrecognised:
+            self._metrics.unrecognised.add(1, answer.record.model)
         told = self._told(answer) + _record(answer.record)
         if by_header:
             return _chosen_by_header(answer.decision.order[0]) + told

@@ -7,6 +7,7 @@ from limpet_extproc.metrics import Metrics
 NAMES = {
     "limpet_decisions": ("reason",),
     "limpet_observed_decisions": ("reason",),
+    "limpet_unrecognised_turns": ("model",),
     "limpet_requests": ("provider", "decision", "outcome"),
     "limpet_attempts": ("provider", "outcome"),
     "limpet_prompt_tokens": ("provider", "model"),

@@ -277,6 +277,30 @@ async def test_observe_counts_what_enforce_would_have_done(make) -> None:
     assert server.counted("limpet_observed_decisions_total", reason="first.scored") == 1
 
 
+def _turns(clock: str) -> list[bytes]:
+    """Three requests of one conversation, with a text in the system prompt that may change from turn to turn."""
+    said = [{"role": "user", "content": "Up and away"}]
+    bodies = []
+    for turn in range(3):
+        system = {"role": "system", "content": f"Be brief. It is {clock.format(turn)}."}
+        bodies.append(json.dumps({"model": "flash", "messages": [system, *said]}).encode())
+        said += [{"role": "assistant", "content": "Whereto?"}, {"role": "user", "content": "On"}]
+    return bodies
+
+
+@pytest.mark.parametrize(
+    ("clock", "headers", "unrecognised"),
+    [("20:0{}", {}, 2), ("evening", {}, 0), ("20:0{}", {"x_session_id": "mine"}, 0)],
+)
+async def test_a_conversation_whose_opener_changes_from_turn_to_turn_is_noticed(
+    make, clock: str, headers: dict[str, str], unrecognised: int
+) -> None:
+    server = Server(make.snapshot(make.provider("a"), make.provider("b")))
+    for body in _turns(clock):
+        await server.say(body_message(body, **headers))
+    assert server.counted("limpet_unrecognised_turns_total", model="flash") == unrecognised
+
+
 @dataclass
 class Details:
     """What gRPC knows of a call before it is handled."""

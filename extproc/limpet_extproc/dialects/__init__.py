@@ -58,6 +58,8 @@ class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     ours: tuple[Member, ...] = ()
     """Where the fields stand that are meant for us, be they null: a provider may refuse what it does not know."""
     stream: bool = False
+    goes_on: bool = False
+    """Whether it answers something: it is not the first request of its conversation."""
 
 
 class Wrong(msgspec.Struct, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from xxhash import xxh3_128_hexdigest
 
 from limpet_extproc.dialects import BadRequest, ChatRequest, Controls
 from limpet_extproc.dialects.controls import lists_of, parse_controls
-from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint, goes_on
 from limpet_extproc.dialects.text import (
     as_written,
     boolean,
@@ -131,6 +131,7 @@ class _Reading:
             model_span=model_span,
             ours=ours,
             stream=request.stream is True,
+            goes_on=goes_on(messages),
         )
 
     def _ours(self) -> tuple[Member, ...]:

@@ -4,7 +4,8 @@ Its work is bounded, whatever a client writes: so many messages, so many parts, 
 counts as it is written, byte for byte, which a client repeats from turn to turn as well.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -37,6 +38,9 @@ _MAX_ROLE_BYTES: Final = 64
 _QUOTE: Final = 0x22
 _BRACKET: Final = 0x5B
 _BRACE: Final = 0x7B
+_ANSWERED: Final = re.compile(rb'"role"\s*:\s*"(?:assistant|tool)"')
+_HEAD_BYTES: Final = 64
+_TAIL_BYTES: Final = 512
 _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Hints that move from turn to turn and are no part of the prompt."""
 
@@ -91,6 +95,23 @@ def fingerprint(messages: Iterable[Text]) -> bytes:
         if role == "user":
             break
     return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces))
+
+
+def goes_on(messages: Sequence[Raw]) -> bool:
+    """Whether somebody has answered in this conversation before: it cannot be its first request.
+
+    The last but one message tells it, which in a later turn is an answer or the result of a tool. Its role stands at
+    the beginning where people write it, and behind the content where an SDK does; what is between is not looked at.
+    """
+    if len(messages) < 2:
+        return False
+    if len(messages) >= MAX_MESSAGES:
+        return True
+    view = memoryview(messages[-2])
+    # Within a text the quotes would be escaped.
+    return _ANSWERED.search(view, 0, _HEAD_BYTES) is not None or (
+        len(view) > _HEAD_BYTES and _ANSWERED.search(view, max(0, len(view) - _TAIL_BYTES)) is not None
+    )
 
 
 def _said(text: Text, position: int, left: int) -> tuple[str, str | Text]:

@@ -201,3 +201,33 @@ def test_fields_that_are_meant_for_us_are_noticed_even_when_they_are_null(
     fields: dict[str, Any], expected: bool
 ) -> None:
     assert bool(parse(request(USER, **fields)).ours) is expected
+
+
+USER, SYSTEM = {"role": "user", "content": "hi"}, {"role": "system", "content": "be brief"}
+ANSWER = {"content": "hello", "refusal": None, "role": "assistant"}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {}}]}
+RESULT = {"role": "tool", "tool_call_id": "1", "content": "42"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "goes_on"),
+    [
+        ([USER], False),
+        ([SYSTEM, USER], False),
+        ([SYSTEM, SYSTEM, USER], False),
+        ([USER, USER], False),
+        ([SYSTEM, {"role": "user", "content": 'say "assistant" and "tool"'}, USER], False),
+        ([USER, ANSWER, USER], True),
+        ([SYSTEM, ANSWER, USER], True),
+        ([SYSTEM, USER, CALLS, RESULT], True),
+        ([SYSTEM, USER, CALLS, RESULT, RESULT], True),
+        ([SYSTEM, *[USER, ANSWER] * 40, USER], True),
+        ([SYSTEM, USER, {**ANSWER, "content": "long " * 5000}, USER], True),
+        ([SYSTEM, USER, {"role": "assistant", "content": "long " * 5000}, USER], True),
+        ([{"role": "system", "content": "long " * 5000}, USER], False),
+    ],
+)
+def test_a_request_that_answers_something_is_told_from_the_first_of_a_conversation(
+    messages: list[Any], goes_on: bool
+) -> None:
+    assert parse(json.dumps({"model": "m", "messages": messages}).encode()).goes_on is goes_on
