@@ -1,10 +1,9 @@
 """Where a request is read: in the loop that serves everybody, or in a process of its own if that would take long."""
 
 import asyncio
-import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -54,9 +53,8 @@ class Reading:
     ends with us: it sees the end of the connection. If it ends by itself, the body is read once more in a new one.
     """
 
-    def __init__(self, command: Sequence[str] = COMMAND, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
-        self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._connection: socket.socket | None = None
         self._turn = asyncio.Lock()
@@ -112,7 +110,6 @@ class Reading:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=theirs.fileno(),
-                env=self._environment,
                 start_new_session=True,  # a Ctrl-C at the terminal is for those who end us in order
             )
         except BaseException:

@@ -7,6 +7,7 @@ import typer
 
 from limpet_lab import simulate as simulation
 from limpet_lab.bench.apply import apply
+from limpet_lab.bench.bodies import bodies
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
@@ -16,7 +17,7 @@ from limpet_lab.demo.command import demo
 __all__ = ["bench", "demo", "simulate"]
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (apply, infron, latency, memory, reload):
+for each in (apply, bodies, infron, latency, memory, reload):
     bench.command()(each)
 
 
