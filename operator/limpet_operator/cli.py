@@ -16,6 +16,7 @@ from limpet_operator.plan import plan
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
+from limpet_operator.resources.way_out import ways_out
 from limpet_operator.sources import files
 from limpet_operator.store import Store
 from limpet_operator.up import up as run_up
@@ -56,12 +57,16 @@ def up(
             "process. Run one worker; several need a shared memory (Redis, in a cluster)."
         )
         raise typer.BadParameter(message, param_hint="--workers")
+    out, notes = ways_out(os.environ)
+    for note in notes:
+        _say(note)
     settings = LocalSettings(
         host=host,
         port=int(port),
         header_mode=routing == "Header",
         verbose=verbose,
         body_limit_bytes=body_limit_mib * 1024 * 1024,
+        ways_out=out,
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))
@@ -94,7 +99,13 @@ def render(directory: Dir) -> None:
     except FileNotFoundError as error:
         _say(f"limpet render: {error}")
         raise typer.Exit(1) from error
-    gateway = Gateway("127.0.0.1", 10000, ("/run/limpet/extproc.sock",), system_ca_file=system_ca_file())
+    gateway = Gateway(
+        "127.0.0.1",
+        10000,
+        ("/run/limpet/extproc.sock",),
+        ways_out=ways_out(os.environ)[0],
+        system_ca_file=system_ca_file(),
+    )
     resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]
     yaml.dump_all(resources, sys.stdout, Dumper=_Readable, sort_keys=False, allow_unicode=True, width=140)
 

@@ -12,7 +12,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,7 @@ from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.publish.publication import Publisher
+from limpet_operator.resources.way_out import WaysOut
 from limpet_operator.rollout import Patience, Rollout
 from limpet_operator.xds import Nack, serve
 
@@ -68,6 +69,8 @@ class LocalSettings:
     drain_s: float = 5.0
     envoy_heap_bytes: int = HEAP_BYTES
     """What Envoy's memory may grow to."""
+    ways_out: WaysOut = field(default_factory=WaysOut)
+    """How providers are reached that say nothing of a proxy."""
     envoy_concurrency: int | None = None
     """Envoy's threads; None: as many as ext_proc workers, each of which is slower than one. More of them only wait."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
@@ -157,6 +160,7 @@ class Local:
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
+            ways_out=settings.ways_out,
             system_ca_file=system_ca_file(),
         )
         self._publisher = Publisher(self.gateway)

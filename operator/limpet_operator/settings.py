@@ -10,6 +10,7 @@ from typing import Final
 from limpet_operator.json_logs import LEVELS
 from limpet_operator.publish.gateway import MIB, Gateway
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
+from limpet_operator.resources.way_out import Proxy, WaysOut, parse_way_out
 
 EXTPROC_DIR: Final = "/run/limpet"
 """Where the workers of every gateway pod are, as `extproc-N.sock`."""
@@ -69,6 +70,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
+            ways_out=WaysOut(https=flags.proxy, direct=tuple(flags.no_proxy)),
         ),
         drain_s=flags.drain_seconds,
         log_level=flags.log_level,
@@ -108,10 +110,20 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
     add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
+    add("--proxy", type=_proxy, default=None, help="http://HOST:PORT through which https:// providers are reached")
+    add("--no-proxy", action="append", default=[], help="host, domain or network reached without it; repeatable")
     add("--drain-seconds", type=_seconds, default=10.0, help="from a provider's removal until Envoy forgets it")
     add("--log-level", choices=LEVELS, default="info")
     add("--kubeconfig", type=Path, default=None, help="outside a cluster; default: the pod's account, else KUBECONFIG")
     return parser
+
+
+def _proxy(text: str) -> Proxy | None:
+    try:
+        found = parse_way_out(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return None if found == "direct" else found
 
 
 def _port(text: str) -> int:

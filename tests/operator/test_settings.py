@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from limpet_operator.resources.way_out import Proxy, WaysOut
 from limpet_operator.settings import parse_settings
 
 POD = {"POD_NAME": "limpet-operator-0", "POD_NAMESPACE": "limpet-system"}
@@ -17,6 +18,7 @@ def test_as_the_chart_starts_it() -> None:
         *("--http", "0.0.0.0:8081", "--probes", "0.0.0.0:8082"),
         *("--peers", "limpet-operator-peers.limpet-system.svc:18000"),
         *("--gateway-host", "10.0.0.1", "--gateway-port", "10000", "--workers", "2", "--body-limit-mib", "16"),
+        *("--proxy", "http://proxy.corp:3128", "--no-proxy", ".internal", "--no-proxy", "10.0.0.0/8"),
         *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
     ]
     settings = parse_settings([*flags, *LEASE], POD)
@@ -27,6 +29,7 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.gateway_name == "limpet-gateway.limpet-system.svc"
     assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
     assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
+    assert settings.gateway.ways_out == WaysOut(https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8"))
     assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
     assert (settings.http, settings.probes) == ("0.0.0.0:8081", "0.0.0.0:8082")
     assert settings.identity == "limpet-operator-0"
@@ -62,6 +65,10 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--peers", "limpet-operator-peers"], "'limpet-operator-peers' is no HOST:PORT"),
         (["--all-namespaces", "--drain-seconds", "-1"], "'-1' is no number of seconds"),
         (["--all-namespaces", "--drain-seconds", "nan"], "'nan' is no number of seconds"),
+        (
+            ["--all-namespaces", "--proxy", "http://user:word@proxy:3128"],
+            "no proxy that can be used; write http://HOST:PORT",
+        ),
         (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
     ],
 )

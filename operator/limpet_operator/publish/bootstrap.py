@@ -14,6 +14,13 @@ from limpet_operator.publish.overload import MAX_CONNECTIONS, overload_manager
 _ADS: Final = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 """No time limit on the first answer: an Envoy without configuration must not call itself ready."""
 
+_EXTENSIONS: Final = [
+    {
+        "name": "envoy.bootstrap.internal_listener",
+        "typed_config": typed("bootstrap.internal_listener.v3.InternalListener"),
+    }
+]
+"""Without it no provider could be reached through a proxy."""
 _SDS_DIR: Final = "/etc/limpet/envoy"
 _TLS_DIR: Final = "/etc/limpet/tls"
 _CONTROLPLANE_PORT: Final = 18000
@@ -39,6 +46,7 @@ def bootstrap(node: str, controlplane: Json, admin: Json, heap_bytes: int) -> Js
         "node": {"id": node, "cluster": "limpet"},
         "admin": {"address": admin, "ignore_global_conn_limit": True},
         "dynamic_resources": _dynamic_resources(),
+        "bootstrap_extensions": _EXTENSIONS,
         "static_resources": {
             "clusters": [
                 {
@@ -66,6 +74,7 @@ def pod_bootstrap(
         "overload_manager": overload_manager(heap_bytes, max_connections),
         "admin": {"address": _socket(*_ADMIN), "ignore_global_conn_limit": True},
         "dynamic_resources": _dynamic_resources(),
+        "bootstrap_extensions": _EXTENSIONS,
         "static_resources": {
             "clusters": [
                 {

@@ -12,14 +12,26 @@ from limpet_operator.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
+from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
 from limpet_operator.resources.provider import SecretKeyRef
-from limpet_operator.resources.url import Url
+from limpet_operator.resources.url import Url, is_ip
+from limpet_operator.resources.way_out import Proxy
 
 _UPSTREAM_LUA: Final = lua_lists() + files(__package__).joinpath("upstream.lua").read_text()
 
 _NEVER_FULL: Final = 1_000_000
 """A circuit breaker that opens answers 503 without a retry, so it must never be the one to decide."""
 
+_BREAKERS: Final = {
+    "thresholds": [
+        {
+            "max_connections": _NEVER_FULL,
+            "max_pending_requests": _NEVER_FULL,
+            "max_requests": _NEVER_FULL,
+            "max_retries": _NEVER_FULL,
+        }
+    ]
+}
 _VENDOR_HEADERS: Final = {
     "name": "limpet.vendor_headers",
     "typed_config": typed(
@@ -27,6 +39,7 @@ _VENDOR_HEADERS: Final = {
     ),
 }
 _STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
+_STATIC: Final = {"type": "STATIC"}
 _CODEC: Final = {
     "name": "envoy.filters.http.upstream_codec",
     "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec"),
@@ -49,28 +62,23 @@ def header_secret_name(provider: str, header: str) -> str:
 
 def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
     """The cluster named as the provider is."""
-    url = provider.spec.url
+    url, proxy = provider.spec.url, proxy_of(provider, gateway)
+    transport = _transport(provider, gateway)
     return {
         "name": provider.name,
         "connect_timeout": f"{provider.spec.timeouts.connect_s}s",
-        **_discovery(url),
+        **(discovery(url) if proxy is None else _STATIC),
         # A cluster that waits for DNS would hold back the acknowledgement of every other change.
         "wait_for_warm_on_init": False,
         "load_assignment": {
             "cluster_name": provider.name,
-            "endpoints": [_endpoint(url.host, url.port, 0), _UNREACHABLE],
+            "endpoints": [
+                _endpoint(url.host, url.port, 0) if proxy is None else tunnelled_endpoint(url, proxy),
+                _UNREACHABLE,
+            ],
         },
-        "transport_socket": _transport(provider, gateway),
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": _NEVER_FULL,
-                    "max_pending_requests": _NEVER_FULL,
-                    "max_requests": _NEVER_FULL,
-                    "max_retries": _NEVER_FULL,
-                }
-            ]
-        },
+        "transport_socket": transport if proxy is None else tunnelled_transport(transport),
+        "circuit_breakers": _BREAKERS,
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions",
@@ -87,9 +95,10 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
     }
 
 
-def _discovery(url: Url) -> Json:
-    if url.is_ip:
-        return {"type": "STATIC"}
+def discovery(at: Url | Proxy) -> Json:
+    """How the addresses of a host are found."""
+    if is_ip(at.host):
+        return _STATIC
     return {
         "cluster_type": {
             "name": "envoy.cluster.dns",
@@ -212,6 +221,11 @@ def _rewrite(provider: PlannedProvider) -> Json:
             },
         ),
     }
+
+
+def way_out_cluster(proxy: Proxy) -> Json:
+    """The cluster of a proxy that providers are reached through."""
+    return proxy_cluster(proxy, discovery(proxy), _BREAKERS)
 
 
 def extproc_cluster(gateway: Gateway, name: str) -> Json:

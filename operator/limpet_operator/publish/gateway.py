@@ -1,7 +1,9 @@
 """What one Envoy of ours is: addresses, limits and names that do not depend on any provider."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from limpet_operator.resources.way_out import WaysOut
 
 ACCESS_LOG_REQUEST: Final = "limpet.request"
 """Name of the access log with one entry a request; the data plane tells the two logs apart by it."""
@@ -37,6 +39,8 @@ class Gateway:
     """Headers that not every attempt sends alike, so that a later one must know what the client sent."""
     body_limit_bytes: int = 32 * MIB
     """A larger request is refused with 413; the same limit bounds what a retry can send again."""
+    ways_out: WaysOut = field(default_factory=WaysOut)
+    """How providers are reached that say nothing of a proxy."""
     max_attempts: int = 3
     """The most providers any policy lets one request try."""
     first_byte_timeout_s: float = 60.0

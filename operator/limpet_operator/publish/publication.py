@@ -6,13 +6,14 @@ from dataclasses import replace
 from limpet_operator.delta import Key, Resource
 from limpet_operator.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
-from limpet_operator.publish.cluster import extproc_cluster, provider_cluster
+from limpet_operator.publish.cluster import extproc_cluster, provider_cluster, way_out_cluster
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, Json, encode
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.headers import kept_for_later_attempts
 from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
+from limpet_operator.publish.tunnel import tunnel_listener, tunnels
 from limpet_operator.rollout import Publication
 
 
@@ -41,6 +42,9 @@ def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]
     """Type and body of what every gateway has, whoever its providers are."""
     if gateway.extproc_sockets:
         yield CLUSTER, extproc_cluster(gateway, EXTPROC_CLUSTER)
+    for proxy in tunnels(plan.providers, gateway):
+        yield CLUSTER, way_out_cluster(proxy)
+        yield LISTENER, tunnel_listener(proxy)
     yield LISTENER, client_listener(gateway)
     yield ROUTES, route_configuration(plan.providers, gateway)
 

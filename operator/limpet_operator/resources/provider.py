@@ -12,6 +12,7 @@ from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 from limpet_operator.resources.schema import KindSchema
 from limpet_operator.resources.url import Url, parse_url
 from limpet_operator.resources.vendors import CacheRules, Vendor
+from limpet_operator.resources.way_out import WayOut, parse_way_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,8 @@ class Provider:
     """Parameters of the client's query that go there, the preset's among them."""
     cache: CacheRules
     tls: Tls | None
+    way_out: WayOut | None
+    """None: the gateway's own."""
     timeouts: Timeouts
     weight: int
     drain: bool
@@ -141,6 +144,10 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         url = parse_url(spec["url"])
     except ValueError as error:
         return Invalid(metadata.key, (Problem("spec.url", str(error)),))
+    try:
+        way_out = parse_way_out(spec["proxy"]["url"]) if spec.get("proxy") else None
+    except ValueError as error:
+        return Invalid(metadata.key, (Problem("spec.proxy.url", str(error)),))
     vendor = vendors[spec["vendor"]]
     cache = spec.get("cache", {})
     return Provider(
@@ -157,6 +164,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         passed_query=tuple(dict.fromkeys((*vendor.query, *spec.get("query", {}).get("pass", ())))),
         cache=_cache_rules(cache, vendor.cache),
         tls=_tls(spec["tls"]) if spec.get("tls") else None,
+        way_out=way_out,
         timeouts=Timeouts(
             connect_s=parse_duration(spec["timeouts"]["connect"]),
             first_byte_s=parse_duration(spec["timeouts"]["firstByte"]),

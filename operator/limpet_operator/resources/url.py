@@ -40,11 +40,6 @@ class Url:
         return f"{self._host}:{self.port}"
 
     @property
-    def is_ip(self) -> bool:
-        """Whether the host is an address, which nobody has to resolve."""
-        return _is_ip(self.host)
-
-    @property
     def _host(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
 
@@ -68,19 +63,20 @@ def parse_url(text: str) -> Url:
 def _host(text: str) -> str:
     if text.startswith("["):
         address = text.strip("[]")
-        if not _is_ip(address):
+        if not (is_ip(address) and ":" in address):
             raise ValueError(f"{text} is no IPv6 address; write one such as [2001:db8::1], or a host name")
         return address
     labels = text.split(".")
     # A name whose last part is a number is read as an IPv4 address everywhere, so it must be one.
-    if labels[-1].isdigit() and not _is_ip(text):
+    if labels[-1].isdigit() and not is_ip(text):
         raise ValueError(f"{text} is no IPv4 address; write four numbers from 0 to 255, or a host name")
     if not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
         raise ValueError(f"{text} is no host name; between two dots there are 1 to {_LONGEST_LABEL} characters")
     return text
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether it is an address, which nobody has to resolve; an IPv6 one without brackets."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

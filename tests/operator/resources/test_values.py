@@ -38,6 +38,8 @@ def test_no_duration(text: str) -> None:
         ("http://127.0.0.1:19101/v1/", Url("http", "127.0.0.1", 19101, "/v1")),
         ("http://llama/a/b", Url("http", "llama", 80, "/a/b")),
         ("http://[::1]:8000/v1", Url("http", "::1", 8000, "/v1")),
+        ("http://llama_cpp:8080", Url("http", "llama_cpp", 8080, "")),
+        ("https://a.b/v1/?x=1&y=/?", Url("https", "a.b", 443, "/v1", "x=1&y=/?")),
     ],
 )
 def test_url(text: str, url: Url) -> None:
@@ -48,6 +50,37 @@ def test_url(text: str, url: Url) -> None:
 def test_no_such_port() -> None:
     with pytest.raises(ValueError, match="port 65536 does not exist; write one between 1 and 65535"):
         parse_url("http://a:65536")
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [
+        ("https://API.a.b/v1", "api.a.b"),
+        ("https://a.b:80", "a.b:80"),
+        ("http://a.b:80", "a.b"),
+        ("http://[2001:DB8::1]/", "[2001:db8::1]"),
+        ("https://[::1]:8000", "[::1]:8000"),
+    ],
+)
+def test_what_the_host_header_says(text: str, authority: str) -> None:
+    assert parse_url(text).authority == authority
+
+
+@pytest.mark.parametrize(
+    "host", ["[1::2::3]", "[::g]", "[1.2.3.4]", "1.2.3.256", "1.2.3", "a..b", ".a", "a" * 64 + ".b"]
+)
+def test_no_such_host(host: str) -> None:
+    with pytest.raises(ValueError, match=r"is no (IPv6 address|IPv4 address|host name)"):
+        parse_url(f"http://{host}/v1")
+
+
+def test_what_a_preset_passes_is_no_secret_and_no_account() -> None:
+    for name, vendor in load_vendors().items():
+        for header in vendor.headers:
+            assert header == header.lower(), name
+            assert not any(word in header for word in ("auth", "key", "token", "cookie", "org", "project")) or (
+                header == "x-smg-routing-key"
+            ), name
 
 
 def test_every_vendor_has_a_preset(build) -> None:

@@ -52,6 +52,10 @@ envoy.yaml: |
     # No time limit on the first answer: an Envoy without configuration must not call itself ready.
     cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
     lds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
+  # Without it no provider could be reached through a proxy.
+  bootstrap_extensions:
+  - name: envoy.bootstrap.internal_listener
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener}
   static_resources:
     clusters:
     - name: limpet_controlplane

@@ -1,0 +1,234 @@
+"""Nobody decides: Envoy alone keeps to what must hold, model by model, and refuses what ext_proc would refuse."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.envoy.cast import say
+from tests.envoy.conftest import running_gateway, set_stage
+from tests.envoy.stage import Raw, Stage, until
+from tests.envoy.upstream import Reply, Upstream
+
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.resources.objects import Parser
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+# The last of two flags counts: the operator that this worker looks for is a socket on which nobody listens.
+_DEAF = (
+    "import sys; from limpet_extproc.__main__ import main; "
+    "main([*sys.argv[1:], '--control-plane=unix:/nonexistent.sock'])"
+)
+_SLASHED, _ACCENTED, _ROCKET = "deepseek/x", "é/\u00fc", "rocket \U0001f680"
+_TAIL = '"messages":[{"role":"user","content":"hi \\" } ] \\\\"}]'
+
+
+class Rig:
+    """Two providers and what came to them: `b` is asked first, `e` is the only one with the model `only-e`."""
+
+    def __init__(self, stage: Stage, first: Upstream, second: Upstream) -> None:
+        self.stage, self.first, self.second = stage, first, second
+
+    async def post(self, body: str | bytes, **headers: str) -> Raw:
+        """One request, and nothing of the ones before."""
+        self.first.got.clear()
+        self.second.got.clear()
+        return await self.stage.post(body.encode() if isinstance(body, str) else body, headers=headers)
+
+    @property
+    def bodies(self) -> tuple[list[bytes], list[bytes]]:
+        """What came to the first and to the second."""
+        return [got.body for got in self.first.got], [got.body for got in self.second.got]
+
+
+@asynccontextmanager
+async def _rig(number: int, sellers: Sellers, parser: Parser, header_mode: bool) -> AsyncIterator[Rig]:
+    async with (
+        running_gateway(header_mode=header_mode, extproc=(sys.executable, "-c", _DEAF)) as running,
+        set_stage(number, sellers, running, parser) as stage,
+        Upstream() as first,
+        Upstream() as second,
+    ):
+        models = [{"name": name, "upstreamName": "other"} for name in (_SLASHED, _ACCENTED, _ROCKET)]
+        specs: dict[str, dict[str, Any]] = {
+            "b": {"url": first.url, "models": [*models, {"name": "plain"}, {"name": "nul"}]},
+            "e": {
+                "url": second.url,
+                "models": [*models, {"name": "only-e"}, {"name": "plain", "upstreamName": "simple"}],
+            },
+        }
+        stage.gateway.apply(stage.planned(stage.objects(["b", "e"], specs, {"b": None, "e": None}), {}))
+        rig = Rig(stage, first, second)
+
+        async def served() -> bool:
+            try:
+                return (await rig.post(f'{{"model":"only-e",{_TAIL}}}')).status == 200
+            except OSError:
+                return False
+
+        await until("the route", served)
+        yield rig
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=[False, True], ids=["metadata", "header"])
+async def rig(
+    request: pytest.FixtureRequest, numbers: Iterator[int], sellers: Sellers, parser: Parser
+) -> AsyncIterator[Rig]:
+    async with _rig(next(numbers), sellers, parser, request.param) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("sent", "came"),
+    [
+        (f'{{"model":"plain",{_TAIL}}}', f'{{"model":"plain",{_TAIL}}}'),
+        (f'{{"model":"deepseek/x",{_TAIL}}}', f'{{"model":"other",{_TAIL}}}'),
+        (f'{{"model":"deepseek\\/x",{_TAIL}}}', f'{{"model":"other",{_TAIL}}}'),
+        (f'{{"model":"\\u0064eepseek/\\u0078",{_TAIL}}}', f'{{"model":"other",{_TAIL}}}'),
+        (f'{{"model":"\\u00e9/ü",{_TAIL}}}', f'{{"model":"other",{_TAIL}}}'),
+        (f'{{"model":"rocket \\ud83d\\uDE80",{_TAIL}}}', f'{{"model":"other",{_TAIL}}}'),
+        (f'{{"mod\\u0065l":"deepseek/x",{_TAIL}}}', f'{{"mod\\u0065l":"other",{_TAIL}}}'),
+        (f'\n{{ {_TAIL} , "model" :\t"deepseek/x" }}\n', f'\n{{ {_TAIL} , "model" :\t"other" }}\n'),
+        (
+            '{"x":{"model":"a"},"y":["model","b"],"model":"plain"}',
+            '{"x":{"model":"a"},"y":["model","b"],"model":"plain"}',
+        ),
+        ('{"session_id":"s","model":"plain"}', '{"model":"plain"}'),
+        ('{"model":"plain","session_id":"s"}', '{"model":"plain"}'),
+        ('{"provider":{},"session_id":1,"model":"deepseek/x","provider":null}', '{"model":"other"}'),
+        (
+            '{"a":1,"allow_fallbacks":true,"model":"plain","session_id":{"x":[1]},"b":2}',
+            '{"a":1,"model":"plain","b":2}',
+        ),
+        ('{"model":"plain","provider":{"order":["e"],"sort":"price","zdr":false}}', '{"model":"plain"}'),
+        ('{"model":"plain","provider":{"data_collection":"allow","only":null}}', '{"model":"plain"}'),
+    ],
+)
+async def test_a_listed_model_goes_to_who_serves_it_with_its_name_there_and_without_our_fields(
+    rig: Rig, sent: str, came: str
+) -> None:
+    answer = await rig.post(sent)
+    assert (answer.status, answer.headers["x-limpet-decision"]) == (200, "fallback.undecided")
+    assert rig.bodies == ([came.encode()], [])
+    assert rig.first.got[0].header("content-length") == str(len(came.encode()))
+
+
+async def test_a_model_that_only_a_later_provider_serves_goes_there(rig: Rig) -> None:
+    answer = await rig.post(f'{{"model":"only-e",{_TAIL}}}')
+    assert rig.stage.seller_of(answer.headers["x-limpet-provider"]) == "e"
+    assert rig.bodies[0] == []
+
+
+async def test_a_failing_provider_is_passed_over(rig: Rig) -> None:
+    if rig.stage.gateway.settings.header_mode:
+        pytest.skip("a header names one provider for all attempts")
+    script, rig.first.script = rig.first.script, lambda _: Reply(status=503)
+    try:
+        answer = await rig.post('{"model":"plain"}')
+    finally:
+        rig.first.script = script
+    assert answer.status == 200
+    assert rig.bodies == ([b'{"model":"plain"}'], [b'{"model":"simple"}'])
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code", "param"),
+    [
+        ("garbage", 400, "bad_request", None),
+        ("[]", 400, "bad_request", None),
+        ('"model"', 400, "bad_request", None),
+        (" ", 400, "bad_request", None),
+        ('{"model":"plain"', 400, "bad_request", None),
+        ('{"model":"plain"}}', 400, "bad_request", None),
+        ('{"model":"plain"}x', 400, "bad_request", None),
+        ('{"model":"plain",}', 400, "bad_request", None),
+        ('{"a":1 "x"}', 400, "bad_request", "model"),
+        ('{"model":"plain" "x"}', 400, "bad_request", "model"),
+        ('{"model"}', 400, "bad_request", None),
+        ('{"a":,"model":"plain"}', 400, "bad_request", None),
+        ('{"a":"b","model":"plain', 400, "bad_request", None),
+        ('{"model":"plain","a\\x":1}', 400, "bad_request", None),
+        ("{}", 400, "bad_request", "model"),
+        (f"{{{_TAIL}}}", 400, "bad_request", "model"),
+        ('{"model":5}', 400, "bad_request", "model"),
+        ('{"model":["plain"]}', 400, "bad_request", "model"),
+        ('{"model":"plain","Model":"other"}', 400, "bad_request", "model"),
+        ('{"MODEL":"plain"}', 400, "bad_request", "model"),
+        ('{"model":"plain","model":"plain"}', 400, "bad_request", "model"),
+        ('{"model":"plain","mod\\u0065l":"plain"}', 400, "bad_request", "model"),
+        ('{"model":"unlisted"}', 404, "model_not_found", "model"),
+        ('{"model":"other"}', 404, "model_not_found", "model"),
+        ('{"model":"nul\\u0000x"}', 404, "model_not_found", "model"),
+        ('{"model":"nul\\u0000"}', 404, "model_not_found", "model"),
+        ('{"model":"\\ud83d"}', 404, "model_not_found", "model"),
+        ('{"model":""}', 404, "model_not_found", "model"),
+        ('{"model":"plain","provider":{"only":["b"]}}', 503, "no_provider_available", "provider"),
+        ('{"model":"plain","provider":{"zdr":true}}', 503, "no_provider_available", "provider"),
+        (
+            '{"model":"plain","provider":{"order":["b"],"allow_fallbacks":false}}',
+            503,
+            "no_provider_available",
+            "provider",
+        ),
+        ('{"model":"plain","provider":["b"]}', 503, "no_provider_available", "provider"),
+        ('{"model":"plain","x":[' + "[]," * 150_000 + "[]]}", 503, "no_provider_available", None),
+    ],
+)
+async def test_anything_else_is_refused_and_no_provider_is_asked(
+    rig: Rig, sent: str, status: int, code: str, param: str | None
+) -> None:
+    answer = await rig.post(sent)
+    assert (answer.status, answer.json["error"]["code"], answer.json["error"]["param"]) == (status, code, param)
+    assert answer.json["error"]["message"]
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-limpet-decision"].startswith(("refused.", "fallback.undecided"))
+    assert "x-limpet-provider" not in answer.headers
+    assert rig.bodies == ([], [])
+
+
+async def test_a_body_that_is_encoded_is_refused_as_it_is_otherwise(rig: Rig) -> None:
+    answer = await rig.post('{"model":"plain"}', **{"content-encoding": "gzip"})
+    assert (answer.status, answer.headers["x-limpet-decision"]) == (415, "refused.content_encoding")
+    assert rig.bodies == ([], [])
+
+
+async def test_a_large_prompt_is_no_large_number_of_parts(rig: Rig) -> None:
+    sent = json.dumps({"model": "only-e", "messages": [say('\\n"quoted" ' * 20_000), say("A" * 8_000_000)]})
+    answer = await rig.post(sent)
+    assert answer.status == 200
+    assert rig.bodies == ([], [sent.encode()])
+
+
+def _random_value(dice: Random, depth: int = 0) -> Any:
+    kind = dice.randrange(7 if depth < 3 else 5)
+    if kind < 3:
+        return "".join(dice.choice('ab"\\/{}[]:,é\U0001f680\n\x00 ') for _ in range(dice.randrange(8)))
+    if kind < 5:
+        return dice.choice([None, True, -1, 1e9, 0.5])
+    if kind == 5:
+        return [_random_value(dice, depth + 1) for _ in range(dice.randrange(4))]
+    return {str(_random_value(dice, 3)): _random_value(dice, depth + 1) for _ in range(dice.randrange(4))}
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_whatever_stands_beside_them_comes_as_it_was_sent(rig: Rig, seed: int) -> None:
+    dice = Random(seed)
+    model = dice.choice([_SLASHED, _ACCENTED, _ROCKET, "plain"])
+    ours = dice.sample(["session_id", "allow_fallbacks", "provider"], dice.randrange(4))
+    others = {str(_random_value(dice, 3)) + "+": _random_value(dice) for _ in range(dice.randrange(5))}
+    members = [*others.items(), ("model", model), *((name, None) for name in ours)]
+    dice.shuffle(members)
+    comma, colon = dice.choice([(",", ":"), (" , ", " : "), (",\r\n\t", ":\n")])
+    sent = json.dumps(dict(members), ensure_ascii=dice.random() < 0.5, separators=(comma, colon))
+    there = "plain" if model == "plain" else "other"
+    kept = [(name, there if name == "model" else value) for name, value in members if name not in ours]
+    answer = await rig.post(sent)
+    assert answer.status == 200, (sent, answer.body)
+    ((came,), rest) = rig.bodies
+    assert json.loads(came, object_pairs_hook=list) == json.loads(json.dumps(dict(kept)), object_pairs_hook=list)
+    assert rest == []
