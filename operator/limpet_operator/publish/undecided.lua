@@ -5,7 +5,8 @@
 -- true where a header names the provider.
 
 local MOST_STEPS = 200000 -- strings and brackets; as many take about 50 ms, in which this thread serves nobody else
-local OURS = { provider = true, allow_fallbacks = true, session_id = true }
+local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
+local ONCE = { model = true, messages = true, provider = true, allow_fallbacks = true, session_id = true, models = true }
 -- What may be passed over for a while; all else in `provider` restricts, and nobody is here who could keep to it.
 local WISHES = { order = true, sort = true, allow_fallbacks = true }
 local NOTHING = { ["null"] = true, ["{}"] = true, ["[]"] = true, ['""'] = true }
@@ -169,23 +170,33 @@ function envoy_on_request(handle)
   elseif all == nil then
     return bad(handle, "null", "the body is no JSON object; send one with 'model' and 'messages'")
   end
-  local model
+  local named = {}
   for _, member in ipairs(all) do
-    if string.lower(member.key) == "model" then
-      if member.key ~= "model" then return bad(handle, '"model"', "write 'model' in lower case") end
-      if model ~= nil then return bad(handle, '"model"', "'model' is there twice; take one of them out") end
-      model = member
-    elseif member.key == "provider" then
-      if demands(value_of(text, member)) then
-        return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", '"provider"',
-          "No decision could be made, and without one what 'provider' demands can't be kept; try again.")
+    local key = member.key
+    if ONCE[key] then
+      if named[key] ~= nil then
+        return bad(handle, '"' .. key .. '"', "the body has the key '" .. key .. "' more than once")
       end
+      named[key] = member
+    elseif string.lower(key) == "model" then
+      return bad(handle, '"' .. key .. '"',
+        "the body has the key '" .. key .. "': some providers take it for 'model', so write 'model' alone")
     end
+  end
+  local model = named.model
+  if named.provider ~= nil and demands(value_of(text, named.provider)) then
+    return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", '"provider"',
+      "No decision could be made, and without one what 'provider' demands can't be kept; try again.")
   end
   local quoted = model ~= nil and value_of(text, model) or ""
   local is_text = string.byte(quoted) == 34 and string_end(quoted, 1) == #quoted
   local name = is_text and unescaped(quoted) or nil
   if name == nil then return bad(handle, '"model"', "'model' is missing or no text; write the name of a model") end
+  local others = named.models ~= nil and value_of(text, named.models) or "[]"
+  local listed = string.match(others, "^%[%s*(.-)%s*%]$")
+  if not NOTHING[others] and listed ~= "" and listed ~= quoted then
+    return bad(handle, '"models"', "'models' asks for other models should the first one fail, which is not done here: leave it out")
+  end
   local context = handle:filterContext()
   -- An Envoy that asks by a name with NUL asks by what is before it.
   local serving = string.find(name, "%z") == nil and context:get("model:" .. name) or nil
