@@ -71,6 +71,8 @@ _KEY_LIKE: Final = re.compile(
     r"|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{24,}"
 )
 """Beginnings that vendors give to their keys, and texts that nobody would write by hand."""
+_USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
+"""User and password of a URL."""
 
 
 def may_be_key(text: str) -> bool:
@@ -87,14 +89,14 @@ def shown(value: object) -> str:
     """A value as a message shows it: in JSON's words, never longer than a line, never what may be a key."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = value if isinstance(value, str) else _SHORT.repr(value)
+    text = _USERINFO.sub("…@", value if isinstance(value, str) else _SHORT.repr(value))
     if may_be_key(text):
         return HIDDEN
     return f'"{_cut(text)}"' if isinstance(value, str) else text
 
 
 def _cut(text: str) -> str:
-    plain = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    plain = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return plain if len(plain) <= 80 else plain[:77] + "…"
 
 
