@@ -209,6 +209,32 @@ async def test_a_missing_secret_and_its_arrival_are_said_and_told(office: Office
     assert [(finding.reason, bad) for _, finding, bad in office.told[1:]] == [("ResolvedRefs", False)]
 
 
+async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_words(
+    office: Office, build: Build
+) -> None:
+    office.apply(build.raw("Provider"), build.secret())
+    refused = Traffic("up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, says="Incorrect API key provided")
+    for heard in (refused, Traffic("up", "up", 0.0, 1, 0)):
+        office.fleet.heard = {"deepseek": heard}
+        office.keeper.fleet_changed()
+        await office.time.advance(3)
+        status = "False" if heard is refused else "True"
+        assert office.said("Healthy")[0] == status
+    (_, finding, bad), (_, over, _) = office.told
+    assert (finding.reason, bad) == ("CredentialRefused", True)
+    assert '401 "Incorrect API key provided"' in finding.message
+    assert over.reason == "TrafficOK"
+
+
+async def test_what_has_no_effect_is_told_once(office: Office, build: Build) -> None:
+    probe = f"{BASE}/healthprobes/deepseek"
+    office.apply(build.raw("Provider"), build.secret(), build.raw("HealthProbe"))
+    await office.time.advance(9)
+    assert office.said("Effective", probe) == ("False", "NotProbed")
+    assert office.said("Accepted", probe) == ("True", "Accepted")
+    assert [(finding.type, finding.reason) for _, finding, _ in office.told] == [("Effective", "NotProbed")]
+
+
 async def test_one_that_does_not_hold_the_lease_writes_nothing(office: Office, build: Build) -> None:
     await office.time.advance(1)
     lease = next(path for path in office.api.objects if "leases" in path)
