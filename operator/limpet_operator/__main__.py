@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import uvloop
 
+from limpet_operator.families import lookup_family, reaches
 from limpet_operator.json_logs import log_as_json
 from limpet_operator.replica import Replica
 from limpet_operator.settings import Settings, parse_settings
@@ -39,7 +40,8 @@ async def run(settings: Settings) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal ends it."""
-    settings = parse_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
+    family = lookup_family(reaches)  # Of this pod; those of the gateways are in the same cluster.
+    settings = parse_settings(sys.argv[1:] if arguments is None else arguments, os.environ, family)
     log_as_json(settings.log_level, sys.stdout)
     # Besides being quicker it reserves a TLS connection's buffers without touching them: of asyncio's own, a thousand
     # Secrets' watches take 250 MB.

@@ -21,6 +21,7 @@ from typing import Final, Self
 
 from limpet_extproc.registry import Registry
 from limpet_operator.children import Children
+from limpet_operator.families import lookup_family, reaches
 from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.metrics import build_metrics, count_objects
@@ -161,6 +162,7 @@ class Local:
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
             ways_out=settings.ways_out,
+            dns_lookup_family=lookup_family(reaches),
             system_ca_file=system_ca_file(),
         )
         self._publisher = Publisher(self.gateway)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from limpet_operator.families import LookupFamily
 from limpet_operator.json_logs import LEVELS
 from limpet_operator.publish.gateway import MIB, Gateway
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
@@ -42,7 +43,9 @@ class Settings:
     kubeconfig: Path | None
 
 
-def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+def parse_settings(
+    arguments: Sequence[str], environment: Mapping[str, str], dns_lookup_family: LookupFamily = "V4_PREFERRED"
+) -> Settings:
     """Flags as they are documented by `--help`; ends the process with a message where one is wrong."""
     parser = _parser(environment)
     flags = parser.parse_args(arguments)
@@ -71,6 +74,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
             extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
             ways_out=WaysOut(https=flags.proxy, direct=tuple(flags.no_proxy)),
+            dns_lookup_family=dns_lookup_family,
         ),
         drain_s=flags.drain_seconds,
         log_level=flags.log_level,

@@ -1,6 +1,9 @@
 """Envoy's files in the chart: the same as Python's, and accepted by Envoy itself."""
 
+import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,8 +74,9 @@ def test_ext_proc_is_started_with_the_environment_that_was_measured() -> None:
     assert {name: env[name] for name in EXTPROC_ENVIRONMENT} == EXTPROC_ENVIRONMENT
 
 
-@pytest.mark.envoy
-def test_envoy_accepts_them(data: dict[str, str], tmp_path: Path) -> None:
+@pytest.fixture
+def command(data: dict[str, str], tmp_path: Path) -> list[str]:
+    """Envoy as its container starts it, with the files where the test has them."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.crt")
     leaf = authority.issue_cert("limpet-gateway")
@@ -82,9 +86,57 @@ def test_envoy_accepts_them(data: dict[str, str], tmp_path: Path) -> None:
         moved = text.replace("/etc/limpet/envoy", str(tmp_path)).replace("/etc/limpet/tls", str(tmp_path))
         (tmp_path / name).write_text(moved)
     arguments = container(pod(objects(), "limpet-gateway"), "envoy")["args"]
-    command = [argument.replace("/etc/limpet/envoy", str(tmp_path)) for argument in arguments]
-    done = subprocess.run(
-        [envoy_binary(), "--mode", "validate", *command], capture_output=True, text=True, check=False, timeout=60
-    )
+    return [str(envoy_binary()), *(argument.replace("/etc/limpet/envoy", str(tmp_path)) for argument in arguments)]
+
+
+@pytest.mark.envoy
+def test_envoy_accepts_them(command: list[str]) -> None:
+    done = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr.lower()
+
+
+ASKED = """
+import http.client, sys, time
+for port, path in ((9902, "/stats/prometheus"), (9902, "/ready"), (9903, "/ready"), (9903, "/stats/prometheus")):
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            connection = http.client.HTTPConnection(sys.argv[1], port, timeout=10)
+            connection.request("GET", path)
+            print(port, path, connection.getresponse().status)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+"""
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [("-4 addr add 10.9.9.2/24", "10.9.9.2"), ("-6 addr add fd09::2/64 nodad", "fd09::2")],
+    ids=["IPv4 only", "IPv6 only"],
+)
+@pytest.mark.skipif(shutil.which("unshare") is None or shutil.which("ip") is None, reason="needs util-linux, iproute2")
+def test_a_pod_is_asked_at_the_address_that_it_has(
+    command: list[str], tmp_path: Path, address: str, asked: str
+) -> None:
+    # Without an operator its ports would stay closed.
+    config = yaml.safe_load((tmp_path / "envoy.yaml").read_text())
+    del config["dynamic_resources"]
+    (tmp_path / "envoy.yaml").write_text(yaml.safe_dump(config))
+    script = (
+        "ip link add eth0 type veth peer name node && ip link set lo up && ip link set node up && "
+        f"ip link set eth0 up && ip {address} dev eth0 || exit 1; {shlex.join(command)} 2>/dev/null & envoy=$!; "
+        f"{shlex.join([sys.executable, '-c', ASKED, asked])}; kill $envoy; wait $envoy"
+    )
+    inside = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", script]
+    done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.splitlines() == [
+        "9902 /stats/prometheus 200",
+        "9902 /ready 200",
+        "9903 /ready 200",
+        "9903 /stats/prometheus 404",
+    ], done.stderr

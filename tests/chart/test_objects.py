@@ -21,6 +21,10 @@ WAYS = {
     "own secrets": (
         "{tls: {existingServerSecret: server-tls, existingClientSecret: client-tls}, memoryKey: {existingSecret: hmac}}"
     ),
+    "rendered without a cluster": (
+        "{generateSecrets: false, tls: {certManager: {enabled: true}}, memoryKey: {existingSecret: hmac},"
+        " redis: {bundled: {existingSecret: team-redis}}}"
+    ),
     "autoscaled": "{gateway: {autoscaling: {enabled: true, maxReplicas: 20}}}",
     "load balancer": (
         "{gateway: {service: {type: LoadBalancer, port: 8080, nodePort: 30080, annotations: {a: b},"

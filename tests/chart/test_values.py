@@ -100,6 +100,10 @@ def test_a_wrong_value_is_named(path: str, value: object, said: str) -> None:
             "{envoy: {resources: {limits: {memory: 256Mi}}}}",
             "envoy.resources.limits.memory is 256Mi, too little for bodies of gateway.bodyLimitMiB=32: set it to 361Mi",
         ),
+        (
+            "{generateSecrets: false, memoryKey: {existingSecret: m}}",
+            "tls.existingClientSecret (or tls.certManager.enabled=true), redis.bundled.existingSecret (or redis.url)",
+        ),
         ("{gateway: {service: {nodePort: 30080}}}", "set gateway.service.type to NodePort or LoadBalancer"),
         ("{redis: {existingSecret: a}}", "redis.existingSecret is set without redis.url"),
         ("{redis: {url: 'redis://u:secret@r'}}", "put them into a Secret as username and password"),
@@ -134,3 +138,51 @@ def test_the_notes_say_what_memory_there_is(redis: dict[str, Any], said: str | N
     notes = files({"redis": redis, "gateway": {"workers": 1}})["limpet/templates/NOTES.txt"]
     assert ("Redis" in notes) == (said is not None)
     assert said is None or said in notes
+
+
+NAMED = {
+    "generateSecrets": False,
+    "tls": {"certManager": {"enabled": True}},
+    "memoryKey": {"existingSecret": "limpet-memory"},
+    "redis": {"bundled": {"existingSecret": "limpet-redis-users"}},
+}
+
+
+def test_where_secrets_are_named_two_renderings_are_the_same() -> None:
+    assert files(NAMED) == files(NAMED)
+    assert "kind: Secret\n" not in "".join(files(NAMED).values())
+    assert files() != files(), "the reason for it"
+
+
+def test_a_secret_that_a_rendering_made_says_so_and_what_to_do_where_that_is_wrong() -> None:
+    for path, text in files().items():
+        if "kind: Secret\n" in text:
+            assert "name your own Secrets and set generateSecrets=false" in text, path
+    assert "generateSecrets=false" not in "".join(files(NAMED).values())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("{}", "every pod does, until networkPolicy.clients names those that may"),
+        ("{networkPolicy: {enabled: false}}", "every pod does, as networkPolicy.enabled is false"),
+        ("{networkPolicy: {clients: [{podSelector: {}}]}}", "networkPolicy.clients says which pods do"),
+        ("{gateway: {service: {type: LoadBalancer}}}", "WARNING: gateway.service.type is LoadBalancer"),
+        ("{gateway: {service: {type: LoadBalancer}}}", "Set gateway.service.loadBalancerSourceRanges"),
+        (
+            "{gateway: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8, 'fd00::/8']}}}",
+            "so that is whoever reaches it from 10.0.0.0/8, fd00::/8.",
+        ),
+        ("{gateway: {service: {type: NodePort}}}", "so that is whoever reaches a node. Put something in front"),
+        ("{serviceMonitor: {enabled: true}}", "nobody may: name its namespace in networkPolicy.monitoring"),
+    ],
+)
+def test_the_notes_say_who_gets_in(values: str, said: str) -> None:
+    notes = files(yaml.safe_load(values))["limpet/templates/NOTES.txt"]
+    assert "The gateway does not ask its clients who they are" in notes
+    assert said in notes
+
+
+def test_the_notes_warn_of_nothing_that_is_as_it_should_be() -> None:
+    watched = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"monitoring": [{"namespaceSelector": {}}]}}
+    assert "WARNING" not in files(watched)["limpet/templates/NOTES.txt"]

@@ -22,6 +22,10 @@
 {{- if and (eq $values.gateway.service.type "ClusterIP") $values.gateway.service.nodePort -}}
 {{- fail "gateway.service.nodePort is set, but a Service of type ClusterIP has none: set gateway.service.type to NodePort or LoadBalancer" -}}
 {{- end -}}
+{{- $unnamed := include "limpet.secretsToMake" . | fromJsonArray -}}
+{{- if and $unnamed (not $values.generateSecrets) -}}
+{{- fail (printf "generateSecrets is false, and these are not set: %s" (join ", " $unnamed)) -}}
+{{- end -}}
 {{- with include "limpet.heapBytes" . -}}
 {{- $needed := mul (add 128 (mul 5 (int $values.gateway.bodyLimitMiB))) 1048576 -}}
 {{- if lt (int64 .) $needed -}}

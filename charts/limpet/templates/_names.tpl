@@ -63,10 +63,31 @@ redis://{{ include "limpet.fullname" . }}-redis.{{ .Release.Namespace }}.svc:637
 
 {{- define "limpet.redisSecret" -}}
 {{- if include "limpet.bundlesRedis" . -}}
-{{ include "limpet.fullname" . }}-redis
+{{ .Values.redis.bundled.existingSecret | default (printf "%s-redis" (include "limpet.fullname" .)) }}
 {{- else if .Values.redis.url -}}
 {{ .Values.redis.existingSecret }}
 {{- end -}}
+{{- end -}}
+
+{{/* The values that would have to name Secrets for the chart to make none, as a JSON list. */}}
+{{- define "limpet.secretsToMake" -}}
+{{- $unnamed := list -}}
+{{- if not (or .Values.tls.certManager.enabled .Values.tls.existingServerSecret) -}}
+{{- $unnamed = append $unnamed "tls.existingServerSecret and tls.existingClientSecret (or tls.certManager.enabled=true)" -}}
+{{- end -}}
+{{- if not .Values.memoryKey.existingSecret -}}
+{{- $unnamed = append $unnamed "memoryKey.existingSecret" -}}
+{{- end -}}
+{{- if and (include "limpet.bundlesRedis" .) (not .Values.redis.bundled.existingSecret) -}}
+{{- $unnamed = append $unnamed "redis.bundled.existingSecret (or redis.url)" -}}
+{{- end -}}
+{{- $unnamed | toJson -}}
+{{- end -}}
+
+{{/* What stands above a Secret that was made by this very rendering. */}}
+{{- define "limpet.madeAnew" -}}
+# Made by this rendering, as none was found in the cluster. A tool that applies each rendering would replace it again and again:
+# there name your own Secrets and set generateSecrets=false.
 {{- end -}}
 
 {{/* The namespaces that serve this gateway, as a JSON list. */}}

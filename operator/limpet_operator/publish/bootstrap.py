@@ -87,6 +87,7 @@ def pod_bootstrap(
                             # Replicas come and go, and there is nothing to gain from knowing it late.
                             dns_refresh_rate="5s",
                             dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "5s"},
+                            # A Service has addresses of the families that its pods have, and of no other.
                             dns_lookup_family="V4_PREFERRED",
                         ),
                     },

@@ -67,7 +67,7 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
     return {
         "name": provider.name,
         "connect_timeout": f"{provider.spec.timeouts.connect_s}s",
-        **(discovery(url) if proxy is None else _STATIC),
+        **(discovery(url, gateway) if proxy is None else _STATIC),
         # A cluster that waits for DNS would hold back the acknowledgement of every other change.
         "wait_for_warm_on_init": False,
         "load_assignment": {
@@ -95,7 +95,7 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
     }
 
 
-def discovery(at: Url | Proxy) -> Json:
+def discovery(at: Url | Proxy, gateway: Gateway) -> Json:
     """How the addresses of a host are found."""
     if is_ip(at.host):
         return _STATIC
@@ -108,7 +108,7 @@ def discovery(at: Url | Proxy) -> Json:
                 dns_min_refresh_rate="5s",
                 dns_refresh_rate="30s",
                 dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "10s"},
-                dns_lookup_family="V4_PREFERRED",
+                dns_lookup_family=gateway.dns_lookup_family,
             ),
         }
     }
@@ -223,9 +223,9 @@ def _rewrite(provider: PlannedProvider) -> Json:
     }
 
 
-def way_out_cluster(proxy: Proxy) -> Json:
+def way_out_cluster(proxy: Proxy, gateway: Gateway) -> Json:
     """The cluster of a proxy that providers are reached through."""
-    return proxy_cluster(proxy, discovery(proxy), _BREAKERS)
+    return proxy_cluster(proxy, discovery(proxy, gateway), _BREAKERS)
 
 
 def extproc_cluster(gateway: Gateway, name: str) -> Json:

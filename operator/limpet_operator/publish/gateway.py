@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from limpet_operator.families import LookupFamily
 from limpet_operator.resources.way_out import WaysOut
 
 ACCESS_LOG_REQUEST: Final = "limpet.request"
@@ -45,4 +46,6 @@ class Gateway:
     """The most providers any policy lets one request try."""
     first_byte_timeout_s: float = 60.0
     idle_timeout_s: float = 120.0
+    dns_lookup_family: LookupFamily = "V4_PREFERRED"
+    """Which addresses of a provider's name are taken."""
     system_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"

@@ -43,7 +43,7 @@ def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]
     if gateway.extproc_sockets:
         yield CLUSTER, extproc_cluster(gateway, EXTPROC_CLUSTER)
     for proxy in tunnels(plan.providers, gateway):
-        yield CLUSTER, way_out_cluster(proxy)
+        yield CLUSTER, way_out_cluster(proxy, gateway)
         yield LISTENER, tunnel_listener(proxy)
     yield LISTENER, client_listener(gateway)
     yield ROUTES, route_configuration(plan.providers, gateway)
