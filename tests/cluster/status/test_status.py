@@ -195,7 +195,7 @@ async def test_conditions_of_others_and_the_fields_of_others_stay(stage: Stage) 
             status = await stage.until_said("deepseek", "ResolvedRefs", "ResolvedRefs")
             assert audited in status["conditions"]
             assert status["cache"] == {"hitPercent": 93}
-            assert len(status["conditions"]) == 5
+            assert len(status["conditions"]) == 6
 
 
 async def test_a_status_that_is_wiped_comes_back(stage: Stage) -> None:
