@@ -25,8 +25,7 @@ local function choose_headers(headers, context, kept)
 end
 
 -- The provider's own query, and of the client's what it may see and the provider's URL does not set already.
-local function choose_query(context, asked)
-  local own = context:get("query")
+local function choose_query(own, context, asked)
   local parts = { own }
   for parameter in string.gmatch(asked, "[^&]+") do
     local name = string.match(parameter, "^[^=]*")
@@ -43,10 +42,13 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   local state = info:filterState()
   choose_headers(headers, context, state:get("limpet.kept"))
-  local path, asked = string.match(state:get("limpet.path"), "^([^?]*)%??(.*)$")
-  local query = context:get("query")
-  if asked ~= "" then query = choose_query(context, asked) elseif query ~= nil then query = "?" .. query end
-  headers:replace(":path", context:get("prefix") .. string.gsub(path, "^/v1", "", 1) .. (query or ""))
+  local path, query = state:get("limpet.path"), context:get("query")
+  local mark = string.find(path, "?", 1, true)
+  if mark ~= nil or query ~= nil then
+    query = choose_query(query, context, mark ~= nil and string.sub(path, mark + 1) or "")
+    path = string.sub(path, 1, (mark or 0) - 1) .. query
+  end
+  headers:replace(":path", context:get("prefix") .. string.gsub(path, "^/v1", "", 1))
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get("limpet.decision")
