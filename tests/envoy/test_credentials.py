@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+import aiohttp
 import pytest
 from tests.envoy.cast import LONG, headers_of, say
 from tests.envoy.stage import Stage
@@ -84,3 +85,18 @@ async def test_a_key_that_is_refused_is_no_affair_of_the_client(stage: Stage) ->
     assert answer.seller == "e"
     (refused,) = await stage.arrivals("a")
     assert headers_of(refused)["authorization"] == "Bearer no-longer-valid"
+
+
+async def test_a_key_goes_nowhere_while_its_providers_name_does_not_resolve(stage: Stage) -> None:
+    await stage.serve("a", "e", specs={"a": {"url": "http://no-such-host.invalid/v1"}})
+    answer = await stage.ask("Hello", extra={"provider": {"order": [stage.provider("a"), stage.provider("e")]}})
+    assert answer.seller == "e"
+    connector = aiohttp.UnixConnector(path=str(stage.gateway.admin_socket))
+    async with aiohttp.ClientSession(connector=connector) as admin:
+        async with admin.get("http://envoy/listeners?format=json") as response:
+            listeners = (await response.json())["listener_statuses"]
+        async with admin.get("http://envoy/clusters") as response:
+            lines = (line.split("::") for line in (await response.text()).splitlines())
+            hosts = {line[1] for line in lines if line[0] == stage.provider("a")}
+    assert [each["name"] for each in listeners] == ["limpet"], "a port that a stranger could have taken"
+    assert {host for host in hosts if host[0].isdigit()} == {"127.0.0.1:0"}, "where nobody can listen"

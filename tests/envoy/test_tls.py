@@ -28,7 +28,9 @@ def context_of(authority: trustme.CA, name: str) -> Iterator[ssl.SSLContext]:
 
 
 @asynccontextmanager
-async def https_provider(authority: trustme.CA, name: str, heard: list[Any]) -> AsyncIterator[int]:
+async def https_provider(
+    authority: trustme.CA, name: str, heard: list[Any], at: str = "127.0.0.1"
+) -> AsyncIterator[int]:
     """A provider with a certificate for `name`; keeps what it hears."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -47,7 +49,7 @@ async def https_provider(authority: trustme.CA, name: str, heard: list[Any]) -> 
     await runner.setup()
     port = free_port()
     with context_of(authority, name) as context:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+        await web.TCPSite(runner, at, port, ssl_context=context).start()
     try:
         yield port
     finally:
@@ -110,6 +112,19 @@ async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: Local) 
     assert heard == [(f"localhost:{port}", "/api/v1/chat/completions", "Bearer secret", "at-good")]
 
 
+@pytest.mark.parametrize(("host", "url_host"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+async def test_a_provider_by_its_address_is_known_by_a_certificate_for_the_address(
+    gateway: Local, host: str, url_host: str
+) -> None:
+    authority, heard = trustme.CA(), []
+    async with https_provider(authority, host, heard, host) as port:
+        gateway.apply(planned(*objects("good", f"https://{url_host}:{port}/api/v1", pem(authority))))
+        await gateway.ready()
+        answer = await ask(gateway)
+    assert answer.headers["x-limpet-provider"] == "good"
+    assert [each[0] for each in heard] == [f"{url_host}:{port}"]
+
+
 async def test_a_server_name_of_its_own_is_asked_for(gateway: Local) -> None:
     authority, heard = trustme.CA(), []
     async with https_provider(authority, "models.example", heard) as port:
@@ -120,12 +135,14 @@ async def test_a_server_name_of_its_own_is_asked_for(gateway: Local) -> None:
     assert len(heard) == 1
 
 
-@pytest.mark.parametrize("wrong", ["authority", "name"])
+@pytest.mark.parametrize("wrong", ["authority", "name", "address"])
 async def test_a_wrong_certificate_never_sees_the_key_and_the_next_provider_answers(gateway: Local, wrong: str) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     heard: list[Any] = []
     overheard: list[Any] = []
-    issuer, name = (stranger, "localhost") if wrong == "authority" else (authority, "somebody.example")
+    issuer = stranger if wrong == "authority" else authority
+    name = "somebody.example" if wrong == "name" else "localhost"
+    bad_host = "127.0.0.1" if wrong == "address" else "localhost"
     async with (
         https_provider(issuer, name, overheard) as bad_port,
         https_provider(authority, "localhost", heard) as good_port,
@@ -133,7 +150,7 @@ async def test_a_wrong_certificate_never_sees_the_key_and_the_next_provider_answ
         policy = {"models": ["*"], "mode": "Off"}
         gateway.apply(
             planned(
-                *objects("bad", f"https://localhost:{bad_port}/api/v1", pem(authority)),
+                *objects("bad", f"https://{bad_host}:{bad_port}/api/v1", pem(authority)),
                 *objects("good", f"https://localhost:{good_port}/api/v1", pem(authority)),
                 {"apiVersion": API, "kind": "StickyPolicy", "metadata": {"name": "off"}, "spec": policy},
             )

@@ -4,9 +4,10 @@ The chain has the same filters in every cluster and each of them sets or removes
 hands attempt 2 the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
 """
 
+import ipaddress
 import json
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from limpet_operator.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
@@ -129,13 +130,22 @@ def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
         return _RAW
     trusted = {"inline_string": provider.ca_pem} if provider.ca_pem else {"filename": gateway.system_ca_file}
     server_name = provider.spec.tls.server_name if provider.spec.tls else None
+    host = provider.spec.url.host
+    if is_ip(host) and not server_name:
+        # An address is no server name (RFC 6066): none is asked for, and the certificate must carry the address.
+        address = {"san_type": "IP_ADDRESS", "matcher": {"exact": str(ipaddress.ip_address(host))}}
+        return _tls({"trusted_ca": trusted, "match_typed_subject_alt_names": [address]})
+    asked_for = {"sni": server_name} if server_name else {"auto_host_sni": True}
+    return _tls({"trusted_ca": trusted}, **asked_for, auto_sni_san_validation=True)
+
+
+def _tls(validation: Json, **names: Any) -> Json:
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": typed(
             "transport_sockets.tls.v3.UpstreamTlsContext",
-            **({"sni": server_name} if server_name else {"auto_host_sni": True}),
-            auto_sni_san_validation=True,
-            common_tls_context={"validation_context": {"trusted_ca": trusted}},
+            **names,
+            common_tls_context={"validation_context": validation},
         ),
     }
 
