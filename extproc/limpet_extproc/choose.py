@@ -9,7 +9,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from limpet_extproc.dialects import Sort
-from limpet_extproc.health import UNKNOWN, State, Verdict, explain, verdict
+from limpet_extproc.health import State, Verdict, badness, explain, verdict
 from limpet_extproc.learn import NOTHING, Learned
 from limpet_extproc.memory import Remembered
 from limpet_extproc.price import cold_usd, why_not_sticky
@@ -62,6 +62,15 @@ class Known:
     learned: Mapping[str, Learned] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
     """What a dollar counts as there, by what was learned (`learn.factors`); 1 where nothing is said."""
+    by_model: Mapping[tuple[str, str], State] = field(default_factory=dict)
+    """What is held against one model of a provider, by both names; `health` is about all its models."""
+
+    def state(self, provider: str, model: str) -> State | None:
+        """The worse of what is known of the provider and of this model there; None if nothing is."""
+        whole, one = self.health.get(provider), self.by_model.get((provider, model))
+        if whole is None or one is None:
+            return whole or one
+        return max(whole, one, key=badness)
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +91,7 @@ def choose(ask: Ask, remembered: Remembered | None, known: Known, now_s: float, 
     `now_s` is wall clock; `coin` is fresh randomness, used where no conversation may matter (modes Off and Observe).
     """
     policy = ask.lane.policy
-    field_ = _sort_out(ask.lane, known.health, now_s)
+    field_ = _sort_out(ask.lane, known, now_s)
     if ask.steering is not None:
         obeyed = obey(ask.steering, ask.lane)
         _leave(obeyed, ask.steering, ask.lane, field_)
@@ -124,13 +133,13 @@ class _Field:
     excluded: dict[str, Exclusion] = field(default_factory=dict)
 
 
-def _sort_out(lane: Lane, health: Mapping[str, State], now_s: float) -> _Field:
-    if not health and not lane.drains:
+def _sort_out(lane: Lane, known: Known, now_s: float) -> _Field:
+    if not known.health and not known.by_model and not lane.drains:
         return _Field(list(lane.candidates))
     sorted_out = _Field()
     for candidate in lane.candidates:
         name = candidate.provider
-        state = health.get(name)
+        state = known.state(name, lane.model)
         is_now: Verdict = "up" if state is None else verdict(state, now_s)
         if state is not None and (is_now == "down" or is_now == "over_limit"):
             sorted_out.out.append((max(state.until_s, state.trial_until_s), name))
@@ -308,7 +317,8 @@ def _sorted_by(sort: Sort | None, candidates: list[Candidate], ask: Ask, known: 
     return []
 
 
-def why(decision: Decision, health: Mapping[str, State], now_s: float) -> str:
+def why(decision: Decision, model: str, known: Known, now_s: float) -> str:
     """For a person who gets an error: what is wrong with each provider of the order. Empty when nothing is."""
-    known = (explain(name, health[name], now_s) for name in decision.order if health.get(name, UNKNOWN).out_because)
-    return "; ".join(known)
+    states = {name: known.state(name, model) for name in decision.order}
+    wrong = {name: state for name, state in states.items() if state is not None and state.out_because}
+    return "; ".join(explain(name, state, now_s) for name, state in wrong.items())

@@ -56,6 +56,18 @@ ROUTE_KNOWS: Final = ":route"
 The order of providers needs no more than the name of such a group; any other it has to describe.
 """
 
+TRIES: Final = 2
+"""How often a provider is asked that ends the connection without an answer, before the next one is.
+
+Servers close idle connections as they are used again, and then nobody has read the request.
+"""
+
+
+def attempts_key(attempts: int, stream: bool, patience: int) -> str:
+    """What a decision says in `limpet.route: route`, and the name of Envoy's route that makes so many attempts."""
+    return f"{attempts}{'s' if stream else 'w'}{patience}"
+
+
 Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 SERVED_DIALECTS: Final[frozenset[Dialect]] = frozenset({"OpenAIChat"})
 """Those that the gateway has routes for in this version."""
@@ -63,6 +75,7 @@ SERVED_DIALECTS: Final[frozenset[Dialect]] = frozenset({"OpenAIChat"})
 Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]
+OnTimeout = Literal["Fail", "NextProvider"]
 OutBecause = Literal["over_limit", "down"]
 
 
@@ -114,6 +127,12 @@ class Provider(msgspec.Struct, frozen=True):
     """None: not said, which is never the same as no."""
     reads_controls: bool = False
     """Whether it understands the `provider` object of a request and keeps to it, as OpenRouter does."""
+    patience: int = 0
+    """How long it may take, as a level of Envoy's routes; a request waits as the most patient of its order does."""
+    first_byte_s: float = 600.0
+    """At this level: the longest wait for the first byte of a streamed answer."""
+    unstreamed_s: float = 600.0
+    """The same for an answer that comes as a whole."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -131,6 +150,8 @@ class Policy(msgspec.Struct, frozen=True):
     max_attempts: int = 3
     spread_within_percent: float = 25.0
     client_order: ClientOrder = "Strict"
+    on_timeout: OnTimeout = "Fail"
+    """Whether a provider that did not answer in time, and may be paid for it, is followed by another."""
     namespace: str | None = None
     """Holds only for models that providers of this namespace alone serve, there before all others; None: for all."""
 

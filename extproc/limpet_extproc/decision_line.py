@@ -1,12 +1,23 @@
 """One line a decision, for a person who watches: what came, where it went, why, and what it read from the cache."""
 
+from collections.abc import Sequence
+
+from limpet_extproc.attempt import Attempt
 from limpet_extproc.record import Record
 from limpet_extproc.usage import Usage
 
 
-def decision_line(record: Record, provider: str, status: int, usage: Usage | None, duration_s: float) -> str:
+def decision_line(
+    record: Record,
+    provider: str,
+    status: int,
+    usage: Usage | None,
+    duration_s: float,
+    attempts: Sequence[Attempt] = (),
+) -> str:
     """The conversation is shown by the first characters of its key; nothing of its text is known here."""
-    tried = " > ".join(record.order[: record.order.index(provider) + 1]) if provider in record.order else provider
+    failed = [f"{each.provider} {each.status or each.cause}" for each in attempts[:-1]]
+    tried = " > ".join([*failed, provider])
     why = record.reason if record.would is None else f"{record.reason} (would be {record.would})"
     if usage is None:
         cached = "usage unreported"

@@ -16,6 +16,7 @@ import msgspec
 
 from limpet_extproc import identity, spans
 from limpet_extproc.choose import Ask, Decision, Known, choose, why
+from limpet_extproc.contract import TRIES
 from limpet_extproc.dialects import BadRequest, ChatRequest, openai_chat
 from limpet_extproc.dialects.controls import KNOWN
 from limpet_extproc.memory import Remembered
@@ -61,6 +62,18 @@ class Edits(msgspec.Struct, frozen=True, gc=False):
     """Instead of `cuts`, where the provider reads the `provider` object itself; None: no such one is in the order."""
 
 
+class Tries(msgspec.Struct, frozen=True, gc=False):
+    """How each provider of the order is tried."""
+
+    each: int = 1
+    """How often, if it ends the connection without an answer."""
+    stream: bool = False
+    patience: int = 0
+    """The level of Envoy's routes that waits as long as the most patient provider of the order may take."""
+    patience_s: float | None = None
+    """So long; None where a timeout is followed by the next provider."""
+
+
 class Routing(msgspec.Struct, frozen=True, gc=False):
     """Where the request goes, and what its log entry will need."""
 
@@ -69,6 +82,7 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     edits: Edits | None
     why: str
     """For the client, should all fail; empty while nothing is known to be wrong."""
+    tries: Tries = Tries()
 
 
 def read(head: Head, body: Body) -> ChatRequest | Refusal:
@@ -133,8 +147,20 @@ class Exchange:
             decision=decision,
             record=self._record(ask, decision, now_s),
             edits=self._edits(decision),
-            why=why(decision, known.health, now_s) if known.health else "",
+            why=why(decision, self._request.model, known, now_s) if known.health or known.by_model else "",
+            tries=self._tries(decision.order),
         )
+
+    def _tries(self, order: tuple[str, ...]) -> Tries:
+        stream, slowest = self._request.stream, self._lane.by_provider[order[0]]
+        for name in order:
+            candidate = self._lane.by_provider[name]
+            if candidate.patience > slowest.patience:
+                slowest = candidate
+        if self._lane.policy.on_timeout == "NextProvider":
+            # Envoy cannot tell a timeout from a connection that ended, so it goes on at once after either.
+            return Tries(1, stream, slowest.patience)
+        return Tries(TRIES, stream, slowest.patience, slowest.first_byte_s if stream else slowest.unstreamed_s)
 
     def _record(self, ask: Ask, decision: Decision, now_s: float) -> Record:
         lane, policy = self._lane, self._lane.policy
@@ -152,6 +178,7 @@ class Exchange:
             max_providers=policy.max_providers,
             learn=policy.mode != "Off"
             and (self._steering is None or not self._steering.chooses() or policy.client_order == "StickyWithin"),
+            tries=1 if policy.on_timeout == "NextProvider" else TRIES,
             excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         )
 

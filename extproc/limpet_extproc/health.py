@@ -53,6 +53,11 @@ def verdict(state: State, now_s: float) -> Verdict:
     return "trial"
 
 
+def badness(state: State) -> tuple[bool, float, int]:
+    """Orders states: out before in, the longer out the worse, then by failures in a row."""
+    return state.out_because is not None, max(state.until_s, state.trial_until_s), state.failures
+
+
 def after_success(state: State, _now_s: float) -> State:
     """An answer came: whatever was held against the provider is forgotten."""
     return UNKNOWN

@@ -70,6 +70,12 @@ class Metrics:
             ["provider", "model"],
             registry,
         )
+        self.cache_unreported = Count(
+            "limpet_cache_unreported_tokens",
+            "Prompt tokens of answers that did not say how many of them came from the cache; no part of a hit rate.",
+            ["provider", "model"],
+            registry,
+        )
         self.output_tokens = Count(
             "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry
         )
@@ -87,6 +93,7 @@ class Metrics:
             self.attempts,
             self.prompt_tokens,
             self.cached_tokens,
+            self.cache_unreported,
             self.output_tokens,
             self.unreported,
         )

@@ -1,19 +1,23 @@
-"""Envoy's access logs: every attempt teaches about its provider, every ended request about its conversation.
+"""Envoy's access log: every request teaches about the providers that it was tried at, and about its conversation.
 
 Entries come in batches a moment after the answer, over a stream that no request waits for. They may reach any worker:
-what the decision was travels in the entry itself.
+what the decision was, and what each attempt came to, travels in the entry itself. Of a request that was not answered at
+the first attempt there is word while its answer still comes, so that a long one does not hide that a provider fails.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf.message import DecodeError
 
 from limpet_extproc import record as records
+from limpet_extproc import trail
 from limpet_extproc import usage as usages
 from limpet_extproc.attempt import Attempt, Cause
 from limpet_extproc.cache_use import CacheUses
@@ -28,30 +32,48 @@ log = logging.getLogger(__name__)
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
-ATTEMPT_LOG: Final = "limpet.attempt"
-"""The `log_name` under which the router reports attempts; the other log reports whole requests."""
-
-_PROVIDERS_FAULT: Final = frozenset({401, 402, 403, 408, 429, 529})
-"""Besides 5xx. Key, credit and capacity are the provider's affair with us; 400, 404 and 422 are the request's."""
-
-_UPSTREAM_FLAGS: Final = (
-    "failed_local_healthcheck",
-    "no_healthy_upstream",
-    "upstream_request_timeout",
-    "upstream_remote_reset",
-    "upstream_connection_failure",
-    "upstream_connection_termination",
-    "upstream_protocol_error",
-    "upstream_max_stream_duration_reached",
-    "stream_idle_timeout",
+_BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
+    ("upstream_request_timeout", "Timeout"),
+    ("stream_idle_timeout", "Timeout"),
+    ("failed_local_healthcheck", "Unreachable"),
+    ("no_healthy_upstream", "Unreachable"),
+    ("upstream_remote_reset", "ConnectionFailed"),
+    ("upstream_connection_failure", "ConnectionFailed"),
+    ("upstream_connection_termination", "ConnectionFailed"),
+    ("upstream_protocol_error", "ConnectionFailed"),
+    ("upstream_max_stream_duration_reached", "Timeout"),
 )
+
+_MAX_WAIT_S: Final = 86400.0
+"""A longer wait is no wait but an account that is closed; it is looked at again the next day at the latest."""
+
+_CLIENT_BUFFER_BYTES: Final = 512 * 1024
+"""Envoy takes more than this from a provider for a client that does not read. An answer that stalls after it may stall
+for the client's sake."""
+
+_MAX_EARLY: Final = 10_000
+"""Requests under way of which something is held against a provider already; beyond it one may count twice."""
 
 _OURS: Final = "limpet_"
 """Begins the response code details of what ext_proc itself answered; the decision's word follows."""
 
 Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
 Common: TypeAlias = accesslog_pb2.AccessLogCommon
-Verbose = Callable[[Record, str, int, Usage | None, float], None]
+
+
+class Verbose(Protocol):
+    """Shows a person what became of a request."""
+
+    def __call__(
+        self,
+        record: Record,
+        provider: str,
+        status: int,
+        usage: Usage | None,
+        duration_s: float,
+        attempts: tuple[Attempt, ...],
+    ) -> None:
+        """`attempts`: all of them in their order."""
 
 
 class Reads(Protocol):
@@ -81,76 +103,102 @@ class Outcomes:
         self._complaints = complaints
         self._clock = clock
         self._verbose = verbose
+        self._early: dict[str, frozenset[str]] = {}
+        """By request under way: the providers that it has been held against."""
 
     def handler(self) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """To be registered under METHOD."""
         return grpc.stream_unary_rpc_method_handler(self.stream)
 
     async def stream(self, _: object, context: Reads) -> bytes:
-        """One log of one Envoy worker; its name comes with the first message only."""
-        name = ""
+        """The log of one Envoy worker."""
         while isinstance(data := await context.read(), bytes):
-            message = als_pb2.StreamAccessLogsMessage.FromString(data)
-            name = message.identifier.log_name or name
-            take = self._attempt if name == ATTEMPT_LOG else self._request
+            try:
+                message = als_pb2.StreamAccessLogsMessage.FromString(data)
+            except DecodeError:
+                log.warning("a message of the access log could not be read; what it told is lost")
+                self._metrics.failures.inc()
+                continue
             for entry in message.http_logs.log_entry:
                 try:
-                    take(entry)
+                    self._request(entry)
                 except Exception:
                     log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
             self._metrics.flush()
         return b""
 
-    def _attempt(self, entry: Entry) -> None:
-        """One attempt that went wrong; Envoy reports no others here."""
-        provider, now_s = entry.common_properties.upstream_cluster, self._clock()
-        if not provider:
-            return
-        outcome = outcome_of(entry)
-        self._complaints.heard(_attempt_of(entry, provider), now_s)
-        if outcome == "limited":
-            self._providers.limited(provider, now_s, retry_after_s(entry, now_s) or 0.0)
-        elif outcome == "failed":
-            self._providers.failed(provider, now_s)
-            outcome = f"failed_{entry.response.response_code.value or 'no_answer'}"
-        self._metrics.attempts.add(1, provider, outcome)
-
     def _request(self, entry: Entry) -> None:
         common, status = entry.common_properties, entry.response.response_code.value
         if not common.upstream_cluster:
             return
-        # Without a host of its own an answer is Envoy's, or our refusal.
-        provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
+        now_s = self._clock()
         carried = common.metadata.filter_metadata["limpet.record"].fields["v"].string_value
         record = records.decode(carried) if carried else None
-        outcome = outcome_of(entry)
+        made, waits_s = _attempts(entry, record, now_s)
+        if entry.common_properties.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
+            self._hold(common.stream_id, made, waits_s, now_s, ended=False)
+            return
+        # Without a host of its own an answer is Envoy's, or our refusal.
+        provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
+        outcome = made[-1].verdict if made else _ended(entry).verdict
         self._metrics.requests.add(1, provider or "none", _reason(entry, record), outcome)
+        self._hold(common.stream_id, made, waits_s, now_s, ended=True)
+        for each in made:
+            self._count(each)
         usage = None
         if provider and outcome == "ok":
-            self._providers.succeeded(provider, self._clock(), _first_byte_s(common))
-            self._metrics.attempts.add(1, provider, "ok")
+            self._providers.succeeded(provider, now_s, _first_byte_s(common), record.model if record else "")
             self._complaints.answered(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
         if record is None:
             return
-        self._learn(record, common.upstream_cluster, common.upstream_request_attempt_count, outcome, usage)
+        self._learn(record, made, usage)
         if self._verbose is not None:
-            self._verbose(record, common.upstream_cluster, status, usage, _seconds(common.duration))
+            self._verbose(record, common.upstream_cluster, status, usage, _seconds(common.duration), made)
 
-    def _learn(self, record: Record, provider: str, attempts: int, outcome: str, usage: Usage | None) -> None:
+    def _hold(
+        self, stream: str, made: tuple[Attempt, ...], waits_s: Mapping[str, float], now_s: float, *, ended: bool
+    ) -> None:
+        """Hold against the providers what they failed at, each request once."""
+        before = self._early.pop(stream, frozenset()) if stream else frozenset()
+        held = trail.held_against(made)
+        for each in made:
+            if each.status or each in held:
+                self._complaints.heard(each, now_s)
+        for each in held:
+            if each.provider in before:
+                continue
+            model = "" if each.cause in trail.OF_THE_PROVIDER else each.model
+            if each.verdict == "limited":
+                self._providers.limited(each.provider, now_s, waits_s.get(each.provider, 0.0), model)
+            else:
+                self._providers.failed(each.provider, now_s, model)
+        if not ended and stream:
+            if len(self._early) >= _MAX_EARLY:
+                self._early.pop(next(iter(self._early)))
+            self._early[stream] = before | {each.provider for each in held}
+
+    def _count(self, attempt: Attempt) -> None:
+        if attempt.verdict == "failed":
+            self._metrics.attempts.add(1, attempt.provider, f"failed_{attempt.status or 'no_answer'}")
+        elif attempt.verdict in ("ok", "limited"):
+            self._metrics.attempts.add(1, attempt.provider, attempt.verdict)
+
+    def _learn(self, record: Record, made: tuple[Attempt, ...], usage: Usage | None) -> None:
         """Forget who failed, remember who served."""
-        if not record.learn:
+        if not record.learn or not made:
             return
-        key = bytes.fromhex(record.key)
-        for failed in record.order[: max(0, attempts - 1)]:
-            if failed != provider:
-                self._memory.forget(key, failed)
+        key, last = bytes.fromhex(record.key), made[-1]
+        for name in dict.fromkeys(each.provider for each in made):
+            if name != last.provider:
+                self._memory.forget(key, name)
+        if last.verdict in ("client_left", "refused"):
+            return  # neither says anything about what is warm there
+        provider = last.provider
         position = record.order.index(provider) if provider in record.order else -1
         ttl_s = record.ttls_s[position] if position >= 0 else 0.0
-        if outcome in ("client_left", "refused"):
-            return  # neither says anything about what is warm there
-        if outcome != "ok" or ttl_s <= 0:
+        if last.verdict != "ok" or ttl_s <= 0:
             self._memory.forget(key, provider)
             return
         warm = Warm(
@@ -164,25 +212,22 @@ class Outcomes:
 
     def _usage(self, common: Common, provider: str, record: Record | None) -> Usage | None:
         reported = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
-        usage = usages.parse(reported.value) if reported is not None else None
+        usage = usages.read(
+            reported.value if reported is not None else None,
+            common.metadata.filter_metadata["limpet.usage"].fields["v"].struct_value,
+        )
         if usage is None:
             self._metrics.unreported.add(1, provider)
             return None
         model = record.model if record else ""
         self._metrics.prompt_tokens.add(usage.prompt, provider, model)
         self._metrics.output_tokens.add(usage.output, provider, model)
-        self._metrics.cached_tokens.add(usage.cached or 0, provider, model)
-        self._caches.read(provider, usage.prompt, usage.cached or 0)
+        if usage.cached is None:
+            self._metrics.cache_unreported.add(usage.prompt, provider, model)
+        else:
+            self._metrics.cached_tokens.add(usage.cached, provider, model)
+            self._caches.read(provider, usage.prompt, usage.cached)
         return usage
-
-
-_CAUSES: Final[dict[int, Cause]] = {401: "CredentialRefused", 402: "NoCredit", 404: "ModelNotFound", 429: "Limited"}
-
-
-def _attempt_of(entry: Entry, provider: str) -> Attempt:
-    status = entry.response.response_code.value
-    cause: Cause = _CAUSES.get(status, "ServerError" if status >= 500 else "")
-    return Attempt(provider, "", status, "failed" if cause else "refused", cause)
 
 
 def _reason(entry: Entry, record: Record | None) -> str:
@@ -196,31 +241,66 @@ def _reason(entry: Entry, record: Record | None) -> str:
     return reason
 
 
-def outcome_of(entry: Entry) -> str:
-    """`ok`, `failed`, `limited` (a 429 that says how long), `refused` (the request's own fault) or `client_left`."""
+def _attempts(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:
+    """All attempts of the request, and by provider how many seconds a 429 asked us to wait."""
+    common = entry.common_properties
+    ended = _ended(entry)
+    fields = common.metadata.filter_metadata["limpet.trail"].fields
+    if not fields and common.upstream_request_attempt_count <= 1:
+        if not ended.provider:
+            return (), {}
+        model = record.model if record else ""
+        return (Attempt(ended.provider, model, ended.status, ended.verdict, ended.cause),), {}
+    noted = trail.noted(fields)
+    waits = {
+        number: seconds
+        for number, note in noted.items()
+        if note.cause == "Limited" and (seconds := retry_after_s(note.retry_after, now_s)) is not None
+    }
+    course = trail.Course(
+        order=record.order if record else (),
+        tries=record.tries if record else 1,
+        model=record.model if record else "",
+        number=common.upstream_request_attempt_count,
+        noted=noted,
+        timed_out=fields["timeout"].bool_value if "timeout" in fields else False,
+    )
+    return trail.attempts(course, ended, waits), {noted[number].provider: seconds for number, seconds in waits.items()}
+
+
+def _ended(entry: Entry) -> trail.Ended:
+    """How the last attempt ended, by its status and Envoy's flags alone."""
     status, common = entry.response.response_code.value, entry.common_properties
-    if common.HasField("response_flags") and any(getattr(common.response_flags, flag) for flag in _UPSTREAM_FLAGS):
-        return "failed"
+    flags = common.response_flags if common.HasField("response_flags") else None
+    flagged = next((cause for flag, cause in _BY_FLAG if flags is not None and getattr(flags, flag)), None)
+    # Our own refusals have no host, and are nobody's attempt; an attempt that reached no host has a flag.
+    provider = common.upstream_cluster if common.HasField("upstream_remote_address") or flagged else ""
+    if flagged is not None:
+        begun = status == 200
+        if begun and flagged == "Timeout" and entry.response.response_body_bytes >= _CLIENT_BUFFER_BYTES:
+            return trail.Ended(provider, status, "client_left")
+        return trail.Ended(provider, status if begun else 0, "failed", "BrokenOff" if begun else flagged)
     if status == 0:
-        return "client_left"
-    if status == 429 and retry_after_s(entry, 0.0) is not None:
-        return "limited"
-    if status >= 500 or status in _PROVIDERS_FAULT:
-        return "failed"
-    return "ok" if status < 400 else "refused"
+        return trail.Ended(provider, 0, "client_left")
+    if status >= 500:
+        return trail.Ended(provider, status, "failed", "ServerError")
+    if status in (200, 201):
+        return trail.Ended(provider, status, "ok")
+    if status >= 400:
+        return trail.Ended(provider, status, "refused", "BadRequest")
+    return trail.Ended(provider, status, "failed", "Redirected" if status >= 300 else "NotAnAnswer")
 
 
-def retry_after_s(entry: Entry, now_s: float) -> float | None:
+def retry_after_s(text: str, now_s: float) -> float | None:
     """Seconds from now that `retry-after` asks for, in either of its two forms; None if it is neither."""
-    text = entry.response.response_headers["retry-after"]
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
-    except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now_s
+        except (ValueError, OverflowError, OSError, TypeError, IndexError):
+            return None
+    return min(max(0.0, seconds), _MAX_WAIT_S) if isfinite(seconds) else None
 
 
 def _first_byte_s(common: Common) -> float | None:

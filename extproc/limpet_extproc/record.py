@@ -32,6 +32,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Providers of the model that were passed over, each with the reason; the first few where there are very many."""
     unrecognised: bool = False
     """Whether a conversation that goes on was taken for a new one: what opens it seems to change from turn to turn."""
+    tries: int = 1
+    """How often each of the order is asked that ends the connection without an answer."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

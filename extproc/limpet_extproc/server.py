@@ -16,8 +16,8 @@ from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from limpet_extproc import record as records
-from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, ROUTE_KNOWS
-from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing, bad_request
+from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, ROUTE_KNOWS, attempts_key
+from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing, Tries, bad_request
 from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
@@ -98,7 +98,7 @@ class Limpet:
         if isinstance(answer, Routing):
             decision = answer.decision
             if decision.trial:
-                self._providers.begin_trial(decision.order[0], now_s)
+                self._providers.begin_trial(decision.order[0], now_s, answer.record.model)
             if remembered is None and answer.record.learn and answer.record.ttls_s[0] > 0:
                 self._memory.expect(exchange.key, decision.order[0], now_s)
         return answer
@@ -111,8 +111,8 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         self._rules = rules
         self._metrics = metrics
         self._ready = ready
-        self._routes: dict[tuple[tuple[str, ...], str], bytes] = {}
-        self._plain: dict[tuple[str, str], bytes] = {}
+        self._routes: dict[tuple[tuple[str, ...], str, bool, int, int], bytes] = {}
+        self._plain: dict[tuple[str, str, float | None], bytes] = {}
         self._one = grpc.unary_unary_rpc_method_handler(self.one)
         self._stream = grpc.stream_stream_rpc_method_handler(self.process)
 
@@ -179,13 +179,13 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         told = self._told(answer) + _record(answer.record)
         if by_header:
             return _chosen_by_header(answer.decision.order[0]) + told
-        return _ROUTED + self._route(answer.decision.order, head.headers.get(ROUTE_KNOWS, "")) + told
+        return _ROUTED + self._route(answer.decision.order, head.headers.get(ROUTE_KNOWS, ""), answer.tries) + told
 
     def _told(self, routing: Routing) -> bytes:
         """Reason and edits. Without edits and trouble they are the same for all requests of a model."""
         if routing.edits is not None or routing.why:
             return _decision(routing)
-        kind = routing.decision.reason, routing.record.model
+        kind = routing.decision.reason, routing.record.model, routing.tries.patience_s
         built = self._plain.get(kind)
         if built is None:
             if len(self._plain) >= _MAX_KEPT:
@@ -193,12 +193,13 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
             built = self._plain[kind] = _decision(routing)
         return built
 
-    def _route(self, order: tuple[str, ...], known: str) -> bytes:
-        built = self._routes.get((order, known))
+    def _route(self, order: tuple[str, ...], known: str, tries: Tries) -> bytes:
+        key = order, known, tries.stream, tries.patience, tries.each
+        built = self._routes.get(key)
         if built is None:
             if len(self._routes) >= _MAX_KEPT:
                 self._routes.clear()
-            built = self._routes[order, known] = _route(order, known.split(" "))
+            built = self._routes[key] = _route(order, known.split(" "), tries)
         return built
 
 
@@ -250,16 +251,19 @@ def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
     return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
 
 
-def _route(order: tuple[str, ...], known: Collection[str]) -> bytes:
+def _route(order: tuple[str, ...], known: Collection[str], tries: Tries) -> bytes:
     """Each provider is its own group with its own cluster; those that the route has not are described.
 
-    A name alone is a third of the work for Envoy, which copies all of this into its access log too.
+    A name alone is a third of the work for Envoy, which copies all of this into its access log too. A group stands
+    there as often as its provider may be tried; the Lua of the clusters goes on to the next one after an answer.
     """
     groups = [
         {"name": name} if name in known else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
         for name in order
+        for _ in range(tries.each)
     ]
-    return _metadata("limpet.route", {"priority_groups": groups, "attempts": len(order)})
+    route = attempts_key(len(groups), tries.stream, tries.patience)
+    return _metadata("limpet.route", {"priority_groups": groups, "tries": tries.each, "route": route})
 
 
 def _decision(routing: Routing) -> bytes:
@@ -269,6 +273,8 @@ def _decision(routing: Routing) -> bytes:
     if routing.why:
         decision.fields["why"].string_value = routing.why
     decision.fields["model"].string_value = routing.record.model
+    if routing.tries.patience_s is not None:
+        decision.fields["patience_ms"].number_value = routing.tries.patience_s * 1000
     if routing.edits is not None:
         _add_edits(decision, routing.edits)
     return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())

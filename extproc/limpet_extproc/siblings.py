@@ -37,6 +37,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, array_like=True):
     now_s: float
     seconds: float | None = None
     """`succeeded`: to the first byte, if that was seen; `limited`: how long to wait."""
+    model: str = ""
+    """Empty: it concerns the provider with all its models."""
 
 
 class ToldProviders(Providers):
@@ -46,37 +48,37 @@ class ToldProviders(Providers):
         super().__init__(on_change)
         self._tell = tell
 
-    def succeeded(self, provider: str, now_s: float, first_byte_s: float | None) -> None:
+    def succeeded(self, provider: str, now_s: float, first_byte_s: float | None, model: str = "") -> None:
         """See `Providers`."""
-        super().succeeded(provider, now_s, first_byte_s)
-        self._tell(Event("succeeded", provider, now_s, first_byte_s))
+        super().succeeded(provider, now_s, first_byte_s, model)
+        self._tell(Event("succeeded", provider, now_s, first_byte_s, model))
 
-    def failed(self, provider: str, now_s: float) -> None:
+    def failed(self, provider: str, now_s: float, model: str = "") -> None:
         """See `Providers`."""
-        super().failed(provider, now_s)
-        self._tell(Event("failed", provider, now_s))
+        super().failed(provider, now_s, model)
+        self._tell(Event("failed", provider, now_s, None, model))
 
-    def limited(self, provider: str, now_s: float, retry_after_s: float) -> None:
+    def limited(self, provider: str, now_s: float, retry_after_s: float, model: str = "") -> None:
         """See `Providers`."""
-        super().limited(provider, now_s, retry_after_s)
-        self._tell(Event("limited", provider, now_s, retry_after_s))
+        super().limited(provider, now_s, retry_after_s, model)
+        self._tell(Event("limited", provider, now_s, retry_after_s, model))
 
-    def begin_trial(self, provider: str, now_s: float) -> None:
+    def begin_trial(self, provider: str, now_s: float, model: str = "") -> None:
         """See `Providers`."""
-        super().begin_trial(provider, now_s)
-        self._tell(Event("trial", provider, now_s))
+        super().begin_trial(provider, now_s, model)
+        self._tell(Event("trial", provider, now_s, None, model))
 
     def hear(self, events: Iterable[Event]) -> None:
         """What another worker has seen, as if it had been seen here."""
         for event in events:
             if event.kind == "succeeded":
-                super().succeeded(event.provider, event.now_s, event.seconds)
+                super().succeeded(event.provider, event.now_s, event.seconds, event.model)
             elif event.kind == "failed":
-                super().failed(event.provider, event.now_s)
+                super().failed(event.provider, event.now_s, event.model)
             elif event.kind == "limited":
-                super().limited(event.provider, event.now_s, event.seconds or 0.0)
-            elif event.provider in self.health:
-                super().begin_trial(event.provider, event.now_s)
+                super().limited(event.provider, event.now_s, event.seconds or 0.0, event.model)
+            else:
+                super().begin_trial(event.provider, event.now_s, event.model)
 
 
 class Siblings:

@@ -57,6 +57,33 @@ def _messages() -> Any:
 _TokenUsage: Final = _messages()
 
 
+MAX_TOKENS: Final = 100_000_000
+"""More no prompt and no answer has: a larger number is a mistake of who counted, and would stay in the sums."""
+
+
+def read(envoys: bytes | None, found: Any) -> Usage | None:
+    """The usage of an answer: what Envoy's filter read, and in `found` what its Lua found in other spellings.
+
+    None where the answer carried none. The numbers are the provider's, and are not taken further than they can be true:
+    what came from the cache is a part of the prompt.
+    """
+    usage = parse(envoys) if envoys is not None else None
+    numbers = {
+        key: _tokens(value.number_value) for key, value in found.fields.items() if value.HasField("number_value")
+    }
+    prompt = numbers.get("prompt") if usage is None else usage.prompt
+    if prompt is None:
+        return None
+    cached = numbers.get("cached") if usage is None or usage.cached is None else usage.cached
+    output = numbers.get("output", 0) if usage is None else usage.output
+    prompt = _tokens(prompt)
+    return Usage(prompt, None if cached is None else min(_tokens(cached), prompt), _tokens(output))
+
+
+def _tokens(number: float) -> int:
+    return int(min(max(0.0, number), MAX_TOKENS)) if number == number else 0
+
+
 def parse(data: bytes) -> Usage | None:
     """None when the answer carried no usage, or Envoy could not read it."""
     try:

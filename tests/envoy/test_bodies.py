@@ -121,7 +121,7 @@ async def test_the_second_attempt_starts_from_the_clients_own_bytes(stage: Stage
     if not await stage.announced():
         await stage.serve("b", "d")
         # Tried again elsewhere, but held against nobody: b would be out after the third example.
-        await stage.sellers["b"].set_fault(Fault(kind="status", status=404))
+        await stage.sellers["b"].set_fault(Fault(kind="status", status=413))
     before, model, after = data.draw(_body(stage.model))
     both = {"provider": {"order": [stage.provider("b"), stage.provider("d")]}}
     steering = json.dumps(both)[1:-1].encode()

@@ -52,8 +52,9 @@ async def test_the_whole_row_of_styles_in_one_request(stage: Stage) -> None:
     answer = await stage.ask([say(LONG, "system"), say("All five")], extra={"provider": {"order": order}})
     assert answer.seller == "e"
     for name in "abcde":
-        (arrival,) = await stage.arrivals(name)
-        _must_not_leak(stage, name, headers_of(arrival))
+        # A connection that ends without an answer is tried once more, the same way.
+        for arrival in await stage.arrivals(name):
+            _must_not_leak(stage, name, headers_of(arrival))
 
 
 async def test_internal_headers_of_a_client_neither_count_nor_pass(stage: Stage) -> None:

@@ -18,7 +18,9 @@ from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 _OPENER = [say(LONG, "system"), say("Hold fast")]
-_QUICK: Mapping[str, Any] = {"timeouts": {"connect": "500ms", "firstByte": "400ms", "idle": "5s"}}
+_QUICK: Mapping[str, Any] = {
+    "timeouts": {"connect": "500ms", "firstByte": "400ms", "unstreamed": "400ms", "idle": "5s"}
+}
 
 _FAULTS = {
     "500": Fault(kind="status", status=500),
@@ -29,7 +31,6 @@ _FAULTS = {
     "401": Fault(kind="status", status=401),
     "402": Fault(kind="status", status=402),
     "404": Fault(kind="status", status=404),
-    "hang": Fault(kind="hang"),
     "reset before headers": Fault(kind="reset_before_headers"),
     "reset within headers": Fault(kind="reset_within_headers"),
 }
@@ -51,6 +52,33 @@ async def test_the_client_is_served_elsewhere_and_the_conversation_moves(
     await stage.sellers[first.seller].set_fault(Fault())
     stays = await stage.ask(_OPENER, stream=stream)
     assert (stays.seller, stays.decision) == (moved.seller, "sticky.hit")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_after_a_timeout_nobody_else_is_paid_and_the_client_is_told(stage: Stage, stream: bool) -> None:
+    await stage.serve("a", "b", specs=dict.fromkeys("ab", _QUICK))
+    first = await stage.ask(_OPENER, stream=stream)
+    await stage.settle()
+    other = "b" if first.seller == "a" else "a"
+    await stage.sellers[first.seller].set_fault(Fault(kind="hang"))
+    with pytest.raises(openai.InternalServerError) as failure:
+        await stage.ask(_OPENER, stream=stream)
+    assert (failure.value.status_code, failure.value.code) == (504, "provider_timeout")
+    assert (len(await stage.arrivals(first.seller)), len(await stage.arrivals(other))) == (2, 0)
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(Fault())
+    assert (await stage.ask(_OPENER, stream=stream)).decision == "first.scored", "what timed out is not remembered"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_where_the_policy_says_so_a_timeout_is_followed_by_another_provider(stage: Stage, stream: bool) -> None:
+    await stage.serve("a", "b", specs=dict.fromkeys("ab", _QUICK), policy={"failover": {"onTimeout": "NextProvider"}})
+    first = await stage.ask(_OPENER, stream=stream)
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(Fault(kind="hang"))
+    moved = await stage.ask(_OPENER, stream=stream)
+    assert moved.seller != first.seller
+    assert len(await stage.arrivals(first.seller)) == 2, "and the first one is not asked again"
 
 
 @pytest.mark.parametrize("others", [DEFAULT_ORDER_LENGTH - 1, DEFAULT_ORDER_LENGTH], ids=["one known", "none known"])

@@ -223,5 +223,7 @@ def test_observe_does_what_off_does_and_says_what_enforce_would_have_done(make) 
 def test_an_error_names_what_is_wrong_with_those_that_were_tried(make) -> None:
     health = {"a": DOWN, "b": LIMITED}
     decision = decide(make, health=health, max_attempts=2)
-    assert why(decision, health, NOW) == "b asked us to wait (429), out for 10 s, next trial in 5 s"
-    assert why(decision, {}, NOW) == ""
+    assert why(decision, "m", Known(health), NOW) == "b asked us to wait (429), out for 10 s, next trial in 5 s"
+    assert why(decision, "m", Known(), NOW) == ""
+    of_one_model = Known(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
+    assert why(decision, "m", of_one_model, NOW) == why(decision, "m", Known(health), NOW)

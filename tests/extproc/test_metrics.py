@@ -12,6 +12,7 @@ NAMES = {
     "limpet_attempts": ("provider", "outcome"),
     "limpet_prompt_tokens": ("provider", "model"),
     "limpet_cached_tokens": ("provider", "model"),
+    "limpet_cache_unreported_tokens": ("provider", "model"),
     "limpet_output_tokens": ("provider", "model"),
     "limpet_usage_unreported": ("provider",),
     "limpet_extproc_failures": (),

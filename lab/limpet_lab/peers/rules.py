@@ -38,11 +38,11 @@ class Outages(Providers):
         super().__init__(lambda _provider, _state: None)
         self.failed_s: dict[str, float] = {}
 
-    def failed(self, provider: str, now_s: float) -> None:
+    def failed(self, provider: str, now_s: float, model: str = "") -> None:
         """An attempt got no answer, or one that says the provider is broken."""
         self.failed_s[provider] = now_s
 
-    def limited(self, provider: str, now_s: float, retry_after_s: float) -> None:
+    def limited(self, provider: str, now_s: float, retry_after_s: float, model: str = "") -> None:
         """A 429 is an outage like another."""
         self.failed_s[provider] = now_s
 

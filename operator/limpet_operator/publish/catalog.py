@@ -1,16 +1,21 @@
 """The plan as the data plane hears of it: no addresses, no credentials, only what a decision needs."""
 
+from collections.abc import Sequence
+
 from limpet_extproc.contract import Catalog, Model, Provider, catalog_of
 from limpet_operator.plan import Plan, PlannedProvider
+from limpet_operator.publish.patience import Patience, level_of, patience_levels
 
 
 def catalog(plan: Plan) -> Catalog:
     """Equal plans give equal revisions."""
-    return catalog_of(tuple(_provider(planned) for planned in plan.providers), plan.policies)
+    levels = patience_levels(planned.spec.timeouts for planned in plan.providers)
+    return catalog_of(tuple(_provider(planned, levels) for planned in plan.providers), plan.policies)
 
 
-def _provider(planned: PlannedProvider) -> Provider:
+def _provider(planned: PlannedProvider, levels: Sequence[Patience]) -> Provider:
     spec = planned.spec
+    level = level_of(spec.timeouts, levels)
     return Provider(
         name=planned.name,
         models=tuple(
@@ -27,4 +32,7 @@ def _provider(planned: PlannedProvider) -> Provider:
         zero_retention=spec.data_policy.zero_retention,
         trains_on_prompts=spec.data_policy.trains_on_prompts,
         reads_controls=spec.reads_controls,
+        patience=level,
+        first_byte_s=levels[level].first_byte_s,
+        unstreamed_s=levels[level].unstreamed_s,
     )

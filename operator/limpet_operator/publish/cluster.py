@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from limpet_operator.plan import PlannedProvider
+from limpet_operator.publish.answers import ANSWER_LUA, answer_rules
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
@@ -45,6 +46,21 @@ _CODEC: Final = {
     "name": "envoy.filters.http.upstream_codec",
     "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec"),
 }
+_WHICH_ATTEMPT: Final = {
+    "name": "limpet.which_attempt",
+    "typed_config": typed(
+        "filters.http.header_mutation.v3.HeaderMutation",
+        mutations={
+            "response_mutations": [
+                # A vendor that says so would end the tries elsewhere; the Lua says it where they are to end.
+                {"remove": "x-envoy-ratelimited"},
+                {"append": set_header("x-limpet-attempt", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")},
+            ]
+        },
+    ),
+}
+"""For the Lua, which runs after it on an answer."""
+
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
     "typed_config": typed("transport_sockets.raw_buffer.v3.RawBuffer"),
@@ -84,10 +100,12 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions",
                 explicit_http_config={"http_protocol_options": {}},
+                common_http_protocol_options={"idle_timeout": f"{provider.spec.idle_connection_s}s"},
                 http_filters=[
                     _strip_and_name(provider),
                     *_secrets(provider),
                     _rewrite(provider),
+                    _WHICH_ATTEMPT,
                     _VENDOR_HEADERS,
                     _CODEC,
                 ],
@@ -218,12 +236,14 @@ def _rewrite(provider: PlannedProvider) -> Json:
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet",
-            default_source_code={"inline_string": _UPSTREAM_LUA},
+            default_source_code={"inline_string": f"{ANSWER_LUA}\n{_UPSTREAM_LUA}"},
             filter_context={
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,
                 **({"query": spec.url.query} if spec.url.query else {}),
                 **({"reads_controls": True} if spec.reads_controls else {}),
+                "name": provider.name,
+                "rules": answer_rules(provider.spec.vendor),
                 **renames,
                 **{f"passes:{name}": True for name in passed_to(provider)},
                 **{f"own:{name}": True for name in own},

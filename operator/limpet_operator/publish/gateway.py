@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from limpet_operator.families import LookupFamily
+from limpet_operator.publish.patience import Patience
 from limpet_operator.resources.way_out import WaysOut
 
 ACCESS_LOG_REQUEST: Final = "limpet.request"
-"""Name of the access log with one entry a request; the data plane tells the two logs apart by it."""
-ACCESS_LOG_ATTEMPT: Final = "limpet.attempt"
-"""Name of the access log with one entry an attempt at a provider."""
+"""Name of the access log; its entries tell of a request and of all its attempts."""
 
 EXTPROC_CLUSTER: Final = "limpet_extproc"
 CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
@@ -44,8 +43,10 @@ class Gateway:
     """How providers are reached that say nothing of a proxy."""
     max_attempts: int = 3
     """The most providers any policy lets one request try."""
-    first_byte_timeout_s: float = 60.0
-    idle_timeout_s: float = 120.0
+    patience: tuple[Patience, ...] = (Patience(),)
+    """Levels of how long a request waits for its providers, in rising order."""
+    timeouts_move_on: bool = False
+    """Whether some policy asks another provider after a timeout."""
     dns_lookup_family: LookupFamily = "V4_PREFERRED"
     """Which addresses of a provider's name are taken."""
     system_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"

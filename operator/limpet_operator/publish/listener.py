@@ -6,7 +6,6 @@ from typing import Final
 from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
-    ACCESS_LOG_ATTEMPT,
     ACCESS_LOG_REQUEST,
     EXTPROC_CLUSTER,
     LISTENER,
@@ -30,22 +29,24 @@ def client_listener(gateway: Gateway) -> Json:
     }
 
 
-_WENT_WRONG: Json = {
+_WORTH_AN_ENTRY: Json = {
     "or_filter": {
         "filters": [
-            {"response_flag_filter": {}},
+            {"log_type_filter": {"types": ["DownstreamPeriodic"], "exclude": True}},
             {
-                "status_code_filter": {
-                    "comparison": {
-                        "op": "GE",
-                        "value": {"default_value": 400, "runtime_key": "limpet.attempts_logged_from_status"},
-                    }
+                "extension_filter": {
+                    "name": "envoy.access_loggers.extension_filters.cel",
+                    "typed_config": typed(
+                        "access_loggers.filters.cel.v3.ExpressionFilter",
+                        expression="upstream.request_attempt_count > 1 && response.code == 200",
+                    ),
                 }
             },
         ]
     }
 }
-"""An attempt that went well is the last of its request, and the request's own entry tells of it."""
+"""One entry a request, at its end. Only of one that was not answered at the first attempt there is word while it goes
+on: a long answer must not hide for minutes that other providers fail."""
 
 
 def _http(gateway: Gateway) -> Json:
@@ -92,11 +93,11 @@ def _http(gateway: Gateway) -> Json:
                     "typed_config": typed(
                         "filters.http.router.v3.Router",
                         suppress_envoy_headers=True,
-                        upstream_log=[{**_access_log(ACCESS_LOG_ATTEMPT, ["retry-after"]), "filter": _WENT_WRONG}],
                     ),
                 },
             ],
-            access_log=[_access_log(ACCESS_LOG_REQUEST, [])],
+            access_log=[{**_access_log(ACCESS_LOG_REQUEST), "filter": _WORTH_AN_ENTRY}],
+            access_log_options={"access_log_flush_interval": "1s"},
             local_reply_config=local_replies(gateway.body_limit_bytes),
         ),
     }
@@ -207,12 +208,11 @@ def _state(key: str, value: str) -> Json:
     }
 
 
-def _access_log(name: str, response_headers: list[str]) -> Json:
+def _access_log(name: str) -> Json:
     return {
         "name": f"envoy.access_loggers.http_grpc.{name}",
         "typed_config": typed(
             "access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-            additional_response_headers_to_log=response_headers,
             common_config={
                 "log_name": name,
                 "transport_api_version": "V3",

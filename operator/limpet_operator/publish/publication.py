@@ -11,6 +11,7 @@ from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, Js
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.headers import kept_for_later_attempts
 from limpet_operator.publish.listener import client_listener
+from limpet_operator.publish.patience import patience_levels
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
 from limpet_operator.publish.tunnel import tunnel_listener, tunnels
@@ -18,16 +19,15 @@ from limpet_operator.rollout import Publication
 
 
 def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
-    """The gateway as this plan needs it. Envoy's patience is a route's, not a cluster's, so the greatest counts."""
-    timeouts = [provider.spec.timeouts for provider in plan.providers]
+    """The gateway as this plan needs it."""
     return replace(
         gateway,
         header_mode=gateway.header_mode or plan.routing == "Header",
         identity_headers=tuple(dict.fromkeys(h for policy in plan.policies for h in policy.identity_headers)),
         kept_headers=kept_for_later_attempts(plan.providers),
         max_attempts=max((policy.max_attempts for policy in plan.policies), default=gateway.max_attempts),
-        first_byte_timeout_s=max((t.first_byte_s for t in timeouts), default=gateway.first_byte_timeout_s),
-        idle_timeout_s=max((t.idle_s for t in timeouts), default=gateway.idle_timeout_s),
+        patience=patience_levels(provider.spec.timeouts for provider in plan.providers),
+        timeouts_move_on=any(policy.on_timeout == "NextProvider" for policy in plan.policies),
     )
 
 

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from limpet_extproc.contract import TRIES, attempts_key
 from limpet_operator.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import ROUTES, UNDECIDED, Gateway
+from limpet_operator.publish.patience import Patience
 from limpet_operator.publish.replies import NO_BODY, NOT_FOUND, WRONG_METHOD
 
 CHAT: Final = "/v1/chat/completions"
@@ -16,8 +18,9 @@ DEFAULT_ORDER_LENGTH: Final = 8
 """How many providers the routes themselves know: for the time that ext_proc is away, and so that a decision may name
 them instead of describing them. Each costs every request a little."""
 
-_RETRIED_STATUSES: Final = (401, 402, 403, 404, 408, 429, 529)
-"""Besides 5xx. Key, credit and model name are the provider's affair with us, so another provider may do."""
+_RETRIED_STATUSES: Final = (400, 403, 413, 422, 429)
+"""Besides 5xx. The Lua of the provider's cluster has looked at each answer: what concerns the provider alone it has
+made a 5xx, and where nobody else is to be asked it says so in a header that ends all retries."""
 
 _NOT_FOR_PROVIDERS: Final = (
     "accept-encoding",  # a compressed answer would hide its usage from the access log
@@ -32,6 +35,8 @@ _NOT_FOR_PROVIDERS: Final = (
     "x-limpet-cluster",
     "x-request-id",
 )
+
+_NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", "x-limpet-attempt")
 
 _EMPTY: Final = {"name": "content-length", "string_match": {"exact": "0"}}
 
@@ -86,25 +91,31 @@ def _chat_routes(order: list[str], gateway: Gateway, undecided: Json) -> list[Js
     if gateway.header_mode:
         chosen = {**match, "headers": [*match["headers"], {"name": "x-limpet-cluster", "present_match": True}]}
         return [
-            _to_providers(
-                chosen, {"cluster_header": "x-limpet-cluster", "retry_policy": _same_provider_again()}, gateway
-            ),
-            _to_providers(match, {"cluster": order[0], "retry_policy": _same_provider_again()}, gateway, undecided),
+            _to_providers(chosen, {"cluster_header": "x-limpet-cluster", **_same_provider_again(gateway)}, gateway),
+            _to_providers(match, {"cluster": order[0], **_same_provider_again(gateway)}, gateway, undecided),
         ]
     return [
         # The decision says how many providers it named: Envoy would try the last one again for every retry beyond them.
         # It names them in the same metadata, so the order of these routes themselves is never used.
+        # The same goes for its patience: how long, and whether a streamed answer or a whole one is waited for.
         *(
             _to_providers(
-                {**match, "dynamic_metadata": [_attempts_are(attempts)]}, _in_order(order, attempts, gateway), gateway
+                {**match, "dynamic_metadata": [_attempts_are(attempts_key(attempts, stream, level))]},
+                _in_order(order, attempts, patience, stream, gateway),
+                gateway,
             )
-            for attempts in range(1, gateway.max_attempts + 1)
+            for level, patience in enumerate(gateway.patience)
+            for attempts in _attempts(gateway)
+            for stream in (True, False)
         ),
         {
             # ext_proc reads the name: so it knows the routes of this very request, whatever has changed meanwhile.
             "name": " ".join(order),
             **_to_providers(
-                match, _in_order(order, min(gateway.max_attempts, len(order)), gateway), gateway, undecided
+                match,
+                _in_order(order, min(gateway.max_attempts, len(order)), gateway.patience[-1], False, gateway),
+                gateway,
+                undecided,
             ),
         },
     ]
@@ -119,9 +130,17 @@ def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
             if len(names) < gateway.max_attempts:
                 names.append(provider.name)
     context = {f"model:{name}": " ".join(names) for name, names in serving.items()}
+    # Nobody has looked whether the answer is to be streamed, so the longer wait holds.
+    context |= {"tries": str(TRIES), "waits": attempts_key(0, False, len(gateway.patience) - 1)[1:]}
     if gateway.header_mode:
         context["header_mode"] = "yes"
     return typed_struct("filters.http.lua.v3.LuaPerRoute", filter_context=context)
+
+
+def _attempts(gateway: Gateway) -> list[int]:
+    """Each provider may be asked twice; where a timeout is followed by another provider, once."""
+    attempts = {TRIES * number for number in range(1, gateway.max_attempts + 1)}
+    return sorted(attempts | (set(range(1, gateway.max_attempts + 1)) if gateway.timeouts_move_on else set()))
 
 
 def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json = _OFF[UNDECIDED]) -> Json:
@@ -135,12 +154,16 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json =
             set_header("x-limpet-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
         ],
         "typed_per_filter_config": {UNDECIDED: undecided},
-        "route": {"timeout": "0s", "idle_timeout": "0s", **action},
+        "response_headers_to_remove": list(_NOT_FOR_CLIENTS),
+        "route": {"timeout": "0s", **action},
     }
 
 
-def _in_order(order: list[str], attempts: int, gateway: Gateway) -> Json:
+def _in_order(order: list[str], attempts: int, patience: Patience, stream: bool, gateway: Gateway) -> Json:
+    waits = attempts if gateway.timeouts_move_on else 1
     return {
+        # Envoy has a limit of its own for the silence within an answer, and forgets it once the other one has passed.
+        "idle_timeout": f"{patience.within_answer_s(stream) + (waits - 1) * patience.before_answer_s(stream)}s",
         "inline_cluster_specifier_plugin": {
             "extension": {
                 "name": "envoy.router.cluster_specifier_plugin.priority_group",
@@ -157,25 +180,23 @@ def _in_order(order: list[str], attempts: int, gateway: Gateway) -> Json:
             "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
             "retriable_status_codes": list(_RETRIED_STATUSES),
             "num_retries": attempts - 1,
-            "per_try_timeout": f"{gateway.first_byte_timeout_s}s",
-            "per_try_idle_timeout": f"{gateway.idle_timeout_s}s",
+            "per_try_timeout": f"{patience.before_answer_s(stream)}s",
             "refresh_cluster_on_retry": True,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
         },
     }
 
 
-def _same_provider_again() -> Json:
+def _same_provider_again(gateway: Gateway) -> Json:
     """A cluster header names one provider for all attempts, so only what cannot have reached it is worth another."""
-    return {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1}
-
-
-def _attempts_are(attempts: int) -> Json:
     return {
-        "filter": "limpet.route",
-        "path": [{"key": "attempts"}],
-        "value": {"double_match": {"exact": attempts}},
+        "idle_timeout": f"{gateway.patience[-1].within_answer_s(stream=False)}s",
+        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
     }
+
+
+def _attempts_are(key: str) -> Json:
+    return {"filter": "limpet.route", "path": [{"key": "route"}], "value": {"string_match": {"exact": key}}}
 
 
 def _answer(match: Json, status: int, body: str, allow: str | None = None) -> Json:

@@ -1,8 +1,8 @@
 -- Runs before the router where ext_proc has not decided: it is away, or has no catalog yet. It does what must hold all the same:
 -- only models that a provider serves, at providers that serve them, and what is Limpet's own in the body stays here.
 --
--- filter context: "model:NAME" = the providers that serve it in the order in which they are tried, with a space between; header_mode =
--- true where a header names the provider.
+-- filter context: "model:NAME" = the providers that serve it in the order in which they are tried, with a space between; tries = how
+-- often each; waits = the rest of the name of Envoy's route for so many attempts; header_mode = true where a header names the provider.
 
 local MOST_STEPS = 200000 -- strings and brackets; as many take about 50 ms, in which this thread serves nobody else
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
@@ -207,7 +207,9 @@ function envoy_on_request(handle)
 
   local metadata, groups = handle:streamInfo():dynamicMetadata(), {}
   for provider in string.gmatch(serving, "%S+") do
-    groups[#groups + 1] = { name = provider, clusters = { { cluster_name = provider, weight = 1 } } }
+    for _ = 1, tonumber(context:get("tries")) do
+      groups[#groups + 1] = { name = provider, clusters = { { cluster_name = provider, weight = 1 } } }
+    end
   end
   metadata:set("limpet.decision", "model", name)
   metadata:set("limpet.decision", "model_at", model.value_at)
@@ -215,7 +217,8 @@ function envoy_on_request(handle)
   local cuts = cuts_of(all)
   if #cuts > 0 then metadata:set("limpet.decision", "cuts", cuts) end
   metadata:set("limpet.route", "priority_groups", groups)
-  metadata:set("limpet.route", "attempts", #groups)
+  metadata:set("limpet.route", "tries", tonumber(context:get("tries")))
+  metadata:set("limpet.route", "route", #groups .. context:get("waits"))
   if context:get("header_mode") then handle:headers():replace("x-limpet-cluster", groups[1].name) end
   handle:clearRouteCache()
 end

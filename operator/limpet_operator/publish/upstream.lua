@@ -52,6 +52,7 @@ function envoy_on_request(handle)
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get("limpet.decision")
+  if waited_out(handle, decision["patience_ms"]) then return end
   local cuts, rename = decision["cuts"] or {}, nil
   if context:get("reads_controls") ~= nil then cuts = decision["cuts_for_readers"] or cuts end
   if decision["model"] ~= nil then rename = context:get("model:" .. decision["model"]) end

@@ -45,7 +45,10 @@ class Timeouts:
 
     connect_s: float
     first_byte_s: float
+    """Of a streamed answer."""
     idle_s: float
+    unstreamed_s: float = 600.0
+    """Until an answer that comes as a whole begins, which is when it is complete. The SDKs wait as long by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,8 @@ class Provider:
     """Whether it understands the `provider` object of a request and keeps to it."""
     idle_fields: tuple[str, ...] = ()
     """What is to be said of fields that are written and make no difference yet."""
+    idle_connection_s: float = 50.0
+    """How long a connection is kept that nobody uses."""
 
 
 def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[str, Vendor]) -> Provider | Invalid:
@@ -167,14 +172,18 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         way_out=way_out,
         timeouts=Timeouts(
             connect_s=parse_duration(spec["timeouts"]["connect"]),
-            first_byte_s=parse_duration(spec["timeouts"]["firstByte"]),
+            first_byte_s=parse_duration(spec["timeouts"]["firstByte"])
+            if "firstByte" in spec["timeouts"]
+            else vendor.first_byte_s,
             idle_s=parse_duration(spec["timeouts"]["idle"]),
+            unstreamed_s=parse_duration(spec["timeouts"]["unstreamed"]),
         ),
         weight=spec["weight"],
         drain=spec["drain"],
         data_policy=_data_policy(spec.get("dataPolicy", {})),
         reads_controls=vendor.reads_controls,
         idle_fields=idle_fields("Provider", spec),
+        idle_connection_s=vendor.idle_connection_s,
     )
 
 

@@ -41,5 +41,6 @@ def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPoli
         max_attempts=spec["failover"]["maxAttempts"],
         spread_within_percent=float(spec["spread"]["withinPercent"]),
         client_order=spec["clientOrder"],
+        on_timeout=spec["failover"]["onTimeout"],
     )
     return StickyPolicy(metadata.key, metadata.generation, policy, spec["routing"])

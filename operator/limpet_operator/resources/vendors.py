@@ -40,6 +40,10 @@ class Vendor:
     """Parameters of the query that this vendor reads."""
     reads_controls: bool
     """Whether it understands the `provider` object of a request and keeps to it."""
+    first_byte_s: float
+    """How long a streamed answer may take to begin."""
+    idle_connection_s: float
+    """How long a connection to it is kept for the next request: shorter than the vendor keeps it."""
     source: str
     confidence: str
 
@@ -70,6 +74,8 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         headers=tuple(entry.get("headers", {}).get("pass", ())),
         query=tuple(entry.get("query", {}).get("pass", ())),
         reads_controls=entry.get("readsProviderObject", False),
+        first_byte_s=parse_duration(entry.get("firstByte", "5m")),
+        idle_connection_s=parse_duration(entry.get("idleConnection", "50s")),
         source=entry["source"],
         confidence=entry["confidence"],
     )

@@ -12,8 +12,9 @@ import pytest
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
 from limpet_extproc.choose import Reason
-from limpet_extproc.contract import READ_HEADERS
+from limpet_extproc.contract import READ_HEADERS, attempts_key
 from limpet_operator.plan import Plan, plan
+from limpet_operator.publish.answers import answer_rules
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
 from limpet_operator.publish.gateway import Gateway
@@ -106,6 +107,7 @@ def test_the_chain_of_every_provider_is_total(varied: Plan) -> None:
             "limpet.strip_and_name",
             *injector,
             "envoy.filters.http.lua",
+            "limpet.which_attempt",
             "limpet.vendor_headers",
             "envoy.filters.http.upstream_codec",
         ]
@@ -150,6 +152,8 @@ def test_what_people_read_has_every_resource_and_no_key(varied: Plan) -> None:
 
 def test_only_models_with_another_name_are_renamed(varied: Plan) -> None:
     contexts = {name: context_of(cluster) for name, cluster in clusters(varied).items()}
+    for name, context in contexts.items():
+        assert (context.pop("name"), context.pop("rules")) == (name, answer_rules(varied.providers[0].spec.vendor))
     own = {"own:authorization": True}
     assert contexts["plain"] == {"host": "127.0.0.1:8000", "prefix": "", "model:flash": '"local-flash"', **own}
     assert contexts["bearer"] == {"host": "api.deepseek.com", "prefix": "/v1", **own}
@@ -214,7 +218,7 @@ def test_what_passes_and_what_ends_here_are_lists_of_names_in_lower_case_without
 
 
 def routes(made: Plan, **gateway: Any) -> list[dict[str, Any]]:
-    own = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",), **gateway)
+    own = replace(gateway_for(made, Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))), **gateway)
     (body,) = (body for kind, body in common_resources(made, own) if kind == ROUTES)
     found: list[dict[str, Any]] = body["virtual_hosts"][0]["routes"]
     return found
@@ -241,7 +245,7 @@ PLUGIN = "inline_cluster_specifier_plugin"
 @pytest.mark.parametrize(
     ("gateway", "expected"),
     [
-        ({"max_attempts": 2}, ["400", PLUGIN, PLUGIN, PLUGIN, "405", "200", "405", "404"]),
+        ({"max_attempts": 2}, ["400", *[PLUGIN] * 5, "405", "200", "405", "404"]),
         ({"header_mode": True}, ["400", "cluster_header", "cluster", "405", "200", "405", "404"]),
     ],
 )
@@ -259,11 +263,33 @@ def test_without_a_provider_the_chat_path_says_so(build) -> None:
 
 def test_a_request_is_tried_no_more_often_than_its_decision_names_providers(varied: Plan) -> None:
     decided = [route for route in routes(varied, max_attempts=3) if "dynamic_metadata" in route["match"]]
-    for attempts, route in enumerate(decided, 1):
+    made = {}
+    for route in decided:
         (match,) = route["match"]["dynamic_metadata"]
-        assert match["value"] == {"double_match": {"exact": attempts}}
-        assert route["route"]["retry_policy"]["num_retries"] == attempts - 1
-    assert len(decided) == 3
+        made[match["value"]["string_match"]["exact"]] = route["route"]["retry_policy"]["num_retries"] + 1
+    assert made == {attempts_key(n, stream, 0): n for n in (2, 4, 6) for stream in (True, False)}
+
+
+def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(build) -> None:
+    policy = build.raw("StickyPolicy", failover={"onTimeout": "NextProvider"})
+    made = build.plan(build.raw("Provider"), build.secret(), policy)
+    decided = [r for r in routes(made) if "dynamic_metadata" in r["match"]]
+    keys = {r["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"] for r in decided}
+    assert keys == {attempts_key(n, stream, 0) for n in (1, 2, 3, 4, 6) for stream in (True, False)}
+
+
+def test_a_route_waits_as_long_as_the_providers_of_its_level(build) -> None:
+    quick = build.raw("Provider", "quick", timeouts={"firstByte": "3s", "unstreamed": "20s", "idle": "5s"})
+    slow = build.raw("Provider", "slow", timeouts={"firstByte": "1m", "unstreamed": "1h", "idle": "2m"})
+    waits = {}
+    for route in routes(build.plan(quick, slow, build.secret())):
+        if "dynamic_metadata" in route["match"]:
+            key = route["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"]
+            waits[key] = (route["route"]["retry_policy"]["per_try_timeout"], route["route"]["idle_timeout"])
+    assert waits["2s0"] == ("3.0s", "5.0s")
+    assert waits["2w0"] == ("20.0s", "21.0s")
+    assert waits["2s1"] == ("60.0s", "120.0s")
+    assert waits["2w1"] == ("3600.0s", "3601.0s")
 
 
 def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -> None:

@@ -33,7 +33,7 @@ def test_provider_is_filled_in_by_schema_and_preset(build) -> None:
     assert provider.models == (ProviderModel("flash", "flash", 64),)
     assert provider.dialects == ("OpenAIChat", "OpenAIResponses", "AnthropicMessages")
     assert provider.cache == CacheRules(True, 7200.0, 64, 64)
-    assert provider.timeouts == Timeouts(2.0, 60.0, 120.0)
+    assert provider.timeouts == Timeouts(2.0, 600.0, 120.0)
     assert (provider.tls, provider.weight, provider.drain, provider.generation) == (None, 100, False, 0)
 
 
@@ -52,7 +52,7 @@ def test_provider_has_its_own_words(build) -> None:
     assert provider.dialects == ("OpenAIChat",)
     assert provider.cache == CacheRules(True, 300.0, 1024, 64)
     assert provider.tls == Tls(CaCertificateRef("ConfigMap", "corp-ca", "ca.crt"), None)
-    assert provider.timeouts == Timeouts(2.0, 60.0, 60.0)
+    assert provider.timeouts == Timeouts(2.0, 600.0, 60.0)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_null_where_a_default_exists_is_the_default(build) -> None:
     raw = build.raw("Provider")
     raw["spec"] |= {"weight": None, "timeouts": None}
     provider = build.parser.parse(raw)
-    assert (provider.weight, provider.timeouts) == (100, Timeouts(2.0, 60.0, 120.0))
+    assert (provider.weight, provider.timeouts) == (100, Timeouts(2.0, 600.0, 120.0))
 
 
 def test_prices(build) -> None:

@@ -1,0 +1,260 @@
+-- Looks at every attempt's answer before the router does: what is no answer gets a status that Envoy tries elsewhere, and the
+-- next of the order is told by writing the rest of the route's list anew. A good answer costs one look and no metadata.
+--
+-- filter context: name of the provider; rules, a list of {status, find, cause}: lower-case words by which an error says more than
+-- its status does.
+-- limpet.route: priority_groups, each provider `tries` times in a row, so that an attempt which ends without an answer is made once
+-- more at the same provider. limpet.trail: under its number what each bad attempt came to, for the access log.
+
+local LOOKED_AT = 65536 -- bytes; a longer body is judged by its head alone, and as it passes
+
+-- Statuses by which the provider's own error may reach the client; any other becomes `status`.
+local CLIENTS_TOO = { ["400"] = true, ["403"] = true, ["413"] = true, ["422"] = true, ["429"] = true }
+
+-- own: at the end the client gets the provider's own answer, else `status` and words of ours. next: another may do better.
+local AFTER = {
+  CredentialRefused = { verdict = "failed", next = true, status = "503" },
+  NoCredit = { verdict = "failed", next = true, status = "503" },
+  Forbidden = { verdict = "failed", next = true, status = "503" },
+  ModelNotFound = { verdict = "failed", next = true, status = "503" },
+  UnusableStatus = { verdict = "failed", next = true, status = "502" },
+  Redirected = { verdict = "failed", next = true, status = "502" },
+  NotAnAnswer = { verdict = "failed", next = true, status = "502" },
+  ErrorInAnswer = { verdict = "failed", next = true, status = "502" },
+  Unreachable = { verdict = "failed", next = true, own = true },
+  ServerError = { verdict = "failed", next = true, own = true },
+  Overloaded = { verdict = "failed", next = true, own = true },
+  Limited = { verdict = "failed", next = true, own = true },
+  TooLarge = { verdict = "refused", next = true, own = true },
+  ContentRefused = { verdict = "refused", next = true, own = true },
+  BadRequest = { verdict = "refused", own = true },
+}
+
+local BY_STATUS = {
+  ["400"] = "BadRequest",
+  ["401"] = "CredentialRefused",
+  ["402"] = "NoCredit",
+  ["403"] = "Forbidden",
+  ["404"] = "ModelNotFound",
+  ["406"] = "BadRequest",
+  ["408"] = "ServerError",
+  ["410"] = "ModelNotFound",
+  ["411"] = "BadRequest",
+  ["413"] = "TooLarge",
+  ["414"] = "BadRequest",
+  ["415"] = "BadRequest",
+  ["422"] = "BadRequest",
+  ["425"] = "Overloaded",
+  ["429"] = "Limited",
+  ["431"] = "BadRequest",
+  ["498"] = "Overloaded",
+  ["503"] = "Overloaded",
+  ["529"] = "Overloaded",
+}
+
+local function cause_of(status)
+  local known = BY_STATUS[status]
+  if known ~= nil then return known end
+  local first = string.sub(status, 1, 1)
+  if first == "3" then return "Redirected" end
+  if first == "5" and #status == 3 then return "ServerError" end
+  if first == "2" then return "NotAnAnswer" end
+  return "UnusableStatus"
+end
+
+-- The provider's own words, as the access log may carry them.
+local function words(text)
+  local said = string.match(text, '"message"%s*:%s*"([^"]*)') or string.match(text, '"error"%s*:%s*"([^"]*)') or text
+  return (string.gsub(string.sub(said, 1, 300), "[^\32-\126]+", " "))
+end
+
+local function note(handle, number, status, cause, said, retry_after)
+  handle:streamInfo():dynamicMetadata():set("limpet.trail", number, {
+    provider = handle:filterContext():get("name"),
+    status = status,
+    verdict = AFTER[cause].verdict,
+    cause = cause,
+    says = said or "",
+    retry_after = retry_after or "",
+  })
+end
+
+-- What follows the provider of attempt `number` in the route's list becomes what follows the attempt; false if nothing does.
+local function go_on(handle, number)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local route = metadata:get("limpet.route")
+  if route == nil or route["priority_groups"] == nil then return true end
+  local groups, tries = route["priority_groups"], route["tries"] or 1
+  local begin = (metadata:get("limpet.trail") or {})["begin"] or 0
+  local following = begin + (math.floor((number - begin - 1) / tries) + 1) * tries + 1
+  if groups[following] == nil then return false end
+  local list = {}
+  for i = 1, number do list[i] = { name = groups[number]["name"] } end
+  for i = following, #groups do list[#list + 1] = groups[i] end
+  metadata:set("limpet.route", "priority_groups", list)
+  metadata:set("limpet.trail", "begin", number)
+  return true
+end
+
+local function ours(provider, status, cause)
+  local what = "No provider answered. The last one tried, " .. provider .. ", "
+  if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then
+    what = what .. "answered " .. status .. " without a completion"
+  else
+    what = what .. "answered " .. status
+  end
+  return '{"error": {"message": "' .. what .. '.", "type": "server_error", "param": null, "code": "no_provider_available"}}'
+end
+
+-- Called before each attempt: ends the request if the attempt before took all the time there was and said nothing. Its provider may
+-- have done the work and bill it, so nobody else is asked; without `patience_ms` somebody is.
+function waited_out(handle, patience_ms)
+  if patience_ms == nil then return false end
+  local metadata, now_ms = handle:streamInfo():dynamicMetadata(), tonumber(tostring(handle:timestamp()))
+  local before = metadata:get("limpet.trail")
+  metadata:set("limpet.trail", "asked_ms", now_ms)
+  if before == nil or before["asked_ms"] == nil or now_ms - before["asked_ms"] < patience_ms then return false end
+  metadata:set("limpet.trail", "timeout", true)
+  handle:respond(
+    { [":status"] = "504", ["content-type"] = "application/json" },
+    '{"error": {"message": "No answer began within ' .. patience_ms / 1000 .. ' s. The provider may have done the work all the '
+      .. 'same, so no other was asked.", "type": "server_error", "param": null, "code": "provider_timeout"}}'
+  )
+  return true
+end
+
+local function refuse(handle, number, status, cause, text)
+  local headers, after = handle:headers(), AFTER[cause]
+  note(handle, number, status, cause, words(text), headers:get("retry-after"))
+  handle:streamInfo():dynamicMetadata():set("limpet.trail", "asked_ms", nil)
+  if not (after.next and go_on(handle, number)) then
+    -- For Envoy this ends all retries; the route takes it out of what the client gets.
+    headers:replace("x-envoy-ratelimited", "true")
+  end
+  if after.own and (cause == "BadRequest" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5") then return end
+  headers:replace(":status", after.status or "503")
+  headers:remove("location")
+  headers:remove("www-authenticate")
+  headers:remove("content-encoding")
+  headers:remove("transfer-encoding")
+  headers:replace("content-type", "application/json")
+  return ours(handle:filterContext():get("name"), status, cause)
+end
+
+-- What an error says of itself: its status, unless its words say more.
+local function error_cause(context, status, text)
+  local rules = context:get("rules")
+  if rules ~= nil and text ~= "" then
+    local lower = string.lower(text)
+    for _, rule in ipairs(rules) do
+      if string.find(rule["status"], status, 1, true) and string.find(lower, rule["find"], 1, true) then return rule["cause"] end
+    end
+  end
+  return cause_of(status)
+end
+
+local function has_error(text)
+  -- Within a string of the answer the quotes would be escaped, and a line could not begin.
+  if string.find(text, '"error"', 1, true) ~= nil then
+    if string.find(text, '"error"%s*:%s*[{"]') or string.find(text, '"finish_reason"%s*:%s*"error"') then return true end
+  end
+  return string.sub(text, 1, 12) == "event: error" or string.find(text, "\nevent: error", 1, true) ~= nil
+end
+
+-- Spellings of cached tokens that Envoy's own filter does not read, and usage where it does not look.
+local function note_usage(handle, text)
+  local at
+  local from = string.find(text, '"usage"', 1, true)
+  while from ~= nil do
+    if string.find(text, "^%s*:%s*{", from + 7) then at = from end
+    from = string.find(text, '"usage"', from + 7, true)
+  end
+  if at == nil then return end
+  local usage = string.sub(text, at, at + 2048)
+  if string.find(usage, '"prompt_tokens_details"%s*:%s*{[^}]*"cached_tokens"%s*:%s*%d') then return end
+  local numbers = {}
+  for key, value in string.gmatch(usage, '"([%a_]+)"%s*:%s*(%d+)') do
+    if numbers[key] == nil and #value < 16 then numbers[key] = tonumber(value) end
+  end
+  local cached = numbers["cached_tokens"]
+    or numbers["num_cached_tokens"]
+    or numbers["prompt_cache_hit_tokens"]
+    or numbers["cache_read_input_tokens"]
+  local prompt = numbers["prompt_tokens"] or numbers["input_tokens"]
+  if prompt == nil then return end
+  handle:streamInfo():dynamicMetadata():set("limpet.usage", "v", {
+    prompt = prompt,
+    output = numbers["completion_tokens"] or numbers["output_tokens"] or 0,
+    cached = cached,
+  })
+end
+
+-- An answer that goes on to the client while it comes: too late for another provider, not for the truth about this one.
+local function watch(handle, number, status)
+  local answered, bad, tail = false, nil, ""
+  for chunk in handle:bodyChunks() do
+    local length = chunk:length()
+    if length > 0 then
+      local begin = math.max(0, length - LOOKED_AT)
+      local text = tail .. chunk:getBytes(begin, length - begin)
+      if not answered then
+        local start = begin == 0 and text or tail .. chunk:getBytes(0, LOOKED_AT)
+        answered = string.find(start, '"choices"', 1, true) ~= nil
+      end
+      if bad == nil and has_error(text) then bad = words(text) end
+      -- A usage that two chunks share is read with the second one.
+      tail = string.sub(text, -512)
+      if string.find(text, '"usage"', 1, true) then note_usage(handle, text) end
+    end
+  end
+  if bad ~= nil then
+    note(handle, number, status, "ErrorInAnswer", bad)
+  elseif not answered then
+    note(handle, number, status, "NotAnAnswer", words(tail))
+  end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local number, status = headers:get("x-limpet-attempt"), headers:get(":status")
+  headers:remove("x-limpet-attempt")
+  number = tonumber(number) or 1
+  local length = tonumber(headers:get("content-length") or "")
+  local kind = headers:get("content-type") or ""
+
+  if status ~= "200" and status ~= "201" then
+    local body = (length == nil or length <= LOOKED_AT) and handle:body() or nil
+    local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
+    local words_of_ours = refuse(handle, number, status, error_cause(handle:filterContext(), status, text), text)
+    if words_of_ours ~= nil then
+      if body ~= nil then body:setBytes(words_of_ours) end
+      handle:headers():replace("content-length", tostring(body and #words_of_ours or 0))
+    end
+    return
+  end
+
+  if headers:get("content-encoding") ~= nil then return end
+  local html = string.find(kind, "text/html", 1, true) ~= nil
+  if length == nil or length > LOOKED_AT then
+    if not html then
+      watch(handle, number, status)
+      return
+    end
+    length = 0
+  end
+  local body = handle:body()
+  local text = body and body:getBytes(0, body:length()) or ""
+  local cause
+  if html or string.find(text, '"choices"', 1, true) == nil then
+    cause = has_error(text) and "ErrorInAnswer" or "NotAnAnswer"
+  elseif has_error(text) then
+    cause = "ErrorInAnswer"
+  end
+  if cause == nil then
+    note_usage(handle, text)
+    return
+  end
+  local words_of_ours = refuse(handle, number, status, cause, text)
+  if body ~= nil then body:setBytes(words_of_ours) end
+  handle:headers():replace("content-length", tostring(body and #words_of_ours or 0))
+end
