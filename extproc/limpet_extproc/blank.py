@@ -5,9 +5,11 @@ from typing import Final
 
 _KEY: Final = re.compile(
     r"""
-    \b(?:sk|pk|rk|gsk|xai|key|nvapi|hf|r8|fw|csk|tgp|pplx|AIza|ya29|Bearer)[-_.]?[\w*.-]{6,}   # as vendors begin theirs
-    | [\w.-]*\*{2,}[\w*.-]*                                                              # starred out by the vendor
-    | \b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{24,}                                         # long, letters and digits
+    (?<=Bearer\ )[^\s"']+
+    | (?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|key|nvapi|hf|r8|fw|csk|tgp|pplx)[-_][\w*.-]*[\w*]{4,}[\w*.-]*  # by vendors
+    | (?<![A-Za-z0-9])(?:AIza|ya29\.)[\w*.-]{6,}
+    | [\w.-]*\*{2,}[\w*.-]*  # starred out by the vendor
+    | (?<![A-Za-z0-9])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{24,}  # long, letters and digits
     """,
     re.VERBOSE,
 )

@@ -1,8 +1,13 @@
 """Token usage as Envoy's filter writes it, from bytes made by hand."""
 
-import pytest
+from typing import Any
 
-from limpet_extproc.usage import Usage, parse
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.usage import MAX_TOKENS, Usage, parse, read
 
 
 def varint(number: int) -> bytes:
@@ -41,3 +46,42 @@ INPUT, OUTPUT, DETAILS, CACHED = 3, 4, 6, 1
 )
 def test_unreported_is_not_zero(data: bytes, expected: Usage | None) -> None:
     assert parse(data) == expected
+
+
+def found(**numbers: Any) -> Struct:
+    """What the Lua of a cluster found in an answer."""
+    struct = Struct()
+    struct.update(numbers)
+    return struct
+
+
+@pytest.mark.parametrize(
+    ("envoys", "lua", "expected"),
+    [
+        (None, {}, None),
+        (None, {"prompt": 900, "output": 3, "cached": 512}, Usage(900, 512, 3)),
+        (None, {"prompt": 900}, Usage(900, None, 0)),
+        (count(INPUT, 900), {"prompt": 900, "output": 3, "cached": 512}, Usage(900, 512, 0)),
+        (count(INPUT, 900) + message(DETAILS, count(CACHED, 0)), {"prompt": 1, "cached": 1}, Usage(900, 0, 0)),
+        (count(INPUT, 5) + message(DETAILS, count(CACHED, 9_999_999)), {}, Usage(5, 5, 0)),
+        (count(INPUT, 2**64 - 1), {}, Usage(MAX_TOKENS, None, 0)),
+        (None, {"prompt": "many", "cached": None}, None),
+    ],
+)
+def test_what_envoy_read_comes_first_and_nothing_is_more_than_it_can_be(
+    envoys: bytes | None, lua: dict[str, Any], expected: Usage | None
+) -> None:
+    assert read(envoys, found(**lua)) == expected
+
+
+@given(
+    st.none()
+    | st.binary(max_size=30)
+    | st.builds(lambda n, c: count(INPUT, n) + message(DETAILS, count(CACHED, c)), *[st.integers(0, 2**64 - 1)] * 2),
+    st.dictionaries(st.sampled_from(["prompt", "cached", "output"]), st.floats() | st.text(max_size=3) | st.booleans()),
+)
+def test_whatever_a_provider_counts_the_sums_stay_true(envoys: bytes | None, lua: dict[str, Any]) -> None:
+    usage = read(envoys, found(**lua))
+    if usage is not None:
+        assert 0 <= (usage.cached or 0) <= usage.prompt <= MAX_TOKENS
+        assert 0 <= usage.output <= MAX_TOKENS
