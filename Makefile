@@ -1,5 +1,5 @@
 # Everything here works on a fresh Debian or Ubuntu with Python 3.11 or newer; the environment lives in .venv.
-.PHONY: demo install test check bench lock clean
+.PHONY: demo install test fuzz check bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,10 @@ test: $(READY)
 	@$(BIN)/python -m limpet_lab.kubernetes.assets
 	@$(BIN)/python -m tests.cluster.portforward.build
 	$(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest
+
+# What `make test` does with 500 odd bodies, with as many as an attacker would try, and others each time.
+fuzz: $(READY)
+	LIMPET_FUZZ_BODIES=20000 LIMPET_FUZZ_SEED=$$(date +%s) $(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest tests/envoy/test_odd_bodies.py
 
 check: $(READY)
 	$(BIN)/ruff format --check

@@ -193,7 +193,10 @@ class Stage:
 
     async def announced(self) -> set[str]:
         """Who serves this stage's model, as the data plane itself lists it when a client leaves nobody."""
-        nobody = {"model": self.model, "messages": [say("?")], "provider": {"only": ["nobody"]}}
+        # Names of ours and none left: a list of strangers would be the affair of an OpenRouter among them.
+        everybody = [self.provider(seller.config.name) for seller in self.sellers]
+        demands = {"only": everybody, "ignore": everybody}
+        nobody = {"model": self.model, "messages": [say("?")], "provider": demands}
         answer = await self.post(nobody)
         _, found, names = answer.body.decode().partition("It is served by: ")
         return set(names.partition('."')[0].split(", ")) if answer.status == 400 and found else set()

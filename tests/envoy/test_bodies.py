@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.envoy.cast import PLAIN, big, body_of, headers_of
 from tests.envoy.stage import Raw, Stage
+from tests.envoy.upstream import Upstream
 
 from limpet_lab.sim.faults import Fault
 
@@ -241,3 +242,58 @@ async def test_a_client_that_waits_for_100_continue_gets_it(stage: Stage) -> Non
         assert response.status == 200, await response.text()
     assert await _got(stage, "b") == body.replace(stage.model.encode(), b"flash.b")
     assert "expect" not in headers_of((await stage.arrivals("b"))[-1])
+
+
+_TORN = {
+    "first user message": '"messages":[{"role":"user","content":"hi \\ud83e"}]',
+    "tool result": '"messages":[{"role":"user","content":"hi"},{"role":"tool","content":"x \\ud83e"}]',
+    "a field nobody reads": '"messages":[{"role":"user","content":"hi"}],"metadata":{"\\ud83e":"\\udd80 off"}',
+    "a key of the top level": '"messages":[{"role":"user","content":"hi"}],"\\uD83E":1',
+    "user": '"messages":[{"role":"user","content":"hi"}],"user":"\\ud83e"',
+}
+
+
+@pytest.mark.parametrize("where", _TORN)
+async def test_half_a_surrogate_pair_reaches_the_provider_as_it_was_written(stage: Stage, where: str) -> None:
+    async with Upstream() as upstream:
+        await stage.serve("a", specs={"a": {"url": upstream.url}})
+        for model, sent_as in ((PLAIN, PLAIN), (stage.model, "flash.a")):
+            body = f'{{"model":"{model}",{_TORN[where]}}}'
+            answer = await stage.post(body.encode())
+            assert answer.status == 200, answer.body
+            assert upstream.got[-1].body == body.replace(f'"{model}"', f'"{sent_as}"', 1).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model":"plain","Model":"other",%s}',
+        '{"MODEL":"other","model":"plain",%s}',
+        '{"model":"plain","model":"plain",%s}',
+        '{"model":"plain",%s,"mod\\u0065l":"other"}',
+        '{"model":"plain","session_id":"a",%s,"session_id":"b"}',
+        '{"model":"plain","models":["other"],%s}',
+    ],
+)
+async def test_what_a_provider_could_read_otherwise_than_we_do_reaches_none(stage: Stage, body: str) -> None:
+    await stage.serve("a", "b")
+    answer = await stage.post((body % '"messages":[{"role":"user","content":"Hi"}]').encode())
+    assert (answer.status, answer.headers["x-limpet-decision"]) == (400, "refused.bad_request")
+    assert answer.json["error"]["param"].lower() in ("model", "models", "session_id")
+    assert not await stage.arrivals("a")
+    assert not await stage.arrivals("b")
+
+
+async def test_a_large_body_is_decided_about_like_a_small_one(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    opener = {"role": "user", "content": "x" * (3 << 20)}
+    body = json.dumps({"messages": [opener], "session_id": "large", "model": stage.model}).encode()
+    first = await stage.post(body)
+    await stage.settle()
+    again = await stage.post(body)
+    assert first.headers["x-limpet-decision"] == "first.scored"
+    assert again.headers["x-limpet-decision"] == "sticky.hit"
+    seller = stage.seller_of(first.headers["x-limpet-provider"])
+    assert await _got(stage, seller) == json.dumps({"messages": [opener], "model": f"flash.{seller}"}).encode()
+    refused = await stage.post(body.replace(b'"large"', b"7"))
+    assert (refused.status, refused.json["error"]["param"]) == (400, "session_id")

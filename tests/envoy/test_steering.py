@@ -6,6 +6,7 @@ import openai
 import pytest
 from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.envoy.stage import Stage
+from tests.envoy.upstream import Reply, Upstream
 
 from limpet_lab.sim.faults import Fault
 
@@ -140,3 +141,90 @@ async def test_what_is_ours_is_cut_and_every_other_byte_stays(stage: Stage, befo
     arrival = (await stage.arrivals("b"))[-1]
     assert body_of(arrival) == expected
     assert headers_of(arrival)["content-length"] == str(len(expected))
+
+
+_DEAR = {"input": "2", "cacheRead": "0.2", "output": "8"}
+
+
+@pytest.mark.parametrize(
+    ("demand", "allowed"),
+    [
+        ({"zdr": True}, {"a"}),
+        ({"data_collection": "deny"}, {"a", "b"}),
+        ({"max_price": {"prompt": 1}}, {"a", "b"}),
+        ({"max_price": {"prompt": 3, "completion": "1"}}, {"a", "b"}),
+        ({"zdr": False, "data_collection": "allow", "max_price": None, "quantizations": []}, {"a", "b", "c"}),
+    ],
+    ids=str,
+)
+async def test_a_demand_of_a_kind_is_kept_and_the_conversation_stays(
+    stage: Stage, demand: dict[str, Any], allowed: set[str]
+) -> None:
+    policies = {"a": {"zeroRetention": True}, "b": {"trainsOnPrompts": False}, "c": {}}
+    specs = {name: {"dataPolicy": policy} for name, policy in policies.items()}
+    await stage.serve("a", "b", "c", specs=specs, prices={"c": _DEAR})
+    first = await stage.ask(_OPENER, extra={"provider": demand})
+    await stage.settle()
+    again = await stage.ask(_OPENER, extra={"provider": demand})
+    assert first.seller in allowed
+    assert (again.seller, again.decision) == (first.seller, "sticky.hit")
+    assert b"provider" not in body_of((await stage.arrivals(first.seller))[-1])
+
+
+@pytest.mark.parametrize(
+    ("demand", "param", "code"),
+    [
+        ({"zdr": True}, "provider.zdr", "no_provider_left"),
+        ({"data_collection": "deny"}, "provider.data_collection", "no_provider_left"),
+        ({"max_price": {"prompt": 0.0001}}, "provider.max_price.prompt", "no_provider_left"),
+        ({"quantizations": ["fp8"]}, "provider.quantizations", "no_provider_left"),
+        ({"require_parameters": True}, "provider.require_parameters", "no_provider_left"),
+        ({"enforce_distillable_text": True}, "provider.enforce_distillable_text", "no_provider_left"),
+        ({"preferred_min_throughput": 50}, "provider.preferred_min_throughput", "no_provider_left"),
+        ({"something_new": 1}, "provider.something_new", "no_provider_left"),
+        ({"orders": ["b"]}, "provider.orders", None),
+        ({"sort": "cheapest"}, "provider.sort", None),
+    ],
+    ids=str,
+)
+async def test_a_demand_that_cannot_be_kept_is_named_and_nobody_is_asked(
+    stage: Stage, demand: dict[str, Any], param: str, code: str | None
+) -> None:
+    await stage.serve("a", "b")
+    with pytest.raises(openai.BadRequestError) as refusal:
+        await stage.ask(_OPENER, extra={"provider": demand})
+    assert (refusal.value.param, refusal.value.code) == (param, code)
+    assert [len(await stage.arrivals(name)) for name in "ab"] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("provider", "passed"),
+    [
+        ('{"zdr":true,"order":["deepinfra"]}', '{"zdr":true,"order":["deepinfra"]}'),
+        ('{ "quantizations":["fp8"] , "only":["{a}"] }', '{ "quantizations":["fp8"] }'),
+        ('{"order":["{a}","{b}"],"sort":"price","only":["{a}"]}', '{"sort":"price"}'),
+        ('{"only":["deepinfra"]}', '{"only":["deepinfra"]}'),
+        ('{"only":["{a}"]}', "{}"),
+    ],
+)
+async def test_a_provider_of_openrouter_gets_the_object_without_our_names(
+    stage: Stage, provider: str, passed: str
+) -> None:
+    provider = provider.replace("{a}", stage.provider("a")).replace("{b}", stage.provider("b"))
+    rest = '"model":"plain","messages":[{"role":"user","content":"Hi"}]}'
+    async with Upstream() as upstream:
+        await stage.serve("a", "b", specs={"a": {"vendor": "OpenRouter", "url": upstream.url}})
+        answer = await stage.post(f'{{"session_id":"x","provider":{provider},{rest}'.encode())
+        assert answer.status == 200, answer.body
+        assert stage.seller_of(answer.headers["x-limpet-provider"]) == "a"
+        assert upstream.got[-1].body == f'{{"provider":{passed},{rest}'.encode()
+
+
+async def test_a_failover_from_openrouter_takes_the_object_away_again(stage: Stage) -> None:
+    async with Upstream(lambda _: Reply(status=503)) as upstream:
+        await stage.serve("a", "b", specs={"a": {"vendor": "OpenRouter", "url": upstream.url}})
+        order = [stage.provider("a"), stage.provider("b")]
+        answer = await stage.ask(_OPENER, extra={"provider": {"order": order, "sort": "price"}})
+        assert answer.seller == "b"
+        assert upstream.got[0].json["provider"] == {"sort": "price"}
+    assert b'"provider"' not in body_of((await stage.arrivals("b"))[-1])

@@ -231,3 +231,113 @@ def test_a_request_that_answers_something_is_told_from_the_first_of_a_conversati
     messages: list[Any], goes_on: bool
 ) -> None:
     assert parse(json.dumps({"model": "m", "messages": messages}).encode()).goes_on is goes_on
+
+
+SPELLED = {"model": '"mod\\u0065l"', "messages": '"m\\u0065ssages"', "provider": '"pro\\u0076ider"'}
+
+
+@pytest.mark.parametrize("field", ["model", "messages", "provider", "session_id", "allow_fallbacks", "models"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("spelled", [False, True], ids=["plain", "escaped"])
+def test_a_key_that_is_read_here_stands_there_once(field: str, first: bool, spelled: bool) -> None:
+    value = {"model": '"m"', "messages": json.dumps([USER]), "models": '["m"]'}.get(field, "null")
+    twice = (SPELLED.get(field, f'"{field}"') if spelled else f'"{field}"') + f":{value}"
+    whole = {"model": '"model":"m"', "messages": f'"messages":{json.dumps([USER])}', field: f'"{field}":{value}'}
+    parse(("{" + ",".join(whole.values()) + "}").encode())
+    pieces = [twice, *whole.values()] if first else [*whole.values(), twice]
+    error = complaint(("{" + ",".join(pieces) + "}").encode())
+    assert (error.param, error.message) == (field, f"the body has the key '{field}' more than once")
+
+
+@pytest.mark.parametrize("key", ["Model", "MODEL", "mOdel", "\\u004dodel", "mode\\u004C"])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_no_other_spelling_of_model_passes(key: str, order: str) -> None:
+    other, rest = f'"{key}":"x"', request(USER).decode()[1:-1]
+    body = "{" + (f"{other},{rest}" if order == "before" else f"{rest},{other}") + "}"
+    error = complaint(body.encode())
+    assert error.param == json.loads(f'"{key}"')
+    assert "some providers take it for 'model'" in error.message
+
+
+def test_keys_that_only_look_like_ours_are_nobodys_business() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {}, "Model": {}}}}}
+    said = {"role": "user", "content": '"model":"x","provider":{}'}
+    body = request(
+        said, USER, tools=[tool, tool], metadata={"session_id": "x", "messages": []}, Messages=1, session="x"
+    )
+    assert parse(body).ours == ()
+
+
+HALF = "\ud83e"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        request({"role": "user", "content": f"torn {HALF}"}),
+        request({"role": "system", "content": HALF}, USER),
+        request(user(text(HALF))),
+        request(user({"type": "file", HALF: HALF})),
+        request(USER, {"role": "tool", "content": HALF}),
+        request(USER, metadata={HALF: "\udd80"}),
+        request(USER, stop=[HALF], **{HALF: 1}),
+        request(USER, session_id=HALF, user=HALF, prompt_cache_key=HALF),
+        request(USER, provider={"order": [HALF]}),
+        request(USER, x=HALF).replace(b"ud83e", b"uD83E"),
+    ],
+)
+def test_half_a_surrogate_pair_is_read_past_wherever_it_stands(body: bytes) -> None:
+    read = parse(body)
+    assert read.model == "m"
+    assert body[read.model_span.offset :][: read.model_span.length] == b'"m"'
+    for member in read.ours:
+        assert body[member.start :].startswith(f'"{member.name}"'.encode())
+    assert parse(body) == read
+
+
+def test_what_is_torn_later_does_not_change_how_a_conversation_opened() -> None:
+    opened = request({"role": "user", "content": "\U0001f980 hi"})
+    torn = request({"role": "user", "content": "\U0001f980 hi"}, {"role": "tool", "content": HALF})
+    assert parse(opened).fingerprint == parse(torn).fingerprint
+    assert parse(request(user(text(HALF)))).fingerprint != parse(request(user(text("\ud83d")))).fingerprint
+
+
+def test_half_a_surrogate_pair_names_no_model() -> None:
+    error = complaint(json.dumps({"model": HALF, "messages": [USER]}).encode())
+    assert error.param == "model"
+    assert "half of a surrogate pair" in error.message
+
+
+@pytest.mark.parametrize("body", [b'{"model":"m","messages":[{"role":"user","content":"\\ud8', b'{"model":"\\ud83e"'])
+def test_half_of_a_body_is_still_not_json(body: bytes) -> None:
+    assert "not valid JSON" in complaint(body).message
+
+
+BIG = "The tide comes twice a day. " * 50_000
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (request({"role": "user", "content": BIG}), request({"role": "user", "content": BIG}, temperature=1), True),
+        (request({"role": "user", "content": BIG}), request({"role": "user", "content": BIG + "!"}), False),
+        (request(user(text("?"), text(BIG))), request(user(text("?"), text(BIG, cache_control={"type": "x"}))), True),
+        (request(user(text("?"), text(BIG))), request(user(text("?"), text(BIG + "!"))), False),
+        (request(user(*[text("a")] * 200)), request(user(*[text("a")] * 200)), True),
+        (request(user(*[text("a")] * 200)), request(user(*[text("a")] * 201)), False),
+        (request(user(*[text("a")] * 128)), request(user(*[text("a")] * 127)), False),
+        (request(*[SYSTEM] * 31, USER), request(*[SYSTEM] * 31, USER, USER), True),
+        (request(*[SYSTEM] * 40, USER), request(*[SYSTEM] * 40, {"role": "user", "content": "x"}), True),
+    ],
+)
+def test_what_goes_beyond_the_bounds_counts_as_it_is_written(one: bytes, other: bytes, same: bool) -> None:
+    assert (parse(one).fingerprint == parse(other).fingerprint) is same
+
+
+@given(st.lists(st.tuples(FIELDS, NESTED), max_size=4, unique_by=lambda pair: pair[0]))
+def test_what_is_accepted_is_what_a_parser_reads(fields: list[tuple[str, Any]]) -> None:
+    body = json.dumps({**dict(fields), "model": "m", "messages": [USER]}, indent=1).encode()
+    with suppress(BadRequest):
+        read = parse(body)
+        assert json.loads(body[read.model_span.offset :][: read.model_span.length]) == "m"
+        assert {member.name for member in read.ours} <= json.loads(body).keys()

@@ -1,0 +1,98 @@
+"""The `provider` object: what is known of it, and how a wrong one is explained."""
+
+import json
+from typing import Any
+
+import pytest
+
+from limpet_extproc.dialects import BadRequest, Controls
+from limpet_extproc.dialects.controls import MAX_BYTES, MAX_NAMES, parse_controls
+
+
+def parsed(provider: Any) -> Controls | None:
+    return parse_controls(json.dumps(provider).encode())
+
+
+@pytest.mark.parametrize(
+    ("provider", "controls"),
+    [
+        (None, None),
+        ({}, Controls()),
+        (
+            {"order": None, "only": [], "sort": None, "zdr": None, "max_price": None, "data_collection": None},
+            Controls(),
+        ),
+        ({"data_collection": "allow", "zdr": False, "max_price": {}, "quantizations": []}, Controls()),
+        ({"require_parameters": False, "future": None, "another": "", "one": {}}, Controls()),
+        ({"order": ["a", "b"], "only": ["a"], "ignore": ["c"]}, Controls(("a", "b"), ("a",), ("c",))),
+        ({"sort": "price"}, Controls(sort="price")),
+        ({"sort": {"by": "throughput", "partition": "none"}}, Controls(sort="throughput")),
+        ({"sort": {"by": "latency"}}, Controls(sort="latency")),
+        ({"sort": {}}, Controls()),
+        ({"allow_fallbacks": False}, Controls(allow_fallbacks=False)),
+        ({"max_price": {"prompt": 1, "completion": "2.5"}}, Controls(max_prompt_usd=1.0, max_completion_usd=2.5)),
+        ({"max_price": {"request": 1}}, Controls(beyond=("provider.max_price.request",))),
+        ({"data_collection": "deny", "zdr": True}, Controls(no_training=True, no_retention=True)),
+        ({"quantizations": ["fp8"]}, Controls(beyond=("provider.quantizations",))),
+        ({"require_parameters": True}, Controls(beyond=("provider.require_parameters",))),
+        ({"carbon_budget": 3}, Controls(beyond=("provider.carbon_budget",))),
+        ({"order": ["\ud83e"]}, Controls(order=("\ud83e",))),
+    ],
+    ids=str,
+)
+def test_what_is_demanded_and_what_demands_nothing(provider: Any, controls: Controls | None) -> None:
+    assert parsed(provider) == controls
+
+
+@pytest.mark.parametrize(
+    ("provider", "param", "message"),
+    [
+        ("a", "provider", "write an object"),
+        ([], "provider", "write an object"),
+        ({"order": "a"}, "provider.order", 'write a list of providers\' names, not "a"'),
+        ({"only": [1]}, "provider.only[0]", "write a provider's name, not 1"),
+        ({"ignore": ["a"] * (MAX_NAMES + 1)}, "provider.ignore", "more than 100 names"),
+        ({"sort": "best"}, "provider.sort", "one of 'price', 'latency', 'throughput'"),
+        ({"sort": ["price"]}, "provider.sort", "one of 'price', 'latency', 'throughput'"),
+        ({"sort": {"by": "best"}}, "provider.sort.by", "'throughput'"),
+        ({"sort": {"by": "price", "partition": "x"}}, "provider.sort.partition", "'model' or 'none'"),
+        ({"sort": {"buy": "price"}}, "provider.sort", "under 'by'"),
+        ({"allow_fallbacks": 0}, "provider.allow_fallbacks", "write true or false, not 0"),
+        ({"zdr": "yes"}, "provider.zdr", "write true or false"),
+        ({"data_collection": "denied"}, "provider.data_collection", "write 'allow' or 'deny'"),
+        ({"max_price": 3}, "provider.max_price", "an object with dollars per million tokens"),
+        ({"max_price": {"prompt": -1}}, "provider.max_price.prompt", "dollars per million tokens"),
+        ({"max_price": {"prompt": "cheap"}}, "provider.max_price.prompt", "dollars per million tokens"),
+        ({"max_price": {"prompt": True}}, "provider.max_price.prompt", "dollars per million tokens"),
+        ({"max_price": {"completion": float("inf")}}, "provider.max_price.completion", "dollars per million tokens"),
+        ({"max_price": {"prompts": 1}}, "provider.max_price.prompts", "did you mean 'prompt'?"),
+        ({"orders": ["a"]}, "provider.orders", "did you mean 'order'?"),
+        ({"allow_fallback": False, "ordr": 1}, "provider.ordr", "did you mean 'order'?"),
+        ({"data_colection": "deny"}, "provider.data_colection", "did you mean 'data_collection'?"),
+        ({"quantization": ["fp8"]}, "provider.quantization", "did you mean 'quantizations'?"),
+        ({"x": "y" * MAX_BYTES}, "provider", "longer than"),
+        ({f"x{number}": 0 for number in range(MAX_NAMES + 1)}, "provider", "more than 100 fields"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_is_wrong_is_named_with_what_would_be_right(provider: Any, param: str, message: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parsed(provider)
+    assert caught.value.param == param
+    assert message in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+def test_a_field_that_stands_there_twice_is_named() -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse_controls(b'{"only":["a"],"only":["b"]}')
+    assert (caught.value.param, caught.value.message) == (
+        "provider.only",
+        "'provider' has the key 'only' more than once",
+    )
+
+
+def test_deep_nesting_and_endless_numbers_are_no_fault_of_ours() -> None:
+    assert parse_controls(b'{"max_price":null,"x":' + b"9" * 5000 + b"}") == Controls(beyond=("provider.x",))
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        parse_controls(b'{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}")
