@@ -56,6 +56,9 @@ ROUTE_KNOWS: Final = ":route"
 The order of providers needs no more than the name of such a group; any other it has to describe.
 """
 
+DECISION_HEADER: Final = "x-limpet-decision"
+"""The header of a response that says why; Envoy's access log carries it, as some words are Envoy's own."""
+
 TRIES: Final = 2
 """How often a provider is asked that ends the connection without an answer, before the next one is.
 

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
+from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
@@ -22,6 +23,8 @@ from limpet_extproc import usage as usages
 from limpet_extproc.attempt import Attempt, Cause
 from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.complaints import Complaints
+from limpet_extproc.contract import DECISION_HEADER
+from limpet_extproc.decision_line import Told
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
@@ -54,6 +57,9 @@ for the client's sake."""
 _MAX_EARLY: Final = 10_000
 """Requests under way of which something is held against a provider already; beyond it one may count twice."""
 
+_NO_REQUESTS: Final = "answered."
+"""Begins the words for what the gateway was asked for itself; no provider is meant."""
+
 _OURS: Final = "limpet_"
 """Begins the response code details of what ext_proc itself answered; the decision's word follows."""
 
@@ -61,19 +67,8 @@ Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
 Common: TypeAlias = accesslog_pb2.AccessLogCommon
 
 
-class Verbose(Protocol):
-    """Shows a person what became of a request."""
-
-    def __call__(
-        self,
-        record: Record,
-        provider: str,
-        status: int,
-        usage: Usage | None,
-        duration_s: float,
-        attempts: tuple[Attempt, ...],
-    ) -> None:
-        """`attempts`: all of them in their order."""
+Verbose = Callable[[Told], None]
+"""Shows a person what became of a request."""
 
 
 class Reads(Protocol):
@@ -129,20 +124,22 @@ class Outcomes:
         return b""
 
     def _request(self, entry: Entry) -> None:
-        common, status = entry.common_properties, entry.response.response_code.value
-        if not common.upstream_cluster:
-            return
-        now_s = self._clock()
+        common = entry.common_properties
         carried = common.metadata.filter_metadata["limpet.record"].fields["v"].string_value
         record = records.decode(carried) if carried else None
+        reason = _reason(entry, record)
+        if not common.upstream_cluster:
+            self._answered_here(entry, reason)
+            return
+        now_s = self._clock()
         made, waits_s = _attempts(entry, record, now_s)
-        if entry.common_properties.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
+        if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
             self._hold(common.stream_id, made, waits_s, now_s, ended=False)
             return
         # Without a host of its own an answer is Envoy's, or our refusal.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         outcome = made[-1].verdict if made else _ended(entry).verdict
-        self._metrics.requests.add(1, provider or "none", _reason(entry, record), outcome)
+        self._metrics.requests.add(1, provider or "none", reason, outcome)
         self._hold(common.stream_id, made, waits_s, now_s, ended=True)
         for each in made:
             self._count(each)
@@ -151,11 +148,18 @@ class Outcomes:
             self._providers.succeeded(provider, now_s, _first_byte_s(common), record.model if record else "")
             self._complaints.answered(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
-        if record is None:
-            return
-        self._learn(record, made, usage)
+        if record is not None:
+            self._learn(record, made, usage)
         if self._verbose is not None:
-            self._verbose(record, common.upstream_cluster, status, usage, _seconds(common.duration), made)
+            self._verbose(_told(entry, reason, record, made, usage))
+
+    def _answered_here(self, entry: Entry, reason: str) -> None:
+        """Nobody was to be asked: a list, a check of health, or a refusal of the gateway's own."""
+        if not reason.startswith(_NO_REQUESTS):
+            self._metrics.requests.add(1, "none", reason, _ended(entry).verdict)
+        # Load balancers check every few seconds; their lines would hide all others.
+        if self._verbose is not None and reason != "answered.health":
+            self._verbose(_told(entry, reason))
 
     def _hold(
         self, stream: str, made: tuple[Attempt, ...], waits_s: Mapping[str, float], now_s: float, *, ended: bool
@@ -237,8 +241,23 @@ def _reason(entry: Entry, record: Record | None) -> str:
         return details[len(_OURS) :]
     if record is not None:
         return record.reason
+    told: str = entry.response.response_headers[DECISION_HEADER]
+    if told:
+        return told
     reason: str = entry.common_properties.metadata.filter_metadata["limpet.decision"].fields["reason"].string_value
     return reason
+
+
+def _told(
+    entry: Entry,
+    reason: str,
+    record: Record | None = None,
+    made: tuple[Attempt, ...] = (),
+    usage: Usage | None = None,
+) -> Told:
+    method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
+    status, duration_s = entry.response.response_code.value, _seconds(entry.common_properties.duration)
+    return Told(reason, status, duration_s, record, made, usage, method, entry.request.path)
 
 
 def _attempts(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:

@@ -80,7 +80,7 @@ class Worker:
         self._witness = Witness(providers.answered, providers.health, caches.told, complaints)
         self.extproc = server.ExtProc(self.rules.decides, self.metrics, lambda: self._snapshot is not EMPTY)
         say = log.info if flags.log_format == "json" else partial(print, flush=True)
-        verbose = (lambda *line: say(decision_line(*line))) if flags.verbose else None
+        verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if flags.verbose else None
         self.outcomes = outcome.Outcomes(
             self.rules.memory, providers, self.metrics, caches, complaints, time.time, verbose
         )

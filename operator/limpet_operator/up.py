@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
@@ -26,6 +27,7 @@ from limpet_operator.validate import lines_of, render_line
 
 Say = Callable[[str], None]
 
+_TIME: Final = "%H:%M:%S"
 SAY_AFTER_S: Final = 0.2
 """From a change to the words about it."""
 
@@ -103,7 +105,7 @@ def _telling(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
 
     def tell(now: Mapping[str, Traffic]) -> None:
         for line in said(before, now):
-            say(line)
+            say(f"{time.strftime(_TIME)}  {line}")
         before.clear()
         before.update(now)
 
@@ -113,7 +115,7 @@ def _telling(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
 def _reporting(gateway: Local, say: Say) -> Callable[[Plan], None]:
     def apply(new: Plan) -> None:
         gateway.apply(new)
-        say(f"changed: {summary(new)}")
+        say(f"{time.strftime(_TIME)}  changed: {summary(new)}")
 
     return apply
 

@@ -1,6 +1,7 @@
 """`limpet up` from its first line to its last: what it says, what it takes along when it ends, and what stops it."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -172,6 +173,21 @@ async def test_a_key_in_the_environment_is_used(tmp_path: Path, number: int, sel
         assert (await stage.ask(_OPENER)).text
 
 
+async def test_what_is_refused_has_a_line_with_a_time(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    async with Command.up(tmp_path, "--verbose") as command, _stage(number, sellers, command, parser) as stage:
+        _written(tmp_path, stage, "a")
+        await command.says("Ctrl-C ends everything")
+        for body in (b'{"model": "nobody", "messages": [{"role": "user", "content": "Up and away"}]}', b"no JSON"):
+            assert (await stage.post(body)).status in (400, 404)
+        for word in ("refused.unknown_model", "refused.bad_request"):
+            line = await command.says(word)
+            assert re.match(r"\d\d:\d\d:\d\d  POST /v1/chat/completions  refused\.", line)
+            assert "unreported" not in line
+        assert "Up and away" not in command.output
+
+
 async def test_a_provider_that_refuses_its_key_is_said_once_without_asking_for_it(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
 ) -> None:
@@ -189,7 +205,7 @@ async def test_a_provider_that_refuses_its_key_is_said_once_without_asking_for_i
             answer = await stage.ask(_OPENER, extra=order)
             assert answer.seller == "b"
         line = await command.says("refuses the API key")
-        assert line.startswith(f"{stage.provider('a')}: CredentialRefused: it refuses the API key: 401")
+        assert f"  {stage.provider('a')}: CredentialRefused: it refuses the API key: 401" in line
         await sellers["a"].reset()
         await stage.ask(_OPENER, extra=order)
         assert stage.provider("a") in await command.says("is back")

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc import record as records
-from limpet_extproc.attempt import Attempt
 from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.complaints import Complaints
+from limpet_extproc.decision_line import Told
 from limpet_extproc.health import State
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
@@ -129,6 +129,7 @@ class World:
         self.changes: list[tuple[str, str | None]] = []
         self.shown: list[tuple[str, int, Usage | None, float]] = []
         self.tried: list[list[str]] = []
+        self.told: list[Told] = []
         self.memory = InProcessMemory()
         self.providers = Providers(self._changed)
         self.registry = CollectorRegistry()
@@ -142,18 +143,11 @@ class World:
     def _changed(self, provider: str, state: State) -> None:
         self.changes.append((provider, state.out_because))
 
-    def _show(
-        self,
-        record: Record,
-        provider: str,
-        status: int,
-        usage: Usage | None,
-        duration_s: float,
-        attempts: tuple[Attempt, ...],
-    ) -> None:
-        assert record.model == "flash"
-        self.shown.append((provider, status, usage, duration_s))
-        self.tried.append([f"{each.provider} {each.status or each.cause}" for each in attempts])
+    def _show(self, told: Told) -> None:
+        provider = told.attempts[-1].provider if told.attempts else ""
+        self.told.append(told)
+        self.shown.append((provider, told.status, told.usage, told.duration_s))
+        self.tried.append([f"{each.provider} {each.status or each.cause}" for each in told.attempts])
 
     async def take(self, *entries: Any) -> None:
         """One message an entry."""
@@ -494,3 +488,49 @@ def test_no_number_and_no_word_of_a_provider_breaks_what_is_learned(
     assert world.counted("limpet_extproc_failures_total") == 0
     told = world.caches.told().get("a")
     assert told is None or 0 <= told.cached_tokens <= told.prompt_tokens
+
+
+def answered_here(word: str, status: int, details: str = "direct_response") -> Any:
+    """What Envoy answered itself: no provider is in the entry, and its own word is in the response."""
+    built = entry("", status, record=None, details=details)
+    built.request.path = "/v1/models?key=secret"
+    built.request.request_method = 1
+    built.common_properties.metadata.filter_metadata["limpet.decision"].update({"reason": "fallback.undecided"})
+    if word:
+        built.response.response_headers["x-limpet-decision"] = word
+    return built
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "details", "reason"),
+    [
+        ("refused.unknown_path", 404, "direct_response", "refused.unknown_path"),
+        ("refused.too_large", 413, "request_payload_too_large", "refused.too_large"),
+        ("refused.bad_request", 400, "limpet_refused.bad_request", "refused.bad_request"),
+        ("", 400, "limpet_refused.unknown_model", "refused.unknown_model"),
+    ],
+)
+async def test_what_was_refused_before_any_provider_has_a_line_and_is_counted(
+    world: World, word: str, status: int, details: str, reason: str
+) -> None:
+    await world.take(answered_here(word, status, details))
+    (told,) = world.told
+    assert (told.reason, told.status, told.method, told.record) == (reason, status, "GET", None)
+    assert world.counted("limpet_requests_total", provider="none", decision=reason, outcome="refused") == 1
+    assert world.counted("limpet_attempts_total", provider="", outcome="refused") == 0
+
+
+async def test_lists_have_a_line_and_checks_of_health_have_none_and_neither_is_a_request(world: World) -> None:
+    await world.take(answered_here("answered.models", 200), answered_here("answered.health", 200))
+    assert [told.reason for told in world.told] == ["answered.models"]
+    assert world.counted("limpet_requests_total", provider="none", decision="answered.models", outcome="ok") == 0
+
+
+async def test_a_refused_key_is_a_complaint_until_the_provider_answers(world: World) -> None:
+    await world.take(entry("b", attempts=2, notes={1: note("a", 401, "CredentialRefused", says="no such key")}))
+    standing = world.complaints.standing("a", NOW)
+    assert standing is not None
+    assert (standing.cause, standing.status, standing.says) == ("CredentialRefused", 401, "no such key")
+    assert world.complaints.standing("b", NOW) is None
+    await world.take(entry("a"))
+    assert world.complaints.standing("a", NOW) is None

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Final
 
-from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
+from limpet_extproc.contract import DECISION_HEADER, HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_REQUEST,
@@ -213,6 +213,7 @@ def _access_log(name: str) -> Json:
         "name": f"envoy.access_loggers.http_grpc.{name}",
         "typed_config": typed(
             "access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            additional_response_headers_to_log=[DECISION_HEADER],
             common_config={
                 "log_name": name,
                 "transport_api_version": "V3",
