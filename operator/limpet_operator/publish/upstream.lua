@@ -36,7 +36,7 @@ local function choose_query(own, context, asked)
   return #parts > 0 and "?" .. table.concat(parts, "&") or ""
 end
 
-function envoy_on_request(handle)
+local function rewrite(handle)
   local context = handle:filterContext()
   local info = handle:streamInfo()
   local headers = handle:headers()
@@ -83,4 +83,14 @@ function envoy_on_request(handle)
   pieces[#pieces + 1] = string.sub(text, at + 1)
   body:setBytes(table.concat(pieces))
   handle:headers():replace("content-length", tostring(body:length()))
+end
+
+-- Envoy sends a request on as it is where a program fails: with the client's headers, and with what was set for another provider.
+function envoy_on_request(handle)
+  local fine, why = pcall(rewrite, handle)
+  if not fine then
+    handle:logErr("a request could not be rewritten and was not sent, which is a defect of Limpet's: " .. tostring(why))
+    handle:respond({ [":status"] = "500", ["content-type"] = "application/json" },
+      '{"error":{"message":"The gateway could not prepare the request; it was not sent.","type":"server_error","param":null,"code":"internal_error"}}')
+  end
 end
