@@ -8,10 +8,11 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from hypothesis import given
@@ -22,6 +23,12 @@ from limpet_extproc.flags import flags_parser, read_flags
 from limpet_extproc.workers import Workers, next_pause_s, worker_command
 
 ALWAYS = ["--control-plane=unix:/nonexistent/operator.sock", "--node=gateway-0", "--redis-url=redis://127.0.0.1:1"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture
@@ -65,6 +72,23 @@ async def test_all_end_in_good_order_when_the_parent_is_told_to(flags: list[str]
     assert set(levels) == {"warning"}, "that operator and Redis are away is all that was worth a line"
 
 
+async def test_the_kubelet_is_answered_at_its_own_port_while_strangers_hold_all_places_of_both(
+    flags: list[str], tmp_path: Path
+) -> None:
+    public, probes = free_port(), free_port()
+    ports = [f"--http=[::]:{public}", f"--probes=[::]:{probes}"]
+    async with parent([*flags, *ports], tmp_path / "log") as process, AsyncExitStack() as stack:
+        await started(process, tmp_path)
+        for port in (public, probes):
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            for _ in range(10):
+                assert (await client.get(f"http://127.0.0.1:{probes}/livez")).status_code == 200
+                assert (await client.get(f"http://127.0.0.1:{public}/metrics")).status_code == 200
+            assert (await client.get(f"http://127.0.0.1:{probes}/metrics")).status_code == 404
+
+
 async def test_none_is_left_when_the_parent_is_killed(flags: list[str], tmp_path: Path) -> None:
     async with parent(flags, tmp_path / "log") as process:
         workers = await started(process, tmp_path)
@@ -80,6 +104,7 @@ async def test_none_is_left_when_the_parent_is_killed(flags: list[str], tmp_path
         (["--memory-key-file=/nonexistent/key"], 2, "cannot be read: No such file or directory"),
         (["--socket-dir=/proc/self/limpet"], 2, "--socket-dir /proc/self/limpet cannot be made"),
         (["--http=127.0.0.1:{taken}"], 2, r"--http 127.0.0.1:\d+: cannot listen there: Address already in use"),
+        (["--probes=127.0.0.1:{taken}"], 2, r"--probes 127.0.0.1:\d+: cannot listen there: Address already in use"),
     ],
 )
 async def test_what_is_in_the_way_is_said_before_any_worker_starts(
