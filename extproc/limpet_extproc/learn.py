@@ -28,7 +28,10 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
     error_rate: float = 0.0
     first_byte_s: float = 0.0
     tokens_per_s: float = 0.0
-    """Output tokens, from the first byte to the end of an answer; 0: not seen yet."""
+    """Output tokens, over the time from the request to the end of the answer; 0: not seen yet.
+
+    The wait for the first byte is part of it: an answer that is not streamed comes at once, after all of its time.
+    """
 
 
 NOTHING: Final = Learned()
@@ -46,7 +49,7 @@ def after_attempt(learned: Learned, failed: bool, first_byte_s: float | None) ->
 
 
 def after_answer(learned: Learned, tokens: int, seconds: float) -> Learned:
-    """The averages with the speed of one more answer in them: `tokens` within `seconds` of its first byte."""
+    """The averages with the speed of one more answer in them: `tokens`, `seconds` after the request."""
     if tokens < _MIN_TOKENS or seconds <= 0:
         return learned
     rate = tokens / seconds

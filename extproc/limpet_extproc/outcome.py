@@ -148,6 +148,8 @@ class Outcomes:
             self._providers.succeeded(provider, now_s, _first_byte_s(common), record.model if record else "")
             self._complaints.answered(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
+            if usage is not None:
+                self._providers.generated(provider, usage.output, _answered_s(common))
         if record is not None:
             self._learn(record, made, usage)
         if self._verbose is not None:
@@ -326,6 +328,11 @@ def _first_byte_s(common: Common) -> float | None:
     """From the first byte sent to the provider to the first one back, in the attempt that answered."""
     waited_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
     return waited_s if waited_s > 0 else None
+
+
+def _answered_s(common: Common) -> float:
+    """From the first byte sent to the provider to the last one back, in the attempt that answered."""
+    return _seconds(common.time_to_last_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
 
 
 def _seconds(duration: Any) -> float:

@@ -49,6 +49,10 @@ class Providers:
             for scope in {"", model}:
                 self._set(provider, scope, health.after_success(self._state(provider, scope), now_s))
 
+    def generated(self, provider: str, tokens: int, seconds: float) -> None:
+        """An answer of so many tokens was complete `seconds` after its request."""
+        self._learned[provider] = learn.after_answer(self._learned.get(provider, learn.NOTHING), tokens, seconds)
+
     def failed(self, provider: str, now_s: float, model: str = "") -> None:
         """An attempt got none, or one that says the provider is broken, or the model there."""
         self._learn(provider, now_s, failed=True, first_byte_s=None)

@@ -32,13 +32,15 @@ _TRY_AGAIN_S: Final = 0.02
 class Event(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One thing that happened to a provider."""
 
-    kind: Literal["succeeded", "failed", "limited", "trial"]
+    kind: Literal["succeeded", "generated", "failed", "limited", "trial"]
     provider: str
     now_s: float
     seconds: float | None = None
-    """`succeeded`: to the first byte, if that was seen; `limited`: how long to wait."""
+    """`succeeded`: to the first byte, if that was seen; `generated`: to the last; `limited`: how long to wait."""
     model: str = ""
     """Empty: it concerns the provider with all its models."""
+    tokens: int = 0
+    """`generated`: so many."""
 
 
 class ToldProviders(Providers):
@@ -52,6 +54,11 @@ class ToldProviders(Providers):
         """See `Providers`."""
         super().succeeded(provider, now_s, first_byte_s, model)
         self._tell(Event("succeeded", provider, now_s, first_byte_s, model))
+
+    def generated(self, provider: str, tokens: int, seconds: float) -> None:
+        """See `Providers`."""
+        super().generated(provider, tokens, seconds)
+        self._tell(Event("generated", provider, 0.0, seconds, tokens=tokens))
 
     def failed(self, provider: str, now_s: float, model: str = "") -> None:
         """See `Providers`."""
@@ -73,6 +80,8 @@ class ToldProviders(Providers):
         for event in events:
             if event.kind == "succeeded":
                 super().succeeded(event.provider, event.now_s, event.seconds, event.model)
+            elif event.kind == "generated":
+                super().generated(event.provider, event.tokens, event.seconds or 0.0)
             elif event.kind == "failed":
                 super().failed(event.provider, event.now_s, event.model)
             elif event.kind == "limited":

@@ -69,14 +69,15 @@ async def test_sort_by_price_takes_the_cheapest_even_among_near_equals(stage: St
         assert (answer.seller, answer.decision) == ("b", "bypass.sort")
 
 
-async def test_sort_by_latency_takes_the_fastest(stage: Stage) -> None:
+@pytest.mark.parametrize("sort", ["latency", "throughput", {"by": "throughput", "partition": "model"}], ids=str)
+async def test_sort_by_speed_takes_the_fastest(stage: Stage, sort: Any) -> None:
     await stage.serve("a", "b", "c")
     for seller in stage.each("a", "c"):
         await seller.set_fault(Fault(kind="latency", delay_s=0.15))
     for name in "abc":
         await stage.ask(_OPENER, extra={"provider": {"order": [stage.provider(name)]}})
     await stage.settle()
-    answer = await stage.ask(_OPENER, extra={"provider": {"sort": "latency"}})
+    answer = await stage.ask(_OPENER, extra={"provider": {"sort": sort}})
     assert (answer.seller, answer.decision) == ("b", "bypass.sort")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.learn import NOTHING, Learned, after_attempt, factors
+from limpet_extproc.learn import NOTHING, Learned, after_answer, after_attempt, factors
 
 
 def after(*attempts: tuple[bool, float | None]) -> Learned:
@@ -68,3 +68,29 @@ def test_the_fastest_is_looked_for_among_those_that_are_known_well() -> None:
     }
     assert factors(known) == {"silent": 2.0}
     assert factors({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("answers", "tokens_per_s"),
+    [
+        ([], 0.0),
+        ([(100, 2.0)], 50.0),
+        ([(100, 2.0), (100, 1.0)], 55.0),
+        ([(15, 0.001)], 0.0),
+        ([(100, 0.0)], 0.0),
+        ([(100, 2.0), (3, 60.0)], 50.0),
+    ],
+)
+def test_speed_is_an_average_of_answers_that_are_long_enough(
+    answers: list[tuple[int, float]], tokens_per_s: float
+) -> None:
+    learned = NOTHING
+    for tokens, seconds in answers:
+        learned = after_answer(learned, tokens, seconds)
+    assert learned.tokens_per_s == pytest.approx(tokens_per_s)
+
+
+def test_a_failure_says_nothing_of_speed() -> None:
+    learned = after_answer(NOTHING, 100, 2.0)
+    assert after_attempt(learned, True, None).tokens_per_s == 50.0
+    assert after_attempt(learned, False, 0.1).tokens_per_s == 50.0

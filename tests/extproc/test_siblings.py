@@ -17,6 +17,7 @@ from limpet_extproc.health import State, verdict
 from limpet_extproc.siblings import Event, Siblings, ToldProviders, sibling_socket
 
 EVENTS = st.one_of(
+    st.builds(Event, st.just("generated"), st.just("a"), st.just(0.0), st.floats(0.1, 9.0), tokens=st.integers(0, 99)),
     st.builds(Event, st.just("succeeded"), st.sampled_from("ab"), st.just(0.0), st.none() | st.floats(0.01, 1)),
     st.builds(Event, st.sampled_from(["failed", "trial"]), st.sampled_from("ab"), st.just(0.0)),
     st.builds(Event, st.just("limited"), st.sampled_from("ab"), st.just(0.0), st.floats(0, 400)),
@@ -26,6 +27,8 @@ EVENTS = st.one_of(
 def happen(providers: ToldProviders, event: Event, now_s: float) -> None:
     """As the worker itself would see it; a trial is begun by a worker that knows the provider to be out."""
     match event.kind:
+        case "generated":
+            providers.generated(event.provider, event.tokens, event.seconds or 0.0)
         case "succeeded":
             providers.succeeded(event.provider, now_s, event.seconds)
         case "failed":
