@@ -35,6 +35,7 @@ bench: $(READY)
 	$(BIN)/limpet bench infron
 	$(BIN)/limpet bench latency
 	$(BIN)/limpet bench reload
+	$(BIN)/limpet bench bodies
 	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory' fills"; $(call redis); }
 	$(BIN)/limpet bench memory
 	$(BIN)/limpet bench apply

@@ -132,13 +132,14 @@ def test_what_the_provider_counted_last_time_outweighs_the_estimate(make) -> Non
         (Steering(ignore=("x",)), "bypass.ignore", "abc", {}),
         (Steering(sort="price"), "bypass.sort", "abc", {}),
         (Steering(sort="latency"), "bypass.sort", "cba", {}),
+        (Steering(sort="throughput"), "bypass.sort", "bca", {}),
         (Steering(allow_fallbacks=False), "bypass.allow_fallbacks", "a", {}),
     ],
 )
 def test_the_client_steers_and_is_obeyed(
     make, steering: Steering, reason: str, order: str, excluded: dict[str, str]
 ) -> None:
-    learned = {"c": Learned(20, 0, 0.1), "b": Learned(20, 0, 0.2)}
+    learned = {"c": Learned(20, 0, 0.1, 40.0), "b": Learned(20, 0, 0.2, 50.0)}
     decision = decide(make, warm("b"), steering=steering, learned=learned)
     assert (decision.reason, "".join(decision.order), decision.excluded) == (reason, order, excluded)
 
