@@ -132,4 +132,4 @@ async def test_where_the_proxy_refuses_the_next_provider_answers(words: bytes) -
                 extra_body={"provider": {"order": ["far", "near"]}},
             )
     assert answer.headers["x-limpet-provider"] == "near"
-    assert proxy.asked == ["CONNECT far.example:443"]
+    assert set(proxy.asked) == {"CONNECT far.example:443"}
