@@ -1,4 +1,4 @@
-"""How the workers of one gateway are, judged from what they report: alive, ready, or hung."""
+"""How the workers of one gateway are, judged from what they report: alive, ready, or hung, and when to start anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,16 @@ import msgspec
 
 STALLED_S: Final = 5.0
 """A worker whose event loop has not turned for so long answers no request."""
+
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 10.0
+_SETTLED_S: Final = 30.0
+"""A worker that lived so long has not failed to start."""
+
+CHECK_EVERY_S: Final = 2.0
+CHECKS: Final = 5
+"""So many failed in a row mean that a worker hangs. Counted, since after a pause of the whole machine all are late."""
+CHECKS_AT_START: Final = 30
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -19,6 +29,13 @@ class Report(msgspec.Struct, frozen=True):
     """Why no catalogs come at the moment; None: they do, or nothing is known yet."""
     turned_s_ago: float
     """Seconds since its event loop was seen turning."""
+
+
+def next_pause_s(last_s: float, lived_s: float) -> float:
+    """Seconds to wait before a worker is started again that ended after `lived_s`, having waited `last_s` before."""
+    if lived_s >= _SETTLED_S or not last_s:
+        return _FIRST_PAUSE_S
+    return min(last_s * 2, _LONGEST_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,33 +20,16 @@ import msgspec
 from limpet_extproc import status
 from limpet_extproc.flags import BadStart, host_port
 from limpet_extproc.local_http import Page, Pages, accepts, ask, serve_pages
-from limpet_extproc.status import Report
+from limpet_extproc.status import CHECK_EVERY_S, CHECKS, CHECKS_AT_START, Report, next_pause_s
 from limpet_extproc.worker_metrics import merged
 
 T = TypeVar("T")
 
 log = logging.getLogger("limpet.extproc.workers")
 
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 10.0
-_SETTLED_S: Final = 30.0
-"""A worker that lived so long has not failed to start."""
-
-_CHECK_EVERY_S: Final = 2.0
-_CHECKS: Final = 5
-"""So many failed in a row mean that a worker hangs. Counted, since after a pause of the whole machine all are late."""
-_CHECKS_AT_START: Final = 30
-
 _ASK_S: Final = 1.0
 _STOP_S: Final = 8.0
 """For a worker to end by itself: requests under way get a second, the memory's last writes another."""
-
-
-def next_pause_s(last_s: float, lived_s: float) -> float:
-    """Seconds to wait before a worker is started again that ended after `lived_s`, having waited `last_s` before."""
-    if lived_s >= _SETTLED_S or not last_s:
-        return _FIRST_PAUSE_S
-    return min(last_s * 2, _LONGEST_PAUSE_S)
 
 
 def worker_command(flags: argparse.Namespace, number: int) -> list[str]:
@@ -90,7 +73,7 @@ class Workers:
     commands: Sequence[Sequence[str]]
     environment: Mapping[str, str]
     pause_s: Callable[[float, float], float] = next_pause_s
-    check_every_s: float = _CHECK_EVERY_S
+    check_every_s: float = CHECK_EVERY_S
     stop_s: float = _STOP_S
     restarts: dict[int, int] = field(default_factory=dict)
     _running: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
@@ -168,13 +151,13 @@ class Workers:
 
     async def _hung(self, number: int) -> None:
         """Return when it has failed too many checks in a row."""
-        failed, bound = 0, _CHECKS_AT_START
+        failed, bound = 0, CHECKS_AT_START
         while failed < bound:
             await asyncio.sleep(self.check_every_s)
             if status.stalled(await asyncio.to_thread(self._report, number)):
                 failed += 1
             else:
-                failed, bound = 0, _CHECKS
+                failed, bound = 0, CHECKS
 
     async def _stopped_within(self, seconds: float) -> None:
         try:

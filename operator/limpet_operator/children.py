@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,10 @@ _LAST_WORDS: Final = 2000
 
 class ChildDied(Exception):  # noqa: N818 (says what happened)
     """A child ended although nobody asked it to; the message has its name, its status and its last words."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(words)
+        self.name = name
 
 
 @dataclass(slots=True)
@@ -46,6 +51,11 @@ class Children:
         """The process id of a child that was started."""
         return self._running[name].pid
 
+    def kill(self, name: str) -> None:
+        """End a child at once, if it has not ended by itself; whoever watches hears of it."""
+        with suppress(ProcessLookupError):
+            self._running[name].kill()
+
     async def watch(self) -> None:
         """Return never; raise ChildDied as soon as one has ended by itself."""
         waiting = {asyncio.create_task(process.wait()): name for name, process in self._running.items()}
@@ -55,7 +65,7 @@ class Children:
             for task in waiting:
                 task.cancel()
         name = waiting[done.pop()]
-        raise ChildDied(self.last_words(name))
+        raise ChildDied(name, self.last_words(name))
 
     def last_words(self, name: str) -> str:
         """What a child that ended left behind, for a person."""

@@ -3,17 +3,19 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 import yaml
 
+from limpet_operator.listen import own_name, parse_listen
 from limpet_operator.local import LocalSettings, system_ca_file
 from limpet_operator.plan import plan
 from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.origins import origin
 from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
 from limpet_operator.resources.way_out import ways_out
@@ -23,15 +25,30 @@ from limpet_operator.up import up as run_up
 from limpet_operator.validate import exit_status, render_line
 from limpet_operator.validate import validate as validated
 
+T = TypeVar("T")
+
 Dir = Annotated[Path, typer.Argument(help="Directory with Provider, Pricing, StickyPolicy and Secret objects as YAML.")]
 
 
 def up(
     directory: Dir,
     listen: Annotated[str, typer.Option(help="HOST:PORT where SDKs find the gateway.")] = "127.0.0.1:10000",
+    allow_host: Annotated[
+        list[str],
+        typer.Option(
+            help="Further host name that clients may call a loopback gateway by, as behind a tunnel; repeatable."
+        ),
+    ] = [],  # noqa: B006 (typer's way to say none)
+    cors_origin: Annotated[
+        list[str],
+        typer.Option(help="Further origin whose pages may use it, such as https://chat.example or *; repeatable."),
+    ] = [],  # noqa: B006
     routing: Annotated[
         Literal["Metadata", "Header"] | None,
-        typer.Option(help="How Envoy is told the provider; Header is for Envoys without the priority-group specifier."),
+        typer.Option(
+            case_sensitive=False,
+            help="How Envoy is told the provider; Header is for Envoys without the priority-group specifier.",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(help="ext_proc processes; more than one needs a shared memory.", min=1)] = 1,
     metrics_port: Annotated[
@@ -48,9 +65,10 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,
 ) -> None:
     """Run the gateway on this machine: real Envoy, both planes, no cluster."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise typer.BadParameter(f"'{listen}' is not HOST:PORT, for example 127.0.0.1:10000", param_hint="--listen")
+    host, port = _checked(parse_listen, listen, "--listen")
+    if metrics_port and port in (metrics_port, metrics_port + 1):
+        message = f"{port} is the gateway's own port; metrics take two others, this one and the next"
+        raise typer.BadParameter(message, param_hint="--metrics-port")
     if workers > 1:
         message = (
             f"{workers} workers would each remember different conversations: this machine's memory lives in one "
@@ -62,7 +80,9 @@ def up(
         _say(note)
     settings = LocalSettings(
         host=host,
-        port=int(port),
+        port=port,
+        own_names=tuple(_checked(own_name, each, "--allow-host") for each in allow_host),
+        cors_origins=tuple(_checked(origin, each, "--cors-origin") for each in cors_origin),
         header_mode=routing == "Header",
         verbose=verbose,
         body_limit_bytes=body_limit_mib * 1024 * 1024,
@@ -70,6 +90,13 @@ def up(
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))
+
+
+def _checked(read: Callable[[str], T], text: str, flag: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=flag) from error
 
 
 def validate(

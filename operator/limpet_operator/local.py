@@ -24,10 +24,12 @@ from limpet_operator.children import Children
 from limpet_operator.families import lookup_family, reaches
 from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.keeper import ask, ask_worker, keep
+from limpet_operator.listen import CannotStart, find_place, in_url
 from limpet_operator.metrics import build_metrics, count_objects
 from limpet_operator.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.way_out import WaysOut
@@ -45,6 +47,8 @@ EXTPROC_ENVIRONMENT: Final = {
 
 NODE: Final = "limpet-local"
 
+_EXTPROC: Final = "ext_proc"
+
 _READY_S: Final = 60.0
 _CA_FILES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -53,16 +57,17 @@ _CA_FILES: Final = (
 )
 
 
-class CannotStart(Exception):  # noqa: N818 (says what happened)
-    """Something outside of us is in the way; the message says what and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     """How the local gateway runs."""
 
     host: str = "127.0.0.1"
+    """An address of either family, or a name of this machine."""
     port: int = 10000
+    own_names: tuple[str, ...] = ()
+    """Further hosts that clients may call it by."""
+    cors_origins: tuple[str, ...] = ()
+    """Further origins whose pages may use it."""
     header_mode: bool = False
     verbose: bool = False
     extproc_metrics_port: int = 0
@@ -116,19 +121,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def require_free(host: str, port: int) -> None:
-    """Raises CannotStart if somebody listens there already or the address is not ours."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"cannot listen on {host}:{port}: {error.strerror}. "
-                "Stop what uses it, or choose another with --listen HOST:PORT"
-            ) from error
-
-
 def system_ca_file(places: Sequence[str] = _CA_FILES) -> str:
     """The public certificate authorities of this machine.
 
@@ -143,12 +135,15 @@ class Local:
     """The running gateway. `async with Local(settings) as gateway: gateway.apply(plan); await gateway.ready()`."""
 
     def __init__(self, settings: LocalSettings) -> None:
+        """Raises CannotStart where the address is not to be had."""
         self.settings = settings
+        self.place = find_place(settings.host, settings.port)
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         self._run_dir = tempfile.TemporaryDirectory(prefix="limpet-")
         run_dir = Path(self._run_dir.name)
         self._socket = run_dir / "operator.sock"
+        self._status_socket = run_dir / "status.sock"
         self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
@@ -156,8 +151,11 @@ class Local:
         self._xds, self.catalogs = self.fleet.xds, self.fleet.catalogs
         self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
         self.gateway = Gateway(
-            listen_host=settings.host,
+            listen_host=self.place.addresses[0],
+            listen_also=self.place.addresses[1:],
             listen_port=settings.port,
+            own_names=self.place.own_names(settings.own_names),
+            cors_origins=self.place.origins(settings.cors_origins),
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
@@ -170,11 +168,10 @@ class Local:
     @property
     def base_url(self) -> str:
         """What an OpenAI SDK takes as `base_url`."""
-        return f"http://{self.settings.host}:{self.settings.port}/v1"
+        return f"http://{in_url(self.place.reachable)}:{self.place.port}/v1"
 
     async def __aenter__(self) -> Self:
         try:
-            require_free(self.settings.host, self.settings.port)
             self._server = await serve(f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler())
         except BaseException:
             self._run_dir.cleanup()
@@ -211,6 +208,12 @@ class Local:
             )
         await done.pop()
 
+    async def running(self, say: Callable[[str], None]) -> None:
+        """Return never, and keep ext_proc running, whose ends are said. Raises ChildDied when Envoy ends."""
+        if self.settings.extproc_workers > 1:  # They have a parent that keeps them.
+            await self.children.watch()
+        await keep(self.children, _EXTPROC, self._start_extproc, lambda: ask_worker(self._status_socket), say)
+
     async def drained(self) -> None:
         """Return when every removal that was begun is done."""
         await self._rollout.drained()
@@ -218,24 +221,33 @@ class Local:
     async def _serving(self) -> None:
         # Nobody tells when Envoy has opened its port, so it is asked.
         while True:
-            if self.catalogs.deciding >= self.settings.extproc_workers and await self._listening():
+            workers = self.settings.extproc_workers
+            if self.catalogs.deciding >= workers and await self._listening() and await self._asks_all():
                 return
             await asyncio.sleep(0.02)
 
     async def _listening(self) -> bool:
         """Envoy opens the port only with listener and routes complete."""
         try:
-            _, writer = await asyncio.open_connection(self.settings.host, self.settings.port)
+            _, writer = await asyncio.open_connection(self.place.reachable, self.place.port)
         except OSError:
             return False
         writer.close()
         return True
 
+    async def _asks_all(self) -> bool:
+        """Envoy asks a worker only after a health check of it went well."""
+        healthy = f"cluster.{EXTPROC_CLUSTER}.membership_healthy: {self.settings.extproc_workers}\n"
+        return healthy.encode() in (await ask(self.admin_socket, f"/stats?filter={EXTPROC_CLUSTER}.membership") or b"")
+
     async def _start_extproc(self) -> None:
         workers, metrics_port = self.settings.extproc_workers, self.settings.extproc_metrics_port
         if workers == 1:
             # What it logs of providers and connections is for pods; here the control plane tells it to a person.
-            place = [f"--socket={self._extproc_sockets[0]}", f"--metrics-port={metrics_port}", "--log-level=warning"]
+            place = [
+                *(f"--socket={self._extproc_sockets[0]}", f"--status-socket={self._status_socket}"),
+                *(f"--metrics-port={metrics_port}", "--log-level=warning"),
+            ]
         else:
             directory = self._extproc_sockets[0].parent
             place = [f"--socket-dir={directory}", f"--workers={workers}", f"--http=127.0.0.1:{metrics_port}"]
@@ -249,7 +261,7 @@ class Local:
         if self.settings.verbose:
             command.append("--verbose")
         environment = {**EXTPROC_ENVIRONMENT, **os.environ}
-        await self.children.start("ext_proc", command, shown=self.settings.verbose, env=environment)
+        await self.children.start(_EXTPROC, command, shown=self.settings.verbose, env=environment)
 
     async def _start_envoy(self) -> None:
         concurrency = self.settings.envoy_concurrency or self.settings.extproc_workers

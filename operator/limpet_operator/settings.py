@@ -10,6 +10,7 @@ from typing import Final
 from limpet_operator.families import LookupFamily
 from limpet_operator.json_logs import LEVELS
 from limpet_operator.publish.gateway import MIB, Gateway
+from limpet_operator.publish.origins import origin
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.way_out import Proxy, WaysOut, parse_way_out
 
@@ -70,6 +71,7 @@ def parse_settings(
         probes=flags.probes,
         gateway=Gateway(
             listen_host=flags.gateway_host,
+            cors_origins=tuple(flags.cors_origin),
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
@@ -108,6 +110,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--http", type=_host_port, default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
     add("--probes", type=_host_port, default=None, help="another HOST:PORT for /healthz and /readyz, for the kubelet")
     add(
+        "--cors-origin",
+        action="append",
+        type=_origin,
+        default=[],
+        help="origin whose pages may use the gateways from a browser; repeatable",
+    )
+    add(
         "--gateway-host", default="::", help="address where Envoy listens for clients; ::, the default, is IPv4 as well"
     )
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
@@ -128,6 +137,13 @@ def _proxy(text: str) -> Proxy | None:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return None if found == "direct" else found
+
+
+def _origin(text: str) -> str:
+    try:
+        return origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _port(text: str) -> int:

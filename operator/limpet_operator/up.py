@@ -17,7 +17,8 @@ from prometheus_client import start_http_server
 
 from limpet_operator.children import ChildDied
 from limpet_operator.fleet.acks import Traffic
-from limpet_operator.local import CannotStart, Local, LocalSettings
+from limpet_operator.listen import CannotStart, find_place
+from limpet_operator.local import Local, LocalSettings
 from limpet_operator.plan import Plan, plan
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files
@@ -49,7 +50,7 @@ class Directory:
 
     async def follow(self, apply: Callable[[Plan], None]) -> None:
         """Apply every further plan, for ever."""
-        async for scan in files.watch(self._path, self._scan):
+        async for scan in files.watch(self._path, self._scan, self._say_gone):
             self._scan = scan
             if self._store.replace(scan.documents):
                 self.plan = plan(self._store.objects, os.environ, self.plan)
@@ -58,6 +59,9 @@ class Directory:
             if self._saying is not None:
                 self._saying.cancel()
             self._saying = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say_problems)
+
+    def _say_gone(self) -> None:
+        self._say(f"{self._path} is gone; what was read last goes on being served until it is there again")
 
     def _say_problems(self) -> None:
         told = lines_of(self._store.readings, self.plan)
@@ -76,6 +80,8 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
         directory = Directory(path, say)
+        for port in (metrics_port, metrics_port + 1) if metrics_port else ():
+            find_place("127.0.0.1", port, "--metrics-port PORT, the first of two")
         async with Local(replace(settings, on_traffic=_telling(say))) as gateway:
             gateway.apply(directory.plan)
             following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
@@ -86,7 +92,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
             if metrics_port:
                 start_http_server(metrics_port, "127.0.0.1", gateway.registry)
             _greet(gateway, directory.plan, metrics_port, say)
-            watching = asyncio.create_task(gateway.children.watch())
+            watching = asyncio.create_task(gateway.running(say))
             ending = asyncio.create_task(stopped.wait())
             tasks: tuple[asyncio.Task[Any], ...] = (following, watching, ending)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

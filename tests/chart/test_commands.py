@@ -27,7 +27,7 @@ def command(values: dict[str, Any], deployment: str, name: str) -> list[str]:
 def test_the_operator_is_told_all_that_was_set() -> None:
     values = {
         "watch": {"namespaces": ["a", "b"]},
-        "gateway": {"workers": 3, "bodyLimitMiB": 8},
+        "gateway": {"workers": 3, "bodyLimitMiB": 8, "cors": {"origins": ["https://chat.example", "*"]}},
         "operator": {"drainSeconds": 20, "logLevel": "debug"},
     }
     python, dash_m, module, *arguments = command(values, "limpet-operator", "operator")
@@ -45,6 +45,7 @@ def test_the_operator_is_told_all_that_was_set() -> None:
     assert (settings.drain_s, settings.log_level) == (20.0, "debug")
     assert settings.gateway.listen_port == 10000
     assert settings.gateway.body_limit_bytes == 8 * MIB
+    assert settings.gateway.cors_origins == ("https://chat.example", "*")
     assert settings.gateway.extproc_sockets == tuple(f"/run/limpet/extproc-{number}.sock" for number in range(3))
 
 

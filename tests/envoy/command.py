@@ -70,15 +70,21 @@ class Command:
     @classmethod
     @asynccontextmanager
     async def up(
-        cls, directory: Path, *flags: str, port: int | None = None, env: Mapping[str, str] | None = None
+        cls,
+        directory: Path,
+        *flags: str,
+        listen: str = "127.0.0.1",
+        port: int | None = None,
+        metrics_port: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Self]:
-        """Run it; whatever the story left is ended."""
-        port, metrics_port = port or free_port(), _two_free_ports()
+        """Run it; whatever the story left is ended. `listen` is the host, as it is written before the port."""
+        port, metrics_port = port or free_port(), metrics_port or _two_free_ports()
         program = [str(Path(sys.executable).with_name("limpet")), "up", str(directory)]
-        listen = [f"--listen=127.0.0.1:{port}", f"--metrics-port={metrics_port}"]
+        places = [f"--listen={listen}:{port}", f"--metrics-port={metrics_port}"]
         process = await asyncio.create_subprocess_exec(
             *program,
-            *listen,
+            *places,
             *flags,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -139,30 +139,6 @@ async def test_a_compressed_body_is_refused_with_what_to_do(stage: Stage) -> Non
     assert "without content-encoding" in _error(answer.body)["message"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "allow"),
-    [
-        ("GET", _CHAT, 405, "POST"),
-        ("PUT", _CHAT, 405, "POST"),
-        ("DELETE", _CHAT, 405, "POST"),
-        ("POST", "/v1/models", 405, "GET"),
-        ("GET", "/", 404, None),
-        ("POST", "/v1/nothing", 404, None),
-        ("POST", "/v1/chat/completions/more", 404, None),
-    ],
-)
-@pytest.mark.parametrize("data", [None, b'{"model":"plain"}'], ids=["bare", "with a body"])
-async def test_a_wrong_method_or_path_says_what_is_served(
-    stage: Stage, method: str, path: str, status: int, allow: str | None, data: bytes | None
-) -> None:
-    await stage.serve("a")
-    async with stage.http.request(method, stage.origin + path, data=data) as response:
-        assert response.status == status
-        assert response.headers.get("allow") == allow
-        assert response.headers["content-type"] == "application/json"
-        assert _CHAT in _error(await response.read())["message"]
-
-
 async def test_ten_thousand_messages_are_a_request_like_any_other(stage: Stage) -> None:
     await stage.serve("a")
     messages = [say("word", "assistant" if number % 2 else "user") for number in range(10_000)]
@@ -214,7 +190,7 @@ async def test_a_request_with_a_header_that_is_not_utf_8_is_refused_by_its_name(
     host, _, port = stage.origin.removeprefix("http://").partition(":")
     body = json.dumps({"model": PLAIN, "messages": [say("Hi")]}).encode()
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nuser-agent: caf\xe9 \x80\r\n")
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nuser-agent: caf\xe9 \x80\r\n")
     writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
     answer = (await reader.read()).decode("latin-1")
     writer.close()

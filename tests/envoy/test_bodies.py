@@ -200,7 +200,9 @@ async def _post_large(stage: Stage, body: bytes, chunked: bool) -> Raw:
     host, _, port = stage.origin.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     length = "transfer-encoding: chunked" if chunked else f"content-length: {len(body)}"
-    writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{length}\r\nconnection: close\r\n\r\n".encode())
+    writer.write(
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{length}\r\nconnection: close\r\n\r\n".encode()
+    )
     writer.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n" if chunked else body)
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
     headers = dict(line.split(": ", 1) for line in head[1:] if ": " in line)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -99,16 +100,45 @@ async def test_a_killed_command_takes_its_children_along(tmp_path: Path) -> None
         await _nobody(pids, command.port)
 
 
-@pytest.mark.parametrize("child", ["limpet_extproc", "envoy.json"], ids=["ext_proc", "envoy"])
-async def test_a_child_that_dies_ends_it_with_a_message(tmp_path: Path, child: str) -> None:
+async def test_an_envoy_that_dies_ends_it_with_a_message(tmp_path: Path) -> None:
     async with Command.up(tmp_path) as command:
         await command.says("Ctrl-C ends everything")
         pids = [each.pid for each in command.children()]
-        os.kill(command.child(child).pid, signal.SIGKILL)
+        os.kill(command.child("envoy.json").pid, signal.SIGKILL)
         assert await command.ended() == 1
-        assert "ended with status -9" in command.output
+        assert "envoy ended with status -9" in command.output
         assert "Traceback" not in command.output
         await _nobody(pids, command.port)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+async def test_ext_proc_is_replaced_and_nobody_goes_unanswered(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser, how: signal.Signals
+) -> None:
+    async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
+        _written(tmp_path, stage, "a")
+        await command.says("Ctrl-C ends everything")
+
+        async def decided() -> bool:
+            return (await stage.ask(_OPENER)).decision not in ("fallback.undecided", "refused.no_provider")
+
+        async def served() -> bool:
+            return await stage.announced() == {stage.provider("a")}
+
+        await until("the provider", served)
+        await until("a decision", decided)
+        worker = command.child("limpet_extproc")
+        worker.send_signal(how)
+        slow = []
+        for _ in range(30):
+            began_s = time.monotonic()
+            assert (await stage.ask(_OPENER)).text
+            slow.append(time.monotonic() - began_s > 1.0)
+        assert sum(slow) <= 1, "one that hangs was asked again and again"
+        await command.says("ext_proc is started again")
+        await until("a decision by another worker", decided)
+        assert not worker.is_running()
+        assert await command.stop() == 0
 
 
 async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
@@ -121,6 +151,19 @@ async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in command.output
     assert "--listen" in command.output
     assert "Traceback" not in command.output
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["of the control plane", "of the data plane"])
+async def test_a_taken_metrics_port_is_named_like_any_other(tmp_path: Path, which: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port: int = taken.getsockname()[1]
+        async with Command.up(tmp_path, metrics_port=port - which) as command:
+            assert await command.ended() == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in command.output
+    assert "--metrics-port" in command.output
+    assert len(command.lines) == 1
 
 
 async def test_a_missing_directory_is_named(tmp_path: Path) -> None:

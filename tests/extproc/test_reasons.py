@@ -14,8 +14,8 @@ PAGE = (ROOT / "docs" / "reasons.md").read_text()
 EXPLAINED = re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
 SAID_BY_ENVOY = set(
     re.findall(
-        r'"((?:refused|fallback)\.[a-z_]+)"',
-        "".join(path.read_text() for path in (ROOT / "operator" / "limpet_operator" / "publish").glob("*.py")),
+        r'"((?:answered|refused|fallback)\.[a-z_]+)"',
+        "".join(path.read_text() for path in (ROOT / "operator" / "limpet_operator" / "publish").glob("*.[pl][yu]*")),
     )
 )
 

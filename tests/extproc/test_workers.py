@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from tests.extproc.catalog_stream import until
 
 from limpet_extproc.flags import flags_parser, read_flags
-from limpet_extproc.workers import Workers, next_pause_s, worker_command
+from limpet_extproc.status import next_pause_s
+from limpet_extproc.workers import Workers, worker_command
 
 ALWAYS = ["--control-plane=unix:/nonexistent/operator.sock", "--node=gateway-0", "--redis-url=redis://127.0.0.1:1"]
 

@@ -40,6 +40,11 @@ def limpet():
         (["--routing", "Magic"], "--routing"),
         (["--metrics-port", "65535"], "--metrics-port"),
         (["--metrics-port", "-1"], "--metrics-port"),
+        (["--metrics-port", "10000"], "10000 is the gateway's own port"),
+        (["--metrics-port", "9999"], "10000 is the gateway's own port"),
+        (["--listen", "::1:10000"], "write [::1]:10000"),
+        (["--allow-host", "http://gateway.example"], "such as gateway.example"),
+        (["--cors-origin", "chat.example"], "such as https://chat.example"),
         (["--no-such-flag"], "--no-such-flag"),
     ],
 )

@@ -17,6 +17,7 @@ def test_as_the_chart_starts_it() -> None:
         *("--gateway-name", "limpet-gateway.limpet-system.svc"),
         *("--http", "0.0.0.0:8081", "--probes", "0.0.0.0:8082"),
         *("--peers", "limpet-operator-peers.limpet-system.svc:18000"),
+        *("--cors-origin", "https://chat.example", "--cors-origin", "http://localhost:*"),
         *("--gateway-host", "10.0.0.1", "--gateway-port", "10000", "--workers", "2", "--body-limit-mib", "16"),
         *("--proxy", "http://proxy.corp:3128", "--no-proxy", ".internal", "--no-proxy", "10.0.0.0/8"),
         *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
@@ -29,6 +30,7 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.gateway_name == "limpet-gateway.limpet-system.svc"
     assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
     assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
+    assert settings.gateway.cors_origins == ("https://chat.example", "http://localhost:*")
     assert settings.gateway.ways_out == WaysOut(https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8"))
     assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
     assert (settings.http, settings.probes) == ("0.0.0.0:8081", "0.0.0.0:8082")
@@ -69,6 +71,7 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
             ["--all-namespaces", "--proxy", "http://user:word@proxy:3128"],
             "no proxy that can be used; write http://HOST:PORT",
         ),
+        (["--all-namespaces", "--cors-origin", "chat.example"], "'chat.example' is no origin"),
         (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
     ],
 )

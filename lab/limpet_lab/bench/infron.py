@@ -21,7 +21,7 @@ from limpet_lab.demo.json_file import JsonFile, write_figures
 from limpet_lab.sim.config import ConfigError
 from limpet_lab.sim.sellers import SellerFailedError
 from limpet_operator.children import ChildDied
-from limpet_operator.local import CannotStart
+from limpet_operator.listen import CannotStart
 
 _OWN_MAX_TOKENS = 64
 

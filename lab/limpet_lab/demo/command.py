@@ -13,7 +13,7 @@ from limpet_lab.demo.show import screen_for, show
 from limpet_lab.sim.config import ConfigError
 from limpet_lab.sim.sellers import SellerFailedError
 from limpet_operator.children import ChildDied
-from limpet_operator.local import CannotStart
+from limpet_operator.listen import CannotStart
 
 
 def demo(json_file: JsonFile = None) -> None:

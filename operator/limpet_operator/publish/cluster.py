@@ -262,7 +262,7 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
     """All ext_proc workers of this Envoy; one that died is left out after its first failed request.
 
     Health checks leave out one that hangs, and let one that starts in as soon as it has a catalog. While none is
-    healthy all are asked, since a request that nobody decides is routed all the same.
+    healthy none is asked: a request that nobody decides is routed all the same, and need not wait for that.
     """
     return {
         "name": name,
@@ -294,7 +294,7 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
             }
         ],
         "close_connections_on_host_health_failure": True,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "outlier_detection": {
             "split_external_local_origin_errors": True,
             "consecutive_local_origin_failure": 1,

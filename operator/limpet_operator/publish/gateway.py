@@ -16,6 +16,12 @@ CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 
 LISTENER: Final = "limpet"
 ROUTES: Final = "limpet"
+FRONT_LUA: Final = "limpet.front"
+HEALTH: Final = "envoy.filters.http.health_check"
+"""Filters of the client listener that are off except on routes that ask for them."""
+
+VENDOR_HEADERS: Final = "limpet.vendor_headers"
+"""The filter that ends what vendors tell their own clients."""
 
 UNDECIDED: Final = "limpet.undecided"
 """The filter for requests that ext_proc has not decided; a route switches it on."""
@@ -37,6 +43,12 @@ class Gateway:
     """Headers the policies look at for a conversation's name, besides those that every gateway reads."""
     kept_headers: tuple[str, ...] = ()
     """Headers that not every attempt sends alike, so that a later one must know what the client sent."""
+    own_names: tuple[str, ...] = ()
+    """Hosts a client may call this gateway by, ports aside; none named: any."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may use this gateway from a browser, as `origins.pattern` reads them."""
+    listen_also: tuple[str, ...] = ()
+    """Further addresses for the same port."""
     body_limit_bytes: int = 32 * MIB
     """A larger request is refused with 413; the same limit bounds what a retry can send again."""
     ways_out: WaysOut = field(default_factory=WaysOut)

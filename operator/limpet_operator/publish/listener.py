@@ -8,9 +8,12 @@ from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_REQUEST,
     EXTPROC_CLUSTER,
+    FRONT_LUA,
+    HEALTH,
     LISTENER,
     ROUTES,
     UNDECIDED,
+    VENDOR_HEADERS,
     Gateway,
 )
 from limpet_operator.publish.headers import vendor_headers
@@ -21,12 +24,27 @@ _LUA: Final = files(__package__).joinpath("undecided.lua").read_text()
 
 def client_listener(gateway: Gateway) -> Json:
     """Ours: early header clean-up, ext_proc, and the router with its two access logs."""
+    also = [{"address": listening(host, gateway.listen_port)} for host in gateway.listen_also]
     return {
         "name": LISTENER,
         "address": listening(gateway.listen_host, gateway.listen_port),
+        **({"additional_addresses": also} if also else {}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         "filter_chains": [{"filters": [_http(gateway)]}],
     }
+
+
+_CORS: Json = {"name": "envoy.filters.http.cors", "typed_config": typed("filters.http.cors.v3.Cors")}
+
+_ON_SOME_ROUTES: Final[list[Json]] = [
+    {"name": FRONT_LUA, "disabled": True, "typed_config": typed("filters.http.lua.v3.Lua")},
+    {
+        # Unlike a route's answer it knows when Envoy has been told to drain, and a load balancer should go elsewhere.
+        "name": HEALTH,
+        "disabled": True,
+        "typed_config": typed("filters.http.health_check.v3.HealthCheck", pass_through_mode=False),
+    },
+]
 
 
 _WORTH_AN_ENTRY: Json = {
@@ -55,9 +73,17 @@ def _http(gateway: Gateway) -> Json:
         "typed_config": typed(
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             stat_prefix=LISTENER,
+            # Of a proxy in front, which may not know the name, or of a check; a stream ends with the connection.
+            http_protocol_options={"accept_http_10": True, "default_host_for_http_10": "localhost"},
+            normalize_path=True,
+            merge_slashes=True,
+            # Names of models have slashes, and clients write them either way.
+            path_with_escaped_slashes_action="KEEP_UNCHANGED",
             # A client that needs more at a time opens another connection. The windows bound what is under way, not what
             # a body may hold, which is what `limpet_operator.publish.overload` is there for.
             http2_protocol_options={
+                # One bad request must not end the others of a proxy's connection.
+                "override_stream_error_on_invalid_http_message": True,
                 "max_concurrent_streams": 100,
                 "initial_stream_window_size": 256 * 1024,
                 "initial_connection_window_size": 1024 * 1024,
@@ -71,6 +97,8 @@ def _http(gateway: Gateway) -> Json:
             request_timeout="300s",
             early_header_mutation_extensions=[_forget_internal_headers()],
             http_filters=[
+                *([_CORS] if gateway.cors_origins else []),
+                *_ON_SOME_ROUTES,
                 _default_decision(),
                 *([] if gateway.header_mode else [_head(gateway)]),
                 _ext_proc(gateway),
@@ -143,7 +171,8 @@ def _ext_proc(gateway: Gateway) -> Json:
                 "initial_metadata": [] if gateway.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
             },
             failure_mode_allow=True,
-            message_timeout="2s",
+            # One that hangs costs a client this wait once: health checks find it out before it is over.
+            message_timeout="3.5s",
             processing_mode={
                 "request_header_mode": "SEND" if gateway.header_mode else "SKIP",
                 "request_body_mode": "BUFFERED",
@@ -177,7 +206,7 @@ def _undecided() -> Json:
 def _vendor_headers() -> Json:
     """What vendors tell their own clients ends here, whoever of them answers."""
     return {
-        "name": "limpet.vendor_headers",
+        "name": VENDOR_HEADERS,
         "typed_config": typed(
             "filters.http.header_mutation.v3.HeaderMutation", mutations={"response_mutations": vendor_headers()}
         ),

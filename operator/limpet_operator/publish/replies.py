@@ -1,71 +1,239 @@
-"""What Envoy itself answers: JSON in the shape of the API the client speaks, never HTML and never a bare word."""
+"""What Envoy itself refuses: JSON in the shape of the API the client speaks, never HTML, never a bare or empty word.
+
+Each refusal says what is wrong and what would be right, and has a word of docs/reasons.md in `x-limpet-decision`.
+"""
 
 import json
+from dataclasses import dataclass
 from typing import Final
 
 from limpet_operator.publish.encode import Json, set_header, typed
 
-SPOKEN: Final = "POST /v1/chat/completions and GET /v1/models"
+SPOKEN: Final = "POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}"
+
+DECISION: Final = "x-limpet-decision"
+
+INVALID: Final = "invalid_request_error"
 
 
-def error_body(message: str, kind: str, code: str) -> str:
+def error_body(message: str, kind: str, code: str, param: str | None = None) -> str:
     """An error as OpenAI's API writes it."""
-    return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
-NOT_FOUND: Final = error_body(
-    f"Limpet does not serve this path; it serves {SPOKEN}.", "invalid_request_error", "unknown_url"
-)
-WRONG_METHOD: Final = error_body(
-    f"Wrong method for this path; Limpet serves {SPOKEN}.", "invalid_request_error", "method_not_allowed"
-)
+WRONG_METHOD: Final = error_body(f"Wrong method for this path; Limpet serves {SPOKEN}.", INVALID, "method_not_allowed")
 NO_BODY: Final = error_body(
-    "The request has no body; send a JSON object with 'model' and 'messages'.", "invalid_request_error", "empty_body"
+    "The request has no body; send a JSON object with 'model' and 'messages'.", INVALID, "empty_body"
 )
+ENCODED_BODY: Final = error_body(
+    "The body is encoded, and prompts are read here: send it without content-encoding.",
+    INVALID,
+    "unsupported_content_encoding",
+)
+NO_PROVIDERS: Final = error_body(
+    "No provider is configured, or none that is could be accepted; the operator says why.",
+    "server_error",
+    "no_provider_available",
+)
+
+
+def error_format(message: str, kind: str, code: str, *, omit_empty: bool = False) -> Json:
+    """The same as a format: `message` may name what Envoy knows of the request, as `%REQ(:METHOD)%`."""
+    return {
+        "content_type": "application/json",
+        "json_format": {"error": {"message": message, "type": kind, "param": None, "code": code}},
+        **({"omit_empty_values": True} if omit_empty else {}),
+    }
 
 
 def local_replies(body_limit_bytes: int) -> Json:
-    """How Envoy words what it has to answer by itself; ext_proc's own answers are JSON already and pass as they are."""
+    """How Envoy words what it has to answer by itself; answers that are JSON already pass as they are."""
+    mappers = [_passed_on(), *_health(), *(_mapper(refusal) for refusal in _refusals(body_limit_bytes)), *_no_answer()]
     return {
-        "mappers": [
-            {
-                "filter": _cel(
-                    "response.code_details.startsWith('limpet_') || "
-                    "response.code_details in ['direct_response', 'lua_response']"
-                ),
-                "body_format_override": {
-                    "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
-                    "content_type": "application/json",
-                },
-            },
-            {
-                "filter": _cel("response.code == 413"),
-                "body_format_override": _error(
-                    f"The request body is larger than {body_limit_bytes} bytes, the most this gateway takes.",
-                    "invalid_request_error",
-                    "request_too_large",
-                ),
-                "headers_to_add": _refused("refused.too_large"),
-            },
-            {
-                "filter": _cel("response.code == 408"),
-                "body_format_override": _error(
-                    "The request did not arrive in time.", "invalid_request_error", "request_timeout"
-                ),
-                "headers_to_add": _refused("refused.too_slow"),
-            },
-            {
-                "filter": _cel("response.code >= 500"),
-                "body_format_override": _error(
-                    "No provider answered. The last one tried, %UPSTREAM_CLUSTER%, failed: %LOCAL_REPLY_BODY%. "
-                    "%DYNAMIC_METADATA(limpet.decision:why)%",
-                    "server_error",
-                    "no_provider_available",
-                ),
-            },
-        ],
-        "body_format": _error("%LOCAL_REPLY_BODY%", "invalid_request_error", "bad_request"),
+        "mappers": mappers,
+        "body_format": error_format("%LOCAL_REPLY_BODY% (%RESPONSE_CODE_DETAILS%)", INVALID, "bad_request"),
     }
+
+
+def _passed_on() -> Json:
+    """Of ext_proc, of routes and of our Lua."""
+    return {
+        "filter": _cel(
+            "response.code_details.startsWith('limpet_') || response.code_details == 'direct_response' || "
+            "response.code_details == 'lua_response'"
+        ),
+        "body_format_override": {
+            "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+            "content_type": "application/json",
+        },
+    }
+
+
+def _health() -> list[Json]:
+    """For load balancers, who look at the status, and for whoever reads it."""
+    return [
+        {
+            "filter": _cel(f"response.code_details == 'health_check_{detail}'"),
+            "body_format_override": {
+                "text_format_source": {"inline_string": f"{words}\n"},
+                "content_type": "text/plain",
+            },
+            "headers_to_add": [set_header(DECISION, "answered.health")],
+        }
+        for detail, words in (("ok", "ok"), ("failed", "draining"))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What Envoy refuses before a route is asked: by the status or the detail that it gives itself."""
+
+    when: str
+    """In CEL."""
+    message: str
+    code: str
+    reason: str
+    kind: str = INVALID
+    status: int | None = None
+    """None: Envoy's own."""
+
+
+def _refusals(body_limit_bytes: int) -> list[_Refusal]:
+    return [
+        _Refusal(
+            "response.code == 413",
+            f"The request body is larger than {body_limit_bytes} bytes, the most this gateway takes.",
+            "request_too_large",
+            "refused.too_large",
+        ),
+        _Refusal("response.code == 408", "The request did not arrive in time.", "request_timeout", "refused.too_slow"),
+        _Refusal(
+            "response.code == 431",
+            "The request's headers are larger than 60 KiB in all, or more than 100: send fewer or smaller ones "
+            "(cookies are the usual cause).",
+            "headers_too_large",
+            "refused.headers_too_large",
+        ),
+        _Refusal(
+            "response.code_details == 'missing_host_header'",
+            "The request has no Host header; HTTP/1.1 requires one.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details == 'upgrade_failed' && request.method == 'CONNECT'",
+            "This is a gateway and no forward proxy, so it answers no CONNECT: take it out of HTTP_PROXY and "
+            "HTTPS_PROXY and make it the base_url.",
+            "method_not_allowed",
+            "refused.method",
+            status=405,
+        ),
+        _Refusal(
+            "response.code_details == 'upgrade_failed'",
+            "The request asks for an upgrade of its connection (%REQ(UPGRADE)%), and this gateway serves plain HTTP "
+            "requests alone: leave out the headers Connection: upgrade and Upgrade.",
+            "upgrade_not_supported",
+            "refused.malformed",
+            status=400,
+        ),
+        _Refusal(
+            "response.code_details == 'http1.invalid_transfer_encoding'",
+            "The request has a Transfer-Encoding other than 'chunked', the only one that is known here.",
+            "unsupported_transfer_encoding",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details == 'path_normalization_failed'",
+            "The request's path %PATH(WQ):200% is not valid: write it without a fragment (#…) and without control "
+            "characters, percent-encoded or not.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details == 'absolute_path_rejected'",
+            f"The request's path does not begin with a slash; Limpet serves {SPOKEN}.",
+            "bad_request",
+            "refused.malformed",
+            status=400,
+        ),
+        _Refusal(
+            "response.code_details == 'http.invalid_authority'",
+            "The request's Host header is not a host, with a port or without.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details == 'http.invalid_scheme' || response.code_details == 'http1.invalid_scheme'",
+            "The request's target has a scheme other than http and https.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details == 'http1.content_length_and_chunked_not_allowed'",
+            "The request has both Content-Length and Transfer-Encoding; send one of them.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details.endsWith('invalid_characters')",
+            "A header of the request has a control character, or a name that is none.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details.startsWith('http1.') || response.code_details.startsWith('http2.') || "
+            "response.code_details.startsWith('http.')",
+            "This is not an HTTP request as RFC 9110 has it (%RESPONSE_CODE_DETAILS%). The usual causes are TLS spoken "
+            "to this plain port, a method in lower case, a Content-Length that is no number, and a broken chunk.",
+            "bad_request",
+            "refused.malformed",
+        ),
+        _Refusal(
+            "response.code_details.startsWith('overload')",
+            "This gateway has no memory left for another request at the moment; try again.",
+            "overloaded",
+            "refused.overloaded",
+            kind="server_error",
+        ),
+    ]
+
+
+def _mapper(refusal: _Refusal) -> Json:
+    return {
+        "filter": _cel(refusal.when),
+        "body_format_override": error_format(refusal.message, refusal.kind, refusal.code),
+        "headers_to_add": [set_header(DECISION, refusal.reason)],
+        **({"status_code": refusal.status} if refusal.status else {}),
+    }
+
+
+_TRIED: Final = "No provider answered. The last one tried, %UPSTREAM_CLUSTER%, failed: %LOCAL_REPLY_BODY%."
+
+
+def _no_answer() -> list[Json]:
+    """After attempts: who was asked last, and what is known of the others where anything is."""
+    code = "no_provider_available"
+    why = "%DYNAMIC_METADATA(limpet.decision:why)%"
+    tried = "response.code >= 500 && response.code_details.startsWith('upstream_')"
+    named = [set_header("x-limpet-provider", "%UPSTREAM_CLUSTER%")]
+    return [
+        {
+            "filter": _cel(f"{tried} && 'why' in metadata.filter_metadata['limpet.decision']"),
+            "body_format_override": error_format(f"{_TRIED} {why}", "server_error", code),
+            "headers_to_add": named,
+        },
+        {
+            "filter": _cel(tried),
+            "body_format_override": error_format(_TRIED, "server_error", code),
+            "headers_to_add": named,
+        },
+        {
+            "filter": _cel("response.code >= 500"),
+            "body_format_override": error_format(
+                "No provider could be asked: %RESPONSE_CODE_DETAILS%.", "server_error", code
+            ),
+        },
+    ]
 
 
 def _cel(expression: str) -> Json:
@@ -74,15 +242,4 @@ def _cel(expression: str) -> Json:
             "name": "envoy.access_loggers.extension_filters.cel",
             "typed_config": typed("access_loggers.filters.cel.v3.ExpressionFilter", expression=expression),
         }
-    }
-
-
-def _refused(reason: str) -> list[Json]:
-    return [set_header("x-limpet-decision", reason)]
-
-
-def _error(message: str, kind: str, code: str) -> Json:
-    return {
-        "content_type": "application/json",
-        "json_format": {"error": {"message": message, "type": kind, "param": None, "code": code}},
     }

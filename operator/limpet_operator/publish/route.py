@@ -1,18 +1,31 @@
-"""Which requests go to the providers, how often and in what order these are tried, and what is answered here."""
+"""Which requests go to the providers, how often and in what order these are tried."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
 from limpet_extproc.contract import TRIES, attempts_key
 from limpet_operator.plan import PlannedProvider
-from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.door import (
+    ANY_BASE,
+    NO_UNDECIDED,
+    answer,
+    before_all,
+    connect,
+    foreign_host,
+    method,
+    pages,
+    readable,
+    without_length,
+    wrong_bodies,
+    wrong_paths,
+)
+from limpet_operator.publish.encode import Json, set_header, typed_struct
 from limpet_operator.publish.gateway import ROUTES, UNDECIDED, Gateway
+from limpet_operator.publish.origins import policy
 from limpet_operator.publish.patience import Patience
-from limpet_operator.publish.replies import NO_BODY, NOT_FOUND, WRONG_METHOD
+from limpet_operator.publish.replies import NO_PROVIDERS
 
 CHAT: Final = "/v1/chat/completions"
-MODELS: Final = "/v1/models"
 
 DEFAULT_ORDER_LENGTH: Final = 8
 """How many providers the routes themselves know: for the time that ext_proc is away, and so that a decision may name
@@ -38,56 +51,54 @@ _NOT_FOR_PROVIDERS: Final = (
 
 _NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", "x-limpet-attempt")
 
-_EMPTY: Final = {"name": "content-length", "string_match": {"exact": "0"}}
-
-_OFF: Final = {
-    "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
-    "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
-    UNDECIDED: typed_struct("filters.http.lua.v3.LuaPerRoute", disabled=True),
-}
+_CANONICAL: Final = {"path": CHAT}
+_MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
+"""By a base URL with a /v1 too few or too many, or a slash at the end. It comes second, as it is rarely meant."""
 
 
 def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
     """All routes. They change with the first few providers and with the models, not with every provider."""
     speaking = [provider for provider in providers if "OpenAIChat" in provider.spec.dialects]
     order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
+    posted = [{**path, "headers": [method("POST")]} for path in (_CANONICAL, _MISSPELT)]
+    routes = [
+        *(
+            route
+            for match in posted
+            for route in (_chat(match, order, speaking, gateway) if order else [_nobody(match)])
+        ),
+        *pages(speaking),
+        *wrong_paths(posted),
+    ]
+    if gateway.cors_origins:
+        routes = [readable(route) for route in routes]
+    cors = {"typed_per_filter_config": {"envoy.filters.http.cors": policy(gateway.cors_origins)}}
+    ours = {
+        "name": "all",
+        "domains": list(gateway.own_names) or ["*"],
+        "routes": [*before_all(gateway), *routes],
+        **(cors if gateway.cors_origins else {}),
+    }
+    foreign = {"name": "foreign", "domains": ["*"], "routes": [connect(), foreign_host(gateway)]}
     return {
         "name": ROUTES,
+        "ignore_port_in_host_matching": True,
         "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
-        "virtual_hosts": [
-            {
-                "name": "all",
-                "domains": ["*"],
-                "routes": [
-                    # Envoy asks ext_proc only about bodies, and an empty one is no request anyway.
-                    _answer({"path": CHAT, "headers": [_method("POST"), _EMPTY]}, 400, NO_BODY),
-                    *(_chat_routes(order, gateway, _undecided(speaking, gateway)) if order else []),
-                    _answer(
-                        {"path": CHAT}, 405 if order else 503, WRONG_METHOD if order else _no_providers(), allow="POST"
-                    ),
-                    _answer({"path": MODELS, "headers": [_method("GET")]}, 200, models_body(speaking)),
-                    _answer({"path": MODELS}, 405, WRONG_METHOD, allow="GET"),
-                    _answer({"prefix": "/"}, 404, NOT_FOUND),
-                ],
-            }
-        ],
+        "virtual_hosts": [ours, foreign] if gateway.own_names else [ours],
     }
 
 
-def models_body(providers: Sequence[PlannedProvider]) -> str:
-    """Every model that some provider serves, in the shape of OpenAI's list; owned by those who serve it."""
-    owners: dict[str, list[str]] = {}
-    for provider in providers:
-        for model in provider.spec.models:
-            owners.setdefault(model.name, []).append(provider.name)
-    data = [
-        {"id": model, "object": "model", "created": 0, "owned_by": ", ".join(owners[model])} for model in sorted(owners)
-    ]
-    return json.dumps({"object": "list", "data": data})
+def _nobody(match: Json) -> Json:
+    return answer(match, 503, NO_PROVIDERS, "refused.no_provider")
 
 
-def _chat_routes(order: list[str], gateway: Gateway, undecided: Json) -> list[Json]:
-    match = {"path": CHAT, "headers": [_method("POST")]}
+def _chat(match: Json, order: list[str], speaking: Sequence[PlannedProvider], gateway: Gateway) -> list[Json]:
+    *decided, undecided = _chat_routes(match, order, gateway, _undecided(speaking, gateway))
+    # Which route a request has is asked when it comes, and again when ext_proc has decided.
+    return [*wrong_bodies(match), *decided, without_length(undecided), undecided]
+
+
+def _chat_routes(match: Json, order: list[str], gateway: Gateway, undecided: Json) -> list[Json]:
     if gateway.header_mode:
         chosen = {**match, "headers": [*match["headers"], {"name": "x-limpet-cluster", "present_match": True}]}
         return [
@@ -143,7 +154,7 @@ def _attempts(gateway: Gateway) -> list[int]:
     return sorted(attempts | (set(range(1, gateway.max_attempts + 1)) if gateway.timeouts_move_on else set()))
 
 
-def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json = _OFF[UNDECIDED]) -> Json:
+def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json = NO_UNDECIDED) -> Json:
     return {
         "match": match,
         "request_body_buffer_limit": gateway.body_limit_bytes,
@@ -197,32 +208,3 @@ def _same_provider_again(gateway: Gateway) -> Json:
 
 def _attempts_are(key: str) -> Json:
     return {"filter": "limpet.route", "path": [{"key": "route"}], "value": {"string_match": {"exact": key}}}
-
-
-def _answer(match: Json, status: int, body: str, allow: str | None = None) -> Json:
-    headers = [set_header("content-type", "application/json")]
-    if allow and status == 405:
-        headers.append(set_header("allow", allow))
-    return {
-        "match": match,
-        "direct_response": {"status": status, "body": {"inline_string": body}},
-        "response_headers_to_add": headers,
-        "typed_per_filter_config": _OFF,
-    }
-
-
-def _no_providers() -> str:
-    return json.dumps(
-        {
-            "error": {
-                "message": "No provider is configured, or none that is could be accepted; the operator says why.",
-                "type": "server_error",
-                "param": None,
-                "code": "no_provider_available",
-            }
-        }
-    )
-
-
-def _method(name: str) -> Json:
-    return {"name": ":method", "string_match": {"exact": name}}

@@ -46,9 +46,8 @@ local function rewrite(handle)
   local mark = string.find(path, "?", 1, true)
   if mark ~= nil or query ~= nil then
     query = choose_query(query, context, mark ~= nil and string.sub(path, mark + 1) or "")
-    path = string.sub(path, 1, (mark or 0) - 1) .. query
   end
-  headers:replace(":path", context:get("prefix") .. string.gsub(path, "^/v1", "", 1))
+  headers:replace(":path", context:get("prefix") .. "/chat/completions" .. (query or ""))
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get("limpet.decision")

@@ -7,7 +7,8 @@ document whose text is the same keeps its very object, so that everything built 
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,10 @@ _DEBOUNCE_MS: Final = 50
 _STEP_MS: Final = 5
 _RESCAN_MS: Final = 2_000
 """How soon a change is seen that the kernel does not report: targets of symbolic links, network file systems."""
+_RETURN_S: Final = 0.1
+"""Between two looks for a directory that is gone."""
+_GONE_AFTER: Final = 10
+"""So many looks in vain are more than a swap."""
 
 _CLOCK_TICK_NS: Final = 50_000_000
 """File systems stamp with a coarse clock: a file this fresh may be written again under the same stamp."""
@@ -92,12 +97,8 @@ def scan(path: Path, previous: Scan | None = None, clock_ns: Callable[[], int] =
     return Scan({name: _state(file, name, before.get(name), settled_before) for name, file in _candidates(path)})
 
 
-async def watch(path: Path, previous: Scan) -> AsyncIterator[Scan]:
-    """Each new state of the directory after `previous`, until the task is cancelled.
-
-    A directory that is gone for a moment (a ConfigMap volume being swapped) changes nothing.
-    """
-    events = awatch(
+def _events(path: Path) -> AsyncGenerator[object]:
+    return awatch(
         path,
         watch_filter=None,
         debounce=_DEBOUNCE_MS,
@@ -105,14 +106,56 @@ async def watch(path: Path, previous: Scan) -> AsyncIterator[Scan]:
         rust_timeout=_RESCAN_MS,
         yield_on_timeout=True,
     )
-    async for _ in events:
-        try:
-            current = await asyncio.to_thread(scan, path, previous)
-        except FileNotFoundError:
-            continue
-        if not current.same_as(previous):
+
+
+async def watch(
+    path: Path,
+    previous: Scan,
+    gone: Callable[[], None] = lambda: None,
+    events: Callable[[Path], AsyncGenerator[object]] = _events,
+) -> AsyncIterator[Scan]:
+    """Each new state of the directory after `previous`, until the task is cancelled.
+
+    A directory that is gone (a volume being swapped, a branch being switched) changes nothing; `gone` is called if it
+    stays away for longer than a swap takes. The one that comes in its place is followed as the first was. `events`
+    are what a place is looked at for: the kernel's notifications, and a timer for what it does not notice.
+    """
+    while True:
+        watched, missed = _identity(path), 0
+        async with aclosing(events(path)) as noticed:
+            with suppress(FileNotFoundError):  # It has gone since.
+                async for _ in noticed:
+                    current = await asyncio.to_thread(_scan_if_there, path, previous)
+                    if current is not None and not current.same_as(previous):
+                        previous = current
+                        yield current
+                    if _identity(path) != watched:
+                        break  # Notifications are of the one that was there, wherever it is now.
+        while _identity(path) is None:
+            missed += 1
+            if missed == _GONE_AFTER:
+                gone()
+            await asyncio.sleep(_RETURN_S)
+        current = await asyncio.to_thread(_scan_if_there, path, previous)
+        if current is not None and not current.same_as(previous):
             previous = current
             yield current
+
+
+def _scan_if_there(path: Path, previous: Scan) -> Scan | None:
+    try:
+        return scan(path, previous)
+    except FileNotFoundError:
+        return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which directory or file stands there, links followed; None: none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _candidates(path: Path) -> Iterator[tuple[str, Path]]:

@@ -16,11 +16,12 @@ from limpet_extproc.contract import READ_HEADERS, attempts_key
 from limpet_operator.plan import Plan, plan
 from limpet_operator.publish.answers import answer_rules
 from limpet_operator.publish.catalog import catalog
+from limpet_operator.publish.door import models_body
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.gateway import HEALTH, Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
 from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
-from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, models_body, route_configuration
+from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, route_configuration
 from limpet_operator.sources import files
 from limpet_operator.store import Store
 
@@ -83,8 +84,12 @@ def test_every_resource_of_every_example_is_one_that_envoy_knows(build, example:
 @pytest.mark.parametrize("header_mode", [False, True])
 def test_routes_lose_nothing_on_their_way_through_two_packages(varied: Plan, header_mode: bool) -> None:
     body = route_configuration(varied.providers, replace(GATEWAY, header_mode=header_mode))
-    written = RouteConfiguration.parse(encode(ROUTES, body).body)
-    assert written.to_dict() == RouteConfiguration.from_dict(body).to_dict()
+    written = RouteConfiguration.parse(encode(ROUTES, body).body).to_dict()
+    # An Any that is there and empty is more than one of the packages can read.
+    (health,) = (each for each in written["virtualHosts"][0]["routes"] if each["match"].get("path") == "/healthz")
+    assert health["typedPerFilterConfig"][HEALTH].pop("config") == {"@type": ""}
+    readable = json.loads(json.dumps(body).replace('"config": {}', '"disabled": false'))
+    assert written == RouteConfiguration.from_dict(readable).to_dict()
 
 
 def test_every_way_of_signing_in_encodes(varied: Plan) -> None:
@@ -242,23 +247,32 @@ def context_of(cluster: dict[str, Any]) -> dict[str, Any]:
 PLUGIN = "inline_cluster_specifier_plugin"
 
 
+CHAT = {"path": "/v1/chat/completions"}
+"""As nearly every client writes it; the misspelt path has the same routes after these."""
+
+
 @pytest.mark.parametrize(
     ("gateway", "expected"),
     [
-        ({"max_attempts": 2}, ["400", *[PLUGIN] * 5, "405", "200", "405", "404"]),
-        ({"header_mode": True}, ["400", "cluster_header", "cluster", "405", "200", "405", "404"]),
+        ({"max_attempts": 2}, ["400", "415", *[PLUGIN] * 6]),
+        ({"header_mode": True}, ["400", "415", "cluster_header", "cluster", "cluster"]),
     ],
 )
 def test_routes_stand_in_the_order_in_which_envoy_tries_them(
     varied: Plan, gateway: dict[str, Any], expected: list[str]
 ) -> None:
-    assert [what(route) for route in routes(varied, **gateway)] == expected
+    every = routes(varied, **gateway)
+    chat = [what(route) for route in every if CHAT.items() <= route["match"].items()]
+    assert chat == [*expected, "405"]
+    assert [what(route) for route in every[:4]] == ["405", "403", "204", "204"], "asked of every path"
+    assert [what(route) for route in every[4 : 4 + 2 * len(expected)]] == [*expected, *expected]
+    assert {what(route) for route in every[4 + 2 * len(expected) :]} == {"200", "404", "405"}
 
 
 def test_without_a_provider_the_chat_path_says_so(build) -> None:
-    answers = routes(build.plan())
-    assert [what(route) for route in answers] == ["400", "503", "200", "405", "404"]
-    assert "No provider is configured" in answers[1]["direct_response"]["body"]["inline_string"]
+    answers = [route for route in routes(build.plan()) if CHAT.items() <= route["match"].items()]
+    assert [what(route) for route in answers] == ["503", "405"]
+    assert "No provider is configured" in answers[0]["direct_response"]["body"]["inline_string"]
 
 
 def test_a_request_is_tried_no_more_often_than_its_decision_names_providers(varied: Plan) -> None:
@@ -294,19 +308,33 @@ def test_a_route_waits_as_long_as_the_providers_of_its_level(build) -> None:
 
 def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -> None:
     made = build.plan(*(build.raw("Provider", f"p{number:02}") for number in range(20)), build.secret())
-    specifier = routes(made)[-5]["route"][PLUGIN]["extension"]["typed_config"]["value"]
+    undecided = next(route for route in routes(made) if route.get("name"))
+    specifier = undecided["route"][PLUGIN]["extension"]["typed_config"]["value"]
     assert [group["name"] for group in specifier["priority_groups"]] == [
         f"p{n:02}" for n in range(DEFAULT_ORDER_LENGTH)
     ]
 
 
-def test_every_local_answer_is_json_of_the_api(varied: Plan, build) -> None:
+def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(varied: Plan, build) -> None:
     for route in (*routes(varied), *routes(build.plan())):
-        if "direct_response" in route:
-            body = json.loads(route["direct_response"]["body"]["inline_string"])
-            assert set(body) == ({"object", "data"} if route["direct_response"]["status"] == 200 else {"error"})
+        if "direct_response" in route and "connect_matcher" not in route["match"]:
+            answer = route["direct_response"]
+            written = (
+                answer["body"]["inline_string"]
+                if "body" in answer
+                else json.dumps(answer["body_format"]["json_format"])
+            )
+            if written:
+                assert set(json.loads(written)) == (
+                    {"object", "data"}
+                    if "data" in written
+                    else {"object", "message"}
+                    if answer["status"] == 200
+                    else {"error"}
+                )
             headers = {each["header"]["key"]: each["header"]["value"] for each in route["response_headers_to_add"]}
             assert headers["content-type"] == "application/json"
+            assert headers["x-limpet-decision"].startswith("answered." if answer["status"] < 300 else "refused.")
 
 
 def test_the_list_of_models_names_each_once_with_all_who_serve_it(varied: Plan) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shutil
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from watchfiles import awatch
 
 from limpet_operator.sources.files import Scan, scan, watch
 
@@ -169,6 +172,29 @@ async def test_changes_are_noticed(tmp_path: Path, change) -> None:
         while not seen.same_as(scan(tmp_path, seen)):
             seen = await anext(scans)
         assert _told(seen) == _told(scan(tmp_path))
+
+
+def _notified(path: Path) -> AsyncGenerator[object]:
+    """Without the timer, by which every change is seen sooner or later."""
+    return awatch(path, watch_filter=None, debounce=50, step=5)
+
+
+@pytest.mark.parametrize("away", ["removed", "renamed"])
+async def test_a_directory_in_the_place_of_the_first_is_followed_as_the_first_was(tmp_path: Path, away: str) -> None:
+    home = tmp_path / "config"
+    _write(home / "a.yaml", "a: 1\n")
+    first, gone = scan(home), asyncio.Event()
+    async with asyncio.timeout(20), aclosing(watch(home, first, gone.set, _notified)) as scans:
+        waiting = asyncio.ensure_future(anext(scans))
+        await asyncio.sleep(0.1)
+        shutil.rmtree(home) if away == "removed" else home.rename(tmp_path / "elsewhere")
+        await gone.wait()
+        _write(home / "a.yaml", "a: 22\n")
+        assert _told(await waiting)[0][3] == {"a": 22}
+        waiting = asyncio.ensure_future(anext(scans))
+        await asyncio.sleep(0.1)
+        _write(home / "a.yaml", "a: 333\n")
+        assert _told(await waiting)[0][3] == {"a": 333}
 
 
 async def test_a_directory_that_is_gone_changes_nothing(tmp_path: Path) -> None:

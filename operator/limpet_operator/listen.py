@@ -1,0 +1,130 @@
+"""Where a local gateway listens: `HOST:PORT` as a person writes it, its addresses, and what it is called by."""
+
+import errno
+import ipaddress
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from limpet_operator.publish.origins import LOOPBACK_ORIGINS, OWN_NAMES
+
+_NAME: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
+
+
+class CannotStart(Exception):  # noqa: N818 (says what happened)
+    """Something outside of us is in the way; the message says what and what to do."""
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host and port, an IPv6 address without its brackets. Raises ValueError that says what would be right."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"'{text}' is not HOST:PORT, for example 127.0.0.1:10000")
+    bare = host.removeprefix("[").removesuffix("]")
+    if bare != host:
+        try:
+            ipaddress.IPv6Address(bare)
+        except ValueError:
+            raise ValueError(f"'{host}' is no IPv6 address; write one as [::1]:{port}") from None
+    elif ":" in host:
+        raise ValueError(f"an IPv6 address needs brackets: write [{host}]:{port}")
+    return bare, int(port)
+
+
+def own_name(text: str) -> str:
+    """A host name as clients write it in `Host`, in lower case. Raises ValueError that says what would be right."""
+    name = text.lower()
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{text}' is no host name; write one without scheme and port, such as gateway.example")
+    return name
+
+
+def in_url(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Addresses that are ours and free, and what follows from them."""
+
+    host: str
+    """As it was asked for."""
+    addresses: tuple[str, ...]
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nobody beyond this machine reaches it."""
+        return all(ipaddress.ip_address(address).is_loopback for address in self.addresses)
+
+    @property
+    def reachable(self) -> str:
+        """A host by which this machine reaches it."""
+        first = ipaddress.ip_address(self.addresses[0])
+        if not first.is_unspecified:
+            return self.host
+        return "::1" if first.version == 6 else "127.0.0.1"
+
+    def own_names(self, further: Sequence[str]) -> tuple[str, ...]:
+        """What clients may call it. Beyond loopback it has names that it cannot know, so any, unless some are given."""
+        if not self.loopback and not further:
+            return ()
+        return tuple(dict.fromkeys((*OWN_NAMES, in_url(self.host).lower(), *further)))
+
+    def origins(self, further: Sequence[str]) -> tuple[str, ...]:
+        """Whose pages may use it."""
+        return tuple(dict.fromkeys((*(LOOPBACK_ORIGINS if self.loopback else ()), *further)))
+
+
+def find_place(host: str, port: int, flag: str = "--listen HOST:PORT") -> Place:
+    """The place that these words mean. Raises CannotStart if an address of it is taken or none is of this machine.
+
+    A name may stand for several addresses, as localhost for those of both families; those that are not there are left
+    out. `flag` is where the user would choose another.
+    """
+    try:
+        addresses = tuple(dict.fromkeys(_addresses(host)))
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {in_url(host)}:{port}: the name does not resolve. "
+            f"Write an address of this machine with {flag}"
+        ) from error
+    ours: list[str] = []
+    for address in addresses:
+        try:
+            _bind(address, port)
+        except OSError as error:
+            if error.errno not in _NOT_HERE or (address == addresses[-1] and not ours):
+                raise CannotStart(
+                    f"cannot listen on {in_url(address)}:{port}: {error.strerror}. "
+                    f"Stop what uses it, or choose another with {flag}"
+                ) from error
+        else:
+            ours.append(address)
+    return Place(host, tuple(ours), port)
+
+
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""The machine has no such address, or no such family."""
+
+
+def _addresses(host: str) -> Iterator[str]:
+    if host.lower() == "localhost":
+        # Clients try both, in an order of their own, whatever this machine's files say.
+        yield from ("127.0.0.1", "::1")
+        return
+    for _, _, _, _, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+        yield str(address[0])
+
+
+def _bind(address: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # As Envoy does: `::` is both families, any other address is its own alone.
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
+        probe.bind((address, port))

@@ -1,0 +1,240 @@
+"""What Envoy answers itself, without a provider: lists, checks, and what is wrong with a request for neither.
+
+Their decision words begin with `answered.` or `refused.` and are explained in docs/reasons.md.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+from limpet_operator.plan import PlannedProvider
+from limpet_operator.publish import origins, replies
+from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED, VENDOR_HEADERS, Gateway
+from limpet_operator.publish.replies import DECISION, INVALID, SPOKEN, error_body, error_format
+
+MODELS: Final = "/v1/models"
+
+ANY_BASE: Final = "(?:/v1)*"
+"""Where clients have one /v1 too few or too many: the base URL is the first thing that is got wrong."""
+
+_ONE_MODEL_LUA: Final = files(__package__).joinpath("one_model.lua").read_text()
+_NO_LENGTH_LUA: Final = files(__package__).joinpath("no_length.lua").read_text()
+
+_LISTED: Final = 20
+
+NO_UNDECIDED: Final = typed_struct("filters.http.lua.v3.LuaPerRoute", disabled=True)
+
+_FILTER: Final = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+
+_OFF: Final = {
+    UNDECIDED: NO_UNDECIDED,
+    VENDOR_HEADERS: {"@type": _FILTER, "disabled": True},
+    "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
+    "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
+}
+_READING: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+
+
+def method(name: str) -> Json:
+    """A header matcher for one method."""
+    return {"name": ":method", "string_match": {"exact": name}}
+
+
+def answer(match: Json, status: int, body: str | Json, reason: str, headers: Mapping[str, str] | None = None) -> Json:
+    """A route that ends here. `body` is text, or a format where it names something of the request."""
+    known = {"content-type": "application/json", DECISION: reason, **(headers or {})}
+    written = {"body": {"inline_string": body}} if isinstance(body, str) else {"body_format": body}
+    return {
+        "match": match,
+        "direct_response": {"status": status, **written},
+        "response_headers_to_add": [set_header(key, value) for key, value in known.items()],
+        "typed_per_filter_config": _OFF,
+    }
+
+
+def readable(route: Json) -> Json:
+    """A route as it should be where pages of some origins are allowed."""
+    if "direct_response" not in route or "response_headers_to_add" not in route:
+        return route
+    more = [set_header(key, value) for key, value in origins.answer_headers().items()]
+    return {**route, "response_headers_to_add": [*route["response_headers_to_add"], *more]}
+
+
+def before_all(gateway: Gateway) -> list[Json]:
+    """What is asked of every request, whatever its path."""
+    preflight = [*_ALLOWED_PREFLIGHT, *_allowed(gateway)]
+    private = {"name": "access-control-request-private-network", "present_match": True}
+    refused = error_format(
+        "The page at %REQ(ORIGIN):200% may not use this gateway: a browser would let any page spend its keys. Allow it "
+        "with --cors-origin ORIGIN, in a cluster with the chart's value gateway.cors.origins.",
+        INVALID,
+        "origin_not_allowed",
+    )
+    return [
+        connect(),
+        answer({"prefix": "/", "headers": origins.foreign(gateway.cors_origins)}, 403, refused, "refused.origin"),
+        *(
+            _without_cors(
+                answer(
+                    {"prefix": "/", "headers": [*preflight, *([private] if privately else [])]},
+                    204,
+                    "",
+                    "answered.preflight",
+                    origins.preflight_headers(privately),
+                )
+            )
+            for privately in (True, False)
+        ),
+    ]
+
+
+_ALLOWED_PREFLIGHT: Final = [
+    {"name": ":method", "string_match": {"exact": "OPTIONS"}},
+    {"name": "access-control-request-method", "present_match": True},
+]
+
+
+def _allowed(gateway: Gateway) -> list[Json]:
+    regex = {"regex": origins.pattern(gateway.cors_origins)}
+    return [{"name": "origin", "string_match": {"safe_regex": regex}}]
+
+
+def _without_cors(route: Json) -> Json:
+    """Envoy's cors filter would answer it before the route, without saying in `x-limpet-decision` that it did."""
+    off = {"envoy.filters.http.cors": {"@type": _FILTER, "disabled": True}}
+    return {**route, "typed_per_filter_config": {**route["typed_per_filter_config"], **off}}
+
+
+def connect() -> Json:
+    """For those who take us for a forward proxy: with no route for it their request would hang, so Envoy refuses it."""
+    return {"match": {"connect_matcher": {}}, "direct_response": {"status": 405}}
+
+
+def foreign_host(gateway: Gateway) -> Json:
+    """For a request that calls a loopback listener by a name that is not its own."""
+    known = ", ".join(gateway.own_names)
+    message = (
+        "This gateway listens on this machine alone and answers to its own names, and %REQ(:AUTHORITY):200% is none of "
+        f"them: a web page could have made its own name point here. They are {known}; add one with --allow-host NAME."
+    )
+    return answer({"prefix": "/"}, 421, error_format(message, INVALID, "misdirected_request"), "refused.host")
+
+
+def wrong_bodies(chat: Json) -> list[Json]:
+    """Chat requests that no provider needs to see, whether or not ext_proc is there to say so."""
+    posted = [*chat["headers"]]
+    empty = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}}
+    encoded = [
+        {"name": "content-encoding", "present_match": True},
+        {
+            "name": "content-encoding",
+            "string_match": {"safe_regex": {"regex": "(?i)\\s*|identity"}},
+            "invert_match": True,
+        },
+    ]
+    return [
+        answer({**chat, "headers": [*posted, empty]}, 400, replies.NO_BODY, "refused.bad_request"),
+        answer({**chat, "headers": [*posted, *encoded]}, 415, replies.ENCODED_BODY, "refused.content_encoding"),
+    ]
+
+
+def without_length(route: Json) -> Json:
+    """A route to providers as a further one, for requests that may turn out to have no body."""
+    match = route["match"]
+    absent = [{"name": name, "present_match": False} for name in ("content-length", "transfer-encoding")]
+    look = _lua(_NO_LENGTH_LUA, refusal=replies.NO_BODY)
+    return {
+        **route,
+        "match": {**match, "headers": [*match["headers"], *absent]},
+        "typed_per_filter_config": {**route["typed_per_filter_config"], **look},
+    }
+
+
+def pages(providers: Sequence[PlannedProvider]) -> list[Json]:
+    """What can be read here."""
+    listed = models_body(providers)
+    return [
+        answer({"path": MODELS, "headers": [_READING]}, 200, listed, "answered.models"),
+        answer(_regex(f"{ANY_BASE}/models/?", _READING), 200, listed, "answered.models"),
+        {
+            **answer(_regex(f"{ANY_BASE}/models/.+", _READING), 404, "", "refused.unknown_model"),
+            "typed_per_filter_config": {**_OFF, **_lua(_ONE_MODEL_LUA, **_each_model(providers))},
+        },
+        {
+            **answer({"path": "/healthz", "headers": [_READING]}, 200, "", "answered.health"),
+            "typed_per_filter_config": {**_OFF, HEALTH: _ON},
+        },
+        answer(_regex("/|/v1/?", _READING), 200, _HELLO, "answered.health"),
+    ]
+
+
+_ON: Final = {"@type": _FILTER, "config": {}}
+"""A filter that is off elsewhere; it has no settings of a route's own, hence the empty one."""
+
+_HELLO: Final = json.dumps(
+    {"object": "gateway", "message": f"This is Limpet. The base_url ends in /v1; served are {SPOKEN}."}
+)
+
+
+def wrong_paths(chat: Sequence[Json]) -> list[Json]:
+    """Whatever is left: a known path by another method, one that only looks known, and all others."""
+    wrong = replies.WRONG_METHOD
+    asked = "%REQ(:METHOD):20% %PATH(NQ):200%"
+    advice = f"Limpet does not serve {asked}. The base_url should end in /v1; served are {SPOKEN}."
+    plain = f"Limpet does not serve {asked}; it serves {SPOKEN}."
+    return [
+        *(
+            answer({k: v for k, v in match.items() if k != "headers"}, 405, wrong, "refused.method", {"allow": "POST"})
+            for match in chat
+        ),
+        answer(
+            _regex(f"{ANY_BASE}/models(?:/.*)?|/|/healthz|/v1/?"), 405, wrong, "refused.method", {"allow": "GET, HEAD"}
+        ),
+        answer(
+            _regex("(?i).*/(?:chat/completions|models)(?:/.*)?"),
+            404,
+            error_format(advice, INVALID, "unknown_url"),
+            "refused.unknown_path",
+        ),
+        answer({"prefix": "/"}, 404, error_format(plain, INVALID, "unknown_url"), "refused.unknown_path"),
+    ]
+
+
+def _regex(path: str, *headers: Json) -> Json:
+    return {"safe_regex": {"regex": path}, **({"headers": list(headers)} if headers else {})}
+
+
+def _lua(code: str, **context: Any) -> Json:
+    return {
+        FRONT_LUA: typed("filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": code}, filter_context=context)
+    }
+
+
+def models_body(providers: Sequence[PlannedProvider]) -> str:
+    """Every model that some provider serves, in the shape of OpenAI's list; owned by those who serve it."""
+    return json.dumps({"object": "list", "data": list(_models(providers).values())})
+
+
+def _models(providers: Sequence[PlannedProvider]) -> dict[str, Json]:
+    owners: dict[str, list[str]] = {}
+    for provider in providers:
+        for model in provider.spec.models:
+            owners.setdefault(model.name, []).append(provider.name)
+    return {
+        model: {"id": model, "object": "model", "created": 0, "owned_by": ", ".join(owners[model])}
+        for model in sorted(owners)
+    }
+
+
+def _each_model(providers: Sequence[PlannedProvider]) -> Json:
+    models = _models(providers)
+    names = list(models)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    served = (", ".join(names[:_LISTED]) + more).replace("@", "(at)") or "none yet"
+    missing = f"The model '@' is not served here. Served are: {served}."
+    return {
+        "models": {name: json.dumps(model) for name, model in models.items()},
+        "missing": error_body(missing, INVALID, "model_not_found", "model"),
+    }

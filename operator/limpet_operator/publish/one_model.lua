@@ -1,0 +1,25 @@
+-- GET /v1/models/{id}, answered here. Filter context: models = the object of each as JSON, by its name, and missing = the
+-- error for any other, with @ where the name stands.
+
+local function answer(handle, status, decision, body)
+  handle:respond({
+    [":status"] = status,
+    ["content-type"] = "application/json",
+    ["x-limpet-decision"] = decision,
+    ["access-control-allow-origin"] = handle:headers():get("origin"), -- no page that is not allowed comes so far
+  }, body)
+end
+
+function envoy_on_request(handle)
+  local path = string.gsub(handle:headers():get(":path"), "[?].*", "")
+  local asked = string.match(path, "/models/(.-)/?$")
+  local name = string.gsub(asked, "%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+  local context = handle:filterContext()
+  local found = context:get("models")[name]
+  if found ~= nil then
+    return answer(handle, "200", "answered.models", found)
+  end
+  local shown = string.gsub(string.sub(asked, 1, 200), '[^%w._~:/@%%-]', "?")
+  local missing = string.gsub(context:get("missing"), "@", function() return shown end, 1)
+  answer(handle, "404", "refused.unknown_model", missing)
+end

@@ -1,0 +1,99 @@
+"""Whom the gateway takes for a friend: the names it is called by, and the pages whose code may use it.
+
+A browser carries any page's requests to any address the machine can reach. What tells them apart is `Origin`, which no
+page can leave out of a POST or forge, and on loopback the `Host`: a page that makes its own name resolve to 127.0.0.1
+(DNS rebinding) is of the same origin as far as the browser can see, but it still calls us by its own name.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from limpet_operator.publish.encode import Json, typed
+
+OWN_NAMES: Final = (
+    "127.0.0.1",
+    "localhost",
+    "*.localhost",
+    "[::1]",
+    "host.docker.internal",
+    "host.containers.internal",
+)
+"""What a loopback listener is called on its own machine, containers on it included; none can be had in public DNS."""
+
+LOOPBACK_ORIGINS: Final = ("http*://localhost:*", "http*://127.0.0.1:*", "http*://[::1]:*")
+"""Pages that a program on this machine serves. Such a program could use a loopback listener by itself."""
+
+_ORIGIN: Final = re.compile(r"\*|null|[a-zA-Z*][a-zA-Z0-9+.*-]*://[^/,\s]+")
+
+_METHODS: Final = "GET, HEAD, POST"
+_MAX_AGE_S: Final = 600
+_REQUEST_HEADERS: Final = "authorization, content-type, *"
+"""A star does not stand for `authorization`, says the Fetch standard."""
+_EXPOSED: Final = "x-limpet-provider, x-limpet-decision, x-limpet-attempts, retry-after, *"
+
+
+def origin(text: str) -> str:
+    """An origin as browsers write it, `*` allowed in it. Raises ValueError that says what would be right."""
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError(f"'{text}' is no origin; write scheme and host without a path, such as https://chat.example")
+    return text
+
+
+def pattern(origins: Sequence[str]) -> str:
+    """A regular expression for whole origins; `*` in one stands for any characters but a slash or a comma.
+
+    A colon and a star at the end stand for any port, the scheme's own too, which is not written out.
+    """
+    return "|".join(_pattern(origin) for origin in origins) or "[^\\s\\S]"
+
+
+def _pattern(origin: str) -> str:
+    if origin == "*":
+        return ".*"
+    if origin.startswith("http*://"):
+        return "https?://" + _pattern(origin.removeprefix("http*://"))
+    if origin.endswith(":*"):
+        return _starred(origin.removesuffix(":*")) + "(?::[0-9]+)?"
+    return _starred(origin)
+
+
+def _starred(text: str) -> str:
+    return "[^/,]*".join(re.escape(part) for part in text.split("*"))
+
+
+def foreign(origins: Sequence[str]) -> list[Json]:
+    """Header matchers for a request of a page that is not allowed."""
+    return [
+        {"name": "origin", "present_match": True},
+        {"name": "origin", "string_match": {"safe_regex": {"regex": pattern(origins)}}, "invert_match": True},
+    ]
+
+
+def policy(origins: Sequence[str]) -> Json:
+    """For Envoy's cors filter: the headers by which a browser lets an allowed page read answers and errors."""
+    return typed(
+        "filters.http.cors.v3.CorsPolicy",
+        allow_origin_string_match=[{"safe_regex": {"regex": pattern(origins)}}],
+        expose_headers=_EXPOSED,
+    )
+
+
+def answer_headers() -> dict[str, str]:
+    """The same for a route that answers by itself, which Envoy's cors filter passes over.
+
+    Who is not allowed has been refused before, so there the origin is one that is, or none, and then this is no header.
+    """
+    return {"access-control-allow-origin": "%REQ(ORIGIN)%", "access-control-expose-headers": _EXPOSED}
+
+
+def preflight_headers(asked_privately: bool) -> dict[str, str]:
+    """What answers the question that a browser asks first; of a page in the internet it asks about private networks."""
+    return {
+        "access-control-allow-origin": "%REQ(ORIGIN)%",
+        "access-control-allow-methods": _METHODS,
+        "access-control-allow-headers": _REQUEST_HEADERS,
+        "access-control-max-age": str(_MAX_AGE_S),
+        "vary": "origin",
+        **({"access-control-allow-private-network": "true"} if asked_privately else {}),
+    }
