@@ -223,7 +223,7 @@ function envoy_on_response(handle)
   local kind = headers:get("content-type") or ""
 
   if status ~= "200" and status ~= "201" then
-    local body = (length == nil or length <= LOOKED_AT) and handle:body() or nil
+    local body = (length == nil or length <= LOOKED_AT) and handle:body(true) or nil
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
     local words_of_ours = refuse(handle, number, status, error_cause(handle:filterContext(), status, text), text)
     if words_of_ours ~= nil then
@@ -242,7 +242,7 @@ function envoy_on_response(handle)
     end
     length = 0
   end
-  local body = handle:body()
+  local body = handle:body(true)
   local text = body and body:getBytes(0, body:length()) or ""
   local cause
   if html or string.find(text, '"choices"', 1, true) == nil then
