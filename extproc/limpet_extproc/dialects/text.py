@@ -49,17 +49,21 @@ def decode(decoder: msgspec.json.Decoder[T], text: Text, where: str = "") -> tup
     try:
         return decoder.decode(text), text
     except (msgspec.MsgspecError, RecursionError) as error:
-        if isinstance(error, msgspec.ValidationError | RecursionError) or not has_surrogates(bytes(text)):
+        whole = text if isinstance(text, bytes | bytearray) else bytes(text)
+        if isinstance(error, msgspec.ValidationError | RecursionError) or not has_surrogates(whole):
             raise decode_error(error, where) from error
     # A private character for each half: never one of a name that is looked for.
-    seen = bytes(text).replace(b"\\ud", b"\\uf").replace(b"\\uD", b"\\uF")
+    seen = whole.replace(b"\\ud", b"\\uf")
+    del whole
+    if b"\\uD" in seen:
+        seen = seen.replace(b"\\uD", b"\\uF")
     try:
         return decoder.decode(seen), seen
     except (msgspec.MsgspecError, RecursionError) as error:
         raise decode_error(error, where) from error
 
 
-def has_surrogates(text: bytes) -> bool:
+def has_surrogates(text: bytes | bytearray) -> bool:
     """Whether there may be one, whole pairs included."""
     return b"\\ud" in text or b"\\uD" in text
 
