@@ -4,12 +4,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import typer
 import yaml
+from typer.core import TyperGroup
 
 from limpet_operator.listen import own_name, parse_listen
 from limpet_operator.local import LocalSettings, system_ca_file
@@ -27,7 +28,12 @@ from limpet_operator.validate import validate as validated
 
 T = TypeVar("T")
 
-Dir = Annotated[Path, typer.Argument(help="Directory with Provider, Pricing, StickyPolicy and Secret objects as YAML.")]
+Dir = Annotated[
+    Path,
+    typer.Argument(
+        help="Directory of YAML files with Provider, Pricing, StickyPolicy and Secret objects, or one such file."
+    ),
+]
 
 
 def up(
@@ -156,6 +162,34 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+class _Commands(TyperGroup):
+    """Commands with all that their first sentence says, on more than one line where it is long."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """See click, which cuts the sentence at the end of the line; typer hides its types."""
+        rows = [(name, self.commands[name].get_short_help_str(_SENTENCE)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+_SENTENCE: Final = 1000
+"""More characters than any has."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        _say(f"limpet {version('limpet')}")
+        raise typer.Exit
+
+
+def _whole(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Sticky routing for LLM traffic: conversations stay on the provider whose prompt cache is warm for them."""
+
+
 def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None = None) -> typer.Typer:
     """The command with the subcommand that the arguments name, or else with every one that is installed.
 
@@ -163,12 +197,14 @@ def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None =
     left out of the list; SystemExit with what to install when it is the one asked for.
     """
     app = typer.Typer(
+        cls=_Commands,
+        context_settings={"help_option_names": ["-h", "--help"]},
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        help="Sticky routing for LLM traffic: conversations stay on the provider whose prompt cache is warm for them.",
     )
+    app.callback()(_whole)
     for command in (up, validate, render):
         app.command()(command)
     entries = list(entry_points(group="limpet.commands") if entries is None else entries)

@@ -29,6 +29,7 @@ def _write(folder: Path, text: str) -> Path:
     ("text", "problem"),
     [
         ("a: [", "not YAML"),
+        ("apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: Secret\n", "these are objects for 'limpet up'"),
         ("[]", "no list `sellers`"),
         ("sellers: []", "no list `sellers`"),
         ("sellers: [x]", r"sellers\[0\]: must be a mapping"),

@@ -1,6 +1,6 @@
 """The `limpet` command: what it refuses, what it prints, and the status it ends with."""
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,7 @@ def limpet():
         (["--listen", "::1:10000"], "write [::1]:10000"),
         (["--allow-host", "http://gateway.example"], "such as gateway.example"),
         (["--cors-origin", "chat.example"], "such as https://chat.example"),
+        (["--routing", "header", "--workers", "0"], "--workers"),
         (["--no-such-flag"], "--no-such-flag"),
     ],
 )
@@ -75,6 +76,24 @@ def test_help_lists_every_command_of_every_part(limpet) -> None:
     shown = limpet("--help").stdout
     for command in ("up", "validate", "render", "simulate"):
         assert f"  {command} " in shown
+
+
+def test_help_says_all_of_what_a_command_does(limpet) -> None:
+    narrow = CliRunner().invoke(application(["--help"]), ["--help"], env={"COLUMNS": "60", "TERM": "dumb"}).stdout
+    assert "no cluster." in " ".join(narrow.split())
+    assert "..." not in narrow.partition("Commands:")[2]
+    for flags in (("-h",), ("up", "-h"), ("validate", "-h")):
+        assert limpet(*flags).stdout.startswith("Usage: ")
+
+
+def test_the_version_is_told(limpet) -> None:
+    assert limpet("--version").stdout == f"limpet {version('limpet')}\n"
+
+
+def test_a_command_that_is_misspelt_is_guessed(limpet) -> None:
+    result = limpet("valdate")
+    assert result.exit_code == 2
+    assert "Did you mean 'validate'?" in result.stderr
 
 
 def test_every_object_of_the_quickstart_is_ok(limpet) -> None:

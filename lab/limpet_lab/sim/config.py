@@ -111,11 +111,16 @@ class SellerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
 def load_sellers(file: Path, environment: Mapping[str, str]) -> tuple[SellerConfig, ...]:
     """Read the sellers of a file; `apiKeyEnv` is looked up in `environment`. Raises ConfigError."""
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}: name a YAML file with a list `sellers`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not YAML: {error}") from error
+    if any(isinstance(each, dict) and {"apiVersion", "kind"} <= each.keys() for each in documents):
+        raise ConfigError(
+            f"{file}: these are objects for 'limpet up'; a simulation takes a YAML file with a list `sellers`"
+        )
+    document = documents[0] if len(documents) == 1 else None
     entries = document.get("sellers") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise ConfigError(
