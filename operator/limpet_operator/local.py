@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -34,6 +33,7 @@ from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.way_out import WaysOut
 from limpet_operator.rollout import Patience, Rollout
+from limpet_operator.run_dir import RunDir
 from limpet_operator.xds import Nack, serve
 
 EXTPROC_ENVIRONMENT: Final = {
@@ -140,8 +140,8 @@ class Local:
         self.place = find_place(settings.host, settings.port)
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
-        self._run_dir = tempfile.TemporaryDirectory(prefix="limpet-")
-        run_dir = Path(self._run_dir.name)
+        self._run_dir = RunDir()
+        run_dir = self._run_dir.path
         self._socket = run_dir / "operator.sock"
         self._status_socket = run_dir / "status.sock"
         self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
@@ -270,7 +270,7 @@ class Local:
     def _write_bootstrap(self) -> Path:
         controlplane, admin = ({"pipe": {"path": str(path)}} for path in (self._socket, self.admin_socket))
         config = bootstrap(NODE, controlplane, admin, self.settings.envoy_heap_bytes)
-        path = Path(self._run_dir.name, "envoy.json")
+        path = Path(self._run_dir.path, "envoy.json")
         path.write_text(json.dumps(config))
         return path
 
