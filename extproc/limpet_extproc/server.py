@@ -22,9 +22,8 @@ from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
 from limpet_extproc.reading import LIGHT_BYTES, Read
-from limpet_extproc.record import Record
 from limpet_extproc.snapshot import Snapshot
-from limpet_extproc.wire import body_apart, not_utf8
+from limpet_extproc.wire import body_apart, not_utf8, string_metadata
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +43,7 @@ def _body_answer(mutation: pb.HeaderMutation) -> bytes:
 
 
 _ROUTED: Final = _body_answer(pb.HeaderMutation())
+_RECORD: Final = string_metadata("limpet.record", "v")
 
 
 class Decides(Protocol):
@@ -176,7 +176,7 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
             self._metrics.would.add(1, answer.decision.would)
         if answer.record.unrecognised:
             self._metrics.unrecognised.add(1, answer.record.model)
-        told = self._told(answer) + _record(answer.record)
+        told = self._told(answer) + _RECORD(records.encode(answer.record))
         if by_header:
             return _chosen_by_header(answer.decision.order[0]) + told
         return _ROUTED + self._route(answer.decision.order, head.headers.get(ROUTE_KNOWS, ""), answer.tries) + told
@@ -237,12 +237,6 @@ def _head_of_headers(request: pb.ProcessingRequest) -> Head:
     for header in request.request_headers.headers.headers:
         headers[header.key] = header.value or header.raw_value.decode("utf-8", "replace")
     return Head(headers.get(":path", ""), headers)
-
-
-def _record(record: Record) -> bytes:
-    metadata = struct_pb2.Struct()
-    metadata.fields["limpet.record"].struct_value.fields["v"].string_value = records.encode(record)
-    return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
 
 
 def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:

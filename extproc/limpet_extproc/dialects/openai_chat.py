@@ -15,7 +15,8 @@ from xxhash import xxh3_128_hexdigest
 
 from limpet_extproc.dialects import BadRequest, ChatRequest, Controls
 from limpet_extproc.dialects.controls import lists_of, parse_controls
-from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint, goes_on
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint, goes_on, present
+from limpet_extproc.dialects.plain_chat import PlainChat
 from limpet_extproc.dialects.text import (
     as_written,
     boolean,
@@ -64,6 +65,7 @@ _OURS_AT: Final = slice(2, 2 + len(OURS))
 """Of the fields of a body."""
 _NONE_OF_OURS: Final = (ABSENT,) * len(OURS)
 _NOT_SPELLED: Final = (ABSENT,) * len(_SPELLINGS)
+ORDINARY: Final = PlainChat((*OURS, *_SPELLINGS))
 _ONCE: Final = ("model", "messages", *OURS)
 _DOUBLES: Final = msgspec.json.Decoder(
     msgspec.defstruct("Doubles", [(field, Raw, ABSENT) for field in _ONCE], frozen=True, gc=False)
@@ -79,6 +81,11 @@ def parse(body: Body) -> ChatRequest:
     if not body:
         raise BadRequest(None, "the body is empty; write a JSON object with 'model' and 'messages'")
     require_utf8(body)
+    return ORDINARY.parse(body) or parse_carefully(body)
+
+
+def parse_carefully(body: Body) -> ChatRequest:
+    """The same for every body, be it as unusual as it may. Raises BadRequest."""
     request, text = decode(_BODY, body)
     return _Reading(body, request, text).chat_request()
 
@@ -104,9 +111,7 @@ class _Reading:
         model = name(self._written(request.model), "model")
         if not model:
             raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
-        messages = msgspec.structs.astuple(request.messages)
-        if messages[-1] is ABSENT:
-            messages = messages[: messages.index(ABSENT)]
+        messages = present(request.messages)
         if not messages:
             raise BadRequest("messages", "'messages' is empty; send at least one message")
         model_span = self._span(request.model)

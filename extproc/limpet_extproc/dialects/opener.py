@@ -44,9 +44,9 @@ _TAIL_BYTES: Final = 512
 _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Hints that move from turn to turn and are no part of the prompt."""
 
-Messages: Final = msgspec.defstruct(
-    "Messages", [(f"m{number}", Raw, ABSENT) for number in range(MAX_MESSAGES)], array_like=True, frozen=True, gc=False
-)
+MESSAGE_FIELDS: Final = [(f"m{number}", Raw, ABSENT) for number in range(MAX_MESSAGES)]
+
+Messages: Final = msgspec.defstruct("Messages", MESSAGE_FIELDS, array_like=True, frozen=True, gc=False)
 """The first messages of a list. The decoder passes over those that have no place here."""
 
 _PARTS: Final = msgspec.json.Decoder(
@@ -80,6 +80,12 @@ _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
 """Lengths stand before contents, so that no two lists of pieces read the same."""
 
 _Piece = str | bytes
+
+
+def present(messages: msgspec.Struct) -> tuple[Raw, ...]:
+    """Those that are there, of `Messages`."""
+    found: tuple[Raw, ...] = msgspec.structs.astuple(messages)
+    return found[: found.index(ABSENT)] if found[-1] is ABSENT else found
 
 
 def fingerprint(messages: Iterable[Text]) -> bytes:
@@ -117,8 +123,11 @@ def goes_on(messages: Sequence[Raw]) -> bool:
 def _said(text: Text, position: int, left: int) -> tuple[str, str | Text]:
     """Role and content; the latter as it is written, unless it is a string and not too long."""
     if len(memoryview(text)) <= left:
-        with suppress(msgspec.DecodeError):
+        try:
             said = _SAID.decode(text)
+        except msgspec.DecodeError:
+            pass
+        else:
             return said.role, said.content
     message, seen = decode(_MESSAGE, text, f"messages[{position}]")
     content = message.content

@@ -1,0 +1,84 @@
+"""An ordinary request is read in one pass, and comes to what the careful reading finds in it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from limpet_extproc.dialects import BadRequest
+from limpet_extproc.dialects.openai_chat import ORDINARY, parse_carefully
+
+_HELLO = b'[{"role":"user","content":"hello"}]'
+
+_TEXTS = st.sampled_from(["", "m", "model", '"model"', '{"model":"x"}', "user", "\\", "é", "}", "]"])
+_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-1, 1 << 60), _TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(_TEXTS, inner, max_size=2)),
+    max_leaves=4,
+)
+_MESSAGES = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": _VALUES}), max_size=3
+)
+_KEYS = st.sampled_from(
+    ["stream", "user", "prompt_cache_key", "max_tokens", "metadata", "tools", "Model", "session_id"]
+)
+_MEMBERS = st.one_of(
+    st.tuples(st.just("model"), _VALUES), st.tuples(st.just("messages"), _MESSAGES), st.tuples(_KEYS, _VALUES)
+)
+
+
+@st.composite
+def _bodies(draw: st.DrawFn) -> bytes:
+    members = [("model", draw(_TEXTS)), ("messages", draw(_MESSAGES)), *draw(st.lists(_MEMBERS, max_size=3))]
+    written = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in draw(st.permutations(members))]
+    return ("{" + ", ".join(written) + "}").encode()
+
+
+@given(_bodies())
+@example(b'{"messages": [{"role": "user", "content": "x"}], "x": {"model": "y"}, "model": "m"}')
+@example(b'{"messages": [{"role": "user", "content": "x"}], "model": "m", "x": {"model": "y"}}')
+def test_what_is_ordinary_comes_to_the_same_when_it_is_read_carefully(body: bytes) -> None:
+    try:
+        ordinary = ORDINARY.parse(body)
+    except BadRequest:
+        with pytest.raises(BadRequest):
+            parse_carefully(body)
+        return
+    if ordinary is not None:
+        assert ordinary == parse_carefully(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","messages":%s}' % _HELLO,
+        b' { "model" : "m" , "messages" : %s } ' % _HELLO,
+        b'{"messages":%s,"model":"m","temperature":0.2}' % _HELLO,
+        b'{"messages":%s,"model":"m","stream":true,"stream_options":{"include_usage":true},"stop":["a"]}' % _HELLO,
+        b'{"model":"m","stream":true,"max_tokens":20,"user":"u","messages":%s,"tools":[{"model":1}]}' % _HELLO,
+    ],
+    ids=["model first", "white space", "as the SDK writes", "as the SDK streams", "tools"],
+)
+def test_what_sdks_send_is_ordinary(body: bytes) -> None:
+    assert ORDINARY.parse(body) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","messages":%s,"model":"m"}' % _HELLO,
+        b'{"messages":[],"model":"m","messages":%s}' % _HELLO,
+        b'{"model":"m","messages":%s,"Model":"m"}' % _HELLO,
+        b'{"model":"m","messages":%s,"session_id":"s"}' % _HELLO,
+        b'{"mod\\u0065l":"m","messages":%s}' % _HELLO,
+        b'{"model":"m","messages":%s,"user":"%s"}' % (_HELLO, b"u" * 300),
+        b'{"model":"m","messages":%s,"max_tokens":99999999999999999999}' % _HELLO,
+        b'{"model":"m","messages":"x"}',
+        b"[]",
+        b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % (b"x" * 70_000),
+    ],
+)
+def test_the_rest_is_left_to_the_careful_reading(body: bytes) -> None:
+    assert ORDINARY.parse(body) is None
