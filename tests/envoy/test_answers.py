@@ -33,6 +33,17 @@ def chunk(text: str, **fields: Any) -> dict[str, Any]:
     return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
 
 
+def choice(**message: Any) -> Reply:
+    """A completion whose message has these members too."""
+    said = {"role": "assistant", "content": "Hm.", **message}
+    return completion(choices=[{"index": 0, "message": said, "finish_reason": "stop"}])
+
+
+def calling(arguments: object) -> dict[str, Any]:
+    """Members of a message or delta that calls a tool."""
+    return {"tool_calls": [{"index": 0, "function": {"name": "error", "arguments": arguments}}]}
+
+
 def chunked(reply: Reply) -> Reply:
     """The same without its length, as proxies of many vendors send it."""
     body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
@@ -95,6 +106,9 @@ FINAL: dict[str, Reply] = {
 WATCHED: dict[str, Reply] = {
     "first event an error": events({"error": {"code": 502, "message": "behind us"}}),
     "error among the choices": events({"error": {"code": 502}, **chunk("", finish_reason="error")}),
+    "error of a choice": events({"choices": [{"index": 0, "delta": {}, "error": {"code": 502}}]}),
+    "named event without a space": Reply(200, _SSE, pieces=[b"event:error\ndata:{}\n\n"]),
+    "error in single bytes": Reply(200, _SSE, pieces=[bytes([b]) for b in b': x\n\ndata: {"error": {"code": 1}}\n\n']),
     "named event": Reply(200, _SSE, pieces=[b'event: error\ndata: {"type": "overloaded_error"}\n\n']),
     "error after some text": events(chunk("At"), {"error": {"message": "overloaded"}}),
     "error in two pieces": Reply(
@@ -107,14 +121,37 @@ WATCHED: dict[str, Reply] = {
 }
 """What is known only when the client has the beginning: it is passed on, and told from an answer all the same."""
 
+_COMPLETION: dict[str, Any] = json.loads(json.dumps(completion().body))
+
 GOOD: dict[str, Reply] = {
     "plain": completion(),
     "plain in pieces": chunked(completion()),
     "201": replace(completion(), status=201),
     "words about errors": completion(text='{"error": {"message": "no"}}\nevent: error\n<html>'),
     "error: null": completion(error=None),
+    "error: empty string": completion(error=""),
+    "error: empty object": completion(error={}),
+    "error: members that are empty": completion(error={"message": "", "type": "", "param": {}, "code": None}),
+    "a tool of the vendor failed": choice(executed_tools=[{"type": "search", "error": "timed out"}]),
+    "arguments as an object": choice(**calling({"error": "disk full", "finish_reason": "error"})),
+    "arguments as an object, in pieces": chunked(choice(**calling({"error": "disk full"}))),
+    "arguments as text": choice(**calling('{"error": "disk full"}')),
     "larger than is held": completion(text="x" * 200_000),
+    "choices late": Reply(200, _JSON, {"prompt_logprobs": "x" * 200_000} | _COMPLETION),
+    "blank lines first": replace(completion(), body=b"\n" * 100 + json.dumps(completion().body).encode()),
+    "JSON that calls itself a page": replace(completion(), headers={"content-type": "text/html; charset=utf-8"}),
+    "indented": replace(completion(), body=json.dumps(completion().body, indent=2).encode()),
     "streamed": events(chunk("At home"), chunk("", finish_reason="stop")),
+    "streamed with error: empty": events({**chunk("At home"), "error": ""}),
+    "streamed arguments as an object": events({"choices": [{"index": 0, "delta": calling({"error": "full"})}]}),
+    "streamed arguments in single bytes": Reply(
+        200,
+        _SSE,
+        pieces=[bytes([b]) for b in b'data: {"choices": [{"delta": {"arguments": {"error": {"code": 1}}}}]}\r\n\r\n'],
+    ),
+    "streamed comments first": Reply(
+        200, _SSE, pieces=[b": PROCESSING\n\n", b'data: {"choices": [], "error": {', b"}}\n\n"]
+    ),
     "streamed words about errors": events(chunk('"error": {"finish_reason": "error"}\n\nevent: error'), chunk("!")),
 }
 
@@ -204,7 +241,7 @@ async def test_a_broken_stream_is_passed_on_and_neither_remembered_nor_a_success
 @pytest.mark.parametrize("reply", GOOD.values(), ids=GOOD.keys())
 async def test_a_good_answer_passes_byte_for_byte_and_is_remembered(pair: Pair, reply: Reply) -> None:
     pair.a.script = always(reply)
-    stream = reply.pieces is not None and reply.headers != _JSON
+    stream = reply.headers == _SSE
     answer = await pair.ask("Good", stream=stream)
     body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
     sent = body if reply.pieces is None else b"".join(piece for piece in reply.pieces if isinstance(piece, bytes))
@@ -223,6 +260,9 @@ async def test_a_good_answer_passes_byte_for_byte_and_is_remembered(pair: Pair, 
         (error(404, message="The model m does not exist"), 503),
         (error(400, "invalid_api_key", message="sk-live-abc****wxyz"), 503),
         (error(409), 502),
+        (error(401, message="x" * 100_000), 503),
+        (chunked(error(401, message="x" * 100_000)), 503),
+        (Reply(200, {"content-type": "text/html"}, b"<html>" + b"x" * 100_000), 502),
         (Reply(308, {"location": "https://inner.example/"}), 502),
         (Reply(204), 502),
         (Reply(200, _JSON, {"error": {"message": "behind us"}}), 502),

@@ -7,6 +7,8 @@
 -- more at the same provider. limpet.trail: under its number what each bad attempt came to, for the access log.
 
 local LOOKED_AT = 65536 -- bytes; a longer body is judged by its head alone, and as it passes
+local TAIL = 2560 -- bytes of what has passed that are looked at with what follows
+local LONGEST_LINE = 16384 -- bytes of a line of a stream; of a longer one the end is looked at
 
 -- Statuses by which the provider's own error may reach the client; any other becomes `status`.
 local CLIENTS_TOO = { ["400"] = true, ["403"] = true, ["413"] = true, ["422"] = true, ["429"] = true }
@@ -153,12 +155,63 @@ local function error_cause(context, status, text)
   return cause_of(status)
 end
 
-local function has_error(text)
-  -- Within a string of the answer the quotes would be escaped, and a line could not begin.
-  if string.find(text, '"error"', 1, true) ~= nil then
-    if string.find(text, '"error"%s*:%s*[{"]') or string.find(text, '"finish_reason"%s*:%s*"error"') then return true end
+-- Whether the value that begins at `at` says anything: some vendors send `"error": null`, "" or {} with every good answer, or an
+-- object whose members are empty.
+local function says_something(text, at)
+  local first = string.sub(text, at, at)
+  if first == '"' then return string.sub(text, at + 1, at + 1) ~= '"' end
+  if first ~= "{" then return false end
+  local object = string.match(text, "^%b{}", at)
+  if object == nil then return true end
+  return string.find(object, ':%s*"[^"]') ~= nil or string.find(object, ":%s*[1-9t-]") ~= nil
+    or string.find(object, ":%s*[%[{]%s*[^%s%]}]") ~= nil
+end
+
+-- Whether the JSON object in `text` says that it is an error: as a whole, or one of its choices. What lies deeper is the answer's own:
+-- arguments of a tool, what a tool of the vendor's came to.
+local function tells_of_error(text)
+  local depth, member, at = 0, nil, string.find(text, '["{}%[%]]')
+  while at ~= nil do
+    local byte, following = string.byte(text, at), at + 1
+    if byte == 34 then
+      local close = string.find(text, '["\\]', following)
+      while close ~= nil and string.byte(text, close) == 92 do close = string.find(text, '["\\]', close + 2) end
+      if close == nil then return false end
+      local value = (depth == 1 or depth == 3) and string.match(text, "^%s*:%s*()", close + 1)
+      if value then
+        local key = string.sub(text, following, close - 1)
+        if depth == 1 then member = key end
+        if depth == 1 or member == "choices" then
+          if key == "error" and says_something(text, value) then return true end
+          if key == "finish_reason" and string.sub(text, value, value + 6) == '"error"' then return true end
+        end
+      end
+      following = close + 1
+    elseif byte == 123 or byte == 91 then
+      depth = depth + 1
+    else
+      depth = depth - 1
+    end
+    at = string.find(text, '["{}%[%]]', following)
   end
-  return string.sub(text, 1, 12) == "event: error" or string.find(text, "\nevent: error", 1, true) ~= nil
+  return false
+end
+
+-- The same of whole lines of a stream: the first that says so, or nil.
+local function bad_line(text)
+  if string.find(text, "error", 1, true) == nil then return nil end
+  for line in string.gmatch(text, "[^\r\n]+") do
+    if string.find(line, "^event:%s*error") then return line end
+    if string.find(line, '"error"', 1, true) and string.find(line, "^data:") and tells_of_error(line) then return line end
+  end
+  return nil
+end
+
+local function is_json(text) return string.find(text, "^%s*[{%[]") ~= nil end
+
+local function has_error(text)
+  if not is_json(text) then return bad_line(text) ~= nil end
+  return string.find(text, '"error"', 1, true) ~= nil and tells_of_error(text)
 end
 
 -- Spellings of cached tokens that Envoy's own filter does not read, and usage where it does not look.
@@ -189,29 +242,53 @@ local function note_usage(handle, text)
   })
 end
 
--- An answer that goes on to the client while it comes: too late for another provider, not for the truth about this one.
+-- An answer that goes on to the client while it comes: too late for another provider, not for the truth about this one. A stream is
+-- looked at line by line, JSON when its head is there.
 local function watch(handle, number, status)
-  local answered, bad, tail = false, nil, ""
+  local answered, bad, tail, json = false, nil, "", nil
+  local head, held = {}, 0
   for chunk in handle:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
-      local begin = math.max(0, length - LOOKED_AT)
-      local text = tail .. chunk:getBytes(begin, length - begin)
-      if not answered then
-        local start = begin == 0 and text or tail .. chunk:getBytes(0, LOOKED_AT)
-        answered = string.find(start, '"choices"', 1, true) ~= nil
-      end
-      if bad == nil and has_error(text) then bad = words(text) end
+      local piece = chunk:getBytes(0, length)
+      local text = tail .. piece
+      answered = answered or string.find(text, '"choices"', 1, true) ~= nil
       -- A usage that two chunks share is read with the second one.
-      tail = string.sub(text, -512)
       if string.find(text, '"usage"', 1, true) then note_usage(handle, text) end
+      if json == nil and string.find(text, "%S") then json = is_json(text) end
+      if json and held < LOOKED_AT then
+        head[#head + 1] = piece
+        held = held + length
+      end
+      tail = string.sub(text, -TAIL)
+      if json == false then
+        local ended = string.find(text, "[\r\n][^\r\n]*$")
+        if ended ~= nil then
+          bad = bad or bad_line(string.sub(text, 1, ended))
+          tail = string.sub(text, math.max(ended + 1, #text - LONGEST_LINE + 1))
+        else
+          tail = string.sub(text, -LONGEST_LINE)
+        end
+      end
     end
   end
+  if json == false then
+    bad = bad or bad_line(tail)
+  elseif json then
+    local text = string.sub(table.concat(head), 1, LOOKED_AT)
+    if has_error(text) then bad = text end
+  end
   if bad ~= nil then
-    note(handle, number, status, "ErrorInAnswer", bad)
+    note(handle, number, status, "ErrorInAnswer", words(bad))
   elseif not answered then
     note(handle, number, status, "NotAnAnswer", words(tail))
   end
+end
+
+-- Without a body there is no place for words of ours.
+local function replace_body(handle, body, text)
+  if body ~= nil then body:setBytes(text) end
+  handle:headers():replace("content-length", tostring(body and #text or 0))
 end
 
 function envoy_on_response(handle)
@@ -223,29 +300,24 @@ function envoy_on_response(handle)
   local kind = headers:get("content-type") or ""
 
   if status ~= "200" and status ~= "201" then
-    local body = (length == nil or length <= LOOKED_AT) and handle:body(true) or nil
+    local body = handle:body(true)
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
     local words_of_ours = refuse(handle, number, status, error_cause(handle:filterContext(), status, text), text)
-    if words_of_ours ~= nil then
-      if body ~= nil then body:setBytes(words_of_ours) end
-      handle:headers():replace("content-length", tostring(body and #words_of_ours or 0))
-    end
+    if words_of_ours ~= nil then replace_body(handle, body, words_of_ours) end
     return
   end
 
   if headers:get("content-encoding") ~= nil then return end
+  -- A page is held, whatever its length; some servers call every answer one.
   local html = string.find(kind, "text/html", 1, true) ~= nil
-  if length == nil or length > LOOKED_AT then
-    if not html then
-      watch(handle, number, status)
-      return
-    end
-    length = 0
+  if not html and (length == nil or length > LOOKED_AT) then
+    watch(handle, number, status)
+    return
   end
   local body = handle:body(true)
   local text = body and body:getBytes(0, body:length()) or ""
   local cause
-  if html or string.find(text, '"choices"', 1, true) == nil then
+  if (html and not is_json(text)) or string.find(text, '"choices"', 1, true) == nil then
     cause = has_error(text) and "ErrorInAnswer" or "NotAnAnswer"
   elseif has_error(text) then
     cause = "ErrorInAnswer"
@@ -254,7 +326,5 @@ function envoy_on_response(handle)
     note_usage(handle, text)
     return
   end
-  local words_of_ours = refuse(handle, number, status, cause, text)
-  if body ~= nil then body:setBytes(words_of_ours) end
-  handle:headers():replace("content-length", tostring(body and #words_of_ours or 0))
+  replace_body(handle, body, refuse(handle, number, status, cause, text))
 end
