@@ -5,6 +5,7 @@ It ends when the worker does. One length and one body in, one length and one ans
 
 import socket
 import sys
+import traceback
 from typing import Final
 
 import msgspec
@@ -30,9 +31,17 @@ def serve(connection: socket.socket) -> None:
         body = _receive(connection, int.from_bytes(length, "little"))
         if body is None:
             return
-        encoded = _ENCODER.encode(answer(body))
+        encoded = _encoded(body)
         del body  # so that the next one never lies beside it
         connection.sendall(len(encoded).to_bytes(LENGTH_BYTES, "little") + encoded)
+
+
+def _encoded(body: Body) -> bytes:
+    try:
+        return _ENCODER.encode(answer(body))
+    except Exception:
+        # Not the end of this process: then the body would be read once more, and the next one would wait for a start.
+        return _ENCODER.encode(Answer(defect=traceback.format_exc()))
 
 
 def _receive(connection: socket.socket, size: int) -> bytearray | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.dialects import ChatRequest, Wrong
+from limpet_extproc.dialects import ChatRequest
 from limpet_extproc.exchange import Head, Refusal, bad_request, read, unreadable
 from limpet_extproc.reading_protocol import LENGTH_BYTES, Answer
 
@@ -29,6 +29,9 @@ COMMAND: Final = (sys.executable, "-m", "limpet_extproc.reader")
 
 _STOP_S: Final = 2.0
 
+PATIENCE_S: Final = 4.0
+"""With one body. The dearest takes about a second; Envoy waits long enough for a second try with all others."""
+
 
 _ANSWER: Final = msgspec.msgpack.Decoder(Answer)
 
@@ -46,21 +49,27 @@ def is_heavy(body: bytes | memoryview) -> bool:
     return text.count(b",") + text.count(b"\\") > _MOST_TOKENS
 
 
+class ReaderFailed(Exception):  # noqa: N818 (says what happened)
+    """The body cannot be read because of a defect of ours; the message is the reader's traceback."""
+
+
 class Reading:
     """Reads requests; heavy ones one after the other in a process that is started for the first of them.
 
     The decoder keeps the interpreter's lock, so a thread would hold up the loop as much as reading here. The process
-    ends with us: it sees the end of the connection. If it ends by itself, the body is read once more in a new one.
+    ends with us: it sees the end of the connection. If it ends by itself or says nothing for `patience_s`, the body is
+    read once more in a new one.
     """
 
-    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND, patience_s: float = PATIENCE_S) -> None:
         self._command = command
+        self._patience_s = patience_s
         self._process: asyncio.subprocess.Process | None = None
         self._connection: socket.socket | None = None
         self._turn = asyncio.Lock()
 
     async def read(self, head: Head, body: bytes | memoryview) -> ChatRequest | Refusal:
-        """What the request says, or what is wrong with it. Raises OSError if that cannot be found out."""
+        """What the request says, or what is wrong with it. Raises OSError or ReaderFailed if nobody can tell."""
         if not is_heavy(body):
             return read(head, bytes(body))
         if refusal := unreadable(head):
@@ -72,13 +81,14 @@ class Reading:
         answer = await asyncio.shield(asked)
         if answer.request is not None:
             return answer.request
-        wrong = answer.wrong or Wrong(None, "the body cannot be read")
-        return bad_request(wrong.param, wrong.message)
+        if answer.wrong is None:
+            raise ReaderFailed(answer.defect)
+        return bad_request(answer.wrong.param, answer.wrong.message)
 
     async def close(self) -> None:
         """End the process, if there is one."""
         async with self._turn:
-            await self._end()
+            await self._end(_STOP_S)
 
     @property
     def pid(self) -> int | None:
@@ -87,14 +97,19 @@ class Reading:
 
     async def _ask_twice(self, body: bytes | memoryview) -> Answer:
         try:
-            return await self._ask(body)
+            return await self._ask_in_time(body)
         except OSError:
-            await self._end()
+            await self._end(0)
         try:
-            return await self._ask(body)
+            return await self._ask_in_time(body)
         except OSError:
-            await self._end()
+            await self._end(0)
             raise
+
+    async def _ask_in_time(self, body: bytes | memoryview) -> Answer:
+        # A TimeoutError is an OSError.
+        async with asyncio.timeout(self._patience_s):
+            return await self._ask(body)
 
     async def _ask(self, body: bytes | memoryview) -> Answer:
         loop = asyncio.get_running_loop()
@@ -121,7 +136,7 @@ class Reading:
         self._connection = ours
         return ours
 
-    async def _end(self) -> None:
+    async def _end(self, grace_s: float) -> None:
         connection, process = self._connection, self._process
         self._connection = self._process = None
         if connection is not None:
@@ -129,7 +144,7 @@ class Reading:
         if process is None:
             return
         try:
-            await asyncio.wait_for(process.wait(), _STOP_S)
+            await asyncio.wait_for(process.wait(), grace_s)
         except TimeoutError:
             with suppress(ProcessLookupError):
                 process.kill()

@@ -11,7 +11,9 @@ LENGTH_BYTES: Final = 8
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What a reader says of a body; one of the two."""
+    """What a reader says of a body; one of the three."""
 
     request: ChatRequest | None = None
     wrong: Wrong | None = None
+    defect: str = ""
+    """How it failed, which is a defect of ours: a traceback."""

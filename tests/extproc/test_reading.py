@@ -13,7 +13,7 @@ import uvloop
 
 from limpet_extproc.dialects import ChatRequest
 from limpet_extproc.exchange import Head, Refusal, read
-from limpet_extproc.reading import HEAVY_BYTES, LIGHT_BYTES, Reading, is_heavy
+from limpet_extproc.reading import HEAVY_BYTES, LIGHT_BYTES, ReaderFailed, Reading, is_heavy
 
 HEAD = Head("/v1/chat/completions", {})
 LARGE = "x" * (HEAVY_BYTES + 1)
@@ -53,6 +53,9 @@ def test_what_would_hold_up_others_is_heavy(make, text: str, heavy: bool) -> Non
         {"provider": {"orders": ["a"]}},
         {"model": 7},
         {"messages": "\ud83e"},
+        {"provider": {"order": ["HALF"], "only": ["HALF"], "ignore": ["HALF"]}},
+        {"max_tokens": 10**23},
+        {"max_completion_tokens": 2**64, "max_tokens": -(10**23)},
     ],
     ids=str,
 )
@@ -62,7 +65,7 @@ async def test_a_large_body_says_the_same_wherever_it_is_read(
     if "messages" in fields:
         body = make.body().replace(b"Hello", b"\\ud83e" + LARGE.encode())
     else:
-        body = make.body(LARGE, **fields)
+        body = make.body(LARGE, **fields).replace(b"HALF", b"\\ud83e")
     assert await reading.read(HEAD, memoryview(body)) == read(HEAD, body)
     assert reading.pid is not None
 
@@ -95,6 +98,35 @@ async def test_a_body_that_no_reader_survives_is_an_error_and_the_next_one_is_re
         await reading.read(HEAD, make.body(LARGE))
     assert reading.pid is None
     assert isinstance(await reading.read(HEAD, make.body()), ChatRequest)
+
+
+async def test_a_reader_that_hangs_is_ended_and_the_body_is_read_in_a_new_one(make) -> None:
+    reading, body = Reading(patience_s=3.0), make.body(LARGE)
+    await reading.read(HEAD, body)
+    hung = psutil.Process(reading.pid)
+    hung.suspend()
+    assert isinstance(await reading.read(HEAD, body), ChatRequest)
+    assert reading.pid != hung.pid
+    assert not hung.is_running()
+    await reading.close()
+
+
+async def test_a_defect_of_the_reader_is_an_error_that_tells_it_and_ends_nothing(make) -> None:
+    breaks = (
+        "import socket, limpet_extproc.reader as reader\n"
+        "def answer(body): raise KeyError('a defect')\n"
+        "reader.answer = answer\n"
+        "reader.serve(socket.socket(fileno=0))"
+    )
+    reading = Reading((sys.executable, "-c", breaks))
+    with pytest.raises(ReaderFailed, match="KeyError: 'a defect'"):
+        await reading.read(HEAD, make.body(LARGE))
+    first = reading.pid
+    with pytest.raises(ReaderFailed):
+        await reading.read(HEAD, make.body(LARGE))
+    assert first is not None
+    assert reading.pid == first
+    await reading.close()
 
 
 async def test_who_leaves_while_a_body_is_read_does_not_spoil_the_next_answer(make, reading: Reading) -> None:

@@ -19,6 +19,8 @@ MAX_NAME_BYTES: Final = 4096
 """As written. More than 256 characters, however they are spelled, are no name of anything."""
 
 _MAX_NUMBER_BYTES: Final = 30
+_MOST_TOKENS: Final = 1 << 53
+"""Whoever writes more means no limit, and not every format has a place for the number."""
 _PIECE_BYTES: Final = 1 << 16
 
 _STR: Final[msgspec.json.Decoder[str]] = msgspec.json.Decoder(str)
@@ -115,11 +117,12 @@ def whole_number(value: Text, field: str) -> int | None:
     if len(memoryview(value)) > _MAX_NUMBER_BYTES and memoryview(value)[0] in b"-0123456789":
         raise BadRequest(field, f"'{field}' has more digits than any number of tokens")
     try:
-        return _MAYBE_INT.decode(value)
+        number = _MAYBE_INT.decode(value)
     except msgspec.ValidationError as error:
         raise decode_error(error, field) from error
     except msgspec.DecodeError as error:
         raise BadRequest(field, f"'{field}' has the wrong type: write a whole number") from error
+    return None if number is None else min(number, _MOST_TOKENS)
 
 
 def boolean(value: Text, field: str) -> bool | None:

@@ -171,8 +171,9 @@ def _ext_proc(gateway: Gateway) -> Json:
                 "initial_metadata": [] if gateway.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
             },
             failure_mode_allow=True,
-            # One that hangs costs a client this wait once: health checks find it out before it is over.
-            message_timeout="3.5s",
+            # One that hangs costs a client this wait once: health checks find it out before it is over. With less the
+            # dearest bodies would not be read in time on a busy machine.
+            message_timeout="5s",
             processing_mode={
                 "request_header_mode": "SEND" if gateway.header_mode else "SKIP",
                 "request_body_mode": "BUFFERED",
