@@ -252,8 +252,15 @@ _ADVICE: Final = {
 
 def _meant(names: tuple[str, ...], serving: list[str]) -> str | None:
     folded = {provider.casefold(): provider for provider in serving}
-    close = (get_close_matches(name[:_LONGEST_NAME].casefold(), folded, 1) for name in names)
+    asked = [name.casefold() for name in names if len(name) <= _LONGEST_NAME]
+    if same := next((name for name in asked if name in folded), None):
+        return folded[same]
+    among = list(islice(folded, _MOST_COMPARED))
+    close = (get_close_matches(name, among, 1) for name in asked[:_MOST_MEANT])
     return next((folded[found[0]] for found in close if found), None)
 
 
-_LONGEST_NAME: Final = 256
+_LONGEST_NAME: Final = 64
+_MOST_MEANT: Final = 2
+_MOST_COMPARED: Final = 32
+"""Names asked for, and providers: two that are much alike take a tenth of a millisecond, in which all others wait."""

@@ -88,6 +88,14 @@ def test_nobody_left_says_what_would_leave_somebody(make, known, provider: dict[
     assert advice in refused(make.exchange(known, make.body(provider=provider))).message
 
 
+def test_only_a_few_of_many_names_are_compared_with_the_providers(make, known) -> None:
+    """Comparing takes long, and everybody waits for it; a name in other letters is found at any place."""
+    few = {"only": ["x", "y", "aa"]}
+    assert "Did you mean" not in refused(make.exchange(known, make.body(provider=few))).message
+    other_letters = {"only": ["x", "y", "A"]}
+    assert "Did you mean 'a'?" in refused(make.exchange(known, make.body(provider=other_letters))).message
+
+
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
 def test_a_body_that_is_not_encoded_may_say_so(make, known, encoding: str) -> None:
     routed(make.exchange(known, make.body(), content_encoding=encoding))

@@ -18,6 +18,9 @@ MAX_BYTES: Final = 1 << 16
 MAX_NAMES: Final = 100
 """In one of its lists."""
 
+MAX_OBJECTS: Final = 100
+"""Within it, itself included; each of them is looked through for doubled keys."""
+
 KNOWN: Final = (
     "order",
     "only",
@@ -86,9 +89,13 @@ def lists_of(body: memoryview, value: Raw) -> tuple[Member, ...]:
 def _read(text: Text) -> dict[str, Any] | None:
     if len(memoryview(text)) > MAX_BYTES:
         raise BadRequest("provider", f"'provider' is longer than {MAX_BYTES} bytes, which no such object needs")
+    if (written := bytes(text)).count(b"{") > MAX_OBJECTS:
+        raise BadRequest(
+            "provider", f"'provider' has more than {MAX_OBJECTS} objects in it, which no such object needs"
+        )
     try:
         # Unlike the decoder of the body it takes halves of surrogate pairs, and here it is the doubles that matter.
-        fields = json.loads(bytes(text), object_pairs_hook=_unique, parse_int=_number)
+        fields = json.loads(written, object_pairs_hook=_unique, parse_int=_number)
     except RecursionError as error:
         raise BadRequest("provider", "'provider' is nested too deeply to be read") from error
     if fields is not None and not isinstance(fields, dict):
@@ -124,7 +131,8 @@ def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     for position, each in enumerate(names):
         if not isinstance(each, str):
             raise _wrong(f"{field}[{position}]", "a provider's name", each)
-    return tuple(names)
+    # Half a surrogate pair names nobody, but a reader could not send it on.
+    return tuple(each if each.isascii() else _writable(each) for each in names)
 
 
 def _boolean(fields: Mapping[str, Any], name: str) -> bool | None:
@@ -179,7 +187,7 @@ def _usd(name: str, value: Any) -> float:
 def _beyond(where: str, fields: Mapping[str, Any], known: Collection[str], others: Collection[str]) -> tuple[str, ...]:
     """The other fields that demand something. Raises BadRequest for what is probably a slip of the pen."""
     found = [name for name, value in fields.items() if name not in known and value not in _NOTHING]
-    for name in found:
+    for name in found[:_LOOKED_AT]:
         close = get_close_matches(name[:_SHORT], (*known, *others), 1, 0.75)
         if close and name not in others:
             message = f"'{where}.{_short(name)}' is not known; did you mean '{close[0]}'? Known are {_listed(known)}."
@@ -190,11 +198,18 @@ def _beyond(where: str, fields: Mapping[str, Any], known: Collection[str], other
 _NOTHING: Final[tuple[Any, ...]] = (None, False, "", "allow", [], {})
 """Values that demand nothing, whatever the field means."""
 
+_LOOKED_AT: Final = 8
+"""Fields that are looked at for slips of the pen: more take longer than all the rest of a request."""
+
 _SHORT: Final = 64
 
 
 def _short(name: str) -> str:
-    return name[:_SHORT].encode("utf-8", "replace").decode()
+    return _writable(name[:_SHORT])
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _listed(names: Collection[str]) -> str:

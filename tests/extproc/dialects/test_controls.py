@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from limpet_extproc.dialects import BadRequest, Controls
-from limpet_extproc.dialects.controls import MAX_BYTES, MAX_NAMES, parse_controls
+from limpet_extproc.dialects.controls import MAX_BYTES, MAX_NAMES, MAX_OBJECTS, parse_controls
 
 
 def parsed(provider: Any) -> Controls | None:
@@ -36,7 +36,7 @@ def parsed(provider: Any) -> Controls | None:
         ({"quantizations": ["fp8"]}, Controls(beyond=("provider.quantizations",))),
         ({"require_parameters": True}, Controls(beyond=("provider.require_parameters",))),
         ({"carbon_budget": 3}, Controls(beyond=("provider.carbon_budget",))),
-        ({"order": ["\ud83e"]}, Controls(order=("\ud83e",))),
+        ({"order": ["\ud83e"]}, Controls(order=("?",))),
     ],
     ids=str,
 )
@@ -72,6 +72,7 @@ def test_what_is_demanded_and_what_demands_nothing(provider: Any, controls: Cont
         ({"quantization": ["fp8"]}, "provider.quantization", "did you mean 'quantizations'?"),
         ({"x": "y" * MAX_BYTES}, "provider", "longer than"),
         ({f"x{number}": 0 for number in range(MAX_NAMES + 1)}, "provider", "more than 100 fields"),
+        ({"x": [{}] * MAX_OBJECTS}, "provider", "more than 100 objects"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -90,6 +91,13 @@ def test_a_field_that_stands_there_twice_is_named() -> None:
         "provider.only",
         "'provider' has the key 'only' more than once",
     )
+
+
+def test_only_the_first_of_many_unknown_fields_are_compared_with_those_that_are_known() -> None:
+    many = {f"{'x' * number}allow": 1 for number in range(20, 40)}
+    controls = parsed({**many, "ordr": ["a"]})
+    assert controls is not None
+    assert controls.beyond[-1] == "provider.ordr"
 
 
 def test_deep_nesting_and_endless_numbers_are_no_fault_of_ours() -> None:
