@@ -138,6 +138,18 @@ async def test_a_failing_provider_is_passed_over(rig: Rig) -> None:
     assert rig.bodies == ([b'{"model":"plain"}'], [b'{"model":"simple"}'])
 
 
+async def test_who_allows_no_fallbacks_is_served_by_one_provider_or_nobody(rig: Rig) -> None:
+    sent = '{"model":"plain","allow_fallbacks":false}'
+    assert (await rig.post(sent)).status == 200
+    script, rig.first.script = rig.first.script, lambda _: Reply(status=503)
+    try:
+        answer = await rig.post(sent)
+    finally:
+        rig.first.script = script
+    assert answer.status == 503
+    assert rig.bodies == ([b'{"model":"plain"}'], [])
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "code", "param"),
     [
@@ -183,6 +195,8 @@ async def test_a_failing_provider_is_passed_over(rig: Rig) -> None:
         ),
         ('{"model":"plain","provider":["b"]}', 503, "no_provider_available", "provider"),
         ('{"model":"plain","x":[' + "[]," * 150_000 + "[]]}", 503, "no_provider_available", None),
+        ('{"model":"plain",' + '"model":"plain",' * 150_000 + '"x":0}', 400, "bad_request", "model"),
+        ('{"model":"plain",' + '"Model":"plain",' * 150_000 + '"x":0}', 400, "bad_request", "Model"),
     ],
 )
 async def test_anything_else_is_refused_and_no_provider_is_asked(

@@ -135,7 +135,8 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway, undecided: Jso
 def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
     """For requests without a decision: who serves which model, as many as may be tried, in the fixed order."""
     serving: dict[str, list[str]] = {}
-    for provider in providers:
+    # Who drains has nobody here who could know its conversations: it comes after all others.
+    for provider in sorted(providers, key=lambda provider: provider.spec.drain):
         for model in provider.spec.models:
             names = serving.setdefault(model.name, [])
             if len(names) < gateway.max_attempts:

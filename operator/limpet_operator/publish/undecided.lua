@@ -63,7 +63,7 @@ local function unescaped(quoted)
 end
 
 -- The members of an object: key, offset of its first byte, offset and length of its value, and the offset after it; nil if it is no
--- object, and then whether it only has too many parts.
+-- object, and then the first members if it only has too many parts.
 local function members(text)
   local found, depth, steps = {}, 0, 0
   local key, key_at, value_at
@@ -75,38 +75,38 @@ local function members(text)
     return to >= value and found[#found].key ~= nil
   end
   local i = string.find(text, "%S")
-  if i == nil or string.byte(text, i) ~= 123 then return nil, false end
+  if i == nil or string.byte(text, i) ~= 123 then return nil end
   while i ~= nil do
     steps = steps + 1
-    if steps > MOST_STEPS then return nil, true end
+    if steps > MOST_STEPS then return nil, found end
     local c = string.byte(text, i)
     if c == 34 then
       local close = string_end(text, i)
-      if close == nil then return nil, false end
+      if close == nil then return nil end
       if depth == 1 and value_at == nil then
-        if key ~= nil then return nil, false end
+        if key ~= nil then return nil end
         key, key_at = string.sub(text, i, close), i
       end
       i = close
     elseif c == 123 or c == 91 then
-      if depth == 1 and value_at == nil then return nil, false end
+      if depth == 1 and value_at == nil then return nil end
       depth = depth + 1
     elseif c == 58 then
-      if key == nil then return nil, false end
+      if key == nil then return nil end
       value_at = value_at or i + 1
     elseif c == 44 then
-      if value_at == nil or not add(i) then return nil, false end
+      if value_at == nil or not add(i) then return nil end
     elseif depth > 1 then
       depth = depth - 1
     else
-      if c ~= 125 or string.find(text, "%S", i + 1) ~= nil then return nil, false end
-      if key == nil and #found > 0 then return nil, false end
-      if key ~= nil and (value_at == nil or not add(i)) then return nil, false end
+      if c ~= 125 or string.find(text, "%S", i + 1) ~= nil then return nil end
+      if key == nil and #found > 0 then return nil end
+      if key ~= nil and (value_at == nil or not add(i)) then return nil end
       return found
     end
     i = string.find(text, depth == 1 and '["{}%[%],:]' or '["{}%[%]]', i + 1)
   end
-  return nil, false
+  return nil
 end
 
 local function value_of(text, member)
@@ -163,15 +163,12 @@ function envoy_on_request(handle)
   end
   local body = handle:body() -- objects from before this line are invalid after it
   local text = body ~= nil and body:getBytes(0, body:length()) or ""
-  local all, large = members(text)
-  if large then
-    return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", "null",
-      "No decision could be made, and without one a request of so many parts is not looked at; try again.")
-  elseif all == nil then
+  local all, first = members(text)
+  if all == nil and first == nil then
     return bad(handle, "null", "the body is no JSON object; send one with 'model' and 'messages'")
   end
   local named = {}
-  for _, member in ipairs(all) do
+  for _, member in ipairs(all or first) do
     local key = member.key
     if ONCE[key] then
       if named[key] ~= nil then
@@ -182,6 +179,10 @@ function envoy_on_request(handle)
       return bad(handle, '"' .. key .. '"',
         "the body has the key '" .. key .. "': some providers take it for 'model', so write 'model' alone")
     end
+  end
+  if all == nil then
+    return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", "null",
+      "No decision could be made, and without one a request of so many parts is not looked at; try again.")
   end
   local model = named.model
   if named.provider ~= nil and demands(value_of(text, named.provider)) then
@@ -206,6 +207,8 @@ function envoy_on_request(handle)
   end
 
   local metadata, groups = handle:streamInfo():dynamicMetadata(), {}
+  local fallbacks = named.allow_fallbacks ~= nil and value_of(text, named.allow_fallbacks) or "null"
+  if fallbacks ~= "true" and fallbacks ~= "null" then serving = string.match(serving, "%S+") end
   for provider in string.gmatch(serving, "%S+") do
     for _ = 1, tonumber(context:get("tries")) do
       groups[#groups + 1] = { name = provider, clusters = { { cluster_name = provider, weight = 1 } } }

@@ -18,7 +18,7 @@ from limpet_operator.publish.answers import answer_rules
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.door import models_body
 from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
-from limpet_operator.publish.gateway import HEALTH, Gateway
+from limpet_operator.publish.gateway import HEALTH, UNDECIDED, Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
 from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, route_configuration
@@ -313,6 +313,14 @@ def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -
     assert [group["name"] for group in specifier["priority_groups"]] == [
         f"p{n:02}" for n in range(DEFAULT_ORDER_LENGTH)
     ]
+
+
+def test_without_a_decision_who_drains_is_asked_last(build) -> None:
+    drains = {"alpha": True, "beta": False, "gamma": True, "delta": False}
+    raws = (build.raw("Provider", name, drain=drain) for name, drain in drains.items())
+    undecided = next(route for route in routes(build.plan(*raws, build.secret())) if route.get("name"))
+    context = undecided["typed_per_filter_config"][UNDECIDED]["value"]["filter_context"]
+    assert next(value for key, value in context.items() if key.startswith("model:")) == "beta delta alpha"
 
 
 def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(varied: Plan, build) -> None:
