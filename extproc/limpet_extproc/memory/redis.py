@@ -36,7 +36,8 @@ from limpet_extproc.memory.redis_trouble import Journal, Trouble
 DEADLINE_S: Final = 0.005
 """What a lookup may take before the request goes on without it."""
 
-_START_S: Final = 1.0
+_START_S: Final = 2.0
+"""Longer than one connection may take: then the log says what is wrong with it."""
 _CLOSE_S: Final = 1.0
 
 

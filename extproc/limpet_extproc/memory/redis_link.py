@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from limpet_extproc.memory.redis_layout import PREFIX
-from limpet_extproc.memory.redis_store import Store
+from limpet_extproc.memory.redis_store import READS_AT_ONCE, Store
 from limpet_extproc.memory.redis_trouble import Journal, Trouble
 
 FAILURES_TO_AWAY: Final = 3
@@ -82,11 +82,15 @@ class Link:
             wait_s = min(wait_s * 2, _MAX_TRY_AFTER_S)
 
     async def _open(self) -> Store:
-        """A store that has just answered, and in time."""
+        """A store that has just answered, and in time, and has every connection that it will need.
+
+        One opened later, amid requests, takes as long as a slow name server, and what it was to write would be lost.
+        """
         store = await self._connect()
         try:
             async with asyncio.timeout(_OPEN_S):
-                await store.read([_TRIAL])
+                await store.read([_TRIAL])  # alone, for what is wrong with one is wrong with all
+                await asyncio.gather(*(store.read([_TRIAL]) for _ in range(READS_AT_ONCE + 1)))
             async with asyncio.timeout(self._deadline_s):
                 await store.read([_TRIAL])
         except BaseException as error:

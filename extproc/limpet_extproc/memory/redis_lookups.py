@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from limpet_extproc.memory.redis_link import Link
+from limpet_extproc.memory.redis_store import READS_AT_ONCE
 from limpet_extproc.memory.redis_trouble import Trouble
-
-_AT_ONCE: Final = 4
-"""Reads under way; what comes while they all are joins the next."""
 
 _TURNS: Final = 4
 """Of the loop, in which an answer that has arrived goes from the socket to who waits for it."""
@@ -59,7 +57,8 @@ class Lookups:
             deadline.cancel()
 
     def _start(self) -> None:
-        if self._waiting and not self._starting and len(self._reading) < _AT_ONCE:
+        # What comes while so many are under way joins the next.
+        if self._waiting and not self._starting and len(self._reading) < READS_AT_ONCE:
             self._starting = True
             task = asyncio.get_running_loop().create_task(self._read())
             self._reading.add(task)

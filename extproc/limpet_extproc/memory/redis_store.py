@@ -25,6 +25,9 @@ from limpet_extproc.memory.redis_trouble import Reason, Trouble
 PATIENCE_S: Final = 1.0
 """How long a connection may take to open, and how long it is kept when nothing comes: background time, no request's."""
 
+READS_AT_ONCE: Final = 4
+"""Under way on one store, beside one write: a connection each."""
+
 _SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 Write = tuple[bytes, Sequence[bytes]]
@@ -191,7 +194,7 @@ def _common(address: Address, credentials: Path | None, prefix: str = "") -> dic
 
 
 _MAX_CONNECTIONS: Final = 32
-"""A net: with four reads and one write at a time there are five, or five for each node of a cluster."""
+"""A net: with `READS_AT_ONCE` and one write there are five, or five for each node of a cluster."""
 
 _REASONS: Final[Mapping[type[Exception], Reason]] = {
     errors.AuthenticationError: "auth",

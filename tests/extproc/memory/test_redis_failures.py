@@ -128,6 +128,27 @@ async def test_a_loop_that_is_held_up_says_nothing_against_redis(
     assert gateway.failures("lookup", "timeout") == 0
 
 
+async def test_one_that_takes_no_more_connections_is_still_read_and_written(
+    own_redis: RedisServer, gateways: Gateways, key: bytes
+) -> None:
+    gateway = await gateways.open(own_redis.url)
+    await remembered(gateway, key)
+    own_redis.run("CONFIG", "SET", "maxclients", 1)
+    own_redis.freeze()
+    try:
+        asked = []
+        for _ in range(8):
+            asked.append(asyncio.create_task(gateway.memory.lookup(key, 0.0)))
+            await asyncio.sleep(0.01)
+        gateway.memory.remember(b"new" + key, KNOWN.warm[0], 4, 0.0)
+        await asyncio.sleep(0.01)
+    finally:
+        own_redis.thaw()
+    assert await asyncio.gather(*asked) == [KNOWN] * 8
+    await gateway.memory.written()
+    assert await gateway.memory.lookup(b"new" + key, 0.0) == KNOWN
+
+
 async def test_flushed(own_redis: RedisServer, gateways: Gateways, key: bytes) -> None:
     gateway = await gateways.open(own_redis.url)
     await remembered(gateway, key)
