@@ -16,7 +16,7 @@ from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from limpet_extproc import record as records
-from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, ROUTE_KNOWS, attempts_key
+from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS, attempts_key
 from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing, Tries, bad_request
 from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
@@ -146,6 +146,10 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
             began = time.perf_counter()
             request, body = _parsed(data)
             if request.HasField("request_headers"):
+                if wrong := _wrong_header(request):
+                    self._metrics.decisions.add(1, "refused.bad_request")
+                    await context.write(_refuse(_header_not_utf8(wrong)))
+                    return
                 head = _head_of_headers(request)
                 await context.write(_CONTINUE_HEADERS)
                 if request.request_headers.end_of_stream:
@@ -218,7 +222,10 @@ def _parsed(data: bytes) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
 
 
 def _not_utf8(data: bytes) -> Refusal:
-    name = not_utf8(body_apart(data)[0])
+    return _header_not_utf8(not_utf8(body_apart(data)[0]))
+
+
+def _header_not_utf8(name: str | None) -> Refusal:
     which = f"the header '{name}'" if name else "a header"
     return bad_request(None, f"{which} is not UTF-8: write it in ASCII, or encode it as UTF-8")
 
@@ -235,8 +242,20 @@ def _head_of_attributes(request: pb.ProcessingRequest) -> Head:
 def _head_of_headers(request: pb.ProcessingRequest) -> Head:
     headers: dict[str, str] = {}
     for header in request.request_headers.headers.headers:
-        headers[header.key] = header.value or header.raw_value.decode("utf-8", "replace")
+        # A policy may name any header, and two texts must not become one.
+        headers[header.key] = header.value or header.raw_value.decode("utf-8", "backslashreplace")
     return Head(headers.get(":path", ""), headers)
+
+
+def _wrong_header(request: pb.ProcessingRequest) -> str | None:
+    """The first header that is read here and is not UTF-8."""
+    for header in request.request_headers.headers.headers:
+        if header.key in READ_HEADERS:
+            try:
+                header.raw_value.decode()
+            except UnicodeDecodeError:
+                return str(header.key)
+    return None
 
 
 def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:

@@ -199,6 +199,22 @@ async def test_in_header_mode_two_messages_choose_one_cluster(make, server: Serv
     assert "limpet.route" not in metadata(second)
 
 
+async def test_in_header_mode_too_a_header_that_is_not_utf_8_is_refused(make, server: Server) -> None:
+    message = headers_message(authorization="cafe")
+    message.request_headers.headers.headers[-1].raw_value = b"caf\xe9"
+    (answer,) = await server.say(message, body_message(make.body()))
+    assert answer.immediate_response.status.code == 400
+    assert "the header 'authorization' is not UTF-8" in answer.immediate_response.body.decode()
+    assert server.counted("limpet_decisions_total", reason="refused.bad_request") == 1
+
+
+async def test_in_header_mode_other_headers_need_not_be_utf_8(make, server: Server) -> None:
+    message = headers_message(x_other="cafe")
+    message.request_headers.headers.headers[-1].raw_value = b"caf\xe9"
+    _, answer = await server.say(message, body_message(make.body()))
+    assert answer.HasField("request_body")
+
+
 async def test_in_header_mode_a_request_without_a_body_passes(server: Server) -> None:
     (answer,) = await server.say(headers_message(end=True))
     assert answer.WhichOneof("response") == "request_headers"
