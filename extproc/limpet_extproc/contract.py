@@ -37,6 +37,7 @@ READ_HEADERS: Final = (
     "authorization",
     "x-api-key",
     "api-key",
+    "x-goog-api-key",
     "content-encoding",
     "user-agent",
     *SESSION_HEADERS,

@@ -22,7 +22,7 @@ _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
 
 _EXPLICIT: Final = ("x-session-id",)
 _HARNESS: Final = frozenset(SESSION_HEADERS)
-_CREDENTIALS: Final = ("authorization", "x-api-key", "api-key")
+_CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 
 def conversation(headers: Mapping[str, str], request: ChatRequest, configured: Sequence[str]) -> tuple[str, bytes]:

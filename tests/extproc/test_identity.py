@@ -83,6 +83,7 @@ def test_without_any_name_the_opener_is_the_sign() -> None:
         ({"authorization": "Bearer a"}, b"Bearer a"),
         ({"x-api-key": "b"}, b"b"),
         ({"api-key": "c"}, b"c"),
+        ({"x-goog-api-key": "d"}, b"d"),
         ({"authorization": "Bearer a", "x-api-key": "b"}, b"Bearer a"),
     ],
 )
@@ -91,9 +92,8 @@ def test_the_tenant_is_the_clients_own_credential(headers: dict[str, str], owner
 
 
 def test_every_header_that_is_looked_at_is_asked_of_envoy() -> None:
-    assert {"authorization", "x-api-key", "api-key", "user-agent", "content-encoding", "session-id", "session_id"} <= {
-        *READ_HEADERS
-    }
+    credentials = {"authorization", "x-api-key", "api-key", "x-goog-api-key"}
+    assert credentials | {"user-agent", "content-encoding", "session-id", "session_id"} <= {*READ_HEADERS}
     assert set(SESSION_HEADERS) <= {*READ_HEADERS}
 
 
