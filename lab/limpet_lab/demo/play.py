@@ -19,7 +19,7 @@ FAILOVER_TURNS: Final = 6
 KILL_AFTER: Final = 2
 RETURN_AFTER: Final = 4
 
-_TAKES_EFFECT_S: Final = 10.0
+_TAKES_EFFECT_S: Final = 60.0
 
 
 class Screen(Protocol):
@@ -98,7 +98,7 @@ async def _switch(bed: Bed, mode: str) -> None:
     """Change the policy of the running gateway, and wait until decisions say so."""
     objects: list[Any] = [each for seller in bed.sellers for each in objects_for(seller, MODEL)]
     bed.apply([*objects, policy_object(mode=mode)])
-    wanted = "off." if mode == "Off" else "first."
+    wanted = ("off.",) if mode == "Off" else ("first.", "sticky.", "unsticky.")  # the question below is a short prompt
     try:
         async with asyncio.timeout(_TAKES_EFFECT_S), _client(bed, f"until-{mode}") as client:
             while not (await _decision(client)).startswith(wanted):  # noqa: ASYNC110 - only an answer tells
