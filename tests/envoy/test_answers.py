@@ -78,6 +78,9 @@ ELSEWHERE: dict[str, Reply | bytes | str] = {
     "400 in pieces": chunked(error(400, "invalid_api_key")),
     "400 low credit": error(400, message="Your credit balance is too low."),
     "400 arrears": error(400, "Arrearage"),
+    "400 in plain words": Reply(400, {"content-type": "text/plain"}, b"Invalid API key"),
+    "400 as xAI says it": Reply(400, _JSON, {"code": "c", "error": "Incorrect API key provided: xa***yz."}),
+    "400 with an apostrophe": error(400, message="You don't have access: invalid API key 'xy'"),
     "400 context_length_exceeded": error(400, "context_length_exceeded"),
     "413": error(413),
     "403 moderation": error(403, message="Your input was flagged by moderation."),
@@ -98,6 +101,10 @@ ELSEWHERE: dict[str, Reply | bytes | str] = {
 FINAL: dict[str, Reply] = {
     "400": error(400, "bad_value", "Temperature is too hot."),
     "400 that speaks of keys": error(400, "bad_value", "the key 'x' of metadata is too long"),
+    **{
+        f"400 that quotes {words}": error(400, "bad_value", f"Field required, input: {{'content': '{words}'}}")
+        for words in ("invalid api key", "invalid_api_key", "insufficient_quota", "no credit", 'x"invalid_api_key"')
+    },
     "422": error(422),
     "415": error(415),
 }

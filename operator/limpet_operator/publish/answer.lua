@@ -143,13 +143,29 @@ local function refuse(handle, number, status, cause, text)
   return ours(handle:filterContext():get("name"), status, cause)
 end
 
--- What an error says of itself: its status, unless its words say more.
+-- The beginning of an error's message. Some servers quote the request after it, and a client writes there what it likes.
+local function beginning(lower)
+  local said = string.match(lower, '"message"%s*:%s*"([^"]*)') or string.match(lower, '"error"%s*:%s*"([^"]*)')
+    or (string.find(lower, "^%s*[{%[]") and "" or lower)
+  local quoted = string.find(said, "[{%[`\\]") or #said + 1
+  local quote = string.find(" " .. said, "[^%a]'") or #said + 1
+  return string.sub(said, 1, math.min(quoted, quote) - 1)
+end
+
+-- What an error says of itself: its status, unless its words say more. Words that speak against a provider count as the whole of a
+-- value, as codes are, or in the beginning of its message.
 local function error_cause(context, status, text)
   local rules = context:get("rules")
   if rules ~= nil and text ~= "" then
     local lower = string.lower(text)
+    local said = beginning(lower)
     for _, rule in ipairs(rules) do
-      if string.find(rule["status"], status, 1, true) and string.find(lower, rule["find"], 1, true) then return rule["cause"] end
+      if string.find(rule["status"], status, 1, true) then
+        local words = rule["find"]
+        local found = string.find(said, words, 1, true) or string.find(lower, '"' .. words .. '"', 1, true)
+        if found == nil and AFTER[rule["cause"]].verdict == "refused" then found = string.find(lower, words, 1, true) end
+        if found ~= nil then return rule["cause"] end
+      end
     end
   end
   return cause_of(status)
