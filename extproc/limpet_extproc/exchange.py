@@ -37,6 +37,9 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str]
 
 
+_EMPTY: Final = "The request has no body; send a JSON object with 'model' and 'messages'."
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The request ends here; `reason` is what the decision header says."""
 
@@ -89,6 +92,8 @@ def read(head: Head, body: Body) -> ChatRequest | Refusal:
     """What the request says, or what is wrong with it."""
     if refusal := unreadable(head):
         return refusal
+    if not body:  # Of chunks without content, say; with no body at all nobody asks.
+        return Refusal(400, "refused.bad_request", _INVALID, "empty_body", None, _EMPTY)
     try:
         return openai_chat.parse(body)
     except BadRequest as error:

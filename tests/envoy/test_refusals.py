@@ -135,6 +135,7 @@ _BODYLESS: dict[str, bytes] = {
     "HTTP/1.0": _chat(body=b"", version="1.0"),
     "HTTP/1.0 without a host": _chat(body=b"", version="1.0", host=""),
     "compressed": _chat("content-encoding: gzip", "content-length: 0", body=b""),
+    "chunks of nothing": _chat("transfer-encoding: chunked", body=b"0\r\n\r\n"),
     "GET in disguise": _chat("x-http-method-override: GET", body=b""),
 }
 
