@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 _PREFIX: Final = "limpet-"
-_LOCK: Final = "lock"
+_LOCK: Final = "limpet.lock"
+"""What tells our folders from those of other programs, which may begin with the same word."""
 
 
 class RunDir:
@@ -17,9 +18,14 @@ class RunDir:
     def __init__(self, parent: Path | None = None) -> None:
         parent = parent or Path(tempfile.gettempdir())
         _sweep(parent)
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        self._lock = (self.path / _LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            self._lock = (self.path / _LOCK).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            # One that starts at the same time may have taken it for a folder left behind, before the lock was ours.
+            if (self.path / _LOCK).exists():
+                break
+            self._lock.close()
 
     def cleanup(self) -> None:
         """Remove it with all that is in it."""

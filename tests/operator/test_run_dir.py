@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from limpet_operator.run_dir import RunDir
@@ -29,15 +30,24 @@ def test_what_a_killed_gateway_left_is_swept_and_nothing_else(tmp_path: Path) ->
     assert left.is_dir()
     somebody_elses = tmp_path / "limpet-of-another-program"
     somebody_elses.mkdir()
+    (somebody_elses / "lock").touch()
     linked = tmp_path / "limpet-linked"
     (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "lock").touch()
+    (tmp_path / "home" / "limpet.lock").touch()
     linked.symlink_to(tmp_path / "home")
     running = RunDir(tmp_path)
     assert not left.exists()
     another = RunDir(tmp_path)
     assert running.path.exists()
-    assert somebody_elses.exists()
-    assert (tmp_path / "home" / "lock").exists()
+    assert (somebody_elses / "lock").exists()
+    assert (tmp_path / "home" / "limpet.lock").exists()
     for each in (running, another):
+        each.cleanup()
+
+
+def test_gateways_that_start_at_the_same_time_leave_each_other_their_folders(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as starting:
+        made = list(starting.map(RunDir, [tmp_path] * 100))
+    assert all((each.path / "limpet.lock").exists() for each in made)
+    for each in made:
         each.cleanup()
