@@ -92,8 +92,11 @@ async def test_a_page_of_this_machine_asks_and_reads_answers_and_errors(stage: S
     bad = await send(stage.origin, request("POST", _CHAT, f"origin: {_LOCAL}", "content-length: 2", body=b"{}"))
     missing = await send(stage.origin, request("POST", "/v1/nothing", f"origin: {_LOCAL}"))
     listed = await send(stage.origin, request("GET", "/v1/models", f"origin: {_LOCAL}"))
-    assert [each.status for each in (good, bad, missing, listed)] == [200, 400, 404, 200]
-    for answer in (good, bad, missing, listed):
+    one = await send(stage.origin, request("GET", f"/v1/models/{stage.model}", f"origin: {_LOCAL}"))
+    unknown = await send(stage.origin, request("GET", "/v1/models/nobodys", f"origin: {_LOCAL}"))
+    answers = (good, bad, missing, listed, one, unknown)
+    assert [each.status for each in answers] == [200, 400, 404, 200, 200, 404]
+    for answer in answers:
         assert answer.headers["access-control-allow-origin"] == _LOCAL
         exposed = answer.headers["access-control-expose-headers"]
         assert {"x-limpet-provider", "x-limpet-decision", "x-limpet-attempts"} <= set(exposed.split(", "))

@@ -237,4 +237,5 @@ def _each_model(providers: Sequence[PlannedProvider]) -> Json:
     return {
         "models": {name: json.dumps(model) for name, model in models.items()},
         "missing": error_body(missing, INVALID, "model_not_found", "model"),
+        "exposed": origins.EXPOSED,
     }

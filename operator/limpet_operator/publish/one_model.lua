@@ -1,12 +1,15 @@
 -- GET /v1/models/{id}, answered here. Filter context: models = the object of each as JSON, by its name, and missing = the
--- error for any other, with @ where the name stands.
+-- error for any other, with @ where the name stands;
+-- exposed = the headers that a page may read.
 
 local function answer(handle, status, decision, body)
+  local origin = handle:headers():get("origin") -- no page that is not allowed comes so far
   handle:respond({
     [":status"] = status,
     ["content-type"] = "application/json",
     ["x-limpet-decision"] = decision,
-    ["access-control-allow-origin"] = handle:headers():get("origin"), -- no page that is not allowed comes so far
+    ["access-control-allow-origin"] = origin,
+    ["access-control-expose-headers"] = origin and handle:filterContext():get("exposed"),
   }, body)
 end
 

@@ -30,7 +30,7 @@ _METHODS: Final = "GET, HEAD, POST"
 _MAX_AGE_S: Final = 600
 _REQUEST_HEADERS: Final = "authorization, content-type, *"
 """A star does not stand for `authorization`, says the Fetch standard."""
-_EXPOSED: Final = "x-limpet-provider, x-limpet-decision, x-limpet-attempts, retry-after, *"
+EXPOSED: Final = "x-limpet-provider, x-limpet-decision, x-limpet-attempts, retry-after, *"
 
 
 def origin(text: str) -> str:
@@ -75,7 +75,7 @@ def policy(origins: Sequence[str]) -> Json:
     return typed(
         "filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"safe_regex": {"regex": pattern(origins)}}],
-        expose_headers=_EXPOSED,
+        expose_headers=EXPOSED,
     )
 
 
@@ -84,7 +84,7 @@ def answer_headers() -> dict[str, str]:
 
     Who is not allowed has been refused before, so there the origin is one that is, or none, and then this is no header.
     """
-    return {"access-control-allow-origin": "%REQ(ORIGIN)%", "access-control-expose-headers": _EXPOSED}
+    return {"access-control-allow-origin": "%REQ(ORIGIN)%", "access-control-expose-headers": EXPOSED}
 
 
 def preflight_headers(asked_privately: bool) -> dict[str, str]:
