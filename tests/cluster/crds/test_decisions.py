@@ -55,7 +55,8 @@ def test_bad(apiserver: ApiServer, place: str, table: dict[str, Any], case: dict
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "Provider": {"timeouts": {"connect": "2s", "firstByte": "60s", "idle": "120s"}, "weight": 100, "drain": False},
+    # No firstByte: how long a vendor may think is the preset's to say.
+    "Provider": {"timeouts": {"connect": "2s", "unstreamed": "10m", "idle": "120s"}, "weight": 100, "drain": False},
     "Pricing": {"currency": "USD"},
     "HealthProbe": {
         "interval": "30s",
@@ -68,7 +69,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "mode": "Enforce",
         "identity": {"fingerprint": "FirstSystemAndUser"},
         "memory": {"ttl": "Provider", "maxProviders": 4},
-        "failover": {"policy": "SaveRequest", "maxAttempts": 3},
+        "failover": {"policy": "SaveRequest", "onTimeout": "Fail", "maxAttempts": 3},
         "spread": {"withinPercent": 25},
         "clientOrder": "Strict",
         "routing": "Metadata",

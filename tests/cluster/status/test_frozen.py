@@ -63,7 +63,8 @@ def recorded(server: ApiServer, namespace: str) -> Iterator[History]:
 
     def take_status(version: int, item: Any) -> None:
         for condition in item.get("status", {}).get("conditions", ()):
-            history.writes[version] = condition["message"].split()[0]
+            if condition["type"] == "Accepted":  # other conditions have words of their own
+                history.writes[version] = condition["message"].split()[0]
 
     def take_lease(version: int, item: Any) -> None:
         history.holders[version] = item["spec"].get("holderIdentity")
