@@ -202,12 +202,15 @@ class Exchange:
         return Edits(self._request.model_span, spans.cuts(ours), self._cuts_for_readers() if readers else None)
 
     def _cuts_for_readers(self) -> tuple[spans.Span, ...]:
-        """The `provider` object goes along, without the lists that name our providers."""
+        """The `provider` object goes along, without the lists that name our providers.
+
+        But `ignore` stays if it names others too: a reader may send the request on to these.
+        """
         controls = self._request.controls
         lists = (
             member
             for member in (controls.lists if controls else ())
-            if any(name in self._ours for name in getattr(controls, member.name))
+            if (all if member.name == "ignore" else any)(name in self._ours for name in getattr(controls, member.name))
         )
         ours = (member for member in self._request.ours if member.name != "provider")
         return tuple(sorted((*spans.cuts(ours), *spans.cuts(lists))))
@@ -246,9 +249,13 @@ def _nobody_left(lane: Lane, asked: Steering) -> Refusal:
 
 
 _ADVICE: Final = {
-    "provider.zdr": "Of none of them it is known that it keeps no prompts; 'spec.dataPolicy' of a Provider can say so.",
+    "provider.zdr": (
+        "Of none that other demands leave is it known that it keeps no prompts; "
+        "'spec.dataPolicy' of a Provider can say so."
+    ),
     "provider.data_collection": (
-        "Of none of them it is known that it does not train on prompts; 'spec.dataPolicy' of a Provider can say so."
+        "Of none that other demands leave is it known that it does not train on prompts; "
+        "'spec.dataPolicy' of a Provider can say so."
     ),
     "provider.max_price.prompt": "A price that is not known meets no limit.",
     "provider.max_price.completion": "A price that is not known meets no limit.",

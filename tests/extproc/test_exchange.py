@@ -88,6 +88,38 @@ def test_nobody_left_says_what_would_leave_somebody(make, known, provider: dict[
     assert advice in refused(make.exchange(known, make.body(provider=provider))).message
 
 
+@pytest.mark.parametrize(
+    ("lists", "read"),
+    [
+        ({"ignore": ["a"]}, {}),
+        ({"ignore": ["a", "deepinfra"]}, {"ignore": ["a", "deepinfra"]}),
+        ({"ignore": ["deepinfra"]}, {"ignore": ["deepinfra"]}),
+        ({"ignore": []}, {}),
+        ({"order": ["relay", "deepinfra"]}, {}),
+        ({"order": ["deepinfra"]}, {"order": ["deepinfra"]}),
+    ],
+    ids=str,
+)
+def test_who_reads_the_object_is_told_of_all_that_are_to_be_ignored(
+    make, lists: dict[str, Any], read: dict[str, Any]
+) -> None:
+    known = make.snapshot(make.provider("a"), make.provider("relay", reads_controls=True))
+    body: bytes = make.body(provider=lists)
+    edits = routed(make.exchange(known, body)).edits
+    assert edits is not None
+    assert edits.cuts_for_readers is not None
+    for cut in reversed(edits.cuts_for_readers):
+        body = body[: cut.offset] + body[cut.offset + cut.length :]
+    assert json.loads(body)["provider"] == read
+
+
+@pytest.mark.parametrize("demand", [{"zdr": True}, {"data_collection": "deny"}])
+def test_nobody_left_says_nothing_of_those_that_other_demands_ruled_out(make, demand: dict[str, Any]) -> None:
+    known = make.snapshot(make.provider("a", zero_retention=True), make.provider("b"))
+    message = refused(make.exchange(known, make.body(provider={"only": ["b"], **demand}))).message
+    assert "Of none that other demands leave is it known" in message
+
+
 def test_only_a_few_of_many_names_are_compared_with_the_providers(make, known) -> None:
     """Comparing takes long, and everybody waits for it; a name in other letters is found at any place."""
     few = {"only": ["x", "y", "aa"]}
