@@ -70,6 +70,16 @@ class Wrong(msgspec.Struct, frozen=True, gc=False):
 
 
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_TYPES: Final = re.compile(r"^Expected `(?P<right>[a-z |]+)`, got `(?P<got>[a-z]+)`$")
+_IN_JSON: Final = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
+"""The decoder names Python's types, clients write other languages."""
 _MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
@@ -88,4 +98,9 @@ def decode_error(error: Exception, where: str = "") -> BadRequest:
         return BadRequest(field, f"'{field}' is missing")
     if path is None:
         return BadRequest(None, f"the body must be a JSON object: {text}")
+    if types := _TYPES.match(_AT.sub("", str(error))):
+        right = " or ".join(_IN_JSON.get(each, each) for each in types["right"].split(" | "))
+        return BadRequest(
+            path, f"'{path}' has the wrong type: write {right}, not {_IN_JSON.get(types['got'], types['got'])}"
+        )
     return BadRequest(path, f"'{path}' has the wrong type: {text}")
