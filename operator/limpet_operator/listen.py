@@ -100,13 +100,18 @@ def find_place(host: str, port: int, flag: str = "--listen HOST:PORT") -> Place:
             if error.errno not in _NOT_HERE or (address == addresses[-1] and not ours):
                 raise CannotStart(
                     f"cannot listen on {in_url(address)}:{port}: {error.strerror}. "
-                    f"Stop what uses it, or choose another with {flag}"
+                    f"{_ADVICE.get(error.errno or 0, _OTHER)} {flag}"
                 ) from error
         else:
             ours.append(address)
     return Place(host, tuple(ours), port)
 
 
+_OTHER: Final = "Choose another with"
+_ADVICE: Final = {
+    errno.EADDRINUSE: "Stop what uses it, or choose another with",
+    errno.EADDRNOTAVAIL: "It is no address of this machine; write one with",
+}
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """The machine has no such address, or no such family."""
 
