@@ -81,7 +81,7 @@ class Kubelet:
 
     @asynccontextmanager
     async def _playing(self) -> AsyncIterator[Self]:
-        dns = await Dns.start(ADDRESS, self.services.resolve)
+        dns = Dns(ADDRESS, self.services.resolve)
         following = asyncio.create_task(self._follow())
         try:
             yield self

@@ -5,13 +5,14 @@ cluster would answer with the virtual address that its nodes spread over the rea
 port must be the pods' port; clients of the tests go by the Service's port, as a node would send them.
 """
 
-import asyncio
+import contextlib
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import httpcore2
 import httpx2
@@ -20,6 +21,7 @@ CLUSTER_DOMAIN: Final = "cluster.local"
 _TTL_S: Final = 1
 _A: Final = 1
 _NO_SUCH_NAME: Final = 3
+_LONGEST: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +101,31 @@ class Services:
         return pod.ip, pod_port(self._services[name, namespace], port, pod)
 
 
-class Dns(asyncio.DatagramProtocol):
-    """The cluster's name server, on one address."""
+class Dns:
+    """The cluster's name server, on one address; in a thread of its own, for the users of a test keep its loop busy."""
 
-    def __init__(self, resolve: Callable[[str], Sequence[str] | None]) -> None:
+    def __init__(self, ip: str, resolve: Callable[[str], Sequence[str] | None], port: int = 53) -> None:
         self._resolve = resolve
-        self._transport: asyncio.DatagramTransport | None = None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((ip, port))
+        self._thread = threading.Thread(target=self._serve, name="dns")
+        self._thread.start()
 
-    @classmethod
-    async def start(cls, ip: str, resolve: Callable[[str], Sequence[str] | None], port: int = 53) -> Self:
-        """Listen."""
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_datagram_endpoint(lambda: cls(resolve), local_addr=(ip, port))
-        return protocol
-
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert self._transport is not None
-        if (answer := respond(data, self._resolve)) is not None:
-            self._transport.sendto(answer, addr)
+    def _serve(self) -> None:
+        while True:
+            data, sender = self._socket.recvfrom(_LONGEST)
+            if not data:
+                return
+            if (answer := respond(data, self._resolve)) is not None:
+                with contextlib.suppress(OSError):  # the pod has gone meanwhile
+                    self._socket.sendto(answer, sender)
 
     def close(self) -> None:
-        """Stop listening."""
-        if self._transport is not None:
-            self._transport.close()
+        """Stop listening; an empty datagram wakes the thread up."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
 
 
 def respond(query: bytes, resolve: Callable[[str], Sequence[str] | None]) -> bytes | None:
