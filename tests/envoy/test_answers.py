@@ -85,6 +85,7 @@ ELSEWHERE: dict[str, Reply | bytes | str] = {
     "413": error(413),
     "403 moderation": error(403, message="Your input was flagged by moderation."),
     "429 too large": error(429, message="Request too large for this model"),
+    "429 whose retry-after is no text": error(429, retry_after="\xff"),
     "429 without quota": error(429, "insufficient_quota"),
     "200 with an error object": Reply(200, _JSON, {"error": {"code": 502, "message": "behind us"}}),
     "200 with an error as text": Reply(200, _JSON, {"error": "overloaded"}),

@@ -77,7 +77,8 @@ local function note(handle, number, status, cause, said, retry_after)
     verdict = AFTER[cause].verdict,
     cause = cause,
     says = said or "",
-    retry_after = retry_after or "",
+    -- A byte that is no text would cost the log entries of many requests.
+    retry_after = (string.gsub(string.sub(retry_after or "", 1, 64), "[^\32-\126]", "?")),
   })
 end
 
