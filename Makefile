@@ -12,13 +12,16 @@ demo: $(READY)
 install: $(READY)
 	@echo "The command is $(BIN)/limpet; try: $(BIN)/limpet --help"
 
-# Everything runs in a network and process namespace of its own, where no test reaches further than this machine.
+# Everything runs in a network and process namespace of its own, where no test reaches further than this machine. There
+# is only one user there, so what another user must not reach is tried once more outside.
 test: $(READY)
 	@command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); }
 	@command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); }
 	@$(BIN)/python -m limpet_lab.kubernetes.assets
 	@$(BIN)/python -m tests.cluster.portforward.build
 	$(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m pytest tests/envoy/test_other_users.py; \
+	else echo "tests/envoy/test_other_users.py becomes another user, which only root can: run 'make test' as root for it"; fi
 
 # What `make test` does with 500 odd bodies, with as many as an attacker would try, and others each time.
 fuzz: $(READY)
