@@ -5,6 +5,7 @@ Protocol Buffers wire format: https://protobuf.dev/programming-guides/encoding/
 
 import re
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import Final
 
 _REQUEST_BODY: Final = 4
@@ -15,7 +16,7 @@ _LENGTH_DELIMITED: Final = 2
 _LINE: Final = re.compile(rb"(?P<name>[a-z0-9:_-]+) (?P<value>[^\n]*)", re.ASCII)
 
 
-def body_apart(message: bytes) -> tuple[bytes, memoryview]:
+def body_apart(message: bytes | memoryview) -> tuple[bytes, memoryview]:
     """A ProcessingRequest without its body, and a view of the body. Raises ValueError if it is no such message."""
     view = memoryview(message)
     rest, body = bytearray(), view[:0]
@@ -37,24 +38,31 @@ def not_utf8(head: bytes) -> str | None:
     return None
 
 
-def string_metadata(namespace: str, key: str) -> Callable[[str], bytes]:
-    """A writer of a ProcessingResponse that has this one string in its dynamic metadata.
+def metadata_of(namespace: str, text_key: str, number_key: str) -> Callable[[str, float], bytes]:
+    """A writer of a ProcessingResponse that has these two values in its dynamic metadata.
 
-    The same bytes as from the message's class, for which a Struct in a Struct is a good part of a decision.
+    It says the same as one of the message's class, for which a Struct in a Struct is a good part of a decision.
     """
-    outer, inner = (b"\x0a" + _length(each) + each for each in (namespace.encode(), key.encode()))
+    outer, text_name, number_name = (
+        b"\x0a" + _length(each) + each for each in (namespace.encode(), text_key.encode(), number_key.encode())
+    )
+    number_begin = number_name + b"\x12\x09\x11"  # Value.number_value
+    number_begin = b"\x0a" + _length(number_begin + bytes(8)) + number_begin
 
-    def write(value: str) -> bytes:
-        text = value.encode()
-        string = b"\x1a" + _length(text) + text  # Value.string_value
-        entry = inner + b"\x12" + _length(string) + string
-        fields = b"\x0a" + _length(entry) + entry
+    def write(text: str, number: float) -> bytes:
+        content = text.encode()
+        string = b"\x1a" + _length(content) + content  # Value.string_value
+        entry = text_name + b"\x12" + _length(string) + string
+        fields = b"\x0a" + _length(entry) + entry + number_begin + _DOUBLE(number)
         struct = b"\x2a" + _length(fields) + fields  # Value.struct_value
         entry = outer + b"\x12" + _length(struct) + struct
         fields = b"\x0a" + _length(entry) + entry
         return b"\x42" + _length(fields) + fields  # ProcessingResponse.dynamic_metadata
 
     return write
+
+
+_DOUBLE: Final = Struct("<d").pack
 
 
 def _length(content: bytes) -> bytes:

@@ -323,3 +323,26 @@ async def test_a_connection_that_closes_as_it_is_used_again_costs_neither_provid
         await pair.stage.settle()
     assert pair.asked()[1] == 0
     assert not await pair.out("a")
+
+
+@pytest.mark.parametrize("first", [error(503), RESET, None], ids=["answers 503", "resets", "is away"])
+@pytest.mark.parametrize("end", [RESET, CLOSE])
+async def test_a_provider_that_is_asked_after_another_is_asked_once_more_too(
+    stage: Stage, first: Reply | str | None, end: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        servers = {name: await stack.enter_async_context(Upstream()) for name in "abc"}
+        urls = {name: {"url": server.url} for name, server in servers.items()}
+        if first is None:
+            urls["a"] = {"url": "http://127.0.0.1:9"}
+        else:
+            servers["a"].script = always(first)
+        await stage.serve("a", "b", "c", specs=urls, policy={"clientOrder": "StickyWithin"})
+        servers["b"].script = lambda _: end if len(servers["b"].got) == 1 else completion()
+        body = {"model": stage.model, "messages": [say("Once more")]}
+        answer = await stage.post({**body, "provider": {"order": [stage.provider(name) for name in "abc"]}})
+        assert (answer.status, answer.headers["x-limpet-provider"]) == (200, stage.provider("b"))
+        assert answer.headers["x-limpet-attempts"] == ("3" if first == error(503) else "4")
+        assert [len(servers[name].got) for name in "bc"] == [2, 0]
+        await stage.settle()
+        assert await stage.metric("limpet_provider_out", provider=stage.provider("b")) != 1.0

@@ -7,7 +7,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from limpet_extproc.wire import body_apart, not_utf8, string_metadata
+from limpet_extproc.wire import body_apart, metadata_of, not_utf8
 
 
 @given(st.binary(max_size=300), st.text(max_size=200), st.booleans())
@@ -47,10 +47,12 @@ def test_the_header_that_is_not_utf_8_is_found(head: bytes, name: str | None) ->
     assert not_utf8(head) == name
 
 
-@given(st.text(max_size=40_000))
-@example("x" * 100)
-@example("x" * 20_000)
-def test_a_string_in_the_metadata_is_written_as_the_message_writes_it(value: str) -> None:
+@given(st.text(max_size=40_000), st.floats(allow_nan=False))
+@example("x" * 100, 0.0)
+@example("x" * 20_000, 1_764_000_000_123.4)
+def test_metadata_says_what_the_message_says(text: str, number: float) -> None:
     message = pb.ProcessingResponse()
-    message.dynamic_metadata.fields["limpet.record"].struct_value.fields["v"].string_value = value
-    assert string_metadata("limpet.record", "v")(value) == message.SerializeToString()
+    fields = message.dynamic_metadata.fields["limpet.record"].struct_value.fields
+    fields["v"].string_value, fields["started_ms"].number_value = text, number
+    written = metadata_of("limpet.record", "v", "started_ms")(text, number)
+    assert pb.ProcessingResponse.FromString(written) == message

@@ -1,10 +1,12 @@
 -- Looks at every attempt's answer before the router does: what is no answer gets a status that Envoy tries elsewhere, and the
 -- next of the order is told by writing the rest of the route's list anew. A good answer costs one look and no metadata.
 --
--- filter context: name of the provider; rules, a list of {status, find, cause}: lower-case words by which an error says more than
--- its status does.
--- limpet.route: priority_groups, each provider `tries` times in a row, so that an attempt which ends without an answer is made once
--- more at the same provider. limpet.trail: under its number what each bad attempt came to, for the access log.
+-- Before this text stands RULES, a list of {status, find, cause, vendors}: lower-case words by which an error says more than its status
+-- does. They are no part of the filter context, as Envoy copies all of that for every program that asks for it.
+-- filter context: name and vendor of the provider.
+-- limpet.route: priority_groups, the providers in their order; the one that is asked stands there `tries` times in a row, so that an
+-- attempt which ends without an answer is made once more at the same provider. limpet.trail: under its number what each bad attempt
+-- came to, for the access log. limpet.record: started_ms, when the decision was made.
 
 local LOOKED_AT = 65536 -- bytes; a longer body is judged by its head alone, and as it passes
 local TAIL = 2560 -- bytes of what has passed that are looked at with what follows
@@ -82,21 +84,37 @@ local function note(handle, number, status, cause, said, retry_after)
   })
 end
 
--- What follows the provider of attempt `number` in the route's list becomes what follows the attempt; false if nothing does.
+local function now_ms(handle) return tonumber(tostring(handle:timestamp())) end
+
+-- Makes attempt `number` the last one of its provider; false if no other follows in the route's list.
 local function go_on(handle, number)
   local metadata = handle:streamInfo():dynamicMetadata()
   local route = metadata:get("limpet.route")
   if route == nil or route["priority_groups"] == nil then return true end
-  local groups, tries = route["priority_groups"], route["tries"] or 1
-  local begin = (metadata:get("limpet.trail") or {})["begin"] or 0
-  local following = begin + (math.floor((number - begin - 1) / tries) + 1) * tries + 1
+  local groups, following = route["priority_groups"], number + 1
+  while groups[following] ~= nil and groups[following]["name"] == groups[number]["name"] do following = following + 1 end
   if groups[following] == nil then return false end
   local list = {}
-  for i = 1, number do list[i] = { name = groups[number]["name"] } end
+  for i = 1, number do list[i] = groups[i] end
   for i = following, #groups do list[#list + 1] = groups[i] end
   metadata:set("limpet.route", "priority_groups", list)
-  metadata:set("limpet.trail", "begin", number)
   return true
+end
+
+-- Called before each attempt but the first: a provider that is asked for the first time gets its further places in the list. All at
+-- once they would cost every request, and nearly none needs them.
+function take_places(handle, number)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local route = metadata:get("limpet.route")
+  local groups = route ~= nil and route["priority_groups"]
+  local tries = groups and route["tries"] or 1
+  if tries == 1 or groups[number] == nil then return end
+  local name = groups[number]["name"]
+  for _, neighbour in ipairs({ number - 1, number + 1 }) do
+    if groups[neighbour] ~= nil and groups[neighbour]["name"] == name then return end
+  end
+  for _ = 2, tries do table.insert(groups, number, groups[number]) end
+  metadata:set("limpet.route", "priority_groups", groups)
 end
 
 local function ours(provider, status, cause)
@@ -109,14 +127,14 @@ local function ours(provider, status, cause)
   return '{"error": {"message": "' .. what .. '.", "type": "server_error", "param": null, "code": "no_provider_available"}}'
 end
 
--- Called before each attempt: ends the request if the attempt before took all the time there was and said nothing. Its provider may
--- have done the work and bill it, so nobody else is asked; without `patience_ms` somebody is.
+-- Called before each attempt but the first: ends the request if the attempt before took all the time there was and said nothing. Its
+-- provider may have done the work and bill it, so nobody else is asked; without `patience_ms` somebody is.
 function waited_out(handle, patience_ms)
   if patience_ms == nil then return false end
-  local metadata, now_ms = handle:streamInfo():dynamicMetadata(), tonumber(tostring(handle:timestamp()))
-  local before = metadata:get("limpet.trail")
-  metadata:set("limpet.trail", "asked_ms", now_ms)
-  if before == nil or before["asked_ms"] == nil or now_ms - before["asked_ms"] < patience_ms then return false end
+  local metadata, now = handle:streamInfo():dynamicMetadata(), now_ms(handle)
+  local since_ms = (metadata:get("limpet.trail") or {})["silent_since_ms"] or (metadata:get("limpet.record") or {})["started_ms"]
+  metadata:set("limpet.trail", "silent_since_ms", now)
+  if since_ms == nil or now - since_ms < patience_ms then return false end
   metadata:set("limpet.trail", "timeout", true)
   handle:respond(
     { [":status"] = "504", ["content-type"] = "application/json" },
@@ -129,7 +147,7 @@ end
 local function refuse(handle, number, status, cause, text)
   local headers, after = handle:headers(), AFTER[cause]
   note(handle, number, status, cause, words(text), headers:get("retry-after"))
-  handle:streamInfo():dynamicMetadata():set("limpet.trail", "asked_ms", nil)
+  handle:streamInfo():dynamicMetadata():set("limpet.trail", "silent_since_ms", now_ms(handle))
   if not (after.next and go_on(handle, number)) then
     -- For Envoy this ends all retries; the route takes it out of what the client gets.
     headers:replace("x-envoy-ratelimited", "true")
@@ -155,17 +173,15 @@ end
 
 -- What an error says of itself: its status, unless its words say more. Words that speak against a provider count as the whole of a
 -- value, as codes are, or in the beginning of its message.
-local function error_cause(context, status, text)
-  local rules = context:get("rules")
-  if rules ~= nil and text ~= "" then
+local function error_cause(vendor, status, text)
+  if text ~= "" then
     local lower = string.lower(text)
     local said = beginning(lower)
-    for _, rule in ipairs(rules) do
-      if string.find(rule["status"], status, 1, true) then
-        local words = rule["find"]
-        local found = string.find(said, words, 1, true) or string.find(lower, '"' .. words .. '"', 1, true)
-        if found == nil and AFTER[rule["cause"]].verdict == "refused" then found = string.find(lower, words, 1, true) end
-        if found ~= nil then return rule["cause"] end
+    for _, rule in ipairs(RULES) do
+      if string.find(rule.status, status, 1, true) and (rule.vendors == nil or rule.vendors[vendor]) then
+        local found = string.find(said, rule.find, 1, true) or string.find(lower, '"' .. rule.find .. '"', 1, true)
+        if found == nil and AFTER[rule.cause].verdict == "refused" then found = string.find(lower, rule.find, 1, true) end
+        if found ~= nil then return rule.cause end
       end
     end
   end
@@ -319,7 +335,7 @@ function envoy_on_response(handle)
   if status ~= "200" and status ~= "201" then
     local body = handle:body(true)
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
-    local words_of_ours = refuse(handle, number, status, error_cause(handle:filterContext(), status, text), text)
+    local words_of_ours = refuse(handle, number, status, error_cause(handle:filterContext():get("vendor"), status, text), text)
     if words_of_ours ~= nil then replace_body(handle, body, words_of_ours) end
     return
   end

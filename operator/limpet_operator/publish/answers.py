@@ -1,26 +1,28 @@
-"""By which words the errors of a vendor say more than their status: `answers.yaml`, as its clusters' Lua takes it."""
+"""By which words the errors of a vendor say more than their status: `answers.yaml`, as the clusters' Lua takes it."""
 
-from functools import lru_cache
+import json
 from importlib.resources import files
 from typing import Any, Final
 
 import yaml
 
-from limpet_operator.publish.encode import Json
-
-ANSWER_LUA: Final = files(__package__).joinpath("answer.lua").read_text()
-
-
-@lru_cache(maxsize=64)
-def answer_rules(vendor: str) -> list[Json]:
-    """Status codes as one string, words in lower case, and the cause, in the order in which they count."""
-    return [
-        {"status": " ".join(map(str, rule["status"])), "find": rule["find"], "cause": rule["cause"]}
-        for rule in _RULES
-        if vendor in rule.get("vendors", (vendor,))
-    ]
-
-
-_RULES: Final[list[dict[str, Any]]] = yaml.load(
+RULES: Final[list[dict[str, Any]]] = yaml.load(
     files(__package__).joinpath("answers.yaml").read_bytes(), yaml.CSafeLoader
 )
+"""In the order in which they count: statuses, words in lower case, the cause and, unless it holds for all, vendors."""
+
+
+def _lua(rule: dict[str, Any]) -> str:
+    vendors = ", ".join(f"[{json.dumps(vendor)}] = true" for vendor in rule.get("vendors", ()))
+    fields = {
+        "status": json.dumps(" ".join(map(str, rule["status"]))),
+        "find": json.dumps(rule["find"]),
+        "cause": json.dumps(rule["cause"]),
+        **({"vendors": f"{{ {vendors} }}"} if vendors else {}),
+    }
+    return "{ " + ", ".join(f"{key} = {value}" for key, value in fields.items()) + " }"
+
+
+_BEFORE: Final = "local RULES = {\n  " + ",\n  ".join(map(_lua, RULES)) + "\n}\n"
+
+ANSWER_LUA: Final = _BEFORE + files(__package__).joinpath("answer.lua").read_text()

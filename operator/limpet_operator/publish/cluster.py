@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from limpet_operator.plan import PlannedProvider
-from limpet_operator.publish.answers import ANSWER_LUA, answer_rules
+from limpet_operator.publish.answers import ANSWER_LUA
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
@@ -34,12 +34,6 @@ _BREAKERS: Final = {
         }
     ]
 }
-_VENDOR_HEADERS: Final = {
-    "name": "limpet.vendor_headers",
-    "typed_config": typed(
-        "filters.http.header_mutation.v3.HeaderMutation", mutations={"response_mutations": vendor_headers_early()}
-    ),
-}
 _STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
 _STATIC: Final = {"type": "STATIC"}
 _CODEC: Final = {
@@ -52,14 +46,13 @@ _WHICH_ATTEMPT: Final = {
         "filters.http.header_mutation.v3.HeaderMutation",
         mutations={
             "response_mutations": [
-                # A vendor that says so would end the tries elsewhere; the Lua says it where they are to end.
-                {"remove": "x-envoy-ratelimited"},
+                *vendor_headers_early(),
                 {"append": set_header("x-limpet-attempt", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")},
             ]
         },
     ),
 }
-"""For the Lua, which runs after it on an answer."""
+"""For the Lua, which runs after it on an answer: what a vendor says to Envoy is gone by then, and only we say it."""
 
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
@@ -106,7 +99,6 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
                     *_secrets(provider),
                     _rewrite(provider),
                     _WHICH_ATTEMPT,
-                    _VENDOR_HEADERS,
                     _CODEC,
                 ],
             )
@@ -243,7 +235,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 **({"query": spec.url.query} if spec.url.query else {}),
                 **({"reads_controls": True} if spec.reads_controls else {}),
                 "name": provider.name,
-                "rules": answer_rules(provider.spec.vendor),
+                "vendor": spec.vendor,
                 **renames,
                 **{f"passes:{name}": True for name in passed_to(provider)},
                 **{f"own:{name}": True for name in own},

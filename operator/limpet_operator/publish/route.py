@@ -37,7 +37,6 @@ made a 5xx, and where nobody else is to be asked it says so in a header that end
 
 _NOT_FOR_PROVIDERS: Final = (
     "accept-encoding",  # a compressed answer would hide its usage from the access log
-    "x-envoy-attempt-count",
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-external-address",
     "x-envoy-internal",
@@ -76,6 +75,8 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
     ours = {
         "name": "all",
         "domains": list(gateway.own_names) or ["*"],
+        # For the Lua of every attempt, which takes it out.
+        "include_request_attempt_count": True,
         "routes": [*before_all(gateway), *routes],
         **(cors if gateway.cors_origins else {}),
     }

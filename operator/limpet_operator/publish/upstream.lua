@@ -41,6 +41,7 @@ local function rewrite(handle)
   local info = handle:streamInfo()
   local headers = handle:headers()
   local state = info:filterState()
+  local number = tonumber(headers:get("x-envoy-attempt-count") or "")
   choose_headers(headers, context, state:get("limpet.kept"))
   local path, query = state:get("limpet.path"), context:get("query")
   local mark = string.find(path, "?", 1, true)
@@ -51,7 +52,10 @@ local function rewrite(handle)
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get("limpet.decision")
-  if waited_out(handle, decision["patience_ms"]) then return end
+  if number ~= 1 then
+    if waited_out(handle, decision["patience_ms"]) then return end
+    if number ~= nil then take_places(handle, number) end
+  end
   local cuts, rename = decision["cuts"] or {}, nil
   if context:get("reads_controls") ~= nil then cuts = decision["cuts_for_readers"] or cuts end
   if decision["model"] ~= nil then rename = context:get("model:" .. decision["model"]) end
@@ -63,10 +67,13 @@ local function rewrite(handle)
   local model_at, model_length = decision["model_at"], decision["model_length"]
   local body = handle:body() -- objects from before this line are invalid after it
   if body == nil then return end
-  local text = body:getBytes(0, body:length())
   local pieces, at = {}, 0
+  -- What stays is taken from the buffer piece by piece: a large body as a string would be one more copy of it.
+  local function keep(stop)
+    if stop > at then pieces[#pieces + 1] = body:getBytes(at, stop - at) end
+  end
   local function splice(offset, length, replacement)
-    pieces[#pieces + 1] = string.sub(text, at + 1, offset)
+    keep(offset)
     pieces[#pieces + 1] = replacement
     at = offset + length
   end
@@ -79,7 +86,7 @@ local function rewrite(handle)
     splice(cut[1], cut[2], "")
   end
   if not renamed then splice(model_at, model_length, rename) end
-  pieces[#pieces + 1] = string.sub(text, at + 1)
+  keep(body:length())
   body:setBytes(table.concat(pieces))
   handle:headers():replace("content-length", tostring(body:length()))
 end

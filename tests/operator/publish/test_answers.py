@@ -1,27 +1,27 @@
 """The rules by which an error's words are read, and the causes that they name."""
 
 import re
+from typing import Any
 
 import pytest
 
 from limpet_extproc.attempt import CAUSES
-from limpet_operator.publish.answers import ANSWER_LUA, answer_rules
+from limpet_operator.publish.answers import ANSWER_LUA, RULES
 from limpet_operator.resources.vendors import load_vendors
 
 
-@pytest.mark.parametrize("vendor", load_vendors())
-def test_rules_have_causes_that_everybody_knows_and_words_that_can_be_found(vendor: str) -> None:
-    rules = answer_rules(vendor)
-    assert rules
-    for rule in rules:
-        assert rule["cause"] in CAUSES
-        assert rule["find"] == rule["find"].lower().strip()
-        assert re.fullmatch(r"\d{3}( \d{3})*", rule["status"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["find"])
+def test_a_rule_has_a_cause_that_everybody_knows_and_words_that_can_be_found(rule: dict[str, Any]) -> None:
+    assert rule["cause"] in CAUSES
+    assert rule["find"] == rule["find"].lower().strip()
+    assert all(400 <= status < 500 for status in rule["status"])
+    assert set(rule.get("vendors", ())) <= set(load_vendors())
 
 
-def test_a_rule_of_one_vendor_is_no_other_vendors() -> None:
-    finds = {vendor: {rule["find"] for rule in answer_rules(vendor)} for vendor in ("DeepSeek", "OpenAI")}
-    assert "invalid model" in finds["DeepSeek"] - finds["OpenAI"]
+def test_the_lua_has_every_rule_in_its_order() -> None:
+    finds = re.findall(r'^  \{ status = "[\d ]+", find = "([^"]+)"', ANSWER_LUA, re.MULTILINE)
+    assert finds == [rule["find"] for rule in RULES]
+    assert '["DeepSeek"] = true' in next(line for line in ANSWER_LUA.splitlines() if "invalid model" in line)
 
 
 def test_what_follows_from_a_cause_is_known_for_each_that_an_answer_can_have() -> None:
