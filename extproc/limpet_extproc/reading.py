@@ -16,7 +16,7 @@ from limpet_extproc.reading_protocol import LENGTH_BYTES, Answer
 Read = Callable[[Head, bytes | memoryview], Awaitable[ChatRequest | Refusal]]
 """How a request is read."""
 
-LIGHT_BYTES: Final = 1 << 16
+LIGHT_BYTES: Final = 1 << 18
 """A body up to here is read at once: it takes less than sending it elsewhere, whatever is in it."""
 
 HEAVY_BYTES: Final = 1 << 20

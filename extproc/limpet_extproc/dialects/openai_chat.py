@@ -6,14 +6,14 @@ for each token, member, message or part.
 
 import re
 from itertools import product
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 from msgspec.structs import replace
 from xxhash import xxh3_128_hexdigest
 
-from limpet_extproc.dialects import BadRequest, ChatRequest, Controls
+from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_error
 from limpet_extproc.dialects.controls import lists_of, parse_controls
 from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint, goes_on, present
 from limpet_extproc.dialects.plain_chat import PlainChat
@@ -51,10 +51,13 @@ class _Known(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     stream: bool | None = None
 
 
+_Never: TypeAlias = Annotated[int, Meta(gt=0, lt=0)]
+"""A value that nothing is, so that the decoder ends where the first one begins."""
+
 _BODY: Final[msgspec.json.Decoder[_Known]] = msgspec.json.Decoder(
     msgspec.defstruct(
         "Body",
-        [("messages", Messages), *((spelling, Raw, ABSENT) for spelling in _SPELLINGS)],
+        [("messages", Messages), *((spelling, _Never, 0) for spelling in _SPELLINGS)],
         bases=(_Known,),
         frozen=True,
         gc=False,
@@ -64,13 +67,11 @@ _BODY: Final[msgspec.json.Decoder[_Known]] = msgspec.json.Decoder(
 _OURS_AT: Final = slice(2, 2 + len(OURS))
 """Of the fields of a body."""
 _NONE_OF_OURS: Final = (ABSENT,) * len(OURS)
-_NOT_SPELLED: Final = (ABSENT,) * len(_SPELLINGS)
 ORDINARY: Final = PlainChat((*OURS, *_SPELLINGS))
 _ONCE: Final = ("model", "messages", *OURS)
 _DOUBLES: Final = msgspec.json.Decoder(
-    msgspec.defstruct("Doubles", [(field, Raw, ABSENT) for field in _ONCE], frozen=True, gc=False)
+    msgspec.defstruct("Doubles", [(field, _Never, 0) for field in _ONCE], frozen=True, gc=False)
 )
-_NO_DOUBLES: Final = (ABSENT,) * len(_ONCE)
 _MODEL_FIRST: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")\s*,\s*"messages"\s*:\s*\[\s*')
 _MESSAGES_FIRST: Final = re.compile(rb'\s*\{\s*"messages"\s*:\s*\[\s*')
 _THEN_MODEL: Final = re.compile(rb'\s*\]\s*,\s*"model"\s*:\s*')
@@ -86,7 +87,12 @@ def parse(body: Body) -> ChatRequest:
 
 def parse_carefully(body: Body) -> ChatRequest:
     """The same for every body, be it as unusual as it may. Raises BadRequest."""
-    request, text = decode(_BODY, body)
+    try:
+        request, text = decode(_BODY, body)
+    except BadRequest as error:
+        if error.param in _SPELLINGS:
+            raise _misspelled(error.param) from error
+        raise
     return _Reading(body, request, text).chat_request()
 
 
@@ -106,8 +112,6 @@ class _Reading:
         """What routing needs. Raises BadRequest."""
         request = self._request
         fields = msgspec.structs.astuple(request)
-        if fields[-len(_SPELLINGS) :] != _NOT_SPELLED:
-            raise _misspelled(fields[-len(_SPELLINGS) :])
         model = name(self._written(request.model), "model")
         if not model:
             raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
@@ -122,7 +126,7 @@ class _Reading:
             _require_no_other_model(model, names(self._written(request.models), "models"))
         return ChatRequest(
             model=model,
-            fingerprint=fingerprint(messages if self._text is self._body else map(self._written, messages)),
+            fingerprint=fingerprint([self._written(message) for message in messages], messages),
             session_id=self._words("session_id", request.session_id),
             prompt_cache_key=self._words("prompt_cache_key", request.prompt_cache_key),
             user=self._user(),
@@ -199,21 +203,19 @@ class _Reading:
             if offset < end:
                 before[offset + length - 2] = _NO_LETTER
         before += b'"":0}'
-        doubles = msgspec.structs.astuple(_DOUBLES.decode(before))
-        if doubles != _NO_DOUBLES:
-            field = next(field for field, raw in zip(_ONCE, doubles, strict=True) if raw is not ABSENT)
-            raise BadRequest(field, f"the body has the key '{field}' more than once")
+        try:
+            _DOUBLES.decode(before)
+        except msgspec.ValidationError as error:
+            field = decode_error(error).param
+            raise BadRequest(field, f"the body has the key '{field}' more than once") from error
 
 
 _NO_LETTER: Final = 0x30
 """Ends none of the names in `_ONCE`, nor the escape of a letter that does."""
 
 
-def _misspelled(spelled: tuple[Raw, ...]) -> BadRequest:
-    wrong = next(spelling for spelling, raw in zip(_SPELLINGS, spelled, strict=True) if raw is not ABSENT)
-    return BadRequest(
-        wrong, f"the body has the key '{wrong}': some providers take it for 'model', so write 'model' alone"
-    )
+def _misspelled(key: str) -> BadRequest:
+    return BadRequest(key, f"the body has the key '{key}': some providers take it for 'model', so write 'model' alone")
 
 
 def _require_no_other_model(model: str, others: list[str]) -> None:

@@ -5,7 +5,7 @@ counts as it is written, byte for byte, which a client repeats from turn to turn
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -88,12 +88,15 @@ def present(messages: msgspec.Struct) -> tuple[Raw, ...]:
     return found[: found.index(ABSENT)] if found[-1] is ABSENT else found
 
 
-def fingerprint(messages: Iterable[Text]) -> bytes:
-    """System and developer messages up to the first user message inclusive. Raises BadRequest for a malformed one."""
+def fingerprint(messages: Sequence[Text], seen: Sequence[Text] | None = None) -> bytes:
+    """System and developer messages up to the first user message inclusive. Raises BadRequest for a malformed one.
+
+    `seen`: the same as the decoder could read them, where it could not read all that is written.
+    """
     pieces: list[_Piece] = []
     left = MAX_TEXT_BYTES
-    for position, text in enumerate(messages):
-        role, content = _said(text, position, left)
+    for position, (text, readable) in enumerate(zip(messages, messages if seen is None else seen, strict=True)):
+        role, content = _said(text, readable, position, left)
         if role == "user" or role in _OPENERS:
             pieces.append("user" if role == "user" else "system")
             pieces += ("t", content) if isinstance(content, str) else _content(content, left)
@@ -120,7 +123,7 @@ def goes_on(messages: Sequence[Raw]) -> bool:
     )
 
 
-def _said(text: Text, position: int, left: int) -> tuple[str, str | Text]:
+def _said(text: Text, readable: Text, position: int, left: int) -> tuple[str, str | Text]:
     """Role and content; the latter as it is written, unless it is a string and not too long."""
     if len(memoryview(text)) <= left:
         try:
@@ -129,7 +132,7 @@ def _said(text: Text, position: int, left: int) -> tuple[str, str | Text]:
             pass
         else:
             return said.role, said.content
-    message, seen = decode(_MESSAGE, text, f"messages[{position}]")
+    message, seen = decode(_MESSAGE, readable, f"messages[{position}]")
     content = message.content
     return _role(message.role, position), content if content is ABSENT else as_written(content, text, seen)
 

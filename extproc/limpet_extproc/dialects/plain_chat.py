@@ -14,7 +14,7 @@ from limpet_extproc.dialects import ChatRequest
 from limpet_extproc.dialects.opener import ABSENT, MESSAGE_FIELDS, fingerprint, goes_on, present
 from limpet_extproc.spans import Body, Span
 
-MAX_BYTES: Final = 1 << 16
+MAX_BYTES: Final = 1 << 17
 """Of a body that is read here; reading a longer one twice would cost too much."""
 
 _TAIL_BYTES: Final = 512

@@ -51,23 +51,27 @@ def decode(decoder: msgspec.json.Decoder[T], text: Text, where: str = "") -> tup
     try:
         return decoder.decode(text), text
     except (msgspec.MsgspecError, RecursionError) as error:
-        whole = text if isinstance(text, bytes | bytearray) else bytes(text)
-        if isinstance(error, msgspec.ValidationError | RecursionError) or not has_surrogates(whole):
+        if isinstance(error, msgspec.ValidationError | RecursionError):
             raise decode_error(error, where) from error
-    # A private character for each half: never one of a name that is looked for.
-    seen = whole.replace(b"\\ud", b"\\uf")
-    del whole
-    if b"\\uD" in seen:
-        seen = seen.replace(b"\\uD", b"\\uF")
+        seen = bytearray(text)
+        if not _hide_surrogates(seen):
+            raise decode_error(error, where) from error
     try:
         return decoder.decode(seen), seen
     except (msgspec.MsgspecError, RecursionError) as error:
         raise decode_error(error, where) from error
 
 
-def has_surrogates(text: bytes | bytearray) -> bool:
-    """Whether there may be one, whole pairs included."""
-    return b"\\ud" in text or b"\\uD" in text
+def _hide_surrogates(text: bytearray) -> bool:
+    """Put a private character for each half: never one of a name that is looked for. False: there are none."""
+    found = False
+    # By pieces, each with the beginning of the next, so that no further copy of a large body is needed.
+    for begin in range(0, len(text), _PIECE_BYTES):
+        piece = text[begin : begin + _PIECE_BYTES + 2]
+        if b"\\ud" in piece or b"\\uD" in piece:  # whole pairs are no harm
+            found = True
+            text[begin : begin + len(piece)] = piece.replace(b"\\ud", b"\\uf").replace(b"\\uD", b"\\uF")
+    return found
 
 
 def as_written(value: Raw, text: Text, seen: Text) -> Raw | memoryview:

@@ -249,6 +249,17 @@ def test_a_key_that_is_read_here_stands_there_once(field: str, first: bool, spel
     assert (error.param, error.message) == (field, f"the body has the key '{field}' more than once")
 
 
+@pytest.mark.parametrize(
+    "value", [b'"x"', b'""', b"null", b"0", b"1", b"1.0", b"1e400", b"9" * 40, b"true", b"{}", b"[1]", b'"\\ud83e"']
+)
+@pytest.mark.parametrize("key", [b"model", b"Model", b"session_id", b"provider"])
+def test_a_key_that_may_not_be_there_is_found_whatever_its_value(key: bytes, value: bytes) -> None:
+    body = b'{"%s":%s,"model":"m","session_id":"s","provider":{},"messages":[{"role":"user","content":"x"}]}'
+    with pytest.raises(BadRequest) as refused:
+        parse(body % (key, value))
+    assert refused.value.param == key.decode()
+
+
 @pytest.mark.parametrize("key", ["Model", "MODEL", "mOdel", "\\u004dodel", "mode\\u004C"])
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_no_other_spelling_of_model_passes(key: str, order: str) -> None:

@@ -77,7 +77,7 @@ def test_what_sdks_send_is_ordinary(body: bytes) -> None:
         b'{"model":"m","messages":%s,"max_tokens":99999999999999999999}' % _HELLO,
         b'{"model":"m","messages":"x"}',
         b"[]",
-        b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % (b"x" * 70_000),
+        b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % (b"x" * 140_000),
     ],
 )
 def test_the_rest_is_left_to_the_careful_reading(body: bytes) -> None:
