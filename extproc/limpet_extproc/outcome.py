@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any, Final, Protocol, TypeAlias
 
-import grpc
 from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
@@ -79,7 +78,7 @@ class Reads(Protocol):
 
 
 class Outcomes:
-    """The gRPC handler of the access log service, for raw bytes."""
+    """The access log service, for raw bytes."""
 
     def __init__(
         self,
@@ -101,13 +100,9 @@ class Outcomes:
         self._early: dict[str, frozenset[str]] = {}
         """By request under way: the providers that it has been held against."""
 
-    def handler(self) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """To be registered under METHOD."""
-        return grpc.stream_unary_rpc_method_handler(self.stream)
-
-    async def stream(self, _: object, context: Reads) -> bytes:
+    async def stream(self, stream: Reads) -> bytes:
         """The log of one Envoy worker."""
-        while isinstance(data := await context.read(), bytes):
+        while isinstance(data := await stream.read(), bytes):
             try:
                 message = als_pb2.StreamAccessLogsMessage.FromString(data)
             except DecodeError:

@@ -9,21 +9,20 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
-import grpc
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from limpet_extproc import record as records
-from limpet_extproc.contract import HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS, attempts_key
+from limpet_extproc.contract import HEAD_STATE, READ_HEADERS, ROUTE_KNOWS, attempts_key
 from limpet_extproc.exchange import Edits, Exchange, Head, Refusal, Routing, Tries, bad_request
 from limpet_extproc.memory import Memory
 from limpet_extproc.metrics import Metrics
 from limpet_extproc.providers import Providers
 from limpet_extproc.reading import LIGHT_BYTES, Read
 from limpet_extproc.snapshot import Snapshot
-from limpet_extproc.wire import body_apart, not_utf8, string_metadata
+from limpet_extproc.wire import body_apart, metadata_of, not_utf8
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def _body_answer(mutation: pb.HeaderMutation) -> bytes:
 
 
 _ROUTED: Final = _body_answer(pb.HeaderMutation())
-_RECORD: Final = string_metadata("limpet.record", "v")
+_RECORD: Final = metadata_of("limpet.record", "v", "started_ms")
 
 
 class Decides(Protocol):
@@ -104,8 +103,8 @@ class Limpet:
         return answer
 
 
-class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
-    """The gRPC handler of `ExternalProcessor.Process`, for raw bytes."""
+class ExtProc:
+    """`ExternalProcessor.Process` for raw bytes: in one message, for an Envoy that announces it, or as a stream."""
 
     def __init__(self, rules: Decides, metrics: Metrics, ready: Callable[[], bool]) -> None:
         self._rules = rules
@@ -113,20 +112,8 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         self._ready = ready
         self._routes: dict[tuple[tuple[str, ...], str, bool, int, int], bytes] = {}
         self._plain: dict[tuple[str, str, float | None], bytes] = {}
-        self._one = grpc.unary_unary_rpc_method_handler(self.one)
-        self._stream = grpc.stream_stream_rpc_method_handler(self.process)
 
-    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """For gRPC: how this call is handled; no serializers, so bytes come and go.
-
-        An Envoy that announces one message a request is answered as by a plain function: message and end of the call in
-        one operation of gRPC instead of two. Header mode needs the stream.
-        """
-        if details.method != METHOD:
-            return None
-        return self._one if ONE_MESSAGE in (details.invocation_metadata or ()) else self._stream
-
-    async def one(self, data: bytes, _: object) -> bytes:
+    async def one(self, data: bytes | memoryview) -> bytes:
         """One request: its body in, the answer out."""
         began = time.perf_counter()
         try:
@@ -139,25 +126,25 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 
-    async def process(self, _: object, context: Stream) -> None:
+    async def process(self, stream: Stream) -> None:
         """One request: a headers message and, if it has a body, that."""
         head: Head | None = None
-        while isinstance(data := await context.read(), bytes):
+        while isinstance(data := await stream.read(), bytes):
             began = time.perf_counter()
             request, body = _parsed(data)
             if request.HasField("request_headers"):
                 if wrong := _wrong_header(request):
                     self._metrics.decisions.add(1, "refused.bad_request")
-                    await context.write(_refuse(_header_not_utf8(wrong)))
+                    await stream.write(_refuse(_header_not_utf8(wrong)))
                     return
                 head = _head_of_headers(request)
-                await context.write(_CONTINUE_HEADERS)
+                await stream.write(_CONTINUE_HEADERS)
                 if request.request_headers.end_of_stream:
                     return
                 continue
             answer = await self._answer(request, body, head)
             self._metrics.added_s.append(time.perf_counter() - began)
-            await context.write(answer)
+            await stream.write(answer)
             return
 
     async def _answer(self, request: pb.ProcessingRequest, body: bytes | memoryview, head: Head | None) -> bytes:
@@ -180,7 +167,7 @@ class ExtProc(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in i
             self._metrics.would.add(1, answer.decision.would)
         if answer.record.unrecognised:
             self._metrics.unrecognised.add(1, answer.record.model)
-        told = self._told(answer) + _RECORD(records.encode(answer.record))
+        told = self._told(answer) + _RECORD(records.encode(answer.record), answer.record.started_s * 1000)
         if by_header:
             return _chosen_by_header(answer.decision.order[0]) + told
         return _ROUTED + self._route(answer.decision.order, head.headers.get(ROUTE_KNOWS, ""), answer.tries) + told
@@ -211,17 +198,17 @@ _MAX_KEPT: Final = 10_000
 """Different parts of answers that are kept as bytes; a bound for gateways with very many providers or models."""
 
 
-def _parsed(data: bytes) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
+def _parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
     """The message and the body in it. Raises DecodeError if a header that is read here is not UTF-8."""
     if len(data) <= LIGHT_BYTES:
-        request = pb.ProcessingRequest.FromString(data)
+        request = pb.ProcessingRequest.FromString(bytes(data))
         return request, request.request_body.body
     # The parser would copy the body twice.
     rest, body = body_apart(data)
     return pb.ProcessingRequest.FromString(rest), body
 
 
-def _not_utf8(data: bytes) -> Refusal:
+def _not_utf8(data: bytes | memoryview) -> Refusal:
     return _header_not_utf8(not_utf8(body_apart(data)[0]))
 
 
@@ -267,15 +254,14 @@ def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
 def _route(order: tuple[str, ...], known: Collection[str], tries: Tries) -> bytes:
     """Each provider is its own group with its own cluster; those that the route has not are described.
 
-    A name alone is a third of the work for Envoy, which copies all of this into its access log too. A group stands
-    there as often as its provider may be tried; the Lua of the clusters goes on to the next one after an answer.
+    A name alone is a third of the work for Envoy, which copies all of this into its access log too. The first stands
+    there as often as it may be tried; the Lua of the clusters sees to it for the others, and goes on after an answer.
     """
     groups = [
         {"name": name} if name in known else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
-        for name in order
-        for _ in range(tries.each)
+        for name in (*order[:1] * tries.each, *order[1:])
     ]
-    route = attempts_key(len(groups), tries.stream, tries.patience)
+    route = attempts_key(len(order) * tries.each, tries.stream, tries.patience)
     return _metadata("limpet.route", {"priority_groups": groups, "tries": tries.each, "route": route})
 
 

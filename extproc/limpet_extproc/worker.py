@@ -8,28 +8,28 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import grpc
 import msgspec
 import uvloop
 from prometheus_client import generate_latest, start_http_server
 
-from limpet_extproc import outcome, server
+from limpet_extproc import grpc_server, outcome, server
 from limpet_extproc.cache_use import CacheUses
 from limpet_extproc.catalog_client import Hooks, watch
 from limpet_extproc.complaints import Complaints
-from limpet_extproc.contract import Catalog
+from limpet_extproc.contract import ONE_MESSAGE, Catalog
 from limpet_extproc.decision_line import decision_line
 from limpet_extproc.evidence import Witness
 from limpet_extproc.flags import memory_key
+from limpet_extproc.grpc_server import Streaming, Unary
+from limpet_extproc.h2_frames import Request
 from limpet_extproc.health import State
 from limpet_extproc.local_http import Page, serve_pages
 from limpet_extproc.metrics import Metrics
-from limpet_extproc.patient_threads import patient_threads
 from limpet_extproc.reading import Reading
 from limpet_extproc.registry import Registry
 from limpet_extproc.rules import Rules, Surroundings, our_rules
@@ -37,12 +37,6 @@ from limpet_extproc.snapshot import EMPTY, Snapshot, snapshot
 from limpet_extproc.status import Report
 
 log = logging.getLogger("limpet.extproc")
-
-_GRPC_OPTIONS: Final = (
-    # Envoy sends the whole body in one message; its own limit is the one that counts.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-)
 
 _GRACE_S: Final = 1.0
 """For requests under way when we are told to stop. Envoy's log streams never end by themselves, so it always passes."""
@@ -84,6 +78,12 @@ class Worker:
         self.outcomes = outcome.Outcomes(
             self.rules.memory, providers, self.metrics, caches, complaints, time.time, verbose
         )
+        self._one = Unary(self.extproc.one)
+        self._calls: Mapping[str, Unary | Streaming] = {
+            server.METHOD: Streaming(self.extproc.process),
+            outcome.METHOD: Streaming(self.outcomes.stream),
+            HEALTH_METHOD: Unary(self._health),
+        }
 
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""
@@ -119,18 +119,9 @@ class Worker:
         if watching.done() and not watching.cancelled() and (error := watching.exception()):
             raise error
 
-    async def _serve(self) -> grpc.aio.Server:
-        with patient_threads():  # gRPC's poller starts with the first of its objects.
-            serving = grpc.aio.server(options=_GRPC_OPTIONS)
-        serving.add_generic_rpc_handlers(
-            (
-                self.extproc,
-                _handlers(outcome.METHOD, self.outcomes.handler()),
-                _handlers(HEALTH_METHOD, grpc.unary_unary_rpc_method_handler(self._health)),
-            )
-        )
-        serving.add_insecure_port(f"unix:{self._flags.socket}")
-        await serving.start()
+    async def _serve(self) -> grpc_server.Server:
+        serving = grpc_server.Server(self._find)
+        await serving.start(self._flags.socket)
         if self._flags.metrics_port:
             start_http_server(self._flags.metrics_port, "127.0.0.1", self.metrics.registry)
         if self._flags.status_socket:
@@ -143,7 +134,12 @@ class Worker:
             )
         return serving
 
-    async def _health(self, _: bytes, __: object) -> bytes:
+    def _find(self, request: Request) -> Unary | Streaming | None:
+        if request.path == server.METHOD and ONE_MESSAGE in request.metadata:
+            return self._one
+        return self._calls.get(request.path)
+
+    async def _health(self, _: bytes | memoryview) -> bytes:
         """For Envoy: without a catalog we could only let requests pass, which another worker can better."""
         return _SERVING if self._snapshot is not EMPTY else _NOT_SERVING
 
@@ -175,11 +171,6 @@ class Worker:
             self._turned_s = time.monotonic()
             self.metrics.flush()
             await asyncio.sleep(1.0)
-
-
-def _handlers(method: str, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> "grpc.GenericRpcHandler[bytes, bytes]":
-    _, service, name = method.split("/")
-    return grpc.method_handlers_generic_handler(service, {name: handler})
 
 
 def run(flags: argparse.Namespace, rules: Callable[[Surroundings], Rules] = our_rules) -> None:

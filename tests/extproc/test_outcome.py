@@ -156,7 +156,7 @@ class World:
             message = als_pb2.StreamAccessLogsMessage()
             message.http_logs.log_entry.append(each)
             messages.append(message.SerializeToString())
-        assert await self.outcomes.stream(None, Call(*messages)) == b""
+        assert await self.outcomes.stream(Call(*messages)) == b""
 
     async def warm(self) -> tuple[Warm, ...]:
         known = await self.memory.lookup(KEY, NOW)
@@ -384,7 +384,7 @@ async def test_cached_tokens_that_nobody_reported_are_no_zero(world: World) -> N
 async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world: World) -> None:
     message = als_pb2.StreamAccessLogsMessage()
     message.http_logs.log_entry.append(entry("a"))
-    await world.outcomes.stream(None, Call(b"\xff\xff", message.SerializeToString()))
+    await world.outcomes.stream(Call(b"\xff\xff", message.SerializeToString()))
     assert world.counted("limpet_extproc_failures_total") == 1
     assert [warm.provider for warm in await world.warm()] == ["a"]
 

@@ -1,0 +1,168 @@
+"""HTTP/2 as bytes (RFC 9113): frames out, the rules for headers in, and what of them may be wrong."""
+
+import re
+from collections.abc import Iterable
+from struct import Struct
+from typing import Final, NamedTuple
+
+from hpack import Encoder, NeverIndexedHeaderTuple
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME_BYTES: Final = 16_384
+"""The most that a frame of ours holds, and what each side may send until the other one allows more."""
+TAKEN_FRAME_BYTES: Final = 262_144
+"""The most that a frame of the other side may hold."""
+HEADER_BLOCK_BYTES: Final = 65_536
+"""The most that the headers of one request may take, over all their frames."""
+MAX_WINDOW: Final = (1 << 31) - 1
+DEFAULT_WINDOW: Final = 65_535
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITISED: Final = 0x20
+
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = range(1, 6)
+
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, _, STREAM_CLOSED, FRAME_SIZE_ERROR = range(7)
+REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = range(7, 10)
+ENHANCE_YOUR_CALM: Final = 11
+
+HEAD: Final = Struct(">HBBBI")
+"""Length without its lowest byte, that byte, type, flags and stream."""
+_SETTING: Final = Struct(">HI")
+
+
+class BrokenConnection(Exception):  # noqa: N818 (says what happened)
+    """The other side broke a rule after which nothing on this connection can be understood."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class BrokenStream(Exception):  # noqa: N818 (says what happened)
+    """The same of one stream alone."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Request(NamedTuple):
+    """What a header block asks for."""
+
+    path: str
+    """Empty if there are no pseudo-headers at all, as in trailers."""
+    metadata: frozenset[tuple[str, str]]
+    """All but the pseudo-headers."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame."""
+    return head(len(payload), kind, flags, stream) + payload
+
+
+def head(length: int, kind: int, flags: int, stream: int) -> bytes:
+    """What a frame begins with."""
+    return HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream)
+
+
+def settings(values: Iterable[tuple[int, int]]) -> bytes:
+    """A SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*each) for each in values))
+
+
+def settings_in(payload: bytes) -> list[tuple[int, int]]:
+    """What a SETTINGS frame says. Raises BrokenConnection."""
+    if len(payload) % _SETTING.size:
+        raise BrokenConnection(FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
+    return [_checked(*each) for each in _SETTING.iter_unpack(payload)]
+
+
+def _checked(key: int, value: int) -> tuple[int, int]:
+    if key == ENABLE_PUSH and value > 1:
+        raise BrokenConnection(PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+    if key == INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
+        raise BrokenConnection(FLOW_CONTROL_ERROR, "an initial window above 2^31-1")
+    if key == MAX_FRAME_SIZE and not FRAME_BYTES <= value < 1 << 24:
+        raise BrokenConnection(PROTOCOL_ERROR, "a frame size that is not allowed")
+    return key, value
+
+
+def number(payload: bytes) -> int:
+    """The 31-bit number that some frames consist of. Raises BrokenConnection."""
+    if len(payload) != 4:
+        raise BrokenConnection(FRAME_SIZE_ERROR, "a frame of one number that has not 4 bytes")
+    return int.from_bytes(payload, "big") & MAX_WINDOW
+
+
+def goaway(last_stream: int, code: int, why: str = "") -> bytes:
+    """No more streams after this one."""
+    return frame(GOAWAY, 0, 0, last_stream.to_bytes(4, "big") + code.to_bytes(4, "big") + why.encode())
+
+
+def window_update(stream: int, more: int) -> bytes:
+    """So many bytes more may come; 0 is the connection."""
+    return frame(WINDOW_UPDATE, 0, stream, more.to_bytes(4, "big"))
+
+
+def rst_stream(stream: int, code: int) -> bytes:
+    """Nothing more of this stream."""
+    return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+
+
+def unpadded(flags: int, payload: bytes, *, headers: bool = False) -> bytes:
+    """The payload without padding and, of headers, without priority. Raises BrokenConnection."""
+    begin, end = 0, len(payload)
+    if flags & PADDED:
+        if not payload:
+            raise BrokenConnection(FRAME_SIZE_ERROR, "a padded frame without a length of its padding")
+        begin, end = 1, end - payload[0]
+    if headers and flags & PRIORITISED:
+        begin += 5
+    if begin > end:
+        raise BrokenConnection(PROTOCOL_ERROR, "padding, or a priority, longer than its frame")
+    return payload[begin:end]
+
+
+_CONNECTION_ONLY: Final = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
+_NAME: Final = re.compile(r":?[!-9;-@\[-~]+")
+_VALUE: Final = re.compile(r"(?![ \t])[^\0\r\n]*(?<![ \t])")
+
+
+def request_of(headers: Iterable[tuple[bytes, bytes]]) -> Request:
+    """What decoded headers or trailers ask for, names and values as bytes.
+
+    Raises BrokenStream if they are neither (RFC 9113, sections 8.2 and 8.3).
+    """
+    pseudo: dict[str, str] = {}
+    metadata: list[tuple[str, str]] = []
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise BrokenStream(PROTOCOL_ERROR, f"a header with bytes that may not be in it: {name!r}")
+        if name.startswith(":"):
+            if metadata or name in pseudo or name not in (":method", ":scheme", ":path", ":authority"):
+                raise BrokenStream(PROTOCOL_ERROR, f"a pseudo-header that may not be there: {name}")
+            pseudo[name] = value
+        elif name in _CONNECTION_ONLY or (name == "te" and value != "trailers"):
+            raise BrokenStream(PROTOCOL_ERROR, f"a header that HTTP/2 does not have: {name}")
+        else:
+            metadata.append((name, value))
+    path = pseudo.get(":path", "")
+    if pseudo and not (path and {":method", ":scheme"} <= pseudo.keys()):
+        raise BrokenStream(PROTOCOL_ERROR, "a request without method, scheme and path")
+    return Request(path, frozenset(metadata))
+
+
+_NO_TABLE: Final = b"\x20"
+"""Must be said once after the other side made its table smaller, and may be said before every block."""
+
+
+def header_block(*headers: tuple[str, str]) -> bytes:
+    """Encoded without a table, so that it can be sent at any time and as often as one likes."""
+    encoded: bytes = Encoder().encode([NeverIndexedHeaderTuple(*header) for header in headers], huffman=False)
+    return _NO_TABLE + encoded
