@@ -78,7 +78,7 @@ class LocalSettings:
     ways_out: WaysOut = field(default_factory=WaysOut)
     """How providers are reached that say nothing of a proxy."""
     envoy_concurrency: int | None = None
-    """Envoy's threads; None: as many as ext_proc workers, each of which is slower than one. More of them only wait."""
+    """Envoy's threads; None: as many as ext_proc workers, and at least two, as one copies a large body for a while."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
     """The lab puts other rules in this place, behind the same Envoy."""
     extproc_workers: int = 1
@@ -264,7 +264,7 @@ class Local:
         await self.children.start(_EXTPROC, command, shown=self.settings.verbose, env=environment)
 
     async def _start_envoy(self) -> None:
-        concurrency = self.settings.envoy_concurrency or self.settings.extproc_workers
+        concurrency = self.settings.envoy_concurrency or max(2, self.settings.extproc_workers)
         await self.children.start("envoy", envoy_command(self._write_bootstrap(), "--concurrency", str(concurrency)))
 
     def _write_bootstrap(self) -> Path:

@@ -30,6 +30,8 @@ def client_listener(gateway: Gateway) -> Json:
         "address": listening(gateway.listen_host, gateway.listen_port),
         **({"additional_addresses": also} if also else {}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
+        # A thread that copies a large body serves nobody else, so connections are spread by number and not by chance.
+        "connection_balance_config": {"exact_balance": {}},
         "filter_chains": [{"filters": [_http(gateway)]}],
     }
 
