@@ -4,8 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from limpet_extproc.flags import BadStart, flags_parser, memory_key, read_flags
-from limpet_extproc.logs import log_to_stderr
+from limpet_extproc.process.flags import BadStart, flags_parser, memory_key, read_flags
+from limpet_extproc.telemetry.logs import log_to_stderr
 
 log = logging.getLogger("limpet.extproc")
 
@@ -17,13 +17,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Imported here since a parent has no use for gRPC, which is most of a worker's memory and start.
         if flags.socket_dir:
-            from limpet_extproc import workers
+            from limpet_extproc.process import workers
 
             if flags.memory_key_file:
                 memory_key(flags.memory_key_file)
             return workers.run(flags)
 
-        from limpet_extproc import worker
+        from limpet_extproc.process import worker
 
         worker.run(flags)
     except BadStart as error:

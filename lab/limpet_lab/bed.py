@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.sellers import Seller, Sellers
-from limpet_operator.local import Local, LocalSettings, free_port
-from limpet_operator.plan import Plan, plan
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid, ObjectKey
 

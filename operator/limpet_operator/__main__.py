@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import uvloop
 
-from limpet_operator.families import lookup_family, reaches
-from limpet_operator.json_logs import log_as_json
-from limpet_operator.replica import Replica
-from limpet_operator.settings import Settings, parse_settings
+from limpet_operator.pod.json_logs import log_as_json
+from limpet_operator.pod.replica import Replica
+from limpet_operator.pod.settings import Settings, parse_settings
+from limpet_operator.publish.families import lookup_family, reaches
+from limpet_operator.serve.tls import TlsUnusableError
 from limpet_operator.sources.kube_api import Access, KubernetesApi, NoClusterError
-from limpet_operator.tls import TlsUnusableError
 
 _log = logging.getLogger("limpet_operator")
 

@@ -12,19 +12,19 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from limpet_operator.listen import own_name, parse_listen
-from limpet_operator.local import LocalSettings, system_ca_file
-from limpet_operator.plan import plan
+from limpet_operator.laptop.listen import own_name, parse_listen
+from limpet_operator.laptop.local import LocalSettings, system_ca_file
+from limpet_operator.laptop.up import up as run_up
+from limpet_operator.laptop.validate import exit_status, render_line
+from limpet_operator.laptop.validate import validate as validated
+from limpet_operator.planning.plan import plan
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.origins import origin
 from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
 from limpet_operator.resources.way_out import ways_out
 from limpet_operator.sources import files
-from limpet_operator.store import Store
-from limpet_operator.up import up as run_up
-from limpet_operator.validate import exit_status, render_line
-from limpet_operator.validate import validate as validated
+from limpet_operator.sources.file_store import Store
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.chart.rendered import container, objects, pod
 
-from limpet_extproc.flags import flags_parser, read_flags
+from limpet_extproc.process.flags import flags_parser, read_flags
+from limpet_operator.pod.settings import parse_settings
 from limpet_operator.publish.gateway import MIB
-from limpet_operator.settings import parse_settings
 
 ENVIRONMENT = {"POD_NAME": "pod-1", "POD_NAMESPACE": "ai", "POD_IP": "10.0.0.1"}
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from tests.chart.rendered import CHART, objects, one
 
 from limpet_extproc.memory.redis_trouble import Journal
-from limpet_extproc.metrics import Metrics
-from limpet_operator.metrics import build_metrics
+from limpet_extproc.telemetry.metrics import Metrics
+from limpet_operator.serve.metrics import build_metrics
 
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
 _METRIC = re.compile(r"limpet_\w+")

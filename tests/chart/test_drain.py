@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.chart.rendered import CHART, container, objects, pod
 
-from limpet_operator.local import envoy_binary, free_port
+from limpet_operator.laptop.local import envoy_binary, free_port
 from limpet_operator.publish.encode import Json, typed
 
 DRAIN = CHART / "files" / "drain.sh"

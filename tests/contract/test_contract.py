@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract import (
+from limpet_extproc.contract.catalog import (
     CONTRACT_VERSION,
     Catalog,
     ContractMismatch,

@@ -11,8 +11,8 @@ from tests.envoy.cast import seller_configs
 from tests.envoy.stage import Stage
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.local import Local, LocalSettings, free_port
-from limpet_operator.plan import Plan
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 
 

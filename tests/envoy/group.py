@@ -12,8 +12,8 @@ import psutil
 from tests.envoy.cast import LONG, say
 from tests.envoy.stage import Answer, Stage, until
 
-from limpet_operator.local import Local, LocalSettings, free_port
-from limpet_operator.plan import Plan
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.planning.plan import Plan
 
 WORKERS: Final = 2
 _PER_SECOND: Final = 20

@@ -22,8 +22,8 @@ from tests.envoy.cast import PLAIN, PRICES, say
 from limpet_lab.bed import policy_object
 from limpet_lab.sim.record import Arrival
 from limpet_lab.sim.sellers import Seller, Sellers
-from limpet_operator.local import Local
-from limpet_operator.plan import Plan, plan
+from limpet_operator.laptop.local import Local
+from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
 

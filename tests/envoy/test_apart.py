@@ -15,13 +15,13 @@ from tests.envoy.stage import until
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.peers import Peers
-from limpet_operator.local import Local, LocalSettings, free_port
-from limpet_operator.metrics import build_metrics
-from limpet_operator.plan import Plan
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.planning.plan import Plan
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.objects import Parser
-from limpet_operator.rollout import Patience, Rollout
-from limpet_operator.xds import serve
+from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.xds_server import serve
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

@@ -16,11 +16,11 @@ from tests.envoy.stage import Answer, Stage, until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.resources.objects import Parser
 
 if TYPE_CHECKING:
-    from limpet_operator.xds import Nack
+    from limpet_operator.serve.xds_server import Nack
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

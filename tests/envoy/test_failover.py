@@ -12,7 +12,7 @@ from tests.envoy.cast import LONG, say
 from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.faults import Fault
-from limpet_operator.local import free_port
+from limpet_operator.laptop.local import free_port
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]

@@ -15,8 +15,8 @@ from tests.envoy.conftest import set_stage
 from tests.envoy.stage import Stage
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.local import Local, LocalSettings, free_port
-from limpet_operator.plan import Plan
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]

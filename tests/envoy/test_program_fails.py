@@ -11,7 +11,7 @@ from tests.envoy.stage import until
 from tests.envoy.test_tls import planned
 from tests.envoy.upstream import Upstream
 
-from limpet_operator.local import envoy_binary, free_port
+from limpet_operator.laptop.local import envoy_binary, free_port
 from limpet_operator.publish.cluster import provider_cluster
 from limpet_operator.publish.encode import typed
 from limpet_operator.publish.gateway import Gateway

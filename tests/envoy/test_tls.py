@@ -10,8 +10,8 @@ import pytest
 import trustme
 from aiohttp import web
 
-from limpet_operator.local import Local, LocalSettings, free_port
-from limpet_operator.plan import plan
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.planning.plan import plan
 from limpet_operator.resources.objects import Objects, Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from tests.envoy.test_tls import MODEL, ask, https_provider, objects, pem, planned
 
-from limpet_operator.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.resources.way_out import Proxy, WaysOut
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]

@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc.aio
 
-from limpet_extproc.catalog_client import Hooks, watch
-from limpet_extproc.contract import WATCH_METHOD, Catalog, Report, decode_report, encode
-from limpet_extproc.operator_channel import TLS_FILES
+from limpet_extproc.contract.catalog import WATCH_METHOD, Catalog, Report, decode_report, encode
+from limpet_extproc.operator_link.catalog_client import Hooks, watch
+from limpet_extproc.operator_link.operator_channel import TLS_FILES
 
 
 class Operator:

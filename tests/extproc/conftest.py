@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from limpet_extproc.choose import Ask
-from limpet_extproc.contract import Catalog, Model, Policy, Price, Provider
-from limpet_extproc.exchange import Exchange, Head, Refusal, read
-from limpet_extproc.snapshot import Lane, Snapshot, snapshot
-from limpet_extproc.steering import Steering
+from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.decision.choose import Ask
+from limpet_extproc.decision.snapshot import Lane, Snapshot, snapshot
+from limpet_extproc.decision.steering import Steering
+from limpet_extproc.request.exchange import Exchange, Head, Refusal, read
 
 MODEL = "flash"
 CHEAP = Price(input=0.15, output=0.6, cache_read=0.003, cache_write=0.15)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from limpet_lab.bench.apply_objects import world
 from limpet_lab.commands import bench
-from limpet_operator.plan import plan
+from limpet_operator.planning.plan import plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
 

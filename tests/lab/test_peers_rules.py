@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.contract import Catalog, Model, Policy, Price, Provider
-from limpet_extproc.exchange import Head, Refusal, Routing
+from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.decision.snapshot import snapshot
 from limpet_extproc.memory import Warm
-from limpet_extproc.snapshot import snapshot
+from limpet_extproc.request.exchange import Head, Refusal, Routing
 from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
 from limpet_lab.peers.stickiness import IDLE_S
 

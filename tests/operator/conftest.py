@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from limpet_operator.plan import Plan, plan
+from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.sources.file_store import Store
 from limpet_operator.sources.files import Document, Origin
-from limpet_operator.store import Store
 
 SPECS: dict[str, dict[str, Any]] = {
     "Provider": {

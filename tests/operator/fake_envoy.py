@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
-from limpet_operator.delta import CLUSTER
+from limpet_operator.publish.resource import CLUSTER
 
 
 class FakeEnvoy:

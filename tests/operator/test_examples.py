@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from limpet_operator.laptop.validate import render_line, validate
 from limpet_operator.resources.vendors import load_vendors
 from limpet_operator.sources.files import scan
-from limpet_operator.validate import render_line, validate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VENDORS = (

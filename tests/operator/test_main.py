@@ -15,9 +15,9 @@ import pytest
 import trustme
 import yaml
 
-from limpet_extproc.contract import WATCH_METHOD
+from limpet_extproc.contract.catalog import WATCH_METHOD
 from limpet_operator.fleet.peer_contract import PEER_METHOD
-from limpet_operator.local import free_port
+from limpet_operator.laptop.local import free_port
 
 KUBECONFIG = {
     "apiVersion": "v1",

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from limpet_extproc.spans import Member, Span
+from limpet_extproc.dialects.spans import Member, Span
 
 Sort = Literal["price", "latency", "throughput"]
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.dialects import BadRequest, Controls, Sort
-from limpet_extproc.spans import Member, Text, member_at, span_of
+from limpet_extproc.dialects.spans import Member, Text, member_at, span_of
 
 MAX_BYTES: Final = 1 << 16
 """Of the object, as it is written."""

@@ -17,6 +17,7 @@ from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_er
 from limpet_extproc.dialects.controls import lists_of, parse_controls
 from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint, goes_on, present
 from limpet_extproc.dialects.plain_chat import PlainChat
+from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 from limpet_extproc.dialects.text import (
     as_written,
     boolean,
@@ -28,7 +29,6 @@ from limpet_extproc.dialects.text import (
     whole_number,
     words,
 )
-from limpet_extproc.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 
 OURS: Final = ("provider", "allow_fallbacks", "session_id", "models")
 """Fields meant for us; a provider may refuse a request that has them."""

@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Raw
 from xxhash import xxh3_128, xxh3_128_digest
 
+from limpet_extproc.dialects.spans import Text, cuts, member_at, span_of
 from limpet_extproc.dialects.text import as_written, decode, name
-from limpet_extproc.spans import Text, cuts, member_at, span_of
 
 MAX_MESSAGES: Final = 32
 """From the first on; a conversation in which no user speaks among these is known by their system messages alone."""

@@ -12,7 +12,7 @@ from msgspec import Meta, Raw
 
 from limpet_extproc.dialects import ChatRequest
 from limpet_extproc.dialects.opener import ABSENT, MESSAGE_FIELDS, fingerprint, goes_on, present
-from limpet_extproc.spans import Body, Span
+from limpet_extproc.dialects.spans import Body, Span
 
 MAX_BYTES: Final = 1 << 17
 """Of a body that is read here; reading a longer one twice would cost too much."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.dialects import BadRequest, decode_error
-from limpet_extproc.spans import Body, Text, span_of
+from limpet_extproc.dialects.spans import Body, Text, span_of
 
 T = TypeVar("T")
 

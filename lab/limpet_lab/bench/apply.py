@@ -28,8 +28,8 @@ from limpet_lab.bench.changes import BAR_MS, KINDS, Seen, Shows, percentiles, tu
 from limpet_lab.kubernetes.assets import NoAssets
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.children import ChildDied
-from limpet_operator.listen import CannotStart
+from limpet_operator.laptop.children import ChildDied
+from limpet_operator.laptop.listen import CannotStart
 from limpet_operator.sources.kube_api import NoClusterError
 from limpet_operator.status.kube_write import ApiFailed
 

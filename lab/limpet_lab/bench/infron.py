@@ -20,8 +20,8 @@ from limpet_lab.bench.infron_table import gateway_table, rule_sets_table, verdic
 from limpet_lab.demo.json_file import JsonFile, write_figures
 from limpet_lab.sim.config import ConfigError
 from limpet_lab.sim.sellers import SellerFailedError
-from limpet_operator.children import ChildDied
-from limpet_operator.listen import CannotStart
+from limpet_operator.laptop.children import ChildDied
+from limpet_operator.laptop.listen import CannotStart
 
 _OWN_MAX_TOKENS = 64
 

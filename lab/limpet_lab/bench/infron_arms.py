@@ -17,7 +17,7 @@ from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
 from limpet_lab.peers.rules import RuleSetName
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.ledger import Row
-from limpet_operator.local import LocalSettings
+from limpet_operator.laptop.local import LocalSettings
 
 GROUPS: Final = 3
 

@@ -44,8 +44,8 @@ from limpet_lab.bench.latency_load import CONVERSATIONS, MODEL, SIZES, body, wri
 from limpet_lab.bench.latency_report import Cell, bars, report, table
 from limpet_lab.bench.latency_targets import TARGETS, Targets, ask, running
 from limpet_lab.bench.latency_wrk import Load, WrkError, find_wrk, run
-from limpet_operator.children import ChildDied
-from limpet_operator.listen import CannotStart
+from limpet_operator.laptop.children import ChildDied
+from limpet_operator.laptop.listen import CannotStart
 
 CONNECTIONS: Final = 32
 _WARM_UP_S: Final = 1

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 from limpet_lab.bed import Bed, Object, policy_object
 from limpet_lab.bench.latency_load import MODEL, answer
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.children import Children
-from limpet_operator.listen import CannotStart
-from limpet_operator.local import Local, LocalSettings, envoy_command, free_port
+from limpet_operator.laptop.children import Children
+from limpet_operator.laptop.listen import CannotStart
+from limpet_operator.laptop.local import Local, LocalSettings, envoy_command, free_port
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.resources.objects import Parser
 

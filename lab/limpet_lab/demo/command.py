@@ -12,8 +12,8 @@ from limpet_lab.demo.result import problems
 from limpet_lab.demo.show import screen_for, show
 from limpet_lab.sim.config import ConfigError
 from limpet_lab.sim.sellers import SellerFailedError
-from limpet_operator.children import ChildDied
-from limpet_operator.listen import CannotStart
+from limpet_operator.laptop.children import ChildDied
+from limpet_operator.laptop.listen import CannotStart
 
 
 def demo(json_file: JsonFile = None) -> None:

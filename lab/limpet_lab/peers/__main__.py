@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from limpet_extproc.flags import flags_parser, read_flags
-from limpet_extproc.logs import log_to_stderr
-from limpet_extproc.rules import Rules, Surroundings
-from limpet_extproc.worker import run
+from limpet_extproc.process.flags import flags_parser, read_flags
+from limpet_extproc.process.wiring import Rules, Surroundings
+from limpet_extproc.process.worker import run
+from limpet_extproc.telemetry.logs import log_to_stderr
 from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
 
 

@@ -11,12 +11,12 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from limpet_extproc.choose import Known, Reason
-from limpet_extproc.contract import Policy
-from limpet_extproc.exchange import Exchange, Head, Refusal, Routing, read
+from limpet_extproc.contract.catalog import Policy
+from limpet_extproc.decision.choose import Known, Reason
+from limpet_extproc.decision.snapshot import Candidate, Lane, Snapshot
 from limpet_extproc.memory import Memory, Remembered
-from limpet_extproc.providers import Providers
-from limpet_extproc.snapshot import Candidate, Lane, Snapshot
+from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.request.exchange import Exchange, Head, Refusal, Routing, read
 from limpet_lab.peers.rank import Offer, balanced, spread
 from limpet_lab.peers.stickiness import IDLE_S, NoMemory, StickyAfterHit
 

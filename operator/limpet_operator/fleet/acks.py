@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from limpet_extproc.contract import OutBecause
+from limpet_extproc.contract.catalog import OutBecause
 
 
 @dataclass(frozen=True, slots=True)

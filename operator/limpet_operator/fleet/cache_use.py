@@ -3,7 +3,7 @@
 from math import log
 from typing import Final
 
-from limpet_extproc.contract import SKETCH_REGISTERS, CacheUse
+from limpet_extproc.contract.catalog import SKETCH_REGISTERS, CacheUse
 
 _FEW: Final = 2.5 * SKETCH_REGISTERS
 """Below this, empty registers say more than full ones."""

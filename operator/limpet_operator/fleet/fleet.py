@@ -10,15 +10,15 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Final, Never, TypeVar
 
-from limpet_operator.controlplane import CatalogServer
-from limpet_operator.delta import CLUSTER, SECRET
 from limpet_operator.fleet.acks import GatewayState, Traffic, in_common, merged
 from limpet_operator.fleet.link import Link, Own
 from limpet_operator.fleet.peer_contract import Told, Took
 from limpet_operator.fleet.traffic import Summary, joined, summary, verdict
-from limpet_operator.metrics import Metrics
 from limpet_operator.publish.cluster import secret_name
-from limpet_operator.xds import Nack, XdsServer
+from limpet_operator.publish.resource import CLUSTER, SECRET
+from limpet_operator.serve.catalog_server import CatalogServer
+from limpet_operator.serve.metrics import Metrics
+from limpet_operator.serve.xds_server import Nack, XdsServer
 
 _Value = TypeVar("_Value")
 

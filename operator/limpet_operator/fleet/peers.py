@@ -18,7 +18,7 @@ import grpc.aio
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.link import Link
 from limpet_operator.fleet.peer_contract import PEER_METHOD, Message, Peer, PeerMismatch, decode, encode
-from limpet_operator.tls import TlsUnusableError, read_certificates
+from limpet_operator.serve.tls import TlsUnusableError, read_certificates
 
 RESOLVE_EVERY_S: Final = 2.0
 """The others dial us meanwhile, so this is only how long a replica that cannot reach us stays unknown."""
@@ -92,7 +92,7 @@ class Peers:
         self._talks: set[asyncio.Task[None]] = set()
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        """The service for `limpet_operator.xds.serve`."""
+        """The service for `limpet_operator.serve.xds_server.serve`."""
         service, _, method = PEER_METHOD.strip("/").partition("/")
         return grpc.method_handlers_generic_handler(
             service, {method: grpc.stream_stream_rpc_method_handler(self._answer)}

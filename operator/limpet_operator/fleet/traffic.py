@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from limpet_extproc.contract import CacheUse, Evidence, OutBecause
+from limpet_extproc.contract.catalog import CacheUse, Evidence, OutBecause
 from limpet_operator.fleet import cache_use
 from limpet_operator.fleet.acks import Traffic
 

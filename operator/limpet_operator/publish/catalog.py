@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from limpet_extproc.contract import Catalog, Model, Provider, catalog_of
-from limpet_operator.plan import Plan, PlannedProvider
+from limpet_extproc.contract.catalog import Catalog, Model, Provider, catalog_of
+from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.patience import Patience, level_of, patience_levels
 
 

@@ -9,7 +9,7 @@ import json
 from importlib.resources import files
 from typing import Any, Final
 
-from limpet_operator.plan import PlannedProvider
+from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.answers import ANSWER_LUA
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway

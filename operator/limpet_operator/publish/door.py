@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
-from limpet_operator.plan import PlannedProvider
+from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import origins, replies
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED, VENDOR_HEADERS, Gateway

@@ -25,15 +25,9 @@ from envoy_data_plane.google.protobuf import Struct
 from google.protobuf import json_format
 from pydantic.dataclasses import dataclass
 
-from limpet_operator.delta import Resource, digest_of
+from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, TYPE, Resource, digest_of
 
 Json = dict[str, Any]
-
-TYPE: Final = "type.googleapis.com/"
-CLUSTER: Final = TYPE + "envoy.config.cluster.v3.Cluster"
-LISTENER: Final = TYPE + "envoy.config.listener.v3.Listener"
-ROUTES: Final = TYPE + "envoy.config.route.v3.RouteConfiguration"
-SECRET: Final = TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 # Importing a package registers its types, so that an `@type` inside a resource is found.
 for _package in (
@@ -141,7 +135,7 @@ def _routes(body: Json) -> bytes:
 _WRITERS: Final[dict[str, Callable[[Json], bytes]]] = {
     CLUSTER: _cluster,
     LISTENER: _listener,
-    ROUTES: _routes,
+    ROUTE: _routes,
     SECRET: _secret,
 }
 

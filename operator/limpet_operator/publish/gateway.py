@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from limpet_operator.families import LookupFamily
+from limpet_operator.publish.families import LookupFamily
 from limpet_operator.publish.patience import Patience
 from limpet_operator.resources.way_out import WaysOut
 

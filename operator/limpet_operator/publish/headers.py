@@ -9,7 +9,7 @@ and what binds a browser or a proxy to the vendor's host is known from the stand
 from collections.abc import Iterable
 from typing import Final
 
-from limpet_operator.plan import PlannedProvider
+from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json
 
 CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Final
 
-from limpet_extproc.contract import DECISION_HEADER, HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
+from limpet_extproc.contract.catalog import DECISION_HEADER, HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
     ACCESS_LOG_REQUEST,

@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from limpet_operator.delta import Key, Resource
-from limpet_operator.plan import Plan, PlannedProvider
+from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.cluster import extproc_cluster, provider_cluster, way_out_cluster
-from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, Json, encode
+from limpet_operator.publish.encode import Json, encode
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.headers import kept_for_later_attempts
 from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.patience import patience_levels
+from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Key, Publication, Resource
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
 from limpet_operator.publish.tunnel import tunnel_listener, tunnels
-from limpet_operator.rollout import Publication
 
 
 def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
@@ -46,7 +45,7 @@ def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]
         yield CLUSTER, way_out_cluster(proxy, gateway)
         yield LISTENER, tunnel_listener(proxy)
     yield LISTENER, client_listener(gateway)
-    yield ROUTES, route_configuration(plan.providers, gateway)
+    yield ROUTE, route_configuration(plan.providers, gateway)
 
 
 class Publisher:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from limpet_extproc.contract import TRIES, attempts_key
-from limpet_operator.plan import PlannedProvider
+from limpet_extproc.contract.catalog import TRIES, attempts_key
+from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.door import (
     ANY_BASE,
     NO_UNDECIDED,

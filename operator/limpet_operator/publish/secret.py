@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from limpet_operator.plan import PlannedProvider
+from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.cluster import header_secret_name, secret_name
 from limpet_operator.publish.encode import Json
 

@@ -8,7 +8,7 @@ metadata say. The proxy resolves the provider's name, which networks with such p
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from limpet_operator.plan import PlannedProvider
+from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, typed_struct
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.resources.url import Url

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from limpet_extproc.contract import Price
+from limpet_extproc.contract.catalog import Price
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.idle import idle_fields
 from limpet_operator.resources.metadata import read_object

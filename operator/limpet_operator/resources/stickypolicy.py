@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limpet_extproc.contract import Policy
+from limpet_extproc.contract.catalog import Policy
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey

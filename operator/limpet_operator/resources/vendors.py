@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from limpet_extproc.contract import Dialect
+from limpet_extproc.contract.catalog import Dialect
 from limpet_operator.resources.durations import parse_duration
 
 UNKNOWN_CACHE_TTL_S: Final = 300.0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.plan import Condition, Verdict
+from limpet_operator.planning.plan import Condition, Verdict
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.pricing import Pricing
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from limpet_operator.fleet.acks import FleetView
-from limpet_operator.plan import Plan
+from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import Held, held_of

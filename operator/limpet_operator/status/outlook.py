@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cached_property
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.plan import Plan
+from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import ObjectKey

@@ -9,7 +9,7 @@ import grpc.aio
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
-from limpet_operator.delta import CLUSTER, SECRET
+from limpet_operator.publish.resource import CLUSTER, SECRET
 
 PATIENCE_S = 30.0
 

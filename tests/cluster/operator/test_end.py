@@ -13,7 +13,7 @@ from tests.cluster.operator.objects import provider, secret
 from tests.cluster.operator.process import Operator
 
 from limpet_lab.kubernetes.apiserver import ApiServer
-from limpet_operator.delta import CLUSTER
+from limpet_operator.publish.resource import CLUSTER
 
 
 async def test_first_it_is_not_ready_then_its_streams_end_in_good_order(

@@ -14,7 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.plan import Condition, Plan, Verdict
+from limpet_operator.planning.plan import Condition, Plan, Verdict
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.cluster_store import Held

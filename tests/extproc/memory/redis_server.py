@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import redis
 
-from limpet_operator.local import free_port
+from limpet_operator.laptop.local import free_port
 
 _PATIENCE_S = 60.0
 

@@ -11,7 +11,7 @@ from tests.extproc.memory.test_redis_access import RIGHTS, write
 from tests.extproc.memory.test_redis_failures import KNOWN, away, remembered, until, works
 
 from limpet_extproc.memory.redis_layout import redis_key
-from limpet_operator.local import free_port
+from limpet_operator.laptop.local import free_port
 
 SLOTS = 16_384
 

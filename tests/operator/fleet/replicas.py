@@ -9,16 +9,16 @@ from typing import Any
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.catalog_client import watch
-from limpet_extproc.contract import Catalog, Model, Provider
-from limpet_extproc.evidence import Witness
-from limpet_operator.delta import CLUSTER, Resource
+from limpet_extproc.contract.catalog import Catalog, Model, Provider
+from limpet_extproc.operator_link.catalog_client import watch
+from limpet_extproc.operator_link.evidence import Witness
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.peers import Dial, Peers
-from limpet_operator.metrics import build_metrics
-from limpet_operator.rollout import Patience, Publication, Rollout
-from limpet_operator.tls import only_for, server_credentials
-from limpet_operator.xds import serve
+from limpet_operator.publish.resource import CLUSTER, Publication, Resource
+from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.tls import only_for, server_credentials
+from limpet_operator.serve.xds_server import serve
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -10,9 +10,9 @@ import grpc.aio
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, soon, until
 
-from limpet_operator.delta import CLUSTER
 from limpet_operator.fleet.peer_contract import PEER_METHOD, Peer, encode
-from limpet_operator.rollout import Patience, Rollout
+from limpet_operator.publish.resource import CLUSTER
+from limpet_operator.serve.rollout import Patience, Rollout
 
 
 class Load:

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from limpet_extproc.cache_use import CacheUses
-from limpet_extproc.contract import CacheUse
+from limpet_extproc.contract.catalog import CacheUse
+from limpet_extproc.providers.cache_use import CacheUses
 from limpet_operator.fleet.cache_use import conversations, hit_percent, joined
 
 NOW = 6_000.0

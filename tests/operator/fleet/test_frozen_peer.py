@@ -10,7 +10,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from limpet_extproc.operator_channel import open_channel
+from limpet_extproc.operator_link.operator_channel import open_channel
 from limpet_operator.fleet.peers import dialer
 
 _TALKS_WITHOUT_END = """

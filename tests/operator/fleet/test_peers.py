@@ -5,9 +5,9 @@ from pathlib import Path
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 
-from limpet_extproc.complaints import Complaints
-from limpet_extproc.evidence import Pace, Witness
-from limpet_extproc.health import State, after_failure
+from limpet_extproc.decision.health import State, after_failure
+from limpet_extproc.operator_link.evidence import Pace, Witness
+from limpet_extproc.providers.complaints import Complaints
 from limpet_operator.fleet.acks import GatewayState, Traffic
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract import SKETCH_REGISTERS, CacheUse, Evidence
+from limpet_extproc.contract.catalog import SKETCH_REGISTERS, CacheUse, Evidence
 from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.traffic import NOTHING, joined, summary, verdict
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.attempt import CAUSES
+from limpet_extproc.contract.attempt import CAUSES
 from limpet_operator.publish.answers import ANSWER_LUA, RULES
 from limpet_operator.resources.vendors import load_vendors
 

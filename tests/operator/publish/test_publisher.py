@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from limpet_operator.plan import Plan, plan
-from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET
+from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import Publisher
-from limpet_operator.store import Store
+from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
+from limpet_operator.publish.resource import ROUTE as ROUTES
+from limpet_operator.sources.file_store import Store
 
 GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
 

@@ -11,18 +11,20 @@ from typing import Any, get_args
 import pytest
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
-from limpet_extproc.choose import Reason
-from limpet_extproc.contract import READ_HEADERS, attempts_key
-from limpet_operator.plan import Plan, plan
+from limpet_extproc.contract.catalog import READ_HEADERS, attempts_key
+from limpet_extproc.decision.choose import Reason
+from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.door import models_body
-from limpet_operator.publish.encode import CLUSTER, LISTENER, ROUTES, SECRET, encode
+from limpet_operator.publish.encode import encode
 from limpet_operator.publish.gateway import HEALTH, UNDECIDED, Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
 from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
+from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
+from limpet_operator.publish.resource import ROUTE as ROUTES
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, route_configuration
 from limpet_operator.sources import files
-from limpet_operator.store import Store
+from limpet_operator.sources.file_store import Store
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
@@ -410,13 +412,13 @@ def test_the_catalog_knows_neither_addresses_nor_keys(build) -> None:
 
 VERSIONS = """
 import sys
-from limpet_operator.plan import plan
+from limpet_operator.planning.plan import plan
 from limpet_operator.publish.encode import encode
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import provider_resources
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files
-from limpet_operator.store import Store
+from limpet_operator.sources.file_store import Store
 from pathlib import Path
 store = Store(Parser.load())
 store.replace(files.scan(Path(sys.argv[1])).documents)

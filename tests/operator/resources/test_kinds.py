@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract import Policy, Price
+from limpet_extproc.contract.catalog import Policy, Price
 from limpet_operator.resources.healthprobe import CompletionCheck, HttpCheck, Thresholds
 from limpet_operator.resources.objects import Foreign
 from limpet_operator.resources.problem import Invalid, ObjectKey

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_operator.checks import Failure
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.plan import Condition, Verdict
+from limpet_operator.planning.checks import Failure
+from limpet_operator.planning.plan import Condition, Verdict
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.status import findings
 from limpet_operator.status.conditions import (
@@ -27,6 +27,7 @@ from limpet_operator.status.conditions import (
 from limpet_operator.status.findings import EffectiveReason, Finding, FreshReason, HealthyReason, ProgrammedReason
 
 ROOT = Path(__file__).parents[3]
+PLANNING = ROOT / "operator" / "limpet_operator" / "planning"
 NOW = datetime(2026, 12, 1, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 FINE = Verdict(Condition(True, "Accepted", ""), Condition(True, "ResolvedRefs", ""))
@@ -308,9 +309,9 @@ def explained() -> dict[str, set[str]]:
 
 
 def test_every_reason_is_explained_and_no_other() -> None:
-    source = "".join((ROOT / "operator" / "limpet_operator" / f"{name}.py").read_text() for name in ("checks", "plan"))
+    source = "".join((PLANNING / f"{name}.py").read_text() for name in ("checks", "plan"))
     checked = set(re.findall(r'(?:Failure|Condition)\(\s*(?:(?:True|False), )?"(\w+)"', source))
-    noted = set(re.findall(r'Failure\("(\w+)"', (ROOT / "operator" / "limpet_operator" / "effects.py").read_text()))
+    noted = set(re.findall(r'Failure\("(\w+)"', (PLANNING / "effects.py").read_text()))
     pages = explained()
     assert pages["Effective"] == noted | set(get_args(EffectiveReason))
     assert pages["Programmed"] == set(get_args(ProgrammedReason))

@@ -12,7 +12,7 @@ from tests.operator.conftest import Build
 from tests.operator.status.fake_api import FakeApi, Json, Timeline
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.plan import plan
+from limpet_operator.planning.plan import plan
 from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import ClusterStore
 from limpet_operator.status.findings import Finding

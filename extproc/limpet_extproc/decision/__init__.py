@@ -1,0 +1,1 @@
+"""Where a request goes: pure functions of what it asks for, what is remembered and how the providers are."""

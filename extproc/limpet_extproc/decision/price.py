@@ -1,0 +1,37 @@
+"""What a prompt is expected to cost at a provider, in US dollars. An unknown price stays unknown; it is never free."""
+
+from typing import Final, Literal
+
+from limpet_extproc.contract.catalog import Price
+from limpet_extproc.decision.snapshot import Candidate
+
+Unpaid = Literal["unsticky.no_cache", "unsticky.below_minimum", "unsticky.no_discount"]
+
+BYTES_PER_TOKEN: Final = 3.0
+"""Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing: a
+conversation kept at one provider although its prompt stayed below the minimum is no worse off, the other way round it
+pays full price."""
+
+DEFAULT_OUTPUT_TOKENS: Final = 400
+"""Expected length of an answer when the client sets no limit below it."""
+
+_PER_MTOK: Final = 1e-6
+
+
+def cold_usd(price: Price, prompt_tokens: int, output_tokens: int) -> float:
+    """Dollars for one request at a provider that has none of it warm."""
+    return _PER_MTOK * (prompt_tokens * price.cache_write + output_tokens * price.output)
+
+
+def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> Unpaid | None:
+    """None if staying at this provider pays for a prompt of that length, else the reason why it does not.
+
+    Where the price is unknown it pays if the vendor caches at all: a self-hosted engine gains time to the first token.
+    """
+    if not candidate.caches:
+        return "unsticky.no_cache"
+    if prompt_tokens < candidate.min_tokens:
+        return "unsticky.below_minimum"
+    if candidate.price is not None and candidate.price.cache_read >= candidate.price.input:
+        return "unsticky.no_discount"
+    return None

@@ -1,0 +1,128 @@
+"""The catalog as lookup tables: made when it arrives, swapped whole, read without locks.
+
+A catalog is told whole, however little has changed; what is the same in the one before is taken over.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from limpet_extproc.contract.catalog import Catalog, Dialect, Model, Policy, Price, Provider
+from limpet_extproc.decision.policies import Policies
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """One provider as a choice for one model."""
+
+    provider: str
+    upstream_model: str
+    price: Price | None
+    caches: bool
+    cache_ttl_s: float
+    min_tokens: int
+    weight: int
+    drain: bool
+    zero_retention: bool | None
+    """Whether it keeps no prompts; None: unknown."""
+    trains_on_prompts: bool | None
+    reads_controls: bool
+    """Whether it takes the client's `provider` object and keeps to it."""
+    seed: bytes
+    """The provider's part in rendezvous hashing: its name."""
+    patience: int = 0
+    first_byte_s: float = 600.0
+    unstreamed_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """All that can serve one model in one dialect, and the policy that holds for it."""
+
+    model: str
+    candidates: tuple[Candidate, ...]
+    policy: Policy
+    by_provider: Mapping[str, Candidate] = field(init=False)
+    drains: bool = field(init=False)
+    """Whether any of them takes no new conversations."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drains", any(c.drain for c in self.candidates))
+        object.__setattr__(self, "by_provider", {c.provider: c for c in self.candidates})
+
+
+_Key = tuple[Dialect, str]
+_Serving = list[tuple[Provider, Model]]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the data plane knows of the world; `EMPTY` until the first catalog has come."""
+
+    revision: str
+    lanes: Mapping[_Key, Lane]
+    identity_headers: tuple[str, ...] = ()
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    """By name; the memory keeps shorter ones."""
+    policies: Policies = field(default_factory=lambda: Policies(()))
+    serving: Mapping[_Key, _Serving] = field(default_factory=dict)
+    """What each lane was made of."""
+
+    def models(self, dialect: Dialect) -> list[str]:
+        """Names of all models that can be asked for in this dialect, sorted."""
+        return sorted(model for d, model in self.lanes if d == dialect)
+
+
+EMPTY = Snapshot(revision="", lanes={})
+
+
+def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
+    """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere.
+
+    `before` only saves work, it never changes the outcome.
+    """
+    # By identity from here on, which makes comparing a thousand of them cheap.
+    providers = {each.name: _taken_over(before.providers.get(each.name), each) for each in catalog.providers}
+    policies = before.policies if before.policies.all == catalog.policies else Policies(catalog.policies)
+    serving: dict[_Key, _Serving] = {}
+    for provider in providers.values():
+        for model in provider.models:
+            for dialect in provider.dialects:
+                serving.setdefault((dialect, model.name), []).append((provider, model))
+    lanes = {
+        key: before.lanes[key]
+        if policies is before.policies and before.serving.get(key) == found
+        else _lane(key[1], found, policies)
+        for key, found in serving.items()
+    }
+    headers = dict.fromkeys(header for policy in catalog.policies for header in policy.identity_headers)
+    return Snapshot(catalog.revision, lanes, tuple(headers), providers, policies, serving)
+
+
+def _taken_over(old: Provider | None, new: Provider) -> Provider:
+    return old if old is not None and old == new else new
+
+
+def _lane(model: str, serving: _Serving, policies: Policies) -> Lane:
+    namespaces = {provider.namespace for provider, _ in serving}
+    return Lane(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
+
+
+def _candidate(provider: Provider, model: Model) -> Candidate:
+    return Candidate(
+        provider=provider.name,
+        upstream_model=model.upstream_name,
+        price=model.price,
+        caches=provider.caches,
+        cache_ttl_s=provider.cache_ttl_s,
+        min_tokens=model.min_tokens,
+        weight=provider.weight,
+        drain=provider.drain,
+        zero_retention=provider.zero_retention,
+        trains_on_prompts=provider.trains_on_prompts,
+        reads_controls=provider.reads_controls,
+        seed=provider.name.encode(),
+        patience=provider.patience,
+        first_byte_s=provider.first_byte_s,
+        unstreamed_s=provider.unstreamed_s,
+    )

@@ -1,0 +1,130 @@
+"""What the client demands of the choice, and whom that leaves."""
+
+from collections.abc import Callable, Container, Iterator
+from typing import Literal
+
+import msgspec
+
+from limpet_extproc.decision.snapshot import Candidate, Lane
+from limpet_extproc.dialects import Controls, Sort
+
+RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
+"""Which kind of demand rules a provider out; a price or a policy that is not known meets none."""
+
+
+class Steering(msgspec.Struct, frozen=True, gc=False):
+    """What the client itself demands of the choice; the names are those of `provider` in the request body."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+    sort: Sort | None = None
+    allow_fallbacks: bool = True
+    max_prompt_usd: float | None = None
+    max_completion_usd: float | None = None
+    no_training: bool = False
+    no_retention: bool = False
+    beyond: tuple[str, ...] = ()
+    """Demands that only providers meet who read the object themselves."""
+
+    def chooses(self) -> bool:
+        """Whether it says who is to serve; else it only says of what kind he must be, and memory has its say."""
+        return bool(self.order or self.only or self.ignore or self.sort or not self.allow_fallbacks)
+
+
+class Obeyed(msgspec.Struct, frozen=True, gc=False):
+    """Whom a client's demands leave."""
+
+    allowed: frozenset[str]
+    excluded: dict[str, RuledOut]
+    left_nobody: str = ""
+    """The demand after which nobody was left, as an error's `param`."""
+
+
+NOTHING = Steering()
+
+_Demand = tuple[str, RuledOut, Callable[[Candidate], bool]]
+
+
+def steering(
+    controls: Controls | None, allow_fallbacks: bool | None, lane: Lane, ours: Container[str]
+) -> Steering | None:
+    """What is demanded, for a model of this lane; None unless something is.
+
+    A list that names none of `ours`, our providers, is for a provider that reads the object itself, if there is one.
+    """
+    if controls is None:
+        return None if allow_fallbacks in (None, True) else Steering(allow_fallbacks=False)
+    allow = allow_fallbacks if controls.allow_fallbacks is None else controls.allow_fallbacks
+    relays = tuple(c.provider for c in lane.candidates if c.reads_controls)
+    theirs = {
+        field
+        for field in ("order", "only", "ignore")
+        if relays and not any(name in ours for name in getattr(controls, field))
+    }
+    asked = Steering(
+        order=(relays if controls.order else ()) if "order" in theirs else controls.order,
+        only=None if "only" in theirs else controls.only or None,
+        ignore=() if "ignore" in theirs else controls.ignore,
+        sort=controls.sort,
+        allow_fallbacks=allow is not False,
+        max_prompt_usd=controls.max_prompt_usd,
+        max_completion_usd=controls.max_completion_usd,
+        no_training=controls.no_training,
+        no_retention=controls.no_retention,
+        beyond=(*controls.beyond, *(("provider.only",) if controls.only and "only" in theirs else ())),
+    )
+    return None if asked == NOTHING else asked
+
+
+def obey(asked: Steering, lane: Lane) -> Obeyed:
+    """Those of the lane that meet every demand, and which demand each of the others does not."""
+    left = lane.candidates
+    excluded: dict[str, RuledOut] = {}
+    for param, word, meets in _demands(asked):
+        met = tuple(candidate for candidate in left if meets(candidate))
+        if len(met) < len(left):
+            excluded.update({candidate.provider: word for candidate in left if candidate not in met})
+        if not met:
+            return Obeyed(frozenset(), excluded, param)
+        left = met
+    return Obeyed(frozenset(candidate.provider for candidate in left), excluded)
+
+
+def _demands(asked: Steering) -> Iterator[_Demand]:
+    if asked.only is not None:
+        only = frozenset(asked.only)
+        yield "provider.only", "not_in_only", lambda candidate: candidate.provider in only
+    if asked.ignore:
+        ignore = frozenset(asked.ignore)
+        yield "provider.ignore", "ignored", lambda candidate: candidate.provider not in ignore
+    if asked.order and not asked.allow_fallbacks:
+        order = frozenset(asked.order)
+        yield "provider.order", "not_in_order", lambda candidate: candidate.provider in order
+    for param in asked.beyond:
+        yield param, "demand_unknown", lambda candidate: candidate.reads_controls
+    if asked.no_retention:
+        yield (
+            "provider.zdr",
+            "data_policy",
+            lambda candidate: candidate.reads_controls or candidate.zero_retention is True,
+        )
+    if asked.no_training:
+        # Who keeps nothing has nothing to train on.
+        yield (
+            "provider.data_collection",
+            "data_policy",
+            lambda c: c.reads_controls or c.trains_on_prompts is False or c.zero_retention is True,
+        )
+    if (prompt := asked.max_prompt_usd) is not None:
+        yield (
+            "provider.max_price.prompt",
+            "above_max_price",
+            lambda c: c.reads_controls or (c.price is not None and c.price.input <= prompt),
+        )
+    if (completion := asked.max_completion_usd) is not None:
+        yield (
+            "provider.max_price.completion",
+            "above_max_price",
+            lambda c: c.reads_controls or (c.price is not None and c.price.output <= completion),
+        )

@@ -1,0 +1,1 @@
+"""The side of Envoy: its calls, its messages, its access log."""

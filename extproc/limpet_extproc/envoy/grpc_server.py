@@ -1,0 +1,210 @@
+"""gRPC for the Envoy on the other side of a Unix socket, on the loop that decides.
+
+gRPC's own server answers the same calls and takes two to three times as long for it: it sends each part of an answer by
+itself, wakes threads in between, and talks about windows and pings.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from limpet_extproc.envoy.h2_connection import Connection, Stream
+from limpet_extproc.envoy.h2_frames import Request, header_block
+
+log = logging.getLogger(__name__)
+
+_PREFIX: Final = 5
+"""Bytes before a message: whether it is compressed, and its length."""
+
+MAX_MESSAGE_BYTES: Final = 1100 << 20
+"""The largest body that a gateway can be told to take, and what Envoy says of it, whose own limit is what counts."""
+
+CANCELLED, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 2, 8, 12, 13
+"""Status codes."""
+
+_HEAD: Final = ((":status", "200"), ("content-type", "application/grpc"))
+_OK: Final = header_block(*_HEAD)
+_ENDED: Final = header_block(("grpc-status", "0"))
+
+
+class Unary(NamedTuple):
+    """A call with one message each way; one that came in pieces is a view of them."""
+
+    handle: Callable[[bytes | memoryview], Coroutine[Any, Any, bytes]]
+
+
+class Streaming(NamedTuple):
+    """A call with any number of messages; what is returned is the last one of ours, unless it is None."""
+
+    handle: Callable[["Call"], Coroutine[Any, Any, bytes | None]]
+
+
+_Given = TypeVar("_Given")
+
+Find = Callable[[Request], Unary | Streaming | None]
+"""How a call is handled; None: it is not known here."""
+
+
+class Call:
+    """One call."""
+
+    __slots__ = ("_answered", "_ended", "_how", "_max_bytes", "_messages", "_pending", "_stream", "_task", "_waiting")
+
+    def __init__(self, how: Unary | Streaming | None, stream: Stream, max_message_bytes: int) -> None:
+        self._how = how
+        self._max_bytes = max_message_bytes
+        self._stream = stream
+        self._pending = bytearray()
+        """Of a message that has not come whole."""
+        self._messages: deque[bytes] = deque()
+        self._ended = False
+        self._answered = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        if how is None:
+            self._fail(UNIMPLEMENTED, "no such method")
+        elif isinstance(how, Streaming):
+            self._start(how.handle, self)
+
+    async def read(self) -> bytes | None:
+        """The next message; None when there are no more."""
+        while not self._messages:
+            if self._ended:
+                return None
+            self._stream.ask_for_more()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._messages.popleft()
+
+    async def write(self, message: bytes) -> None:
+        """Send a message."""
+        self._send(message, None)
+
+    def data(self, payload: bytes) -> None:
+        """See `Receiver`."""
+        if not self._pending and len(payload) >= _PREFIX and self._end_of_message(payload) == len(payload):
+            self._message(payload[_PREFIX:])
+            return
+        pending = self._pending
+        pending += payload
+        while len(pending) >= _PREFIX and (end := self._end_of_message(pending)) and end <= len(pending):
+            if isinstance(self._how, Unary) and end == len(pending):
+                # Handed over as it is: a copy of a large body would be its size once more.
+                self._pending = bytearray()
+                self._message(memoryview(pending)[_PREFIX:])
+                return
+            message = bytes(memoryview(pending)[_PREFIX:end])
+            del pending[:end]
+            self._message(message)
+
+    def end(self) -> None:
+        """See `Receiver`."""
+        self._ended = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        if self._task is None:
+            self._fail(INTERNAL, "the call ended before its message")
+        elif self._pending:
+            self._fail(INTERNAL, "the call ended within a message")
+
+    def cancel(self) -> None:
+        """See `Receiver`."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end_of_message(self, data: bytes | bytearray) -> int:
+        """Where the message ends that begins here; 0 if it may not, and the call has ended."""
+        length = int.from_bytes(data[1:_PREFIX], "big")
+        if data[0]:
+            self._fail(UNIMPLEMENTED, "a compressed message")
+            return 0
+        if length > self._max_bytes:
+            self._fail(RESOURCE_EXHAUSTED, "a message too large")
+            return 0
+        return _PREFIX + length
+
+    def _message(self, message: bytes | memoryview) -> None:
+        if isinstance(self._how, Streaming):
+            self._messages.append(bytes(message))
+            if self._waiting is not None and not self._waiting.done():
+                self._waiting.set_result(None)
+        elif self._how is not None and self._task is None:
+            self._start(self._how.handle, message)
+
+    def _start(self, handle: Callable[[_Given], Coroutine[Any, Any, bytes | None]], given: _Given) -> None:
+        self._task = _task(self._run(handle, given))
+
+    async def _run(self, handle: Callable[[_Given], Coroutine[Any, Any, bytes | None]], given: _Given) -> None:
+        try:
+            message = await handle(given)
+        except asyncio.CancelledError:
+            self._end_with(CANCELLED, "cancelled")
+            raise
+        except Exception:
+            log.exception("a call could not be answered; please report this")
+            self._end_with(UNKNOWN, "a defect of ext_proc")
+            return
+        self._send(message, _ENDED)
+
+    def _send(self, message: bytes | None, trailers: bytes | None) -> None:
+        data = b"" if message is None else b"\x00" + len(message).to_bytes(4, "big") + message
+        self._stream.send(b"" if self._answered else _OK, data, trailers)
+        self._answered = True
+
+    def _fail(self, status: int, why: str) -> None:
+        self._end_with(status, why)
+        self.cancel()
+
+    def _end_with(self, status: int, why: str) -> None:
+        head = () if self._answered else _HEAD
+        self._stream.send(b"", b"", header_block(*head, ("grpc-status", str(status)), ("grpc-message", why)))
+
+
+if sys.version_info >= (3, 12):
+
+    def _task(running: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # What does not wait is done at once, without a turn of the loop.
+        return asyncio.Task(running, loop=asyncio.get_running_loop(), eager_start=True)
+
+else:
+
+    def _task(running: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(running)
+
+
+class Server:
+    """Serves calls on a Unix socket."""
+
+    def __init__(self, find: Find, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._find = find
+        self._max_bytes = max_message_bytes
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+
+    async def start(self, path: str) -> None:
+        """Listen. Raises OSError."""
+        self._path = Path(path)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: Connection(self._open, self._connections, self._max_bytes + _PREFIX), path, backlog=1024
+        )
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, give those under way `grace` seconds, and close all connections."""
+        if self._server is not None:
+            self._server.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        for connection in self._connections:
+            connection.leave()
+        if any(connection.busy for connection in self._connections):
+            await asyncio.sleep(grace)
+        for connection in tuple(self._connections):
+            connection.close()
+
+    def _open(self, stream: Stream, request: Request) -> Call:
+        return Call(self._find(request), stream, self._max_bytes)

@@ -1,0 +1,147 @@
+"""What goes out on an HTTP/2 connection: as much at a time as the other side has opened its windows for."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Protocol
+
+from limpet_extproc.envoy import h2_frames as h2
+from limpet_extproc.envoy.h2_frames import BrokenConnection, BrokenStream, frame
+
+MOST_UNSENT_BYTES: Final = 256 << 20
+"""Answers that are not read, four of the largest: a client that never reads them is hung up on."""
+
+
+class Windowed(Protocol):
+    """A stream with a window of its own."""
+
+    number: int
+    window: int
+
+
+class _Unsent(NamedTuple):
+    """What waits for a window to open."""
+
+    stream: Windowed
+    parts: deque[tuple[memoryview, bytes]]
+    """Data, and what follows it."""
+
+
+class Sending:
+    """The outgoing half of one connection."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
+        self.first_window = h2.DEFAULT_WINDOW
+        """Of a stream that begins."""
+        self._window = h2.DEFAULT_WINDOW
+        self.unsent: dict[int, _Unsent] = {}
+        """By stream."""
+        self._unsent_bytes = 0
+        self._wider = False
+        self._gathered: list[bytes] | None = None
+        transport.set_write_buffer_limits(MOST_UNSENT_BYTES)
+
+    def gather(self) -> None:
+        """Write nothing until `flush`, and then all at once."""
+        self._gathered = []
+
+    def flush(self) -> None:
+        """See `gather`. However often windows have become wider in between, what waits is looked through once."""
+        if self._wider:
+            self._wider = False
+            self._go_on()
+        gathered, self._gathered = self._gathered or (), None
+        if frames := b"".join(gathered):
+            self._transport.write(frames)
+
+    def write(self, frames: bytes) -> None:
+        """Send frames that need no window."""
+        if self._gathered is not None:
+            self._gathered.append(frames)
+        elif frames:
+            self._transport.write(frames)
+
+    def send(self, stream: Windowed, begin: bytes, data: bytes, end: bytes) -> None:
+        """Send data between two parts that are frames already."""
+        length = len(data)
+        number = stream.number
+        if (
+            length <= h2.FRAME_BYTES
+            and length <= self._window
+            and length <= stream.window
+            and number not in self.unsent
+        ):
+            self._window -= length
+            stream.window -= length
+            self.write(begin + (frame(h2.DATA, 0, number, data) if data else b"") + end)
+            return
+        if number not in self.unsent:
+            self.unsent[number] = _Unsent(stream, deque())
+        self.unsent[number].parts.append((memoryview(data), end))
+        self._unsent_bytes += length
+        self.write(begin + self._what_fits(number))
+        if self._unsent_bytes > MOST_UNSENT_BYTES:
+            self._transport.abort()
+
+    def drop(self, number: int) -> None:
+        """Nobody wants what is left of this stream."""
+        if (unsent := self.unsent.pop(number, None)) is not None:
+            self._unsent_bytes -= sum(len(data) for data, _ in unsent.parts)
+
+    def first_window_is(self, size: int, streams: Iterable[Windowed]) -> None:
+        """Windows begin with another size, and open ones change by the difference. Raises BrokenConnection."""
+        more, self.first_window = size - self.first_window, size
+        waiting = (each.stream for each in self.unsent.values())
+        for stream in {each.number: each for each in (*streams, *waiting)}.values():
+            stream.window += more
+            if stream.window > h2.MAX_WINDOW:
+                raise BrokenConnection(h2.FLOW_CONTROL_ERROR, "a window above 2^31-1")
+        self._wider = True
+
+    def widen_all(self, more: int) -> None:
+        """The connection's window is wider. Raises BrokenConnection."""
+        self._window += more
+        if not more or self._window > h2.MAX_WINDOW:
+            raise BrokenConnection(h2.FLOW_CONTROL_ERROR if more else h2.PROTOCOL_ERROR, "a window that is none")
+        self._wider = True
+
+    def widen(self, number: int, more: int, stream: Windowed | None) -> None:
+        """A stream's window is wider; `stream` is None if all of it has been handed over. Raises BrokenStream."""
+        unsent = self.unsent.get(number)
+        stream = unsent.stream if unsent else stream
+        if not more:
+            raise BrokenStream(h2.PROTOCOL_ERROR, "a window that is none")
+        if stream is None:
+            return
+        stream.window += more
+        if stream.window > h2.MAX_WINDOW:
+            raise BrokenStream(h2.FLOW_CONTROL_ERROR, "a window above 2^31-1")
+        if unsent:
+            self.write(self._what_fits(number))
+
+    def _go_on(self) -> None:
+        for number in tuple(self.unsent):
+            if self._window <= 0:
+                break
+            self.write(self._what_fits(number))
+
+    def _what_fits(self, number: int) -> bytes:
+        """As many frames of a stream as the windows allow; they count as sent."""
+        stream, parts = self.unsent[number]
+        frames: list[bytes | memoryview] = []
+        while parts:
+            data, end = parts.popleft()
+            while data and (size := min(h2.FRAME_BYTES, self._window, stream.window, len(data))) > 0:
+                frames += (h2.head(size, h2.DATA, 0, number), data[:size])
+                data = data[size:]
+                self._window -= size
+                stream.window -= size
+                self._unsent_bytes -= size
+            if data:
+                parts.appendleft((data, end))
+                break
+            frames.append(end)
+        else:
+            del self.unsent[number]
+        return b"".join(frames)

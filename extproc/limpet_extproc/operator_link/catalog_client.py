@@ -1,0 +1,141 @@
+"""Where the data plane's catalog comes from: one stream to the operator, opened again for as long as the process lives.
+
+An operator that is away, or speaks another contract version, changes nothing: the last catalog goes on deciding.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Never, cast
+
+import grpc
+import grpc.aio
+
+from limpet_extproc.contract.catalog import (
+    WATCH_METHOD,
+    Catalog,
+    ContractMismatch,
+    Hello,
+    Report,
+    Seen,
+    decode_catalog,
+    encode,
+)
+from limpet_extproc.operator_link.evidence import Witness
+from limpet_extproc.operator_link.operator_channel import explain, open_channel
+
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 2.0
+
+_Say = Callable[[Report], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+
+def _ignore(_: object) -> None:
+    """For a hook that nobody listens to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the stream tells about itself, for metrics and readiness."""
+
+    connected: Callable[[bool], None] = _ignore
+    """True at the first catalog of a stream, False when a stream that brought one is lost."""
+    lost: Callable[[str], None] = _ignore
+    """An attempt or a stream has failed; the words say why, and where versions differ which side to upgrade."""
+
+
+async def watch(
+    channel_target: str,
+    node: str,
+    on_catalog: Callable[[Catalog], None],
+    hooks: Hooks | None = None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    tls_dir: Path | None = None,
+    witness: Witness | None = None,
+) -> Never:
+    """Hand over every catalog that the operator sends to the Envoy `node`'s data planes, until cancelled.
+
+    `on_catalog` puts the catalog in force before it returns: the operator is then told that it was seen, and takes what
+    the catalog no longer names away from Envoy. `witness` tells the operator how the providers do. `tls_dir` is for
+    `open_channel`. Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its
+    reason changes.
+    """
+    told = hooks or Hooks()
+    pause_s = _FIRST_PAUSE_S
+    said: str | None = None
+    revision: str | None = None
+    while True:
+        connected = False
+        try:
+            # Anew each time: certificates may have been renewed, and another replica may be there by now.
+            async with open_channel(channel_target, tls_dir) as channel:
+                call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
+                try:
+                    async with _speaking(call, node, witness) as say:
+                        async for data in call:
+                            catalog = decode_catalog(data)
+                            on_catalog(catalog)
+                            await say(Seen(catalog.revision))
+                            revision = catalog.revision
+                            if not connected:
+                                connected, said, pause_s = True, None, _FIRST_PAUSE_S
+                                told.connected(True)
+                                _log.info(
+                                    "the operator at %s sends catalogs; this is revision %s", channel_target, revision
+                                )
+                    why = "the operator ended the stream"
+                except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
+                    why = _reason(await call.code(), await call.details(), tls=tls_dir is not None)
+                finally:
+                    call.cancel()
+        except ContractMismatch as error:
+            why = str(error)
+        except grpc.aio.AioRpcError as error:
+            why = _reason(error.code(), error.details(), tls=tls_dir is not None)
+        except OSError as error:
+            why = f"the certificate files cannot be read: {error}"
+        finally:
+            if connected:
+                told.connected(False)
+        told.lost(why)
+        if said != why:
+            said = why
+            _log.warning(
+                "no catalogs from the operator at %s: %s. Going on with %s; trying again every %.0f s at most",
+                channel_target, why, f"revision {revision}" if revision else "none, so no request is routed yet",
+                _LONGEST_PAUSE_S,
+            )  # fmt: skip
+        await sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+@asynccontextmanager
+async def _speaking(call: Any, node: str, witness: Witness | None) -> AsyncIterator[_Say]:
+    """Say hello, then what the witness reports; yields how to say more in between."""
+    one_at_a_time = asyncio.Lock()
+
+    async def say(report: Report) -> None:
+        async with one_at_a_time:
+            await call.write(encode(report))
+
+    await say(Hello(node))
+    reporting = asyncio.create_task(witness.report(say)) if witness else None
+    try:
+        yield say
+    finally:
+        if reporting is not None:
+            reporting.cancel()
+            # Gathered, for awaiting it with its cancellation suppressed would suppress our own as well.
+            (error,) = await asyncio.gather(reporting, return_exceptions=True)
+            # Why the stream ended is for its reader to say.
+            if not isinstance(error, (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError)):
+                raise error
+
+
+def _reason(code: grpc.StatusCode, details: str | None, *, tls: bool) -> str:
+    return explain(details, tls=tls) if details else code.name

@@ -1,0 +1,117 @@
+"""What a worker tells the operator of its providers: made from what it knows anyway, away from every request.
+
+Going out and coming back are told within a moment; that answers still come is told every two seconds, for the providers
+that gave any. A new stream is told everything.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Never
+
+import msgspec
+
+from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
+from limpet_extproc.decision.health import State
+from limpet_extproc.providers.complaints import Complaints
+
+_UNUSED: Final = CacheUse()
+
+
+def evidence(
+    before: Mapping[str, Evidence],
+    answered: Mapping[str, float],
+    health: Mapping[str, State],
+    caches: Mapping[str, CacheUse],
+    complaints: Complaints,
+    now_s: float,
+) -> dict[str, Evidence]:
+    """What is to be said now, after `before` was; the same object for a provider of which there is nothing new.
+
+    `answered` is when each provider gave its last answer, `health` what is held against those that failed, `caches`
+    what the prompt caches did of those that answered, `complaints` what is wrong in the providers' own words.
+    """
+    said: dict[str, Evidence] = {}
+    for name in answered.keys() | health.keys() | complaints.providers():
+        success_s, state, last = answered.get(name, 0.0), health.get(name), before.get(name)
+        cache = caches.get(name, _UNUSED)
+        wrong = complaints.standing(name, now_s)
+        if state is not None and state.out_because is not None:
+            new = Evidence(success_s, _failure_s(state), state.out_because, state.since_s, cache)
+            wrong = wrong or complaints.last(name)
+        elif last is not None and last.out_because is None:
+            new = Evidence(success_s, 0.0, None, last.since_s, cache)
+        elif success_s or wrong:
+            new = Evidence(success_s, 0.0, None, success_s or now_s, cache)
+        else:
+            continue
+        if wrong is None and not success_s:
+            wrong = complaints.last(name)
+        if wrong is not None:
+            new = msgspec.structs.replace(
+                new, cause=wrong.cause, status=wrong.status, says=wrong.says, cause_s=wrong.at_s
+            )
+        said[name] = last if last is not None and new == last else new
+    return said
+
+
+def _failure_s(state: State) -> float:
+    """A failure begins a new time out, and so does a 429; failures in the middle of one are not noted."""
+    return max(state.since_s, state.until_s - state.cooldown_s) if state.out_because == "down" else state.since_s
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between reports."""
+
+    settle_s: float = 0.2
+    """What happens this soon after another change travels with it."""
+    every_s: float = 2.0
+    """How often answers are reported that change nothing else."""
+
+
+class Witness:
+    """Tells one stream after another; `changed()` when a provider went out or came back."""
+
+    def __init__(
+        self,
+        answered: Mapping[str, float],
+        health: Mapping[str, State],
+        caches: Callable[[], Mapping[str, CacheUse]],
+        complaints: Complaints,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._answered = answered
+        self._health = health
+        self._caches = caches
+        self._complaints = complaints
+        self._clock = clock
+        self._pace = pace or Pace()
+        self._sleep = sleep
+        self._wake = asyncio.Event()
+        self._said: dict[str, Evidence] = {}
+
+    def changed(self) -> None:
+        """There is news that should not wait: a provider went out or came back, or complains of something else."""
+        self._wake.set()
+
+    async def report(self, send: Callable[[Health], Awaitable[object]]) -> Never:
+        """Everything, then each change, until cancelled or until `send` raises."""
+        told: dict[str, Evidence] = {}
+        while True:
+            self._wake.clear()
+            self._said = evidence(
+                self._said, self._answered, self._health, self._caches(), self._complaints, self._clock()
+            )
+            news = {name: each for name, each in self._said.items() if told.get(name) is not each}
+            if news:
+                told.update(news)
+                await send(Health(news))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.every_s):
+                    await self._wake.wait()
+            await self._sleep(self._pace.settle_s)

@@ -1,0 +1,1 @@
+"""The processes: a worker, the parent of several, and how they are wired and started."""

@@ -1,0 +1,1 @@
+"""How the providers are, as this worker and its siblings have seen it."""

@@ -1,0 +1,70 @@
+"""Who is the conversation? A ladder of signs, the first that is there wins; then a key that gives nothing away."""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from limpet_extproc.contract.catalog import CODEX_SESSION_HEADERS, SESSION_HEADERS
+from limpet_extproc.dialects import ChatRequest
+
+MAX_SESSION_CHARS: Final = 256
+"""Longer names are taken for something else; the limit that clients know from other gateways."""
+
+KEY_BYTES: Final = 16
+
+FINGERPRINT: Final = "fingerprint"
+"""The sign of a conversation that is named by nothing but what opens it."""
+
+_UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
+"""Lengths stand before contents, so that no two sets of parts read the same."""
+
+_EXPLICIT: Final = ("x-session-id",)
+_HARNESS: Final = frozenset(SESSION_HEADERS)
+_CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+
+
+def conversation(headers: Mapping[str, str], request: ChatRequest, configured: Sequence[str]) -> tuple[str, bytes]:
+    """The sign by which the conversation was recognised, and its value.
+
+    `headers` have lower-case names. `configured` are the policy's own headers; they come before all others.
+    """
+    if found := _first(headers, configured):
+        return f"header:{found[0]}", found[1]
+    if found := _first(headers, _EXPLICIT):
+        return found
+    if value := _usable(request.session_id):
+        return "session_id", value
+    if not headers.keys().isdisjoint(_HARNESS) and (found := _first(headers, SESSION_HEADERS)):
+        return found
+    if "codex" in headers.get("user-agent", "").lower() and (found := _first(headers, CODEX_SESSION_HEADERS)):
+        return found
+    if value := _usable(request.prompt_cache_key):
+        return "prompt_cache_key", value
+    return FINGERPRINT, request.fingerprint
+
+
+def tenant(headers: Mapping[str, str]) -> bytes:
+    """Whose conversation it is: the client's own credential, or nobody's. Only its HMAC is ever kept."""
+    for name in _CREDENTIALS:
+        if value := headers.get(name):
+            return value.encode()
+    return b""
+
+
+def key(secret: bytes, owner: bytes, user: str | None, model: str, sign: str, value: bytes) -> bytes:
+    """The conversation's key: HMAC-SHA256 under the installation's secret; it reveals neither tenant nor text."""
+    message = _UNAMBIGUOUS.encode((owner, user or "", model, sign, value))
+    return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
+
+
+def _first(headers: Mapping[str, str], names: Sequence[str]) -> tuple[str, bytes] | None:
+    for name in names:
+        if value := _usable(headers.get(name)):
+            return name, value
+    return None
+
+
+def _usable(value: str | None) -> bytes | None:
+    return value.encode() if value and len(value) <= MAX_SESSION_CHARS else None

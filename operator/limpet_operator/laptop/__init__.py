@@ -1,0 +1,1 @@
+"""The gateway on one machine, without a cluster."""

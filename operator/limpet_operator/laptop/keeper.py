@@ -1,0 +1,95 @@
+"""Keeps the local gateway's ext_proc running: starts it again when it ends, and ends it when it hangs.
+
+While it is away Envoy serves in a fixed order, so nothing else has to stop for it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from limpet_extproc.contract.worker_status import CHECK_EVERY_S, CHECKS, CHECKS_AT_START, Report, next_pause_s, stalled
+from limpet_operator.laptop.children import ChildDied, Children
+
+_ASK_S: Final = 1.0
+
+
+async def keep(
+    children: Children,
+    name: str,
+    start: Callable[[], Awaitable[None]],
+    report: Callable[[], Awaitable[Report | None]],
+    say: Callable[[str], None],
+    check_every_s: float = CHECK_EVERY_S,
+) -> None:
+    """Return never; raise ChildDied when another child than `name` ends, and OSError where it cannot be started.
+
+    It is taken to be running well when this is called.
+
+    `report` asks it how it is: None where no answer came in time.
+    """
+    pause_s, checks = 0.0, CHECKS
+    while True:
+        began_s = monotonic()
+        checking = asyncio.create_task(_kill_when_hung(children, name, report, say, check_every_s, checks))
+        try:
+            await children.watch()
+        except ChildDied as died:
+            if died.name != name:
+                raise
+            pause_s = next_pause_s(pause_s, monotonic() - began_s)
+            say(
+                f"{died}\n{name} is started again in {pause_s:.1f} s; until it decides, "
+                "providers are tried in a fixed order and no conversation is looked up"
+            )
+        finally:
+            checking.cancel()
+        checks = CHECKS_AT_START
+        await asyncio.sleep(pause_s)
+        await start()
+
+
+async def _kill_when_hung(
+    children: Children,
+    name: str,
+    report: Callable[[], Awaitable[Report | None]],
+    say: Callable[[str], None],
+    check_every_s: float,
+    bound: int,
+) -> None:
+    failed = 0
+    while failed < bound:
+        await asyncio.sleep(check_every_s)
+        if stalled(await report()):
+            failed += 1
+        else:
+            failed, bound = 0, CHECKS
+    say(f"{name} hangs and is killed")
+    children.kill(name)
+
+
+async def ask_worker(socket_path: Path) -> Report | None:
+    """What a worker says of itself on its status socket; None if that does not come in time, whatever the reason."""
+    answer = await ask(socket_path, "/status")
+    try:
+        return None if answer is None else msgspec.json.decode(answer, type=Report)
+    except msgspec.DecodeError:
+        return None
+
+
+async def ask(socket_path: Path, page: str) -> bytes | None:
+    """A page on a child's Unix socket, in chunks as it may come; None if it does not in time, whatever the reason."""
+    try:
+        async with asyncio.timeout(_ASK_S):
+            reader, writer = await asyncio.open_unix_connection(socket_path)
+            try:
+                writer.write(f"GET {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return None
+    return body if b" 200 " in head.split(b"\r\n", 1)[0] else None

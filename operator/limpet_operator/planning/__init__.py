@@ -1,0 +1,1 @@
+"""Objects in, a plan and a verdict on every object out. Pure."""

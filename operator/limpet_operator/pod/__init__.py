@@ -1,0 +1,1 @@
+"""The operator as a pod of a cluster."""

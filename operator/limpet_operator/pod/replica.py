@@ -1,0 +1,222 @@
+"""One replica of the operator in a cluster: from the API server's objects to every Envoy and ext_proc that asks.
+
+The counterpart of `local.py`. Every replica watches and serves; what the others know of their Envoys is joined with
+what is known here, and the holder of the Lease alone writes to Kubernetes.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from random import Random
+from secrets import token_hex
+from typing import Any, Final
+
+import grpc
+
+from limpet_extproc.contract.registry import Registry
+from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
+from limpet_operator.planning.plan import Plan, Verdict, plan
+from limpet_operator.pod.debounce import Debounce
+from limpet_operator.pod.pod_http import metrics, probes, serve_pages
+from limpet_operator.pod.settings import Settings
+from limpet_operator.pod.writing import Writing
+from limpet_operator.publish.publication import Publisher
+from limpet_operator.publish.resource import CLUSTER
+from limpet_operator.resources.objects import Objects, Parser
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.schema import load_crds
+from limpet_operator.serve.metrics import build_metrics, count_objects
+from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.tls import only_for, require_tls, server_credentials
+from limpet_operator.serve.xds_server import serve
+from limpet_operator.sources.cluster import ClusterSource, Hooks, Where
+from limpet_operator.sources.kube_api import Access, KubernetesApi
+from limpet_operator.status.kube_write import KubeApi
+
+_log = logging.getLogger(__name__)
+
+CLOSE_S: Final = 2.0
+"""How long streams may take to end."""
+_COLLECT_AFTER: Final = 50_000
+"""Objects made and not freed since the last look for garbage."""
+_RECONNECT_S: Final = 5.0
+"""How long workers may take to find another replica and hear its catalog."""
+
+
+class Replica:
+    """Joins the parts; `run` runs them all."""
+
+    def __init__(self, settings: Settings, api: KubernetesApi, access: Access) -> None:
+        self._settings = settings
+        self._access = access
+        self.registry = Registry()
+        self._metrics = build_metrics(self.registry, version("limpet"))
+        self._fleet = Fleet(self._metrics, on_change=self._fleet_changed, linger_s=settings.drain_s + _RECONNECT_S)
+        self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
+        self._rollout = Rollout(self._fleet.xds, self._fleet.catalogs, Patience(drain_s=settings.drain_s))
+        self._publisher = Publisher(settings.gateway)
+        self._debounce = Debounce(self._reconcile)
+        self._source = ClusterSource(
+            Where(access, settings.namespaces),
+            api,
+            Parser.load(),
+            load_crds(),
+            Hooks(self._debounce.poke, self._status_changed, self._unreadable_changed),
+            Random(),  # noqa: S311 (it spreads load)
+        )
+        self._writing: Writing | None = None
+        self._objects = Objects()
+        self._plan: Plan | None = None
+        self._verdicts: Mapping[ObjectKey, Verdict] = {}
+        self._ending = False
+
+    def not_ready(self) -> str | None:
+        """Why this replica should not be asked."""
+        if self._ending:
+            return "this replica is ending"
+        if self._plan is None:
+            return self._source.not_synced or self._source.trouble or "the first plan is being made"
+        return None
+
+    def remarks(self) -> str | None:
+        """What is amiss although this replica serves; None: nothing is."""
+        left_out = [f"namespace {name} is left out: {why}" for name, why in sorted(self._source.unreadable.items())]
+        return "\n".join(left_out) or None
+
+    def unhealthy(self) -> str | None:
+        """Why this process should be started anew."""
+        return self._source.stuck(asyncio.get_running_loop().time())
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Serve until told to stop.
+
+        Raises OSError for an address in use, TlsUnusableError, NoClusterError, and whatever broke off a part.
+        """
+        settings = self._settings
+        require_tls(settings.listen, settings.tls_dir)
+        async with AsyncExitStack() as open_:
+            asked = probes(self.unhealthy, self.not_ready, self.remarks)
+            await open_.enter_async_context(serve_pages(settings.http, {**asked, **metrics(self.registry)}))
+            if settings.probes:
+                await open_.enter_async_context(serve_pages(settings.probes, asked))
+            await open_.enter_async_context(self._serving())
+            if settings.lease is not None:
+                writer = KubeApi(await self._access.configuration())
+                self._writing = Writing(
+                    settings, settings.lease, writer, self.registry, self._fleet, self._source.store.held, self._version
+                )
+            parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
+            if settings.peers:
+                parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers, settings.tls_dir)))
+            if self._writing is not None:
+                parts.append(self._writing.run())
+            await _until_one_ends(parts, self._end)
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        settings, fleet = self._settings, self._fleet
+        credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
+        handlers = [
+            _only_for(settings.gateway_name, "the gateways of this release", fleet.xds.handler()),
+            _only_for(settings.gateway_name, "the gateways of this release", fleet.catalogs.handler()),
+        ]
+        if settings.peers:
+            name = host_of(settings.peers) if settings.tls_dir else None
+            handlers.append(_only_for(name, "replicas of this operator", self._peers.handler()))
+        server = await serve(settings.listen, *handlers, credentials=credentials)
+        _log.info("listening", extra={"listen": settings.listen, "tls": credentials is not None})
+        try:
+            yield
+        finally:
+            self._debounce.close()
+            await self._rollout.close()
+            fleet.xds.close()
+            fleet.catalogs.close()
+            self._peers.close()
+            await server.stop(CLOSE_S)
+
+    def _end(self) -> None:
+        """First of all nobody new is to come here."""
+        self._ending = True
+
+    def _reconcile(self) -> None:
+        objects = self._source.objects()
+        if objects is None:
+            return
+        if objects is self._objects and self._plan is not None:
+            return
+        try:
+            # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
+            new = plan(objects, {}, self._plan, self._settings.owner)
+            self._rollout.apply(self._publisher.publication(new))
+        except Exception:
+            _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")
+            return
+        if self._plan is None:
+            _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.verdicts)})
+            # What is here now mostly stays: looking through it for garbage again and again would hold up changes.
+            gc.collect()
+            gc.freeze()
+            # A plan makes tens of thousands of objects and no cycles: no reason to look for some at every 700th.
+            gc.set_threshold(_COLLECT_AFTER)
+        self._plan, self._objects = new, objects
+        if self._writing is not None:
+            self._writing.status.plan_changed(new, objects)
+        count_objects(self._metrics, new)
+        self._say(new)
+
+    def _say(self, now: Plan) -> None:
+        """Each object that is not used as it is written, or says what has no effect; once for every reason."""
+        for key, verdict in now.verdicts.items():
+            before = self._verdicts.get(key)
+            if verdict is before or verdict == before:
+                continue
+            failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
+            if failed:
+                _log.warning("%s: %s", key, failed[0].message, extra=_about(key, failed[0].reason))
+            elif before is not None and not (before.accepted.ok and before.resolved_refs.ok):
+                _log.info("%s is in order now", key, extra=_about(key, verdict.accepted.reason))
+            for note in verdict.notes if before is None or verdict.notes != before.notes else ():
+                _log.info("%s: %s", key, note.message, extra=_about(key, note.reason))
+        self._verdicts = now.verdicts
+
+    def _version(self, provider: str) -> str | None:
+        return self._fleet.xds.resources.version((CLUSTER, provider))
+
+    def _unreadable_changed(self, namespaces: Mapping[str, str]) -> None:
+        self._metrics.unreadable.set(len(namespaces))
+
+    def _status_changed(self) -> None:
+        if self._writing is not None:
+            self._writing.status.objects_changed()
+
+    def _fleet_changed(self) -> None:
+        if self._writing is not None:
+            self._writing.status.fleet_changed()
+
+
+def _only_for(name: str | None, who: str, handler: "grpc.GenericRpcHandler[Any, Any]") -> Any:
+    """Without a name, because there is no TLS, whoever reaches the address is served; see `require_tls`."""
+    return handler if name is None else only_for(handler, name, who)
+
+
+async def _until_one_ends(parts: list[Awaitable[Any]], end: Callable[[], None]) -> None:
+    """Run all; when one ends, by itself or by an error, end the others, and raise the error if there is one."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        end()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _about(key: ObjectKey, reason: str) -> dict[str, Any]:
+    return {"kind": key.kind, "namespace": key.namespace, "object": key.name, "reason": reason}

@@ -1,0 +1,181 @@
+"""What an operator in a pod is told on its command line, as a value."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from limpet_operator.pod.json_logs import LEVELS
+from limpet_operator.publish.families import LookupFamily
+from limpet_operator.publish.gateway import MIB, Gateway
+from limpet_operator.publish.origins import origin
+from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
+from limpet_operator.resources.way_out import Proxy, WaysOut, parse_way_out
+
+EXTPROC_DIR: Final = "/run/limpet"
+"""Where the workers of every gateway pod are, as `extproc-N.sock`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One replica of the operator."""
+
+    namespaces: tuple[str, ...]
+    """Whose objects serve this gateway; none: those of all namespaces."""
+    owner: str | None
+    """The namespace whose policies hold for the whole gateway; None: there is only one namespace."""
+    listen: str
+    tls_dir: Path | None
+    gateway_name: str | None
+    """The DNS name in the certificates of this gateway's Envoys and workers; None: without TLS nobody shows one."""
+    http: str
+    probes: str | None
+    """Another address for the kubelet alone, as `http` is for others too."""
+    gateway: Gateway
+    drain_s: float
+    log_level: str
+    identity: str
+    lease: tuple[str, str] | None
+    """Namespace and name of the Lease; None: this replica writes nothing to Kubernetes."""
+    peers: str | None
+    """`host:port` behind which the other replicas are."""
+    kubeconfig: Path | None
+
+
+def parse_settings(
+    arguments: Sequence[str], environment: Mapping[str, str], dns_lookup_family: LookupFamily = "V4_PREFERRED"
+) -> Settings:
+    """Flags as they are documented by `--help`; ends the process with a message where one is wrong."""
+    parser = _parser(environment)
+    flags = parser.parse_args(arguments)
+    if flags.all_namespaces == bool(flags.namespace):
+        parser.error("say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces")
+    if bool(flags.lease_name) != bool(flags.lease_namespace):
+        parser.error("--lease-name and --lease-namespace belong together")
+    if bool(flags.tls_dir) != bool(flags.gateway_name):
+        parser.error(
+            "--tls-dir and --gateway-name belong together: a gateway's certificate must carry that DNS name, "
+            "as the authority in --tls-dir may have signed others"
+        )
+    namespaces = tuple(dict.fromkeys(flags.namespace))
+    own = flags.lease_namespace or environment.get("POD_NAMESPACE") or "default"
+    return Settings(
+        namespaces=namespaces,
+        owner=None if len(namespaces) == 1 else own,
+        listen=flags.listen,
+        tls_dir=flags.tls_dir,
+        gateway_name=flags.gateway_name,
+        http=flags.http,
+        probes=flags.probes,
+        gateway=Gateway(
+            listen_host=flags.gateway_host,
+            cors_origins=tuple(flags.cors_origin),
+            listen_port=flags.gateway_port,
+            extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
+            body_limit_bytes=flags.body_limit_mib * MIB,
+            ways_out=WaysOut(https=flags.proxy, direct=tuple(flags.no_proxy)),
+            dns_lookup_family=dns_lookup_family,
+        ),
+        drain_s=flags.drain_seconds,
+        log_level=flags.log_level,
+        identity=flags.identity,
+        lease=(flags.lease_namespace, flags.lease_name) if flags.lease_name else None,
+        peers=flags.peers,
+        kubeconfig=flags.kubeconfig,
+    )
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="limpet-operator", description="Limpet's control plane: Kubernetes objects in, Envoy resources out."
+    )
+    add = parser.add_argument
+    add(
+        "--namespace",
+        action="append",
+        type=_namespace,
+        default=[],
+        help="namespace whose objects serve this gateway; repeatable",
+    )
+    add("--all-namespaces", action="store_true", help="objects of every namespace serve this gateway")
+    add("--lease-namespace", default="", help="namespace of the Lease that says which replica writes status")
+    add("--lease-name", default="", help="name of that Lease; without it nothing is written to Kubernetes")
+    add("--identity", default=environment.get("POD_NAME") or os.uname().nodename, help="this replica's name")
+    add("--listen", default="127.0.0.1:18000", help="HOST:PORT or unix:PATH for Envoy, ext_proc and other replicas")
+    add("--tls-dir", type=Path, default=None, help="directory with tls.crt, tls.key, ca.crt; needed beyond loopback")
+    add("--gateway-name", default=None, help="DNS name in the gateways' certificates; goes with --tls-dir")
+    add("--peers", type=_host_port, default=None, help="HOST:PORT behind which the other replicas are found")
+    add("--http", type=_host_port, default="127.0.0.1:8081", help="HOST:PORT of /healthz, /readyz and /metrics")
+    add("--probes", type=_host_port, default=None, help="another HOST:PORT for /healthz and /readyz, for the kubelet")
+    add(
+        "--cors-origin",
+        action="append",
+        type=_origin,
+        default=[],
+        help="origin whose pages may use the gateways from a browser; repeatable",
+    )
+    add(
+        "--gateway-host", default="::", help="address where Envoy listens for clients; ::, the default, is IPv4 as well"
+    )
+    add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
+    add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
+    add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
+    add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
+    add("--proxy", type=_proxy, default=None, help="http://HOST:PORT through which https:// providers are reached")
+    add("--no-proxy", action="append", default=[], help="host, domain or network reached without it; repeatable")
+    add("--drain-seconds", type=_seconds, default=10.0, help="from a provider's removal until Envoy forgets it")
+    add("--log-level", choices=LEVELS, default="info")
+    add("--kubeconfig", type=Path, default=None, help="outside a cluster; default: the pod's account, else KUBECONFIG")
+    return parser
+
+
+def _proxy(text: str) -> Proxy | None:
+    try:
+        found = parse_way_out(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return None if found == "direct" else found
+
+
+def _origin(text: str) -> str:
+    try:
+        return origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _port(text: str) -> int:
+    if not (text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; write a number from 1 to 65535")
+    return int(text)
+
+
+def _host_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdigit() and int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"'{text}' is no HOST:PORT")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no namespace; write one name each time, without patterns")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds, 0 or more")
+    return seconds
+
+
+def _positive(text: str) -> int:
+    if not (text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 on")
+    return int(text)

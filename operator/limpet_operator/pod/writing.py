@@ -1,0 +1,67 @@
+"""What a replica writes to Kubernetes, and only while it holds the Lease: status and Events."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from limpet_operator.fleet.acks import FleetView
+from limpet_operator.pod.settings import Settings
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.sources.cluster_store import Held
+from limpet_operator.status.events import EventWriter
+from limpet_operator.status.keeper import StatusKeeper
+from limpet_operator.status.kube_write import KubeApi
+from limpet_operator.status.lease import Lease
+from limpet_operator.status.metrics import build_writer_metrics
+
+RELEASE_S: Final = 3.0
+"""How long giving up the Lease may take; it runs out by itself anyway."""
+
+
+class Writing:
+    """The Lease and those who ask it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lease: tuple[str, str],
+        api: KubeApi,
+        registry: CollectorRegistry,
+        fleet: FleetView,
+        held: Callable[[ObjectKey], Held | None],
+        published: Callable[[str], str | None],
+    ) -> None:
+        """`lease` is namespace and name of the Lease; the rest is StatusKeeper's."""
+        metrics = build_writer_metrics(registry)
+        self._api = api
+        self._lease = Lease(api, *lease, settings.identity)
+        self._events = EventWriter(api, self._lease, metrics)
+        self.status = StatusKeeper(
+            api, self._lease, fleet, held=held, published=published, tell=self._events.tell, metrics=metrics
+        )
+
+    async def run(self) -> None:
+        """Until cancelled; then what is under way is written, and the Lease is given up for the next replica."""
+        writers: tuple[asyncio.Task[None], ...] = (
+            asyncio.create_task(self.status.run(), name="write status"),
+            asyncio.create_task(self._events.run(), name="write Events"),
+        )
+        leading = asyncio.create_task(self._lease.run(), name="hold the Lease")
+        try:
+            done, _ = await asyncio.wait((*writers, leading), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for tasks in (writers, (leading,)):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                async with asyncio.timeout(RELEASE_S):
+                    await self._lease.release()
+            except TimeoutError:
+                pass
+            finally:
+                await self._api.close()

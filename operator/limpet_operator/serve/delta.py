@@ -1,0 +1,268 @@
+"""What one Envoy still has to be told: a state machine of delta ADS without gRPC. Knows bytes, never providers.
+
+`ResourceSet` is what should be served, `Stream` is what one connection has been told and still lacks. Protocol: the
+"xDS REST and gRPC protocol" page of Envoy's documentation, incremental variant.
+
+Pushes never wait for an ACK: Envoy withholds the ACKs of clusters while any cluster is warming.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Key, Resource, digest_of
+
+_ADD_ORDER: Final = {CLUSTER: 0, SECRET: 1, LISTENER: 2, ROUTE: 3}
+"""Make before break: what is referred to comes before what refers to it."""
+_REMOVE_ORDER: Final = {LISTENER: 0, ROUTE: 1, CLUSTER: 2, SECRET: 3}
+
+_RESPONSE_BYTES: Final = 3 * 1024 * 1024
+"""A response of several resources stays below this; gRPC peers refuse over 4 MiB unless told otherwise."""
+_OPEN_RESPONSES: Final = 256
+"""Unanswered responses remembered one by one; the oldest are answered for by their successors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A resource and the short hash of its content, the same at every replica."""
+
+    resource: Resource
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSet:
+    """Everything that Envoy should have; immutable, a change copies the names of the types it touches."""
+
+    by_type: Mapping[str, Mapping[str, Versioned]] = field(default_factory=dict)
+
+    def version(self, key: Key) -> str | None:
+        """The version under this key; None: there is no such resource."""
+        entry = self.by_type.get(key[0], {}).get(key[1])
+        return entry.version if entry else None
+
+    def updated(self, changed: Iterable[Resource], removed: Iterable[Key]) -> tuple["ResourceSet", set[Key]]:
+        """The set after a change, and the keys whose content really differs. A key in both is kept."""
+        copies: dict[str, dict[str, Versioned]] = {}
+        touched: set[Key] = set()
+
+        def names_of(type_url: str) -> dict[str, Versioned]:
+            return copies.setdefault(type_url, dict(self.by_type.get(type_url, {})))
+
+        for type_url, name in removed:
+            if names_of(type_url).pop(name, None):
+                touched.add((type_url, name))
+        for resource in changed:
+            version = resource.digest or digest_of(resource.body)
+            names_of(resource.type_url)[resource.name] = Versioned(resource, version)
+            if self.version(resource.key) == version:
+                touched.discard(resource.key)
+            else:
+                touched.add(resource.key)
+        return ResourceSet({**self.by_type, **copies}), touched
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request of Envoy said about versions; a version of "" is a removal."""
+
+    type_url: str
+    had: Mapping[str, str] | None = None
+    """First word about this type: what Envoy brought along from an earlier stream."""
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    message: str | None = None
+    """Envoy's words: the response was rejected. None: it was not, or the request answers none."""
+    answers: bool = False
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """One type on one stream."""
+
+    type_url: str
+    wildcard: bool = False
+    named: set[str] = field(default_factory=set)
+    sent: dict[str, str] = field(default_factory=dict)
+    """The version last sent, rejected ones too: nothing is sent twice."""
+    dirty: dict[str, None] = field(default_factory=dict)
+    """Names to look at again when the stream can take a response; an ordered set, so it never outgrows the names."""
+    held: set[str] = field(default_factory=set)
+    """Brought along and not ours: taken away only when the stream says so."""
+    apart: deque[dict[str, str]] = field(default_factory=deque)
+    """Parts of a rejected response, to find out which resource is the bad one."""
+    open: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Nonce -> versions in that response, oldest first."""
+    owes_answer: bool = False
+    """Envoy waits for a first response of a wildcard type even when there is nothing."""
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.named or name in self.sent
+
+
+class Stream:
+    """What one Envoy connection still has to be told; responses are built only when the connection can take them."""
+
+    def __init__(self, *, holds: bool = False) -> None:
+        """`holds`: what Envoy brings along and we do not serve stays there until `release`."""
+        self.node: str | None = None
+        """Envoy names itself in the first request only."""
+        self._holds = holds
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._nonces = count(1)
+
+    def mark(self, touched: Iterable[Key]) -> None:
+        """These resources differ from before."""
+        for type_url, name in touched:
+            subscription = self._subscriptions.get(type_url)
+            if subscription and subscription.wants(name):
+                subscription.dirty[name] = None
+
+    def on_request(self, request: Any, resources: ResourceSet) -> Answer:
+        """Take in a DeltaDiscoveryRequest: subscriptions, and the answer to an earlier response."""
+        if self.node is None:
+            self.node = request.node.id
+        type_url = request.type_url
+        had: dict[str, str] | None = None
+        subscription = self._subscriptions.get(type_url)
+        if subscription is None:
+            had = dict(request.initial_resource_versions)
+            wildcard = not request.resource_names_subscribe
+            subscription = _Subscription(type_url, wildcard=wildcard, sent=dict(had), dirty=dict.fromkeys(had))
+            subscription.owes_answer = not had and (wildcard or "*" in request.resource_names_subscribe)
+            self._subscriptions[type_url] = subscription
+            if self._holds:
+                subscription.held.update(had.keys() - resources.by_type.get(type_url, {}).keys())
+            if wildcard:
+                subscription.dirty.update(dict.fromkeys(resources.by_type.get(type_url, {})))
+        self._subscribe(subscription, request, had or {}, resources)
+        if not request.response_nonce:
+            return Answer(type_url, had)
+        versions = subscription.open.pop(request.response_nonce, None)
+        if not request.HasField("error_detail"):
+            return Answer(type_url, had, accepted=versions or {}, answers=True)
+        message = _without_dump(request.error_detail.message)
+        accepted, rejected = _blame(versions or {}, message)
+        if len(rejected) > 1:
+            # Envoy did not say which one, or none of them was applied: halves show it, and let the good ones through.
+            items = [
+                (name, version) for name, version in rejected.items() if subscription.sent.get(name, "") == version
+            ]
+            half = (len(items) + 1) // 2
+            subscription.apart.extend(dict(part) for part in (items[:half], items[half:]) if part)
+            rejected = {}
+        return Answer(type_url, had, accepted, rejected, message, answers=True)
+
+    def release(self) -> None:
+        """From now on Envoy loses at once what is not served."""
+        self._holds = False
+        for subscription in self._subscriptions.values():
+            subscription.held.clear()
+
+    def next_response(self, resources: ResourceSet) -> Any | None:
+        """The next DeltaDiscoveryResponse to send, or None when Envoy has been told everything."""
+        for subscription in sorted(self._subscriptions.values(), key=lambda s: _ADD_ORDER.get(s.type_url, 9)):
+            if (subscription.dirty or subscription.apart or subscription.owes_answer) and (
+                response := self._additions(subscription, resources)
+            ):
+                return response
+        for subscription in sorted(self._subscriptions.values(), key=lambda s: _REMOVE_ORDER.get(s.type_url, 9)):
+            if subscription.dirty and (response := self._removals(subscription)):
+                return response
+        return None
+
+    @staticmethod
+    def _subscribe(subscription: _Subscription, request: Any, had: Mapping[str, str], resources: ResourceSet) -> None:
+        for name in request.resource_names_unsubscribe:
+            subscription.named.discard(name)
+            if name == "*":
+                subscription.wildcard = False
+            elif not subscription.wildcard:
+                subscription.sent.pop(name, None)
+                subscription.dirty.pop(name, None)
+        for name in request.resource_names_subscribe:
+            if name == "*":
+                subscription.wildcard = True
+                subscription.dirty.update(dict.fromkeys(resources.by_type.get(subscription.type_url, {})))
+                continue
+            subscription.named.add(name)
+            if name not in had:
+                subscription.sent.pop(name, None)  # Asked for again: the protocol wants it sent again.
+            # No "removed" for a name that is unknown yet: Envoy would let a cluster without its secret go active and
+            # answer 401; told nothing, it keeps it warming, and the old one serves.
+            subscription.dirty[name] = None
+
+    def _additions(self, subscription: _Subscription, resources: ResourceSet) -> Any | None:
+        existing = resources.by_type.get(subscription.type_url, {})
+        versions: dict[str, str] = {}
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url)
+        while subscription.apart and not versions:
+            for name, version in subscription.apart.popleft().items():
+                if name in existing and subscription.sent.get(name) == version == existing[name].version:
+                    versions[name] = version
+                    _add(response, existing[name])
+        if not versions:
+            size = 0
+            for name in list(subscription.dirty):
+                entry = existing.get(name)
+                if entry is None:
+                    continue
+                if subscription.sent.get(name) != entry.version:
+                    size += len(entry.resource.body)
+                    if size > _RESPONSE_BYTES and versions:
+                        break
+                    versions[name] = entry.version
+                    _add(response, entry)
+                del subscription.dirty[name]
+        if not versions and not subscription.owes_answer:
+            return None
+        subscription.sent.update(versions)
+        return self._opened(subscription, response, versions)
+
+    def _removals(self, subscription: _Subscription) -> Any | None:
+        gone = [name for name in subscription.dirty if name in subscription.sent and name not in subscription.held]
+        # What exists was sent before; what was never sent needs no removal.
+        subscription.dirty = {name: None for name in subscription.dirty if name in subscription.held}
+        if not gone:
+            return None
+        for name in gone:
+            del subscription.sent[name]
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url, removed_resources=gone)
+        return self._opened(subscription, response, dict.fromkeys(gone, ""))
+
+    def _opened(self, subscription: _Subscription, response: Any, versions: dict[str, str]) -> Any:
+        response.nonce = str(next(self._nonces))
+        subscription.owes_answer = False
+        subscription.open[response.nonce] = versions
+        if len(subscription.open) > _OPEN_RESPONSES:
+            oldest, successor = list(subscription.open)[:2]
+            subscription.open[successor] = subscription.open.pop(oldest) | subscription.open[successor]
+        return response
+
+
+def _add(response: Any, entry: Versioned) -> None:
+    added = response.resources.add(name=entry.resource.name, version=entry.version)
+    added.resource.type_url = entry.resource.type_url
+    added.resource.value = entry.resource.body
+
+
+def _without_dump(message: str) -> str:
+    """Envoy's words; behind them it may print the whole resource, which nobody can read and which may be secret."""
+    return message.partition(": goo.gle/debug")[0].strip()
+
+
+def _blame(versions: dict[str, str], message: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Which resources of a rejected response Envoy applied, and which may be the bad ones.
+
+    Of clusters and listeners Envoy applies the good ones and lists the others as `name: reason`; any other message may
+    mean that it applied none.
+    """
+    rejected = versions
+    if message.startswith("Error adding/updating"):
+        words = message.replace("\n", " ")
+        rejected = {name: version for name, version in versions.items() if f" {name}: " in words} or versions
+    return {name: version for name, version in versions.items() if name not in rejected}, rejected

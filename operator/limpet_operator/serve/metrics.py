@@ -1,0 +1,86 @@
+"""What the control plane counts: one value object whose registry is the caller's."""
+
+from collections import Counter as Tally
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+
+from limpet_operator.planning.plan import Plan
+from limpet_operator.resources.problem import PLURALS
+
+
+def short_type(type_url: str) -> str:
+    """The last word of a protobuf type URL: `Cluster`, `Listener`, `RouteConfiguration`, `Secret`."""
+    return type_url.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The operator's metrics; `type` is the short name of an Envoy resource type, `kind` one of the four kinds."""
+
+    xds_acks: Counter
+    xds_nacks: Counter
+    xds_pushed: Counter
+    xds_removed: Counter
+    xds_resources: Gauge
+    xds_streams: Gauge
+    catalog_revision: Info
+    catalog_streams: Gauge
+    contract_mismatches: Counter
+    gateways: Gauge
+    peers: Gauge
+    objects: Gauge
+    unreadable: Gauge
+
+
+def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
+    """Register the operator's metrics; `version` is that of this distribution. A registry can hold them once."""
+    Info("limpet_build", "The running version of Limpet", registry=registry).info({"version": version})
+    return Metrics(
+        xds_acks=Counter("limpet_xds_acks", "Responses that an Envoy accepted whole", ["type"], registry=registry),
+        xds_nacks=Counter("limpet_xds_nacks", "Responses that an Envoy rejected in part", ["type"], registry=registry),
+        xds_pushed=Counter(
+            "limpet_xds_pushed", "Resources sent to Envoys, once for each Envoy", ["type"], registry=registry
+        ),
+        xds_removed=Counter(
+            "limpet_xds_removed", "Removals sent to Envoys, once for each Envoy", ["type"], registry=registry
+        ),
+        xds_resources=Gauge("limpet_xds_resources", "Resources published to Envoy", ["type"], registry=registry),
+        xds_streams=Gauge("limpet_xds_streams", "Envoys connected to this operator", registry=registry),
+        catalog_revision=Info(
+            "limpet_catalog_revision",
+            "The catalog of the whole plan, before what an Envoy lacks is withheld",
+            registry=registry,
+        ),
+        catalog_streams=Gauge(
+            "limpet_catalog_streams", "Data plane workers connected to this operator", registry=registry
+        ),
+        contract_mismatches=Counter(
+            "limpet_contract_mismatches",
+            "Data planes refused because they speak another contract version",
+            registry=registry,
+        ),
+        gateways=Gauge(
+            "limpet_gateways", "Envoys connected to this operator or to one of its other replicas", registry=registry
+        ),
+        peers=Gauge("limpet_peers", "Other replicas of the operator that this one speaks with", registry=registry),
+        objects=Gauge(
+            "limpet_objects",
+            "Objects read, by kind and whether they take effect",
+            ["kind", "accepted"],
+            registry=registry,
+        ),
+        unreadable=Gauge(
+            "limpet_unreadable_namespaces",
+            "Namespaces that were named and may not be read, so that nothing of them is served",
+            registry=registry,
+        ),
+    )
+
+
+def count_objects(metrics: Metrics, plan: Plan) -> None:
+    """Show how many objects of each of our kinds there are, and whether they take effect."""
+    counts = Tally((key.kind, verdict.accepted.ok) for key, verdict in plan.verdicts.items())
+    for kind in PLURALS:
+        for accepted in (True, False):
+            metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])

@@ -1,0 +1,88 @@
+"""In which order a new plan reaches Envoy and ext_proc, so that no request is sent to a cluster that is not there.
+
+New and changed resources go out at once; the catalog announces a provider when Envoy has it (`catalog_server`). What is
+gone leaves the catalog first, and Envoy only after every worker has seen that and its last requests have had time to
+end: Envoy answers 503 without a retry for a cluster that it does not know.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+
+from limpet_operator.publish.resource import CLUSTER, Key, Publication, Resource
+from limpet_operator.serve.catalog_server import CatalogServer
+from limpet_operator.serve.xds_server import XdsServer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds a removal takes."""
+
+    drain_s: float = 10.0
+    """From the last worker's "seen" to the removal from Envoy: requests decided before must have started their
+    last attempt by then; a response that already flows survives the removal of its cluster."""
+    unannounce_s: float = 30.0
+    """How long a worker that does not answer is waited for."""
+
+
+class Rollout:
+    """Applies publications one after the other. All methods belong to the event loop of the servers."""
+
+    def __init__(
+        self,
+        xds: XdsServer,
+        catalogs: CatalogServer,
+        patience: Patience,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._xds = xds
+        self._catalogs = catalogs
+        self._patience = patience
+        self._sleep = sleep
+        self._served: dict[Key, Resource] = {}
+        self._leaving: dict[Key, object] = {}
+        """Gone from the plan, still served -> the departure it belongs to; being planned again ends that."""
+        self._departures: set[asyncio.Task[None]] = set()
+
+    def apply(self, new: Publication) -> None:
+        """Make this the state of the world; returns at once, removals follow in the background."""
+        changed = [resource for key, resource in new.resources.items() if self._served.get(key) != resource]
+        self._served.update(new.resources)
+        for key in self._leaving.keys() & new.resources.keys():
+            del self._leaving[key]
+        self._xds.publish(changed)
+        self._catalogs.publish(new.catalog)
+        gone = self._served.keys() - new.resources.keys() - self._leaving.keys()
+        if gone:
+            departure = object()
+            self._leaving.update(dict.fromkeys(gone, departure))
+            task = asyncio.create_task(self._remove(departure, gone))
+            self._departures.add(task)
+            task.add_done_callback(self._departures.discard)
+
+    async def drained(self) -> None:
+        """Return when every removal begun so far is done."""
+        await asyncio.gather(*self._departures)
+
+    async def close(self) -> None:
+        """Give up the removals that are under way: Envoy keeps those resources until an operator serves it again."""
+        tasks = list(self._departures)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _remove(self, departure: object, keys: Collection[Key]) -> None:
+        providers = sorted(name for type_url, name in keys if type_url == CLUSTER)
+        if not await self._catalogs.wait_unannounced(providers, self._patience.unannounce_s):
+            _log.warning(
+                "a data plane did not confirm within %.0f s that %s left its catalog; Envoy loses them anyway",
+                self._patience.unannounce_s, ", ".join(providers),
+            )  # fmt: skip
+        await self._sleep(self._patience.drain_s)
+        ended = [key for key in keys if self._leaving.get(key) is departure]
+        for key in ended:
+            del self._leaving[key], self._served[key]
+        self._xds.publish((), ended)

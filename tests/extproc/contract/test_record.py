@@ -1,0 +1,34 @@
+"""The decision record survives its journey through Envoy, and an unknown one does no harm."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.contract.record import Record, decode, encode
+
+SECONDS = st.floats(0, 2e9)
+NAMES = st.lists(st.text(max_size=8), max_size=4).map(tuple)
+RECORDS = st.builds(
+    Record,
+    key=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    model=st.text(),
+    sign=st.text(),
+    reason=st.text(),
+    would=st.none() | st.text(),
+    order=NAMES,
+    ttls_s=st.lists(SECONDS, max_size=4).map(tuple),
+    started_s=SECONDS,
+    prompt_tokens=st.integers(0, 10**7),
+    max_providers=st.integers(1, 16),
+    learn=st.booleans(),
+)
+
+
+@given(RECORDS)
+def test_a_record_comes_back_as_it_went(record: Record) -> None:
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize("text", ["", "null", "{}", "[]", '["k"]', '["k","m","s","r",null,"not a list",[],0,0,0,true]'])
+def test_what_another_version_wrote_teaches_nothing(text: str) -> None:
+    assert decode(text) is None

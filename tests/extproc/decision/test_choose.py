@@ -1,0 +1,230 @@
+"""The decision as tables, one for each family of reasons: who comes first, why, and who is left out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from limpet_extproc.contract.catalog import Price
+from limpet_extproc.decision.choose import Decision, Known, choose, why
+from limpet_extproc.decision.health import State
+from limpet_extproc.decision.learn import Learned
+from limpet_extproc.decision.steering import Steering
+from limpet_extproc.memory import Remembered, Warm
+
+NOW = 1000.0
+DOWN = State(failures=3, out_because="down", since_s=990.0, until_s=1010.0, cooldown_s=20.0)
+LIMITED = State(out_because="over_limit", since_s=990.0, until_s=1005.0)
+TRIAL = State(failures=3, out_because="down", since_s=900.0, until_s=999.0, cooldown_s=5.0)
+BEING_TRIED = State(failures=3, out_because="down", since_s=900.0, until_s=999.0, cooldown_s=5.0, trial_until_s=1030.0)
+
+CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (0.1, 1.0, 2.0))
+PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}
+"""Far enough apart that the order without memory is a, b, c."""
+
+
+def warm(*names: str, until_s: float = NOW + 60) -> Remembered:
+    return Remembered(tuple(Warm(name, until_s) for name in names))
+
+
+def decide(
+    make: Any,
+    remembered: Remembered | None = None,
+    *,
+    health: Mapping[str, State] | None = None,
+    learned: Mapping[str, Learned] | None = None,
+    steering: Steering | None = None,
+    providers: Mapping[str, Any] | None = None,
+    key: bytes = b"conversation",
+    coin: bytes = b"coin",
+    **policy: Any,
+) -> Decision:
+    """Among a, b and c; `providers` are fields by name that differ."""
+    fields: dict[str, Any] = {name: {"price": price} for name, price in PRICES.items()}
+    for name, own in (providers or {}).items():
+        fields[name] = {**fields[name], **own}
+    lane = make.lane(*(make.provider(name, **own) for name, own in fields.items()), **policy)
+    ask = make.ask(lane, key=key, steering=steering)
+    return choose(ask, remembered, Known(health or {}, learned or {}), NOW, coin)
+
+
+@pytest.mark.parametrize(
+    ("remembered", "health", "reason", "order"),
+    [
+        (None, {}, "first.scored", "abc"),
+        (warm("c"), {}, "sticky.hit", "cab"),
+        (warm("c", "b"), {}, "sticky.hit", "cba"),
+        (warm("c", "gone", "b"), {}, "sticky.hit", "cba"),
+        (warm("c", "b"), {"b": DOWN}, "sticky.hit", "cab"),
+        (warm("c"), {"a": DOWN}, "sticky.hit", "cba"),
+        (warm("c"), {"c": TRIAL}, "sticky.hit", "cab"),
+        (warm("c", until_s=NOW), {}, "sticky.expired", "abc"),
+        (warm("c"), {"c": DOWN}, "sticky.left.down", "abc"),
+        (warm("c", "b"), {"c": DOWN}, "sticky.left.down", "bac"),
+        (warm("c"), {"c": BEING_TRIED}, "sticky.left.down", "abc"),
+        (warm("c"), {"c": LIMITED}, "sticky.left.over_limit", "abc"),
+        (warm("gone"), {}, "sticky.left.not_candidate", "abc"),
+        (warm("gone", "b"), {}, "sticky.left.not_candidate", "bac"),
+        (Remembered((), "c"), {}, "sticky.pending", "cab"),
+        (Remembered((), "c"), {"c": DOWN}, "first.scored", "abc"),
+        (Remembered((), "gone"), {}, "first.scored", "abc"),
+        (None, {"a": DOWN, "b": DOWN, "c": DOWN}, "last_resort.all_out", "abc"),
+        (warm("b"), {"a": DOWN, "b": LIMITED, "c": DOWN}, "last_resort.all_out", "bac"),
+    ],
+)
+def test_memory_and_health_decide_who_comes_first(
+    make, remembered: Remembered | None, health: dict[str, State], reason: str, order: str
+) -> None:
+    decision = decide(make, remembered, health=health)
+    assert (decision.reason, "".join(decision.order)) == (reason, order)
+    assert decision.would is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "reason"),
+    [
+        ({"caches": False}, "unsticky.no_cache"),
+        ({"min_tokens": 4001}, "unsticky.below_minimum"),
+        ({"price": Price(2.0, 8.0, 2.0, 2.0)}, "unsticky.no_discount"),
+        ({"min_tokens": 4000}, "sticky.hit"),
+        ({"price": None}, "sticky.hit"),
+    ],
+)
+def test_staying_has_to_pay(make, provider: dict[str, Any], reason: str) -> None:
+    decision = decide(make, warm("c"), providers={"c": provider})
+    assert decision.reason == reason
+    assert decision.order[0] == ("c" if reason == "sticky.hit" else "a")
+
+
+def test_a_cache_that_lives_longer_is_gone_back_to_when_the_newest_has_run_out(make) -> None:
+    decision = decide(make, Remembered((Warm("b", NOW), Warm("c", NOW + 60))))
+    assert (decision.reason, decision.order[0]) == ("sticky.hit", "c")
+
+
+def test_what_the_provider_counted_last_time_outweighs_the_estimate(make) -> None:
+    counted = Remembered((Warm("c", NOW + 60, prompt_tokens=5000),))
+    assert decide(make, counted, providers={"c": {"min_tokens": 4500}}).reason == "sticky.hit"
+
+
+@pytest.mark.parametrize(
+    ("steering", "reason", "order", "excluded"),
+    [
+        (Steering(order=("c", "b")), "bypass.order", "cba", {}),
+        (Steering(order=("c", "c", "b", "c")), "bypass.order", "cba", {}),
+        (Steering(order=("x", "c")), "bypass.order", "cab", {"x": "not_candidate"}),
+        (
+            Steering(order=("c",), allow_fallbacks=False),
+            "bypass.order",
+            "c",
+            {"a": "not_in_order", "b": "not_in_order"},
+        ),
+        (Steering(order=("c", "b"), allow_fallbacks=False), "bypass.order", "cb", {"a": "not_in_order"}),
+        (
+            Steering(order=("x",), allow_fallbacks=False),
+            "bypass.order",
+            "",
+            {**dict.fromkeys("abc", "not_in_order"), "x": "not_candidate"},
+        ),
+        (Steering(only=("b", "c")), "bypass.only", "bc", {"a": "not_in_only"}),
+        (Steering(only=("x",)), "bypass.only", "", {**dict.fromkeys("abc", "not_in_only"), "x": "not_candidate"}),
+        (Steering(only=("b", "c"), order=("c",)), "bypass.order", "cb", {"a": "not_in_only"}),
+        (Steering(ignore=("a",)), "bypass.ignore", "bc", {"a": "ignored"}),
+        (Steering(ignore=("x",)), "bypass.ignore", "abc", {}),
+        (Steering(sort="price"), "bypass.sort", "abc", {}),
+        (Steering(sort="latency"), "bypass.sort", "cba", {}),
+        (Steering(sort="throughput"), "bypass.sort", "bca", {}),
+        (Steering(allow_fallbacks=False), "bypass.allow_fallbacks", "a", {}),
+    ],
+)
+def test_the_client_steers_and_is_obeyed(
+    make, steering: Steering, reason: str, order: str, excluded: dict[str, str]
+) -> None:
+    learned = {"c": Learned(20, 0, 0.1, 40.0), "b": Learned(20, 0, 0.2, 50.0)}
+    decision = decide(make, warm("b"), steering=steering, learned=learned)
+    assert (decision.reason, "".join(decision.order), decision.excluded) == (reason, order, excluded)
+
+
+def test_a_provider_that_is_out_comes_last_whatever_the_client_says(make) -> None:
+    decision = decide(make, steering=Steering(order=("c", "b")), health={"c": DOWN})
+    assert (decision.order, decision.excluded) == (("b", "a", "c"), {"c": "down"})
+
+
+def test_the_client_may_send_a_request_to_a_provider_that_drains(make) -> None:
+    assert decide(make, steering=Steering(order=("c",)), providers={"c": {"drain": True}}).order[0] == "c"
+
+
+@pytest.mark.parametrize(
+    ("steering", "remembered", "reason", "order"),
+    [
+        (Steering(order=("a", "b", "c")), warm("c"), "sticky.within", "cab"),
+        (Steering(order=("a", "b")), warm("c"), "bypass.order", "abc"),
+        (Steering(only=("a", "c")), warm("c"), "sticky.within", "ca"),
+        (Steering(only=("a", "b")), warm("c"), "bypass.only", "ab"),
+        (Steering(ignore=("c",)), warm("c"), "bypass.ignore", "ab"),
+        (Steering(sort="price"), warm("c"), "sticky.within", "cab"),
+        (Steering(order=("a", "c"), allow_fallbacks=False), warm("c"), "sticky.within", "ca"),
+        (Steering(order=("b",)), None, "bypass.order", "bac"),
+        (Steering(order=("b",)), warm("b", until_s=NOW), "bypass.order", "bac"),
+    ],
+)
+def test_sticky_within_prefers_the_warm_one_inside_the_clients_own_set(
+    make, steering: Steering, remembered: Remembered | None, reason: str, order: str
+) -> None:
+    decision = decide(make, remembered, steering=steering, client_order="StickyWithin")
+    assert (decision.reason, "".join(decision.order)) == (reason, order)
+    for mode in ("Off", "Observe"):
+        unsticky = decide(make, remembered, steering=steering, client_order="StickyWithin", mode=mode)
+        assert unsticky.reason.startswith("bypass.")
+
+
+def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(make) -> None:
+    draining = {"a": {"drain": True}}
+    assert decide(make, warm("a"), providers=draining).order == ("a", "b", "c")
+    assert decide(make, Remembered((), "a"), providers=draining).reason == "sticky.pending"
+    fresh = decide(make, providers=draining)
+    assert (fresh.order, fresh.excluded) == (("b", "c", "a"), {"a": "draining"})
+    assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a", "b", "c")
+
+
+def test_save_cache_tries_the_warm_provider_once_more_before_it_moves(make) -> None:
+    assert decide(make, warm("c"), failover="SaveCache").order == ("c", "c", "a")
+    assert decide(make, failover="SaveCache").order == ("a", "b", "c")
+
+
+def test_no_more_attempts_than_the_policy_allows(make) -> None:
+    assert decide(make, warm("c"), max_attempts=2).order == ("c", "a")
+    assert decide(make, max_attempts=1).order == ("a",)
+
+
+def test_a_provider_whose_time_out_is_over_is_marked_as_tried_again(make) -> None:
+    assert decide(make, warm("c"), health={"c": TRIAL}).trial
+    assert not decide(make, warm("b"), health={"c": TRIAL}).trial
+    assert decide(make, health={"a": TRIAL}).trial
+
+
+NEAR = {name: {"price": CHEAP} for name in PRICES}
+
+
+def test_off_has_no_conversation(make) -> None:
+    one = {decide(make, warm("c"), providers=NEAR, mode="Off", key=bytes([n])).order for n in range(50)}
+    assert len(one) == 1, "the conversation's key does not matter"
+    many = [decide(make, warm("c"), providers=NEAR, mode="Off", coin=bytes([n])) for n in range(50)]
+    assert {decision.order[0] for decision in many} == {"a", "b", "c"}
+    assert {decision.reason for decision in many} == {"off.spread"}
+
+
+def test_observe_does_what_off_does_and_says_what_enforce_would_have_done(make) -> None:
+    for n in range(50):
+        coin = bytes([n])
+        observed = decide(make, warm("c"), providers=NEAR, mode="Observe", coin=coin)
+        assert observed.order == decide(make, warm("c"), providers=NEAR, mode="Off", coin=coin).order
+        assert (observed.reason, observed.would) == ("observe.spread", "sticky.hit")
+
+
+def test_an_error_names_what_is_wrong_with_those_that_were_tried(make) -> None:
+    health = {"a": DOWN, "b": LIMITED}
+    decision = decide(make, health=health, max_attempts=2)
+    assert why(decision, "m", Known(health), NOW) == "b asked us to wait (429), out for 10 s, next trial in 5 s"
+    assert why(decision, "m", Known(), NOW) == ""
+    of_one_model = Known(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
+    assert why(decision, "m", of_one_model, NOW) == why(decision, "m", Known(health), NOW)

@@ -1,0 +1,234 @@
+"""Rules of the decision that hold for every catalog, memory and health, and how new conversations spread."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.decision.choose import Ask, Known, choose
+from limpet_extproc.decision.health import State, verdict
+from limpet_extproc.decision.learn import Learned, factors
+from limpet_extproc.decision.snapshot import Lane, snapshot
+from limpet_extproc.decision.steering import Steering
+from limpet_extproc.memory import Remembered, Warm
+
+NOW = 1000.0
+NAMES = [f"p{number}" for number in range(6)]
+SOME_NAMES = st.lists(st.sampled_from([*NAMES, "stranger"]), max_size=4).map(tuple)
+USD = st.sampled_from([0.0, 1e-200, 0.1, 0.12, 1.0, 50.0])
+
+PRICES = st.none() | st.builds(Price, input=USD, output=USD, cache_read=USD, cache_write=USD)
+PROVIDERS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True).flatmap(
+    lambda names: st.tuples(
+        *(
+            st.builds(
+                Provider,
+                name=st.just(name),
+                models=st.builds(
+                    Model,
+                    name=st.just("m"),
+                    upstream_name=st.just("m"),
+                    min_tokens=st.sampled_from([0, 1024]),
+                    price=PRICES,
+                ).map(lambda model: (model,)),
+                caches=st.booleans(),
+                weight=st.sampled_from([0, 1, 100]),
+                drain=st.booleans(),
+            )
+            for name in names
+        )
+    )
+)
+POLICIES = st.builds(
+    Policy,
+    mode=st.sampled_from(["Enforce", "Observe", "Off"]),
+    failover=st.sampled_from(["SaveRequest", "SaveCache"]),
+    client_order=st.sampled_from(["Strict", "StickyWithin"]),
+    max_attempts=st.integers(1, 8),
+    spread_within_percent=st.sampled_from([0.0, 25.0, 200.0]),
+)
+STATES = st.builds(
+    State,
+    failures=st.integers(0, 5),
+    out_because=st.sampled_from([None, "down", "over_limit"]),
+    until_s=st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50]),
+    trial_until_s=st.sampled_from([0.0, NOW + 10]),
+)
+LEARNED = st.builds(
+    Learned, st.sampled_from([0, 9, 50]), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.2, 9.0])
+)
+MEMORIES = st.none() | st.builds(
+    Remembered,
+    st.lists(
+        st.builds(Warm, st.sampled_from([*NAMES, "stranger"]), st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50])),
+        max_size=4,
+        unique_by=lambda warm: warm.provider,
+    ).map(tuple),
+    st.none() | st.sampled_from(NAMES),
+)
+STEERING = st.none() | st.builds(
+    Steering,
+    SOME_NAMES,
+    st.none() | SOME_NAMES,
+    SOME_NAMES,
+    st.sampled_from([None, "price", "latency", "throughput"]),
+    st.booleans(),
+)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Ask, Remembered | None, Known]:
+    lane = snapshot(Catalog("r", draw(PROVIDERS), (draw(POLICIES),))).lanes["OpenAIChat", "m"]
+    ask = Ask(
+        lane, draw(st.binary(min_size=1, max_size=4)), draw(st.sampled_from([0, 500, 10_000])), 400, draw(STEERING)
+    )
+    by_name = st.dictionaries(st.sampled_from(NAMES), STATES)
+    return ask, draw(MEMORIES), Known(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
+
+
+def is_out(known: Known, name: str) -> bool:
+    state = known.health.get(name)
+    return state is not None and verdict(state, NOW) in ("down", "over_limit")
+
+
+@given(situations())
+def test_an_order_names_candidates_once_and_those_that_are_out_come_last(
+    situation: tuple[Ask, Remembered | None, Known],
+) -> None:
+    ask, remembered, known = situation
+    decision = choose(ask, remembered, known, NOW, b"coin")
+    policy, order = ask.lane.policy, decision.order
+    assert set(order) <= set(ask.lane.by_provider)
+    assert len(order) <= policy.max_attempts
+    once = order[1:] if policy.failover == "SaveCache" and order[:1] == order[1:2] else order
+    assert len(set(once)) == len(once)
+    outs = [is_out(known, name) for name in order]
+    assert outs == sorted(outs)
+    assert (decision.reason == "last_resort.all_out") == (
+        bool(order) and all(is_out(known, name) for name in allowed(ask))
+    )
+
+
+def allowed(ask: Ask) -> set[str]:
+    names = set(ask.lane.by_provider)
+    steering = ask.steering
+    if steering is None:
+        return names
+    names = names if steering.only is None else names & set(steering.only)
+    names = names - set(steering.ignore)
+    return names & set(steering.order) if steering.order and not steering.allow_fallbacks else names
+
+
+@given(situations())
+def test_what_the_client_demands_is_obeyed(situation: tuple[Ask, Remembered | None, Known]) -> None:
+    ask, remembered, known = situation
+    order = choose(ask, remembered, known, NOW, b"coin").order
+    assert set(order) <= allowed(ask)
+    assert bool(order) == bool(allowed(ask)), "somebody is tried as long as the client leaves anybody"
+    if ask.steering is not None and not ask.steering.allow_fallbacks and not ask.steering.order:
+        assert len(order) <= 1
+
+
+@given(situations(), st.binary(max_size=4))
+def test_the_same_question_has_the_same_answer_on_every_replica(
+    situation: tuple[Ask, Remembered | None, Known], coin: bytes
+) -> None:
+    ask, remembered, known = situation
+    decision = choose(ask, remembered, known, NOW, b"coin")
+    assert choose(ask, remembered, known, NOW, b"coin") == decision
+    if ask.lane.policy.mode == "Enforce" or ask.steering is not None:
+        assert choose(ask, remembered, known, NOW, coin) == decision
+
+
+@given(situations())
+def test_everyone_who_is_not_open_to_new_conversations_is_excluded_with_a_reason(
+    situation: tuple[Ask, Remembered | None, Known],
+) -> None:
+    ask, remembered, known = situation
+    excluded = choose(ask, remembered, known, NOW, b"coin").excluded
+    for name in set(ask.lane.by_provider) - allowed(ask):
+        assert excluded[name] in ("ignored", "not_in_only", "not_in_order")
+    for name in allowed(ask):
+        if is_out(known, name):
+            assert excluded[name] in ("down", "over_limit")
+        else:
+            assert excluded.get(name) == ("draining" if ask.lane.by_provider[name].drain else None)
+
+
+def fresh(lane: Lane, key: int) -> tuple[str, ...]:
+    """The order for a new conversation; its key is as random as a real one."""
+    return choose(Ask(lane, Random(key).randbytes(16), 4000, 400), None, Known(), NOW, b"").order
+
+
+CONVERSATIONS = range(2000)
+
+
+def firsts(lane: Lane) -> list[str]:
+    return [fresh(lane, key)[0] for key in CONVERSATIONS]
+
+
+def test_a_new_provider_takes_its_share_and_moves_nobody_else(make) -> None:
+    before = firsts(make.lane(*map(make.provider, "abcd")))
+    after = firsts(make.lane(*map(make.provider, "abcde")))
+    assert all(new in (old, "e") for old, new in zip(before, after, strict=True))
+    assert after.count("e") / len(after) == pytest.approx(1 / 5, abs=0.03)
+
+
+def test_a_removed_provider_moves_its_own_conversations_only(make) -> None:
+    before = firsts(make.lane(*map(make.provider, "abcd")))
+    after = firsts(make.lane(*map(make.provider, "abc")))
+    assert all(old in (new, "d") for old, new in zip(before, after, strict=True))
+
+
+def test_the_second_choice_is_where_a_conversation_goes_when_the_first_is_gone(make) -> None:
+    lane = make.lane(*map(make.provider, "abcd"))
+    without = {gone: make.lane(*(make.provider(name) for name in "abcd" if name != gone)) for gone in "abcd"}
+    for key in range(200):
+        order = fresh(lane, key)
+        assert fresh(without[order[0]], key)[0] == order[1]
+
+
+@pytest.mark.parametrize(
+    ("weights", "prices", "share_of_a"),
+    [
+        ((100, 100), (1.0, 1.0), 1 / 2),
+        ((100, 300), (1.0, 1.0), 1 / 4),
+        ((100, 0), (1.0, 1.0), 1.0),
+        ((100, 100), (1.0, 1.2), 1.44 / 2.44),  # weight over price squared
+        ((100, 100), (1.0, 1.3), 1.0),  # the other is not among the near-equals
+        ((100, 100), (None, None), 1 / 2),
+    ],
+)
+def test_new_conversations_spread_by_weight_over_price_squared(
+    make, weights: tuple[int, int], prices: tuple[float | None, float | None], share_of_a: float
+) -> None:
+    providers = (
+        make.provider(name, weight=weight, price=None if usd is None else Price(usd, usd, 0, usd))
+        for name, weight, usd in zip("ab", weights, prices, strict=True)
+    )
+    chosen = firsts(make.lane(*providers, spread_within_percent=25.0))
+    assert chosen.count("a") / len(chosen) == pytest.approx(share_of_a, abs=0.04)
+
+
+def test_an_unknown_price_counts_as_the_dearest_known_one_never_as_free(make) -> None:
+    cheap, dear = Price(1.0, 1.0, 0.1, 1.0), Price(10.0, 10.0, 1.0, 10.0)
+    unknown = make.provider("u", price=None)
+    beside_one = make.lane(unknown, make.provider("c", price=cheap))
+    beside_two = make.lane(unknown, make.provider("c", price=cheap), make.provider("d", price=dear))
+    assert {fresh(beside_one, key)[0] for key in range(50)} == {"u", "c"}, "as good as the only one that is known"
+    assert {fresh(beside_two, key)[0] for key in range(50)} == {"c"}
+
+
+@pytest.mark.parametrize("usd", [0.0, 1e-200])
+def test_a_price_of_nothing_is_a_real_one_and_comes_first(make, usd: float) -> None:
+    free = make.provider("free", price=Price(usd, usd, usd, usd))
+    assert {fresh(make.lane(make.provider("dear"), free), key)[0] for key in range(50)} == {"free"}
+
+
+def test_trouble_moves_new_conversations_away(make) -> None:
+    lane = make.lane(make.provider("a"), make.provider("b"))
+    troubled = Known(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}))
+    for key in range(50):
+        assert choose(make.ask(lane, key=bytes([key])), None, troubled, NOW, b"").order[0] == "b"

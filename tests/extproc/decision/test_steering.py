@@ -1,0 +1,122 @@
+"""What a client demands of its provider: who is left, who is not and why, and whether memory still has its say."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from limpet_extproc.contract.catalog import Price
+from limpet_extproc.decision.choose import Known, choose
+from limpet_extproc.decision.steering import Obeyed, Steering, obey, steering
+from limpet_extproc.dialects import Controls
+from limpet_extproc.memory import Remembered, Warm
+
+NOW = 1000.0
+CHEAP, DEAR = Price(0.1, 0.4, 0.01, 0.1), Price(2.0, 8.0, 0.2, 2.0)
+
+
+@pytest.fixture
+def lane(make) -> Any:
+    return make.lane(
+        make.provider("cheap", price=CHEAP),
+        make.provider("dear", price=DEAR, zero_retention=True),
+        make.provider("unpriced", price=None, trains_on_prompts=False),
+        make.provider("keeps", price=CHEAP, zero_retention=False, trains_on_prompts=True),
+    )
+
+
+ALL = {"cheap", "dear", "unpriced", "keeps"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "word"),
+    [
+        (Steering(only=("dear", "x")), {"dear"}, "not_in_only"),
+        (Steering(ignore=("dear",)), ALL - {"dear"}, "ignored"),
+        (Steering(order=("dear",)), ALL, None),
+        (Steering(order=("dear",), allow_fallbacks=False), {"dear"}, "not_in_order"),
+        (Steering(no_retention=True), {"dear"}, "data_policy"),
+        (Steering(no_training=True), {"dear", "unpriced"}, "data_policy"),
+        (Steering(max_prompt_usd=0.1), {"cheap", "keeps"}, "above_max_price"),
+        (Steering(max_completion_usd=8.0), {"cheap", "keeps", "dear"}, "above_max_price"),
+        (Steering(max_prompt_usd=0.09), set(), "above_max_price"),
+        (Steering(beyond=("provider.quantizations",)), set(), "demand_unknown"),
+    ],
+)
+def test_who_does_not_meet_a_demand_is_passed_over_for_a_reason(
+    lane: Any, asked: Steering, left: set[str], word: str | None
+) -> None:
+    obeyed = obey(asked, lane)
+    assert (obeyed.allowed, obeyed.excluded) == (left, dict.fromkeys(ALL - left, word))
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        (Steering(only=("x",)), "provider.only"),
+        (Steering(only=("dear",), ignore=("dear",)), "provider.ignore"),
+        (Steering(only=("cheap",), no_retention=True), "provider.zdr"),
+        (Steering(no_training=True, max_prompt_usd=0.1), "provider.max_price.prompt"),
+        (Steering(beyond=("provider.quantizations",), only=("cheap",)), "provider.quantizations"),
+    ],
+)
+def test_the_demand_that_left_nobody_is_named(lane: Any, asked: Steering, param: str) -> None:
+    assert obey(asked, lane).left_nobody == param
+
+
+@pytest.fixture
+def relayed(make) -> Any:
+    return make.lane(make.provider("own", price=DEAR), make.provider("relay", price=DEAR, reads_controls=True))
+
+
+def test_a_provider_that_reads_the_object_itself_is_not_judged_here(relayed: Any) -> None:
+    asked = Steering(
+        no_retention=True, no_training=True, max_prompt_usd=0.0, max_completion_usd=0.0, beyond=("provider.x",)
+    )
+    assert obey(asked, relayed).allowed == {"relay"}
+
+
+@pytest.mark.parametrize(
+    ("controls", "expected"),
+    [
+        (Controls(), None),
+        (Controls(allow_fallbacks=True), None),
+        (Controls(order=("own",)), Steering(order=("own",))),
+        (Controls(order=("own", "deepinfra")), Steering(order=("own", "deepinfra"))),
+        (Controls(order=("deepinfra",)), Steering(order=("relay",))),
+        (Controls(only=("deepinfra",)), Steering(beyond=("provider.only",))),
+        (Controls(ignore=("deepinfra",)), None),
+        (Controls(ignore=("own",)), Steering(ignore=("own",))),
+    ],
+)
+def test_a_list_that_names_none_of_ours_is_for_who_reads_the_object(
+    relayed: Any, controls: Controls, expected: Steering | None
+) -> None:
+    assert steering(controls, None, relayed, {"own", "relay"}) == expected
+
+
+def test_where_nobody_reads_the_object_a_list_of_strangers_leaves_nobody(lane: Any) -> None:
+    asked = steering(Controls(only=("deepinfra",)), None, lane, ALL)
+    assert asked == Steering(only=("deepinfra",))
+    assert obey(asked, lane) == Obeyed(frozenset(), dict.fromkeys(ALL, "not_in_only"), "provider.only")
+
+
+def decided(make: Any, lane: Any, asked: Steering, warm: str) -> tuple[str, str]:
+    remembered = Remembered((Warm(warm, NOW + 60),))
+    decision = choose(make.ask(lane, steering=asked), remembered, Known(), NOW, b"coin")
+    return decision.reason, decision.order[0]
+
+
+def test_a_demand_of_a_kind_leaves_stickiness_on(make, lane: Any) -> None:
+    asked = Steering(no_training=True)
+    assert decided(make, lane, asked, "dear") == ("sticky.hit", "dear")
+    assert decided(make, lane, asked, "keeps")[0] == "sticky.left.not_candidate"
+    assert decided(make, lane, asked, "keeps")[1] in ("dear", "unpriced")
+
+
+def test_a_demand_of_a_kind_holds_in_every_mode(make, lane: Any) -> None:
+    for mode in ("Off", "Observe", "Enforce"):
+        policy = msgspec.structs.replace(lane.policy, mode=mode)
+        under = type(lane)(lane.model, lane.candidates, policy)
+        decision = choose(make.ask(under, steering=Steering(no_retention=True)), None, Known(), NOW, b"coin")
+        assert decision.order == ("dear",)

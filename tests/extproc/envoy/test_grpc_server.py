@@ -1,0 +1,279 @@
+"""Calls of a real gRPC client over a Unix socket."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from limpet_extproc.envoy.grpc_server import Call, Server, Streaming, Unary
+
+PATIENCE_S = 60.0
+OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+MAX_MESSAGE_BYTES = 40 << 20
+
+
+class Calls:
+    """What is served: some calls that end by themselves, and one that never does."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def echo(self, message: bytes) -> bytes:
+        return message
+
+    async def later(self, message: bytes) -> bytes:
+        self.begun.set()
+        await self.go_on.wait()
+        return message
+
+    async def wait(self, _: bytes) -> bytes:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return b""
+
+    async def broken(self, _: bytes) -> bytes:
+        raise ValueError("a mistake of ours")
+
+    async def given_up(self, _: bytes) -> bytes:
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        await inner
+        return b""
+
+    async def count(self, call: Call) -> bytes:
+        total = 0
+        while (message := await call.read()) is not None:
+            total += len(message)
+        return str(total).encode()
+
+    async def twice(self, call: Call) -> None:
+        while (message := await call.read()) is not None:
+            await call.write(message)
+            await call.write(message)
+
+    async def broken_late(self, call: Call) -> bytes:
+        await call.write(await call.read() or b"")
+        raise ValueError("a mistake of ours")
+
+
+class Client:
+    """A gRPC client of the calls."""
+
+    def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
+        self.calls = calls
+        self.channel = channel
+
+    def unary(self, name: str, message: bytes = b"", **how: Any) -> Any:
+        return self.channel.unary_unary(f"/test/{name}")(message, timeout=PATIENCE_S, wait_for_ready=True, **how)
+
+    def stream(self, name: str) -> Any:
+        return self.channel.stream_stream(f"/test/{name}")(timeout=PATIENCE_S, wait_for_ready=True)
+
+
+@asynccontextmanager
+async def serving(socket: Path, *options: tuple[str, Any]) -> AsyncIterator[tuple[Client, Server]]:
+    calls = Calls()
+    unary = (calls.echo, calls.later, calls.wait, calls.broken, calls.given_up)
+    known: dict[str, Unary | Streaming] = {f"/test/{each.__name__}": Unary(each) for each in unary}
+    known |= {f"/test/{each.__name__}": Streaming(each) for each in (calls.count, calls.twice, calls.broken_late)}
+    server = Server(lambda request: known.get(request.path), MAX_MESSAGE_BYTES)
+    await server.start(str(socket))
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=(*OPTIONS, *options)) as channel:
+        yield Client(channel, calls), server
+    await server.stop(0)
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    async with serving(tmp_path / "s") as (client, _):
+        yield client
+
+
+async def status(call: Awaitable[Any]) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value.code()
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_379, 16_380, 100_000, 30_000_000])
+async def test_a_message_comes_back_whatever_its_size(client: Client, size: int) -> None:
+    message = bytes(range(251)) * (size // 251 + 1)
+    assert await client.unary("echo", message[:size]) == message[:size]
+
+
+async def test_many_calls_at_once_do_not_mix(client: Client) -> None:
+    said = [str(number).encode() * (number % 50) for number in range(2_000)]
+    assert await asyncio.gather(*(client.unary("echo", each) for each in said)) == said
+
+
+async def test_a_stream_takes_more_than_any_window(client: Client) -> None:
+    call = client.stream("count")
+    for _ in range(200):
+        await call.write(bytes(1_000_000))
+    await call.done_writing()
+    assert await call.read() == b"200000000"
+    assert await call.code() == grpc.StatusCode.OK
+
+
+async def test_a_stream_takes_the_largest_message_after_a_small_one(client: Client) -> None:
+    call = client.stream("count")
+    await call.write(bytes(500_000))
+    await call.write(bytes(MAX_MESSAGE_BYTES))
+    await call.done_writing()
+    assert await call.read() == str(500_000 + MAX_MESSAGE_BYTES).encode()
+
+
+async def test_messages_go_both_ways_in_turn(client: Client) -> None:
+    call = client.stream("twice")
+    for message in (b"a", b"", b"c" * 200_000):
+        await call.write(message)
+        assert [await call.read(), await call.read()] == [message, message]
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_many_small_messages_that_come_at_once_are_read_in_order(client: Client) -> None:
+    call = client.stream("twice")
+    for number in range(1_000):
+        await call.write(str(number).encode())
+    await call.done_writing()
+    assert [each async for each in call] == [str(number // 2).encode() for number in range(2_000)]
+
+
+async def test_a_mistake_of_ours_ends_its_call_alone(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    beside = client.unary("later", b"beside")
+    assert await status(client.unary("broken")) == grpc.StatusCode.UNKNOWN
+    assert "a mistake of ours" in caplog.text
+    client.calls.go_on.set()
+    assert await beside == b"beside"
+
+
+async def test_a_mistake_after_the_first_answer_is_told_too(client: Client) -> None:
+    call = client.stream("broken_late")
+    await call.write(b"a")
+    assert await call.read() == b"a"
+    assert await call.code() == grpc.StatusCode.UNKNOWN
+
+
+async def test_a_handler_that_gives_up_leaves_nobody_waiting(client: Client) -> None:
+    call = client.unary("given_up")
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        await call
+    assert await call.code() == grpc.StatusCode.CANCELLED
+
+
+async def test_an_unknown_call_is_said_to_be_unknown(client: Client) -> None:
+    assert await status(client.unary("nobody", bytes(1_000_000))) == grpc.StatusCode.UNIMPLEMENTED
+    assert await client.unary("echo", b"a") == b"a"
+
+
+async def test_who_cancels_a_call_ends_its_task(client: Client) -> None:
+    call = client.unary("wait")
+    await client.calls.begun.wait()
+    call.cancel()
+    await asyncio.wait_for(client.calls.cancelled.wait(), PATIENCE_S)
+    assert await client.unary("echo", b"a") == b"a"
+
+
+async def test_who_hangs_up_ends_its_tasks(client: Client) -> None:
+    call = client.unary("wait")
+    await client.calls.begun.wait()
+    await client.channel.close()
+    await asyncio.wait_for(client.calls.cancelled.wait(), PATIENCE_S)
+    assert call.cancelled()
+
+
+async def test_a_compressed_message_is_refused(client: Client) -> None:
+    call = client.unary("echo", bytes(10_000), compression=grpc.Compression.Gzip)
+    assert await status(call) == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_message_too_large_is_refused(client: Client) -> None:
+    call = client.unary("echo", bytes(MAX_MESSAGE_BYTES + 1))
+    assert await status(call) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await client.unary("echo", b"a") == b"a"
+
+
+async def test_an_answer_larger_than_the_clients_window_arrives(tmp_path: Path) -> None:
+    options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535))
+    async with serving(tmp_path / "s", *options) as (client, _):
+        assert await client.unary("echo", b"a" * 3_000_000) == b"a" * 3_000_000
+
+
+async def test_calls_under_way_have_a_grace_to_end(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s") as (client, server):
+        call = client.unary("later", b"a")
+        await client.calls.begun.wait()
+        stopping = asyncio.create_task(server.stop(0.2))
+        await asyncio.sleep(0)
+        client.calls.go_on.set()
+        assert await call == b"a"
+        await stopping
+
+
+async def test_after_the_grace_calls_are_cancelled(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s") as (client, server):
+        call = client.unary("wait")
+        await client.calls.begun.wait()
+        await server.stop(0.05)
+        assert await status(call) == grpc.StatusCode.UNAVAILABLE
+        await asyncio.wait_for(client.calls.cancelled.wait(), PATIENCE_S)
+
+
+async def test_without_calls_nobody_waits_for_a_grace(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s") as (client, server):
+        assert await client.unary("echo", b"a") == b"a"
+        await asyncio.wait_for(server.stop(1_000), PATIENCE_S)
+
+
+class Heard:
+    """A call's stream without a connection."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, bytes, bytes | None]] = []
+
+    def send(self, head: bytes, data: bytes, trailers: bytes | None) -> None:
+        self.sent.append((head, data, trailers))
+
+    def ask_for_more(self) -> None:
+        pass
+
+
+MESSAGE = b"\0\0\0\0\x03abc"
+
+
+@pytest.mark.parametrize("said", [b"", MESSAGE[:3], MESSAGE[:-1]])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_call_that_ends_within_its_message_is_an_error(said: bytes, *, streaming: bool) -> None:
+    heard: Any = Heard()
+    calls = Calls()
+    call = Call(Streaming(calls.twice) if streaming else Unary(calls.echo), heard, MAX_MESSAGE_BYTES)
+    call.data(said)
+    call.end()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    trailers = heard.sent[0][2]
+    assert (b"within a message" in trailers or b"before its message" in trailers) or (streaming and not said)
+
+
+async def test_a_call_that_is_cancelled_before_it_has_begun_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    heard: Any = Heard()
+    call = Call(Unary(Calls().wait), heard, MAX_MESSAGE_BYTES)
+    call.data(MESSAGE)
+    call.cancel()
+    await asyncio.sleep(0.01)
+    assert caplog.text == ""

@@ -1,0 +1,515 @@
+"""HTTP/2 as Envoy speaks it, and as nobody should: the frames that come and what goes out for them."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+from h2.settings import Settings
+from hpack import Encoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet_extproc.envoy import h2_connection, h2_sending
+from limpet_extproc.envoy import h2_frames as f
+from limpet_extproc.envoy.h2_connection import MAX_STREAMS, REPLENISH_BYTES, Connection, Stream
+from limpet_extproc.envoy.h2_frames import PREFACE, Request, frame, header_block, rst_stream, settings, window_update
+
+BEGIN = PREFACE + settings(())
+ACKED = frame(f.SETTINGS, f.ACK, 0)
+ASK = ((":method", "POST"), (":scheme", "http"), (":path", "/call"), (":authority", "limpet"))
+REQUEST = header_block(*ASK, ("te", "trailers"))
+OK = header_block((":status", "200"))
+ENDED = header_block(("grpc-status", "0"))
+TRAILERS = header_block(("checksum", "1"))
+
+MAX_BODY_BYTES = 8 << 20
+
+
+class Wire(asyncio.Transport):
+    """What a connection has written, and whether it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+        self.aborted = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: Any) -> None:
+        assert data, "nothing to write"
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Frame(NamedTuple):
+    kind: int
+    stream: int
+    flags: int
+    payload: bytes
+
+
+def frames(data: bytes) -> Iterator[Frame]:
+    at = 0
+    while at < len(data):
+        high, low, kind, flags, stream = f.HEAD.unpack_from(data, at)
+        at += f.HEAD.size + (high << 8 | low)
+        yield Frame(kind, stream, flags, data[at - (high << 8 | low) : at])
+    assert at == len(data)
+
+
+class Echo:
+    """Sends back a body when it has ended."""
+
+    def __init__(self, stream: Stream, request: Request) -> None:
+        self.stream = stream
+        self.request = request
+        self.body = b""
+        self.ends = 0
+        self.cancelled = False
+
+    def data(self, payload: bytes) -> None:
+        self.body += payload
+
+    def end(self) -> None:
+        self.ends += 1
+        if self.request.path == "/call":
+            self.stream.send(OK, self.body, ENDED)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Served:
+    """A connection, what it was asked and what it has answered since one looked."""
+
+    def __init__(self, begin: bytes = BEGIN) -> None:
+        self.wire = Wire()
+        self.asked: list[Echo] = []
+        self.connection = Connection(self._open, set(), MAX_BODY_BYTES)
+        self.connection.connection_made(self.wire)
+        self.wire.written.clear()
+        self.say(begin)
+        self.wire.written.clear()
+
+    def _open(self, stream: Stream, request: Request) -> Echo:
+        self.asked.append(Echo(stream, request))
+        return self.asked[-1]
+
+    def say(self, *data: bytes) -> list[Frame]:
+        for each in data:
+            self.connection.data_received(each)
+        return self.heard()
+
+    def heard(self) -> list[Frame]:
+        heard = list(frames(b"".join(self.wire.written)))
+        self.wire.written.clear()
+        return heard
+
+
+def headers(stream: int = 1, block: bytes = REQUEST, *, flags: int = f.END_HEADERS) -> bytes:
+    return frame(f.HEADERS, flags, stream, block)
+
+
+def data(stream: int = 1, payload: bytes = b"", *, end: bool = False) -> bytes:
+    return frame(f.DATA, f.END_STREAM if end else 0, stream, payload)
+
+
+def whole(stream: int = 1, block: bytes = REQUEST) -> bytes:
+    """A request without a body."""
+    return headers(stream, block, flags=f.END_HEADERS | f.END_STREAM)
+
+
+def raw(kind: int, payload: bytes, *, flags: int = 0, stream: int = 0) -> bytes:
+    return frame(kind, flags, stream, payload)
+
+
+def setting(key: int, value: int) -> bytes:
+    return settings([(key, value)])
+
+
+def literal(*lines: tuple[bytes, bytes]) -> bytes:
+    """A header block that no encoder would let pass, of short names and values."""
+    return b"".join(b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in lines)
+
+
+PSEUDO = tuple((name.encode(), value.encode()) for name, value in ASK)
+LONG = header_block(("a", "x" * 20_000))
+NOT_ENDED = headers(flags=0)
+
+BREAKS_THE_CONNECTION = {
+    "a frame larger than we allow": (data(1, bytes(f.TAKEN_FRAME_BYTES + 1)), f.FRAME_SIZE_ERROR),
+    "an unknown frame larger than we allow": (raw(99, bytes(f.TAKEN_FRAME_BYTES + 1)), f.FRAME_SIZE_ERROR),
+    "CONTINUATION without HEADERS": (raw(f.CONTINUATION, REQUEST, stream=1), f.PROTOCOL_ERROR),
+    "CONTINUATION after ended HEADERS": (headers() + raw(f.CONTINUATION, b"", stream=1), f.PROTOCOL_ERROR),
+    "CONTINUATION of another stream": (NOT_ENDED + raw(f.CONTINUATION, b"", stream=3), f.PROTOCOL_ERROR),
+    "another frame within headers": (NOT_ENDED + raw(f.PING, bytes(8)), f.PROTOCOL_ERROR),
+    "an unknown frame within headers": (NOT_ENDED + raw(99, b""), f.PROTOCOL_ERROR),
+    "other headers within headers": (NOT_ENDED + headers(3), f.PROTOCOL_ERROR),
+    "data padded with more than there is": (headers() + raw(f.DATA, b"\x05abcd", flags=f.PADDED, stream=1), 1),
+    "data padded with an unsaid length": (headers() + raw(f.DATA, b"", flags=f.PADDED, stream=1), f.FRAME_SIZE_ERROR),
+    "headers padded with more than there is": (headers(1, b"\xff" + REQUEST, flags=f.PADDED), f.PROTOCOL_ERROR),
+    "headers too short for their priority": (headers(1, b"abcd", flags=f.PRIORITISED), f.PROTOCOL_ERROR),
+    "data on stream 0": (data(0, b"a"), f.PROTOCOL_ERROR),
+    "data on a stream that has not begun": (data(1, b"a"), f.PROTOCOL_ERROR),
+    "data on a stream of ours": (headers(3) + data(2, b"a"), f.PROTOCOL_ERROR),
+    "headers on stream 0": (headers(0), f.PROTOCOL_ERROR),
+    "headers on a stream of ours": (headers(2), f.PROTOCOL_ERROR),
+    "headers on a skipped stream": (headers(3) + headers(1), f.STREAM_CLOSED),
+    "headers on a stream that has ended": (whole() + headers(), f.STREAM_CLOSED),
+    "RST_STREAM of stream 0": (rst_stream(0, f.CANCEL), f.PROTOCOL_ERROR),
+    "RST_STREAM of a stream that has not begun": (rst_stream(1, f.CANCEL), f.PROTOCOL_ERROR),
+    "RST_STREAM of a stream of ours": (headers(3) + rst_stream(2, f.CANCEL), f.PROTOCOL_ERROR),
+    "RST_STREAM of 3 bytes": (headers() + raw(f.RST_STREAM, bytes(3), stream=1), f.FRAME_SIZE_ERROR),
+    "PRIORITY of stream 0": (raw(f.PRIORITY, bytes(5)), f.PROTOCOL_ERROR),
+    "PUSH_PROMISE": (headers() + raw(f.PUSH_PROMISE, bytes(4) + REQUEST, stream=1), f.PROTOCOL_ERROR),
+    "GOAWAY of a stream": (headers() + raw(f.GOAWAY, bytes(8), stream=1), f.PROTOCOL_ERROR),
+    "SETTINGS of a stream": (raw(f.SETTINGS, b"", stream=1), f.PROTOCOL_ERROR),
+    "SETTINGS that end within one": (raw(f.SETTINGS, bytes(7)), f.FRAME_SIZE_ERROR),
+    "SETTINGS in an acknowledgement": (raw(f.SETTINGS, bytes(6), flags=f.ACK), f.FRAME_SIZE_ERROR),
+    "ENABLE_PUSH that is no bool": (setting(f.ENABLE_PUSH, 2), f.PROTOCOL_ERROR),
+    "a first window too wide": (setting(f.INITIAL_WINDOW_SIZE, 1 << 31), f.FLOW_CONTROL_ERROR),
+    "frames smaller than the least": (setting(f.MAX_FRAME_SIZE, f.FRAME_BYTES - 1), f.PROTOCOL_ERROR),
+    "frames larger than the most": (setting(f.MAX_FRAME_SIZE, 1 << 24), f.PROTOCOL_ERROR),
+    "open windows made too wide by a setting": (
+        headers() + window_update(1, 1 << 20) + setting(f.INITIAL_WINDOW_SIZE, f.MAX_WINDOW),
+        f.FLOW_CONTROL_ERROR,
+    ),
+    "a PING of 7 bytes": (raw(f.PING, bytes(7)), f.FRAME_SIZE_ERROR),
+    "a PING of a stream": (headers() + raw(f.PING, bytes(8), stream=1), f.PROTOCOL_ERROR),
+    "WINDOW_UPDATE of 0": (window_update(0, 0), f.PROTOCOL_ERROR),
+    "WINDOW_UPDATE over the top": (window_update(0, f.MAX_WINDOW), f.FLOW_CONTROL_ERROR),
+    "WINDOW_UPDATE of 5 bytes": (raw(f.WINDOW_UPDATE, bytes(5)), f.FRAME_SIZE_ERROR),
+    "WINDOW_UPDATE of a stream that has not begun": (window_update(1, 1), f.PROTOCOL_ERROR),
+    "WINDOW_UPDATE of a stream of ours": (headers(3) + window_update(2, 1), f.PROTOCOL_ERROR),
+    "headers of an index that is in no table": (headers(1, b"\xff\x80\x01"), f.COMPRESSION_ERROR),
+    "headers that end within one": (headers(1, b"\x00\x05ab"), f.COMPRESSION_ERROR),
+    "headers of a number without end": (headers(1, b"\xff" * 20), f.COMPRESSION_ERROR),
+    "headers of no Huffman code": (headers(1, b"\x00\x01a\x84\xff\xff\xff\xff"), f.COMPRESSION_ERROR),
+    "a table larger than was ever allowed": (headers(1, b"\x3f\xe2\x1f" + REQUEST), f.COMPRESSION_ERROR),
+    "a table that stays though we allow none": (ACKED + headers(1, REQUEST[1:]), f.COMPRESSION_ERROR),
+    "trailers that cannot be decoded": (headers() + headers(1, b"\x80", flags=5), f.COMPRESSION_ERROR),
+    "a header block too large in one frame": (headers(1, bytes(f.HEADER_BLOCK_BYTES + 1)), f.ENHANCE_YOUR_CALM),
+    "a header block too large in many": (
+        headers(1, LONG, flags=0) + raw(f.CONTINUATION, LONG, stream=1) * 3,
+        f.ENHANCE_YOUR_CALM,
+    ),
+    "headers too large when decoded": (headers(1, b"\x40\x01a\x7f\x81\x1e" + b"x" * 4000 + b"\xbe" * 20), 9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "code"), BREAKS_THE_CONNECTION.values(), ids=BREAKS_THE_CONNECTION)
+def test_what_breaks_the_connection_is_answered_with_goaway_and_a_hang_up(said: bytes, code: int) -> None:
+    served = Served()
+    last = served.say(said)[-1]
+    assert (last.kind, int.from_bytes(last.payload[4:8], "big")) == (f.GOAWAY, code)
+    assert served.wire.closed
+    assert all(echo.cancelled or echo.ends for echo in served.asked)
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"X", PREFACE[:-1] + b"\r" + settings(()), bytes(100)])
+def test_who_does_not_speak_http2_is_hung_up_on(said: bytes) -> None:
+    served = Served(b"")
+    assert [each.kind for each in served.say(said)] == [f.GOAWAY]
+    assert served.wire.closed
+
+
+def malformed(*lines: tuple[bytes, bytes]) -> bytes:
+    return headers(1, literal(*lines))
+
+
+BREAKS_A_STREAM = {
+    "a name in capitals": (malformed(*PSEUDO, (b"A", b"1")), f.PROTOCOL_ERROR),
+    "a name with a space": (malformed(*PSEUDO, (b"a b", b"1")), f.PROTOCOL_ERROR),
+    "a name with a colon": (malformed(*PSEUDO, (b"a:b", b"1")), f.PROTOCOL_ERROR),
+    "a name that is not ASCII": (malformed(*PSEUDO, (b"\xe4", b"1")), f.PROTOCOL_ERROR),
+    "a name that is empty": (malformed(*PSEUDO, (b"", b"1")), f.PROTOCOL_ERROR),
+    "a value of two lines": (malformed(*PSEUDO, (b"a", b"1\r\nb: 2")), f.PROTOCOL_ERROR),
+    "a value with a NUL": (malformed(*PSEUDO, (b"a", b"1\0")), f.PROTOCOL_ERROR),
+    "a value that begins with a space": (malformed(*PSEUDO, (b"a", b" 1")), f.PROTOCOL_ERROR),
+    "a value that ends with a tab": (malformed(*PSEUDO, (b"a", b"1\t")), f.PROTOCOL_ERROR),
+    "a path of two lines": (malformed(*PSEUDO[:2], (b":path", b"/\n")), f.PROTOCOL_ERROR),
+    "no method": (malformed(*PSEUDO[1:]), f.PROTOCOL_ERROR),
+    "no scheme": (malformed(PSEUDO[0], PSEUDO[2]), f.PROTOCOL_ERROR),
+    "no path": (malformed(*PSEUDO[:2]), f.PROTOCOL_ERROR),
+    "an empty path": (malformed(*PSEUDO[:2], (b":path", b"")), f.PROTOCOL_ERROR),
+    "no headers at all": (headers(1, b""), f.PROTOCOL_ERROR),
+    "no pseudo-headers at all": (malformed((b"a", b"1")), f.PROTOCOL_ERROR),
+    "a path twice": (malformed(*PSEUDO, (b":path", b"/")), f.PROTOCOL_ERROR),
+    "a pseudo-header of an answer": (malformed(*PSEUDO, (b":status", b"200")), f.PROTOCOL_ERROR),
+    "a pseudo-header of nobody": (malformed(*PSEUDO, (b":limpet", b"1")), f.PROTOCOL_ERROR),
+    "a pseudo-header after another": (malformed(*PSEUDO[:3], (b"a", b"1"), PSEUDO[3]), f.PROTOCOL_ERROR),
+    "a header of a connection": (malformed(*PSEUDO, (b"connection", b"close")), f.PROTOCOL_ERROR),
+    "chunks": (malformed(*PSEUDO, (b"transfer-encoding", b"chunked")), f.PROTOCOL_ERROR),
+    "te that is not trailers": (malformed(*PSEUDO, (b"te", b"gzip")), f.PROTOCOL_ERROR),
+    "headers in the middle": (headers() + headers(1, TRAILERS), f.PROTOCOL_ERROR),
+    "trailers with a path": (headers() + whole(), f.PROTOCOL_ERROR),
+    "trailers with a name in capitals": (headers() + whole(1, literal((b"A", b"1"))), f.PROTOCOL_ERROR),
+    "trailers after the end": (whole(1, header_block(*ASK[:2], (":path", "/wait"))) + whole(1, TRAILERS), 5),
+    "data after the end": (whole(1, header_block(*ASK[:2], (":path", "/wait"))) + data(1, b"a"), f.STREAM_CLOSED),
+    "data after the answer": (whole() + data(1, b"a"), f.STREAM_CLOSED),
+    "data after its RST_STREAM": (headers() + rst_stream(1, f.CANCEL) + data(1, b"a"), f.STREAM_CLOSED),
+    "a priority of 4 bytes": (headers() + raw(f.PRIORITY, bytes(4), stream=1), f.FRAME_SIZE_ERROR),
+    "WINDOW_UPDATE of 0": (headers() + window_update(1, 0), f.PROTOCOL_ERROR),
+    "WINDOW_UPDATE over the top": (headers() + window_update(1, f.MAX_WINDOW), f.FLOW_CONTROL_ERROR),
+}
+
+
+@pytest.mark.parametrize(("said", "code"), BREAKS_A_STREAM.values(), ids=BREAKS_A_STREAM)
+def test_what_breaks_a_stream_resets_it_and_the_others_go_on(said: bytes, code: int) -> None:
+    served = Served()
+    assert served.say(said)[-1] == Frame(f.RST_STREAM, 1, 0, code.to_bytes(4, "big"))
+    assert all(echo.cancelled or echo.ends for echo in served.asked)
+    assert [each.kind for each in served.say(whole(3))] == [f.HEADERS, f.HEADERS]
+    assert not served.wire.closed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        raw(f.PING, b"12345678", flags=f.ACK),
+        raw(99, b"anything", flags=255, stream=77),
+        raw(f.PRIORITY, bytes(5), stream=7),
+        raw(f.GOAWAY, bytes(8) + b"bye"),
+        whole() + window_update(1, 1) + rst_stream(1, f.CANCEL) + rst_stream(1, f.CANCEL),
+        headers() + rst_stream(1, f.CANCEL) + window_update(1, 1),
+    ],
+    ids=["an answer to a ping", "unknown frames", "a priority", "a farewell", "late frames", "a late window"],
+)
+def test_what_needs_no_answer_has_none(said: bytes) -> None:
+    served = Served()
+    assert [each for each in served.say(said) if each.kind != f.HEADERS] == []
+    assert not served.wire.closed
+
+
+def test_settings_and_pings_are_acknowledged() -> None:
+    assert Served().say(setting(99, 1), raw(f.PING, b"12345678")) == [
+        Frame(f.SETTINGS, 0, f.ACK, b""),
+        Frame(f.PING, 0, f.ACK, b"12345678"),
+    ]
+
+
+def test_a_request_is_what_its_frames_say_and_its_answer_is_one_write() -> None:
+    padded = raw(f.DATA, b"\x03cd\0\0\0", flags=f.PADDED | f.END_STREAM, stream=1)
+    begin = headers(1, b"\x02" + bytes(5) + REQUEST[:4] + b"\0\0", flags=f.PADDED | f.PRIORITISED)
+    served = Served()
+    served.say(begin + raw(f.CONTINUATION, REQUEST[4:], flags=f.END_HEADERS, stream=1) + data(1, b"ab"))
+    served.connection.data_received(padded)
+    assert len(served.wire.written) == 1
+    assert [(each.kind, each.payload) for each in served.heard()] == [
+        (f.HEADERS, OK),
+        (f.DATA, b"abcd"),
+        (f.HEADERS, ENDED),
+    ]
+    assert served.asked[0].request == Request("/call", frozenset({("te", "trailers")}))
+
+
+def test_trailers_end_a_request() -> None:
+    served = Served()
+    assert [each.payload for each in served.say(headers() + data(1, b"a") + whole(1, TRAILERS))] == [OK, b"a", ENDED]
+
+
+def test_what_comes_after_an_early_answer_is_dropped_until_its_end() -> None:
+    served = Served()
+    served.say(headers())
+    served.asked[0].stream.send(OK, b"", ENDED)
+    served.heard()
+    assert served.say(data(1, b"late") + data(1, b"", end=True)) == []
+    assert served.asked[0].body == b""
+    assert [each.kind for each in served.say(data(1, b"too late"))] == [f.RST_STREAM]
+
+
+def test_more_calls_than_we_allow_are_refused_until_one_ends() -> None:
+    served = Served()
+    numbers = range(1, 2 * MAX_STREAMS, 2)
+    assert served.say(b"".join(headers(number) for number in numbers)) == []
+    more = 2 * MAX_STREAMS + 1
+    assert served.say(headers(more)) == [Frame(f.RST_STREAM, more, 0, f.REFUSED_STREAM.to_bytes(4, "big"))]
+    served.say(rst_stream(1, f.CANCEL))
+    assert served.say(headers(more + 2)) == []
+
+
+def test_answers_that_wait_for_a_window_count_as_calls() -> None:
+    served = Served(BEGIN + setting(f.INITIAL_WINDOW_SIZE, 0))
+    for number in range(1, 2 * MAX_STREAMS, 2):
+        served.say(headers(number) + data(number, b"a", end=True))
+    assert served.connection.busy
+    assert [each.kind for each in served.say(headers(2 * MAX_STREAMS + 1))] == [f.RST_STREAM]
+    assert len(served.say(setting(f.INITIAL_WINDOW_SIZE, 1))) == 2 * MAX_STREAMS + 1
+    assert not served.connection.busy
+
+
+def test_blocks_of_a_table_mean_what_their_encoder_meant() -> None:
+    encoder, served = Encoder(), Served()
+    paths = ("/a", "/b", "/a", "/a", "/b", "/a", "/b", "/b", "/a")
+    for number, path in enumerate(paths):
+        if number == 5:
+            encoder.header_table_size = 0
+            served.say(ACKED)
+        served.say(headers(1 + 2 * number, encoder.encode([*ASK[:2], (":path", path), ("x", path)])))
+    assert [each.request for each in served.asked] == [Request(path, frozenset({("x", path)})) for path in paths]
+
+
+def test_the_same_block_means_something_else_once_the_table_has_changed() -> None:
+    first = REQUEST[:1] + b"\x3f\xe1\x1f" + literal(*PSEUDO) + b"\x40\x01x\x01"
+    again = literal(*PSEUDO) + b"\xbe"
+    served = Served()
+    # A block that leaves an empty table behind, before and after one that fills it: it must empty it each time.
+    served.say(headers(1, REQUEST), headers(3, first + b"1"), headers(5, again))
+    served.say(headers(7, first + b"2"), headers(9, again), headers(11, REQUEST))
+    told = [dict(each.request.metadata).get("x") for each in served.asked]
+    assert told == [None, "1", "1", "2", "2", None]
+    assert int.from_bytes(served.say(headers(13, again))[-1].payload[4:8], "big") == f.COMPRESSION_ERROR
+
+
+def test_a_block_without_a_table_is_known_again_and_others_do_not_fill_the_memory() -> None:
+    served = Served(BEGIN + ACKED)
+    for number in range(1, 6001, 2):
+        served.say(headers(number, header_block(*ASK, ("x", str(number)))) + rst_stream(number, f.CANCEL))
+    served.say(headers(6001, REQUEST), headers(6003, REQUEST))
+    assert served.asked[-1].request is served.asked[-2].request
+    assert len(served.connection._known) <= h2_connection._MOST_KNOWN
+
+
+def test_more_than_a_streams_window_is_refused() -> None:
+    served = Served(BEGIN + headers())
+    served.asked[0].data = lambda _: None
+    full = data(1, bytes(f.TAKEN_FRAME_BYTES))
+    for _ in range((MAX_BODY_BYTES + REPLENISH_BYTES) // f.TAKEN_FRAME_BYTES):
+        served.connection.data_received(full)
+    assert {(each.kind, each.stream) for each in served.heard()} == {(f.WINDOW_UPDATE, 0)}
+    assert served.say(data(1, b"a"))[-1] == Frame(f.RST_STREAM, 1, 0, f.FLOW_CONTROL_ERROR.to_bytes(4, "big"))
+
+
+def test_an_answer_goes_out_as_the_windows_open_and_small_ones_pass_a_large_one() -> None:
+    served = Served(BEGIN + window_update(0, 1 << 20))
+    large = bytes(range(256)) * 1024
+    said = b"".join(data(1, large[at : at + 65536]) for at in range(0, len(large), 65536))
+    heard = served.say(headers() + said + data(1, end=True))
+    assert [len(each.payload) for each in heard if each.kind == f.DATA] == [16384, 16384, 16384, 16383]
+    assert [each.stream for each in served.say(whole(3))] == [3, 3]
+    assert [len(each.payload) for each in served.say(window_update(1, 5))] == [5]
+    assert served.say(setting(f.INITIAL_WINDOW_SIZE, 10)) == [Frame(f.SETTINGS, 0, f.ACK, b"")]
+    assert served.say(window_update(1, f.DEFAULT_WINDOW - 10)) == []
+    heard += served.say(window_update(1, len(large)))
+    assert heard[-1] == Frame(f.HEADERS, 1, f.END_HEADERS | f.END_STREAM, ENDED)
+
+
+@pytest.mark.parametrize("end", [rst_stream(1, f.CANCEL), window_update(1, 0)], ids=["by the client", "by us"])
+def test_of_a_stream_that_is_reset_nothing_more_goes_out(end: bytes) -> None:
+    served = Served(BEGIN + setting(f.INITIAL_WINDOW_SIZE, 0))
+    served.say(headers() + data(1, b"a", end=True) + headers(3) + data(3, b"b", end=True), end)
+    sent = served.say(setting(f.INITIAL_WINDOW_SIZE, 100))
+    assert {each.stream for each in sent if each.kind == f.DATA} == {3}
+
+
+def test_answers_that_nobody_takes_end_in_a_hang_up() -> None:
+    served = Served(BEGIN + setting(f.INITIAL_WINDOW_SIZE, 0))
+    body = bytes(h2_sending.MOST_UNSENT_BYTES // 4)
+    for number in (1, 3, 5, 7):
+        served.say(headers(number))
+        served.asked[-1].stream.send(OK, body, ENDED)
+    assert not served.wire.aborted
+    served.say(headers(9) + data(9, b"a", end=True))
+    assert served.wire.aborted
+
+
+def test_bytes_that_nobody_reads_end_in_a_hang_up() -> None:
+    served = Served()
+    served.connection.pause_writing()
+    assert served.wire.aborted
+
+
+def test_who_hangs_up_cancels_its_calls() -> None:
+    served = Served(BEGIN + headers())
+    served.connection.connection_lost(None)
+    assert served.asked[0].cancelled
+    served.asked[0].stream.send(OK, b"late", ENDED)
+    served.asked[0].stream.ask_for_more()
+    assert served.wire.written == []
+
+
+def test_a_farewell_takes_what_was_on_its_way_and_says_at_the_end_how_far_we_came() -> None:
+    served = Served(BEGIN + whole())
+    served.connection.leave()
+    assert [each.kind for each in served.say(whole(3))] == [f.GOAWAY, f.HEADERS, f.HEADERS]
+    served.connection.close()
+    assert served.heard() == [Frame(f.GOAWAY, 0, 0, (3).to_bytes(4, "big") + bytes(4))]
+    assert served.wire.closed
+
+
+@pytest.mark.parametrize("table", [0, 100, 4096])
+def test_another_client_understands_us_whatever_table_it_has(table: int) -> None:
+    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    client.local_settings = Settings(client=True, initial_values={f.HEADER_TABLE_SIZE: table})
+    client.initiate_connection()
+    served = Served(client.data_to_send())
+    body, ended = b"", set()
+    for stream in (1, 3, 5):
+        client.send_headers(stream, ASK)
+        client.send_data(stream, b"a" * 10_000, end_stream=True)
+        while said := client.data_to_send():
+            served.connection.data_received(said)
+            for event in client.receive_data(b"".join(served.wire.written)):
+                body += event.data if isinstance(event, h2.events.DataReceived) else b""
+                ended |= {event.stream_id} if isinstance(event, h2.events.StreamEnded) else set()
+            served.wire.written.clear()
+    assert body == b"a" * 30_000
+    assert ended == {1, 3, 5}
+
+
+STORY = (
+    BEGIN
+    + ACKED
+    + headers()
+    + data(1, b"abc" * 100)
+    + raw(f.PING, b"12345678")
+    + headers(3, REQUEST[:7], flags=0)
+    + raw(f.CONTINUATION, REQUEST[7:], flags=f.END_HEADERS, stream=3)
+    + data(1, b"", end=True)
+    + data(3, b"d" * 50)
+    + rst_stream(3, f.CANCEL)
+    + whole(5)
+    + setting(f.INITIAL_WINDOW_SIZE, 5)
+    + headers(7)
+    + data(7, b"0123456789", end=True)
+    + window_update(7, 100)
+    + whole(9, literal((b"A", b"1")))
+)
+
+
+@given(cuts=st.lists(st.integers(0, len(STORY)), max_size=40))
+def test_answers_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
+    served = Served(b"")
+    said = [STORY[begin:end] for begin, end in pairwise(sorted({0, len(STORY), *cuts}))]
+    answers = served.say(*said)
+    assert answers == Served(b"").say(STORY)
+    assert b"".join(each.payload for each in answers if each.kind == f.DATA) == b"abc" * 100 + b"0123456789"
+
+
+KINDS = st.integers(0, 12)
+NUMBERS = st.sampled_from([0, 1, 2, 3, 5, 7, f.MAX_WINDOW])
+PAYLOADS = st.one_of(st.binary(max_size=40), st.sampled_from([REQUEST, TRAILERS, bytes(4), bytes(5), bytes(8)]))
+FRAMES = st.builds(frame, KINDS, st.integers(0, 255), NUMBERS, PAYLOADS)
+
+
+@given(said=st.one_of(st.binary(max_size=300), st.lists(FRAMES, max_size=30).map(b"".join)))
+def test_whatever_is_said_leaves_a_connection_or_a_reason_why_it_ended(said: bytes) -> None:
+    served = Served()
+    kinds = [each.kind for each in served.say(said)]
+    assert (f.GOAWAY in kinds) == served.wire.closed
+    if not served.wire.closed:
+        assert all(
+            echo.cancelled or echo.ends or echo.stream.number in served.connection._streams for echo in served.asked
+        )

@@ -1,0 +1,536 @@
+"""Access log entries, built as Envoy sends them, and what becomes of memory, health, averages and counters."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from envoy.data.accesslog.v3 import accesslog_pb2
+from envoy.service.accesslog.v3 import als_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.contract import record as records
+from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.health import State
+from limpet_extproc.envoy.decision_line import Told
+from limpet_extproc.envoy.outcome import Outcomes, retry_after_s
+from limpet_extproc.envoy.usage import METADATA_KEY, Usage
+from limpet_extproc.memory import Warm
+from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.providers.cache_use import CacheUses
+from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.telemetry.metrics import Metrics
+
+NOW = 1_760_000_000.0
+KEY = bytes(range(16))
+RECORD = Record(
+    key=KEY.hex(),
+    model="flash",
+    sign="fingerprint",
+    reason="first.scored",
+    would=None,
+    order=("a", "b", "c"),
+    ttls_s=(300.0, 60.0, 0.0),
+    started_s=NOW - 10,
+    prompt_tokens=1000,
+    max_providers=4,
+    learn=True,
+)
+USAGE = bytes.fromhex("1a03088827 2202080a 32050a0308801e")
+"""TokenUsage on the wire: 5,000 input tokens of which 3,840 cached, 10 output tokens."""
+
+
+def entry(
+    provider: str = "a",
+    status: int = 200,
+    *,
+    record: Record | None = RECORD,
+    usage: bytes | None = USAGE,
+    attempts: int = 1,
+    flags: tuple[str, ...] = (),
+    notes: dict[int, Any] | None = None,
+    found: dict[str, float] | None = None,
+    timed_out: bool = False,
+    stream: str = "",
+    under_way: bool = False,
+    body_bytes: int = 0,
+    first_byte_s: float = 0.0,
+    answered: bool = True,
+    details: str = "via_upstream",
+) -> Any:
+    built = accesslog_pb2.HTTPAccessLogEntry()
+    common = built.common_properties
+    common.upstream_cluster = provider
+    if provider and answered:
+        common.upstream_remote_address.socket_address.address = "192.0.2.1"
+    common.upstream_request_attempt_count = attempts
+    common.duration.FromMilliseconds(1500)
+    common.time_to_first_upstream_tx_byte.FromMilliseconds(5)
+    common.time_to_first_upstream_rx_byte.FromMilliseconds(int(first_byte_s * 1000) + 5)
+    built.response.response_code_details = details
+    for flag in flags:
+        setattr(common.response_flags, flag, True)
+    built.response.response_code.value = status
+    built.response.response_body_bytes = body_bytes
+    common.stream_id = stream
+    if under_way:
+        common.access_log_type = accesslog_pb2.AccessLogType.DownstreamPeriodic
+    for number, noted in (notes or {}).items():
+        common.metadata.filter_metadata["limpet.trail"].update({str(number): noted})
+    if timed_out:
+        common.metadata.filter_metadata["limpet.trail"].update({"timeout": True})
+    if found is not None:
+        common.metadata.filter_metadata["limpet.usage"].update({"v": found})
+    if record is not None:
+        fields = common.metadata.filter_metadata["limpet.decision"].fields
+        fields["reason"].string_value = record.reason
+        carried = common.metadata.filter_metadata["limpet.record"].fields
+        carried["v"].string_value = records.encode(record)
+    if usage is not None:
+        common.metadata.typed_filter_metadata[METADATA_KEY].value = usage
+    return built
+
+
+def note(provider: str, status: int, cause: str, *, says: str = "", retry_after: str = "") -> dict[str, str]:
+    """What the Lua of a cluster notes of an answer that was none."""
+    refused = cause in ("BadRequest", "TooLarge", "ContentRefused")
+    return {
+        "provider": provider,
+        "status": str(status),
+        "verdict": "refused" if refused else "failed",
+        "cause": cause,
+        "says": says,
+        "retry_after": retry_after,
+    }
+
+
+def bad(provider: str, status: int, cause: str, *, retry_after: str = "", **more: Any) -> Any:
+    """A request whose only attempt ended so."""
+    return entry(provider, status, notes={1: note(provider, status, cause, retry_after=retry_after)}, **more)
+
+
+class Call:
+    """The log stream as gRPC hands it over."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self._messages = list(messages)
+
+    async def read(self) -> object:
+        return self._messages.pop(0) if self._messages else object()
+
+
+class World:
+    """Outcomes over a real memory and real counters; notes who goes out or comes back and what a person is shown."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, str | None]] = []
+        self.shown: list[tuple[str, int, Usage | None, float]] = []
+        self.tried: list[list[str]] = []
+        self.told: list[Told] = []
+        self.memory = InProcessMemory()
+        self.providers = Providers(self._changed)
+        self.registry = CollectorRegistry()
+        self.caches = CacheUses(lambda: NOW)
+        self.complaints = Complaints(lambda: None)
+        metrics = Metrics(self.registry)
+        self.outcomes = Outcomes(
+            self.memory, self.providers, metrics, self.caches, self.complaints, lambda: NOW, self._show
+        )
+
+    def _changed(self, provider: str, state: State) -> None:
+        self.changes.append((provider, state.out_because))
+
+    def _show(self, told: Told) -> None:
+        provider = told.attempts[-1].provider if told.attempts else ""
+        self.told.append(told)
+        self.shown.append((provider, told.status, told.usage, told.duration_s))
+        self.tried.append([f"{each.provider} {each.status or each.cause}" for each in told.attempts])
+
+    async def take(self, *entries: Any) -> None:
+        """One message an entry."""
+        messages = []
+        for each in entries:
+            message = als_pb2.StreamAccessLogsMessage()
+            message.http_logs.log_entry.append(each)
+            messages.append(message.SerializeToString())
+        assert await self.outcomes.stream(Call(*messages)) == b""
+
+    async def warm(self) -> tuple[Warm, ...]:
+        known = await self.memory.lookup(KEY, NOW)
+        return known.warm if known else ()
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_who_really_served_is_remembered_from_the_start_of_the_request(world: World) -> None:
+    await world.take(entry("a"))
+    assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 5000, 3840),)
+
+
+async def test_a_provider_that_served_after_others_failed_takes_over(world: World) -> None:
+    await world.take(entry("a"), entry("b", attempts=2))
+    assert [warm.provider for warm in await world.warm()] == ["b"]
+
+
+async def test_one_more_try_at_the_same_provider_is_not_held_against_it(world: World) -> None:
+    twice = replace(RECORD, order=("a", "a", "b"))
+    await world.take(entry("a"), entry("a", record=twice, attempts=2))
+    assert [warm.provider for warm in await world.warm()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("last", "left"),
+    [
+        (bad("a", 500, "ServerError"), []),
+        (bad("a", 429, "Limited"), []),
+        (bad("a", 429, "Limited", retry_after="7"), []),
+        (bad("a", 308, "Redirected"), []),
+        (bad("a", 200, "ErrorInAnswer"), []),
+        (bad("a", 204, "NotAnAnswer"), []),
+        (bad("a", 400, "CredentialRefused"), []),
+        (entry("a", 0, flags=("upstream_remote_reset",)), []),
+        (entry("a", 0), ["a"]),  # the client left: nobody's failure
+        (bad("a", 400, "BadRequest"), ["a"]),  # the request's own fault
+        (entry("", 503), ["a"]),  # no provider was asked
+        (bad("a", 500, "ServerError", record=None), ["a"]),  # nobody knows whose it was
+        (entry("c"), ["a"]),  # served where staying does not pay
+    ],
+)
+async def test_a_failure_forgets_and_nothing_else_does(world: World, last: Any, left: list[str]) -> None:
+    await world.take(entry("a"), last)
+    assert [warm.provider for warm in await world.warm()] == left
+
+
+async def test_without_usage_the_estimate_is_remembered_and_the_lack_counted(world: World) -> None:
+    await world.take(entry("a", usage=None))
+    assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 1000, 0),)
+    assert world.counted("limpet_usage_unreported_total", provider="a") == 1
+    assert world.counted("limpet_cached_tokens_total", provider="a", model="flash") == 0
+
+
+async def test_a_request_that_teaches_nothing_is_still_counted_and_shown(world: World) -> None:
+    await world.take(entry("a", record=replace(RECORD, learn=False)))
+    assert await world.warm() == ()
+    assert world.caches.told()["a"].warm == b""
+    assert world.counted("limpet_requests_total", provider="a", decision="first.scored", outcome="ok") == 1
+    assert len(world.shown) == 1
+
+
+async def test_tokens_are_counted_as_the_provider_reported_them(world: World) -> None:
+    await world.take(entry("a"))
+    labels = {"provider": "a", "model": "flash"}
+    assert world.counted("limpet_prompt_tokens_total", **labels) == 5000
+    assert world.counted("limpet_cached_tokens_total", **labels) == 3840
+    assert world.counted("limpet_output_tokens_total", **labels) == 10
+    assert world.shown == [("a", 200, Usage(5000, 3840, 10), 1.5)]
+    cache = world.caches.told()["a"]
+    assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
+
+
+async def test_failures_count_and_who_answers_is_back(world: World) -> None:
+    await world.take(*[bad("a", 500, "ServerError")] * 3)
+    assert world.changes == [("a", "down")]
+    await world.take(entry("a", first_byte_s=0.25))
+    assert world.changes == [("a", "down"), ("a", None)]
+    assert world.providers.known.learned["a"].first_byte_s == pytest.approx(0.25)
+    assert world.providers.known.learned["a"].samples == 4
+    assert world.counted("limpet_attempts_total", provider="a", outcome="failed_500") == 3
+    assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 1
+
+
+async def test_what_no_provider_answered_counts_for_none(world: World) -> None:
+    refused = entry("a", 404, record=None, usage=None, answered=False, details="limpet_refused.unknown_model")
+    await world.take(refused, entry("a", 503, usage=None, answered=False))
+    assert (
+        world.counted("limpet_requests_total", provider="none", decision="refused.unknown_model", outcome="refused")
+        == 1
+    )
+    assert world.counted("limpet_requests_total", provider="none", decision=RECORD.reason, outcome="failed") == 1
+    assert world.providers.known.learned == {}
+
+
+async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model(world: World) -> None:
+    await world.take(bad("a", 429, "Limited", retry_after="30"))
+    assert world.changes == [("a", "over_limit")]
+    known = world.providers.known
+    limited = known.state("a", "flash")
+    assert limited is not None
+    assert limited.until_s == NOW + 30
+    assert known.state("a", "another-model") is None
+
+
+@pytest.mark.parametrize("cause", ["CredentialRefused", "NoCredit", "Redirected"])
+async def test_key_credit_and_address_concern_all_models_of_a_provider(world: World, cause: str) -> None:
+    await world.take(*[bad("a", 400, cause)] * 3)
+    state = world.providers.known.state("a", "another-model")
+    assert state is not None
+    assert state.out_because == "down"
+
+
+async def test_neither_the_clients_leaving_nor_its_own_fault_says_anything_of_a_provider(world: World) -> None:
+    await world.take(entry("a", 0), bad("a", 400, "BadRequest"), bad("a", 413, "TooLarge"), entry("", 503))
+    assert world.providers.health == {}
+
+
+@pytest.mark.parametrize("cause", ["ServerError", "Limited", "Forbidden", "ErrorInAnswer", "Overloaded"])
+async def test_a_request_that_fails_alike_everywhere_is_held_against_nobody(world: World, cause: str) -> None:
+    notes = {number: note(name, 500, cause, retry_after="120") for number, name in enumerate("abc", 1)}
+    await world.take(*[entry("c", 500, attempts=3, notes=notes)] * 5)
+    assert world.providers.health == {}
+
+
+async def test_a_key_that_is_refused_counts_however_many_refuse(world: World) -> None:
+    notes = {1: note("a", 401, "CredentialRefused"), 2: note("b", 401, "CredentialRefused")}
+    await world.take(*[entry("b", 503, attempts=2, notes=notes)] * 3)
+    assert world.changes == [("a", "down"), ("b", "down")]
+
+
+async def test_what_fails_here_and_not_there_is_held_against_the_provider_once(world: World) -> None:
+    twice = replace(RECORD, order=("a", "a", "b"), ttls_s=(300.0, 300.0, 300.0))
+    notes = {1: note("a", 500, "ServerError"), 2: note("a", 500, "ServerError")}
+    await world.take(*[entry("b", record=twice, attempts=3, notes=notes)] * 2)
+    assert world.changes == []
+    await world.take(entry("b", record=twice, attempts=3, notes=notes))
+    assert world.changes == [("a", "down")]
+    assert [warm.provider for warm in await world.warm()] == ["b"]
+
+
+async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_nobody(world: World) -> None:
+    again = replace(RECORD, tries=2)
+    await world.take(*[entry("a", record=again, attempts=2)] * 5)
+    assert world.providers.health == {}
+    assert [warm.provider for warm in await world.warm()] == ["a"]
+    assert world.tried[-1] == ["a ConnectionFailed", "a 200"]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "notes", "last", "tried"),
+    [
+        (3, {}, ("b", 200), ["a ConnectionFailed", "a ConnectionFailed", "b 200"]),
+        (2, {1: note("a", 401, "CredentialRefused")}, ("b", 200), ["a 401", "b 200"]),
+        (3, {2: note("a", 503, "Overloaded")}, ("b", 200), ["a ConnectionFailed", "a 503", "b 200"]),
+        (
+            4,
+            {1: note("a", 500, "ServerError")},
+            ("c", 200),
+            ["a 500", "b ConnectionFailed", "b ConnectionFailed", "c 200"],
+        ),
+        (2, {1: note("a", 308, "Redirected"), 2: note("b", 204, "NotAnAnswer")}, ("b", 502), ["a 308", "b 204"]),
+    ],
+)
+async def test_every_attempt_is_told_in_its_order(
+    world: World, attempts: int, notes: dict[int, Any], last: tuple[str, int], tried: list[str]
+) -> None:
+    record = replace(RECORD, tries=2)
+    await world.take(entry(last[0], last[1], record=record, attempts=attempts, notes=notes))
+    assert world.tried == [tried]
+
+
+async def test_a_timeout_that_nobody_followed_is_the_providers_and_the_attempt_after_it_was_none(world: World) -> None:
+    record = replace(RECORD, tries=2)
+    await world.take(entry("a"), entry("a", 504, record=record, attempts=2, timed_out=True, usage=None))
+    assert world.tried[-1] == ["a Timeout"]
+    assert await world.warm() == ()
+    assert world.counted("limpet_attempts_total", provider="a", outcome="failed_no_answer") == 1
+
+
+async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_counts_once(world: World) -> None:
+    notes = {1: note("a", 500, "ServerError")}
+    for number in range(3):
+        under_way = entry("b", attempts=2, notes=notes, stream=f"s{number}", under_way=True)
+        await world.take(under_way, under_way)
+    assert world.changes == [("a", "down")]
+    state = world.providers.health["a"]
+    await world.take(*(entry("b", attempts=2, notes=notes, stream=f"s{number}") for number in range(3)))
+    assert world.providers.health["a"] == state
+    assert world.counted("limpet_requests_total", provider="b", decision=RECORD.reason, outcome="ok") == 3
+
+
+async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World) -> None:
+    stalled = ("stream_idle_timeout",)
+    await world.take(entry("a"), *[entry("a", 200, flags=stalled, body_bytes=2_000_000)] * 5)
+    assert world.providers.health == {}
+    assert [warm.provider for warm in await world.warm()] == ["a"]
+    await world.take(entry("a", 200, flags=stalled, body_bytes=10_000))
+    assert await world.warm() == ()
+
+
+async def test_what_a_provider_said_is_kept_without_the_key_in_it(world: World) -> None:
+    said = "Incorrect API key provided: sk-abc****wxyz.\nSee the docs."
+    await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", says=said)}))
+    failure = world.complaints.standing("a", NOW)
+    assert failure is not None
+    assert (failure.status, failure.cause) == (401, "CredentialRefused")
+    assert failure.says == "Incorrect API key provided: [key] See the docs."
+
+
+async def test_cached_tokens_that_nobody_reported_are_no_zero(world: World) -> None:
+    labels = {"provider": "a", "model": "flash"}
+    await world.take(entry("a", usage=None, found={"prompt": 900.0, "output": 5.0}))
+    assert world.registry.get_sample_value("limpet_cached_tokens_total", labels) is None
+    assert world.counted("limpet_cache_unreported_tokens_total", **labels) == 900
+    assert world.caches.told()["a"].prompt_tokens == 0
+
+
+async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world: World) -> None:
+    message = als_pb2.StreamAccessLogsMessage()
+    message.http_logs.log_entry.append(entry("a"))
+    await world.outcomes.stream(Call(b"\xff\xff", message.SerializeToString()))
+    assert world.counted("limpet_extproc_failures_total") == 1
+    assert [warm.provider for warm in await world.warm()] == ["a"]
+
+
+async def test_an_entry_that_cannot_be_used_is_counted_and_the_next_one_taken(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = replace(RECORD, key="not hexadecimal")
+    await world.take(entry("a", record=broken), entry("b"))
+    assert [warm.provider for warm in await world.warm()] == ["b"]
+    assert world.counted("limpet_extproc_failures_total") == 1
+    assert "please report this" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("built", "outcome", "tried"),
+    [
+        (entry(status=200), "ok", "a 200"),
+        (entry(status=302), "failed", "a 302"),
+        (entry(status=204), "failed", "a 204"),
+        (entry(status=101), "failed", "a 101"),
+        (entry(status=422), "refused", "a 422"),
+        (entry(status=500), "failed", "a 500"),
+        (entry(status=0), "client_left", "a "),
+        (entry(status=0, flags=("downstream_connection_termination",)), "client_left", "a "),
+        (entry(status=503, flags=("upstream_connection_failure",)), "failed", "a ConnectionFailed"),
+        (entry(status=200, flags=("upstream_remote_reset",)), "failed", "a 200"),  # broke off within its answer
+        (entry(status=504, flags=("upstream_request_timeout",)), "failed", "a Timeout"),
+    ],
+)
+async def test_an_attempt_that_nothing_was_noted_of_ended_as_envoy_says(
+    world: World, built: Any, outcome: str, tried: str
+) -> None:
+    await world.take(built)
+    assert world.counted("limpet_requests_total", provider="a", decision=RECORD.reason, outcome=outcome) == 1
+    assert world.tried == [[tried]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30", 30.0),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("1.5", 1.5),
+        ("Thu, 09 Oct 2025 08:54:10 GMT", 50.0),
+        ("Thu, 09 Oct 2025 08:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        ("Thu, 99 Oct 2025 08:00:00 GMT", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("1e999", None),
+        ("nan", None),
+        ("1e300", 86400.0),
+    ],
+)
+def test_retry_after_is_read_in_both_its_forms(text: str, expected: float | None) -> None:
+    assert retry_after_s(text, NOW) == expected
+
+
+_ABSURD = st.one_of(
+    st.text(max_size=40),
+    st.floats().map(str),
+    st.integers().map(str),
+    st.builds(
+        "Mon, {:02} Jan {} {:02}:00:00 {}".format, st.integers(0, 99), st.integers(), st.integers(0, 99), st.text()
+    ),
+)
+
+
+@given(_ABSURD)
+def test_whatever_retry_after_says_is_a_wait_within_bounds_or_none(text: str) -> None:
+    seconds = retry_after_s(text, NOW)
+    assert seconds is None or 0 <= seconds <= 86400
+
+
+@given(
+    notes=st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=4) | st.integers(-2, 20).map(str),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                key: st.one_of(
+                    st.text(st.characters(codec="utf-8"), max_size=30), st.floats(), st.booleans(), st.none()
+                )
+                for key in ("provider", "status", "verdict", "cause", "says", "retry_after")
+            },
+        ),
+        max_size=5,
+    ),
+    found=st.dictionaries(st.sampled_from(["prompt", "cached", "output", "x"]), st.floats() | st.text(max_size=3)),
+    usage=st.binary(max_size=40) | st.none(),
+    status=st.integers(0, 999),
+    attempts=st.integers(0, 12),
+)
+def test_no_number_and_no_word_of_a_provider_breaks_what_is_learned(
+    notes: dict[Any, Any], found: dict[str, Any], usage: bytes | None, status: int, attempts: int
+) -> None:
+    world = World()
+    asyncio.run(world.take(entry("a", status, notes=notes, found=found, usage=usage, attempts=attempts)))
+    assert world.counted("limpet_extproc_failures_total") == 0
+    told = world.caches.told().get("a")
+    assert told is None or 0 <= told.cached_tokens <= told.prompt_tokens
+
+
+def answered_here(word: str, status: int, details: str = "direct_response") -> Any:
+    """What Envoy answered itself: no provider is in the entry, and its own word is in the response."""
+    built = entry("", status, record=None, details=details)
+    built.request.path = "/v1/models?key=secret"
+    built.request.request_method = 1
+    built.common_properties.metadata.filter_metadata["limpet.decision"].update({"reason": "fallback.undecided"})
+    if word:
+        built.response.response_headers["x-limpet-decision"] = word
+    return built
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "details", "reason"),
+    [
+        ("refused.unknown_path", 404, "direct_response", "refused.unknown_path"),
+        ("refused.too_large", 413, "request_payload_too_large", "refused.too_large"),
+        ("refused.bad_request", 400, "limpet_refused.bad_request", "refused.bad_request"),
+        ("", 400, "limpet_refused.unknown_model", "refused.unknown_model"),
+    ],
+)
+async def test_what_was_refused_before_any_provider_has_a_line_and_is_counted(
+    world: World, word: str, status: int, details: str, reason: str
+) -> None:
+    await world.take(answered_here(word, status, details))
+    (told,) = world.told
+    assert (told.reason, told.status, told.method, told.record) == (reason, status, "GET", None)
+    assert world.counted("limpet_requests_total", provider="none", decision=reason, outcome="refused") == 1
+    assert world.counted("limpet_attempts_total", provider="", outcome="refused") == 0
+
+
+async def test_lists_have_a_line_and_checks_of_health_have_none_and_neither_is_a_request(world: World) -> None:
+    await world.take(answered_here("answered.models", 200), answered_here("answered.health", 200))
+    assert [told.reason for told in world.told] == ["answered.models"]
+    assert world.counted("limpet_requests_total", provider="none", decision="answered.models", outcome="ok") == 0
+
+
+async def test_a_refused_key_is_a_complaint_until_the_provider_answers(world: World) -> None:
+    await world.take(entry("b", attempts=2, notes={1: note("a", 401, "CredentialRefused", says="no such key")}))
+    standing = world.complaints.standing("a", NOW)
+    assert standing is not None
+    assert (standing.cause, standing.status, standing.says) == ("CredentialRefused", 401, "no such key")
+    assert world.complaints.standing("b", NOW) is None
+    await world.take(entry("a"))
+    assert world.complaints.standing("a", NOW) is None

@@ -1,0 +1,83 @@
+"""What a person has to put right at a provider is known from the first answer that says so until it is over."""
+
+import pytest
+
+from limpet_extproc.contract.attempt import Attempt, Cause, Verdict
+from limpet_extproc.providers.complaints import KEPT_S, SETTLED_BY_PEOPLE, Complaints
+
+NOW = 1_000.0
+
+
+class Desk:
+    """Complaints, and how often there was news."""
+
+    def __init__(self) -> None:
+        self.news = 0
+        self.complaints = Complaints(self._told)
+
+    def _told(self) -> None:
+        self.news += 1
+
+    def hear(self, cause: Cause, status: int = 401, says: str = "", model: str = "m", at_s: float = NOW) -> None:
+        verdict: Verdict = "limited" if cause == "Limited" else "failed"
+        self.complaints.heard(Attempt("a", model, status, verdict, cause, says), at_s)
+
+    def standing(self, at_s: float = NOW) -> Cause | None:
+        found = self.complaints.standing("a", at_s)
+        return None if found is None else found.cause
+
+
+@pytest.mark.parametrize("cause", sorted(SETTLED_BY_PEOPLE))
+def test_what_people_must_settle_is_told_at_once_and_ends_with_an_answer(cause: Cause) -> None:
+    desk = Desk()
+    desk.hear(cause)
+    assert (desk.standing(), desk.news) == (cause, 1)
+    desk.complaints.answered("b", "m")
+    assert desk.standing() == cause
+    desk.complaints.answered("a", "m")
+    assert (desk.standing(), desk.news) == (None, 2)
+
+
+@pytest.mark.parametrize("cause", ["ServerError", "Timeout", "Limited", "Overloaded"])
+def test_what_passes_by_itself_is_only_kept_as_the_last(cause: Cause) -> None:
+    desk = Desk()
+    desk.hear(cause, 503, "try later")
+    assert (desk.standing(), desk.news) == (None, 0)
+    last = desk.complaints.last("a")
+    assert last is not None
+    assert (last.cause, last.status, last.says) == (cause, 503, "try later")
+
+
+def test_the_requests_own_fault_says_nothing_about_the_provider() -> None:
+    desk = Desk()
+    desk.complaints.heard(Attempt("a", "m", 400, "refused", "BadRequest", "no messages"), NOW)
+    desk.complaints.heard(Attempt("a", "m", 0, "client_left"), NOW)
+    assert (desk.standing(), desk.complaints.last("a"), desk.news) == (None, None, 0)
+
+
+def test_words_that_differ_from_answer_to_answer_are_no_news() -> None:
+    desk = Desk()
+    for number in range(5):
+        desk.hear("CredentialRefused", says=f"wrong key, request {number}", at_s=NOW + number)
+    found = desk.complaints.standing("a", NOW)
+    assert found is not None
+    assert (found.says, found.at_s, desk.news) == ("wrong key, request 0", NOW + 4, 1)
+    desk.hear("NoCredit", 402)
+    assert (desk.standing(), desk.news) == ("NoCredit", 2)
+
+
+def test_only_an_answer_of_the_model_itself_ends_what_is_wrong_with_a_model() -> None:
+    desk = Desk()
+    desk.hear("ModelNotFound", 404, model="m")
+    desk.complaints.answered("a", "other")
+    assert desk.standing() == "ModelNotFound"
+    desk.complaints.answered("a", "m")
+    assert desk.standing() is None
+
+
+def test_a_model_that_nobody_asks_for_any_more_is_forgotten_and_a_refused_key_is_not() -> None:
+    desk = Desk()
+    desk.hear("ModelNotFound", 404)
+    assert (desk.standing(NOW + KEPT_S - 1), desk.standing(NOW + KEPT_S)) == ("ModelNotFound", None)
+    desk.hear("CredentialRefused")
+    assert desk.standing(NOW + 100 * KEPT_S) == "CredentialRefused"

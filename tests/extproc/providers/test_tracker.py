@@ -1,0 +1,72 @@
+"""What is held against a provider, and what against one of its models only."""
+
+import pytest
+
+from limpet_extproc.decision.health import State
+from limpet_extproc.providers.tracker import Providers
+
+NOW = 1_760_000_000.0
+
+
+class Heard:
+    """Providers, and who was said to go out and come back."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, str | None]] = []
+        self.providers = Providers(self._changed)
+
+    def _changed(self, provider: str, state: State) -> None:
+        self.changes.append((provider, state.out_because))
+
+    def out(self, model: str) -> bool:
+        state = self.providers.known.state("a", model)
+        return state is not None and state.out_because is not None
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def test_one_models_failures_leave_the_others_in(heard: Heard) -> None:
+    for _ in range(3):
+        heard.providers.failed("a", NOW, "m1")
+    assert (heard.out("m1"), heard.out("m2")) == (True, False)
+    assert heard.changes == [("a", "down")]
+
+
+def test_an_answer_of_another_model_does_not_let_a_model_back_in(heard: Heard) -> None:
+    heard.providers.limited("a", NOW, 60.0, "m1")
+    heard.providers.succeeded("a", NOW, None, "m2")
+    assert heard.out("m1")
+    assert heard.changes == [("a", "over_limit")]
+    heard.providers.succeeded("a", NOW, None, "m1")
+    assert not heard.out("m1")
+    assert heard.changes[-1] == ("a", None)
+    assert heard.providers.health == {}
+
+
+def test_what_concerns_the_provider_takes_all_its_models_out_and_any_answer_lets_them_in(heard: Heard) -> None:
+    for _ in range(3):
+        heard.providers.failed("a", NOW)
+    assert heard.out("m1")
+    assert heard.out("m2")
+    heard.providers.succeeded("a", NOW, None, "m1")
+    assert not heard.out("m2")
+
+
+def test_failures_of_several_models_do_not_add_up(heard: Heard) -> None:
+    for model in ("m1", "m2", "m3", "m4"):
+        heard.providers.failed("a", NOW, model)
+    assert heard.changes == []
+
+
+def test_a_trial_of_one_model_says_nothing_of_another(heard: Heard) -> None:
+    for model in ("m1", "m2"):
+        heard.providers.limited("a", NOW, 1.0, model)
+    heard.providers.begin_trial("a", NOW + 2, "m1")
+    tried, other = (heard.providers.known.state("a", model) for model in ("m1", "m2"))
+    assert tried is not None
+    assert other is not None
+    assert tried.trial_until_s > NOW + 2
+    assert other.trial_until_s == 0.0

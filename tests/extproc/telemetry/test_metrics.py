@@ -1,0 +1,48 @@
+"""The names that dashboards stand on, and that no label can carry what a client wrote."""
+
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.telemetry.metrics import Metrics
+
+NAMES = {
+    "limpet_decisions": ("reason",),
+    "limpet_observed_decisions": ("reason",),
+    "limpet_unrecognised_turns": ("model",),
+    "limpet_requests": ("provider", "decision", "outcome"),
+    "limpet_attempts": ("provider", "outcome"),
+    "limpet_prompt_tokens": ("provider", "model"),
+    "limpet_cached_tokens": ("provider", "model"),
+    "limpet_cache_unreported_tokens": ("provider", "model"),
+    "limpet_output_tokens": ("provider", "model"),
+    "limpet_usage_unreported": ("provider",),
+    "limpet_extproc_failures": (),
+    "limpet_added_seconds": (),
+    "limpet_catalog_timestamp_seconds": (),
+    "limpet_catalog_connected": (),
+    "limpet_provider_out": ("provider",),
+    "limpet_conversations": (),
+}
+
+
+def test_metrics_have_the_names_and_labels_that_are_documented_and_no_others() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    found = {each._name: tuple(each._labelnames) for each in registry._collector_to_names}
+    assert found == NAMES
+
+
+def test_two_workers_in_one_process_do_not_share_counters() -> None:
+    one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.failures.inc()
+    assert other.registry.get_sample_value("limpet_extproc_failures_total") == 0
+
+
+def test_what_is_noted_shows_when_it_is_flushed_once() -> None:
+    metrics = Metrics(CollectorRegistry())
+    for _ in range(3):
+        metrics.decisions.add(1, "sticky.hit")
+        metrics.added_s.append(0.0002)
+    for _ in range(2):
+        metrics.flush()
+        assert metrics.registry.get_sample_value("limpet_decisions_total", {"reason": "sticky.hit"}) == 3
+        assert metrics.registry.get_sample_value("limpet_added_seconds_count") == 3

@@ -1,0 +1,40 @@
+"""What a terminal says of providers: once when something begins, once when it is over, in the words of conditions."""
+
+import pytest
+
+from limpet_operator.fleet.acks import Traffic
+from limpet_operator.laptop.traffic_words import said
+
+UP = Traffic("up", "up", 0.0, 1, 0)
+NO_KEY = Traffic("up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, says="Incorrect API key provided")
+OUT_NO_KEY = Traffic(
+    "down", "down", 9.0, 0, 1, cause="CredentialRefused", status=401, says="Incorrect API key provided"
+)
+NO_MODEL = Traffic("up", "up", 0.0, 1, 0, cause="ModelNotFound", status=404, says="no model acme-2")
+OUT = Traffic("down", "down", 9.0, 0, 1, cause="ServerError", status=500, says="oops")
+LIMITED = Traffic("down", "over_limit", 9.0, 0, 1, cause="Limited", status=429)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lines"),
+    [
+        (None, None, []),
+        (None, UP, []),
+        (UP, UP, []),
+        (None, NO_KEY, ['a: CredentialRefused: it refuses the API key: 401 "Incorrect API key provided"; correct']),
+        (NO_KEY, NO_KEY, []),
+        (NO_KEY, OUT_NO_KEY, ["a is out: it refuses the API key: 401"]),
+        (OUT_NO_KEY, UP, ["a is back: the last requests were answered"]),
+        (UP, NO_MODEL, ["a: ModelNotFound: it does not know a model or path that was asked for: 404"]),
+        (UP, OUT, ['a: Failing (out): requests failed several times in a row, the last with 500 "oops"; it is asked']),
+        (UP, LIMITED, ["a: OverLimit (out): it asked us to wait (429), others take its requests"]),
+        (OUT, LIMITED, ["a: OverLimit (out): "]),
+        (LIMITED, UP, ["a is back"]),
+    ],
+)
+def test_a_line_where_something_begins_changes_or_ends(
+    before: Traffic | None, now: Traffic | None, lines: list[str]
+) -> None:
+    told = list(said({"a": before} if before else {}, {"a": now, "z": UP} if now else {"z": UP}))
+    assert len(told) == len(lines)
+    assert all(line.startswith(begin) for line, begin in zip(told, lines, strict=True))

@@ -1,0 +1,105 @@
+"""What an object says without effect is told, and nothing else is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.operator.conftest import Build
+
+from limpet_operator.planning.effects import Names
+from limpet_operator.resources.idle import idle_fields
+
+WINDOW = {"name": "night", "from": "00:00", "to": "06:00", "factor": "0.5"}
+HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2", "output": "1"}}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "reason", "told"),
+    [
+        ("Provider", {}, None, ""),
+        ("Provider", {"vendor": "Anthropic"}, "DialectNotServed", "write spec.dialects: [OpenAIChat] if its endpoint"),
+        ("Provider", {"vendor": "Anthropic", "dialects": ["OpenAIChat"]}, None, ""),
+        ("Provider", {"dialects": ["OpenAIResponses"]}, "DialectNotServed", "it speaks only OpenAIResponses"),
+        ("Provider", {"dialects": ["AnthropicMessages", "OpenAIChat"]}, None, ""),
+        ("Provider", {"models": [{"name": "flash"}, {"name": "*"}]}, "NotAPattern", 'the model name "*" is no pattern'),
+        ("Provider", {"models": [{"name": "deepseek/*"}]}, "NotAPattern", "list the models one by one"),
+        ("Provider", {"cache": {"blockTokens": 64}}, "FieldWithoutEffect", "spec.cache.blockTokens has no effect"),
+        ("Provider", {"cache": {"minTokens": 64}}, None, ""),
+        ("Pricing", {}, None, ""),
+        ("Pricing", {"windows": [WINDOW]}, "FieldWithoutEffect", "the prices of spec.models hold at all hours"),
+        ("Pricing", {"windows": []}, None, ""),
+        ("Pricing", {"models": HOUR}, "FieldWithoutEffect", "cacheWrite1h has no effect in this version"),
+        ("HealthProbe", {}, "NotProbed", "this version asks nobody by it"),
+        ("StickyPolicy", {}, None, ""),
+        ("StickyPolicy", {"models": ["fla*"]}, None, ""),
+        ("StickyPolicy", {"models": ["flash", "*"]}, None, ""),
+        ("StickyPolicy", {"models": ["nomatch/*"]}, "MatchesNothing", 'serves a model named "nomatch/*"'),
+        ("StickyPolicy", {"models": ["flash*", "flsh"]}, "MatchesNothing", 'serves a model named "flsh"; correct'),
+    ],
+)
+def test_what_has_no_effect_is_told(build: Build, kind: str, spec: dict[str, Any], reason: str, told: str) -> None:
+    others = [] if kind == "Provider" else [build.raw("Provider")]
+    notes = build.plan(build.raw(kind, **spec), build.secret(), *others).verdicts[build.key(kind)].notes
+    assert [note.reason for note in notes] == ([reason] if reason else [])
+    assert all(told in note.message for note in notes)
+
+
+@pytest.mark.parametrize("key", ["replace-me", "changeme", "your-api-key", "<your key>", "sk-...", "sk-xxxx", "TODO"])
+def test_a_key_that_an_example_came_with_is_told_and_not_repeated(build: Build, key: str) -> None:
+    planned = build.plan(build.raw("Provider"), build.secret(**{"api-key": key}))
+    ((reason, message),) = planned.verdicts[build.key("Provider")].notes
+    assert reason == "PlaceholderKey"
+    assert message == "key api-key of Secret deepseek still holds what stands in an example; write the API key"
+
+
+@pytest.mark.parametrize("key", ["sk-1", "EMPTY", "dummy-for-vllm", "0"])
+def test_a_key_that_may_be_one_is_left_alone(build: Build, key: str) -> None:
+    assert (
+        build.plan(build.raw("Provider"), build.secret(**{"api-key": key})).verdicts[build.key("Provider")].notes == ()
+    )
+
+
+def test_a_provider_that_is_not_served_serves_no_pattern(build: Build) -> None:
+    raws = build.raw("Provider", vendor="Anthropic"), build.secret(), build.raw("StickyPolicy", models=["flash"])
+    assert build.plan(*raws).verdicts[build.key("StickyPolicy")].notes[0].reason == "MatchesNothing"
+
+
+def test_all_that_is_wrong_with_a_provider_is_told_at_once(build: Build) -> None:
+    raw = build.raw("Provider", vendor="Anthropic", models=[{"name": "*"}], cache={"blockTokens": 1})
+    notes = build.plan(raw, build.secret()).verdicts[build.key("Provider")].notes
+    assert [note.reason for note in notes] == ["DialectNotServed", "NotAPattern", "FieldWithoutEffect"]
+
+
+@given(st.lists(st.text("ab/-", min_size=1, max_size=5)), st.text("ab/-", max_size=3), st.booleans())
+def test_a_pattern_matches_as_requests_are_matched(names: list[str], pattern: str, wild: bool) -> None:
+    expected = any(name.startswith(pattern) if wild else name == pattern for name in names)
+    assert Names(names).match(pattern + "*" * wild) is expected
+
+
+FIELDS = [("providers", "blockTokens"), ("pricings", "windows"), ("pricings", "cacheWrite1h")]
+
+
+@pytest.mark.parametrize(("crd", "field"), FIELDS)
+def test_a_field_without_effect_says_so_where_it_is_described(crd: str, field: str) -> None:
+    schema = yaml.safe_load((Path(__file__).parents[3] / "crds" / f"{crd}.yaml").read_text())
+    found = list(_descriptions(schema, field))
+    assert found
+    assert all("has no effect in this version" in each for each in found)
+
+
+def test_no_field_without_effect_is_missing_from_that_list() -> None:
+    spec = {"cache": {"blockTokens": 1}, "windows": [WINDOW], "models": HOUR}
+    assert sum(len(idle_fields(kind, spec)) for kind in ("Provider", "Pricing")) == len(FIELDS)
+
+
+def _descriptions(node: Any, field: str) -> Iterator[str]:
+    """Wherever a schema has the field."""
+    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict) and isinstance(node.get(field), dict):
+        yield node[field]["description"]
+    for each in below:
+        yield from _descriptions(each, field)

@@ -1,0 +1,384 @@
+"""What is served, and the verdict on everything else."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from limpet_extproc.contract.catalog import Price
+from limpet_operator.planning.plan import Condition, plan
+
+
+def _refs(planned, key) -> tuple[str, str]:
+    condition = planned.verdicts[key].resolved_refs
+    return condition.reason, condition.message
+
+
+def test_a_provider_with_all_that_belongs_to_it(build) -> None:
+    planned = build.plan(build.raw("Provider"), build.secret(**{"api-key": "sk-1\n"}), build.raw("Pricing"))
+    (provider,) = planned.providers
+    assert provider.name == "deepseek"
+    assert provider.credential.reveal() == "sk-1"
+    assert "sk-1" not in repr(planned)
+    assert provider.prices == {"flash": Price(0.15, 0.60, 0.003, 0.15)}
+    assert provider.ca_pem is None
+    assert planned.verdicts.keys() == {build.key("Provider"), build.key("Pricing")}
+    for verdict in planned.verdicts.values():
+        assert verdict.accepted == Condition(True, "Accepted", "")
+        assert verdict.resolved_refs == Condition(True, "ResolvedRefs", "")
+
+
+def test_nothing_at_all(build) -> None:
+    planned = build.plan()
+    assert (planned.providers, planned.policies, planned.routing, planned.probes) == ((), (), "Metadata", ())
+
+
+def test_a_provider_that_asks_for_no_credential(build) -> None:
+    (provider,) = build.plan(build.raw("Provider", credential=None)).providers
+    assert provider.credential is None
+
+
+def test_equal_names_in_two_namespaces(build) -> None:
+    raws = [build.raw("Provider", namespace=each) for each in ("default", "ai")]
+    raws += [build.secret(namespace=each, **{"api-key": f"sk-{each}"}) for each in ("default", "ai")]
+    raws += [build.raw("Pricing", namespace="ai")]
+    providers = build.plan(*raws).providers
+    assert [each.name for each in providers] == ["ai/deepseek", "deepseek"]
+    assert [each.credential.reveal() for each in providers] == ["sk-ai", "sk-default"]
+    assert [bool(each.prices) for each in providers] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("others", "reason", "message"),
+    [
+        (
+            lambda build: [],
+            "SecretNotFound",
+            "there is no Secret deepseek in namespace default; create it, or correct spec.credential.secretRef.name",
+        ),
+        (
+            lambda build: [build.secret(namespace="ai")],
+            "SecretNotFound",
+            "there is no Secret deepseek in namespace default; create it, or correct spec.credential.secretRef.name",
+        ),
+        (
+            lambda build: [build.secret(b="1", a="2")],
+            "SecretKeyNotFound",
+            "Secret deepseek has no key api-key (it has: a, b); add it, or correct spec.credential.secretRef.key",
+        ),
+        (
+            lambda build: [build.secret() | {"data": {"x": "?"}}],
+            "SecretValueInvalid",
+            "Secret deepseek can't be read: data.x: is not base64; encode it, or write it as it is below stringData",
+        ),
+        (
+            lambda build: [build.secret() | {"stringData": {}, "data": {"api-key": "/w=="}}],
+            "SecretValueInvalid",
+            "key api-key of Secret deepseek is not UTF-8; write the API key as plain text",
+        ),
+        (
+            lambda build: [build.secret(**{"api-key": "\n"})],
+            "SecretValueInvalid",
+            "key api-key of Secret deepseek is empty; write the API key",
+        ),
+        (
+            lambda build: [build.secret(**{"api-key": "a\nb"})],
+            "SecretValueInvalid",
+            "key api-key of Secret deepseek holds a line break or control character; write the API key alone",
+        ),
+        (
+            lambda build: [build.secret(**{"api-key": "Bearer sk-1"})],
+            "SecretValueInvalid",
+            "key api-key of Secret deepseek begins with Bearer, which is added anyway; write the API key alone",
+        ),
+    ],
+)
+def test_secrets(build, others, reason: str, message: str) -> None:
+    planned = build.plan(build.raw("Provider"), build.raw("Provider", "other", credential=None), *others(build))
+    assert _refs(planned, build.key("Provider")) == (reason, message)
+    assert [each.name for each in planned.providers] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("env", "reason", "message"),
+    [
+        (
+            {},
+            "EnvVarNotSet",
+            (
+                "environment variable DEEPSEEK_API_KEY is not set; on a laptop export it before starting, "
+                "in a cluster use spec.credential.secretRef"
+            ),
+        ),
+        ({"DEEPSEEK_API_KEY": ""}, "SecretValueInvalid", "variable DEEPSEEK_API_KEY is empty; write the API key"),
+        (
+            {"DEEPSEEK_API_KEY": "\udcff"},
+            "SecretValueInvalid",
+            "variable DEEPSEEK_API_KEY is not UTF-8; write the API key as plain text",
+        ),
+        ({"DEEPSEEK_API_KEY": "sk-1"}, "ResolvedRefs", ""),
+    ],
+)
+def test_environment(build, env: dict[str, str], reason: str, message: str) -> None:
+    planned = build.plan(build.raw("Provider", credential={"env": "DEEPSEEK_API_KEY"}), env=env)
+    assert _refs(planned, build.key("Provider")) == (reason, message)
+    assert [each.credential.reveal() for each in planned.providers] == (["sk-1"] if reason == "ResolvedRefs" else [])
+
+
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBgzCCASmgAwIBAgIUMdYUWG8mmsr9Jy6ypHrW1Um2C8owCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLbGltcGV0LXRlc3QwIBcNMjYxMTIyMTgxNjI1WhgPMjEyNjEw
+MjkxODE2MjVaMBYxFDASBgNVBAMMC2xpbXBldC10ZXN0MFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAEVDzS98Co7dwwiNh95x79bTfaBrOlSzr84i9PleSIqLg/xpno
+vo8Am7h4lLQC6P83lHy1C2Hh1J7ohmEmch/VXqNTMFEwHQYDVR0OBBYEFEGTxC4x
+J47DIS1YjIcueOcG6MhjMB8GA1UdIwQYMBaAFEGTxC4xJ47DIS1YjIcueOcG6Mhj
+MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAKa2+uCUUVX9zQC9
+ORERX3hQQUQOjoawUjcbUSWJ+T3xAiAoX8DI9DJ9IJDbM2uNenbJMu3eap1C4oRW
+taKRTiFk9Q==
+-----END CERTIFICATE-----
+"""
+
+
+def _configmap(text: str, kind: str = "ConfigMap") -> dict[str, object]:
+    values = {"data" if kind == "ConfigMap" else "stringData": {"ca.crt": text}}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": "corp-ca"}} | values
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_private_authority(build, kind: str) -> None:
+    tls = {"caCertificateRef": {"kind": kind, "name": "corp-ca", "key": "ca.crt"}}
+    (provider,) = build.plan(build.raw("Provider", credential=None, tls=tls), _configmap(CERTIFICATE, kind)).providers
+    assert provider.ca_pem == CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("others", "reason", "message"),
+    [
+        (
+            [],
+            "CACertificateNotFound",
+            "there is no ConfigMap corp-ca in namespace default; create it, or correct spec.tls.caCertificateRef",
+        ),
+        (
+            [_configmap("x", "Secret")],
+            "CACertificateNotFound",
+            (
+                "there is no ConfigMap corp-ca in namespace default; there is a Secret of that name: "
+                "write kind: Secret, or correct spec.tls.caCertificateRef"
+            ),
+        ),
+        (
+            [_configmap("x") | {"data": {"tls.crt": "x"}}],
+            "CACertificateNotFound",
+            "ConfigMap corp-ca has no key ca.crt (it has: tls.crt); correct spec.tls.caCertificateRef.key",
+        ),
+        (
+            [_configmap("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")],
+            "CACertificateInvalid",
+            (
+                "key ca.crt of ConfigMap corp-ca is no PEM certificate; "
+                "write one or more certificates that begin with -----BEGIN CERTIFICATE-----"
+            ),
+        ),
+        (
+            [_configmap("")],
+            "CACertificateInvalid",
+            (
+                "key ca.crt of ConfigMap corp-ca is no PEM certificate; "
+                "write one or more certificates that begin with -----BEGIN CERTIFICATE-----"
+            ),
+        ),
+        (
+            [_configmap("-----BEGIN PRIVATE KEY-----")],
+            "CACertificateInvalid",
+            "key ca.crt of ConfigMap corp-ca holds a private key; write the authority's certificate only",
+        ),
+    ],
+)
+def test_bad_private_authority(build, others: list[dict[str, object]], reason: str, message: str) -> None:
+    tls = {"caCertificateRef": {"name": "corp-ca", "key": "ca.crt"}}
+    planned = build.plan(build.raw("Provider", credential=None, tls=tls), *others)
+    assert _refs(planned, build.key("Provider")) == (reason, message)
+    assert planned.providers == ()
+
+
+def _price(model: str, dollars: str) -> dict[str, object]:
+    return {"name": model, "perMillionTokens": {"input": dollars, "output": dollars}}
+
+
+def test_pricing_of_nobody(build) -> None:
+    planned = build.plan(build.raw("Pricing"))
+    assert _refs(planned, build.key("Pricing")) == (
+        "ProviderNotFound",
+        "there is no Provider deepseek in namespace default; create it, or correct spec.providerRef.name",
+    )
+
+
+def test_pricing_of_a_provider_that_is_invalid_waits_for_it(build) -> None:
+    planned = build.plan(build.raw("Pricing"), build.raw("Provider", weight=-1))
+    assert planned.verdicts[build.key("Pricing")].ok
+    assert planned.verdicts[build.key("Provider")].accepted == Condition(
+        False, "Invalid", "spec.weight: is -1; write 0 or more"
+    )
+
+
+def test_pricing_of_a_model_that_is_not_served_leaves_the_others_priced(build) -> None:
+    models = [_price("flas", "1"), _price("flash", "2")]
+    planned = build.plan(build.raw("Provider", credential=None), build.raw("Pricing", models=models))
+    assert _refs(planned, build.key("Pricing")) == (
+        "ModelNotServed",
+        "Provider deepseek does not serve flas; correct the name; did you mean flash?",
+    )
+    assert planned.providers[0].prices["flash"].input == 2.0
+
+
+def test_two_prices_for_one_model(build) -> None:
+    planned = build.plan(
+        build.raw("Pricing", "b", models=[_price("flash", "2"), _price("pro", "2")]),
+        build.raw("Pricing", "a", models=[_price("flash", "1")]),
+        build.raw("Provider", credential=None, models=[{"name": "flash"}, {"name": "pro"}]),
+    )
+    assert {model: price.input for model, price in planned.providers[0].prices.items()} == {"flash": 1.0, "pro": 2.0}
+    assert planned.verdicts[build.key("Pricing", "a")].ok
+    assert planned.verdicts[build.key("Pricing", "b")].accepted == Condition(
+        False,
+        "Conflicted",
+        "flash of Provider deepseek is priced by Pricing a already, which holds; take the model out of one of them",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "message"),
+    [
+        ({}, "ResolvedRefs", ""),
+        ({"providerSelector": {"matchLabels": {"tier": "fast"}}}, "ResolvedRefs", ""),
+        ({"providerSelector": None, "providerRefs": [{"name": "deepseek"}]}, "ResolvedRefs", ""),
+        ({"http": None, "completion": {"model": "flash"}}, "ResolvedRefs", ""),
+        (
+            {"providerSelector": {"matchLabels": {"tier": "slow"}}},
+            "NothingSelected",
+            (
+                "no Provider in namespace default is selected; "
+                "correct spec.providerSelector.matchLabels, or label the Providers"
+            ),
+        ),
+        (
+            {"providerSelector": None, "providerRefs": [{"name": "deepsek"}]},
+            "ProviderNotFound",
+            "there is no Provider deepsek in namespace default; correct spec.providerRefs; did you mean deepseek?",
+        ),
+        (
+            {"http": None, "completion": {"model": "flush"}},
+            "ModelNotServed",
+            "Provider deepseek does not serve flush; correct spec.completion.model; did you mean flash?",
+        ),
+    ],
+)
+def test_probes(build, spec: dict[str, object], reason: str, message: str) -> None:
+    planned = build.plan(
+        build.raw("Provider", credential=None, labels={"tier": "fast"}),
+        build.raw("Provider", namespace="ai", credential=None, models=[{"name": "x"}], labels={"tier": "slow"}),
+        build.raw("HealthProbe", **spec),
+    )
+    assert _refs(planned, build.key("HealthProbe")) == (reason, message)
+    assert len(planned.probes) == (reason == "ResolvedRefs")
+
+
+def test_policies(build) -> None:
+    planned = build.plan(
+        build.raw("StickyPolicy", "c", models=["z"], routing="Header"),
+        build.raw("StickyPolicy", "b", models=["x", "z"]),
+        build.raw("StickyPolicy", "a", models=["x"]),
+        build.raw("StickyPolicy", "d", models=["z"]),
+    )
+    assert [policy.name for policy in planned.policies] == ["a", "c"]
+    assert planned.routing == "Header"
+    told = {key.name: verdict.accepted.message for key, verdict in planned.verdicts.items()}
+    assert told == {
+        "a": "",
+        "b": '"x" is in StickyPolicy a already, which holds; take it out of one of them',
+        "c": "",
+        "d": '"z" is in StickyPolicy c already, which holds; take it out of one of them',
+    }
+    assert planned.verdicts[build.key("StickyPolicy", "b")].accepted.reason == "Conflicted"
+
+
+def test_unchanged_providers_are_the_same_objects(build) -> None:
+    raws = [build.raw("Provider", name, credential={"env": name.upper()}) for name in "abc"]
+    raws += [build.raw("Pricing", name, providerRef={"name": name}) for name in "abc"]
+    before = build.objects(*raws)
+    env = {"A": "1", "B": "2", "C": "3"}
+    first = plan(before, env)
+    assert all(new is old for new, old in zip(plan(before, env, first).providers, first.providers, strict=True))
+    second = plan(before, env | {"B": "22"}, first)
+    assert [new is old for new, old in zip(second.providers, first.providers, strict=True)] == [True, False, True]
+    assert second.providers[1].credential.reveal() == "22"
+    dearer = dict(before.parsed)
+    dearer[build.key("Pricing", "c")] = build.parser.parse(
+        build.raw("Pricing", "c", providerRef={"name": "c"}, models=[_price("flash", "9")])
+    )
+    third = plan(type(before)(dearer), env, first)
+    assert [new is old for new, old in zip(third.providers, first.providers, strict=True)] == [True, True, False]
+    assert third == plan(type(before)(dearer), env)
+    unset = plan(before, {"A": "1", "C": "3"}, first)
+    assert [each.name for each in unset.providers] == ["a", "c"]
+    again = plan(before, env, unset)
+    assert again == first
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+SPACES = st.sampled_from(["default", "ai"])
+
+
+@st.composite
+def _raws(draw: st.DrawFn, build) -> dict[str, object]:
+    name, namespace = draw(NAMES), draw(SPACES)
+    match draw(st.sampled_from(["Provider", "Pricing", "HealthProbe", "StickyPolicy", "Secret"])):
+        case "Provider":
+            credential = draw(
+                st.sampled_from([None, {"env": "SET"}, {"env": "UNSET"}, {"secretRef": {"name": "a", "key": "k"}}])
+            )
+            weight = draw(st.sampled_from([1, 100, -1]))
+            return build.raw("Provider", name, namespace, credential=credential, weight=weight)
+        case "Pricing":
+            model = draw(st.sampled_from(["flash", "pro"]))
+            return build.raw("Pricing", name, namespace, providerRef={"name": draw(NAMES)}, models=[_price(model, "1")])
+        case "HealthProbe":
+            return build.raw(
+                "HealthProbe", name, namespace, providerSelector=None, providerRefs=[{"name": draw(NAMES)}]
+            )
+        case "StickyPolicy":
+            return build.raw("StickyPolicy", name, namespace, models=[draw(st.sampled_from(["x", "*"]))])
+        case _:
+            return build.secret(name, namespace, k=draw(st.sampled_from(["1", "", "a\nb"])))
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_order_does_not_matter_and_work_saved_changes_nothing(build, data: st.DataObject) -> None:
+    raws = data.draw(
+        st.lists(_raws(build), max_size=8, unique_by=lambda raw: (raw["kind"], *raw["metadata"].values())[:3])
+    )
+    env = {"SET": "1"}
+    planned = build.plan(*raws, env=env)
+    shuffled = build.plan(*data.draw(st.permutations(raws)), env=env)
+    assert shuffled == planned
+    fewer = build.plan(*raws[1:], env=env)
+    assert plan(build.objects(*raws), env, fewer) == planned
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_bad_object_changes_nothing_for_the_others(build, data: st.DataObject) -> None:
+    raws = data.draw(st.lists(_raws(build), max_size=6))
+    kind = data.draw(st.sampled_from(["Provider", "Pricing", "HealthProbe", "StickyPolicy"]))
+    junk = data.draw(
+        st.sampled_from([{"spec": 5}, {"spec": {"nonsense": 1}}, {"spec": None}, {"metadata": {"name": "UP"}}])
+    )
+    bad = build.raw(kind, "bad") | (
+        {"spec": {"nonsense": 1}} if kind == "StickyPolicy" and junk == {"spec": None} else junk
+    )
+    without, beside = build.plan(*raws), build.plan(*raws, bad)
+    assert beside.providers == without.providers
+    assert (beside.policies, beside.routing, beside.probes) == (without.policies, without.routing, without.probes)
+    assert {key: verdict for key, verdict in beside.verdicts.items() if key.name != "bad"} == without.verdicts

@@ -1,0 +1,87 @@
+"""The command line of a replica."""
+
+from pathlib import Path
+
+import pytest
+
+from limpet_operator.pod.settings import parse_settings
+from limpet_operator.resources.way_out import Proxy, WaysOut
+
+POD = {"POD_NAME": "limpet-operator-0", "POD_NAMESPACE": "limpet-system"}
+LEASE = ["--lease-namespace", "limpet-system", "--lease-name", "limpet-operator"]
+
+
+def test_as_the_chart_starts_it() -> None:
+    flags = [
+        *("--namespace", "ai", "--namespace", "team-b", "--listen", "0.0.0.0:18000", "--tls-dir", "/etc/limpet/tls"),
+        *("--gateway-name", "limpet-gateway.limpet-system.svc"),
+        *("--http", "0.0.0.0:8081", "--probes", "0.0.0.0:8082"),
+        *("--peers", "limpet-operator-peers.limpet-system.svc:18000"),
+        *("--cors-origin", "https://chat.example", "--cors-origin", "http://localhost:*"),
+        *("--gateway-host", "10.0.0.1", "--gateway-port", "10000", "--workers", "2", "--body-limit-mib", "16"),
+        *("--proxy", "http://proxy.corp:3128", "--no-proxy", ".internal", "--no-proxy", "10.0.0.0/8"),
+        *("--drain-seconds", "7.5", "--log-level", "debug", "--identity", "limpet-operator-0"),
+    ]
+    settings = parse_settings([*flags, *LEASE], POD)
+    assert settings.namespaces == ("ai", "team-b")
+    assert settings.lease == ("limpet-system", "limpet-operator")
+    assert settings.owner == "limpet-system"
+    assert settings.tls_dir == Path("/etc/limpet/tls")
+    assert settings.gateway_name == "limpet-gateway.limpet-system.svc"
+    assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
+    assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
+    assert settings.gateway.cors_origins == ("https://chat.example", "http://localhost:*")
+    assert settings.gateway.ways_out == WaysOut(https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8"))
+    assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
+    assert (settings.http, settings.probes) == ("0.0.0.0:8081", "0.0.0.0:8082")
+    assert settings.identity == "limpet-operator-0"
+
+
+@pytest.mark.parametrize(
+    ("flags", "owner"),
+    [
+        (["--namespace", "ai"], None),  # one namespace: all objects are its own
+        (["--namespace", "ai", "--namespace", "ai"], None),
+        (["--all-namespaces"], "limpet-system"),
+        (["--namespace", "ai", "--namespace", "b"], "limpet-system"),
+        (["--all-namespaces", "--lease-namespace", "ops", "--lease-name", "l"], "ops"),
+    ],
+)
+def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
+    assert parse_settings(flags, POD).owner == owner
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces"),
+        (["--namespace", "ai", "--all-namespaces"], "say which namespaces"),
+        (["--all-namespaces", "--lease-name", "l"], "--lease-name and --lease-namespace belong together"),
+        (["--all-namespaces", "--tls-dir", "/tls"], "--tls-dir and --gateway-name belong together"),
+        (["--all-namespaces", "--gateway-name", "g"], "--tls-dir and --gateway-name belong together"),
+        (["--all-namespaces", "--workers", "0"], "'0' is no number from 1 on"),
+        (["--all-namespaces", "--gateway-port", "70000"], "'70000' is no port"),
+        (["--namespace", "team-*"], "'team-*' is no namespace; write one name each time"),
+        (["--namespace", "a,b"], "'a,b' is no namespace"),
+        (["--all-namespaces", "--http", "8081"], "'8081' is no HOST:PORT"),
+        (["--all-namespaces", "--peers", "limpet-operator-peers"], "'limpet-operator-peers' is no HOST:PORT"),
+        (["--all-namespaces", "--drain-seconds", "-1"], "'-1' is no number of seconds"),
+        (["--all-namespaces", "--drain-seconds", "nan"], "'nan' is no number of seconds"),
+        (
+            ["--all-namespaces", "--proxy", "http://user:word@proxy:3128"],
+            "no proxy that can be used; write http://HOST:PORT",
+        ),
+        (["--all-namespaces", "--cors-origin", "chat.example"], "'chat.example' is no origin"),
+        (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
+    ],
+)
+def test_what_is_wrong_is_said(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(flags, POD)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_outside_of_a_cluster_the_workers_may_be_elsewhere() -> None:
+    settings = parse_settings(["--all-namespaces", "--extproc-dir", "/tmp/bench"], {})
+    assert settings.gateway.extproc_sockets == ("/tmp/bench/extproc-0.sock",)

@@ -1,0 +1,373 @@
+"""The catalog stream and the order of a rollout, over gRPC on a Unix socket with the real client of the data plane."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.contract.catalog import (
+    WATCH_METHOD,
+    Catalog,
+    Evidence,
+    Health,
+    Hello,
+    Model,
+    Provider,
+    Seen,
+    catalog_of,
+    decode_catalog,
+    encode,
+)
+from limpet_extproc.operator_link.catalog_client import watch
+from limpet_operator.publish.resource import CLUSTER, SECRET, Publication, Resource
+from limpet_operator.serve.catalog_server import CatalogServer, announce
+from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.xds_server import XdsServer, serve
+
+NAMES = ["a", "b", "c"]
+
+
+def catalog(*names: str, upstream: str = "m") -> Catalog:
+    return catalog_of(tuple(Provider(name, (Model("m", upstream),)) for name in names), ())
+
+
+def names(known: Catalog | None) -> list[str] | None:
+    return None if known is None else [provider.name for provider in known.providers]
+
+
+@given(planned=st.sets(st.sampled_from(NAMES)), acked=st.sets(st.sampled_from([*NAMES, "static"])))
+def test_only_what_envoy_has_is_announced_and_the_revision_is_the_content(planned: set[str], acked: set[str]) -> None:
+    announced = announce(catalog(*sorted(planned)), acked)
+    assert names(announced) == sorted(planned & acked)
+    assert announced == catalog(*sorted(planned & acked))
+    differs = announce(catalog(*sorted(planned), upstream="n"), acked)
+    assert (differs.revision != announced.revision) == bool(planned & acked)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
+            await asyncio.sleep(0.002)
+
+
+class Side:
+    """A catalog server; what its Envoys have and what other replicas agree to is what the test says."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.acked: dict[str, set[str]] = {}
+        self.consent = True
+        self.news: list[set[str]] = []
+        self.registry = CollectorRegistry()
+        self.catalogs = CatalogServer(self, build_metrics(self.registry, "test"))
+
+    def acknowledged(self, node: str) -> set[str] | None:
+        return self.acked.get(node)
+
+    def agreed(self, names: AbstractSet[str]) -> bool:
+        return self.consent
+
+    def changed(self) -> None:
+        pass
+
+    def testified(self, providers: Collection[str]) -> None:
+        self.news.append(set(providers))
+
+    def ack(self, node: str, *clusters: str) -> None:
+        self.acked[node] = set(clusters)
+        self.catalogs.acks_changed(node)
+
+    @asynccontextmanager
+    async def worker(self, node: str) -> AsyncIterator[list[Catalog]]:
+        """A data plane beside this node; yields the catalogs it has put in force."""
+        seen: list[Catalog] = []
+        task = asyncio.create_task(watch(self.address, node, seen.append))
+        try:
+            yield seen
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+async def side(tmp_path: Path) -> AsyncIterator[Side]:
+    side = Side(f"unix:{tmp_path}/catalog.sock")
+    server = await serve(side.address, side.catalogs.handler())
+    yield side
+    await server.stop(None)
+
+
+async def test_each_node_is_told_what_its_own_envoy_has(side: Side) -> None:
+    published = catalog("a", "b")
+    side.catalogs.publish(published)
+    side.ack("n1", "a", "static")
+    side.ack("n2", "a", "b")
+    async with (
+        side.worker("n1") as one,
+        side.worker("n1") as twin,
+        side.worker("n2") as two,
+        side.worker("n3") as three,
+    ):
+        await until(lambda: one and twin and two)
+        assert (names(one[-1]), names(twin[-1]), names(two[-1])) == (["a"], ["a"], ["a", "b"])
+        side.ack("n1", "a", "b")
+        await until(lambda: names(one[-1]) == names(twin[-1]) == ["a", "b"])
+        assert one[-1] == two[-1]
+        assert len(two) == 1, "what another Envoy acknowledged is no news here"
+        assert three == [], "its Envoy has not reported: an empty catalog would take away what the worker has"
+        assert side.registry.get_sample_value("limpet_catalog_streams") == 4
+        assert side.registry.get_sample_value("limpet_catalog_revision_info", {"revision": published.revision}) == 1
+    await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 0)
+
+
+async def test_nothing_is_sent_before_the_first_plan_and_an_unchanged_one_is_not_sent_again(side: Side) -> None:
+    side.ack("n", "a")
+    async with side.worker("n") as seen:
+        await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 1)
+        assert seen == []
+        for _ in range(3):
+            side.catalogs.publish(catalog("a"))
+        await until(lambda: seen)
+        side.catalogs.publish(catalog("a"))
+        side.catalogs.publish(catalog())
+        await until(lambda: len(seen) == 2)
+        assert [names(c) for c in seen] == [["a"], []]
+
+
+@asynccontextmanager
+async def raw_worker(address: str) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.stream_stream(WATCH_METHOD)()  # type: ignore[call-arg]
+        yield call
+        call.cancel()
+
+
+async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> None:
+    side.ack("n", "a", "b", "c")
+    side.catalogs.publish(catalog("a", "b"))
+    async with raw_worker(side.address) as slow:
+        await slow.write(encode(Hello("n")))
+        first = decode_catalog(await slow.read())
+        side.catalogs.publish(catalog("b", "c"))
+        side.catalogs.publish(catalog("c"))
+        assert not await side.catalogs.wait_unannounced(["a"], 0.02), "sent, so it may decide by it at any moment"
+        waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a", "b"], 10))
+        await slow.write(encode(Seen("of an earlier connection")))
+        await slow.write(encode(Seen(first.revision)))
+        second = decode_catalog(await slow.read())
+        assert names(second) == ["c"], "the one between is skipped"
+        assert not waiting.done()
+        await slow.write(encode(Seen(second.revision)))
+        assert await waiting
+    assert await side.catalogs.wait_unannounced(["c"], 10), "nobody is connected any more"
+
+
+async def test_a_worker_whose_envoy_nobody_knows_is_told_nothing_new_and_holds_up_nothing(side: Side) -> None:
+    side.catalogs.publish(catalog("a", "b"))
+    async with side.worker("n") as seen, side.worker("starting") as starting:
+        side.ack("n", "a", "b")
+        await until(lambda: seen)
+        del side.acked["n"]
+        side.catalogs.publish(catalog("b", "c"))
+        await until(lambda: names(seen[-1]) == ["b"])
+        assert await side.catalogs.wait_unannounced(["a"], 10), "its Envoy is still to come, so it decides by nothing"
+        assert starting == []
+
+
+async def test_other_replicas_have_to_agree(side: Side) -> None:
+    side.catalogs.publish(catalog("b"))
+    side.consent = False
+    waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a"], 10))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    side.consent = True
+    side.catalogs.agreement_changed()
+    assert await waiting
+
+
+async def test_which_providers_workers_beside_some_envoys_may_decide_by(side: Side) -> None:
+    side.catalogs.publish(catalog("a", "b"))
+    side.ack("n1", "a")
+    side.ack("n2", "b")
+    async with side.worker("n1") as one, side.worker("n2") as two, raw_worker(side.address) as silent:
+        await until(lambda: one and two and side.catalogs.deciding == 2)
+        assert side.catalogs.deciding_by({"a", "b", "c"}) == {"a", "b"}
+        assert side.catalogs.deciding_by({"a", "b", "c"}, {"n1"}) == {"a"}
+        assert side.catalogs.deciding_by({"a", "b", "c"}, {"n3"}) == frozenset()
+        side.ack("n3", "c")
+        await silent.write(encode(Hello("n3")))
+        await until(lambda: side.catalogs.deciding_by({"a", "c"}, {"n3"}) == {"a", "c"})
+
+
+async def test_what_workers_say_of_providers_lasts_as_long_as_their_streams(side: Side) -> None:
+    async with raw_worker(side.address) as worker:
+        await worker.write(encode(Hello("n")))
+        await worker.write(encode(Health({"a": Evidence(1.0, since_s=1.0), "b": Evidence(2.0, since_s=1.0)})))
+        await worker.write(encode(Health({"a": Evidence(1.0, 3.0, "down", 3.0)})))
+        await until(lambda: len(side.news) == 2)
+        assert side.news == [{"a", "b"}, {"a"}]
+        assert side.catalogs.evidence("a") == [Evidence(1.0, 3.0, "down", 3.0)]
+        assert side.catalogs.evidence("b") == [Evidence(2.0, since_s=1.0)]
+    await until(lambda: side.news[2:] == [{"a", "b"}])
+    assert side.catalogs.evidence("a") == []
+
+
+MISMATCHES = [
+    (encode(Hello("n", version=0)), r"data plane \(ext_proc\) speaks contract version 0.* upgrade the data plane"),
+    (encode(Hello("n", version=99)), r"version 99.* upgrade the control plane"),
+    (encode(Seen("1")), "first word must be Hello"),
+    (b"\xff", "not a report of contract version"),
+]
+
+
+@pytest.mark.parametrize(("first_word", "words"), MISMATCHES)
+async def test_another_contract_version_is_told_so(side: Side, first_word: bytes, words: str) -> None:
+    async with raw_worker(side.address) as stranger:
+        await stranger.write(first_word)
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as refused:
+            await stranger.read()
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert side.registry.get_sample_value("limpet_contract_mismatches_total") == 1
+    assert side.registry.get_sample_value("limpet_catalog_streams") == 0
+
+
+async def test_a_second_hello_ends_the_stream(side: Side) -> None:
+    async with raw_worker(side.address) as confused:
+        await confused.write(encode(Hello("n")))
+        await confused.write(encode(Hello("n")))
+        with pytest.raises(grpc.aio.AioRpcError, match="says Hello once"):
+            await confused.read()
+
+
+async def test_closing_ends_the_streams_in_good_order(side: Side) -> None:
+    async with raw_worker(side.address) as worker:
+        await worker.write(encode(Hello("n")))
+        await until(lambda: side.registry.get_sample_value("limpet_catalog_streams") == 1)
+        side.catalogs.close()
+        assert await worker.code() is grpc.StatusCode.OK
+
+
+# --- rollout ----------------------------------------------------------------------------------------------------------
+
+
+class Drains:
+    """A sleep that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.gates: list[asyncio.Event] = []
+
+    async def __call__(self, seconds: float) -> None:
+        gate = asyncio.Event()
+        self.slept.append(seconds)
+        self.gates.append(gate)
+        await gate.wait()
+
+
+class World:
+    """Rollout, both servers, and an Envoy that has whatever is published."""
+
+    def __init__(self, address: str) -> None:
+        self.side = Side(address)
+        metrics = build_metrics(CollectorRegistry(), "test")
+        self.xds = XdsServer(metrics, lambda _: None, lambda _: None)
+        self.drains = Drains()
+        self.rollout = Rollout(self.xds, self.side.catalogs, Patience(5.0, 10.0), self.drains)
+
+    def served(self, type_url: str = CLUSTER) -> set[str]:
+        return set(self.xds.resources.by_type.get(type_url, {}))
+
+    def apply(self, *providers: str, body: bytes = b"1") -> None:
+        resources = [Resource(name, kind, body) for name in providers for kind in (CLUSTER, SECRET)]
+        self.rollout.apply(Publication({r.key: r for r in resources}, catalog(*providers)))
+        self.side.ack("n", *self.served())
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(f"unix:{tmp_path}/catalog.sock")
+    server = await serve(world.side.address, world.side.catalogs.handler())
+    yield world
+    await world.rollout.close()
+    await server.stop(None)
+
+
+async def test_a_removed_provider_leaves_the_catalog_then_drains_then_leaves_envoy(world: World) -> None:
+    async with world.side.worker("n") as seen:
+        world.apply("a", "b")
+        await until(lambda: seen and names(seen[-1]) == ["a", "b"])
+        world.apply("b")
+        assert world.served() == world.served(SECRET) == {"a", "b"}
+        await until(lambda: world.drains.gates)
+        assert names(seen[-1]) == ["b"], "the drain begins after the worker has seen it"
+        assert world.drains.slept == [5.0]
+        assert world.served() == {"a", "b"}
+        world.drains.gates[0].set()
+        await world.rollout.drained()
+        assert world.served() == world.served(SECRET) == {"b"}
+
+
+async def test_what_comes_back_during_its_drain_stays_and_may_leave_again(world: World) -> None:
+    world.apply("a", "b")
+    world.apply("b")
+    await until(lambda: len(world.drains.gates) == 1)
+    world.apply("a", "b", body=b"2")
+    assert world.xds.resources.by_type[CLUSTER]["a"].resource.body == b"2"
+    world.apply("b", body=b"2")
+    await until(lambda: len(world.drains.gates) == 2)
+    world.drains.gates[0].set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.served() == {"a", "b"}, "the first drain no longer speaks for it"
+    world.drains.gates[1].set()
+    await world.rollout.drained()
+    assert world.served() == {"b"}
+
+
+@given(plans=st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=8), seed=st.randoms())
+def test_any_sequence_of_plans_ends_with_the_last_one_and_never_lacks_a_planned_one(
+    plans: list[set[str]], seed: Any
+) -> None:
+    async def play() -> None:
+        world = World("nowhere")
+        for plan in plans:
+            world.apply(*sorted(plan))
+            assert plan <= world.served()
+            await asyncio.sleep(0)
+            if world.drains.gates:
+                seed.choice(world.drains.gates).set()
+            await asyncio.sleep(0)
+            assert plan <= world.served()
+        drained = asyncio.create_task(world.rollout.drained())
+        while not drained.done():
+            for gate in world.drains.gates:
+                gate.set()
+            await asyncio.sleep(0)
+        assert world.served() == plans[-1]
+        assert world.served(SECRET) == plans[-1]
+
+    asyncio.run(play())
+
+
+async def test_a_worker_that_never_confirms_does_not_hold_up_a_removal_for_ever(tmp_path: Path) -> None:
+    world = World(f"unix:{tmp_path}/catalog.sock")
+    world.rollout = Rollout(world.xds, world.side.catalogs, Patience(0.0, 0.02))
+    server = await serve(world.side.address, world.side.catalogs.handler())
+    async with raw_worker(world.side.address) as mute:
+        world.apply("a")
+        await mute.write(encode(Hello("n")))
+        await mute.read()
+        world.apply()
+        await world.rollout.drained()
+        assert world.served() == set()
+    await server.stop(None)
