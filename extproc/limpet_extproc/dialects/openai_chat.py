@@ -126,7 +126,9 @@ class _Reading:
             _require_no_other_model(model, names(self._written(request.models), "models"))
         return ChatRequest(
             model=model,
-            fingerprint=fingerprint([self._written(message) for message in messages], messages),
+            fingerprint=fingerprint(
+                messages if self._text is self._body else [self._written(message) for message in messages], messages
+            ),
             session_id=self._words("session_id", request.session_id),
             prompt_cache_key=self._words("prompt_cache_key", request.prompt_cache_key),
             user=self._user(),
