@@ -79,7 +79,7 @@ class Command:
         env: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Self]:
         """Run it; whatever the story left is ended. `listen` is the host, as it is written before the port."""
-        port, metrics_port = port or free_port(), metrics_port or _two_free_ports()
+        port, metrics_port = port or free_port(), metrics_port or two_free_ports()
         program = [str(Path(sys.executable).with_name("limpet")), "up", str(directory)]
         places = [f"--listen={listen}:{port}", f"--metrics-port={metrics_port}"]
         process = await asyncio.create_subprocess_exec(
@@ -113,7 +113,7 @@ def write(directory: Path, file: str, objects: Sequence[Mapping[str, Any]]) -> N
     beside.replace(directory / file)
 
 
-def _two_free_ports() -> int:
+def two_free_ports() -> int:
     """The first of two neighbours: the data plane's metrics are on the second."""
     while True:
         port = free_port()

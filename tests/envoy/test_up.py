@@ -12,7 +12,7 @@ import psutil
 import pytest
 import pytest_asyncio
 from tests.envoy.cast import LONG, say
-from tests.envoy.command import Command, write
+from tests.envoy.command import Command, two_free_ports, write
 from tests.envoy.stage import Stage, until
 
 from limpet_lab.sim.faults import Fault
@@ -155,13 +155,13 @@ async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["of the control plane", "of the data plane"])
 async def test_a_taken_metrics_port_is_named_like_any_other(tmp_path: Path, which: int) -> None:
+    first = two_free_ports()
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", first + which))
         taken.listen()
-        port: int = taken.getsockname()[1]
-        async with Command.up(tmp_path, metrics_port=port - which) as command:
+        async with Command.up(tmp_path, metrics_port=first) as command:
             assert await command.ended() == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in command.output
+    assert f"cannot listen on 127.0.0.1:{first + which}" in command.output
     assert "--metrics-port" in command.output
     assert len(command.lines) == 1
 
