@@ -278,7 +278,9 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
         "health_checks": [
             {
                 "interval": "0.5s",
-                "no_traffic_interval": "0.5s",
+                # Until the first request: a worker that starts is asked often, so that few requests find it unasked.
+                "no_traffic_interval": "0.05s",
+                "no_traffic_healthy_interval": "0.5s",
                 "timeout": "1s",  # A worker that is only slow must not lose its connections.
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
