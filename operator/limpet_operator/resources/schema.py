@@ -46,6 +46,7 @@ class _Node:
     """A place in the schema, compiled: what is filled in, named or ruled there."""
 
     hint: str
+    """What belongs here: the first sentence of the description."""
     properties: Mapping[str, "_Node"] | None
     defaults: Mapping[str, Any]
     items: "_Node | None"
@@ -184,8 +185,8 @@ def _explain(error: jsonschema.ValidationError, root: _Node) -> Iterator[Problem
     if error.validator == "required":
         for name in limit:
             if name not in value:
-                known = (node.properties or {}).get(name)
-                yield Problem(_join(path, name), f"is missing; {_lowered(known.hint) if known else 'write it'}")
+                field = (node.properties or {}).get(name)
+                yield Problem(_join(path, name), f"is missing{_in_brackets(field.hint) if field else ''}")
         return
     yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint, _shown_at(path, value)))
 
@@ -195,7 +196,6 @@ def _shown_at(path: str, value: Any) -> str:
 
 
 def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, told: str) -> str:
-    also = f"; {_lowered(hint)}" if hint.startswith("Write") else ""
     match keyword:
         case "type":
             return _wrong_type(limit, value, told)
@@ -204,13 +204,13 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, told: str) -> 
         case "minimum" | "maximum":
             return f"is {told}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
         case "minItems" | "minLength":
-            return f"is empty{also or '; write at least one'}"
+            return f"is empty{_in_brackets(hint)}"
         case "maxLength":
             return f"is {len(value)} characters long; write {limit} or fewer"
         case "maxItems" | "maxProperties":
             return f"has {len(value)} entries; write {limit} or fewer"
         case _:
-            return f"{told} does not fit{also}"
+            return f"{told} does not fit{_in_brackets(hint)}"
 
 
 def _wrong_type(expected: str, value: Any, told: str) -> str:
@@ -223,8 +223,9 @@ def _wrong_type(expected: str, value: Any, told: str) -> str:
     return f"is {told}; write {_ARTICLED[expected]}"
 
 
-def _lowered(hint: str) -> str:
-    return hint[:1].lower() + hint[1:]
+def _in_brackets(hint: str) -> str:
+    word, space, rest = hint.partition(" ")
+    return f" ({word.lower() if word.istitle() else word}{space}{rest})" if hint else ""
 
 
 def _join(path: str, name: object) -> str:

@@ -116,7 +116,7 @@ FIELDS = [
 
 @pytest.mark.parametrize("plural", COLUMNS)
 def test_every_field_is_described_where_people_look(apiserver: ApiServer, plural: str) -> None:
-    """What the server publishes, and `kubectl explain` reads, tells of every field what to write."""
+    """What the server publishes, and `kubectl explain` reads, describes every field."""
     kind = TABLES[f"{plural}.yaml"]["kind"]
     published = apiserver.request("GET", "/openapi/v3/apis/limpet.dev/v1alpha1").json()["components"]["schemas"]
     (schema,) = (each for name, each in published.items() if name.endswith(f".{kind}"))
@@ -130,13 +130,13 @@ def test_every_field_is_described_where_people_look(apiserver: ApiServer, plural
     ("field", "told"),
     [
         ("provider", "An account at an LLM endpoint, the models it serves and how its prompt cache behaves."),
-        ("provider.spec", "What the provider is; the vendor's preset fills all that is left out."),
-        ("provider.spec.credential.secretRef.key", "Write the key within the Secret."),
+        ("provider.spec", "The endpoint and how to use it; the vendor's preset supplies what is not set."),
+        ("provider.spec.credential.secretRef.key", "Key within the Secret."),
         ("provider.spec.vendor", "ENUM: OpenAI AzureOpenAI Anthropic DeepSeek GoogleAIStudio"),
-        ("prov.status.conditions.message", "Why, and what to do, in words for people."),
+        ("prov.status.conditions.message", "Human-readable reason, and what to do about it."),
         ("pricing.spec.models.perMillionTokens.input", 'that are not cached, such as "0.15".'),
-        ("healthprobe.spec.interval", "Write the time from one probe to the next."),
-        ("sticky.spec.mode", 'or "Off" (in quotes, else YAML reads it as false)'),
+        ("healthprobe.spec.interval", "Time between two probes."),
+        ("sticky.spec.mode", 'or "Off" (in quotes, or YAML reads it as false)'),
     ],
 )
 def test_explain(apiserver: ApiServer, field: str, told: str) -> None:

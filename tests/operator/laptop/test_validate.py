@@ -71,7 +71,7 @@ def test_what_is_wrong_where_and_what_to_do(build, tmp_path: Path) -> None:
         (
             "BAD  Provider ai/other  (b.yaml, document 2):\n"
             "       spec.modles: no such field; did you mean models?\n"
-            "       spec.models: is missing; write at least one model that is served here"
+            "       spec.models: is missing (models served here)"
         ),
         (
             "BAD  Pricing other  (b.yaml, document 3): ProviderNotFound: "
