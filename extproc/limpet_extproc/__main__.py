@@ -1,32 +1,36 @@
-"""`python -m limpet_extproc`: Limpet's data plane beside one Envoy, as one worker or as a parent that keeps several."""
+"""`python -m limpet_extproc`: Limpet's data plane beside one Envoy, as one worker or as the parent of several."""
 
 import logging
 import sys
 from collections.abc import Sequence
 
-from limpet_extproc.process.flags import BadStart, flags_parser, memory_key, read_flags
+from limpet_extproc.process.flags import parse
+from limpet_extproc.process.memory_key import read_memory_key
+from limpet_extproc.process.settings import SupervisorSettings
+from limpet_extproc.process.start_error import StartError
 from limpet_extproc.telemetry.logs import log_to_stderr
 
-log = logging.getLogger("limpet.extproc")
+log = logging.getLogger("limpet_extproc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until told to stop; the exit status."""
-    flags = read_flags(flags_parser(), argv)
-    log_to_stderr(flags.log_level, flags.log_format, **({} if flags.worker is None else {"worker": str(flags.worker)}))
+    """Run until stopped by a signal; the exit status."""
+    settings = parse(argv)
+    number = None if isinstance(settings, SupervisorSettings) else settings.worker
+    log_to_stderr(settings.log_level, settings.log_format, **({} if number is None else {"worker": str(number)}))
     try:
         # Imported here since a parent has no use for gRPC, which is most of a worker's memory and start.
-        if flags.socket_dir:
-            from limpet_extproc.process import workers
+        if isinstance(settings, SupervisorSettings):
+            from limpet_extproc.process import parent
 
-            if flags.memory_key_file:
-                memory_key(flags.memory_key_file)
-            return workers.run(flags)
+            if settings.memory_key_file:
+                read_memory_key(settings.memory_key_file)
+            return parent.run(settings)
 
         from limpet_extproc.process import worker
 
-        worker.run(flags)
-    except BadStart as error:
+        worker.run(settings)
+    except StartError as error:
         print(f"limpet-extproc: {error}", file=sys.stderr)
         return 2
     except Exception:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tests.chart.rendered import container, objects, pod
 
-from limpet_extproc.process.flags import flags_parser, read_flags
+from limpet_extproc.process.flags import parse
+from limpet_extproc.process.host_port import HostPort
+from limpet_extproc.process.settings import SupervisorSettings
 from limpet_operator.pod.settings import parse_settings
 from limpet_operator.publish.gateway import MIB
 
@@ -68,14 +70,16 @@ def test_ext_proc_is_told_all_that_was_set(redis: dict[str, Any], url: str | Non
     values = {"redis": redis, "gateway": {"workers": workers, "logLevel": "warning"}}
     python, dash_m, module, *arguments = command(values, "limpet-gateway", "ext-proc")
     assert (python, dash_m, module) == ("python", "-m", "limpet_extproc")
-    flags = read_flags(flags_parser(), arguments)
-    assert (flags.redis_url, flags.redis_credentials) == (url, credentials)
-    assert (flags.socket_dir, flags.workers) == ("/run/limpet", workers)
-    assert flags.control_plane == "dns:///limpet-operator.ai.svc:18000"
-    assert flags.tls_dir == "/etc/limpet/tls"
-    assert flags.node == "pod-1"
-    assert flags.memory_key_file == "/etc/limpet/memory-key/key"
-    assert (flags.http, flags.probes, flags.log_level) == ("[::]:9100", "[::]:9101", "warning")
+    settings = parse(arguments)
+    assert isinstance(settings, SupervisorSettings)
+    assert (settings.redis_url, settings.redis_credentials) == (url, credentials and Path(credentials))
+    assert (settings.socket_dir, settings.workers) == (Path("/run/limpet"), workers)
+    assert settings.control_plane == "dns:///limpet-operator.ai.svc:18000"
+    assert settings.tls_dir == Path("/etc/limpet/tls")
+    assert settings.node == "pod-1"
+    assert settings.memory_key_file == Path("/etc/limpet/memory-key/key")
+    assert (settings.http, settings.probes) == (HostPort("::", 9100), HostPort("::", 9101))
+    assert settings.log_level == "warning"
 
 
 def test_envoy_and_ext_proc_say_the_same_name() -> None:

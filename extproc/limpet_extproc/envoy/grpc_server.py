@@ -186,9 +186,9 @@ class Server:
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
 
-    async def start(self, path: str) -> None:
+    async def start(self, path: Path) -> None:
         """Listen. Raises OSError."""
-        self._path = Path(path)
+        self._path = path
         self._server = await asyncio.get_running_loop().create_unix_server(
             lambda: Connection(self._open, self._connections, self._max_bytes + _PREFIX), path, backlog=1024
         )

@@ -10,7 +10,7 @@ from limpet_extproc.memory.redis_layout import Change, Names, encode, redis_key
 from limpet_extproc.memory.redis_link import Link
 from limpet_extproc.memory.redis_trouble import Journal, Trouble
 
-log = logging.getLogger("limpet.memory")
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 256
 """Conversations in one round trip."""

@@ -5,7 +5,7 @@ from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-log = logging.getLogger("limpet.memory")
+log = logging.getLogger(__name__)
 
 Reason = Literal["timeout", "connection", "auth", "readonly", "full", "version", "queue_full", "away", "error"]
 """Closed, the values of a metric's label; docs/memory.md says what each means."""

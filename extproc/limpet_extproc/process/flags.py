@@ -1,41 +1,62 @@
-"""How ext_proc is started: its flags, and which of them do not go together."""
+"""The command line of ext_proc: its flags, and which of them exclude or need each other."""
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Any, TypeVar
 
 from limpet_extproc.memory import redis_address
+from limpet_extproc.process.host_port import HostPort
+from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, Settings, SupervisorSettings, WorkerSettings
 
-_KEY_BYTES: Final = 16
-"""A shorter secret could be found by trying, and conversations then be recognised in the memory."""
-
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-LOG_FORMATS: Final = ("json", "text")
+_Some = TypeVar("_Some", bound=Settings)
 
 
-def flags_parser() -> argparse.ArgumentParser:
-    """The flags of ext_proc; the lab's workers take the same and more."""
+def parse(argv: Sequence[str] | None = None) -> WorkerSettings | SupervisorSettings:
+    """The settings of this process, by default from its command line. If they are wrong, says why and exits."""
+    parser = _parser()
+    flags = parser.parse_args(argv)
+    if error := _error(flags):
+        parser.error(error)
+    if flags.log_format is None:
+        flags.log_format = "json" if flags.socket_dir else "text"
+    if flags.socket_dir is None:
+        return _from(flags, WorkerSettings)
+    flags.http, flags.probes = (HostPort.parse(text) if text else None for text in (flags.http, flags.probes))
+    return _from(flags, SupervisorSettings)
+
+
+def _from(flags: argparse.Namespace, kind: type[_Some]) -> _Some:
+    values: dict[str, Any] = {field.name: getattr(flags, field.name) for field in fields(kind)}
+    return kind(**values)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="limpet-extproc",
         description="Limpet's data plane: one worker on --socket, or a parent with --workers of them in --socket-dir.",
     )
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--socket", help="one worker: the Unix socket on which Envoy finds it")
-    place.add_argument("--socket-dir", help="several: the directory of their sockets, extproc-0.sock and so on")
+    place.add_argument("--socket", type=Path, help="one worker: the Unix socket on which Envoy finds it")
+    place.add_argument(
+        "--socket-dir", type=Path, help="several: the directory of their sockets, extproc-0.sock and so on"
+    )
     parser.add_argument("--workers", type=int, default=1, help="worker processes, with --socket-dir (default: 1)")
     parser.add_argument(
         "--control-plane",
         required=True,
         help="gRPC target of the operator, for example unix:/run/limpet.sock or dns:///limpet-operator.limpet.svc:18000",
     )
-    parser.add_argument("--tls-dir", help="speak mutual TLS to the operator, with tls.crt, tls.key and ca.crt in here")
+    parser.add_argument(
+        "--tls-dir", type=Path, help="speak mutual TLS to the operator, with tls.crt, tls.key and ca.crt in here"
+    )
     parser.add_argument("--node", required=True, help="id of the Envoy beside this process")
     _add_memory(parser)
     parser.add_argument("--http", help="HOST:PORT for /livez, /readyz and /metrics, with --socket-dir")
     parser.add_argument("--probes", help="another HOST:PORT for /livez and /readyz, which only the kubelet may reach")
     parser.add_argument("--metrics-port", type=int, default=0, help="one worker: loopback port for /metrics; 0: none")
-    parser.add_argument("--status-socket", help="Unix socket on which a worker tells its parent how it is")
+    parser.add_argument("--status-socket", type=Path, help="Unix socket on which a worker tells its parent how it is")
     parser.add_argument("--worker", type=int, help="number of this worker among those of its parent, from 0")
     parser.add_argument("--siblings", type=int, default=1, help="workers of its parent in all, in --socket's directory")
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
@@ -49,30 +70,20 @@ def flags_parser() -> argparse.ArgumentParser:
 def _add_memory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--redis-url", help="where all workers and gateways remember; without: in this process")
     parser.add_argument(
-        "--redis-credentials", help="directory with the files username, password and ca.crt, each optional"
+        "--redis-credentials", type=Path, help="directory with the files username, password and ca.crt, each optional"
     )
     parser.add_argument(
         "--redis-deadline-ms", type=float, default=5.0, help="a request waits no longer for its memory (default: 5)"
     )
     parser.add_argument(
-        "--memory-key-file", help="secret that conversation keys are made with, the same for all gateways"
+        "--memory-key-file", type=Path, help="secret that conversation keys are made with, the same for all gateways"
     )
     parser.add_argument(
         "--max-conversations", type=int, default=50_000, help="bound of a memory in this process (default: 50000)"
     )
 
 
-def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags of this process. Ends it with a message where they are wrong, as argparse does."""
-    flags = parser.parse_args(argv)
-    if wrong := problem(flags):
-        parser.error(wrong)
-    if flags.log_format is None:
-        flags.log_format = "json" if flags.socket_dir else "text"
-    return flags
-
-
-def problem(flags: argparse.Namespace) -> str | None:
+def _error(flags: argparse.Namespace) -> str | None:
     """What is wrong with these flags together, and what to do."""
     if flags.workers < 1:
         return f"--workers {flags.workers}: at least one worker is needed"
@@ -81,16 +92,16 @@ def problem(flags: argparse.Namespace) -> str | None:
     for flag, address in (("--http", flags.http), ("--probes", flags.probes)):
         if address and not flags.socket_dir:
             return f"{flag} goes with --socket-dir DIR; one worker has --metrics-port"
-        if address and host_port(address) is None:
+        if address and HostPort.parse(address) is None:
             return f"{flag} {address}: not HOST:PORT, such as [::]:9100 or 0.0.0.0:9100"
     if flags.socket_dir and flags.metrics_port:
         return "--metrics-port goes with --socket; with --socket-dir the metrics of all workers are at --http HOST:PORT"
     if flags.redis_deadline_ms <= 0:
         return f"--redis-deadline-ms {flags.redis_deadline_ms:g}: it must be above 0"
-    return _memory_problem(flags)
+    return _memory_error(flags)
 
 
-def _memory_problem(flags: argparse.Namespace) -> str | None:
+def _memory_error(flags: argparse.Namespace) -> str | None:
     if flags.redis_url is None:
         if flags.workers > 1:
             return (
@@ -108,29 +119,3 @@ def _memory_problem(flags: argparse.Namespace) -> str | None:
             "Give all gateways the same file of 32 random bytes"
         )
     return None
-
-
-def host_port(text: str) -> tuple[str, int] | None:
-    """`HOST:PORT` apart, an IPv6 host without its brackets; None if it is not that."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        return None
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-class BadStart(Exception):  # noqa: N818 (says what happened)
-    """Something outside of us is in the way; the message says what and what to do."""
-
-
-def memory_key(file: str) -> bytes:
-    """The installation's secret for conversation keys: the file's bytes, as they are. Raises BadStart."""
-    try:
-        key = Path(file).read_bytes()
-    except OSError as error:
-        raise BadStart(f"--memory-key-file {file} cannot be read: {error.strerror}") from error
-    if len(key) < _KEY_BYTES:
-        raise BadStart(
-            f"--memory-key-file {file} holds {len(key)} bytes, and at least {_KEY_BYTES} are needed: "
-            "fill it with 32 random ones (openssl rand -base64 32)"
-        )
-    return key

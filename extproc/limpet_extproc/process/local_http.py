@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
 
-log = logging.getLogger("limpet.pages")
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
 """Connections, each of which is a thread. One too many ends the oldest: others may reach the port too, and must not

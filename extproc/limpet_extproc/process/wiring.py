@@ -1,11 +1,9 @@
-"""What a worker decides by: Limpet's own rules over a memory of its own or a shared one; in the lab somebody else's."""
+"""What a worker routes by: Limpet's own decisions over its memory and provider states; in the lab, another rule set."""
 
-import argparse
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.envoy import server
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.providers.siblings import Siblings, ToldProviders, sibling_socket
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.reading import Read
@@ -27,12 +26,12 @@ _Later = Callable[[], Awaitable[None]]
 
 
 async def _nothing_to_do() -> None:
-    """For a memory in this process."""
+    """A memory in this process needs neither start nor end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What a worker decides by, and the two things that its outcomes feed."""
+class Router:
+    """What decides a worker's requests, and the two things that their outcomes feed."""
 
     decides: server.Decides
     memory: Memory
@@ -44,23 +43,26 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a worker gives to the rules it is to run."""
+class WorkerContext:
+    """What a worker offers to its router."""
 
-    flags: argparse.Namespace
+    settings: WorkerSettings
     secret: bytes
+    """For conversation keys."""
     read: Read
     snapshot: Callable[[], Snapshot]
+    """The catalog in force."""
     metrics: Metrics
     provider_changed: Callable[[str, State], None]
+    """To be called when a provider goes out or comes back."""
 
 
-def our_rules(around: Surroundings) -> Rules:
+def sticky_router(context: WorkerContext) -> Router:
     """Limpet's own."""
-    providers, siblings = _providers(around)
-    memory, start, close = _memory(around)
+    providers, siblings = _providers(context)
+    memory, start, close = _memory(context)
     coin = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
-    decides = server.Limpet(around.read, around.snapshot, memory, providers, around.secret, time.time, coin)
+    decides = server.Limpet(context.read, context.snapshot, memory, providers, context.secret, time.time, coin)
 
     async def start_both() -> None:
         if siblings is not None:
@@ -72,40 +74,39 @@ def our_rules(around: Surroundings) -> Rules:
         if siblings is not None:
             siblings.close()
 
-    return Rules(decides, memory, providers, start_both, close_both)
+    return Router(decides, memory, providers, start_both, close_both)
 
 
-def _providers(around: Surroundings) -> tuple[Providers, Siblings | None]:
-    """A worker among several tells the others what it learns."""
-    flags = around.flags
-    if flags.siblings == 1:
-        return Providers(around.provider_changed), None
-    directory = Path(flags.socket).parent
-    others = [sibling_socket(directory, number) for number in range(flags.siblings) if number != flags.worker]
-    providers = ToldProviders(around.provider_changed, lambda event: siblings.tell(event))
-    siblings = Siblings(sibling_socket(directory, flags.worker), others, providers.hear)
+def _providers(context: WorkerContext) -> tuple[Providers, Siblings | None]:
+    """One of several workers shares what it learns with the others."""
+    settings = context.settings
+    if settings.siblings == 1 or settings.worker is None:
+        return Providers(context.provider_changed), None
+    directory = settings.socket.parent
+    others = [sibling_socket(directory, number) for number in range(settings.siblings) if number != settings.worker]
+    providers = ToldProviders(context.provider_changed, lambda event: siblings.tell(event))
+    siblings = Siblings(sibling_socket(directory, settings.worker), others, providers.hear)
     return providers, siblings
 
 
-def _memory(around: Surroundings) -> tuple[Memory, _Later, _Later]:
-    """The memory, and what to do with it first and last."""
-    if around.flags.redis_url:
-        shared = _shared_memory(around)
+def _memory(context: WorkerContext) -> tuple[Memory, _Later, _Later]:
+    """The memory, and what to call first and last."""
+    if context.settings.redis_url is not None:
+        shared = _shared_memory(context, context.settings.redis_url)
         return shared, shared.start, shared.close
-    memory = InProcessMemory(around.flags.max_conversations)
-    around.metrics.conversations.set_function(lambda: len(memory))
+    memory = InProcessMemory(context.settings.max_conversations)
+    context.metrics.conversations.set_function(lambda: len(memory))
     return memory, _nothing_to_do, _nothing_to_do
 
 
-def _shared_memory(around: Surroundings) -> "RedisMemory":
+def _shared_memory(context: WorkerContext, url: str) -> "RedisMemory":
     # Imported here: a laptop's worker has no use for it and starts a quarter of a second sooner.
     from limpet_extproc.memory.redis import open_memory
 
-    flags = around.flags
     return open_memory(
-        flags.redis_url,
-        providers=lambda: around.snapshot().providers,
-        registry=around.metrics.registry,
-        credentials=Path(flags.redis_credentials) if flags.redis_credentials else None,
-        deadline_s=flags.redis_deadline_ms / 1000,
+        url,
+        providers=lambda: context.snapshot().providers,
+        registry=context.metrics.registry,
+        credentials=context.settings.redis_credentials,
+        deadline_s=context.settings.redis_deadline_ms / 1000,
     )

@@ -1,6 +1,5 @@
 """One worker: everything that decides requests and learns from their outcomes, wired together and run on one loop."""
 
-import argparse
 import asyncio
 import gc
 import logging
@@ -10,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -19,7 +17,7 @@ from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc.contract.catalog import ONE_MESSAGE, Catalog
 from limpet_extproc.contract.registry import Registry
-from limpet_extproc.contract.worker_status import Report
+from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.health import State
 from limpet_extproc.decision.snapshot import EMPTY, Snapshot, snapshot
 from limpet_extproc.envoy import grpc_server, outcome, server
@@ -28,15 +26,17 @@ from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.operator_link.catalog_client import Hooks, watch
 from limpet_extproc.operator_link.evidence import Witness
-from limpet_extproc.process.flags import memory_key
+from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.local_http import Page, serve_pages
-from limpet_extproc.process.wiring import Rules, Surroundings, our_rules
+from limpet_extproc.process.memory_key import read_memory_key
+from limpet_extproc.process.settings import WorkerSettings
+from limpet_extproc.process.wiring import Router, WorkerContext, sticky_router
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.request.reading import Reading
 from limpet_extproc.telemetry.metrics import Metrics
 
-log = logging.getLogger("limpet.extproc")
+log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 1.0
 """For requests under way when we are told to stop. Envoy's log streams never end by themselves, so it always passes."""
@@ -53,30 +53,30 @@ _NOT_SERVING: Final = b"\x08\x02"
 class Worker:
     """What a worker is made of, wired together."""
 
-    def __init__(self, flags: argparse.Namespace, rules: Callable[[Surroundings], Rules] = our_rules) -> None:
-        self._flags = flags
+    def __init__(self, settings: WorkerSettings, build: Callable[[WorkerContext], Router] = sticky_router) -> None:
+        self._settings = settings
         self._snapshot: Snapshot = EMPTY
         self._revision: str | None = None
         self._why: str | None = None
         self._turned_s = time.monotonic()
         self.metrics = Metrics(Registry())
         # Keys of a memory that lives as long as this process need no secret that lives longer.
-        secret = memory_key(flags.memory_key_file) if flags.memory_key_file else secrets.token_bytes(32)
+        secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reading = Reading()
-        self.rules = rules(
-            Surroundings(
-                flags, secret, self._reading.read, lambda: self._snapshot, self.metrics, self._provider_changed
+        self.router = build(
+            WorkerContext(
+                settings, secret, self._reading.read, lambda: self._snapshot, self.metrics, self._provider_changed
             )
         )
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._witness.changed())
-        providers = self.rules.providers
+        providers = self.router.providers
         self._witness = Witness(providers.answered, providers.health, caches.told, complaints)
-        self.extproc = server.ExtProc(self.rules.decides, self.metrics, lambda: self._snapshot is not EMPTY)
-        say = log.info if flags.log_format == "json" else partial(print, flush=True)
-        verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if flags.verbose else None
+        self.extproc = server.ExtProc(self.router.decides, self.metrics, lambda: self._snapshot is not EMPTY)
+        say = log.info if settings.log_format == "json" else partial(print, flush=True)
+        verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if settings.verbose else None
         self.outcomes = outcome.Outcomes(
-            self.rules.memory, providers, self.metrics, caches, complaints, time.time, verbose
+            self.router.memory, providers, self.metrics, caches, complaints, time.time, verbose
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -96,37 +96,34 @@ class Worker:
             gc.freeze()
         self.metrics.catalog_time.set_to_current_time()
 
-    def report(self) -> Report:
-        """How this worker is; from any thread."""
-        return Report(self._revision, self._why, time.monotonic() - self._turned_s)
+    def report(self) -> WorkerReport:
+        """For the process that started this worker; from any thread."""
+        return WorkerReport(self._revision, self._why, time.monotonic() - self._turned_s)
 
     async def run(self) -> None:
         """Serve until a signal ends it."""
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await self.rules.start()
+        await self.router.start()
         serving = await self._serve()
-        watching = asyncio.create_task(self._watch())
         turning = asyncio.create_task(self._turn())
-        ended = asyncio.create_task(stopped.wait())
-        await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
-        watching.cancel()
-        await serving.stop(grace=_GRACE_S)
-        turning.cancel()
-        await self.rules.close()
-        await self._reading.close()
-        if watching.done() and not watching.cancelled() and (error := watching.exception()):
-            raise error
+        try:
+            await first_of(self._watch(), stopped.wait())
+        finally:
+            await serving.stop(grace=_GRACE_S)
+            turning.cancel()
+            await self.router.close()
+            await self._reading.close()
 
     async def _serve(self) -> grpc_server.Server:
         serving = grpc_server.Server(self._find)
-        await serving.start(self._flags.socket)
-        if self._flags.metrics_port:
-            start_http_server(self._flags.metrics_port, "127.0.0.1", self.metrics.registry)
-        if self._flags.status_socket:
+        await serving.start(self._settings.socket)
+        if self._settings.metrics_port:
+            start_http_server(self._settings.metrics_port, "127.0.0.1", self.metrics.registry)
+        if self._settings.status_socket:
             serve_pages(
-                Path(self._flags.status_socket),
+                self._settings.status_socket,
                 {
                     "/status": lambda: Page(msgspec.json.encode(self.report())),
                     "/metrics": lambda: Page(generate_latest(self.metrics.registry)),
@@ -144,10 +141,16 @@ class Worker:
         return _SERVING if self._snapshot is not EMPTY else _NOT_SERVING
 
     async def _watch(self) -> None:
-        flags = self._flags
+        settings = self._settings
         hooks = Hooks(connected=self._connected, lost=self._lost)
-        tls_dir = Path(flags.tls_dir) if flags.tls_dir else None
-        await watch(flags.control_plane, flags.node, self.take, hooks, tls_dir=tls_dir, witness=self._witness)
+        await watch(
+            settings.control_plane,
+            settings.node,
+            self.take,
+            hooks,
+            tls_dir=settings.tls_dir,
+            witness=self._witness,
+        )
 
     def _connected(self, connected: bool) -> None:
         self.metrics.catalog_connected.set(connected)
@@ -173,12 +176,12 @@ class Worker:
             await asyncio.sleep(1.0)
 
 
-def run(flags: argparse.Namespace, rules: Callable[[Surroundings], Rules] = our_rules) -> None:
-    """Run one worker by these rules until it is told to stop."""
+def run(settings: WorkerSettings, build: Callable[[WorkerContext], Router] = sticky_router) -> None:
+    """Run one worker, which decides by the router that is built, until a signal ends it."""
 
     async def running() -> None:
-        await Worker(flags, rules).run()
+        await Worker(settings, build).run()
 
-    Path(flags.socket).unlink(missing_ok=True)
+    settings.socket.unlink(missing_ok=True)
     os.umask(_SOCKET_UMASK)
     uvloop.run(running())

@@ -19,7 +19,7 @@ import msgspec
 from limpet_extproc.decision.health import State
 from limpet_extproc.providers.tracker import Providers
 
-log = logging.getLogger("limpet.extproc")
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 500
 """Events in one datagram, about 20 KB: far below what a socket takes."""

@@ -11,7 +11,14 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.worker_status import CHECK_EVERY_S, CHECKS, CHECKS_AT_START, Report, next_pause_s, stalled
+from limpet_extproc.contract.worker_status import (
+    CHECK_EVERY_S,
+    CHECKS,
+    CHECKS_AT_START,
+    WorkerReport,
+    next_pause_s,
+    stalled,
+)
 from limpet_operator.laptop.children import ChildDied, Children
 
 _ASK_S: Final = 1.0
@@ -21,7 +28,7 @@ async def keep(
     children: Children,
     name: str,
     start: Callable[[], Awaitable[None]],
-    report: Callable[[], Awaitable[Report | None]],
+    report: Callable[[], Awaitable[WorkerReport | None]],
     say: Callable[[str], None],
     check_every_s: float = CHECK_EVERY_S,
 ) -> None:
@@ -55,7 +62,7 @@ async def keep(
 async def _kill_when_hung(
     children: Children,
     name: str,
-    report: Callable[[], Awaitable[Report | None]],
+    report: Callable[[], Awaitable[WorkerReport | None]],
     say: Callable[[str], None],
     check_every_s: float,
     bound: int,
@@ -71,11 +78,11 @@ async def _kill_when_hung(
     children.kill(name)
 
 
-async def ask_worker(socket_path: Path) -> Report | None:
+async def ask_worker(socket_path: Path) -> WorkerReport | None:
     """What a worker says of itself on its status socket; None if that does not come in time, whatever the reason."""
     answer = await ask(socket_path, "/status")
     try:
-        return None if answer is None else msgspec.json.decode(answer, type=Report)
+        return None if answer is None else msgspec.json.decode(answer, type=WorkerReport)
     except msgspec.DecodeError:
         return None
 

@@ -90,7 +90,7 @@ async def serving(socket: Path, *options: tuple[str, Any]) -> AsyncIterator[tupl
     known: dict[str, Unary | Streaming] = {f"/test/{each.__name__}": Unary(each) for each in unary}
     known |= {f"/test/{each.__name__}": Streaming(each) for each in (calls.count, calls.twice, calls.broken_late)}
     server = Server(lambda request: known.get(request.path), MAX_MESSAGE_BYTES)
-    await server.start(str(socket))
+    await server.start(socket)
     async with grpc.aio.insecure_channel(f"unix:{socket}", options=(*OPTIONS, *options)) as channel:
         yield Client(channel, calls), server
     await server.stop(0)

@@ -96,5 +96,5 @@ def key(numbers: Iterator[int]) -> bytes:
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the memory has logged so far."""
-    caplog.set_level(logging.INFO, "limpet.memory")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "limpet.memory"]
+    caplog.set_level(logging.INFO, "limpet_extproc.memory")
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("limpet_extproc.memory")]

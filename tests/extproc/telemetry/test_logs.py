@@ -17,8 +17,8 @@ def line(record: logging.LogRecord, **always: str) -> Any:
 
 
 def record(level: int, message: str, *args: object, **fields: object) -> logging.LogRecord:
-    made = logging.getLogger("limpet.extproc").makeRecord(
-        "limpet.extproc", level, "here.py", 1, message, args, None, extra=fields
+    made = logging.getLogger("limpet_extproc").makeRecord(
+        "limpet_extproc", level, "here.py", 1, message, args, None, extra=fields
     )
     made.created = 1_780_000_000.25
     return made
@@ -28,7 +28,7 @@ def test_a_line_has_time_level_logger_and_message() -> None:
     assert line(record(logging.WARNING, "%s is out:\n%s", "a", "down")) == {
         "time": "2026-05-28T20:26:40.250+00:00",
         "level": "warning",
-        "logger": "limpet.extproc",
+        "logger": "limpet_extproc",
         "message": "a is out:\ndown",
     }
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from limpet_extproc.contract.worker_status import Report
+from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_operator.laptop.children import ChildDied, Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
 
 _FOREVER = [sys.executable, "-c", "import time; time.sleep(600)"]
-_WELL = Report("r1", None, 0.0)
+_WELL = WorkerReport("r1", None, 0.0)
 
 
 class _World:
@@ -28,7 +28,7 @@ class _World:
         self.starts += 1
         await self.children.start("weak", _FOREVER)
 
-    async def kept(self, report: Callable[[], Awaitable[Report | None]], until: Callable[[], bool]) -> None:
+    async def kept(self, report: Callable[[], Awaitable[WorkerReport | None]], until: Callable[[], bool]) -> None:
         """Keep it until something is so."""
         await self.children.start("steady", _FOREVER)
         await self.start()
@@ -47,7 +47,7 @@ class _World:
             await self.children.stop()
 
 
-async def _well() -> Report | None:
+async def _well() -> WorkerReport | None:
     return _WELL
 
 
@@ -71,7 +71,7 @@ async def test_one_that_hangs_is_killed_and_started_again(tmp_path: Path) -> Non
     world = _World(tmp_path)
     answers = [_WELL, *[None] * 5]
 
-    async def report() -> Report | None:
+    async def report() -> WorkerReport | None:
         return answers.pop(0) if answers else _WELL
 
     await world.kept(report, lambda: world.starts == 2)
@@ -82,7 +82,7 @@ async def test_one_that_misses_a_few_checks_is_left_alone(tmp_path: Path) -> Non
     world = _World(tmp_path)
     answers = [_WELL, None, None, None, None, _WELL, None, None, None, None, _WELL]
 
-    async def report() -> Report | None:
+    async def report() -> WorkerReport | None:
         return answers.pop(0) if answers else _WELL
 
     await world.kept(report, lambda: not answers)
@@ -114,7 +114,7 @@ async def test_another_child_that_ends_is_the_callers_affair(tmp_path: Path) -> 
         (b"", None),
     ],
 )
-async def test_a_worker_is_asked_on_its_socket(tmp_path: Path, answer: bytes, report: Report | None) -> None:
+async def test_a_worker_is_asked_on_its_socket(tmp_path: Path, answer: bytes, report: WorkerReport | None) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert (await reader.readline()).startswith(b"GET /status ")
         writer.write(answer)

@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from tests.extproc.catalog_stream import until
 
 from limpet_extproc.contract.worker_status import next_pause_s
-from limpet_extproc.process.flags import flags_parser, read_flags
-from limpet_extproc.process.workers import Workers, worker_command
+from limpet_extproc.process.flags import parse
+from limpet_extproc.process.parent import worker_command
+from limpet_extproc.process.settings import SupervisorSettings
+from limpet_extproc.process.supervisor import Supervisor
 
 ALWAYS = ["--control-plane=unix:/nonexistent/operator.sock", "--node=gateway-0", "--redis-url=redis://127.0.0.1:1"]
 
@@ -120,25 +122,6 @@ async def test_what_is_in_the_way_is_said_before_any_worker_starts(
     assert "Traceback" not in said
 
 
-def test_a_worker_gets_every_flag_that_concerns_it(flags: list[str]) -> None:
-    more = ["--tls-dir=/tls", "--redis-credentials=/redis", "--redis-deadline-ms=7", "--max-conversations=9"]
-    more += ["--log-level=debug", "--verbose", "--http=127.0.0.1:0"]
-    ours = read_flags(flags_parser(), [*flags, *more])
-    command = worker_command(ours, 1)
-    assert command[:3] == [sys.executable, "-m", "limpet_extproc"]
-    its = vars(read_flags(flags_parser(), command[3:]))
-    changed = {name: value for name, value in its.items() if value != vars(ours)[name]}
-    assert changed == {
-        "socket": f"{ours.socket_dir}/extproc-1.sock",
-        "status_socket": f"{ours.socket_dir}/status-1.sock",
-        "worker": 1,
-        "siblings": 2,
-        "socket_dir": None,
-        "workers": 1,
-        "http": None,
-    }
-
-
 @given(lives=st.lists(st.floats(0, 29.9), min_size=1, max_size=20))
 def test_a_worker_that_cannot_start_is_tried_less_and_less_often(lives: list[float]) -> None:
     pauses = [0.0]
@@ -150,13 +133,13 @@ def test_a_worker_that_cannot_start_is_tried_less_and_less_often(lives: list[flo
 
 
 @asynccontextmanager
-async def running(workers: Workers) -> AsyncIterator[None]:
+async def running(supervisor: Supervisor) -> AsyncIterator[None]:
     """Keep them for the block."""
-    task = asyncio.create_task(workers.run())
+    task = asyncio.create_task(supervisor.run())
     try:
         yield
     finally:
-        workers.stop()
+        supervisor.stop()
         await task
 
 
@@ -174,10 +157,10 @@ async def test_one_that_ends_by_itself_is_started_again_and_the_other_left_alone
         return last_s + 0.01
 
     waits = python("import time; time.sleep(60)")
-    workers = Workers(str(tmp_path), [python("raise SystemExit(3)"), waits], os.environ, pause_s)
-    async with running(workers):
-        await until(lambda: workers.restarts.get(0, 0) >= 3)
-        assert workers.restarts.keys() == {0}
+    supervisor = Supervisor(tmp_path, [python("raise SystemExit(3)"), waits], os.environ, pause_s)
+    async with running(supervisor):
+        await until(lambda: supervisor.restarts.get(0, 0) >= 3)
+        assert supervisor.restarts.keys() == {0}
         assert pauses[:3] == [0.0, 0.01, 0.02]
     assert "worker 0 ended with status 3 after 0 s; starting it again in 0.0 s" in caplog.text
 
@@ -187,10 +170,10 @@ async def test_one_that_the_system_refuses_is_tried_again_and_the_other_left_alo
 ) -> None:
     refused = python("x" * 1_000_000)
     waits = python("import time; time.sleep(60)")
-    workers = Workers(str(tmp_path), [refused, waits], os.environ, lambda *_: 0.01)
-    async with running(workers):
-        await until(lambda: workers.restarts.get(0, 0) >= 2)
-        assert workers.restarts.keys() == {0}
+    supervisor = Supervisor(tmp_path, [refused, waits], os.environ, lambda *_: 0.01)
+    async with running(supervisor):
+        await until(lambda: supervisor.restarts.get(0, 0) >= 2)
+        assert supervisor.restarts.keys() == {0}
     assert "worker 0 could not be started (Argument list too long) after 0 s" in caplog.text
 
 
@@ -198,9 +181,9 @@ async def test_one_that_says_nothing_is_killed_and_started_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     silent = python("import time; time.sleep(60)")
-    workers = Workers(str(tmp_path), [silent], os.environ, lambda *_: 0.0, check_every_s=0.002)
-    async with running(workers):
-        await until(lambda: workers.restarts.get(0, 0) >= 1)
+    supervisor = Supervisor(tmp_path, [silent], os.environ, lambda *_: 0.0, check_every_s=0.002)
+    async with running(supervisor):
+        await until(lambda: supervisor.restarts.get(0, 0) >= 1)
     assert "worker 0 hung and was killed" in caplog.text
 
 
@@ -210,29 +193,31 @@ async def test_one_that_does_not_end_when_told_to_is_killed(tmp_path: Path, capl
         "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         f"pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
     )
-    workers = Workers(str(tmp_path), [deaf], os.environ, stop_s=0.1)
-    async with running(workers):
+    supervisor = Supervisor(tmp_path, [deaf], os.environ, stop_s=0.1)
+    async with running(supervisor):
         await until(ready.exists)
-        deaf_one = psutil.Process(workers.pid(0))
+        deaf_one = psutil.Process(supervisor.pid(0))
     assert not deaf_one.is_running()
     assert "did not end within 0 s and is killed" in caplog.text
 
 
 async def test_the_pages_of_workers_that_run(flags: list[str], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    ours = read_flags(flags_parser(), flags)
-    workers = Workers(ours.socket_dir, [worker_command(ours, number) for number in range(2)], os.environ)
-    async with running(workers):
-        await until(lambda: all(worker.accepts and worker.report for worker in workers.seen()))
-        assert [worker.report.revision for worker in workers.seen() if worker.report] == [None, None]
-        page = workers.metrics().decode()
+    settings = parse(flags)
+    assert isinstance(settings, SupervisorSettings)
+    commands = [worker_command(settings.worker(number)) for number in range(2)]
+    supervisor = Supervisor(settings.socket_dir, commands, os.environ)
+    async with running(supervisor):
+        await until(lambda: all(worker.accepts and worker.report for worker in supervisor.statuses()))
+        assert [worker.report.revision for worker in supervisor.statuses() if worker.report] == [None, None]
+        page = supervisor.metrics().decode()
         assert 'limpet_worker_up{worker="1"} 1.0' in page
         assert 'limpet_catalog_connected{worker="0"} 0.0' in page
-        os.kill(workers.pid(0), signal.SIGSTOP)
+        os.kill(supervisor.pid(0), signal.SIGSTOP)
         try:
-            frozen, well = workers.seen()
+            frozen, well = supervisor.statuses()
             assert (frozen.report, well.report is not None) == (None, True)
-            assert 'limpet_worker_up{worker="0"} 0.0' in workers.metrics().decode()
+            assert 'limpet_worker_up{worker="0"} 0.0' in supervisor.metrics().decode()
         finally:
-            os.kill(workers.pid(0), signal.SIGCONT)
-    assert not any(worker.accepts for worker in workers.seen())
+            os.kill(supervisor.pid(0), signal.SIGCONT)
+    assert not any(worker.accepts for worker in supervisor.statuses())

@@ -1,0 +1,87 @@
+"""The parent process of several workers: supervises them, and serves their probes and metrics."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
+from limpet_extproc.process.host_port import HostPort
+from limpet_extproc.process.local_http import Page, Pages, serve_pages
+from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
+from limpet_extproc.process.start_error import StartError
+from limpet_extproc.process.supervisor import Supervisor
+
+
+def run(settings: SupervisorSettings) -> int:
+    """Keep the workers of these settings running until a signal comes; the exit status. Raises StartError."""
+    directory = settings.socket_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"--socket-dir {directory} cannot be made: {error.strerror}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StartError(f"--socket-dir {directory}: no sockets can be made there; give this user write access")
+    asyncio.run(_run(settings))
+    return 0
+
+
+async def _run(settings: SupervisorSettings) -> None:
+    # gRPC's own log lines are not JSON, and what matters of them is in ours.
+    environment = {"GRPC_VERBOSITY": "NONE", **os.environ}
+    commands = [worker_command(settings.worker(number)) for number in range(settings.workers)]
+    supervisor = Supervisor(settings.socket_dir, commands, environment)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+    with ExitStack() as stack:
+        if settings.http is not None:
+            stack.enter_context(_serving("--http", settings.http, _pages(supervisor)))
+        if settings.probes is not None:
+            stack.enter_context(_serving("--probes", settings.probes, _probes(supervisor)))
+        await supervisor.run()
+
+
+def worker_command(settings: WorkerSettings) -> list[str]:
+    """The command that starts a worker."""
+    return [sys.executable, "-m", "limpet_extproc", *settings.to_argv()]
+
+
+@contextmanager
+def _serving(flag: str, address: HostPort, pages: Pages) -> Iterator[None]:
+    try:
+        server = serve_pages(address, pages)
+    except OSError as error:
+        raise StartError(f"{flag} {address}: cannot listen there: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _pages(supervisor: Supervisor) -> Pages:
+    """For the kubelet and for Prometheus."""
+    return {
+        **_probes(supervisor),
+        "/metrics": lambda: Page(supervisor.metrics(), type_="text/plain; version=0.0.4; charset=utf-8"),
+    }
+
+
+def _probes(supervisor: Supervisor) -> Pages:
+    """For the kubelet alone."""
+
+    def live() -> Page:
+        return _verdict(why_not_live(supervisor.statuses()), "every socket takes connections")
+
+    def ready() -> Page:
+        if supervisor.stopping():
+            return Page("it is stopping\n", 503)
+        return _verdict(why_not_ready(supervisor.statuses()), "every worker decides")
+
+    return {"/livez": live, "/readyz": ready}
+
+
+def _verdict(problems: Sequence[str], if_none: str) -> Page:
+    return Page("".join(f"{line}\n" for line in problems or (if_none,)), 503 if problems else 200)
