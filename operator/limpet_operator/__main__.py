@@ -14,7 +14,7 @@ from limpet_operator.pod.replica import Replica
 from limpet_operator.pod.settings import Settings, parse_settings
 from limpet_operator.publish.families import lookup_family, reaches
 from limpet_operator.serve.tls import TlsUnusableError
-from limpet_operator.sources.kube_api import Access, KubernetesApi, NoClusterError
+from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
 
 _log = logging.getLogger("limpet_operator")
 
@@ -26,7 +26,7 @@ async def run(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     access = Access(settings.kubeconfig)
     try:
-        async with await KubernetesApi.connect(access) as api:
+        async with await KubeReader.connect(access) as api:
             await Replica(settings, api, access).run(stopped)
     except (NoClusterError, TlsUnusableError, OSError) as error:
         _log.error("%s", error)

@@ -24,7 +24,7 @@ from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
 from limpet_operator.resources.way_out import ways_out
 from limpet_operator.sources import files
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ def validate(
 
 def render(directory: Dir) -> None:
     """Print the Envoy resources that a directory means, as YAML in Envoy's own words, for people to read."""
-    store = Store(Parser.load())
+    store = FileStore(Parser.load())
     try:
         store.replace(files.scan(directory).documents)
     except FileNotFoundError as error:

@@ -6,17 +6,17 @@ import pytest
 from tests.chart.rendered import Object, objects
 
 CALLS = {
-    # sources/kubernetes.py lists and watches, sources/listing.py lists, status/keeper.py reads one after a conflict.
+    # sources/kopf_watch.py lists and watches, sources/listing.py lists, status/writer.py reads one after a conflict.
     ("limpet.dev", "providers"): {"get", "list", "watch"},
     ("limpet.dev", "pricings"): {"get", "list", "watch"},
     ("limpet.dev", "healthprobes"): {"get", "list", "watch"},
     ("limpet.dev", "stickypolicies"): {"get", "list", "watch"},
-    # status/keeper.py
+    # status/writer.py
     ("limpet.dev", "providers/status"): {"patch"},
     ("limpet.dev", "pricings/status"): {"patch"},
     ("limpet.dev", "healthprobes/status"): {"patch"},
     ("limpet.dev", "stickypolicies/status"): {"patch"},
-    # sources/named.py: a listing and a watch of one name
+    # sources/referenced.py: a listing and a watch of one name
     ("", "secrets"): {"list", "watch"},
     ("", "configmaps"): {"list", "watch"},
     # status/events.py

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from limpet_extproc.contract.catalog import (
     CONTRACT_VERSION,
     Catalog,
+    CatalogProvider,
     ContractMismatch,
     Evidence,
     Health,
@@ -15,7 +16,6 @@ from limpet_extproc.contract.catalog import (
     Model,
     Policy,
     Price,
-    Provider,
     Report,
     Seen,
     decode_catalog,
@@ -26,7 +26,11 @@ from limpet_extproc.contract.catalog import (
 FINITE = st.floats(0, 1e9, allow_nan=False)
 MODELS = st.builds(Model, st.text(), st.text(), st.integers(0, 10**6), st.none() | st.builds(Price, *[FINITE] * 4))
 PROVIDERS = st.builds(
-    Provider, name=st.text(), models=st.lists(MODELS, max_size=2).map(tuple), cache_ttl_s=FINITE, drain=st.booleans()
+    CatalogProvider,
+    name=st.text(),
+    models=st.lists(MODELS, max_size=2).map(tuple),
+    cache_ttl_s=FINITE,
+    drain=st.booleans(),
 )
 CATALOGS = st.builds(
     Catalog,
@@ -55,9 +59,9 @@ def test_a_report_comes_back_the_same(report: Report) -> None:
 
 
 def test_an_optional_addition_of_a_newer_peer_is_ignored() -> None:
-    document = msgspec.json.decode(encode(Catalog("1", (Provider("a", ()),))))
+    document = msgspec.json.decode(encode(Catalog("1", (CatalogProvider("a", ()),))))
     document["news"] = document["providers"][0]["news"] = [1]
-    assert decode_catalog(msgspec.json.encode(document)) == Catalog("1", (Provider("a", ()),))
+    assert decode_catalog(msgspec.json.encode(document)) == Catalog("1", (CatalogProvider("a", ()),))
 
 
 @pytest.mark.parametrize(("version", "older"), [(CONTRACT_VERSION - 1, 1), (CONTRACT_VERSION + 1, 0)])

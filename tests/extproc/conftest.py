@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
 from limpet_extproc.decision.choose import Ask
 from limpet_extproc.decision.snapshot import Lane, Snapshot, snapshot
 from limpet_extproc.decision.steering import Steering
@@ -30,16 +30,16 @@ class Make:
     @staticmethod
     def provider(
         name: str, *, price: Price | None = CHEAP, min_tokens: int = 0, upstream: str = MODEL, **fields: Any
-    ) -> Provider:
-        """A provider of the contract; further keywords are fields of `Provider`."""
-        return Provider(name, (Model(MODEL, upstream, min_tokens, price),), **fields)
+    ) -> CatalogProvider:
+        """A provider of the contract; further keywords are fields of `CatalogProvider`."""
+        return CatalogProvider(name, (Model(MODEL, upstream, min_tokens, price),), **fields)
 
     @staticmethod
-    def snapshot(*providers: Provider, **policy: Any) -> Snapshot:
+    def snapshot(*providers: CatalogProvider, **policy: Any) -> Snapshot:
         """The tables of a catalog of these providers under one policy."""
         return snapshot(Catalog("r1", providers, (Policy(**policy),)))
 
-    def lane(self, *providers: Provider, **policy: Any) -> Lane:
+    def lane(self, *providers: CatalogProvider, **policy: Any) -> Lane:
         """Who can serve `flash`; further keywords are fields of `Policy`."""
         return self.snapshot(*providers, **policy).lanes["OpenAIChat", MODEL]
 

@@ -8,7 +8,7 @@ import pytest
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 from limpet_operator.sources.files import Document, Origin
 
 SPECS: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ class Build:
         return [Document(Origin(f"{number:03}.yaml", 1, 1), "", each) for number, each in enumerate(raws)]
 
     def objects(self, *raws: Any) -> Objects:
-        store = Store(self.parser)
+        store = FileStore(self.parser)
         store.replace(self.documents(*raws))
         return store.objects
 

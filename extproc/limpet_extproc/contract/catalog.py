@@ -109,7 +109,7 @@ class Model(msgspec.Struct, frozen=True):
     """None: unknown, which is never the same as free."""
 
 
-class Provider(msgspec.Struct, frozen=True):
+class CatalogProvider(msgspec.Struct, frozen=True):
     """One account at one endpoint that Envoy already serves as the cluster of the same name."""
 
     name: str
@@ -165,12 +165,12 @@ class Catalog(msgspec.Struct, frozen=True):
 
     revision: str
     """Names this state of the world; equal revisions are equal catalogs."""
-    providers: tuple[Provider, ...] = ()
+    providers: tuple[CatalogProvider, ...] = ()
     policies: tuple[Policy, ...] = ()
     version: int = CONTRACT_VERSION
 
 
-def catalog_of(providers: tuple[Provider, ...], policies: tuple[Policy, ...]) -> Catalog:
+def catalog_of(providers: tuple[CatalogProvider, ...], policies: tuple[Policy, ...]) -> Catalog:
     """A catalog whose revision is a hash of what it says, so that equal ones have the same everywhere."""
     content = Catalog("", providers, policies)
     return msgspec.structs.replace(content, revision=blake2b(encode(content), digest_size=8).hexdigest())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from limpet_extproc.contract.catalog import Catalog, Dialect, Model, Policy, Price, Provider
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Dialect, Model, Policy, Price
 from limpet_extproc.decision.policies import Policies
 
 
@@ -52,7 +52,7 @@ class Lane:
 
 
 _Key = tuple[Dialect, str]
-_Serving = list[tuple[Provider, Model]]
+_Serving = list[tuple[CatalogProvider, Model]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Snapshot:
     revision: str
     lanes: Mapping[_Key, Lane]
     identity_headers: tuple[str, ...] = ()
-    providers: Mapping[str, Provider] = field(default_factory=dict)
+    providers: Mapping[str, CatalogProvider] = field(default_factory=dict)
     """By name; the memory keeps shorter ones."""
     policies: Policies = field(default_factory=lambda: Policies(()))
     serving: Mapping[_Key, _Serving] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
     return Snapshot(catalog.revision, lanes, tuple(headers), providers, policies, serving)
 
 
-def _taken_over(old: Provider | None, new: Provider) -> Provider:
+def _taken_over(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:
     return old if old is not None and old == new else new
 
 
@@ -108,7 +108,7 @@ def _lane(model: str, serving: _Serving, policies: Policies) -> Lane:
     return Lane(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
 
 
-def _candidate(provider: Provider, model: Model) -> Candidate:
+def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
     return Candidate(
         provider=provider.name,
         upstream_model=model.upstream_name,

@@ -30,8 +30,8 @@ from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart
-from limpet_operator.sources.kube_api import NoClusterError
-from limpet_operator.status.kube_write import ApiFailed
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import NoClusterError
 
 _PUSHED: Final = "limpet_xds_pushed_total"
 _WRITES: Final = "limpet_status_writes_total"
@@ -71,7 +71,7 @@ def apply(
     place = given_cluster(kubeconfig) if kubeconfig else own_cluster()
     try:
         run = asyncio.run(_measure(place, providers, objects, rounds))
-    except (NoAssets, NoClusterError, CannotStart, ChildDied, ApiFailed, NotThereInTimeError) as error:
+    except (NoAssets, NoClusterError, CannotStart, ChildDied, ApiError, NotThereInTimeError) as error:
         console.print(str(error), markup=False)
         raise typer.Exit(2) from error
     figures = {"providers": providers, "objects": objects, "rounds": rounds, **_figures(run)}

@@ -16,8 +16,9 @@ from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.kubernetes.assets import provide
 from limpet_operator.resources.problem import API_VERSION
 from limpet_operator.resources.schema import load_crds
-from limpet_operator.sources.kube_api import Access
-from limpet_operator.status.kube_write import ApiFailed, KubeApi
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import Access
+from limpet_operator.status.kube_writer import KubeWriter
 
 _APPLY: Final = "application/apply-patch+yaml"
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -40,12 +41,12 @@ class NotThereInTimeError(Exception):
 class Cluster:
     """A namespace of the benchmark's own."""
 
-    api: KubeApi
+    api: KubeWriter
     kubeconfig: Path
     namespace: str
 
     async def fill(self, objects: Iterable[Object]) -> None:
-        """Create all of them. Raises ApiFailed."""
+        """Create all of them. Raises ApiError."""
         left = iter(objects)
 
         async def one_after_another() -> None:
@@ -57,12 +58,12 @@ class Cluster:
                 group.create_task(one_after_another())
 
     async def apply(self, wanted: Object) -> None:
-        """What `kubectl apply --server-side` sends. Raises ApiFailed."""
+        """What `kubectl apply --server-side` sends. Raises ApiError."""
         path = f"{self._path(wanted['kind'])}/{wanted['metadata']['name']}?fieldManager=limpet-bench&force=true"
         await self.api.call("PATCH", path, wanted, content_type=_APPLY)
 
     async def delete(self, kind: str, name: str) -> None:
-        """Raises ApiFailed."""
+        """Raises ApiError."""
         await self.api.call("DELETE", f"{self._path(kind)}/{name}")
 
     def _path(self, kind: str) -> str:
@@ -87,7 +88,7 @@ async def own_cluster() -> AsyncIterator[Cluster]:
 async def given_cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
     """A namespace in this cluster, gone at the end, and with it the CRDs that were not there before.
 
-    Raises NoClusterError and ApiFailed.
+    Raises NoClusterError and ApiError.
     """
     async with _connected(kubeconfig) as api:
         installed = await _install_crds(api)
@@ -103,22 +104,22 @@ async def given_cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def _connected(kubeconfig: Path) -> AsyncIterator[KubeApi]:
-    api = KubeApi(await Access(kubeconfig).configuration())
+async def _connected(kubeconfig: Path) -> AsyncIterator[KubeWriter]:
+    api = KubeWriter(await Access(kubeconfig).configuration())
     try:
         yield api
     finally:
         await api.close()
 
 
-async def _with_namespace(api: KubeApi, kubeconfig: Path) -> Cluster:
+async def _with_namespace(api: KubeWriter, kubeconfig: Path) -> Cluster:
     cluster = Cluster(api, kubeconfig, f"limpet-bench-{token_hex(4)}")
     metadata = {"name": cluster.namespace}
     await api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     return cluster
 
 
-async def _install_crds(api: KubeApi) -> list[str]:
+async def _install_crds(api: KubeWriter) -> list[str]:
     """Those that were missing are there and served on return; their names."""
     installed = []
     for crd in load_crds():
@@ -135,17 +136,17 @@ def _plural(crd: Mapping[str, Any]) -> str:
     return plural
 
 
-async def _exists(api: KubeApi, path: str) -> bool:
+async def _exists(api: KubeWriter, path: str) -> bool:
     try:
         await api.call("GET", path)
-    except ApiFailed as failed:
+    except ApiError as failed:
         if failed.status != 404:
             raise
         return False
     return True
 
 
-async def _until(what: str, api: KubeApi, path: str, status: int = 200) -> None:
+async def _until(what: str, api: KubeWriter, path: str, status: int = 200) -> None:
     """Return when a GET says this."""
     deadline = time.monotonic() + _PATIENCE_S
     while await _exists(api, path) != (status == 200):

@@ -24,7 +24,7 @@ from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 
 Say = Callable[[str], None]
 
@@ -40,7 +40,7 @@ class Directory:
         self._path = path
         self._say = say
         self._parser = parser or Parser.load()
-        self._store = Store(self._parser)
+        self._store = FileStore(self._parser)
         self._scan = files.scan(path)
         self._store.replace(self._scan.documents)
         self.plan: Plan = plan(self._store.objects, os.environ)

@@ -7,7 +7,7 @@ from typing import Literal
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Parser
 from limpet_operator.resources.problem import Invalid, Problem
-from limpet_operator.sources.file_store import Reading, Store
+from limpet_operator.sources.file_store import FileStore, ParsedDocument
 from limpet_operator.sources.files import Scan
 
 Status = Literal["ok", "note", "BAD", "skip"]
@@ -32,12 +32,12 @@ class Line:
 
 def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[Line]:
     """One line per document, in the files' order; what an object says about others is included."""
-    store = Store(parser)
+    store = FileStore(parser)
     store.replace(scan.documents)
     return lines_of(store.readings, plan(store.objects, env))
 
 
-def lines_of(readings: Iterable[Reading], planned: Plan) -> list[Line]:
+def lines_of(readings: Iterable[ParsedDocument], planned: Plan) -> list[Line]:
     """The same for what has been read and planned already."""
     return [_line(reading, planned) for reading in readings]
 
@@ -61,7 +61,7 @@ def render_line(line: Line) -> str:
             return f"{head}  ({line.place}):" + "".join(f"\n       {problem}" for problem in problems)
 
 
-def _line(reading: Reading, planned: Plan) -> Line:
+def _line(reading: ParsedDocument, planned: Plan) -> Line:
     origin, result, key = reading.document.origin, reading.result, reading.key
     raw = reading.document.raw
     named = raw.get("kind") if isinstance(raw, dict) else None

@@ -67,11 +67,11 @@ class PolicyInput:
     owner: str | None = None
 
 
-Input = TypeVar("Input")
-Check = Callable[[Input], Failure | None]
+Subject = TypeVar("Subject")
+Check = Callable[[Subject], Failure | None]
 
 
-def first_failure(checks: tuple[Check[Input], ...], subject: Input) -> Failure | None:
+def first_failure(checks: tuple[Check[Subject], ...], subject: Subject) -> Failure | None:
     """The first check that fails, in the chain's order."""
     for check in checks:  # No generator: it takes longer than most checks, of which a plan makes thousands.
         if (failure := check(subject)) is not None:

@@ -17,8 +17,8 @@ from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.provider import EnvVar
 from limpet_operator.resources.stickypolicy import StickyPolicy
 
-Input = TypeVar("Input")
-Effect = Callable[[Input], Failure | None]
+Subject = TypeVar("Subject")
+Effect = Callable[[Subject], Failure | None]
 
 _SHOWN: Final = 5
 _PLACEHOLDER: Final = re.compile(
@@ -32,10 +32,10 @@ class PatternInput:
     """A StickyPolicy and the names of all models that it may speak of."""
 
     spec: StickyPolicy
-    served: "Names"
+    served: "ModelNames"
 
 
-class Names:
+class ModelNames:
     """Model names, of which there may be thousands, as patterns look for them."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -49,7 +49,7 @@ class Names:
         return found is not None and (found.startswith(beginning) if pattern.endswith("*") else found == pattern)
 
 
-def all_failures(effects: tuple[Effect[Input], ...], subject: Input) -> tuple[Failure, ...]:
+def all_failures(effects: tuple[Effect[Subject], ...], subject: Subject) -> tuple[Failure, ...]:
     """Everything that is without effect, in the chain's order."""
     return tuple(failure for effect in effects if (failure := effect(subject)) is not None)
 

@@ -13,15 +13,15 @@ import msgspec
 from limpet_extproc.contract.catalog import SERVED_DIALECTS, Policy, Price
 from limpet_operator.planning import checks, effects
 from limpet_operator.planning.checks import Failure, PolicyInput, PricingInput, ProbeInput, ProviderInput, first_failure
-from limpet_operator.planning.effects import Names, PatternInput, all_failures
-from limpet_operator.planning.selection import Providers
+from limpet_operator.planning.effects import ModelNames, PatternInput, all_failures
+from limpet_operator.planning.selection import NamespaceProviders
 from limpet_operator.resources.healthprobe import HealthProbe
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.provider import EnvVar, Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject, SecretText
-from limpet_operator.resources.stickypolicy import Routing, StickyPolicy
+from limpet_operator.resources.stickypolicy import RoutingMode, StickyPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Plan:
 
     providers: tuple[PlannedProvider, ...] = ()
     policies: tuple[Policy, ...] = ()
-    routing: Routing = "Metadata"
+    routing: RoutingMode = "Metadata"
     probes: tuple[HealthProbe, ...] = ()
     verdicts: Mapping[ObjectKey, Verdict] = field(default_factory=dict)
     built_from: Mapping[ObjectKey, tuple[tuple[object, ...], PlannedProvider | None]] = field(
@@ -193,7 +193,7 @@ def _policies(
 ) -> list[StickyPolicy]:
     """Those that are used: one whose pattern is taken is left out as a whole, so its other patterns are free."""
     used: list[StickyPolicy] = []
-    names = _Served(providers)
+    names = _ServedModels(providers)
     holders: dict[tuple[str | None, str], ObjectKey] = {}
     for spec in objects.of(StickyPolicy):
         scope = None if owner in (None, spec.key.namespace) else spec.key.namespace
@@ -208,17 +208,17 @@ def _policies(
     return used
 
 
-class _Served:
+class _ServedModels:
     """The names of the models that requests can ask for, gathered when a policy asks for the first time."""
 
     def __init__(self, providers: Iterable[PlannedProvider]) -> None:
         self._providers = providers
-        self._known: dict[str | None, Names] = {}
+        self._known: dict[str | None, ModelNames] = {}
 
-    def of(self, namespace: str | None) -> Names:
+    def of(self, namespace: str | None) -> ModelNames:
         """Of the providers of this namespace; None: of all."""
         if namespace not in self._known:
-            self._known[namespace] = Names(
+            self._known[namespace] = ModelNames(
                 model.name
                 for provider in self._providers
                 if provider.served and namespace in (None, provider.spec.key.namespace)
@@ -229,7 +229,7 @@ class _Served:
 
 def _probes(objects: Objects, verdicts: dict[ObjectKey, Verdict]) -> Iterable[HealthProbe]:
     probes = objects.of(HealthProbe)
-    namespaces = Providers.by_namespace(objects, {probe.key.namespace for probe in probes})
+    namespaces = NamespaceProviders.by_namespace(objects, {probe.key.namespace for probe in probes})
     for spec in probes:
         providers = namespaces[spec.key.namespace]
         failure = first_failure(checks.PROBE_REFERENCES, ProbeInput(spec, providers.by_name, providers.selected(spec)))

@@ -11,7 +11,7 @@ from limpet_operator.resources.provider import Provider
 
 
 @dataclass(slots=True)
-class Providers:
+class NamespaceProviders:
     """The Providers of one namespace."""
 
     by_name: dict[str, Provider | Invalid] = field(default_factory=dict)

@@ -33,9 +33,9 @@ from limpet_operator.serve.metrics import build_metrics, count_objects
 from limpet_operator.serve.rollout import Patience, Rollout
 from limpet_operator.serve.tls import only_for, require_tls, server_credentials
 from limpet_operator.serve.xds_server import serve
-from limpet_operator.sources.cluster import ClusterSource, Hooks, Where
-from limpet_operator.sources.kube_api import Access, KubernetesApi
-from limpet_operator.status.kube_write import KubeApi
+from limpet_operator.sources.cluster import ClusterCallbacks, ClusterSource, Where
+from limpet_operator.sources.kube_reader import Access, KubeReader
+from limpet_operator.status.kube_writer import KubeWriter
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ _RECONNECT_S: Final = 5.0
 class Replica:
     """Joins the parts; `run` runs them all."""
 
-    def __init__(self, settings: Settings, api: KubernetesApi, access: Access) -> None:
+    def __init__(self, settings: Settings, api: KubeReader, access: Access) -> None:
         self._settings = settings
         self._access = access
         self.registry = Registry()
@@ -65,7 +65,7 @@ class Replica:
             api,
             Parser.load(),
             load_crds(),
-            Hooks(self._debounce.poke, self._status_changed, self._unreadable_changed),
+            ClusterCallbacks(self._debounce.poke, self._status_changed, self._unreadable_changed),
             Random(),  # noqa: S311 (it spreads load)
         )
         self._writing: Writing | None = None
@@ -105,7 +105,7 @@ class Replica:
                 await open_.enter_async_context(serve_pages(settings.probes, asked))
             await open_.enter_async_context(self._serving())
             if settings.lease is not None:
-                writer = KubeApi(await self._access.configuration())
+                writer = KubeWriter(await self._access.configuration())
                 self._writing = Writing(
                     settings, settings.lease, writer, self.registry, self._fleet, self._source.store.held, self._version
                 )

@@ -9,12 +9,12 @@ from prometheus_client import CollectorRegistry
 from limpet_operator.fleet.acks import FleetView
 from limpet_operator.pod.settings import Settings
 from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.sources.cluster_store import Held
+from limpet_operator.sources.cluster_store import StoredObject
 from limpet_operator.status.events import EventWriter
-from limpet_operator.status.keeper import StatusKeeper
-from limpet_operator.status.kube_write import KubeApi
+from limpet_operator.status.kube_writer import KubeWriter
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import build_writer_metrics
+from limpet_operator.status.writer import StatusWriter
 
 RELEASE_S: Final = 3.0
 """How long giving up the Lease may take; it runs out by itself anyway."""
@@ -27,18 +27,18 @@ class Writing:
         self,
         settings: Settings,
         lease: tuple[str, str],
-        api: KubeApi,
+        api: KubeWriter,
         registry: CollectorRegistry,
         fleet: FleetView,
-        held: Callable[[ObjectKey], Held | None],
+        held: Callable[[ObjectKey], StoredObject | None],
         published: Callable[[str], str | None],
     ) -> None:
-        """`lease` is namespace and name of the Lease; the rest is StatusKeeper's."""
+        """`lease` is namespace and name of the Lease; the rest is StatusWriter's."""
         metrics = build_writer_metrics(registry)
         self._api = api
         self._lease = Lease(api, *lease, settings.identity)
         self._events = EventWriter(api, self._lease, metrics)
-        self.status = StatusKeeper(
+        self.status = StatusWriter(
             api, self._lease, fleet, held=held, published=published, tell=self._events.tell, metrics=metrics
         )
 

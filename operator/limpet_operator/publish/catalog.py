@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from limpet_extproc.contract.catalog import Catalog, Model, Provider, catalog_of
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, catalog_of
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.patience import Patience, level_of, patience_levels
 
@@ -13,10 +13,10 @@ def catalog(plan: Plan) -> Catalog:
     return catalog_of(tuple(_provider(planned, levels) for planned in plan.providers), plan.policies)
 
 
-def _provider(planned: PlannedProvider, levels: Sequence[Patience]) -> Provider:
+def _provider(planned: PlannedProvider, levels: Sequence[Patience]) -> CatalogProvider:
     spec = planned.spec
     level = level_of(spec.timeouts, levels)
-    return Provider(
+    return CatalogProvider(
         name=planned.name,
         models=tuple(
             Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name))

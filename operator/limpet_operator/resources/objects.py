@@ -24,7 +24,7 @@ from limpet_operator.resources.stickypolicy import StickyPolicy, parse_stickypol
 from limpet_operator.resources.vendors import Vendor, load_vendors
 
 Parsed = Provider | Pricing | HealthProbe | StickyPolicy | SecretObject | ConfigMapObject
-Kind = TypeVar("Kind", bound=Parsed)
+ParsedT = TypeVar("ParsedT", bound=Parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Objects:
     invalid: Mapping[ObjectKey, Invalid] = field(default_factory=dict)
     _by_kind: dict[type, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def of(self, kind: type[Kind]) -> Sequence[Kind]:
+    def of(self, kind: type[ParsedT]) -> Sequence[ParsedT]:
         """The good ones of this kind, in the order of namespace and name."""
         if not self._by_kind:
             self._by_kind.update({each: [] for each in get_args(Parsed)})

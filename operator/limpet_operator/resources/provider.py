@@ -11,7 +11,7 @@ from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 from limpet_operator.resources.schema import KindSchema
 from limpet_operator.resources.url import Url, parse_url
-from limpet_operator.resources.vendors import CacheRules, Vendor
+from limpet_operator.resources.vendors import PromptCacheRules, Vendor
 from limpet_operator.resources.way_out import WayOut, parse_way_out
 
 
@@ -123,7 +123,7 @@ class Provider:
     """What the vendor's preset adds to `headers.passed`."""
     passed_query: tuple[str, ...]
     """Parameters of the client's query that go there, the preset's among them."""
-    cache: CacheRules
+    cache: PromptCacheRules
     tls: Tls | None
     way_out: WayOut | None
     """None: the gateway's own."""
@@ -213,8 +213,8 @@ def _model(model: Mapping[str, str], cache: Mapping[str, Any], vendor: Vendor) -
     return ProviderModel(model["name"], upstream, cache.get("minTokens", vendor.min_tokens(upstream)))
 
 
-def _cache_rules(spec: Mapping[str, Any], preset: CacheRules) -> CacheRules:
-    return CacheRules(
+def _cache_rules(spec: Mapping[str, Any], preset: PromptCacheRules) -> PromptCacheRules:
+    return PromptCacheRules(
         caches=spec.get("enabled", preset.caches or bool(spec)),
         ttl_s=parse_duration(spec["ttl"]) if "ttl" in spec else preset.ttl_s,
         min_tokens=spec.get("minTokens", preset.min_tokens),

@@ -42,14 +42,14 @@ _VALUE_KEYWORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class _SchemaNode:
     """A place in the schema, compiled: what is filled in, named or ruled there."""
 
     hint: str
     """What belongs here: the first sentence of the description."""
-    properties: Mapping[str, "_Node"] | None
+    properties: Mapping[str, "_SchemaNode"] | None
     defaults: Mapping[str, Any]
-    items: "_Node | None"
+    items: "_SchemaNode | None"
     identity: tuple[str, ...] | None
     """What makes two items the same: fields of a map list's items, nothing for a set, None for a plain list."""
     rules: tuple[Rule, ...]
@@ -77,7 +77,7 @@ class KindSchema:
         above = {name: value for name, value in root["properties"].items() if name not in ("status", "metadata")}
         own = {**root, "properties": above}
         self.kind: str = crd["spec"]["names"]["kind"]
-        self._root = _Node.compile(own)
+        self._root = _SchemaNode.compile(own)
         self._validator = jsonschema.Draft202012Validator(_as_json_schema(own))
 
     def complete(self, raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Problem, ...]]:
@@ -130,7 +130,7 @@ def _as_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _fill(node: _Node, value: Any, path: str, problems: list[Problem]) -> Any:
+def _fill(node: _SchemaNode, value: Any, path: str, problems: list[Problem]) -> Any:
     """A copy with defaults; what has another shape than the schema's is left for the validator to name."""
     if isinstance(value, dict) and node.properties is not None:
         filled = {}
@@ -149,7 +149,7 @@ def _fill(node: _Node, value: Any, path: str, problems: list[Problem]) -> Any:
     return value
 
 
-def _broken_rules(node: _Node, value: Any, path: str) -> Iterator[Problem]:
+def _broken_rules(node: _SchemaNode, value: Any, path: str) -> Iterator[Problem]:
     for rule in node.rules:
         if not rule.holds(value):
             told = f"{_shown_at(path, value)}: {rule.message}" if isinstance(value, str) else rule.message
@@ -174,12 +174,12 @@ def _repeated(items: list[Any], fields: tuple[str, ...], path: str) -> Iterator[
             yield Problem(where, f"{named} is there already, as item {first[same]}; take one of them out")
 
 
-def _explain(error: jsonschema.ValidationError, root: _Node) -> Iterator[Problem]:
+def _explain(error: jsonschema.ValidationError, root: _SchemaNode) -> Iterator[Problem]:
     path, node = "", root
     for step in error.absolute_path:
         path = f"{path}[{step}]" if isinstance(step, int) else _join(path, step)
         below = node.items if isinstance(step, int) else (node.properties or {}).get(step)
-        node = below or _Node("", None, {}, None, None, ())
+        node = below or _SchemaNode("", None, {}, None, None, ())
     limit: Any = error.validator_value
     value: Any = error.instance
     if error.validator == "required":

@@ -10,7 +10,7 @@ from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.schema import KindSchema
 
-Routing = Literal["Metadata", "Header"]
+RoutingMode = Literal["Metadata", "Header"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class StickyPolicy:
     key: ObjectKey
     generation: int
     policy: Policy
-    routing: Routing
+    routing: RoutingMode
 
 
 def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPolicy | Invalid:

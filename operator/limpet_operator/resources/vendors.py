@@ -15,7 +15,7 @@ UNKNOWN_CACHE_TTL_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class CacheRules:
+class PromptCacheRules:
     """How a prompt cache behaves: lifetime in seconds from the last use, sizes in tokens."""
 
     caches: bool
@@ -32,7 +32,7 @@ class Vendor:
     dialects: tuple[Dialect, ...]
     auth_header: str
     auth_scheme: str
-    cache: CacheRules
+    cache: PromptCacheRules
     min_tokens_by_model: Mapping[str, int]
     headers: tuple[str, ...]
     """Request headers that this vendor reads, besides those that every provider gets; in lower case."""
@@ -67,9 +67,9 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         dialects=tuple(entry["dialects"]),
         auth_header=entry["auth"]["header"],
         auth_scheme=entry["auth"]["scheme"],
-        cache=CacheRules(caches=False, ttl_s=UNKNOWN_CACHE_TTL_S, min_tokens=0, block_tokens=1)
+        cache=PromptCacheRules(caches=False, ttl_s=UNKNOWN_CACHE_TTL_S, min_tokens=0, block_tokens=1)
         if cache is None
-        else CacheRules(True, parse_duration(cache["ttl"]), cache["minTokens"], cache["blockTokens"]),
+        else PromptCacheRules(True, parse_duration(cache["ttl"]), cache["minTokens"], cache["blockTokens"]),
         min_tokens_by_model=(cache or {}).get("minTokensByModel", {}),
         headers=tuple(entry.get("headers", {}).get("pass", ())),
         query=tuple(entry.get("query", {}).get("pass", ())),

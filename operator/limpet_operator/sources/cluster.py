@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import Invalid, ObjectKey
-from limpet_operator.sources import kubernetes
+from limpet_operator.sources import kopf_watch
 from limpet_operator.sources.cluster_store import ClusterStore, Listing
 from limpet_operator.sources.crd_check import crd_problem
-from limpet_operator.sources.kube_api import Access, ApiError, KubernetesApi
-from limpet_operator.sources.kubernetes import Event, WatchEnded
+from limpet_operator.sources.kopf_watch import WatchEnded, WatchEvent
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import Access, KubeReader
 from limpet_operator.sources.listing import list_names
-from limpet_operator.sources.named import Named, News
+from limpet_operator.sources.referenced import ReadResult, ReferencedObjects
 from limpet_operator.sources.references import named_by, references, without_unknown
 
 _log = logging.getLogger(__name__)
@@ -29,12 +30,12 @@ UNHEALTHY_S: Final = 180.0
 """A watch that is behind for so long is beyond what this process can do about it."""
 
 
-Watch = Callable[[Access, Sequence[str], Callable[[Event], None]], Awaitable[None]]
+Watch = Callable[[Access, Sequence[str], Callable[[WatchEvent], None]], Awaitable[None]]
 """Delivers events until it is cancelled; raises WatchEnded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WatchIntervals:
     """Seconds between looks at the API server, on average."""
 
     compare_s: float = 15.0
@@ -56,7 +57,7 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class ClusterCallbacks:
     """Who hears of changes."""
 
     objects: Callable[[], None]
@@ -73,13 +74,13 @@ class ClusterSource:
     def __init__(
         self,
         where: Where,
-        api: KubernetesApi,
+        api: KubeReader,
         parser: Parser,
         crds: Sequence[Mapping[str, Any]],
-        hooks: Hooks,
+        hooks: ClusterCallbacks,
         dice: Random,
-        pace: Pace | None = None,
-        watch: Watch = kubernetes.watch,
+        pace: WatchIntervals | None = None,
+        watch: Watch = kopf_watch.watch,
     ) -> None:
         self._where = where
         self._watch_kinds = watch
@@ -89,9 +90,9 @@ class ClusterSource:
         self._status_changed = hooks.statuses
         self._unreadable_changed = hooks.unreadable
         self._dice = dice
-        self._pace = pace or Pace()
+        self._pace = pace or WatchIntervals()
         self.store = ClusterStore(parser)
-        self._named = Named(api, self._take_named, self._look_soon, dice)
+        self._named = ReferencedObjects(api, self._take_named, self._look_soon, dice)
         self._look = asyncio.Event()
         self._missing: set[ObjectKey] | None = None
         """What the first listing had and no watch has told of yet; None: it has not been taken."""
@@ -265,7 +266,7 @@ class ClusterSource:
         """Which of kopf's watches tells of this object."""
         return key.kind, key.namespace if self._where.namespaces else None
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: WatchEvent) -> None:
         metadata = event.raw["metadata"]
         key = ObjectKey(event.kind, metadata["namespace"], metadata["name"])
         if event.deleted:
@@ -285,7 +286,7 @@ class ClusterSource:
         elif change.status:
             self._status_changed()
 
-    def _take_named(self, key: ObjectKey, news: News) -> None:
+    def _take_named(self, key: ObjectKey, news: ReadResult) -> None:
         if news is None:
             self.store.drop(key)
         elif isinstance(news, Invalid):

@@ -13,7 +13,7 @@ from limpet_operator.resources.problem import Invalid, ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredObject:
     """What Kubernetes says about an object besides its spec: what a status is written from and compared with."""
 
     uid: str
@@ -24,14 +24,14 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StoreChange:
     """What one piece of news changed: what is planned from an object, or the status that somebody wrote into it."""
 
     spec: bool = False
     status: bool = False
 
 
-NOTHING = Change()
+NOTHING = StoreChange()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ClusterStore:
         self._parser = parser
         self._parsed: dict[ObjectKey, Parsed] = {}
         self._invalid: dict[ObjectKey, Invalid] = {}
-        self._held: dict[ObjectKey, Held] = {}
+        self._held: dict[ObjectKey, StoredObject] = {}
         self._objects: Objects | None = None
 
     @property
@@ -66,13 +66,13 @@ class ClusterStore:
         """The object; None: there is none of that name, or it is not valid."""
         return self._parsed.get(key)
 
-    def held(self, key: ObjectKey) -> Held | None:
+    def held(self, key: ObjectKey) -> StoredObject | None:
         """What Kubernetes says about the object; None: there is none of that name."""
         return self._held.get(key)
 
-    def put(self, raw: Mapping[str, Any]) -> Change:
+    def put(self, raw: Mapping[str, Any]) -> StoreChange:
         """Takes in an object as the API server told of it; older news than what is here changes nothing."""
-        metadata, new = raw["metadata"], held_of(raw)
+        metadata, new = raw["metadata"], stored_object(raw)
         key = ObjectKey(raw["kind"], metadata["namespace"], metadata["name"])
         old = self._held.get(key)
         if old is not None and new.resource_version <= old.resource_version:
@@ -81,16 +81,16 @@ class ClusterStore:
         status = old is None or old.status != new.status
         # The API server raises the generation of our kinds with every change of their spec, other kinds have none.
         if old and (old.uid, old.generation, old.labels) == (new.uid, new.generation, new.labels) and new.generation:
-            return Change(status=status)
-        return Change(self._take(key, self._parser.parse(raw)), status)
+            return StoreChange(status=status)
+        return StoreChange(self._take(key, self._parser.parse(raw)), status)
 
-    def refuse(self, invalid: Invalid) -> Change:
+    def refuse(self, invalid: Invalid) -> StoreChange:
         """An object that may be there, but that we can't get at."""
         assert invalid.key is not None
         self._held.pop(invalid.key, None)
-        return Change(spec=self._take(invalid.key, invalid))
+        return StoreChange(spec=self._take(invalid.key, invalid))
 
-    def drop(self, key: ObjectKey, uid: str | None = None) -> Change:
+    def drop(self, key: ObjectKey, uid: str | None = None) -> StoreChange:
         """The object is gone. `uid`: only if it is still this one and not a later one of the same name."""
         held = self._held.get(key)
         if uid is not None and (held is None or held.uid != uid):
@@ -100,9 +100,9 @@ class ClusterStore:
         if gone is None:
             return NOTHING
         self._objects = None
-        return Change(spec=True, status=True)
+        return StoreChange(spec=True, status=True)
 
-    def drop_unlisted(self, listing: Listing) -> Change:
+    def drop_unlisted(self, listing: Listing) -> StoreChange:
         """Drops what was deleted unnoticed: it is not in a listing that is newer than what is known of it."""
         gone = [
             key
@@ -114,7 +114,7 @@ class ClusterStore:
         ]
         for key in gone:
             self.drop(key)
-        return Change(spec=bool(gone), status=bool(gone))
+        return StoreChange(spec=bool(gone), status=bool(gone))
 
     def behind(self, listing: Listing) -> frozenset[ObjectKey]:
         """What is newer in the listing than here: news that is still on its way, or a watch that has died."""
@@ -138,10 +138,10 @@ class ClusterStore:
         return True
 
 
-def held_of(raw: Mapping[str, Any]) -> Held:
+def stored_object(raw: Mapping[str, Any]) -> StoredObject:
     """What an API server tells of an object; everything that comes from one has these."""
     metadata = raw["metadata"]
-    return Held(
+    return StoredObject(
         uid=metadata["uid"],
         resource_version=int(metadata["resourceVersion"]),
         generation=metadata.get("generation", 0),

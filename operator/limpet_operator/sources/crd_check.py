@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from limpet_operator.resources.problem import API_VERSION
-from limpet_operator.sources.kube_api import ApiError, KubernetesApi
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import KubeReader
 
 APPLY: Final = "kubectl apply --server-side --force-conflicts -f charts/limpet/crds/"
 """The command that helps; Helm itself never changes a CRD that is there."""
@@ -15,7 +16,7 @@ APPLY: Final = "kubectl apply --server-side --force-conflicts -f charts/limpet/c
 _SHOWN: Final = 3
 
 
-async def crd_problem(api: KubernetesApi, crds: Sequence[Mapping[str, Any]]) -> str | None:
+async def crd_problem(api: KubeReader, crds: Sequence[Mapping[str, Any]]) -> str | None:
     """What is wrong with the CRDs and what to run, in one line; None: nothing. Raises ApiError."""
     served = await _kinds(api)
     missing = [crd for crd in crds if crd["spec"]["names"]["kind"] not in served]
@@ -57,7 +58,7 @@ def lacking_fields(ours: Mapping[str, Any], served: Mapping[str, Any], path: str
         yield from lacking_fields(ours["items"], served.get("items", {}), f"{path}[]")
 
 
-async def _kinds(api: KubernetesApi) -> frozenset[str]:
+async def _kinds(api: KubeReader) -> frozenset[str]:
     try:
         found = await api.get(f"/apis/{API_VERSION}")
     except ApiError as error:
@@ -67,7 +68,7 @@ async def _kinds(api: KubernetesApi) -> frozenset[str]:
     return frozenset(resource["kind"] for resource in found["resources"])
 
 
-async def _schemas(api: KubernetesApi) -> Mapping[str, Mapping[str, Any]]:
+async def _schemas(api: KubeReader) -> Mapping[str, Mapping[str, Any]]:
     """Schemas by kind, as far as they are told: OpenAPI lags seconds behind discovery, and may be closed to us."""
     try:
         found = await api.get(f"/openapi/v3/apis/{API_VERSION}")

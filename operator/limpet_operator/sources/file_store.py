@@ -14,7 +14,7 @@ from limpet_operator.sources.files import Document, Origin
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedDocument:
     """What became of one document."""
 
     document: Document
@@ -28,14 +28,14 @@ class Reading:
         return None if isinstance(self.result, Foreign) else self.result.key
 
 
-class Store:
+class FileStore:
     """Holds the objects of one source; `objects` is replaced whole and can be kept by readers."""
 
     def __init__(self, parser: Parser) -> None:
         self._parser = parser
         self._results: dict[int, tuple[Any, Parsed | Invalid | Foreign]] = {}
         self.objects = Objects()
-        self.readings: tuple[Reading, ...] = ()
+        self.readings: tuple[ParsedDocument, ...] = ()
         self.synced = False
         """Whether a whole listing has been taken in: before that, nothing may be concluded from what is missing."""
 
@@ -45,17 +45,17 @@ class Store:
         invalid: dict[ObjectKey, Invalid] = {}
         origins: dict[ObjectKey, Origin] = {}
         results: dict[int, tuple[Any, Parsed | Invalid | Foreign]] = {}
-        readings: list[Reading] = []
+        readings: list[ParsedDocument] = []
         for document in documents:
             result = self._result(document)
             # The raw object is kept with its result, so that its id can't pass to another while it is a key here.
             if document.problem is None:
                 results[id(document.raw)] = (document.raw, result)
-            reading = Reading(document, result)
+            reading = ParsedDocument(document, result)
             if (key := reading.key) is not None:
                 first = origins.setdefault(key, document.origin)
                 if first is not document.origin:
-                    reading = Reading(document, result, duplicate_of=first)
+                    reading = ParsedDocument(document, result, duplicate_of=first)
                 elif isinstance(result, Invalid):
                     invalid[key] = result
                 elif not isinstance(result, Foreign):

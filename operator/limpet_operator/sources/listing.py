@@ -7,34 +7,35 @@ import msgspec
 
 from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import Listing
-from limpet_operator.sources.kube_api import ApiError, KubernetesApi
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import KubeReader
 
 _NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
-class _Name(msgspec.Struct):
+class _ObjectName(msgspec.Struct):
     name: str
     namespace: str
     resource_version: str = msgspec.field(name="resourceVersion")
 
 
 class _Item(msgspec.Struct):
-    metadata: _Name
+    metadata: _ObjectName
 
 
-class _Moment(msgspec.Struct):
+class _ListMeta(msgspec.Struct):
     resource_version: str = msgspec.field(name="resourceVersion")
 
 
 class _List(msgspec.Struct):
-    metadata: _Moment
+    metadata: _ListMeta
     items: list[_Item] | None = None
 
 
 _LIST = msgspec.json.Decoder(_List)
 
 
-async def list_names(api: KubernetesApi, namespaces: Sequence[str]) -> tuple[list[Listing], dict[str, str]]:
+async def list_names(api: KubeReader, namespaces: Sequence[str]) -> tuple[list[Listing], dict[str, str]]:
     """All objects of our kinds, and the namespaces that may not be read, with the reason; no namespaces: all in one.
 
     A namespace is read whole or not at all: its Providers without their prices would be something that nobody wrote.
@@ -53,7 +54,7 @@ async def list_names(api: KubernetesApi, namespaces: Sequence[str]) -> tuple[lis
     return listings, refused
 
 
-async def _listing(api: KubernetesApi, kind: str, plural: str, namespace: str | None) -> Listing:
+async def _listing(api: KubeReader, kind: str, plural: str, namespace: str | None) -> Listing:
     inside = f"/namespaces/{namespace}" if namespace else ""
     found = await api.get(f"/apis/{API_VERSION}{inside}/{plural}", accept=_NAMES_ONLY, decode=_LIST.decode)
     names = {

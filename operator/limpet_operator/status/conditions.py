@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from limpet_operator.status.findings import LESS_KNOWN, Finding, verdict_of_health
 
-Status = Mapping[str, Any]
+RawStatus = Mapping[str, Any]
 
 _LONGEST_MESSAGE: Final = 2000
 """Envoy's words can be long; the schema has room for 32768 characters, a terminal has not."""
@@ -23,7 +23,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def desired_status(
-    current: Status, findings: Iterable[Finding], generation: int, now: datetime, prices_read: datetime | None = None
+    current: RawStatus, findings: Iterable[Finding], generation: int, now: datetime, prices_read: datetime | None = None
 ) -> dict[str, Any]:
     """The fields that are ours, as they ought to be. A finding of type Healthy also gives `health`."""
     wanted: dict[str, Any] = {"observedGeneration": generation}
@@ -37,17 +37,17 @@ def desired_status(
     return wanted
 
 
-def difference(current: Status, wanted: Status) -> dict[str, Any]:
+def difference(current: RawStatus, wanted: RawStatus) -> dict[str, Any]:
     """The merge patch from one to the other, empty if there is nothing to write; None takes a field out."""
     return {name: value for name, value in wanted.items() if _merged(current.get(name), value) != current.get(name)}
 
 
-def without_history(wanted: Status) -> Any:
+def without_history(wanted: RawStatus) -> Any:
     """The same without the times that only say since when: what is compared to see whether it was sent before."""
     return _without_history(wanted)
 
 
-def steady(current: Status, finding: Finding, generation: int) -> bool:
+def steady(current: RawStatus, finding: Finding, generation: int) -> bool:
     """Whether this finding only says that less is known than `current` says about the same spec.
 
     A replica that has just taken over, or an Envoy that has just connected, has not been told everything yet. Saying so
@@ -60,13 +60,13 @@ def steady(current: Status, finding: Finding, generation: int) -> bool:
     return before is not None and before["status"] in known and before.get("observedGeneration") == generation
 
 
-def as_before(current: Status, finding: Finding) -> Finding:
+def as_before(current: RawStatus, finding: Finding) -> Finding:
     """What the condition of this type says now."""
     before = _named(current, finding.type) or {}
     return Finding(finding.type, before["status"], before["reason"], before["message"])
 
 
-def transitions(before: Status, after: Status) -> list[tuple[Finding, bool]]:
+def transitions(before: RawStatus, after: RawStatus) -> list[tuple[Finding, bool]]:
     """What changed that a person wants to hear of, each with whether it is bad news.
 
     Bad: something is False that was not, or for another reason. Good: what was False is True again. A first True, and
@@ -89,7 +89,7 @@ def transitions(before: Status, after: Status) -> list[tuple[Finding, bool]]:
     return news
 
 
-def _condition(before: Status | None, finding: Finding, generation: int, now: datetime) -> dict[str, Any]:
+def _condition(before: RawStatus | None, finding: Finding, generation: int, now: datetime) -> dict[str, Any]:
     same = before is not None and before["status"] == finding.status
     return {
         "type": finding.type,
@@ -101,7 +101,7 @@ def _condition(before: Status | None, finding: Finding, generation: int, now: da
     }
 
 
-def _health(before: Status, finding: Finding, now: datetime) -> dict[str, Any]:
+def _health(before: RawStatus, finding: Finding, now: datetime) -> dict[str, Any]:
     verdict = verdict_of_health(finding)
     since = before.get("since") if before.get("verdict") == verdict else None
     return {"verdict": verdict, "reason": finding.reason, "since": since or timestamp(now)}
@@ -112,7 +112,7 @@ def _merged(before: Any, value: Any) -> Any:
     return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
 
 
-def _named(status: Status, name: str) -> Status | None:
+def _named(status: RawStatus, name: str) -> RawStatus | None:
     return next((each for each in status.get("conditions") or () if each["type"] == name), None)
 
 

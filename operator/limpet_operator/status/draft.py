@@ -10,22 +10,22 @@ from datetime import datetime
 from typing import Any, Final
 
 from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.sources.cluster_store import Held
+from limpet_operator.sources.cluster_store import StoredObject
 from limpet_operator.status.conditions import as_before, desired_status, difference, steady, without_history
 from limpet_operator.status.findings import Finding
-from limpet_operator.status.outlook import Outlook
+from limpet_operator.status.inputs import StatusInputs
 
 _LOOK_AGAIN_S: Final = 3600.0
 """At least so often, where something changes with the time of day: wall clocks are set."""
 
 
 @dataclass(slots=True)
-class Memory:
+class WriteState:
     """What is remembered of an object between two looks; times on the monotonic clock."""
 
     made_of: tuple[object, ...] | None = None
     """What its status depended on at the last look."""
-    answer: Held | None = None
+    answer: StoredObject | None = None
     """The object as it was after our last write, or when it was read after a conflict."""
     sent: object = None
     """What that write wanted, without history: an older CRD may drop a part of it, which must not be sent for ever."""
@@ -35,7 +35,7 @@ class Memory:
     not_before_s: float = -math.inf
     failures: int = 0
 
-    def newest(self, held: Held | None) -> Held | None:
+    def newest(self, held: StoredObject | None) -> StoredObject | None:
         """The object as last heard of, by the watch or by an answer. Versions of one object are ordered."""
         if held is None or self.answer is None or self.answer.uid != held.uid:
             return held
@@ -46,7 +46,7 @@ class Memory:
 class Draft:
     """What is to be written, and on top of what. An empty `patch`: nothing."""
 
-    on: Held
+    on: StoredObject
     wanted: Mapping[str, Any]
     patch: Mapping[str, Any]
     look_again_s: float | None
@@ -61,7 +61,9 @@ class Moment:
     monotonic_s: float
 
 
-def draft(outlook: Outlook, key: ObjectKey, held: Held, memory: Memory, at: Moment, hold_s: float) -> Draft | None:
+def draft(
+    outlook: StatusInputs, key: ObjectKey, held: StoredObject, memory: WriteState, at: Moment, hold_s: float
+) -> Draft | None:
     """None: the plan is of an older spec than `held`, and a newer plan is on its way."""
     generation = outlook.generation(key)
     if generation is not None and generation != held.generation:
@@ -80,7 +82,7 @@ def draft(outlook: Outlook, key: ObjectKey, held: Held, memory: Memory, at: Mome
 
 
 def _steadied(
-    held: Held, memory: Memory, told: list[Finding], now_s: float, hold_s: float
+    held: StoredObject, memory: WriteState, told: list[Finding], now_s: float, hold_s: float
 ) -> tuple[list[Finding], float | None]:
     """With what was known before, for `hold_s`, where now only less is known; and until when."""
     shaky = [finding for finding in told if steady(held.status, finding, held.generation)]

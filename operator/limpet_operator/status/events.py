@@ -1,7 +1,7 @@
-"""Kubernetes Events (events.k8s.io/v1) on what a person wants to hear of; never in anybody's way.
+"""Kubernetes Events (events.k8s.io/v1) on the transitions of conditions that concern a person; they delay nothing else.
 
-News waits in a queue of limited length and goes out at a limited rate. The name of an Event is made of what it says, so
-that the same news again, from this replica or the next, counts up the series of the Event that is there.
+Transitions wait in a bounded queue and are sent at a limited rate. The name of an Event is a hash of its content, so
+the same transition again, from this replica or the next, increments the series of the existing Event.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from limpet_operator.resources.problem import API_VERSION, ObjectKey
+from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.findings import Finding
-from limpet_operator.status.kube_write import MERGE_PATCH, Api, ApiFailed
+from limpet_operator.status.kube_writer import MERGE_PATCH, KubeCalls
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import WriterMetrics
 
@@ -43,7 +44,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Transition:
     """Something that changed about an object; `bad`: something is to be done."""
 
     key: ObjectKey
@@ -60,7 +61,7 @@ class News:
         return f"{self.key.name[:room].rstrip('-.')}.{digest}"
 
 
-def event(news: News, instance: str, now: datetime) -> dict[str, Any]:
+def event(news: Transition, instance: str, now: datetime) -> dict[str, Any]:
     """The Event as the API server takes it."""
     key, finding = news.key, news.finding
     return {
@@ -89,7 +90,7 @@ class EventWriter:
 
     def __init__(
         self,
-        api: Api,
+        api: KubeCalls,
         lease: Lease,
         metrics: WriterMetrics,
         *,
@@ -103,13 +104,13 @@ class EventWriter:
         self._rate = rate or Rate()
         self._now = now
         self._sleep = sleep
-        self._waiting: OrderedDict[str, tuple[News, int]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[Transition, int]] = OrderedDict()
         self._counts: OrderedDict[str, int] = OrderedDict()
         self._wake = asyncio.Event()
 
     def tell(self, key: ObjectKey, uid: str, finding: Finding, *, bad: bool) -> None:
         """Say this as soon as there is room. What is too much is dropped and counted: the status says it anyway."""
-        news = News(key, uid, finding, bad)
+        news = Transition(key, uid, finding, bad)
         if news.name in self._waiting:
             return
         if len(self._waiting) >= self._rate.waiting:
@@ -128,15 +129,14 @@ class EventWriter:
                 await self._write(name, news, tries)
                 await self._sleep(self._rate.every_s)
 
-    async def _write(self, name: str, news: News, tries: int) -> None:
+    async def _write(self, name: str, news: Transition, tries: int) -> None:
         if not self._lease.valid():
             self._metrics.events.labels("not_sent").inc()
             return
         try:
             await self._send(name, news)
-        except ApiFailed as failed:
-            transient = failed.status in (0, 429) or failed.status >= 500
-            if transient and tries + 1 < self._rate.tries:
+        except ApiError as failed:
+            if failed.is_transient and tries + 1 < self._rate.tries:
                 self._waiting[name] = news, tries + 1
                 await self._sleep(min(failed.retry_after_s or 1.0, _LONGEST_WAIT_S))
                 return
@@ -145,13 +145,13 @@ class EventWriter:
         else:
             self._metrics.events.labels("ok").inc()
 
-    async def _send(self, name: str, news: News) -> None:
+    async def _send(self, name: str, news: Transition) -> None:
         collection = f"/apis/{_VERSION}/namespaces/{news.key.namespace}/events"
         count = self._counts.get(name, 0)
         if count == 0:
             try:
                 await self._call("POST", collection, event(news, self._lease.identity, self._now()))
-            except ApiFailed as failed:
+            except ApiError as failed:
                 if failed.status != 409:
                     raise
                 count = 1  # From before this replica began to write.
@@ -162,12 +162,12 @@ class EventWriter:
         if len(self._counts) > self._rate.remembered:
             self._counts.popitem(last=False)
 
-    async def _repeat(self, collection: str, name: str, news: News, count: int) -> int:
+    async def _repeat(self, collection: str, name: str, news: Transition, count: int) -> int:
         """Counts up the Event that is there; gives back how often it had been told. They are deleted after an hour."""
         series = {"count": count + 1, "lastObservedTime": _micro(self._now())}
         try:
             await self._call("PATCH", f"{collection}/{name}", {"series": series}, MERGE_PATCH)
-        except ApiFailed as failed:
+        except ApiError as failed:
             if failed.status != 404:
                 raise
             await self._call("POST", collection, event(news, self._lease.identity, self._now()))

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from limpet_operator.status.kube_write import Api, ApiFailed
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.kube_writer import KubeCalls
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _VERSION: Final = "coordination.k8s.io/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LeaseDurations:
     """Seconds. A holder that dies is replaced within `duration_s` plus twice `renew_s`."""
 
     duration_s: float = 8.0
@@ -37,7 +38,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LeaseRecord:
     """A Lease as the API server has it; `holder` None: it was given up."""
 
     holder: str | None
@@ -54,17 +55,17 @@ class Record:
 class Sighting:
     """What was read last, and since when (monotonic) it has looked like that; None: there was no Lease."""
 
-    record: Record | None
+    record: LeaseRecord | None
     since_s: float
 
 
 Step = Literal["take", "renew", "wait"]
 
 
-def parse(raw: Mapping[str, Any]) -> Record:
+def parse(raw: Mapping[str, Any]) -> LeaseRecord:
     """A Lease as JSON; whatever is missing counts as given up."""
     spec = raw.get("spec") or {}
-    return Record(
+    return LeaseRecord(
         holder=spec.get("holderIdentity") or None,
         duration_s=float(spec.get("leaseDurationSeconds") or 0),
         transitions=spec.get("leaseTransitions") or 0,
@@ -75,14 +76,14 @@ def parse(raw: Mapping[str, Any]) -> Record:
     )
 
 
-def sight(before: Sighting | None, record: Record | None, now_s: float) -> Sighting:
+def sight(before: Sighting | None, record: LeaseRecord | None, now_s: float) -> Sighting:
     """The clock of an unchanged Lease runs on. One that was deleted counts as seen last: its holder may still write."""
     if before is not None and (record is None or before.record == record):
         return before
     return Sighting(record, now_s)
 
 
-def next_step(sighting: Sighting, identity: str, now_s: float, terms: Terms) -> Step:
+def next_step(sighting: Sighting, identity: str, now_s: float, terms: LeaseDurations) -> Step:
     """What a replica does about a Lease that it has looked at; the record's own duration counts if it is longer."""
     record = sighting.record
     if record is None or record.holder is None:
@@ -92,7 +93,7 @@ def next_step(sighting: Sighting, identity: str, now_s: float, terms: Terms) -> 
     return "take" if now_s >= _free_s(sighting, terms) else "wait"
 
 
-def _free_s(sighting: Sighting, terms: Terms) -> float:
+def _free_s(sighting: Sighting, terms: LeaseDurations) -> float:
     """From when on a Lease that somebody else holds may be taken, unless it changes before."""
     theirs_s = sighting.record.duration_s if sighting.record else 0.0
     return sighting.since_s + max(theirs_s, terms.duration_s)
@@ -106,11 +107,11 @@ class Lease:
 
     def __init__(
         self,
-        api: Api,
+        api: KubeCalls,
         namespace: str,
         name: str,
         identity: str,
-        terms: Terms | None = None,
+        terms: LeaseDurations | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -121,7 +122,7 @@ class Lease:
         self._collection = f"/apis/{_VERSION}/namespaces/{namespace}/leases"
         self._metadata = {"name": name, "namespace": namespace}
         self.identity = identity
-        self._terms = terms or Terms()
+        self._terms = terms or LeaseDurations()
         self._clock = clock
         self._now = now
         self._sleep = sleep
@@ -154,7 +155,7 @@ class Lease:
             try:
                 await self._step()
                 failures = 0
-            except ApiFailed as failed:
+            except ApiError as failed:
                 failures += 1
                 (_log.warning if failures in (1, 10) else _log.debug)("Lease %s: %s", self._metadata["name"], failed)
             self._tell()
@@ -170,7 +171,7 @@ class Lease:
             return
         try:
             await self._put(record, None)
-        except ApiFailed as failed:
+        except ApiError as failed:
             _log.info("the lease was not given up, it runs out by itself: %s", failed)
 
     async def _step(self) -> None:
@@ -183,7 +184,7 @@ class Lease:
             return
         try:
             written = parse(await (self._post() if record is None else self._put(record, self.identity)))
-        except ApiFailed as failed:
+        except ApiError as failed:
             if failed.status not in (404, 409):
                 raise
             # Somebody was quicker, it was deleted, or our last renewal did arrive although its answer did not.
@@ -195,10 +196,10 @@ class Lease:
         self._sighting = Sighting(written, self._clock())
         self._valid_until_s = began_s + self._terms.valid_s
 
-    async def _read(self) -> Record | None:
+    async def _read(self) -> LeaseRecord | None:
         try:
             return parse(await self._api.call("GET", self._path, timeout_s=self._terms.request_s))
-        except ApiFailed as failed:
+        except ApiError as failed:
             if failed.status == 404:
                 return None
             raise
@@ -207,11 +208,11 @@ class Lease:
         body = self._body(self.identity, None, {})
         return await self._api.call("POST", self._collection, body, timeout_s=self._terms.request_s)
 
-    async def _put(self, record: Record, holder: str | None) -> Any:
+    async def _put(self, record: LeaseRecord, holder: str | None) -> Any:
         body = self._body(holder, record, {**record.kept, "resourceVersion": record.resource_version})
         return await self._api.call("PUT", self._path, body, timeout_s=self._terms.request_s)
 
-    def _body(self, holder: str | None, before: Record | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, holder: str | None, before: LeaseRecord | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
         now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         taken = before is None or before.holder != holder
         transitions = 0 if before is None else before.transitions + (taken and holder is not None)

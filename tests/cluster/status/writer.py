@@ -17,14 +17,14 @@ from limpet_operator.fleet.acks import GatewayState, Traffic
 from limpet_operator.planning.plan import Condition, Plan, Verdict
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.sources.cluster_store import Held
-from limpet_operator.sources.kube_api import Access
-from limpet_operator.status.keeper import Pace, StatusKeeper
-from limpet_operator.status.kube_write import KubeApi
-from limpet_operator.status.lease import Lease, Terms
+from limpet_operator.sources.cluster_store import StoredObject
+from limpet_operator.sources.kube_reader import Access
+from limpet_operator.status.kube_writer import KubeWriter
+from limpet_operator.status.lease import Lease, LeaseDurations
 from limpet_operator.status.metrics import build_writer_metrics
+from limpet_operator.status.writer import StatusWriter, WriteIntervals
 
-TERMS = Terms(duration_s=2.0, renew_s=0.4, valid_s=1.4, request_s=0.4)
+TERMS = LeaseDurations(duration_s=2.0, renew_s=0.4, valid_s=1.4, request_s=0.4)
 LEASE = "limpet-operator"
 
 
@@ -56,10 +56,10 @@ class Trusting(Lease):
 
 async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Lease]) -> None:
     """For ever."""
-    api = KubeApi(await Access(kubeconfig).configuration())
+    api = KubeWriter(await Access(kubeconfig).configuration())
     lease = kind(api, namespace, LEASE, identity, TERMS)
-    held: dict[ObjectKey, Held] = {}
-    keeper = StatusKeeper(
+    held: dict[ObjectKey, StoredObject] = {}
+    keeper = StatusWriter(
         api,
         lease,
         Nobody(),
@@ -67,7 +67,7 @@ async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Leas
         published=lambda _: None,
         tell=lambda *_, **__: None,
         metrics=build_writer_metrics(CollectorRegistry()),
-        pace=Pace(settle_s=0.02, per_object_s=0.02, first_retry_s=0.05, last_retry_s=0.2, request_s=1.0),
+        pace=WriteIntervals(settle_s=0.02, per_object_s=0.02, first_retry_s=0.05, last_retry_s=0.2, request_s=1.0),
     )
     path = f"/apis/limpet.dev/v1alpha1/namespaces/{namespace}/stickypolicies"
 
@@ -86,10 +86,10 @@ def _key(item: Mapping[str, Any]) -> ObjectKey:
     return ObjectKey("StickyPolicy", item["metadata"]["namespace"], item["metadata"]["name"])
 
 
-def _held(item: Mapping[str, Any]) -> Held:
+def _held(item: Mapping[str, Any]) -> StoredObject:
     metadata = item["metadata"]
     version = int(metadata["resourceVersion"])
-    return Held(metadata["uid"], version, metadata["generation"], {}, item.get("status", {}))
+    return StoredObject(metadata["uid"], version, metadata["generation"], {}, item.get("status", {}))
 
 
 if __name__ == "__main__":

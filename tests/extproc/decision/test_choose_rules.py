@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
 from limpet_extproc.decision.choose import Ask, Known, choose
 from limpet_extproc.decision.health import State, verdict
 from limpet_extproc.decision.learn import Learned, factors
@@ -24,7 +24,7 @@ PROVIDERS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True
     lambda names: st.tuples(
         *(
             st.builds(
-                Provider,
+                CatalogProvider,
                 name=st.just(name),
                 models=st.builds(
                     Model,

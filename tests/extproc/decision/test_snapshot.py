@@ -4,16 +4,16 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract.catalog import Catalog, Model, Policy, Provider
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy
 from limpet_extproc.decision.snapshot import EMPTY, snapshot
 
 CATALOG = Catalog(
     revision="r7",
     providers=(
-        Provider(
+        CatalogProvider(
             "b", (Model("flash", "Flash-V4", 1024), Model("pro", "pro")), ("OpenAIChat", "AnthropicMessages"), weight=3
         ),
-        Provider("a", (Model("flash", "flash"),), cache_ttl_s=60.0, caches=False, drain=True),
+        CatalogProvider("a", (Model("flash", "flash"),), cache_ttl_s=60.0, caches=False, drain=True),
     ),
     policies=(Policy(name="pro", models=("pro",), identity_headers=("x-b", "x-a")), Policy(identity_headers=("x-a",))),
 )
@@ -50,7 +50,10 @@ def test_who_decides_about_a_model_depends_on_whose_providers_serve_it() -> None
     known = snapshot(
         Catalog(
             "r",
-            (Provider("a", served, namespace="a"), Provider("b", (Model("shared", "shared"),), namespace="b")),
+            (
+                CatalogProvider("a", served, namespace="a"),
+                CatalogProvider("b", (Model("shared", "shared"),), namespace="b"),
+            ),
             (Policy(name="a/own", namespace="a"), Policy(name="gateway", models=("*",))),
         )
     )
@@ -59,7 +62,7 @@ def test_who_decides_about_a_model_depends_on_whose_providers_serve_it() -> None
 
 
 PROVIDER = st.builds(
-    Provider,
+    CatalogProvider,
     st.sampled_from("abc"),
     st.lists(st.builds(Model, st.sampled_from(("flash", "pro")), st.just("up")), unique_by=lambda m: m.name).map(tuple),
     weight=st.integers(1, 2),

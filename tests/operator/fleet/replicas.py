@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.contract.catalog import Catalog, Model, Provider
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_extproc.operator_link.evidence import Witness
 from limpet_operator.fleet.fleet import Fleet
@@ -73,7 +73,7 @@ class Replica:
 
     def plan(self, **bodies: str) -> None:
         resources = [Resource(name, CLUSTER, body.encode()) for name, body in bodies.items()]
-        providers = tuple(Provider(name, (Model("m", "m"),)) for name in bodies)
+        providers = tuple(CatalogProvider(name, (Model("m", "m"),)) for name in bodies)
         self.rollout.apply(Publication({r.key: r for r in resources}, Catalog(str(sorted(bodies)), providers)))
 
     def version(self, name: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_operator.planning.effects import Names
+from limpet_operator.planning.effects import ModelNames
 from limpet_operator.resources.idle import idle_fields
 
 WINDOW = {"name": "night", "from": "00:00", "to": "06:00", "factor": "0.5"}
@@ -77,7 +77,7 @@ def test_all_that_is_wrong_with_a_provider_is_told_at_once(build: Build) -> None
 @given(st.lists(st.text("ab/-", min_size=1, max_size=5)), st.text("ab/-", max_size=3), st.booleans())
 def test_a_pattern_matches_as_requests_are_matched(names: list[str], pattern: str, wild: bool) -> None:
     expected = any(name.startswith(pattern) if wild else name == pattern for name in names)
-    assert Names(names).match(pattern + "*" * wild) is expected
+    assert ModelNames(names).match(pattern + "*" * wild) is expected
 
 
 FIELDS = [("providers", "blockTokens"), ("pricings", "windows"), ("pricings", "cacheWrite1h")]

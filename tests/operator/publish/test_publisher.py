@@ -9,7 +9,7 @@ from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
 from limpet_operator.publish.resource import ROUTE as ROUTES
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 
 GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
 
@@ -19,7 +19,7 @@ class Changing:
 
     def __init__(self, build: Any, raws: list[Any]) -> None:
         self._build = build
-        self._store = Store(build.parser)
+        self._store = FileStore(build.parser)
         self._publisher = Publisher(GATEWAY)
         self._raws = {f"{raw['kind']}/{raw['metadata']['name']}": raw for raw in raws}
         self._plan: Plan | None = None

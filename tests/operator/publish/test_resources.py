@@ -24,7 +24,7 @@ from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
 from limpet_operator.publish.resource import ROUTE as ROUTES
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, route_configuration
 from limpet_operator.sources import files
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
@@ -73,7 +73,7 @@ def clusters(made: Plan) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
 @pytest.mark.parametrize("header_mode", [False, True])
 def test_every_resource_of_every_example_is_one_that_envoy_knows(build, example: str, header_mode: bool) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     store.replace(files.scan(EXAMPLES / example).documents)
     made = plan(store.objects, {})
     assert made.providers
@@ -418,9 +418,9 @@ from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.publication import provider_resources
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 from pathlib import Path
-store = Store(Parser.load())
+store = FileStore(Parser.load())
 store.replace(files.scan(Path(sys.argv[1])).documents)
 made = plan(store.objects, {"DEEPSEEK_API_KEY": "k"})
 gateway = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))

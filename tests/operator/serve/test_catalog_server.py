@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from limpet_extproc.contract.catalog import (
     WATCH_METHOD,
     Catalog,
+    CatalogProvider,
     Evidence,
     Health,
     Hello,
     Model,
-    Provider,
     Seen,
     catalog_of,
     decode_catalog,
@@ -37,7 +37,7 @@ NAMES = ["a", "b", "c"]
 
 
 def catalog(*names: str, upstream: str = "m") -> Catalog:
-    return catalog_of(tuple(Provider(name, (Model("m", upstream),)) for name in names), ())
+    return catalog_of(tuple(CatalogProvider(name, (Model("m", upstream),)) for name in names), ())
 
 
 def names(known: Catalog | None) -> list[str] | None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from limpet_operator.sources.kube_api import ApiError
+from limpet_operator.sources.kube_error import ApiError
 
 Answer = dict[str, Any] | ApiError
 

@@ -10,15 +10,16 @@ import pytest
 from tests.operator.sources.fake_api import FakeApi
 
 from limpet_operator.resources.problem import PLURALS, ObjectKey
-from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterSource, Hooks, Pace, Where
-from limpet_operator.sources.kube_api import Access, ApiError
-from limpet_operator.sources.kubernetes import Event, WatchEnded
+from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterCallbacks, ClusterSource, WatchIntervals, Where
+from limpet_operator.sources.kopf_watch import WatchEnded, WatchEvent
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import Access
 
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"
-QUIET = Hooks(lambda: None, lambda: None)
+QUIET = ClusterCallbacks(lambda: None, lambda: None)
 UNDER_WAY = "the first listing is under way"
-FAST = Pace(compare_s=0.05, again_s=0.01, behind_s=0.1, leave_out_s=0.1)
+FAST = WatchIntervals(compare_s=0.05, again_s=0.01, behind_s=0.1, leave_out_s=0.1)
 
 
 def listed(version: int, **objects: int) -> dict[str, Any]:
@@ -41,13 +42,13 @@ class World:
         self.api.answers[DISCOVERY] = {"resources": [{"kind": kind} for kind in PLURALS]}
         self.lists()
         self.api.answers[SECRETS] = {"metadata": {"resourceVersion": "1"}, "items": None}
-        self.deliver: Callable[[Event], None] | None = None
+        self.deliver: Callable[[WatchEvent], None] | None = None
         self.watches = 0
         self.ended: asyncio.Future[None] | None = None
         self.heard: list[str] = []
         self.source = ClusterSource(
             Where(Access(), namespaces), self.api, build.parser, (),
-            Hooks(self.hear("plan"), self.hear("status"), lambda why: self.unreadable.append(set(why))),
+            ClusterCallbacks(self.hear("plan"), self.hear("status"), lambda why: self.unreadable.append(set(why))),
             Random(1), FAST, self.watch,
         )  # fmt: skip
 
@@ -63,7 +64,7 @@ class World:
         for kind, plural in PLURALS.items():
             self.api.answers[f"{DISCOVERY}/{plural}"] = listed(version, **(providers if kind == "Provider" else {}))
 
-    async def watch(self, _: Access, namespaces: Sequence[str], deliver: Callable[[Event], None]) -> None:
+    async def watch(self, _: Access, namespaces: Sequence[str], deliver: Callable[[WatchEvent], None]) -> None:
         self.watches += 1
         self.watched.append(namespaces)
         self.deliver = deliver
@@ -78,7 +79,7 @@ class World:
         raw["metadata"] |= {"uid": name, "resourceVersion": str(version), "generation": generation}
         raw |= {"status": status} if status else {}
         assert self.deliver is not None
-        self.deliver(Event("Provider", raw, deleted, listed))
+        self.deliver(WatchEvent("Provider", raw, deleted, listed))
 
     def names(self) -> set[str] | None:
         objects = self.source.objects()
@@ -246,7 +247,7 @@ async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
 async def test_what_a_new_listing_of_kopf_finds_calls_for_a_look_of_our_own(build) -> None:
     slow = World(build)
     slow.source = ClusterSource(
-        Where(Access()), slow.api, build.parser, (), QUIET, Random(1), Pace(60.0, 0.01, 30.0), slow.watch
+        Where(Access()), slow.api, build.parser, (), QUIET, Random(1), WatchIntervals(60.0, 0.01, 30.0), slow.watch
     )
     slow.lists(a=1, b=1)
     running = asyncio.create_task(slow.source.run())

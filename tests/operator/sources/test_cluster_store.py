@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
-from limpet_operator.sources.cluster_store import NOTHING, Change, ClusterStore, Listing
+from limpet_operator.sources.cluster_store import NOTHING, ClusterStore, Listing, StoreChange
 
 
 def told(raw, version: int, uid: str = "u1", generation: int | None = None, **more):
@@ -22,12 +22,12 @@ def listing(build, version: int, **objects: int) -> Listing:
 
 def test_an_object_comes_changes_and_goes(build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
-    assert store.put(told(build.raw("Provider", "a"), 1)) == Change(spec=True, status=True)
+    assert store.put(told(build.raw("Provider", "a"), 1)) == StoreChange(spec=True, status=True)
     before = store.objects
     assert store.put(told(build.raw("Provider", "a", weight=7), 2)).spec
     assert (before.parsed[key].weight, store.objects.parsed[key].weight) == (100, 7)
     assert store.held(key).resource_version == 2
-    assert store.drop(key) == Change(spec=True, status=True)
+    assert store.drop(key) == StoreChange(spec=True, status=True)
     assert (store.objects.parsed, store.held(key)) == ({}, None)
     assert store.drop(key) == NOTHING
 
@@ -44,7 +44,7 @@ def test_a_status_is_no_news_for_the_plan_but_for_who_writes_it(build) -> None:
     store, raw = ClusterStore(build.parser), build.raw("Provider", "a")
     store.put(told(raw, 1))
     before = store.objects
-    assert store.put(told(raw, 2, generation=1, status={"conditions": []})) == Change(status=True)
+    assert store.put(told(raw, 2, generation=1, status={"conditions": []})) == StoreChange(status=True)
     assert store.put(told(raw, 3, generation=1, status={"conditions": []})) == NOTHING
     assert store.objects is before
     assert store.held(build.key("Provider", "a")).resource_version == 3
@@ -91,7 +91,7 @@ def test_a_listing_tells_what_was_deleted_unnoticed_and_what_is_still_to_come(bu
         store.put(told(build.raw("Provider", name), version, uid=name))
     store.put(told(build.raw("Pricing", "b"), 3))
     now = listing(build, 5, a=4, c=5)
-    assert store.drop_unlisted(now) == Change(spec=True, status=True)
+    assert store.drop_unlisted(now) == StoreChange(spec=True, status=True)
     assert store.objects.parsed.keys() == {
         build.key("Provider", "a"), build.key("Provider", "newer"), build.key("Pricing", "b"),
     }  # fmt: skip

@@ -8,7 +8,7 @@ from tests.operator.sources.fake_api import FakeApi
 
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.sources.crd_check import APPLY, crd_problem, lacking_fields
-from limpet_operator.sources.kube_api import ApiError
+from limpet_operator.sources.kube_error import ApiError
 
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 OPENAPI = "/openapi/v3/apis/limpet.dev/v1alpha1"

@@ -3,12 +3,12 @@
 import copy
 
 from limpet_operator.resources.problem import Invalid, Problem
-from limpet_operator.sources.file_store import Store
+from limpet_operator.sources.file_store import FileStore
 from limpet_operator.sources.files import Document, Origin
 
 
 def test_first_listing_is_news_even_if_empty(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     assert not store.synced
     assert store.replace([])
     assert store.synced
@@ -16,7 +16,7 @@ def test_first_listing_is_news_even_if_empty(build) -> None:
 
 
 def test_only_what_changed_is_parsed_again(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     documents = build.documents(build.raw("Provider", "a"), build.raw("Provider", "b"))
     assert store.replace(documents)
     before = store.objects
@@ -29,7 +29,7 @@ def test_only_what_changed_is_parsed_again(build) -> None:
 
 
 def test_what_says_the_same_in_other_words_is_no_change(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     store.replace(build.documents(build.raw("Provider")))
     before = store.objects
     reworded = copy.deepcopy(build.raw("Provider", weight=100))
@@ -38,7 +38,7 @@ def test_what_says_the_same_in_other_words_is_no_change(build) -> None:
 
 
 def test_an_object_may_become_invalid_and_valid_again(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     key = build.key("Provider")
     store.replace(build.documents(build.raw("Provider")))
     assert store.replace(build.documents(build.raw("Provider", weight=-1)))
@@ -53,7 +53,7 @@ def test_an_object_may_become_invalid_and_valid_again(build) -> None:
 
 
 def test_of_two_with_one_name_the_first_counts(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     store.replace(build.documents(build.raw("Provider", weight=1), build.raw("Provider", weight=2)))
     assert store.objects.parsed[build.key("Provider")].weight == 1
     first, second = store.readings
@@ -61,7 +61,7 @@ def test_of_two_with_one_name_the_first_counts(build) -> None:
 
 
 def test_nameless_and_foreign_documents_are_only_readings(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     store.replace(build.documents([1], {"apiVersion": "apps/v1", "kind": "Deployment"}))
     assert not store.objects.parsed
     assert not store.objects.invalid
@@ -70,7 +70,7 @@ def test_nameless_and_foreign_documents_are_only_readings(build) -> None:
 
 
 def test_an_unreadable_document_says_nothing_of_an_empty_one(build) -> None:
-    store = Store(build.parser)
+    store = FileStore(build.parser)
     unreadable = Document(Origin("a.yaml", 1, 1), "", None, Problem("line 1", "no valid YAML"))
     empty = Document(Origin("a.yaml", 2, 2), "", None)
     for _ in range(2):

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from limpet_operator.status.kube_write import JSON, MERGE_PATCH, ApiFailed, Gate, NotSent
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.kube_writer import JSON, MERGE_PATCH, Gate, NotSentError
 
 Json = dict[str, Any]
 
@@ -66,7 +67,7 @@ class FakeApi:
     ) -> Any:
         assert timeout_s > 0
         if gate is not None and not gate():
-            raise NotSent
+            raise NotSentError
         path = path.partition("?")[0]
         self.calls.append((method, path, copy.deepcopy(body)))
         if self.before is not None:
@@ -76,12 +77,12 @@ class FakeApi:
             assert body is not None
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
-                raise ApiFailed(409, "AlreadyExists", f"{path} is there already")
+                raise ApiError(409, f"{path} is there already", reason="AlreadyExists")
             return copy.deepcopy(self.put(path, **copy.deepcopy(dict(body))))
         found = path.removesuffix("/status")
         old = self.objects.get(found)
         if old is None:
-            raise ApiFailed(404, "NotFound", f"there is no {found}")
+            raise ApiError(404, f"there is no {found}", reason="NotFound")
         if method == "GET":
             return copy.deepcopy(old)
         assert body is not None
@@ -89,7 +90,7 @@ class FakeApi:
         if any(
             claimed.get(name, old["metadata"][name]) != old["metadata"][name] for name in ("uid", "resourceVersion")
         ):
-            raise ApiFailed(409, "Conflict", f"{found} has been changed")
+            raise ApiError(409, f"{found} has been changed", reason="Conflict")
         if method == "PATCH":
             assert content_type == MERGE_PATCH
             new = merge(old, {name: part for name, part in body.items() if name != "metadata"})

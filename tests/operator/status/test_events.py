@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from tests.operator.status.fake_api import FakeApi, Timeline
 
 from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.status.events import EventWriter, News, Rate, event
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.events import EventWriter, Rate, Transition, event
 from limpet_operator.status.findings import Finding
-from limpet_operator.status.kube_write import ApiFailed
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import build_writer_metrics
 
@@ -137,7 +137,7 @@ async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(desk:
     def away(method: str, path: str) -> None:
         if path.startswith(EVENTS):
             posts.append(method)
-            raise ApiFailed(503, "", "not now")
+            raise ApiError(503, "not now")
 
     desk.api.trouble = away
     desk.tell(NO_SECRET)
@@ -149,7 +149,7 @@ async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(desk:
 async def test_a_namespace_that_is_going_away_takes_no_more_events(desk: Desk) -> None:
     def forbidden(_method: str, path: str) -> None:
         if path.startswith(EVENTS):
-            raise ApiFailed(403, "Forbidden", "the namespace is being terminated")
+            raise ApiError(403, "the namespace is being terminated", reason="Forbidden")
 
     desk.api.trouble = forbidden
     desk.tell(NO_SECRET)
@@ -167,7 +167,7 @@ async def test_one_that_lost_the_lease_tells_nothing(desk: Desk) -> None:
 
 def test_names_and_notes_fit_whatever_the_object_is_called() -> None:
     for name in ("a" * 253, "a" * 235 + "-." + "b" * 16, "a"):
-        news = News(KEY._replace(name=name), "u", NO_SECRET._replace(message="ü" * 2000), bad=True)
+        news = Transition(KEY._replace(name=name), "u", NO_SECRET._replace(message="ü" * 2000), bad=True)
         made = event(news, "i" * 300, datetime(2026, 12, 1, tzinfo=UTC))
         assert len(made["metadata"]["name"]) <= 253
         assert "-." not in made["metadata"]["name"]

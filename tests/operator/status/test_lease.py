@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.status.fake_api import FakeApi, Timeline, settled
 
-from limpet_operator.status.kube_write import ApiFailed
-from limpet_operator.status.lease import Lease, Record, Sighting, Terms, next_step, parse, sight
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.lease import Lease, LeaseDurations, LeaseRecord, Sighting, next_step, parse, sight
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/limpet/leases/limpet-operator"
-TERMS = Terms(duration_s=8, renew_s=2, valid_s=6)
+TERMS = LeaseDurations(duration_s=8, renew_s=2, valid_s=6)
 
 
 @dataclass
@@ -129,7 +129,7 @@ async def test_without_an_api_server_nobody_holds_it_and_afterwards_one_does(cas
     await cast.time.advance(3)
 
     def away(_method: str, _path: str) -> None:
-        raise ApiFailed(0, "NoAnswer", "connection refused")
+        raise ApiError(None, "connection refused", reason="NoAnswer")
 
     cast.api.trouble = away
     await cast.time.advance(20)
@@ -152,7 +152,7 @@ async def test_a_renewal_that_arrived_without_an_answer_costs_nothing(cast: Cast
         if method == "PUT" and once:
             once.clear()
             cast.api.put(path, spec={**cast.spec, "renewTime": "now"})
-            raise ApiFailed(0, "NoAnswer", "the connection broke")
+            raise ApiError(None, "the connection broke", reason="NoAnswer")
 
     cast.api.trouble = answer_lost
     for _ in range(100):
@@ -188,35 +188,35 @@ async def test_what_is_left_of_it_only_shrinks_between_renewals(cast: Cast) -> N
     assert a.lease.remaining_s() == TERMS.valid_s - 1.5
 
 
-TAKEN = Record("b", 8, 3, None, "t1", "7")
+TAKEN = LeaseRecord("b", 8, 3, None, "t1", "7")
 
 
 @pytest.mark.parametrize(
     ("record", "seen_for_s", "step"),
     [
         (None, 0, "take"),
-        (Record(None, 8, 3, None, "t1", "7"), 0, "take"),
-        (Record("a", 8, 3, None, "t1", "7"), 0, "renew"),
+        (LeaseRecord(None, 8, 3, None, "t1", "7"), 0, "take"),
+        (LeaseRecord("a", 8, 3, None, "t1", "7"), 0, "renew"),
         (TAKEN, 0, "wait"),
         (TAKEN, 7.9, "wait"),
         (TAKEN, 8, "take"),
-        (Record("b", 30, 3, None, "t1", "7"), 29, "wait"),
-        (Record("b", 1, 3, None, "t1", "7"), 7.9, "wait"),
+        (LeaseRecord("b", 30, 3, None, "t1", "7"), 29, "wait"),
+        (LeaseRecord("b", 1, 3, None, "t1", "7"), 7.9, "wait"),
     ],
 )
-def test_who_may_take_it(record: Record | None, seen_for_s: float, step: str) -> None:
+def test_who_may_take_it(record: LeaseRecord | None, seen_for_s: float, step: str) -> None:
     assert next_step(Sighting(record, 100.0), "a", 100.0 + seen_for_s, TERMS) == step
 
 
 def test_a_lease_without_a_spec_counts_as_given_up() -> None:
-    assert parse({"metadata": {"resourceVersion": "1"}}) == Record(None, 0, 0, None, None, "1")
+    assert parse({"metadata": {"resourceVersion": "1"}}) == LeaseRecord(None, 0, 0, None, None, "1")
 
 
 @given(st.lists(st.sampled_from(["t1", "t2", None]), max_size=8))
 def test_the_clock_of_a_lease_starts_anew_with_each_change_and_only_then(renewals: list[str | None]) -> None:
     sighting, last, since_s = None, object(), 0.0
     for second, renewed in enumerate(renewals):
-        record = None if renewed is None else Record("b", 8, 0, None, renewed, renewed)
+        record = None if renewed is None else LeaseRecord("b", 8, 0, None, renewed, renewed)
         sighting = sight(sighting, record, float(second))
         if second == 0 or (renewed is not None and renewed != last):
             last, since_s = renewed, float(second)

@@ -10,8 +10,8 @@ import pytest
 from tests.operator.sources.fake_api import FakeApi
 
 from limpet_operator.resources.problem import Invalid, ObjectKey
-from limpet_operator.sources.kube_api import ApiError
-from limpet_operator.sources.named import Named, News
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.referenced import ReadResult, ReferencedObjects
 
 KEY = ObjectKey("Secret", "ai", "deepseek")
 PATH = "/api/v1/namespaces/ai/secrets"
@@ -29,10 +29,10 @@ class Told:
     """What was delivered, and how to wait for it."""
 
     def __init__(self) -> None:
-        self.news: list[tuple[ObjectKey, News]] = []
+        self.news: list[tuple[ObjectKey, ReadResult]] = []
         self.came_back = 0
 
-    def deliver(self, key: ObjectKey, news: News) -> None:
+    def deliver(self, key: ObjectKey, news: ReadResult) -> None:
         self.news.append((key, news))
 
     def back(self) -> None:
@@ -48,9 +48,9 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def following(api: FakeApi, *keys: ObjectKey) -> AsyncIterator[tuple[Named, Told]]:
+async def following(api: FakeApi, *keys: ObjectKey) -> AsyncIterator[tuple[ReferencedObjects, Told]]:
     told = Told()
-    named = Named(api, told.deliver, told.back, Random(7))
+    named = ReferencedObjects(api, told.deliver, told.back, Random(7))
     try:
         named.want(frozenset(keys))
         yield named, told

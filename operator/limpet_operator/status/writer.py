@@ -18,14 +18,15 @@ from limpet_operator.fleet.acks import FleetView
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
-from limpet_operator.sources.cluster_store import Held, held_of
+from limpet_operator.sources.cluster_store import StoredObject, stored_object
+from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.conditions import transitions, without_history
-from limpet_operator.status.draft import Draft, Memory, Moment, draft
+from limpet_operator.status.draft import Draft, Moment, WriteState, draft
 from limpet_operator.status.findings import Finding
-from limpet_operator.status.kube_write import MERGE_PATCH, Api, ApiFailed, NotSent
+from limpet_operator.status.inputs import PlannedObjects, StatusInputs
+from limpet_operator.status.kube_writer import MERGE_PATCH, KubeCalls, NotSentError
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import WriterMetrics
-from limpet_operator.status.outlook import Outlook, Planned
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ _NOT_OURS_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WriteIntervals:
     """How hard the API server is worked; seconds."""
 
     settle_s: float = 0.2
@@ -62,20 +63,20 @@ class Tell(Protocol):
         """`bad`: something is to be done."""
 
 
-class StatusKeeper:
+class StatusWriter:
     """All methods belong to one event loop. `run` writes, the others only say that something changed."""
 
     def __init__(
         self,
-        api: Api,
+        api: KubeCalls,
         lease: Lease,
         fleet: FleetView,
         *,
-        held: Callable[[ObjectKey], Held | None],
+        held: Callable[[ObjectKey], StoredObject | None],
         published: Callable[[str], str | None],
         tell: Tell,
         metrics: WriterMetrics,
-        pace: Pace | None = None,
+        pace: WriteIntervals | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -88,13 +89,13 @@ class StatusKeeper:
         self._published = published
         self._tell = tell
         self._metrics = metrics
-        self._pace = pace or Pace()
+        self._pace = pace or WriteIntervals()
         self._clock = clock
         self._now = now
         self._sleep = sleep
-        self._planned: Planned | None = None
-        self._outlook: Outlook | None = None
-        self._memory: dict[ObjectKey, Memory] = {}
+        self._planned: PlannedObjects | None = None
+        self._outlook: StatusInputs | None = None
+        self._memory: dict[ObjectKey, WriteState] = {}
         self._due: dict[ObjectKey, float] = {}
         self._queue: asyncio.Queue[ObjectKey | None] = asyncio.Queue()
         self._queued: set[ObjectKey] = set()
@@ -107,7 +108,7 @@ class StatusKeeper:
 
     def plan_changed(self, plan: Plan, objects: Objects) -> None:
         """A plan was made, of these objects."""
-        self._planned = Planned(plan, objects)
+        self._planned = PlannedObjects(plan, objects)
         self._wake.set()
 
     def fleet_changed(self) -> None:
@@ -166,7 +167,7 @@ class StatusKeeper:
         if self._planned is None:
             return
         plan, now_s = self._planned.plan, self._clock()
-        outlook = Outlook(self._planned, self._fleet.gateways(), self._fleet.traffic(), self._published)
+        outlook = StatusInputs(self._planned, self._fleet.gateways(), self._fleet.traffic(), self._published)
         self._outlook = outlook
         for key in [key for key, due_s in self._due.items() if due_s <= now_s]:
             del self._due[key]
@@ -178,7 +179,7 @@ class StatusKeeper:
             held = self._held(key)
             if held is not None and key.kind in PLURALS:
                 made_of = (held, *outlook.made_of(key))
-                memory = self._memory.setdefault(key, Memory())
+                memory = self._memory.setdefault(key, WriteState())
                 if made_of != memory.made_of:
                     memory.made_of = made_of
                     self._enqueue(key)
@@ -200,7 +201,7 @@ class StatusKeeper:
         while (key := await self._queue.get()) is not None:
             self._queued.discard(key)
             self._busy.add(key)
-            memory = self._memory.setdefault(key, Memory())
+            memory = self._memory.setdefault(key, WriteState())
             asked = True
             try:
                 asked = await self._settle(key, memory)
@@ -215,7 +216,7 @@ class StatusKeeper:
             if asked:
                 await self._pause(self._pace.rest_s, unless=self._ending)
 
-    async def _settle(self, key: ObjectKey, memory: Memory) -> bool:
+    async def _settle(self, key: ObjectKey, memory: WriteState) -> bool:
         """Write what differs; whether the API server was asked."""
         outlook, held = self._outlook, memory.newest(self._held(key))
         if not self._lease.valid() or outlook is None or held is None or key not in outlook.plan.verdicts:
@@ -232,10 +233,10 @@ class StatusKeeper:
             return False
         try:
             answer = await self._send(key, write)
-        except NotSent:
+        except NotSentError:
             self._count(key, "not_sent")
             self._look_again(key, self._clock() + self._pace.first_retry_s)
-        except ApiFailed as failed:
+        except ApiError as failed:
             await self._after_failure(key, memory, failed)
         else:
             self._count(key, "ok")
@@ -245,9 +246,9 @@ class StatusKeeper:
                 self._tell(key, write.on.uid, finding, bad=bad)
         return True
 
-    async def _send(self, key: ObjectKey, write: Draft) -> Held:
+    async def _send(self, key: ObjectKey, write: Draft) -> StoredObject:
         version = {"uid": write.on.uid, "resourceVersion": str(write.on.resource_version)}
-        return held_of(
+        return stored_object(
             await self._api.call(
                 "PATCH",
                 f"{_path(key)}/status?fieldManager=limpet-operator",
@@ -258,19 +259,19 @@ class StatusKeeper:
             )
         )
 
-    async def _after_failure(self, key: ObjectKey, memory: Memory, failed: ApiFailed) -> None:
+    async def _after_failure(self, key: ObjectKey, memory: WriteState, failed: ApiError) -> None:
         if failed.status == 404:
             self._count(key, "gone")
             return  # Deleted; the watch will say so, or has said so.
         self._count(key, "conflict" if failed.status == 409 else "failed")
         self._later(key, memory, failed.retry_after_s)
         if failed.status == 409:
-            with suppress(ApiFailed):
-                memory.answer = held_of(await self._api.call("GET", _path(key), timeout_s=self._pace.request_s))
+            with suppress(ApiError):
+                memory.answer = stored_object(await self._api.call("GET", _path(key), timeout_s=self._pace.request_s))
         elif memory.failures in (1, 5):
             _log.warning("the status of %s could not be written, it is tried again: %s", key, failed)
 
-    def _later(self, key: ObjectKey, memory: Memory, at_least_s: float | None) -> None:
+    def _later(self, key: ObjectKey, memory: WriteState, at_least_s: float | None) -> None:
         backoff_s = min(self._pace.first_retry_s * 2**memory.failures, self._pace.last_retry_s)
         memory.failures = min(memory.failures + 1, 16)
         memory.not_before_s = self._clock() + max(backoff_s, at_least_s or 0.0)

@@ -10,8 +10,9 @@ import pytest_asyncio
 import trustme
 from aiohttp import web
 
-from limpet_operator.sources.kube_api import Access, ApiError, KubernetesApi, NoClusterError, bearer_token
-from limpet_operator.status.kube_write import ApiFailed, KubeApi
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError, bearer_token
+from limpet_operator.status.kube_writer import KubeWriter
 
 
 class Server:
@@ -51,14 +52,14 @@ async def test_a_new_token_is_used_by_the_next_request_of_readers_and_writers(se
     token = tmp_path / "token"
     token.write_text("monday")
     access = pod(server, tmp_path)
-    reader, writer = await KubernetesApi.connect(access), KubeApi(await access.configuration())
+    reader, writer = await KubeReader.connect(access), KubeWriter(await access.configuration())
     async with reader, AsyncExitStack() as open_:
         open_.push_async_callback(writer.close)
         assert await reader.get("/a") == await writer.call("GET", "/a") == {"kind": "Thing"}
         server.token = "tuesday"
         with pytest.raises(ApiError, match="401: Unauthorized"):
             await reader.get("/a")
-        with pytest.raises(ApiFailed, match="401 Unauthorized"):
+        with pytest.raises(ApiError, match="401 Unauthorized"):
             await writer.call("GET", "/a")
         token.write_text("tuesday")
         assert await reader.get("/a") == await writer.call("GET", "/a") == {"kind": "Thing"}
@@ -68,7 +69,7 @@ async def test_a_new_token_is_used_by_the_next_request_of_readers_and_writers(se
 async def test_while_the_file_is_away_the_last_token_is_shown(server: Server, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("monday")
-    async with await KubernetesApi.connect(pod(server, tmp_path)) as reader:
+    async with await KubeReader.connect(pod(server, tmp_path)) as reader:
         token.unlink()
         assert await reader.get("/a") == {"kind": "Thing"}
         token.write_text("")

@@ -10,7 +10,8 @@ import pytest_asyncio
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from limpet_operator.status.kube_write import MERGE_PATCH, ApiFailed, KubeApi, NotSent
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.status.kube_writer import MERGE_PATCH, KubeWriter, NotSentError
 
 
 class Server:
@@ -45,21 +46,21 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest_asyncio.fixture
-async def api(server: Server) -> AsyncIterator[KubeApi]:
-    api = KubeApi(Configuration(host=f"http://127.0.0.1:{server.port}"))
+async def api(server: Server) -> AsyncIterator[KubeWriter]:
+    api = KubeWriter(Configuration(host=f"http://127.0.0.1:{server.port}"))
     yield api
     await api.close()
 
 
-async def test_a_patch_is_sent_as_it_is(server: Server, api: KubeApi) -> None:
+async def test_a_patch_is_sent_as_it_is(server: Server, api: KubeWriter) -> None:
     body = {"metadata": {"uid": "u"}, "status": {"price": None}}
     assert await api.call("PATCH", "/a?fieldManager=x", body, content_type=MERGE_PATCH) == {"kind": "Thing"}
     assert server.seen == [("PATCH", "/a?fieldManager=x", MERGE_PATCH, body)]
 
 
-async def test_a_closed_gate_lets_nothing_through_and_the_next_one_passes(server: Server, api: KubeApi) -> None:
+async def test_a_closed_gate_lets_nothing_through_and_the_next_one_passes(server: Server, api: KubeWriter) -> None:
     for _ in range(3):
-        with pytest.raises(NotSent):
+        with pytest.raises(NotSentError):
             await api.call("PATCH", "/a", {"x": 1}, gate=lambda: False)
     assert server.seen == []
     await api.call("PATCH", "/a", {"x": 1}, gate=lambda: True)
@@ -67,7 +68,7 @@ async def test_a_closed_gate_lets_nothing_through_and_the_next_one_passes(server
     assert [seen[0] for seen in server.seen] == ["PATCH", "GET"]
 
 
-async def test_the_gate_is_asked_after_the_connection_was_made(server: Server, api: KubeApi) -> None:
+async def test_the_gate_is_asked_after_the_connection_was_made(server: Server, api: KubeWriter) -> None:
     connected = asyncio.Event()
     asked: list[bool] = []
 
@@ -75,26 +76,26 @@ async def test_the_gate_is_asked_after_the_connection_was_made(server: Server, a
         connected.set()
 
     configuration = Configuration(host=f"http://127.0.0.1:{server.port}")
-    api = KubeApi(configuration)
+    api = KubeWriter(configuration)
     configuration.trace_configs[0].on_connection_create_end.append(slow_to_connect)
 
     def gate() -> bool:
         asked.append(connected.is_set())
         return False
 
-    with pytest.raises(NotSent):
+    with pytest.raises(NotSentError):
         await api.call("PATCH", "/a", {"x": 1}, gate=gate)
     await api.close()
     assert asked == [True]
 
 
-async def test_requests_at_the_same_time_each_have_their_own_gate(server: Server, api: KubeApi) -> None:
+async def test_requests_at_the_same_time_each_have_their_own_gate(server: Server, api: KubeWriter) -> None:
     server.delay_s = 0.05
     outcomes = await asyncio.gather(
         *(api.call("PATCH", f"/{number}", {"x": 1}, gate=lambda open_=number % 2: bool(open_)) for number in range(20)),
         return_exceptions=True,
     )
-    assert [isinstance(outcome, NotSent) for outcome in outcomes] == [number % 2 == 0 for number in range(20)]
+    assert [isinstance(outcome, NotSentError) for outcome in outcomes] == [number % 2 == 0 for number in range(20)]
     assert sorted(int(path[1:]) for _, path, _, _ in server.seen) == list(range(1, 20, 2))
 
 
@@ -110,7 +111,7 @@ async def test_requests_at_the_same_time_each_have_their_own_gate(server: Server
 )
 async def test_a_refusal_says_why(
     server: Server,
-    api: KubeApi,
+    api: KubeWriter,
     status: int,
     body: Any,
     headers: dict[str, str],
@@ -119,25 +120,25 @@ async def test_a_refusal_says_why(
 ) -> None:
     text = body if isinstance(body, str) else json.dumps(body)
     server.answer = lambda: web.Response(status=status, text=text, headers=headers)
-    with pytest.raises(ApiFailed) as failed:
+    with pytest.raises(ApiError) as failed:
         await api.call("PATCH", "/a", {"x": 1})
     assert (failed.value.status, failed.value.reason, failed.value.retry_after_s) == (status, reason, retry_after_s)
 
 
-async def test_an_answer_of_somebody_else_is_a_failure(server: Server, api: KubeApi) -> None:
+async def test_an_answer_of_somebody_else_is_a_failure(server: Server, api: KubeWriter) -> None:
     server.answer = lambda: web.Response(text="<html>please log in</html>", content_type="text/html")
-    with pytest.raises(ApiFailed, match=r"GET /a: answered with something else") as failed:
+    with pytest.raises(ApiError, match=r"GET /a: the answer is not JSON") as failed:
         await api.call("GET", "/a")
     assert failed.value.status == 200
 
 
-async def test_no_answer_is_an_outcome_too(server: Server, api: KubeApi) -> None:
+async def test_no_answer_is_an_outcome_too(server: Server, api: KubeWriter) -> None:
     server.delay_s = 5
-    with pytest.raises(ApiFailed) as failed:
+    with pytest.raises(ApiError) as failed:
         await api.call("PATCH", "/a", {"x": 1}, timeout_s=0.05)
-    assert failed.value.status == 0
-    nobody = KubeApi(Configuration(host="http://127.0.0.1:1"))
-    with pytest.raises(ApiFailed) as failed:
+    assert failed.value.status is None
+    nobody = KubeWriter(Configuration(host="http://127.0.0.1:1"))
+    with pytest.raises(ApiError) as failed:
         await nobody.call("GET", "/a")
-    assert failed.value.status == 0
+    assert failed.value.status is None
     await nobody.close()

@@ -15,6 +15,8 @@ import msgspec
 from kubernetes.aio import client, config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from limpet_operator.sources.kube_error import ApiError
+
 READ_TIMEOUT_S = 30.0
 WATCH_S = 240
 """The API server ends each watch after this; the next one goes on where it ended."""
@@ -25,14 +27,6 @@ _TOKEN = "BearerToken"  # noqa: S105 (the name of a setting)
 # Typed in part only, which mypy's strict mode refuses to call.
 _config: Final[Any] = config
 _account: Final[Any] = InClusterConfigLoader
-
-
-class ApiError(Exception):
-    """The API server did not give what was asked for; `status` is HTTP's, None: there was no answer at all."""
-
-    def __init__(self, status: int | None, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class NoClusterError(Exception):
@@ -88,8 +82,8 @@ def bearer_token(configuration: Any) -> str | None:
     return None if value is None else value.split(" ", 1)[-1].strip()
 
 
-class KubernetesApi:
-    """Reads from one API server. `async with await KubernetesApi.connect(access) as api: …`; never writes."""
+class KubeReader:
+    """Reads from one API server. `async with await KubeReader.connect(access) as api: …`; never writes."""
 
     def __init__(self, configuration: Any) -> None:
         self._client: Any = client.ApiClient(configuration)

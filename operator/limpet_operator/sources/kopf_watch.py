@@ -16,7 +16,7 @@ from typing import Any, Final
 import kopf
 
 from limpet_operator.resources.problem import API_GROUP, API_VERSION, PLURALS
-from limpet_operator.sources.kube_api import Access, bearer_token
+from limpet_operator.sources.kube_reader import Access, bearer_token
 
 _VERSION: Final = API_VERSION.partition("/")[2]
 _STOP_S: Final = 5.0
@@ -28,7 +28,7 @@ class WatchEnded(Exception):  # noqa: N818 (says what happened)
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WatchEvent:
     """What became of one object. `listed`: it was found by a listing, which says nothing of what is gone."""
 
     kind: str
@@ -57,13 +57,13 @@ class _NothingBefore(kopf.DiffBaseStorage):
         return None
 
 
-async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[Event], None]) -> None:
+async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[WatchEvent], None]) -> None:
     """Deliver every event in this loop until cancelled. No namespaces: all of them. Raises WatchEnded."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[str] = loop.create_future()
     stop, silenced = threading.Event(), threading.Event()
 
-    def hand_over(event: Event) -> None:
+    def hand_over(event: WatchEvent) -> None:
         # A loop that is closed belongs to a process that is ending.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(lambda: None if silenced.is_set() else deliver(event))
@@ -91,7 +91,7 @@ async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[Ev
 
 
 async def _operator(
-    access: Access, namespaces: Sequence[str], hand_over: Callable[[Event], None], stop: threading.Event
+    access: Access, namespaces: Sequence[str], hand_over: Callable[[WatchEvent], None], stop: threading.Event
 ) -> None:
     await kopf.operator(
         registry=_registry(access, hand_over),
@@ -103,7 +103,7 @@ async def _operator(
     )
 
 
-def _registry(access: Access, hand_over: Callable[[Event], None]) -> kopf.OperatorRegistry:
+def _registry(access: Access, hand_over: Callable[[WatchEvent], None]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
@@ -111,7 +111,7 @@ def _registry(access: Access, hand_over: Callable[[Event], None]) -> kopf.Operat
 
     async def pass_on(event: Any, resource: Any, **_: Any) -> None:
         hand_over(
-            Event(
+            WatchEvent(
                 kind=resource.kind,
                 raw=event["object"],
                 deleted=event["type"] == "DELETED",

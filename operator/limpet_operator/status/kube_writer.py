@@ -14,31 +14,22 @@ from typing import Any, Final, Protocol
 import aiohttp
 from kubernetes.aio import client
 
+from limpet_operator.sources.kube_error import ApiError
+
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 Gate = Callable[[], bool]
 
 
-class ApiFailed(Exception):  # noqa: N818 (says what happened)
-    """A request that did not do what was asked. Status 0: there was no answer, so it may have been carried out."""
-
-    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        """Kubernetes' own word, such as Conflict or AlreadyExists."""
-        self.retry_after_s = retry_after_s
-
-
-class NotSent(ApiFailed):
+class NotSentError(ApiError):
     """The gate was closed: nothing reached the API server."""
 
     def __init__(self) -> None:
-        super().__init__(0, "NotSent", "the lease ran out before this could be sent")
+        super().__init__(None, "the lease expired before this could be sent", reason="NotSent")
 
 
-class Api(Protocol):
+class KubeCalls(Protocol):
     """What the writers need of Kubernetes."""
 
     async def call(
@@ -51,14 +42,14 @@ class Api(Protocol):
         timeout_s: float = 10.0,
         gate: Gate | None = None,
     ) -> Any:
-        """The decoded answer. Raises ApiFailed for every other outcome, NotSent if `gate` said no."""
+        """The decoded answer. Raises ApiError for every other outcome, NotSentError if `gate` said no."""
 
 
-class KubeApi:
+class KubeWriter:
     """The API server, by `kubernetes.aio`."""
 
     def __init__(self, configuration: Any) -> None:
-        """`configuration` is a `kubernetes.aio` Configuration and becomes this object's own; see `sources.kube_api`."""
+        """`configuration` is a `kubernetes.aio` Configuration, from now on this object's own."""
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(self._before_bytes)
         configuration.trace_configs = [trace]
@@ -80,20 +71,20 @@ class KubeApi:
         timeout_s: float = 10.0,
         gate: Gate | None = None,
     ) -> Any:
-        """See `Api`."""
+        """See `KubeCalls`."""
         self._gate.set(gate)
         try:
             async with asyncio.timeout(timeout_s):
                 status, headers, text = await self._exchange(method, path, body, content_type)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ApiFailed(0, "NoAnswer", f"{method} {path}: {error or 'no answer in time'}") from error
+            raise ApiError(None, f"{method} {path}: {error or 'no answer in time'}", reason="NoAnswer") from error
         finally:
             self._gate.set(None)
         if status < 300:
             try:
                 return json.loads(text)
             except ValueError as error:
-                raise ApiFailed(status, "NotJSON", f"{method} {path}: answered with something else: {error}") from error
+                raise ApiError(status, f"{method} {path}: the answer is not JSON: {error}", reason="NotJSON") from error
         raise _failure(status, headers, text, f"{method} {path}")
 
     async def _exchange(
@@ -108,14 +99,15 @@ class KubeApi:
     async def _before_bytes(self, _session: aiohttp.ClientSession, _context: SimpleNamespace, _sent: object) -> None:
         gate = self._gate.get()
         if gate is not None and not gate():
-            raise NotSent
+            raise NotSentError
 
 
-def _failure(status: int, headers: Mapping[str, str], text: bytes, what: str) -> ApiFailed:
+def _failure(status: int, headers: Mapping[str, str], text: bytes, what: str) -> ApiError:
     try:
-        told = json.loads(text)
-        reason, message = str(told.get("reason", "")), str(told.get("message", ""))
+        answer = json.loads(text)
+        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
     except (ValueError, AttributeError):
         reason, message = "", text[:200].decode(errors="replace")
     after = headers.get("Retry-After", "")
-    return ApiFailed(status, reason, f"{what}: {status} {message}", float(after) if after.isdecimal() else None)
+    retry_after_s = float(after) if after.isdecimal() else None
+    return ApiError(status, f"{what}: {status} {message}", reason=reason, retry_after_s=retry_after_s)

@@ -14,7 +14,7 @@ from limpet_operator.status import findings
 from limpet_operator.status.findings import Finding
 
 
-class Planned:
+class PlannedObjects:
     """A plan and the objects it was made of, with what is looked up in them again and again."""
 
     def __init__(self, plan: Plan, objects: Objects) -> None:
@@ -33,12 +33,12 @@ class Planned:
         return read
 
 
-class Outlook:
+class StatusInputs:
     """One moment. `published` gives the version in which a provider's cluster is served."""
 
     def __init__(
         self,
-        planned: Planned,
+        planned: PlannedObjects,
         gateways: Sequence[GatewayState],
         traffic: Mapping[str, Traffic],
         published: Callable[[str], str | None],

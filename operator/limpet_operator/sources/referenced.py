@@ -12,7 +12,8 @@ from random import Random
 from typing import Any, Final
 
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
-from limpet_operator.sources.kube_api import ApiError, KubernetesApi
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import KubeReader
 
 _PLURALS: Final = {"Secret": "secrets", "ConfigMap": "configmaps"}
 _AT_ONCE: Final = 16
@@ -26,17 +27,17 @@ _LASTING_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
-News = Mapping[str, Any] | Invalid | None
+ReadResult = Mapping[str, Any] | Invalid | None
 """The object, why it can't be read, or None: there is none."""
 
 
-class Named:
+class ReferencedObjects:
     """Follows the objects that are wanted. All methods belong to one event loop."""
 
     def __init__(
         self,
-        api: KubernetesApi,
-        deliver: Callable[[ObjectKey, News], None],
+        api: KubeReader,
+        deliver: Callable[[ObjectKey, ReadResult], None],
         came_back: Callable[[], None],
         dice: Random,
     ) -> None:
@@ -141,7 +142,7 @@ class Named:
         else:
             self._tell(key, Invalid(key, (Problem("", _refused(key, error)),)))
 
-    def _tell(self, key: ObjectKey, news: News) -> None:
+    def _tell(self, key: ObjectKey, news: ReadResult) -> None:
         self._known.add(key)
         (self._held.discard if news is None or isinstance(news, Invalid) else self._held.add)(key)
         self._deliver(key, news)

@@ -15,11 +15,12 @@ from limpet_operator.fleet.acks import GatewayState, Traffic
 from limpet_operator.planning.plan import plan
 from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import ClusterStore
+from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.findings import Finding
-from limpet_operator.status.keeper import Pace, StatusKeeper
-from limpet_operator.status.kube_write import ApiFailed, NotSent
+from limpet_operator.status.kube_writer import NotSentError
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import build_writer_metrics
+from limpet_operator.status.writer import StatusWriter, WriteIntervals
 
 BASE = "/apis/limpet.dev/v1alpha1/namespaces/default"
 PROVIDER = f"{BASE}/providers/deepseek"
@@ -43,7 +44,7 @@ class Fleet:
 class Office:
     """A keeper with its lease over a fake API server whose watch the test plays; time moves only by `advance`."""
 
-    def __init__(self, build: Build, pace: Pace) -> None:
+    def __init__(self, build: Build, pace: WriteIntervals) -> None:
         self.build = build
         self.api = FakeApi()
         self.time = Timeline()
@@ -55,7 +56,7 @@ class Office:
         self.lease = Lease(
             self.api, "limpet", "lease", "me", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
         )
-        self.keeper = StatusKeeper(
+        self.keeper = StatusWriter(
             self.api,
             self.lease,
             self.fleet,
@@ -110,7 +111,7 @@ class Office:
 
 @pytest_asyncio.fixture
 async def office(build: Build) -> AsyncIterator[Office]:
-    office = Office(build, Pace(settle_s=0.2, writers=4, per_object_s=1.0, hold_s=30.0))
+    office = Office(build, WriteIntervals(settle_s=0.2, writers=4, per_object_s=1.0, hold_s=30.0))
     yield office
     await office.close()
 
@@ -325,7 +326,7 @@ async def test_a_provider_that_flaps_is_written_once_a_second_at_most(office: Of
 async def test_an_api_server_in_trouble_is_asked_less_and_less_and_catches_up(office: Office, build: Build) -> None:
     def overloaded(method: str, _path: str) -> None:
         if method == "PATCH":
-            raise ApiFailed(429, "TooManyRequests", "slow down", retry_after_s=5)
+            raise ApiError(429, "slow down", reason="TooManyRequests", retry_after_s=5)
 
     await office.time.advance(1)
     office.api.trouble = overloaded
@@ -343,9 +344,9 @@ async def test_a_late_refusal_after_the_lease_was_lost_keeps_nobody_busy(office:
 
     async def away(method: str) -> None:
         if method != "PATCH":
-            raise ApiFailed(503, "", "no answer in time")
+            raise ApiError(503, "no answer in time")
         await office.time.sleep(20)
-        raise NotSent
+        raise NotSentError
 
     office.api.before = away
     office.apply(build.raw("Provider", weight=7))
@@ -391,7 +392,7 @@ async def test_writes_under_way_end_before_the_keeper_does(office: Office, build
                 await go_on.wait()
             return await call(method, path, *arguments, **options)
 
-    keeper = StatusKeeper(
+    keeper = StatusWriter(
         Slow(),
         office.lease,
         office.fleet,
