@@ -8,6 +8,7 @@ import pytest
 from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
 from limpet_extproc.decision.snapshot import snapshot
 from limpet_extproc.memory import Warm
+from limpet_extproc.providers.events import Failed
 from limpet_extproc.request.exchange import Head, Refusal, Routing
 from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
 from limpet_lab.peers.stickiness import IDLE_S
@@ -108,7 +109,7 @@ async def test_a_clients_order_is_obeyed_and_not_remembered() -> None:
 
 async def test_openrouter_puts_an_outage_last_for_thirty_seconds() -> None:
     desk = _Desk("openrouter")
-    desk.outages.failed("a", desk.now_s)
+    desk.outages.apply(Failed("a", desk.now_s))
     assert await _firsts(desk) == {"b", "c"}
     assert (await desk.route()).decision.order[-1] == "a"
     desk.now_s += 30.0

@@ -27,6 +27,7 @@ from limpet_extproc.envoy.usage import Usage
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.events import Failed, Generated, Limited, Succeeded
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.telemetry.metrics import Metrics
 
@@ -140,11 +141,11 @@ class Outcomes:
             self._count(each)
         usage = None
         if provider and outcome == "ok":
-            self._providers.succeeded(provider, now_s, _first_byte_s(common), record.model if record else "")
+            self._providers.apply(Succeeded(provider, now_s, _first_byte_s(common), record.model if record else ""))
             self._complaints.answered(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
             if usage is not None:
-                self._providers.generated(provider, usage.output, _answered_s(common))
+                self._providers.apply(Generated(provider, usage.output, _answered_s(common)))
         if record is not None:
             self._learn(record, made, usage)
         if self._verbose is not None:
@@ -172,9 +173,9 @@ class Outcomes:
                 continue
             model = "" if each.cause in trail.OF_THE_PROVIDER else each.model
             if each.verdict == "limited":
-                self._providers.limited(each.provider, now_s, waits_s.get(each.provider, 0.0), model)
+                self._providers.apply(Limited(each.provider, now_s, waits_s.get(each.provider, 0.0), model))
             else:
-                self._providers.failed(each.provider, now_s, model)
+                self._providers.apply(Failed(each.provider, now_s, model))
         if not ended and stream:
             if len(self._early) >= _MAX_EARLY:
                 self._early.pop(next(iter(self._early)))

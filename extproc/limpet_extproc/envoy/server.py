@@ -19,6 +19,7 @@ from limpet_extproc.contract.catalog import HEAD_STATE, READ_HEADERS, ROUTE_KNOW
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.envoy.wire import body_apart, metadata_of, not_utf8
 from limpet_extproc.memory import Memory
+from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.exchange import Edits, Exchange, Head, Refusal, Routing, Tries, bad_request
 from limpet_extproc.request.reading import LIGHT_BYTES, Read
@@ -97,7 +98,7 @@ class Limpet:
         if isinstance(answer, Routing):
             decision = answer.decision
             if decision.trial:
-                self._providers.begin_trial(decision.order[0], now_s, answer.record.model)
+                self._providers.apply(TrialBegan(decision.order[0], now_s, answer.record.model))
             if remembered is None and answer.record.learn and answer.record.ttls_s[0] > 0:
                 self._memory.expect(exchange.key, decision.order[0], now_s)
         return answer

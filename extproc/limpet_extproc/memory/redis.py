@@ -6,7 +6,8 @@ Nothing here ever fails a request.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +82,15 @@ class RedisMemory:
                 await self._link.tried.wait()
         except TimeoutError:
             self._journal.away(Trouble("timeout"))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Started, and closed at the end of the block."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.close()
 
     async def written(self) -> None:
         """Wait until all that was told has been written, or given up."""

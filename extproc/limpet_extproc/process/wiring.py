@@ -1,7 +1,8 @@
 """What a worker routes by: Limpet's own decisions over its memory and provider states; in the lab, another rule set."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -13,7 +14,7 @@ from limpet_extproc.envoy import server
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.providers.siblings import Siblings, ToldProviders, sibling_socket
+from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.reading import Read
 from limpet_extproc.telemetry.metrics import Metrics
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
     from limpet_extproc.memory.redis import RedisMemory
 
 
-_Later = Callable[[], Awaitable[None]]
-
-
-async def _nothing_to_do() -> None:
-    """A memory in this process needs neither start nor end."""
+_Running = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +33,8 @@ class Router:
     decides: server.Decides
     memory: Memory
     providers: Providers
-    start: _Later = _nothing_to_do
-    """Called once, in the loop that serves, before the first request."""
-    close: _Later = _nothing_to_do
-    """Called once, after the last outcome."""
+    running: _Running = nullcontext
+    """Entered once, in the loop that serves, before the first request, and left after the last outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,44 +54,39 @@ class WorkerContext:
 
 def sticky_router(context: WorkerContext) -> Router:
     """Limpet's own."""
-    providers, siblings = _providers(context)
-    memory, start, close = _memory(context)
+    siblings = _siblings(context.settings)
+    providers = Providers(context.provider_changed, siblings.send if siblings else None)
+    memory, memory_running = _memory(context)
     coin = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     decides = server.Limpet(context.read, context.snapshot, memory, providers, context.secret, time.time, coin)
 
-    async def start_both() -> None:
-        if siblings is not None:
-            siblings.start()
-        await start()
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            if siblings is not None:
+                siblings.start(providers.apply_received)
+                stack.callback(siblings.close)
+            async with memory_running():
+                yield
 
-    async def close_both() -> None:
-        await close()
-        if siblings is not None:
-            siblings.close()
-
-    return Router(decides, memory, providers, start_both, close_both)
+    return Router(decides, memory, providers, running)
 
 
-def _providers(context: WorkerContext) -> tuple[Providers, Siblings | None]:
-    """One of several workers shares what it learns with the others."""
-    settings = context.settings
+def _siblings(settings: WorkerSettings) -> Siblings | None:
     if settings.siblings == 1 or settings.worker is None:
-        return Providers(context.provider_changed), None
+        return None
     directory = settings.socket.parent
     others = [sibling_socket(directory, number) for number in range(settings.siblings) if number != settings.worker]
-    providers = ToldProviders(context.provider_changed, lambda event: siblings.tell(event))
-    siblings = Siblings(sibling_socket(directory, settings.worker), others, providers.hear)
-    return providers, siblings
+    return Siblings(sibling_socket(directory, settings.worker), others)
 
 
-def _memory(context: WorkerContext) -> tuple[Memory, _Later, _Later]:
-    """The memory, and what to call first and last."""
+def _memory(context: WorkerContext) -> tuple[Memory, _Running]:
     if context.settings.redis_url is not None:
         shared = _shared_memory(context, context.settings.redis_url)
-        return shared, shared.start, shared.close
+        return shared, shared.running
     memory = InProcessMemory(context.settings.max_conversations)
     context.metrics.conversations.set_function(lambda: len(memory))
-    return memory, _nothing_to_do, _nothing_to_do
+    return memory, nullcontext
 
 
 def _shared_memory(context: WorkerContext, url: str) -> "RedisMemory":

@@ -105,16 +105,15 @@ class Worker:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await self.router.start()
-        serving = await self._serve()
-        turning = asyncio.create_task(self._turn())
-        try:
-            await first_of(self._watch(), stopped.wait())
-        finally:
-            await serving.stop(grace=_GRACE_S)
-            turning.cancel()
-            await self.router.close()
-            await self._reading.close()
+        async with self.router.running():
+            serving = await self._serve()
+            turning = asyncio.create_task(self._turn())
+            try:
+                await first_of(self._watch(), stopped.wait())
+            finally:
+                await serving.stop(grace=_GRACE_S)
+                turning.cancel()
+                await self._reading.close()
 
     async def _serve(self) -> grpc_server.Server:
         serving = grpc_server.Server(self._find)

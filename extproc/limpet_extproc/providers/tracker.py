@@ -1,4 +1,4 @@
-"""What a worker knows of the providers now: besides its memory the one thing that changes, piece by piece."""
+"""The states of the providers as a worker sees them now: besides its memory the one thing that changes over time."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from limpet_extproc.decision import health, learn
 from limpet_extproc.decision.choose import Known
 from limpet_extproc.decision.health import UNKNOWN, State
+from limpet_extproc.providers.events import Failed, Generated, Limited, ProviderEvent, Succeeded, TrialBegan
 
 _Key = TypeVar("_Key")
 
@@ -14,13 +15,19 @@ FACTORS_EVERY_S: Final = 1.0
 
 
 class Providers:
-    """Health and averages, fed by outcomes; `on_change` hears of a provider going out or coming back.
+    """Health and averages, updated by events; `on_change` is called when a provider goes out or comes back.
 
-    A failure is held against the one model that was asked for, or against the provider with all its models, where no
-    model is named. As a whole a provider is as badly off as the worst of these.
+    A failure counts against the one model that was asked for, or, if none is named, against the provider with all its
+    models. As a whole a provider is as bad as the worst of these.
     """
 
-    def __init__(self, on_change: Callable[[str, State], None]) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[str, State], None],
+        on_event: Callable[[ProviderEvent], object] | None = None,
+    ) -> None:
+        """`on_event` is called with each event that this worker has seen itself."""
+        self._on_event = on_event
         self._health: dict[str, State] = {}
         self._whole: dict[str, State] = {}
         self._by_model: dict[tuple[str, str], State] = {}
@@ -33,7 +40,7 @@ class Providers:
 
     @property
     def health(self) -> Mapping[str, State]:
-        """Those that something is held against, each with the worst of it."""
+        """The worst state of each provider that is not simply well."""
         return self._health
 
     @property
@@ -41,33 +48,35 @@ class Providers:
         """When each gave its last answer."""
         return self._answered
 
-    def succeeded(self, provider: str, now_s: float, first_byte_s: float | None, model: str = "") -> None:
-        """An attempt got an answer."""
-        self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
-        self._answered[provider] = now_s
-        if provider in self._health:
-            for scope in {"", model}:
-                self._set(provider, scope, health.after_success(self._state(provider, scope), now_s))
+    def apply(self, event: ProviderEvent) -> None:
+        """Update the states by what happened here, and pass it on."""
+        self.apply_received(event)
+        if self._on_event is not None:
+            self._on_event(event)
 
-    def generated(self, provider: str, tokens: int, seconds: float) -> None:
-        """An answer of so many tokens was complete `seconds` after its request."""
-        self._learned[provider] = learn.after_answer(self._learned.get(provider, learn.NOTHING), tokens, seconds)
-
-    def failed(self, provider: str, now_s: float, model: str = "") -> None:
-        """An attempt got none, or one that says the provider is broken, or the model there."""
-        self._learn(provider, now_s, failed=True, first_byte_s=None)
-        self._set(provider, model, health.after_failure(self._state(provider, model), now_s))
-
-    def limited(self, provider: str, now_s: float, retry_after_s: float, model: str = "") -> None:
-        """An attempt was told to come back later."""
-        self._set(provider, model, health.after_limit(self._state(provider, model), now_s, retry_after_s))
-
-    def begin_trial(self, provider: str, now_s: float, model: str = "") -> None:
-        """The request being decided tries this provider again."""
-        for scope in {"", model}:
-            state = self._state(provider, scope)
-            if state.out_because is not None:
-                self._set(provider, scope, health.begin_trial(state, now_s))
+    def apply_received(self, event: ProviderEvent) -> None:
+        """Update the states by what happened at another worker."""
+        match event:
+            case Succeeded(provider, now_s, first_byte_s, model):
+                self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
+                self._answered[provider] = now_s
+                if provider in self._health:
+                    for scope in {"", model}:
+                        self._set(provider, scope, health.after_success(self._state(provider, scope), now_s))
+            case Generated(provider, tokens, seconds):
+                learned = self._learned.get(provider, learn.NOTHING)
+                self._learned[provider] = learn.after_answer(learned, tokens, seconds)
+            case Failed(provider, now_s, model):
+                self._learn(provider, now_s, failed=True, first_byte_s=None)
+                self._set(provider, model, health.after_failure(self._state(provider, model), now_s))
+            case Limited(provider, now_s, retry_after_s, model):
+                state = self._state(provider, model)
+                self._set(provider, model, health.after_limit(state, now_s, retry_after_s))
+            case TrialBegan(provider, now_s, model):
+                for scope in {"", model}:
+                    state = self._state(provider, scope)
+                    if state.out_because is not None:
+                        self._set(provider, scope, health.begin_trial(state, now_s))
 
     def _state(self, provider: str, model: str) -> State:
         if model:

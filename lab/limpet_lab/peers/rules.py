@@ -15,6 +15,7 @@ from limpet_extproc.contract.catalog import Policy
 from limpet_extproc.decision.choose import Known, Reason
 from limpet_extproc.decision.snapshot import Candidate, Lane, Snapshot
 from limpet_extproc.memory import Memory, Remembered
+from limpet_extproc.providers.events import Failed, Limited, ProviderEvent
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.exchange import Exchange, Head, Refusal, Routing, read
 from limpet_lab.peers.rank import Offer, balanced, spread
@@ -38,13 +39,12 @@ class Outages(Providers):
         super().__init__(lambda _provider, _state: None)
         self.failed_s: dict[str, float] = {}
 
-    def failed(self, provider: str, now_s: float, model: str = "") -> None:
-        """An attempt got no answer, or one that says the provider is broken."""
-        self.failed_s[provider] = now_s
-
-    def limited(self, provider: str, now_s: float, retry_after_s: float, model: str = "") -> None:
+    def apply(self, event: ProviderEvent) -> None:
         """A 429 is an outage like another."""
-        self.failed_s[provider] = now_s
+        if isinstance(event, Failed | Limited):
+            self.failed_s[event.provider] = event.now_s
+        else:
+            super().apply(event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from limpet_extproc.decision.health import State
 from limpet_extproc.envoy.server import Decides, ExtProc, Limpet
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.providers.events import Failed, Limited, Succeeded
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.exchange import Head, Refusal, Routing
 from limpet_extproc.request.reading import read_here
@@ -296,7 +297,7 @@ async def test_what_is_remembered_decides(make, server: Server) -> None:
 async def test_only_one_request_at_a_time_tries_a_provider_again(make) -> None:
     server = Server(make.snapshot(make.provider("a")))
     for _ in range(3):
-        server.providers.failed("a", NOW - 100)
+        server.providers.apply(Failed("a", NOW - 100))
     reasons = [
         metadata((await server.say(body_message(make.body())))[0])["limpet.decision"]["reason"] for _ in range(2)
     ]
@@ -305,7 +306,7 @@ async def test_only_one_request_at_a_time_tries_a_provider_again(make) -> None:
 
 async def test_the_client_hears_why_should_all_fail(make, server: Server) -> None:
     for _ in range(3):
-        server.providers.failed("a", NOW - 1)
+        server.providers.apply(Failed("a", NOW - 1))
     (answer,) = await server.say(body_message(make.body()))
     assert metadata(answer)["limpet.decision"]["why"].startswith("a failed 3 times in a row, out for 1 s")
 
@@ -356,9 +357,9 @@ def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:
 
     providers = Providers(hear)
     for _ in range(5):
-        providers.failed("a", NOW)
-    providers.limited("b", NOW, 30.0)
+        providers.apply(Failed("a", NOW))
+    providers.apply(Limited("b", NOW, 30.0))
     for _ in range(2):
-        providers.succeeded("a", NOW, 0.2)
+        providers.apply(Succeeded("a", NOW, 0.2))
     assert heard == [("a", "down"), ("b", "over_limit"), ("a", None)]
     assert set(providers.known.health) == {"b"}

@@ -13,6 +13,7 @@ from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
 from limpet_extproc.decision.health import State, after_failure, after_limit, begin_trial
 from limpet_extproc.operator_link.evidence import Pace, Witness, evidence
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.events import Failed, Limited, Succeeded
 from limpet_extproc.providers.tracker import Providers
 
 NOW = 1_000.0
@@ -115,11 +116,11 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
     for what, name in steps:
         now_s += 1.0
         if what == "ok":
-            providers.succeeded(name, now_s, None)
+            providers.apply(Succeeded(name, now_s, None))
         elif what == "fail":
-            providers.failed(name, now_s)
+            providers.apply(Failed(name, now_s))
         elif what == "limit":
-            providers.limited(name, now_s, 5.0)
+            providers.apply(Limited(name, now_s, 5.0))
         else:
             said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
     said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)

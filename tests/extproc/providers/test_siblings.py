@@ -1,10 +1,9 @@
 """Workers beside one Envoy tell each other how providers do, and so come to see the same."""
 
-import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,41 +11,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.extproc.catalog_stream import until
+from tests.extproc.clock_loop import pass_time, run
 
 from limpet_extproc.decision.health import State, verdict
-from limpet_extproc.providers.siblings import Event, Siblings, ToldProviders, sibling_socket
+from limpet_extproc.providers.events import Failed, Generated, Limited, ProviderEvent, Succeeded, TrialBegan
+from limpet_extproc.providers.siblings import RETRY_S, Siblings, sibling_socket
+from limpet_extproc.providers.tracker import Providers
 
+PROVIDERS = st.sampled_from("ab")
 EVENTS = st.one_of(
-    st.builds(Event, st.just("generated"), st.just("a"), st.just(0.0), st.floats(0.1, 9.0), tokens=st.integers(0, 99)),
-    st.builds(Event, st.just("succeeded"), st.sampled_from("ab"), st.just(0.0), st.none() | st.floats(0.01, 1)),
-    st.builds(Event, st.sampled_from(["failed", "trial"]), st.sampled_from("ab"), st.just(0.0)),
-    st.builds(Event, st.just("limited"), st.sampled_from("ab"), st.just(0.0), st.floats(0, 400)),
+    st.builds(Generated, PROVIDERS, st.integers(0, 99), st.floats(0.1, 9.0)),
+    st.builds(Succeeded, PROVIDERS, st.just(0.0), st.none() | st.floats(0.01, 1)),
+    st.builds(Failed, PROVIDERS, st.just(0.0)),
+    st.builds(TrialBegan, PROVIDERS, st.just(0.0)),
+    st.builds(Limited, PROVIDERS, st.just(0.0), st.floats(0, 400)),
 )
 
 
-def happen(providers: ToldProviders, event: Event, now_s: float) -> None:
-    """As the worker itself would see it; a trial is begun by a worker that knows the provider to be out."""
-    match event.kind:
-        case "generated":
-            providers.generated(event.provider, event.tokens, event.seconds or 0.0)
-        case "succeeded":
-            providers.succeeded(event.provider, now_s, event.seconds)
-        case "failed":
-            providers.failed(event.provider, now_s)
-        case "limited":
-            providers.limited(event.provider, now_s, event.seconds or 0.0)
-        case "trial" if event.provider in providers.health:
-            providers.begin_trial(event.provider, now_s)
+def happen(providers: Providers, event: ProviderEvent, now_s: float) -> None:
+    """As the worker itself would see it; a trial is begun by a worker that has the provider out."""
+    if isinstance(event, TrialBegan) and event.provider not in providers.health:
+        return
+    providers.apply(event if isinstance(event, Generated) else msgspec.structs.replace(event, now_s=now_s))
 
 
 class Pair:
-    """Two workers whose words arrive at once, and what changed at each."""
+    """Two workers that receive each other's events at once, and what changed at each."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[int, str, str | None]] = []
         self.workers = (
-            ToldProviders(self._changed(0), lambda event: self.workers[1].hear([event])),
-            ToldProviders(self._changed(1), lambda event: self.workers[0].hear([event])),
+            Providers(self._changed(0), lambda event: self.workers[1].apply_received(event)),
+            Providers(self._changed(1), lambda event: self.workers[0].apply_received(event)),
         )
 
     def _changed(self, worker: int) -> Callable[[str, State], None]:
@@ -57,7 +53,7 @@ class Pair:
 
 
 @given(story=st.lists(st.tuples(EVENTS, st.integers(0, 1), st.floats(0, 30)), max_size=40))
-def test_whoever_sees_it_both_know_the_same(story: list[tuple[Event, int, float]]) -> None:
+def test_both_have_the_same_states_whichever_sees_an_event(story: list[tuple[ProviderEvent, int, float]]) -> None:
     pair, now_s = Pair(), 1_000.0
     for event, seen_by, later_s in story:
         now_s += later_s
@@ -74,107 +70,136 @@ def test_whoever_sees_it_both_know_the_same(story: list[tuple[Event, int, float]
 def test_failures_reported_here_and_the_answer_of_the_trial_there_end_an_outage() -> None:
     failures, answers = Pair().workers
     for _ in range(3):
-        failures.failed("a", 1.0)
+        failures.apply(Failed("a", 1.0))
     assert verdict(answers.health["a"], 2.0) == "down"
-    answers.begin_trial("a", 100.0)
+    answers.apply(TrialBegan("a", 100.0))
     assert verdict(failures.health["a"], 100.0) == "down", "one trial at a time, whoever decides"
-    answers.succeeded("a", 101.0, 0.2)
+    answers.apply(Succeeded("a", 101.0, 0.2))
     assert not failures.health
 
 
 @asynccontextmanager
-async def siblings(directory: Path, count: int) -> AsyncIterator[tuple[list[Siblings], list[list[Event]]]]:
-    """That many workers that hear each other, and what each has heard."""
-    heard: list[list[Event]] = [[] for _ in range(count)]
+async def siblings(directory: Path, count: int) -> AsyncIterator[tuple[list[Siblings], list[list[ProviderEvent]]]]:
+    """That many workers with sockets of each other, and what each has received."""
+    received: list[list[ProviderEvent]] = [[] for _ in range(count)]
     async with AsyncExitStack() as stack:
-        all_of_them = []
+        workers = []
         for number in range(count):
             others = [sibling_socket(directory, other) for other in range(count) if other != number]
-            sibling = Siblings(sibling_socket(directory, number), others, heard[number].extend)
-            sibling.start()
-            stack.callback(sibling.close)
-            all_of_them.append(sibling)
-        yield all_of_them, heard
+            workers.append(started(stack, sibling_socket(directory, number), others, received[number].append))
+        yield workers, received
 
 
-def failure(number: int) -> Event:
-    return Event("failed", f"provider-{number}", float(number))
+def started(
+    stack: AsyncExitStack, own: Path, others: list[Path], on_event: Callable[[ProviderEvent], None]
+) -> Siblings:
+    worker = Siblings(own, others)
+    worker.start(on_event)
+    stack.callback(worker.close)
+    return worker
 
 
-async def test_all_others_hear_everything_in_order(tmp_path: Path) -> None:
-    told = [failure(number) for number in range(1_234)]
-    async with siblings(tmp_path, 3) as (them, heard):
-        for event in told:
-            them[0].tell(event)
-        await until(lambda: heard[1] == told and heard[2] == told)
-        assert not heard[0]
+def ignore(_: ProviderEvent) -> None:
+    """For a worker that only sends."""
 
 
-async def test_one_that_is_away_keeps_nobody_else_from_hearing(tmp_path: Path) -> None:
-    async with siblings(tmp_path, 3) as (them, heard):
+def failure(number: int) -> Failed:
+    return Failed(f"provider-{number}", float(number))
+
+
+async def test_all_others_receive_everything_in_order(tmp_path: Path) -> None:
+    sent = [failure(number) for number in range(1_234)]
+    async with siblings(tmp_path, 3) as (workers, received):
+        for event in sent:
+            workers[0].send(event)
+        await until(lambda: received[1] == sent and received[2] == sent)
+        assert not received[0]
+
+
+async def test_every_kind_of_event_arrives_as_it_was_sent(tmp_path: Path) -> None:
+    sent: list[ProviderEvent] = [
+        Succeeded("a", 1.0, 0.2, "m"),
+        Succeeded("a", 1.5),
+        Generated("a", 7, 0.5),
+        Failed("a", 2.0, "m"),
+        Limited("a", 3.0, 30.0),
+        TrialBegan("a", 4.0),
+    ]
+    async with siblings(tmp_path, 2) as (workers, received):
+        for event in sent:
+            workers[0].send(event)
+        await until(lambda: received[1] == sent)
+
+
+async def test_one_that_is_away_does_not_keep_the_others_from_receiving(tmp_path: Path) -> None:
+    async with siblings(tmp_path, 3) as (workers, received):
         sibling_socket(tmp_path, 1).unlink()
-        them[0].tell(failure(1))
-        await until(lambda: heard[2] == [failure(1)])
-        assert not heard[1]
-        them[0].tell(failure(2))
-        await until(lambda: heard[2] == [failure(1), failure(2)])
+        workers[0].send(failure(1))
+        await until(lambda: received[2] == [failure(1)])
+        assert not received[1]
+        workers[0].send(failure(2))
+        await until(lambda: received[2] == [failure(1), failure(2)])
 
 
-async def test_one_that_is_busy_hears_it_a_moment_later(tmp_path: Path) -> None:
+async def test_one_that_is_busy_receives_it_a_moment_later(tmp_path: Path) -> None:
     path = sibling_socket(tmp_path, 1)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as busy:
         busy.bind(str(path))
         async with AsyncExitStack() as stack:
-            one = Siblings(sibling_socket(tmp_path, 0), [path], lambda _: None)
-            one.start()
-            stack.callback(one.close)
-            told = [Event("failed", "x" * 10_000, float(number)) for number in range(60)]
-            for event in told:
-                one.tell(event)
-                one._pack()
-            assert one._unsent[str(path)], "the socket took it all, so nothing is shown"
+            worker = started(stack, sibling_socket(tmp_path, 0), [path], ignore)
+            sent = [Failed("x" * 10_000, float(number)) for number in range(60)]
+            for event in sent:
+                worker.send(event)
+                worker._pack()
+            assert worker._unsent[str(path)], "the socket took it all, so nothing is shown"
             busy.setblocking(False)
-            heard: list[Event] = []
+            received: list[ProviderEvent] = []
 
-            def all_heard() -> bool:
+            def all_received() -> bool:
                 try:
-                    heard.extend(msgspec.msgpack.decode(busy.recv(1 << 20), type=list[Event]))
+                    received.extend(msgspec.msgpack.decode(busy.recv(1 << 20), type=list[ProviderEvent]))
                 except BlockingIOError:
-                    return heard == told
-                return heard == told
+                    return received == sent
+                return received == sent
 
-            await until(all_heard)
+            await until(all_received)
 
 
-async def test_however_many_are_busy_it_tries_again_once_in_a_while(tmp_path: Path) -> None:
+class Counting(Siblings):
+    tries = 0
+
+    def _send(self) -> None:
+        self.tries += 1
+        super()._send()
+
+
+def test_however_many_are_busy_there_is_one_retry_at_a_time(tmp_path: Path) -> None:
     paths = [sibling_socket(tmp_path, number) for number in range(1, 5)]
-    async with AsyncExitStack() as stack:
-        for path in paths:
-            stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(str(path))
-        tried = 0
 
-        class Counting(Siblings):
-            def _send(self) -> None:
-                nonlocal tried
-                tried += 1
-                super()._send()
+    async def story() -> None:
+        with ExitStack() as stack:
+            for path in paths:
+                stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(str(path))
+            worker = Counting(sibling_socket(tmp_path, 0), paths)
+            worker.start(ignore)
+            stack.callback(worker.close)
+            while not all(worker._unsent.values()):
+                worker.send(Failed("x" * 10_000, 0.0))
+                await pass_time(0.0)
+            worker.tries = 0
+            for tries in range(10):
+                await pass_time(RETRY_S / 2)
+                assert worker.tries == tries, "each sibling that is busy has started retries of its own"
+                await pass_time(RETRY_S / 2)
 
-        one = Counting(sibling_socket(tmp_path, 0), paths, lambda _: None)
-        one.start()
-        stack.callback(one.close)
-        while not all(one._unsent.values()):
-            one.tell(Event("failed", "x" * 10_000, 0.0))
-            await asyncio.sleep(0)
-        tried = 0
-        await asyncio.sleep(0.4)
-        assert 1 <= tried <= 21, "each sibling that is busy has started tries of its own"
+    run(story())
 
 
 async def test_what_cannot_be_read_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    async with siblings(tmp_path, 2) as (them, heard):
+    async with siblings(tmp_path, 2) as (workers, received):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(b"?", str(sibling_socket(tmp_path, 1)))
-        them[0].tell(failure(1))
-        await until(lambda: heard[1] == [failure(1)])
+        workers[0].send(failure(1))
+        await until(lambda: received[1] == [failure(1)])
     assert "Do all run the same version?" in caplog.text

@@ -1,0 +1,54 @@
+"""What can happen to a provider, as values: a worker applies them to its states and sends them to its siblings.
+
+`now_s` is Unix time. An empty `model` means the provider with all its models.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Succeeded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """An attempt got an answer."""
+
+    provider: str
+    now_s: float
+    first_byte_s: float | None = None
+    """Seconds from the request to the first byte of the answer; None: not measured."""
+    model: str = ""
+
+
+class Generated(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """An answer of so many tokens was complete `seconds` after its request."""
+
+    provider: str
+    tokens: int
+    seconds: float
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """An attempt got no answer, or one that shows the provider, or the model there, to be broken."""
+
+    provider: str
+    now_s: float
+    model: str = ""
+
+
+class Limited(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """An attempt was answered that the provider is over its limit, and asked to wait `retry_after_s`."""
+
+    provider: str
+    now_s: float
+    retry_after_s: float
+    model: str = ""
+
+
+class TrialBegan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """A request is sent to a provider that was out."""
+
+    provider: str
+    now_s: float
+    model: str = ""
+
+
+ProviderEvent: TypeAlias = Succeeded | Generated | Failed | Limited | TrialBegan
