@@ -6,7 +6,7 @@ import pytest
 from tests.envoy.cast import LONG, body_of, say
 from tests.envoy.stage import Stage
 
-from limpet_extproc.contract.catalog import SESSION_HEADERS
+from limpet_extproc.contract.envoy import SESSION_HEADERS
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

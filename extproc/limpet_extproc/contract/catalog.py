@@ -16,62 +16,6 @@ WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
 """The one gRPC method: the data plane streams `Hello` once, then `Seen` and `Health`; the control plane streams
 `Catalog`."""
 
-ONE_MESSAGE: Final = ("x-limpet-messages", "one")
-"""gRPC metadata by which an Envoy says that it sends one message a request, so that the answer may end the call."""
-
-SESSION_HEADERS: Final = (
-    "x-claude-code-session-id",
-    "x-opencode-session",
-    "x-session-affinity",
-    "x-session-id",
-    "x-deepseek-harness-session-id",
-    "x-grok-conv-id",
-)
-"""Headers in which agents and SDKs name a session, first match wins; from the clients' sources and documents, 2026."""
-
-CODEX_SESSION_HEADERS: Final = ("session-id", "session_id")
-"""Trusted only from a user agent that says Codex: bare names that other software may use for other things."""
-
-READ_HEADERS: Final = (
-    ":path",
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "content-encoding",
-    "user-agent",
-    *SESSION_HEADERS,
-    *CODEX_SESSION_HEADERS,
-)
-"""What Envoy must hand over of a request's headers, besides those that a policy names."""
-
-HEAD_STATE: Final = "limpet.head"
-"""The filter state in which Envoy hands them over: a line for each, `name value`, the value empty if there is none.
-
-One string, because each attribute of its own costs a request more than reading all of these.
-"""
-
-ROUTE_KNOWS: Final = ":route"
-"""One more line of it: the names of the providers that the request's route has a group of, with spaces between.
-
-The order of providers needs no more than the name of such a group; any other it has to describe.
-"""
-
-DECISION_HEADER: Final = "x-limpet-decision"
-"""The header of a response that says why; Envoy's access log carries it, as some words are Envoy's own."""
-
-TRIES: Final = 2
-"""How often a provider is asked that ends the connection without an answer, before the next one is.
-
-Servers close idle connections as they are used again, and then nobody has read the request.
-"""
-
-
-def attempts_key(attempts: int, stream: bool, patience: int) -> str:
-    """What a decision says in `limpet.route: route`, and the name of Envoy's route that makes so many attempts."""
-    return f"{attempts}{'s' if stream else 'w'}{patience}"
-
-
 Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 SERVED_DIALECTS: Final[frozenset[Dialect]] = frozenset({"OpenAIChat"})
 """Those that the gateway has routes for in this version."""

@@ -3,44 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf, log
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.health import State, Verdict, badness, explain, verdict
 from limpet_extproc.decision.learn import NOTHING, Learned
 from limpet_extproc.decision.price import cold_usd, why_not_sticky
 from limpet_extproc.decision.snapshot import Candidate, Lane
-from limpet_extproc.decision.steering import Obeyed, RuledOut, Steering, obey
+from limpet_extproc.decision.steering import Obeyed, Steering, obey
 from limpet_extproc.dialects import Sort
 from limpet_extproc.memory import Remembered
-
-Reason = Literal[
-    "sticky.hit",
-    "sticky.pending",
-    "sticky.within",
-    "sticky.expired",
-    "sticky.left.down",
-    "sticky.left.over_limit",
-    "sticky.left.not_candidate",
-    "unsticky.no_cache",
-    "unsticky.below_minimum",
-    "unsticky.no_discount",
-    "first.scored",
-    "bypass.order",
-    "bypass.only",
-    "bypass.ignore",
-    "bypass.sort",
-    "bypass.allow_fallbacks",
-    "off.spread",
-    "observe.spread",
-    "last_resort.all_out",
-]
-"""The closed list of why a request went where it went: the words of header, metrics and logs (docs/reasons.md)."""
-
-Exclusion = Literal["not_candidate", "down", "over_limit", "draining"] | RuledOut
-"""The closed list of why a provider was passed over."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -77,8 +52,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """Providers in the order they are tried, no more than the policy allows; empty only if the client left none."""
 
     order: tuple[str, ...]
-    reason: Reason
-    would: Reason | None = None
+    reason: DecisionReason
+    would: DecisionReason | None = None
     """In mode Observe: the reason that Enforce would have given."""
     excluded: Mapping[str, Exclusion] = {}
     trial: bool = False
@@ -96,7 +71,7 @@ def choose(ask: Ask, remembered: Remembered | None, known: Known, now_s: float, 
         obeyed = obey(ask.steering, ask.lane)
         _leave(obeyed, ask.steering, ask.lane, field_)
         if not obeyed.allowed:
-            nobody: Reason = _bypass(ask.steering) if ask.steering.chooses() else "first.scored"
+            nobody: DecisionReason = _bypass(ask.steering) if ask.steering.chooses() else "first.scored"
             return Decision((), nobody, excluded=field_.excluded)
         if ask.steering.chooses():
             return _steered(ask, ask.steering, obeyed, field_, remembered, known, now_s)
@@ -157,7 +132,7 @@ def _sort_out(lane: Lane, known: Known, now_s: float) -> _Field:
 
 def _where_warm(
     ask: Ask, remembered: Remembered | None, sorted_out: _Field, now_s: float
-) -> tuple[tuple[str, ...], Reason]:
+) -> tuple[tuple[str, ...], DecisionReason]:
     """Providers to try first because the conversation is warm there, and why these, or why none."""
     if remembered is None:
         return (), "first.scored"
@@ -236,7 +211,7 @@ def _leave(obeyed: Obeyed, steering: Steering, lane: Lane, sorted_out: _Field) -
         sorted_out.out = [(until_s, name) for until_s, name in sorted_out.out if name in obeyed.allowed]
 
 
-def _bypass(steering: Steering) -> Reason:
+def _bypass(steering: Steering) -> DecisionReason:
     """Which of its demands names the decision: the one that says most."""
     if steering.order:
         return "bypass.order"
@@ -247,7 +222,9 @@ def _bypass(steering: Steering) -> Reason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-def _finish(ask: Ask, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: Reason) -> Decision:
+def _finish(
+    ask: Ask, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: DecisionReason
+) -> Decision:
     order = list(head)
     seen = set(head)
     for name in (*ranked, *(c.provider for c in sorted_out.draining), *(name for _, name in sorted_out.out)):

@@ -1,11 +1,10 @@
 """What a prompt is expected to cost at a provider, in US dollars. An unknown price stays unknown; it is never free."""
 
-from typing import Final, Literal
+from typing import Final
 
 from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.reasons import UnstickyReason
 from limpet_extproc.decision.snapshot import Candidate
-
-Unpaid = Literal["unsticky.no_cache", "unsticky.below_minimum", "unsticky.no_discount"]
 
 BYTES_PER_TOKEN: Final = 3.0
 """Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing: a
@@ -23,7 +22,7 @@ def cold_usd(price: Price, prompt_tokens: int, output_tokens: int) -> float:
     return _PER_MTOK * (prompt_tokens * price.cache_write + output_tokens * price.output)
 
 
-def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> Unpaid | None:
+def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> UnstickyReason | None:
     """None if staying at this provider pays for a prompt of that length, else the reason why it does not.
 
     Where the price is unknown it pays if the vendor caches at all: a self-hosted engine gains time to the first token.

@@ -1,15 +1,12 @@
 """What the client demands of the choice, and whom that leaves."""
 
 from collections.abc import Callable, Container, Iterator
-from typing import Literal
 
 import msgspec
 
+from limpet_extproc.contract.reasons import RuledOut
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.dialects import Controls, Sort
-
-RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
-"""Which kind of demand rules a provider out; a price or a policy that is not known meets none."""
 
 
 class Steering(msgspec.Struct, frozen=True, gc=False):

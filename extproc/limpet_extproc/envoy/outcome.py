@@ -18,7 +18,19 @@ from google.protobuf.message import DecodeError
 
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.attempt import Attempt, Cause
-from limpet_extproc.contract.catalog import DECISION_HEADER
+from limpet_extproc.contract.envoy import (
+    DECISION_HEADER,
+    DECISION_METADATA,
+    DECISION_REASON,
+    DETAILS_PREFIX,
+    RECORD_METADATA,
+    RECORD_TEXT,
+    TRAIL_METADATA,
+    TRAIL_TIMEOUT,
+    USAGE_METADATA,
+    USAGE_TOKENS,
+)
+from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy import usage as usages
@@ -56,12 +68,6 @@ for the client's sake."""
 
 _MAX_EARLY: Final = 10_000
 """Requests under way of which something is held against a provider already; beyond it one may count twice."""
-
-_NO_REQUESTS: Final = "answered."
-"""Begins the words for what the gateway was asked for itself; no provider is meant."""
-
-_OURS: Final = "limpet_"
-"""Begins the response code details of what ext_proc itself answered; the decision's word follows."""
 
 Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
 Common: TypeAlias = accesslog_pb2.AccessLogCommon
@@ -121,7 +127,7 @@ class Outcomes:
 
     def _request(self, entry: Entry) -> None:
         common = entry.common_properties
-        carried = common.metadata.filter_metadata["limpet.record"].fields["v"].string_value
+        carried = common.metadata.filter_metadata[RECORD_METADATA].fields[RECORD_TEXT].string_value
         record = records.decode(carried) if carried else None
         reason = _reason(entry, record)
         if not common.upstream_cluster:
@@ -153,7 +159,7 @@ class Outcomes:
 
     def _answered_here(self, entry: Entry, reason: str) -> None:
         """Nobody was to be asked: a list, a check of health, or a refusal of the gateway's own."""
-        if not reason.startswith(_NO_REQUESTS):
+        if not reason.startswith(ANSWERED):
             self._metrics.requests.add(1, "none", reason, _ended(entry).verdict)
         # Load balancers check every few seconds; their lines would hide all others.
         if self._verbose is not None and reason != "answered.health":
@@ -216,7 +222,7 @@ class Outcomes:
         reported = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
         usage = usages.read(
             reported.value if reported is not None else None,
-            common.metadata.filter_metadata["limpet.usage"].fields["v"].struct_value,
+            common.metadata.filter_metadata[USAGE_METADATA].fields[USAGE_TOKENS].struct_value,
         )
         if usage is None:
             self._metrics.unreported.add(1, provider)
@@ -235,14 +241,16 @@ class Outcomes:
 def _reason(entry: Entry, record: Record | None) -> str:
     """Why the request went where it went: the decision's reason, our refusal's, or what Envoy says for itself."""
     details: str = entry.response.response_code_details
-    if details.startswith(_OURS):
-        return details[len(_OURS) :]
+    if details.startswith(DETAILS_PREFIX):
+        return details[len(DETAILS_PREFIX) :]
     if record is not None:
         return record.reason
     told: str = entry.response.response_headers[DECISION_HEADER]
     if told:
         return told
-    reason: str = entry.common_properties.metadata.filter_metadata["limpet.decision"].fields["reason"].string_value
+    reason: str = (
+        entry.common_properties.metadata.filter_metadata[DECISION_METADATA].fields[DECISION_REASON].string_value
+    )
     return reason
 
 
@@ -262,7 +270,7 @@ def _attempts(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[
     """All attempts of the request, and by provider how many seconds a 429 asked us to wait."""
     common = entry.common_properties
     ended = _ended(entry)
-    fields = common.metadata.filter_metadata["limpet.trail"].fields
+    fields = common.metadata.filter_metadata[TRAIL_METADATA].fields
     if not fields and common.upstream_request_attempt_count <= 1:
         if not ended.provider:
             return (), {}
@@ -280,7 +288,7 @@ def _attempts(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[
         model=record.model if record else "",
         number=common.upstream_request_attempt_count,
         noted=noted,
-        timed_out=fields["timeout"].bool_value if "timeout" in fields else False,
+        timed_out=fields[TRAIL_TIMEOUT].bool_value if TRAIL_TIMEOUT in fields else False,
     )
     return trail.attempts(course, ended, waits), {noted[number].provider: seconds for number, seconds in waits.items()}
 

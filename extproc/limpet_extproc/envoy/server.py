@@ -15,7 +15,31 @@ from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
 from limpet_extproc.contract import record as records
-from limpet_extproc.contract.catalog import HEAD_STATE, READ_HEADERS, ROUTE_KNOWS, attempts_key
+from limpet_extproc.contract.envoy import (
+    CLUSTER_HEADER,
+    DECISION_CUTS,
+    DECISION_HEADER,
+    DECISION_METADATA,
+    DECISION_MODEL,
+    DECISION_MODEL_AT,
+    DECISION_MODEL_LENGTH,
+    DECISION_READER_CUTS,
+    DECISION_REASON,
+    DECISION_WAIT_MS,
+    DECISION_WHY,
+    DETAILS_PREFIX,
+    HEAD_ATTRIBUTE,
+    HEAD_ROUTE,
+    READ_HEADERS,
+    RECORD_METADATA,
+    RECORD_STARTED_MS,
+    RECORD_TEXT,
+    ROUTE_GROUPS,
+    ROUTE_KEY,
+    ROUTE_METADATA,
+    ROUTE_TRIES,
+    route_key,
+)
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.envoy.wire import body_apart, metadata_of, not_utf8
 from limpet_extproc.memory import Memory
@@ -30,7 +54,6 @@ log = logging.getLogger(__name__)
 METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
-_HEAD: Final = f"filter_state['{HEAD_STATE}']"
 
 _CONTINUE_HEADERS: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
 _CONTINUE_BODY: Final = bytes(pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString())
@@ -43,7 +66,7 @@ def _body_answer(mutation: pb.HeaderMutation) -> bytes:
 
 
 _ROUTED: Final = _body_answer(pb.HeaderMutation())
-_RECORD: Final = metadata_of("limpet.record", "v", "started_ms")
+_RECORD: Final = metadata_of(RECORD_METADATA, RECORD_TEXT, RECORD_STARTED_MS)
 
 
 class Decides(Protocol):
@@ -171,7 +194,7 @@ class ExtProc:
         told = self._told(answer) + _RECORD(records.encode(answer.record), answer.record.started_s * 1000)
         if by_header:
             return _chosen_by_header(answer.decision.order[0]) + told
-        return _ROUTED + self._route(answer.decision.order, head.headers.get(ROUTE_KNOWS, ""), answer.tries) + told
+        return _ROUTED + self._route(answer.decision.order, head.headers.get(HEAD_ROUTE, ""), answer.tries) + told
 
     def _told(self, routing: Routing) -> bytes:
         """Reason and edits. Without edits and trouble they are the same for all requests of a model."""
@@ -220,7 +243,7 @@ def _header_not_utf8(name: str | None) -> Refusal:
 
 def _head_of_attributes(request: pb.ProcessingRequest) -> Head:
     headers: dict[str, str] = {}
-    for line in request.attributes[_ATTRIBUTES].fields[_HEAD].string_value.split("\n"):
+    for line in request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value.split("\n"):
         name, _, value = line.partition(" ")
         if value:
             headers[name] = value
@@ -262,43 +285,43 @@ def _route(order: tuple[str, ...], known: Collection[str], tries: Tries) -> byte
         {"name": name} if name in known else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
         for name in (*order[:1] * tries.each, *order[1:])
     ]
-    route = attempts_key(len(order) * tries.each, tries.stream, tries.patience)
-    return _metadata("limpet.route", {"priority_groups": groups, "tries": tries.each, "route": route})
+    route = route_key(len(order) * tries.each, tries.stream, tries.patience)
+    return _metadata(ROUTE_METADATA, {ROUTE_GROUPS: groups, ROUTE_TRIES: tries.each, ROUTE_KEY: route})
 
 
 def _decision(routing: Routing) -> bytes:
     metadata = struct_pb2.Struct()
-    decision = metadata.fields["limpet.decision"].struct_value
-    decision.fields["reason"].string_value = routing.decision.reason
+    decision = metadata.fields[DECISION_METADATA].struct_value
+    decision.fields[DECISION_REASON].string_value = routing.decision.reason
     if routing.why:
-        decision.fields["why"].string_value = routing.why
-    decision.fields["model"].string_value = routing.record.model
+        decision.fields[DECISION_WHY].string_value = routing.why
+    decision.fields[DECISION_MODEL].string_value = routing.record.model
     if routing.tries.patience_s is not None:
-        decision.fields["patience_ms"].number_value = routing.tries.patience_s * 1000
+        decision.fields[DECISION_WAIT_MS].number_value = routing.tries.patience_s * 1000
     if routing.edits is not None:
         _add_edits(decision, routing.edits)
     return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
 
 
 def _add_edits(struct: struct_pb2.Struct, edits: Edits) -> None:
-    struct.fields["model_at"].number_value = edits.model_span.offset
-    struct.fields["model_length"].number_value = edits.model_span.length
+    struct.fields[DECISION_MODEL_AT].number_value = edits.model_span.offset
+    struct.fields[DECISION_MODEL_LENGTH].number_value = edits.model_span.length
     if edits.cuts:
-        struct.update({"cuts": [[cut.offset, cut.length] for cut in edits.cuts]})
+        struct.update({DECISION_CUTS: [[cut.offset, cut.length] for cut in edits.cuts]})
     if edits.cuts_for_readers is not None:
-        struct.update({"cuts_for_readers": [[cut.offset, cut.length] for cut in edits.cuts_for_readers]})
+        struct.update({DECISION_READER_CUTS: [[cut.offset, cut.length] for cut in edits.cuts_for_readers]})
 
 
 def _chosen_by_header(cluster: str) -> bytes:
-    header = base_pb2.HeaderValue(key="x-limpet-cluster", raw_value=cluster.encode())
+    header = base_pb2.HeaderValue(key=CLUSTER_HEADER, raw_value=cluster.encode())
     overwrite = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
     option = base_pb2.HeaderValueOption(header=header, append_action=overwrite)
     return _body_answer(pb.HeaderMutation(set_headers=[option]))
 
 
 def _refuse(refusal: Refusal) -> bytes:
-    immediate = pb.ImmediateResponse(body=refusal.body(), details=f"limpet_{refusal.reason}")
+    immediate = pb.ImmediateResponse(body=refusal.body(), details=DETAILS_PREFIX + refusal.reason)
     immediate.status.code = refusal.status
-    for key, value in (("content-type", "application/json"), ("x-limpet-decision", refusal.reason)):
+    for key, value in (("content-type", "application/json"), (DECISION_HEADER, refusal.reason)):
         immediate.headers.set_headers.add(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
     return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())

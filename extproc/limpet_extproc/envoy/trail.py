@@ -10,6 +10,14 @@ from typing import Any, Final, cast
 import msgspec
 
 from limpet_extproc.contract.attempt import CAUSES, MAX_SAYS, Attempt, Cause, Verdict
+from limpet_extproc.contract.envoy import (
+    TRAIL_CAUSE,
+    TRAIL_MESSAGE,
+    TRAIL_PROVIDER,
+    TRAIL_RETRY_AFTER,
+    TRAIL_STATUS,
+    TRAIL_VERDICT,
+)
 from limpet_extproc.providers.blank import blanked
 
 _ABOUT_THE_REQUEST: Final[frozenset[str]] = frozenset(
@@ -73,14 +81,14 @@ def noted(fields: Mapping[str, Any]) -> dict[int, Noted]:
         if not number.isdecimal() or not value.HasField("struct_value"):
             continue
         said = value.struct_value.fields
-        cause = said["cause"].string_value
+        cause = said[TRAIL_CAUSE].string_value
         notes[int(number)] = Noted(
-            provider=said["provider"].string_value,
-            status=_status(said["status"].string_value),
-            refused=said["verdict"].string_value == "refused",
+            provider=said[TRAIL_PROVIDER].string_value,
+            status=_status(said[TRAIL_STATUS].string_value),
+            refused=said[TRAIL_VERDICT].string_value == "refused",
             cause=cast("Cause", cause) if cause in CAUSES else "ServerError",
-            says=blanked(said["says"].string_value)[:MAX_SAYS],
-            retry_after=said["retry_after"].string_value,
+            says=blanked(said[TRAIL_MESSAGE].string_value)[:MAX_SAYS],
+            retry_after=said[TRAIL_RETRY_AFTER].string_value,
         )
     return notes
 

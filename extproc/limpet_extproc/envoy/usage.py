@@ -10,6 +10,8 @@ import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from limpet_extproc.contract.envoy import USAGE_CACHED, USAGE_OUTPUT, USAGE_PROMPT
+
 METADATA_KEY: Final = "envoy.ai.token_usage"
 
 _PACKAGE: Final = "limpet.envoy_1_40"
@@ -71,11 +73,11 @@ def read(envoys: bytes | None, found: Any) -> Usage | None:
     numbers = {
         key: _tokens(value.number_value) for key, value in found.fields.items() if value.HasField("number_value")
     }
-    prompt = numbers.get("prompt") if usage is None else usage.prompt
+    prompt = numbers.get(USAGE_PROMPT) if usage is None else usage.prompt
     if prompt is None:
         return None
-    cached = numbers.get("cached") if usage is None or usage.cached is None else usage.cached
-    output = numbers.get("output", 0) if usage is None else usage.output
+    cached = numbers.get(USAGE_CACHED) if usage is None or usage.cached is None else usage.cached
+    output = numbers.get(USAGE_OUTPUT, 0) if usage is None else usage.output
     prompt = _tokens(prompt)
     return Usage(prompt, None if cached is None else min(_tokens(cached), prompt), _tokens(output))
 

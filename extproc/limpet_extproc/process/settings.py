@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from limpet_extproc.contract.envoy import extproc_socket
 from limpet_extproc.process.host_port import HostPort
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -95,7 +96,7 @@ class SupervisorSettings(Settings):
 
 def envoy_socket(directory: Path, number: int) -> Path:
     """Where Envoy finds a worker."""
-    return directory / f"extproc-{number}.sock"
+    return directory / extproc_socket(number)
 
 
 def status_socket(directory: Path, number: int) -> Path:

@@ -15,7 +15,8 @@ import msgspec
 import uvloop
 from prometheus_client import generate_latest, start_http_server
 
-from limpet_extproc.contract.catalog import ONE_MESSAGE, Catalog
+from limpet_extproc.contract.catalog import Catalog
+from limpet_extproc.contract.envoy import ONE_MESSAGE
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.health import State

@@ -10,11 +10,12 @@ decide(remembered)              ->  Routing | Refusal
 from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.catalog import TRIES
+from limpet_extproc.contract.envoy import TRIES
+from limpet_extproc.contract.reasons import WorkerRefusal
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.choose import Ask, Decision, Known, choose, why
 from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS, why_not_sticky
@@ -25,9 +26,6 @@ from limpet_extproc.dialects.controls import KNOWN
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.memory import Remembered
 from limpet_extproc.request import identity
-
-Refused = Literal["refused.bad_request", "refused.content_encoding", "refused.nobody_left", "refused.unknown_model"]
-"""Why a request was not routed; beside `Reason` the other half of what the decision header says (docs/reasons.md)."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -44,7 +42,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The request ends here; `reason` is what the decision header says."""
 
     status: int
-    reason: Refused
+    reason: WorkerRefusal
     kind: str
     code: str | None
     param: str | None

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.catalog import CODEX_SESSION_HEADERS, SESSION_HEADERS
+from limpet_extproc.contract.envoy import CODEX_SESSION_HEADERS, SESSION_HEADERS
 from limpet_extproc.dialects import ChatRequest
 
 MAX_SESSION_CHARS: Final = 256

@@ -12,7 +12,8 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from limpet_extproc.contract.catalog import Policy
-from limpet_extproc.decision.choose import Known, Reason
+from limpet_extproc.contract.reasons import DecisionReason
+from limpet_extproc.decision.choose import Known
 from limpet_extproc.decision.snapshot import Candidate, Lane, Snapshot
 from limpet_extproc.memory import Memory, Remembered
 from limpet_extproc.providers.events import Failed, Limited, ProviderEvent
@@ -61,16 +62,16 @@ class Situation:
 class RuleSet(Protocol):
     """An order of all offers, and why in the closed list of reasons."""
 
-    def __call__(self, now: Situation) -> tuple[tuple[str, ...], Reason]:
+    def __call__(self, now: Situation) -> tuple[tuple[str, ...], DecisionReason]:
         """Pure."""
 
 
-def no_memory(now: Situation) -> tuple[tuple[str, ...], Reason]:
+def no_memory(now: Situation) -> tuple[tuple[str, ...], DecisionReason]:
     """Every request by itself: drawn with the inverse square of the price, nothing remembered of anybody."""
     return spread(now.offers, now.coin), "off.spread"
 
 
-def openrouter(now: Situation) -> tuple[tuple[str, ...], Reason]:
+def openrouter(now: Situation) -> tuple[tuple[str, ...], DecisionReason]:
     """The sticky provider first if there is one, then the documented default strategy."""
     order = balanced(now.offers, now.failed_s, now.now_s, now.coin)
     sticky = now.remembered.warm[0].provider if now.remembered and now.remembered.warm else None
@@ -137,7 +138,7 @@ def everybody_listed(known: Snapshot) -> Snapshot:
     return replace(known, lanes=lanes)
 
 
-def in_order(listed: Routing, order: tuple[str, ...], reason: Reason, lane: Lane) -> Routing:
+def in_order(listed: Routing, order: tuple[str, ...], reason: DecisionReason, lane: Lane) -> Routing:
     """The routing with this order, and a record from which its outcome can be learnt."""
     record = msgspec.structs.replace(
         listed.record,

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from limpet_extproc.contract.envoy import extproc_socket
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.fleet import Fleet
@@ -144,7 +145,7 @@ class Local:
         run_dir = self._run_dir.path
         self._socket = run_dir / "operator.sock"
         self._status_socket = run_dir / "status.sock"
-        self._extproc_sockets = tuple(run_dir / f"extproc-{n}.sock" for n in range(settings.extproc_workers))
+        self._extproc_sockets = tuple(run_dir / extproc_socket(n) for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
         self.fleet = Fleet(self._metrics, settings.on_nack, lambda: settings.on_traffic(self.fleet.traffic()))

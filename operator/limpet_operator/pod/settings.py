@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from limpet_extproc.contract.envoy import extproc_socket
 from limpet_operator.pod.json_logs import LEVELS
 from limpet_operator.publish.families import LookupFamily
 from limpet_operator.publish.gateway import MIB, Gateway
@@ -73,7 +74,7 @@ def parse_settings(
             listen_host=flags.gateway_host,
             cors_origins=tuple(flags.cors_origin),
             listen_port=flags.gateway_port,
-            extproc_sockets=tuple(f"{flags.extproc_dir}/extproc-{number}.sock" for number in range(flags.workers)),
+            extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
             ways_out=WaysOut(https=flags.proxy, direct=tuple(flags.no_proxy)),
             dns_lookup_family=dns_lookup_family,

@@ -73,14 +73,14 @@ local function words(text)
 end
 
 local function note(handle, number, status, cause, said, retry_after)
-  handle:streamInfo():dynamicMetadata():set("limpet.trail", number, {
-    provider = handle:filterContext():get("name"),
-    status = status,
-    verdict = AFTER[cause].verdict,
-    cause = cause,
-    says = said or "",
+  handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, number, {
+    [TRAIL_PROVIDER] = handle:filterContext():get("name"),
+    [TRAIL_STATUS] = status,
+    [TRAIL_VERDICT] = AFTER[cause].verdict,
+    [TRAIL_CAUSE] = cause,
+    [TRAIL_MESSAGE] = said or "",
     -- A byte that is no text would cost the log entries of many requests.
-    retry_after = (string.gsub(string.sub(retry_after or "", 1, 64), "[^\32-\126]", "?")),
+    [TRAIL_RETRY_AFTER] = (string.gsub(string.sub(retry_after or "", 1, 64), "[^\32-\126]", "?")),
   })
 end
 
@@ -89,15 +89,15 @@ local function now_ms(handle) return tonumber(tostring(handle:timestamp())) end
 -- Makes attempt `number` the last one of its provider; false if no other follows in the route's list.
 local function go_on(handle, number)
   local metadata = handle:streamInfo():dynamicMetadata()
-  local route = metadata:get("limpet.route")
-  if route == nil or route["priority_groups"] == nil then return true end
-  local groups, following = route["priority_groups"], number + 1
+  local route = metadata:get(ROUTE_METADATA)
+  if route == nil or route[ROUTE_GROUPS] == nil then return true end
+  local groups, following = route[ROUTE_GROUPS], number + 1
   while groups[following] ~= nil and groups[following]["name"] == groups[number]["name"] do following = following + 1 end
   if groups[following] == nil then return false end
   local list = {}
   for i = 1, number do list[i] = groups[i] end
   for i = following, #groups do list[#list + 1] = groups[i] end
-  metadata:set("limpet.route", "priority_groups", list)
+  metadata:set(ROUTE_METADATA, ROUTE_GROUPS, list)
   return true
 end
 
@@ -105,16 +105,16 @@ end
 -- once they would cost every request, and nearly none needs them.
 function take_places(handle, number)
   local metadata = handle:streamInfo():dynamicMetadata()
-  local route = metadata:get("limpet.route")
-  local groups = route ~= nil and route["priority_groups"]
-  local tries = groups and route["tries"] or 1
+  local route = metadata:get(ROUTE_METADATA)
+  local groups = route ~= nil and route[ROUTE_GROUPS]
+  local tries = groups and route[ROUTE_TRIES] or 1
   if tries == 1 or groups[number] == nil then return end
   local name = groups[number]["name"]
   for _, neighbour in ipairs({ number - 1, number + 1 }) do
     if groups[neighbour] ~= nil and groups[neighbour]["name"] == name then return end
   end
   for _ = 2, tries do table.insert(groups, number, groups[number]) end
-  metadata:set("limpet.route", "priority_groups", groups)
+  metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
 end
 
 local function ours(provider, status, cause)
@@ -132,10 +132,10 @@ end
 function waited_out(handle, patience_ms)
   if patience_ms == nil then return false end
   local metadata, now = handle:streamInfo():dynamicMetadata(), now_ms(handle)
-  local since_ms = (metadata:get("limpet.trail") or {})["silent_since_ms"] or (metadata:get("limpet.record") or {})["started_ms"]
-  metadata:set("limpet.trail", "silent_since_ms", now)
+  local since_ms = (metadata:get(TRAIL_METADATA) or {})[TRAIL_SILENT_SINCE_MS] or (metadata:get(RECORD_METADATA) or {})[RECORD_STARTED_MS]
+  metadata:set(TRAIL_METADATA, TRAIL_SILENT_SINCE_MS, now)
   if since_ms == nil or now - since_ms < patience_ms then return false end
-  metadata:set("limpet.trail", "timeout", true)
+  metadata:set(TRAIL_METADATA, TRAIL_TIMEOUT, true)
   handle:respond(
     { [":status"] = "504", ["content-type"] = "application/json" },
     '{"error": {"message": "No answer began within ' .. patience_ms / 1000 .. ' s. The provider may have done the work all the '
@@ -147,7 +147,7 @@ end
 local function refuse(handle, number, status, cause, text)
   local headers, after = handle:headers(), AFTER[cause]
   note(handle, number, status, cause, words(text), headers:get("retry-after"))
-  handle:streamInfo():dynamicMetadata():set("limpet.trail", "silent_since_ms", now_ms(handle))
+  handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_SILENT_SINCE_MS, now_ms(handle))
   if not (after.next and go_on(handle, number)) then
     -- For Envoy this ends all retries; the route takes it out of what the client gets.
     headers:replace("x-envoy-ratelimited", "true")
@@ -268,10 +268,10 @@ local function note_usage(handle, text)
     or numbers["cache_read_input_tokens"]
   local prompt = numbers["prompt_tokens"] or numbers["input_tokens"]
   if prompt == nil then return end
-  handle:streamInfo():dynamicMetadata():set("limpet.usage", "v", {
-    prompt = prompt,
-    output = numbers["completion_tokens"] or numbers["output_tokens"] or 0,
-    cached = cached,
+  handle:streamInfo():dynamicMetadata():set(USAGE_METADATA, USAGE_TOKENS, {
+    [USAGE_PROMPT] = prompt,
+    [USAGE_OUTPUT] = numbers["completion_tokens"] or numbers["output_tokens"] or 0,
+    [USAGE_CACHED] = cached,
   })
 end
 
@@ -326,8 +326,8 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local number, status = headers:get("x-limpet-attempt"), headers:get(":status")
-  headers:remove("x-limpet-attempt")
+  local number, status = headers:get(ATTEMPT_HEADER), headers:get(":status")
+  headers:remove(ATTEMPT_HEADER)
   number = tonumber(number) or 1
   local length = tonumber(headers:get("content-length") or "")
   local kind = headers:get("content-type") or ""

@@ -23,6 +23,6 @@ def _lua(rule: dict[str, Any]) -> str:
     return "{ " + ", ".join(f"{key} = {value}" for key, value in fields.items()) + " }"
 
 
-_BEFORE: Final = "local RULES = {\n  " + ",\n  ".join(map(_lua, RULES)) + "\n}\n"
-
-ANSWER_LUA: Final = _BEFORE + files(__package__).joinpath("answer.lua").read_text()
+def lua_rules() -> str:
+    """The rules as the beginning of the Lua program of every attempt."""
+    return "local RULES = {\n  " + ",\n  ".join(map(_lua, RULES)) + "\n}\n"

@@ -6,20 +6,21 @@ hands attempt 2 the headers as attempt 1 left them: a partial chain would send o
 
 import ipaddress
 import json
-from importlib.resources import files
 from typing import Any, Final
 
+from limpet_extproc.contract.envoy import ATTEMPT_HEADER, PROVIDER_HEADER
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish.answers import ANSWER_LUA
+from limpet_operator.publish.answers import lua_rules
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
+from limpet_operator.publish.lua import program
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
 from limpet_operator.resources.provider import SecretKeyRef
 from limpet_operator.resources.url import Url, is_ip
 from limpet_operator.resources.way_out import Proxy
 
-_UPSTREAM_LUA: Final = lua_lists() + files(__package__).joinpath("upstream.lua").read_text()
+_LUA: Final = lua_rules() + lua_lists() + program("answer.lua", "upstream.lua")
 
 _NEVER_FULL: Final = 1_000_000
 """A circuit breaker that opens answers 503 without a retry, so it must never be the one to decide."""
@@ -47,7 +48,7 @@ _WHICH_ATTEMPT: Final = {
         mutations={
             "response_mutations": [
                 *vendor_headers_early(),
-                {"append": set_header("x-limpet-attempt", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")},
+                {"append": set_header(ATTEMPT_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")},
             ]
         },
     ),
@@ -179,7 +180,7 @@ def _strip_and_name(provider: PlannedProvider) -> Json:
                         if not isinstance(value, SecretKeyRef)
                     ),
                 ],
-                "response_mutations": [{"append": set_header("x-limpet-provider", provider.name)}],
+                "response_mutations": [{"append": set_header(PROVIDER_HEADER, provider.name)}],
             },
         ),
     }
@@ -228,7 +229,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet",
-            default_source_code={"inline_string": f"{ANSWER_LUA}\n{_UPSTREAM_LUA}"},
+            default_source_code={"inline_string": _LUA},
             filter_context={
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,

@@ -5,22 +5,21 @@ Their decision words begin with `answered.` or `refused.` and are explained in d
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any, Final
 
+from limpet_extproc.contract.envoy import DECISION_HEADER
+from limpet_extproc.contract.reasons import EnvoyReason
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import origins, replies
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED, VENDOR_HEADERS, Gateway
-from limpet_operator.publish.replies import DECISION, INVALID, SPOKEN, error_body, error_format
+from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED_FILTER, VENDOR_HEADERS, Gateway
+from limpet_operator.publish.lua import program
+from limpet_operator.publish.replies import INVALID, SPOKEN, error_body, error_format
 
 MODELS: Final = "/v1/models"
 
 ANY_BASE: Final = "(?:/v1)*"
 """Where clients have one /v1 too few or too many: the base URL is the first thing that is got wrong."""
-
-_ONE_MODEL_LUA: Final = files(__package__).joinpath("one_model.lua").read_text()
-_NO_LENGTH_LUA: Final = files(__package__).joinpath("no_length.lua").read_text()
 
 _LISTED: Final = 20
 
@@ -29,7 +28,7 @@ NO_UNDECIDED: Final = typed_struct("filters.http.lua.v3.LuaPerRoute", disabled=T
 _FILTER: Final = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 
 _OFF: Final = {
-    UNDECIDED: NO_UNDECIDED,
+    UNDECIDED_FILTER: NO_UNDECIDED,
     VENDOR_HEADERS: {"@type": _FILTER, "disabled": True},
     "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
     "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
@@ -42,9 +41,11 @@ def method(name: str) -> Json:
     return {"name": ":method", "string_match": {"exact": name}}
 
 
-def answer(match: Json, status: int, body: str | Json, reason: str, headers: Mapping[str, str] | None = None) -> Json:
+def answer(
+    match: Json, status: int, body: str | Json, reason: EnvoyReason, headers: Mapping[str, str] | None = None
+) -> Json:
     """A route that ends here. `body` is text, or a format where it names something of the request."""
-    known = {"content-type": "application/json", DECISION: reason, **(headers or {})}
+    known = {"content-type": "application/json", DECISION_HEADER: reason, **(headers or {})}
     written = {"body": {"inline_string": body}} if isinstance(body, str) else {"body_format": body}
     return {
         "match": match,
@@ -144,7 +145,7 @@ def without_length(route: Json) -> Json:
     """A route to providers as a further one, for requests that may turn out to have no body."""
     match = route["match"]
     absent = [{"name": name, "present_match": False} for name in ("content-length", "transfer-encoding")]
-    look = _lua(_NO_LENGTH_LUA, refusal=replies.NO_BODY)
+    look = _lua("no_length.lua", refusal=replies.NO_BODY)
     return {
         **route,
         "match": {**match, "headers": [*match["headers"], *absent]},
@@ -160,7 +161,7 @@ def pages(providers: Sequence[PlannedProvider]) -> list[Json]:
         answer(_regex(f"{ANY_BASE}/models/?", _READING), 200, listed, "answered.models"),
         {
             **answer(_regex(f"{ANY_BASE}/models/.+", _READING), 404, "", "refused.unknown_model"),
-            "typed_per_filter_config": {**_OFF, **_lua(_ONE_MODEL_LUA, **_each_model(providers))},
+            "typed_per_filter_config": {**_OFF, **_lua("one_model.lua", **_each_model(providers))},
         },
         {
             **answer({"path": "/healthz", "headers": [_READING]}, 200, "", "answered.health"),
@@ -206,9 +207,11 @@ def _regex(path: str, *headers: Json) -> Json:
     return {"safe_regex": {"regex": path}, **({"headers": list(headers)} if headers else {})}
 
 
-def _lua(code: str, **context: Any) -> Json:
+def _lua(file: str, **context: Any) -> Json:
     return {
-        FRONT_LUA: typed("filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": code}, filter_context=context)
+        FRONT_LUA: typed(
+            "filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": program(file)}, filter_context=context
+        )
     }
 
 

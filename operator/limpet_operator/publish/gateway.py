@@ -7,9 +7,6 @@ from limpet_operator.publish.families import LookupFamily
 from limpet_operator.publish.patience import Patience
 from limpet_operator.resources.way_out import WaysOut
 
-ACCESS_LOG_REQUEST: Final = "limpet.request"
-"""Name of the access log; its entries tell of a request and of all its attempts."""
-
 EXTPROC_CLUSTER: Final = "limpet_extproc"
 CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 """Names of our own clusters: no Kubernetes object can be called so, an underscore is not allowed there."""
@@ -23,7 +20,7 @@ HEALTH: Final = "envoy.filters.http.health_check"
 VENDOR_HEADERS: Final = "limpet.vendor_headers"
 """The filter that ends what vendors tell their own clients."""
 
-UNDECIDED: Final = "limpet.undecided"
+UNDECIDED_FILTER: Final = "limpet.undecided"
 """The filter for requests that ext_proc has not decided; a route switches it on."""
 
 MIB: Final = 1024 * 1024

@@ -9,6 +9,7 @@ and what binds a browser or a proxy to the vendor's host is known from the stand
 from collections.abc import Iterable
 from typing import Final
 
+from limpet_extproc.contract.envoy import OWN_HEADERS
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json
 
@@ -45,7 +46,7 @@ _OFTEN: Final = (
 _OWN: Final = (":authority", ":method", ":path", ":scheme", "content-length")
 """Envoy's own, which make the request what it is."""
 
-ENDS_HERE_EARLY: Final = ("x-envoy-", "x-limpet-")
+ENDS_HERE_EARLY: Final = ("x-envoy-", OWN_HEADERS)
 """Beginnings of headers that speak for us or to Envoy's router: a vendor's could switch off retries."""
 
 ENDS_HERE: Final = (

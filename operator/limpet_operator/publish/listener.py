@@ -1,25 +1,39 @@
 """The listener that clients speak to."""
 
-from importlib.resources import files
 from typing import Final
 
-from limpet_extproc.contract.catalog import DECISION_HEADER, HEAD_STATE, ONE_MESSAGE, READ_HEADERS, ROUTE_KNOWS
+from limpet_extproc.contract.envoy import (
+    DECISION_HEADER,
+    DECISION_METADATA,
+    DECISION_REASON,
+    HEAD_ATTRIBUTE,
+    HEAD_ROUTE,
+    HEAD_STATE,
+    HEADERS_STATE,
+    LENGTH_STATE,
+    ONE_MESSAGE,
+    OWN_HEADERS,
+    PATH_STATE,
+    READ_HEADERS,
+    RECORD_METADATA,
+    REQUEST_LOG,
+    ROUTE_METADATA,
+)
+from limpet_extproc.contract.reasons import UNDECIDED
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
-    ACCESS_LOG_REQUEST,
     EXTPROC_CLUSTER,
     FRONT_LUA,
     HEALTH,
     LISTENER,
     ROUTES,
-    UNDECIDED,
+    UNDECIDED_FILTER,
     VENDOR_HEADERS,
     Gateway,
 )
 from limpet_operator.publish.headers import vendor_headers
+from limpet_operator.publish.lua import program
 from limpet_operator.publish.replies import local_replies
-
-_LUA: Final = files(__package__).joinpath("undecided.lua").read_text()
 
 
 def client_listener(gateway: Gateway) -> Json:
@@ -126,14 +140,14 @@ def _http(gateway: Gateway) -> Json:
                     ),
                 },
             ],
-            access_log=[{**_access_log(ACCESS_LOG_REQUEST), "filter": _WORTH_AN_ENTRY}],
+            access_log=[{**_access_log(REQUEST_LOG), "filter": _WORTH_AN_ENTRY}],
             access_log_options={"access_log_flush_interval": "1s"},
             local_reply_config=local_replies(gateway.body_limit_bytes),
         ),
     }
 
 
-_NOT_A_CLIENTS: Final = ("x-limpet-", "x-envoy-", "x-forwarded-")
+_NOT_A_CLIENTS: Final = (OWN_HEADERS, "x-envoy-", "x-forwarded-")
 """Beginnings of header names that speak for a proxy: a client could steer retries by them, and providers saw them."""
 
 
@@ -157,7 +171,7 @@ def _default_decision() -> Json:
         "name": "limpet.default_decision",
         "typed_config": typed(
             "filters.http.set_metadata.v3.Config",
-            metadata=[{"metadata_namespace": "limpet.decision", "value": {"reason": "fallback.undecided"}}],
+            metadata=[{"metadata_namespace": DECISION_METADATA, "value": {DECISION_REASON: UNDECIDED}}],
         ),
     }
 
@@ -181,9 +195,9 @@ def _ext_proc(gateway: Gateway) -> Json:
                 "request_body_mode": "BUFFERED",
                 "response_header_mode": "SKIP",
             },
-            request_attributes=[] if gateway.header_mode else [f"filter_state['{HEAD_STATE}']"],
+            request_attributes=[] if gateway.header_mode else [HEAD_ATTRIBUTE],
             metadata_options={
-                "receiving_namespaces": {"untyped": ["limpet.route", "limpet.decision", "limpet.record"]}
+                "receiving_namespaces": {"untyped": [ROUTE_METADATA, DECISION_METADATA, RECORD_METADATA]}
             },
         ),
     }
@@ -192,16 +206,18 @@ def _ext_proc(gateway: Gateway) -> Json:
 def _head(gateway: Gateway) -> Json:
     """For ext_proc. Filter state, as it is the one place that no log shows: the client's credential is in it."""
     headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
-    lines = [*(f"{header} %REQ({header})%" for header in headers), f"{ROUTE_KNOWS} %ROUTE_NAME%"]
-    return _note("limpet.head", [_state(HEAD_STATE, "\n".join(lines))])
+    lines = [*(f"{header} %REQ({header})%" for header in headers), f"{HEAD_ROUTE} %ROUTE_NAME%"]
+    return _note(HEAD_STATE, [_state(HEAD_STATE, "\n".join(lines))])
 
 
 def _undecided() -> Json:
     """Does what must hold all the same where ext_proc has not decided; only the route of those requests asks for it."""
     return {
-        "name": UNDECIDED,
+        "name": UNDECIDED_FILTER,
         "typed_config": typed_struct(
-            "filters.http.lua.v3.Lua", shared_vm_id="limpet-undecided", default_source_code={"inline_string": _LUA}
+            "filters.http.lua.v3.Lua",
+            shared_vm_id="limpet-undecided",
+            default_source_code={"inline_string": program("undecided.lua")},
         ),
     }
 
@@ -218,9 +234,9 @@ def _vendor_headers() -> Json:
 
 def _originals(gateway: Gateway) -> Json:
     """As the client sent it: each attempt starts from this, as it finds the headers as the last one left them."""
-    states = {"limpet.path": "%REQ(:PATH)%", "limpet.length": "%REQ(CONTENT-LENGTH)%"}
+    states = {PATH_STATE: "%REQ(:PATH)%", LENGTH_STATE: "%REQ(CONTENT-LENGTH)%"}
     if gateway.kept_headers:
-        states["limpet.kept"] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in gateway.kept_headers)
+        states[HEADERS_STATE] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in gateway.kept_headers)
     shared = {"shared_with_upstream": "TRANSITIVE"}
     return _note("limpet.originals", [{**_state(key, value), **shared} for key, value in states.items()])
 

@@ -4,7 +4,7 @@
 function envoy_on_request(handle)
   for _ in handle:bodyChunks() do return end
   handle:respond(
-    {[":status"] = "400", ["content-type"] = "application/json", ["x-limpet-decision"] = "refused.bad_request"},
+    {[":status"] = "400", ["content-type"] = "application/json", [DECISION_HEADER] = REFUSED_BAD_REQUEST},
     handle:filterContext():get("refusal")
   )
 end

@@ -7,7 +7,7 @@ local function answer(handle, status, decision, body)
   handle:respond({
     [":status"] = status,
     ["content-type"] = "application/json",
-    ["x-limpet-decision"] = decision,
+    [DECISION_HEADER] = decision,
     ["access-control-allow-origin"] = origin,
     ["access-control-expose-headers"] = origin and handle:filterContext():get("exposed"),
   }, body)
@@ -20,9 +20,9 @@ function envoy_on_request(handle)
   local context = handle:filterContext()
   local found = context:get("models")[name]
   if found ~= nil then
-    return answer(handle, "200", "answered.models", found)
+    return answer(handle, "200", ANSWERED_MODELS, found)
   end
   local shown = string.gsub(string.sub(asked, 1, 200), '[^%w._~:/@%%-]', "?")
   local missing = string.gsub(context:get("missing"), "@", function() return shown end, 1)
-  answer(handle, "404", "refused.unknown_model", missing)
+  answer(handle, "404", REFUSED_UNKNOWN_MODEL, missing)
 end

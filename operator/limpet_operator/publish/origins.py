@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from limpet_extproc.contract.envoy import ATTEMPTS_HEADER, DECISION_HEADER, PROVIDER_HEADER
 from limpet_operator.publish.encode import Json, typed
 
 OWN_NAMES: Final = (
@@ -30,7 +31,7 @@ _METHODS: Final = "GET, HEAD, POST"
 _MAX_AGE_S: Final = 600
 _REQUEST_HEADERS: Final = "authorization, content-type, *"
 """A star does not stand for `authorization`, says the Fetch standard."""
-EXPOSED: Final = "x-limpet-provider, x-limpet-decision, x-limpet-attempts, retry-after, *"
+EXPOSED: Final = f"{PROVIDER_HEADER}, {DECISION_HEADER}, {ATTEMPTS_HEADER}, retry-after, *"
 
 
 def origin(text: str) -> str:

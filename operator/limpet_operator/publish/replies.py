@@ -7,11 +7,17 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from limpet_extproc.contract.envoy import (
+    DECISION_HEADER,
+    DECISION_METADATA,
+    DECISION_WHY,
+    DETAILS_PREFIX,
+    PROVIDER_HEADER,
+)
+from limpet_extproc.contract.reasons import EnvoyRefusal
 from limpet_operator.publish.encode import Json, set_header, typed
 
 SPOKEN: Final = "POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}"
-
-DECISION: Final = "x-limpet-decision"
 
 INVALID: Final = "invalid_request_error"
 
@@ -59,7 +65,7 @@ def _passed_on() -> Json:
     """Of ext_proc, of routes and of our Lua."""
     return {
         "filter": _cel(
-            "response.code_details.startsWith('limpet_') || response.code_details == 'direct_response' || "
+            f"response.code_details.startsWith('{DETAILS_PREFIX}') || response.code_details == 'direct_response' || "
             "response.code_details == 'lua_response'"
         ),
         "body_format_override": {
@@ -78,7 +84,7 @@ def _health() -> list[Json]:
                 "text_format_source": {"inline_string": f"{words}\n"},
                 "content_type": "text/plain",
             },
-            "headers_to_add": [set_header(DECISION, "answered.health")],
+            "headers_to_add": [set_header(DECISION_HEADER, "answered.health")],
         }
         for detail, words in (("ok", "ok"), ("failed", "draining"))
     ]
@@ -92,7 +98,7 @@ class _Refusal:
     """In CEL."""
     message: str
     code: str
-    reason: str
+    reason: EnvoyRefusal
     kind: str = INVALID
     status: int | None = None
     """None: Envoy's own."""
@@ -202,7 +208,7 @@ def _mapper(refusal: _Refusal) -> Json:
     return {
         "filter": _cel(refusal.when),
         "body_format_override": error_format(refusal.message, refusal.kind, refusal.code),
-        "headers_to_add": [set_header(DECISION, refusal.reason)],
+        "headers_to_add": [set_header(DECISION_HEADER, refusal.reason)],
         **({"status_code": refusal.status} if refusal.status else {}),
     }
 
@@ -213,12 +219,12 @@ _TRIED: Final = "No provider answered. The last one tried, %UPSTREAM_CLUSTER%, f
 def _no_answer() -> list[Json]:
     """After attempts: who was asked last, and what is known of the others where anything is."""
     code = "no_provider_available"
-    why = "%DYNAMIC_METADATA(limpet.decision:why)%"
+    why = f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_WHY})%"
     tried = "response.code >= 500 && response.code_details.startsWith('upstream_')"
-    named = [set_header("x-limpet-provider", "%UPSTREAM_CLUSTER%")]
+    named = [set_header(PROVIDER_HEADER, "%UPSTREAM_CLUSTER%")]
     return [
         {
-            "filter": _cel(f"{tried} && 'why' in metadata.filter_metadata['limpet.decision']"),
+            "filter": _cel(f"{tried} && '{DECISION_WHY}' in metadata.filter_metadata['{DECISION_METADATA}']"),
             "body_format_override": error_format(f"{_TRIED} {why}", "server_error", code),
             "headers_to_add": named,
         },

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
-from limpet_extproc.contract.catalog import TRIES, attempts_key
+from limpet_extproc.contract.envoy import (
+    ATTEMPT_HEADER,
+    ATTEMPTS_HEADER,
+    CLUSTER_HEADER,
+    DECISION_HEADER,
+    DECISION_METADATA,
+    DECISION_REASON,
+    ROUTE_KEY,
+    ROUTE_METADATA,
+    TRIES,
+    route_key,
+)
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.door import (
     ANY_BASE,
@@ -20,7 +31,7 @@ from limpet_operator.publish.door import (
     wrong_paths,
 )
 from limpet_operator.publish.encode import Json, set_header, typed_struct
-from limpet_operator.publish.gateway import ROUTES, UNDECIDED, Gateway
+from limpet_operator.publish.gateway import ROUTES, UNDECIDED_FILTER, Gateway
 from limpet_operator.publish.origins import policy
 from limpet_operator.publish.patience import Patience
 from limpet_operator.publish.replies import NO_PROVIDERS
@@ -44,11 +55,11 @@ _NOT_FOR_PROVIDERS: Final = (
     "x-forwarded-client-cert",
     "x-forwarded-for",
     "x-forwarded-proto",
-    "x-limpet-cluster",
+    CLUSTER_HEADER,
     "x-request-id",
 )
 
-_NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", "x-limpet-attempt")
+_NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", ATTEMPT_HEADER)
 
 _CANONICAL: Final = {"path": CHAT}
 _MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
@@ -101,9 +112,9 @@ def _chat(match: Json, order: list[str], speaking: Sequence[PlannedProvider], ga
 
 def _chat_routes(match: Json, order: list[str], gateway: Gateway, undecided: Json) -> list[Json]:
     if gateway.header_mode:
-        chosen = {**match, "headers": [*match["headers"], {"name": "x-limpet-cluster", "present_match": True}]}
+        chosen = {**match, "headers": [*match["headers"], {"name": CLUSTER_HEADER, "present_match": True}]}
         return [
-            _to_providers(chosen, {"cluster_header": "x-limpet-cluster", **_same_provider_again(gateway)}, gateway),
+            _to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(gateway)}, gateway),
             _to_providers(match, {"cluster": order[0], **_same_provider_again(gateway)}, gateway, undecided),
         ]
     return [
@@ -112,7 +123,7 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway, undecided: Jso
         # The same goes for its patience: how long, and whether a streamed answer or a whole one is waited for.
         *(
             _to_providers(
-                {**match, "dynamic_metadata": [_attempts_are(attempts_key(attempts, stream, level))]},
+                {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
                 _in_order(order, attempts, patience, stream, gateway),
                 gateway,
             )
@@ -144,7 +155,7 @@ def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
                 names.append(provider.name)
     context = {f"model:{name}": " ".join(names) for name, names in serving.items()}
     # Nobody has looked whether the answer is to be streamed, so the longer wait holds.
-    context |= {"tries": str(TRIES), "waits": attempts_key(0, False, len(gateway.patience) - 1)[1:]}
+    context |= {"tries": str(TRIES), "waits": route_key(0, False, len(gateway.patience) - 1)[1:]}
     if gateway.header_mode:
         context["header_mode"] = "yes"
     return typed_struct("filters.http.lua.v3.LuaPerRoute", filter_context=context)
@@ -162,11 +173,11 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json =
         "request_body_buffer_limit": gateway.body_limit_bytes,
         "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
         "response_headers_to_add": [
-            set_header("x-limpet-decision", "%DYNAMIC_METADATA(limpet.decision:reason)%"),
+            set_header(DECISION_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_REASON})%"),
             # More than 1: the decision's first provider failed, and x-limpet-provider names who answered instead.
-            set_header("x-limpet-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+            set_header(ATTEMPTS_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
         ],
-        "typed_per_filter_config": {UNDECIDED: undecided},
+        "typed_per_filter_config": {UNDECIDED_FILTER: undecided},
         "response_headers_to_remove": list(_NOT_FOR_CLIENTS),
         "route": {"timeout": "0s", **action},
     }
@@ -182,7 +193,7 @@ def _in_order(order: list[str], attempts: int, patience: Patience, stream: bool,
                 "name": "envoy.router.cluster_specifier_plugin.priority_group",
                 "typed_config": typed_struct(
                     "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
-                    override_metadata_namespace="limpet.route",
+                    override_metadata_namespace=ROUTE_METADATA,
                     priority_groups=[
                         {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in order
                     ],
@@ -209,4 +220,4 @@ def _same_provider_again(gateway: Gateway) -> Json:
 
 
 def _attempts_are(key: str) -> Json:
-    return {"filter": "limpet.route", "path": [{"key": "route"}], "value": {"string_match": {"exact": key}}}
+    return {"filter": ROUTE_METADATA, "path": [{"key": ROUTE_KEY}], "value": {"string_match": {"exact": key}}}

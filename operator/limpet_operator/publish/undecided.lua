@@ -144,21 +144,21 @@ local function demands(value)
 end
 
 local function refuse(handle, status, reason, kind, code, param, message)
-  handle:streamInfo():dynamicMetadata():set("limpet.decision", "reason", reason)
+  handle:streamInfo():dynamicMetadata():set(DECISION_METADATA, DECISION_REASON, reason)
   handle:respond(
-    { [":status"] = status, ["content-type"] = "application/json", ["x-limpet-decision"] = reason },
+    { [":status"] = status, ["content-type"] = "application/json", [DECISION_HEADER] = reason },
     string.format('{"error":{"message":"%s","type":"%s","param":%s,"code":"%s"}}', message, kind, param, code))
 end
 
 local function bad(handle, param, message)
-  refuse(handle, "400", "refused.bad_request", "invalid_request_error", "bad_request", param, message)
+  refuse(handle, "400", REFUSED_BAD_REQUEST, "invalid_request_error", "bad_request", param, message)
 end
 
 function envoy_on_request(handle)
-  if handle:streamInfo():dynamicMetadata():get("limpet.decision")["model"] ~= nil then return end
+  if handle:streamInfo():dynamicMetadata():get(DECISION_METADATA)[DECISION_MODEL] ~= nil then return end
   local encoding = handle:headers():get("content-encoding")
   if encoding ~= nil and string.lower(encoding) ~= "identity" then
-    return refuse(handle, "415", "refused.content_encoding", "invalid_request_error", "unsupported_content_encoding", "null",
+    return refuse(handle, "415", REFUSED_CONTENT_ENCODING, "invalid_request_error", "unsupported_content_encoding", "null",
       "the body is encoded, and prompts are read here: send it without content-encoding")
   end
   local body = handle:body() -- objects from before this line are invalid after it
@@ -181,12 +181,12 @@ function envoy_on_request(handle)
     end
   end
   if all == nil then
-    return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", "null",
+    return refuse(handle, "503", FALLBACK_UNDECIDED, "server_error", "no_provider_available", "null",
       "No decision could be made, and without one a request of so many parts is not looked at; try again.")
   end
   local model = named.model
   if named.provider ~= nil and demands(value_of(text, named.provider)) then
-    return refuse(handle, "503", "fallback.undecided", "server_error", "no_provider_available", '"provider"',
+    return refuse(handle, "503", FALLBACK_UNDECIDED, "server_error", "no_provider_available", '"provider"',
       "No decision could be made, and without one what 'provider' demands can't be kept; try again.")
   end
   local quoted = model ~= nil and value_of(text, model) or ""
@@ -202,7 +202,7 @@ function envoy_on_request(handle)
   -- An Envoy that asks by a name with NUL asks by what is before it.
   local serving = string.find(name, "%z") == nil and context:get("model:" .. name) or nil
   if serving == nil then
-    return refuse(handle, "404", "refused.unknown_model", "invalid_request_error", "model_not_found", '"model"',
+    return refuse(handle, "404", REFUSED_UNKNOWN_MODEL, "invalid_request_error", "model_not_found", '"model"',
       "No provider serves this model; GET /v1/models lists what is served.")
   end
 
@@ -214,14 +214,14 @@ function envoy_on_request(handle)
       groups[#groups + 1] = { name = provider, clusters = { { cluster_name = provider, weight = 1 } } }
     end
   end
-  metadata:set("limpet.decision", "model", name)
-  metadata:set("limpet.decision", "model_at", model.value_at)
-  metadata:set("limpet.decision", "model_length", model.value_length)
+  metadata:set(DECISION_METADATA, DECISION_MODEL, name)
+  metadata:set(DECISION_METADATA, DECISION_MODEL_AT, model.value_at)
+  metadata:set(DECISION_METADATA, DECISION_MODEL_LENGTH, model.value_length)
   local cuts = cuts_of(all)
-  if #cuts > 0 then metadata:set("limpet.decision", "cuts", cuts) end
-  metadata:set("limpet.route", "priority_groups", groups)
-  metadata:set("limpet.route", "tries", tonumber(context:get("tries")))
-  metadata:set("limpet.route", "route", #groups .. context:get("waits"))
-  if context:get("header_mode") then handle:headers():replace("x-limpet-cluster", groups[1].name) end
+  if #cuts > 0 then metadata:set(DECISION_METADATA, DECISION_CUTS, cuts) end
+  metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
+  metadata:set(ROUTE_METADATA, ROUTE_TRIES, tonumber(context:get("tries")))
+  metadata:set(ROUTE_METADATA, ROUTE_KEY, #groups .. context:get("waits"))
+  if context:get("header_mode") then handle:headers():replace(CLUSTER_HEADER, groups[1].name) end
   handle:clearRouteCache()
 end

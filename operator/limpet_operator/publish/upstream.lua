@@ -42,8 +42,8 @@ local function rewrite(handle)
   local headers = handle:headers()
   local state = info:filterState()
   local number = tonumber(headers:get("x-envoy-attempt-count") or "")
-  choose_headers(headers, context, state:get("limpet.kept"))
-  local path, query = state:get("limpet.path"), context:get("query")
+  choose_headers(headers, context, state:get(HEADERS_STATE))
+  local path, query = state:get(PATH_STATE), context:get("query")
   local mark = string.find(path, "?", 1, true)
   if mark ~= nil or query ~= nil then
     query = choose_query(query, context, mark ~= nil and string.sub(path, mark + 1) or "")
@@ -51,20 +51,20 @@ local function rewrite(handle)
   headers:replace(":path", context:get("prefix") .. "/chat/completions" .. (query or ""))
   headers:replace(":authority", context:get("host"))
 
-  local decision = info:dynamicMetadata():get("limpet.decision")
+  local decision = info:dynamicMetadata():get(DECISION_METADATA)
   if number ~= 1 then
-    if waited_out(handle, decision["patience_ms"]) then return end
+    if waited_out(handle, decision[DECISION_WAIT_MS]) then return end
     if number ~= nil then take_places(handle, number) end
   end
-  local cuts, rename = decision["cuts"] or {}, nil
-  if context:get("reads_controls") ~= nil then cuts = decision["cuts_for_readers"] or cuts end
-  if decision["model"] ~= nil then rename = context:get("model:" .. decision["model"]) end
+  local cuts, rename = decision[DECISION_CUTS] or {}, nil
+  if context:get("reads_controls") ~= nil then cuts = decision[DECISION_READER_CUTS] or cuts end
+  if decision[DECISION_MODEL] ~= nil then rename = context:get("model:" .. decision[DECISION_MODEL]) end
   if #cuts == 0 and rename == nil then
-    headers:replace("content-length", state:get("limpet.length"))
+    headers:replace("content-length", state:get(LENGTH_STATE))
     return
   end
 
-  local model_at, model_length = decision["model_at"], decision["model_length"]
+  local model_at, model_length = decision[DECISION_MODEL_AT], decision[DECISION_MODEL_LENGTH]
   local body = handle:body() -- objects from before this line are invalid after it
   if body == nil then return end
   local pieces, at = {}, 0

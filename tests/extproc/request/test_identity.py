@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract.catalog import READ_HEADERS, SESSION_HEADERS
+from limpet_extproc.contract.envoy import READ_HEADERS, SESSION_HEADERS
 from limpet_extproc.dialects import ChatRequest
 from limpet_extproc.request.identity import KEY_BYTES, MAX_SESSION_CHARS, conversation, key, tenant
 

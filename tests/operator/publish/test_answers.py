@@ -1,13 +1,17 @@
 """The rules by which an error's words are read, and the causes that they name."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from limpet_extproc.contract.attempt import CAUSES
-from limpet_operator.publish.answers import ANSWER_LUA, RULES
+from limpet_extproc.contract.attempt import CAUSES, Verdict
+from limpet_operator.publish.answers import RULES, lua_rules
+from limpet_operator.publish.lua import program
 from limpet_operator.resources.vendors import load_vendors
+
+RULES_LUA = lua_rules()
+ANSWER_LUA = program("answer.lua")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["find"])
@@ -19,12 +23,15 @@ def test_a_rule_has_a_cause_that_everybody_knows_and_words_that_can_be_found(rul
 
 
 def test_the_lua_has_every_rule_in_its_order() -> None:
-    finds = re.findall(r'^  \{ status = "[\d ]+", find = "([^"]+)"', ANSWER_LUA, re.MULTILINE)
+    finds = re.findall(r'^  \{ status = "[\d ]+", find = "([^"]+)"', RULES_LUA, re.MULTILINE)
     assert finds == [rule["find"] for rule in RULES]
-    assert '["DeepSeek"] = true' in next(line for line in ANSWER_LUA.splitlines() if "invalid model" in line)
+    assert '["DeepSeek"] = true' in next(line for line in RULES_LUA.splitlines() if "invalid model" in line)
 
 
 def test_what_follows_from_a_cause_is_known_for_each_that_an_answer_can_have() -> None:
     without_an_answer = {"", "ConnectionFailed", "Timeout", "BrokenOff"}
     follows = set(re.findall(r"^  ([A-Z][A-Za-z]+) = \{ verdict", ANSWER_LUA, re.MULTILINE))
     assert follows == CAUSES - without_an_answer
+    statuses = ANSWER_LUA[ANSWER_LUA.index("local BY_STATUS") : ANSWER_LUA.index("-- The provider's own words")]
+    assert set(re.findall(r'"([A-Z][A-Za-z]+)"', statuses)) <= follows
+    assert set(re.findall(r'verdict = "(\w+)"', ANSWER_LUA)) <= set(get_args(Verdict))

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
-from limpet_extproc.contract.catalog import READ_HEADERS, attempts_key
-from limpet_extproc.decision.choose import Reason
+from limpet_extproc.contract.envoy import READ_HEADERS, route_key
+from limpet_extproc.contract.reasons import DecisionReason, words
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.door import models_body
 from limpet_operator.publish.encode import encode
-from limpet_operator.publish.gateway import HEALTH, UNDECIDED, Gateway
+from limpet_operator.publish.gateway import HEALTH, UNDECIDED_FILTER, Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
 from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
@@ -282,7 +282,7 @@ def test_a_request_is_tried_no_more_often_than_its_decision_names_providers(vari
     for route in decided:
         (match,) = route["match"]["dynamic_metadata"]
         made[match["value"]["string_match"]["exact"]] = route["route"]["retry_policy"]["num_retries"] + 1
-    assert made == {attempts_key(n, stream, 0): n for n in (2, 4, 6) for stream in (True, False)}
+    assert made == {route_key(n, stream, 0): n for n in (2, 4, 6) for stream in (True, False)}
 
 
 def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(build) -> None:
@@ -290,7 +290,7 @@ def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(b
     made = build.plan(build.raw("Provider"), build.secret(), policy)
     decided = [r for r in routes(made) if "dynamic_metadata" in r["match"]]
     keys = {r["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"] for r in decided}
-    assert keys == {attempts_key(n, stream, 0) for n in (1, 2, 3, 4, 6) for stream in (True, False)}
+    assert keys == {route_key(n, stream, 0) for n in (1, 2, 3, 4, 6) for stream in (True, False)}
 
 
 def test_a_route_waits_as_long_as_the_providers_of_its_level(build) -> None:
@@ -320,7 +320,7 @@ def test_without_a_decision_who_drains_is_asked_last(build) -> None:
     drains = {"alpha": True, "beta": False, "gamma": True, "delta": False}
     raws = (build.raw("Provider", name, drain=drain) for name, drain in drains.items())
     undecided = next(route for route in routes(build.plan(*raws, build.secret())) if route.get("name"))
-    context = undecided["typed_per_filter_config"][UNDECIDED]["value"]["filter_context"]
+    context = undecided["typed_per_filter_config"][UNDECIDED_FILTER]["value"]["filter_context"]
     assert next(value for key, value in context.items() if key.startswith("model:")) == "beta delta alpha"
 
 
@@ -385,7 +385,7 @@ def test_a_policy_that_asks_for_header_mode_gets_it(build) -> None:
 def test_what_envoy_decides_alone_has_a_name_that_no_decision_has(varied: Plan) -> None:
     text = json.dumps(listener(varied))
     assert '"reason": "fallback.undecided"' in text
-    assert "fallback.undecided" not in get_args(Reason)
+    assert "fallback.undecided" not in words(DecisionReason)
 
 
 def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build) -> None:

@@ -1,0 +1,153 @@
+"""The names that travel inside Envoy, which one plane writes and the other reads.
+
+Envoy's Lua gets every string of this module, and every reason, as a local constant of the same name.
+"""
+
+from typing import Final
+
+# Dynamic metadata: where a request goes.
+
+ROUTE_METADATA: Final = "limpet.route"
+ROUTE_KEY: Final = "route"
+"""Which of Envoy's routes the request takes (`route_key`)."""
+ROUTE_GROUPS: Final = "priority_groups"
+"""The providers in their order, in the words of Envoy's specifier of that name."""
+ROUTE_TRIES: Final = "tries"
+"""How often each is tried that ends the connection without an answer."""
+
+# Dynamic metadata: why it goes there, and what each attempt changes of the body.
+
+DECISION_METADATA: Final = "limpet.decision"
+DECISION_REASON: Final = "reason"
+DECISION_WHY: Final = "why"
+"""What is wrong with the providers, for an error's text."""
+DECISION_MODEL: Final = "model"
+DECISION_MODEL_AT: Final = "model_at"
+"""Offset of the model's name in the body, with its quotes; and their length."""
+DECISION_MODEL_LENGTH: Final = "model_length"
+DECISION_CUTS: Final = "cuts"
+"""Pairs of offset and length: Limpet's own fields."""
+DECISION_READER_CUTS: Final = "cuts_for_readers"
+"""The same for a provider that reads the `provider` object."""
+DECISION_WAIT_MS: Final = "patience_ms"
+"""How long the request may wait for an answer to begin; absent where a timeout is followed by another provider."""
+
+# Dynamic metadata: the decision record.
+
+RECORD_METADATA: Final = "limpet.record"
+RECORD_TEXT: Final = "v"
+RECORD_STARTED_MS: Final = "started_ms"
+
+# Dynamic metadata: what became of the attempts, each bad one under its number.
+
+TRAIL_METADATA: Final = "limpet.trail"
+TRAIL_PROVIDER: Final = "provider"
+TRAIL_STATUS: Final = "status"
+TRAIL_VERDICT: Final = "verdict"
+TRAIL_CAUSE: Final = "cause"
+TRAIL_MESSAGE: Final = "says"
+"""The provider's own words."""
+TRAIL_RETRY_AFTER: Final = "retry_after"
+TRAIL_TIMEOUT: Final = "timeout"
+"""True: the last attempt was not made, as the one before had taken all the time."""
+TRAIL_SILENT_SINCE_MS: Final = "silent_since_ms"
+
+# Dynamic metadata: token usage that Envoy's own filter does not read.
+
+USAGE_METADATA: Final = "limpet.usage"
+USAGE_TOKENS: Final = "v"
+USAGE_PROMPT: Final = "prompt"
+USAGE_OUTPUT: Final = "output"
+USAGE_CACHED: Final = "cached"
+
+# Filter state.
+
+HEAD_STATE: Final = "limpet.head"
+"""What ext_proc gets of a request's headers: a line for each, `name value`, the value empty where it is absent.
+
+One string, because each attribute of its own costs a request more than reading all of these.
+"""
+
+HEAD_ATTRIBUTE: Final = f"filter_state['{HEAD_STATE}']"
+"""The same as Envoy names it among the attributes of a message."""
+
+HEAD_ROUTE: Final = ":route"
+"""One more line of it: the names of the providers that the request's route has a group of, with spaces between.
+
+The order of providers needs no more than the name of such a group; any other has to be described.
+"""
+
+PATH_STATE: Final = "limpet.path"
+"""As the client sent it, for each attempt; so are the next two."""
+LENGTH_STATE: Final = "limpet.length"
+HEADERS_STATE: Final = "limpet.kept"
+"""Headers that not every attempt sends alike: a line for each, `name value`."""
+
+# Headers.
+
+OWN_HEADERS: Final = "x-limpet-"
+"""How the names of all of ours begin; neither a client nor a vendor may set one."""
+
+DECISION_HEADER: Final = "x-limpet-decision"
+"""On a response: the reason. Envoy's access log carries it, as some reasons are Envoy's own."""
+PROVIDER_HEADER: Final = "x-limpet-provider"
+"""On a response: the provider that answered, or was tried last."""
+ATTEMPTS_HEADER: Final = "x-limpet-attempts"
+"""On a response: how many attempts it took."""
+ATTEMPT_HEADER: Final = "x-limpet-attempt"
+"""On an attempt's answer, for the Lua that judges it: the attempt's number."""
+CLUSTER_HEADER: Final = "x-limpet-cluster"
+"""On a request, in header mode: the provider that it goes to."""
+
+ONE_MESSAGE: Final = ("x-limpet-messages", "one")
+"""gRPC metadata by which an Envoy announces one message a request, so that the answer may end the call."""
+
+SESSION_HEADERS: Final = (
+    "x-claude-code-session-id",
+    "x-opencode-session",
+    "x-session-affinity",
+    "x-session-id",
+    "x-deepseek-harness-session-id",
+    "x-grok-conv-id",
+)
+"""Headers in which agents and SDKs name a session, first match wins; from the clients' sources and documents, 2026."""
+
+CODEX_SESSION_HEADERS: Final = ("session-id", "session_id")
+"""Trusted only from a user agent that names Codex: bare names that other software may use for other things."""
+
+READ_HEADERS: Final = (
+    ":path",
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "content-encoding",
+    "user-agent",
+    *SESSION_HEADERS,
+    *CODEX_SESSION_HEADERS,
+)
+"""What ext_proc gets of a request's headers, besides those that a policy names."""
+
+# Access log and sockets.
+
+REQUEST_LOG: Final = "limpet.request"
+"""The access log that ext_proc learns from: one entry a request, with all its attempts."""
+
+DETAILS_PREFIX: Final = "limpet_"
+"""Begins the response code details of what ext_proc itself answered; the reason follows."""
+
+TRIES: Final = 2
+"""How often a provider is tried that ends the connection without an answer, before the next one is.
+
+Servers close idle connections as they are used again, and then no program has read the request.
+"""
+
+
+def route_key(attempts: int, stream: bool, wait_level: int) -> str:
+    """Which of Envoy's routes makes so many attempts and waits so long for each."""
+    return f"{attempts}{'s' if stream else 'w'}{wait_level}"
+
+
+def extproc_socket(number: int) -> str:
+    """The file name of the Unix socket on which a worker takes Envoy's calls."""
+    return f"extproc-{number}.sock"

@@ -1,0 +1,82 @@
+"""The closed lists of reasons: the words of response headers, metrics and logs, explained in docs/reasons.md."""
+
+from typing import Final, Literal, get_args
+
+UnstickyReason = Literal["unsticky.no_cache", "unsticky.below_minimum", "unsticky.no_discount"]
+"""Why staying at a provider would not pay."""
+
+DecisionReason = (
+    Literal[
+        "sticky.hit",
+        "sticky.pending",
+        "sticky.within",
+        "sticky.expired",
+        "sticky.left.down",
+        "sticky.left.over_limit",
+        "sticky.left.not_candidate",
+        "first.scored",
+        "bypass.order",
+        "bypass.only",
+        "bypass.ignore",
+        "bypass.sort",
+        "bypass.allow_fallbacks",
+        "off.spread",
+        "observe.spread",
+        "last_resort.all_out",
+    ]
+    | UnstickyReason
+)
+"""Why a request went where it went."""
+
+UndecidedReason = Literal["fallback.undecided"]
+"""Of a request that Envoy routed by its own rules, because no worker answered."""
+
+UNDECIDED: Final[UndecidedReason] = "fallback.undecided"
+
+OwnAnswer = Literal["answered.models", "answered.health", "answered.preflight"]
+"""What the gateway answered itself, because no provider was asked for."""
+
+WorkerRefusal = Literal[
+    "refused.bad_request",
+    "refused.content_encoding",
+    "refused.nobody_left",
+    "refused.unknown_model",
+]
+"""Why ext_proc refused a request; Envoy does for the same reasons while no worker answers."""
+
+EnvoyRefusal = (
+    Literal[
+        "refused.malformed",
+        "refused.origin",
+        "refused.unknown_path",
+        "refused.method",
+        "refused.too_slow",
+        "refused.too_large",
+        "refused.host",
+        "refused.headers_too_large",
+        "refused.no_provider",
+        "refused.overloaded",
+    ]
+    | WorkerRefusal
+)
+"""Why Envoy refused a request, before a provider was tried."""
+
+EnvoyReason = OwnAnswer | UndecidedReason | EnvoyRefusal
+
+Reason = DecisionReason | EnvoyReason
+"""Everything that the decision header of a response may hold."""
+
+ANSWERED: Final = "answered."
+"""Begins every `OwnAnswer`."""
+
+RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
+"""Why a provider is none for this request: the client's demands."""
+
+Exclusion = Literal["not_candidate", "down", "over_limit", "draining"] | RuledOut
+"""Why a provider of the model was passed over."""
+
+
+def words(reasons: object) -> tuple[str, ...]:
+    """All words of one of these lists, which may be made of others."""
+    nested = get_args(reasons)
+    return tuple(word for each in nested for word in (words(each) or (each,)))

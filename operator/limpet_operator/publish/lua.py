@@ -1,0 +1,24 @@
+"""The Lua that runs inside Envoy, with the contract's names and reasons before it as local constants."""
+
+import json
+import re
+from importlib.resources import files
+from typing import Final
+
+from limpet_extproc.contract import envoy
+from limpet_extproc.contract.reasons import Reason, words
+
+CONSTANTS: Final = {
+    **{name: value for name, value in vars(envoy).items() if name.isupper() and isinstance(value, str)},
+    **{reason.upper().replace(".", "_"): reason for reason in words(Reason)},
+}
+"""Name and value of each; `REFUSED_METHOD` is the reason `refused.method`."""
+
+_NAME: Final = re.compile(r"\b[A-Z][A-Z_]+\b")
+
+
+def program(*file_names: str) -> str:
+    """These files as one program, with the constants that it uses; of others Lua would run out of room."""
+    source = "\n".join(files(__package__).joinpath(name).read_text() for name in file_names)
+    used = sorted(CONSTANTS.keys() & set(_NAME.findall(source)))
+    return "".join(f"local {name} = {json.dumps(CONSTANTS[name])}\n" for name in used) + source

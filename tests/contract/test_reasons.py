@@ -1,0 +1,43 @@
+"""One vocabulary: what the gateway can say is what docs/reasons.md explains, word by word."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limpet_extproc.contract.reasons import ANSWERED, Exclusion, OwnAnswer, Reason, words
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reasons.md").read_text()
+SOURCES = {
+    path: path.read_text()
+    for package in ("operator/limpet_operator", "extproc/limpet_extproc")
+    for path in (ROOT / package).rglob("*.[pl][yu]*")
+    if path.name != "reasons.py" and path.suffix in {".py", ".lua"}
+}
+
+
+def test_every_reason_is_explained_once_and_no_other() -> None:
+    explained = re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
+    assert len(set(explained)) == len(explained)
+    assert set(explained) == set(words(Reason))
+
+
+def test_every_word_for_a_provider_that_was_passed_over_is_explained() -> None:
+    table = PAGE[PAGE.index("## A provider was passed over") :]
+    assert set(re.findall(r"`([a-z_]+)`(?=, `| \|)", table)) == set(words(Exclusion))
+
+
+def test_the_gateways_own_answers_begin_alike() -> None:
+    assert {word for word in words(Reason) if word.startswith(ANSWERED)} == set(words(OwnAnswer))
+
+
+@pytest.mark.parametrize("kind", [Reason, Exclusion])
+def test_no_word_is_listed_that_is_never_given(kind: Any) -> None:
+    everything = "".join(SOURCES.values())
+    for word in words(kind):
+        constant = word.upper().replace(".", "_")
+        assert f'"{word}"' in everything or re.search(rf"\b({constant}|{constant.partition('_')[2]})\b", everything), (
+            word
+        )
