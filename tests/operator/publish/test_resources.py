@@ -1,6 +1,7 @@
 """What Envoy is told, resource by resource: it encodes, chains are total, routes are in order, secrets stay secret."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -436,7 +437,7 @@ def test_all_replicas_call_the_same_content_the_same_version() -> None:
     said = {
         subprocess.run(
             [sys.executable, "-c", VERSIONS, str(EXAMPLES / "quickstart")],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
