@@ -18,7 +18,7 @@ from redis.retry import Retry
 from tests.chart.rendered import container, objects, one, pod
 
 from limpet_extproc.memory import Remembered, Warm
-from limpet_extproc.memory.redis import open_memory
+from limpet_extproc.memory.redis.redis_memory import open_memory
 from limpet_operator.laptop.local import free_port
 
 AT_MOST_S = 60.0

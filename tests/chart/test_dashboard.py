@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.chart.rendered import CHART, objects, one
 
-from limpet_extproc.memory.redis_trouble import Journal
+from limpet_extproc.memory.redis.errors import MemoryLog
 from limpet_extproc.telemetry.metrics import Metrics
 from limpet_operator.serve.metrics import build_metrics
 
@@ -21,7 +21,7 @@ def known() -> set[str]:
     control, data = CollectorRegistry(), CollectorRegistry()
     build_metrics(control, "1")
     Metrics(data)
-    Journal("redis", data)
+    MemoryLog("redis", data)
     names: set[str] = set()
     for metric in (*control.collect(), *data.collect()):
         ends = {"counter": ("_total",), "info": ("_info",), "histogram": ("_bucket", "_sum", "_count")}

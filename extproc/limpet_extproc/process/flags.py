@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from limpet_extproc.memory import redis_address
+from limpet_extproc.memory.redis import address as redis_address
 from limpet_extproc.process.host_port import HostPort
 from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, Settings, SupervisorSettings, WorkerSettings
 

@@ -20,7 +20,7 @@ from limpet_extproc.request.reading import Read
 from limpet_extproc.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from limpet_extproc.memory.redis import RedisMemory
+    from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
 
 _Running = Callable[[], AbstractAsyncContextManager[None]]
@@ -91,7 +91,7 @@ def _memory(context: WorkerContext) -> tuple[Memory, _Running]:
 
 def _shared_memory(context: WorkerContext, url: str) -> "RedisMemory":
     # Imported here: a laptop's worker has no use for it and starts a quarter of a second sooner.
-    from limpet_extproc.memory.redis import open_memory
+    from limpet_extproc.memory.redis.redis_memory import open_memory
 
     return open_memory(
         url,

@@ -11,7 +11,7 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from tests.extproc.memory.redis_server import RedisServer, servers
 
-from limpet_extproc.memory.redis import RedisMemory, open_memory
+from limpet_extproc.memory.redis.redis_memory import RedisMemory, open_memory
 
 PROVIDERS = ("a", "b", "c", "d", "long", "short", "other")
 

@@ -9,7 +9,7 @@ from tests.extproc.memory.redis_server import RedisServer
 
 from limpet_extproc.memory import Memory, Remembered, Warm
 from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
-from limpet_extproc.memory.redis import RedisMemory
+from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
 
 class Across:

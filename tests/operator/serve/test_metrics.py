@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.parser import text_string_to_metric_families
 
 from limpet_extproc.contract.registry import Registry
-from limpet_extproc.memory.redis_trouble import Journal
+from limpet_extproc.memory.redis.errors import MemoryLog
 from limpet_extproc.telemetry.metrics import Metrics
 from limpet_extproc.telemetry.worker_metrics import merged
 from limpet_operator.serve.metrics import build_metrics, count_objects
@@ -29,7 +29,7 @@ def planes() -> dict[str, dict[str, str]]:
     build_metrics(control, "1")
     build_writer_metrics(control)
     Metrics(data)
-    Journal("redis", data)
+    MemoryLog("redis", data)
     of_parent = text_string_to_metric_families(merged({}, {}).decode())
     parent = {family.name + ENDS.get(family.type, ""): family.documentation for family in of_parent}
     return {"Data plane": families(data) | parent, "Control plane": families(control)}

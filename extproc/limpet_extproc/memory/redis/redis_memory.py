@@ -14,25 +14,25 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.memory import Remembered, Warm
-from limpet_extproc.memory.redis_address import parse
-from limpet_extproc.memory.redis_changes import Changes
-from limpet_extproc.memory.redis_layout import (
+from limpet_extproc.memory.redis.address import parse
+from limpet_extproc.memory.redis.connector import Connector
+from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
+from limpet_extproc.memory.redis.layout import (
     NOTHING,
-    Change,
     Clear,
     Expect,
     Forget,
-    Names,
+    MemoryChange,
     Remember,
+    ShortNames,
     all_changed,
     decode,
     is_over,
     redis_key,
 )
-from limpet_extproc.memory.redis_link import Link
-from limpet_extproc.memory.redis_lookups import Lookups
-from limpet_extproc.memory.redis_store import Store, open_store
-from limpet_extproc.memory.redis_trouble import Journal, Trouble
+from limpet_extproc.memory.redis.lookups import Lookups
+from limpet_extproc.memory.redis.store import RedisStore, open_store
+from limpet_extproc.memory.redis.write_queue import WriteQueue
 
 DEADLINE_S: Final = 0.005
 """What a lookup may take before the request goes on without it."""
@@ -50,38 +50,42 @@ def open_memory(
     credentials: Path | None = None,
     deadline_s: float = DEADLINE_S,
 ) -> "RedisMemory":
-    """The memory at this URL (`redis_address.parse`); no I/O before `start`. Raises `redis_address.BadAddress`.
+    """The memory at this URL (`address.parse`); no I/O before `start`. Raises `address.BadAddress`.
 
     `providers` gives the names of the catalog in force, the same object as long as they are the same. `credentials` is
     a directory with the files `username`, `password`, `ca.crt`, `sentinel-username` and `sentinel-password`, those
     there are; they are read anew for new connections.
     """
     address = parse(url)
-    journal = Journal(str(address), registry)
-    return RedisMemory(lambda: open_store(address, credentials), Names(providers), journal, deadline_s)
+    memory_log = MemoryLog(str(address), registry)
+    return RedisMemory(lambda: open_store(address, credentials), ShortNames(providers), memory_log, deadline_s)
 
 
 class RedisMemory:
     """A `Memory` in Redis. `start` it in the loop that looks up, and `close` it there."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Store]], names: Names, journal: Journal, deadline_s: float = DEADLINE_S
+        self,
+        connect: Callable[[], Awaitable[RedisStore]],
+        names: ShortNames,
+        memory_log: MemoryLog,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self._names = names
-        self._journal = journal
-        self._link = Link(connect, deadline_s, journal)
-        self._lookups = Lookups(self._link, deadline_s)
-        self._changes = Changes(self._link, names, journal)
+        self._log = memory_log
+        self._connector = Connector(connect, deadline_s, memory_log)
+        self._lookups = Lookups(self._connector, deadline_s)
+        self._changes = WriteQueue(self._connector, names, memory_log)
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Connect; when that takes long, go on without and connect in the background."""
-        self._running = [asyncio.create_task(self._link.run()), asyncio.create_task(self._changes.run())]
+        self._running = [asyncio.create_task(self._connector.run()), asyncio.create_task(self._changes.run())]
         try:
             async with asyncio.timeout(_START_S):
-                await self._link.tried.wait()
+                await self._connector.tried.wait()
         except TimeoutError:
-            self._journal.away(Trouble("timeout"))
+            self._log.away(RedisError("timeout"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -114,12 +118,12 @@ class RedisMemory:
         """See `Memory`."""
         try:
             value, unwritten = await self._value(key)
-        except Trouble as trouble:
-            self._journal.count("lookup", trouble.reason)
+        except RedisError as error:
+            self._log.count("lookup", error.reason)
             return None
         state = NOTHING if value is None else decode(value, self._names)
         if state is None:
-            self._journal.count("lookup", "version")
+            self._log.count("lookup", "version")
             state = NOTHING
         state = all_changed(state, unwritten)
         if state == NOTHING:
@@ -129,12 +133,12 @@ class RedisMemory:
             return Remembered(state.warm) if state.warm else None
         return Remembered(state.warm, state.pending)
 
-    async def _value(self, key: bytes) -> tuple[bytes | None, Sequence[Change]]:
-        """What stands in Redis, and what is told and not yet there. Raises `Trouble`."""
+    async def _value(self, key: bytes) -> tuple[bytes | None, Sequence[MemoryChange]]:
+        """What stands in Redis, and what is told and not yet there. Raises `RedisError`."""
         coming = self._changes.answer(key)
         if coming is not None:
             answer = await self._lookups.in_time(coming)
-            if not isinstance(answer.value, Trouble):
+            if not isinstance(answer.value, RedisError):
                 return answer.value, answer.unwritten
         return await self._lookups.value(redis_key(key)), ()
 

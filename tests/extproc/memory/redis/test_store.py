@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from redis import exceptions as errors
 
-from limpet_extproc.memory.redis_store import RedisStore, trouble
-from limpet_extproc.memory.redis_trouble import Reason, Trouble
+from limpet_extproc.memory.redis.errors import ErrorReason, RedisError
+from limpet_extproc.memory.redis.store import ClientStore, redis_error
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from limpet_extproc.memory.redis_trouble import Reason, Trouble
         (ValueError(), "error", "ValueError"),
     ],
 )
-def test_an_error_is_called_by_what_it_means(error: Exception, reason: Reason, says: str) -> None:
-    found = trouble(error)
+def test_an_error_is_called_by_what_it_means(error: Exception, reason: ErrorReason, says: str) -> None:
+    found = redis_error(error)
     assert found.reason == reason
     assert says in str(found)
 
@@ -40,7 +40,7 @@ def test_an_error_is_called_by_what_it_means(error: Exception, reason: Reason, s
     ],
 )
 def test_no_error_repeats_what_was_sent(error: str) -> None:
-    assert "opensesame" not in str(trouble(errors.ResponseError(error)))
+    assert "opensesame" not in str(redis_error(errors.ResponseError(error)))
 
 
 class Stubborn:
@@ -66,13 +66,13 @@ class Stubborn:
 @pytest.mark.parametrize("answers", [True, False])
 async def test_giving_up_a_store_ends_what_is_under_way_and_cancels_nobody(answers: bool) -> None:
     client = Stubborn(answers=answers)
-    store = RedisStore(client)  # type: ignore[arg-type]  # has what a lookup uses
+    store = ClientStore(client)  # type: ignore[arg-type]  # has what a lookup uses
     left: list[object] = []
 
     async def caller() -> None:
         try:
             left.extend(await store.read([b"key"]))
-        except Trouble as error:
+        except RedisError as error:
             left.append(error.reason)
         left.append(asking.cancelling())
 
@@ -85,7 +85,7 @@ async def test_giving_up_a_store_ends_what_is_under_way_and_cancels_nobody(answe
 
 async def test_who_is_cancelled_by_others_while_a_store_is_given_up_is_cancelled() -> None:
     client = Stubborn(answers=False)
-    store = RedisStore(client)  # type: ignore[arg-type]
+    store = ClientStore(client)  # type: ignore[arg-type]
     asking = asyncio.create_task(store.read([b"key"]))
     await client.asked.wait()
     asking.cancel()

@@ -7,12 +7,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 log = logging.getLogger(__name__)
 
-Reason = Literal["timeout", "connection", "auth", "readonly", "full", "version", "queue_full", "away", "error"]
+ErrorReason = Literal["timeout", "connection", "auth", "readonly", "full", "version", "queue_full", "away", "error"]
 """Closed, the values of a metric's label; docs/memory.md says what each means."""
 
 Operation = Literal["lookup", "write"]
 
-_MEANING: Final[dict[Reason, str]] = {
+_MEANING: Final[dict[ErrorReason, str]] = {
     "timeout": "it did not answer in time",
     "connection": "no connection",
     "auth": "it does not let us in: user, password or rights are wrong",
@@ -25,16 +25,16 @@ _MEANING: Final[dict[Reason, str]] = {
 }
 
 
-class Trouble(Exception):  # noqa: N818 (says what happened)
+class RedisError(Exception):
     """Redis could not be asked; `detail` is for a log, it names no key and no value."""
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: ErrorReason, detail: str = "") -> None:
         super().__init__(f"{_MEANING[reason]} ({detail})" if detail else _MEANING[reason])
-        self.reason: Final[Reason] = reason
+        self.reason: Final[ErrorReason] = reason
 
 
-class Journal:
-    """Counts every trouble, and logs when lookups or writes begin or cease to work."""
+class MemoryLog:
+    """Counts every error, and logs when lookups or writes begin or cease to work."""
 
     def __init__(self, where: str, registry: CollectorRegistry) -> None:
         self._where = where
@@ -47,7 +47,7 @@ class Journal:
         self._count = {
             (operation, reason): failures.labels(operation, reason).inc
             for operation in get_args(Operation)
-            for reason in get_args(Reason)
+            for reason in get_args(ErrorReason)
         }
         self._up = Gauge("limpet_memory_up", "1 while the shared memory is asked.", registry=registry)
         self._writable = Gauge("limpet_memory_writable", "1 while the shared memory takes writes.", registry=registry)
@@ -55,24 +55,24 @@ class Journal:
             "limpet_memory_unwritten", "Changes not yet written to the shared memory.", registry=registry
         )
         self._is_up: bool | None = None
-        self._write_trouble: Reason | None = None
+        self._write_error: ErrorReason | None = None
         self._said_version = False
 
-    def count(self, operation: Operation, reason: Reason, times: int = 1) -> None:
+    def count(self, operation: Operation, reason: ErrorReason, times: int = 1) -> None:
         """So many lookups or writes did without the memory."""
         self._count[operation, reason](times)
         if reason == "version" and not self._said_version:
             self._said_version = True
             log.warning("memory %s: %s", self._where, _MEANING[reason])
 
-    def away(self, trouble: Trouble) -> None:
+    def away(self, error: RedisError) -> None:
         """From now on requests are routed without the memory."""
         self._up.set(0)
         self._writable.set(0)
-        self._write_trouble = None
+        self._write_error = None
         if self._is_up is not False:
             self._is_up = False
-            log.warning("memory %s is away, requests are routed without it: %s", self._where, trouble)
+            log.warning("memory %s is away, requests are routed without it: %s", self._where, error)
 
     def back(self) -> None:
         """The memory is asked again."""
@@ -82,14 +82,14 @@ class Journal:
             self._is_up = True
             log.info("memory %s is there", self._where)
 
-    def written(self, trouble: Trouble | None) -> None:
+    def written(self, error: RedisError | None) -> None:
         """How the last writes went."""
-        reason = trouble.reason if trouble else None
-        self._writable.set(0 if trouble else 1)
-        if reason == self._write_trouble:
+        reason = error.reason if error else None
+        self._writable.set(0 if error else 1)
+        if reason == self._write_error:
             return
-        self._write_trouble = reason
-        if trouble:
-            log.warning("memory %s takes no writes, lookups go on: %s", self._where, trouble)
+        self._write_error = reason
+        if error:
+            log.warning("memory %s takes no writes, lookups go on: %s", self._where, error)
         else:
             log.info("memory %s takes writes again", self._where)

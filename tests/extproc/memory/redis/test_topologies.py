@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from tests.extproc.memory.conftest import Gateways
+from tests.extproc.memory.redis.test_access import RIGHTS, write
+from tests.extproc.memory.redis.test_failures import KNOWN, away, remembered, until, works
 from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.extproc.memory.redis_server import until as until_now
-from tests.extproc.memory.test_redis_access import RIGHTS, write
-from tests.extproc.memory.test_redis_failures import KNOWN, away, remembered, until, works
 
-from limpet_extproc.memory.redis_layout import redis_key
+from limpet_extproc.memory.redis.layout import redis_key
 from limpet_operator.laptop.local import free_port
 
 SLOTS = 16_384

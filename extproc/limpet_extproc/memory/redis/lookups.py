@@ -8,51 +8,51 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from limpet_extproc.memory.redis_link import Link
-from limpet_extproc.memory.redis_store import READS_AT_ONCE
-from limpet_extproc.memory.redis_trouble import Trouble
+from limpet_extproc.memory.redis.connector import Connector
+from limpet_extproc.memory.redis.errors import RedisError
+from limpet_extproc.memory.redis.store import READS_AT_ONCE
 
 _TURNS: Final = 4
 """Of the loop, in which an answer that has arrived goes from the socket to who waits for it."""
 
 _Result = TypeVar("_Result")
-_Wanted = asyncio.Future[bytes | Trouble | None]
+_Wanted = asyncio.Future[bytes | RedisError | None]
 
 
 class Lookups:
-    """Reads keys over a link, each within `deadline_s`."""
+    """Reads keys over a connector, each within `deadline_s`."""
 
-    def __init__(self, link: Link, deadline_s: float) -> None:
-        self._link = link
+    def __init__(self, connector: Connector, deadline_s: float) -> None:
+        self._connector = connector
         self._deadline_s = deadline_s
         self._waiting: list[tuple[bytes, _Wanted]] = []
         self._starting = False
         self._reading: set[asyncio.Task[None]] = set()
 
     async def value(self, key: bytes) -> bytes | None:
-        """What stands there. Raises `Trouble`."""
-        if self._link.store is None:
-            raise Trouble("away")
+        """What stands there. Raises `RedisError`."""
+        if self._connector.store is None:
+            raise RedisError("away")
         wanted: _Wanted = asyncio.get_running_loop().create_future()
         self._waiting.append((key, wanted))
         self._start()
         value = await self.in_time(wanted)
-        if isinstance(value, Trouble):
+        if isinstance(value, RedisError):
             raise value
         return value
 
     async def in_time(self, wanted: "asyncio.Future[_Result]") -> _Result:
-        """What comes of it by the deadline. Raises `Trouble`."""
-        store, loop = self._link.store, asyncio.get_running_loop()
+        """What comes of it by the deadline. Raises `RedisError`."""
+        store, loop = self._connector.store, asyncio.get_running_loop()
         due_s = loop.time() + self._deadline_s
         deadline = loop.call_at(due_s, _due, wanted, due_s, self._deadline_s)
         try:
             return await wanted
         except _LateError:
-            trouble = Trouble("timeout")
+            error = RedisError("timeout")
             if store is not None:
-                self._link.failed(store, trouble)
-            raise trouble from None
+                self._connector.failed(store, error)
+            raise error from None
         finally:
             deadline.cancel()
 
@@ -71,18 +71,18 @@ class Lookups:
     async def _read(self) -> None:
         self._starting = False
         waiting, self._waiting = self._waiting, []
-        store = self._link.store
+        store = self._connector.store
         if store is None:
-            _tell(waiting, [Trouble("away")] * len(waiting))
+            _tell(waiting, [RedisError("away")] * len(waiting))
             return
         try:
             values = await store.read([key for key, _ in waiting])
-        except Trouble as trouble:
-            if _tell(waiting, [trouble] * len(waiting)):
-                self._link.failed(store, trouble)
+        except RedisError as error:
+            if _tell(waiting, [error] * len(waiting)):
+                self._connector.failed(store, error)
             return
         if _tell(waiting, values):
-            self._link.worked(store)
+            self._connector.worked(store)
 
     async def close(self) -> None:
         """Break off what is under way."""
@@ -114,7 +114,7 @@ def _give_up(wanted: "asyncio.Future[_Result]", turns: int) -> None:
         wanted.set_exception(_LateError)
 
 
-def _tell(waiting: Sequence[tuple[bytes, _Wanted]], values: Sequence[bytes | Trouble | None]) -> bool:
+def _tell(waiting: Sequence[tuple[bytes, _Wanted]], values: Sequence[bytes | RedisError | None]) -> bool:
     """Hand out what came; whether anybody still waited."""
     still = [(wanted, value) for (_, wanted), value in zip(waiting, values, strict=True) if not wanted.done()]
     for wanted, value in still:

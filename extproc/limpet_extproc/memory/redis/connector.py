@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from limpet_extproc.memory.redis_layout import PREFIX
-from limpet_extproc.memory.redis_store import READS_AT_ONCE, Store
-from limpet_extproc.memory.redis_trouble import Journal, Trouble
+from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
+from limpet_extproc.memory.redis.layout import PREFIX
+from limpet_extproc.memory.redis.store import READS_AT_ONCE, RedisStore
 
 FAILURES_TO_AWAY: Final = 3
 AWAY_AFTER_S: Final = 0.05
@@ -23,34 +23,34 @@ _STEADY_S: Final = 10.0
 _TRIAL: Final = PREFIX + b"trial"
 
 
-class Link:
+class Connector:
     """The store while it works. `connect` opens a new one, `deadline_s` is what a lookup may take."""
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Store]],
+        connect: Callable[[], Awaitable[RedisStore]],
         deadline_s: float,
-        journal: Journal,
+        memory_log: MemoryLog,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._connect = connect
         self._sleep = sleep
         self._deadline_s = deadline_s
-        self._journal = journal
+        self._log = memory_log
         self._failures = 0
         self._failing_since_s = 0.0
         self._lost = asyncio.Event()
         self.tried = asyncio.Event()
         """Set when the first attempt has ended, however."""
-        self.store: Store | None = None
+        self.store: RedisStore | None = None
         """None while Redis is away, or not yet there."""
 
-    def worked(self, store: Store) -> None:
+    def worked(self, store: RedisStore) -> None:
         """An answer came in time."""
         if store is self.store:
             self._failures = 0
 
-    def failed(self, store: Store, trouble: Trouble) -> None:
+    def failed(self, store: RedisStore, error: RedisError) -> None:
         """No answer came, or not in time. What a store says that has been given up counts no more."""
         if store is not self.store:
             return
@@ -60,7 +60,7 @@ class Link:
         self._failures += 1
         if self._failures >= FAILURES_TO_AWAY and now_s - self._failing_since_s >= AWAY_AFTER_S:
             self.store = None
-            self._journal.away(trouble)
+            self._log.away(error)
             self._lost.set()
 
     async def run(self) -> None:
@@ -70,8 +70,8 @@ class Link:
         while True:
             try:
                 store = await self._open()
-            except Trouble as trouble:
-                self._journal.away(trouble)
+            except RedisError as error:
+                self._log.away(error)
                 self.tried.set()
             else:
                 began_s = now_s()
@@ -81,7 +81,7 @@ class Link:
             await self._sleep(wait_s)
             wait_s = min(wait_s * 2, _MAX_TRY_AFTER_S)
 
-    async def _open(self) -> Store:
+    async def _open(self) -> RedisStore:
         """A store that has just answered, and in time, and has every connection that it will need.
 
         One opened later, amid requests, takes as long as a slow name server, and what it was to write would be lost.
@@ -96,15 +96,15 @@ class Link:
         except BaseException as error:
             await store.close()
             if isinstance(error, TimeoutError):
-                raise Trouble("timeout") from None
+                raise RedisError("timeout") from None
             raise
         return store
 
-    async def _serve(self, store: Store) -> None:
+    async def _serve(self, store: RedisStore) -> None:
         self._failures = 0
         self._lost.clear()
         self.store = store
-        self._journal.back()
+        self._log.back()
         self.tried.set()
         try:
             await self._lost.wait()

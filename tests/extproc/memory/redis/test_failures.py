@@ -1,4 +1,4 @@
-"""Redis in trouble: lookups go on without it, at once; the log says it once; and it is asked again when it is back."""
+"""Redis in error: lookups go on without it, at once; the log says it once; and it is asked again when it is back."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from tests.extproc.memory.conftest import Gateway, Gateways
 from tests.extproc.memory.redis_server import RedisServer, servers
 
 from limpet_extproc.memory import Remembered, Warm
-from limpet_extproc.memory.redis_layout import redis_key
+from limpet_extproc.memory.redis.layout import redis_key
 
 Said = Callable[[], list[str]]
 KNOWN = Remembered((Warm("a", 300.0),))

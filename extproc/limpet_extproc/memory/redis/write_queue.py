@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from limpet_extproc.memory.redis_layout import Change, Names, encode, redis_key
-from limpet_extproc.memory.redis_link import Link
-from limpet_extproc.memory.redis_trouble import Journal, Trouble
+from limpet_extproc.memory.redis.connector import Connector
+from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
+from limpet_extproc.memory.redis.layout import MemoryChange, ShortNames, encode, redis_key
 
 log = logging.getLogger(__name__)
 
@@ -19,51 +19,51 @@ MAX_UNWRITTEN: Final = 10_000
 """Changes; about a megabyte. More come only when Redis hangs, and then for a second at most."""
 
 
-class Answer(NamedTuple):
+class WriteResult(NamedTuple):
     """A conversation after a write."""
 
-    value: bytes | Trouble | None
+    value: bytes | RedisError | None
     """In Redis, as `decode` reads it; or why nothing was written."""
-    unwritten: Sequence[Change]
+    unwritten: Sequence[MemoryChange]
     """What was told since."""
 
 
-class Changes:
-    """Takes changes in order and writes them over a link; those that can't be written are counted and dropped."""
+class WriteQueue:
+    """Takes changes in order and writes them over a connector; those that can't be written are counted and dropped."""
 
-    def __init__(self, link: Link, names: Names, journal: Journal) -> None:
-        self._link = link
+    def __init__(self, connector: Connector, names: ShortNames, memory_log: MemoryLog) -> None:
+        self._connector = connector
         self._names = names
-        self._journal = journal
-        self._of: dict[bytes, list[Change]] = {}
-        self._asked: dict[bytes, list[asyncio.Future[Answer]]] = {}
+        self._log = memory_log
+        self._of: dict[bytes, list[MemoryChange]] = {}
+        self._asked: dict[bytes, list[asyncio.Future[WriteResult]]] = {}
         self._count = 0
         self._some = asyncio.Event()
         self._none = asyncio.Event()
         self._none.set()
-        journal.unwritten.set_function(lambda: self._count)
+        memory_log.unwritten.set_function(lambda: self._count)
 
-    def add(self, key: bytes, change: Change) -> None:
+    def add(self, key: bytes, change: MemoryChange) -> None:
         """To be written as soon as possible."""
-        if self._link.store is None:
-            self._journal.count("write", "away")
+        if self._connector.store is None:
+            self._log.count("write", "away")
             return
         if self._count >= MAX_UNWRITTEN:
-            self._journal.count("write", "queue_full")
+            self._log.count("write", "queue_full")
             return
         self._of.setdefault(key, []).append(change)
         self._count += 1
         self._none.clear()
         self._some.set()
 
-    def answer(self, key: bytes) -> asyncio.Future[Answer] | None:
+    def answer(self, key: bytes) -> asyncio.Future[WriteResult] | None:
         """For a lookup of what is being written: what the write under way, or the next one, will have left.
 
         None if nothing is to be written of this conversation.
         """
         if key not in self._of:
             return None
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
         self._asked.setdefault(key, []).append(answer)
         return answer
 
@@ -83,35 +83,37 @@ class Changes:
     async def _write(self) -> None:
         batch = [(key, tuple(changes)) for key, changes in islice(self._of.items(), _AT_ONCE)]
         results = await self._attempt(batch)
-        failed: Trouble | None = None
+        failed: RedisError | None = None
         for (key, changes), result in zip(batch, results, strict=True):
             self._count -= len(changes)
             del self._of[key][: len(changes)]
-            self._tell(key, Answer(result, tuple(self._of[key])))
+            self._tell(key, WriteResult(result, tuple(self._of[key])))
             if not self._of[key]:
                 del self._of[key]
-            if isinstance(result, Trouble):
+            if isinstance(result, RedisError):
                 failed = result
-                self._journal.count("write", result.reason, len(changes))
-        if self._link.store is not None:
-            self._journal.written(failed)
+                self._log.count("write", result.reason, len(changes))
+        if self._connector.store is not None:
+            self._log.written(failed)
 
-    def _tell(self, key: bytes, answer: Answer) -> None:
+    def _tell(self, key: bytes, answer: WriteResult) -> None:
         for asked in self._asked.pop(key, ()):
             if not asked.done():
                 asked.set_result(answer)
 
-    async def _attempt(self, batch: Sequence[tuple[bytes, Sequence[Change]]]) -> Sequence[bytes | Trouble | None]:
-        store = self._link.store
+    async def _attempt(
+        self, batch: Sequence[tuple[bytes, Sequence[MemoryChange]]]
+    ) -> Sequence[bytes | RedisError | None]:
+        store = self._connector.store
         if store is None:
-            return [Trouble("away")] * len(batch)
+            return [RedisError("away")] * len(batch)
         try:
             writes = [(redis_key(key), [encode(change, self._names) for change in changes]) for key, changes in batch]
             return await store.write(writes)
-        except Trouble as trouble:
-            self._link.failed(store, trouble)
-            return [trouble] * len(batch)
+        except RedisError as error:
+            self._connector.failed(store, error)
+            return [error] * len(batch)
         except Exception:
             # What no Redis could be told must not end the telling of all that follows.
             log.exception("changes of the memory were lost; please report this")
-            return [Trouble("error")] * len(batch)
+            return [RedisError("error")] * len(batch)

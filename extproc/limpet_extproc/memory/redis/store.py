@@ -1,6 +1,6 @@
 """Redis itself: opens one server, the master that sentinels name, or a cluster, and reads and writes by the batch.
 
-The only module that knows the Redis client. Its errors become `Trouble`, with a reason from a closed list.
+The only module that knows the Redis client. Its errors become `RedisError`, with a reason from a closed list.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from redis import exceptions as errors
+from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
@@ -18,9 +18,9 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
-from limpet_extproc.memory.redis_address import Address
-from limpet_extproc.memory.redis_layout import SCRIPT
-from limpet_extproc.memory.redis_trouble import Reason, Trouble
+from limpet_extproc.memory.redis.address import Address
+from limpet_extproc.memory.redis.errors import ErrorReason, RedisError
+from limpet_extproc.memory.redis.layout import SCRIPT
 
 PATIENCE_S: Final = 1.0
 """How long a connection may take to open, and how long it is kept when nothing comes: background time, no request's."""
@@ -34,14 +34,14 @@ Write = tuple[bytes, Sequence[bytes]]
 """A Redis key, and what `SCRIPT` is to do with it."""
 
 
-class Store(Protocol):
+class RedisStore(Protocol):
     """A Redis that has been opened."""
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        """The values of these keys. Raises `Trouble`."""
+        """The values of these keys. Raises `RedisError`."""
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
-        """Do these in order: the value after each, or what went wrong. Raises `Trouble` if nothing is known."""
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
+        """Do these in order: the value after each, or what went wrong. Raises `RedisError` if nothing is known."""
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -65,8 +65,8 @@ class Credentials(CredentialProvider):
         return self.get_credentials()
 
 
-class RedisStore:
-    """A `Store` by redis-py."""
+class ClientStore:
+    """A `RedisStore` by redis-py."""
 
     def __init__(self, client: "Redis | RedisCluster", sentinel: Sentinel | None = None) -> None:
         self._client: Any = client
@@ -76,12 +76,12 @@ class RedisStore:
         self._none_under_way = asyncio.Event()
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        """See `Store`."""
+        """See `RedisStore`."""
         async with self._until_closed():
             return await self._read(keys)
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
-        """See `Store`."""
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
+        """See `RedisStore`."""
         async with self._until_closed():
             return await self._write(writes)
 
@@ -95,7 +95,7 @@ class RedisStore:
             yield
         except asyncio.CancelledError:
             if caller in self._broken_off and caller.cancelling() == 1:
-                raise Trouble("connection", "given up") from None
+                raise RedisError("connection", "given up") from None
             raise
         finally:
             # Even if it ended otherwise meanwhile: who cancels the caller later must not be taken for us.
@@ -114,20 +114,20 @@ class RedisStore:
                 pipeline.get(key)
             values: list[bytes | None] = await pipeline.execute()
         except Exception as error:
-            raise trouble(error) from None
+            raise redis_error(error) from None
         return values
 
-    async def _write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
+    async def _write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
         try:
             done = await self._run("EVALSHA", _SHA, writes)
-            unknown = [index for index, result in enumerate(done) if isinstance(result, errors.NoScriptError)]
+            unknown = [index for index, result in enumerate(done) if isinstance(result, exceptions.NoScriptError)]
             if unknown:
                 again = await self._run("EVAL", SCRIPT, [writes[index] for index in unknown])
                 for index, result in zip(unknown, again, strict=True):
                     done[index] = result
         except Exception as error:
-            raise trouble(error) from None
-        return [trouble(result) if isinstance(result, Exception) else result for result in done]
+            raise redis_error(error) from None
+        return [redis_error(result) if isinstance(result, Exception) else result for result in done]
 
     async def _run(self, command: str, script: str, writes: Sequence[Write]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
@@ -137,7 +137,7 @@ class RedisStore:
         return results
 
     async def close(self) -> None:
-        """See `Store`."""
+        """See `RedisStore`."""
         while self._under_way:
             self._none_under_way.clear()
             for task in self._under_way - self._broken_off:
@@ -150,12 +150,12 @@ class RedisStore:
                 await client.aclose()
 
 
-async def open_store(address: Address, credentials: Path | None) -> Store:
-    """Open Redis; files of the credentials are read anew each time. Raises `Trouble`."""
+async def open_store(address: Address, credentials: Path | None) -> RedisStore:
+    """Open Redis; files of the credentials are read anew each time. Raises `RedisError`."""
     try:
-        store = RedisStore(*_client(address, credentials))
+        store = ClientStore(*_client(address, credentials))
     except Exception as error:
-        raise trouble(error) from None
+        raise redis_error(error) from None
     return store
 
 
@@ -180,7 +180,7 @@ def _common(address: Address, credentials: Path | None, prefix: str = "") -> dic
         "socket_timeout": PATIENCE_S,
         "socket_connect_timeout": PATIENCE_S,
         # A connection that the server has closed meanwhile is opened again, once; nothing else is tried twice.
-        "retry": Retry(NoBackoff(), 1, (errors.ConnectionError,)),
+        "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
         "protocol": 2,
         "driver_info": None,
     }
@@ -196,16 +196,16 @@ def _common(address: Address, credentials: Path | None, prefix: str = "") -> dic
 _MAX_CONNECTIONS: Final = 32
 """A net: with `READS_AT_ONCE` and one write there are five, or five for each node of a cluster."""
 
-_REASONS: Final[Mapping[type[Exception], Reason]] = {
-    errors.AuthenticationError: "auth",
-    errors.AuthorizationError: "auth",
-    errors.NoPermissionError: "auth",
-    errors.OutOfMemoryError: "full",
-    errors.ReadOnlyError: "readonly",
-    errors.TimeoutError: "timeout",
+_REASONS: Final[Mapping[type[Exception], ErrorReason]] = {
+    exceptions.AuthenticationError: "auth",
+    exceptions.AuthorizationError: "auth",
+    exceptions.NoPermissionError: "auth",
+    exceptions.OutOfMemoryError: "full",
+    exceptions.ReadOnlyError: "readonly",
+    exceptions.TimeoutError: "timeout",
     TimeoutError: "timeout",
-    errors.BusyLoadingError: "connection",
-    errors.ConnectionError: "connection",
+    exceptions.BusyLoadingError: "connection",
+    exceptions.ConnectionError: "connection",
     OSError: "connection",
 }
 """First match wins, so the more special stands before the more general."""
@@ -213,15 +213,15 @@ _REASONS: Final[Mapping[type[Exception], Reason]] = {
 _AUTH_WORDS: Final = ("NOAUTH", "WRONGPASS", "invalid username-password", "AUTH ")
 
 
-def trouble(error: Exception) -> Trouble:
+def redis_error(error: Exception) -> RedisError:
     """What an error of the client library means for us."""
     text = str(error)
     if any(word in text for word in _AUTH_WORDS):
-        return Trouble("auth", _short(text))
+        return RedisError("auth", _short(text))
     for kind, reason in _REASONS.items():
         if isinstance(error, kind):
-            return Trouble(reason, _short(text))
-    return Trouble("error", _short(text) or type(error).__name__)
+            return RedisError(reason, _short(text))
+    return RedisError("error", _short(text) or type(error).__name__)
 
 
 _ECHOES: Final = (" script: ", ", with args beginning with: ")

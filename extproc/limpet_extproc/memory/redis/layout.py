@@ -28,7 +28,7 @@ def redis_key(key: bytes) -> bytes:
     return PREFIX + key
 
 
-class State(msgspec.Struct, frozen=True, gc=False):
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """What is known of one conversation, as Redis has it; providers by their names."""
 
     pending: str | None = None
@@ -37,7 +37,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
     warm: tuple[Warm, ...] = ()
 
 
-NOTHING: Final = State()
+NOTHING: Final = Conversation()
 
 
 class Expect(msgspec.Struct, frozen=True, gc=False):
@@ -67,36 +67,36 @@ class Clear(msgspec.Struct, frozen=True, gc=False):
     now_s: float
 
 
-Change = Expect | Remember | Forget | Clear
+MemoryChange = Expect | Remember | Forget | Clear
 
 
-def changed(state: State, change: Change) -> State:
+def changed(state: Conversation, change: MemoryChange) -> Conversation:
     """The state after a change; what `SCRIPT` does."""
     match change:
         case Expect(provider, now_s):
-            return state if state.warm else State(provider, now_s)
+            return state if state.warm else Conversation(provider, now_s)
         case Remember(warm, max_providers, now_s):
-            return State(None, 0.0, with_warm(Remembered(state.warm), warm, max_providers, now_s).warm)
+            return Conversation(None, 0.0, with_warm(Remembered(state.warm), warm, max_providers, now_s).warm)
         case Forget(provider):
             left = without(Remembered(state.warm, state.pending), provider)
-            return State(left.pending, state.since_s, left.warm) if left else NOTHING
+            return Conversation(left.pending, state.since_s, left.warm) if left else NOTHING
         case Clear(now_s):
             return NOTHING if is_over(state, now_s) else state
 
 
-def all_changed(state: State, changes: Sequence[Change]) -> State:
+def all_changed(state: Conversation, changes: Sequence[MemoryChange]) -> Conversation:
     """The state after several changes."""
     return reduce(changed, changes, state)
 
 
-def is_over(state: State, now_s: float) -> bool:
+def is_over(state: Conversation, now_s: float) -> bool:
     """Whether nothing of it holds any more: all has gone cold, or the outcome never came."""
     if state.warm:
         return all(warm.until_s <= now_s for warm in state.warm)
     return now_s - state.since_s > PENDING_S
 
 
-class Names:
+class ShortNames:
     """Short names of providers and back. `providers` gives all in force, the same object while they are the same."""
 
     def __init__(self, providers: Callable[[], Collection[str]]) -> None:
@@ -143,7 +143,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Stored)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def decode(value: bytes, names: Names) -> State | None:
+def decode(value: bytes, names: ShortNames) -> Conversation | None:
     """What the value says; None for one that another version wrote."""
     try:
         stored = _DECODER.decode(value)
@@ -152,10 +152,10 @@ def decode(value: bytes, names: Names) -> State | None:
     if stored.version != VERSION:
         return None
     warm = tuple(Warm(names.long(short), until_s, prompt, cached) for short, until_s, prompt, cached in stored.warm)
-    return State(names.long(stored.pending) if stored.pending else None, stored.since_s, warm)
+    return Conversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm)
 
 
-def encode(change: Change, names: Names) -> bytes:
+def encode(change: MemoryChange, names: ShortNames) -> bytes:
     """A change as an argument of `SCRIPT`."""
     match change:
         case Expect(provider, now_s):

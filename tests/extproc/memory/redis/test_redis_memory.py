@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import msgspec
 from prometheus_client import CollectorRegistry
 from tests.extproc.memory.conftest import PROVIDERS, Gateway
-from tests.extproc.memory.test_redis_failures import Said, until
+from tests.extproc.memory.redis.test_failures import Said, until
 
 from limpet_extproc.memory import Remembered, Warm
-from limpet_extproc.memory.redis import RedisMemory
-from limpet_extproc.memory.redis_layout import Names
-from limpet_extproc.memory.redis_link import FAILURES_TO_AWAY, Link
-from limpet_extproc.memory.redis_store import Write
-from limpet_extproc.memory.redis_trouble import Journal, Trouble
+from limpet_extproc.memory.redis.connector import FAILURES_TO_AWAY, Connector
+from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
+from limpet_extproc.memory.redis.layout import ShortNames
+from limpet_extproc.memory.redis.redis_memory import RedisMemory
+from limpet_extproc.memory.redis.store import Write
 
 KEY = b"key"
-NAMES = Names(lambda: PROVIDERS)
+NAMES = ShortNames(lambda: PROVIDERS)
 SOON_S = 0.3
 
 
@@ -29,18 +29,18 @@ class Scripted:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     reads: list[list[bytes]] = field(default_factory=list)
     writes: list[list[Write]] = field(default_factory=list)
-    trouble: Trouble | None = None
-    left: bytes | Trouble | None = None
+    error: RedisError | None = None
+    left: bytes | RedisError | None = None
     closed: int = 0
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         self.reads.append(list(keys))
         await self.open.wait()
-        if self.trouble:
-            raise self.trouble
+        if self.error:
+            raise self.error
         return [None] * len(keys)
 
-    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | Trouble | None]:
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
         self.writes.append(list(writes))
         await self.open.wait()
         return [self.left] * len(writes)
@@ -55,7 +55,7 @@ async def opened(store: Scripted, deadline_s: float = 30.0) -> AsyncIterator[Gat
         return store
 
     registry = CollectorRegistry()
-    memory = RedisMemory(connect, NAMES, Journal("redis://scripted", registry), deadline_s)
+    memory = RedisMemory(connect, NAMES, MemoryLog("redis://scripted", registry), deadline_s)
     store.open.set()
     await memory.start()
     store.reads.clear()
@@ -105,7 +105,7 @@ async def test_who_asks_for_what_is_being_written_gets_it_from_the_write_and_wha
 
 
 async def test_who_asks_for_what_could_not_be_written_gets_what_is_there() -> None:
-    store = Scripted(left=Trouble("full"))
+    store = Scripted(left=RedisError("full"))
     async with opened(store) as gateway:
         gateway.memory.remember(KEY, Warm("b", 300.0), 4, 0.0)
         assert await gateway.memory.lookup(KEY, 0.0) is None
@@ -166,12 +166,12 @@ async def test_one_that_does_not_last_is_tried_less_and_less_often() -> None:
         slept_s.append(seconds)
 
     def lost_again() -> bool:
-        link.failed(store, Trouble("timeout"))
+        connector.failed(store, RedisError("timeout"))
         return len(slept_s) >= 5
 
     store.open.set()
-    link = Link(connect, 30.0, Journal("redis://scripted", CollectorRegistry()), sleep)
-    running = asyncio.create_task(link.run())
+    connector = Connector(connect, 30.0, MemoryLog("redis://scripted", CollectorRegistry()), sleep)
+    running = asyncio.create_task(connector.run())
     await until(lost_again)
     running.cancel()
     assert slept_s[:5] == [0.25, 0.5, 1.0, 2.0, 4.0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limpet_extproc.memory.redis_address import Address, BadAddress, parse
+from limpet_extproc.memory.redis.address import Address, BadAddress, parse
 
 GOOD = {
     "redis://cache": Address("single", False, (("cache", 6379),)),

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 from urllib.parse import quote, unquote
 
-Kind = Literal["single", "sentinel", "cluster"]
+Topology = Literal["single", "sentinel", "cluster"]
 
-_SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
+_SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
     "redis": ("single", False),
     "rediss": ("single", True),
     "redis+sentinel": ("sentinel", False),
@@ -26,7 +26,7 @@ class BadAddress(ValueError):  # noqa: N818 (says what happened)
 class Address:
     """One server; or the sentinels that know which one it is; or some nodes of a cluster."""
 
-    kind: Kind
+    kind: Topology
     tls: bool
     hosts: tuple[tuple[str, int], ...]
     service: str = ""
@@ -67,7 +67,7 @@ def parse(url: str) -> Address:
     return Address(kind, tls, addresses, *_path([unquote(part) for part in path.split("/")], kind))
 
 
-def _path(parts: list[str], kind: Kind) -> tuple[str, int]:
+def _path(parts: list[str], kind: Topology) -> tuple[str, int]:
     """The service and the database that the path names."""
     given = parts[:-1] if parts and not parts[-1] else parts
     if kind == "cluster":
@@ -84,7 +84,7 @@ def _path(parts: list[str], kind: Kind) -> tuple[str, int]:
     return service, int(given[0]) if given else 0
 
 
-def _host(text: str, kind: Kind) -> tuple[str, int]:
+def _host(text: str, kind: Topology) -> tuple[str, int]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):

@@ -9,9 +9,9 @@ from tests.extproc.memory.redis_server import RedisServer
 
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import PENDING_S
-from limpet_extproc.memory.redis_layout import SHOWN_S, Names, decode, redis_key
+from limpet_extproc.memory.redis.layout import SHOWN_S, ShortNames, decode, redis_key
 
-NAMES = Names(lambda: PROVIDERS)
+NAMES = ShortNames(lambda: PROVIDERS)
 LONGEST = "n" * 63 + "/" + "p" * 253
 
 FOREIGN = {
@@ -115,5 +115,5 @@ def test_the_documented_layout_is_the_one_that_is_read() -> None:
     state = decode(value, NAMES)
     assert state is not None
     assert state.warm == (Warm("a", 300.5, 7, 5),)
-    assert NAMES.short("a") == Names(lambda: ()).short("a")
+    assert NAMES.short("a") == ShortNames(lambda: ()).short("a")
     assert len(NAMES.short(LONGEST)) == 8

@@ -1,0 +1,1 @@
+"""The memory that all workers of an installation share, in Redis."""
