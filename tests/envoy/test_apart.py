@@ -14,13 +14,14 @@ from tests.envoy.stage import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.links import Links
 from limpet_operator.fleet.peers import Peers
 from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.planning.plan import Plan
-from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.objects import Parser
-from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.control_plane import ControlPlane
+from limpet_operator.serve.metrics import Metrics, build_metrics
+from limpet_operator.serve.rollout import Patience
 from limpet_operator.serve.xds_server import serve
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
@@ -31,21 +32,22 @@ class Apart(Local):
 
     def __init__(self, settings: LocalSettings) -> None:
         super().__init__(settings)
-        self.other = Fleet(build_metrics(CollectorRegistry(), "test"))
-        self.others_rollout = Rollout(self.other.xds, self.other.catalogs, Patience(drain_s=settings.drain_s))
-        self._others_publisher = Publisher(self.gateway)
+        self.links = Links()
+        self.other_links = Links()
+        patience = Patience(drain_s=settings.drain_s)
+        self.control_plane = ControlPlane(self.gateway, metrics(), patience, peers=self.links)
+        self.other = ControlPlane(self.gateway, metrics(), patience, peers=self.other_links)
         self._plans = 0
 
     def apply(self, plan: Plan) -> None:
         """One of the two hears of it a little later, in turn."""
         self._plans += 1
-        others = self._others_publisher.publication(plan)
         loop = asyncio.get_running_loop()
         if self._plans % 2:
             super().apply(plan)
-            loop.call_later(0.1, self.others_rollout.apply, others)
+            loop.call_later(0.1, self.other.apply, plan)
         else:
-            self.others_rollout.apply(others)
+            self.other.apply(plan)
             loop.call_later(0.1, super().apply, plan)
 
     async def serves(self) -> bool:
@@ -58,6 +60,10 @@ class Apart(Local):
         return self.other.catalogs.deciding == 1
 
 
+def metrics() -> Metrics:
+    return build_metrics(CollectorRegistry(), "test")
+
+
 @asynccontextmanager
 async def replicas_of(gateway: Apart, addresses: tuple[str, str]) -> AsyncIterator[None]:
     """Both at their addresses, speaking with each other."""
@@ -65,12 +71,14 @@ async def replicas_of(gateway: Apart, addresses: tuple[str, str]) -> AsyncIterat
     async def resolve() -> Collection[str]:
         return addresses
 
-    fleets = (gateway.fleet, gateway.other)
-    peers = [Peers(fleet, name) for fleet, name in zip(fleets, "ab", strict=True)]
-    servers = [
-        await serve(address, fleet.catalogs.handler(), each.handler())
-        for address, fleet, each in zip(addresses, fleets, peers, strict=True)
+    control_planes = (gateway.control_plane, gateway.other)
+    fleets = [
+        Fleet(control_plane, links, metrics())
+        for control_plane, links in zip(control_planes, (gateway.links, gateway.other_links), strict=True)
     ]
+    peers = [Peers(fleet, name) for fleet, name in zip(fleets, "ab", strict=True)]
+    await gateway.other.start(addresses[1], peers[1].handler())
+    server = await serve(addresses[0], peers[0].handler())
     tasks = [asyncio.create_task(fleet.run()) for fleet in fleets]
     tasks += [asyncio.create_task(each.run(resolve, grpc.aio.insecure_channel)) for each in peers]
     try:
@@ -79,11 +87,10 @@ async def replicas_of(gateway: Apart, addresses: tuple[str, str]) -> AsyncIterat
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await gateway.others_rollout.close()
-        gateway.other.catalogs.close()
-        for each, server in zip(peers, servers, strict=True):
+        for each in peers:
             each.close()
-            await server.stop(0.5)
+        await server.stop(0.5)
+        await gateway.other.stop(0.5)
 
 
 async def test_providers_come_and_go_under_load_and_no_request_is_lost(
@@ -105,7 +112,7 @@ async def test_providers_come_and_go_under_load_and_no_request_is_lost(
     ):
         gateway.apply(Plan())
         await until("Envoy to listen and its worker to decide", gateway.serves)
-        assert gateway.catalogs.deciding == 0, "it is connected to the other one only"
+        assert gateway.control_plane.catalogs.deciding == 0, "it is connected to the other one only"
         await stage.serve("a", "b", "c")
         load = Load(stage)
         loading = asyncio.create_task(load.run(10))

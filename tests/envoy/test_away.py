@@ -146,7 +146,7 @@ async def test_routing_goes_on_without_the_operator(own_stage: Stage) -> None:
     await stage.serve("a", "b", "c")
     first = await stage.ask(_OPENER)
     await stage.settle()
-    await stage.gateway._server.stop(grace=None)
+    await stage.gateway.control_plane.stop()
 
     async def alone() -> bool:
         return await stage.metric("limpet_catalog_connected") == 0

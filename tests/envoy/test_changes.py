@@ -20,7 +20,7 @@ from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.resources.objects import Parser
 
 if TYPE_CHECKING:
-    from limpet_operator.serve.xds_server import Nack
+    from limpet_operator.serve.acknowledgements import Nack
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

@@ -106,7 +106,7 @@ async def test_probes_say_what_is_missing(group: Stage) -> None:
 
     assert await page("/livez") == (200, "every socket takes connections\n")
     assert await page("/readyz") == (200, "every worker decides\n")
-    await group.gateway._server.stop(grace=None)
+    await group.gateway.control_plane.stop()
     assert (await page("/readyz"))[0] == 200, "the last catalog goes on deciding without the operator"
     workers_of(group)[0].kill()
 

@@ -40,14 +40,10 @@ class Gateway:
 
         Raises NotThereInTimeError and ChildDied.
         """
-        dying = asyncio.create_task(self.children.watch())
-        serving = asyncio.create_task(self._serving(models))
-        done, _ = await asyncio.wait({dying, serving}, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
-        for task in (dying, serving):
-            task.cancel()
-        if not done:
-            raise NotThereInTimeError(f"the gateway did not serve all providers within {_READY_S:.0f} s")
-        await done.pop()
+        try:
+            await self.children.until(self._serving(models), _READY_S)
+        except TimeoutError:
+            raise NotThereInTimeError(f"the gateway did not serve all providers within {_READY_S:.0f} s") from None
 
     async def counted(self, name: str) -> float:
         """The sum of one of the operator's metrics over all its labels."""

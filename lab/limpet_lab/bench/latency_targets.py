@@ -19,7 +19,7 @@ from limpet_lab.bed import Bed, Object, policy_object
 from limpet_lab.bench.latency_load import MODEL, answer
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import Children
-from limpet_operator.laptop.listen import CannotStart
+from limpet_operator.laptop.listen import CannotStart, accepts
 from limpet_operator.laptop.local import Local, LocalSettings, envoy_command, free_port
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.resources.objects import Parser
@@ -177,24 +177,17 @@ async def _start_envoy(children: Children, name: str, config: Json, concurrency:
     path = children.log_dir / f"{name}.json"
     path.write_text(json.dumps(config))
     await children.start(name, envoy_command(path, "--concurrency", str(concurrency)))
-    watching, waiting = asyncio.create_task(children.watch()), asyncio.create_task(_listening(port))
-    done, _ = await asyncio.wait({watching, waiting}, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
-    for task in (watching, waiting):
-        task.cancel()
-    if not done:
-        raise CannotStart(f"the {name} Envoy is not ready after {_READY_S:.0f} s on a busy machine: try again later")
-    await done.pop()
+    try:
+        await children.until(_listening(port), _READY_S)
+    except TimeoutError:
+        raise CannotStart(
+            f"the {name} Envoy is not ready after {_READY_S:.0f} s on a busy machine: try again later"
+        ) from None
 
 
 async def _listening(port: int) -> None:
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(_HOST, port)
-        except OSError:
-            await asyncio.sleep(0.02)
-            continue
-        writer.close()
-        return
+    while not await accepts(_HOST, port):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
 
 
 def _object(api: str, kind: str, name: str, **rest: Any) -> Object:

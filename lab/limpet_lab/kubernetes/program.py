@@ -1,11 +1,12 @@
 """A program that can be started, ended, killed, frozen and started again, with its log in a file."""
 
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from limpet_operator.laptop.children import dies_with_parent
 
 _LAST_WORDS = 3000
 
@@ -31,10 +32,9 @@ class Program:
         """Start it. Who neither stops nor binds it must live in a world whose end is the end of all."""
         if self._process is not None:
             raise RuntimeError(f"{self.name} runs already")
-        setpriv = shutil.which("setpriv") if self.bound else None
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the caller's own program
-                [*((setpriv, "--pdeathsig=KILL", "--") if setpriv else ()), *self.command],
+                [*(dies_with_parent() if self.bound else ()), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

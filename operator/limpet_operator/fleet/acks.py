@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from limpet_extproc.contract.catalog import OutBecause
+from limpet_operator.serve.acknowledgements import in_common
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,6 @@ class FleetView(Protocol):
 
     def traffic(self) -> Mapping[str, Traffic]:
         """Provider name -> what traffic says; no answer and no outage is known of the others."""
-
-
-def in_common(claims: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """What an Envoy certainly has if several replicas believe it to be theirs; one of them has not noticed its leaving.
-
-    Name -> version; "" where they speak of different versions, which is no version at all.
-    """
-    first, *others = claims
-    if not others:
-        return dict(first)
-    return {
-        name: version if all(other[name] == version for other in others) else ""
-        for name, version in first.items()
-        if all(name in other for other in others)
-    }
 
 
 def merged(states: Iterable[GatewayState]) -> list[GatewayState]:

@@ -18,6 +18,7 @@ import grpc.aio
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.link import Link
 from limpet_operator.fleet.peer_contract import PEER_METHOD, Message, Peer, PeerMismatch, decode, encode
+from limpet_operator.serve.tasks import OpenStreams, beside
 from limpet_operator.serve.tls import TlsUnusableError, read_certificates
 
 RESOLVE_EVERY_S: Final = 2.0
@@ -89,7 +90,7 @@ class Peers:
         """`instance` names this process and no other, not even an earlier one of the same pod."""
         self._fleet = fleet
         self._instance = instance
-        self._talks: set[asyncio.Task[None]] = set()
+        self._open = OpenStreams()
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The service for `limpet_operator.serve.xds_server.serve`."""
@@ -99,9 +100,8 @@ class Peers:
         )
 
     def close(self) -> None:
-        """End the streams of those who dialled us; for just before the server's `stop(grace)`."""
-        for talk in self._talks:
-            talk.cancel()
+        """End the streams that peers opened; for just before the server's `stop(grace)`."""
+        self._open.close()
 
     async def run(
         self, resolve: Resolve, dial: Dial, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -164,21 +164,13 @@ class Peers:
             await sleep(_REDIAL_S)
 
     async def _answer(self, _: object, context: Any) -> None:
-        """Somebody dialled us."""
-        talk = asyncio.create_task(self._talk(context, context.peer()))
-        self._talks.add(talk)
+        """A peer opened this stream."""
         try:
-            await asyncio.wait({talk})
-        finally:
-            self._talks.discard(talk)
-            talk.cancel()
-            await asyncio.wait({talk})
-        error = None if talk.cancelled() else talk.exception()
-        if isinstance(error, PeerMismatch):
+            async with self._open.beside(self._talk(context, context.peer()), *_LOST, _OurselvesError) as talk:
+                await asyncio.wait({talk})
+        except PeerMismatch as error:
             _log.warning("refused a replica: %s", error)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        elif error is not None and not isinstance(error, (*_LOST, _OurselvesError)):
-            raise error
 
     async def _talk(self, stream: Any, address: str) -> None:
         """From the first word of both sides to the last. Raises PeerMismatch, _OurselvesError, or what gRPC raises."""
@@ -193,22 +185,17 @@ class Peers:
         link, wake = Link(peer.instance), asyncio.Event()
         self._fleet.join(link, wake.set)
         _log.info("speaking with replica %s at %s", peer.instance, address)
-        telling = asyncio.create_task(self._tell(stream, link, wake))
-        try:
-            while (data := await stream.read()) is not _EOF:
-                message = decode(data)
-                if isinstance(message, Peer):
-                    raise PeerMismatch("a replica says Peer once, at the start of its stream")
-                self._fleet.hear(link, message)
-        finally:
-            self._fleet.leave(link)
-            telling.cancel()
-            # Gathered, for awaiting it with its cancellation suppressed would suppress our own as well.
-            (error,) = await asyncio.gather(telling, return_exceptions=True)
-            if not isinstance(error, (*_LOST, asyncio.CancelledError)):
-                raise error
+        async with beside(self._send(stream, link, wake), *_LOST):
+            try:
+                while (data := await stream.read()) is not _EOF:
+                    message = decode(data)
+                    if isinstance(message, Peer):
+                        raise PeerMismatch("a replica says Peer once, at the start of its stream")
+                    self._fleet.hear(link, message)
+            finally:
+                self._fleet.leave(link)
 
-    async def _tell(self, stream: Any, link: Link, wake: asyncio.Event) -> Never:
+    async def _send(self, stream: Any, link: Link, wake: asyncio.Event) -> Never:
         while True:
             wake.clear()
             messages: tuple[Message | None, ...] = (link.tell(self._fleet.own), self._fleet.answer(link))

@@ -2,11 +2,13 @@
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from limpet_operator.serve.tasks import first_of
 
 _LAST_WORDS: Final = 2000
 """Characters of a dead child's log that are shown."""
@@ -20,6 +22,12 @@ class ChildDied(Exception):  # noqa: N818 (says what happened)
         self.name = name
 
 
+def dies_with_parent() -> tuple[str, ...]:
+    """Put before a command, it has the kernel end the child with its parent, even if that is killed."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig=KILL", "--") if setpriv else ()
+
+
 @dataclass(slots=True)
 class Children:
     """The children of this process. `log_dir` takes the output of those that are not shown."""
@@ -31,12 +39,9 @@ class Children:
         self, name: str, command: Sequence[str], *, shown: bool = False, env: Mapping[str, str] | None = None
     ) -> asyncio.subprocess.Process:
         """Start one. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run."""
-        # setpriv has the kernel end the child when we end, even if we are killed.
-        setpriv = shutil.which("setpriv")
-        dies_with_us = (setpriv, "--pdeathsig=KILL", "--") if setpriv else ()
         with self._log(name).open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *dies_with_us,
+                *dies_with_parent(),
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=None if shown else log,
@@ -58,13 +63,15 @@ class Children:
 
     async def watch(self) -> None:
         """Return never; raise ChildDied as soon as one has ended by itself."""
-        waiting = {asyncio.create_task(process.wait()): name for name, process in self._running.items()}
-        try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-        name = waiting[done.pop()]
+        await first_of(*(self._died(name) for name in self._running))
+
+    async def until(self, ready: Coroutine[Any, Any, None], within_s: float) -> None:
+        """Return when `ready` does. Raises ChildDied if a child ends before, TimeoutError if it takes too long."""
+        async with asyncio.timeout(within_s):
+            await first_of(self.watch(), ready)
+
+    async def _died(self, name: str) -> None:
+        await self._running[name].wait()
         raise ChildDied(name, self.last_words(name))
 
     def last_words(self, name: str) -> str:

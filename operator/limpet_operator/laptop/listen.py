@@ -1,5 +1,6 @@
 """Where a local gateway listens: `HOST:PORT` as a person writes it, its addresses, and what it is called by."""
 
+import asyncio
 import errno
 import ipaddress
 import re
@@ -77,6 +78,16 @@ class Place:
     def origins(self, further: Sequence[str]) -> tuple[str, ...]:
         """Whose pages may use it."""
         return tuple(dict.fromkeys((*(LOOPBACK_ORIGINS if self.loopback else ()), *further)))
+
+
+async def accepts(host: str, port: int) -> bool:
+    """Whether a server accepts connections there now."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def find_place(host: str, port: int, flag: str = "--listen HOST:PORT") -> Place:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,20 +23,22 @@ from limpet_extproc.contract.envoy import extproc_socket
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.links import Links
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
-from limpet_operator.laptop.listen import CannotStart, find_place, in_url
+from limpet_operator.laptop.listen import CannotStart, accepts, find_place, in_url
 from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.families import lookup_family, reaches
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.overload import HEAP_BYTES
-from limpet_operator.publish.publication import Publisher
 from limpet_operator.resources.way_out import WaysOut
-from limpet_operator.serve.metrics import build_metrics, count_objects
-from limpet_operator.serve.rollout import Patience, Rollout
-from limpet_operator.serve.xds_server import Nack, serve
+from limpet_operator.serve.acknowledgements import Nack
+from limpet_operator.serve.control_plane import ControlPlane
+from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.rollout import Patience
+from limpet_operator.serve.tasks import beside
 
 EXTPROC_ENVIRONMENT: Final = {
     # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.
@@ -140,7 +143,7 @@ class Local:
         self.settings = settings
         self.place = find_place(settings.host, settings.port)
         self.registry = Registry()
-        self._metrics = build_metrics(self.registry, version("limpet"))
+        metrics = build_metrics(self.registry, version("limpet"))
         self._run_dir = RunDir()
         run_dir = self._run_dir.path
         self._socket = run_dir / "operator.sock"
@@ -148,9 +151,6 @@ class Local:
         self._extproc_sockets = tuple(run_dir / extproc_socket(n) for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
-        self.fleet = Fleet(self._metrics, settings.on_nack, lambda: settings.on_traffic(self.fleet.traffic()))
-        self._xds, self.catalogs = self.fleet.xds, self.fleet.catalogs
-        self._rollout = Rollout(self._xds, self.catalogs, Patience(drain_s=settings.drain_s))
         self.gateway = Gateway(
             listen_host=self.place.addresses[0],
             listen_also=self.place.addresses[1:],
@@ -164,7 +164,10 @@ class Local:
             dns_lookup_family=lookup_family(reaches),
             system_ca_file=system_ca_file(),
         )
-        self._publisher = Publisher(self.gateway)
+        patience = Patience(drain_s=settings.drain_s)
+        self.control_plane = ControlPlane(self.gateway, metrics, patience, on_nack=settings.on_nack)
+        self._fleet = Fleet(self.control_plane, Links(), metrics, self._traffic_changed)
+        self._running = AsyncExitStack()
 
     @property
     def base_url(self) -> str:
@@ -172,42 +175,34 @@ class Local:
         return f"http://{in_url(self.place.reachable)}:{self.place.port}/v1"
 
     async def __aenter__(self) -> Self:
-        try:
-            self._server = await serve(f"unix:{self._socket}", self._xds.handler(), self.catalogs.handler())
-        except BaseException:
-            self._run_dir.cleanup()
-            raise
-        self._telling = asyncio.create_task(self.fleet.run())
-        try:
+        async with AsyncExitStack() as running:
+            running.callback(self._run_dir.cleanup)
+            await self.control_plane.start(f"unix:{self._socket}")
+            running.push_async_callback(self.control_plane.stop)
+            await running.enter_async_context(beside(self._fleet.run()))
+            running.push_async_callback(self.children.stop)
             await self._start_extproc()
             await self._start_envoy()
-        except BaseException:
-            await self._stop()
-            raise
+            self._running = running.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stop()
+        await self._running.aclose()
 
     def apply(self, plan: Plan) -> None:
-        """Make this plan the state of the world; it takes effect within milliseconds, removals after their requests."""
-        self._rollout.apply(self._publisher.publication(plan))
-        count_objects(self._metrics, plan)
+        """Serve this plan; additions take effect within milliseconds, removals after their last requests."""
+        self.control_plane.apply(plan)
 
     async def ready(self) -> None:
         """Return when Envoy answers and ext_proc decides. Raises ChildDied or CannotStart if that does not come."""
-        watching = asyncio.create_task(self.children.watch())
-        waiting = asyncio.create_task(self._serving())
-        done, _ = await asyncio.wait({watching, waiting}, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
-        for task in (watching, waiting):
-            task.cancel()
-        if not done:
+        try:
+            await self.children.until(self._serving(), _READY_S)
+        except TimeoutError:
             raise CannotStart(
                 f"the gateway is not ready after {_READY_S:.0f} s; Envoy's log: {self.children.log_dir}/envoy.log"
-            )
-        await done.pop()
+            ) from None
 
     async def running(self, say: Callable[[str], None]) -> None:
         """Return never, and keep ext_proc running, whose ends are said. Raises ChildDied when Envoy ends."""
@@ -217,24 +212,18 @@ class Local:
 
     async def drained(self) -> None:
         """Return when every removal that was begun is done."""
-        await self._rollout.drained()
+        await self.control_plane.drained()
 
     async def _serving(self) -> None:
-        # Nobody tells when Envoy has opened its port, so it is asked.
-        while True:
-            workers = self.settings.extproc_workers
-            if self.catalogs.deciding >= workers and await self._listening() and await self._asks_all():
-                return
+        # Envoy opens its port only with listener and routes complete, and does not announce it.
+        while not (self._deciding() and await self._accepts() and await self._asks_all()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    async def _listening(self) -> bool:
-        """Envoy opens the port only with listener and routes complete."""
-        try:
-            _, writer = await asyncio.open_connection(self.place.reachable, self.place.port)
-        except OSError:
-            return False
-        writer.close()
-        return True
+    def _deciding(self) -> bool:
+        return self.control_plane.catalogs.deciding >= self.settings.extproc_workers
+
+    async def _accepts(self) -> bool:
+        return await accepts(self.place.reachable, self.place.port)
 
     async def _asks_all(self) -> bool:
         """Envoy asks a worker only after a health check of it went well."""
@@ -275,11 +264,5 @@ class Local:
         path.write_text(json.dumps(config))
         return path
 
-    async def _stop(self) -> None:
-        await self._rollout.close()
-        await self.children.stop()
-        self._telling.cancel()
-        self._xds.close()
-        self.catalogs.close()
-        await self._server.stop(grace=None)
-        self._run_dir.cleanup()
+    def _traffic_changed(self) -> None:
+        self.settings.on_traffic(self._fleet.traffic())

@@ -1,7 +1,6 @@
 """`limpet up DIR`: the local gateway follows a directory of YAML until it is told to stop."""
 
 import asyncio
-import gc
 import json
 import os
 import shlex
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import start_http_server
 
@@ -23,6 +22,8 @@ from limpet_operator.laptop.traffic_words import said
 from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Parser
+from limpet_operator.serve.garbage import freeze_what_exists
+from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
 
@@ -84,22 +85,13 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
             find_place("127.0.0.1", port, "--metrics-port PORT, the first of two")
         async with Local(replace(settings, on_traffic=_telling(say))) as gateway:
             gateway.apply(directory.plan)
-            following = asyncio.create_task(directory.follow(_reporting(gateway, say)))
-            await gateway.ready()
-            # What is here now mostly stays: looking through it for garbage again and again would hold up every change.
-            gc.collect()
-            gc.freeze()
-            if metrics_port:
-                start_http_server(metrics_port, "127.0.0.1", gateway.registry)
-            _greet(gateway, directory.plan, metrics_port, say)
-            watching = asyncio.create_task(gateway.running(say))
-            ending = asyncio.create_task(stopped.wait())
-            tasks: tuple[asyncio.Task[Any], ...] = (following, watching, ending)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                task.cancel()
-            for task in done:
-                await task
+            async with beside(directory.follow(_reporting(gateway, say))) as following:
+                await gateway.ready()
+                freeze_what_exists()
+                if metrics_port:
+                    start_http_server(metrics_port, "127.0.0.1", gateway.registry)
+                _greet(gateway, directory.plan, metrics_port, say)
+                await first_of(asyncio.wait({following}), gateway.running(say), stopped.wait())
     except (CannotStart, ChildDied, FileNotFoundError) as error:
         say(f"limpet up: {error}")
         return 1

@@ -7,32 +7,31 @@ what is known here, and the holder of the Lease alone writes to Kubernetes.
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from random import Random
 from secrets import token_hex
 from typing import Any, Final
 
-import grpc
-
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.links import Links
 from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
 from limpet_operator.planning.plan import Plan, Verdict, plan
 from limpet_operator.pod.debounce import Debounce
 from limpet_operator.pod.pod_http import metrics, probes, serve_pages
 from limpet_operator.pod.settings import Settings
 from limpet_operator.pod.writing import Writing
-from limpet_operator.publish.publication import Publisher
-from limpet_operator.publish.resource import CLUSTER
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.schema import load_crds
-from limpet_operator.serve.metrics import build_metrics, count_objects
-from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.control_plane import ControlPlane
+from limpet_operator.serve.garbage import freeze_what_exists
+from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.rollout import Patience
+from limpet_operator.serve.tasks import first_of
 from limpet_operator.serve.tls import only_for, require_tls, server_credentials
-from limpet_operator.serve.xds_server import serve
 from limpet_operator.sources.cluster import ClusterCallbacks, ClusterSource, Where
 from limpet_operator.sources.kube_reader import Access, KubeReader
 from limpet_operator.status.kube_writer import KubeWriter
@@ -55,10 +54,16 @@ class Replica:
         self._access = access
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
-        self._fleet = Fleet(self._metrics, on_change=self._fleet_changed, linger_s=settings.drain_s + _RECONNECT_S)
+        links = Links()
+        self._control_plane = ControlPlane(
+            settings.gateway,
+            self._metrics,
+            Patience(drain_s=settings.drain_s),
+            peers=links,
+            linger_s=settings.drain_s + _RECONNECT_S,
+        )
+        self._fleet = Fleet(self._control_plane, links, self._metrics, self._fleet_changed)
         self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
-        self._rollout = Rollout(self._fleet.xds, self._fleet.catalogs, Patience(drain_s=settings.drain_s))
-        self._publisher = Publisher(settings.gateway)
         self._debounce = Debounce(self._reconcile)
         self._source = ClusterSource(
             Where(access, settings.namespaces),
@@ -107,37 +112,40 @@ class Replica:
             if settings.lease is not None:
                 writer = KubeWriter(await self._access.configuration())
                 self._writing = Writing(
-                    settings, settings.lease, writer, self.registry, self._fleet, self._source.store.held, self._version
+                    settings,
+                    settings.lease,
+                    writer,
+                    self.registry,
+                    self._fleet,
+                    self._source.store.held,
+                    self._control_plane.version,
                 )
             parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
             if settings.peers:
                 parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers, settings.tls_dir)))
             if self._writing is not None:
                 parts.append(self._writing.run())
-            await _until_one_ends(parts, self._end)
+            await first_of(*parts, before_ending=self._end)
 
     @asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        settings, fleet = self._settings, self._fleet
-        credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
-        handlers = [
-            _only_for(settings.gateway_name, "the gateways of this release", fleet.xds.handler()),
-            _only_for(settings.gateway_name, "the gateways of this release", fleet.catalogs.handler()),
-        ]
+        settings, further = self._settings, []
         if settings.peers:
-            name = host_of(settings.peers) if settings.tls_dir else None
-            handlers.append(_only_for(name, "replicas of this operator", self._peers.handler()))
-        server = await serve(settings.listen, *handlers, credentials=credentials)
+            handler = self._peers.handler()
+            if settings.tls_dir:
+                handler = only_for(handler, host_of(settings.peers), "replicas of this operator")
+            further.append(handler)
+        credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
+        await self._control_plane.start(
+            settings.listen, *further, credentials=credentials, gateway_name=settings.gateway_name
+        )
         _log.info("listening", extra={"listen": settings.listen, "tls": credentials is not None})
         try:
             yield
         finally:
             self._debounce.close()
-            await self._rollout.close()
-            fleet.xds.close()
-            fleet.catalogs.close()
             self._peers.close()
-            await server.stop(CLOSE_S)
+            await self._control_plane.stop(CLOSE_S)
 
     def _end(self) -> None:
         """First of all nobody new is to come here."""
@@ -152,21 +160,18 @@ class Replica:
         try:
             # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
             new = plan(objects, {}, self._plan, self._settings.owner)
-            self._rollout.apply(self._publisher.publication(new))
+            self._control_plane.apply(new)
         except Exception:
             _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")
             return
         if self._plan is None:
             _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.verdicts)})
-            # What is here now mostly stays: looking through it for garbage again and again would hold up changes.
-            gc.collect()
-            gc.freeze()
+            freeze_what_exists()
             # A plan makes tens of thousands of objects and no cycles: no reason to look for some at every 700th.
             gc.set_threshold(_COLLECT_AFTER)
         self._plan, self._objects = new, objects
         if self._writing is not None:
             self._writing.status.plan_changed(new, objects)
-        count_objects(self._metrics, new)
         self._say(new)
 
     def _say(self, now: Plan) -> None:
@@ -184,9 +189,6 @@ class Replica:
                 _log.info("%s: %s", key, note.message, extra=_about(key, note.reason))
         self._verdicts = now.verdicts
 
-    def _version(self, provider: str) -> str | None:
-        return self._fleet.xds.resources.version((CLUSTER, provider))
-
     def _unreadable_changed(self, namespaces: Mapping[str, str]) -> None:
         self._metrics.unreadable.set(len(namespaces))
 
@@ -197,25 +199,6 @@ class Replica:
     def _fleet_changed(self) -> None:
         if self._writing is not None:
             self._writing.status.fleet_changed()
-
-
-def _only_for(name: str | None, who: str, handler: "grpc.GenericRpcHandler[Any, Any]") -> Any:
-    """Without a name, because there is no TLS, whoever reaches the address is served; see `require_tls`."""
-    return handler if name is None else only_for(handler, name, who)
-
-
-async def _until_one_ends(parts: list[Awaitable[Any]], end: Callable[[], None]) -> None:
-    """Run all; when one ends, by itself or by an error, end the others, and raise the error if there is one."""
-    tasks = [asyncio.ensure_future(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        end()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 def _about(key: ObjectKey, reason: str) -> dict[str, Any]:

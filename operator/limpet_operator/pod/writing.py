@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from limpet_operator.fleet.acks import FleetView
 from limpet_operator.pod.settings import Settings
 from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.sources.cluster_store import StoredObject
 from limpet_operator.status.events import EventWriter
 from limpet_operator.status.kube_writer import KubeWriter
@@ -44,20 +45,11 @@ class Writing:
 
     async def run(self) -> None:
         """Until cancelled; then what is under way is written, and the Lease is given up for the next replica."""
-        writers: tuple[asyncio.Task[None], ...] = (
-            asyncio.create_task(self.status.run(), name="write status"),
-            asyncio.create_task(self._events.run(), name="write Events"),
-        )
-        leading = asyncio.create_task(self._lease.run(), name="hold the Lease")
         try:
-            done, _ = await asyncio.wait((*writers, leading), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            # The Lease outlives the writers: they ask it until their last write.
+            async with beside(self._lease.run()) as leading:
+                await first_of(self.status.run(), self._events.run(), asyncio.wait({leading}))
         finally:
-            for tasks in (writers, (leading,)):
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
             try:
                 async with asyncio.timeout(RELEASE_S):
                     await self._lease.release()

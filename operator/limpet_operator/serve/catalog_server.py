@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Collection, Container
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
@@ -25,7 +24,10 @@ from limpet_extproc.contract.catalog import (
     decode_report,
     encode,
 )
+from limpet_operator.serve.acknowledgements import Acknowledgements, PeerReports
+from limpet_operator.serve.change_set import ChangeSet
 from limpet_operator.serve.metrics import Metrics
+from limpet_operator.serve.tasks import OpenStreams
 
 _log = logging.getLogger(__name__)
 
@@ -48,28 +50,8 @@ def _hello(data: bytes) -> Hello:
     raise ContractMismatch("a data plane's first word must be Hello: run the same Limpet version on both sides")
 
 
-def _set(event: asyncio.Event, _: object) -> None:
-    event.set()
-
-
 def _names(catalog: Catalog) -> frozenset[str]:
     return frozenset(provider.name for provider in catalog.providers)
-
-
-class Installation(Protocol):
-    """What a catalog server asks about the Envoys and the other replicas, and whom it tells what changed."""
-
-    def acknowledged(self, node: str) -> AbstractSet[str] | None:
-        """The clusters that this node's Envoy has, wherever it is connected; None: nobody knows."""
-
-    def agreed(self, names: AbstractSet[str]) -> bool:
-        """Whether no worker of another replica, beside an Envoy of this one, decides by one of these providers."""
-
-    def changed(self) -> None:
-        """Another catalog, or what a worker decides by."""
-
-    def testified(self, providers: Collection[str]) -> None:
-        """What the workers say of these providers."""
 
 
 @dataclass(eq=False, slots=True)
@@ -94,13 +76,16 @@ class _Watcher:
 class CatalogServer:
     """Serves the newest catalog to every connected worker. All methods belong to the event loop that serves."""
 
-    def __init__(self, installation: Installation, metrics: Metrics) -> None:
-        self._installation = installation
+    def __init__(self, acks: Acknowledgements, peers: PeerReports, changes: ChangeSet, metrics: Metrics) -> None:
+        """`changes` takes the providers of which workers report something new, and that workers decide differently."""
+        self._acks = acks
+        self._peers = peers
+        self._changes = changes
         self._metrics = metrics
         self._catalog: Catalog | None = None
         self._last: tuple[Catalog, frozenset[str], Catalog] | None = None
         self._watchers: set[_Watcher] = set()
-        self._readers: set[asyncio.Task[None]] = set()
+        self._open = OpenStreams()
         self._changed = asyncio.Event()
 
     def publish(self, catalog: Catalog) -> None:
@@ -109,7 +94,7 @@ class CatalogServer:
         self._metrics.catalog_revision.info({"revision": catalog.revision})
         for watcher in self._watchers:
             watcher.wake.set()
-        self._installation.changed()
+        self._changes.add()
 
     @property
     def planned(self) -> frozenset[str] | None:
@@ -142,7 +127,7 @@ class CatalogServer:
                 continue
             if watcher.sent is not None and watcher.seen is not None:
                 found |= names & (_names(watcher.seen) | _names(watcher.sent))
-            elif watcher.sent is not None or self._installation.acknowledged(watcher.node) is not None:
+            elif watcher.sent is not None or self._clusters(watcher.node) is not None:
                 return frozenset(names)
         return frozenset(found)
 
@@ -173,48 +158,42 @@ class CatalogServer:
 
     def close(self) -> None:
         """End every stream in good order; for just before the server's `stop(grace)`, which would break them off."""
-        for reader in self._readers:
-            reader.cancel()
+        self._open.close()
+
+    def _clusters(self, node: str) -> AbstractSet[str] | None:
+        return self._acks.clusters(node, self._peers.claims(node))
 
     def _unannounced(self, unwanted: frozenset[str]) -> bool:
-        return not self.deciding_by(unwanted) and self._installation.agreed(unwanted)
+        return not self.deciding_by(unwanted) and self._peers.agreed(unwanted)
 
     def _notify(self) -> None:
         self._changed.set()
-        self._installation.changed()
+        self._changes.add()
 
     async def _serve(self, reports: AsyncIterator[bytes], context: Any) -> None:
-        watcher: _Watcher | None = None
-        reader: asyncio.Task[None] | None = None
         try:
             watcher = _Watcher(_hello(await anext(reports)).node)
-            self._watchers.add(watcher)
-            self._metrics.catalog_streams.inc()
-            watcher.wake.set()
-            reader = asyncio.create_task(self._read(reports, watcher))
-            self._readers.add(reader)
-            reader.add_done_callback(partial(_set, watcher.wake))
-            await self._tell(watcher, reader, context)
+            async with self._open.beside(self._read(reports, watcher), grpc.RpcError) as reader:
+                reader.add_done_callback(lambda _: watcher.wake.set())
+                self._watchers.add(watcher)
+                self._metrics.catalog_streams.inc()
+                watcher.wake.set()
+                try:
+                    await self._send(watcher, reader, context)
+                finally:
+                    # Before anything is waited for: nothing that goes wrong here may keep a worker that has left.
+                    self._watchers.remove(watcher)
+                    self._metrics.catalog_streams.dec()
+                    self._changes.add(providers=watcher.evidence)
+                    self._notify()
         except StopAsyncIteration:
             return
         except ContractMismatch as error:
             self._metrics.contract_mismatches.inc()
             _log.warning("refused a data plane: %s", error)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        finally:
-            # Before anything is waited for, so that nothing that goes wrong here keeps a worker that has left.
-            if watcher is not None:
-                self._watchers.remove(watcher)
-                self._metrics.catalog_streams.dec()
-                self._installation.testified(watcher.evidence)
-                self._notify()
-            if reader is not None:
-                self._readers.discard(reader)
-                reader.cancel()
-                # What went wrong with it was raised where it was told to.
-                await asyncio.gather(reader, return_exceptions=True)
 
-    async def _tell(self, watcher: _Watcher, reader: asyncio.Task[None], context: Any) -> None:
+    async def _send(self, watcher: _Watcher, reader: "asyncio.Task[object]", context: Any) -> None:
         while not reader.done():
             await watcher.wake.wait()
             watcher.wake.clear()
@@ -223,15 +202,13 @@ class CatalogServer:
             if watcher.sent is None or watcher.sent.revision != catalog.revision:
                 watcher.sent = catalog
                 await context.write(encode(catalog))
-        if not reader.cancelled():
-            reader.result()
 
     def _for(self, watcher: _Watcher) -> Catalog | None:
         """None: say nothing. A worker may outlive us; an empty catalog for want of news would take away what it has.
 
         While nobody knows its Envoy, what it was told of may be taken away and nothing may be added.
         """
-        acked = self._installation.acknowledged(watcher.node)
+        acked = self._clusters(watcher.node)
         if acked is None and watcher.sent is not None:
             acked = _names(watcher.sent)
         if self._catalog is None or acked is None:
@@ -248,7 +225,7 @@ class CatalogServer:
                 raise ContractMismatch("a data plane says Hello once, at the start of its stream")
             if isinstance(report, Health):
                 watcher.evidence.update(report.providers)
-                self._installation.testified(report.providers)
+                self._changes.add(providers=report.providers)
             elif watcher.sent is not None and report.revision == watcher.sent.revision:
                 watcher.seen = watcher.sent
                 watcher.wake.set()

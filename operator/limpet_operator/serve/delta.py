@@ -15,6 +15,7 @@ from typing import Any, Final
 from envoy.service.discovery.v3 import discovery_pb2
 
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Key, Resource, digest_of
+from limpet_operator.serve.acknowledgements import VersionReport
 
 _ADD_ORDER: Final = {CLUSTER: 0, SECRET: 1, LISTENER: 2, ROUTE: 3}
 """Make before break: what is referred to comes before what refers to it."""
@@ -66,20 +67,6 @@ class ResourceSet:
         return ResourceSet({**self.by_type, **copies}), touched
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request of Envoy said about versions; a version of "" is a removal."""
-
-    type_url: str
-    had: Mapping[str, str] | None = None
-    """First word about this type: what Envoy brought along from an earlier stream."""
-    accepted: Mapping[str, str] = field(default_factory=dict)
-    rejected: Mapping[str, str] = field(default_factory=dict)
-    message: str | None = None
-    """Envoy's words: the response was rejected. None: it was not, or the request answers none."""
-    answers: bool = False
-
-
 @dataclass(slots=True)
 class _Subscription:
     """One type on one stream."""
@@ -122,7 +109,7 @@ class Stream:
             if subscription and subscription.wants(name):
                 subscription.dirty[name] = None
 
-    def on_request(self, request: Any, resources: ResourceSet) -> Answer:
+    def on_request(self, request: Any, resources: ResourceSet) -> VersionReport:
         """Take in a DeltaDiscoveryRequest: subscriptions, and the answer to an earlier response."""
         if self.node is None:
             self.node = request.node.id
@@ -141,10 +128,10 @@ class Stream:
                 subscription.dirty.update(dict.fromkeys(resources.by_type.get(type_url, {})))
         self._subscribe(subscription, request, had or {}, resources)
         if not request.response_nonce:
-            return Answer(type_url, had)
+            return VersionReport(type_url, had)
         versions = subscription.open.pop(request.response_nonce, None)
         if not request.HasField("error_detail"):
-            return Answer(type_url, had, accepted=versions or {}, answers=True)
+            return VersionReport(type_url, had, accepted=versions or {}, to_response=True)
         message = _without_dump(request.error_detail.message)
         accepted, rejected = _blame(versions or {}, message)
         if len(rejected) > 1:
@@ -155,7 +142,7 @@ class Stream:
             half = (len(items) + 1) // 2
             subscription.apart.extend(dict(part) for part in (items[:half], items[half:]) if part)
             rejected = {}
-        return Answer(type_url, had, accepted, rejected, message, answers=True)
+        return VersionReport(type_url, had, accepted, rejected, message, to_response=True)
 
     def release(self) -> None:
         """From now on Envoy loses at once what is not served."""

@@ -13,12 +13,14 @@ from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_extproc.operator_link.evidence import Witness
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.links import Links
 from limpet_operator.fleet.peers import Dial, Peers
+from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.resource import CLUSTER, Publication, Resource
+from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.rollout import Patience
 from limpet_operator.serve.tls import only_for, server_credentials
-from limpet_operator.serve.xds_server import serve
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -57,6 +59,7 @@ class Replica:
         linger_s: float = 0.0,
         drain: Callable[[float], Awaitable[Any]] = soon,
         only: Mapping[str, str] | None = None,
+        unannounce_s: float = 10.0,
     ) -> None:
         """`only`: the names that certificates must carry, of `gateways` and of `replicas`."""
         self.name, self.address, self.only = name, address, only
@@ -64,8 +67,10 @@ class Replica:
         self.changes = 0
         self.killed = False
         self.dialled: list[str] = []
-        self.fleet = Fleet(build_metrics(self.registry, "test"), on_change=self._changed, linger_s=linger_s)
-        self.rollout = Rollout(self.fleet.xds, self.fleet.catalogs, Patience(0.0, 10.0), drain)
+        metrics, links = build_metrics(self.registry, "test"), Links()
+        gateway, patience = Gateway("127.0.0.1", 10000, ()), Patience(0.0, unannounce_s)
+        self.control_plane = ControlPlane(gateway, metrics, patience, peers=links, linger_s=linger_s, sleep=drain)
+        self.fleet = Fleet(self.control_plane, links, metrics, self._changed)
         self.peers = Peers(self.fleet, name)
 
     def _changed(self) -> None:
@@ -74,10 +79,10 @@ class Replica:
     def plan(self, **bodies: str) -> None:
         resources = [Resource(name, CLUSTER, body.encode()) for name, body in bodies.items()]
         providers = tuple(CatalogProvider(name, (Model("m", "m"),)) for name in bodies)
-        self.rollout.apply(Publication({r.key: r for r in resources}, Catalog(str(sorted(bodies)), providers)))
+        self.control_plane.publish(Publication({r.key: r for r in resources}, Catalog(str(sorted(bodies)), providers)))
 
     def version(self, name: str) -> str:
-        return self.fleet.xds.resources.version((CLUSTER, name)) or "none"
+        return self.control_plane.version(name) or "none"
 
     def gateways(self) -> dict[str, set[str]]:
         return {each.node: set(each.clusters) for each in self.fleet.gateways()}
@@ -93,11 +98,14 @@ class Replica:
     async def running(
         self, names: Callable[[], Awaitable[Collection[str]]], dial: Dial | None = None, tls_dir: Path | None = None
     ) -> AsyncIterator["Replica"]:
-        handlers = [self.fleet.xds.handler(), self.fleet.catalogs.handler(), self.peers.handler()]
-        if self.only is not None:
-            whose = ("gateways", "gateways", "replicas")
-            handlers = [only_for(each, self.only[who], who) for each, who in zip(handlers, whose, strict=True)]
-        server = await serve(self.address, *handlers, credentials=server_credentials(tls_dir) if tls_dir else None)
+        only = self.only or {}
+        handler = self.peers.handler()
+        if "replicas" in only:
+            handler = only_for(handler, only["replicas"], "replicas")
+        credentials = server_credentials(tls_dir) if tls_dir else None
+        await self.control_plane.start(
+            self.address, handler, credentials=credentials, gateway_name=only.get("gateways")
+        )
         tasks = [
             asyncio.create_task(self.fleet.run()),
             asyncio.create_task(self.peers.run(names, dial or self._dial, soon)),
@@ -108,12 +116,9 @@ class Replica:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.rollout.close()
             if not self.killed:
-                self.fleet.xds.close()
-                self.fleet.catalogs.close()
                 self.peers.close()
-            await server.stop(None if self.killed else 0.5)
+            await self.control_plane.stop(None if self.killed else 0.5)
 
 
 class Worker:

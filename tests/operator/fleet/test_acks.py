@@ -2,7 +2,8 @@
 
 import pytest
 
-from limpet_operator.fleet.acks import GatewayState, in_common, merged
+from limpet_operator.fleet.acks import GatewayState, merged
+from limpet_operator.serve.acknowledgements import in_common
 
 CLAIMS: list[tuple[str, list[dict[str, str]], dict[str, str]]] = [
     ("one replica's word is taken", [{"a": "1", "b": "2"}], {"a": "1", "b": "2"}),

@@ -8,11 +8,10 @@ from typing import Any
 
 import grpc.aio
 from tests.operator.fake_envoy import FakeEnvoy
-from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, soon, until
+from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 
 from limpet_operator.fleet.peer_contract import PEER_METHOD, Peer, encode
 from limpet_operator.publish.resource import CLUSTER
-from limpet_operator.serve.rollout import Patience, Rollout
 
 
 class Load:
@@ -114,15 +113,14 @@ async def test_while_nobody_knows_an_envoy_its_worker_may_lose_providers_and_gai
 
 
 async def test_a_replica_that_never_answers_holds_up_a_removal_only_so_long(tmp_path: Path) -> None:
-    a = Replica("a", f"unix:{tmp_path}/a.sock")
-    a.rollout = Rollout(a.fleet.xds, a.fleet.catalogs, Patience(0.0, 0.3), soon)
+    a = Replica("a", f"unix:{tmp_path}/a.sock", unannounce_s=0.3)
     async with a.running(Names()), grpc.aio.insecure_channel(a.address) as channel:
         a.plan(stays="1", goes="1")
         mute: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
         await mute.write(encode(Peer("mute")))
         await until(lambda: a.count("limpet_peers") == 1)
         a.plan(stays="1")
-        assert not await a.fleet.catalogs.wait_unannounced(["goes"], 0.05)
-        await a.rollout.drained()
-        assert set(a.fleet.xds.resources.by_type[CLUSTER]) == {"stays"}
+        assert not await a.control_plane.catalogs.wait_unannounced(["goes"], 0.05)
+        await a.control_plane.drained()
+        assert set(a.control_plane.xds.resources.by_type[CLUSTER]) == {"stays"}
         mute.cancel()

@@ -1,7 +1,7 @@
 """The catalog stream and the order of a rollout, over gRPC on a Unix socket with the real client of the data plane."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -28,7 +28,9 @@ from limpet_extproc.contract.catalog import (
 )
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_operator.publish.resource import CLUSTER, SECRET, Publication, Resource
+from limpet_operator.serve.acknowledgements import Acknowledgements
 from limpet_operator.serve.catalog_server import CatalogServer, announce
+from limpet_operator.serve.change_set import ChangeSet
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import Patience, Rollout
 from limpet_operator.serve.xds_server import XdsServer, serve
@@ -60,27 +62,21 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Side:
-    """A catalog server; what its Envoys have and what other replicas agree to is what the test says."""
+    """A catalog server whose Envoys are all connected to other replicas, which have and agree to what a test says."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.acked: dict[str, set[str]] = {}
         self.consent = True
-        self.news: list[set[str]] = []
+        self.changes = ChangeSet()
         self.registry = CollectorRegistry()
-        self.catalogs = CatalogServer(self, build_metrics(self.registry, "test"))
+        self.catalogs = CatalogServer(Acknowledgements(), self, self.changes, build_metrics(self.registry, "test"))
 
-    def acknowledged(self, node: str) -> set[str] | None:
-        return self.acked.get(node)
+    def claims(self, node: str) -> list[dict[str, str]]:
+        return [dict.fromkeys(self.acked[node], "1")] if node in self.acked else []
 
     def agreed(self, names: AbstractSet[str]) -> bool:
         return self.consent
-
-    def changed(self) -> None:
-        pass
-
-    def testified(self, providers: Collection[str]) -> None:
-        self.news.append(set(providers))
 
     def ack(self, node: str, *clusters: str) -> None:
         self.acked[node] = set(clusters)
@@ -213,12 +209,15 @@ async def test_what_workers_say_of_providers_lasts_as_long_as_their_streams(side
     async with raw_worker(side.address) as worker:
         await worker.write(encode(Hello("n")))
         await worker.write(encode(Health({"a": Evidence(1.0, since_s=1.0), "b": Evidence(2.0, since_s=1.0)})))
+        await until(lambda: side.catalogs.evidence("b"))
+        assert side.changes.take().providers == {"a", "b"}
         await worker.write(encode(Health({"a": Evidence(1.0, 3.0, "down", 3.0)})))
-        await until(lambda: len(side.news) == 2)
-        assert side.news == [{"a", "b"}, {"a"}]
+        await side.changes.wait()
+        assert side.changes.take().providers == {"a"}
         assert side.catalogs.evidence("a") == [Evidence(1.0, 3.0, "down", 3.0)]
         assert side.catalogs.evidence("b") == [Evidence(2.0, since_s=1.0)]
-    await until(lambda: side.news[2:] == [{"a", "b"}])
+    await side.changes.wait()
+    assert side.changes.take().providers == {"a", "b"}
     assert side.catalogs.evidence("a") == []
 
 
@@ -280,7 +279,7 @@ class World:
     def __init__(self, address: str) -> None:
         self.side = Side(address)
         metrics = build_metrics(CollectorRegistry(), "test")
-        self.xds = XdsServer(metrics, lambda _: None, lambda _: None)
+        self.xds = XdsServer(Acknowledgements(), metrics, lambda _: None, lambda _: None)
         self.drains = Drains()
         self.rollout = Rollout(self.xds, self.side.catalogs, Patience(5.0, 10.0), self.drains)
 

@@ -26,8 +26,9 @@ from prometheus_client import CollectorRegistry
 from tests.operator.fake_envoy import FakeEnvoy
 
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Resource
+from limpet_operator.serve.acknowledgements import Acknowledgements, Nack
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.xds_server import Nack, XdsServer, serve
+from limpet_operator.serve.xds_server import XdsServer, serve
 
 
 def resource(name: str, body: str = "1", type_url: str = CLUSTER) -> Resource:
@@ -41,7 +42,9 @@ class Recorded:
         self.registry = CollectorRegistry()
         self.nacks: list[Nack] = []
         self.acked_nodes: list[str] = []
-        self.server = XdsServer(build_metrics(self.registry, "test"), self.nacks.append, self.acked_nodes.append)
+        self.acks = Acknowledgements()
+        metrics = build_metrics(self.registry, "test")
+        self.server = XdsServer(self.acks, metrics, self.nacks.append, self.acked_nodes.append)
 
     def set_all(self, resources: Iterable[Resource]) -> None:
         """Serve exactly these."""
@@ -51,10 +54,10 @@ class Recorded:
 
     @property
     def refused(self) -> tuple[Nack, ...]:
-        return tuple(nack for node in self.server.connected_nodes for nack in self.server.refused(node).values())
+        return tuple(nack for node in self.acks.connected_nodes for nack in self.acks.refused(node).values())
 
     def acked(self, type_url: str = CLUSTER, node: str = "n") -> dict[str, str]:
-        return dict((self.server.acknowledged(node) or {}).get(type_url, {}))
+        return dict((self.acks.acknowledged(node) or {}).get(type_url, {}))
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
@@ -115,7 +118,7 @@ async def test_an_empty_world_is_answered_but_not_before_it_is_known(side: Side)
     recorded, envoy = side
     async with envoy.stream():
         await envoy.subscribe(CLUSTER)
-        await until(lambda: recorded.server.acknowledged("n") is not None)
+        await until(lambda: recorded.acks.acknowledged("n") is not None)
         recorded.set_all([])
         assert await envoy.take() == (CLUSTER, {}, [])  # Envoy goes on to its listeners only after this.
 
@@ -175,7 +178,7 @@ async def test_closing_ends_the_streams_in_good_order(side: Side) -> None:
     recorded, envoy = side
     async with envoy.stream():
         await envoy.subscribe(CLUSTER)
-        await until(lambda: recorded.server.acknowledged("n") is not None)
+        await until(lambda: recorded.acks.acknowledged("n") is not None)
         recorded.server.close()
         assert await envoy.call.code() is grpc.StatusCode.OK
 
@@ -187,10 +190,10 @@ async def test_a_stream_that_ends_in_nonsense_is_forgotten_all_the_same(side: Si
         call: Any = channel.stream_stream(method)()  # type: ignore[call-arg]
         hello = discovery_pb2.DeltaDiscoveryRequest(node={"id": "n"}, type_url=CLUSTER)
         await call.write(hello.SerializeToString())
-        await until(lambda: recorded.server.connected("n"))
+        await until(lambda: recorded.acks.connected("n"))
         await call.write(b"\xff\xff")
         assert await call.code() is not grpc.StatusCode.OK
-        await until(lambda: not recorded.server.connected("n"))
+        await until(lambda: not recorded.acks.connected("n"))
         assert recorded.count("limpet_xds_streams") == 0
 
 
@@ -336,7 +339,7 @@ async def test_the_real_envoy_takes_rejects_reconnects_and_forgets(tmp_path: Pat
     recorded.set_all([cluster("plain"), cluster("tls", "ca"), listener("in", port), routes("one")])
     with envoy_process(tmp_path, xds_socket, admin):
         async with serving(f"unix:{xds_socket}", recorded):
-            await until(lambda: SECRET in (recorded.server.acknowledged("node-1") or {}))
+            await until(lambda: SECRET in (recorded.acks.acknowledged("node-1") or {}))
             recorded.server.publish([secret("ca", filename=roots)])  # Told nothing, Envoy waited for it.
             await until_answer(port, "/", "one")
             await until(lambda: recorded.acked(CLUSTER, "node-1").keys() == {"plain", "tls"})
@@ -360,7 +363,7 @@ async def test_the_real_envoy_takes_rejects_reconnects_and_forgets(tmp_path: Pat
         await until_answer(port, "/", "one")
         again = Recorded()
         async with serving(f"unix:{xds_socket}", again):
-            await until(lambda: ROUTE in (again.server.acknowledged("node-1") or {}))
+            await until(lambda: ROUTE in (again.acks.acknowledged("node-1") or {}))
             good = [cluster("plain"), cluster("tls", "ca"), cluster("more", timeout_s=2), secret("ca", filename=roots)]
             again.set_all([*good, listener("in", port), routes("one")])
             await until_answer(admin, "/clusters", "yet::", there=False)

@@ -1,0 +1,112 @@
+"""The serving half of an operator: plans in, resources to every connected Envoy and catalogs to every worker.
+
+A pod and a laptop serve the same way; they differ in where plans come from and who else is listening.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from limpet_operator.planning.plan import Plan
+from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.publication import Publisher
+from limpet_operator.publish.resource import CLUSTER, Publication
+from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, NoPeers, PeerReports
+from limpet_operator.serve.catalog_server import CatalogServer
+from limpet_operator.serve.change_set import ChangeSet
+from limpet_operator.serve.metrics import Metrics, count_objects
+from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.tls import only_for
+from limpet_operator.serve.xds_server import XdsServer, serve
+
+
+def _ignore(_: object) -> None:
+    """For a hook that is not used."""
+
+
+class ControlPlane:
+    """Both servers, and the order in which a plan reaches them. All methods belong to one event loop.
+
+    `acks`, `xds` and `catalogs` are for reading; `changes` collects what the Envoys and workers report.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        metrics: Metrics,
+        patience: Patience,
+        *,
+        peers: PeerReports | None = None,
+        on_nack: Callable[[Nack], None] = _ignore,
+        linger_s: float = 0.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`linger_s` is XdsServer's, `sleep` is Rollout's."""
+        self._metrics = metrics
+        self._on_nack = on_nack
+        self.changes = ChangeSet()
+        self.acks = Acknowledgements()
+        self.catalogs = CatalogServer(self.acks, peers or NoPeers(), self.changes, metrics)
+        self.xds = XdsServer(self.acks, metrics, self._nacked, self._acknowledged, linger_s)
+        self._rollout = Rollout(self.xds, self.catalogs, patience, sleep)
+        self._publisher = Publisher(gateway)
+        self._server: grpc.aio.Server | None = None
+
+    def apply(self, plan: Plan) -> None:
+        """Serve this plan; additions take effect within milliseconds, removals after the last requests that need them.
+
+        If it raises, what was served before goes on being served.
+        """
+        self.publish(self._publisher.publication(plan))
+        count_objects(self._metrics, plan)
+
+    def publish(self, publication: Publication) -> None:
+        """Serve what has been rendered already."""
+        self._rollout.apply(publication)
+
+    def version(self, provider: str) -> str | None:
+        """The version of this provider's cluster that is served; None: none is."""
+        return self.xds.resources.version((CLUSTER, provider))
+
+    async def drained(self) -> None:
+        """Return when every removal begun so far is done."""
+        await self._rollout.drained()
+
+    async def start(
+        self,
+        address: str,
+        *further: "grpc.GenericRpcHandler[Any, Any]",
+        credentials: grpc.ServerCredentials | None = None,
+        gateway_name: str | None = None,
+    ) -> None:
+        """Listen on `unix:/path` or `host:port` for gateways, and for `further` services. OSError: it can't be had.
+
+        `gateway_name`: the DNS name in the gateways' certificates. Without one whoever reaches the address is served;
+        `tls.require_tls` says which addresses that is fit for.
+        """
+        handlers = [self.xds.handler(), self.catalogs.handler()]
+        if gateway_name is not None:
+            handlers = [only_for(handler, gateway_name, "the gateways of this release") for handler in handlers]
+        self._server = await serve(address, *handlers, *further, credentials=credentials)
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """End all streams in good order, within `grace_s`; None: break them off, as the end of the process would.
+
+        Removals under way are given up: Envoy keeps those resources until an operator serves it again.
+        """
+        await self._rollout.close()
+        if grace_s is not None:
+            self.xds.close()
+            self.catalogs.close()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+    def _nacked(self, nack: Nack) -> None:
+        self.changes.add(gateways=(nack.node,))
+        self._on_nack(nack)
+
+    def _acknowledged(self, node: str) -> None:
+        self.changes.add(gateways=(node,))
+        self.catalogs.acks_changed(node)
