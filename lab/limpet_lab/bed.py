@@ -87,7 +87,7 @@ class Bed:
                 raise ValueError(str(result))  # noqa: TRY004
             parsed[result.key] = result
         self.plan = plan(Objects(parsed), os.environ, self.plan)
-        wrong = [f"{key}: {verdict}" for key, verdict in self.plan.verdicts.items() if not verdict.ok]
+        wrong = [f"{key}: {findings}" for key, findings in self.plan.findings.items() if not findings.ok]
         if wrong:
             raise ValueError("; ".join(wrong))
         self.gateway.apply(self.plan)

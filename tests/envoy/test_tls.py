@@ -78,7 +78,7 @@ def planned(*written: dict[str, Any]) -> Any:
         result: Any = parser.parse(raw)
         parsed[result.key] = result
     made = plan(Objects(parsed), {})
-    assert all(verdict.ok for verdict in made.verdicts.values()), made.verdicts
+    assert all(each.ok for each in made.findings.values()), made.findings
     return made
 
 

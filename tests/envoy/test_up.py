@@ -247,8 +247,8 @@ async def test_a_provider_that_refuses_its_key_is_said_once_without_asking_for_i
         for _ in range(2):
             answer = await stage.ask(_OPENER, extra=order)
             assert answer.seller == "b"
-        line = await command.says("refuses the API key")
-        assert f"  {stage.provider('a')}: CredentialRefused: it refuses the API key: 401" in line
+        line = await command.says("rejects the API key")
+        assert f"  {stage.provider('a')}: CredentialRefused: it rejects the API key: 401" in line
         await sellers["a"].reset()
         await stage.ask(_OPENER, extra=order)
         assert stage.provider("a") in await command.says("is back")

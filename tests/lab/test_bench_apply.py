@@ -34,7 +34,7 @@ def test_so_many_objects_all_of_which_take_effect(providers: int, objects: int, 
         parsed[result.key] = result
     planned = plan(Objects(parsed), {})
     assert len(planned.providers) == providers
-    assert all(verdict.ok for verdict in planned.verdicts.values())
+    assert all(each.ok for each in planned.findings.values())
 
 
 def test_too_few_objects_are_refused_with_the_reason() -> None:

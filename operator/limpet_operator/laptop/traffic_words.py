@@ -7,10 +7,11 @@ when it begins, in the words that a condition and an Event have in a cluster, an
 from collections.abc import Iterator, Mapping
 
 from limpet_operator.fleet.acks import Traffic
-from limpet_operator.planning.plan import Condition, Verdict
-from limpet_operator.status.findings import Finding, healthy
+from limpet_operator.planning.finding import Finding
+from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.status.findings import healthy
 
-_SERVED = Verdict(Condition(True, "Accepted", ""), Condition(True, "ResolvedRefs", ""))
+_SERVED = ObjectFindings()
 
 
 def said(before: Mapping[str, Traffic], now: Mapping[str, Traffic]) -> Iterator[str]:

@@ -74,10 +74,10 @@ def _line(reading: ParsedDocument, planned: Plan) -> Line:
     if reading.duplicate_of is not None:
         message = f"Duplicate: {key} is already in {reading.duplicate_of}, which counts; take one of them out"
         problems = (Problem("metadata.name", message), *problems)
-    elif key is not None and key in planned.verdicts and not problems:
-        verdict = planned.verdicts[key]
-        failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
-        problems = tuple(Problem(condition.reason, condition.message) for condition in failed)
-        notes = tuple(Problem(*note) for note in verdict.notes)
+    elif key is not None and key in planned.findings and not problems:
+        findings = planned.findings[key]
+        failed = [each for each in (findings.accepted, findings.resolved_refs) if not each.ok]
+        problems = tuple(Problem(each.reason, each.message) for each in failed)
+        notes = tuple(Problem(note.reason, note.message) for note in findings.notes)
     status: Status = "BAD" if problems else "note" if notes else "ok"
     return Line(status, kind, name, str(origin), problems + notes)

@@ -1,1 +1,1 @@
-"""Objects in, a plan and a verdict on every object out. Pure."""
+"""Objects in, a plan and findings about every object out. Pure."""

@@ -18,7 +18,7 @@ from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import Links
 from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
-from limpet_operator.planning.plan import Plan, Verdict, plan
+from limpet_operator.planning.plan import ObjectFindings, Plan, plan
 from limpet_operator.pod.debounce import Debounce
 from limpet_operator.pod.pod_http import metrics, probes, serve_pages
 from limpet_operator.pod.settings import Settings
@@ -76,7 +76,7 @@ class Replica:
         self._writing: Writing | None = None
         self._objects = Objects()
         self._plan: Plan | None = None
-        self._verdicts: Mapping[ObjectKey, Verdict] = {}
+        self._findings: Mapping[ObjectKey, ObjectFindings] = {}
         self._ending = False
 
     def not_ready(self) -> str | None:
@@ -165,7 +165,7 @@ class Replica:
             _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")
             return
         if self._plan is None:
-            _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.verdicts)})
+            _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.findings)})
             freeze_what_exists()
             # A plan makes tens of thousands of objects and no cycles: no reason to look for some at every 700th.
             gc.set_threshold(_COLLECT_AFTER)
@@ -176,18 +176,18 @@ class Replica:
 
     def _say(self, now: Plan) -> None:
         """Each object that is not used as it is written, or says what has no effect; once for every reason."""
-        for key, verdict in now.verdicts.items():
-            before = self._verdicts.get(key)
-            if verdict is before or verdict == before:
+        for key, findings in now.findings.items():
+            before = self._findings.get(key)
+            if findings is before or findings == before:
                 continue
-            failed = [condition for condition in (verdict.accepted, verdict.resolved_refs) if not condition.ok]
+            failed = [each for each in (findings.accepted, findings.resolved_refs) if not each.ok]
             if failed:
                 _log.warning("%s: %s", key, failed[0].message, extra=_about(key, failed[0].reason))
-            elif before is not None and not (before.accepted.ok and before.resolved_refs.ok):
-                _log.info("%s is in order now", key, extra=_about(key, verdict.accepted.reason))
-            for note in verdict.notes if before is None or verdict.notes != before.notes else ():
+            elif before is not None and not before.ok:
+                _log.info("%s is in order now", key, extra=_about(key, findings.accepted.reason))
+            for note in findings.notes if before is None or findings.notes != before.notes else ():
                 _log.info("%s: %s", key, note.message, extra=_about(key, note.reason))
-        self._verdicts = now.verdicts
+        self._findings = now.findings
 
     def _unreadable_changed(self, namespaces: Mapping[str, str]) -> None:
         self._metrics.unreadable.set(len(namespaces))

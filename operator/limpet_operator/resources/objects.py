@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Self, TypeVar, get_args
 
@@ -34,23 +35,30 @@ class Foreign:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Objects:
-    """All objects at one moment: the good ones, and the last thing wrong with each of the others."""
+    """All objects at one moment: the valid ones, and the last thing wrong with each of the others."""
 
     parsed: Mapping[ObjectKey, Parsed] = field(default_factory=dict)
     invalid: Mapping[ObjectKey, Invalid] = field(default_factory=dict)
-    _by_kind: dict[type, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def of(self, kind: type[ParsedT]) -> Sequence[ParsedT]:
-        """The good ones of this kind, in the order of namespace and name."""
-        if not self._by_kind:
-            self._by_kind.update({each: [] for each in get_args(Parsed)})
-            for parsed in self.parsed.values():
-                self._by_kind[type(parsed)].append(parsed)
-            for those in self._by_kind.values():
-                those.sort(key=attrgetter("key"))
+        """The valid ones of this kind, in the order of namespace and name."""
         return self._by_kind[kind]
+
+    def find(self, kind: type[ParsedT], key: ObjectKey) -> ParsedT | Invalid | None:
+        """The object of this name, or what is wrong with it; None: there is none."""
+        found = self.parsed.get(key)
+        return found if isinstance(found, kind) else self.invalid.get(key)
+
+    @cached_property
+    def _by_kind(self) -> Mapping[type, Sequence[Any]]:
+        by_kind: dict[type, list[Any]] = {each: [] for each in get_args(Parsed)}
+        for parsed in self.parsed.values():
+            by_kind[type(parsed)].append(parsed)
+        for each in by_kind.values():
+            each.sort(key=attrgetter("key"))
+        return by_kind
 
 
 class Parser:

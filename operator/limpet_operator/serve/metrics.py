@@ -80,7 +80,7 @@ def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
 
 def count_objects(metrics: Metrics, plan: Plan) -> None:
     """Show how many objects of each of our kinds there are, and whether they take effect."""
-    counts = Tally((key.kind, verdict.accepted.ok) for key, verdict in plan.verdicts.items())
+    counts = Tally((key.kind, findings.accepted.ok) for key, findings in plan.findings.items())
     for kind in PLURALS:
         for accepted in (True, False):
             metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])

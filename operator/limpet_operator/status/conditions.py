@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from limpet_operator.status.findings import LESS_KNOWN, Finding, verdict_of_health
+from limpet_operator.planning.finding import Finding
+from limpet_operator.status.findings import LESS_KNOWN, verdict_of_health
 
 RawStatus = Mapping[str, Any]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from limpet_operator.planning.finding import Finding
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.cluster_store import StoredObject
 from limpet_operator.status.conditions import as_before, desired_status, difference, steady, without_history
-from limpet_operator.status.findings import Finding
 from limpet_operator.status.inputs import StatusInputs
 
 _LOOK_AGAIN_S: Final = 3600.0

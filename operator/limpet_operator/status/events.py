@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
+from limpet_operator.planning.finding import Finding
 from limpet_operator.resources.problem import API_VERSION, ObjectKey
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.status.findings import Finding
 from limpet_operator.status.kube_writer import MERGE_PATCH, KubeCalls
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import WriterMetrics

@@ -1,74 +1,40 @@
-"""What is to be said of an object right now, aspect by aspect: the contents of its conditions, without their history.
-
-Verdicts come from the plan, the state of the gateways and of traffic from the fleet. Pure. docs/conditions.md lists
-every reason with what to do about it.
-"""
+"""Findings about an object that depend on the fleet or on the time, besides those of the plan. Pure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.planning.plan import Condition, Verdict
+from limpet_operator.planning.finding import (
+    EffectiveReason,
+    Finding,
+    FreshReason,
+    HealthyReason,
+    ProgrammedReason,
+    Truth,
+)
+from limpet_operator.planning.plan import ObjectFindings
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.pricing import Pricing
 
-Truth = Literal["True", "False", "Unknown"]
-ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
-HealthyReason = Literal[
-    "TrafficOK",
-    "Failing",
-    "OverLimit",
-    "CredentialRefused",
-    "NoCredit",
-    "ModelNotFound",
-    "Redirected",
-    "NoTraffic",
-    "NotProgrammed",
-]
-EffectiveReason = Literal["Effective", "NotAccepted"]
-"""And the reasons of `effects`."""
-FreshReason = Literal["Fresh", "Stale", "NoLimit", "NoDate", "DateInFuture", "NotAccepted"]
-
 LESS_KNOWN: Final = frozenset({"Pending", "NoGateway", "NoTraffic"})
-"""Reasons that may only mean that we, or an Envoy, have not been told yet."""
+"""Reasons that may only mean that this replica, or an Envoy, does not have the information yet."""
 
 
-class Finding(NamedTuple):
-    """One aspect; the message says what to do, or why nothing needs to be done."""
-
-    type: str
-    status: Truth
-    reason: str
-    message: str
-
-
-def accepted(verdict: Verdict) -> Finding:
-    """Whether the object is used as it is written."""
-    return _of("Accepted", verdict.accepted, "it is used as it is written")
+def effective(planned: ObjectFindings) -> Finding:
+    """Whether all of its fields have an effect in this version; with the first reason and every message."""
+    if not planned.accepted.ok:
+        return _effective("Unknown", "NotAccepted", "checked once the object is accepted")
+    if not planned.notes:
+        return _effective("True", "Effective", "all of it takes effect")
+    return Finding("Effective", "False", planned.notes[0].reason, "; ".join(note.message for note in planned.notes))
 
 
-def resolved_refs(verdict: Verdict) -> Finding:
-    """Whether what it refers to is there; of an object that can't be read nobody knows."""
-    if verdict.resolved_refs.reason == "Invalid":
-        return Finding("ResolvedRefs", "Unknown", "Invalid", verdict.resolved_refs.message)
-    return _of("ResolvedRefs", verdict.resolved_refs, "all that it refers to is there")
-
-
-def effective(verdict: Verdict) -> Finding:
-    """Whether all that it says makes a difference in this version; the first reason is named, and every message."""
-    if not verdict.accepted.ok:
-        return _effective("Unknown", "NotAccepted", "it is looked at once it is accepted")
-    if not verdict.notes:
-        return _effective("True", "Effective", "all that it says takes effect")
-    return Finding("Effective", "False", verdict.notes[0].reason, "; ".join(note.message for note in verdict.notes))
-
-
-def programmed(name: str, verdict: Verdict, published: str | None, gateways: Iterable[GatewayState]) -> Finding:
+def programmed(name: str, planned: ObjectFindings, published: str | None, gateways: Iterable[GatewayState]) -> Finding:
     """Whether every connected Envoy serves the provider in the version that is `published` now."""
-    if not verdict.accepted.ok:
+    if not planned.accepted.ok:
         return _not_programmed("NotAccepted", "it is left out until it is accepted; see the condition Accepted")
-    if not verdict.resolved_refs.ok:
+    if not planned.resolved_refs.ok:
         return _not_programmed("RefsNotResolved", "it is left out until the condition ResolvedRefs is True")
     total = have = 0
     refusals: dict[str, str] = {}
@@ -80,62 +46,57 @@ def programmed(name: str, verdict: Verdict, published: str | None, gateways: Ite
             refusals[gateway.node] = gateway.rejected[name]
     if refusals:
         node, words = min(refusals.items())
-        kept = "what it had before goes on serving"
-        return _not_programmed("Rejected", f"Envoy {node} refuses it, {kept}; correct spec: {words}")
+        message = f"Envoy {node} rejects it, and the previous version stays in service; correct spec: {words}"
+        return _not_programmed("Rejected", message)
     if total == 0:
-        return _not_programmed("NoGateway", "no gateway is connected; see whether the gateway pods are ready")
+        return _not_programmed("NoGateway", "no gateway is connected; check whether the gateway pods are ready")
     if have < total:
-        message = f"{have} of {total} gateways {'has' if have == 1 else 'have'} it; wait, or look at the others' logs"
+        message = f"{have} of {total} gateways {'has' if have == 1 else 'have'} it; wait, or check the others' logs"
         return _not_programmed("Pending", message)
     return Finding("Programmed", "True", "Programmed", f"{_gateways(total)} it")
 
 
-def healthy(verdict: Verdict, traffic: Traffic | None) -> Finding:
-    """Whether requests are answered there, as far as requests went there."""
-    if not verdict.ok:
-        return Finding("Healthy", "Unknown", "NotProgrammed", "nothing is sent there; see the other conditions")
+def healthy(planned: ObjectFindings, traffic: Traffic | None) -> Finding:
+    """Whether the provider answers the requests that it gets."""
+    if not planned.ok:
+        return Finding("Healthy", "Unknown", "NotProgrammed", "no requests are sent there; see the other conditions")
     if traffic is None:
-        return Finding("Healthy", "Unknown", "NoTraffic", "no request has gone there yet; nothing is to be done")
-    if (told := _to_be_settled(traffic)) is not None:
-        return told
+        return Finding("Healthy", "Unknown", "NoTraffic", "no request has been sent there yet; nothing to do")
+    if (finding := _needs_a_person(traffic)) is not None:
+        return finding
     if traffic.verdict == "up":
-        return Finding("Healthy", "True", "TrafficOK", "the last requests were answered")
-    heard = answered(traffic.cause, traffic.status, traffic.says)
+        return Finding("Healthy", "True", "TrafficOK", "its last requests were answered")
+    answer = answered(traffic.cause, traffic.status, traffic.says)
     if traffic.reason == "over_limit":
-        told_us = f"it asked us to wait ({heard or 'it answered 429'}), others take its requests"
-        return _unhealthy("OverLimit", f"{told_us}; ask the vendor for a higher limit, or lower spec.weight")
-    failed = f"requests failed several times in a row, the last with {heard}" if heard else _FAILED
-    advice = "see whether the host of spec.url resolves and answers, and look at the vendor's status page"
-    return _unhealthy("Failing", f"{failed}; it is asked last, and tried again by and by; {advice}")
+        limited = f"it is rate-limiting us ({answer or 'it answered 429'}), and others take its requests"
+        return _unhealthy("OverLimit", f"{limited}; ask the vendor for a higher limit, or lower spec.weight")
+    failed = "requests failed several times in a row" + (f", the last with {answer}" if answer else "")
+    advice = "check whether the host of spec.url resolves and answers, and look at the vendor's status page"
+    return _unhealthy("Failing", f"{failed}; it is tried last, and again from time to time; {advice}")
 
 
-_FAILED: Final = "requests failed several times in a row"
-
-
-def _to_be_settled(traffic: Traffic) -> Finding | None:
-    """What a person has to change, in the provider's own words; such an answer counts even while others are well."""
-    heard = answered("", traffic.status, traffic.says)
+def _needs_a_person(traffic: Traffic) -> Finding | None:
+    """A cause that retries do not cure, in the provider's own words; it counts even while other requests succeed."""
+    answer = answered("", traffic.status, traffic.says)
     match traffic.cause:
         case "CredentialRefused":
             return _unhealthy(
-                "CredentialRefused", f"it refuses the API key: {heard}; correct what spec.credential names"
+                "CredentialRefused", f"it rejects the API key: {answer}; correct what spec.credential names"
             )
         case "NoCredit":
-            return _unhealthy("NoCredit", f"the account has no credit: {heard}; pay, or take the Provider out")
+            return _unhealthy("NoCredit", f"the account has no credit: {answer}; pay, or remove the Provider")
         case "ModelNotFound":
             advice = "correct upstreamName in spec.models, or the path of spec.url"
-            return _unhealthy(
-                "ModelNotFound", f"it does not know a model or path that was asked for: {heard}; {advice}"
-            )
+            return _unhealthy("ModelNotFound", f"it does not know a requested model or path: {answer}; {advice}")
         case "Redirected":
-            advice = "write the address that it points to into spec.url, mostly https:// for http://"
-            return _unhealthy("Redirected", f"it answers by pointing elsewhere: {heard}; {advice}")
+            advice = "set spec.url to the address that it redirects to, usually https:// in place of http://"
+            return _unhealthy("Redirected", f"it answers with a redirect: {answer}; {advice}")
         case _:
             return None
 
 
 def answered(cause: str, status: int, says: str) -> str:
-    """An answer as a message tells it: status and the provider's own words, or the cause where there are neither."""
+    """An answer as messages show it: status and the provider's own words, or the cause where there are neither."""
     number = str(status) if status else ""
     words = f'"{says}"' if says else ""
     return " ".join(part for part in (number, words) if part) or cause
@@ -149,43 +110,39 @@ def verdict_of_health(finding: Finding) -> Literal["Up", "Degraded", "Down", "Un
 
 
 def fresh(pricing: Pricing | None, now: datetime) -> Finding:
-    """Whether the price list was read lately enough; stale prices are used all the same. None: it is not valid."""
+    """Whether the price list was read recently enough; stale prices are still used. None: the object is not valid."""
     if pricing is None:
-        return _fresh("Unknown", "NotAccepted", "its age is looked at once it is accepted")
+        return _fresh("Unknown", "NotAccepted", "checked once the object is accepted")
     read = retrieved(pricing)
     if read is None:
-        return _fresh("Unknown", "NoDate", "nobody knows how old these prices are; write spec.source.retrieved")
+        return _fresh("Unknown", "NoDate", "the age of these prices is unknown; set spec.source.retrieved")
     day = f"{read:%Y-%m-%d}"
     # Where the day begins first it is up to 14 hours ahead of UTC.
     if read > now + timedelta(hours=14):
-        return _fresh("Unknown", "DateInFuture", f"spec.source.retrieved, {day}, is still to come; correct it")
+        return _fresh("Unknown", "DateInFuture", f"spec.source.retrieved, {day}, is in the future; correct it")
     if pricing.stale_after_s is None:
-        return _fresh("True", "NoLimit", f"read on {day}; write spec.staleAfter to be told when that is too long ago")
+        return _fresh("True", "NoLimit", f"read on {day}; set spec.staleAfter to learn when the prices are old")
     limit = format_duration(pricing.stale_after_s)
     if now < read + timedelta(seconds=pricing.stale_after_s):
-        return _fresh("True", "Fresh", f"read on {day}, and good for {limit}")
-    advice = "read the price list again and write its day into spec.source.retrieved; the prices are used meanwhile"
+        return _fresh("True", "Fresh", f"read on {day}, valid for {limit}")
+    advice = "read the price list again and set spec.source.retrieved to that date; until then these prices are used"
     return _fresh("False", "Stale", f"read on {day}, more than {limit} ago; {advice}")
 
 
 def turns_stale(pricing: Pricing) -> datetime | None:
-    """When `fresh` will say something else by itself; None: never."""
+    """When `fresh` will change with time alone; None: never."""
     read = retrieved(pricing)
     return None if read is None or pricing.stale_after_s is None else read + timedelta(seconds=pricing.stale_after_s)
 
 
 def retrieved(pricing: Pricing) -> datetime | None:
-    """The beginning, in UTC, of the day on which the prices were read; None: not said, or there is no such day."""
+    """The beginning, in UTC, of the day on which the prices were read; None: not given, or not a valid date."""
     if pricing.source is None or pricing.source.retrieved is None:
         return None
     try:
         return datetime.fromisoformat(pricing.source.retrieved).replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def _of(name: str, condition: Condition, fine: str) -> Finding:
-    return Finding(name, "True" if condition.ok else "False", condition.reason, condition.message or fine)
 
 
 def _not_programmed(reason: ProgrammedReason, message: str) -> Finding:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from limpet_operator.fleet.acks import FleetView
+from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
@@ -22,7 +23,6 @@ from limpet_operator.sources.cluster_store import StoredObject, stored_object
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.conditions import transitions, without_history
 from limpet_operator.status.draft import Draft, Moment, WriteState, draft
-from limpet_operator.status.findings import Finding
 from limpet_operator.status.inputs import PlannedObjects, StatusInputs
 from limpet_operator.status.kube_writer import MERGE_PATCH, KubeCalls, NotSentError
 from limpet_operator.status.lease import Lease
@@ -172,13 +172,13 @@ class StatusWriter:
         for key in [key for key, due_s in self._due.items() if due_s <= now_s]:
             del self._due[key]
             self._enqueue(key)
-        for gone in self._memory.keys() - plan.verdicts.keys():
+        for gone in self._memory.keys() - plan.findings.keys():
             del self._memory[gone]
             self._due.pop(gone, None)
-        for number, key in enumerate(plan.verdicts, start=1):
+        for number, key in enumerate(plan.findings, start=1):
             held = self._held(key)
             if held is not None and key.kind in PLURALS:
-                made_of = (held, *outlook.made_of(key))
+                made_of = (held, *outlook.fingerprint(key))
                 memory = self._memory.setdefault(key, WriteState())
                 if made_of != memory.made_of:
                     memory.made_of = made_of
@@ -219,7 +219,7 @@ class StatusWriter:
     async def _settle(self, key: ObjectKey, memory: WriteState) -> bool:
         """Write what differs; whether the API server was asked."""
         outlook, held = self._outlook, memory.newest(self._held(key))
-        if not self._lease.valid() or outlook is None or held is None or key not in outlook.plan.verdicts:
+        if not self._lease.valid() or outlook is None or held is None or key not in outlook.plan.findings:
             return False
         write = draft(outlook, key, held, memory, Moment(self._now(), self._clock()), self._pace.hold_s)
         if write is None:

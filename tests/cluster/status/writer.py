@@ -14,7 +14,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
-from limpet_operator.planning.plan import Condition, Plan, Verdict
+from limpet_operator.planning.finding import not_accepted, unresolved
+from limpet_operator.planning.plan import ObjectFindings, Plan
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.cluster_store import StoredObject
@@ -75,8 +76,9 @@ async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Leas
         for number in count():
             for item in (await api.call("GET", path))["items"]:
                 held[_key(item)] = _held(item)
-            said = Condition(False, "Invalid", f"{identity} {number}")
-            keeper.plan_changed(Plan(verdicts=dict.fromkeys(held, Verdict(said, said))), Objects())
+            message = f"{identity} {number}"
+            findings = ObjectFindings(not_accepted("Invalid", message), unresolved("Invalid", message))
+            keeper.plan_changed(Plan(findings=dict.fromkeys(held, findings)), Objects())
             await asyncio.sleep(0.05)
 
     await asyncio.gather(lease.run(), keeper.run(), look_and_talk())

@@ -101,13 +101,13 @@ def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build, tmp_p
         (
             "note Provider claude  (a.yaml, document 1):\n"
             "       DialectNotServed: it speaks only AnthropicMessages and this version serves OpenAIChat, so no "
-            "request goes there; write spec.dialects: [OpenAIChat] if its endpoint has that too\n"
-            '       NotAPattern: the model name "claude-*" is no pattern: only a client that asks for exactly this is '
-            "served; list the models one by one"
+            "request goes there; set spec.dialects: [OpenAIChat] if its endpoint has that too\n"
+            '       NotAPattern: the model name "claude-*" is not a pattern and matches only requests for exactly '
+            "this name; list the models one by one"
         ),
         (
-            "note HealthProbe all  (a.yaml, document 2): NotProbed: it is checked and kept, and this version asks "
-            "nobody by it; until then the answers to requests alone say what is up"
+            "note HealthProbe all  (a.yaml, document 2): NotProbed: this version does not probe; "
+            "health comes from the answers to requests alone"
         ),
     ]
     assert status == 0

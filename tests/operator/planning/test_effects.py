@@ -21,11 +21,16 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
     ("kind", "spec", "reason", "told"),
     [
         ("Provider", {}, None, ""),
-        ("Provider", {"vendor": "Anthropic"}, "DialectNotServed", "write spec.dialects: [OpenAIChat] if its endpoint"),
+        ("Provider", {"vendor": "Anthropic"}, "DialectNotServed", "set spec.dialects: [OpenAIChat] if its endpoint"),
         ("Provider", {"vendor": "Anthropic", "dialects": ["OpenAIChat"]}, None, ""),
         ("Provider", {"dialects": ["OpenAIResponses"]}, "DialectNotServed", "it speaks only OpenAIResponses"),
         ("Provider", {"dialects": ["AnthropicMessages", "OpenAIChat"]}, None, ""),
-        ("Provider", {"models": [{"name": "flash"}, {"name": "*"}]}, "NotAPattern", 'the model name "*" is no pattern'),
+        (
+            "Provider",
+            {"models": [{"name": "flash"}, {"name": "*"}]},
+            "NotAPattern",
+            'name "*" is not a pattern',
+        ),
         ("Provider", {"models": [{"name": "deepseek/*"}]}, "NotAPattern", "list the models one by one"),
         ("Provider", {"cache": {"blockTokens": 64}}, "FieldWithoutEffect", "spec.cache.blockTokens has no effect"),
         ("Provider", {"cache": {"minTokens": 64}}, None, ""),
@@ -33,7 +38,7 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
         ("Pricing", {"windows": [WINDOW]}, "FieldWithoutEffect", "the prices of spec.models hold at all hours"),
         ("Pricing", {"windows": []}, None, ""),
         ("Pricing", {"models": HOUR}, "FieldWithoutEffect", "cacheWrite1h has no effect in this version"),
-        ("HealthProbe", {}, "NotProbed", "this version asks nobody by it"),
+        ("HealthProbe", {}, "NotProbed", "this version does not probe"),
         ("StickyPolicy", {}, None, ""),
         ("StickyPolicy", {"models": ["fla*"]}, None, ""),
         ("StickyPolicy", {"models": ["flash", "*"]}, None, ""),
@@ -43,7 +48,7 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
 )
 def test_what_has_no_effect_is_told(build: Build, kind: str, spec: dict[str, Any], reason: str, told: str) -> None:
     others = [] if kind == "Provider" else [build.raw("Provider")]
-    notes = build.plan(build.raw(kind, **spec), build.secret(), *others).verdicts[build.key(kind)].notes
+    notes = build.plan(build.raw(kind, **spec), build.secret(), *others).findings[build.key(kind)].notes
     assert [note.reason for note in notes] == ([reason] if reason else [])
     assert all(told in note.message for note in notes)
 
@@ -51,26 +56,26 @@ def test_what_has_no_effect_is_told(build: Build, kind: str, spec: dict[str, Any
 @pytest.mark.parametrize("key", ["replace-me", "changeme", "your-api-key", "<your key>", "sk-...", "sk-xxxx", "TODO"])
 def test_a_key_that_an_example_came_with_is_told_and_not_repeated(build: Build, key: str) -> None:
     planned = build.plan(build.raw("Provider"), build.secret(**{"api-key": key}))
-    ((reason, message),) = planned.verdicts[build.key("Provider")].notes
-    assert reason == "PlaceholderKey"
-    assert message == "key api-key of Secret deepseek still holds what stands in an example; write the API key"
+    (note,) = planned.findings[build.key("Provider")].notes
+    assert note.reason == "PlaceholderKey"
+    assert note.message == "key api-key of Secret deepseek still holds the placeholder of an example; store the API key"
 
 
 @pytest.mark.parametrize("key", ["sk-1", "EMPTY", "dummy-for-vllm", "0"])
 def test_a_key_that_may_be_one_is_left_alone(build: Build, key: str) -> None:
     assert (
-        build.plan(build.raw("Provider"), build.secret(**{"api-key": key})).verdicts[build.key("Provider")].notes == ()
+        build.plan(build.raw("Provider"), build.secret(**{"api-key": key})).findings[build.key("Provider")].notes == ()
     )
 
 
 def test_a_provider_that_is_not_served_serves_no_pattern(build: Build) -> None:
     raws = build.raw("Provider", vendor="Anthropic"), build.secret(), build.raw("StickyPolicy", models=["flash"])
-    assert build.plan(*raws).verdicts[build.key("StickyPolicy")].notes[0].reason == "MatchesNothing"
+    assert build.plan(*raws).findings[build.key("StickyPolicy")].notes[0].reason == "MatchesNothing"
 
 
 def test_all_that_is_wrong_with_a_provider_is_told_at_once(build: Build) -> None:
     raw = build.raw("Provider", vendor="Anthropic", models=[{"name": "*"}], cache={"blockTokens": 1})
-    notes = build.plan(raw, build.secret()).verdicts[build.key("Provider")].notes
+    notes = build.plan(raw, build.secret()).findings[build.key("Provider")].notes
     assert [note.reason for note in notes] == ["DialectNotServed", "NotAPattern", "FieldWithoutEffect"]
 
 

@@ -1,15 +1,16 @@
-"""What is served, and the verdict on everything else."""
+"""What is served, and the findings about everything else."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.catalog import Price
-from limpet_operator.planning.plan import Condition, plan
+from limpet_operator.planning.finding import ACCEPTED, RESOLVED, not_accepted
+from limpet_operator.planning.plan import plan
 
 
 def _refs(planned, key) -> tuple[str, str]:
-    condition = planned.verdicts[key].resolved_refs
+    condition = planned.findings[key].resolved_refs
     return condition.reason, condition.message
 
 
@@ -21,10 +22,10 @@ def test_a_provider_with_all_that_belongs_to_it(build) -> None:
     assert "sk-1" not in repr(planned)
     assert provider.prices == {"flash": Price(0.15, 0.60, 0.003, 0.15)}
     assert provider.ca_pem is None
-    assert planned.verdicts.keys() == {build.key("Provider"), build.key("Pricing")}
-    for verdict in planned.verdicts.values():
-        assert verdict.accepted == Condition(True, "Accepted", "")
-        assert verdict.resolved_refs == Condition(True, "ResolvedRefs", "")
+    assert planned.findings.keys() == {build.key("Provider"), build.key("Pricing")}
+    for findings in planned.findings.values():
+        assert findings.accepted == ACCEPTED
+        assert findings.resolved_refs == RESOLVED
 
 
 def test_nothing_at_all(build) -> None:
@@ -73,22 +74,22 @@ def test_equal_names_in_two_namespaces(build) -> None:
         (
             lambda build: [build.secret() | {"stringData": {}, "data": {"api-key": "/w=="}}],
             "SecretValueInvalid",
-            "key api-key of Secret deepseek is not UTF-8; write the API key as plain text",
+            "key api-key of Secret deepseek is not UTF-8; store the API key as plain text",
         ),
         (
             lambda build: [build.secret(**{"api-key": "\n"})],
             "SecretValueInvalid",
-            "key api-key of Secret deepseek is empty; write the API key",
+            "key api-key of Secret deepseek is empty; store the API key",
         ),
         (
             lambda build: [build.secret(**{"api-key": "a\nb"})],
             "SecretValueInvalid",
-            "key api-key of Secret deepseek holds a line break or control character; write the API key alone",
+            "key api-key of Secret deepseek contains a line break or control character; store the API key alone",
         ),
         (
             lambda build: [build.secret(**{"api-key": "Bearer sk-1"})],
             "SecretValueInvalid",
-            "key api-key of Secret deepseek begins with Bearer, which is added anyway; write the API key alone",
+            "key api-key of Secret deepseek begins with Bearer, which is added anyway; store the API key alone",
         ),
     ],
 )
@@ -109,13 +110,13 @@ def test_secrets(build, others, reason: str, message: str) -> None:
                 "in a cluster use spec.credential.secretRef"
             ),
         ),
-        ({"DEEPSEEK_API_KEY": ""}, "SecretValueInvalid", "variable DEEPSEEK_API_KEY is empty; write the API key"),
+        ({"DEEPSEEK_API_KEY": ""}, "SecretValueInvalid", "variable DEEPSEEK_API_KEY is empty; store the API key"),
         (
             {"DEEPSEEK_API_KEY": "\udcff"},
             "SecretValueInvalid",
-            "variable DEEPSEEK_API_KEY is not UTF-8; write the API key as plain text",
+            "variable DEEPSEEK_API_KEY is not UTF-8; store the API key as plain text",
         ),
-        ({"DEEPSEEK_API_KEY": "sk-1"}, "ResolvedRefs", ""),
+        ({"DEEPSEEK_API_KEY": "sk-1"}, *RESOLVED[2:]),
     ],
 )
 def test_environment(build, env: dict[str, str], reason: str, message: str) -> None:
@@ -164,7 +165,7 @@ def test_private_authority(build, kind: str) -> None:
             "CACertificateNotFound",
             (
                 "there is no ConfigMap corp-ca in namespace default; there is a Secret of that name: "
-                "write kind: Secret, or correct spec.tls.caCertificateRef"
+                "set kind: Secret, or correct spec.tls.caCertificateRef"
             ),
         ),
         (
@@ -176,22 +177,22 @@ def test_private_authority(build, kind: str) -> None:
             [_configmap("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")],
             "CACertificateInvalid",
             (
-                "key ca.crt of ConfigMap corp-ca is no PEM certificate; "
-                "write one or more certificates that begin with -----BEGIN CERTIFICATE-----"
+                "key ca.crt of ConfigMap corp-ca is not a PEM certificate; "
+                "store one or more certificates that begin with -----BEGIN CERTIFICATE-----"
             ),
         ),
         (
             [_configmap("")],
             "CACertificateInvalid",
             (
-                "key ca.crt of ConfigMap corp-ca is no PEM certificate; "
-                "write one or more certificates that begin with -----BEGIN CERTIFICATE-----"
+                "key ca.crt of ConfigMap corp-ca is not a PEM certificate; "
+                "store one or more certificates that begin with -----BEGIN CERTIFICATE-----"
             ),
         ),
         (
             [_configmap("-----BEGIN PRIVATE KEY-----")],
             "CACertificateInvalid",
-            "key ca.crt of ConfigMap corp-ca holds a private key; write the authority's certificate only",
+            "key ca.crt of ConfigMap corp-ca contains a private key; store only the authority's certificate",
         ),
     ],
 )
@@ -216,9 +217,9 @@ def test_pricing_of_nobody(build) -> None:
 
 def test_pricing_of_a_provider_that_is_invalid_waits_for_it(build) -> None:
     planned = build.plan(build.raw("Pricing"), build.raw("Provider", weight=-1))
-    assert planned.verdicts[build.key("Pricing")].ok
-    assert planned.verdicts[build.key("Provider")].accepted == Condition(
-        False, "Invalid", "spec.weight: is -1; write 0 or more"
+    assert planned.findings[build.key("Pricing")].ok
+    assert planned.findings[build.key("Provider")].accepted == not_accepted(
+        "Invalid", "spec.weight: is -1; write 0 or more"
     )
 
 
@@ -239,21 +240,21 @@ def test_two_prices_for_one_model(build) -> None:
         build.raw("Provider", credential=None, models=[{"name": "flash"}, {"name": "pro"}]),
     )
     assert {model: price.input for model, price in planned.providers[0].prices.items()} == {"flash": 1.0, "pro": 2.0}
-    assert planned.verdicts[build.key("Pricing", "a")].ok
-    assert planned.verdicts[build.key("Pricing", "b")].accepted == Condition(
-        False,
+    assert planned.findings[build.key("Pricing", "a")].ok
+    assert planned.findings[build.key("Pricing", "b")].accepted == not_accepted(
         "Conflicted",
-        "flash of Provider deepseek is priced by Pricing a already, which holds; take the model out of one of them",
+        "flash of Provider deepseek is already priced by Pricing a, which takes precedence; "
+        "remove the model from one of them",
     )
 
 
 @pytest.mark.parametrize(
     ("spec", "reason", "message"),
     [
-        ({}, "ResolvedRefs", ""),
-        ({"providerSelector": {"matchLabels": {"tier": "fast"}}}, "ResolvedRefs", ""),
-        ({"providerSelector": None, "providerRefs": [{"name": "deepseek"}]}, "ResolvedRefs", ""),
-        ({"http": None, "completion": {"model": "flash"}}, "ResolvedRefs", ""),
+        ({}, *RESOLVED[2:]),
+        ({"providerSelector": {"matchLabels": {"tier": "fast"}}}, *RESOLVED[2:]),
+        ({"providerSelector": None, "providerRefs": [{"name": "deepseek"}]}, *RESOLVED[2:]),
+        ({"http": None, "completion": {"model": "flash"}}, *RESOLVED[2:]),
         (
             {"providerSelector": {"matchLabels": {"tier": "slow"}}},
             "NothingSelected",
@@ -293,14 +294,14 @@ def test_policies(build) -> None:
     )
     assert [policy.name for policy in planned.policies] == ["a", "c"]
     assert planned.routing == "Header"
-    told = {key.name: verdict.accepted.message for key, verdict in planned.verdicts.items()}
+    told = {key.name: findings.accepted.message for key, findings in planned.findings.items()}
     assert told == {
-        "a": "",
-        "b": '"x" is in StickyPolicy a already, which holds; take it out of one of them',
-        "c": "",
-        "d": '"z" is in StickyPolicy c already, which holds; take it out of one of them',
+        "a": ACCEPTED.message,
+        "b": '"x" is already in StickyPolicy a, which takes precedence; remove it from one of them',
+        "c": ACCEPTED.message,
+        "d": '"z" is already in StickyPolicy c, which takes precedence; remove it from one of them',
     }
-    assert planned.verdicts[build.key("StickyPolicy", "b")].accepted.reason == "Conflicted"
+    assert planned.findings[build.key("StickyPolicy", "b")].accepted.reason == "Conflicted"
 
 
 def test_unchanged_providers_are_the_same_objects(build) -> None:
@@ -381,4 +382,4 @@ def test_a_bad_object_changes_nothing_for_the_others(build, data: st.DataObject)
     without, beside = build.plan(*raws), build.plan(*raws, bad)
     assert beside.providers == without.providers
     assert (beside.policies, beside.routing, beside.probes) == (without.policies, without.routing, without.probes)
-    assert {key: verdict for key, verdict in beside.verdicts.items() if key.name != "bad"} == without.verdicts
+    assert {key: each for key, each in beside.findings.items() if key.name != "bad"} == without.findings

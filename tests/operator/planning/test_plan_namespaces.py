@@ -29,8 +29,8 @@ def test_one_model_in_two_namespaces_has_two_candidates_each_with_its_own_key(bu
 def test_a_key_of_another_namespace_is_out_of_reach(build) -> None:
     planned = build.plan(build.raw("Provider", namespace="team-b"), build.secret(namespace="ai"))
     assert planned.providers == ()
-    verdict = planned.verdicts[build.key("Provider", namespace="team-b")]
-    assert verdict.resolved_refs.reason == "SecretNotFound"
+    findings = planned.findings[build.key("Provider", namespace="team-b")]
+    assert findings.resolved_refs.reason == "SecretNotFound"
 
 
 def test_prices_and_probes_speak_of_their_own_namespace_only(build) -> None:
@@ -39,8 +39,8 @@ def test_prices_and_probes_speak_of_their_own_namespace_only(build) -> None:
     planned = build.plan(*raws)
     assert [dict(each.prices) for each in planned.providers] == [{}]
     assert planned.probes == ()
-    assert planned.verdicts[build.key("Pricing", namespace="team-b")].resolved_refs.reason == "ProviderNotFound"
-    assert planned.verdicts[build.key("HealthProbe", namespace="team-b")].resolved_refs.reason == "NothingSelected"
+    assert planned.findings[build.key("Pricing", namespace="team-b")].resolved_refs.reason == "ProviderNotFound"
+    assert planned.findings[build.key("HealthProbe", namespace="team-b")].resolved_refs.reason == "NothingSelected"
 
 
 def _two_teams(build, *policies):
@@ -62,7 +62,7 @@ def test_each_team_decides_about_what_it_alone_serves_and_the_owner_about_the_re
     planned = _two_teams(build, own, theirs)
     assert _policies_of(planned) == {"mine": "ai/own", "shared": "default", "yours": "team-b/own"}
     # The same pattern in two namespaces is no conflict.
-    assert all(verdict.ok for verdict in planned.verdicts.values())
+    assert all(each.ok for each in planned.findings.values())
 
 
 def test_serving_a_model_of_theirs_never_brings_ones_own_policy_over_it(build) -> None:
@@ -77,10 +77,10 @@ def test_serving_a_model_of_theirs_never_brings_ones_own_policy_over_it(build) -
 def test_only_the_owner_chooses_the_routing_of_the_gateway(build) -> None:
     planned = _two_teams(build, build.raw("StickyPolicy", "own", "ai", routing="Header"))
     assert (planned.routing, planned.policies) == ("Metadata", ())
-    accepted = planned.verdicts[build.key("StickyPolicy", "own", "ai")].accepted
+    accepted = planned.findings[build.key("StickyPolicy", "own", "ai")].accepted
     assert (accepted.reason, accepted.message) == (
         "NotPermitted",
-        "routing: Header changes the whole gateway, which namespace platform decides; take spec.routing out",
+        "routing: Header changes the whole gateway, which namespace platform decides; remove spec.routing",
     )
     assert _two_teams(build, build.raw("StickyPolicy", "own", "platform", routing="Header")).routing == "Header"
 
@@ -112,8 +112,8 @@ def ours(build):
 def test_whatever_another_namespace_writes_our_part_stays_as_it_is(build, ours, strangers) -> None:
     def of_ours(planned):
         served = [(each.name, each.credential, each.prices) for each in planned.providers if each.name[:3] == "ai/"]
-        verdicts = {key: verdict for key, verdict in planned.verdicts.items() if key.namespace == "ai"}
-        return served, verdicts, [each for each in planned.policies if each.name[:3] == "ai/"], planned.routing
+        findings = {key: each for key, each in planned.findings.items() if key.namespace == "ai"}
+        return served, findings, [each for each in planned.policies if each.name[:3] == "ai/"], planned.routing
 
     alone = of_ours(plan(build.objects(*ours), {}, owner="platform"))
     others = [

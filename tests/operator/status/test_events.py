@@ -10,10 +10,10 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from tests.operator.status.fake_api import FakeApi, Timeline
 
+from limpet_operator.planning.finding import Finding
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.events import EventWriter, Rate, Transition, event
-from limpet_operator.status.findings import Finding
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import build_writer_metrics
 

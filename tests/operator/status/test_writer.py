@@ -12,11 +12,11 @@ from tests.operator.conftest import Build
 from tests.operator.status.fake_api import FakeApi, Json, Timeline
 
 from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import plan
 from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import ClusterStore
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.status.findings import Finding
 from limpet_operator.status.kube_writer import NotSentError
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import build_writer_metrics

@@ -1,0 +1,81 @@
+"""A finding: one aspect of an object, from the check that made it to the condition that shows it.
+
+Every reason that a condition can have is listed here, and explained in docs/conditions.md.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+Truth = Literal["True", "False", "Unknown"]
+ConditionType = Literal["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy", "Fresh"]
+
+AcceptedReason = Literal["Accepted", "Invalid", "Conflicted", "NotPermitted"]
+ResolvedRefsReason = Literal[
+    "ResolvedRefs",
+    "Invalid",
+    "SecretNotFound",
+    "SecretKeyNotFound",
+    "SecretValueInvalid",
+    "EnvVarNotSet",
+    "CACertificateNotFound",
+    "CACertificateInvalid",
+    "ProviderNotFound",
+    "ModelNotServed",
+    "NothingSelected",
+]
+EffectiveReason = Literal[
+    "Effective",
+    "DialectNotServed",
+    "NotAPattern",
+    "PlaceholderKey",
+    "FieldWithoutEffect",
+    "NotProbed",
+    "MatchesNothing",
+    "NotAccepted",
+]
+ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
+HealthyReason = Literal[
+    "TrafficOK",
+    "CredentialRefused",
+    "NoCredit",
+    "ModelNotFound",
+    "Redirected",
+    "Failing",
+    "OverLimit",
+    "NoTraffic",
+    "NotProgrammed",
+]
+FreshReason = Literal["Fresh", "NoLimit", "Stale", "NoDate", "DateInFuture", "NotAccepted"]
+ConditionReason = AcceptedReason | ResolvedRefsReason | EffectiveReason | ProgrammedReason | HealthyReason | FreshReason
+
+
+class Finding(NamedTuple):
+    """What is to be said about one aspect; the message says what to do, or why there is nothing to do."""
+
+    type: ConditionType
+    status: Truth
+    reason: ConditionReason
+    message: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the aspect is as it should be."""
+        return self.status == "True"
+
+
+ACCEPTED: Final = Finding("Accepted", "True", "Accepted", "used as written")
+RESOLVED: Final = Finding("ResolvedRefs", "True", "ResolvedRefs", "everything it refers to exists")
+
+
+def not_accepted(reason: AcceptedReason, message: str) -> Finding:
+    """The object is left out."""
+    return Finding("Accepted", "False", reason, message)
+
+
+def unresolved(reason: ResolvedRefsReason, message: str) -> Finding:
+    """A reference leads to nothing that can be used."""
+    return Finding("ResolvedRefs", "False", reason, message)
+
+
+def no_effect(reason: EffectiveReason, message: str) -> Finding:
+    """A part of the object changes nothing; the rest of it is used."""
+    return Finding("Effective", "False", reason, message)
