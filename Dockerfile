@@ -1,9 +1,9 @@
-# One image for operator and ext_proc; the chart says which of the two a container runs.
+# One image for operator and ext_proc; the chart sets which of the two a container runs.
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_REQUIRE_VIRTUALENV=1
 WORKDIR /src
 
-# Pinned by hash, wheels only: nothing is compiled here. docs/kubernetes.md says how the two files are made.
+# Pinned by hash, wheels only: nothing is compiled here. docs/kubernetes.md explains how the two files are made.
 COPY docker/ docker/
 RUN python -m venv /opt/build && /opt/build/bin/pip install --require-hashes -r docker/build.lock
 RUN python -m venv /opt/limpet && /opt/limpet/bin/pip install --require-hashes -r docker/runtime.lock

@@ -164,22 +164,22 @@ def test_a_secret_that_a_rendering_made_says_so_and_what_to_do_where_that_is_wro
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ("{}", "every pod does, until networkPolicy.clients names those that may"),
-        ("{networkPolicy: {enabled: false}}", "every pod does, as networkPolicy.enabled is false"),
-        ("{networkPolicy: {clients: [{podSelector: {}}]}}", "networkPolicy.clients says which pods do"),
+        ("{}", "every pod can, until networkPolicy.clients lists those that may"),
+        ("{networkPolicy: {enabled: false}}", "every pod can, because networkPolicy.enabled is false"),
+        ("{networkPolicy: {clients: [{podSelector: {}}]}}", "networkPolicy.clients lists the pods that can"),
         ("{gateway: {service: {type: LoadBalancer}}}", "WARNING: gateway.service.type is LoadBalancer"),
         ("{gateway: {service: {type: LoadBalancer}}}", "Set gateway.service.loadBalancerSourceRanges"),
         (
             "{gateway: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8, 'fd00::/8']}}}",
-            "so that is whoever reaches it from 10.0.0.0/8, fd00::/8.",
+            "so that includes anyone who can reach it from 10.0.0.0/8, fd00::/8.",
         ),
-        ("{gateway: {service: {type: NodePort}}}", "so that is whoever reaches a node. Put something in front"),
-        ("{serviceMonitor: {enabled: true}}", "nobody may: name its namespace in networkPolicy.monitoring"),
+        ("{gateway: {service: {type: NodePort}}}", "so that includes anyone who can reach a node. Put an authenticating proxy in front"),
+        ("{serviceMonitor: {enabled: true}}", "networkPolicy.monitoring is empty: list its namespace there"),
     ],
 )
 def test_the_notes_say_who_gets_in(values: str, said: str) -> None:
     notes = files(yaml.safe_load(values))["limpet/templates/NOTES.txt"]
-    assert "The gateway does not ask its clients who they are" in notes
+    assert "The gateway does not authenticate clients" in notes
     assert said in notes
 
 
