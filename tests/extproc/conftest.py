@@ -1,24 +1,21 @@
 """The data plane's world in small: providers, lanes and requests that are right unless told otherwise."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
-from limpet_extproc.decision.choose import Ask
+from limpet_extproc.decision.choose import Query
 from limpet_extproc.decision.snapshot import Lane, Snapshot, snapshot
 from limpet_extproc.decision.steering import Steering
-from limpet_extproc.request.exchange import Exchange, Head, Refusal, read
+from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.request.opened import Opened, open_request
+from limpet_extproc.request.parsing import RequestHead, read
 
 MODEL = "flash"
 CHEAP = Price(input=0.15, output=0.6, cache_read=0.003, cache_write=0.15)
-
-
-class Unread(NamedTuple):
-    """Instead of an exchange: the request could not be read."""
-
-    refusal: Refusal
 
 
 class Make:
@@ -44,11 +41,11 @@ class Make:
         return self.snapshot(*providers, **policy).lanes["OpenAIChat", MODEL]
 
     @staticmethod
-    def ask(
+    def query(
         lane: Lane, *, key: bytes = b"conversation", prompt_tokens: int = 4000, steering: Steering | None = None
-    ) -> Ask:
+    ) -> Query:
         """A request of 4,000 tokens that is expected to get 400 back."""
-        return Ask(lane, key, prompt_tokens, 400, steering)
+        return Query(lane, key, prompt_tokens, 400, steering)
 
     @staticmethod
     def body(text: str = "Hello", **fields: Any) -> bytes:
@@ -56,14 +53,11 @@ class Make:
         return msgspec.json.encode({"model": MODEL, "messages": [{"role": "user", "content": text}], **fields})
 
     @staticmethod
-    def exchange(known: Snapshot, body: bytes, *, secret: bytes = b"secret", **headers: str) -> "Exchange | Unread":
-        """An opened exchange; underscores in header names stand for dashes."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        head = Head("/v1/chat/completions", named)
+    def opened(snapshot: Snapshot, body: bytes, *, secret: bytes = b"secret", **headers: str) -> Opened | Refusal:
+        """A request, read and opened; underscores in header names stand for dashes."""
+        head = RequestHead(OpenAIChat(), {name.replace("_", "-"): value for name, value in headers.items()})
         request = read(head, body)
-        if isinstance(request, Refusal):
-            return Unread(request)
-        return Exchange(head, request, len(body), known, secret)
+        return request if isinstance(request, Refusal) else open_request(head, request, len(body), snapshot, secret)
 
 
 @pytest.fixture(scope="session")

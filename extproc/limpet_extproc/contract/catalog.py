@@ -16,8 +16,8 @@ WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
 """The one gRPC method: the data plane streams `Hello` once, then `Seen` and `Health`; the control plane streams
 `Catalog`."""
 
-Dialect = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
-SERVED_DIALECTS: Final[frozenset[Dialect]] = frozenset({"OpenAIChat"})
+DialectName = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
+SERVED_DIALECTS: Final[frozenset[DialectName]] = frozenset({"OpenAIChat"})
 """Those that the gateway has routes for in this version."""
 
 Mode = Literal["Enforce", "Observe", "Off"]
@@ -58,7 +58,7 @@ class CatalogProvider(msgspec.Struct, frozen=True):
 
     name: str
     models: tuple[Model, ...]
-    dialects: tuple[Dialect, ...] = ("OpenAIChat",)
+    dialects: tuple[DialectName, ...] = ("OpenAIChat",)
     caches: bool = True
     """Whether the vendor keeps prompt prefixes at all."""
     cache_ttl_s: float = 300.0

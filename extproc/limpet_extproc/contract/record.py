@@ -14,8 +14,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     key: str
     """The conversation, hexadecimal."""
     model: str
-    sign: str
-    """What named the conversation: `fingerprint`, `x-session-id` and so on."""
+    identified_by: str
+    """How the conversation was recognised: `fingerprint`, `x-session-id` and so on."""
     reason: str
     would: str | None
     order: tuple[str, ...]

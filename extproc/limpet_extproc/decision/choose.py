@@ -14,11 +14,11 @@ from limpet_extproc.decision.learn import NOTHING, Learned
 from limpet_extproc.decision.price import cold_usd, why_not_sticky
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Obeyed, Steering, obey
-from limpet_extproc.dialects import Sort
+from limpet_extproc.dialects.port import Sort
 from limpet_extproc.memory import Remembered
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """One request, as far as the decision needs it."""
 
     lane: Lane
@@ -60,38 +60,38 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The first of the order is being tried again after a time out."""
 
 
-def choose(ask: Ask, remembered: Remembered | None, known: Known, now_s: float, coin: bytes) -> Decision:
+def choose(query: Query, remembered: Remembered | None, known: Known, now_s: float, random_seed: bytes) -> Decision:
     """Order the providers for one request.
 
-    `now_s` is wall clock; `coin` is fresh randomness, used where no conversation may matter (modes Off and Observe).
+    `now_s` is wall clock; `random_seed` is used where no conversation may matter (modes Off and Observe).
     """
-    policy = ask.lane.policy
-    field_ = _sort_out(ask.lane, known, now_s)
-    if ask.steering is not None:
-        obeyed = obey(ask.steering, ask.lane)
-        _leave(obeyed, ask.steering, ask.lane, field_)
+    policy = query.lane.policy
+    field_ = _sort_out(query.lane, known, now_s)
+    if query.steering is not None:
+        obeyed = obey(query.steering, query.lane)
+        _leave(obeyed, query.steering, query.lane, field_)
         if not obeyed.allowed:
-            nobody: DecisionReason = _bypass(ask.steering) if ask.steering.chooses() else "first.scored"
+            nobody: DecisionReason = _bypass(query.steering) if query.steering.chooses() else "first.scored"
             return Decision((), nobody, excluded=field_.excluded)
-        if ask.steering.chooses():
-            return _steered(ask, ask.steering, obeyed, field_, remembered, known, now_s)
+        if query.steering.chooses():
+            return _steered(query, query.steering, obeyed, field_, remembered, known, now_s)
     if policy.mode == "Off":
-        return _finish(ask, (), _rank(field_.open, ask, known, coin), field_, "off.spread")
-    head, reason = _where_warm(ask, remembered, field_, now_s)
-    decided = _finish(ask, head, _rank(field_.open, ask, known, ask.key), field_, reason)
+        return _finish(query, (), _rank(field_.open, query, known, random_seed), field_, "off.spread")
+    head, reason = _where_warm(query, remembered, field_, now_s)
+    decided = _finish(query, head, _rank(field_.open, query, known, query.key), field_, reason)
     if reason == "first.scored":
-        decided = _or_why_not_sticky(ask, decided)
+        decided = _or_why_not_sticky(query, decided)
     if policy.mode == "Observe":
-        spread = _finish(ask, (), _rank(field_.open, ask, known, coin), field_, "observe.spread")
+        spread = _finish(query, (), _rank(field_.open, query, known, random_seed), field_, "observe.spread")
         return Decision(spread.order, spread.reason, decided.reason, spread.excluded, spread.trial)
     return decided
 
 
-def _or_why_not_sticky(ask: Ask, decided: Decision) -> Decision:
+def _or_why_not_sticky(query: Query, decided: Decision) -> Decision:
     """Where nothing will be remembered, the reason says why: else it would be that of a new conversation for ever."""
     if decided.reason != "first.scored":
         return decided
-    unpaid = why_not_sticky(ask.lane.by_provider[decided.order[0]], ask.prompt_tokens)
+    unpaid = why_not_sticky(query.lane.by_provider[decided.order[0]], query.prompt_tokens)
     return decided if unpaid is None else msgspec.structs.replace(decided, reason=unpaid)
 
 
@@ -131,7 +131,7 @@ def _sort_out(lane: Lane, known: Known, now_s: float) -> _Field:
 
 
 def _where_warm(
-    ask: Ask, remembered: Remembered | None, sorted_out: _Field, now_s: float
+    query: Query, remembered: Remembered | None, sorted_out: _Field, now_s: float
 ) -> tuple[tuple[str, ...], DecisionReason]:
     """Providers to try first because the conversation is warm there, and why these, or why none."""
     if remembered is None:
@@ -140,7 +140,7 @@ def _where_warm(
         pending = remembered.pending
         if (
             pending is not None
-            and pending in ask.lane.by_provider
+            and pending in query.lane.by_provider
             and sorted_out.excluded.get(pending, "draining") == "draining"
         ):
             return (pending,), "sticky.pending"
@@ -149,11 +149,11 @@ def _where_warm(
     if not still_warm:
         return (), "sticky.expired"
     sticky, *others = still_warm
-    candidate = ask.lane.by_provider.get(sticky.provider)
+    candidate = query.lane.by_provider.get(sticky.provider)
     also_warm = tuple(
         w.provider
         for w in others
-        if w.provider in ask.lane.by_provider and sorted_out.excluded.get(w.provider, "draining") == "draining"
+        if w.provider in query.lane.by_provider and sorted_out.excluded.get(w.provider, "draining") == "draining"
     )
     excluded = sorted_out.excluded.get(sticky.provider, "draining")
     if candidate is None or excluded not in ("down", "over_limit", "draining"):
@@ -162,15 +162,15 @@ def _where_warm(
         return also_warm, "sticky.left.down"
     if excluded == "over_limit":
         return also_warm, "sticky.left.over_limit"
-    unpaid = why_not_sticky(candidate, max(ask.prompt_tokens, sticky.prompt_tokens))
+    unpaid = why_not_sticky(candidate, max(query.prompt_tokens, sticky.prompt_tokens))
     if unpaid is not None:
         return (), unpaid
-    again = (sticky.provider,) if ask.lane.policy.failover == "SaveCache" else ()
+    again = (sticky.provider,) if query.lane.policy.failover == "SaveCache" else ()
     return (sticky.provider, *again, *also_warm), "sticky.hit"
 
 
 def _steered(
-    ask: Ask,
+    query: Query,
     steering: Steering,
     obeyed: Obeyed,
     sorted_out: _Field,
@@ -183,16 +183,16 @@ def _steered(
     out = {name for _, name in sorted_out.out}
     head = tuple(name for name in asked if name not in out)
     reason = _bypass(steering)
-    policy = ask.lane.policy
+    policy = query.lane.policy
     if policy.client_order == "StickyWithin" and policy.mode == "Enforce":
-        warm, sticky_reason = _where_warm(ask, remembered, sorted_out, now_s)
+        warm, sticky_reason = _where_warm(query, remembered, sorted_out, now_s)
         if sticky_reason == "sticky.hit" and warm[0] in (asked or obeyed.allowed):
             head, reason = (warm[0], *(name for name in head if name != warm[0])), "sticky.within"
     # Whoever may serve may be named: draining keeps only those away who do not care.
     sorted_out.open += sorted_out.draining
     sorted_out.draining = []
-    ranked = _sorted_by(steering.sort, sorted_out.open, ask, known) or _rank(sorted_out.open, ask, known, ask.key)
-    decision = _finish(ask, head, ranked, sorted_out, reason)
+    ranked = _sorted_by(steering.sort, sorted_out.open, query, known) or _rank(sorted_out.open, query, known, query.key)
+    decision = _finish(query, head, ranked, sorted_out, reason)
     if not steering.allow_fallbacks:
         keep = len(asked) if asked else 1
         return Decision(decision.order[:keep], decision.reason, None, decision.excluded, decision.trial)
@@ -223,7 +223,7 @@ def _bypass(steering: Steering) -> DecisionReason:
 
 
 def _finish(
-    ask: Ask, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: DecisionReason
+    query: Query, head: tuple[str, ...], ranked: Iterable[str], sorted_out: _Field, reason: DecisionReason
 ) -> Decision:
     order = list(head)
     seen = set(head)
@@ -234,19 +234,19 @@ def _finish(
     if sorted_out.out and len(sorted_out.out) == len(seen):
         reason = "last_resort.all_out"
     first_is_trial = bool(order) and order[0] in sorted_out.trials
-    return Decision(tuple(order[: ask.lane.policy.max_attempts]), reason, None, sorted_out.excluded, first_is_trial)
+    return Decision(tuple(order[: query.lane.policy.max_attempts]), reason, None, sorted_out.excluded, first_is_trial)
 
 
-def _rank(candidates: list[Candidate], ask: Ask, known: Known, seed: bytes) -> list[str]:
+def _rank(candidates: list[Candidate], query: Query, known: Known, seed: bytes) -> list[str]:
     """Near-equals of the best first, spread by weighted rendezvous on the seed; after them the rest, cheapest first."""
     if len(candidates) < 2:
         return [c.provider for c in candidates]
-    usd = _usd_each(candidates, ask)
+    usd = _usd_each(candidates, query)
     factors = known.factors
     scores = (
         [price * factors.get(c.provider, 1.0) for price, c in zip(usd, candidates, strict=True)] if factors else usd
     )
-    limit = min(scores) * (1 + ask.lane.policy.spread_within_percent / 100)
+    limit = min(scores) * (1 + query.lane.policy.spread_within_percent / 100)
     near: list[tuple[float, str]] = []
     rest: list[tuple[float, str]] = []
     for candidate, price, score in zip(candidates, usd, scores, strict=True):
@@ -266,10 +266,10 @@ def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
     return inf if unit >= 1.0 else weight / -log(unit)
 
 
-def _usd_each(candidates: list[Candidate], ask: Ask) -> list[float]:
+def _usd_each(candidates: list[Candidate], query: Query) -> list[float]:
     """Expected dollars at each; an unknown price counts as the dearest known one, and all unknown as equal."""
     known = [
-        None if c.price is None else max(cold_usd(c.price, ask.prompt_tokens, ask.output_tokens), _NEARLY_FREE)
+        None if c.price is None else max(cold_usd(c.price, query.prompt_tokens, query.output_tokens), _NEARLY_FREE)
         for c in candidates
     ]
     dearest = max((usd for usd in known if usd is not None), default=1.0)
@@ -280,10 +280,10 @@ _NEARLY_FREE: Final = 1e-9
 """A price of zero is a real one (a free tier), but nothing can be divided by it."""
 
 
-def _sorted_by(sort: Sort | None, candidates: list[Candidate], ask: Ask, known: Known) -> list[str]:
+def _sorted_by(sort: Sort | None, candidates: list[Candidate], query: Query, known: Known) -> list[str]:
     if sort == "price":
         return [
-            name for _, name in sorted(zip(_usd_each(candidates, ask), (c.provider for c in candidates), strict=True))
+            name for _, name in sorted(zip(_usd_each(candidates, query), (c.provider for c in candidates), strict=True))
         ]
     if sort == "throughput":
         rates = ((-known.learned.get(c.provider, NOTHING).tokens_per_s, c.provider) for c in candidates)

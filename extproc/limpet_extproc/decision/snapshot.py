@@ -1,6 +1,6 @@
 """The catalog as lookup tables: made when it arrives, swapped whole, read without locks.
 
-A catalog is told whole, however little has changed; what is the same in the one before is taken over.
+A catalog is sent whole, however little has changed; what is the same in the one before is reused.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Dialect, Model, Policy, Price
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, DialectName, Model, Policy, Price
 from limpet_extproc.decision.policies import Policies
 
 
@@ -42,33 +42,34 @@ class Lane:
     model: str
     candidates: tuple[Candidate, ...]
     policy: Policy
-    by_provider: Mapping[str, Candidate] = field(init=False)
-    drains: bool = field(init=False)
+    by_provider: Mapping[str, Candidate]
+    drains: bool
     """Whether any of them takes no new conversations."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "drains", any(c.drain for c in self.candidates))
-        object.__setattr__(self, "by_provider", {c.provider: c for c in self.candidates})
+    @classmethod
+    def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
+        """The lane with its tables."""
+        by_provider = {candidate.provider: candidate for candidate in candidates}
+        return cls(model, candidates, policy, by_provider, any(candidate.drain for candidate in candidates))
 
 
-_Key = tuple[Dialect, str]
+_LaneKey = tuple[DialectName, str]
 _Serving = list[tuple[CatalogProvider, Model]]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the data plane knows of the world; `EMPTY` until the first catalog has come."""
+    """A catalog's tables; `EMPTY` until the first catalog has come."""
 
     revision: str
-    lanes: Mapping[_Key, Lane]
-    identity_headers: tuple[str, ...] = ()
+    lanes: Mapping[_LaneKey, Lane]
     providers: Mapping[str, CatalogProvider] = field(default_factory=dict)
     """By name; the memory keeps shorter ones."""
     policies: Policies = field(default_factory=lambda: Policies(()))
-    serving: Mapping[_Key, _Serving] = field(default_factory=dict)
-    """What each lane was made of."""
+    serving: Mapping[_LaneKey, _Serving] = field(default_factory=dict)
+    """The inputs of each lane."""
 
-    def models(self, dialect: Dialect) -> list[str]:
+    def models(self, dialect: DialectName) -> list[str]:
         """Names of all models that can be asked for in this dialect, sorted."""
         return sorted(model for d, model in self.lanes if d == dialect)
 
@@ -82,9 +83,9 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
     `before` only saves work, it never changes the outcome.
     """
     # By identity from here on, which makes comparing a thousand of them cheap.
-    providers = {each.name: _taken_over(before.providers.get(each.name), each) for each in catalog.providers}
+    providers = {each.name: _reused(before.providers.get(each.name), each) for each in catalog.providers}
     policies = before.policies if before.policies.all == catalog.policies else Policies(catalog.policies)
-    serving: dict[_Key, _Serving] = {}
+    serving: dict[_LaneKey, _Serving] = {}
     for provider in providers.values():
         for model in provider.models:
             for dialect in provider.dialects:
@@ -95,17 +96,16 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
         else _lane(key[1], found, policies)
         for key, found in serving.items()
     }
-    headers = dict.fromkeys(header for policy in catalog.policies for header in policy.identity_headers)
-    return Snapshot(catalog.revision, lanes, tuple(headers), providers, policies, serving)
+    return Snapshot(catalog.revision, lanes, providers, policies, serving)
 
 
-def _taken_over(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:
+def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:
     return old if old is not None and old == new else new
 
 
 def _lane(model: str, serving: _Serving, policies: Policies) -> Lane:
     namespaces = {provider.namespace for provider, _ in serving}
-    return Lane(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
+    return Lane.of(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
 
 
 def _candidate(provider: CatalogProvider, model: Model) -> Candidate:

@@ -6,7 +6,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import RuledOut
 from limpet_extproc.decision.snapshot import Candidate, Lane
-from limpet_extproc.dialects import Controls, Sort
+from limpet_extproc.dialects.port import Controls, Sort
 
 
 class Steering(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.dialects import BadRequest, Controls, Sort
+from limpet_extproc.dialects.port import BadRequest, Controls, Sort
 from limpet_extproc.dialects.spans import Member, Text, member_at, span_of
 
 MAX_BYTES: Final = 1 << 16
@@ -21,7 +21,7 @@ MAX_NAMES: Final = 100
 MAX_OBJECTS: Final = 100
 """Within it, itself included; each of them is looked through for doubled keys."""
 
-KNOWN: Final = (
+SUPPORTED: Final = (
     "order",
     "only",
     "ignore",
@@ -75,7 +75,7 @@ def parse_controls(text: Text) -> Controls | None:
         max_completion_usd=prices.get("completion"),
         no_training=_data_collection(fields.get("data_collection")),
         no_retention=_boolean(fields, "zdr") or False,
-        beyond=(*_beyond("provider", fields, KNOWN, _BEYOND), *prices_beyond),
+        beyond=(*_beyond("provider", fields, SUPPORTED, _BEYOND), *prices_beyond),
     )
 
 

@@ -13,10 +13,11 @@ from msgspec import Meta, Raw
 from msgspec.structs import replace
 from xxhash import xxh3_128_hexdigest
 
-from limpet_extproc.dialects import BadRequest, ChatRequest, Controls, decode_error
 from limpet_extproc.dialects.controls import lists_of, parse_controls
-from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, Messages, fingerprint, goes_on, present
-from limpet_extproc.dialects.plain_chat import PlainChat
+from limpet_extproc.dialects.json_errors import decode_error
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, FirstMessages, fingerprint, goes_on, present
+from limpet_extproc.dialects.plain_chat import PlainChat, cache_key_hint
+from limpet_extproc.dialects.port import BadRequest, Controls, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 from limpet_extproc.dialects.text import (
     as_written,
@@ -37,7 +38,7 @@ _SPELLINGS: Final = tuple("".join(letters) for letters in product(*(c + c.upper(
 """`Model`, `MODEL` and so on: a provider written in Go takes each of them for `model`, and the last one wins."""
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class _Fields(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     model: Raw
     messages: msgspec.Struct
     provider: Raw = ABSENT
@@ -54,11 +55,11 @@ class _Known(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 _Never: TypeAlias = Annotated[int, Meta(gt=0, lt=0)]
 """A value that nothing is, so that the decoder ends where the first one begins."""
 
-_BODY: Final[msgspec.json.Decoder[_Known]] = msgspec.json.Decoder(
+_BODY: Final[msgspec.json.Decoder[_Fields]] = msgspec.json.Decoder(
     msgspec.defstruct(
         "Body",
-        [("messages", Messages), *((spelling, _Never, 0) for spelling in _SPELLINGS)],
-        bases=(_Known,),
+        [("messages", FirstMessages), *((spelling, _Never, 0) for spelling in _SPELLINGS)],
+        bases=(_Fields,),
         frozen=True,
         gc=False,
         kw_only=True,
@@ -77,76 +78,92 @@ _MESSAGES_FIRST: Final = re.compile(rb'\s*\{\s*"messages"\s*:\s*\[\s*')
 _THEN_MODEL: Final = re.compile(rb'\s*\]\s*,\s*"model"\s*:\s*')
 
 
-def parse(body: Body) -> ChatRequest:
-    """The request as far as routing needs it. Raises BadRequest, which names the field and says what belongs there."""
-    if not body:
-        raise BadRequest(None, "the body is empty; write a JSON object with 'model' and 'messages'")
-    require_utf8(body)
-    return ORDINARY.parse(body) or parse_carefully(body)
+class OpenAIChat:
+    """`POST /v1/chat/completions`."""
+
+    name: Final = "OpenAIChat"
+    paths: Final = ("/v1/chat/completions",)
+
+    def parse(self, body: Body) -> ParsedRequest:
+        """See `Dialect`."""
+        if not body:  # Chunks without content, say; a request without any body is refused by Envoy.
+            message = "The request has no body; send a JSON object with 'model' and 'messages'."
+            raise BadRequest(None, message, "empty_body")
+        require_utf8(body)
+        return ORDINARY.parse(body) or parse_carefully(body)
+
+    def error_body(self, refusal: Refusal) -> bytes:
+        """See `Dialect`."""
+        error = {
+            "message": refusal.message,
+            "type": "invalid_request_error",
+            "param": refusal.param,
+            "code": refusal.code,
+        }
+        return msgspec.json.encode({"error": error})
 
 
-def parse_carefully(body: Body) -> ChatRequest:
-    """The same for every body, be it as unusual as it may. Raises BadRequest."""
+def parse_carefully(body: Body) -> ParsedRequest:
+    """Reads any body, however unusual. Raises BadRequest."""
     try:
-        request, text = decode(_BODY, body)
+        fields, text = decode(_BODY, body)
     except BadRequest as error:
         if error.param in _SPELLINGS:
             raise _misspelled(error.param) from error
         raise
-    return _Reading(body, request, text).chat_request()
+    return _CarefulReader(body, fields, text).request()
 
 
-class _Reading:
-    """A decoded body; `text` is what the decoder saw of it."""
+class _CarefulReader:
+    """Reads one decoded body; `text` is what the decoder saw of it."""
 
-    __slots__ = ("_address", "_body", "_request", "_text", "_view")
+    __slots__ = ("_address", "_body", "_fields", "_text", "_view")
 
-    def __init__(self, body: Body, request: _Known, text: Text) -> None:
+    def __init__(self, body: Body, fields: _Fields, text: Text) -> None:
         self._body = body
-        self._request = request
+        self._fields = fields
         self._text = text
         self._view = memoryview(text)
         self._address = address(text)
 
-    def chat_request(self) -> ChatRequest:
+    def request(self) -> ParsedRequest:
         """What routing needs. Raises BadRequest."""
-        request = self._request
-        fields = msgspec.structs.astuple(request)
-        model = name(self._written(request.model), "model")
+        fields = self._fields
+        model = name(self._written(fields.model), "model")
         if not model:
             raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
-        messages = present(request.messages)
+        messages = present(fields.messages)
         if not messages:
             raise BadRequest("messages", "'messages' is empty; send at least one message")
-        model_span = self._span(request.model)
-        ours = self._ours() if fields[_OURS_AT] != _NONE_OF_OURS else ()
+        model_span = self._span(fields.model)
+        ours = self._ours() if msgspec.structs.astuple(fields)[_OURS_AT] != _NONE_OF_OURS else ()
         if ours or not self._starts_with_both(model_span, messages):
             self._require_no_doubles(model_span, messages[0], ours)
-        if request.models is not ABSENT:
-            _require_no_other_model(model, names(self._written(request.models), "models"))
-        return ChatRequest(
+        if fields.models is not ABSENT:
+            _require_no_other_model(model, names(self._written(fields.models), "models"))
+        return ParsedRequest(
             model=model,
             fingerprint=fingerprint(
                 messages if self._text is self._body else [self._written(message) for message in messages], messages
             ),
-            session_id=self._words("session_id", request.session_id),
-            prompt_cache_key=self._words("prompt_cache_key", request.prompt_cache_key),
+            session_id=self._words("session_id", fields.session_id),
+            session_hints=cache_key_hint(self._words("prompt_cache_key", fields.prompt_cache_key)),
             user=self._user(),
             max_output_tokens=self._limit(),
             allow_fallbacks=(
                 None
-                if request.allow_fallbacks is ABSENT
-                else boolean(self._written(request.allow_fallbacks), "allow_fallbacks")
+                if fields.allow_fallbacks is ABSENT
+                else boolean(self._written(fields.allow_fallbacks), "allow_fallbacks")
             ),
             controls=self._controls(),
             model_span=model_span,
             ours=ours,
-            stream=request.stream is True,
+            stream=fields.stream is True,
             goes_on=goes_on(messages),
         )
 
     def _ours(self) -> tuple[Member, ...]:
-        found = ((field, getattr(self._request, field)) for field in OURS)
+        found = ((field, getattr(self._fields, field)) for field in OURS)
         return tuple(member_at(self._view, field, self._span(raw)) for field, raw in found if raw is not ABSENT)
 
     def _span(self, value: Raw) -> Span:
@@ -170,21 +187,21 @@ class _Reading:
         return None if value is ABSENT else words(self._written(value), field) or None
 
     def _user(self) -> str | None:
-        value = self._request.user
+        value = self._fields.user
         if value is not ABSENT and is_long(written := self._written(value)):
             return xxh3_128_hexdigest(memoryview(written))
         return self._words("user", value)
 
     def _limit(self) -> int | None:
-        if self._request.max_tokens is ABSENT and self._request.max_completion_tokens is ABSENT:
+        if self._fields.max_tokens is ABSENT and self._fields.max_completion_tokens is ABSENT:
             return None
         fields = ("max_completion_tokens", "max_tokens")
-        raws = ((field, getattr(self._request, field)) for field in fields)
+        raws = ((field, getattr(self._fields, field)) for field in fields)
         limits = [whole_number(self._written(raw), field) for field, raw in raws if raw is not ABSENT]
         return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
     def _controls(self) -> Controls | None:
-        value = self._request.provider
+        value = self._fields.provider
         if value is ABSENT:
             return None
         controls = parse_controls(self._written(value))

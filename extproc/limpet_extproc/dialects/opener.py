@@ -46,7 +46,7 @@ _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 
 MESSAGE_FIELDS: Final = [(f"m{number}", Raw, ABSENT) for number in range(MAX_MESSAGES)]
 
-Messages: Final = msgspec.defstruct("Messages", MESSAGE_FIELDS, array_like=True, frozen=True, gc=False)
+FirstMessages: Final = msgspec.defstruct("FirstMessages", MESSAGE_FIELDS, array_like=True, frozen=True, gc=False)
 """The first messages of a list. The decoder passes over those that have no place here."""
 
 _PARTS: Final = msgspec.json.Decoder(
@@ -83,7 +83,7 @@ _Piece = str | bytes
 
 
 def present(messages: msgspec.Struct) -> tuple[Raw, ...]:
-    """Those that are there, of `Messages`."""
+    """Those that are there, of `FirstMessages`."""
     found: tuple[Raw, ...] = msgspec.structs.astuple(messages)
     return found[: found.index(ABSENT)] if found[-1] is ABSENT else found
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Raw
 
-from limpet_extproc.dialects import ChatRequest
 from limpet_extproc.dialects.opener import ABSENT, MESSAGE_FIELDS, fingerprint, goes_on, present
+from limpet_extproc.dialects.port import ParsedRequest
 from limpet_extproc.dialects.spans import Body, Span
 
 MAX_BYTES: Final = 1 << 17
@@ -30,7 +30,7 @@ _AT_LAST: Final = re.compile(
 """The key and all that follows it up to the end of the body, where one brace alone is closed: so it is no inner one."""
 
 
-class _Name(str):
+class _ModelName(str):
     """The model's name; a type of its own, so that the decoder tells of each."""
 
     __slots__ = ()
@@ -59,11 +59,13 @@ class PlainChat:
             ("stream", bool | None, None),
             *((key, Raw, ABSENT) for key in unusual),
         ]
-        body = msgspec.defstruct("Body", [("model", _Name), ("messages", messages), *fields], frozen=True, gc=False)
+        body = msgspec.defstruct(
+            "Body", [("model", _ModelName), ("messages", messages), *fields], frozen=True, gc=False
+        )
         self._decoder = msgspec.json.Decoder(body, dec_hook=self._count_name)
         self._usual = (ABSENT,) * len(unusual)
 
-    def parse(self, body: Body) -> ChatRequest | None:
+    def parse(self, body: Body) -> ParsedRequest | None:
         """The request, if it is an ordinary one. Raises BadRequest for a malformed message."""
         if len(body) > MAX_BYTES:
             return None
@@ -80,10 +82,10 @@ class PlainChat:
         if found is None or not messages:
             return None
         limits = [n for n in (max_tokens, max_completion_tokens) if n is not None and n > 0]
-        return ChatRequest(
+        return ParsedRequest(
             model=str(model),
             fingerprint=fingerprint(messages),
-            prompt_cache_key=cache_key or None,
+            session_hints=cache_key_hint(cache_key),
             user=user or None,
             max_output_tokens=min(limits, default=None),
             model_span=Span(found.start(1), found.end(1) - found.start(1)),
@@ -94,12 +96,17 @@ class PlainChat:
     def _count_list(self, _: object = None) -> None:
         self._lists += 1
 
-    def _count_name(self, _: type, value: Any) -> _Name:
+    def _count_name(self, _: type, value: Any) -> _ModelName:
         self._names += 1
         if self._names > 1 or not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
             raise ValueError(value)
-        return _Name(value)
+        return _ModelName(value)
 
 
 _READ: Final = 7
 """Fields of a body that are read here, before the unusual ones."""
+
+
+def cache_key_hint(value: str | None) -> tuple[tuple[str, str], ...]:
+    """`prompt_cache_key` as a hint that names the conversation."""
+    return (("prompt_cache_key", value),) if value else ()

@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.dialects import BadRequest, decode_error
+from limpet_extproc.dialects.json_errors import decode_error
+from limpet_extproc.dialects.port import BadRequest
 from limpet_extproc.dialects.spans import Body, Text, span_of
 
 T = TypeVar("T")

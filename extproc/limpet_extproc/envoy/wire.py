@@ -38,6 +38,12 @@ def not_utf8(head: bytes) -> str | None:
     return None
 
 
+def path_of(head: bytes) -> str:
+    """The path in these bytes of header lines; empty if there is none."""
+    lines = (line["value"] for line in _LINE.finditer(head) if line["name"] == b":path")
+    return next(lines, b"").decode("utf-8", "replace")
+
+
 def metadata_of(namespace: str, text_key: str, number_key: str) -> Callable[[str, float], bytes]:
     """A writer of a ProcessingResponse that has these two values in its dynamic metadata.
 

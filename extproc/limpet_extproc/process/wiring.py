@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from limpet_extproc.decision.health import State
 from limpet_extproc.decision.snapshot import Snapshot
-from limpet_extproc.envoy import server
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import Providers
-from limpet_extproc.request.reading import Read
+from limpet_extproc.request.reading import ReadRequest
+from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ _Running = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Router:
-    """What decides a worker's requests, and the two things that their outcomes feed."""
+class RoutingParts:
+    """The router of a worker's requests, and the two things that their outcomes feed."""
 
-    decides: server.Decides
+    router: Router
     memory: Memory
     providers: Providers
     running: _Running = nullcontext
@@ -44,7 +44,7 @@ class WorkerContext:
     settings: WorkerSettings
     secret: bytes
     """For conversation keys."""
-    read: Read
+    read: ReadRequest
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
     metrics: Metrics
@@ -52,13 +52,13 @@ class WorkerContext:
     """To be called when a provider goes out or comes back."""
 
 
-def sticky_router(context: WorkerContext) -> Router:
+def sticky_routing(context: WorkerContext) -> RoutingParts:
     """Limpet's own."""
     siblings = _siblings(context.settings)
     providers = Providers(context.provider_changed, siblings.send if siblings else None)
     memory, memory_running = _memory(context)
-    coin = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
-    decides = server.Limpet(context.read, context.snapshot, memory, providers, context.secret, time.time, coin)
+    random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
+    router = StickyRouting(context.read, context.snapshot, memory, providers, context.secret, time.time, random_seed)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -69,7 +69,7 @@ def sticky_router(context: WorkerContext) -> Router:
             async with memory_running():
                 yield
 
-    return Router(decides, memory, providers, running)
+    return RoutingParts(router, memory, providers, running)
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:

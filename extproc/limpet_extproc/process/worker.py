@@ -31,10 +31,10 @@ from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.local_http import Page, serve_pages
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.process.wiring import Router, WorkerContext, sticky_router
+from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.request.reading import Reading
+from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ _NOT_SERVING: Final = b"\x08\x02"
 class Worker:
     """What a worker is made of, wired together."""
 
-    def __init__(self, settings: WorkerSettings, build: Callable[[WorkerContext], Router] = sticky_router) -> None:
+    def __init__(
+        self, settings: WorkerSettings, build: Callable[[WorkerContext], RoutingParts] = sticky_routing
+    ) -> None:
         self._settings = settings
         self._snapshot: Snapshot = EMPTY
         self._revision: str | None = None
@@ -63,21 +65,21 @@ class Worker:
         self.metrics = Metrics(Registry())
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
-        self._reading = Reading()
-        self.router = build(
+        self._reader = RequestReader()
+        self.routing = build(
             WorkerContext(
-                settings, secret, self._reading.read, lambda: self._snapshot, self.metrics, self._provider_changed
+                settings, secret, self._reader.read, lambda: self._snapshot, self.metrics, self._provider_changed
             )
         )
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._witness.changed())
-        providers = self.router.providers
+        providers = self.routing.providers
         self._witness = Witness(providers.answered, providers.health, caches.told, complaints)
-        self.extproc = server.ExtProc(self.router.decides, self.metrics, lambda: self._snapshot is not EMPTY)
+        self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         say = log.info if settings.log_format == "json" else partial(print, flush=True)
         verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if settings.verbose else None
         self.outcomes = outcome.Outcomes(
-            self.router.memory, providers, self.metrics, caches, complaints, time.time, verbose
+            self.routing.memory, providers, self.metrics, caches, complaints, time.time, verbose
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -106,7 +108,7 @@ class Worker:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        async with self.router.running():
+        async with self.routing.running():
             serving = await self._serve()
             turning = asyncio.create_task(self._turn())
             try:
@@ -114,7 +116,7 @@ class Worker:
             finally:
                 await serving.stop(grace=_GRACE_S)
                 turning.cancel()
-                await self._reading.close()
+                await self._reader.close()
 
     async def _serve(self) -> grpc_server.Server:
         serving = grpc_server.Server(self._find)
@@ -176,8 +178,8 @@ class Worker:
             await asyncio.sleep(1.0)
 
 
-def run(settings: WorkerSettings, build: Callable[[WorkerContext], Router] = sticky_router) -> None:
-    """Run one worker, which decides by the router that is built, until a signal ends it."""
+def run(settings: WorkerSettings, build: Callable[[WorkerContext], RoutingParts] = sticky_routing) -> None:
+    """Run one worker, with the router that is built, until a signal ends it."""
 
     async def running() -> None:
         await Worker(settings, build).run()

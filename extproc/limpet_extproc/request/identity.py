@@ -1,4 +1,4 @@
-"""Who is the conversation? A ladder of signs, the first that is there wins; then a key that gives nothing away."""
+"""Which conversation a request belongs to: the first name that it gives, then a key that gives nothing away."""
 
 import hmac
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.envoy import CODEX_SESSION_HEADERS, SESSION_HEADERS
-from limpet_extproc.dialects import ChatRequest
+from limpet_extproc.dialects.port import ParsedRequest
 
 MAX_SESSION_CHARS: Final = 256
 """Longer names are taken for something else; the limit that clients know from other gateways."""
@@ -15,7 +15,7 @@ MAX_SESSION_CHARS: Final = 256
 KEY_BYTES: Final = 16
 
 FINGERPRINT: Final = "fingerprint"
-"""The sign of a conversation that is named by nothing but what opens it."""
+"""How a conversation is recognised that is named by nothing but what opens it."""
 
 _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
 """Lengths stand before contents, so that no two sets of parts read the same."""
@@ -25,10 +25,11 @@ _HARNESS: Final = frozenset(SESSION_HEADERS)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 
-def conversation(headers: Mapping[str, str], request: ChatRequest, configured: Sequence[str]) -> tuple[str, bytes]:
-    """The sign by which the conversation was recognised, and its value.
+def conversation(headers: Mapping[str, str], request: ParsedRequest, configured: Sequence[str]) -> tuple[str, bytes]:
+    """How the conversation was recognised, and the value by which.
 
-    `headers` have lower-case names. `configured` are the policy's own headers; they come before all others.
+    `headers` have lower-case names. `configured` are the policy's own headers; they come before all others. What the
+    dialect's own fields say comes after all headers.
     """
     if found := _first(headers, configured):
         return f"header:{found[0]}", found[1]
@@ -40,22 +41,23 @@ def conversation(headers: Mapping[str, str], request: ChatRequest, configured: S
         return found
     if "codex" in headers.get("user-agent", "").lower() and (found := _first(headers, CODEX_SESSION_HEADERS)):
         return found
-    if value := _usable(request.prompt_cache_key):
-        return "prompt_cache_key", value
+    for field, hint in request.session_hints:
+        if value := _usable(hint):
+            return field, value
     return FINGERPRINT, request.fingerprint
 
 
 def tenant(headers: Mapping[str, str]) -> bytes:
-    """Whose conversation it is: the client's own credential, or nobody's. Only its HMAC is ever kept."""
+    """Whose conversation it is: the client's credential, or nothing. Only its HMAC is ever kept."""
     for name in _CREDENTIALS:
         if value := headers.get(name):
             return value.encode()
     return b""
 
 
-def key(secret: bytes, owner: bytes, user: str | None, model: str, sign: str, value: bytes) -> bytes:
+def key(secret: bytes, owner: bytes, user: str | None, model: str, identified_by: str, value: bytes) -> bytes:
     """The conversation's key: HMAC-SHA256 under the installation's secret; it reveals neither tenant nor text."""
-    message = _UNAMBIGUOUS.encode((owner, user or "", model, sign, value))
+    message = _UNAMBIGUOUS.encode((owner, user or "", model, identified_by, value))
     return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
 
 

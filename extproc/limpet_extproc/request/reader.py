@@ -1,6 +1,6 @@
-"""`python -m limpet_extproc.request.reader`: reads large bodies for a worker, on the socket that is its standard input.
+"""`python -m limpet_extproc.request.reader`: parses large bodies for a worker.
 
-It ends when the worker does. One length and one body in, one length and one answer out.
+It talks to the worker on the socket that is its standard input, and ends when the worker does.
 """
 
 import socket
@@ -10,49 +10,55 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.dialects import BadRequest, Wrong, openai_chat
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.dialects.registry import BY_NAME
 from limpet_extproc.dialects.spans import Body
-from limpet_extproc.request.reading_protocol import LENGTH_BYTES, Answer
+from limpet_extproc.request.parsing import parse
+from limpet_extproc.request.reading_protocol import LENGTH_BYTES, ReaderReply, length_prefix
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_BY_WRITTEN_NAME: Final = {name.encode(): dialect for name, dialect in BY_NAME.items()}
 
 
-def answer(body: Body) -> Answer:
+def reply(dialect: bytes, body: Body) -> ReaderReply:
     """What the body says, or what is wrong with it."""
-    try:
-        return Answer(request=openai_chat.parse(body))
-    except BadRequest as error:
-        return Answer(wrong=Wrong(error.param, error.message))
+    parsed = parse(_BY_WRITTEN_NAME[dialect], body)
+    return ReaderReply(refusal=parsed) if isinstance(parsed, Refusal) else ReaderReply(request=parsed)
 
 
 def serve(connection: socket.socket) -> None:
-    """Answer until the other side ends."""
-    while (length := _receive(connection, LENGTH_BYTES)) is not None:
-        body = _receive(connection, int.from_bytes(length, "little"))
+    """Reply until the other side closes the connection."""
+    while (dialect := _receive(connection)) is not None:
+        body = _receive(connection)
         if body is None:
             return
-        encoded = _encoded(body)
+        encoded = _encoded(bytes(dialect), body)
         del body  # so that the next one never lies beside it
-        connection.sendall(len(encoded).to_bytes(LENGTH_BYTES, "little") + encoded)
+        connection.sendall(length_prefix(encoded) + encoded)
 
 
-def _encoded(body: Body) -> bytes:
+def _encoded(dialect: bytes, body: Body) -> bytes:
     try:
-        return _ENCODER.encode(answer(body))
+        return _ENCODER.encode(reply(dialect, body))
     except Exception:
         # Not the end of this process: then the body would be read once more, and the next one would wait for a start.
-        return _ENCODER.encode(Answer(defect=traceback.format_exc()))
+        return _ENCODER.encode(ReaderReply(bug=traceback.format_exc()))
 
 
-def _receive(connection: socket.socket, size: int) -> bytearray | None:
-    """Exactly so many bytes; None at the end of the connection."""
+def _receive(connection: socket.socket) -> bytearray | None:
+    """The next piece; None at the end of the connection."""
+    length = _receive_exactly(connection, LENGTH_BYTES)
+    return None if length is None else _receive_exactly(connection, int.from_bytes(length, "little"))
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytearray | None:
     data = bytearray(size)
-    left = memoryview(data)
-    while left:
-        count = connection.recv_into(left)
+    rest = memoryview(data)
+    while rest:
+        count = connection.recv_into(rest)
         if not count:
             return None
-        left = left[count:]
+        rest = rest[count:]
     return data
 
 

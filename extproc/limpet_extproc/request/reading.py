@@ -1,4 +1,4 @@
-"""Where a request is read: in the loop that serves everybody, or in a process of its own if that would take long."""
+"""Where a request is read: in the event loop, or in a separate process if that would take long."""
 
 import asyncio
 import socket
@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.dialects import ChatRequest
-from limpet_extproc.request.exchange import Head, Refusal, bad_request, read, unreadable
-from limpet_extproc.request.reading_protocol import LENGTH_BYTES, Answer
+from limpet_extproc.dialects.port import ParsedRequest, Refusal
+from limpet_extproc.request.parsing import RequestHead, read, unreadable
+from limpet_extproc.request.reading_protocol import LENGTH_BYTES, ReaderReply, length_prefix
 
-Read = Callable[[Head, bytes | memoryview], Awaitable[ChatRequest | Refusal]]
+ReadRequest = Callable[[RequestHead, bytes | memoryview], Awaitable[ParsedRequest | Refusal]]
 """How a request is read."""
 
 LIGHT_BYTES: Final = 1 << 18
@@ -29,20 +29,19 @@ COMMAND: Final = (sys.executable, "-m", "limpet_extproc.request.reader")
 
 _STOP_S: Final = 2.0
 
-PATIENCE_S: Final = 4.0
-"""With one body. The dearest takes about a second; Envoy waits long enough for a second try with all others."""
+TIMEOUT_S: Final = 4.0
+"""For one body. The slowest takes about a second; Envoy waits long enough for a second try with all others."""
+
+_REPLY: Final = msgspec.msgpack.Decoder(ReaderReply)
 
 
-_ANSWER: Final = msgspec.msgpack.Decoder(Answer)
-
-
-async def read_here(head: Head, body: bytes | memoryview) -> ChatRequest | Refusal:
-    """In this process, in this very moment."""
+async def read_here(head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:
+    """In this process, at once."""
     return read(head, bytes(body))
 
 
 def is_heavy(body: bytes | memoryview) -> bool:
-    """Whether others would have to wait for this one."""
+    """Whether other requests would have to wait for this one."""
     if len(body) <= LIGHT_BYTES or len(body) > HEAVY_BYTES:
         return len(body) > HEAVY_BYTES
     text = bytes(body)
@@ -50,40 +49,41 @@ def is_heavy(body: bytes | memoryview) -> bool:
 
 
 class ReaderFailed(Exception):  # noqa: N818 (says what happened)
-    """The body cannot be read because of a defect of ours; the message is the reader's traceback."""
+    """The body cannot be read because of a bug in Limpet; the message is the reader's traceback."""
 
 
-class Reading:
+class RequestReader:
     """Reads requests; heavy ones one after the other in a process that is started for the first of them.
 
     The decoder keeps the interpreter's lock, so a thread would hold up the loop as much as reading here. The process
-    ends with us: it sees the end of the connection. If it ends by itself or says nothing for `patience_s`, the body is
-    read once more in a new one.
+    ends with this one: it sees the end of the connection. If it ends earlier or sends nothing for `timeout_s`, the body
+    is read once more in a new one.
     """
 
-    def __init__(self, command: Sequence[str] = COMMAND, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND, timeout_s: float = TIMEOUT_S) -> None:
         self._command = command
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._process: asyncio.subprocess.Process | None = None
         self._connection: socket.socket | None = None
         self._turn = asyncio.Lock()
 
-    async def read(self, head: Head, body: bytes | memoryview) -> ChatRequest | Refusal:
-        """What the request says, or what is wrong with it. Raises OSError or ReaderFailed if nobody can tell."""
+    async def read(self, head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:
+        """What the request says, or what is wrong with it. Raises OSError or ReaderFailed if it cannot be read."""
         if not is_heavy(body):
             return read(head, bytes(body))
         if refusal := unreadable(head):
             return refusal
-        # Who leaves while waiting gives up the place. What has begun goes on to its end, to know whose answer is next.
+        # A caller cancelled while it waits gives up its turn. A body that was sent is read to its end, so that replies
+        # stay in step with bodies.
         await self._turn.acquire()
-        asked = asyncio.create_task(self._ask_twice(body))
-        asked.add_done_callback(lambda _: self._turn.release())
-        answer = await asyncio.shield(asked)
-        if answer.request is not None:
-            return answer.request
-        if answer.wrong is None:
-            raise ReaderFailed(answer.defect)
-        return bad_request(answer.wrong.param, answer.wrong.message)
+        reading = asyncio.create_task(self._read_twice(head.dialect.name.encode(), body))
+        reading.add_done_callback(lambda _: self._turn.release())
+        reply = await asyncio.shield(reading)
+        if reply.request is not None:
+            return reply.request
+        if reply.refusal is not None:
+            return reply.refusal
+        raise ReaderFailed(reply.bug)
 
     async def close(self) -> None:
         """End the process, if there is one."""
@@ -95,29 +95,26 @@ class Reading:
         """Of the process, if there is one."""
         return None if self._process is None else self._process.pid
 
-    async def _ask_twice(self, body: bytes | memoryview) -> Answer:
+    async def _read_twice(self, dialect: bytes, body: bytes | memoryview) -> ReaderReply:
         try:
-            return await self._ask_in_time(body)
+            return await self._read_in_time(dialect, body)
         except OSError:
             await self._end(0)
         try:
-            return await self._ask_in_time(body)
+            return await self._read_in_time(dialect, body)
         except OSError:
             await self._end(0)
             raise
 
-    async def _ask_in_time(self, body: bytes | memoryview) -> Answer:
+    async def _read_in_time(self, dialect: bytes, body: bytes | memoryview) -> ReaderReply:
         # A TimeoutError is an OSError.
-        async with asyncio.timeout(self._patience_s):
-            return await self._ask(body)
-
-    async def _ask(self, body: bytes | memoryview) -> Answer:
-        loop = asyncio.get_running_loop()
-        connection = self._connection or await self._start()
-        await loop.sock_sendall(connection, len(body).to_bytes(LENGTH_BYTES, "little"))
-        await loop.sock_sendall(connection, body)
-        length = int.from_bytes(await _receive(connection, LENGTH_BYTES), "little")
-        return _ANSWER.decode(await _receive(connection, length))
+        async with asyncio.timeout(self._timeout_s):
+            loop = asyncio.get_running_loop()
+            connection = self._connection or await self._start()
+            await loop.sock_sendall(connection, length_prefix(dialect) + dialect + length_prefix(body))
+            await loop.sock_sendall(connection, body)
+            length = int.from_bytes(await _receive(connection, LENGTH_BYTES), "little")
+            return _REPLY.decode(await _receive(connection, length))
 
     async def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -125,7 +122,7 @@ class Reading:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=theirs.fileno(),
-                start_new_session=True,  # a Ctrl-C at the terminal is for those who end us in order
+                start_new_session=True,  # a Ctrl-C at the terminal must not end it before its worker
             )
         except BaseException:
             ours.close()
@@ -155,10 +152,10 @@ async def _receive(connection: socket.socket, size: int) -> bytearray:
     """Exactly so many bytes. Raises OSError if there are no more."""
     loop = asyncio.get_running_loop()
     data = bytearray(size)
-    left = memoryview(data)
-    while left:
-        count = await loop.sock_recv_into(connection, left)
+    rest = memoryview(data)
+    while rest:
+        count = await loop.sock_recv_into(connection, rest)
         if not count:
             raise ConnectionResetError("the reader has ended")
-        left = left[count:]
+        rest = rest[count:]
     return data

@@ -1,19 +1,24 @@
-"""What a worker and its reader say to each other: a length and that many bytes, in both directions."""
+"""What a worker and its reader send each other, each piece behind its length: dialect and body, then the reply."""
 
 from typing import Final
 
 import msgspec
 
-from limpet_extproc.dialects import ChatRequest, Wrong
+from limpet_extproc.dialects.port import ParsedRequest, Refusal
 
 LENGTH_BYTES: Final = 8
 """Little endian."""
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What a reader says of a body; one of the three."""
+class ReaderReply(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a body; one of the three."""
 
-    request: ChatRequest | None = None
-    wrong: Wrong | None = None
-    defect: str = ""
-    """How it failed, which is a defect of ours: a traceback."""
+    request: ParsedRequest | None = None
+    refusal: Refusal | None = None
+    bug: str = ""
+    """A traceback: the reader itself failed."""
+
+
+def length_prefix(content: bytes | memoryview) -> bytes:
+    """What goes before the content."""
+    return len(content).to_bytes(LENGTH_BYTES, "little")

@@ -14,7 +14,7 @@ from limpet_lab.bench.infron_prompt import messages_for
 from limpet_lab.bench.infron_rounds import Asking, play
 from limpet_lab.bench.infron_score import Bill, Round, Score, score
 from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
-from limpet_lab.peers.rules import RuleSetName
+from limpet_lab.peers.rule_sets import RuleSetName
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.ledger import Row
 from limpet_operator.laptop.local import LocalSettings

@@ -8,23 +8,28 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.process.wiring import Router, WorkerContext
+from limpet_extproc.process.wiring import RoutingParts, WorkerContext
 from limpet_extproc.process.worker import run
 from limpet_extproc.telemetry.logs import log_to_stderr
-from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
+from limpet_lab.peers.routing import Outages, PeerRouting
+from limpet_lab.peers.rule_sets import RULE_SETS, RuleSetName
 
 
-def peer_router(name: RuleSetName) -> Callable[[WorkerContext], Router]:
+def peer_routing(name: RuleSetName) -> Callable[[WorkerContext], RoutingParts]:
     """What a worker needs to run that rule set."""
 
-    def build(context: WorkerContext) -> Router:
+    def build(context: WorkerContext) -> RoutingParts:
         rule_set, new_memory = RULE_SETS[name]
         memory, outages = new_memory(), Outages()
-        decides = Peer(rule_set, context.snapshot, memory, outages, context.secret, time.time, lambda: os.urandom(8))
-        return Router(decides, memory, outages)
+        random_seed = partial(os.urandom, 8)
+        router = PeerRouting(
+            rule_set, context.read, context.snapshot, memory, outages, context.secret, time.time, random_seed
+        )
+        return RoutingParts(router, memory, outages)
 
     return build
 
@@ -38,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not isinstance(settings, WorkerSettings):
         parser.error("a peer runs as one worker: give it --socket")
     log_to_stderr(settings.log_level, settings.log_format)
-    run(settings, peer_router(peer.rules))
+    run(settings, peer_routing(peer.rules))
     return 0
 
 

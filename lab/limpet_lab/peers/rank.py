@@ -1,4 +1,4 @@
-"""In which order a gateway without stickiness tries providers: pure functions of prices, outages and a coin.
+"""In which order a gateway without stickiness tries providers: pure functions of prices, outages and a random seed.
 
 Models of published behaviour, not measurements of a product. The source of OpenRouter's rule is its documentation,
 `OpenRouterTeam/docs: guides/routing/provider-selection.mdx`, "Price-Based Load Balancing (Default Strategy)":
@@ -38,20 +38,22 @@ def weights(offers: Sequence[Offer]) -> dict[str, float]:
     return {provider: weight / total for provider, weight in raw.items()}
 
 
-def spread(offers: Sequence[Offer], coin: bytes) -> tuple[str, ...]:
+def spread(offers: Sequence[Offer], random_seed: bytes) -> tuple[str, ...]:
     """A weighted draw without replacement: each request is a new one, and its order is that of the draw."""
     chance = weights(offers)
-    return tuple(sorted(chance, key=lambda provider: _arrival(coin, provider, chance[provider])))
+    return tuple(sorted(chance, key=lambda provider: _arrival(random_seed, provider, chance[provider])))
 
 
-def balanced(offers: Sequence[Offer], failed_s: Mapping[str, float], now_s: float, coin: bytes) -> tuple[str, ...]:
+def balanced(
+    offers: Sequence[Offer], failed_s: Mapping[str, float], now_s: float, random_seed: bytes
+) -> tuple[str, ...]:
     """The default strategy quoted above; `failed_s` is when each provider last failed, if it ever did."""
-    order = spread(offers, coin)
+    order = spread(offers, random_seed)
     unstable = {name for name, when_s in failed_s.items() if now_s - when_s < OUTAGE_WINDOW_S}
     return (*(name for name in order if name not in unstable), *(name for name in order if name in unstable))
 
 
-def _arrival(coin: bytes, provider: str, weight: float) -> float:
+def _arrival(random_seed: bytes, provider: str, weight: float) -> float:
     """Exponential arrival times: the first of them is each provider with the probability of its weight."""
-    unit = (xxh3_64_intdigest(coin + provider.encode()) + 0.5) / 2.0**64
+    unit = (xxh3_64_intdigest(random_seed + provider.encode()) + 0.5) / 2.0**64
     return -log(unit) / weight

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limpet_extproc.contract.catalog import Dialect
+from limpet_extproc.contract.catalog import DialectName
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.idle import idle_fields
 from limpet_operator.resources.metadata import read_object
@@ -117,7 +117,7 @@ class Provider:
     url: Url
     credential: Credential | None
     models: tuple[ProviderModel, ...]
-    dialects: tuple[Dialect, ...]
+    dialects: tuple[DialectName, ...]
     headers: Headers
     vendor_headers: tuple[str, ...]
     """What the vendor's preset adds to `headers.passed`."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from limpet_extproc.contract.catalog import Dialect
+from limpet_extproc.contract.catalog import DialectName
 from limpet_operator.resources.durations import parse_duration
 
 UNKNOWN_CACHE_TTL_S: Final = 300.0
@@ -29,7 +29,7 @@ class Vendor:
     """A preset: what a Provider of this vendor gets unless it says otherwise."""
 
     name: str
-    dialects: tuple[Dialect, ...]
+    dialects: tuple[DialectName, ...]
     auth_header: str
     auth_scheme: str
     cache: PromptCacheRules

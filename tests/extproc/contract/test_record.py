@@ -12,7 +12,7 @@ RECORDS = st.builds(
     Record,
     key=st.binary(min_size=16, max_size=16).map(bytes.hex),
     model=st.text(),
-    sign=st.text(),
+    identified_by=st.text(),
     reason=st.text(),
     would=st.none() | st.text(),
     order=NAMES,

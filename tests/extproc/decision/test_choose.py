@@ -36,7 +36,7 @@ def decide(
     steering: Steering | None = None,
     providers: Mapping[str, Any] | None = None,
     key: bytes = b"conversation",
-    coin: bytes = b"coin",
+    random_seed: bytes = b"seed",
     **policy: Any,
 ) -> Decision:
     """Among a, b and c; `providers` are fields by name that differ."""
@@ -44,8 +44,8 @@ def decide(
     for name, own in (providers or {}).items():
         fields[name] = {**fields[name], **own}
     lane = make.lane(*(make.provider(name, **own) for name, own in fields.items()), **policy)
-    ask = make.ask(lane, key=key, steering=steering)
-    return choose(ask, remembered, Known(health or {}, learned or {}), NOW, coin)
+    query = make.query(lane, key=key, steering=steering)
+    return choose(query, remembered, Known(health or {}, learned or {}), NOW, random_seed)
 
 
 @pytest.mark.parametrize(
@@ -208,16 +208,16 @@ NEAR = {name: {"price": CHEAP} for name in PRICES}
 def test_off_has_no_conversation(make) -> None:
     one = {decide(make, warm("c"), providers=NEAR, mode="Off", key=bytes([n])).order for n in range(50)}
     assert len(one) == 1, "the conversation's key does not matter"
-    many = [decide(make, warm("c"), providers=NEAR, mode="Off", coin=bytes([n])) for n in range(50)]
+    many = [decide(make, warm("c"), providers=NEAR, mode="Off", random_seed=bytes([n])) for n in range(50)]
     assert {decision.order[0] for decision in many} == {"a", "b", "c"}
     assert {decision.reason for decision in many} == {"off.spread"}
 
 
 def test_observe_does_what_off_does_and_says_what_enforce_would_have_done(make) -> None:
     for n in range(50):
-        coin = bytes([n])
-        observed = decide(make, warm("c"), providers=NEAR, mode="Observe", coin=coin)
-        assert observed.order == decide(make, warm("c"), providers=NEAR, mode="Off", coin=coin).order
+        random_seed = bytes([n])
+        observed = decide(make, warm("c"), providers=NEAR, mode="Observe", random_seed=random_seed)
+        assert observed.order == decide(make, warm("c"), providers=NEAR, mode="Off", random_seed=random_seed).order
         assert (observed.reason, observed.would) == ("observe.spread", "sticky.hit")
 
 

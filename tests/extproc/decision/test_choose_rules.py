@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
-from limpet_extproc.decision.choose import Ask, Known, choose
+from limpet_extproc.decision.choose import Known, Query, choose
 from limpet_extproc.decision.health import State, verdict
 from limpet_extproc.decision.learn import Learned, factors
 from limpet_extproc.decision.snapshot import Lane, snapshot
@@ -79,13 +79,13 @@ STEERING = st.none() | st.builds(
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[Ask, Remembered | None, Known]:
+def situations(draw: st.DrawFn) -> tuple[Query, Remembered | None, Known]:
     lane = snapshot(Catalog("r", draw(PROVIDERS), (draw(POLICIES),))).lanes["OpenAIChat", "m"]
-    ask = Ask(
+    query = Query(
         lane, draw(st.binary(min_size=1, max_size=4)), draw(st.sampled_from([0, 500, 10_000])), 400, draw(STEERING)
     )
     by_name = st.dictionaries(st.sampled_from(NAMES), STATES)
-    return ask, draw(MEMORIES), Known(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
+    return query, draw(MEMORIES), Known(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
 
 
 def is_out(known: Known, name: str) -> bool:
@@ -95,25 +95,25 @@ def is_out(known: Known, name: str) -> bool:
 
 @given(situations())
 def test_an_order_names_candidates_once_and_those_that_are_out_come_last(
-    situation: tuple[Ask, Remembered | None, Known],
+    situation: tuple[Query, Remembered | None, Known],
 ) -> None:
-    ask, remembered, known = situation
-    decision = choose(ask, remembered, known, NOW, b"coin")
-    policy, order = ask.lane.policy, decision.order
-    assert set(order) <= set(ask.lane.by_provider)
+    query, remembered, known = situation
+    decision = choose(query, remembered, known, NOW, b"seed")
+    policy, order = query.lane.policy, decision.order
+    assert set(order) <= set(query.lane.by_provider)
     assert len(order) <= policy.max_attempts
     once = order[1:] if policy.failover == "SaveCache" and order[:1] == order[1:2] else order
     assert len(set(once)) == len(once)
     outs = [is_out(known, name) for name in order]
     assert outs == sorted(outs)
     assert (decision.reason == "last_resort.all_out") == (
-        bool(order) and all(is_out(known, name) for name in allowed(ask))
+        bool(order) and all(is_out(known, name) for name in allowed(query))
     )
 
 
-def allowed(ask: Ask) -> set[str]:
-    names = set(ask.lane.by_provider)
-    steering = ask.steering
+def allowed(query: Query) -> set[str]:
+    names = set(query.lane.by_provider)
+    steering = query.steering
     if steering is None:
         return names
     names = names if steering.only is None else names & set(steering.only)
@@ -122,44 +122,44 @@ def allowed(ask: Ask) -> set[str]:
 
 
 @given(situations())
-def test_what_the_client_demands_is_obeyed(situation: tuple[Ask, Remembered | None, Known]) -> None:
-    ask, remembered, known = situation
-    order = choose(ask, remembered, known, NOW, b"coin").order
-    assert set(order) <= allowed(ask)
-    assert bool(order) == bool(allowed(ask)), "somebody is tried as long as the client leaves anybody"
-    if ask.steering is not None and not ask.steering.allow_fallbacks and not ask.steering.order:
+def test_what_the_client_demands_is_obeyed(situation: tuple[Query, Remembered | None, Known]) -> None:
+    query, remembered, known = situation
+    order = choose(query, remembered, known, NOW, b"seed").order
+    assert set(order) <= allowed(query)
+    assert bool(order) == bool(allowed(query)), "somebody is tried as long as the client leaves anybody"
+    if query.steering is not None and not query.steering.allow_fallbacks and not query.steering.order:
         assert len(order) <= 1
 
 
 @given(situations(), st.binary(max_size=4))
 def test_the_same_question_has_the_same_answer_on_every_replica(
-    situation: tuple[Ask, Remembered | None, Known], coin: bytes
+    situation: tuple[Query, Remembered | None, Known], random_seed: bytes
 ) -> None:
-    ask, remembered, known = situation
-    decision = choose(ask, remembered, known, NOW, b"coin")
-    assert choose(ask, remembered, known, NOW, b"coin") == decision
-    if ask.lane.policy.mode == "Enforce" or ask.steering is not None:
-        assert choose(ask, remembered, known, NOW, coin) == decision
+    query, remembered, known = situation
+    decision = choose(query, remembered, known, NOW, b"seed")
+    assert choose(query, remembered, known, NOW, b"seed") == decision
+    if query.lane.policy.mode == "Enforce" or query.steering is not None:
+        assert choose(query, remembered, known, NOW, random_seed) == decision
 
 
 @given(situations())
 def test_everyone_who_is_not_open_to_new_conversations_is_excluded_with_a_reason(
-    situation: tuple[Ask, Remembered | None, Known],
+    situation: tuple[Query, Remembered | None, Known],
 ) -> None:
-    ask, remembered, known = situation
-    excluded = choose(ask, remembered, known, NOW, b"coin").excluded
-    for name in set(ask.lane.by_provider) - allowed(ask):
+    query, remembered, known = situation
+    excluded = choose(query, remembered, known, NOW, b"seed").excluded
+    for name in set(query.lane.by_provider) - allowed(query):
         assert excluded[name] in ("ignored", "not_in_only", "not_in_order")
-    for name in allowed(ask):
+    for name in allowed(query):
         if is_out(known, name):
             assert excluded[name] in ("down", "over_limit")
         else:
-            assert excluded.get(name) == ("draining" if ask.lane.by_provider[name].drain else None)
+            assert excluded.get(name) == ("draining" if query.lane.by_provider[name].drain else None)
 
 
 def fresh(lane: Lane, key: int) -> tuple[str, ...]:
     """The order for a new conversation; its key is as random as a real one."""
-    return choose(Ask(lane, Random(key).randbytes(16), 4000, 400), None, Known(), NOW, b"").order
+    return choose(Query(lane, Random(key).randbytes(16), 4000, 400), None, Known(), NOW, b"").order
 
 
 CONVERSATIONS = range(2000)
@@ -231,4 +231,4 @@ def test_trouble_moves_new_conversations_away(make) -> None:
     lane = make.lane(make.provider("a"), make.provider("b"))
     troubled = Known(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}))
     for key in range(50):
-        assert choose(make.ask(lane, key=bytes([key])), None, troubled, NOW, b"").order[0] == "b"
+        assert choose(make.query(lane, key=bytes([key])), None, troubled, NOW, b"").order[0] == "b"

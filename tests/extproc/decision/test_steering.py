@@ -7,8 +7,9 @@ import pytest
 
 from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.choose import Known, choose
+from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.decision.steering import Obeyed, Steering, obey, steering
-from limpet_extproc.dialects import Controls
+from limpet_extproc.dialects.port import Controls
 from limpet_extproc.memory import Remembered, Warm
 
 NOW = 1000.0
@@ -103,7 +104,7 @@ def test_where_nobody_reads_the_object_a_list_of_strangers_leaves_nobody(lane: A
 
 def decided(make: Any, lane: Any, asked: Steering, warm: str) -> tuple[str, str]:
     remembered = Remembered((Warm(warm, NOW + 60),))
-    decision = choose(make.ask(lane, steering=asked), remembered, Known(), NOW, b"coin")
+    decision = choose(make.query(lane, steering=asked), remembered, Known(), NOW, b"coin")
     return decision.reason, decision.order[0]
 
 
@@ -114,9 +115,9 @@ def test_a_demand_of_a_kind_leaves_stickiness_on(make, lane: Any) -> None:
     assert decided(make, lane, asked, "keeps")[1] in ("dear", "unpriced")
 
 
-def test_a_demand_of_a_kind_holds_in_every_mode(make, lane: Any) -> None:
+def test_a_demand_of_a_kind_holds_in_every_mode(make, lane: Lane) -> None:
     for mode in ("Off", "Observe", "Enforce"):
         policy = msgspec.structs.replace(lane.policy, mode=mode)
-        under = type(lane)(lane.model, lane.candidates, policy)
-        decision = choose(make.ask(under, steering=Steering(no_retention=True)), None, Known(), NOW, b"coin")
+        under = Lane.of(lane.model, lane.candidates, policy)
+        decision = choose(make.query(under, steering=Steering(no_retention=True)), None, Known(), NOW, b"coin")
         assert decision.order == ("dear",)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.dialects import BadRequest, Controls
 from limpet_extproc.dialects.controls import MAX_BYTES, MAX_NAMES, MAX_OBJECTS, parse_controls
+from limpet_extproc.dialects.port import BadRequest, Controls
 
 
 def parsed(provider: Any) -> Controls | None:

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.dialects import BadRequest, decode_error
-from limpet_extproc.dialects.openai_chat import parse
+from limpet_extproc.dialects.json_errors import decode_error
+from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.port import BadRequest
 
 DEEP = b'[{"role":"user","content":' + b"[" * 100_000
 FIELDS = st.sampled_from(["model", "messages", "role", "content", "provider", "order", "user"])
+parse = OpenAIChat().parse
+
 NESTED = st.recursive(
     st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner)
 )
@@ -28,7 +31,7 @@ def complaint(body: bytes) -> BadRequest:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is empty"),
+        (b"", "no body"),
         (b" ", "not valid JSON"),
         (b"hello", "not valid JSON"),
         (b'{"model": "m", "messages": [', "not valid JSON"),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from limpet_extproc.dialects import BadRequest
 from limpet_extproc.dialects.openai_chat import ORDINARY, parse_carefully
+from limpet_extproc.dialects.port import BadRequest
 
 _HELLO = b'[{"role":"user","content":"hello"}]'
 

@@ -11,13 +11,16 @@ from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract.record import decode
 from limpet_extproc.decision.health import State
-from limpet_extproc.envoy.server import Decides, ExtProc, Limpet
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import Failed, Limited, Succeeded
 from limpet_extproc.providers.tracker import Providers
-from limpet_extproc.request.exchange import Head, Refusal, Routing
+from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import read_here
+from limpet_extproc.request.router import Router, StickyRouting
+from limpet_extproc.request.routing import Routing
 from limpet_extproc.telemetry.metrics import Metrics
 
 NOW = 1000.0
@@ -38,17 +41,19 @@ class Call:
 
 
 class Server:
-    """One worker without its gRPC server. `rules` stands in for our own."""
+    """One worker without its gRPC server. `router` stands in for our own."""
 
-    def __init__(self, snapshot: Any, *, rules: Decides | None = None, ready: bool = True) -> None:
+    def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
         self.snapshot = snapshot
         self.memory = InProcessMemory()
         self.changes: list[str] = []
         self.providers = Providers(lambda provider, _: self.changes.append(provider))
         self.registry = CollectorRegistry()
-        own = Limpet(read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"coin")
+        own = StickyRouting(
+            read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
+        )
         self.metrics = Metrics(self.registry)
-        self.extproc = ExtProc(rules or own, self.metrics, lambda: ready)
+        self.extproc = ExtProc(router or own, self.metrics, lambda: ready)
 
     async def say(self, *messages: pb.ProcessingRequest) -> list[Any]:
         call = Call(*messages)
@@ -105,7 +110,7 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
     assert told["limpet.decision"]["reason"] == "first.scored"
     record = decode(told["limpet.record"]["v"])
     assert record is not None
-    assert (list(record.order), record.sign) == (order[::2], "session_id")
+    assert (list(record.order), record.identified_by) == (order[::2], "session_id")
     decision = told["limpet.decision"]
     at, length = int(decision["model_at"]), int(decision["model_length"])
     assert (decision["model"], body[at : at + length]) == ("flash", b'"flash"')
@@ -132,7 +137,7 @@ async def test_a_large_body_is_read_where_the_message_holds_it(make, server: Ser
         answer = pb.ProcessingResponse.FromString(await server.extproc.one(data))
         record = decode(metadata(answer)["limpet.record"]["v"])
         assert record is not None
-        assert (record.sign, record.prompt_tokens) == (
+        assert (record.identified_by, record.prompt_tokens) == (
             "x-session-id",
             (len(make.body("x" * size, session_id="s"))) // 3,
         )
@@ -194,7 +199,7 @@ async def test_in_header_mode_two_messages_choose_one_cluster(make, server: Serv
     assert record is not None
     assert (option.header.key, option.header.raw_value.decode()) == ("x-limpet-cluster", record.order[0])
     assert option.append_action == option.OVERWRITE_IF_EXISTS_OR_ADD
-    assert record.sign == "x-session-id"
+    assert record.identified_by == "x-session-id"
     assert "limpet.route" not in metadata(second)
 
 
@@ -246,14 +251,14 @@ async def test_before_the_first_catalog_everything_is_let_through(make, server: 
 
 
 class Broken:
-    """Rules with a fault in them."""
+    """A router with a bug in it."""
 
-    async def decide(self, head: Head, body: bytes) -> Routing | Refusal:
-        raise ZeroDivisionError(f"{head.path} {len(body)}")
+    async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
+        raise ZeroDivisionError(f"{head.dialect} {len(body)}")
 
 
 async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(make, caplog: pytest.LogCaptureFixture) -> None:
-    server = Server(make.snapshot(), rules=Broken())
+    server = Server(make.snapshot(), router=Broken())
     (answer,) = await server.say(body_message(make.body("a secret")))
     assert is_let_through(answer)
     assert server.counted("limpet_extproc_failures_total") == 1
@@ -285,7 +290,7 @@ async def test_nothing_is_expected_of_a_request_that_will_not_be_remembered(
 
 async def test_what_is_remembered_decides(make, server: Server) -> None:
     await server.say(body_message(make.body()))
-    key = make.exchange(server.snapshot, make.body()).key
+    key = make.opened(server.snapshot, make.body()).query.key
     server.memory.remember(key, Warm("b", NOW + 60), 4, NOW)
     (answer,) = await server.say(body_message(make.body()))
     told = metadata(answer)

@@ -1,11 +1,11 @@
-"""Who is the conversation? The ladder in its order, and what a key depends on."""
+"""How a conversation is recognised: the ladder in its order, and what a key depends on."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.envoy import READ_HEADERS, SESSION_HEADERS
-from limpet_extproc.dialects import ChatRequest
+from limpet_extproc.dialects.port import ParsedRequest
 from limpet_extproc.request.identity import KEY_BYTES, MAX_SESSION_CHARS, conversation, key, tenant
 
 EVERYTHING = {
@@ -18,11 +18,12 @@ EVERYTHING = {
 }
 AGENTS = [name for name in SESSION_HEADERS if name != "x-session-id"]
 LADDER = ["x-mine", "x-session-id", "body session_id", *AGENTS, "session-id", "session_id", "prompt_cache_key"]
-"""From the strongest sign to the weakest; after all of them comes the fingerprint."""
+"""From the strongest identified_by to the weakest; after all of them comes the fingerprint."""
 
 
-def request(**fields: str) -> ChatRequest:
-    return ChatRequest(model="m", fingerprint=b"opener", **fields)
+def request(session_id: str | None = None, prompt_cache_key: str | None = None) -> ParsedRequest:
+    hints = (("prompt_cache_key", prompt_cache_key),) if prompt_cache_key else ()
+    return ParsedRequest("m", b"opener", session_id, hints)
 
 
 @pytest.mark.parametrize("missing", range(len(LADDER) + 1))
@@ -32,9 +33,9 @@ def test_each_sign_counts_when_all_stronger_ones_are_missing(missing: int) -> No
     fields = {
         name.removeprefix("body "): "in the body" for name in left if name in ("body session_id", "prompt_cache_key")
     }
-    sign, value = conversation(headers, request(**fields), ["x-mine"])
+    identified_by, value = conversation(headers, request(**fields), ["x-mine"])
     strongest = left[0] if left else "fingerprint"
-    assert sign == {"x-mine": "header:x-mine", "body session_id": "session_id"}.get(strongest, strongest)
+    assert identified_by == {"x-mine": "header:x-mine", "body session_id": "session_id"}.get(strongest, strongest)
     if strongest in headers:
         assert value == EVERYTHING[strongest].encode()
 
@@ -46,7 +47,7 @@ def test_configured_headers_come_first_in_their_own_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "sign"),
+    ("agent", "identified_by"),
     [
         ("codex_cli_rs/0.50", "session_id"),
         ("Codex/1.0 (macOS)", "session_id"),
@@ -54,8 +55,8 @@ def test_configured_headers_come_first_in_their_own_order() -> None:
         ("", "fingerprint"),
     ],
 )
-def test_bare_session_headers_are_believed_from_codex_only(agent: str, sign: str) -> None:
-    assert conversation({"user-agent": agent, "session_id": "s"}, request(), [])[0] == sign
+def test_bare_session_headers_are_believed_from_codex_only(agent: str, identified_by: str) -> None:
+    assert conversation({"user-agent": agent, "session_id": "s"}, request(), [])[0] == identified_by
 
 
 @pytest.mark.parametrize(
@@ -69,11 +70,11 @@ def test_empty_and_very_long_names_are_taken_for_something_else(value: str, usab
         conversation({}, request(session_id=value), []),
         conversation({}, request(prompt_cache_key=value), []),
     ]
-    assert [sign != "fingerprint" for sign, _ in signs] == [usable] * 4
+    assert [identified_by != "fingerprint" for identified_by, _ in signs] == [usable] * 4
 
 
 def test_without_any_name_the_opener_is_the_sign() -> None:
-    assert conversation({}, ChatRequest("m", b"hash of the opener"), []) == ("fingerprint", b"hash of the opener")
+    assert conversation({}, ParsedRequest("m", b"hash of the opener"), []) == ("fingerprint", b"hash of the opener")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,17 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.contract.catalog import Catalog, Model, Policy, Price, Provider
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
 from limpet_extproc.decision.snapshot import snapshot
+from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Warm
 from limpet_extproc.providers.events import Failed
-from limpet_extproc.request.exchange import Head, Refusal, Routing
-from limpet_lab.peers.rules import RULE_SETS, Outages, Peer, RuleSetName
+from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.reading import read_here
+from limpet_extproc.request.routing import Routing
+from limpet_lab.peers.routing import Outages, PeerRouting
+from limpet_lab.peers.rule_sets import RULE_SETS, RuleSetName
 from limpet_lab.peers.stickiness import IDLE_S
 
 MODEL = "flash"
@@ -18,26 +23,35 @@ MODEL = "flash"
 
 def _catalog(cache_read: float = 0.003, providers: str = "abc") -> Catalog:
     price = Price(input=0.15, output=0.6, cache_read=cache_read, cache_write=0.15)
-    served = tuple(Provider(name, (Model(MODEL, f"flash.{name}", price=price),)) for name in providers)
+    served = tuple(CatalogProvider(name, (Model(MODEL, f"flash.{name}", price=price),)) for name in providers)
     return Catalog("1", served, (Policy(max_attempts=1),))
 
 
-class _Desk:
-    """A peer with a clock and a coin of the test's own."""
+class _Harness:
+    """A peer whose clock and randomness the test controls."""
 
     def __init__(self, rules: RuleSetName, catalog: Catalog | None = None) -> None:
         rule_set, new_memory = RULE_SETS[rules]
-        self.memory, self.outages, self.now_s, self.tosses = new_memory(), Outages(), 1_000.0, 0
-        known = snapshot(catalog or _catalog())
-        self.peer = Peer(rule_set, lambda: known, self.memory, self.outages, b"secret", lambda: self.now_s, self._coin)
+        self.memory, self.outages, self.now_s, self.seeds = new_memory(), Outages(), 1_000.0, 0
+        tables = snapshot(catalog or _catalog())
+        self.peer = PeerRouting(
+            rule_set,
+            read_here,
+            lambda: tables,
+            self.memory,
+            self.outages,
+            b"secret",
+            lambda: self.now_s,
+            self._random_seed,
+        )
 
-    def _coin(self) -> bytes:
-        self.tosses += 1
-        return self.tosses.to_bytes(8, "big")
+    def _random_seed(self) -> bytes:
+        self.seeds += 1
+        return self.seeds.to_bytes(8, "big")
 
     async def ask(self, text: str = "hello", headers: dict[str, str] | None = None, **fields: Any) -> Routing | Refusal:
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], **fields}
-        return await self.peer.decide(Head("/v1/chat/completions", headers or {}), json.dumps(body).encode())
+        return await self.peer.route(RequestHead(OpenAIChat(), headers or {}), json.dumps(body).encode())
 
     async def route(self, text: str = "hello", headers: dict[str, str] | None = None, **fields: Any) -> Routing:
         routing = await self.ask(text, headers, **fields)
@@ -52,15 +66,15 @@ class _Desk:
             self.memory.remember(bytes.fromhex(routing.record.key), warm, 4, self.now_s)
 
 
-async def _firsts(desk: _Desk, times: int = 40, **fields: Any) -> set[str]:
-    return {(await desk.route(**fields)).decision.order[0] for _ in range(times)}
+async def _firsts(harness: _Harness, times: int = 40, **fields: Any) -> set[str]:
+    return {(await harness.route(**fields)).decision.order[0] for _ in range(times)}
 
 
 async def test_without_memory_the_same_request_goes_everywhere() -> None:
-    desk = _Desk("no_memory")
-    desk.served(await desk.route(), cached=4_096)
-    assert await _firsts(desk) == {"a", "b", "c"}
-    assert (await desk.route()).decision.reason == "off.spread"
+    harness = _Harness("no_memory")
+    harness.served(await harness.route(), cached=4_096)
+    assert await _firsts(harness) == {"a", "b", "c"}
+    assert (await harness.route()).decision.reason == "off.spread"
 
 
 @pytest.mark.parametrize(
@@ -77,22 +91,22 @@ async def test_without_memory_the_same_request_goes_everywhere() -> None:
 async def test_openrouter_stays_after_a_hit_or_for_a_named_session(
     cached: int, how: dict[str, Any], sticky: bool
 ) -> None:
-    desk = _Desk("openrouter")
-    first = await desk.route(**how)
-    desk.served(first, cached)
-    firsts = await _firsts(desk, **how)
+    harness = _Harness("openrouter")
+    first = await harness.route(**how)
+    harness.served(first, cached)
+    firsts = await _firsts(harness, **how)
     assert firsts == ({first.decision.order[0]} if sticky else {"a", "b", "c"})
-    assert (await desk.route(**how)).decision.reason == ("sticky.hit" if sticky else "first.scored")
+    assert (await harness.route(**how)).decision.reason == ("sticky.hit" if sticky else "first.scored")
 
 
 async def test_openrouter_is_not_sticky_where_reading_is_no_cheaper() -> None:
-    desk = _Desk("openrouter", _catalog(cache_read=0.15))
-    routing = await desk.route()
+    harness = _Harness("openrouter", _catalog(cache_read=0.15))
+    routing = await harness.route()
     assert routing.record.ttls_s == (0.0, 0.0, 0.0)
 
 
 async def test_records_carry_the_peers_order_and_lifetime() -> None:
-    routing = await _Desk("openrouter").route()
+    routing = await _Harness("openrouter").route()
     assert routing.record.order == routing.decision.order
     assert routing.record.ttls_s == (IDLE_S,) * 3
     assert routing.record.learn
@@ -100,29 +114,29 @@ async def test_records_carry_the_peers_order_and_lifetime() -> None:
 
 
 async def test_a_clients_order_is_obeyed_and_not_remembered() -> None:
-    desk = _Desk("openrouter")
-    desk.served(await desk.route(), cached=4_096)
-    routing = await desk.route(provider={"order": ["c", "a"]})
+    harness = _Harness("openrouter")
+    harness.served(await harness.route(), cached=4_096)
+    routing = await harness.route(provider={"order": ["c", "a"]})
     assert routing.decision.order[:2] == ("c", "a")
     assert not routing.record.learn
 
 
 async def test_openrouter_puts_an_outage_last_for_thirty_seconds() -> None:
-    desk = _Desk("openrouter")
-    desk.outages.apply(Failed("a", desk.now_s))
-    assert await _firsts(desk) == {"b", "c"}
-    assert (await desk.route()).decision.order[-1] == "a"
-    desk.now_s += 30.0
-    assert await _firsts(desk) == {"a", "b", "c"}
+    harness = _Harness("openrouter")
+    harness.outages.apply(Failed("a", harness.now_s))
+    assert await _firsts(harness) == {"b", "c"}
+    assert (await harness.route()).decision.order[-1] == "a"
+    harness.now_s += 30.0
+    assert await _firsts(harness) == {"a", "b", "c"}
 
 
 async def test_at_most_three_of_many_are_tried() -> None:
-    desk = _Desk("no_memory", _catalog(providers="abcdef"))
-    assert len((await desk.route()).decision.order) == 3
-    assert await _firsts(desk, 200) == set("abcdef")
+    harness = _Harness("no_memory", _catalog(providers="abcdef"))
+    assert len((await harness.route()).decision.order) == 3
+    assert await _firsts(harness, 200) == set("abcdef")
 
 
 async def test_bad_requests_are_refused_as_ours_are() -> None:
-    refusal = await _Desk("openrouter").ask(model="unknown")
+    refusal = await _Harness("openrouter").ask(model="unknown")
     assert isinstance(refusal, Refusal)
     assert refusal.status == 404

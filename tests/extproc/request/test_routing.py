@@ -1,4 +1,4 @@
-"""One request through the state machine: refused, or routed with all that its log entry and its attempts need."""
+"""One request, opened and decided: refused, or routed with all that its log entry and its attempts need."""
 
 import json
 from typing import Any
@@ -9,30 +9,30 @@ import pytest
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.choose import Known
 from limpet_extproc.decision.health import State
-from limpet_extproc.request.exchange import Refusal, Routing
+from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.request.opened import Opened
+from limpet_extproc.request.routing import Routing, decide
 
 NOW = 1000.0
 SECRET_TEXT = "the launch code is 4711"
 
 
-def routed(exchange: Any, known: Known | None = None) -> Routing:
-    assert exchange.refusal is None
-    answer = exchange.decide(None, known or Known(), NOW, b"coin")
-    assert isinstance(answer, Routing)
-    return answer
+def routed(opened: Any, known: Known | None = None) -> Routing:
+    assert isinstance(opened, Opened)
+    routing = decide(opened, None, known or Known(), NOW, b"seed")
+    assert isinstance(routing, Routing)
+    return routing
 
 
-def refused(exchange: Any) -> Refusal:
-    if exchange.refusal is not None:
-        refusal: Refusal = exchange.refusal
-        return refusal
-    answer = exchange.decide(None, Known(), NOW, b"coin")
+def refused(opened: Any) -> Refusal:
+    answer = opened if isinstance(opened, Refusal) else decide(opened, None, Known(), NOW, b"seed")
     assert isinstance(answer, Refusal)
     return answer
 
 
 @pytest.fixture
-def known(make):
+def snapshot(make):
     return make.snapshot(make.provider("a"), make.provider("b"))
 
 
@@ -52,25 +52,25 @@ def known(make):
     ],
 )
 def test_a_refusal_is_an_error_object_of_openais_api(
-    make, known, body: Any, headers: dict[str, str], status: int, reason: str, param: str | None, code: str | None
+    make, snapshot, body: Any, headers: dict[str, str], status: int, reason: str, param: str | None, code: str | None
 ) -> None:
     raw = body if isinstance(body, bytes) else make.body(**body)
-    refusal = refused(make.exchange(known, raw, **headers))
+    refusal = refused(make.opened(snapshot, raw, **headers))
     assert (refusal.status, refusal.reason) == (status, reason)
-    error = json.loads(refusal.body())["error"]
+    error = json.loads(OpenAIChat().error_body(refusal))["error"]
     assert (error["param"], error["code"], error["type"]) == (param, code, "invalid_request_error")
     assert error["message"]
 
 
-def test_an_unknown_model_is_answered_with_what_exists(make, known) -> None:
-    assert "Served are: flash." in refused(make.exchange(known, make.body(model="x"))).message
-    assert "Served are: none yet." in refused(make.exchange(make.snapshot(), make.body())).message
-    long = refused(make.exchange(known, make.body(model="x" * 10_000)))
+def test_an_unknown_model_is_answered_with_what_exists(make, snapshot) -> None:
+    assert "Served are: flash." in refused(make.opened(snapshot, make.body(model="x"))).message
+    assert "Served are: none yet." in refused(make.opened(make.snapshot(), make.body())).message
+    long = refused(make.opened(snapshot, make.body(model="x" * 10_000)))
     assert len(long.message) < 300
 
 
-def test_nobody_left_says_who_there_would_have_been(make, known) -> None:
-    message = refused(make.exchange(known, make.body(provider={"only": ["x"]}))).message
+def test_nobody_left_says_who_there_would_have_been(make, snapshot) -> None:
+    message = refused(make.opened(snapshot, make.body(provider={"only": ["x"]}))).message
     assert message == "'provider.only' leaves nobody to serve 'flash'. It is served by: a, b."
 
 
@@ -84,8 +84,8 @@ def test_nobody_left_says_who_there_would_have_been(make, known) -> None:
         ({"quantizations": ["fp8"]}, "only by a provider of the vendor OpenRouter"),
     ],
 )
-def test_nobody_left_says_what_would_leave_somebody(make, known, provider: dict[str, Any], advice: str) -> None:
-    assert advice in refused(make.exchange(known, make.body(provider=provider))).message
+def test_nobody_left_says_what_would_leave_somebody(make, snapshot, provider: dict[str, Any], advice: str) -> None:
+    assert advice in refused(make.opened(snapshot, make.body(provider=provider))).message
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_nobody_left_says_what_would_leave_somebody(make, known, provider: dict[
 def test_who_reads_the_object_is_told_of_all_that_are_to_be_ignored(
     make, lists: dict[str, Any], read: dict[str, Any]
 ) -> None:
-    known = make.snapshot(make.provider("a"), make.provider("relay", reads_controls=True))
+    snapshot = make.snapshot(make.provider("a"), make.provider("relay", reads_controls=True))
     body: bytes = make.body(provider=lists)
-    edits = routed(make.exchange(known, body)).edits
+    edits = routed(make.opened(snapshot, body)).edits
     assert edits is not None
     assert edits.cuts_for_readers is not None
     for cut in reversed(edits.cuts_for_readers):
@@ -115,22 +115,22 @@ def test_who_reads_the_object_is_told_of_all_that_are_to_be_ignored(
 
 @pytest.mark.parametrize("demand", [{"zdr": True}, {"data_collection": "deny"}])
 def test_nobody_left_says_nothing_of_those_that_other_demands_ruled_out(make, demand: dict[str, Any]) -> None:
-    known = make.snapshot(make.provider("a", zero_retention=True), make.provider("b"))
-    message = refused(make.exchange(known, make.body(provider={"only": ["b"], **demand}))).message
+    snapshot = make.snapshot(make.provider("a", zero_retention=True), make.provider("b"))
+    message = refused(make.opened(snapshot, make.body(provider={"only": ["b"], **demand}))).message
     assert "Of none that other demands leave is it known" in message
 
 
-def test_only_a_few_of_many_names_are_compared_with_the_providers(make, known) -> None:
+def test_only_a_few_of_many_names_are_compared_with_the_providers(make, snapshot) -> None:
     """Comparing takes long, and everybody waits for it; a name in other letters is found at any place."""
     few = {"only": ["x", "y", "aa"]}
-    assert "Did you mean" not in refused(make.exchange(known, make.body(provider=few))).message
+    assert "Did you mean" not in refused(make.opened(snapshot, make.body(provider=few))).message
     other_letters = {"only": ["x", "y", "A"]}
-    assert "Did you mean 'a'?" in refused(make.exchange(known, make.body(provider=other_letters))).message
+    assert "Did you mean 'a'?" in refused(make.opened(snapshot, make.body(provider=other_letters))).message
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
-def test_a_body_that_is_not_encoded_may_say_so(make, known, encoding: str) -> None:
-    routed(make.exchange(known, make.body(), content_encoding=encoding))
+def test_a_body_that_is_not_encoded_may_say_so(make, snapshot, encoding: str) -> None:
+    routed(make.opened(snapshot, make.body(), content_encoding=encoding))
 
 
 def after(body: bytes, routing: Routing) -> Any:
@@ -156,19 +156,19 @@ def after(body: bytes, routing: Routing) -> Any:
         {"models": None, "session_id": "s"},
     ],
 )
-def test_fields_that_are_meant_for_us_never_reach_a_provider(make, known, ours: dict[str, Any]) -> None:
+def test_fields_that_are_meant_for_us_never_reach_a_provider(make, snapshot, ours: dict[str, Any]) -> None:
     body = make.body(temperature=1, **ours, user="u")
-    assert after(body, routed(make.exchange(known, body))) == json.loads(make.body(temperature=1, user="u"))
+    assert after(body, routed(make.opened(snapshot, body))) == json.loads(make.body(temperature=1, user="u"))
 
 
-def test_a_body_that_suits_every_provider_is_not_touched(make, known) -> None:
-    assert routed(make.exchange(known, make.body(user="u", prompt_cache_key="k"))).edits is None
+def test_a_body_that_suits_every_provider_is_not_touched(make, snapshot) -> None:
+    assert routed(make.opened(snapshot, make.body(user="u", prompt_cache_key="k"))).edits is None
 
 
 def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make) -> None:
-    known = make.snapshot(make.provider("a"), make.provider("b", upstream="B"))
+    snapshot = make.snapshot(make.provider("a"), make.provider("b", upstream="B"))
     body = make.body('"model":"x"')
-    edits = routed(make.exchange(known, body)).edits
+    edits = routed(make.opened(snapshot, body)).edits
     assert edits is not None
     assert edits.cuts_for_readers is None
     assert body[edits.model_span.offset :][: edits.model_span.length] == b'"flash"'
@@ -194,8 +194,8 @@ def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make)
         ({"provider": {"sort": "latency"}}, "bypass.sort"),
     ],
 )
-def test_only_a_demand_is_a_demand(make, known, fields: dict[str, Any], reason: str) -> None:
-    routing = routed(make.exchange(known, make.body(**fields)))
+def test_only_a_demand_is_a_demand(make, snapshot, fields: dict[str, Any], reason: str) -> None:
+    routing = routed(make.opened(snapshot, make.body(**fields)))
     assert (routing.decision.reason, routing.record.learn) == (reason, reason == "first.scored")
 
 
@@ -213,23 +213,23 @@ def test_only_a_demand_is_a_demand(make, known, fields: dict[str, Any], reason: 
 def test_an_outcome_is_learned_where_stickiness_has_a_say(
     make, policy: dict[str, Any], fields: dict[str, Any], learn: bool
 ) -> None:
-    known = make.snapshot(make.provider("a"), **policy)
-    assert routed(make.exchange(known, make.body(**fields))).record.learn is learn
+    snapshot = make.snapshot(make.provider("a"), **policy)
+    assert routed(make.opened(snapshot, make.body(**fields))).record.learn is learn
 
 
 def test_the_record_says_what_the_outcome_will_need_and_no_word_of_the_prompt(make) -> None:
-    known = make.snapshot(
+    snapshot = make.snapshot(
         make.provider("a", cache_ttl_s=60.0),
         make.provider("b", caches=False),
         spread_within_percent=0.0,
         max_providers=2,
     )
     body = make.body(SECRET_TEXT, user="alice")
-    exchange = make.exchange(known, body, authorization="Bearer key-of-alice", x_session_id="session-of-alice")
-    routing = routed(exchange)
+    opened = make.opened(snapshot, body, authorization="Bearer key-of-alice", x_session_id="session-of-alice")
+    routing = routed(opened)
     record = routing.record
     assert dict(zip(record.order, record.ttls_s, strict=True)) == {"a": 60.0, "b": 0.0}
-    assert (record.key, record.model, record.sign) == (exchange.key.hex(), "flash", "x-session-id")
+    assert (record.key, record.model, record.identified_by) == (opened.query.key.hex(), "flash", "x-session-id")
     assert (record.started_s, record.prompt_tokens, record.max_providers) == (NOW, len(body) // 3, 2)
     written = encode(record)
     for word in (SECRET_TEXT, "alice", "session-of"):
@@ -237,8 +237,8 @@ def test_the_record_says_what_the_outcome_will_need_and_no_word_of_the_prompt(ma
 
 
 def test_a_policy_may_say_how_long_to_remember_but_not_where_it_does_not_pay(make) -> None:
-    known = make.snapshot(make.provider("a"), make.provider("b", min_tokens=10_000), memory_ttl_s=7.0)
-    record = routed(make.exchange(known, make.body())).record
+    snapshot = make.snapshot(make.provider("a"), make.provider("b", min_tokens=10_000), memory_ttl_s=7.0)
+    record = routed(make.opened(snapshot, make.body())).record
     assert dict(zip(record.order, record.ttls_s, strict=True)) == {"a": 7.0, "b": 0.0}
 
 
@@ -259,15 +259,15 @@ def test_a_policy_may_say_how_long_to_remember_but_not_where_it_does_not_pay(mak
 def test_a_conversation_is_its_tenants_users_and_models_own(make, change: dict[str, Any], same: bool) -> None:
     flash = make.provider("a")
     pro = msgspec.structs.replace(flash.models[0], name="pro")
-    known = make.snapshot(msgspec.structs.replace(flash, models=(*flash.models, pro)))
+    snapshot = make.snapshot(msgspec.structs.replace(flash, models=(*flash.models, pro)))
     base = {"authorization": "Bearer alice", "body": {}}
     one, other = (
-        make.exchange(known, make.body(**fields.pop("body")), **fields) for fields in ({**base}, {**base, **change})
+        make.opened(snapshot, make.body(**fields.pop("body")), **fields) for fields in ({**base}, {**base, **change})
     )
-    assert (one.key == other.key) is same
+    assert (one.query.key == other.query.key) is same
 
 
-def test_the_client_hears_why_should_all_fail(make, known) -> None:
+def test_the_client_hears_why_should_all_fail(make, snapshot) -> None:
     down = Known(health={"a": State(3, "down", NOW - 5, NOW + 5)})
-    assert routed(make.exchange(known, make.body())).why == ""
-    assert routed(make.exchange(known, make.body()), down).why.startswith("a failed 3 times in a row")
+    assert routed(make.opened(snapshot, make.body())).why == ""
+    assert routed(make.opened(snapshot, make.body()), down).why.startswith("a failed 3 times in a row")

@@ -1,0 +1,54 @@
+"""Envoy's ext_proc requests, read: the head of a request from an attribute or from its headers."""
+
+from typing import Final
+
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+
+from limpet_extproc.contract.envoy import HEAD_ATTRIBUTE, READ_HEADERS
+from limpet_extproc.dialects.registry import dialect_of
+from limpet_extproc.envoy.wire import body_apart
+from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.reading import LIGHT_BYTES
+
+_PATH: Final = ":path"
+_ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+
+
+def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
+    """The message and the body in it. Raises DecodeError if a header that is read here is not UTF-8."""
+    if len(data) <= LIGHT_BYTES:
+        request = pb.ProcessingRequest.FromString(bytes(data))
+        return request, request.request_body.body
+    # The parser would copy the body twice.
+    rest, body = body_apart(data)
+    return pb.ProcessingRequest.FromString(rest), body
+
+
+def head_of_attributes(request: pb.ProcessingRequest) -> RequestHead:
+    """The head that comes with the body."""
+    headers: dict[str, str] = {}
+    for line in request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value.split("\n"):
+        name, _, value = line.partition(" ")
+        if value:
+            headers[name] = value
+    return RequestHead(dialect_of(headers.get(_PATH, "")), headers)
+
+
+def head_of_headers(request: pb.ProcessingRequest) -> RequestHead:
+    """The head that comes before the body, in Header mode."""
+    headers: dict[str, str] = {}
+    for header in request.request_headers.headers.headers:
+        # A policy may name any header, and two texts must not become one.
+        headers[header.key] = header.value or header.raw_value.decode("utf-8", "backslashreplace")
+    return RequestHead(dialect_of(headers.get(_PATH, "")), headers)
+
+
+def not_utf8_header(request: pb.ProcessingRequest) -> str | None:
+    """The first header that is read here and is not UTF-8."""
+    for header in request.request_headers.headers.headers:
+        if header.key in READ_HEADERS:
+            try:
+                header.raw_value.decode()
+            except UnicodeDecodeError:
+                return str(header.key)
+    return None

@@ -1,0 +1,45 @@
+"""A request up to the point where the memory is asked: its lane is found and its conversation recognised."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from limpet_extproc.contract.catalog import CatalogProvider
+from limpet_extproc.decision.choose import Query
+from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
+from limpet_extproc.decision.snapshot import Snapshot
+from limpet_extproc.decision.steering import steering
+from limpet_extproc.dialects.port import ParsedRequest, Refusal
+from limpet_extproc.request import identity
+from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.refusals import unknown_model
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """A request for a model that is served, with its conversation: all that can be said without the memory."""
+
+    request: ParsedRequest
+    query: Query
+    identified_by: str
+    """How the conversation was recognised."""
+    providers: Mapping[str, CatalogProvider]
+    """All of the catalog, by name."""
+
+
+def open_request(
+    head: RequestHead, request: ParsedRequest, body_bytes: int, snapshot: Snapshot, secret: bytes
+) -> Opened | Refusal:
+    """Look the model up and recognise the conversation. `secret` is the installation's key for conversation keys."""
+    lane = snapshot.lanes.get((head.dialect.name, request.model))
+    if lane is None:
+        return unknown_model(request.model, head.dialect.name, snapshot)
+    identified_by, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
+    tenant = identity.tenant(head.headers)
+    query = Query(
+        lane,
+        identity.key(secret, tenant, request.user, request.model, identified_by, value),
+        prompt_tokens=int(body_bytes / BYTES_PER_TOKEN),
+        output_tokens=min(request.max_output_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS),
+        steering=steering(request.controls, request.allow_fallbacks, lane, snapshot.providers),
+    )
+    return Opened(request, query, identified_by, snapshot.providers)

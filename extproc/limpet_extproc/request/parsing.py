@@ -1,0 +1,35 @@
+"""What a request says: its head as Envoy hands it over, and its body in the dialect that the client speaks."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from limpet_extproc.dialects.port import BadRequest, Dialect, ParsedRequest, Refusal
+from limpet_extproc.dialects.spans import Body
+from limpet_extproc.request.refusals import bad_request, encoded_body
+
+
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
+    """A request without its body. Header names are lower case."""
+
+    dialect: Dialect
+    headers: Mapping[str, str]
+
+
+def read(head: RequestHead, body: Body) -> ParsedRequest | Refusal:
+    """What routing needs of the request, or what is wrong with it."""
+    return unreadable(head) or parse(head.dialect, body)
+
+
+def unreadable(head: RequestHead) -> Refusal | None:
+    """Why the body cannot be read, whatever is in it."""
+    encoding = head.headers.get("content-encoding", "")
+    return None if not encoding or encoding.lower() == "identity" else encoded_body(encoding)
+
+
+def parse(dialect: Dialect, body: Body) -> ParsedRequest | Refusal:
+    """The body alone."""
+    try:
+        return dialect.parse(body)
+    except BadRequest as error:
+        return bad_request(error.param, error.message, error.code)

@@ -1,0 +1,62 @@
+"""What decides where requests go: the port that the server talks to, and sticky routing behind it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from limpet_extproc.decision.snapshot import Snapshot
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.memory import Memory
+from limpet_extproc.providers.events import TrialBegan
+from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.request.opened import open_request
+from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.reading import ReadRequest
+from limpet_extproc.request.routing import Routing, decide
+
+
+class Router(Protocol):
+    """Decides where a request goes."""
+
+    async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
+        """Where this one goes, or why nowhere."""
+
+
+class StickyRouting:
+    """Limpet's own router: looks the conversation up, decides, and notes what is under way."""
+
+    def __init__(
+        self,
+        read: ReadRequest,
+        snapshot: Callable[[], Snapshot],
+        memory: Memory,
+        providers: Providers,
+        secret: bytes,
+        clock: Callable[[], float],
+        random_seed: Callable[[], bytes],
+    ) -> None:
+        self._read = read
+        self._snapshot = snapshot
+        self._memory = memory
+        self._providers = providers
+        self._secret = secret
+        self._clock = clock
+        self._random_seed = random_seed
+
+    async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
+        """See `Router`."""
+        request = await self._read(head, body)
+        if isinstance(request, Refusal):
+            return request
+        opened = open_request(head, request, len(body), self._snapshot(), self._secret)
+        if isinstance(opened, Refusal):
+            return opened
+        key, now_s = opened.query.key, self._clock()
+        remembered = await self._memory.lookup(key, now_s)
+        routing = decide(opened, remembered, self._providers.known, now_s, self._random_seed())
+        if isinstance(routing, Routing):
+            decision, record = routing.decision, routing.record
+            if decision.trial:
+                self._providers.apply(TrialBegan(decision.order[0], now_s, record.model))
+            if remembered is None and record.learn and record.ttls_s[0] > 0:
+                self._memory.expect(key, decision.order[0], now_s)
+        return routing

@@ -1,0 +1,109 @@
+"""Where an opened request goes, with all that Envoy and the request's log entry will need."""
+
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from limpet_extproc.contract.envoy import TRIES
+from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.choose import Decision, Known, choose, why
+from limpet_extproc.decision.price import why_not_sticky
+from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.decision.steering import Steering
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.memory import Remembered
+from limpet_extproc.request import identity
+from limpet_extproc.request.edits import Edits, edits
+from limpet_extproc.request.opened import Opened
+from limpet_extproc.request.refusals import nobody_left
+
+
+class Tries(msgspec.Struct, frozen=True, gc=False):
+    """How each provider of the order is tried."""
+
+    each: int = 1
+    """How often, if it ends the connection without an answer."""
+    stream: bool = False
+    patience: int = 0
+    """The level of Envoy's routes that waits as long as the most patient provider of the order may take."""
+    patience_s: float | None = None
+    """So long; None where a timeout is followed by the next provider."""
+
+
+class Routing(msgspec.Struct, frozen=True, gc=False):
+    """Where the request goes, and what its log entry will need."""
+
+    decision: Decision
+    record: Record
+    edits: Edits | None
+    why: str
+    """For the client, should all fail; empty while nothing is known to be wrong."""
+    tries: Tries = Tries()
+
+
+def decide(
+    opened: Opened, remembered: Remembered | None, known: Known, now_s: float, random_seed: bytes
+) -> Routing | Refusal:
+    """The order of providers and all that goes with it. `random_seed`: see `choose`."""
+    query, lane = opened.query, opened.query.lane
+    decision = choose(query, remembered, known, now_s, random_seed)
+    order = decision.order
+    if not order:
+        return nobody_left(lane, query.steering or Steering())
+    return Routing(
+        decision=decision,
+        record=_record(opened, decision, now_s),
+        edits=edits(opened.request, order, lane.by_provider, opened.providers),
+        why=why(decision, lane.model, known, now_s) if known.health or known.by_model else "",
+        tries=_tries(order, lane, opened.request.stream),
+    )
+
+
+def _tries(order: tuple[str, ...], lane: Lane, stream: bool) -> Tries:
+    slowest = lane.by_provider[order[0]]
+    for name in order:
+        candidate = lane.by_provider[name]
+        if candidate.patience > slowest.patience:
+            slowest = candidate
+    if lane.policy.on_timeout == "NextProvider":
+        # Envoy cannot tell a timeout from a connection that ended, so it goes on at once after either.
+        return Tries(1, stream, slowest.patience)
+    return Tries(TRIES, stream, slowest.patience, slowest.first_byte_s if stream else slowest.unstreamed_s)
+
+
+def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
+    query, policy = opened.query, opened.query.lane.policy
+    steered = query.steering is not None and query.steering.chooses()
+    return Record(
+        key=query.key.hex(),
+        model=query.lane.model,
+        identified_by=opened.identified_by,
+        unrecognised=_unrecognised(opened, decision),
+        reason=decision.reason,
+        would=decision.would,
+        order=decision.order,
+        ttls_s=tuple(_ttl_s(query.lane, name, query.prompt_tokens) for name in decision.order),
+        started_s=now_s,
+        prompt_tokens=query.prompt_tokens,
+        max_providers=policy.max_providers,
+        learn=policy.mode != "Off" and (not steered or policy.client_order == "StickyWithin"),
+        tries=1 if policy.on_timeout == "NextProvider" else TRIES,
+        excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
+    )
+
+
+_MAX_EXCLUDED: Final = 16
+
+
+def _unrecognised(opened: Opened, decision: Decision) -> bool:
+    """A clock in the system prompt, a window that slides: then each turn opens, and is named, in its own way."""
+    new = "first.scored" in (decision.reason, decision.would)
+    return new and opened.request.goes_on and opened.identified_by == identity.FINGERPRINT
+
+
+def _ttl_s(lane: Lane, provider: str, prompt_tokens: int) -> float:
+    candidate = lane.by_provider[provider]
+    if why_not_sticky(candidate, prompt_tokens) is not None:
+        return 0.0
+    return lane.policy.memory_ttl_s or candidate.cache_ttl_s
