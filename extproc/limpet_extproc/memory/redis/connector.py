@@ -1,11 +1,11 @@
-"""Whether Redis is there: failures in a row end the asking, and a task in the background tries until it answers again.
+"""Keeps Redis connected: failures in a row end its use, and a background task reconnects until it answers again.
 
-So a Redis that is away costs the requests of a moment the deadline, and the others nothing.
+So a Redis that is away costs the requests of a moment their deadline, and later ones nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, Never, TypeAlias
 
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
 from limpet_extproc.memory.redis.layout import PREFIX
@@ -13,18 +13,22 @@ from limpet_extproc.memory.redis.store import READS_AT_ONCE, RedisStore
 
 FAILURES_TO_AWAY: Final = 3
 AWAY_AFTER_S: Final = 0.05
-"""Failures go on for so long at least: at a thousand requests a second three are nothing, and writes would be lost."""
+"""Failures must go on for this long: at a thousand requests a second three are nothing, and writes would be lost."""
 _OPEN_S: Final = 5.0
 """Longer than one connection may take: sentinels are asked in turn."""
-_TRY_AFTER_S: Final = 0.25
-_MAX_TRY_AFTER_S: Final = 4.0
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 4.0
 _STEADY_S: Final = 10.0
-"""One that worked for less is tried again less and less often."""
+"""Pauses grow after a connection that worked for less."""
+_END_S: Final = 1.0
 _TRIAL: Final = PREFIX + b"trial"
+
+User: TypeAlias = Callable[[RedisStore], Coroutine[Any, Any, None]]
+"""Uses a store until it is cancelled."""
 
 
 class Connector:
-    """The store while it works. `connect` opens a new one, `deadline_s` is what a lookup may take."""
+    """Holds the store while it works. `connect` opens a new one, `deadline_s` is what a lookup may take."""
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class Connector:
         self.tried = asyncio.Event()
         """Set when the first attempt has ended, however."""
         self.store: RedisStore | None = None
-        """None while Redis is away, or not yet there."""
+        """None while Redis is away, or not connected yet."""
 
     def worked(self, store: RedisStore) -> None:
         """An answer came in time."""
@@ -51,7 +55,7 @@ class Connector:
             self._failures = 0
 
     def failed(self, store: RedisStore, error: RedisError) -> None:
-        """No answer came, or not in time. What a store says that has been given up counts no more."""
+        """No answer came, or not in time. Failures of a store that has been given up no longer count."""
         if store is not self.store:
             return
         now_s = asyncio.get_running_loop().time()
@@ -63,10 +67,10 @@ class Connector:
             self._log.away(error)
             self._lost.set()
 
-    async def run(self) -> None:
-        """Open, wait until it is lost, open again; until cancelled, and then close."""
+    async def run(self, *users: User) -> Never:
+        """Open, let the users use it until it is lost, close, and open again; until cancelled."""
         now_s = asyncio.get_running_loop().time
-        wait_s = _TRY_AFTER_S
+        pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 store = await self._open()
@@ -75,11 +79,11 @@ class Connector:
                 self.tried.set()
             else:
                 began_s = now_s()
-                await self._serve(store)
+                await self._use(store, users)
                 if now_s() - began_s >= _STEADY_S:
-                    wait_s = _TRY_AFTER_S
-            await self._sleep(wait_s)
-            wait_s = min(wait_s * 2, _MAX_TRY_AFTER_S)
+                    pause_s = _FIRST_PAUSE_S
+            await self._sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _open(self) -> RedisStore:
         """A store that has just answered, and in time, and has every connection that it will need.
@@ -90,7 +94,7 @@ class Connector:
         try:
             async with asyncio.timeout(_OPEN_S):
                 await store.read([_TRIAL])  # alone, for what is wrong with one is wrong with all
-                await asyncio.gather(*(store.read([_TRIAL]) for _ in range(READS_AT_ONCE + 1)))
+                await _all(store.read([_TRIAL]) for _ in range(READS_AT_ONCE + 1))
             async with asyncio.timeout(self._deadline_s):
                 await store.read([_TRIAL])
         except BaseException as error:
@@ -100,14 +104,34 @@ class Connector:
             raise
         return store
 
-    async def _serve(self, store: RedisStore) -> None:
+    async def _use(self, store: RedisStore, users: Iterable[User]) -> None:
         self._failures = 0
         self._lost.clear()
         self.store = store
+        tasks = [asyncio.create_task(user(store)) for user in users]
         self._log.back()
         self.tried.set()
         try:
             await self._lost.wait()
         finally:
             self.store = None
+            # Before the store is closed, for what they have under way could open connections that stay.
+            await end(tasks)
             await store.close()
+
+
+async def _all(reads: Iterable[Coroutine[Any, Any, object]]) -> None:
+    tasks = [asyncio.create_task(read) for read in reads]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await end(tasks)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel these and wait until they have ended."""
+    while running := [task for task in tasks if not task.done()]:
+        # More than once: before Python 3.12 asyncio.wait_for, which the client uses, can lose a cancellation.
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_END_S)

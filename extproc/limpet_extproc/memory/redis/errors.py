@@ -1,4 +1,4 @@
-"""What can go wrong with a shared memory, by name; counted each time, said in the log once a change."""
+"""What can go wrong with a shared memory, by name: counted each time, logged when it changes."""
 
 import logging
 from typing import Final, Literal, get_args
@@ -26,7 +26,7 @@ _MEANING: Final[dict[ErrorReason, str]] = {
 
 
 class RedisError(Exception):
-    """Redis could not be asked; `detail` is for a log, it names no key and no value."""
+    """Redis could not be read or written; `detail` is for a log and names neither keys nor values."""
 
     def __init__(self, reason: ErrorReason, detail: str = "") -> None:
         super().__init__(f"{_MEANING[reason]} ({detail})" if detail else _MEANING[reason])
@@ -34,7 +34,7 @@ class RedisError(Exception):
 
 
 class MemoryLog:
-    """Counts every error, and logs when lookups or writes begin or cease to work."""
+    """Counts every error, and logs when lookups or writes start or stop working."""
 
     def __init__(self, where: str, registry: CollectorRegistry) -> None:
         self._where = where
@@ -56,13 +56,13 @@ class MemoryLog:
         )
         self._is_up: bool | None = None
         self._write_error: ErrorReason | None = None
-        self._said_version = False
+        self._logged_version = False
 
     def count(self, operation: Operation, reason: ErrorReason, times: int = 1) -> None:
-        """So many lookups or writes did without the memory."""
+        """Count lookups or writes that did without the memory."""
         self._count[operation, reason](times)
-        if reason == "version" and not self._said_version:
-            self._said_version = True
+        if reason == "version" and not self._logged_version:
+            self._logged_version = True
             log.warning("memory %s: %s", self._where, _MEANING[reason])
 
     def away(self, error: RedisError) -> None:

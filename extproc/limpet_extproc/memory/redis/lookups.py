@@ -1,122 +1,110 @@
-"""Lookups with a deadline: those of the same moment share a round trip, and nobody waits longer than the deadline.
+"""Lookups with a deadline: those of the same moment share a round trip, and none waits longer than the deadline.
 
-A read that is late is not broken off: its connection stays good for the next ones. The deadline is Redis's: where the
+A read that is late is not broken off: its connection stays good for the next ones. The deadline is Redis's: if the
 loop itself was held up by other requests, the time is given once more.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from limpet_extproc.memory.redis.connector import Connector
 from limpet_extproc.memory.redis.errors import RedisError
-from limpet_extproc.memory.redis.store import READS_AT_ONCE
+from limpet_extproc.memory.redis.store import READS_AT_ONCE, RedisStore
 
 _TURNS: Final = 4
-"""Of the loop, in which an answer that has arrived goes from the socket to who waits for it."""
+"""Of the loop, in which an answer that has arrived goes from the socket to the lookup that waits for it."""
 
 _Result = TypeVar("_Result")
-_Wanted = asyncio.Future[bytes | RedisError | None]
+_Batch: TypeAlias = Sequence[tuple[bytes, asyncio.Future[bytes | None]]]
 
 
 class Lookups:
-    """Reads keys over a connector, each within `deadline_s`."""
+    """Reads keys from the store that is connected, each within `deadline_s`."""
 
     def __init__(self, connector: Connector, deadline_s: float) -> None:
         self._connector = connector
         self._deadline_s = deadline_s
-        self._waiting: list[tuple[bytes, _Wanted]] = []
-        self._starting = False
-        self._reading: set[asyncio.Task[None]] = set()
+        self._queue: asyncio.Queue[tuple[bytes, asyncio.Future[bytes | None]]] = asyncio.Queue()
+        self._overdue: set[asyncio.Task[None]] = set()
 
     async def value(self, key: bytes) -> bytes | None:
-        """What stands there. Raises `RedisError`."""
+        """The value of this key. Raises `RedisError`."""
         if self._connector.store is None:
             raise RedisError("away")
-        wanted: _Wanted = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, wanted))
-        self._start()
-        value = await self.in_time(wanted)
-        if isinstance(value, RedisError):
-            raise value
-        return value
+        value: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((key, value))
+        return await self.in_time(value)
 
-    async def in_time(self, wanted: "asyncio.Future[_Result]") -> _Result:
-        """What comes of it by the deadline. Raises `RedisError`."""
-        store, loop = self._connector.store, asyncio.get_running_loop()
+    async def in_time(self, result: "asyncio.Future[_Result]") -> _Result:
+        """The result, if it comes by the deadline. Raises `RedisError`."""
+        loop = asyncio.get_running_loop()
         due_s = loop.time() + self._deadline_s
-        deadline = loop.call_at(due_s, _due, wanted, due_s, self._deadline_s)
+        # A timer that only starts a task if it fires, as it hardly ever does.
+        deadline = loop.call_at(due_s, self._on_deadline, result, due_s, self._connector.store)
         try:
-            return await wanted
-        except _LateError:
-            error = RedisError("timeout")
-            if store is not None:
-                self._connector.failed(store, error)
-            raise error from None
+            return await result
         finally:
             deadline.cancel()
 
-    def _start(self) -> None:
-        # What comes while so many are under way joins the next.
-        if self._waiting and not self._starting and len(self._reading) < READS_AT_ONCE:
-            self._starting = True
-            task = asyncio.get_running_loop().create_task(self._read())
-            self._reading.add(task)
-            task.add_done_callback(self._ended)
+    def _on_deadline(self, result: "asyncio.Future[_Result]", due_s: float, store: RedisStore | None) -> None:
+        task = asyncio.get_running_loop().create_task(self._give_up(result, due_s, store))
+        self._overdue.add(task)
+        task.add_done_callback(self._overdue.discard)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._reading.discard(task)
-        self._start()
-
-    async def _read(self) -> None:
-        self._starting = False
-        waiting, self._waiting = self._waiting, []
-        store = self._connector.store
-        if store is None:
-            _tell(waiting, [RedisError("away")] * len(waiting))
-            return
-        try:
-            values = await store.read([key for key, _ in waiting])
-        except RedisError as error:
-            if _tell(waiting, [error] * len(waiting)):
+    async def _give_up(self, result: "asyncio.Future[_Result]", due_s: float, store: RedisStore | None) -> None:
+        if asyncio.get_running_loop().time() - due_s > self._deadline_s / 2:
+            # The loop was held up for so long that the question may not even have been sent.
+            await asyncio.sleep(self._deadline_s)
+        for _ in range(_TURNS):
+            # Timers go before sockets, so a busy loop would find late what has arrived.
+            await asyncio.sleep(0)
+        if not result.done():
+            error = RedisError("timeout")
+            if store is not None:
                 self._connector.failed(store, error)
-            return
-        if _tell(waiting, values):
-            self._connector.worked(store)
+            result.set_exception(error)
 
-    async def close(self) -> None:
-        """Break off what is under way."""
-        for task in self._reading:
-            task.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+    async def serve(self, store: RedisStore) -> None:
+        """Read until cancelled, a few batches at a time."""
+        try:
+            async with asyncio.TaskGroup() as readers:
+                for _ in range(READS_AT_ONCE):
+                    readers.create_task(self._read(store))
+        finally:
+            _fail(self._take(), RedisError("away"))
 
+    async def _read(self, store: RedisStore) -> None:
+        while True:
+            # What came while all readers were busy shares the next round trip.
+            batch = [await self._queue.get(), *self._take()]
+            try:
+                values = await store.read([key for key, _ in batch])
+            except RedisError as error:
+                if _fail(batch, error):
+                    self._connector.failed(store, error)
+            except asyncio.CancelledError:
+                _fail(batch, RedisError("connection", "given up"))
+                raise
+            else:
+                if _answer(batch, values):
+                    self._connector.worked(store)
 
-class _LateError(Exception):
-    """The deadline has passed."""
-
-
-def _due(wanted: "asyncio.Future[_Result]", due_s: float, again_s: float) -> None:
-    """Its time is up, or is begun anew if this comes so late that the question may not even have been sent."""
-    loop = wanted.get_loop()
-    if loop.time() - due_s > again_s / 2:
-        loop.call_later(again_s, _give_up, wanted, _TURNS)
-    else:
-        _give_up(wanted, _TURNS)
-
-
-def _give_up(wanted: "asyncio.Future[_Result]", turns: int) -> None:
-    if wanted.done():
-        return
-    if turns:
-        # Timers go before sockets, so a busy loop would find late what has arrived.
-        wanted.get_loop().call_soon(_give_up, wanted, turns - 1)
-    else:
-        wanted.set_exception(_LateError)
+    def _take(self) -> _Batch:
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
 
-def _tell(waiting: Sequence[tuple[bytes, _Wanted]], values: Sequence[bytes | RedisError | None]) -> bool:
-    """Hand out what came; whether anybody still waited."""
-    still = [(wanted, value) for (_, wanted), value in zip(waiting, values, strict=True) if not wanted.done()]
-    for wanted, value in still:
-        wanted.set_result(value)
-    return bool(still)
+def _answer(batch: _Batch, values: Sequence[bytes | None]) -> bool:
+    """Hand out the values; whether any lookup still waited."""
+    waiting = [(future, value) for (_, future), value in zip(batch, values, strict=True) if not future.done()]
+    for future, value in waiting:
+        future.set_result(value)
+    return bool(waiting)
+
+
+def _fail(batch: _Batch, error: RedisError) -> bool:
+    """End the lookups with an error; whether any still waited."""
+    waiting = [future for _, future in batch if not future.done()]
+    for future in waiting:
+        future.set_exception(error)
+    return bool(waiting)

@@ -1,21 +1,21 @@
-"""Memory that all workers of an installation share: Redis, asked once a request and told afterwards.
+"""The memory that all workers of an installation share, in Redis: one read for a request, writes afterwards.
 
-A lookup is one round trip with a deadline; what is not there by then is not waited for. Changes are queued and written
-at once by a task; a lookup of what is just being written gets it from the write. While Redis is away nobody asks it.
-Nothing here ever fails a request.
+A lookup is one round trip with a deadline, after which the request goes on without it. Changes are queued and written
+at once by a task; a lookup of a conversation that is just being written takes the result of the write. While Redis is
+away it is not asked. Nothing here ever fails a request.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis.address import parse
-from limpet_extproc.memory.redis.connector import Connector
+from limpet_extproc.memory.redis.connector import Connector, end
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
 from limpet_extproc.memory.redis.layout import (
     NOTHING,
@@ -53,8 +53,8 @@ def open_memory(
     """The memory at this URL (`address.parse`); no I/O before `start`. Raises `address.BadAddress`.
 
     `providers` gives the names of the catalog in force, the same object as long as they are the same. `credentials` is
-    a directory with the files `username`, `password`, `ca.crt`, `sentinel-username` and `sentinel-password`, those
-    there are; they are read anew for new connections.
+    a directory with the files `username`, `password`, `ca.crt`, `sentinel-username` and `sentinel-password`, each
+    optional; they are read again for new connections.
     """
     address = parse(url)
     memory_log = MemoryLog(str(address), registry)
@@ -75,12 +75,12 @@ class RedisMemory:
         self._log = memory_log
         self._connector = Connector(connect, deadline_s, memory_log)
         self._lookups = Lookups(self._connector, deadline_s)
-        self._changes = WriteQueue(self._connector, names, memory_log)
-        self._running: list[asyncio.Task[None]] = []
+        self._writes = WriteQueue(self._connector, names, memory_log)
+        self._running: asyncio.Task[Never] | None = None
 
     async def start(self) -> None:
         """Connect; when that takes long, go on without and connect in the background."""
-        self._running = [asyncio.create_task(self._connector.run()), asyncio.create_task(self._changes.run())]
+        self._running = asyncio.create_task(self._connector.run(self._lookups.serve, self._writes.serve))
         try:
             async with asyncio.timeout(_START_S):
                 await self._connector.tried.wait()
@@ -97,22 +97,18 @@ class RedisMemory:
             await self.close()
 
     async def written(self) -> None:
-        """Wait until all that was told has been written, or given up."""
-        await self._changes.written()
+        """Wait until all changes have been written, or given up."""
+        await self._writes.written()
 
     async def close(self) -> None:
-        """Write what is left, as far as that goes within a second, and disconnect."""
+        """Write what is left, as much as a second allows, and disconnect."""
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self.written()
         except TimeoutError:
             pass
-        await self._lookups.close()
-        while left := [task for task in self._running if not task.done()]:
-            # More than once: before Python 3.12 asyncio.wait_for, which the client uses, can lose a cancellation.
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left, timeout=_CLOSE_S)
+        if self._running is not None:
+            await end([self._running])
 
     async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
         """See `Memory`."""
@@ -121,35 +117,35 @@ class RedisMemory:
         except RedisError as error:
             self._log.count("lookup", error.reason)
             return None
-        state = NOTHING if value is None else decode(value, self._names)
-        if state is None:
+        conversation = NOTHING if value is None else decode(value, self._names)
+        if conversation is None:
             self._log.count("lookup", "version")
-            state = NOTHING
-        state = all_changed(state, unwritten)
-        if state == NOTHING:
+            conversation = NOTHING
+        conversation = all_changed(conversation, unwritten)
+        if conversation == NOTHING:
             return None
-        if is_over(state, now_s):
-            self._changes.add(key, Clear(now_s))
-            return Remembered(state.warm) if state.warm else None
-        return Remembered(state.warm, state.pending)
+        if is_over(conversation, now_s):
+            self._writes.add(key, Clear(now_s))
+            return Remembered(conversation.warm) if conversation.warm else None
+        return Remembered(conversation.warm, conversation.pending)
 
     async def _value(self, key: bytes) -> tuple[bytes | None, Sequence[MemoryChange]]:
-        """What stands in Redis, and what is told and not yet there. Raises `RedisError`."""
-        coming = self._changes.answer(key)
-        if coming is not None:
-            answer = await self._lookups.in_time(coming)
-            if not isinstance(answer.value, RedisError):
-                return answer.value, answer.unwritten
+        """The value in Redis, and the changes that are not written yet. Raises `RedisError`."""
+        pending = self._writes.result(key)
+        if pending is not None:
+            result = await self._lookups.in_time(pending)
+            if not isinstance(result.value, RedisError):
+                return result.value, result.unwritten
         return await self._lookups.value(redis_key(key)), ()
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """See `Memory`."""
-        self._changes.add(key, Expect(provider, now_s))
+        self._writes.add(key, Expect(provider, now_s))
 
     def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
         """See `Memory`."""
-        self._changes.add(key, Remember(warm, max_providers, now_s))
+        self._writes.add(key, Remember(warm, max_providers, now_s))
 
     def forget(self, key: bytes, provider: str) -> None:
         """See `Memory`."""
-        self._changes.add(key, Forget(provider))
+        self._writes.add(key, Forget(provider))

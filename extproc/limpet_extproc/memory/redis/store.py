@@ -1,11 +1,10 @@
-"""Redis itself: opens one server, the master that sentinels name, or a cluster, and reads and writes by the batch.
+"""Redis itself: opens one server, the master that sentinels name, or a cluster, and reads and writes in batches.
 
 The only module that knows the Redis client. Its errors become `RedisError`, with a reason from a closed list.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,16 +21,16 @@ from limpet_extproc.memory.redis.address import Address
 from limpet_extproc.memory.redis.errors import ErrorReason, RedisError
 from limpet_extproc.memory.redis.layout import SCRIPT
 
-PATIENCE_S: Final = 1.0
-"""How long a connection may take to open, and how long it is kept when nothing comes: background time, no request's."""
+TIMEOUT_S: Final = 1.0
+"""For a connection to open, and for an answer before the connection is dropped: background time, no request's."""
 
 READS_AT_ONCE: Final = 4
-"""Under way on one store, beside one write: a connection each."""
+"""Reads under way on one store, beside one write: a connection each."""
 
 _SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 Write = tuple[bytes, Sequence[bytes]]
-"""A Redis key, and what `SCRIPT` is to do with it."""
+"""A Redis key, and the arguments for `SCRIPT`."""
 
 
 class RedisStore(Protocol):
@@ -41,10 +40,10 @@ class RedisStore(Protocol):
         """The values of these keys. Raises `RedisError`."""
 
     async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
-        """Do these in order: the value after each, or what went wrong. Raises `RedisError` if nothing is known."""
+        """Do these in order: the value after each, or its error. Raises `RedisError` if none is known to be done."""
 
     async def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections; reads and writes must have ended."""
 
 
 class Credentials(CredentialProvider):
@@ -61,7 +60,7 @@ class Credentials(CredentialProvider):
         return (user, password) if user else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """The same: two small files are read faster than a thread is asked to read them."""
+        """The same: two small files are read sooner than a thread starts."""
         return self.get_credentials()
 
 
@@ -71,41 +70,9 @@ class ClientStore:
     def __init__(self, client: "Redis | RedisCluster", sentinel: Sentinel | None = None) -> None:
         self._client: Any = client
         self._sentinels: list[Any] = sentinel.sentinels if sentinel else []
-        self._under_way: set[asyncio.Task[Any]] = set()
-        self._broken_off: set[asyncio.Task[Any]] = set()
-        self._none_under_way = asyncio.Event()
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         """See `RedisStore`."""
-        async with self._until_closed():
-            return await self._read(keys)
-
-    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
-        """See `RedisStore`."""
-        async with self._until_closed():
-            return await self._write(writes)
-
-    @asynccontextmanager
-    async def _until_closed(self) -> AsyncIterator[None]:
-        """What is under way when the store is closed has to end before: else it would open connections that stay."""
-        caller = asyncio.current_task()
-        assert caller is not None
-        self._under_way.add(caller)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if caller in self._broken_off and caller.cancelling() == 1:
-                raise RedisError("connection", "given up") from None
-            raise
-        finally:
-            # Even if it ended otherwise meanwhile: who cancels the caller later must not be taken for us.
-            if caller in self._broken_off:
-                self._broken_off.discard(caller)
-                caller.uncancel()
-            self._under_way.discard(caller)
-            self._none_under_way.set()
-
-    async def _read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         try:
             if len(keys) == 1:
                 return [await self._client.get(keys[0])]
@@ -117,7 +84,8 @@ class ClientStore:
             raise redis_error(error) from None
         return values
 
-    async def _write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
+    async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
+        """See `RedisStore`."""
         try:
             done = await self._run("EVALSHA", _SHA, writes)
             unknown = [index for index, result in enumerate(done) if isinstance(result, exceptions.NoScriptError)]
@@ -138,12 +106,6 @@ class ClientStore:
 
     async def close(self) -> None:
         """See `RedisStore`."""
-        while self._under_way:
-            self._none_under_way.clear()
-            for task in self._under_way - self._broken_off:
-                self._broken_off.add(task)
-                task.cancel()
-            await self._none_under_way.wait()
         for client in (self._client, *self._sentinels):
             # A connection that breaks while it is closed is closed.
             with suppress(Exception):
@@ -151,7 +113,7 @@ class ClientStore:
 
 
 async def open_store(address: Address, credentials: Path | None) -> RedisStore:
-    """Open Redis; files of the credentials are read anew each time. Raises `RedisError`."""
+    """Open Redis; credential files are read again each time. Raises `RedisError`."""
     try:
         store = ClientStore(*_client(address, credentials))
     except Exception as error:
@@ -177,9 +139,9 @@ def _client(address: Address, credentials: Path | None) -> tuple["Redis | RedisC
 
 def _common(address: Address, credentials: Path | None, prefix: str = "") -> dict[str, Any]:
     options: dict[str, Any] = {
-        "socket_timeout": PATIENCE_S,
-        "socket_connect_timeout": PATIENCE_S,
-        # A connection that the server has closed meanwhile is opened again, once; nothing else is tried twice.
+        "socket_timeout": TIMEOUT_S,
+        "socket_connect_timeout": TIMEOUT_S,
+        # A connection that the server has closed is opened again, once; nothing else is tried twice.
         "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
         "protocol": 2,
         "driver_info": None,
@@ -194,7 +156,7 @@ def _common(address: Address, credentials: Path | None, prefix: str = "") -> dic
 
 
 _MAX_CONNECTIONS: Final = 32
-"""A net: with `READS_AT_ONCE` and one write there are five, or five for each node of a cluster."""
+"""A safety net: with `READS_AT_ONCE` and one write there are five, or five for each node of a cluster."""
 
 _REASONS: Final[Mapping[type[Exception], ErrorReason]] = {
     exceptions.AuthenticationError: "auth",
@@ -208,13 +170,13 @@ _REASONS: Final[Mapping[type[Exception], ErrorReason]] = {
     exceptions.ConnectionError: "connection",
     OSError: "connection",
 }
-"""First match wins, so the more special stands before the more general."""
+"""First match wins, so the more specific stand before the more general."""
 
 _AUTH_WORDS: Final = ("NOAUTH", "WRONGPASS", "invalid username-password", "AUTH ")
 
 
 def redis_error(error: Exception) -> RedisError:
-    """What an error of the client library means for us."""
+    """An error of the client library in our terms."""
     text = str(error)
     if any(word in text for word in _AUTH_WORDS):
         return RedisError("auth", _short(text))
@@ -225,7 +187,7 @@ def redis_error(error: Exception) -> RedisError:
 
 
 _ECHOES: Final = (" script: ", ", with args beginning with: ")
-"""Begin what an error repeats of a command, which may be a password or a key."""
+"""What follows these in an error is part of a command, which may be a password or a key."""
 
 
 def _short(text: str) -> str:

@@ -32,21 +32,30 @@ class Scripted:
     error: RedisError | None = None
     left: bytes | RedisError | None = None
     closed: int = 0
+    under_way: int = 0
 
     async def read(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         self.reads.append(list(keys))
-        await self.open.wait()
+        await self._opened()
         if self.error:
             raise self.error
         return [None] * len(keys)
 
     async def write(self, writes: Sequence[Write]) -> Sequence[bytes | RedisError | None]:
         self.writes.append(list(writes))
-        await self.open.wait()
+        await self._opened()
         return [self.left] * len(writes)
 
     async def close(self) -> None:
+        assert not self.under_way, "it could open a connection that stays"
         self.closed += 1
+
+    async def _opened(self) -> None:
+        self.under_way += 1
+        try:
+            await self.open.wait()
+        finally:
+            self.under_way -= 1
 
 
 @asynccontextmanager
@@ -153,6 +162,25 @@ async def test_many_that_were_late_in_the_same_moment_do_not_send_it_away() -> N
         assert await asyncio.gather(*many) == [None] * 50
         assert gateway.failures("lookup", "timeout") == 50
         assert gateway.up
+
+
+async def test_what_is_under_way_when_a_store_is_given_up_ends_before_it_is_closed() -> None:
+    store = Scripted()
+    async with opened(store) as gateway:
+        connector = gateway.memory._connector
+        store.open.clear()
+        lookups = [asyncio.create_task(gateway.memory.lookup(bytes([number]), 0.0)) for number in range(3)]
+        gateway.memory.expect(KEY, "a", 0.0)
+        await until(lambda: store.under_way == 2)
+        gateway.memory.expect(b"other", "a", 0.0)
+        while connector.store is not None:
+            connector.failed(store, RedisError("timeout"))
+            await asyncio.sleep(0.01)
+        assert await asyncio.gather(*lookups) == [None] * 3
+        await until(lambda: store.closed == 1)
+        assert gateway.failures("lookup", "connection") == 3
+        assert (gateway.failures("write", "connection"), gateway.failures("write", "away")) == (1, 1)
+        store.open.set()
 
 
 async def test_one_that_does_not_last_is_tried_less_and_less_often() -> None:
