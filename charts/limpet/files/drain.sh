@@ -3,13 +3,13 @@
 #
 #   drain.sh DRAIN_SECONDS DEADLINE_SECONDS [ADMIN_PORT]
 #
-# For DRAIN_SECONDS new connections are still taken, as not everybody knows yet that this pod is leaving, and every
-# answer asks its client to connect anew. Then nothing new is taken, and the script ends when no request is under way,
-# or when DEADLINE_SECONDS are over.
+# For DRAIN_SECONDS new connections are still accepted, because not every client knows yet that this pod is leaving, and
+# every answer asks its client to reconnect. Then no more connections are accepted, and the script ends when no request is
+# under way, or when DEADLINE_SECONDS are over.
 set -u
 drain=$1 deadline=$2 port=${3:-9901}
 
-# Say $1 (a method) $2 (a path) to Envoy's admin page and print its answer. Fails when Envoy is not there.
+# Send $1 (a method) $2 (a path) to Envoy's admin page and print its answer. Fails when Envoy does not answer.
 admin() {
   local line
   {

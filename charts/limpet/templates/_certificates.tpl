@@ -1,4 +1,4 @@
-{{/* What the operator is called by the gateway and by its own replicas, as a JSON list; the first is its common name. */}}
+{{/* The operator's DNS names, for the gateway and for its own replicas, as a JSON list; the first is the common name. */}}
 {{- define "limpet.serverNames" -}}
 {{- $names := list -}}
 {{- range $service := list "operator" "operator-peers" -}}
@@ -10,12 +10,12 @@
 {{- $names | toJson -}}
 {{- end -}}
 
-{{/* What the operator asks of a gateway's certificate. With the namespace in it, since an issuer may serve several. */}}
+{{/* The DNS name that the operator requires of a gateway's certificate. It includes the namespace, because an issuer may serve several. */}}
 {{- define "limpet.gatewayName" -}}
 {{ include "limpet.fullname" . }}-gateway.{{ .Release.Namespace }}.svc
 {{- end -}}
 
-{{/* What the gateway's certificate carries, as a JSON list; the first is its common name, which must be short. */}}
+{{/* The DNS names in the gateway's certificate, as a JSON list; the first is its common name, which must be short. */}}
 {{- define "limpet.clientNames" -}}
 {{- list (printf "%s-gateway" (include "limpet.fullname" .)) (include "limpet.gatewayName" .) | toJson -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* What the schema can't say, because it takes two values to see that they don't fit. */}}
+{{/* Checks that the schema can't express, because they compare two values. */}}
 {{- define "limpet.check" -}}
 {{- $values := .Values -}}
 {{- if and (gt (int $values.gateway.workers) 1) (not (include "limpet.redisUrl" .)) -}}
@@ -33,9 +33,9 @@
 {{- end -}}
 {{- end -}}
 {{- if contains "@" $values.redis.url -}}
-{{- fail "redis.url names a user or a password, for everybody to read who may see pods: put them into a Secret as username and password, and name it in redis.existingSecret" -}}
+{{- fail "redis.url contains a user or a password, which anyone who may see pods could read: put them into a Secret as username and password, and name it in redis.existingSecret" -}}
 {{- end -}}
 {{- if and $values.redis.existingSecret (not $values.redis.url) -}}
-{{- fail "redis.existingSecret is set without redis.url: say which Redis these credentials are for" -}}
+{{- fail "redis.existingSecret is set without redis.url: set redis.url to the Redis that these credentials are for" -}}
 {{- end -}}
 {{- end -}}

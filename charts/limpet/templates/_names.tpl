@@ -1,4 +1,4 @@
-{{/* Names and labels that every object takes. */}}
+{{/* Names and labels that all objects share. */}}
 
 {{/* Short enough for the longest suffix of a Service: names of Services end at 63 characters. */}}
 {{- define "limpet.fullname" -}}
@@ -14,7 +14,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What a Deployment's selector and its Services go by: (list . "operator") */}}
+{{/* The labels that a Deployment and its Services select by: (list . "operator") */}}
 {{- define "limpet.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -31,7 +31,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* The name by which everybody finds the operator, and which its certificate carries. */}}
+{{/* The DNS name of the operator, which its certificate carries. */}}
 {{- define "limpet.operatorHost" -}}
 {{ include "limpet.fullname" . }}-operator.{{ .Release.Namespace }}.svc
 {{- end -}}
@@ -48,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ .Values.memoryKey.existingSecret | default (printf "%s-memory-key" (include "limpet.fullname" .)) }}
 {{- end -}}
 
-{{/* "true" where the chart brings Redis. */}}
+{{/* "true" if the chart installs Redis. */}}
 {{- define "limpet.bundlesRedis" -}}
 {{- if and .Values.redis.bundled.enabled (not .Values.redis.url) -}}true{{- end -}}
 {{- end -}}
@@ -69,7 +69,7 @@ redis://{{ include "limpet.fullname" . }}-redis.{{ .Release.Namespace }}.svc:637
 {{- end -}}
 {{- end -}}
 
-{{/* The values that would have to name Secrets for the chart to make none, as a JSON list. */}}
+{{/* The values that must name Secrets so that the chart generates none, as a JSON list. */}}
 {{- define "limpet.secretsToMake" -}}
 {{- $unnamed := list -}}
 {{- if not (or .Values.tls.certManager.enabled .Values.tls.existingServerSecret) -}}
@@ -84,10 +84,10 @@ redis://{{ include "limpet.fullname" . }}-redis.{{ .Release.Namespace }}.svc:637
 {{- $unnamed | toJson -}}
 {{- end -}}
 
-{{/* What stands above a Secret that was made by this very rendering. */}}
-{{- define "limpet.madeAnew" -}}
-# Made by this rendering, as none was found in the cluster. A tool that applies each rendering would replace it again and again:
-# there name your own Secrets and set generateSecrets=false.
+{{/* The comment above a Secret that this rendering generated. */}}
+{{- define "limpet.generatedComment" -}}
+# Made by this rendering, because none was found in the cluster. A tool that applies each rendering would replace it every time:
+# for such a tool, name your own Secrets and set generateSecrets=false.
 {{- end -}}
 
 {{/* The namespaces that serve this gateway, as a JSON list. */}}

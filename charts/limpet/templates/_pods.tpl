@@ -1,11 +1,11 @@
-{{/* What all pods and containers have in common. */}}
+{{/* Settings that all pods and containers share. */}}
 
 {{/* (dict "image" .Values.x.image "tag" "default tag") */}}
 {{- define "limpet.image" -}}
 {{ .image.repository }}:{{ .image.tag | default .tag }}{{ with .image.digest }}@{{ . }}{{ end }}
 {{- end -}}
 
-{{/* The values of a component alone: (list . "redis") */}}
+{{/* The values of one component: (list . "redis") */}}
 {{- define "limpet.component" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
@@ -13,8 +13,8 @@
 {{- end -}}
 
 {{/*
-A mapping that holds for all pods with what one component has over it, null taking a key out: (list . "gateway" "podLabels").
-Helm itself takes out what is null over a default of the chart.
+A mapping for all pods, overridden by that of one component; null removes a key: (list . "gateway" "podLabels").
+Helm itself removes a null over a default of the chart.
 */}}
 {{- define "limpet.mapping" -}}
 {{- $root := index . 0 -}}
@@ -34,7 +34,7 @@ Helm itself takes out what is null over a default of the chart.
 {{- end -}}
 {{- end -}}
 
-{{/* What holds for all pods, or what one component has in its place: (list . "gateway" "nodeSelector") */}}
+{{/* The value for all pods, or that of one component instead: (list . "gateway" "nodeSelector") */}}
 {{- define "limpet.own" -}}
 {{- $root := index . 0 -}}
 {{- $field := index . 2 -}}
@@ -51,7 +51,7 @@ Helm itself takes out what is null over a default of the chart.
 {{- end }}
 {{- end -}}
 
-{{/* Who the processes of a pod are: (list . "gateway"). All containers of a pod are one user, as they share a directory of sockets. */}}
+{{/* User and groups of a pod's processes: (list . "gateway"). All containers of a pod run as one user, because they share a directory of sockets. */}}
 {{- define "limpet.podSecurityContext" -}}
 {{- include "limpet.mapping" (append . "podSecurityContext") | default "{}" -}}
 {{- end -}}
@@ -74,7 +74,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod runs and what it is pulled with: (list . "operator") */}}
+{{/* Placement and pull secrets of a pod: (list . "operator") */}}
 {{- define "limpet.placement" -}}
 {{- $root := index . 0 -}}
 {{- $selector := dict "matchLabels" (include "limpet.selector" . | fromYaml) -}}
@@ -114,7 +114,7 @@ topologySpreadConstraints:
 {{- if contains ":" $host -}}[{{ $host }}]{{- else -}}{{ $host }}{{- end -}}:{{ index . 1 }}
 {{- end -}}
 
-{{/* Bytes of a quantity of Kubernetes, such as 2Gi or 1500M; empty where it is none. */}}
+{{/* Bytes of a Kubernetes quantity, such as 2Gi or 1500M; empty if it is not one. */}}
 {{- define "limpet.bytes" -}}
 {{- $text := ternary . (. | int64 | toString) (kindIs "string" .) -}}
 {{- $units := dict "" 1 "k" 1000 "Ki" 1024 "M" 1000000 "Mi" 1048576 "G" 1000000000 "Gi" 1073741824 "T" 1000000000000 "Ti" 1099511627776 -}}
@@ -126,7 +126,7 @@ topologySpreadConstraints:
 {{- end -}}
 {{- end -}}
 
-{{/* What Envoy's heap may take: four fifths of its container's limit, as not all that a process takes is heap. */}}
+{{/* The limit of Envoy's heap: four fifths of its container's limit, because a process also uses memory outside the heap. */}}
 {{- define "limpet.heapBytes" -}}
 {{- with include "limpet.bytes" (dig "limits" "memory" "" .Values.envoy.resources) -}}
 {{- div (mul (int64 .) 4) 5 -}}

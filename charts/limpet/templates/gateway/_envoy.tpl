@@ -1,4 +1,4 @@
-{{/* Envoy's own files. limpet_operator.publish.bootstrap says the same in Python; a test holds the two equal. */}}
+{{/* Envoy's bootstrap files. limpet_operator.publish.bootstrap is the same in Python; a test compares the two. */}}
 {{- define "limpet.envoyFiles" -}}
 envoy.yaml: |
   overload_manager:
@@ -49,7 +49,7 @@ envoy.yaml: |
           cluster_name: limpet_controlplane
           retry_policy:
             retry_back_off: {base_interval: 0.2s, max_interval: 1s}
-    # No time limit on the first answer: an Envoy without configuration must not call itself ready.
+    # No time limit on the first answer: an Envoy without configuration must not report ready.
     cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
     lds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
   # Without it no provider could be reached through a proxy.
@@ -79,7 +79,7 @@ envoy.yaml: |
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
           explicit_http_config:
             http2_protocol_options:
-              # A replica that hangs or whose machine died leaves no FIN.
+              # A replica that hangs or whose machine died sends no FIN.
               connection_keepalive: {interval: 15s, timeout: 5s}
       transport_socket:
         name: envoy.transport_sockets.tls
@@ -109,8 +109,8 @@ envoy.yaml: |
               address:
                 socket_address: {address: 127.0.0.1, port_value: 9901}
     listeners:
-    # What others may see of the admin page: readiness and metrics; and readiness again, for the kubelet alone. A pod that is
-    # busy must not be taken for ill, however many clients there are and whatever they send.
+    # The public part of the admin page: readiness and metrics; and readiness again, for the kubelet alone. A busy pod must
+    # not look unhealthy, however many clients there are and whatever they send.
     {{- range $page := list (list "limpet_open" 9902 (list "/ready" "/stats/prometheus")) (list "limpet_probes" 9903 (list "/ready")) }}
     - name: {{ index $page 0 }}
       address:
@@ -148,7 +148,7 @@ envoy.yaml: |
               typed_config:
                 "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
     {{- end }}
-# Envoy reads certificates again when they change only if they come as files like these.
+# Envoy reloads changed certificates only if they come as files like these.
 client.yaml: |
   resources:
   - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret

@@ -1,5 +1,5 @@
 {{/*
-What the operator may do with the objects of one namespace, or of all, and the binding to it:
+The operator's rights on the objects of one namespace, or of all, and their binding:
 (dict "kind" "Role"|"ClusterRole" "name" … "namespace" … "labels" … "subject" … "secretNames" …)
 */}}
 {{- define "limpet.objectsRole" -}}
@@ -19,7 +19,7 @@ rules:
 - apiGroups: [limpet.dev]
   resources: [providers/status, pricings/status, healthprobes/status, stickypolicies/status]
   verbs: [patch]
-# Credentials and authorities. The operator asks for each by the name that a Provider gives, and for no other.
+# Credentials and authorities. The operator requests each by the name that a Provider gives, and no others.
 - apiGroups: [""]
   resources: [secrets]
   {{- with .secretNames }}
