@@ -117,7 +117,7 @@ class Replica:
                     writer,
                     self.registry,
                     self._fleet,
-                    self._source.store.held,
+                    self._source.store.stored,
                     self._control_plane.version,
                 )
             parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]

@@ -31,7 +31,7 @@ class Writing:
         api: KubeWriter,
         registry: CollectorRegistry,
         fleet: FleetView,
-        held: Callable[[ObjectKey], StoredObject | None],
+        stored: Callable[[ObjectKey], StoredObject | None],
         published: Callable[[str], str | None],
     ) -> None:
         """`lease` is namespace and name of the Lease; the rest is StatusWriter's."""
@@ -40,7 +40,7 @@ class Writing:
         self._lease = Lease(api, *lease, settings.identity)
         self._events = EventWriter(api, self._lease, metrics)
         self.status = StatusWriter(
-            api, self._lease, fleet, held=held, published=published, tell=self._events.tell, metrics=metrics
+            api, self._lease, fleet, stored=stored, published=published, record=self._events.record, metrics=metrics
         )
 
     async def run(self) -> None:

@@ -243,7 +243,7 @@ class ClusterSource:
             if self.store.drop_unlisted(listing).spec:
                 self._changed()
             for key in self.store.behind(listing):
-                held = self.store.held(key)
+                held = self.store.stored(key)
                 version = held.resource_version if held else 0
                 known = self._behind.get(key)
                 behind[key] = known if known is not None and known[0] == version else (version, now)

@@ -52,7 +52,7 @@ class ClusterStore:
         self._parser = parser
         self._parsed: dict[ObjectKey, Parsed] = {}
         self._invalid: dict[ObjectKey, Invalid] = {}
-        self._held: dict[ObjectKey, StoredObject] = {}
+        self._stored: dict[ObjectKey, StoredObject] = {}
         self._objects: Objects | None = None
 
     @property
@@ -66,18 +66,18 @@ class ClusterStore:
         """The object; None: there is none of that name, or it is not valid."""
         return self._parsed.get(key)
 
-    def held(self, key: ObjectKey) -> StoredObject | None:
+    def stored(self, key: ObjectKey) -> StoredObject | None:
         """What Kubernetes says about the object; None: there is none of that name."""
-        return self._held.get(key)
+        return self._stored.get(key)
 
     def put(self, raw: Mapping[str, Any]) -> StoreChange:
         """Takes in an object as the API server told of it; older news than what is here changes nothing."""
         metadata, new = raw["metadata"], stored_object(raw)
         key = ObjectKey(raw["kind"], metadata["namespace"], metadata["name"])
-        old = self._held.get(key)
+        old = self._stored.get(key)
         if old is not None and new.resource_version <= old.resource_version:
             return NOTHING
-        self._held[key] = new
+        self._stored[key] = new
         status = old is None or old.status != new.status
         # The API server raises the generation of our kinds with every change of their spec, other kinds have none.
         if old and (old.uid, old.generation, old.labels) == (new.uid, new.generation, new.labels) and new.generation:
@@ -87,15 +87,15 @@ class ClusterStore:
     def refuse(self, invalid: Invalid) -> StoreChange:
         """An object that may be there, but that we can't get at."""
         assert invalid.key is not None
-        self._held.pop(invalid.key, None)
+        self._stored.pop(invalid.key, None)
         return StoreChange(spec=self._take(invalid.key, invalid))
 
     def drop(self, key: ObjectKey, uid: str | None = None) -> StoreChange:
         """The object is gone. `uid`: only if it is still this one and not a later one of the same name."""
-        held = self._held.get(key)
-        if uid is not None and (held is None or held.uid != uid):
+        stored = self._stored.get(key)
+        if uid is not None and (stored is None or stored.uid != uid):
             return NOTHING
-        self._held.pop(key, None)
+        self._stored.pop(key, None)
         gone = self._parsed.pop(key, None) or self._invalid.pop(key, None)
         if gone is None:
             return NOTHING
@@ -106,11 +106,11 @@ class ClusterStore:
         """Drops what was deleted unnoticed: it is not in a listing that is newer than what is known of it."""
         gone = [
             key
-            for key, held in self._held.items()
+            for key, stored in self._stored.items()
             if key.kind == listing.kind
             and listing.namespace in (None, key.namespace)
             and key not in listing.objects
-            and held.resource_version <= listing.resource_version
+            and stored.resource_version <= listing.resource_version
         ]
         for key in gone:
             self.drop(key)
@@ -121,7 +121,7 @@ class ClusterStore:
         return frozenset(
             key
             for key, version in listing.objects.items()
-            if (held := self._held.get(key)) is None or held.resource_version < version
+            if (stored := self._stored.get(key)) is None or stored.resource_version < version
         )
 
     def _take(self, key: ObjectKey, result: Parsed | Invalid | Foreign) -> bool:

@@ -1,6 +1,6 @@
-"""Whether an object's status is to be written now, with what, and when to look again without being told of a change.
+"""Whether an object's status must be written now, with what, and when to look again although nothing has changed.
 
-No I/O: what is remembered of an object between two looks is a value that the caller keeps and passes in.
+No I/O: what is remembered of an object between two writes is a value that the caller keeps and passes in.
 """
 
 import math
@@ -15,42 +15,42 @@ from limpet_operator.sources.cluster_store import StoredObject
 from limpet_operator.status.conditions import as_before, desired_status, difference, steady, without_history
 from limpet_operator.status.inputs import StatusInputs
 
-_LOOK_AGAIN_S: Final = 3600.0
-"""At least so often, where something changes with the time of day: wall clocks are set."""
+_LONGEST_WAIT_S: Final = 3600.0
+"""Wall clocks are set, so what changes with the time of day is looked at this often at least."""
 
 
 @dataclass(slots=True)
 class WriteState:
-    """What is remembered of an object between two looks; times on the monotonic clock."""
+    """What is remembered of an object between two writes; times on the monotonic clock."""
 
-    made_of: tuple[object, ...] | None = None
-    """What its status depended on at the last look."""
-    answer: StoredObject | None = None
+    fingerprint: tuple[object, ...] | None = None
+    """What its status depended on at the last comparison."""
+    written: StoredObject | None = None
     """The object as it was after our last write, or when it was read after a conflict."""
     sent: object = None
     """What that write wanted, without history: an older CRD may drop a part of it, which must not be sent for ever."""
-    left: Mapping[str, Any] = field(default_factory=dict)
+    status_after: Mapping[str, Any] = field(default_factory=dict)
     """The status as that write left it."""
     less_known_since_s: float | None = None
     not_before_s: float = -math.inf
     failures: int = 0
 
-    def newest(self, held: StoredObject | None) -> StoredObject | None:
-        """The object as last heard of, by the watch or by an answer. Versions of one object are ordered."""
-        if held is None or self.answer is None or self.answer.uid != held.uid:
-            return held
-        return self.answer if self.answer.resource_version > held.resource_version else held
+    def newest(self, stored: StoredObject | None) -> StoredObject | None:
+        """The newest version of the object, from the watch or from an answer. Versions of one object are ordered."""
+        if stored is None or self.written is None or self.written.uid != stored.uid:
+            return stored
+        return self.written if self.written.resource_version > stored.resource_version else stored
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is to be written, and on top of what. An empty `patch`: nothing."""
+    """A status to write on top of a version of the object. An empty `patch`: nothing to write."""
 
-    on: StoredObject
+    base: StoredObject
     wanted: Mapping[str, Any]
     patch: Mapping[str, Any]
-    look_again_s: float | None
-    """When it is to be looked at again (monotonic); None: when something changes."""
+    again_after_s: float | None
+    """Seconds until the status changes with time alone; None: it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +62,37 @@ class Moment:
 
 
 def draft(
-    outlook: StatusInputs, key: ObjectKey, held: StoredObject, memory: WriteState, at: Moment, hold_s: float
+    inputs: StatusInputs, key: ObjectKey, stored: StoredObject, state: WriteState, at: Moment, hold_s: float
 ) -> Draft | None:
-    """None: the plan is of an older spec than `held`, and a newer plan is on its way."""
-    generation = outlook.generation(key)
-    if generation is not None and generation != held.generation:
+    """None: the plan is of another spec than `stored`, and a newer plan is on its way."""
+    generation = inputs.generation(key)
+    if generation is not None and generation != stored.generation:
         return None
-    told, look_again_s = _steadied(held, memory, outlook.findings(key, at.wall), at.monotonic_s, hold_s)
-    wanted = desired_status(held.status, told, held.generation, at.wall, outlook.prices_read(key))
-    if cache := outlook.cache(key):
+    findings, again_after_s = _steadied(stored, state, inputs.findings(key, at.wall), at.monotonic_s, hold_s)
+    wanted = desired_status(stored.status, findings, stored.generation, at.wall, inputs.prices_read(key))
+    if cache := inputs.cache(key):
         wanted["cache"] = cache
-    changes_at = outlook.changes_at(key)
+    changes_at = inputs.changes_at(key)
     if changes_at is not None and changes_at > at.wall:
-        look_again_s = at.monotonic_s + min((changes_at - at.wall).total_seconds() + 1.0, _LOOK_AGAIN_S)
-    patch = difference(held.status, wanted)
-    if memory.sent == without_history(wanted) and memory.left == held.status:
+        again_after_s = min((changes_at - at.wall).total_seconds() + 1.0, _LONGEST_WAIT_S)
+    patch = difference(stored.status, wanted)
+    if state.sent == without_history(wanted) and state.status_after == stored.status:
         patch = {}
-    return Draft(held, wanted, patch, look_again_s)
+    return Draft(stored, wanted, patch, again_after_s)
 
 
 def _steadied(
-    held: StoredObject, memory: WriteState, told: list[Finding], now_s: float, hold_s: float
+    stored: StoredObject, state: WriteState, findings: list[Finding], now_s: float, hold_s: float
 ) -> tuple[list[Finding], float | None]:
-    """With what was known before, for `hold_s`, where now only less is known; and until when."""
-    shaky = [finding for finding in told if steady(held.status, finding, held.generation)]
-    if not shaky:
-        memory.less_known_since_s = None
-        return told, None
-    if memory.less_known_since_s is None:
-        memory.less_known_since_s = now_s
-    until_s = memory.less_known_since_s + hold_s
-    if now_s >= until_s:
-        return told, None
-    return [as_before(held.status, finding) if finding in shaky else finding for finding in told], until_s
+    """Findings that merely know less than before give way to those for `hold_s`; and how long that still lasts."""
+    less_known = [finding for finding in findings if steady(stored.status, finding, stored.generation)]
+    if not less_known:
+        state.less_known_since_s = None
+        return findings, None
+    if state.less_known_since_s is None:
+        state.less_known_since_s = now_s
+    remaining_s = state.less_known_since_s + hold_s - now_s
+    if remaining_s <= 0:
+        return findings, None
+    held = [as_before(stored.status, finding) if finding in less_known else finding for finding in findings]
+    return held, remaining_s

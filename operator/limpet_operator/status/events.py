@@ -108,7 +108,7 @@ class EventWriter:
         self._counts: OrderedDict[str, int] = OrderedDict()
         self._wake = asyncio.Event()
 
-    def tell(self, key: ObjectKey, uid: str, finding: Finding, *, bad: bool) -> None:
+    def record(self, key: ObjectKey, uid: str, finding: Finding, *, bad: bool) -> None:
         """Say this as soon as there is room. What is too much is dropped and counted: the status says it anyway."""
         news = Transition(key, uid, finding, bad)
         if news.name in self._waiting:

@@ -1,8 +1,8 @@
-"""Keeps the status of every object true: looks at what changed, writes what differs, and only while the lease is held.
+"""Keeps the status of every object current: queues what changed, writes what differs, only while it holds the Lease.
 
-The plan, the fleet and the objects may change at any time; a look compares what each object's status is made of with
-what it was made of at the last look, and queues the others. A few writers take them from there. Each write names the
-uid and version that it replaces and asks the lease just before its bytes leave, so a late one does no harm.
+Plan, fleet and objects may change at any time. After a change each object's fingerprint is compared with the one that
+its status was last made from, and those that differ are queued for a few workers. Each write names the uid and version
+that it replaces, and the Lease is checked just before its bytes leave, so a late write does no harm.
 """
 
 import asyncio
@@ -27,15 +27,13 @@ from limpet_operator.status.inputs import PlannedObjects, StatusInputs
 from limpet_operator.status.kube_writer import MERGE_PATCH, KubeCalls, NotSentError
 from limpet_operator.status.lease import Lease
 from limpet_operator.status.metrics import WriterMetrics
+from limpet_operator.status.workqueue import WorkQueue
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 250
-"""Objects looked at before others have their turn on the event loop."""
-
+_COMPARED_AT_ONCE: Final = 250
+"""Objects compared before other tasks get their turn on the event loop."""
 _LONGEST_SETTLE_S: Final = 2.0
-_NOT_OURS_S: Final = 10.0
-"""Between looks at what is due while another replica writes; to gain the lease wakes us anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +41,28 @@ class WriteIntervals:
     """How hard the API server is worked; seconds."""
 
     settle_s: float = 0.2
-    """From a change to the look at it: what an apply sets off (plan, acknowledgement) makes one write."""
+    """From a change to the comparison: the effects of one apply (plan, acknowledgement) then make one write."""
     writers: int = 8
     rest_s: float = 0.2
-    """After each write of a writer: the first statuses of thousands of objects leave others their turn."""
+    """After each write of a worker, so that the first statuses of thousands of objects leave room for other clients."""
     per_object_s: float = 1.0
     """Between two writes to one object, however often it changes."""
     hold_s: float = 30.0
-    """How long a condition stays when we only know less than before; see `conditions.steady`."""
+    """How long a condition stays when merely less is known than before; see `conditions.steady`."""
     first_retry_s: float = 1.0
     last_retry_s: float = 60.0
     request_s: float = 4.0
 
 
-class Tell(Protocol):
-    """Takes what a person wants to hear of; must not block."""
+class RecordEvent(Protocol):
+    """Takes a transition that concerns a person; must not block."""
 
     def __call__(self, key: ObjectKey, uid: str, finding: Finding, *, bad: bool) -> None:
-        """`bad`: something is to be done."""
+        """`bad`: somebody has to do something."""
 
 
 class StatusWriter:
-    """All methods belong to one event loop. `run` writes, the others only say that something changed."""
+    """All methods belong to one event loop. `run` writes, the others only signal changes."""
 
     def __init__(
         self,
@@ -72,210 +70,177 @@ class StatusWriter:
         lease: Lease,
         fleet: FleetView,
         *,
-        held: Callable[[ObjectKey], StoredObject | None],
+        stored: Callable[[ObjectKey], StoredObject | None],
         published: Callable[[str], str | None],
-        tell: Tell,
+        record: RecordEvent,
         metrics: WriterMetrics,
-        pace: WriteIntervals | None = None,
+        intervals: WriteIntervals | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`held` knows each object as last heard of, `published` the version of a provider's cluster that is served."""
+        """`stored` gives each object as last read, `published` the version in which a provider's cluster is served."""
         self._api = api
         self._lease = lease
         self._fleet = fleet
-        self._held = held
+        self._stored = stored
         self._published = published
-        self._tell = tell
+        self._record = record
         self._metrics = metrics
-        self._pace = pace or WriteIntervals()
+        self._intervals = intervals or WriteIntervals()
         self._clock = clock
         self._now = now
         self._sleep = sleep
         self._planned: PlannedObjects | None = None
-        self._outlook: StatusInputs | None = None
-        self._memory: dict[ObjectKey, WriteState] = {}
-        self._due: dict[ObjectKey, float] = {}
-        self._queue: asyncio.Queue[ObjectKey | None] = asyncio.Queue()
-        self._queued: set[ObjectKey] = set()
-        self._busy: set[ObjectKey] = set()
-        self._again: set[ObjectKey] = set()
-        """Changed while being written."""
-        self._wake = asyncio.Event()
+        self._inputs: StatusInputs | None = None
+        """As of the last comparison; None: there was none since the Lease changed hands."""
+        self._states: dict[ObjectKey, WriteState] = {}
+        self._queue: WorkQueue[ObjectKey] = WorkQueue(clock=clock, sleep=sleep)
+        self._changed = asyncio.Event()
         self._ending = asyncio.Event()
         lease.subscribe(self._lease_changed)
 
     def plan_changed(self, plan: Plan, objects: Objects) -> None:
-        """A plan was made, of these objects."""
+        """There is a new plan of these objects."""
         self._planned = PlannedObjects(plan, objects)
-        self._wake.set()
+        self._changed.set()
 
     def fleet_changed(self) -> None:
-        """A gateway came, went, took or refused something; or what traffic says has changed."""
-        self._wake.set()
+        """A gateway connected, left, acknowledged or rejected something; or a provider's traffic has changed."""
+        self._changed.set()
 
     def objects_changed(self) -> None:
-        """An object changed in a way that the plan does not depend on: somebody wrote into its status."""
-        self._wake.set()
+        """An object changed in a way that the plan does not depend on: its status was written."""
+        self._changed.set()
 
     async def run(self) -> None:
-        """For ever. When it is cancelled, writes that are under way end first; release the lease only after that."""
-        writers = [asyncio.create_task(self._write_queued()) for _ in range(self._pace.writers)]
-        look_s = 0.0
+        """Run for ever. On cancellation, writes under way end first; release the Lease only after that."""
+        workers = [asyncio.create_task(self._write_queued()) for _ in range(self._intervals.writers)]
+        compared_s = 0.0
         try:
             while True:
-                await self._something_to_do()
-                # Thousands of objects take a while to look at: never more than a tenth of the time.
-                await self._sleep(min(max(self._pace.settle_s, 9 * look_s), _LONGEST_SETTLE_S))
-                self._wake.clear()
+                await self._changed.wait()
+                # Thousands of objects take a while to compare: never more than a tenth of the time.
+                await self._sleep(min(max(self._intervals.settle_s, 9 * compared_s), _LONGEST_SETTLE_S))
+                self._changed.clear()
                 if self._lease.valid():
                     began_s = self._clock()
-                    await self._look()
-                    look_s = self._clock() - began_s
+                    await self._queue_changed()
+                    compared_s = self._clock() - began_s
         finally:
             self._ending.set()
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._queued.clear()
-            for _ in writers:
-                self._queue.put_nowait(None)
-            await asyncio.gather(*writers)
+            self._queue.shut_down()
+            await asyncio.gather(*workers)
 
-    def _lease_changed(self, held: bool) -> None:
-        self._metrics.lease_held.set(held)
-        self._memory.clear()  # Another replica may have written: everything is looked at anew.
-        self._due.clear()
-        self._wake.set()
+    def _lease_changed(self, valid: bool) -> None:
+        self._metrics.lease_held.set(valid)
+        # Another replica may have written since: everything is compared again.
+        self._states.clear()
+        self._inputs = None
+        self._queue.cancel_delayed()
+        self._changed.set()
 
-    async def _something_to_do(self) -> None:
-        if self._due:
-            due_s = min(self._due.values()) - self._clock()
-            await self._pause(due_s if self._lease.valid() else max(due_s, _NOT_OURS_S), unless=self._wake)
-        else:
-            await self._wake.wait()
-
-    async def _pause(self, seconds: float, unless: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(self._sleep(max(0.0, seconds))), asyncio.create_task(unless.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    async def _look(self) -> None:
+    async def _queue_changed(self) -> None:
+        """Queue every object whose status may differ from the one that was last made."""
         if self._planned is None:
             return
-        plan, now_s = self._planned.plan, self._clock()
-        outlook = StatusInputs(self._planned, self._fleet.gateways(), self._fleet.traffic(), self._published)
-        self._outlook = outlook
-        for key in [key for key, due_s in self._due.items() if due_s <= now_s]:
-            del self._due[key]
-            self._enqueue(key)
-        for gone in self._memory.keys() - plan.findings.keys():
-            del self._memory[gone]
-            self._due.pop(gone, None)
-        for number, key in enumerate(plan.findings, start=1):
-            held = self._held(key)
-            if held is not None and key.kind in PLURALS:
-                made_of = (held, *outlook.fingerprint(key))
-                memory = self._memory.setdefault(key, WriteState())
-                if made_of != memory.made_of:
-                    memory.made_of = made_of
-                    self._enqueue(key)
-            if number % _AT_ONCE == 0:
+        inputs = StatusInputs(self._planned, self._fleet.gateways(), self._fleet.traffic(), self._published)
+        self._inputs = inputs
+        for removed in self._states.keys() - inputs.plan.findings.keys():
+            del self._states[removed]
+        for number, key in enumerate(inputs.plan.findings, start=1):
+            stored = self._stored(key)
+            if stored is not None and key.kind in PLURALS:
+                fingerprint = (stored, *inputs.fingerprint(key))
+                state = self._states.setdefault(key, WriteState())
+                if fingerprint != state.fingerprint:
+                    state.fingerprint = fingerprint
+                    self._queue.add(key)
+            if number % _COMPARED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-
-    def _enqueue(self, key: ObjectKey) -> None:
-        if key in self._busy:
-            self._again.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._queue.put_nowait(key)
-
-    def _look_again(self, key: ObjectKey, at_s: float) -> None:
-        self._due[key] = at_s
-        self._wake.set()
 
     async def _write_queued(self) -> None:
         while (key := await self._queue.get()) is not None:
-            self._queued.discard(key)
-            self._busy.add(key)
-            memory = self._memory.setdefault(key, WriteState())
-            asked = True
+            state = self._states.setdefault(key, WriteState())
+            requested = True
             try:
-                asked = await self._settle(key, memory)
+                requested = await self._write(key, state)
             except Exception:
                 _log.exception("the status of %s could not be written", key)
-                self._later(key, memory, None)
+                self._retry_later(key, state, None)
             finally:
-                self._busy.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self._enqueue(key)
-            if asked:
-                await self._pause(self._pace.rest_s, unless=self._ending)
+                self._queue.done(key)
+            if requested:
+                await self._rest()
 
-    async def _settle(self, key: ObjectKey, memory: WriteState) -> bool:
-        """Write what differs; whether the API server was asked."""
-        outlook, held = self._outlook, memory.newest(self._held(key))
-        if not self._lease.valid() or outlook is None or held is None or key not in outlook.plan.findings:
+    async def _rest(self) -> None:
+        waits = [asyncio.ensure_future(self._sleep(self._intervals.rest_s)), asyncio.create_task(self._ending.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def _write(self, key: ObjectKey, state: WriteState) -> bool:
+        """Write what differs; returns whether a request was made."""
+        inputs, stored = self._inputs, state.newest(self._stored(key))
+        if not self._lease.valid() or inputs is None or stored is None or key not in inputs.plan.findings:
             return False
-        write = draft(outlook, key, held, memory, Moment(self._now(), self._clock()), self._pace.hold_s)
+        write = draft(inputs, key, stored, state, Moment(self._now(), self._clock()), self._intervals.hold_s)
         if write is None:
             return False
-        if write.look_again_s is not None:
-            self._look_again(key, write.look_again_s)
+        if write.again_after_s is not None:
+            self._queue.add_after(key, write.again_after_s)
         if not write.patch:
             return False
-        if self._clock() < memory.not_before_s:
-            self._look_again(key, memory.not_before_s)
+        if (wait_s := state.not_before_s - self._clock()) > 0:
+            self._queue.add_after(key, wait_s)
             return False
         try:
             answer = await self._send(key, write)
         except NotSentError:
             self._count(key, "not_sent")
-            self._look_again(key, self._clock() + self._pace.first_retry_s)
-        except ApiError as failed:
-            await self._after_failure(key, memory, failed)
+            self._queue.add_after(key, self._intervals.first_retry_s)
+        except ApiError as error:
+            await self._after_failure(key, state, error)
         else:
             self._count(key, "ok")
-            memory.failures, memory.not_before_s = 0, self._clock() + self._pace.per_object_s
-            memory.answer, memory.sent, memory.left = answer, without_history(write.wanted), answer.status
-            for finding, bad in transitions(write.on.status, write.wanted):
-                self._tell(key, write.on.uid, finding, bad=bad)
+            state.failures, state.not_before_s = 0, self._clock() + self._intervals.per_object_s
+            state.written, state.sent, state.status_after = answer, without_history(write.wanted), answer.status
+            for finding, bad in transitions(write.base.status, write.wanted):
+                self._record(key, write.base.uid, finding, bad=bad)
         return True
 
     async def _send(self, key: ObjectKey, write: Draft) -> StoredObject:
-        version = {"uid": write.on.uid, "resourceVersion": str(write.on.resource_version)}
+        version = {"uid": write.base.uid, "resourceVersion": str(write.base.resource_version)}
         return stored_object(
             await self._api.call(
                 "PATCH",
                 f"{_path(key)}/status?fieldManager=limpet-operator",
                 {"metadata": version, "status": write.patch},
                 content_type=MERGE_PATCH,
-                timeout_s=min(self._pace.request_s, self._lease.remaining_s()),
+                timeout_s=min(self._intervals.request_s, self._lease.remaining_s()),
                 gate=self._lease.valid,
             )
         )
 
-    async def _after_failure(self, key: ObjectKey, memory: WriteState, failed: ApiError) -> None:
-        if failed.status == 404:
+    async def _after_failure(self, key: ObjectKey, state: WriteState, error: ApiError) -> None:
+        if error.status == 404:
             self._count(key, "gone")
-            return  # Deleted; the watch will say so, or has said so.
-        self._count(key, "conflict" if failed.status == 409 else "failed")
-        self._later(key, memory, failed.retry_after_s)
-        if failed.status == 409:
+            return  # Deleted: the watch reports that too.
+        self._count(key, "conflict" if error.status == 409 else "failed")
+        self._retry_later(key, state, error.retry_after_s)
+        if error.status == 409:
             with suppress(ApiError):
-                memory.answer = stored_object(await self._api.call("GET", _path(key), timeout_s=self._pace.request_s))
-        elif memory.failures in (1, 5):
-            _log.warning("the status of %s could not be written, it is tried again: %s", key, failed)
+                answer = await self._api.call("GET", _path(key), timeout_s=self._intervals.request_s)
+                state.written = stored_object(answer)
+        elif state.failures in (1, 5):
+            _log.warning("the status of %s could not be written, trying again: %s", key, error)
 
-    def _later(self, key: ObjectKey, memory: WriteState, at_least_s: float | None) -> None:
-        backoff_s = min(self._pace.first_retry_s * 2**memory.failures, self._pace.last_retry_s)
-        memory.failures = min(memory.failures + 1, 16)
-        memory.not_before_s = self._clock() + max(backoff_s, at_least_s or 0.0)
-        self._look_again(key, memory.not_before_s)
+    def _retry_later(self, key: ObjectKey, state: WriteState, at_least_s: float | None) -> None:
+        backoff_s = min(self._intervals.first_retry_s * 2**state.failures, self._intervals.last_retry_s)
+        wait_s = max(backoff_s, at_least_s or 0.0)
+        state.failures = min(state.failures + 1, 16)
+        state.not_before_s = self._clock() + wait_s
+        self._queue.add_after(key, wait_s)
 
     def _count(self, key: ObjectKey, outcome: str) -> None:
         self._metrics.status_writes.labels(key.kind, outcome).inc()

@@ -1,7 +1,7 @@
 """A replica that writes all the time: `python -m tests.cluster.status.writer KUBECONFIG NAMESPACE IDENTITY [trusting]`.
 
-Lease, keeper and client are the operator's own; only what there is to say is made up anew every few milliseconds, and
-says who wrote it. `trusting` is what the fence is there against: it never asks the lease again once it has had it.
+Lease, writer and client are the operator's own; only the findings are made up every few milliseconds and name the
+writer. `trusting` is what the fence protects against: it never checks the lease again once it has had it.
 """
 
 import asyncio
@@ -59,36 +59,36 @@ async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Leas
     """For ever."""
     api = KubeWriter(await Access(kubeconfig).configuration())
     lease = kind(api, namespace, LEASE, identity, TERMS)
-    held: dict[ObjectKey, StoredObject] = {}
-    keeper = StatusWriter(
+    stored: dict[ObjectKey, StoredObject] = {}
+    writer = StatusWriter(
         api,
         lease,
         Nobody(),
-        held=held.get,
+        stored=stored.get,
         published=lambda _: None,
-        tell=lambda *_, **__: None,
+        record=lambda *_, **__: None,
         metrics=build_writer_metrics(CollectorRegistry()),
-        pace=WriteIntervals(settle_s=0.02, per_object_s=0.02, first_retry_s=0.05, last_retry_s=0.2, request_s=1.0),
+        intervals=WriteIntervals(settle_s=0.02, per_object_s=0.02, first_retry_s=0.05, last_retry_s=0.2, request_s=1.0),
     )
     path = f"/apis/limpet.dev/v1alpha1/namespaces/{namespace}/stickypolicies"
 
     async def look_and_talk() -> None:
         for number in count():
             for item in (await api.call("GET", path))["items"]:
-                held[_key(item)] = _held(item)
+                stored[_key(item)] = _stored(item)
             message = f"{identity} {number}"
             findings = ObjectFindings(not_accepted("Invalid", message), unresolved("Invalid", message))
-            keeper.plan_changed(Plan(findings=dict.fromkeys(held, findings)), Objects())
+            writer.plan_changed(Plan(findings=dict.fromkeys(stored, findings)), Objects())
             await asyncio.sleep(0.05)
 
-    await asyncio.gather(lease.run(), keeper.run(), look_and_talk())
+    await asyncio.gather(lease.run(), writer.run(), look_and_talk())
 
 
 def _key(item: Mapping[str, Any]) -> ObjectKey:
     return ObjectKey("StickyPolicy", item["metadata"]["namespace"], item["metadata"]["name"])
 
 
-def _held(item: Mapping[str, Any]) -> StoredObject:
+def _stored(item: Mapping[str, Any]) -> StoredObject:
     metadata = item["metadata"]
     version = int(metadata["resourceVersion"])
     return StoredObject(metadata["uid"], version, metadata["generation"], {}, item.get("status", {}))

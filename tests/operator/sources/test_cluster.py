@@ -262,7 +262,7 @@ async def test_what_a_new_listing_of_kopf_finds_calls_for_a_look_of_our_own(buil
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-    assert slow.source.store.held(ObjectKey("Provider", "default", "b")) is None
+    assert slow.source.store.stored(ObjectKey("Provider", "default", "b")) is None
 
 
 FORBIDDEN = ApiError(403, "providers.limpet.dev is forbidden: cannot list")

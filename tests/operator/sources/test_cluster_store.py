@@ -26,9 +26,9 @@ def test_an_object_comes_changes_and_goes(build) -> None:
     before = store.objects
     assert store.put(told(build.raw("Provider", "a", weight=7), 2)).spec
     assert (before.parsed[key].weight, store.objects.parsed[key].weight) == (100, 7)
-    assert store.held(key).resource_version == 2
+    assert store.stored(key).resource_version == 2
     assert store.drop(key) == StoreChange(spec=True, status=True)
-    assert (store.objects.parsed, store.held(key)) == ({}, None)
+    assert (store.objects.parsed, store.stored(key)) == ({}, None)
     assert store.drop(key) == NOTHING
 
 
@@ -47,7 +47,7 @@ def test_a_status_is_no_news_for_the_plan_but_for_who_writes_it(build) -> None:
     assert store.put(told(raw, 2, generation=1, status={"conditions": []})) == StoreChange(status=True)
     assert store.put(told(raw, 3, generation=1, status={"conditions": []})) == NOTHING
     assert store.objects is before
-    assert store.held(build.key("Provider", "a")).resource_version == 3
+    assert store.stored(build.key("Provider", "a")).resource_version == 3
 
 
 def test_labels_count_although_they_are_no_spec(build) -> None:

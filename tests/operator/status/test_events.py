@@ -23,7 +23,7 @@ FOUND = Finding("ResolvedRefs", "True", "ResolvedRefs", "all that it refers to i
 EVENTS = "/apis/events.k8s.io/v1/namespaces/ai/events"
 
 
-class Desk:
+class Harness:
     """A writer that holds the lease, over a fake API."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Desk:
                 await task
 
     def tell(self, finding: Finding, uid: str = "u1", *, bad: bool = True) -> None:
-        self.writer.tell(KEY, uid, finding, bad=bad)
+        self.writer.record(KEY, uid, finding, bad=bad)
 
     @property
     def events(self) -> list[Any]:
@@ -61,17 +61,17 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk() -> AsyncIterator[Desk]:
-    desk = Desk()
-    await desk.time.advance(0.1)
-    yield desk
-    await desk.close()
+async def harness() -> AsyncIterator[Harness]:
+    harness = Harness()
+    await harness.time.advance(0.1)
+    yield harness
+    await harness.close()
 
 
-async def test_news_is_told_with_what_to_do(desk: Desk) -> None:
-    desk.tell(NO_SECRET)
-    await desk.time.advance(1)
-    (told,) = desk.events
+async def test_news_is_told_with_what_to_do(harness: Harness) -> None:
+    harness.tell(NO_SECRET)
+    await harness.time.advance(1)
+    (told,) = harness.events
     assert (told["type"], told["reason"], told["action"]) == ("Warning", "SecretNotFound", "ResolvedRefs")
     assert told["note"] == "ResolvedRefs is False: there is no Secret deepseek; create it"
     assert told["regarding"] == {
@@ -84,54 +84,54 @@ async def test_news_is_told_with_what_to_do(desk: Desk) -> None:
     assert told["reportingInstance"] == "pod-1"
 
 
-async def test_the_same_news_again_counts_up_what_is_there(desk: Desk) -> None:
+async def test_the_same_news_again_counts_up_what_is_there(harness: Harness) -> None:
     for _ in range(3):
-        desk.tell(NO_SECRET)
-        await desk.time.advance(1)
-        desk.tell(FOUND, bad=False)
-        await desk.time.advance(1)
-    assert sorted((each["reason"], each["series"]["count"]) for each in desk.events) == [
+        harness.tell(NO_SECRET)
+        await harness.time.advance(1)
+        harness.tell(FOUND, bad=False)
+        await harness.time.advance(1)
+    assert sorted((each["reason"], each["series"]["count"]) for each in harness.events) == [
         ("ResolvedRefs", 3),
         ("SecretNotFound", 3),
     ]
 
 
-async def test_another_replica_finds_the_event_of_the_last_one(desk: Desk) -> None:
-    desk.tell(NO_SECRET)
-    await desk.time.advance(1)
+async def test_another_replica_finds_the_event_of_the_last_one(harness: Harness) -> None:
+    harness.tell(NO_SECRET)
+    await harness.time.advance(1)
     successor = EventWriter(
-        desk.api,
-        desk.lease,
+        harness.api,
+        harness.lease,
         build_writer_metrics(CollectorRegistry()),
-        now=desk.time.now,
-        sleep=desk.time.sleep,
+        now=harness.time.now,
+        sleep=harness.time.sleep,
     )
-    desk.tasks.append(asyncio.create_task(successor.run()))
-    successor.tell(KEY, "u1", NO_SECRET, bad=True)
-    await desk.time.advance(1)
-    assert [each["series"]["count"] for each in desk.events] == [2]
+    harness.tasks.append(asyncio.create_task(successor.run()))
+    successor.record(KEY, "u1", NO_SECRET, bad=True)
+    await harness.time.advance(1)
+    assert [each["series"]["count"] for each in harness.events] == [2]
 
 
-async def test_an_event_that_kubernetes_has_forgotten_is_told_anew(desk: Desk) -> None:
-    desk.tell(NO_SECRET)
-    await desk.time.advance(1)
-    del desk.api.objects[f"{EVENTS}/{desk.events[0]['metadata']['name']}"]
-    desk.tell(NO_SECRET)
-    await desk.time.advance(1)
-    assert [each.get("series") for each in desk.events] == [None]
+async def test_an_event_that_kubernetes_has_forgotten_is_told_anew(harness: Harness) -> None:
+    harness.tell(NO_SECRET)
+    await harness.time.advance(1)
+    del harness.api.objects[f"{EVENTS}/{harness.events[0]['metadata']['name']}"]
+    harness.tell(NO_SECRET)
+    await harness.time.advance(1)
+    assert [each.get("series") for each in harness.events] == [None]
 
 
-async def test_too_much_is_dropped_and_the_rest_goes_out_bit_by_bit(desk: Desk) -> None:
+async def test_too_much_is_dropped_and_the_rest_goes_out_bit_by_bit(harness: Harness) -> None:
     for number in range(20):
-        desk.tell(NO_SECRET, f"u{number}")
-    assert desk.count("dropped") == 15
-    await desk.time.advance(0.15)
-    assert len(desk.events) == 2
-    await desk.time.advance(1)
-    assert len(desk.events) == 5
+        harness.tell(NO_SECRET, f"u{number}")
+    assert harness.count("dropped") == 15
+    await harness.time.advance(0.15)
+    assert len(harness.events) == 2
+    await harness.time.advance(1)
+    assert len(harness.events) == 5
 
 
-async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(desk: Desk) -> None:
+async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(harness: Harness) -> None:
     posts = []
 
     def away(method: str, path: str) -> None:
@@ -139,30 +139,30 @@ async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(desk:
             posts.append(method)
             raise ApiError(503, "not now")
 
-    desk.api.trouble = away
-    desk.tell(NO_SECRET)
-    await desk.time.advance(30)
+    harness.api.trouble = away
+    harness.tell(NO_SECRET)
+    await harness.time.advance(30)
     assert posts == ["POST"] * 3
-    assert desk.count("failed") == 1
+    assert harness.count("failed") == 1
 
 
-async def test_a_namespace_that_is_going_away_takes_no_more_events(desk: Desk) -> None:
+async def test_a_namespace_that_is_going_away_takes_no_more_events(harness: Harness) -> None:
     def forbidden(_method: str, path: str) -> None:
         if path.startswith(EVENTS):
             raise ApiError(403, "the namespace is being terminated", reason="Forbidden")
 
-    desk.api.trouble = forbidden
-    desk.tell(NO_SECRET)
-    await desk.time.advance(30)
-    assert (desk.count("failed"), desk.events) == (1, [])
+    harness.api.trouble = forbidden
+    harness.tell(NO_SECRET)
+    await harness.time.advance(30)
+    assert (harness.count("failed"), harness.events) == (1, [])
 
 
-async def test_one_that_lost_the_lease_tells_nothing(desk: Desk) -> None:
-    desk.tasks[0].cancel()
-    await desk.time.advance(10)
-    desk.tell(NO_SECRET)
-    await desk.time.advance(1)
-    assert (desk.count("not_sent"), desk.events) == (1, [])
+async def test_one_that_lost_the_lease_tells_nothing(harness: Harness) -> None:
+    harness.tasks[0].cancel()
+    await harness.time.advance(10)
+    harness.tell(NO_SECRET)
+    await harness.time.advance(1)
+    assert (harness.count("not_sent"), harness.events) == (1, [])
 
 
 def test_names_and_notes_fit_whatever_the_object_is_called() -> None:
