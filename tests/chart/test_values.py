@@ -173,7 +173,10 @@ def test_a_secret_that_a_rendering_made_says_so_and_what_to_do_where_that_is_wro
             "{gateway: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8, 'fd00::/8']}}}",
             "so that includes anyone who can reach it from 10.0.0.0/8, fd00::/8.",
         ),
-        ("{gateway: {service: {type: NodePort}}}", "so that includes anyone who can reach a node. Put an authenticating proxy in front"),
+        (
+            "{gateway: {service: {type: NodePort}}}",
+            "so that includes anyone who can reach a node. Put an authenticating proxy in front",
+        ),
         ("{serviceMonitor: {enabled: true}}", "networkPolicy.monitoring is empty: list its namespace there"),
     ],
 )

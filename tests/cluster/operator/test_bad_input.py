@@ -85,7 +85,7 @@ EXPECTED = [
     ("pricing", "typo", "ResolvedRefs", "ModelNotServed", "does not serve flsh; correct the name; did you mean flash?"),
     ("healthprobe", "nothing", "ResolvedRefs", "NothingSelected", "correct spec.providerSelector.matchLabels"),
     ("healthprobe", "unknown", "ResolvedRefs", "ProviderNotFound", "did you mean good?"),
-    ("stickypolicy", "b", "Accepted", "Conflicted", '"flash" is in StickyPolicy a already'),
+    ("stickypolicy", "b", "Accepted", "Conflicted", '"flash" is already in StickyPolicy a'),
     ("stickypolicy", "ancient", "Accepted", "Invalid", 'spec.mode: "Sometimes" is not known'),
 ]  # fmt: skip
 
