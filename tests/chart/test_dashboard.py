@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from tests.chart.rendered import CHART, objects, one
 
 from limpet_extproc.memory.redis.errors import MemoryLog
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 from limpet_operator.serve.metrics import build_metrics
 
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
@@ -20,7 +20,7 @@ _METRIC = re.compile(r"limpet_\w+")
 def known() -> set[str]:
     control, data = CollectorRegistry(), CollectorRegistry()
     build_metrics(control, "1")
-    Metrics(data)
+    WorkerMetrics(data)
     MemoryLog("redis", data)
     names: set[str] = set()
     for metric in (*control.collect(), *data.collect()):

@@ -10,7 +10,7 @@ from limpet_extproc.decision.snapshot import snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Warm
-from limpet_extproc.providers.events import Failed
+from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import read_here
 from limpet_extproc.request.routing import Routing
@@ -123,7 +123,7 @@ async def test_a_clients_order_is_obeyed_and_not_remembered() -> None:
 
 async def test_openrouter_puts_an_outage_last_for_thirty_seconds() -> None:
     harness = _Harness("openrouter")
-    harness.outages.apply(Failed("a", harness.now_s))
+    harness.outages.apply(AttemptFailed("a", harness.now_s))
     assert await _firsts(harness) == {"b", "c"}
     assert (await harness.route()).decision.order[-1] == "a"
     harness.now_s += 30.0

@@ -4,7 +4,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-Verdict: TypeAlias = Literal["ok", "failed", "limited", "refused", "client_left"]
+AttemptOutcome: TypeAlias = Literal["ok", "failed", "limited", "refused", "client_left"]
 """`failed` and `limited` are the provider's affair; `refused` is the request's own fault."""
 
 Cause: TypeAlias = Literal[
@@ -44,7 +44,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """What the client asked for; empty where nobody had parsed the request."""
     status: int
     """As the provider said it; 0 where no answer came."""
-    verdict: Verdict
+    outcome: AttemptOutcome
     cause: Cause = ""
     says: str = ""
     """The provider's own words, at most MAX_SAYS characters of one line, anything that looks like a key blanked."""

@@ -50,23 +50,23 @@ def _way(told: Told) -> str:
         return str(told.status or "no answer")
     way = " > ".join(map(_attempt, told.attempts))
     last = told.attempts[-1]
-    if last.verdict == "client_left" or told.status in (0, last.status):
+    if last.outcome == "client_left" or told.status in (0, last.status):
         return way
     return f"{way}, so {told.status}"
 
 
 def _attempt(attempt: Attempt) -> str:
-    if attempt.verdict == "client_left":
+    if attempt.outcome == "client_left":
         return f"{attempt.provider} until the client left"
     # A status below 400 does not say that it went wrong, and one alone says no more than its cause.
-    cause = attempt.cause if attempt.verdict != "ok" and attempt.status < 400 else ""
+    cause = attempt.cause if attempt.outcome != "ok" and attempt.status < 400 else ""
     return " ".join(part for part in (attempt.provider, str(attempt.status or ""), cause) if part)
 
 
 def _cached(told: Told) -> str:
     """Of a request that was answered; any other has read nothing that anybody knows of."""
     if told.usage is None:
-        answered = bool(told.attempts) and told.attempts[-1].verdict == "ok"
+        answered = bool(told.attempts) and told.attempts[-1].outcome == "ok"
         return "usage unreported" if answered else ""
     if told.usage.cached is None:
         return f"{told.usage.prompt} tokens, cache unreported"

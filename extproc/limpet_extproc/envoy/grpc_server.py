@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from limpet_extproc.envoy.h2_connection import Connection, Stream
+from limpet_extproc.envoy.h2_connection import Connection, H2Stream
 from limpet_extproc.envoy.h2_frames import Request, header_block
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Call:
 
     __slots__ = ("_answered", "_ended", "_how", "_max_bytes", "_messages", "_pending", "_stream", "_task", "_waiting")
 
-    def __init__(self, how: Unary | Streaming | None, stream: Stream, max_message_bytes: int) -> None:
+    def __init__(self, how: Unary | Streaming | None, stream: H2Stream, max_message_bytes: int) -> None:
         self._how = how
         self._max_bytes = max_message_bytes
         self._stream = stream
@@ -206,5 +206,5 @@ class Server:
         for connection in tuple(self._connections):
             connection.close()
 
-    def _open(self, stream: Stream, request: Request) -> Call:
+    def _open(self, stream: H2Stream, request: Request) -> Call:
         return Call(self._find(request), stream, self._max_bytes)

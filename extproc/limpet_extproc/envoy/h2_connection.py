@@ -42,7 +42,7 @@ class Receiver(Protocol):
         """Nobody waits for the answer any more."""
 
 
-class Stream:
+class H2Stream:
     """One request and its answer."""
 
     __slots__ = ("_allowed", "_connection", "_received", "ended", "number", "receiver", "window")
@@ -75,7 +75,7 @@ class Stream:
             self._received = 0
 
 
-Open = Callable[[Stream, Request], Receiver]
+Open = Callable[[H2Stream, Request], Receiver]
 """Begins a request; it may be answered at once."""
 
 
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         self._begun = False
         self._decoder = Decoder(h2.HEADER_BLOCK_BYTES)
         self._known: dict[bytes, Request] = {}
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, H2Stream] = {}
         self._gone: dict[int, None] = {}
         """Streams that are over for us while the other side may not know it yet."""
         self._last = 0
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
         # What waits for a window is of streams that have not ended for the other side either.
         if len(self._streams) + len(self._sending.unsent) >= MAX_STREAMS:
             raise BrokenStream(h2.REFUSED_STREAM, "more calls at a time than are allowed")
-        stream = self._streams[number] = Stream(self, number, self._sending.first_window, self._allowed)
+        stream = self._streams[number] = H2Stream(self, number, self._sending.first_window, self._allowed)
         stream.receiver = self._open(stream, request)
         if flags & h2.END_STREAM:
             self._ended(stream, stream.receiver)
@@ -285,7 +285,7 @@ class Connection(asyncio.Protocol):
         if flags & h2.END_STREAM:
             self._ended(stream, stream.receiver)
 
-    def _ended(self, stream: Stream, receiver: Receiver) -> None:
+    def _ended(self, stream: H2Stream, receiver: Receiver) -> None:
         if stream.number not in self._streams:
             self._gone.pop(stream.number, None)
             return
@@ -304,8 +304,8 @@ class Connection(asyncio.Protocol):
         if number in self._streams:
             self._sending.write(h2.window_update(number, more))
 
-    def send(self, stream: Stream, head: bytes, data: bytes, trailers: bytes | None) -> None:
-        """See `Stream.send`."""
+    def send(self, stream: H2Stream, head: bytes, data: bytes, trailers: bytes | None) -> None:
+        """See `H2Stream.send`."""
         number = stream.number
         if number not in self._streams:
             return
@@ -323,7 +323,7 @@ class Connection(asyncio.Protocol):
         self._sending.drop(number)
         self._remember_gone(number)
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: H2Stream) -> None:
         del self._streams[stream.number]
         if not stream.ended:
             self._remember_gone(stream.number)
@@ -397,6 +397,6 @@ def _check_size(block: bytes | bytearray) -> None:
         raise BrokenConnection(h2.ENHANCE_YOUR_CALM, "headers larger than any that are allowed")
 
 
-def _cancel(stream: Stream) -> None:
+def _cancel(stream: H2Stream) -> None:
     if stream.receiver is not None:
         stream.receiver.cancel()

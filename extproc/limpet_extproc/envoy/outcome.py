@@ -39,9 +39,9 @@ from limpet_extproc.envoy.usage import Usage
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.providers.events import Failed, Generated, Limited, Succeeded
+from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, AttemptLimited, AttemptSucceeded
 from limpet_extproc.providers.tracker import Providers
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Outcomes:
         self,
         memory: Memory,
         providers: Providers,
-        metrics: Metrics,
+        metrics: WorkerMetrics,
         caches: CacheUses,
         complaints: Complaints,
         clock: Callable[[], float],
@@ -140,18 +140,20 @@ class Outcomes:
             return
         # Without a host of its own an answer is Envoy's, or our refusal.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
-        outcome = made[-1].verdict if made else _ended(entry).verdict
+        outcome = made[-1].outcome if made else _ended(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
         self._hold(common.stream_id, made, waits_s, now_s, ended=True)
         for each in made:
             self._count(each)
         usage = None
         if provider and outcome == "ok":
-            self._providers.apply(Succeeded(provider, now_s, _first_byte_s(common), record.model if record else ""))
+            self._providers.apply(
+                AttemptSucceeded(provider, now_s, _first_byte_s(common), record.model if record else "")
+            )
             self._complaints.answered(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
             if usage is not None:
-                self._providers.apply(Generated(provider, usage.output, _answered_s(common)))
+                self._providers.apply(AnswerGenerated(provider, usage.output, _answered_s(common)))
         if record is not None:
             self._learn(record, made, usage)
         if self._verbose is not None:
@@ -160,7 +162,7 @@ class Outcomes:
     def _answered_here(self, entry: Entry, reason: str) -> None:
         """Nobody was to be asked: a list, a check of health, or a refusal of the gateway's own."""
         if not reason.startswith(ANSWERED):
-            self._metrics.requests.add(1, "none", reason, _ended(entry).verdict)
+            self._metrics.requests.add(1, "none", reason, _ended(entry).outcome)
         # Load balancers check every few seconds; their lines would hide all others.
         if self._verbose is not None and reason != "answered.health":
             self._verbose(_told(entry, reason))
@@ -178,20 +180,20 @@ class Outcomes:
             if each.provider in before:
                 continue
             model = "" if each.cause in trail.OF_THE_PROVIDER else each.model
-            if each.verdict == "limited":
-                self._providers.apply(Limited(each.provider, now_s, waits_s.get(each.provider, 0.0), model))
+            if each.outcome == "limited":
+                self._providers.apply(AttemptLimited(each.provider, now_s, waits_s.get(each.provider, 0.0), model))
             else:
-                self._providers.apply(Failed(each.provider, now_s, model))
+                self._providers.apply(AttemptFailed(each.provider, now_s, model))
         if not ended and stream:
             if len(self._early) >= _MAX_EARLY:
                 self._early.pop(next(iter(self._early)))
             self._early[stream] = before | {each.provider for each in held}
 
     def _count(self, attempt: Attempt) -> None:
-        if attempt.verdict == "failed":
+        if attempt.outcome == "failed":
             self._metrics.attempts.add(1, attempt.provider, f"failed_{attempt.status or 'no_answer'}")
-        elif attempt.verdict in ("ok", "limited"):
-            self._metrics.attempts.add(1, attempt.provider, attempt.verdict)
+        elif attempt.outcome in ("ok", "limited"):
+            self._metrics.attempts.add(1, attempt.provider, attempt.outcome)
 
     def _learn(self, record: Record, made: tuple[Attempt, ...], usage: Usage | None) -> None:
         """Forget who failed, remember who served."""
@@ -201,12 +203,12 @@ class Outcomes:
         for name in dict.fromkeys(each.provider for each in made):
             if name != last.provider:
                 self._memory.forget(key, name)
-        if last.verdict in ("client_left", "refused"):
+        if last.outcome in ("client_left", "refused"):
             return  # neither says anything about what is warm there
         provider = last.provider
         position = record.order.index(provider) if provider in record.order else -1
         ttl_s = record.ttls_s[position] if position >= 0 else 0.0
-        if last.verdict != "ok" or ttl_s <= 0:
+        if last.outcome != "ok" or ttl_s <= 0:
             self._memory.forget(key, provider)
             return
         warm = Warm(
@@ -275,7 +277,7 @@ def _attempts(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[
         if not ended.provider:
             return (), {}
         model = record.model if record else ""
-        return (Attempt(ended.provider, model, ended.status, ended.verdict, ended.cause),), {}
+        return (Attempt(ended.provider, model, ended.status, ended.outcome, ended.cause),), {}
     noted = trail.noted(fields)
     waits = {
         number: seconds

@@ -19,7 +19,7 @@ from limpet_extproc.envoy.wire import body_apart, not_utf8, path_of
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import bad_request
 from limpet_extproc.request.router import Router
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class MessageStream(Protocol):
 class ExtProc:
     """`ExternalProcessor.Process` for raw bytes: in one message, for an Envoy that announces it, or as a stream."""
 
-    def __init__(self, router: Router, metrics: Metrics, ready: Callable[[], bool]) -> None:
+    def __init__(self, router: Router, metrics: WorkerMetrics, ready: Callable[[], bool]) -> None:
         self._router = router
         self._metrics = metrics
         self._ready = ready

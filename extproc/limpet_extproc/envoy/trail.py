@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from limpet_extproc.contract.attempt import CAUSES, MAX_SAYS, Attempt, Cause, Verdict
+from limpet_extproc.contract.attempt import CAUSES, MAX_SAYS, Attempt, AttemptOutcome, Cause
 from limpet_extproc.contract.envoy import (
     TRAIL_CAUSE,
     TRAIL_MESSAGE,
@@ -57,7 +57,7 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
 
     provider: str
     status: int
-    verdict: Verdict
+    outcome: AttemptOutcome
     cause: Cause = ""
 
 
@@ -106,15 +106,15 @@ def attempts(course: Course, last: Ended, waits_s: Mapping[int, float]) -> tuple
         note = course.noted.get(each)
         step = (each - begin - 1) // course.tries
         if note is not None:
-            verdict: Verdict = "refused" if note.refused else "limited" if each in waits_s else "failed"
-            made.append(Attempt(note.provider, model, note.status, verdict, note.cause, note.says))
+            outcome: AttemptOutcome = "refused" if note.refused else "limited" if each in waits_s else "failed"
+            made.append(Attempt(note.provider, model, note.status, outcome, note.cause, note.says))
             position, begin = position + step + 1, each
         elif each < course.number:
             if position + step < len(course.order):
                 cause: Cause = "Timeout" if course.timed_out and each == number else "ConnectionFailed"
                 made.append(Attempt(course.order[position + step], model, 0, "failed", cause))
         elif last.provider:
-            made.append(Attempt(last.provider, model, last.status, last.verdict, last.cause))
+            made.append(Attempt(last.provider, model, last.status, last.outcome, last.cause))
     return tuple(made)
 
 
@@ -123,10 +123,10 @@ def held_against(made: Sequence[Attempt]) -> tuple[Attempt, ...]:
 
     A provider that answered after all has only closed a connection that we had kept too long.
     """
-    answered = {each.provider for each in made if each.verdict in ("ok", "refused")}
+    answered = {each.provider for each in made if each.outcome in ("ok", "refused")}
     worst: dict[str, Attempt] = {}
     for each in made:
-        if each.verdict in ("failed", "limited") and each.provider not in answered:
+        if each.outcome in ("failed", "limited") and each.provider not in answered:
             before = worst.get(each.provider)
             if before is None or (each.status and not before.status):
                 worst[each.provider] = each

@@ -24,7 +24,7 @@ from limpet_extproc.contract.catalog import (
     decode_catalog,
     encode,
 )
-from limpet_extproc.operator_link.evidence import Witness
+from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.operator_link.operator_channel import explain, open_channel
 
 _FIRST_PAUSE_S: Final = 0.2
@@ -56,12 +56,12 @@ async def watch(
     hooks: Hooks | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     tls_dir: Path | None = None,
-    witness: Witness | None = None,
+    reporter: HealthReporter | None = None,
 ) -> Never:
     """Hand over every catalog that the operator sends to the Envoy `node`'s data planes, until cancelled.
 
     `on_catalog` puts the catalog in force before it returns: the operator is then told that it was seen, and takes what
-    the catalog no longer names away from Envoy. `witness` tells the operator how the providers do. `tls_dir` is for
+    the catalog no longer names away from Envoy. `reporter` tells the operator how the providers do. `tls_dir` is for
     `open_channel`. Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its
     reason changes.
     """
@@ -76,7 +76,7 @@ async def watch(
             async with open_channel(channel_target, tls_dir) as channel:
                 call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
                 try:
-                    async with _speaking(call, node, witness) as say:
+                    async with _speaking(call, node, reporter) as say:
                         async for data in call:
                             catalog = decode_catalog(data)
                             on_catalog(catalog)
@@ -115,8 +115,8 @@ async def watch(
 
 
 @asynccontextmanager
-async def _speaking(call: Any, node: str, witness: Witness | None) -> AsyncIterator[_Say]:
-    """Say hello, then what the witness reports; yields how to say more in between."""
+async def _speaking(call: Any, node: str, reporter: HealthReporter | None) -> AsyncIterator[_Say]:
+    """Say hello, then what the reporter reports; yields how to say more in between."""
     one_at_a_time = asyncio.Lock()
 
     async def say(report: Report) -> None:
@@ -124,7 +124,7 @@ async def _speaking(call: Any, node: str, witness: Witness | None) -> AsyncItera
             await call.write(encode(report))
 
     await say(Hello(node))
-    reporting = asyncio.create_task(witness.report(say)) if witness else None
+    reporting = asyncio.create_task(reporter.report(say)) if reporter else None
     try:
         yield say
     finally:

@@ -63,7 +63,7 @@ def _failure_s(state: State) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ReportIntervals:
     """Seconds between reports."""
 
     settle_s: float = 0.2
@@ -72,7 +72,7 @@ class Pace:
     """How often answers are reported that change nothing else."""
 
 
-class Witness:
+class HealthReporter:
     """Tells one stream after another; `changed()` when a provider went out or came back."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Witness:
         health: Mapping[str, State],
         caches: Callable[[], Mapping[str, CacheUse]],
         complaints: Complaints,
-        pace: Pace | None = None,
+        pace: ReportIntervals | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -90,7 +90,7 @@ class Witness:
         self._caches = caches
         self._complaints = complaints
         self._clock = clock
-        self._pace = pace or Pace()
+        self._pace = pace or ReportIntervals()
         self._sleep = sleep
         self._wake = asyncio.Event()
         self._said: dict[str, Evidence] = {}

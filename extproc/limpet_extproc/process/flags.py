@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from limpet_extproc.memory.redis import address as redis_address
 from limpet_extproc.process.host_port import HostPort
-from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, Settings, SupervisorSettings, WorkerSettings
+from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, CommonSettings, SupervisorSettings, WorkerSettings
 
-_Some = TypeVar("_Some", bound=Settings)
+_Some = TypeVar("_Some", bound=CommonSettings)
 
 
 def parse(argv: Sequence[str] | None = None) -> WorkerSettings | SupervisorSettings:

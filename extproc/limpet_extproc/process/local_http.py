@@ -25,7 +25,7 @@ _ANSWER_S: Final = 10.0
 TEXT: Final = "text/plain; charset=utf-8"
 
 
-class Page:
+class Response:
     """An answer: its status, its type and its bytes."""
 
     __slots__ = ("body", "status", "type")
@@ -36,7 +36,7 @@ class Page:
         self.type = type_
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Routes = Mapping[str, Callable[[], Response]]
 """By path. Each is called on a thread of its own."""
 
 
@@ -88,7 +88,7 @@ class _Unix(_Threads, socketserver.UnixStreamServer):
     """On a path."""
 
 
-def serve_pages(address: Path | tuple[str, int], pages: Pages) -> socketserver.BaseServer:
+def serve_pages(address: Path | tuple[str, int], pages: Routes) -> socketserver.BaseServer:
     """Serve on threads until `shutdown()` and `server_close()`. Raises OSError if the address can't be had.
 
     The host `::` means IPv4 as well.
@@ -104,7 +104,7 @@ def serve_pages(address: Path | tuple[str, int], pages: Pages) -> socketserver.B
     return server
 
 
-def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
+def _handler(pages: Routes) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _REQUEST_S
 
@@ -112,10 +112,10 @@ def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
             self.connection.settimeout(_ANSWER_S)
             path = self.path.partition("?")[0]
             try:
-                answer = pages[path]() if path in pages else Page(f"there is {', '.join(pages)}\n", 404)
+                answer = pages[path]() if path in pages else Response(f"there is {', '.join(pages)}\n", 404)
             except Exception:
                 log.exception("%s could not be made; please report this", path)
-                answer = Page("could not be made; the log says why\n", 500)
+                answer = Response("could not be made; the log says why\n", 500)
             self.send_response(answer.status)
             self.send_header("content-type", answer.type)
             self.send_header("content-length", str(len(answer.body)))

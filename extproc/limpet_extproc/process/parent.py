@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
 from limpet_extproc.process.host_port import HostPort
-from limpet_extproc.process.local_http import Page, Pages, serve_pages
+from limpet_extproc.process.local_http import Response, Routes, serve_pages
 from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError
 from limpet_extproc.process.supervisor import Supervisor
@@ -49,7 +49,7 @@ def worker_command(settings: WorkerSettings) -> list[str]:
 
 
 @contextmanager
-def _serving(flag: str, address: HostPort, pages: Pages) -> Iterator[None]:
+def _serving(flag: str, address: HostPort, pages: Routes) -> Iterator[None]:
     try:
         server = serve_pages(address, pages)
     except OSError as error:
@@ -61,27 +61,27 @@ def _serving(flag: str, address: HostPort, pages: Pages) -> Iterator[None]:
         server.server_close()
 
 
-def _pages(supervisor: Supervisor) -> Pages:
+def _pages(supervisor: Supervisor) -> Routes:
     """For the kubelet and for Prometheus."""
     return {
         **_probes(supervisor),
-        "/metrics": lambda: Page(supervisor.metrics(), type_="text/plain; version=0.0.4; charset=utf-8"),
+        "/metrics": lambda: Response(supervisor.metrics(), type_="text/plain; version=0.0.4; charset=utf-8"),
     }
 
 
-def _probes(supervisor: Supervisor) -> Pages:
+def _probes(supervisor: Supervisor) -> Routes:
     """For the kubelet alone."""
 
-    def live() -> Page:
+    def live() -> Response:
         return _verdict(why_not_live(supervisor.statuses()), "every socket takes connections")
 
-    def ready() -> Page:
+    def ready() -> Response:
         if supervisor.stopping():
-            return Page("it is stopping\n", 503)
+            return Response("it is stopping\n", 503)
         return _verdict(why_not_ready(supervisor.statuses()), "every worker decides")
 
     return {"/livez": live, "/readyz": ready}
 
 
-def _verdict(problems: Sequence[str], if_none: str) -> Page:
-    return Page("".join(f"{line}\n" for line in problems or (if_none,)), 503 if problems else 200)
+def _verdict(problems: Sequence[str], if_none: str) -> Response:
+    return Response("".join(f"{line}\n" for line in problems or (if_none,)), 503 if problems else 200)

@@ -15,7 +15,7 @@ LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CommonSettings:
     """What a worker needs wherever it runs; a supervisor passes it on. Each field is the flag of the same name."""
 
     control_plane: str
@@ -43,7 +43,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings(Settings):
+class WorkerSettings(CommonSettings):
     """One worker."""
 
     socket: Path
@@ -70,7 +70,7 @@ class WorkerSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisorSettings(Settings):
+class SupervisorSettings(CommonSettings):
     """Several workers beside one Envoy, and the process that keeps them running."""
 
     socket_dir: Path
@@ -84,7 +84,7 @@ class SupervisorSettings(Settings):
 
     def worker(self, number: int) -> WorkerSettings:
         """Those of one of its workers."""
-        shared: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Settings)}
+        shared: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(CommonSettings)}
         return WorkerSettings(
             **shared,
             socket=envoy_socket(self.socket_dir, number),

@@ -25,7 +25,7 @@ from limpet_extproc.contract.worker_status import (
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.local_http import accepts, ask
 from limpet_extproc.process.settings import envoy_socket, status_socket
-from limpet_extproc.telemetry.worker_metrics import merged
+from limpet_extproc.telemetry.merged_metrics import merged
 
 T = TypeVar("T")
 

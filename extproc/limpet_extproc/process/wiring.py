@@ -17,7 +17,7 @@ from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from limpet_extproc.memory.redis.redis_memory import RedisMemory
@@ -47,7 +47,7 @@ class WorkerContext:
     read: ReadRequest
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
-    metrics: Metrics
+    metrics: WorkerMetrics
     provider_changed: Callable[[str, State], None]
     """To be called when a provider goes out or comes back."""
 

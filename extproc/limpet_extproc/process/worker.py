@@ -26,16 +26,16 @@ from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.operator_link.catalog_client import Hooks, watch
-from limpet_extproc.operator_link.evidence import Witness
+from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.process.first_of import first_of
-from limpet_extproc.process.local_http import Page, serve_pages
+from limpet_extproc.process.local_http import Response, serve_pages
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.request.reading import RequestReader
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Worker:
         self._revision: str | None = None
         self._why: str | None = None
         self._turned_s = time.monotonic()
-        self.metrics = Metrics(Registry())
+        self.metrics = WorkerMetrics(Registry())
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reader = RequestReader()
@@ -72,9 +72,9 @@ class Worker:
             )
         )
         caches = CacheUses(time.time)
-        complaints = Complaints(lambda: self._witness.changed())
+        complaints = Complaints(lambda: self._reporter.changed())
         providers = self.routing.providers
-        self._witness = Witness(providers.answered, providers.health, caches.told, complaints)
+        self._reporter = HealthReporter(providers.answered, providers.health, caches.told, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         say = log.info if settings.log_format == "json" else partial(print, flush=True)
         verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if settings.verbose else None
@@ -127,8 +127,8 @@ class Worker:
             serve_pages(
                 self._settings.status_socket,
                 {
-                    "/status": lambda: Page(msgspec.json.encode(self.report())),
-                    "/metrics": lambda: Page(generate_latest(self.metrics.registry)),
+                    "/status": lambda: Response(msgspec.json.encode(self.report())),
+                    "/metrics": lambda: Response(generate_latest(self.metrics.registry)),
                 },
             )
         return serving
@@ -151,7 +151,7 @@ class Worker:
             self.take,
             hooks,
             tls_dir=settings.tls_dir,
-            witness=self._witness,
+            reporter=self._reporter,
         )
 
     def _connected(self, connected: bool) -> None:
@@ -163,7 +163,7 @@ class Worker:
         self._why = why
 
     def _provider_changed(self, provider: str, state: State) -> None:
-        self._witness.changed()
+        self._reporter.changed()
         self.metrics.out.labels(provider).set(state.out_because is not None)
         if state.out_because is None:
             log.info("%s is back", provider)

@@ -43,7 +43,7 @@ class Complaints:
 
     def heard(self, attempt: Attempt, now_s: float) -> None:
         """An attempt that was no success."""
-        if attempt.verdict not in ("failed", "limited") or not attempt.cause:
+        if attempt.outcome not in ("failed", "limited") or not attempt.cause:
             return
         new = Complaint(attempt.cause, attempt.status, attempt.says, attempt.model, now_s)
         self._last[attempt.provider] = new

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 
-class Succeeded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+class AttemptSucceeded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An attempt got an answer."""
 
     provider: str
@@ -18,7 +18,7 @@ class Succeeded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True
     model: str = ""
 
 
-class Generated(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An answer of so many tokens was complete `seconds` after its request."""
 
     provider: str
@@ -26,7 +26,7 @@ class Generated(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True
     seconds: float
 
 
-class Failed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An attempt got no answer, or one that shows the provider, or the model there, to be broken."""
 
     provider: str
@@ -34,7 +34,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     model: str = ""
 
 
-class Limited(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+class AttemptLimited(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An attempt was answered that the provider is over its limit, and asked to wait `retry_after_s`."""
 
     provider: str
@@ -51,4 +51,4 @@ class TrialBegan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=Tru
     model: str = ""
 
 
-ProviderEvent: TypeAlias = Succeeded | Generated | Failed | Limited | TrialBegan
+ProviderEvent: TypeAlias = AttemptSucceeded | AnswerGenerated | AttemptFailed | AttemptLimited | TrialBegan

@@ -6,7 +6,14 @@ from typing import Final, TypeVar
 from limpet_extproc.decision import health, learn
 from limpet_extproc.decision.choose import Known
 from limpet_extproc.decision.health import UNKNOWN, State
-from limpet_extproc.providers.events import Failed, Generated, Limited, ProviderEvent, Succeeded, TrialBegan
+from limpet_extproc.providers.events import (
+    AnswerGenerated,
+    AttemptFailed,
+    AttemptLimited,
+    AttemptSucceeded,
+    ProviderEvent,
+    TrialBegan,
+)
 
 _Key = TypeVar("_Key")
 
@@ -57,19 +64,19 @@ class Providers:
     def apply_received(self, event: ProviderEvent) -> None:
         """Update the states by what happened at another worker."""
         match event:
-            case Succeeded(provider, now_s, first_byte_s, model):
+            case AttemptSucceeded(provider, now_s, first_byte_s, model):
                 self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
                 self._answered[provider] = now_s
                 if provider in self._health:
                     for scope in {"", model}:
                         self._set(provider, scope, health.after_success(self._state(provider, scope), now_s))
-            case Generated(provider, tokens, seconds):
+            case AnswerGenerated(provider, tokens, seconds):
                 learned = self._learned.get(provider, learn.NOTHING)
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
-            case Failed(provider, now_s, model):
+            case AttemptFailed(provider, now_s, model):
                 self._learn(provider, now_s, failed=True, first_byte_s=None)
                 self._set(provider, model, health.after_failure(self._state(provider, model), now_s))
-            case Limited(provider, now_s, retry_after_s, model):
+            case AttemptLimited(provider, now_s, retry_after_s, model):
                 state = self._state(provider, model)
                 self._set(provider, model, health.after_limit(state, now_s, retry_after_s))
             case TrialBegan(provider, now_s, model):

@@ -1,4 +1,4 @@
-"""What log lines look like: a JSON object each for machines, or plain text for a terminal."""
+"""The form of log lines: one JSON object each for machines, or plain text for a terminal."""
 
 import logging
 from datetime import UTC, datetime
@@ -7,12 +7,12 @@ from typing import Final
 import msgspec
 
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_KNOWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""What every record has; the rest are fields that the caller gave by `extra`."""
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+"""Fields of every record; others were added by the caller with `extra`."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the error's traceback if any, and the record's own fields.
+    """One JSON object a line: time, level, logger, message, any traceback, and fields that the caller added.
 
     `always` are fields of every line.
     """
@@ -29,15 +29,15 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self._always,
-            **{name: value for name, value in record.__dict__.items() if name not in _KNOWN},
+            **{name: value for name, value in record.__dict__.items() if name not in _STANDARD},
         }
         if record.exc_info:
-            fields["error"] = self.formatException(record.exc_info)
+            fields["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(fields, enc_hook=str).decode()
 
 
 def log_to_stderr(level: str, style: str, **always: str) -> None:
-    """Send this process's log lines to stderr; `style` is `json` or `text`, `always` goes into every JSON line."""
+    """Log to stderr from this level on; `style` is `json` or `text`, `always` goes into every JSON line."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(**always) if style == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

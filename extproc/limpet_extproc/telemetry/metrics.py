@@ -29,7 +29,7 @@ class Count:
         self._sums.clear()
 
 
-class Metrics:
+class WorkerMetrics:
     """The metrics of one worker, in the registry that is passed in. Somebody must `flush` from time to time."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -17,7 +17,7 @@ from limpet_extproc.decision.choose import Known
 from limpet_extproc.decision.snapshot import Candidate, Lane, Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
-from limpet_extproc.providers.events import Failed, Limited, ProviderEvent
+from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, ProviderEvent
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
@@ -45,7 +45,7 @@ class Outages(Providers):
 
     def apply(self, event: ProviderEvent) -> None:
         """A 429 is an outage like another."""
-        if isinstance(event, Failed | Limited):
+        if isinstance(event, AttemptFailed | AttemptLimited):
             self.failed_s[event.provider] = event.now_s
         else:
             super().apply(event)

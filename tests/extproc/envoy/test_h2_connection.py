@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from limpet_extproc.envoy import h2_connection, h2_sending
 from limpet_extproc.envoy import h2_frames as f
-from limpet_extproc.envoy.h2_connection import MAX_STREAMS, REPLENISH_BYTES, Connection, Stream
+from limpet_extproc.envoy.h2_connection import MAX_STREAMS, REPLENISH_BYTES, Connection, H2Stream
 from limpet_extproc.envoy.h2_frames import PREFACE, Request, frame, header_block, rst_stream, settings, window_update
 
 BEGIN = PREFACE + settings(())
@@ -72,7 +72,7 @@ def frames(data: bytes) -> Iterator[Frame]:
 class Echo:
     """Sends back a body when it has ended."""
 
-    def __init__(self, stream: Stream, request: Request) -> None:
+    def __init__(self, stream: H2Stream, request: Request) -> None:
         self.stream = stream
         self.request = request
         self.body = b""
@@ -103,7 +103,7 @@ class Served:
         self.say(begin)
         self.wire.written.clear()
 
-    def _open(self, stream: Stream, request: Request) -> Echo:
+    def _open(self, stream: H2Stream, request: Request) -> Echo:
         self.asked.append(Echo(stream, request))
         return self.asked[-1]
 

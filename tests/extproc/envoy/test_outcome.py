@@ -22,7 +22,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.tracker import Providers
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1_760_000_000.0
 KEY = bytes(range(16))
@@ -135,7 +135,7 @@ class World:
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
         self.complaints = Complaints(lambda: None)
-        metrics = Metrics(self.registry)
+        metrics = WorkerMetrics(self.registry)
         self.outcomes = Outcomes(
             self.memory, self.providers, metrics, self.caches, self.complaints, lambda: NOW, self._show
         )

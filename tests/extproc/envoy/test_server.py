@@ -15,13 +15,13 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
-from limpet_extproc.providers.events import Failed, Limited, Succeeded
+from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import read_here
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.request.routing import Routing
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1000.0
 
@@ -52,7 +52,7 @@ class Server:
         own = StickyRouting(
             read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
         )
-        self.metrics = Metrics(self.registry)
+        self.metrics = WorkerMetrics(self.registry)
         self.extproc = ExtProc(router or own, self.metrics, lambda: ready)
 
     async def say(self, *messages: pb.ProcessingRequest) -> list[Any]:
@@ -302,7 +302,7 @@ async def test_what_is_remembered_decides(make, server: Server) -> None:
 async def test_only_one_request_at_a_time_tries_a_provider_again(make) -> None:
     server = Server(make.snapshot(make.provider("a")))
     for _ in range(3):
-        server.providers.apply(Failed("a", NOW - 100))
+        server.providers.apply(AttemptFailed("a", NOW - 100))
     reasons = [
         metadata((await server.say(body_message(make.body())))[0])["limpet.decision"]["reason"] for _ in range(2)
     ]
@@ -311,7 +311,7 @@ async def test_only_one_request_at_a_time_tries_a_provider_again(make) -> None:
 
 async def test_the_client_hears_why_should_all_fail(make, server: Server) -> None:
     for _ in range(3):
-        server.providers.apply(Failed("a", NOW - 1))
+        server.providers.apply(AttemptFailed("a", NOW - 1))
     (answer,) = await server.say(body_message(make.body()))
     assert metadata(answer)["limpet.decision"]["why"].startswith("a failed 3 times in a row, out for 1 s")
 
@@ -362,9 +362,9 @@ def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:
 
     providers = Providers(hear)
     for _ in range(5):
-        providers.apply(Failed("a", NOW))
-    providers.apply(Limited("b", NOW, 30.0))
+        providers.apply(AttemptFailed("a", NOW))
+    providers.apply(AttemptLimited("b", NOW, 30.0))
     for _ in range(2):
-        providers.apply(Succeeded("a", NOW, 0.2))
+        providers.apply(AttemptSucceeded("a", NOW, 0.2))
     assert heard == [("a", "down"), ("b", "over_limit"), ("a", None)]
     assert set(providers.known.health) == {"b"}

@@ -10,7 +10,7 @@ from tests.extproc.catalog_stream import Operator, Worker, until
 
 from limpet_extproc.contract.catalog import Catalog, Evidence, Health, Hello, Seen, encode
 from limpet_extproc.operator_link.catalog_client import watch
-from limpet_extproc.operator_link.evidence import Witness
+from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.providers.complaints import Complaints
 
 
@@ -70,8 +70,8 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
 
 async def test_what_is_known_of_the_providers_is_told_to_each_operator_from_the_beginning(address: str) -> None:
     answered = {"a": 1000.0}
-    witness = Witness(answered, {}, dict, Complaints(lambda: None))
-    task = asyncio.create_task(watch(address, "node-1", lambda _: None, witness=witness))
+    reporter = HealthReporter(answered, {}, dict, Complaints(lambda: None))
+    task = asyncio.create_task(watch(address, "node-1", lambda _: None, reporter=reporter))
     try:
         for _ in range(2):
             async with Operator(Catalog("1")).at(address) as operator:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
 from limpet_extproc.decision.health import State, after_failure, after_limit, begin_trial
-from limpet_extproc.operator_link.evidence import Pace, Witness, evidence
+from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals, evidence
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.providers.events import Failed, Limited, Succeeded
+from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded
 from limpet_extproc.providers.tracker import Providers
 
 NOW = 1_000.0
@@ -116,11 +116,11 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
     for what, name in steps:
         now_s += 1.0
         if what == "ok":
-            providers.apply(Succeeded(name, now_s, None))
+            providers.apply(AttemptSucceeded(name, now_s, None))
         elif what == "fail":
-            providers.apply(Failed(name, now_s))
+            providers.apply(AttemptFailed(name, now_s))
         elif what == "limit":
-            providers.apply(Limited(name, now_s, 5.0))
+            providers.apply(AttemptLimited(name, now_s, 5.0))
         else:
             said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
     said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
@@ -144,7 +144,7 @@ async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything()
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    witness = Witness(answered, health, dict, QUIET, Pace(0.2, 60.0), sleep=sleep)
+    reporter = HealthReporter(answered, health, dict, QUIET, ReportIntervals(0.2, 60.0), sleep=sleep)
     streams: list[list[Health]] = []
 
     def stream() -> asyncio.Task[None]:
@@ -154,14 +154,14 @@ async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything()
         async def send(report: Health) -> None:
             heard.append(report)
 
-        return asyncio.create_task(witness.report(send))
+        return asyncio.create_task(reporter.report(send))
 
     first = stream()
     await until(lambda: streams[0])
     health["a"] = OUT
-    witness.changed()
+    reporter.changed()
     await until(lambda: len(streams[0]) == 2)
-    witness.changed()
+    reporter.changed()
     await until(lambda: len(slept) >= 2)
     assert streams[0] == [Health({"a": UP, "b": UP}), Health({"a": Evidence(NOW, NOW, "down", NOW)})]
     assert set(slept) == {0.2}, "what happens within a moment of it travels with it"
@@ -181,7 +181,7 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
         heard.append(report.providers["a"].success_s)
         answered["a"] += 1
 
-    task = asyncio.create_task(Witness(answered, {}, dict, QUIET, Pace(0.0, 0.01)).report(send))
+    task = asyncio.create_task(HealthReporter(answered, {}, dict, QUIET, ReportIntervals(0.0, 0.01)).report(send))
     await until(lambda: len(heard) >= 3)
     task.cancel()
     assert heard[:3] == [NOW, NOW + 1, NOW + 2]

@@ -10,16 +10,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from limpet_extproc.process.local_http import Page, Pages, accepts, ask, serve_pages
+from limpet_extproc.process.local_http import Response, Routes, accepts, ask, serve_pages
 
 PATIENCE_S = 60.0
 
 
-def broken() -> Page:
+def broken() -> Response:
     raise ValueError("a mistake of ours")
 
 
-PAGES: Pages = {"/well": lambda: Page("all is well"), "/ill": lambda: Page("no", 503), "/broken": broken}
+PAGES: Routes = {"/well": lambda: Response("all is well"), "/ill": lambda: Response("no", 503), "/broken": broken}
 
 
 @contextmanager

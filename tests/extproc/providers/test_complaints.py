@@ -2,7 +2,7 @@
 
 import pytest
 
-from limpet_extproc.contract.attempt import Attempt, Cause, Verdict
+from limpet_extproc.contract.attempt import Attempt, AttemptOutcome, Cause
 from limpet_extproc.providers.complaints import KEPT_S, SETTLED_BY_PEOPLE, Complaints
 
 NOW = 1_000.0
@@ -19,7 +19,7 @@ class Desk:
         self.news += 1
 
     def hear(self, cause: Cause, status: int = 401, says: str = "", model: str = "m", at_s: float = NOW) -> None:
-        verdict: Verdict = "limited" if cause == "Limited" else "failed"
+        verdict: AttemptOutcome = "limited" if cause == "Limited" else "failed"
         self.complaints.heard(Attempt("a", model, status, verdict, cause, says), at_s)
 
     def standing(self, at_s: float = NOW) -> Cause | None:

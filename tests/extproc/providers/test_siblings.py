@@ -14,17 +14,24 @@ from tests.extproc.catalog_stream import until
 from tests.extproc.clock_loop import pass_time, run
 
 from limpet_extproc.decision.health import State, verdict
-from limpet_extproc.providers.events import Failed, Generated, Limited, ProviderEvent, Succeeded, TrialBegan
+from limpet_extproc.providers.events import (
+    AnswerGenerated,
+    AttemptFailed,
+    AttemptLimited,
+    AttemptSucceeded,
+    ProviderEvent,
+    TrialBegan,
+)
 from limpet_extproc.providers.siblings import RETRY_S, Siblings, sibling_socket
 from limpet_extproc.providers.tracker import Providers
 
 PROVIDERS = st.sampled_from("ab")
 EVENTS = st.one_of(
-    st.builds(Generated, PROVIDERS, st.integers(0, 99), st.floats(0.1, 9.0)),
-    st.builds(Succeeded, PROVIDERS, st.just(0.0), st.none() | st.floats(0.01, 1)),
-    st.builds(Failed, PROVIDERS, st.just(0.0)),
+    st.builds(AnswerGenerated, PROVIDERS, st.integers(0, 99), st.floats(0.1, 9.0)),
+    st.builds(AttemptSucceeded, PROVIDERS, st.just(0.0), st.none() | st.floats(0.01, 1)),
+    st.builds(AttemptFailed, PROVIDERS, st.just(0.0)),
     st.builds(TrialBegan, PROVIDERS, st.just(0.0)),
-    st.builds(Limited, PROVIDERS, st.just(0.0), st.floats(0, 400)),
+    st.builds(AttemptLimited, PROVIDERS, st.just(0.0), st.floats(0, 400)),
 )
 
 
@@ -32,7 +39,7 @@ def happen(providers: Providers, event: ProviderEvent, now_s: float) -> None:
     """As the worker itself would see it; a trial is begun by a worker that has the provider out."""
     if isinstance(event, TrialBegan) and event.provider not in providers.health:
         return
-    providers.apply(event if isinstance(event, Generated) else msgspec.structs.replace(event, now_s=now_s))
+    providers.apply(event if isinstance(event, AnswerGenerated) else msgspec.structs.replace(event, now_s=now_s))
 
 
 class Pair:
@@ -70,11 +77,11 @@ def test_both_have_the_same_states_whichever_sees_an_event(story: list[tuple[Pro
 def test_failures_reported_here_and_the_answer_of_the_trial_there_end_an_outage() -> None:
     failures, answers = Pair().workers
     for _ in range(3):
-        failures.apply(Failed("a", 1.0))
+        failures.apply(AttemptFailed("a", 1.0))
     assert verdict(answers.health["a"], 2.0) == "down"
     answers.apply(TrialBegan("a", 100.0))
     assert verdict(failures.health["a"], 100.0) == "down", "one trial at a time, whoever decides"
-    answers.apply(Succeeded("a", 101.0, 0.2))
+    answers.apply(AttemptSucceeded("a", 101.0, 0.2))
     assert not failures.health
 
 
@@ -103,8 +110,8 @@ def ignore(_: ProviderEvent) -> None:
     """For a worker that only sends."""
 
 
-def failure(number: int) -> Failed:
-    return Failed(f"provider-{number}", float(number))
+def failure(number: int) -> AttemptFailed:
+    return AttemptFailed(f"provider-{number}", float(number))
 
 
 async def test_all_others_receive_everything_in_order(tmp_path: Path) -> None:
@@ -118,11 +125,11 @@ async def test_all_others_receive_everything_in_order(tmp_path: Path) -> None:
 
 async def test_every_kind_of_event_arrives_as_it_was_sent(tmp_path: Path) -> None:
     sent: list[ProviderEvent] = [
-        Succeeded("a", 1.0, 0.2, "m"),
-        Succeeded("a", 1.5),
-        Generated("a", 7, 0.5),
-        Failed("a", 2.0, "m"),
-        Limited("a", 3.0, 30.0),
+        AttemptSucceeded("a", 1.0, 0.2, "m"),
+        AttemptSucceeded("a", 1.5),
+        AnswerGenerated("a", 7, 0.5),
+        AttemptFailed("a", 2.0, "m"),
+        AttemptLimited("a", 3.0, 30.0),
         TrialBegan("a", 4.0),
     ]
     async with siblings(tmp_path, 2) as (workers, received):
@@ -147,7 +154,7 @@ async def test_one_that_is_busy_receives_it_a_moment_later(tmp_path: Path) -> No
         busy.bind(str(path))
         async with AsyncExitStack() as stack:
             worker = started(stack, sibling_socket(tmp_path, 0), [path], ignore)
-            sent = [Failed("x" * 10_000, float(number)) for number in range(60)]
+            sent = [AttemptFailed("x" * 10_000, float(number)) for number in range(60)]
             for event in sent:
                 worker.send(event)
                 worker._pack()
@@ -184,7 +191,7 @@ def test_however_many_are_busy_there_is_one_retry_at_a_time(tmp_path: Path) -> N
             worker.start(ignore)
             stack.callback(worker.close)
             while not all(worker._unsent.values()):
-                worker.send(Failed("x" * 10_000, 0.0))
+                worker.send(AttemptFailed("x" * 10_000, 0.0))
                 await pass_time(0.0)
             worker.tries = 0
             for tries in range(10):

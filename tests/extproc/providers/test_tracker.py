@@ -3,7 +3,7 @@
 import pytest
 
 from limpet_extproc.decision.health import State
-from limpet_extproc.providers.events import Failed, Limited, Succeeded, TrialBegan
+from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded, TrialBegan
 from limpet_extproc.providers.tracker import Providers
 
 NOW = 1_760_000_000.0
@@ -31,17 +31,17 @@ def heard() -> Heard:
 
 def test_one_models_failures_leave_the_others_in(heard: Heard) -> None:
     for _ in range(3):
-        heard.providers.apply(Failed("a", NOW, "m1"))
+        heard.providers.apply(AttemptFailed("a", NOW, "m1"))
     assert (heard.out("m1"), heard.out("m2")) == (True, False)
     assert heard.changes == [("a", "down")]
 
 
 def test_an_answer_of_another_model_does_not_let_a_model_back_in(heard: Heard) -> None:
-    heard.providers.apply(Limited("a", NOW, 60.0, "m1"))
-    heard.providers.apply(Succeeded("a", NOW, None, "m2"))
+    heard.providers.apply(AttemptLimited("a", NOW, 60.0, "m1"))
+    heard.providers.apply(AttemptSucceeded("a", NOW, None, "m2"))
     assert heard.out("m1")
     assert heard.changes == [("a", "over_limit")]
-    heard.providers.apply(Succeeded("a", NOW, None, "m1"))
+    heard.providers.apply(AttemptSucceeded("a", NOW, None, "m1"))
     assert not heard.out("m1")
     assert heard.changes[-1] == ("a", None)
     assert heard.providers.health == {}
@@ -49,22 +49,22 @@ def test_an_answer_of_another_model_does_not_let_a_model_back_in(heard: Heard) -
 
 def test_what_concerns_the_provider_takes_all_its_models_out_and_any_answer_lets_them_in(heard: Heard) -> None:
     for _ in range(3):
-        heard.providers.apply(Failed("a", NOW))
+        heard.providers.apply(AttemptFailed("a", NOW))
     assert heard.out("m1")
     assert heard.out("m2")
-    heard.providers.apply(Succeeded("a", NOW, None, "m1"))
+    heard.providers.apply(AttemptSucceeded("a", NOW, None, "m1"))
     assert not heard.out("m2")
 
 
 def test_failures_of_several_models_do_not_add_up(heard: Heard) -> None:
     for model in ("m1", "m2", "m3", "m4"):
-        heard.providers.apply(Failed("a", NOW, model))
+        heard.providers.apply(AttemptFailed("a", NOW, model))
     assert heard.changes == []
 
 
 def test_a_trial_of_one_model_says_nothing_of_another(heard: Heard) -> None:
     for model in ("m1", "m2"):
-        heard.providers.apply(Limited("a", NOW, 1.0, model))
+        heard.providers.apply(AttemptLimited("a", NOW, 1.0, model))
     heard.providers.apply(TrialBegan("a", NOW + 2, "m1"))
     tried, other = (heard.providers.known.state("a", model) for model in ("m1", "m2"))
     assert tried is not None

@@ -38,10 +38,10 @@ def test_fields_of_the_record_and_of_every_line_are_fields_of_the_object() -> No
     assert (seen["revision"], seen["socket"], seen["worker"]) == ("r1", "/run/extproc-0.sock", "0")
 
 
-def test_an_error_brings_its_traceback() -> None:
+def test_an_exception_comes_with_its_traceback() -> None:
     failed = record(logging.ERROR, "a request was let through")
     try:
         int("of ours")
     except ValueError:
         failed.exc_info = sys.exc_info()
-    assert line(failed)["error"].endswith("ValueError: invalid literal for int() with base 10: 'of ours'")
+    assert line(failed)["exception"].endswith("ValueError: invalid literal for int() with base 10: 'of ours'")

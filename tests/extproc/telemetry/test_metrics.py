@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.telemetry.metrics import Metrics
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NAMES = {
     "limpet_decisions": ("reason",),
@@ -26,19 +26,19 @@ NAMES = {
 
 def test_metrics_have_the_names_and_labels_that_are_documented_and_no_others() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
+    WorkerMetrics(registry)
     found = {each._name: tuple(each._labelnames) for each in registry._collector_to_names}
     assert found == NAMES
 
 
 def test_two_workers_in_one_process_do_not_share_counters() -> None:
-    one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one, other = WorkerMetrics(CollectorRegistry()), WorkerMetrics(CollectorRegistry())
     one.failures.inc()
     assert other.registry.get_sample_value("limpet_extproc_failures_total") == 0
 
 
 def test_what_is_noted_shows_when_it_is_flushed_once() -> None:
-    metrics = Metrics(CollectorRegistry())
+    metrics = WorkerMetrics(CollectorRegistry())
     for _ in range(3):
         metrics.decisions.add(1, "sticky.hit")
         metrics.added_s.append(0.0002)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_extproc.operator_link.catalog_client import watch
-from limpet_extproc.operator_link.evidence import Witness
+from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import Links
 from limpet_operator.fleet.peers import Dial, Peers
@@ -124,9 +124,9 @@ class Replica:
 class Worker:
     """An ext_proc worker: decides by the newest catalog it was sent."""
 
-    def __init__(self, witness: Witness | None = None) -> None:
+    def __init__(self, reporter: HealthReporter | None = None) -> None:
         self.catalogs: list[Catalog] = []
-        self.witness = witness
+        self.reporter = reporter
 
     @property
     def names(self) -> set[str]:
@@ -134,7 +134,7 @@ class Worker:
 
     @asynccontextmanager
     async def beside(self, node: str, address: str) -> AsyncIterator["Worker"]:
-        task = asyncio.create_task(watch(address, node, self.catalogs.append, sleep=soon, witness=self.witness))
+        task = asyncio.create_task(watch(address, node, self.catalogs.append, sleep=soon, reporter=self.reporter))
         try:
             yield self
         finally:

@@ -6,7 +6,7 @@ from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 
 from limpet_extproc.decision.health import State, after_failure
-from limpet_extproc.operator_link.evidence import Pace, Witness
+from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals
 from limpet_extproc.providers.complaints import Complaints
 from limpet_operator.fleet.acks import GatewayState, Traffic
 
@@ -90,7 +90,10 @@ async def test_what_workers_say_of_providers_is_known_everywhere(pair: Pair) -> 
     for replica in pair:
         replica.plan(p="1", q="1")
     answered, health = {"q": 900.0}, {"p": is_down()}
-    one, two = (Worker(Witness(answered, health, dict, Complaints(lambda: None), Pace(0.001, 0.01))) for _ in range(2))
+    one, two = (
+        Worker(HealthReporter(answered, health, dict, Complaints(lambda: None), ReportIntervals(0.001, 0.01)))
+        for _ in range(2)
+    )
     async with one.beside("e", a.address), two.beside("e", b.address):
         expected = {"p": Traffic("down", "down", 1000.0, 0, 2), "q": Traffic("up", "up", 900.0, 2, 0)}
         await until(lambda: a.fleet.traffic() == b.fleet.traffic() == expected)

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from limpet_extproc.contract.attempt import CAUSES, Verdict
+from limpet_extproc.contract.attempt import CAUSES, AttemptOutcome
 from limpet_operator.publish.answers import RULES, lua_rules
 from limpet_operator.publish.lua import program
 from limpet_operator.resources.vendors import load_vendors
@@ -34,4 +34,4 @@ def test_what_follows_from_a_cause_is_known_for_each_that_an_answer_can_have() -
     assert follows == CAUSES - without_an_answer
     statuses = ANSWER_LUA[ANSWER_LUA.index("local BY_STATUS") : ANSWER_LUA.index("-- The provider's own words")]
     assert set(re.findall(r'"([A-Z][A-Za-z]+)"', statuses)) <= follows
-    assert set(re.findall(r'verdict = "(\w+)"', ANSWER_LUA)) <= set(get_args(Verdict))
+    assert set(re.findall(r'verdict = "(\w+)"', ANSWER_LUA)) <= set(get_args(AttemptOutcome))

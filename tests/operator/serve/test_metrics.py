@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.memory.redis.errors import MemoryLog
-from limpet_extproc.telemetry.metrics import Metrics
-from limpet_extproc.telemetry.worker_metrics import merged
+from limpet_extproc.telemetry.merged_metrics import merged
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 from limpet_operator.serve.metrics import build_metrics, count_objects
 from limpet_operator.status.metrics import build_writer_metrics
 
@@ -28,7 +28,7 @@ def planes() -> dict[str, dict[str, str]]:
     control, data = CollectorRegistry(), CollectorRegistry()
     build_metrics(control, "1")
     build_writer_metrics(control)
-    Metrics(data)
+    WorkerMetrics(data)
     MemoryLog("redis", data)
     of_parent = text_string_to_metric_families(merged({}, {}).decode())
     parent = {family.name + ENDS.get(family.type, ""): family.documentation for family in of_parent}

@@ -28,7 +28,7 @@ def redis_key(key: bytes) -> bytes:
     return PREFIX + key
 
 
-class Conversation(msgspec.Struct, frozen=True, gc=False):
+class StoredConversation(msgspec.Struct, frozen=True, gc=False):
     """What is known of one conversation, as Redis has it; providers by their names."""
 
     pending: str | None = None
@@ -37,7 +37,7 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     warm: tuple[Warm, ...] = ()
 
 
-NOTHING: Final = Conversation()
+NOTHING: Final = StoredConversation()
 
 
 class Expect(msgspec.Struct, frozen=True, gc=False):
@@ -70,26 +70,26 @@ class Clear(msgspec.Struct, frozen=True, gc=False):
 MemoryChange = Expect | Remember | Forget | Clear
 
 
-def changed(state: Conversation, change: MemoryChange) -> Conversation:
+def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
     """The state after a change; what `SCRIPT` does."""
     match change:
         case Expect(provider, now_s):
-            return state if state.warm else Conversation(provider, now_s)
+            return state if state.warm else StoredConversation(provider, now_s)
         case Remember(warm, max_providers, now_s):
-            return Conversation(None, 0.0, with_warm(Remembered(state.warm), warm, max_providers, now_s).warm)
+            return StoredConversation(None, 0.0, with_warm(Remembered(state.warm), warm, max_providers, now_s).warm)
         case Forget(provider):
             left = without(Remembered(state.warm, state.pending), provider)
-            return Conversation(left.pending, state.since_s, left.warm) if left else NOTHING
+            return StoredConversation(left.pending, state.since_s, left.warm) if left else NOTHING
         case Clear(now_s):
             return NOTHING if is_over(state, now_s) else state
 
 
-def all_changed(state: Conversation, changes: Sequence[MemoryChange]) -> Conversation:
+def all_changed(state: StoredConversation, changes: Sequence[MemoryChange]) -> StoredConversation:
     """The state after several changes."""
     return reduce(changed, changes, state)
 
 
-def is_over(state: Conversation, now_s: float) -> bool:
+def is_over(state: StoredConversation, now_s: float) -> bool:
     """Whether nothing of it holds any more: all has gone cold, or the outcome never came."""
     if state.warm:
         return all(warm.until_s <= now_s for warm in state.warm)
@@ -132,18 +132,18 @@ _MAX_KEPT: Final = 100_000
 """Names of providers that have come and gone; a bound for processes that live for years."""
 
 
-class _Stored(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
     version: int
     pending: str
     since_s: float
     warm: tuple[tuple[str, float, int, int], ...]
 
 
-_DECODER: Final = msgspec.msgpack.Decoder(_Stored)
+_DECODER: Final = msgspec.msgpack.Decoder(_StoredValue)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def decode(value: bytes, names: ShortNames) -> Conversation | None:
+def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     """What the value says; None for one that another version wrote."""
     try:
         stored = _DECODER.decode(value)
@@ -152,7 +152,7 @@ def decode(value: bytes, names: ShortNames) -> Conversation | None:
     if stored.version != VERSION:
         return None
     warm = tuple(Warm(names.long(short), until_s, prompt, cached) for short, until_s, prompt, cached in stored.warm)
-    return Conversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm)
+    return StoredConversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm)
 
 
 def encode(change: MemoryChange, names: ShortNames) -> bytes:

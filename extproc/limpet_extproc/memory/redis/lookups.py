@@ -16,7 +16,7 @@ _TURNS: Final = 4
 """Of the loop, in which an answer that has arrived goes from the socket to the lookup that waits for it."""
 
 _Result = TypeVar("_Result")
-_Batch: TypeAlias = Sequence[tuple[bytes, asyncio.Future[bytes | None]]]
+_Reads: TypeAlias = Sequence[tuple[bytes, asyncio.Future[bytes | None]]]
 
 
 class Lookups:
@@ -90,11 +90,11 @@ class Lookups:
                 if _answer(batch, values):
                     self._connector.worked(store)
 
-    def _take(self) -> _Batch:
+    def _take(self) -> _Reads:
         return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
 
-def _answer(batch: _Batch, values: Sequence[bytes | None]) -> bool:
+def _answer(batch: _Reads, values: Sequence[bytes | None]) -> bool:
     """Hand out the values; whether any lookup still waited."""
     waiting = [(future, value) for (_, future), value in zip(batch, values, strict=True) if not future.done()]
     for future, value in waiting:
@@ -102,7 +102,7 @@ def _answer(batch: _Batch, values: Sequence[bytes | None]) -> bool:
     return bool(waiting)
 
 
-def _fail(batch: _Batch, error: RedisError) -> bool:
+def _fail(batch: _Reads, error: RedisError) -> bool:
     """End the lookups with an error; whether any still waited."""
     waiting = [future for _, future in batch if not future.done()]
     for future in waiting:

@@ -3,13 +3,13 @@
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from limpet_extproc.telemetry.metrics import Metrics
-from limpet_extproc.telemetry.worker_metrics import merged
+from limpet_extproc.telemetry.merged_metrics import merged
+from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 
 def page_of(decisions: int) -> str:
     """What a worker says after so many decisions, in half a millisecond each."""
-    metrics = Metrics(CollectorRegistry())
+    metrics = WorkerMetrics(CollectorRegistry())
     metrics.decisions.add(decisions, "sticky.hit")
     metrics.added_s.extend([0.0005] * decisions)
     metrics.flush()
