@@ -11,7 +11,7 @@ import uvloop
 
 from limpet_operator.pod.json_logs import log_as_json
 from limpet_operator.pod.replica import Replica
-from limpet_operator.pod.settings import Settings, parse_settings
+from limpet_operator.pod.settings import ReplicaSettings, parse_settings
 from limpet_operator.publish.families import lookup_family, reaches
 from limpet_operator.serve.tls import TlsUnusableError
 from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
@@ -19,7 +19,7 @@ from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterErr
 _log = logging.getLogger("limpet_operator")
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: ReplicaSettings) -> int:
     """Status 0 after SIGTERM or SIGINT, 1 where something outside of us is in the way, which is said."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -14,14 +14,14 @@ from tests.envoy.stage import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.fleet.fleet import Fleet
-from limpet_operator.fleet.links import Links
+from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers
 from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 from limpet_operator.serve.control_plane import ControlPlane
-from limpet_operator.serve.metrics import Metrics, build_metrics
-from limpet_operator.serve.rollout import Patience
+from limpet_operator.serve.metrics import ControlPlaneMetrics, build_metrics
+from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.xds_server import serve
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
@@ -32,11 +32,11 @@ class Apart(Local):
 
     def __init__(self, settings: LocalSettings) -> None:
         super().__init__(settings)
-        self.links = Links()
-        self.other_links = Links()
-        patience = Patience(drain_s=settings.drain_s)
-        self.control_plane = ControlPlane(self.gateway, metrics(), patience, peers=self.links)
-        self.other = ControlPlane(self.gateway, metrics(), patience, peers=self.other_links)
+        self.links = PeerLinks()
+        self.other_links = PeerLinks()
+        timeouts = RemovalTimeouts(drain_s=settings.drain_s)
+        self.control_plane = ControlPlane(self.gateway, metrics(), timeouts, peers=self.links)
+        self.other = ControlPlane(self.gateway, metrics(), timeouts, peers=self.other_links)
         self._plans = 0
 
     def apply(self, plan: Plan) -> None:
@@ -60,7 +60,7 @@ class Apart(Local):
         return self.other.catalogs.deciding == 1
 
 
-def metrics() -> Metrics:
+def metrics() -> ControlPlaneMetrics:
     return build_metrics(CollectorRegistry(), "test")
 
 

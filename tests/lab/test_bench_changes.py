@@ -10,7 +10,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_lab.bench.changes import Seen, percentiles, turn, until_served
+from limpet_lab.bench.changes import ChangeTimes, percentiles, turn, until_served
 
 
 @given(st.integers(1, 120), st.integers(1, 400))
@@ -53,7 +53,7 @@ async def answering(*answers: tuple[int, str]) -> AsyncIterator[aiohttp.ClientSe
 
 
 async def test_neither_the_old_answer_nor_the_new_one_is_a_failure_all_others_are() -> None:
-    seen = Seen()
+    seen = ChangeTimes()
     async with answering((200, "old"), (503, ""), (404, ""), (200, "old"), (200, "new")) as client:
         await until_served(client, "m", lambda _, model: model == "new", 200, seen)
     assert seen.failed_requests == 2

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from limpet_lab.bench.latency import NotMeasuredError, check, decisions_of, require_decided
 from limpet_lab.bench.latency_load import SIZES, answer, body, write_bodies
-from limpet_lab.bench.latency_memory import Reading, as_json
+from limpet_lab.bench.latency_memory import MemoryReading, as_json
 from limpet_lab.bench.latency_memory import table as memory_table
-from limpet_lab.bench.latency_report import BARS, Bar, Cell, Report, bars, report, table
+from limpet_lab.bench.latency_report import BARS, Bar, Cell, Figures, bars, report, table
 from limpet_lab.bench.latency_targets import TARGETS, ask, running
-from limpet_lab.bench.latency_wrk import Run, WrkError, find_wrk, measured, parse, percentile
+from limpet_lab.bench.latency_wrk import WrkError, WrkRun, find_wrk, measured, parse, percentile
 
 _PARTS = ("upstream", "envoy", "limpet", "extproc")
 
@@ -85,7 +85,7 @@ def test_no_answers_have_no_percentiles() -> None:
 def test_the_line_of_the_script_becomes_a_run() -> None:
     # 4 answers in 2,000 µs by one connection: interval 500, so the sample of 1,200 added one of 700.
     run = parse(_output([(100, 3), (700, 1), (1_200, 1)], requests=4, duration_us=2_000), connections=1)
-    assert run == Run(requests=4, failed=0, duration_s=0.002, latency={100: 3, 1_200: 1})
+    assert run == WrkRun(requests=4, failed=0, duration_s=0.002, latency={100: 3, 1_200: 1})
     assert run.rps == 2_000
     assert run.percentile_ms(50) == 0.1
 
@@ -96,7 +96,7 @@ def test_bad_answers_and_broken_connections_both_count_as_failed() -> None:
 
 @pytest.mark.parametrize(("sockets", "failed"), [(7, 7), (0, 32)])
 def test_nobody_answered_at_all(sockets: int, failed: int) -> None:
-    assert parse(_output([], requests=0, sockets=sockets), connections=32) == Run(0, failed, 2.0, {})
+    assert parse(_output([], requests=0, sockets=sockets), connections=32) == WrkRun(0, failed, 2.0, {})
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_the_answer_is_a_completion_with_usage_of_about_730_bytes() -> None:
     assert json.loads(answer())["usage"]["prompt_tokens_details"]["cached_tokens"] == 2944
 
 
-def _run(p50_us: int, rps: int, failed: int = 0) -> Run:
-    return Run(rps * 2, failed, 2.0, {p50_us: rps * 2 - rps // 20, p50_us * 3: rps // 20})
+def _run(p50_us: int, rps: int, failed: int = 0) -> WrkRun:
+    return WrkRun(rps * 2, failed, 2.0, {p50_us: rps * 2 - rps // 20, p50_us * 3: rps // 20})
 
 
 def _cell(number: int, target: str, p50_us: int, rps: int) -> Cell:
@@ -212,12 +212,12 @@ def test_one_failed_request_takes_the_numbers_of_a_cell_and_those_compared_with_
 
 
 def test_a_cell_without_any_answer_is_null_too() -> None:
-    dead = Run(0, 32, 2.0, {})
+    dead = WrkRun(0, 32, 2.0, {})
     cells = [replace(cell, one=dead, many=dead) if cell.target == "limpet" else cell for cell in _cells()]
     assert report(cells)["limpet"]["12KB"]["p50_ms"] is None
 
 
-def _text(result: Report) -> str:
+def _text(result: Figures) -> str:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table(result, "3 rounds"), bars(result))
     return console.export_text()
@@ -246,7 +246,7 @@ def test_bars_have_a_side(bar: Bar, value: float, holds: bool) -> None:
 
 
 def test_the_memory_table_judges_the_worst_reading() -> None:
-    readings = [Reading("the start", 0, 50.04), Reading("20 bodies of 10 MB", 20, 151.0)]
+    readings = [MemoryReading("the start", 0, 50.04), MemoryReading("20 bodies of 10 MB", 20, 151.0)]
     assert as_json(readings)[0] == {"after": "the start", "requests": 0, "rss_mb": 50.0}
     assert "missed" in str(memory_table(readings).caption)
     assert "holds" in str(memory_table(readings[:1]).caption)

@@ -8,7 +8,7 @@ from limpet_lab.bench.infron import bills_for
 from limpet_lab.bench.infron_arms import group_sizes
 from limpet_lab.bench.infron_prompt import PREFIX_CHARS, PROMPT_TOKENS, messages_for, messages_with
 from limpet_lab.bench.infron_rounds import call_of
-from limpet_lab.bench.infron_score import Bill, Call, PerMillion, Round, ratio, score
+from limpet_lab.bench.infron_score import AnsweredCall, Bill, PerMillion, Round, ratio, score
 from limpet_lab.sim.prompt import render
 
 OFF_PEAK = PerMillion(input=0.15, cache_read=0.003, output=0.60)
@@ -16,7 +16,9 @@ OFF_PEAK = PerMillion(input=0.15, cache_read=0.003, output=0.60)
 
 def _rounds(hits: int, misses: int, output: int = 455) -> list[Round]:
     def one(number: int, cached: int) -> Round:
-        return Round(Call(f"first-{number}", 4_213, 0, output), Call(f"second-{number}", 4_213, cached, output))
+        return Round(
+            AnsweredCall(f"first-{number}", 4_213, 0, output), AnsweredCall(f"second-{number}", 4_213, cached, output)
+        )
 
     return [one(number, 4_096 if number < hits else 0) for number in range(hits + misses)]
 
@@ -41,14 +43,14 @@ def test_the_articles_second_arm() -> None:
 
 
 def test_unreported_is_no_miss() -> None:
-    rounds = [*_rounds(1, 0), Round(Call("x", 10, 0, 1), Call("y", 10, None, 1))]
+    rounds = [*_rounds(1, 0), Round(AnsweredCall("x", 10, 0, 1), AnsweredCall("y", 10, None, 1))]
     result = score(rounds, {})
     assert (result.rounds, result.rounds_hit, result.rounds_unreported) == (2, 1, 1)
     assert result.call_hit_rate == 1.0
 
 
 def test_nothing_reported_is_unknown() -> None:
-    result = score([Round(Call("x", None, None, None), Call("y", None, None, None))], {})
+    result = score([Round(AnsweredCall("x", None, None, None), AnsweredCall("y", None, None, None))], {})
     assert (result.call_hit_rate, result.token_hit_rate, result.avg_cached_tokens) == (None, None, None)
     assert (result.cost_usd, ratio(result, result)) == (None, None)
 
@@ -64,7 +66,7 @@ def test_one_missing_bill_leaves_the_sum_unknown(hits: int, misses: int) -> None
 
 
 def test_a_bill_is_priced_by_kind_of_token() -> None:
-    bill = PerMillion(1.0, 0.1, 2.0).bill(Call("x", 1_000_000, 400_000, 500_000))
+    bill = PerMillion(1.0, 0.1, 2.0).bill(AnsweredCall("x", 1_000_000, 400_000, 500_000))
     assert bill == Bill(usd=pytest.approx(1.64), input_usd=pytest.approx(0.64))  # type: ignore[arg-type]
 
 

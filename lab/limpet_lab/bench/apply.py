@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from limpet_lab.bench.apply_cluster import Cluster, NotThereInTimeError, given_cluster, own_cluster
-from limpet_lab.bench.apply_gateway import Gateway, running
+from limpet_lab.bench.apply_gateway import RunningGateway, running
 from limpet_lab.bench.apply_objects import API_KEY, name_of, provider, secret, world
-from limpet_lab.bench.changes import BAR_MS, KINDS, Seen, Shows, percentiles, turn, until_served
+from limpet_lab.bench.changes import BAR_MS, KINDS, ChangeTimes, Shows, percentiles, turn, until_served
 from limpet_lab.kubernetes.assets import NoAssets
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
@@ -41,14 +41,14 @@ _SETTLE_S: Final = 0.1
 
 
 @dataclass(slots=True)
-class Run:
+class ApplyFigures:
     """What was measured."""
 
     fill_s: float = 0.0
     ready_s: float = 0.0
     operator_rss_mb: float = 0.0
     status_writes: float = 0.0
-    seen: Seen = field(default_factory=Seen)
+    seen: ChangeTimes = field(default_factory=ChangeTimes)
     answered_ms: list[float] = field(default_factory=list)
     """How long the API server itself took to answer an apply."""
     pushed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
@@ -86,9 +86,11 @@ def apply(
         raise typer.Exit(1)
 
 
-async def _measure(place: AbstractAsyncContextManager[Cluster], providers: int, objects: int, rounds: int) -> Run:
+async def _measure(
+    place: AbstractAsyncContextManager[Cluster], providers: int, objects: int, rounds: int
+) -> ApplyFigures:
     seller = SellerConfig(name="seller", models=tuple(map(SellerModel, _UPSTREAMS)), api_keys=(API_KEY,))
-    run = Run()
+    run = ApplyFigures()
     with tempfile.TemporaryDirectory(prefix="limpet-bench-") as folder:
         async with Sellers.start([seller]) as sellers, place as cluster:
             url = sellers["seller"].base_url
@@ -109,9 +111,9 @@ class Changes:
     """Makes one change at a time and waits until it is served."""
 
     cluster: Cluster
-    gateway: Gateway
+    gateway: RunningGateway
     url: str
-    run: Run
+    run: ApplyFigures
 
     async def change(self, name: str, upstream: str) -> None:
         """Another upstream name."""
@@ -158,7 +160,7 @@ async def _timed_s(work: Awaitable[None]) -> float:
     return time.perf_counter() - began
 
 
-def _figures(run: Run) -> dict[str, Any]:
+def _figures(run: ApplyFigures) -> dict[str, Any]:
     by_kind = run.seen.figures()
     return {
         "ready_s": round(run.ready_s, 2),
@@ -173,7 +175,7 @@ def _figures(run: Run) -> dict[str, Any]:
     }
 
 
-def _table(run: Run, title: str) -> Table:
+def _table(run: ApplyFigures, title: str) -> Table:
     shown = Table(title=title, box=SIMPLE)
     for column in ("a provider is", "p50 ms", "p99 ms", f"bar {BAR_MS:.0f} ms", "resources pushed, at most"):
         shown.add_column(column, justify="left" if column.startswith("a ") else "right")

@@ -28,7 +28,7 @@ _MB: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class RunningGateway:
     """The running programs. `http` speaks with the operator, `clients` with Envoy."""
 
     children: Children
@@ -91,7 +91,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(cluster: Cluster, folder: Path) -> AsyncIterator[Gateway]:
+async def running(cluster: Cluster, folder: Path) -> AsyncIterator[RunningGateway]:
     """All started, nothing waited for; ended with the block. `folder` takes sockets and logs.
 
     Raises CannotStart if Envoy is not installed.
@@ -123,6 +123,6 @@ async def running(cluster: Cluster, folder: Path) -> AsyncIterator[Gateway]:
             aiohttp.ClientSession(f"http://{http}") as operator,
             aiohttp.ClientSession(f"http://{port}/v1/") as clients,
         ):
-            yield Gateway(children, operator, clients)
+            yield RunningGateway(children, operator, clients)
     finally:
         await children.stop()

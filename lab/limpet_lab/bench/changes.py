@@ -21,7 +21,7 @@ Shows = Callable[[int, object], bool]
 
 
 @dataclass(slots=True)
-class Seen:
+class ChangeTimes:
     """How long each change took to be served, in milliseconds, and what went wrong meanwhile."""
 
     changed: list[float] = field(default_factory=list)
@@ -49,7 +49,7 @@ def turn(number: int, things: int, names: tuple[str, str]) -> tuple[int, str]:
     return number * _STRIDE % things, names[(number // period + 1) % 2]
 
 
-async def until_served(client: aiohttp.ClientSession, model: str, shows: Shows, before: int, seen: Seen) -> None:
+async def until_served(client: aiohttp.ClientSession, model: str, shows: Shows, before: int, seen: ChangeTimes) -> None:
     """Return with the first answer that shows the change; any status but the old and the new one is a failed request.
 
     Raises TimeoutError.

@@ -13,10 +13,10 @@ QUESTION_CHARS: Final = 202
 PROMPT_TOKENS: Final = 4_213
 """By the simulated tokeniser."""
 
-Messages = list[dict[str, str]]
+ChatMessages = list[dict[str, str]]
 
 
-def messages_for(conversation: str) -> Messages:
+def messages_for(conversation: str) -> ChatMessages:
     """The request of one round; different conversations differ from the first character on."""
     rows: list[str] = []
     length = 0
@@ -34,7 +34,7 @@ def messages_for(conversation: str) -> Messages:
     ]
 
 
-def messages_with(conversation: str, prompt: str) -> Messages:
+def messages_with(conversation: str, prompt: str) -> ChatMessages:
     """The same for a prompt of the user's own: its head is made different, so that no round warms another's cache."""
     tag = sha256(conversation.encode()).hexdigest()[:24]
     return [

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from openai import AsyncOpenAI
 
-from limpet_lab.bench.infron_prompt import Messages
-from limpet_lab.bench.infron_score import Call, Round
+from limpet_lab.bench.infron_prompt import ChatMessages
+from limpet_lab.bench.infron_score import AnsweredCall, Round
 
 PAUSE_S: Final = 0.5
 """Between the two calls of a round: a gateway that learns from access logs has seen the first one's outcome by then."""
@@ -37,7 +37,7 @@ class Asking:
 
 
 async def play(
-    client: AsyncOpenAI, asking: Asking, conversations: Sequence[str], messages: Callable[[str], Messages]
+    client: AsyncOpenAI, asking: Asking, conversations: Sequence[str], messages: Callable[[str], ChatMessages]
 ) -> list[Round]:
     """One round a conversation, in their order. Raises openai.APIError when a request fails, or UndecidedError."""
     places = asyncio.Semaphore(AT_ONCE)
@@ -56,7 +56,7 @@ async def play(
     return [task.result() for task in tasks]
 
 
-async def _call(client: AsyncOpenAI, asking: Asking, conversation: str, messages: Messages) -> Call:
+async def _call(client: AsyncOpenAI, asking: Asking, conversation: str, messages: ChatMessages) -> AnsweredCall:
     more: dict[str, Any] = {}
     if asking.max_tokens is not None:
         more["max_tokens"] = asking.max_tokens
@@ -70,10 +70,10 @@ async def _call(client: AsyncOpenAI, asking: Asking, conversation: str, messages
     return call_of(answer.id, answer.usage.model_dump() if answer.usage else None)
 
 
-def call_of(answer_id: str, usage: Mapping[str, Any] | None) -> Call:
+def call_of(answer_id: str, usage: Mapping[str, Any] | None) -> AnsweredCall:
     """The tokens of a usage object, wherever the vendor writes what was read from its cache."""
     if usage is None:
-        return Call(answer_id, None, None, None)
+        return AnsweredCall(answer_id, None, None, None)
     details = usage.get("prompt_tokens_details") or {}
     places = (
         details.get("cached_tokens"),
@@ -82,4 +82,4 @@ def call_of(answer_id: str, usage: Mapping[str, Any] | None) -> Call:
         usage.get("num_cached_tokens"),
     )
     cached = next((value for value in places if value is not None), None)
-    return Call(answer_id, usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))
+    return AnsweredCall(answer_id, usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))

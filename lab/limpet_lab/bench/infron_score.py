@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class AnsweredCall:
     """One answered request, in the tokens its usage reported."""
 
     id: str
@@ -25,8 +25,8 @@ class Call:
 class Round:
     """The same request twice."""
 
-    first: Call
-    second: Call
+    first: AnsweredCall
+    second: AnsweredCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class PerMillion:
     cache_read: float
     output: float
 
-    def bill(self, call: Call) -> Bill | None:
+    def bill(self, call: AnsweredCall) -> Bill | None:
         """None when the call did not report what is needed."""
         if call.prompt is None or call.cached is None or call.output is None:
             return None

@@ -56,7 +56,7 @@ class NotMeasuredError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Schedule:
     """How to measure."""
 
     rounds: int
@@ -79,7 +79,7 @@ def latency(
     envoy_workers: Annotated[int, typer.Option(help="Worker threads of Envoy alone; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Measure what the gateway adds to a call: time, CPU and memory, beside a direct call and Envoy alone."""
-    plan = Plan(1 if quick else rounds, 1 if quick else seconds, envoy_workers or os.cpu_count() or 1, rename)
+    plan = Schedule(1 if quick else rounds, 1 if quick else seconds, envoy_workers or os.cpu_count() or 1, rename)
     console = Console()
     try:
         result = asyncio.run(_run(plan, find_wrk(), console, memory=memory))
@@ -92,7 +92,7 @@ def latency(
         raise typer.Exit(1)
 
 
-async def _run(plan: Plan, wrk: str, console: Console, *, memory: bool) -> dict[str, Any]:
+async def _run(plan: Schedule, wrk: str, console: Console, *, memory: bool) -> dict[str, Any]:
     machine = {
         "cores": os.cpu_count(),
         "envoy_workers": plan.concurrency,
@@ -127,7 +127,7 @@ async def _run(plan: Plan, wrk: str, console: Console, *, memory: bool) -> dict[
 
 
 async def measure(
-    plan: Plan, wrk: str, targets: Targets, bodies: Mapping[str, Path], say: Callable[[str], None]
+    plan: Schedule, wrk: str, targets: Targets, bodies: Mapping[str, Path], say: Callable[[str], None]
 ) -> list[Cell]:
     """All cells of all rounds, after a warm-up that fills connection pools and memory."""
     for url in targets.urls.values():
@@ -144,7 +144,7 @@ async def measure(
     return cells
 
 
-async def _cell(number: int, size: str, target: str, plan: Plan, wrk: str, targets: Targets, folder: Path) -> Cell:
+async def _cell(number: int, size: str, target: str, plan: Schedule, wrk: str, targets: Targets, folder: Path) -> Cell:
     url = targets.urls[target]
     parts = {part: psutil.Process(pid) for part, pid in targets.pids.items()}
     one = await run(wrk, url, Load(folder, CONVERSATIONS, 1, plan.seconds))

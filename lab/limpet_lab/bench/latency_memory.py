@@ -30,7 +30,7 @@ _SLICE_S: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MemoryReading:
     """The worker's resident memory in 10^6 bytes after so many requests in all."""
 
     after: str
@@ -38,16 +38,16 @@ class Reading:
     rss_mb: float
 
 
-async def measure(wrk: str, targets: Targets, bodies: Path, say: Callable[[str], None]) -> list[Reading]:
+async def measure(wrk: str, targets: Targets, bodies: Path, say: Callable[[str], None]) -> list[MemoryReading]:
     """Read the worker's memory before, between and after. Raises WrkError if any request failed."""
     worker = psutil.Process(targets.pids["extproc"])
     url = targets.urls["limpet"]
     load = Load(bodies, CONVERSATIONS, _CONNECTIONS, _SLICE_S)
-    readings: list[Reading] = []
+    readings: list[MemoryReading] = []
     sent = 0
 
     def read(after: str) -> None:
-        readings.append(Reading(after, sent, worker.memory_info().rss / 1e6))
+        readings.append(MemoryReading(after, sent, worker.memory_info().rss / 1e6))
         say(f"{readings[-1].rss_mb:6.1f} MB after {after}")
 
     read("the start")
@@ -78,12 +78,12 @@ async def _good(wrk: str, url: str, load: Load) -> int:
     return done.requests
 
 
-def as_json(readings: list[Reading]) -> list[dict[str, Any]]:
+def as_json(readings: list[MemoryReading]) -> list[dict[str, Any]]:
     """The readings in order."""
     return [{"after": each.after, "requests": each.requests, "rss_mb": round(each.rss_mb, 1)} for each in readings]
 
 
-def table(readings: list[Reading]) -> Table:
+def table(readings: list[MemoryReading]) -> Table:
     """The readings, and whether the bar held."""
     worst = max(each.rss_mb for each in readings)
     verdict = "holds" if worst <= BAR_MB else "missed"

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from limpet_lab.bench.latency_load import SIZES
 from limpet_lab.bench.latency_targets import TARGETS
-from limpet_lab.bench.latency_wrk import Run
+from limpet_lab.bench.latency_wrk import WrkRun
 
-Report = dict[str, Any]
+Figures = dict[str, Any]
 
 _ENVOY_OF: Final = {"direct": "upstream", "envoy": "envoy", "limpet": "limpet"}
 """Whose CPU time `cpu_us` is."""
@@ -29,9 +29,9 @@ class Cell:
     round: int
     size: str
     target: str
-    one: Run
+    one: WrkRun
     """By a single connection: latencies."""
-    many: Run
+    many: WrkRun
     """By many connections: how many a second, and what each costs."""
     cpu_s: Mapping[str, float]
     """CPU time of every part while `many` ran."""
@@ -74,7 +74,7 @@ BARS: Final = (
 )
 
 
-def report(cells: Iterable[Cell]) -> Report:
+def report(cells: Iterable[Cell]) -> Figures:
     """The results by target and size, in the shape that `limpet bench latency --json` writes."""
     by_place: dict[tuple[str, str], list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.round):
@@ -89,9 +89,9 @@ def report(cells: Iterable[Cell]) -> Report:
     }
 
 
-def _entry(target: str, cells: list[Cell], direct: list[Cell], envoy: list[Cell]) -> Report:
+def _entry(target: str, cells: list[Cell], direct: list[Cell], envoy: list[Cell]) -> Figures:
     failed = sum(cell.failed for cell in cells)
-    entry: Report = {
+    entry: Figures = {
         "p50_ms": _median(cells, lambda cell: cell.one.percentile_ms(50)),
         "p99_ms": _median(cells, lambda cell: cell.one.percentile_ms(99)),
         "rps": _median(cells, lambda cell: cell.many.rps),
@@ -142,7 +142,7 @@ _COLUMNS: Final = (
 """Short titles: the table should fit a terminal of 80 columns."""
 
 
-def table(result: Report, about: str) -> Table:
+def table(result: Figures, about: str) -> Table:
     """Every number, by size of body and target. `about`: how it was measured, for the caption."""
     shown = Table(title="limpet bench latency", caption=about, caption_justify="left", box=SIMPLE, padding=0)
     shown.add_column("body", no_wrap=True)
@@ -157,7 +157,7 @@ def table(result: Report, about: str) -> Table:
     return shown
 
 
-def _row(entry: Report) -> Sequence[str]:
+def _row(entry: Figures) -> Sequence[str]:
     if entry["failed"]:
         return [f"failed ({entry['failed']})", *[""] * (len(_COLUMNS) - 1)]
     return [_number(entry[key], shape) if key in entry else "" for key, _, shape in _COLUMNS]
@@ -167,7 +167,7 @@ def _number(value: float | None, shape: str) -> str:
     return "–" if value is None else format(value, shape)
 
 
-def bars(result: Report) -> Table:
+def bars(result: Figures) -> Table:
     """What must hold and whether it did."""
     shown = Table(title="what must hold", box=SIMPLE)
     for title in ("what", "bar", "measured", ""):

@@ -38,7 +38,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class WrkRun:
     """One run of wrk. `latency` counts the answers by microseconds."""
 
     requests: int
@@ -109,7 +109,7 @@ def measured(corrected: Mapping[int, int], interval_us: int) -> dict[int, int]:
     return {value: count for value, count in left.items() if count}
 
 
-def parse(output: str, connections: int) -> Run:
+def parse(output: str, connections: int) -> WrkRun:
     """What a run printed. Raises WrkError if the script's line is missing or its counts do not agree."""
     line = next((line for line in output.splitlines() if line.startswith(_MARK)), None)
     if line is None:
@@ -123,10 +123,10 @@ def parse(output: str, connections: int) -> Run:
         raise WrkError(f"wrk counted {word.requests} answers and {sum(latency.values())} latencies: is this wrk 4?")
     # wrk does not count what hangs for less than its timeout: no answer at all must not pass for no failure.
     failed = word.socket_errors + word.bad_statuses or (0 if word.requests else connections)
-    return Run(word.requests, failed, word.duration_us / 1e6, latency)
+    return WrkRun(word.requests, failed, word.duration_us / 1e6, latency)
 
 
-async def run(wrk: str, url: str, load: Load) -> Run:
+async def run(wrk: str, url: str, load: Load) -> WrkRun:
     """Load `url`; one thread, since more would take the machine from what is measured. Raises WrkError."""
     session = () if load.first_session is None else (str(load.first_session),)
     process = await asyncio.create_subprocess_exec(

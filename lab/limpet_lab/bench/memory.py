@@ -47,7 +47,7 @@ _MB: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LookupTimes:
     """How long one took, alone, and how many came through when many were asked at once."""
 
     p50_us: float
@@ -66,7 +66,7 @@ class Size:
     fill_s: float
 
 
-Ask = Callable[[bytes], Awaitable[object]]
+Lookup = Callable[[bytes], Awaitable[object]]
 
 
 def memory(
@@ -84,7 +84,7 @@ def memory(
     ratio = lookup.p50_us / get.p50_us
     largest = max(size.bytes_each for size in sizes)
     console.print(_sizes(sizes))
-    console.print(_paces(lookup, get))
+    console.print(_times_table(lookup, get))
     console.print(
         f"A conversation takes at most {largest:.0f} bytes; ≤ {BAR_BYTES:.0f} {_verdict(largest, BAR_BYTES)}."
     )
@@ -112,7 +112,7 @@ def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
     return {name: round(figure, 1) if isinstance(figure, float) else figure for name, figure in figures.items()}
 
 
-async def _measure(conversations: int, say: Callable[[str], None]) -> tuple[list[Size], Pace, Pace]:
+async def _measure(conversations: int, say: Callable[[str], None]) -> tuple[list[Size], LookupTimes, LookupTimes]:
     with _redis_server() as port:
         async with Redis(port=port) as redis, _opened(port) as shared:
             sizes = []
@@ -157,11 +157,11 @@ def _keys(conversations: int) -> Iterator[bytes]:
     return (xxh3_128_digest(number.to_bytes(8, "big")) for number in range(conversations))
 
 
-async def _race(conversations: int, lookup: Ask, get: Ask) -> tuple[Pace, Pace]:
+async def _race(conversations: int, lookup: Lookup, get: Lookup) -> tuple[LookupTimes, LookupTimes]:
     """Both in turn, so that whatever else the machine does falls on both."""
     keys = list(islice(_keys(conversations), _TURNS))
-    times: dict[Ask, list[float]] = {lookup: [], get: []}
-    busy_s: dict[Ask, float] = {lookup: 0.0, get: 0.0}
+    times: dict[Lookup, list[float]] = {lookup: [], get: []}
+    busy_s: dict[Lookup, float] = {lookup: 0.0, get: 0.0}
     for ask in (lookup, get):
         await _one_by_one(ask, keys)
     gc.collect()
@@ -171,10 +171,10 @@ async def _race(conversations: int, lookup: Ask, get: Ask) -> tuple[Pace, Pace]:
             times[ask] += await _one_by_one(ask, keys)
         for ask in (lookup, get):
             busy_s[ask] += await _many(ask, keys)
-    return _pace(times[lookup], busy_s[lookup]), _pace(times[get], busy_s[get])
+    return _times(times[lookup], busy_s[lookup]), _times(times[get], busy_s[get])
 
 
-async def _one_by_one(ask: Ask, keys: list[bytes]) -> list[float]:
+async def _one_by_one(ask: Lookup, keys: list[bytes]) -> list[float]:
     took_s = []
     for key in keys:
         began = time.perf_counter()
@@ -183,7 +183,7 @@ async def _one_by_one(ask: Ask, keys: list[bytes]) -> list[float]:
     return took_s
 
 
-async def _many(ask: Ask, keys: list[bytes]) -> float:
+async def _many(ask: Lookup, keys: list[bytes]) -> float:
     began = time.perf_counter()
     left = iter(keys)
 
@@ -195,10 +195,10 @@ async def _many(ask: Ask, keys: list[bytes]) -> float:
     return time.perf_counter() - began
 
 
-def _pace(times_s: list[float], busy_s: float) -> Pace:
+def _times(times_s: list[float], busy_s: float) -> LookupTimes:
     ordered = sorted(times_s)
     p50, p99 = (ordered[int(len(ordered) * part)] * 1e6 for part in (0.5, 0.99))
-    return Pace(p50, p99, _ROUNDS * _TURNS / busy_s)
+    return LookupTimes(p50, p99, _ROUNDS * _TURNS / busy_s)
 
 
 @contextmanager
@@ -248,7 +248,7 @@ def _sizes(sizes: list[Size]) -> Table:
     return shown
 
 
-def _paces(lookup: Pace, get: Pace) -> Table:
+def _times_table(lookup: LookupTimes, get: LookupTimes) -> Table:
     shown = Table(title=f"alone, and {_AT_ONCE} at once", box=SIMPLE)
     for name in ("", "p50 µs", "p99 µs", "per second at once"):
         shown.add_column(name, justify="right" if name else "left")

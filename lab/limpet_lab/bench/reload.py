@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from limpet_lab.bench.changes import BAR_MS, Seen, Shows, turn, until_served
+from limpet_lab.bench.changes import BAR_MS, ChangeTimes, Shows, turn, until_served
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Seller, Sellers
 from limpet_operator.laptop.local import free_port
@@ -66,7 +66,7 @@ def reload(
         raise typer.Exit(1)
 
 
-async def _measure(providers: int, rounds: int) -> tuple[float, Seen]:
+async def _measure(providers: int, rounds: int) -> tuple[float, ChangeTimes]:
     seller = SellerConfig(name="seller", models=tuple(SellerModel(name) for name in _NAMES))
     with tempfile.TemporaryDirectory(prefix="limpet-bench-") as folder:
         async with Sellers.start([seller]) as sellers:
@@ -83,7 +83,7 @@ async def _measure(providers: int, rounds: int) -> tuple[float, Seen]:
                 async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/v1/") as client:
                     await _until_up(client, up)
                     ready_s = time.monotonic() - began
-                    seen = Seen()
+                    seen = ChangeTimes()
                     for number in range(rounds):
                         await _round(client, directory, sellers["seller"], number, providers, seen)
                     return ready_s, seen
@@ -105,7 +105,7 @@ async def _until_up(client: aiohttp.ClientSession, up: asyncio.subprocess.Proces
 
 
 async def _round(
-    client: aiohttp.ClientSession, directory: Path, seller: Seller, number: int, providers: int, seen: Seen
+    client: aiohttp.ClientSession, directory: Path, seller: Seller, number: int, providers: int, seen: ChangeTimes
 ) -> None:
     index, upstream = turn(number, providers, _NAMES)
     name = f"p{index:05}"
@@ -118,7 +118,7 @@ async def _round(
     seen.removed.append(await _until(client, new, lambda status, _: status == 404, seen, 200))
 
 
-async def _until(client: aiohttp.ClientSession, model: str, shows: Shows, seen: Seen, before: int) -> float:
+async def _until(client: aiohttp.ClientSession, model: str, shows: Shows, seen: ChangeTimes, before: int) -> float:
     """Milliseconds until an answer shows the change."""
     began = time.perf_counter()
     await until_served(client, model, shows, before, seen)

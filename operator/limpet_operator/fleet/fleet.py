@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Never, TypeVar
 
-from limpet_operator.fleet.acks import GatewayState, Traffic, merged
-from limpet_operator.fleet.link import Link, Own
-from limpet_operator.fleet.links import Links
-from limpet_operator.fleet.peer_contract import Told, Took
+from limpet_operator.fleet.link import OwnReport, PeerLink
+from limpet_operator.fleet.links import PeerLinks
+from limpet_operator.fleet.peer_contract import PeerAck, PeerUpdate
 from limpet_operator.fleet.traffic import Summary, joined, summary, verdict
+from limpet_operator.fleet.view import GatewayState, Traffic, merged
 from limpet_operator.publish.cluster import secret_name
 from limpet_operator.publish.resource import CLUSTER, SECRET
 from limpet_operator.serve.change_set import Changed
 from limpet_operator.serve.control_plane import ControlPlane
-from limpet_operator.serve.metrics import Metrics
+from limpet_operator.serve.metrics import ControlPlaneMetrics
 
 _Value = TypeVar("_Value")
 
@@ -36,8 +36,8 @@ class Fleet:
     def __init__(
         self,
         control_plane: ControlPlane,
-        links: Links,
-        metrics: Metrics,
+        links: PeerLinks,
+        metrics: ControlPlaneMetrics,
         on_change: Callable[[], None] = _ignore,
     ) -> None:
         """`links` are those that the control plane asks; `on_change()` runs when `gateways` or `traffic` changed."""
@@ -46,7 +46,7 @@ class Fleet:
         self._metrics = metrics
         self._on_change = on_change
         self._planned: frozenset[str] | None = None
-        self._own = Own()
+        self._own = OwnReport()
         self._gateways: Sequence[GatewayState] = ()
         self._traffic: dict[str, Traffic] = {}
 
@@ -59,40 +59,40 @@ class Fleet:
         return MappingProxyType(self._traffic)
 
     @property
-    def own(self) -> Own:
+    def own(self) -> OwnReport:
         """What this replica reports to its peers."""
         return self._own
 
     # --- peers
 
-    def join(self, link: Link, wake: Callable[[], None]) -> None:
+    def join(self, link: PeerLink, wake: Callable[[], None]) -> None:
         """A stream with a peer has been opened; `wake()` runs whenever there may be something to send on it."""
         self._links.add(link, wake)
         self._metrics.peers.set(self._links.peers)
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: PeerLink) -> None:
         """It has ended: what this peer reported is forgotten."""
         self._links.remove(link)
         self._metrics.peers.set(self._links.peers)
-        self._peers_changed(link.nodes, link.traffic)
+        self._peers_changed(link.gateways, link.traffic)
         self._control_plane.catalogs.agreement_changed()
 
-    def hear(self, link: Link, message: Told | Took) -> None:
+    def receive(self, link: PeerLink, message: PeerUpdate | PeerAck) -> None:
         """Take in a message of a peer."""
         agreed = link.agreed
-        self._peers_changed(*link.heard(message))
+        self._peers_changed(*link.receive(message))
         if link.agreed != agreed:
             self._control_plane.catalogs.agreement_changed()
 
-    def answer(self, link: Link) -> Took | None:
+    def ack_for(self, link: PeerLink) -> PeerAck | None:
         """The answer that is due to the peer now, if any."""
         catalogs = self._control_plane.catalogs
-        return link.answer(catalogs.deciding_by(link.asked, link.nodes) if link.asked else frozenset())
+        return link.next_ack(catalogs.deciding_by(link.leaving, link.gateways) if link.leaving else frozenset())
 
-    def _peers_changed(self, nodes: Iterable[str], providers: Iterable[str]) -> None:
-        for node in nodes:
-            self._control_plane.catalogs.acks_changed(node)
-        self._control_plane.changes.add(gateways=nodes, providers=providers)
+    def _peers_changed(self, gateways: Iterable[str], providers: Iterable[str]) -> None:
+        for gateway in gateways:
+            self._control_plane.catalogs.acks_changed(gateway)
+        self._control_plane.changes.add(gateways=gateways, providers=providers)
 
     # --- reporting
 
@@ -112,17 +112,17 @@ class Fleet:
         planned = control_plane.catalogs.planned
         if planned != self._planned:
             changed.providers.update((planned or frozenset()) ^ (self._planned or frozenset()))
-            changed.gateways.update(control_plane.acks.connected_nodes)
+            changed.gateways.update(control_plane.acks.connected_gateways)
             self._planned = planned
         served = control_plane.xds.resources.by_type.get(CLUSTER, {}).keys()
-        self._own = Own(
-            _updated(self._own.nodes, {node: self._state(node) for node in changed.gateways}),
+        self._own = OwnReport(
+            _updated(self._own.gateways, {gateway: self._state(gateway) for gateway in changed.gateways}),
             frozenset(served - planned) if planned is not None else frozenset(),
             _updated(self._own.traffic, {name: self._summary(name) for name in changed.providers}),
         )
         before = self._gateways, dict(self._traffic)
         if changed.gateways:
-            self._gateways = tuple(merged([*self._own.nodes.values(), *self._links.states()]))
+            self._gateways = tuple(merged([*self._own.gateways.values(), *self._links.states()]))
             self._metrics.gateways.set(len(self._gateways))
         reports = (self._own.traffic, *self._links.traffic())
         for name in changed.providers:
@@ -133,13 +133,13 @@ class Fleet:
                 self._traffic[name] = result
         return before != (self._gateways, self._traffic)
 
-    def _state(self, node: str) -> GatewayState | None:
+    def _state(self, gateway: str) -> GatewayState | None:
         """None: it is not ours, or there is nothing to report. Before the first plan it is open what it should have."""
         acks = self._control_plane.acks
-        if self._planned is None or not acks.connected(node):
+        if self._planned is None or not acks.connected(gateway):
             return None
-        acknowledged = (acks.acknowledged(node) or {}).get(CLUSTER, {})
-        refused = acks.refused(node)
+        acknowledged = (acks.acknowledged(gateway) or {}).get(CLUSTER, {})
+        refused = acks.refused(gateway)
         if not acknowledged and not refused:
             return None
         words = {
@@ -148,7 +148,7 @@ class Fleet:
             if (nack := refused.get((CLUSTER, name)) or refused.get((SECRET, secret_name(name))))
         }
         clusters = {name: acknowledged[name] for name in acknowledged.keys() & self._planned}
-        return GatewayState(node, clusters, words)
+        return GatewayState(gateway, clusters, words)
 
     def _summary(self, provider: str) -> Summary | None:
         if provider not in (self._planned or ()):

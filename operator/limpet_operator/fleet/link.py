@@ -1,96 +1,93 @@
-"""One replica's side of a conversation with another: what was told, what was heard, what was agreed. Knows no gRPC.
+"""One replica's side of a stream with another: what was sent, what was received, what was agreed. Knows no gRPC.
 
 The agreement is about taking a provider away from Envoys while the workers beside them listen to another replica:
-docs/decisions/0009 says why. The teller says "leaving" in the same breath as it stops telling that its Envoys have the
-provider; the other side answers when none of its workers there decides by it any more. Only an answer to the newest
-message counts, so nothing that was said before a provider came back can be mistaken for consent.
+docs/decisions/0009 says why. The sender says "leaving" in the same message in which it stops reporting that its Envoys
+have the provider; the receiver acknowledges when none of its workers there decides by it any more. Only an ack of the
+newest update counts, so nothing that was sent before a provider came back can be mistaken for consent.
 """
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from limpet_operator.fleet.acks import GatewayState
-from limpet_operator.fleet.peer_contract import NodeChange, Told, Took, applied, difference
+from limpet_operator.fleet.peer_contract import GatewayChange, PeerAck, PeerUpdate, applied, difference
 from limpet_operator.fleet.traffic import Summary
+from limpet_operator.fleet.view import GatewayState
+from limpet_operator.serve.change_set import Changed
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """What a replica has to tell of the Envoys and workers that are connected to itself."""
+class OwnReport:
+    """What a replica reports of the Envoys and workers that are connected to itself."""
 
-    nodes: Mapping[str, GatewayState] = field(default_factory=dict)
+    gateways: Mapping[str, GatewayState] = field(default_factory=dict)
     leaving: frozenset[str] = frozenset()
     traffic: Mapping[str, Summary] = field(default_factory=dict)
 
 
-class News(NamedTuple):
-    """Names of the nodes and providers of which something new was heard."""
-
-    nodes: AbstractSet[str]
-    providers: AbstractSet[str]
-
-
-class Link:
-    """A conversation that lasts as long as its stream."""
+class PeerLink:
+    """Lasts as long as its stream."""
 
     def __init__(self, instance: str) -> None:
         """`instance` is the other side."""
         self.instance = instance
-        self.nodes: dict[str, GatewayState] = {}
+        self.gateways: dict[str, GatewayState] = {}
         self.traffic: dict[str, Summary] = {}
-        self.asked: frozenset[str] = frozenset()
+        self.leaving: frozenset[str] = frozenset()
         """What the other side is about to take away from its Envoys."""
         self.agreed: frozenset[str] = frozenset()
-        """What we may take away from ours as far as the other side's workers are concerned."""
-        self._told = Own()
-        self._told_seq = 0
-        self._heard_seq = 0
-        self._answered = Took(0)
+        """What may be taken away from our Envoys: no worker of the other side decides by it."""
+        self._sent = OwnReport()
+        self._sent_seq = 0
+        self._received_seq = 0
+        self._acked = PeerAck(0)
 
-    def tell(self, own: Own) -> Told | None:
-        """The next message about ourselves; None: there is nothing new."""
-        before, first = self._told, self._told_seq == 0
-        nodes = [
-            difference(before.nodes.get(name), state)
-            for name, state in own.nodes.items()
-            if before.nodes.get(name) is not state
+    def next_update(self, own: OwnReport) -> PeerUpdate | None:
+        """The next message about ourselves; None: nothing has changed."""
+        before, first = self._sent, self._sent_seq == 0
+        differing = [
+            difference(before.gateways.get(name), state)
+            for name, state in own.gateways.items()
+            if before.gateways.get(name) is not state
         ]
-        changed = tuple(each for each in nodes if each.node not in before.nodes or each != NodeChange(each.node))
-        gone = tuple(before.nodes.keys() - own.nodes.keys())
+        changed = tuple(
+            each for each in differing if each.name not in before.gateways or each != GatewayChange(each.name)
+        )
+        disconnected = tuple(before.gateways.keys() - own.gateways.keys())
         traffic = {name: each for name, each in own.traffic.items() if before.traffic.get(name) != each}
-        quiet = tuple(before.traffic.keys() - own.traffic.keys())
-        self._told = own
-        if not (first or changed or gone or traffic or quiet or own.leaving != before.leaving):
+        without_traffic = tuple(before.traffic.keys() - own.traffic.keys())
+        self._sent = own
+        leaving = own.leaving != before.leaving
+        if not (first or changed or disconnected or traffic or without_traffic or leaving):
             return None
-        self._told_seq += 1
+        self._sent_seq += 1
         self.agreed &= own.leaving
-        return Told(self._told_seq, changed, gone, tuple(sorted(own.leaving)), traffic, quiet)
+        return PeerUpdate(self._sent_seq, changed, disconnected, tuple(sorted(own.leaving)), traffic, without_traffic)
 
-    def heard(self, message: Told | Took) -> News:
-        """Take in what the other side says."""
-        if isinstance(message, Took):
-            if message.seq == self._told_seq:
-                self.agreed = self._told.leaving - frozenset(message.still)
-            return News(frozenset(), frozenset())
-        self._heard_seq = message.seq
-        for name in message.gone:
-            self.nodes.pop(name, None)
-        for change in message.nodes:
-            self.nodes[change.node] = applied(self.nodes.get(change.node), change)
-        for name in message.quiet:
+    def receive(self, message: PeerUpdate | PeerAck) -> Changed:
+        """Take in a message of the other side; returns of what it reports something new."""
+        if isinstance(message, PeerAck):
+            if message.seq == self._sent_seq:
+                self.agreed = self._sent.leaving - frozenset(message.still_in_use)
+            return Changed(set(), set())
+        self._received_seq = message.seq
+        for name in message.disconnected:
+            self.gateways.pop(name, None)
+        for change in message.gateways:
+            self.gateways[change.name] = applied(self.gateways.get(change.name), change)
+        for name in message.without_traffic:
             self.traffic.pop(name, None)
         self.traffic.update(message.traffic)
-        self.asked = frozenset(message.leaving)
-        return News(
-            {change.node for change in message.nodes} | set(message.gone), message.traffic.keys() | message.quiet
+        self.leaving = frozenset(message.leaving)
+        return Changed(
+            {change.name for change in message.gateways}.union(message.disconnected),
+            message.traffic.keys() | message.without_traffic,
         )
 
-    def answer(self, deciding_by: AbstractSet[str]) -> Took | None:
-        """The answer that is due; `deciding_by` is what our workers beside the other side's Envoys may decide by."""
-        answer = Took(self._heard_seq, tuple(sorted(self.asked & deciding_by)))
-        if answer == self._answered:
+    def next_ack(self, deciding_by: AbstractSet[str]) -> PeerAck | None:
+        """The ack that is due; `deciding_by` is what our workers beside the other side's Envoys may decide by."""
+        ack = PeerAck(self._received_seq, tuple(sorted(self.leaving & deciding_by)))
+        if ack == self._acked:
             return None
-        self._answered = answer
-        return answer
+        self._acked = ack
+        return ack

@@ -3,23 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from limpet_operator.fleet.acks import GatewayState
-from limpet_operator.fleet.link import Link
+from limpet_operator.fleet.link import PeerLink
 from limpet_operator.fleet.traffic import Summary
+from limpet_operator.fleet.view import GatewayState
 
 
-class Links:
+class PeerLinks:
     """Implements `serve.acknowledgements.PeerReports`. A pair of replicas may have two links, one in each direction."""
 
     def __init__(self) -> None:
-        self._wakes: dict[Link, Callable[[], None]] = {}
+        self._wakes: dict[PeerLink, Callable[[], None]] = {}
 
-    def add(self, link: Link, wake: Callable[[], None]) -> None:
+    def add(self, link: PeerLink, wake: Callable[[], None]) -> None:
         """A stream has been opened; `wake()` has it look for something to send."""
         self._wakes[link] = wake
         wake()
 
-    def remove(self, link: Link) -> None:
+    def remove(self, link: PeerLink) -> None:
         """Its stream has ended: what the peer reported there counts no more."""
         del self._wakes[link]
 
@@ -33,9 +33,9 @@ class Links:
         """How many replicas we are connected with."""
         return len({link.instance for link in self._wakes})
 
-    def claims(self, node: str) -> Sequence[Mapping[str, str]]:
+    def claims(self, gateway: str) -> Sequence[Mapping[str, str]]:
         """From each replica to which this Envoy is connected: its clusters, name -> version."""
-        return [link.nodes[node].clusters for link in self._wakes if node in link.nodes]
+        return [link.gateways[gateway].clusters for link in self._wakes if gateway in link.gateways]
 
     def agreed(self, names: AbstractSet[str]) -> bool:
         """Whether no worker of another replica, beside an Envoy of this one, decides by one of these providers."""
@@ -43,7 +43,7 @@ class Links:
 
     def states(self) -> Iterator[GatewayState]:
         """Every claim of a peer to an Envoy."""
-        return (state for link in self._wakes for state in link.nodes.values())
+        return (state for link in self._wakes for state in link.gateways.values())
 
     def traffic(self) -> list[Mapping[str, Summary]]:
         """Provider name -> what its workers report, from each peer once: both links of a pair carry the same."""

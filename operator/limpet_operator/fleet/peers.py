@@ -16,8 +16,8 @@ import grpc
 import grpc.aio
 
 from limpet_operator.fleet.fleet import Fleet
-from limpet_operator.fleet.link import Link
-from limpet_operator.fleet.peer_contract import PEER_METHOD, Message, Peer, PeerMismatch, decode, encode
+from limpet_operator.fleet.link import PeerLink
+from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerHello, PeerMessage, PeerMismatch, decode, encode
 from limpet_operator.serve.tasks import OpenStreams, beside
 from limpet_operator.serve.tls import TlsUnusableError, read_certificates
 
@@ -174,31 +174,31 @@ class Peers:
 
     async def _talk(self, stream: Any, address: str) -> None:
         """From the first word of both sides to the last. Raises PeerMismatch, _OurselvesError, or what gRPC raises."""
-        await stream.write(encode(Peer(self._instance)))
+        await stream.write(encode(PeerHello(self._instance)))
         if (data := await stream.read()) is _EOF:
             return
         peer = decode(data)
-        if not isinstance(peer, Peer):
-            raise PeerMismatch("a replica's first word must be Peer: run the same Limpet version everywhere")
+        if not isinstance(peer, PeerHello):
+            raise PeerMismatch("a replica's first word must be PeerHello: run the same Limpet version everywhere")
         if peer.instance == self._instance:
             raise _OurselvesError
-        link, wake = Link(peer.instance), asyncio.Event()
+        link, wake = PeerLink(peer.instance), asyncio.Event()
         self._fleet.join(link, wake.set)
         _log.info("speaking with replica %s at %s", peer.instance, address)
         async with beside(self._send(stream, link, wake), *_LOST):
             try:
                 while (data := await stream.read()) is not _EOF:
                     message = decode(data)
-                    if isinstance(message, Peer):
-                        raise PeerMismatch("a replica says Peer once, at the start of its stream")
-                    self._fleet.hear(link, message)
+                    if isinstance(message, PeerHello):
+                        raise PeerMismatch("a replica says PeerHello once, at the start of its stream")
+                    self._fleet.receive(link, message)
             finally:
                 self._fleet.leave(link)
 
-    async def _send(self, stream: Any, link: Link, wake: asyncio.Event) -> Never:
+    async def _send(self, stream: Any, link: PeerLink, wake: asyncio.Event) -> Never:
         while True:
             wake.clear()
-            messages: tuple[Message | None, ...] = (link.tell(self._fleet.own), self._fleet.answer(link))
+            messages: tuple[PeerMessage | None, ...] = (link.next_update(self._fleet.own), self._fleet.ack_for(link))
             for message in messages:
                 if message is not None:
                     await stream.write(encode(message))

@@ -13,7 +13,7 @@ import msgspec
 
 from limpet_extproc.contract.catalog import CacheUse, Evidence, OutBecause
 from limpet_operator.fleet import cache_use
-from limpet_operator.fleet.acks import Traffic
+from limpet_operator.fleet.view import Traffic
 
 OUTWEIGHED_S: Final = 30.0
 """An answer that is this much older than a failure no longer speaks for the provider. Far above the two seconds after

@@ -21,9 +21,9 @@ from typing import Final, Self
 
 from limpet_extproc.contract.envoy import extproc_socket
 from limpet_extproc.contract.registry import Registry
-from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.fleet import Fleet
-from limpet_operator.fleet.links import Links
+from limpet_operator.fleet.links import PeerLinks
+from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
 from limpet_operator.laptop.listen import CannotStart, accepts, find_place, in_url
@@ -37,7 +37,7 @@ from limpet_operator.resources.way_out import WaysOut
 from limpet_operator.serve.acknowledgements import Nack
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.rollout import Patience
+from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.tasks import beside
 
 EXTPROC_ENVIRONMENT: Final = {
@@ -164,9 +164,9 @@ class Local:
             dns_lookup_family=lookup_family(reaches),
             system_ca_file=system_ca_file(),
         )
-        patience = Patience(drain_s=settings.drain_s)
-        self.control_plane = ControlPlane(self.gateway, metrics, patience, on_nack=settings.on_nack)
-        self._fleet = Fleet(self.control_plane, Links(), metrics, self._traffic_changed)
+        timeouts = RemovalTimeouts(drain_s=settings.drain_s)
+        self.control_plane = ControlPlane(self.gateway, metrics, timeouts, on_nack=settings.on_nack)
+        self._fleet = Fleet(self.control_plane, PeerLinks(), metrics, self._traffic_changed)
         self._running = AsyncExitStack()
 
     @property

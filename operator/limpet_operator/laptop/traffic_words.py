@@ -6,7 +6,7 @@ when it begins, in the words that a condition and an Event have in a cluster, an
 
 from collections.abc import Iterator, Mapping
 
-from limpet_operator.fleet.acks import Traffic
+from limpet_operator.fleet.view import Traffic
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import ObjectFindings
 from limpet_operator.status.findings import healthy

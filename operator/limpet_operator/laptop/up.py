@@ -14,7 +14,7 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
-from limpet_operator.fleet.acks import Traffic
+from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_place
 from limpet_operator.laptop.local import Local, LocalSettings

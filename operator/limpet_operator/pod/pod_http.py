@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-Answer = Callable[[], str | None]
+Check = Callable[[], str | None]
 """None: yes. Else why not, for people."""
 
 _AT_ONCE: Final = 64
@@ -30,7 +30,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _log = logging.getLogger(__name__)
 
 
-class Page(NamedTuple):
+class HttpResponse(NamedTuple):
     """What is answered."""
 
     status: HTTPStatus
@@ -38,27 +38,27 @@ class Page(NamedTuple):
     body: bytes
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Routes = Mapping[str, Callable[[], HttpResponse]]
 """By path; each is called in the event loop."""
 
 
-def probes(healthy: Answer, ready: Answer, remarks: Answer = lambda: None) -> Pages:
+def probes(healthy: Check, ready: Check, remarks: Check = lambda: None) -> Routes:
     """What the kubelet asks. `remarks` says what is amiss although we are ready, for people who look."""
     return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready(), remarks())}
 
 
-def metrics(registry: CollectorRegistry) -> Pages:
+def metrics(registry: CollectorRegistry) -> Routes:
     """What Prometheus asks."""
-    return {"/metrics": lambda: Page(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))}
+    return {"/metrics": lambda: HttpResponse(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))}
 
 
 @asynccontextmanager
-async def serve_pages(address: str, pages: Pages) -> AsyncIterator[int]:
+async def serve_http(address: str, routes: Routes) -> AsyncIterator[int]:
     """Answer on `host:port` inside the block; gives the port, which differs for port 0. Raises OSError.
 
     The host `[::]` means IPv4 as well.
     """
-    visitors = _Visitors(pages)
+    visitors = _Visitors(routes)
     server = await asyncio.start_server(visitors.visit, sock=_listening(address), limit=_LONGEST_REQUEST)
     try:
         yield server.sockets[0].getsockname()[1]
@@ -68,8 +68,8 @@ async def serve_pages(address: str, pages: Pages) -> AsyncIterator[int]:
 
 
 class _Visitors:
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
         self._there: dict[asyncio.StreamWriter, None] = {}
         """The oldest first."""
 
@@ -98,27 +98,27 @@ class _Visitors:
         self._there.pop(writer, None)
         writer.transport.abort()
 
-    def _page(self, head: bytes) -> Page:
+    def _page(self, head: bytes) -> HttpResponse:
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
-            return Page(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET is answered here\n")
-        if path not in self._pages:
-            return Page(HTTPStatus.NOT_FOUND, _TEXT, f"there is {', '.join(self._pages)}\n".encode())
+            return HttpResponse(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET is answered here\n")
+        if path not in self._routes:
+            return HttpResponse(HTTPStatus.NOT_FOUND, _TEXT, f"there is {', '.join(self._routes)}\n".encode())
         try:
-            return self._pages[path]()
+            return self._routes[path]()
         except Exception:
             _log.exception("%s could not be made; please report this", path)
-            return Page(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"could not be made; the log says why\n")
+            return HttpResponse(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"could not be made; the log says why\n")
 
 
-def _verdict(why_not: str | None, remarks: str | None = None) -> Page:
+def _verdict(why_not: str | None, remarks: str | None = None) -> HttpResponse:
     status = HTTPStatus.SERVICE_UNAVAILABLE if why_not else HTTPStatus.OK
     lines = [why_not or "ok", *([remarks] if remarks else [])]
-    return Page(status, _TEXT, "".join(f"{line}\n" for line in lines).encode())
+    return HttpResponse(status, _TEXT, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _bytes(page: Page, head_only: bool) -> bytes:
+def _bytes(page: HttpResponse, head_only: bool) -> bytes:
     head = (
         f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\ncontent-type: {page.type}\r\n"
         f"content-length: {len(page.body)}\r\nconnection: close\r\n\r\n"

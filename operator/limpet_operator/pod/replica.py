@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
-from limpet_operator.fleet.links import Links
+from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
 from limpet_operator.planning.plan import ObjectFindings, Plan, plan
 from limpet_operator.pod.debounce import Debounce
-from limpet_operator.pod.pod_http import metrics, probes, serve_pages
-from limpet_operator.pod.settings import Settings
+from limpet_operator.pod.pod_http import metrics, probes, serve_http
+from limpet_operator.pod.settings import ReplicaSettings
 from limpet_operator.pod.writing import Writing
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.problem import ObjectKey
@@ -29,7 +29,7 @@ from limpet_operator.resources.schema import load_crds
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.garbage import freeze_what_exists
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.rollout import Patience
+from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.tasks import first_of
 from limpet_operator.serve.tls import only_for, require_tls, server_credentials
 from limpet_operator.sources.cluster import ClusterCallbacks, ClusterSource, Where
@@ -49,16 +49,16 @@ _RECONNECT_S: Final = 5.0
 class Replica:
     """Joins the parts; `run` runs them all."""
 
-    def __init__(self, settings: Settings, api: KubeReader, access: Access) -> None:
+    def __init__(self, settings: ReplicaSettings, api: KubeReader, access: Access) -> None:
         self._settings = settings
         self._access = access
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
-        links = Links()
+        links = PeerLinks()
         self._control_plane = ControlPlane(
             settings.gateway,
             self._metrics,
-            Patience(drain_s=settings.drain_s),
+            RemovalTimeouts(drain_s=settings.drain_s),
             peers=links,
             linger_s=settings.drain_s + _RECONNECT_S,
         )
@@ -105,9 +105,9 @@ class Replica:
         require_tls(settings.listen, settings.tls_dir)
         async with AsyncExitStack() as open_:
             asked = probes(self.unhealthy, self.not_ready, self.remarks)
-            await open_.enter_async_context(serve_pages(settings.http, {**asked, **metrics(self.registry)}))
+            await open_.enter_async_context(serve_http(settings.http, {**asked, **metrics(self.registry)}))
             if settings.probes:
-                await open_.enter_async_context(serve_pages(settings.probes, asked))
+                await open_.enter_async_context(serve_http(settings.probes, asked))
             await open_.enter_async_context(self._serving())
             if settings.lease is not None:
                 writer = KubeWriter(await self._access.configuration())

@@ -20,7 +20,7 @@ EXTPROC_DIR: Final = "/run/limpet"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ReplicaSettings:
     """One replica of the operator."""
 
     namespaces: tuple[str, ...]
@@ -47,7 +47,7 @@ class Settings:
 
 def parse_settings(
     arguments: Sequence[str], environment: Mapping[str, str], dns_lookup_family: LookupFamily = "V4_PREFERRED"
-) -> Settings:
+) -> ReplicaSettings:
     """Flags as they are documented by `--help`; ends the process with a message where one is wrong."""
     parser = _parser(environment)
     flags = parser.parse_args(arguments)
@@ -62,7 +62,7 @@ def parse_settings(
         )
     namespaces = tuple(dict.fromkeys(flags.namespace))
     own = flags.lease_namespace or environment.get("POD_NAMESPACE") or "default"
-    return Settings(
+    return ReplicaSettings(
         namespaces=namespaces,
         owner=None if len(namespaces) == 1 else own,
         listen=flags.listen,

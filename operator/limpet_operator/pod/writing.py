@@ -6,8 +6,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from limpet_operator.fleet.acks import FleetView
-from limpet_operator.pod.settings import Settings
+from limpet_operator.fleet.view import FleetView
+from limpet_operator.pod.settings import ReplicaSettings
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.sources.cluster_store import StoredObject
@@ -26,7 +26,7 @@ class Writing:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ReplicaSettings,
         lease: tuple[str, str],
         api: KubeWriter,
         registry: CollectorRegistry,

@@ -16,7 +16,7 @@ _MOST_DISCONNECTED: Final = 256
 class Nack:
     """An Envoy refuses this version of a resource, in its own words; what it had before goes on serving."""
 
-    node: str
+    gateway: str
     type_url: str
     name: str
     version: str
@@ -41,7 +41,7 @@ class VersionReport:
 class PeerReports(Protocol):
     """What the other replicas report of their Envoys and workers."""
 
-    def claims(self, node: str) -> Sequence[Mapping[str, str]]:
+    def claims(self, gateway: str) -> Sequence[Mapping[str, str]]:
         """From each replica to which this Envoy is connected: its clusters, name -> version."""
 
     def agreed(self, names: AbstractSet[str]) -> bool:
@@ -51,7 +51,7 @@ class PeerReports(Protocol):
 class NoPeers:
     """The PeerReports of a replica that is the only one."""
 
-    def claims(self, _node: str) -> Sequence[Mapping[str, str]]:
+    def claims(self, _gateway: str) -> Sequence[Mapping[str, str]]:
         """None."""
         return ()
 
@@ -68,40 +68,40 @@ class _Envoy:
 
 
 class Acknowledgements:
-    """What the Envoys of this replica acknowledge, by the name that each gives as its node."""
+    """What the Envoys of this replica acknowledge, by the name that each gives as its xDS node."""
 
     def __init__(self) -> None:
         self._envoys: dict[str, _Envoy] = {}
 
-    def acknowledged(self, node: str) -> Mapping[str, Mapping[str, str]] | None:
+    def acknowledged(self, gateway: str) -> Mapping[str, Mapping[str, str]] | None:
         """Type URL -> name -> version that this Envoy has; None: it never reported. Survives a broken stream."""
-        envoy = self._envoys.get(node)
+        envoy = self._envoys.get(gateway)
         return MappingProxyType(envoy.acknowledged) if envoy else None
 
-    def connected(self, node: str) -> bool:
+    def connected(self, gateway: str) -> bool:
         """Whether this Envoy has a stream to us now."""
-        envoy = self._envoys.get(node)
+        envoy = self._envoys.get(gateway)
         return envoy is not None and envoy.streams > 0
 
     @property
-    def connected_nodes(self) -> tuple[str, ...]:
+    def connected_gateways(self) -> tuple[str, ...]:
         """The Envoys that have a stream to us now."""
         return tuple(name for name, envoy in self._envoys.items() if envoy.streams)
 
-    def refused(self, node: str) -> Mapping[Key, Nack]:
+    def refused(self, gateway: str) -> Mapping[Key, Nack]:
         """What this Envoy refuses now."""
-        envoy = self._envoys.get(node)
+        envoy = self._envoys.get(gateway)
         return MappingProxyType(envoy.nacks) if envoy else {}
 
-    def clusters(self, node: str, claims: Sequence[Mapping[str, str]] = ()) -> AbstractSet[str] | None:
+    def clusters(self, gateway: str, claims: Sequence[Mapping[str, str]] = ()) -> AbstractSet[str] | None:
         """The clusters that this Envoy has and keeps, wherever it is connected; None: not known.
 
         `claims` are those of other replicas. An open stream counts more than a broken one; an Envoy that has
         acknowledged nothing yet is not known.
         """
-        envoy = self._envoys.get(node)
+        envoy = self._envoys.get(gateway)
         ours = envoy.acknowledged.get(CLUSTER) if envoy else None
-        if self.connected(node):
+        if self.connected(gateway):
             if not ours:
                 return None
             claims = [*claims, ours]
@@ -109,22 +109,22 @@ class Acknowledgements:
             return in_common(claims).keys()
         return ours.keys() if ours else None
 
-    def stream_opened(self, node: str) -> None:
+    def stream_opened(self, gateway: str) -> None:
         """Count a stream of this Envoy."""
-        self._envoys.setdefault(node, _Envoy()).streams += 1
+        self._envoys.setdefault(gateway, _Envoy()).streams += 1
 
-    def stream_closed(self, node: str) -> None:
+    def stream_closed(self, gateway: str) -> None:
         """Count it no longer; what the Envoy acknowledged is kept for its return."""
-        envoy = self._envoys.pop(node)
+        envoy = self._envoys.pop(gateway)
         envoy.streams -= 1
-        self._envoys[node] = envoy  # Last in line to be forgotten.
+        self._envoys[gateway] = envoy  # Last in line to be forgotten.
         disconnected = [name for name, each in self._envoys.items() if not each.streams]
         for name in disconnected[: max(0, len(disconnected) - _MOST_DISCONNECTED)]:
             del self._envoys[name]
 
-    def record(self, node: str, report: VersionReport) -> list[Nack]:
+    def record(self, gateway: str, report: VersionReport) -> list[Nack]:
         """Take in what a request of this Envoy says about versions; returns what it newly refuses."""
-        envoy = self._envoys[node]
+        envoy = self._envoys[gateway]
         acknowledged = envoy.acknowledged.setdefault(report.type_url, {})
         if report.had is not None and not report.had:
             acknowledged.clear()  # A new Envoy process, which has nothing of what its predecessor had.
@@ -137,14 +137,14 @@ class Acknowledgements:
         if report.message is None:
             return []
         nacks = [
-            Nack(node, report.type_url, name, version, report.message) for name, version in report.rejected.items()
+            Nack(gateway, report.type_url, name, version, report.message) for name, version in report.rejected.items()
         ]
         envoy.nacks.update({(nack.type_url, nack.name): nack for nack in nacks})
         return nacks
 
-    def withdraw(self, node: str, type_url: str, names: Iterable[str]) -> None:
+    def withdraw(self, gateway: str, type_url: str, names: Iterable[str]) -> None:
         """A removal counts from when it is sent: until its ACK it is open whether Envoy still has the resource."""
-        envoy = self._envoys[node]
+        envoy = self._envoys[gateway]
         for name in names:
             envoy.acknowledged.get(type_url, {}).pop(name, None)
             envoy.nacks.pop((type_url, name), None)

@@ -26,7 +26,7 @@ from limpet_extproc.contract.catalog import (
 )
 from limpet_operator.serve.acknowledgements import Acknowledgements, PeerReports
 from limpet_operator.serve.change_set import ChangeSet
-from limpet_operator.serve.metrics import Metrics
+from limpet_operator.serve.metrics import ControlPlaneMetrics
 from limpet_operator.serve.tasks import OpenStreams
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def _names(catalog: Catalog) -> frozenset[str]:
 class _Watcher:
     """One connected worker."""
 
-    node: str
+    gateway: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     sent: Catalog | None = None
     seen: Catalog | None = None
@@ -76,7 +76,9 @@ class _Watcher:
 class CatalogServer:
     """Serves the newest catalog to every connected worker. All methods belong to the event loop that serves."""
 
-    def __init__(self, acks: Acknowledgements, peers: PeerReports, changes: ChangeSet, metrics: Metrics) -> None:
+    def __init__(
+        self, acks: Acknowledgements, peers: PeerReports, changes: ChangeSet, metrics: ControlPlaneMetrics
+    ) -> None:
         """`changes` takes the providers of which workers report something new, and that workers decide differently."""
         self._acks = acks
         self._peers = peers
@@ -106,10 +108,10 @@ class CatalogServer:
         """Connected workers that decide by a catalog of ours."""
         return sum(watcher.seen is not None for watcher in self._watchers)
 
-    def acks_changed(self, node: str) -> None:
+    def acks_changed(self, gateway: str) -> None:
         """The Envoy of this node has more or less than before."""
         for watcher in self._watchers:
-            if watcher.node == node:
+            if watcher.gateway == gateway:
                 watcher.wake.set()
 
     def agreement_changed(self) -> None:
@@ -123,11 +125,11 @@ class CatalogServer:
         """
         found: set[str] = set()
         for watcher in self._watchers:
-            if beside is not None and watcher.node not in beside:
+            if beside is not None and watcher.gateway not in beside:
                 continue
             if watcher.sent is not None and watcher.seen is not None:
                 found |= names & (_names(watcher.seen) | _names(watcher.sent))
-            elif watcher.sent is not None or self._clusters(watcher.node) is not None:
+            elif watcher.sent is not None or self._clusters(watcher.gateway) is not None:
                 return frozenset(names)
         return frozenset(found)
 
@@ -135,7 +137,7 @@ class CatalogServer:
         """What each connected worker says of it that knows anything."""
         return [watcher.evidence[provider] for watcher in self._watchers if provider in watcher.evidence]
 
-    async def wait_unannounced(self, names: Collection[str], timeout_s: float) -> bool:
+    async def wait_withdrawn(self, names: Collection[str], timeout_s: float) -> bool:
         """Wait until no worker decides by a catalog with one of these providers; False: the timeout passed.
 
         Workers of other replicas count if they sit beside one of our Envoys. Those that are not connected to anybody
@@ -144,10 +146,10 @@ class CatalogServer:
         unwanted = frozenset(names)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self._unannounced(unwanted):
+                while not self._withdrawn(unwanted):
                     self._changed.clear()
                     await self._changed.wait()
-        return self._unannounced(unwanted)
+        return self._withdrawn(unwanted)
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The service for `limpet_operator.serve.xds_server.serve`: one method, raw bytes."""
@@ -160,10 +162,10 @@ class CatalogServer:
         """End every stream in good order; for just before the server's `stop(grace)`, which would break them off."""
         self._open.close()
 
-    def _clusters(self, node: str) -> AbstractSet[str] | None:
-        return self._acks.clusters(node, self._peers.claims(node))
+    def _clusters(self, gateway: str) -> AbstractSet[str] | None:
+        return self._acks.clusters(gateway, self._peers.claims(gateway))
 
-    def _unannounced(self, unwanted: frozenset[str]) -> bool:
+    def _withdrawn(self, unwanted: frozenset[str]) -> bool:
         return not self.deciding_by(unwanted) and self._peers.agreed(unwanted)
 
     def _notify(self) -> None:
@@ -208,7 +210,7 @@ class CatalogServer:
 
         While nobody knows its Envoy, what it was told of may be taken away and nothing may be added.
         """
-        acked = self._clusters(watcher.node)
+        acked = self._clusters(watcher.gateway)
         if acked is None and watcher.sent is not None:
             acked = _names(watcher.sent)
         if self._catalog is None or acked is None:

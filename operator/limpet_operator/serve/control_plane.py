@@ -16,8 +16,8 @@ from limpet_operator.publish.resource import CLUSTER, Publication
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, NoPeers, PeerReports
 from limpet_operator.serve.catalog_server import CatalogServer
 from limpet_operator.serve.change_set import ChangeSet
-from limpet_operator.serve.metrics import Metrics, count_objects
-from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.metrics import ControlPlaneMetrics, count_objects
+from limpet_operator.serve.rollout import RemovalTimeouts, Rollout
 from limpet_operator.serve.tls import only_for
 from limpet_operator.serve.xds_server import XdsServer, serve
 
@@ -35,8 +35,8 @@ class ControlPlane:
     def __init__(
         self,
         gateway: Gateway,
-        metrics: Metrics,
-        patience: Patience,
+        metrics: ControlPlaneMetrics,
+        timeouts: RemovalTimeouts,
         *,
         peers: PeerReports | None = None,
         on_nack: Callable[[Nack], None] = _ignore,
@@ -50,7 +50,7 @@ class ControlPlane:
         self.acks = Acknowledgements()
         self.catalogs = CatalogServer(self.acks, peers or NoPeers(), self.changes, metrics)
         self.xds = XdsServer(self.acks, metrics, self._nacked, self._acknowledged, linger_s)
-        self._rollout = Rollout(self.xds, self.catalogs, patience, sleep)
+        self._rollout = Rollout(self.xds, self.catalogs, timeouts, sleep)
         self._publisher = Publisher(gateway)
         self._server: grpc.aio.Server | None = None
 
@@ -104,9 +104,9 @@ class ControlPlane:
             await self._server.stop(grace_s)
 
     def _nacked(self, nack: Nack) -> None:
-        self.changes.add(gateways=(nack.node,))
+        self.changes.add(gateways=(nack.gateway,))
         self._on_nack(nack)
 
-    def _acknowledged(self, node: str) -> None:
-        self.changes.add(gateways=(node,))
-        self.catalogs.acks_changed(node)
+    def _acknowledged(self, gateway: str) -> None:
+        self.changes.add(gateways=(gateway,))
+        self.catalogs.acks_changed(gateway)

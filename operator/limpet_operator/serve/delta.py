@@ -1,6 +1,6 @@
-"""What one Envoy still has to be told: a state machine of delta ADS without gRPC. Knows bytes, never providers.
+"""What one Envoy still lacks: a state machine of delta ADS without gRPC. Knows bytes, never providers.
 
-`ResourceSet` is what should be served, `Stream` is what one connection has been told and still lacks. Protocol: the
+`ResourceSet` is what should be served, `DeltaStream` what one connection has been sent and still lacks. Protocol: the
 "xDS REST and gRPC protocol" page of Envoy's documentation, incremental variant.
 
 Pushes never wait for an ACK: Envoy withholds the ACKs of clusters while any cluster is warming.
@@ -91,7 +91,7 @@ class _Subscription:
         return self.wildcard or name in self.named or name in self.sent
 
 
-class Stream:
+class DeltaStream:
     """What one Envoy connection still has to be told; responses are built only when the connection can take them."""
 
     def __init__(self, *, holds: bool = False) -> None:

@@ -15,7 +15,7 @@ def short_type(type_url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class ControlPlaneMetrics:
     """The operator's metrics; `type` is the short name of an Envoy resource type, `kind` one of the four kinds."""
 
     xds_acks: Counter
@@ -33,10 +33,10 @@ class Metrics:
     unreadable: Gauge
 
 
-def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
+def build_metrics(registry: CollectorRegistry, version: str) -> ControlPlaneMetrics:
     """Register the operator's metrics; `version` is that of this distribution. A registry can hold them once."""
     Info("limpet_build", "The running version of Limpet", registry=registry).info({"version": version})
-    return Metrics(
+    return ControlPlaneMetrics(
         xds_acks=Counter("limpet_xds_acks", "Responses that an Envoy accepted whole", ["type"], registry=registry),
         xds_nacks=Counter("limpet_xds_nacks", "Responses that an Envoy rejected in part", ["type"], registry=registry),
         xds_pushed=Counter(
@@ -78,7 +78,7 @@ def build_metrics(registry: CollectorRegistry, version: str) -> Metrics:
     )
 
 
-def count_objects(metrics: Metrics, plan: Plan) -> None:
+def count_objects(metrics: ControlPlaneMetrics, plan: Plan) -> None:
     """Show how many objects of each of our kinds there are, and whether they take effect."""
     counts = Tally((key.kind, findings.accepted.ok) for key, findings in plan.findings.items())
     for kind in PLURALS:

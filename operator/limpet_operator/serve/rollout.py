@@ -18,13 +18,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RemovalTimeouts:
     """Seconds a removal takes."""
 
     drain_s: float = 10.0
     """From the last worker's "seen" to the removal from Envoy: requests decided before must have started their
     last attempt by then; a response that already flows survives the removal of its cluster."""
-    unannounce_s: float = 30.0
+    confirm_s: float = 30.0
     """How long a worker that does not answer is waited for."""
 
 
@@ -35,12 +35,12 @@ class Rollout:
         self,
         xds: XdsServer,
         catalogs: CatalogServer,
-        patience: Patience,
+        timeouts: RemovalTimeouts,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._xds = xds
         self._catalogs = catalogs
-        self._patience = patience
+        self._timeouts = timeouts
         self._sleep = sleep
         self._served: dict[Key, Resource] = {}
         self._leaving: dict[Key, object] = {}
@@ -76,12 +76,12 @@ class Rollout:
 
     async def _remove(self, departure: object, keys: Collection[Key]) -> None:
         providers = sorted(name for type_url, name in keys if type_url == CLUSTER)
-        if not await self._catalogs.wait_unannounced(providers, self._patience.unannounce_s):
+        if not await self._catalogs.wait_withdrawn(providers, self._timeouts.confirm_s):
             _log.warning(
                 "a data plane did not confirm within %.0f s that %s left its catalog; Envoy loses them anyway",
-                self._patience.unannounce_s, ", ".join(providers),
+                self._timeouts.confirm_s, ", ".join(providers),
             )  # fmt: skip
-        await self._sleep(self._patience.drain_s)
+        await self._sleep(self._timeouts.drain_s)
         ended = [key for key in keys if self._leaving.get(key) is departure]
         for key in ended:
             del self._leaving[key], self._served[key]

@@ -11,8 +11,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from limpet_operator.publish.resource import Key, Resource
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, VersionReport
-from limpet_operator.serve.delta import ResourceSet, Stream
-from limpet_operator.serve.metrics import Metrics, short_type
+from limpet_operator.serve.delta import DeltaStream, ResourceSet
+from limpet_operator.serve.metrics import ControlPlaneMetrics, short_type
 from limpet_operator.serve.tasks import OpenStreams
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class XdsServer:
     def __init__(
         self,
         acks: Acknowledgements,
-        metrics: Metrics,
+        metrics: ControlPlaneMetrics,
         on_nack: Callable[[Nack], None],
         on_acks: Callable[[str], None],
         linger_s: float = 0.0,
@@ -41,7 +41,7 @@ class XdsServer:
         self._linger_s = linger_s
         self._resources = ResourceSet()
         self._published = False
-        self._streams: dict[Stream, asyncio.Event] = {}
+        self._streams: dict[DeltaStream, asyncio.Event] = {}
         self._open = OpenStreams()
 
     @property
@@ -75,7 +75,7 @@ class XdsServer:
         self._open.close()
 
     async def _serve(self, requests: AsyncIterator[Any], context: Any) -> None:
-        stream, wake = Stream(holds=self._linger_s > 0), asyncio.Event()
+        stream, wake = DeltaStream(holds=self._linger_s > 0), asyncio.Event()
         async with self._open.beside(self._read(requests, stream, wake), grpc.RpcError) as reader:
             reader.add_done_callback(lambda _: wake.set())
             lingering = asyncio.get_running_loop().call_later(self._linger_s, _release, stream, wake)
@@ -97,7 +97,7 @@ class XdsServer:
                     self._acks.stream_closed(stream.node)
                     self._on_acks(stream.node)
 
-    async def _read(self, requests: AsyncIterator[Any], stream: Stream, wake: asyncio.Event) -> None:
+    async def _read(self, requests: AsyncIterator[Any], stream: DeltaStream, wake: asyncio.Event) -> None:
         async for request in requests:
             if stream.node is None:
                 self._acks.stream_opened(request.node.id)
@@ -128,7 +128,7 @@ class XdsServer:
         self._metrics.xds_removed.labels(short).inc(len(response.removed_resources))
 
 
-def _release(stream: Stream, wake: asyncio.Event) -> None:
+def _release(stream: DeltaStream, wake: asyncio.Event) -> None:
     stream.release()
     wake.set()
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import (
     EffectiveReason,
     Finding,
@@ -43,7 +43,7 @@ def programmed(name: str, planned: ObjectFindings, published: str | None, gatewa
         if published is not None and gateway.clusters.get(name) == published:
             have += 1
         elif name in gateway.rejected:
-            refusals[gateway.node] = gateway.rejected[name]
+            refusals[gateway.name] = gateway.rejected[name]
     if refusals:
         node, words = min(refusals.items())
         message = f"Envoy {node} rejects it, and the previous version stays in service; correct spec: {words}"

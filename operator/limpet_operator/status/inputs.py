@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 
-from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Objects

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from limpet_operator.fleet.acks import FleetView
+from limpet_operator.fleet.view import FleetView
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Objects

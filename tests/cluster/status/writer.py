@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import not_accepted, unresolved
 from limpet_operator.planning.plan import ObjectFindings, Plan
 from limpet_operator.resources.objects import Objects

@@ -13,13 +13,13 @@ from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_operator.fleet.fleet import Fleet
-from limpet_operator.fleet.links import Links
+from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Dial, Peers
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.resource import CLUSTER, Publication, Resource
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.rollout import Patience
+from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.tls import only_for, server_credentials
 
 
@@ -59,7 +59,7 @@ class Replica:
         linger_s: float = 0.0,
         drain: Callable[[float], Awaitable[Any]] = soon,
         only: Mapping[str, str] | None = None,
-        unannounce_s: float = 10.0,
+        confirm_s: float = 10.0,
     ) -> None:
         """`only`: the names that certificates must carry, of `gateways` and of `replicas`."""
         self.name, self.address, self.only = name, address, only
@@ -67,9 +67,9 @@ class Replica:
         self.changes = 0
         self.killed = False
         self.dialled: list[str] = []
-        metrics, links = build_metrics(self.registry, "test"), Links()
-        gateway, patience = Gateway("127.0.0.1", 10000, ()), Patience(0.0, unannounce_s)
-        self.control_plane = ControlPlane(gateway, metrics, patience, peers=links, linger_s=linger_s, sleep=drain)
+        metrics, links = build_metrics(self.registry, "test"), PeerLinks()
+        gateway, timeouts = Gateway("127.0.0.1", 10000, ()), RemovalTimeouts(0.0, confirm_s)
+        self.control_plane = ControlPlane(gateway, metrics, timeouts, peers=links, linger_s=linger_s, sleep=drain)
         self.fleet = Fleet(self.control_plane, links, metrics, self._changed)
         self.peers = Peers(self.fleet, name)
 
@@ -85,7 +85,7 @@ class Replica:
         return self.control_plane.version(name) or "none"
 
     def gateways(self) -> dict[str, set[str]]:
-        return {each.node: set(each.clusters) for each in self.fleet.gateways()}
+        return {each.name: set(each.clusters) for each in self.fleet.gateways()}
 
     def count(self, metric: str) -> float | None:
         return self.registry.get_sample_value(metric)

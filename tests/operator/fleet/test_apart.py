@@ -10,7 +10,7 @@ import grpc.aio
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 
-from limpet_operator.fleet.peer_contract import PEER_METHOD, Peer, encode
+from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerHello, encode
 from limpet_operator.publish.resource import CLUSTER
 
 
@@ -113,14 +113,14 @@ async def test_while_nobody_knows_an_envoy_its_worker_may_lose_providers_and_gai
 
 
 async def test_a_replica_that_never_answers_holds_up_a_removal_only_so_long(tmp_path: Path) -> None:
-    a = Replica("a", f"unix:{tmp_path}/a.sock", unannounce_s=0.3)
+    a = Replica("a", f"unix:{tmp_path}/a.sock", confirm_s=0.3)
     async with a.running(Names()), grpc.aio.insecure_channel(a.address) as channel:
         a.plan(stays="1", goes="1")
         mute: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
-        await mute.write(encode(Peer("mute")))
+        await mute.write(encode(PeerHello("mute")))
         await until(lambda: a.count("limpet_peers") == 1)
         a.plan(stays="1")
-        assert not await a.control_plane.catalogs.wait_unannounced(["goes"], 0.05)
+        assert not await a.control_plane.catalogs.wait_withdrawn(["goes"], 0.05)
         await a.control_plane.drained()
         assert set(a.control_plane.xds.resources.by_type[CLUSTER]) == {"stays"}
         mute.cancel()

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from tests.operator.fleet.replicas import Names, Replica, until
 
-from limpet_operator.fleet.peer_contract import PEER_METHOD, Peer, Took, encode
+from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerAck, PeerHello, encode
 from limpet_operator.fleet.peers import dialer, resolver
 
 HOST = "limpet-operator-peers.ai.svc"
@@ -74,9 +74,9 @@ async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path)
 @pytest.mark.parametrize(
     ("first_words", "words"),
     [
-        ([encode(Peer("x", version=99))], "version 99"),
-        ([encode(Took(1))], "first word must be Peer"),
-        ([encode(Peer("x")), encode(Peer("x"))], "says Peer once"),
+        ([encode(PeerHello("x", version=99))], "version 99"),
+        ([encode(PeerAck(1))], "first word must be PeerHello"),
+        ([encode(PeerHello("x")), encode(PeerHello("x"))], "says PeerHello once"),
         ([b"\xff"], "not a message"),
     ],
 )

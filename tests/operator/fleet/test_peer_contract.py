@@ -4,32 +4,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_operator.fleet.acks import GatewayState
 from limpet_operator.fleet.peer_contract import (
     PEER_VERSION,
-    Message,
-    NodeChange,
-    Peer,
+    GatewayChange,
+    PeerAck,
+    PeerHello,
+    PeerMessage,
     PeerMismatch,
-    Told,
-    Took,
+    PeerUpdate,
     applied,
     decode,
     difference,
     encode,
 )
 from limpet_operator.fleet.traffic import Summary
+from limpet_operator.fleet.view import GatewayState
 
 NAMES = st.sampled_from(["a", "b", "ns/c"])
 WORDS = st.dictionaries(NAMES, st.sampled_from(["1", "2"]))
 STATES = st.builds(GatewayState, st.just("n"), WORDS, WORDS)
-MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Peer, st.text()),
-    st.builds(Took, st.integers(), st.lists(NAMES).map(tuple)),
+MESSAGES: st.SearchStrategy[PeerMessage] = st.one_of(
+    st.builds(PeerHello, st.text()),
+    st.builds(PeerAck, st.integers(), st.lists(NAMES).map(tuple)),
     st.builds(
-        Told,
+        PeerUpdate,
         st.integers(),
-        st.lists(st.builds(NodeChange, st.text(), WORDS, st.lists(NAMES).map(tuple), st.none() | WORDS)).map(tuple),
+        st.lists(st.builds(GatewayChange, st.text(), WORDS, st.lists(NAMES).map(tuple), st.none() | WORDS)).map(tuple),
         st.lists(st.text()).map(tuple),
         st.lists(NAMES).map(tuple),
         st.dictionaries(NAMES, st.builds(Summary, st.integers(), reason=st.sampled_from([None, "down"]))),
@@ -38,7 +38,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 
 
 @given(MESSAGES)
-def test_a_message_comes_back_the_same(message: Message) -> None:
+def test_a_message_comes_back_the_same(message: PeerMessage) -> None:
     assert decode(encode(message)) == message
 
 
@@ -48,7 +48,7 @@ def test_a_difference_applied_is_the_state_and_says_nothing_more(
 ) -> None:
     change = difference(before, now)
     assert applied(before, change) == now
-    assert difference(now, now) == NodeChange("n")
+    assert difference(now, now) == GatewayChange("n")
     if before is not None:
         assert change.clusters.keys() <= now.clusters.keys()
         assert not any(before.clusters.get(name) == version for name, version in change.clusters.items())
@@ -59,12 +59,12 @@ def test_one_change_among_a_thousand_providers_is_a_few_bytes() -> None:
     change = difference(
         GatewayState("n", many, {}), GatewayState("n", many | {"team-7/provider": "fedcba9876543210"}, {})
     )
-    assert len(encode(Told(2, (change,)))) < 200
-    assert len(encode(Told(1, (difference(None, GatewayState("n", many, {})),)))) < 50_000
+    assert len(encode(PeerUpdate(2, (change,)))) < 200
+    assert len(encode(PeerUpdate(1, (difference(None, GatewayState("n", many, {})),)))) < 50_000
 
 
 STRANGERS = [
-    (encode(Peer("x", version=PEER_VERSION + 1)), f"version {PEER_VERSION + 1}, this one {PEER_VERSION}"),
+    (encode(PeerHello("x", version=PEER_VERSION + 1)), f"version {PEER_VERSION + 1}, this one {PEER_VERSION}"),
     (b"{}", "not a message of peer version"),
     (b"\xff", "not a message of peer version"),
 ]

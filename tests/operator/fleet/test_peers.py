@@ -8,7 +8,7 @@ from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 from limpet_extproc.decision.health import State, after_failure
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals
 from limpet_extproc.providers.complaints import Complaints
-from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic
 
 
 async def test_every_replica_knows_what_each_envoy_took_and_what_it_refuses(pair: Pair) -> None:

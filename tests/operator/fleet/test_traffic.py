@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.catalog import SKETCH_REGISTERS, CacheUse, Evidence
-from limpet_operator.fleet.acks import Traffic
 from limpet_operator.fleet.traffic import NOTHING, joined, summary, verdict
+from limpet_operator.fleet.view import Traffic
 
 T = 10_000.0
 UNUSED = CacheUse()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limpet_operator.fleet.acks import Traffic
+from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.traffic_words import said
 
 UP = Traffic("up", "up", 0.0, 1, 0)

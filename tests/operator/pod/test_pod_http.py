@@ -9,16 +9,16 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from limpet_operator.pod.pod_http import Page, Pages, metrics, probes, serve_pages
+from limpet_operator.pod.pod_http import HttpResponse, Routes, metrics, probes, serve_http
 
 
 async def test_reasons_are_told_and_metrics_are_shown() -> None:
     registry = CollectorRegistry()
     Gauge("limpet_test", "A number", registry=registry).set(3)
     why: dict[str, str | None] = {"healthz": None, "readyz": "2 Secrets are still to be read", "remarks": None}
-    pages = {**probes(lambda: why["healthz"], lambda: why["readyz"], lambda: why["remarks"]), **metrics(registry)}
+    routes = {**probes(lambda: why["healthz"], lambda: why["readyz"], lambda: why["remarks"]), **metrics(registry)}
     async with (
-        serve_pages("127.0.0.1:0", pages) as port,
+        serve_http("127.0.0.1:0", routes) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
 
@@ -44,15 +44,15 @@ async def test_reasons_are_told_and_metrics_are_shown() -> None:
         assert (await client.post("/healthz")).status_code == 405
 
 
-def broken() -> Page:
+def broken() -> HttpResponse:
     raise ValueError("a mistake of ours")
 
 
-WELL: Pages = {"/well": lambda: Page(HTTPStatus.OK, "text/plain", b"well"), "/broken": broken}
+WELL: Routes = {"/well": lambda: HttpResponse(HTTPStatus.OK, "text/plain", b"well"), "/broken": broken}
 
 
 async def test_those_who_only_connect_keep_nobody_out() -> None:
-    async with serve_pages("127.0.0.1:0", WELL) as port, AsyncExitStack() as stack:
+    async with serve_http("127.0.0.1:0", WELL) as port, AsyncExitStack() as stack:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         for _, writer in silent:
             stack.callback(writer.transport.abort)
@@ -65,7 +65,7 @@ async def test_those_who_only_connect_keep_nobody_out() -> None:
 
 @pytest.mark.parametrize("words", [b"GET /well HTTP/1.1\r\n" + b"a: b\r\n" * 5000, b"\x16\x03\x01" * 9000])
 async def test_who_says_too_much_is_hung_up_on(words: bytes) -> None:
-    async with serve_pages("127.0.0.1:0", WELL) as port, asyncio.timeout(60):
+    async with serve_http("127.0.0.1:0", WELL) as port, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(words)
         with closing(writer), suppress(ConnectionResetError):
@@ -74,7 +74,7 @@ async def test_who_says_too_much_is_hung_up_on(words: bytes) -> None:
 
 async def test_a_mistake_of_ours_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with (
-        serve_pages("127.0.0.1:0", WELL) as port,
+        serve_http("127.0.0.1:0", WELL) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         assert (await client.get("/broken")).status_code == 500
@@ -82,7 +82,7 @@ async def test_a_mistake_of_ours_is_in_the_log(caplog: pytest.LogCaptureFixture)
 
 
 async def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
-    async with serve_pages("[::]:0", WELL) as port:
+    async with serve_http("[::]:0", WELL) as port:
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             reader, writer = await asyncio.open_connection(host, port, family=family)
             writer.write(b"GET /well HTTP/1.0\r\n\r\n")

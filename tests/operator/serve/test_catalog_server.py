@@ -32,7 +32,7 @@ from limpet_operator.serve.acknowledgements import Acknowledgements
 from limpet_operator.serve.catalog_server import CatalogServer, announce
 from limpet_operator.serve.change_set import ChangeSet
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.rollout import Patience, Rollout
+from limpet_operator.serve.rollout import RemovalTimeouts, Rollout
 from limpet_operator.serve.xds_server import XdsServer, serve
 
 NAMES = ["a", "b", "c"]
@@ -156,8 +156,8 @@ async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> No
         first = decode_catalog(await slow.read())
         side.catalogs.publish(catalog("b", "c"))
         side.catalogs.publish(catalog("c"))
-        assert not await side.catalogs.wait_unannounced(["a"], 0.02), "sent, so it may decide by it at any moment"
-        waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a", "b"], 10))
+        assert not await side.catalogs.wait_withdrawn(["a"], 0.02), "sent, so it may decide by it at any moment"
+        waiting = asyncio.create_task(side.catalogs.wait_withdrawn(["a", "b"], 10))
         await slow.write(encode(Seen("of an earlier connection")))
         await slow.write(encode(Seen(first.revision)))
         second = decode_catalog(await slow.read())
@@ -165,7 +165,7 @@ async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> No
         assert not waiting.done()
         await slow.write(encode(Seen(second.revision)))
         assert await waiting
-    assert await side.catalogs.wait_unannounced(["c"], 10), "nobody is connected any more"
+    assert await side.catalogs.wait_withdrawn(["c"], 10), "nobody is connected any more"
 
 
 async def test_a_worker_whose_envoy_nobody_knows_is_told_nothing_new_and_holds_up_nothing(side: Side) -> None:
@@ -176,14 +176,14 @@ async def test_a_worker_whose_envoy_nobody_knows_is_told_nothing_new_and_holds_u
         del side.acked["n"]
         side.catalogs.publish(catalog("b", "c"))
         await until(lambda: names(seen[-1]) == ["b"])
-        assert await side.catalogs.wait_unannounced(["a"], 10), "its Envoy is still to come, so it decides by nothing"
+        assert await side.catalogs.wait_withdrawn(["a"], 10), "its Envoy is still to come, so it decides by nothing"
         assert starting == []
 
 
 async def test_other_replicas_have_to_agree(side: Side) -> None:
     side.catalogs.publish(catalog("b"))
     side.consent = False
-    waiting = asyncio.create_task(side.catalogs.wait_unannounced(["a"], 10))
+    waiting = asyncio.create_task(side.catalogs.wait_withdrawn(["a"], 10))
     await asyncio.sleep(0)
     assert not waiting.done()
     side.consent = True
@@ -281,7 +281,7 @@ class World:
         metrics = build_metrics(CollectorRegistry(), "test")
         self.xds = XdsServer(Acknowledgements(), metrics, lambda _: None, lambda _: None)
         self.drains = Drains()
-        self.rollout = Rollout(self.xds, self.side.catalogs, Patience(5.0, 10.0), self.drains)
+        self.rollout = Rollout(self.xds, self.side.catalogs, RemovalTimeouts(5.0, 10.0), self.drains)
 
     def served(self, type_url: str = CLUSTER) -> set[str]:
         return set(self.xds.resources.by_type.get(type_url, {}))
@@ -360,7 +360,7 @@ def test_any_sequence_of_plans_ends_with_the_last_one_and_never_lacks_a_planned_
 
 async def test_a_worker_that_never_confirms_does_not_hold_up_a_removal_for_ever(tmp_path: Path) -> None:
     world = World(f"unix:{tmp_path}/catalog.sock")
-    world.rollout = Rollout(world.xds, world.side.catalogs, Patience(0.0, 0.02))
+    world.rollout = Rollout(world.xds, world.side.catalogs, RemovalTimeouts(0.0, 0.02))
     server = await serve(world.side.address, world.side.catalogs.handler())
     async with raw_worker(world.side.address) as mute:
         world.apply("a")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Resource
-from limpet_operator.serve.delta import ResourceSet, Stream
+from limpet_operator.serve.delta import DeltaStream, ResourceSet
 
 
 def resource(name: str, body: str = "1", type_url: str = CLUSTER) -> Resource:
@@ -31,7 +31,7 @@ def request(**fields: Any) -> Any:
 
 def test_a_large_first_response_is_split_and_a_small_change_is_small() -> None:
     many, _ = ResourceSet().updated([Resource(f"c{i}", CLUSTER, bytes([i]) * 1_000_000) for i in range(7)], [])
-    stream = Stream()
+    stream = DeltaStream()
     stream.on_request(request(), many)
     sizes = []
     while response := stream.next_response(many):
@@ -47,7 +47,7 @@ def test_a_large_first_response_is_split_and_a_small_change_is_small() -> None:
 
 def test_make_before_break_order_across_types() -> None:
     first, _ = ResourceSet().updated([resource("old", type_url=t) for t in (ROUTE, SECRET, LISTENER, CLUSTER)], [])
-    stream = Stream()
+    stream = DeltaStream()
     for type_url in (ROUTE, LISTENER, SECRET, CLUSTER):
         stream.on_request(request(type_url=type_url, resource_names_subscribe=["*"]), first)
     sent = []
@@ -68,7 +68,7 @@ def test_make_before_break_order_across_types() -> None:
 
 def test_a_stream_that_takes_nothing_remembers_names_not_history() -> None:
     resources, _ = ResourceSet().updated([resource("a")], [])
-    stream = Stream()
+    stream = DeltaStream()
     stream.on_request(request(), resources)
     for i in range(1000):
         resources, touched = resources.updated([resource("a", str(i))], [])
@@ -81,7 +81,7 @@ def test_a_stream_that_takes_nothing_remembers_names_not_history() -> None:
 
 def test_withheld_acks_hold_up_nothing_and_late_ones_count() -> None:
     resources = ResourceSet()
-    stream = Stream()
+    stream = DeltaStream()
     stream.on_request(request(), resources)
     nonces = []
     for i in range(1000):
@@ -98,7 +98,7 @@ def test_withheld_acks_hold_up_nothing_and_late_ones_count() -> None:
 
 def test_what_envoy_brings_along_and_we_do_not_serve_may_stay_for_a_while() -> None:
     resources, _ = ResourceSet().updated([resource("ours")], [])
-    stream = Stream(holds=True)
+    stream = DeltaStream(holds=True)
     stream.on_request(request(initial_resource_versions={"theirs": "1", "later ours": "1"}), resources)
     response = stream.next_response(resources)
     assert response is not None
@@ -142,7 +142,7 @@ class Model:
 
     def reconnect(self, fresh: bool) -> None:
         self.has = {} if fresh else self.has
-        self.stream = Stream()
+        self.stream = DeltaStream()
         self.unanswered: list[Any] = []
         versions = {name: version for name, (version, _) in self.has.items()}
         if self.wildcard or self.wanted:

@@ -54,7 +54,7 @@ class Recorded:
 
     @property
     def refused(self) -> tuple[Nack, ...]:
-        return tuple(nack for node in self.acks.connected_nodes for nack in self.acks.refused(node).values())
+        return tuple(nack for node in self.acks.connected_gateways for nack in self.acks.refused(node).values())
 
     def acked(self, type_url: str = CLUSTER, node: str = "n") -> dict[str, str]:
         return dict((self.acks.acknowledged(node) or {}).get(type_url, {}))

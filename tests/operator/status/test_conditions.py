@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning import finding
 from limpet_operator.planning.finding import Finding, no_effect, not_accepted, unresolved
 from limpet_operator.planning.plan import ObjectFindings

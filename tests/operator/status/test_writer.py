@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from tests.operator.conftest import Build
 from tests.operator.status.fake_api import FakeApi, Json, Timeline
 
-from limpet_operator.fleet.acks import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import plan
 from limpet_operator.resources.problem import PLURALS, ObjectKey

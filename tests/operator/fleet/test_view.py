@@ -2,7 +2,7 @@
 
 import pytest
 
-from limpet_operator.fleet.acks import GatewayState, merged
+from limpet_operator.fleet.view import GatewayState, merged
 from limpet_operator.serve.acknowledgements import in_common
 
 CLAIMS: list[tuple[str, list[dict[str, str]], dict[str, str]]] = [

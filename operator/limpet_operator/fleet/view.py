@@ -15,7 +15,7 @@ from limpet_operator.serve.acknowledgements import in_common
 class GatewayState:
     """One connected Envoy: what it has, and what it refuses."""
 
-    node: str
+    name: str
     clusters: Mapping[str, str]
     """Provider name -> version acknowledged. Only providers that are planned where this Envoy is connected: what is
     about to be taken away is not among them, though Envoy still has it."""
@@ -57,16 +57,16 @@ class FleetView(Protocol):
 
 def merged(states: Iterable[GatewayState]) -> list[GatewayState]:
     """One state for each Envoy, by name; claims of several replicas to the same one count as far as they agree."""
-    by_node: dict[str, list[GatewayState]] = {}
+    by_name: dict[str, list[GatewayState]] = {}
     for state in states:
-        by_node.setdefault(state.node, []).append(state)
+        by_name.setdefault(state.name, []).append(state)
     return [
         claims[0]
         if len(claims) == 1
         else GatewayState(
-            node,
+            name,
             in_common(claim.clusters for claim in claims),
-            {name: words for claim in claims for name, words in claim.rejected.items()},
+            {provider: words for claim in claims for provider, words in claim.rejected.items()},
         )
-        for node, claims in sorted(by_node.items())
+        for name, claims in sorted(by_name.items())
     ]
