@@ -1,39 +1,54 @@
 # Everything here works on a fresh Debian or Ubuntu with Python 3.11 or newer; the environment lives in .venv.
-.PHONY: demo install test fuzz check bench lock clean
+.DEFAULT_GOAL := help
+.PHONY: help demo install test test-fast fuzz check bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
-READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo
+READY := $(VENV)/.ready
 
-demo: $(READY)
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(DEMO)  ## the whole thing with simulated providers: no key, no cluster
 	$(BIN)/limpet demo
 
-install: $(READY)
+install: $(DEMO)  ## the command .venv/bin/limpet, and nothing that only tests need
 	@echo "The command is $(BIN)/limpet; try: $(BIN)/limpet --help"
 
-# Everything runs in a network and process namespace of its own, where no test reaches further than this machine. There
-# is only one user there, so what another user must not reach is tried once more outside.
-test: $(READY)
-	@command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); }
-	@command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); }
-	@$(BIN)/python -m limpet_lab.kubernetes.assets
-	@$(BIN)/python -m tests.cluster.portforward.build
-	$(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest
+# The part of the tests that T names: `cluster` of tests/cluster/e2e/test_readme.py, nothing if T is empty or `tests`.
+PART := $(word 2,$(subst /, ,$(T)))
+# Most tests run in a network and process namespace of their own, where they reach nothing beyond this machine; these do without.
+ANYWHERE := chart contract crds extproc operator
+WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
+
+test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
+	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); })
+	@$(if $(filter-out chart contract crds operator,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
+	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
+	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
+	$(WORLD) $(BIN)/python -m pytest $(if $(T),'$(T)')
+ifeq ($(T),)
+	@# There is only one user in the world, so what other users must not reach is tried outside.
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m pytest tests/envoy/test_other_users.py; \
 	else echo "tests/envoy/test_other_users.py becomes another user, which only root can: run 'make test' as root for it"; fi
+endif
+
+test-fast: $(READY)  ## the tests that start no servers, with fewer generated cases: less than a minute
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=fast -m "not slow and not envoy" tests/contract tests/crds tests/extproc tests/lab tests/operator
 
 # What `make test` does with 500 odd bodies, with as many as an attacker would try, and others each time.
-fuzz: $(READY)
+fuzz: $(READY)  ## twenty thousand odd bodies against a gateway, others each time
 	LIMPET_FUZZ_BODIES=20000 LIMPET_FUZZ_SEED=$$(date +%s) $(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest tests/envoy/test_odd_bodies.py
 
-check: $(READY)
+check: $(READY)  ## format, lint, types, imports
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)
+bench: $(READY)  ## all benchmarks
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator of 'limpet bench latency'"; $(call install,wrk); }
 	$(BIN)/limpet bench infron
 	$(BIN)/limpet bench latency
@@ -43,26 +58,34 @@ bench: $(READY)
 	$(BIN)/limpet bench memory
 	$(BIN)/limpet bench apply
 
-# Hashes pin what is installed, whatever the index; --no-build-isolation takes hatchling from the same lock.
-$(READY): requirements.lock pyproject.toml
+# Hashes pin what is installed, whatever the index; --no-build-isolation takes hatchling from the same lock. Python compiles
+# what the demo imports when it does, instead of all that is installed.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+$(DEMO): lab/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Limpet needs Python 3.11 or newer; say which with 'make PYTHON=python3.12 …'"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing Python's venv module"; $(call install,python3-venv); }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	$(PIP_INSTALL) --require-hashes -r lab/requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
 
-# Refresh the locks: newest versions that pyproject.toml allows, for every supported Python, without index addresses. Those of
-# the image are parts of the first.
+$(READY): $(DEMO) requirements.lock
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	@touch $@
+
+# Newest versions that pyproject.toml allows, for every supported Python, without index addresses. All further locks are
+# parts of the first.
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet
-IMAGE_LOCK := $(LOCK) --python-version 3.13 --no-annotate --constraint requirements.lock
-lock:
+PART_OF_LOCK := $(LOCK) --no-annotate --constraint requirements.lock
+lock:  ## refresh the pinned versions of all packages (needs uv)
 	$(LOCK) pyproject.toml --extra dev --python-version 3.11 --upgrade --output-file requirements.lock
-	$(IMAGE_LOCK) pyproject.toml --extra operator --extra extproc --output-file docker/runtime.lock
-	echo hatchling | $(IMAGE_LOCK) - --output-file docker/build.lock
+	printf 'editables\nhatchling\n' | $(PART_OF_LOCK) pyproject.toml - --extra lab --python-version 3.11 --output-file lab/requirements.lock
+	$(PART_OF_LOCK) pyproject.toml --extra operator --extra extproc --python-version 3.13 --output-file docker/runtime.lock
+	echo hatchling | $(PART_OF_LOCK) - --python-version 3.13 --output-file docker/build.lock
 
-clean:
-	rm -rf $(VENV)
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) dist
 
 # $(call install,PACKAGE): from the distribution, as root or with sudo.
 install = s=; [ "$$(id -u)" = 0 ] || s=sudo; $$s apt-get update -qq && $$s apt-get install -y -qq $(1) >/dev/null

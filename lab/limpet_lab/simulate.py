@@ -6,12 +6,23 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from limpet_lab.sim.config import ConfigError, SellerConfig, load_sellers
 from limpet_lab.sim.sellers import SellerFailedError, Sellers
 
 _LOOK_EVERY_S: Final = 0.25
+
+
+def simulate(
+    file: Annotated[
+        Path, typer.Argument(help="YAML with the simulated sellers, for example examples/quickstart/sellers.yaml.")
+    ],
+) -> None:
+    """Run simulated providers with real cache rules, usage fields, faults and bills."""
+    raise typer.Exit(run(file))
 
 
 def announce(sellers: Sellers) -> None:

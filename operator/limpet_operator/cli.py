@@ -218,7 +218,7 @@ def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None =
             if asked_for:
                 raise SystemExit(
                     f"limpet {entry.name}: the Python package {error.name} is not installed here; "
-                    "pip install 'limpet[lab]' brings it"
+                    f"pip install 'limpet[{'bench' if entry.name == 'bench' else 'lab'}]' brings it"
                 ) from error
             continue
         if isinstance(added, typer.Typer):

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from limpet_lab.bench.apply_objects import world
-from limpet_lab.commands import bench
+from limpet_lab.bench.command import bench
 from limpet_operator.planning.plan import plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid

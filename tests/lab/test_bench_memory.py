@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from limpet_lab.bench.command import bench
 from limpet_lab.bench.memory import BAR_BYTES
-from limpet_lab.commands import bench
 
 
+@pytest.mark.slow
 def test_a_conversation_takes_no_more_bytes_than_the_bar(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     shown = CliRunner().invoke(bench, ["memory", "--conversations", "10000", "--json", str(file)])

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from limpet_lab.bed import Bed
-from limpet_lab.commands import bench
+from limpet_lab.bench.command import bench
 from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
 
 _LIMPET = [sys.executable, "-c", "from limpet_operator.cli import main; main()"]
@@ -83,6 +83,7 @@ def test_wrong_flags_are_explained(flags: list[str], problem: str) -> None:
     assert problem in " ".join(done.output.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_not_there(tmp_path: Path) -> None:
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("hello")

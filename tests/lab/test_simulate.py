@@ -15,6 +15,8 @@ import yaml
 from limpet_lab.sim.config import ConfigError, load_sellers
 from limpet_lab.simulate import run
 
+pytestmark = pytest.mark.slow
+
 _QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 _RUN = "import sys; from pathlib import Path; from limpet_lab.simulate import run; sys.exit(run(Path(sys.argv[1])))"
 

@@ -19,6 +19,8 @@ from limpet_extproc.contract.catalog import WATCH_METHOD
 from limpet_operator.fleet.peer_contract import PEER_METHOD
 from limpet_operator.laptop.local import free_port
 
+pytestmark = pytest.mark.slow
+
 KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",

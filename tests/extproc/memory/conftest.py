@@ -19,6 +19,15 @@ LONG_S = 10.0
 """A deadline that only a broken memory misses: these tests run beside others."""
 
 
+_SERVERS = {"shared_redis", "own_redis", "guarded_redis"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and _SERVERS & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 class Gateway:
     """One worker's shared memory, and what it counts."""
 

@@ -12,6 +12,8 @@ import pytest
 
 from limpet_extproc.process.local_http import Response, Routes, accepts, ask, serve_pages
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60.0
 
 

@@ -25,6 +25,8 @@ from limpet_extproc.process.parent import worker_command
 from limpet_extproc.process.settings import SupervisorSettings
 from limpet_extproc.process.supervisor import Supervisor
 
+pytestmark = pytest.mark.slow
+
 ALWAYS = ["--control-plane=unix:/nonexistent/operator.sock", "--node=gateway-0", "--redis-url=redis://127.0.0.1:1"]
 
 

@@ -15,7 +15,7 @@ from limpet_lab.sim.config import PriceList, SellerConfig, SellerModel
 from limpet_lab.sim.rules import Auth
 from limpet_lab.sim.sellers import Seller, Sellers
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 _PRICES = PriceList(input=Decimal("0.15"), output=Decimal("0.60"), cache_read=Decimal("0.003"))
 _LONG = "The rock remembers the foot that comes back to it. " * 200

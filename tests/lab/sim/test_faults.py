@@ -12,7 +12,7 @@ from limpet_lab.sim.config import Pace, SellerConfig, SellerModel
 from limpet_lab.sim.faults import Fault, Faults
 from limpet_lab.sim.sellers import Seller, SellerFailedError, Sellers
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 _PATIENCE_S = 60.0
 

@@ -13,6 +13,8 @@ import pytest
 from limpet_extproc.operator_link.operator_channel import open_channel
 from limpet_operator.fleet.peers import dialer
 
+pytestmark = pytest.mark.slow
+
 _TALKS_WITHOUT_END = """
 import asyncio, grpc
 async def talk(_, context):

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from limpet_operator.pod.pod_http import HttpResponse, Routes, metrics, probes, serve_http
 
+pytestmark = pytest.mark.slow
+
 
 async def test_reasons_are_told_and_metrics_are_shown() -> None:
     registry = CollectorRegistry()

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from tests.operator.conftest import Build
@@ -189,6 +190,7 @@ async def test_every_kind_has_its_conditions(harness: Harness, build: Build) -> 
     assert harness.status()["health"]["verdict"] == "Unknown"
 
 
+@pytest.mark.slow
 async def test_prices_turn_stale_by_themselves(harness: Harness, build: Build) -> None:
     source = {"name": "list", "retrieved": "2026-11-30"}
     harness.apply(build.raw("Provider"), build.secret(), build.raw("Pricing", source=source, staleAfter="30h"))

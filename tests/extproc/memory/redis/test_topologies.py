@@ -13,6 +13,8 @@ from tests.extproc.memory.redis_server import until as until_now
 from limpet_extproc.memory.redis.layout import redis_key
 from limpet_operator.laptop.local import free_port
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 16_384
 
 CLUSTER_RIGHTS = "+cluster|slots +command"

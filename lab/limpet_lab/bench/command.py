@@ -1,0 +1,14 @@
+"""`limpet bench`: one command for each benchmark."""
+
+import typer
+
+from limpet_lab.bench.apply import apply
+from limpet_lab.bench.bodies import bodies
+from limpet_lab.bench.infron import infron
+from limpet_lab.bench.latency import latency
+from limpet_lab.bench.memory import memory
+from limpet_lab.bench.reload import reload
+
+bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
+for each in (apply, bodies, infron, latency, memory, reload):
+    bench.command()(each)
