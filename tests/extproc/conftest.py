@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
-from limpet_extproc.decision.choose import Query
+from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane, Snapshot, snapshot
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.dialects.openai_chat import OpenAIChat

@@ -1,7 +1,7 @@
-"""What traffic says about a provider: pure transitions of a small state, and the verdict it means at a moment.
+"""The health of a provider as its traffic shows it: pure transitions of a small state, and what it means at an instant.
 
 Failures in a row take a provider out for a while that doubles each time; then one request at a time tries it again. A
-429 with `retry-after` takes it out for as long as it asks for. A provider nobody has heard bad of has no state.
+429 with `retry-after` takes it out for as long as it asks for. A healthy provider needs no state.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Final, Literal
 import msgspec
 
 Verdict = Literal["up", "over_limit", "down", "trial"]
-"""`trial`: its time out is over and this request may try it; every other request still sees it as it was."""
+"""`trial`: its time out is over and this request may try it; all other requests still see it as it was."""
 
 
 @dataclass(frozen=True, slots=True)
-class HealthRules:
+class HealthThresholds:
     """When a provider is taken out, and for how long; seconds."""
 
     failures_to_down: int = 3
@@ -22,17 +22,17 @@ class HealthRules:
     max_cooldown_s: float = 60.0
     max_retry_after_s: float = 300.0
     trial_timeout_s: float = 60.0
-    """A trial whose outcome never came frees its place after this."""
+    """A trial whose outcome never came ends after this."""
 
 
-DEFAULT_RULES: Final = HealthRules()
+DEFAULT_THRESHOLDS: Final = HealthThresholds()
 
 
-class State(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one provider; times on the clock that `now_s` comes from."""
+class HealthState(msgspec.Struct, frozen=True, gc=False):
+    """The health of one provider, or of one model there; times on the clock that `now_s` comes from."""
 
     failures: int = 0
-    """In a row, up to now."""
+    """In a row."""
     out_because: Literal["over_limit", "down"] | None = None
     since_s: float = 0.0
     until_s: float = 0.0
@@ -41,10 +41,11 @@ class State(msgspec.Struct, frozen=True, gc=False):
     trial_until_s: float = 0.0
 
 
-UNKNOWN: Final = State()
+HEALTHY: Final = HealthState()
+"""Also after a success, whatever was before."""
 
 
-def verdict(state: State, now_s: float) -> Verdict:
+def verdict(state: HealthState, now_s: float) -> Verdict:
     """What a request that is decided now may do with the provider."""
     if state.out_because is None:
         return "up"
@@ -53,43 +54,45 @@ def verdict(state: State, now_s: float) -> Verdict:
     return "trial"
 
 
-def badness(state: State) -> tuple[bool, float, int]:
+def badness(state: HealthState) -> tuple[bool, float, int]:
     """Orders states: out before in, the longer out the worse, then by failures in a row."""
     return state.out_because is not None, max(state.until_s, state.trial_until_s), state.failures
 
 
-def after_success(state: State, _now_s: float) -> State:
-    """An answer came: whatever was held against the provider is forgotten."""
-    return UNKNOWN
-
-
-def after_failure(state: State, now_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
+def after_failure(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
     """No answer, or one that says the provider is broken. One failed trial is enough to take it out again."""
     failures = state.failures + 1
-    if state.out_because is None and failures < rules.failures_to_down:
-        return State(failures=failures)
+    if state.out_because is None and failures < thresholds.failures_to_down:
+        return HealthState(failures=failures)
     if now_s < state.until_s:
-        # Requests that were under way when it went out say nothing new, and must not shorten what a 429 asked for.
-        return State(failures, state.out_because, state.since_s, state.until_s, state.cooldown_s)
-    cooldown_s = min(state.cooldown_s * 2 or rules.cooldown_s, rules.max_cooldown_s)
+        # Requests that were under way when it went out show nothing new, and must not shorten what a 429 asked for.
+        return HealthState(failures, state.out_because, state.since_s, state.until_s, state.cooldown_s)
+    cooldown_s = min(state.cooldown_s * 2 or thresholds.cooldown_s, thresholds.max_cooldown_s)
     since_s = state.since_s if state.out_because == "down" else now_s
-    return State(failures, "down", since_s, now_s + cooldown_s, cooldown_s)
+    return HealthState(failures, "down", since_s, now_s + cooldown_s, cooldown_s)
 
 
-def after_limit(state: State, now_s: float, retry_after_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
+def after_limit(
+    state: HealthState, now_s: float, retry_after_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS
+) -> HealthState:
     """A 429 that says when to come back."""
-    until_s = now_s + min(retry_after_s, rules.max_retry_after_s)
-    return State(state.failures, "over_limit", now_s, max(until_s, state.until_s), state.cooldown_s)
+    until_s = now_s + min(retry_after_s, thresholds.max_retry_after_s)
+    return HealthState(state.failures, "over_limit", now_s, max(until_s, state.until_s), state.cooldown_s)
 
 
-def begin_trial(state: State, now_s: float, rules: HealthRules = DEFAULT_RULES) -> State:
-    """One request tries the provider from now on; others leave it alone until its outcome or the time limit."""
-    return State(
-        state.failures, state.out_because, state.since_s, state.until_s, state.cooldown_s, now_s + rules.trial_timeout_s
+def begin_trial(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
+    """One request tries the provider; others leave it alone until the outcome or the time limit."""
+    return HealthState(
+        state.failures,
+        state.out_because,
+        state.since_s,
+        state.until_s,
+        state.cooldown_s,
+        now_s + thresholds.trial_timeout_s,
     )
 
 
-def explain(provider: str, state: State, now_s: float) -> str:
+def explain(provider: str, state: HealthState, now_s: float) -> str:
     """One clause for a person: what is wrong with the provider, since when, and when it is tried again."""
     if state.out_because is None:
         return f"{provider} is up"

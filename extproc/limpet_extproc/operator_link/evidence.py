@@ -14,7 +14,7 @@ from typing import Final, Never
 import msgspec
 
 from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.providers.complaints import Complaints
 
 _UNUSED: Final = CacheUse()
@@ -23,7 +23,7 @@ _UNUSED: Final = CacheUse()
 def evidence(
     before: Mapping[str, Evidence],
     answered: Mapping[str, float],
-    health: Mapping[str, State],
+    health: Mapping[str, HealthState],
     caches: Mapping[str, CacheUse],
     complaints: Complaints,
     now_s: float,
@@ -57,7 +57,7 @@ def evidence(
     return said
 
 
-def _failure_s(state: State) -> float:
+def _failure_s(state: HealthState) -> float:
     """A failure begins a new time out, and so does a 429; failures in the middle of one are not noted."""
     return max(state.since_s, state.until_s - state.cooldown_s) if state.out_because == "down" else state.since_s
 
@@ -78,7 +78,7 @@ class HealthReporter:
     def __init__(
         self,
         answered: Mapping[str, float],
-        health: Mapping[str, State],
+        health: Mapping[str, HealthState],
         caches: Callable[[], Mapping[str, CacheUse]],
         complaints: Complaints,
         pace: ReportIntervals | None = None,

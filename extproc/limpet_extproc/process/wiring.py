@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
@@ -48,7 +48,7 @@ class WorkerContext:
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
     metrics: WorkerMetrics
-    provider_changed: Callable[[str, State], None]
+    provider_changed: Callable[[str, HealthState], None]
     """To be called when a provider goes out or comes back."""
 
 

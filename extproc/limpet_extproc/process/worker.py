@@ -19,7 +19,7 @@ from limpet_extproc.contract.catalog import Catalog
 from limpet_extproc.contract.envoy import ONE_MESSAGE
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.snapshot import EMPTY, Snapshot, snapshot
 from limpet_extproc.envoy import grpc_server, outcome, server
 from limpet_extproc.envoy.decision_line import decision_line
@@ -162,7 +162,7 @@ class Worker:
     def _lost(self, why: str) -> None:
         self._why = why
 
-    def _provider_changed(self, provider: str, state: State) -> None:
+    def _provider_changed(self, provider: str, state: HealthState) -> None:
         self._reporter.changed()
         self.metrics.out.labels(provider).set(state.out_because is not None)
         if state.out_because is None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from limpet_extproc.decision import health, learn
-from limpet_extproc.decision.choose import Known
-from limpet_extproc.decision.health import UNKNOWN, State
+from limpet_extproc.decision.health import HEALTHY, HealthState
+from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.providers.events import (
     AnswerGenerated,
     AttemptFailed,
@@ -30,23 +30,23 @@ class Providers:
 
     def __init__(
         self,
-        on_change: Callable[[str, State], None],
+        on_change: Callable[[str, HealthState], None],
         on_event: Callable[[ProviderEvent], object] | None = None,
     ) -> None:
         """`on_event` is called with each event that this worker has seen itself."""
         self._on_event = on_event
-        self._health: dict[str, State] = {}
-        self._whole: dict[str, State] = {}
-        self._by_model: dict[tuple[str, str], State] = {}
+        self._health: dict[str, HealthState] = {}
+        self._whole: dict[str, HealthState] = {}
+        self._by_model: dict[tuple[str, str], HealthState] = {}
         self._answered: dict[str, float] = {}
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
         self._on_change = on_change
-        self.known = Known(self._whole, self._learned, self._factors, self._by_model)
+        self.states = ProviderStates(self._whole, self._learned, self._factors, self._by_model)
 
     @property
-    def health(self) -> Mapping[str, State]:
+    def health(self) -> Mapping[str, HealthState]:
         """The worst state of each provider that is not simply well."""
         return self._health
 
@@ -69,7 +69,7 @@ class Providers:
                 self._answered[provider] = now_s
                 if provider in self._health:
                     for scope in {"", model}:
-                        self._set(provider, scope, health.after_success(self._state(provider, scope), now_s))
+                        self._set(provider, scope, HEALTHY)
             case AnswerGenerated(provider, tokens, seconds):
                 learned = self._learned.get(provider, learn.NOTHING)
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
@@ -85,10 +85,10 @@ class Providers:
                     if state.out_because is not None:
                         self._set(provider, scope, health.begin_trial(state, now_s))
 
-    def _state(self, provider: str, model: str) -> State:
+    def _state(self, provider: str, model: str) -> HealthState:
         if model:
-            return self._by_model.get((provider, model), UNKNOWN)
-        return self._whole.get(provider, UNKNOWN)
+            return self._by_model.get((provider, model), HEALTHY)
+        return self._whole.get(provider, HEALTHY)
 
     def _learn(self, provider: str, now_s: float, *, failed: bool, first_byte_s: float | None) -> None:
         self._learned[provider] = learn.after_attempt(self._learned.get(provider, learn.NOTHING), failed, first_byte_s)
@@ -97,21 +97,21 @@ class Providers:
             self._factors.clear()
             self._factors.update(learn.factors(self._learned))
 
-    def _set(self, provider: str, model: str, state: State) -> None:
+    def _set(self, provider: str, model: str, state: HealthState) -> None:
         if model:
             _keep(self._by_model, (provider, model), state)
         else:
             _keep(self._whole, provider, state)
-        before = self._health.get(provider, UNKNOWN)
+        before = self._health.get(provider, HEALTHY)
         states = [state, *(each for (name, _), each in self._by_model.items() if name == provider)]
-        now = max((*states, self._whole.get(provider, UNKNOWN)), key=health.badness)
+        now = max((*states, self._whole.get(provider, HEALTHY)), key=health.badness)
         _keep(self._health, provider, now)
         if before.out_because != now.out_because:
             self._on_change(provider, now)
 
 
-def _keep(states: dict[_Key, State], key: _Key, state: State) -> None:
-    if state == UNKNOWN:
+def _keep(states: dict[_Key, HealthState], key: _Key, state: HealthState) -> None:
+    if state == HEALTHY:
         states.pop(key, None)
     else:
         states[key] = state

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from limpet_extproc.contract.catalog import CatalogProvider
-from limpet_extproc.decision.choose import Query
 from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
+from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.decision.steering import steering
 from limpet_extproc.dialects.port import ParsedRequest, Refusal

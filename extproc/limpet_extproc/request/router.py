@@ -52,7 +52,7 @@ class StickyRouting:
             return opened
         key, now_s = opened.query.key, self._clock()
         remembered = await self._memory.lookup(key, now_s)
-        routing = decide(opened, remembered, self._providers.known, now_s, self._random_seed())
+        routing = decide(opened, remembered, self._providers.states, now_s, self._random_seed())
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             if decision.trial:

@@ -7,8 +7,9 @@ import msgspec
 
 from limpet_extproc.contract.envoy import TRIES
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.choose import Decision, Known, choose, why
+from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.price import why_not_sticky
+from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.dialects.port import Refusal
@@ -43,11 +44,11 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
 
 
 def decide(
-    opened: Opened, remembered: Remembered | None, known: Known, now_s: float, random_seed: bytes
+    opened: Opened, remembered: Remembered | None, states: ProviderStates, now_s: float, random_seed: bytes
 ) -> Routing | Refusal:
     """The order of providers and all that goes with it. `random_seed`: see `choose`."""
     query, lane = opened.query, opened.query.lane
-    decision = choose(query, remembered, known, now_s, random_seed)
+    decision = choose(query, remembered, states, now_s, random_seed)
     order = decision.order
     if not order:
         return nobody_left(lane, query.steering or Steering())
@@ -55,7 +56,7 @@ def decide(
         decision=decision,
         record=_record(opened, decision, now_s),
         edits=edits(opened.request, order, lane.by_provider, opened.providers),
-        why=why(decision, lane.model, known, now_s) if known.health or known.by_model else "",
+        why=states.problems(order, lane.model, now_s) if states.health or states.by_model else "",
         tries=_tries(order, lane, opened.request.stream),
     )
 

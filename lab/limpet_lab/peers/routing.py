@@ -13,7 +13,7 @@ import msgspec
 
 from limpet_extproc.contract.catalog import Policy
 from limpet_extproc.contract.reasons import DecisionReason
-from limpet_extproc.decision.choose import Known
+from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Candidate, Lane, Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
@@ -83,7 +83,7 @@ class PeerRouting:
         if isinstance(opened, Refusal):
             return opened
         now_s, random_seed = self._clock(), self._random_seed()
-        listed = decide(opened, None, Known(), now_s, random_seed)
+        listed = decide(opened, None, ProviderStates(), now_s, random_seed)
         if isinstance(listed, Refusal) or listed.decision.reason != "off.spread":
             return listed
         lane, key = opened.query.lane, opened.query.key

@@ -6,17 +6,20 @@ from typing import Any
 import pytest
 
 from limpet_extproc.contract.catalog import Price
-from limpet_extproc.decision.choose import Decision, Known, choose, why
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.choose import Decision, choose
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.learn import Learned
+from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.memory import Remembered, Warm
 
 NOW = 1000.0
-DOWN = State(failures=3, out_because="down", since_s=990.0, until_s=1010.0, cooldown_s=20.0)
-LIMITED = State(out_because="over_limit", since_s=990.0, until_s=1005.0)
-TRIAL = State(failures=3, out_because="down", since_s=900.0, until_s=999.0, cooldown_s=5.0)
-BEING_TRIED = State(failures=3, out_because="down", since_s=900.0, until_s=999.0, cooldown_s=5.0, trial_until_s=1030.0)
+DOWN = HealthState(failures=3, out_because="down", since_s=990.0, until_s=1010.0, cooldown_s=20.0)
+LIMITED = HealthState(out_because="over_limit", since_s=990.0, until_s=1005.0)
+TRIAL = HealthState(failures=3, out_because="down", since_s=900.0, until_s=999.0, cooldown_s=5.0)
+BEING_TRIED = HealthState(
+    failures=3, out_because="down", since_s=900.0, until_s=999.0, cooldown_s=5.0, trial_until_s=1030.0
+)
 
 CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (0.1, 1.0, 2.0))
 PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}
@@ -31,7 +34,7 @@ def decide(
     make: Any,
     remembered: Remembered | None = None,
     *,
-    health: Mapping[str, State] | None = None,
+    health: Mapping[str, HealthState] | None = None,
     learned: Mapping[str, Learned] | None = None,
     steering: Steering | None = None,
     providers: Mapping[str, Any] | None = None,
@@ -45,7 +48,7 @@ def decide(
         fields[name] = {**fields[name], **own}
     lane = make.lane(*(make.provider(name, **own) for name, own in fields.items()), **policy)
     query = make.query(lane, key=key, steering=steering)
-    return choose(query, remembered, Known(health or {}, learned or {}), NOW, random_seed)
+    return choose(query, remembered, ProviderStates(health or {}, learned or {}), NOW, random_seed)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def decide(
     ],
 )
 def test_memory_and_health_decide_who_comes_first(
-    make, remembered: Remembered | None, health: dict[str, State], reason: str, order: str
+    make, remembered: Remembered | None, health: dict[str, HealthState], reason: str, order: str
 ) -> None:
     decision = decide(make, remembered, health=health)
     assert (decision.reason, "".join(decision.order)) == (reason, order)
@@ -223,8 +226,9 @@ def test_observe_does_what_off_does_and_says_what_enforce_would_have_done(make) 
 
 def test_an_error_names_what_is_wrong_with_those_that_were_tried(make) -> None:
     health = {"a": DOWN, "b": LIMITED}
-    decision = decide(make, health=health, max_attempts=2)
-    assert why(decision, "m", Known(health), NOW) == "b asked us to wait (429), out for 10 s, next trial in 5 s"
-    assert why(decision, "m", Known(), NOW) == ""
-    of_one_model = Known(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
-    assert why(decision, "m", of_one_model, NOW) == why(decision, "m", Known(health), NOW)
+    order = decide(make, health=health, max_attempts=2).order
+    problems = ProviderStates(health).problems(order, "m", NOW)
+    assert problems == "b asked us to wait (429), out for 10 s, next trial in 5 s"
+    assert ProviderStates().problems(order, "m", NOW) == ""
+    of_one_model = ProviderStates(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
+    assert of_one_model.problems(order, "m", NOW) == problems

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
-from limpet_extproc.decision.choose import Known, Query, choose
-from limpet_extproc.decision.health import State, verdict
+from limpet_extproc.decision.choose import choose
+from limpet_extproc.decision.health import HealthState, verdict
 from limpet_extproc.decision.learn import Learned, factors
+from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane, snapshot
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.memory import Remembered, Warm
@@ -50,7 +52,7 @@ POLICIES = st.builds(
     spread_within_percent=st.sampled_from([0.0, 25.0, 200.0]),
 )
 STATES = st.builds(
-    State,
+    HealthState,
     failures=st.integers(0, 5),
     out_because=st.sampled_from([None, "down", "over_limit"]),
     until_s=st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50]),
@@ -79,23 +81,23 @@ STEERING = st.none() | st.builds(
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[Query, Remembered | None, Known]:
+def situations(draw: st.DrawFn) -> tuple[Query, Remembered | None, ProviderStates]:
     lane = snapshot(Catalog("r", draw(PROVIDERS), (draw(POLICIES),))).lanes["OpenAIChat", "m"]
     query = Query(
         lane, draw(st.binary(min_size=1, max_size=4)), draw(st.sampled_from([0, 500, 10_000])), 400, draw(STEERING)
     )
     by_name = st.dictionaries(st.sampled_from(NAMES), STATES)
-    return query, draw(MEMORIES), Known(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
+    return query, draw(MEMORIES), ProviderStates(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
 
 
-def is_out(known: Known, name: str) -> bool:
+def is_out(known: ProviderStates, name: str) -> bool:
     state = known.health.get(name)
     return state is not None and verdict(state, NOW) in ("down", "over_limit")
 
 
 @given(situations())
 def test_an_order_names_candidates_once_and_those_that_are_out_come_last(
-    situation: tuple[Query, Remembered | None, Known],
+    situation: tuple[Query, Remembered | None, ProviderStates],
 ) -> None:
     query, remembered, known = situation
     decision = choose(query, remembered, known, NOW, b"seed")
@@ -122,7 +124,7 @@ def allowed(query: Query) -> set[str]:
 
 
 @given(situations())
-def test_what_the_client_demands_is_obeyed(situation: tuple[Query, Remembered | None, Known]) -> None:
+def test_what_the_client_demands_is_obeyed(situation: tuple[Query, Remembered | None, ProviderStates]) -> None:
     query, remembered, known = situation
     order = choose(query, remembered, known, NOW, b"seed").order
     assert set(order) <= allowed(query)
@@ -133,7 +135,7 @@ def test_what_the_client_demands_is_obeyed(situation: tuple[Query, Remembered | 
 
 @given(situations(), st.binary(max_size=4))
 def test_the_same_question_has_the_same_answer_on_every_replica(
-    situation: tuple[Query, Remembered | None, Known], random_seed: bytes
+    situation: tuple[Query, Remembered | None, ProviderStates], random_seed: bytes
 ) -> None:
     query, remembered, known = situation
     decision = choose(query, remembered, known, NOW, b"seed")
@@ -144,7 +146,7 @@ def test_the_same_question_has_the_same_answer_on_every_replica(
 
 @given(situations())
 def test_everyone_who_is_not_open_to_new_conversations_is_excluded_with_a_reason(
-    situation: tuple[Query, Remembered | None, Known],
+    situation: tuple[Query, Remembered | None, ProviderStates],
 ) -> None:
     query, remembered, known = situation
     excluded = choose(query, remembered, known, NOW, b"seed").excluded
@@ -159,7 +161,7 @@ def test_everyone_who_is_not_open_to_new_conversations_is_excluded_with_a_reason
 
 def fresh(lane: Lane, key: int) -> tuple[str, ...]:
     """The order for a new conversation; its key is as random as a real one."""
-    return choose(Query(lane, Random(key).randbytes(16), 4000, 400), None, Known(), NOW, b"").order
+    return choose(Query(lane, Random(key).randbytes(16), 4000, 400), None, ProviderStates(), NOW, b"").order
 
 
 CONVERSATIONS = range(2000)
@@ -229,6 +231,6 @@ def test_a_price_of_nothing_is_a_real_one_and_comes_first(make, usd: float) -> N
 
 def test_trouble_moves_new_conversations_away(make) -> None:
     lane = make.lane(make.provider("a"), make.provider("b"))
-    troubled = Known(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}))
+    troubled = ProviderStates(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}))
     for key in range(50):
         assert choose(make.query(lane, key=bytes([key])), None, troubled, NOW, b"").order[0] == "b"

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from limpet_extproc.contract.catalog import Price
-from limpet_extproc.decision.choose import Known, choose
+from limpet_extproc.decision.choose import choose
+from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.decision.steering import Obeyed, Steering, obey, steering
 from limpet_extproc.dialects.port import Controls
@@ -104,7 +105,7 @@ def test_where_nobody_reads_the_object_a_list_of_strangers_leaves_nobody(lane: A
 
 def decided(make: Any, lane: Any, asked: Steering, warm: str) -> tuple[str, str]:
     remembered = Remembered((Warm(warm, NOW + 60),))
-    decision = choose(make.query(lane, steering=asked), remembered, Known(), NOW, b"coin")
+    decision = choose(make.query(lane, steering=asked), remembered, ProviderStates(), NOW, b"seed")
     return decision.reason, decision.order[0]
 
 
@@ -119,5 +120,5 @@ def test_a_demand_of_a_kind_holds_in_every_mode(make, lane: Lane) -> None:
     for mode in ("Off", "Observe", "Enforce"):
         policy = msgspec.structs.replace(lane.policy, mode=mode)
         under = Lane.of(lane.model, lane.candidates, policy)
-        decision = choose(make.query(under, steering=Steering(no_retention=True)), None, Known(), NOW, b"coin")
+        decision = choose(make.query(under, steering=Steering(no_retention=True)), None, ProviderStates(), NOW, b"seed")
         assert decision.order == ("dear",)

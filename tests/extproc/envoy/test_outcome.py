@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.envoy.decision_line import Told
 from limpet_extproc.envoy.outcome import Outcomes, retry_after_s
 from limpet_extproc.envoy.usage import METADATA_KEY, Usage
@@ -140,7 +140,7 @@ class World:
             self.memory, self.providers, metrics, self.caches, self.complaints, lambda: NOW, self._show
         )
 
-    def _changed(self, provider: str, state: State) -> None:
+    def _changed(self, provider: str, state: HealthState) -> None:
         self.changes.append((provider, state.out_because))
 
     def _show(self, told: Told) -> None:
@@ -241,8 +241,8 @@ async def test_failures_count_and_who_answers_is_back(world: World) -> None:
     assert world.changes == [("a", "down")]
     await world.take(entry("a", first_byte_s=0.25))
     assert world.changes == [("a", "down"), ("a", None)]
-    assert world.providers.known.learned["a"].first_byte_s == pytest.approx(0.25)
-    assert world.providers.known.learned["a"].samples == 4
+    assert world.providers.states.learned["a"].first_byte_s == pytest.approx(0.25)
+    assert world.providers.states.learned["a"].samples == 4
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_500") == 3
     assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 1
 
@@ -255,13 +255,13 @@ async def test_what_no_provider_answered_counts_for_none(world: World) -> None:
         == 1
     )
     assert world.counted("limpet_requests_total", provider="none", decision=RECORD.reason, outcome="failed") == 1
-    assert world.providers.known.learned == {}
+    assert world.providers.states.learned == {}
 
 
 async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model(world: World) -> None:
     await world.take(bad("a", 429, "Limited", retry_after="30"))
     assert world.changes == [("a", "over_limit")]
-    known = world.providers.known
+    known = world.providers.states
     limited = known.state("a", "flash")
     assert limited is not None
     assert limited.until_s == NOW + 30
@@ -271,7 +271,7 @@ async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model
 @pytest.mark.parametrize("cause", ["CredentialRefused", "NoCredit", "Redirected"])
 async def test_key_credit_and_address_concern_all_models_of_a_provider(world: World, cause: str) -> None:
     await world.take(*[bad("a", 400, cause)] * 3)
-    state = world.providers.known.state("a", "another-model")
+    state = world.providers.states.state("a", "another-model")
     assert state is not None
     assert state.out_because == "down"
 

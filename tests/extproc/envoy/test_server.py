@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract.record import decode
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory import Remembered, Warm
@@ -357,7 +357,7 @@ async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the
 def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:
     heard: list[tuple[str, str | None]] = []
 
-    def hear(provider: str, state: State) -> None:
+    def hear(provider: str, state: HealthState) -> None:
         heard.append((provider, state.out_because))
 
     providers = Providers(hear)
@@ -367,4 +367,4 @@ def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:
     for _ in range(2):
         providers.apply(AttemptSucceeded("a", NOW, 0.2))
     assert heard == [("a", "down"), ("b", "over_limit"), ("a", None)]
-    assert set(providers.known.health) == {"b"}
+    assert set(providers.states.health) == {"b"}

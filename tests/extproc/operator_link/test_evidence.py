@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
-from limpet_extproc.decision.health import State, after_failure, after_limit, begin_trial
+from limpet_extproc.decision.health import HealthState, after_failure, after_limit, begin_trial
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals, evidence
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded
@@ -20,8 +20,8 @@ NOW = 1_000.0
 QUIET = Complaints(lambda: None)
 
 
-def failed(times: int, state: State | None = None, now_s: float = NOW) -> State:
-    state = state or State()
+def failed(times: int, state: HealthState | None = None, now_s: float = NOW) -> HealthState:
+    state = state or HealthState()
     for _ in range(times):
         state = after_failure(state, now_s)
     return state
@@ -31,7 +31,7 @@ OUT = failed(3)
 UP = Evidence(NOW, since_s=NOW)
 DOWN = Evidence(0.0, NOW, "down", NOW)
 
-CASES: list[tuple[str, Evidence | None, float, State | None, Evidence | None]] = [
+CASES: list[tuple[str, Evidence | None, float, HealthState | None, Evidence | None]] = [
     # what is said, what was said before, its last answer, what is held against it
     ("nothing of a provider that only failed once", None, 0.0, failed(1), None),
     ("the first answer", None, NOW, None, UP),
@@ -42,7 +42,7 @@ CASES: list[tuple[str, Evidence | None, float, State | None, Evidence | None]] =
     ("a trial under way changes nothing", DOWN, 0.0, begin_trial(OUT, NOW + 6), DOWN),
     ("a failed trial is a later failure", DOWN, 0.0, failed(1, OUT, NOW + 6), Evidence(0.0, NOW + 6, "down", NOW)),
     ("a failure of a request that was under way is no news", DOWN, 0.0, failed(1, OUT, NOW + 1), DOWN),
-    ("a 429", None, 0.0, after_limit(State(), NOW, 30.0), Evidence(0.0, NOW, "over_limit", NOW)),
+    ("a 429", None, 0.0, after_limit(HealthState(), NOW, 30.0), Evidence(0.0, NOW, "over_limit", NOW)),
     ("back", DOWN, NOW + 7, None, Evidence(NOW + 7, since_s=NOW + 7)),
 ]  # fmt: skip
 
@@ -51,7 +51,7 @@ CASES: list[tuple[str, Evidence | None, float, State | None, Evidence | None]] =
     ("before", "success_s", "state", "said"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
 def test_what_is_said_of_a_provider(
-    before: Evidence | None, success_s: float, state: State | None, said: Evidence | None
+    before: Evidence | None, success_s: float, state: HealthState | None, said: Evidence | None
 ) -> None:
     told = evidence(
         {"a": before} if before else {},
@@ -67,7 +67,7 @@ def test_what_is_said_of_a_provider(
 
 
 @pytest.mark.parametrize("state", [None, OUT])
-def test_what_its_cache_did_is_said_too_and_is_news_by_itself(state: State | None) -> None:
+def test_what_its_cache_did_is_said_too_and_is_news_by_itself(state: HealthState | None) -> None:
     health = {"a": state} if state else {}
     before = evidence({}, {"a": NOW}, health, {"a": CacheUse(100, 10)}, QUIET, NOW)
     assert before["a"].cache == CacheUse(100, 10)
@@ -87,7 +87,7 @@ def complaining(*attempts: Attempt) -> Complaints:
     return complaints
 
 
-WORDS: list[tuple[str, list[Attempt], float, State | None, tuple[str, int, str]]] = [
+WORDS: list[tuple[str, list[Attempt], float, HealthState | None, tuple[str, int, str]]] = [
     # what is told, what was heard, its last answer, what is held against it, cause and status and words
     ("a refused key, though it is not out", [REFUSED], 0.0, None, ("CredentialRefused", 401, "Incorrect API key")),
     ("and though it answered before", [REFUSED], NOW - 9, None, ("CredentialRefused", 401, "Incorrect API key")),
@@ -99,7 +99,7 @@ WORDS: list[tuple[str, list[Attempt], float, State | None, tuple[str, int, str]]
 
 @pytest.mark.parametrize(("heard", "success_s", "state", "words"), [c[1:] for c in WORDS], ids=[c[0] for c in WORDS])
 def test_what_is_wrong_is_told_in_the_providers_words(
-    heard: list[Attempt], success_s: float, state: State | None, words: tuple[str, int, str]
+    heard: list[Attempt], success_s: float, state: HealthState | None, words: tuple[str, int, str]
 ) -> None:
     answered = {"a": success_s} if success_s else {}
     told = evidence({}, answered, {"a": state} if state else {}, {}, complaining(*heard), NOW)["a"]
@@ -125,7 +125,7 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
             said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
     said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
     for name in "ab":
-        state, known = providers.health.get(name, State()), said.get(name)
+        state, known = providers.health.get(name, HealthState()), said.get(name)
         assert (known.out_because if known else None) == state.out_because
         if known is not None:
             assert known.success_s == providers.answered.get(name, 0.0)
@@ -139,7 +139,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything() -> None:
-    answered, health, slept = {"a": NOW, "b": NOW}, dict[str, State](), list[float]()
+    answered, health, slept = {"a": NOW, "b": NOW}, dict[str, HealthState](), list[float]()
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.extproc.catalog_stream import until
 from tests.extproc.clock_loop import pass_time, run
 
-from limpet_extproc.decision.health import State, verdict
+from limpet_extproc.decision.health import HealthState, verdict
 from limpet_extproc.providers.events import (
     AnswerGenerated,
     AttemptFailed,
@@ -52,8 +52,8 @@ class Pair:
             Providers(self._changed(1), lambda event: self.workers[0].apply_received(event)),
         )
 
-    def _changed(self, worker: int) -> Callable[[str, State], None]:
-        def changed(provider: str, state: State) -> None:
+    def _changed(self, worker: int) -> Callable[[str, HealthState], None]:
+        def changed(provider: str, state: HealthState) -> None:
             self.changes.append((worker, provider, state.out_because))
 
         return changed
@@ -68,7 +68,7 @@ def test_both_have_the_same_states_whichever_sees_an_event(story: list[tuple[Pro
         one, other = pair.workers
         assert one.health == other.health
         assert one.answered == other.answered
-        assert one.known == other.known
+        assert one.states == other.states
     assert [change[1:] for change in pair.changes if not change[0]] == [
         change[1:] for change in pair.changes if change[0]
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded, TrialBegan
 from limpet_extproc.providers.tracker import Providers
 
@@ -16,11 +16,11 @@ class Heard:
         self.changes: list[tuple[str, str | None]] = []
         self.providers = Providers(self._changed)
 
-    def _changed(self, provider: str, state: State) -> None:
+    def _changed(self, provider: str, state: HealthState) -> None:
         self.changes.append((provider, state.out_because))
 
     def out(self, model: str) -> bool:
-        state = self.providers.known.state("a", model)
+        state = self.providers.states.state("a", model)
         return state is not None and state.out_because is not None
 
 
@@ -66,7 +66,7 @@ def test_a_trial_of_one_model_says_nothing_of_another(heard: Heard) -> None:
     for model in ("m1", "m2"):
         heard.providers.apply(AttemptLimited("a", NOW, 1.0, model))
     heard.providers.apply(TrialBegan("a", NOW + 2, "m1"))
-    tried, other = (heard.providers.known.state("a", model) for model in ("m1", "m2"))
+    tried, other = (heard.providers.states.state("a", model) for model in ("m1", "m2"))
     assert tried is not None
     assert other is not None
     assert tried.trial_until_s > NOW + 2

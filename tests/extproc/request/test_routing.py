@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from limpet_extproc.contract.record import encode
-from limpet_extproc.decision.choose import Known
-from limpet_extproc.decision.health import State
+from limpet_extproc.decision.health import HealthState
+from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.request.opened import Opened
@@ -18,15 +18,15 @@ NOW = 1000.0
 SECRET_TEXT = "the launch code is 4711"
 
 
-def routed(opened: Any, known: Known | None = None) -> Routing:
+def routed(opened: Any, known: ProviderStates | None = None) -> Routing:
     assert isinstance(opened, Opened)
-    routing = decide(opened, None, known or Known(), NOW, b"seed")
+    routing = decide(opened, None, known or ProviderStates(), NOW, b"seed")
     assert isinstance(routing, Routing)
     return routing
 
 
 def refused(opened: Any) -> Refusal:
-    answer = opened if isinstance(opened, Refusal) else decide(opened, None, Known(), NOW, b"seed")
+    answer = opened if isinstance(opened, Refusal) else decide(opened, None, ProviderStates(), NOW, b"seed")
     assert isinstance(answer, Refusal)
     return answer
 
@@ -268,6 +268,6 @@ def test_a_conversation_is_its_tenants_users_and_models_own(make, change: dict[s
 
 
 def test_the_client_hears_why_should_all_fail(make, snapshot) -> None:
-    down = Known(health={"a": State(3, "down", NOW - 5, NOW + 5)})
+    down = ProviderStates(health={"a": HealthState(3, "down", NOW - 5, NOW + 5)})
     assert routed(make.opened(snapshot, make.body())).why == ""
     assert routed(make.opened(snapshot, make.body()), down).why.startswith("a failed 3 times in a row")

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
 
-from limpet_extproc.decision.health import State, after_failure
+from limpet_extproc.decision.health import HealthState, after_failure
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals
 from limpet_extproc.providers.complaints import Complaints
 from limpet_operator.fleet.view import GatewayState, Traffic
@@ -78,8 +78,8 @@ async def test_replicas_come_and_go_with_what_dns_says_and_nobody_speaks_with_th
         assert a.count("limpet_peers") == 1, "a stream that is there goes on"
 
 
-def is_down(failures: int = 3) -> State:
-    state = State()
+def is_down(failures: int = 3) -> HealthState:
+    state = HealthState()
     for _ in range(failures):
         state = after_failure(state, 1000.0)
     return state

@@ -1,0 +1,17 @@
+"""What is decided about."""
+
+import msgspec
+
+from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.decision.steering import Steering
+
+
+class Query(msgspec.Struct, frozen=True, gc=False):
+    """What a decision needs of one request."""
+
+    lane: Lane
+    key: bytes
+    """The conversation; equal on all replicas."""
+    prompt_tokens: int
+    output_tokens: int
+    steering: Steering | None = None

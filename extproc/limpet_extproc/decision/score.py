@@ -1,0 +1,47 @@
+"""Second step of a decision: what each candidate is expected to cost, or how it does by the client's own measure.
+
+The lower, the better.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Final
+
+from limpet_extproc.decision.learn import NOTHING
+from limpet_extproc.decision.price import cold_usd
+from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.snapshot import Candidate
+from limpet_extproc.dialects.port import Sort
+
+_NEARLY_FREE_USD: Final = 1e-9
+"""A price of zero is a real one (a free tier), but nothing can be divided by it."""
+
+
+def expected_usd(candidates: Sequence[Candidate], query: Query) -> list[float]:
+    """Dollars for the request at each; an unknown price counts as the dearest known one, and all unknown as equal."""
+    priced = [
+        None
+        if candidate.price is None
+        else max(cold_usd(candidate.price, query.prompt_tokens, query.output_tokens), _NEARLY_FREE_USD)
+        for candidate in candidates
+    ]
+    dearest = max((usd for usd in priced if usd is not None), default=1.0)
+    return [dearest if usd is None else usd for usd in priced]
+
+
+def weighted(usd: list[float], candidates: Sequence[Candidate], factors: Mapping[str, float]) -> list[float]:
+    """These dollars, each times what was learned about the provider."""
+    if not factors:
+        return usd
+    return [price * factors.get(each.provider, 1.0) for price, each in zip(usd, candidates, strict=True)]
+
+
+def by_sort(sort: Sort, candidates: Sequence[Candidate], query: Query, states: ProviderStates) -> list[float]:
+    """By what the client wants them sorted by."""
+    if sort == "price":
+        return expected_usd(candidates, query)
+    learned = [states.learned.get(candidate.provider, NOTHING) for candidate in candidates]
+    if sort == "throughput":
+        return [-each.tokens_per_s for each in learned]
+    return [each.first_byte_s or inf for each in learned]
