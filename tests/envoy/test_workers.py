@@ -112,7 +112,7 @@ async def test_probes_say_what_is_missing(group: Stage) -> None:
 
     async def waits_for_a_catalog() -> bool:
         status, words = await page("/readyz")
-        return status == 503 and "no catalog from the operator yet: the socket is not there" in words
+        return status == 503 and "no catalog from the operator yet: the socket does not exist" in words
 
     await until("the new worker to say that it has no catalog", waits_for_a_catalog)
     assert (await page("/livez"))[0] == 200

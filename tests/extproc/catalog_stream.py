@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 
 from limpet_extproc.contract.catalog import WATCH_METHOD, Catalog, Report, decode_report, encode
-from limpet_extproc.operator_link.catalog_client import Hooks, watch
+from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.operator_channel import TLS_FILES
 
 
@@ -70,7 +70,7 @@ class Worker:
     @asynccontextmanager
     async def watching(self, address: str, tls_dir: Path | None = None) -> AsyncIterator["Worker"]:
         """Watch until the end of the block."""
-        hooks = Hooks(self.connected.append, self.lost.append)
+        hooks = StreamHooks(self.connected.append, self.lost.append)
         task = asyncio.create_task(watch(address, "node-1", self.catalogs.append, hooks, self.sleep, tls_dir))
         try:
             yield self

@@ -1,11 +1,11 @@
-"""One attempt at a provider, as its answer was judged: the words that metrics, lines, conditions and Events share."""
+"""One attempt at a provider and its outcome, in words that metrics, log lines, conditions and Events share."""
 
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 AttemptOutcome: TypeAlias = Literal["ok", "failed", "limited", "refused", "client_left"]
-"""`failed` and `limited` are the provider's affair; `refused` is the request's own fault."""
+"""`failed` and `limited` are the provider's fault, `refused` is the request's."""
 
 Cause: TypeAlias = Literal[
     "",
@@ -28,23 +28,23 @@ Cause: TypeAlias = Literal[
     "Timeout",
     "BrokenOff",
 ]
-"""Why an attempt was no success; empty for one that was, and where the client left."""
+"""Why an attempt did not succeed; empty if it did, or if the client left."""
 
 CAUSES: Final[frozenset[str]] = frozenset(get_args(Cause))
 
 MAX_SAYS: Final = 200
-"""Characters of a provider's own words that are kept."""
+"""Characters of a provider's own message that are kept."""
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One try of one request at one provider."""
+    """One sending of one request to one provider."""
 
     provider: str
     model: str
-    """What the client asked for; empty where nobody had parsed the request."""
+    """As the client named it; empty if no worker has read the request."""
     status: int
-    """As the provider said it; 0 where no answer came."""
+    """The provider's HTTP status; 0 if no answer came."""
     outcome: AttemptOutcome
     cause: Cause = ""
     says: str = ""
-    """The provider's own words, at most MAX_SAYS characters of one line, anything that looks like a key blanked."""
+    """The provider's message: one line of at most MAX_SAYS characters, with anything that looks like a key blanked."""

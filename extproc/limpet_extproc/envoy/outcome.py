@@ -150,7 +150,7 @@ class Outcomes:
             self._providers.apply(
                 AttemptSucceeded(provider, now_s, _first_byte_s(common), record.model if record else "")
             )
-            self._complaints.answered(provider, record.model if record else "")
+            self._complaints.resolve(provider, record.model if record else "")
             usage = self._usage(common, provider, record)
             if usage is not None:
                 self._providers.apply(AnswerGenerated(provider, usage.output, _answered_s(common)))
@@ -175,7 +175,7 @@ class Outcomes:
         held = trail.held_against(made)
         for each in made:
             if each.status or each in held:
-                self._complaints.heard(each, now_s)
+                self._complaints.add(each, now_s)
         for each in held:
             if each.provider in before:
                 continue

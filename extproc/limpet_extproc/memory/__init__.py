@@ -1,4 +1,4 @@
-"""Where conversations are warm: the port that every memory implements, and what it holds."""
+"""Where conversations are warm: the port that every memory implements, and its values."""
 
 from typing import Protocol
 
@@ -16,38 +16,38 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one conversation. Not empty: one of the two is always there."""
+    """The memory of one conversation; at least one of the two is set."""
 
     warm: tuple[Warm, ...] = ()
     """Newest first; the first one is where the conversation sticks."""
     pending: str | None = None
-    """A provider that a request of this conversation is under way to, as long as nothing better is known."""
+    """A provider to which its first request is under way, until an outcome is known."""
 
 
 class Memory(Protocol):
-    """Advisory: a memory that is away answers None and takes what it is told in silence; it never fails a request."""
+    """Advisory: a memory that is away returns None and drops changes; it never fails a request."""
 
     async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
-        """What is known of a conversation, or None. An expired entry is still shown once, so that it can be named."""
+        """A conversation, or None. An expired one is still returned once, so that the reason can name its provider."""
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
-        """A first request of the conversation is on its way there; the next one follows even before its outcome."""
+        """A first request is on its way to this provider; the next one follows it even before its outcome."""
 
     def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
-        """A request succeeded there. Refreshes what is known of that provider and puts it first."""
+        """A request succeeded at this provider, which comes first from now on."""
 
     def forget(self, key: bytes, provider: str) -> None:
-        """A request failed there. Does nothing if nothing is known."""
+        """A request failed at this provider. Does nothing if the conversation is unknown."""
 
 
-def with_warm(known: Remembered | None, warm: Warm, max_providers: int, now_s: float) -> Remembered:
+def with_warm(before: Remembered | None, warm: Warm, max_providers: int, now_s: float) -> Remembered:
     """The memory after a success: this provider first, others while they are warm, `max_providers` at most."""
-    others = (w for w in known.warm if w.provider != warm.provider and w.until_s > now_s) if known else ()
+    others = (w for w in before.warm if w.provider != warm.provider and w.until_s > now_s) if before else ()
     return Remembered((warm, *others)[:max_providers])
 
 
-def without(known: Remembered, provider: str) -> Remembered | None:
+def without(before: Remembered, provider: str) -> Remembered | None:
     """The memory after a failure there; None when nothing is left."""
-    warm = tuple(w for w in known.warm if w.provider != provider)
-    pending = None if known.pending == provider else known.pending
+    warm = tuple(w for w in before.warm if w.provider != provider)
+    pending = None if before.pending == provider else before.pending
     return Remembered(warm, pending) if warm or pending else None

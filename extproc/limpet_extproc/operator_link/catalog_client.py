@@ -1,6 +1,6 @@
-"""Where the data plane's catalog comes from: one stream to the operator, opened again for as long as the process lives.
+"""The source of the data plane's catalogs: a stream from the operator, reopened for as long as the process lives.
 
-An operator that is away, or speaks another contract version, changes nothing: the last catalog goes on deciding.
+An operator that is away, or speaks another contract version, changes nothing: the last catalog stays in force.
 """
 
 import asyncio
@@ -30,62 +30,61 @@ from limpet_extproc.operator_link.operator_channel import explain, open_channel
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 2.0
 
-_Say = Callable[[Report], Awaitable[None]]
+_Send = Callable[[Report], Awaitable[None]]
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def _ignore(_: object) -> None:
-    """For a hook that nobody listens to."""
+    """For a hook that is not set."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the stream tells about itself, for metrics and readiness."""
+class StreamHooks:
+    """Callbacks for the state of the stream, for metrics and readiness."""
 
     connected: Callable[[bool], None] = _ignore
     """True at the first catalog of a stream, False when a stream that brought one is lost."""
     lost: Callable[[str], None] = _ignore
-    """An attempt or a stream has failed; the words say why, and where versions differ which side to upgrade."""
+    """An attempt or a stream has failed; the text says why, and if versions differ, which side to upgrade."""
 
 
 async def watch(
     channel_target: str,
     node: str,
     on_catalog: Callable[[Catalog], None],
-    hooks: Hooks | None = None,
+    hooks: StreamHooks | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     tls_dir: Path | None = None,
     reporter: HealthReporter | None = None,
 ) -> Never:
     """Hand over every catalog that the operator sends to the Envoy `node`'s data planes, until cancelled.
 
-    `on_catalog` puts the catalog in force before it returns: the operator is then told that it was seen, and takes what
-    the catalog no longer names away from Envoy. `reporter` tells the operator how the providers do. `tls_dir` is for
-    `open_channel`. Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its
-    reason changes.
+    `on_catalog` puts the catalog in force before it returns: the operator then gets an acknowledgement, and takes from
+    Envoy what the catalog no longer names. `reporter` reports on the providers. `tls_dir` is for `open_channel`.
+    Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its reason changes.
     """
-    told = hooks or Hooks()
+    hooks = hooks or StreamHooks()
     pause_s = _FIRST_PAUSE_S
-    said: str | None = None
+    last_logged: str | None = None
     revision: str | None = None
     while True:
         connected = False
         try:
-            # Anew each time: certificates may have been renewed, and another replica may be there by now.
+            # A new one each time: certificates may have been renewed, and another replica may be running.
             async with open_channel(channel_target, tls_dir) as channel:
                 call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
                 try:
-                    async with _speaking(call, node, reporter) as say:
+                    async with _reporting(call, node, reporter) as send:
                         async for data in call:
                             catalog = decode_catalog(data)
                             on_catalog(catalog)
-                            await say(Seen(catalog.revision))
+                            await send(Seen(catalog.revision))
                             revision = catalog.revision
                             if not connected:
-                                connected, said, pause_s = True, None, _FIRST_PAUSE_S
-                                told.connected(True)
-                                _log.info(
+                                connected, last_logged, pause_s = True, None, _FIRST_PAUSE_S
+                                hooks.connected(True)
+                                log.info(
                                     "the operator at %s sends catalogs; this is revision %s", channel_target, revision
                                 )
                     why = "the operator ended the stream"
@@ -101,11 +100,11 @@ async def watch(
             why = f"the certificate files cannot be read: {error}"
         finally:
             if connected:
-                told.connected(False)
-        told.lost(why)
-        if said != why:
-            said = why
-            _log.warning(
+                hooks.connected(False)
+        hooks.lost(why)
+        if last_logged != why:
+            last_logged = why
+            log.warning(
                 "no catalogs from the operator at %s: %s. Going on with %s; trying again every %.0f s at most",
                 channel_target, why, f"revision {revision}" if revision else "none, so no request is routed yet",
                 _LONGEST_PAUSE_S,
@@ -115,24 +114,24 @@ async def watch(
 
 
 @asynccontextmanager
-async def _speaking(call: Any, node: str, reporter: HealthReporter | None) -> AsyncIterator[_Say]:
-    """Say hello, then what the reporter reports; yields how to say more in between."""
+async def _reporting(call: Any, node: str, reporter: HealthReporter | None) -> AsyncIterator[_Send]:
+    """Send a hello, then the reporter's reports; yields the function that sends others in between."""
     one_at_a_time = asyncio.Lock()
 
-    async def say(report: Report) -> None:
+    async def send(report: Report) -> None:
         async with one_at_a_time:
             await call.write(encode(report))
 
-    await say(Hello(node))
-    reporting = asyncio.create_task(reporter.report(say)) if reporter else None
+    await send(Hello(node))
+    reporting = asyncio.create_task(reporter.report(send)) if reporter else None
     try:
-        yield say
+        yield send
     finally:
         if reporting is not None:
             reporting.cancel()
-            # Gathered, for awaiting it with its cancellation suppressed would suppress our own as well.
+            # Gathered: awaiting it with its cancellation suppressed would suppress our own as well.
             (error,) = await asyncio.gather(reporting, return_exceptions=True)
-            # Why the stream ended is for its reader to say.
+            # The reader of the stream reports why it ended.
             if not isinstance(error, (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError)):
                 raise error
 

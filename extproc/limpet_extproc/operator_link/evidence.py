@@ -1,7 +1,7 @@
-"""What a worker tells the operator of its providers: made from what it knows anyway, away from every request.
+"""A worker's reports on its providers to the operator, made from the states it has anyway, away from every request.
 
-Going out and coming back are told within a moment; that answers still come is told every two seconds, for the providers
-that gave any. A new stream is told everything.
+A provider that goes out or comes back is reported within a moment; that answers still come is reported every two
+seconds, for the providers that gave any. A new stream starts with everything.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ def evidence(
     complaints: Complaints,
     now_s: float,
 ) -> dict[str, Evidence]:
-    """What is to be said now, after `before` was; the same object for a provider of which there is nothing new.
+    """The evidence now, after `before` was reported; the same object for a provider without news.
 
-    `answered` is when each provider gave its last answer, `health` what is held against those that failed, `caches`
-    what the prompt caches did of those that answered, `complaints` what is wrong in the providers' own words.
+    `answered` has the time of each provider's last answer, `health` the states of those that failed, `caches` the use
+    of the prompt caches of those that answered, `complaints` what is wrong in the providers' own words.
     """
-    said: dict[str, Evidence] = {}
+    current: dict[str, Evidence] = {}
     for name in answered.keys() | health.keys() | complaints.providers():
         success_s, state, last = answered.get(name, 0.0), health.get(name), before.get(name)
         cache = caches.get(name, _UNUSED)
@@ -53,12 +53,12 @@ def evidence(
             new = msgspec.structs.replace(
                 new, cause=wrong.cause, status=wrong.status, says=wrong.says, cause_s=wrong.at_s
             )
-        said[name] = last if last is not None and new == last else new
-    return said
+        current[name] = last if last is not None and new == last else new
+    return current
 
 
 def _failure_s(state: HealthState) -> float:
-    """A failure begins a new time out, and so does a 429; failures in the middle of one are not noted."""
+    """A failure begins a new outage, and so does a 429; failures during one are not noted."""
     return max(state.since_s, state.until_s - state.cooldown_s) if state.out_because == "down" else state.since_s
 
 
@@ -67,13 +67,13 @@ class ReportIntervals:
     """Seconds between reports."""
 
     settle_s: float = 0.2
-    """What happens this soon after another change travels with it."""
+    """Changes this soon after another one are reported with it."""
     every_s: float = 2.0
-    """How often answers are reported that change nothing else."""
+    """How often answers are reported if nothing else has changed."""
 
 
 class HealthReporter:
-    """Tells one stream after another; `changed()` when a provider went out or came back."""
+    """Reports to one stream after another; call `changed()` when a provider goes out or comes back."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class HealthReporter:
         health: Mapping[str, HealthState],
         caches: Callable[[], Mapping[str, CacheUse]],
         complaints: Complaints,
-        pace: ReportIntervals | None = None,
+        intervals: ReportIntervals | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -90,28 +90,28 @@ class HealthReporter:
         self._caches = caches
         self._complaints = complaints
         self._clock = clock
-        self._pace = pace or ReportIntervals()
+        self._intervals = intervals or ReportIntervals()
         self._sleep = sleep
         self._wake = asyncio.Event()
-        self._said: dict[str, Evidence] = {}
+        self._current: dict[str, Evidence] = {}
 
     def changed(self) -> None:
-        """There is news that should not wait: a provider went out or came back, or complains of something else."""
+        """Report soon: a provider went out or came back, or complains of something else."""
         self._wake.set()
 
     async def report(self, send: Callable[[Health], Awaitable[object]]) -> Never:
-        """Everything, then each change, until cancelled or until `send` raises."""
-        told: dict[str, Evidence] = {}
+        """Send everything, then each change, until cancelled or until `send` raises."""
+        sent: dict[str, Evidence] = {}
         while True:
             self._wake.clear()
-            self._said = evidence(
-                self._said, self._answered, self._health, self._caches(), self._complaints, self._clock()
+            self._current = evidence(
+                self._current, self._answered, self._health, self._caches(), self._complaints, self._clock()
             )
-            news = {name: each for name, each in self._said.items() if told.get(name) is not each}
+            news = {name: each for name, each in self._current.items() if sent.get(name) is not each}
             if news:
-                told.update(news)
+                sent.update(news)
                 await send(Health(news))
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.every_s):
+                async with asyncio.timeout(self._intervals.every_s):
                     await self._wake.wait()
-            await self._sleep(self._pace.settle_s)
+            await self._sleep(self._intervals.settle_s)

@@ -1,4 +1,4 @@
-"""The way to the operator: a gRPC channel for each attempt, so that names and certificates are read anew."""
+"""The way to the operator: a gRPC channel for each attempt, so that names and certificates are read again."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 
 TLS_FILES: Final = ("tls.crt", "tls.key", "ca.crt")
-"""What a TLS directory holds: our certificate, its key, and the authority that the operator's must be from."""
+"""In a TLS directory: our certificate, its key, and the authority that issued the operator's."""
 
 _CONNECT_S: Final = 5.0
 """For connection and TLS handshake; several addresses are tried side by side, so one that is silent costs less."""
@@ -16,7 +16,7 @@ _CONNECT_S: Final = 5.0
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.enable_http_proxy", 0),  # The operator is a neighbour; a proxy of the environment is meant for the internet.
-    ("grpc.min_reconnect_backoff_ms", int(_CONNECT_S * 1000)),  # gRPC takes it for the time limit of an attempt, too.
+    ("grpc.min_reconnect_backoff_ms", int(_CONNECT_S * 1000)),  # gRPC uses it as the time limit of an attempt, too.
     ("grpc.use_local_subchannel_pool", 1),  # Else a new attempt may get the failed connection of the last one.
     ("grpc.keepalive_time_ms", 15_000),  # An operator whose machine died sends no FIN.
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -46,20 +46,20 @@ _EXPLAINED: Final = (
     ("certificate_verify_failed", "its certificate is not from the authority in ca.crt, or has expired"),
     ("wrong_version_number", "it does not speak TLS, and --tls-dir asks for it"),
     ("create security handshaker", "tls.crt, tls.key and ca.crt are not PEM files that belong together"),
-    ("connection refused", "nobody listens there"),
-    ("no such file", "the socket is not there"),
+    ("connection refused", "nothing listens there"),
+    ("no such file", "the socket does not exist"),
 )
-"""What to make of gRPC's words, first match wins."""
+"""Patterns in gRPC's messages and what they mean; the first match wins."""
 
 _CLOSED_ON_CERTIFICATE: Final = (
-    "it closed the connection without a word, as it does if it refuses our certificate: tls.crt must be from the "
-    "authority that the operator trusts, and not expired"
+    "it closed the connection without an explanation, as it does if it refuses our certificate: tls.crt must come from "
+    "the authority that the operator trusts, and not expired"
 )
-_CLOSED_ON_NONE: Final = "it closed the connection without a word: does it ask for certificates (--tls-dir)?"
+_CLOSED_ON_NONE: Final = "it closed the connection without an explanation: does it ask for certificates (--tls-dir)?"
 
 
 def explain(details: str, *, tls: bool) -> str:
-    """Why an attempt failed, for a person: our words first where we know the case, gRPC's own after them."""
+    """Why an attempt failed, for a person: in our words if the case is known, with gRPC's own after them."""
     found = next((words for pattern, words in _EXPLAINED if re.search(pattern, details, re.IGNORECASE)), None)
     if found is None and "all addresses" in details and "Socket closed" in details:
         found = _CLOSED_ON_CERTIFICATE if tls else _CLOSED_ON_NONE

@@ -1,1 +1,1 @@
-"""The processes: a worker, the parent of several, and how they are wired and started."""
+"""The processes: a worker, the parent of several, their settings and wiring."""

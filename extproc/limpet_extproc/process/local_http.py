@@ -1,4 +1,4 @@
-"""A few pages over HTTP, for probes and Prometheus: served on a TCP or Unix socket, and asked for on a Unix socket."""
+"""A few pages over HTTP, for probes and Prometheus: served on a TCP or Unix socket, and fetched from a Unix socket."""
 
 import http.client
 import logging
@@ -13,20 +13,19 @@ from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 64
-"""Connections, each of which is a thread. One too many ends the oldest: others may reach the port too, and must not
-keep us out by only staying connected."""
+_MAX_CONNECTIONS: Final = 64
+"""Each is a thread. One too many ends the oldest: anyone who reaches the port could block it by staying connected."""
 
 _REQUEST_S: Final = 2.0
-"""How long a connection may be silent before its request is there."""
-_ANSWER_S: Final = 10.0
-"""For an answer to be taken: metrics of many workers are some hundred kilobytes."""
+"""How long a connection may be silent before its request has come."""
+_RESPONSE_S: Final = 10.0
+"""For a client to take a response: metrics of many workers are some hundred kilobytes."""
 
 TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Response:
-    """An answer: its status, its type and its bytes."""
+    """A status, a content type and a body."""
 
     __slots__ = ("body", "status", "type")
 
@@ -37,12 +36,12 @@ class Response:
 
 
 Routes = Mapping[str, Callable[[], Response]]
-"""By path. Each is called on a thread of its own."""
+"""By path. Each is called on its own thread."""
 
 
 class _Threads(socketserver.ThreadingMixIn):
     daemon_threads = True
-    request_queue_size = _AT_ONCE
+    request_queue_size = _MAX_CONNECTIONS
 
     def __init__(self, *args: Any) -> None:
         self._open: dict[socket.socket, None] = {}
@@ -52,10 +51,10 @@ class _Threads(socketserver.ThreadingMixIn):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changing:
-            if len(self._open) >= _AT_ONCE:
+            if len(self._open) >= _MAX_CONNECTIONS:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
-                with suppress(OSError):  # It has just ended by itself.
+                with suppress(OSError):  # It has just ended.
                     oldest.shutdown(socket.SHUT_RDWR)
             self._open[request] = None
         super().process_request(request, client_address)
@@ -68,7 +67,7 @@ class _Threads(socketserver.ThreadingMixIn):
                 self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a client of the pages left early")
+        log.debug("an HTTP client left early")
 
 
 class _Tcp(_Threads, socketserver.TCPServer):
@@ -88,12 +87,12 @@ class _Unix(_Threads, socketserver.UnixStreamServer):
     """On a path."""
 
 
-def serve_pages(address: Path | tuple[str, int], pages: Routes) -> socketserver.BaseServer:
-    """Serve on threads until `shutdown()` and `server_close()`. Raises OSError if the address can't be had.
+def serve_http(address: Path | tuple[str, int], routes: Routes) -> socketserver.BaseServer:
+    """Serve on threads until `shutdown()` and `server_close()`. Raises OSError if it cannot listen there.
 
     The host `::` means IPv4 as well.
     """
-    handler = _handler(pages)
+    handler = _handler(routes)
     server: socketserver.BaseServer
     if isinstance(address, Path):
         address.unlink(missing_ok=True)
@@ -104,26 +103,26 @@ def serve_pages(address: Path | tuple[str, int], pages: Routes) -> socketserver.
     return server
 
 
-def _handler(pages: Routes) -> type[BaseHTTPRequestHandler]:
+def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _REQUEST_S
 
         def do_GET(self) -> None:
-            self.connection.settimeout(_ANSWER_S)
+            self.connection.settimeout(_RESPONSE_S)
             path = self.path.partition("?")[0]
             try:
-                answer = pages[path]() if path in pages else Response(f"there is {', '.join(pages)}\n", 404)
+                response = routes[path]() if path in routes else Response(f"there is {', '.join(routes)}\n", 404)
             except Exception:
                 log.exception("%s could not be made; please report this", path)
-                answer = Response("could not be made; the log says why\n", 500)
-            self.send_response(answer.status)
-            self.send_header("content-type", answer.type)
-            self.send_header("content-length", str(len(answer.body)))
+                response = Response("could not be made; the log says why\n", 500)
+            self.send_response(response.status)
+            self.send_header("content-type", response.type)
+            self.send_header("content-length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name it has in the base class)
-            """Probes come every few seconds and are not news."""
+            """Probes come every few seconds and would hide other lines."""
 
     return Handler
 
@@ -140,7 +139,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ask(socket_path: Path, path: str, timeout_s: float) -> bytes | None:
-    """A page of a server on a Unix socket; None if it does not come in time, whatever the reason."""
+    """A page from a server on a Unix socket; None if it does not come in time, whatever the reason."""
     try:
         with closing(_UnixConnection(socket_path, timeout_s)) as connection:
             connection.request("GET", path)
@@ -152,7 +151,7 @@ def ask(socket_path: Path, path: str, timeout_s: float) -> bytes | None:
 
 
 def accepts(socket_path: Path, timeout_s: float) -> bool:
-    """Whether somebody takes connections on a Unix socket."""
+    """Whether a Unix socket takes connections."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(timeout_s)
         try:

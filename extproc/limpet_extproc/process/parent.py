@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
 from limpet_extproc.process.host_port import HostPort
-from limpet_extproc.process.local_http import Response, Routes, serve_pages
+from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError
 from limpet_extproc.process.supervisor import Supervisor
@@ -49,9 +49,9 @@ def worker_command(settings: WorkerSettings) -> list[str]:
 
 
 @contextmanager
-def _serving(flag: str, address: HostPort, pages: Routes) -> Iterator[None]:
+def _serving(flag: str, address: HostPort, routes: Routes) -> Iterator[None]:
     try:
-        server = serve_pages(address, pages)
+        server = serve_http(address, routes)
     except OSError as error:
         raise StartError(f"{flag} {address}: cannot listen there: {error.strerror}") from error
     try:

@@ -1,4 +1,4 @@
-"""One worker: everything that decides requests and learns from their outcomes, wired together and run on one loop."""
+"""One worker: everything that decides requests and learns from their outcomes, wired up and run on one loop."""
 
 import asyncio
 import gc
@@ -25,10 +25,10 @@ from limpet_extproc.envoy import grpc_server, outcome, server
 from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
-from limpet_extproc.operator_link.catalog_client import Hooks, watch
+from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.process.first_of import first_of
-from limpet_extproc.process.local_http import Response, serve_pages
+from limpet_extproc.process.local_http import Response, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
@@ -40,19 +40,19 @@ from limpet_extproc.telemetry.metrics import WorkerMetrics
 log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 1.0
-"""For requests under way when we are told to stop. Envoy's log streams never end by themselves, so it always passes."""
+"""For requests under way when we stop. Envoy's log streams never end unprompted, so all of it always passes."""
 
 _SOCKET_UMASK: Final = 0o117
-"""Sockets are all that a worker makes. Envoy may be another user of the same group, as in a pod with fsGroup."""
+"""Sockets are all that a worker creates. Envoy may run as another user of the same group, as in a pod with fsGroup."""
 
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = b"\x08\x01"
 _NOT_SERVING: Final = b"\x08\x02"
-"""HealthCheckResponse with its one field; not worth the package that has it."""
+"""HealthCheckResponse with its one field: not worth a dependency."""
 
 
 class Worker:
-    """What a worker is made of, wired together."""
+    """The parts of a worker, wired together."""
 
     def __init__(
         self, settings: WorkerSettings, build: Callable[[WorkerContext], RoutingParts] = sticky_routing
@@ -74,7 +74,7 @@ class Worker:
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._reporter.changed())
         providers = self.routing.providers
-        self._reporter = HealthReporter(providers.answered, providers.health, caches.told, complaints)
+        self._reporter = HealthReporter(providers.answered, providers.health, caches.refresh, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         say = log.info if settings.log_format == "json" else partial(print, flush=True)
         verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if settings.verbose else None
@@ -94,7 +94,7 @@ class Worker:
         self._snapshot = snapshot(catalog, self._snapshot)
         self._revision = catalog.revision
         if first:
-            # What is here now mostly stays: looking through it for garbage again and again would hold up requests.
+            # What has been allocated by now mostly stays: collecting it again and again would hold up requests.
             gc.collect()
             gc.freeze()
         self.metrics.catalog_time.set_to_current_time()
@@ -124,7 +124,7 @@ class Worker:
         if self._settings.metrics_port:
             start_http_server(self._settings.metrics_port, "127.0.0.1", self.metrics.registry)
         if self._settings.status_socket:
-            serve_pages(
+            serve_http(
                 self._settings.status_socket,
                 {
                     "/status": lambda: Response(msgspec.json.encode(self.report())),
@@ -139,12 +139,12 @@ class Worker:
         return self._calls.get(request.path)
 
     async def _health(self, _: bytes | memoryview) -> bytes:
-        """For Envoy: without a catalog we could only let requests pass, which another worker can better."""
+        """For Envoy: without a catalog we could only let requests pass undecided; another worker may decide them."""
         return _SERVING if self._snapshot is not EMPTY else _NOT_SERVING
 
     async def _watch(self) -> None:
         settings = self._settings
-        hooks = Hooks(connected=self._connected, lost=self._lost)
+        hooks = StreamHooks(connected=self._connected, lost=self._lost)
         await watch(
             settings.control_plane,
             settings.node,
@@ -171,7 +171,7 @@ class Worker:
             log.info("%s is out: %s", provider, state.out_because)
 
     async def _turn(self) -> None:
-        """Show that the loop turns, and in the metrics what no access log entry followed."""
+        """Note that the loop turns, and flush metrics that no access log entry flushes."""
         while True:
             self._turned_s = time.monotonic()
             self.metrics.flush()

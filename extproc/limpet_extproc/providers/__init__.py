@@ -1,1 +1,1 @@
-"""How the providers are, as this worker and its siblings have seen it."""
+"""The states of the providers, as this worker and its siblings have seen them."""

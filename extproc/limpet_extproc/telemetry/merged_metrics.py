@@ -1,4 +1,4 @@
-"""The metrics of all workers as one page: what each of them says, with the label `worker`."""
+"""The metrics of all workers as one page: those of each, with the label `worker`."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,7 @@ class _Families(Collector):
 
 
 def merged(texts: Mapping[int, str | None], restarts: Mapping[int, int]) -> bytes:
-    """One page for Prometheus from the pages of the workers, by number; None: this one gave none in time."""
+    """One page for Prometheus from the workers' pages, by number; None: no page came in time."""
     up = GaugeMetricFamily("limpet_worker_up", "1 while the worker answers its parent.", labels=["worker"])
     restarted = CounterMetricFamily("limpet_worker_restarts", "Times a worker was started again.", labels=["worker"])
     families: dict[str, Metric] = {up.name: up, restarted.name: restarted}
@@ -26,9 +26,9 @@ def merged(texts: Mapping[int, str | None], restarts: Mapping[int, int]) -> byte
         up.add_metric([str(number)], float(text is not None))
         restarted.add_metric([str(number)], restarts.get(number, 0))
         for family in text_string_to_metric_families(text or ""):
-            known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            family_of_all = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
-                known.add_sample(sample.name, {**sample.labels, **worker}, sample.value)
+                family_of_all.add_sample(sample.name, {**sample.labels, **worker}, sample.value)
     registry = CollectorRegistry()
     registry.register(_Families(families))
     return generate_latest(registry)

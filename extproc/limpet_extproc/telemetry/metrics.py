@@ -1,4 +1,4 @@
-"""What the data plane counts; on the path of a request it only notes. Labels come from closed lists and the catalog."""
+"""The metrics of the data plane, only noted on the path of a request. Labels come from closed lists and the catalog."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ _ADDED_SECONDS = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.0
 
 
 class Count:
-    """A counter for the path of a request: sums by labels, which reach the client library when they are flushed."""
+    """A counter for the path of a request: sums by labels, handed to the client library when flushed."""
 
     def __init__(self, name: str, what: str, labels: list[str], registry: CollectorRegistry) -> None:
         self._counter = Counter(name, what, labels, registry=registry)
@@ -20,7 +20,7 @@ class Count:
         self._sums[labels] = self._sums.get(labels, 0.0) + amount
 
     def flush(self) -> None:
-        """Show what was added."""
+        """Hand the sums to the client library."""
         for labels, amount in self._sums.items():
             inc = self._inc.get(labels)
             if inc is None:
@@ -30,7 +30,7 @@ class Count:
 
 
 class WorkerMetrics:
-    """The metrics of one worker, in the registry that is passed in. Somebody must `flush` from time to time."""
+    """The metrics of one worker. Call `flush` now and then."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -98,7 +98,7 @@ class WorkerMetrics:
             self.unreported,
         )
         self.added_s: list[float] = []
-        """Seconds from Envoy's message to our answer, as they come."""
+        """Seconds from Envoy's message to our answer, since the last flush."""
         self._added_seconds = Histogram(
             "limpet_added_seconds",
             "Seconds that ext_proc takes for a decision, from Envoy's message to the answer.",
@@ -125,7 +125,7 @@ class WorkerMetrics:
         self.conversations = Gauge("limpet_conversations", "Conversations in this worker's memory.", registry=registry)
 
     def flush(self) -> None:
-        """Hand what was noted to the client library; on the thread that notes it."""
+        """Hand what was noted to the client library; on the thread that notes."""
         for count in self._counts:
             count.flush()
         for seconds in self.added_s:

@@ -11,16 +11,16 @@ WELL = WorkerReport("r1", None, 0.4)
     ("worker", "not_live", "not_ready"),
     [
         (WorkerStatus(0, True, WELL), [], []),
-        (WorkerStatus(0, True, WorkerReport("r1", "nobody listens there", 0.4)), [], []),
+        (WorkerStatus(0, True, WorkerReport("r1", "nothing listens there", 0.4)), [], []),
         (
             WorkerStatus(0, True, WorkerReport(None, None, 0.4)),
             [],
             ["worker 0: no catalog from the operator yet: waiting for the first"],
         ),
         (
-            WorkerStatus(0, True, WorkerReport(None, "nobody listens there", 0.4)),
+            WorkerStatus(0, True, WorkerReport(None, "nothing listens there", 0.4)),
             [],
-            ["worker 0: no catalog from the operator yet: nobody listens there"],
+            ["worker 0: no catalog from the operator yet: nothing listens there"],
         ),
         (WorkerStatus(0, True, None), [], ["worker 0: it does not answer"]),
         (

@@ -220,7 +220,7 @@ async def test_without_usage_the_estimate_is_remembered_and_the_lack_counted(wor
 async def test_a_request_that_teaches_nothing_is_still_counted_and_shown(world: World) -> None:
     await world.take(entry("a", record=replace(RECORD, learn=False)))
     assert await world.warm() == ()
-    assert world.caches.told()["a"].warm == b""
+    assert world.caches.refresh()["a"].warm == b""
     assert world.counted("limpet_requests_total", provider="a", decision="first.scored", outcome="ok") == 1
     assert len(world.shown) == 1
 
@@ -232,7 +232,7 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert world.counted("limpet_cached_tokens_total", **labels) == 3840
     assert world.counted("limpet_output_tokens_total", **labels) == 10
     assert world.shown == [("a", 200, Usage(5000, 3840, 10), 1.5)]
-    cache = world.caches.told()["a"]
+    cache = world.caches.refresh()["a"]
     assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
 
 
@@ -378,7 +378,7 @@ async def test_cached_tokens_that_nobody_reported_are_no_zero(world: World) -> N
     await world.take(entry("a", usage=None, found={"prompt": 900.0, "output": 5.0}))
     assert world.registry.get_sample_value("limpet_cached_tokens_total", labels) is None
     assert world.counted("limpet_cache_unreported_tokens_total", **labels) == 900
-    assert world.caches.told()["a"].prompt_tokens == 0
+    assert world.caches.refresh()["a"].prompt_tokens == 0
 
 
 async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world: World) -> None:
@@ -486,7 +486,7 @@ def test_no_number_and_no_word_of_a_provider_breaks_what_is_learned(
     world = World()
     asyncio.run(world.take(entry("a", status, notes=notes, found=found, usage=usage, attempts=attempts)))
     assert world.counted("limpet_extproc_failures_total") == 0
-    told = world.caches.told().get("a")
+    told = world.caches.refresh().get("a")
     assert told is None or 0 <= told.cached_tokens <= told.prompt_tokens
 
 

@@ -83,7 +83,7 @@ BROKEN = Attempt("a", "flash", 503, "failed", "ServerError", "try later")
 def complaining(*attempts: Attempt) -> Complaints:
     complaints = Complaints(lambda: None)
     for attempt in attempts:
-        complaints.heard(attempt, NOW)
+        complaints.add(attempt, NOW)
     return complaints
 
 

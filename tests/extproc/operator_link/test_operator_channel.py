@@ -130,7 +130,7 @@ async def test_when_a_replica_goes_another_one_is_asked(tmp_path: Path) -> None:
                 "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to "
                 "remote host: Connection refused"
             ),
-            "nobody listens there (failed",
+            "nothing listens there (failed",
         ),
         ("words of a later gRPC", "words of a later gRPC"),
     ],

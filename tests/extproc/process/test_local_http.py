@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from limpet_extproc.process.local_http import Response, Routes, accepts, ask, serve_pages
+from limpet_extproc.process.local_http import Response, Routes, accepts, ask, serve_http
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ PAGES: Routes = {"/well": lambda: Response("all is well"), "/ill": lambda: Respo
 @contextmanager
 def served(address: Path | tuple[str, int]) -> Iterator[str]:
     """The pages, and their origin if they are on TCP."""
-    server = serve_pages(address, PAGES)
+    server = serve_http(address, PAGES)
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}" if isinstance(address, tuple) else ""
     finally:
@@ -86,7 +86,7 @@ def test_those_who_only_connect_take_few_threads_and_keep_nobody_out() -> None:
 
 
 def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
-    server = serve_pages(("::", 0), PAGES)
+    server = serve_http(("::", 0), PAGES)
     try:
         for host in ("127.0.0.1", "[::1]"):
             address = f"http://{host}:{server.server_address[1]}/well"

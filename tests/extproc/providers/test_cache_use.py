@@ -19,15 +19,15 @@ class Clock:
 def test_a_new_provider_is_told_of_at_once_and_what_follows_when_the_minute_turns() -> None:
     clock = Clock()
     uses = CacheUses(clock)
-    assert uses.told() == {}
+    assert uses.refresh() == {}
     uses.read("a", 1000, 0)
-    assert uses.told() == {"a": CacheUse(1000, 0)}
+    assert uses.refresh() == {"a": CacheUse(1000, 0)}
     uses.read("a", 1000, 900)
     uses.read("b", 10, 0)
     clock.now_s += 59
-    assert uses.told() == {"a": CacheUse(1000, 0), "b": CacheUse(10, 0)}
+    assert uses.refresh() == {"a": CacheUse(1000, 0), "b": CacheUse(10, 0)}
     clock.now_s += 1
-    assert uses.told() == {"a": CacheUse(2000, 900), "b": CacheUse(10, 0)}
+    assert uses.refresh() == {"a": CacheUse(2000, 900), "b": CacheUse(10, 0)}
 
 
 def test_tokens_count_for_ten_minutes() -> None:
@@ -38,7 +38,7 @@ def test_tokens_count_for_ten_minutes() -> None:
     for _ in range(MINUTES + 1):
         clock.now_s += 60
         uses.read("a", 1, 1)
-        told.append(uses.told()["a"].prompt_tokens)
+        told.append(uses.refresh()["a"].prompt_tokens)
     assert told == [1001, *range(1002, 1010), 1010, 10]
 
 
@@ -46,11 +46,11 @@ def test_a_conversation_counts_while_it_is_warm_and_its_next_turn_keeps_it_so() 
     clock = Clock()
     uses = CacheUses(clock)
     uses.warm("a", KEY, clock.now_s + 90)
-    once = uses.told()["a"].warm
+    once = uses.refresh()["a"].warm
     assert sum(rank > 0 for rank in once) == 1
     clock.now_s += 60
     uses.warm("a", KEY, clock.now_s + 90)
     clock.now_s += 60
-    assert uses.told()["a"].warm == once
+    assert uses.refresh()["a"].warm == once
     clock.now_s += 60
-    assert uses.told()["a"] == CacheUse()
+    assert uses.refresh()["a"] == CacheUse()

@@ -3,7 +3,7 @@
 import pytest
 
 from limpet_extproc.contract.attempt import Attempt, AttemptOutcome, Cause
-from limpet_extproc.providers.complaints import KEPT_S, SETTLED_BY_PEOPLE, Complaints
+from limpet_extproc.providers.complaints import EXPIRES_S, SETTLED_BY_PEOPLE, Complaints
 
 NOW = 1_000.0
 
@@ -20,7 +20,7 @@ class Desk:
 
     def hear(self, cause: Cause, status: int = 401, says: str = "", model: str = "m", at_s: float = NOW) -> None:
         verdict: AttemptOutcome = "limited" if cause == "Limited" else "failed"
-        self.complaints.heard(Attempt("a", model, status, verdict, cause, says), at_s)
+        self.complaints.add(Attempt("a", model, status, verdict, cause, says), at_s)
 
     def standing(self, at_s: float = NOW) -> Cause | None:
         found = self.complaints.standing("a", at_s)
@@ -32,9 +32,9 @@ def test_what_people_must_settle_is_told_at_once_and_ends_with_an_answer(cause: 
     desk = Desk()
     desk.hear(cause)
     assert (desk.standing(), desk.news) == (cause, 1)
-    desk.complaints.answered("b", "m")
+    desk.complaints.resolve("b", "m")
     assert desk.standing() == cause
-    desk.complaints.answered("a", "m")
+    desk.complaints.resolve("a", "m")
     assert (desk.standing(), desk.news) == (None, 2)
 
 
@@ -50,8 +50,8 @@ def test_what_passes_by_itself_is_only_kept_as_the_last(cause: Cause) -> None:
 
 def test_the_requests_own_fault_says_nothing_about_the_provider() -> None:
     desk = Desk()
-    desk.complaints.heard(Attempt("a", "m", 400, "refused", "BadRequest", "no messages"), NOW)
-    desk.complaints.heard(Attempt("a", "m", 0, "client_left"), NOW)
+    desk.complaints.add(Attempt("a", "m", 400, "refused", "BadRequest", "no messages"), NOW)
+    desk.complaints.add(Attempt("a", "m", 0, "client_left"), NOW)
     assert (desk.standing(), desk.complaints.last("a"), desk.news) == (None, None, 0)
 
 
@@ -69,15 +69,15 @@ def test_words_that_differ_from_answer_to_answer_are_no_news() -> None:
 def test_only_an_answer_of_the_model_itself_ends_what_is_wrong_with_a_model() -> None:
     desk = Desk()
     desk.hear("ModelNotFound", 404, model="m")
-    desk.complaints.answered("a", "other")
+    desk.complaints.resolve("a", "other")
     assert desk.standing() == "ModelNotFound"
-    desk.complaints.answered("a", "m")
+    desk.complaints.resolve("a", "m")
     assert desk.standing() is None
 
 
 def test_a_model_that_nobody_asks_for_any_more_is_forgotten_and_a_refused_key_is_not() -> None:
     desk = Desk()
     desk.hear("ModelNotFound", 404)
-    assert (desk.standing(NOW + KEPT_S - 1), desk.standing(NOW + KEPT_S)) == ("ModelNotFound", None)
+    assert (desk.standing(NOW + EXPIRES_S - 1), desk.standing(NOW + EXPIRES_S)) == ("ModelNotFound", None)
     desk.hear("CredentialRefused")
-    assert desk.standing(NOW + 100 * KEPT_S) == "CredentialRefused"
+    assert desk.standing(NOW + 100 * EXPIRES_S) == "CredentialRefused"

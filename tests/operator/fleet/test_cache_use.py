@@ -16,7 +16,7 @@ def seen(names: range) -> CacheUse:
     uses = CacheUses(lambda: NOW)
     for name in names:
         uses.warm("a", Random(name).randbytes(32), NOW + 300)
-    return uses.told().get("a", CacheUse())
+    return uses.refresh().get("a", CacheUse())
 
 
 @pytest.mark.parametrize(("how_many", "at_least", "at_most"), [
