@@ -84,7 +84,7 @@ class Replica:
         if self._ending:
             return "this replica is ending"
         if self._plan is None:
-            return self._source.not_synced or self._source.trouble or "the first plan is being made"
+            return self._source.not_synced or self._source.problem or "the first plan is being made"
         return None
 
     def remarks(self) -> str | None:
@@ -94,7 +94,7 @@ class Replica:
 
     def unhealthy(self) -> str | None:
         """Why this process should be started anew."""
-        return self._source.stuck(asyncio.get_running_loop().time())
+        return self._source.stuck()
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Serve until told to stop.
@@ -152,7 +152,7 @@ class Replica:
         self._ending = True
 
     def _reconcile(self) -> None:
-        objects = self._source.objects()
+        objects = self._source.take_objects()
         if objects is None:
             return
         if objects is self._objects and self._plan is not None:

@@ -1,4 +1,4 @@
-"""Objects from YAML and JSON files below a directory, and word when they change.
+"""Objects from YAML and JSON files below a directory, now and whenever they change.
 
 Only what changed is read again: a file whose modification time, size and inode are the same is not opened, and a
 document whose text is the same keeps its very object, so that everything built from it can be reused by identity.
@@ -7,7 +7,7 @@ document whose text is the same keeps its very object, so that everything built 
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ _RESCAN_MS: Final = 2_000
 _RETURN_S: Final = 0.1
 """Between two looks for a directory that is gone."""
 _GONE_AFTER: Final = 10
-"""So many looks in vain are more than a swap."""
+"""A swap takes fewer looks than this."""
 
 _CLOCK_TICK_NS: Final = 50_000_000
 """File systems stamp with a coarse clock: a file this fresh may be written again under the same stamp."""
@@ -113,29 +113,30 @@ async def watch(
     previous: Scan,
     gone: Callable[[], None] = lambda: None,
     events: Callable[[Path], AsyncGenerator[object]] = _events,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncIterator[Scan]:
     """Each new state of the directory after `previous`, until the task is cancelled.
 
     A directory that is gone (a volume being swapped, a branch being switched) changes nothing; `gone` is called if it
-    stays away for longer than a swap takes. The one that comes in its place is followed as the first was. `events`
-    are what a place is looked at for: the kernel's notifications, and a timer for what it does not notice.
+    stays away for longer than a swap takes. A directory that takes its place is followed like the first. Each of
+    `events` calls for a scan: the kernel's notifications, and a timer for what the kernel does not report.
     """
     while True:
         watched, missed = _identity(path), 0
-        async with aclosing(events(path)) as noticed:
+        async with aclosing(events(path)) as notifications:
             with suppress(FileNotFoundError):  # It has gone since.
-                async for _ in noticed:
+                async for _ in notifications:
                     current = await asyncio.to_thread(_scan_if_there, path, previous)
                     if current is not None and not current.same_as(previous):
                         previous = current
                         yield current
                     if _identity(path) != watched:
-                        break  # Notifications are of the one that was there, wherever it is now.
+                        break  # Notifications follow the first directory, wherever it is now.
         while _identity(path) is None:
             missed += 1
             if missed == _GONE_AFTER:
                 gone()
-            await asyncio.sleep(_RETURN_S)
+            await sleep(_RETURN_S)
         current = await asyncio.to_thread(_scan_if_there, path, previous)
         if current is not None and not current.same_as(previous):
             previous = current
@@ -150,7 +151,7 @@ def _scan_if_there(path: Path, previous: Scan) -> Scan | None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which directory or file stands there, links followed; None: none."""
+    """Which directory or file the path leads to, links followed; None: none."""
     try:
         status = path.stat()
     except OSError:
@@ -185,8 +186,8 @@ def _state(file: Path, name: str, before: FileState | None, settled_before_ns: i
             stamp = None
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        stamp = None  # being allowed to read it again would not change the stamp
-        message = f"cannot be read: {error.strerror}; check that the file is there and may be read"
+        stamp = None  # Being allowed to read it again would not change the stamp.
+        message = f"cannot be read: {error.strerror}; check that the file exists and may be read"
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
     else:
@@ -197,18 +198,18 @@ def _state(file: Path, name: str, before: FileState | None, settled_before_ns: i
 
 
 def _documents(text: str, name: str, before: FileState | None) -> Iterator[Document]:
-    known = before.documents if before else ()
-    same_text = {document.text: document for document in known if not document.origin.item}
+    old = before.documents if before else ()
+    same_text = {document.text: document for document in old if not document.origin.item}
     same_place: dict[int, list[Document]] = {}
-    for document in known:
+    for document in old:
         same_place.setdefault(document.origin.document, []).append(document)
     is_json = name.lower().endswith(".json")
     chunks = [Chunk(text, 0)] if is_json else split(text)
     for number, chunk in enumerate(chunks, 1):
         origin = Origin(name, number, chunk.lines_before + 1)
-        kept = same_place.get(number, ())
-        if kept and kept[0].text == chunk.text and kept[0].origin.line == origin.line:
-            yield from kept
+        unchanged = same_place.get(number, ())
+        if unchanged and unchanged[0].text == chunk.text and unchanged[0].origin.line == origin.line:
+            yield from unchanged
             continue
         if (moved := same_text.get(chunk.text)) and moved.problem is None:
             yield Document(origin, chunk.text, moved.raw)

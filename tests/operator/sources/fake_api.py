@@ -1,4 +1,4 @@
-"""A Kubernetes API of a few objects, told what to answer; the readers' counterpart of a real one."""
+"""A Kubernetes API in memory for readers; the test sets its answers."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ Answer = dict[str, Any] | ApiError
 
 
 class FakeApi:
-    """`get` answers from `answers` by path, `watch` gives what `events` is fed; every request is written down."""
+    """`get` answers from `answers` by path, `watch` from the queues in `watches`; every request is recorded."""
 
     def __init__(self, **answers: Answer) -> None:
         self.answers: dict[str, Answer] = dict(answers)
@@ -33,7 +33,7 @@ class FakeApi:
         return decode(json.dumps(answer).encode())
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Any]:
-        """Events as they are put in the newest queue of `watches`; None ends in order, an ApiError breaks it off."""
+        """Events from the newest queue of `watches`; None ends it in good order, an ApiError breaks it off."""
         events: asyncio.Queue[Any] = asyncio.Queue()
         self.watches.append((path, dict(query), events))
         while (event := await events.get()) is not None:

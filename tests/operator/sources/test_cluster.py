@@ -1,4 +1,4 @@
-"""When objects may be planned, and how watches that lose something or die are found out."""
+"""When objects may be planned, and how watches that lose something or die are detected."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.operator.sources.fake_api import FakeApi
+from tests.operator.timeline import Timeline
 
 from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterCallbacks, ClusterSource, WatchIntervals, Where
@@ -17,9 +18,7 @@ from limpet_operator.sources.kube_reader import Access
 
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"
-QUIET = ClusterCallbacks(lambda: None, lambda: None)
 UNDER_WAY = "the first listing is under way"
-FAST = WatchIntervals(compare_s=0.05, again_s=0.01, behind_s=0.1, leave_out_s=0.1)
 
 
 def listed(version: int, **objects: int) -> dict[str, Any]:
@@ -32,9 +31,10 @@ def listed(version: int, **objects: int) -> dict[str, Any]:
 
 
 class World:
-    """A cluster that the test plays: what the API answers, and what the watch tells."""
+    """A cluster that the test plays: what the API answers, what the watch delivers, and the time."""
 
-    def __init__(self, build: Any, *namespaces: str) -> None:
+    def __init__(self, build: Any, *namespaces: str, intervals: WatchIntervals | None = None) -> None:
+        self.time = Timeline()
         self.watched: list[Sequence[str]] = []
         self.unreadable: list[set[str]] = []
         self.build = build
@@ -49,7 +49,7 @@ class World:
         self.source = ClusterSource(
             Where(Access(), namespaces), self.api, build.parser, (),
             ClusterCallbacks(self.hear("plan"), self.hear("status"), lambda why: self.unreadable.append(set(why))),
-            Random(1), FAST, self.watch,
+            Random(1), intervals, self.watch, clock=self.time.clock, sleep=self.time.sleep,
         )  # fmt: skip
 
     def hear(self, what: str) -> Callable[[], None]:
@@ -82,32 +82,30 @@ class World:
         self.deliver(WatchEvent("Provider", raw, deleted, listed))
 
     def names(self) -> set[str] | None:
-        objects = self.source.objects()
+        objects = self.source.take_objects()
         return None if objects is None else {key.name for key in objects.parsed if key.kind == "Provider"}
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if holds():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("it never came to that")
+@asynccontextmanager
+async def reading(world: World) -> AsyncIterator[None]:
+    task = asyncio.create_task(world.source.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager
 async def running(build: Any, **providers: int) -> AsyncIterator[World]:
     world = World(build)
     world.lists(**providers)
-    running = asyncio.create_task(world.source.run())
-    try:
-        await until(
-            lambda: world.watches == 1 and world.source.trouble is None and world.source.not_synced != UNDER_WAY
+    async with reading(world):
+        await world.time.until(
+            lambda: world.watches == 1 and world.source.problem is None and world.source.not_synced != UNDER_WAY
         )
         yield world
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
 
 
 async def test_an_empty_cluster_is_known_at_once(build) -> None:
@@ -118,7 +116,7 @@ async def test_an_empty_cluster_is_known_at_once(build) -> None:
 
 async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build) -> None:
     async with running(build, a=1, b=1) as world:
-        assert world.source.not_synced == "2 objects of the first listing are still to come"
+        assert world.source.not_synced == "2 objects of the first listing have not been received yet"
         world.tells("a", 1, listed=True)
         world.tells("new", 2)
         assert world.names() is None
@@ -132,9 +130,9 @@ async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) 
         world.api.answers[SECRETS] = ApiError(None, "away")
         world.tells("a", 1, credential={"secretRef": {"name": "s", "key": "k"}})
         assert world.names() is None
-        assert world.source.not_synced == "1 Secrets or ConfigMaps are still to be read"
+        assert world.source.not_synced == "1 Secrets or ConfigMaps have not been read yet"
         world.api.answers[SECRETS] = {"metadata": {"resourceVersion": "1"}, "items": None}
-        await until(lambda: world.source.not_synced is None)
+        await world.time.until(lambda: world.source.not_synced is None)
         assert world.names() == {"a"}
         # From now on each waits for itself alone.
         world.api.answers[SECRETS] = ApiError(None, "away")
@@ -149,7 +147,7 @@ async def test_a_new_provider_is_news_when_its_secret_was_read_and_at_once_when_
         world.heard.clear()
         world.tells("a", 2, credential={"secretRef": {"name": "s", "key": "k"}})
         assert world.heard == []
-        await until(lambda: bool(world.heard))
+        await world.time.until(lambda: bool(world.heard))
         assert (world.heard, world.names()) == (["plan"], {"a"})
         world.tells("b", 3, credential={"secretRef": {"name": "s", "key": "k"}})
         assert (world.heard, world.names()) == (["plan", "plan"], {"a", "b"})
@@ -159,10 +157,10 @@ async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_
     async with running(build, a=1, b=1) as world:
         world.tells("a", 1)
         assert world.names() is None
-        assert world.source.not_synced == "1 objects of the first listing are still to come"
+        assert world.source.not_synced == "1 objects of the first listing have not been received yet"
         world.heard.clear()
         world.lists(2, a=1)
-        await until(lambda: world.source.not_synced is None)
+        await world.time.until(lambda: world.source.not_synced is None)
         assert world.names() == {"a"}
         assert "plan" in world.heard
 
@@ -183,21 +181,23 @@ async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(bui
         world.tells("a", 1)
         world.tells("b", 1)
         world.lists(9, b=1)
-        await until(lambda: world.names() == {"b"})
+        await world.time.until(lambda: world.names() == {"b"})
         assert world.watches == 1
 
 
-async def test_a_watch_that_has_died_without_a_word_is_started_anew(build) -> None:
+async def test_a_watch_that_has_died_silently_is_restarted(build) -> None:
     async with running(build, a=1) as world:
         world.tells("a", 1)
         world.lists(9, a=8)
-        assert world.source.stuck(asyncio.get_running_loop().time()) is None
-        await until(lambda: world.watches == 2)
-        assert "of changes to 1 objects" in str(world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1))
+        await world.time.until(lambda: world.watches == 2)
+        assert world.source.stuck() is None
+        await world.time.advance(UNHEALTHY_S)
+        assert "of changes to 1 objects" in str(world.source.stuck())
         world.tells("a", 8)
-        await asyncio.sleep(0.3)
-        assert world.watches == 2
-        assert world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1) is None
+        watches = world.watches
+        await world.time.advance(2 * UNHEALTHY_S)
+        assert world.watches == watches
+        assert world.source.stuck() is None
 
 
 async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
@@ -205,10 +205,10 @@ async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
         for version in range(2, 30):
             world.tells("a", version)
             world.lists(99, a=version, b=1, c=1)
-            await asyncio.sleep(0.02)
+            await world.time.advance(10)
         assert world.watches == 1
-        assert world.source.not_synced == "2 objects of the first listing are still to come"
-        await until(lambda: world.watches == 2)  # silent at last
+        assert world.source.not_synced == "2 objects of the first listing have not been received yet"
+        await world.time.until(lambda: world.watches == 2)  # silent at last
 
 
 async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build) -> None:
@@ -216,7 +216,7 @@ async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build)
         world.tells("a", 1)
         assert world.ended is not None
         world.ended.set_exception(WatchEnded("an error of the stream"))
-        await until(lambda: world.watches == 2)
+        await world.time.until(lambda: world.watches == 2)
         assert world.names() == {"a"}
 
 
@@ -227,56 +227,37 @@ async def test_an_api_that_refuses_or_is_away_takes_nothing_away_and_is_no_reaso
     async with running(build, a=1) as world:
         world.tells("a", 1)
         world.lists(9, a=8)
-        await asyncio.sleep(0.06)
+        await world.time.advance(20)
         world.api.answers[f"{DISCOVERY}/providers"] = error
-        await until(lambda: world.source.trouble == str(error))
-        await asyncio.sleep(0.3)
+        await world.time.until(lambda: world.source.problem == str(error))
+        await world.time.advance(2 * UNHEALTHY_S)
         assert (world.names(), world.source.not_synced) == ({"a"}, None)
-        assert world.source.stuck(asyncio.get_running_loop().time() + UNHEALTHY_S + 1) is None
+        assert world.source.stuck() is None
 
 
 async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
     async with running(build, a=1) as world:
         world.tells("a", 1)
         world.api.answers[f"{DISCOVERY}/providers"] = ApiError(404, "no such kind")
-        await until(lambda: world.watches == 2)
+        await world.time.until(lambda: world.watches == 2)
         world.lists(9)
-        await until(lambda: world.names() == set())
+        await world.time.until(lambda: world.names() == set())
 
 
-async def test_what_a_new_listing_of_kopf_finds_calls_for_a_look_of_our_own(build) -> None:
-    slow = World(build)
-    slow.source = ClusterSource(
-        Where(Access()), slow.api, build.parser, (), QUIET, Random(1), WatchIntervals(60.0, 0.01, 30.0), slow.watch
-    )
-    slow.lists(a=1, b=1)
-    running = asyncio.create_task(slow.source.run())
-    try:
-        await until(lambda: slow.watches == 1 and slow.source.trouble is None)
-        slow.tells("a", 1, listed=True)
-        slow.tells("b", 1, listed=True)
-        slow.lists(9, a=1)
-        slow.tells("a", 1, listed=True)
-        await until(lambda: slow.names() == {"a"})
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-    assert slow.source.store.stored(ObjectKey("Provider", "default", "b")) is None
+async def test_what_a_new_listing_of_kopf_finds_calls_for_a_comparison_of_our_own(build) -> None:
+    world = World(build, intervals=WatchIntervals(compare_s=100_000.0))
+    world.lists(a=1, b=1)
+    async with reading(world):
+        await world.time.until(lambda: world.watches == 1 and world.source.problem is None)
+        world.tells("a", 1, listed=True)
+        world.tells("b", 1, listed=True)
+        world.lists(9, a=1)
+        world.tells("a", 1, listed=True)
+        await world.time.until(lambda: world.names() == {"a"})
+        assert world.source.store.stored(ObjectKey("Provider", "default", "b")) is None
 
 
 FORBIDDEN = ApiError(403, "providers.limpet.dev is forbidden: cannot list")
-
-
-@asynccontextmanager
-async def reading(world: World) -> AsyncIterator[None]:
-    task = asyncio.create_task(world.source.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(build, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,17 +265,17 @@ async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(build, caplog
     world.lists_in("default", listed(1, a=1))
     world.lists_in("team-b", FORBIDDEN)
     async with reading(world):
-        await until(lambda: world.watches == 1)
+        await world.time.until(lambda: world.watches == 1)
         world.tells("a", 1)
-        await until(lambda: world.names() == {"a"})
+        await world.time.until(lambda: world.names() == {"a"})
         assert (world.watched, world.unreadable[-1]) == ([["default"]], {"team-b"})
-        assert world.source.trouble is None
+        assert world.source.problem is None
         assert world.source.unreadable == {"team-b": str(FORBIDDEN)}
         said = [record.getMessage() for record in caplog.records if "team-b" in record.getMessage()]
-        assert len(said) == 1, "once, however often it is tried again"
+        assert len(said) == 1, "logged once, however often it is tried again"
         assert str(FORBIDDEN) in said[0]
         world.lists_in("team-b", listed(1))
-        await until(lambda: world.watches == 2)
+        await world.time.until(lambda: world.watches == 2)
         assert (world.watched[-1], world.unreadable[-1], world.names()) == (["default", "team-b"], set(), {"a"})
 
 
@@ -303,10 +284,10 @@ async def test_a_namespace_whose_rights_come_a_moment_late_is_waited_for(build) 
     world.lists_in("default", listed(1))
     world.lists_in("team-b", FORBIDDEN)
     async with reading(world):
-        await asyncio.sleep(0.03)
+        await world.time.advance(3)
         assert world.watches == 0
         world.lists_in("team-b", listed(1))
-        await until(lambda: world.watches == 1)
+        await world.time.until(lambda: world.watches == 1)
         assert world.watched == [["default", "team-b"]]
 
 
@@ -315,11 +296,11 @@ async def test_what_is_known_of_a_namespace_stays_when_its_rights_are_lost(build
     world.lists_in("default", listed(1, a=1))
     world.lists_in("team-b", listed(1))
     async with reading(world):
-        await until(lambda: world.watches == 1)
+        await world.time.until(lambda: world.watches == 1)
         world.tells("a", 1)
-        await until(lambda: world.names() == {"a"})
+        await world.time.until(lambda: world.names() == {"a"})
         world.lists_in("default", FORBIDDEN)
-        await until(lambda: world.watches == 2)
+        await world.time.until(lambda: world.watches == 2)
         assert (world.watched[-1], world.names()) == (["team-b"], {"a"})
 
 
@@ -328,6 +309,6 @@ async def test_where_no_namespace_may_be_read_nothing_is_concluded(build) -> Non
     for namespace in ("default", "team-b"):
         world.lists_in(namespace, FORBIDDEN)
     async with reading(world):
-        await until(lambda: world.source.not_synced == str(FORBIDDEN))
-        await asyncio.sleep(0.2)
+        await world.time.until(lambda: world.source.not_synced == str(FORBIDDEN))
+        await world.time.advance(600)
         assert (world.watches, world.names()) == (0, None)

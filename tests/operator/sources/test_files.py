@@ -81,8 +81,7 @@ def test_a_dangling_link_is_a_problem_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").symlink_to(tmp_path / "gone.yaml")
     (document,) = scan(tmp_path).documents
     assert (
-        str(document.problem)
-        == "cannot be read: No such file or directory; check that the file is there and may be read"
+        str(document.problem) == "cannot be read: No such file or directory; check that the file exists and may be read"
     )
     assert scan(tmp_path, first := scan(tmp_path)).same_as(first)
 
@@ -198,15 +197,24 @@ async def test_a_directory_in_the_place_of_the_first_is_followed_as_the_first_wa
 
 
 async def test_a_directory_that_is_gone_changes_nothing(tmp_path: Path) -> None:
-    home = tmp_path / "config"
+    home, away = tmp_path / "config", tmp_path / "away"
     _write(home / "a.yaml", "a: 1\n")
-    first = scan(home)
-    async with asyncio.timeout(20), aclosing(watch(home, first)) as scans:
-        waiting = asyncio.ensure_future(anext(scans))
-        await asyncio.sleep(0.1)
-        home.rename(tmp_path / "away")
-        await asyncio.sleep(0.2)
-        assert not waiting.done()
-        _write(tmp_path / "away" / "a.yaml", "a: 22\n")
-        (tmp_path / "away").rename(home)
-        assert _told(await waiting) == [("a.yaml", 1, 1, {"a": 22})]
+    first, looks, gone = scan(home), 0, asyncio.Event()
+
+    async def events(_: Path) -> AsyncGenerator[object]:
+        home.rename(away)
+        yield
+        await asyncio.Event().wait()
+
+    async def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 30:
+            _write(away / "a.yaml", "a: 22\n")
+            away.rename(home)
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(20), aclosing(watch(home, first, gone.set, events, sleep)) as scans:
+        assert _told(await anext(scans)) == [("a.yaml", 1, 1, {"a": 22})]
+    assert looks == 30
+    assert gone.is_set()

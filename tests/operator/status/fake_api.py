@@ -1,12 +1,8 @@
 """A Kubernetes API in memory that knows versions, merge patches and status subresources, and can be told to fail."""
 
-import asyncio
 import copy
-import heapq
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 from limpet_operator.sources.kube_error import ApiError
@@ -97,43 +93,3 @@ class FakeApi:
         else:
             new = {**old, **{name: part for name, part in body.items() if name != "metadata"}}
         return copy.deepcopy(self.put(found, **copy.deepcopy({k: v for k, v in new.items() if k != "metadata"})))
-
-
-class Timeline:
-    """Both clocks and all pauses, moved on by the test; frozen ones sleep on."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._numbers = count()
-        self.slept = 0
-        """How often somebody began to sleep."""
-
-    def clock(self) -> float:
-        return self.now_s
-
-    def now(self) -> datetime:
-        return datetime(2026, 12, 1, tzinfo=UTC) + timedelta(seconds=self.now_s - 1000.0)
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept += 1
-        waking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self.now_s + seconds, next(self._numbers), waking))
-        await waking
-
-    async def advance(self, seconds: float) -> None:
-        """Let so much time pass; whoever wakes meanwhile does so at the right moment and is done before it goes on."""
-        end_s = self.now_s + seconds
-        await settled()
-        while self._sleepers and self._sleepers[0][0] <= end_s:
-            self.now_s, _, waking = heapq.heappop(self._sleepers)
-            if not waking.done():
-                waking.set_result(None)
-            await settled()
-        self.now_s = end_s
-
-
-async def settled() -> None:
-    """Everything that needs no time to pass has happened."""
-    for _ in range(50):
-        await asyncio.sleep(0)

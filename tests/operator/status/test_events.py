@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
-from tests.operator.status.fake_api import FakeApi, Timeline
+from tests.operator.status.fake_api import FakeApi
+from tests.operator.timeline import Timeline
 
 from limpet_operator.planning.finding import Finding
 from limpet_operator.resources.problem import ObjectKey

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.operator.status.fake_api import FakeApi, Timeline, settled
+from tests.operator.status.fake_api import FakeApi
+from tests.operator.timeline import Timeline, settled
 
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.lease import Lease, LeaseDurations, LeaseRecord, Sighting, next_step, parse, sight

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.operator.status.fake_api import Timeline, settled
+from tests.operator.timeline import Timeline, settled
 
 from limpet_operator.status.workqueue import WorkQueue
 

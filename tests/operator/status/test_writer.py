@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from tests.operator.conftest import Build
-from tests.operator.status.fake_api import FakeApi, Json, Timeline
+from tests.operator.status.fake_api import FakeApi, Json
+from tests.operator.timeline import Timeline
 
 from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import Finding
