@@ -22,13 +22,17 @@ PART := $(word 2,$(subst /, ,$(T)))
 # Most tests run in a network and process namespace of their own, where they reach nothing beyond this machine; these do without.
 ANYWHERE := chart contract crds extproc operator
 WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
+# All of them mostly wait, for processes to start and time to pass, so several files run at once, each process in such a world.
+AT_ONCE ?= 3
+SIDE_BY_SIDE := --dist loadfile --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
 	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); })
 	@$(if $(filter-out chart contract crds operator,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
-	$(WORLD) $(BIN)/python -m pytest $(if $(T),'$(T)')
+	@$(WORLD) true  # says at once what is missing
+	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE))
 ifeq ($(T),)
 	@# There is only one user in the world, so what other users must not reach is tried outside.
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m pytest tests/envoy/test_other_users.py; \
