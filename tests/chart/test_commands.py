@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.chart.rendered import container, objects, pod
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.process.flags import parse
-from limpet_extproc.process.host_port import HostPort
 from limpet_extproc.process.settings import SupervisorSettings
 from limpet_operator.pod.settings import parse_settings
 from limpet_operator.publish.gateway import MIB

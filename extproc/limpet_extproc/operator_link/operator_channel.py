@@ -7,6 +7,8 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from limpet_extproc.contract.client_options import CLIENT_OPTIONS
+
 TLS_FILES: Final = ("tls.crt", "tls.key", "ca.crt")
 """In a TLS directory: our certificate, its key, and the authority that issued the operator's."""
 
@@ -14,15 +16,8 @@ _CONNECT_S: Final = 5.0
 """For connection and TLS handshake; several addresses are tried side by side, so one that is silent costs less."""
 
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.enable_http_proxy", 0),  # The operator is a neighbour; a proxy of the environment is meant for the internet.
+    *CLIENT_OPTIONS,
     ("grpc.min_reconnect_backoff_ms", int(_CONNECT_S * 1000)),  # gRPC uses it as the time limit of an attempt, too.
-    ("grpc.use_local_subchannel_pool", 1),  # Else a new attempt may get the failed connection of the last one.
-    ("grpc.keepalive_time_ms", 15_000),  # An operator whose machine died sends no FIN.
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # By default a minute, and a ping under way holds up the keepalive's.
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
 )
 
 

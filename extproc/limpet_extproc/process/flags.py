@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.memory.redis import address as redis_address
-from limpet_extproc.process.host_port import HostPort
 from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, CommonSettings, SupervisorSettings, WorkerSettings
 
 _Some = TypeVar("_Some", bound=CommonSettings)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
-from limpet_extproc.process.host_port import HostPort
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from limpet_extproc.contract.envoy import extproc_socket
-from limpet_extproc.process.host_port import HostPort
+from limpet_extproc.contract.host_port import HostPort
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["json", "text"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
-from limpet_lab.bench.apply_objects import Object
+from limpet_lab.bed import Object
 from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.kubernetes.assets import provide
 from limpet_operator.resources.problem import API_VERSION

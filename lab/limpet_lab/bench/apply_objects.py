@@ -1,9 +1,9 @@
 """The objects of `limpet bench apply`, as users write them: providers, and what belongs to each of them."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-Object = Mapping[str, Any]
+from limpet_lab.bed import Object
 
 API_KEY: Final = "sk-limpet-bench"
 KEY: Final = "api-key"

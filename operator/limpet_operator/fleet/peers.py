@@ -15,6 +15,8 @@ from typing import Any, Final, Never, cast
 import grpc
 import grpc.aio
 
+from limpet_extproc.contract.client_options import CLIENT_OPTIONS
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.link import PeerLink
 from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerHello, PeerMessage, PeerMismatch, decode, encode
@@ -24,17 +26,6 @@ from limpet_operator.serve.tls import TlsUnusableError, read_certificates
 RESOLVE_EVERY_S: Final = 2.0
 """The others dial us meanwhile, so this is only how long a replica that cannot reach us stays unknown."""
 _REDIAL_S: Final = 1.0
-
-_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.enable_http_proxy", 0),  # A replica is a neighbour; a proxy of the environment is meant for the internet.
-    ("grpc.use_local_subchannel_pool", 1),  # Else a new attempt may get the failed connection of the last one.
-    ("grpc.keepalive_time_ms", 15_000),  # A replica whose machine died sends no FIN.
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # By default a minute, and a ping under way holds up the keepalive's.
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 
 Resolve = Callable[[], Awaitable[Collection[str]]]
 """The gRPC addresses of all replicas as they are now, ourselves among them. OSError: nobody can say."""
@@ -48,37 +39,30 @@ _LOST: Final = (asyncio.InvalidStateError, grpc.RpcError, grpc.aio.BaseError)
 _log = logging.getLogger(__name__)
 
 
-def host_of(target: str) -> str:
-    """Of `host:port`."""
-    return target.rpartition(":")[0].strip("[]")
-
-
-def resolver(target: str) -> Resolve:
-    """All addresses that DNS has for `host:port` at the moment."""
-    host, port = host_of(target), target.rpartition(":")[2]
+def resolver(target: HostPort) -> Resolve:
+    """All addresses that DNS has for the target's host at the moment, with its port."""
 
     async def resolve() -> Collection[str]:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        ips = {str(sockaddr[0]) for *_, sockaddr in found}
-        return {f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in ips}
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        return {str(HostPort(str(sockaddr[0]), target.port)) for *_, sockaddr in found}
 
     return resolve
 
 
-def dialer(target: str, tls_dir: Path | None) -> Dial:
-    """Dials addresses of `target`; with `tls_dir` both sides show certificates, the other's for the target's host.
+def dialer(host: str, tls_dir: Path | None) -> Dial:
+    """Dials addresses of `host`; with `tls_dir` both sides show certificates, the other's for that host.
 
-    The files are read anew for each connection.
+    The files are read again for each connection.
     """
-    host = host_of(target)
 
     def dial(address: str) -> grpc.aio.Channel:
         if tls_dir is None:
-            return grpc.aio.insecure_channel(address, options=_OPTIONS)
+            return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
         own = read_certificates(tls_dir)
         credentials = grpc.ssl_channel_credentials(own.authority, own.key, own.chain)
         named = (("grpc.ssl_target_name_override", host), ("grpc.default_authority", host))
-        return grpc.aio.secure_channel(address, credentials, options=(*_OPTIONS, *named))
+        return grpc.aio.secure_channel(address, credentials, options=(*CLIENT_OPTIONS, *named))
 
     return dial
 

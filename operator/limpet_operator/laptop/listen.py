@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.publish.origins import LOOPBACK_ORIGINS, OWN_NAMES
 
 _NAME: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
@@ -18,27 +19,26 @@ class CannotStart(Exception):  # noqa: N818 (says what happened)
     """Something outside of us is in the way; the message says what and what to do."""
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """Host and port, an IPv6 address without its brackets. Raises ValueError that says what would be right."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+def parse_listen(text: str) -> HostPort:
+    """An address that clients can be given. Raises ValueError that says what would be right."""
+    place = HostPort.parse(text)
+    if place is None or not place.port:
         raise ValueError(f"'{text}' is not HOST:PORT, for example 127.0.0.1:10000")
-    bare = host.removeprefix("[").removesuffix("]")
-    if bare != host:
+    if text.startswith("["):
         try:
-            ipaddress.IPv6Address(bare)
+            ipaddress.IPv6Address(place.host)
         except ValueError:
-            raise ValueError(f"'{host}' is no IPv6 address; write one as [::1]:{port}") from None
-    elif ":" in host:
-        raise ValueError(f"an IPv6 address needs brackets: write [{host}]:{port}")
-    return bare, int(port)
+            raise ValueError(f"'[{place.host}]' is not an IPv6 address; write one as [::1]:{place.port}") from None
+    elif ":" in place.host:
+        raise ValueError(f"an IPv6 address needs brackets: write {place}")
+    return place
 
 
 def own_name(text: str) -> str:
     """A host name as clients write it in `Host`, in lower case. Raises ValueError that says what would be right."""
     name = text.lower()
     if not _NAME.fullmatch(name):
-        raise ValueError(f"'{text}' is no host name; write one without scheme and port, such as gateway.example")
+        raise ValueError(f"'{text}' is not a host name; write one without scheme and port, such as gateway.example")
     return name
 
 

@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-Check = Callable[[], str | None]
+from limpet_extproc.contract.host_port import HostPort
+
+HealthCheck = Callable[[], str | None]
 """None: yes. Else why not, for people."""
 
 _AT_ONCE: Final = 64
@@ -38,23 +40,23 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
-Routes = Mapping[str, Callable[[], HttpResponse]]
+HttpRoutes = Mapping[str, Callable[[], HttpResponse]]
 """By path; each is called in the event loop."""
 
 
-def probes(healthy: Check, ready: Check, remarks: Check = lambda: None) -> Routes:
+def probes(healthy: HealthCheck, ready: HealthCheck, remarks: HealthCheck = lambda: None) -> HttpRoutes:
     """What the kubelet asks. `remarks` says what is amiss although we are ready, for people who look."""
     return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready(), remarks())}
 
 
-def metrics(registry: CollectorRegistry) -> Routes:
+def metrics(registry: CollectorRegistry) -> HttpRoutes:
     """What Prometheus asks."""
     return {"/metrics": lambda: HttpResponse(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))}
 
 
 @asynccontextmanager
-async def serve_http(address: str, routes: Routes) -> AsyncIterator[int]:
-    """Answer on `host:port` inside the block; gives the port, which differs for port 0. Raises OSError.
+async def serve_http(address: HostPort, routes: HttpRoutes) -> AsyncIterator[int]:
+    """Answer inside the block; gives the port, which differs for port 0. Raises OSError.
 
     The host `[::]` means IPv4 as well.
     """
@@ -68,7 +70,7 @@ async def serve_http(address: str, routes: Routes) -> AsyncIterator[int]:
 
 
 class _Visitors:
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: HttpRoutes) -> None:
         self._routes = routes
         self._there: dict[asyncio.StreamWriter, None] = {}
         """The oldest first."""
@@ -126,8 +128,6 @@ def _bytes(page: HttpResponse, head_only: bool) -> bytes:
     return head.encode() if head_only else head.encode() + page.body
 
 
-def _listening(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, int(port)), family=family, dualstack_ipv6=host == "::", backlog=128)
+def _listening(address: HostPort) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server(address, family=family, dualstack_ipv6=address.host == "::", backlog=128)

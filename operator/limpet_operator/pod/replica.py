@@ -17,7 +17,7 @@ from typing import Any, Final
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import PeerLinks
-from limpet_operator.fleet.peers import Peers, dialer, host_of, resolver
+from limpet_operator.fleet.peers import Peers, dialer, resolver
 from limpet_operator.planning.plan import ObjectFindings, Plan, plan
 from limpet_operator.pod.debounce import Debounce
 from limpet_operator.pod.pod_http import metrics, probes, serve_http
@@ -122,7 +122,7 @@ class Replica:
                 )
             parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
             if settings.peers:
-                parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers, settings.tls_dir)))
+                parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers.host, settings.tls_dir)))
             if self._writing is not None:
                 parts.append(self._writing.run())
             await first_of(*parts, before_ending=self._end)
@@ -133,7 +133,7 @@ class Replica:
         if settings.peers:
             handler = self._peers.handler()
             if settings.tls_dir:
-                handler = only_for(handler, host_of(settings.peers), "replicas of this operator")
+                handler = only_for(handler, settings.peers.host, "replicas of this operator")
             further.append(handler)
         credentials = server_credentials(settings.tls_dir) if settings.tls_dir else None
         await self._control_plane.start(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from limpet_extproc.contract.envoy import extproc_socket
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
 from limpet_operator.publish.families import LookupFamily
 from limpet_operator.publish.gateway import MIB, Gateway
@@ -31,8 +32,8 @@ class ReplicaSettings:
     tls_dir: Path | None
     gateway_name: str | None
     """The DNS name in the certificates of this gateway's Envoys and workers; None: without TLS nobody shows one."""
-    http: str
-    probes: str | None
+    http: HostPort
+    probes: HostPort | None
     """Another address for the kubelet alone, as `http` is for others too."""
     gateway: Gateway
     drain_s: float
@@ -40,8 +41,8 @@ class ReplicaSettings:
     identity: str
     lease: tuple[str, str] | None
     """Namespace and name of the Lease; None: this replica writes nothing to Kubernetes."""
-    peers: str | None
-    """`host:port` behind which the other replicas are."""
+    peers: HostPort | None
+    """Where the other replicas are found."""
     kubeconfig: Path | None
 
 
@@ -149,20 +150,20 @@ def _origin(text: str) -> str:
 
 def _port(text: str) -> int:
     if not (text.isdigit() and 0 < int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"'{text}' is no port; write a number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port; write a number from 1 to 65535")
     return int(text)
 
 
-def _host_port(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not (host and port.isdigit() and int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"'{text}' is no HOST:PORT")
-    return text
+def _host_port(text: str) -> HostPort:
+    found = HostPort.parse(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
+    return found
 
 
 def _namespace(text: str) -> str:
     if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no namespace; write one name each time, without patterns")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a namespace; write one name each time, without patterns")
     return text
 
 
@@ -172,11 +173,11 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds, 0 or more")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds, 0 or more")
     return seconds
 
 
 def _positive(text: str) -> int:
     if not (text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"'{text}' must be at least 1")
     return int(text)

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import grpc
 
+from limpet_extproc.contract.host_port import HostPort
+
 _FILES: Final = ("tls.key", "tls.crt", "ca.crt")
 
 _REMEMBERED: Final = 256
@@ -126,13 +128,15 @@ def require_tls(address: str, directory: Path | None) -> None:
 
 
 def _nearby(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    if address.startswith(("unix:", "unix-abstract:")) or host == "localhost":
+    if address.startswith(("unix:", "unix-abstract:")):
         return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
+    place = HostPort.parse(address)
+    if place is None:
         return False
+    try:
+        return ip_address(place.host).is_loopback
+    except ValueError:
+        return place.host == "localhost"
 
 
 def _configuration(certificates: Certificates) -> Any:

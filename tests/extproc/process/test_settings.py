@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.process.flags import parse
-from limpet_extproc.process.host_port import HostPort
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import LOG_FORMATS, LOG_LEVELS, SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError

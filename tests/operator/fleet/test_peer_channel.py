@@ -10,6 +10,7 @@ import pytest
 import trustme
 from tests.operator.fleet.replicas import Names, Replica, until
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerAck, PeerHello, encode
 from limpet_operator.fleet.peers import dialer, resolver
 
@@ -38,17 +39,17 @@ async def test_replicas_show_each_other_certificates(tmp_path: Path) -> None:
     stranger = certificates(tmp_path / "stranger", other, HOST)
     elsewhere = certificates(tmp_path / "elsewhere", authority, "somebody.else")
     a, b = Replica("a", free_address()), Replica("b", free_address())
-    names, target = Names(a.address, b.address), f"{HOST}:18000"
-    async with a.running(names, dialer(target, ours), ours):
+    names = Names(a.address, b.address)
+    async with a.running(names, dialer(HOST, ours), ours):
         a.plan(p="1")
         for tls_dir in (None, stranger):
-            async with Replica("x", free_address()).running(Names(a.address), dialer(target, tls_dir), ours) as x:
+            async with Replica("x", free_address()).running(Names(a.address), dialer(HOST, tls_dir), ours) as x:
                 await asyncio.sleep(0.2)
                 assert a.count("limpet_peers") == x.count("limpet_peers") == 0
         async with b.running(Names(), None, elsewhere):
             await asyncio.sleep(0.2)
             assert a.count("limpet_peers") == 0, "a certificate of another name is not believed"
-        async with b.running(names, dialer(target, ours), ours):
+        async with b.running(names, dialer(HOST, ours), ours):
             await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
 
 
@@ -57,9 +58,9 @@ async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path)
     ours = certificates(tmp_path / "ours", authority, HOST)
     gateways = certificates(tmp_path / "gateways", authority, GATEWAY)
     only = {"gateways": GATEWAY, "replicas": HOST}
-    a, target = Replica("a", free_address(), only=only), f"{HOST}:18000"
+    a = Replica("a", free_address(), only=only)
     async with a.running(Names(), tls_dir=ours):
-        async with dialer(target, gateways)(a.address) as channel:
+        async with dialer(HOST, gateways)(a.address) as channel:
             call: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]
             with pytest.raises(
                 grpc.aio.AioRpcError, match=f"only for replicas, .* carries the DNS name {HOST}"
@@ -67,7 +68,7 @@ async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path)
                 await call.read()
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
         b = Replica("b", free_address(), only=only)
-        async with b.running(Names(a.address), dialer(target, ours), ours):
+        async with b.running(Names(a.address), dialer(HOST, ours), ours):
             await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
 
 
@@ -98,7 +99,7 @@ async def read_all(call: Any) -> None:
 
 
 async def test_names_are_looked_up_with_their_port() -> None:
-    assert "127.0.0.1:18000" in await resolver("localhost:18000")()
-    assert await resolver("[::1]:18000")() == {"[::1]:18000"}
+    assert "127.0.0.1:18000" in await resolver(HostPort("localhost", 18000))()
+    assert await resolver(HostPort("::1", 18000))() == {"[::1]:18000"}
     with pytest.raises(OSError, match=r"."):
-        await resolver("nowhere.invalid:18000")()
+        await resolver(HostPort("nowhere.invalid", 18000))()

@@ -46,8 +46,8 @@ def test_an_address_of_either_family_or_a_name_is_read(text: str, place: tuple[s
         ("localhost:65536", "is not HOST:PORT"),
         ("localhost:٣", "is not HOST:PORT"),
         ("::1:10000", r"an IPv6 address needs brackets: write \[::1\]:10000"),
-        ("[1::2::3]:10000", "is no IPv6 address"),
-        ("[localhost]:10000", "is no IPv6 address"),
+        ("[1::2::3]:10000", "is not an IPv6 address"),
+        ("[localhost]:10000", "is not an IPv6 address"),
     ],
 )
 def test_what_is_no_address_is_told_what_would_be_one(text: str, said: str) -> None:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from limpet_operator.pod.pod_http import HttpResponse, Routes, metrics, probes, serve_http
+from limpet_extproc.contract.host_port import HostPort
+from limpet_operator.pod.pod_http import HttpResponse, HttpRoutes, metrics, probes, serve_http
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ async def test_reasons_are_told_and_metrics_are_shown() -> None:
     why: dict[str, str | None] = {"healthz": None, "readyz": "2 Secrets are still to be read", "remarks": None}
     routes = {**probes(lambda: why["healthz"], lambda: why["readyz"], lambda: why["remarks"]), **metrics(registry)}
     async with (
-        serve_http("127.0.0.1:0", routes) as port,
+        serve_http(LOOPBACK, routes) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
 
@@ -50,11 +51,12 @@ def broken() -> HttpResponse:
     raise ValueError("a mistake of ours")
 
 
-WELL: Routes = {"/well": lambda: HttpResponse(HTTPStatus.OK, "text/plain", b"well"), "/broken": broken}
+LOOPBACK = HostPort("127.0.0.1", 0)
+WELL: HttpRoutes = {"/well": lambda: HttpResponse(HTTPStatus.OK, "text/plain", b"well"), "/broken": broken}
 
 
 async def test_those_who_only_connect_keep_nobody_out() -> None:
-    async with serve_http("127.0.0.1:0", WELL) as port, AsyncExitStack() as stack:
+    async with serve_http(LOOPBACK, WELL) as port, AsyncExitStack() as stack:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         for _, writer in silent:
             stack.callback(writer.transport.abort)
@@ -67,7 +69,7 @@ async def test_those_who_only_connect_keep_nobody_out() -> None:
 
 @pytest.mark.parametrize("words", [b"GET /well HTTP/1.1\r\n" + b"a: b\r\n" * 5000, b"\x16\x03\x01" * 9000])
 async def test_who_says_too_much_is_hung_up_on(words: bytes) -> None:
-    async with serve_http("127.0.0.1:0", WELL) as port, asyncio.timeout(60):
+    async with serve_http(LOOPBACK, WELL) as port, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(words)
         with closing(writer), suppress(ConnectionResetError):
@@ -76,7 +78,7 @@ async def test_who_says_too_much_is_hung_up_on(words: bytes) -> None:
 
 async def test_a_mistake_of_ours_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with (
-        serve_http("127.0.0.1:0", WELL) as port,
+        serve_http(LOOPBACK, WELL) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         assert (await client.get("/broken")).status_code == 500
@@ -84,7 +86,7 @@ async def test_a_mistake_of_ours_is_in_the_log(caplog: pytest.LogCaptureFixture)
 
 
 async def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
-    async with serve_http("[::]:0", WELL) as port:
+    async with serve_http(HostPort("::", 0), WELL) as port:
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             reader, writer = await asyncio.open_connection(host, port, family=family)
             writer.write(b"GET /well HTTP/1.0\r\n\r\n")

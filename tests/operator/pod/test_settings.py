@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.settings import parse_settings
 from limpet_operator.resources.way_out import Proxy, WaysOut
 
@@ -33,7 +34,7 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.gateway.cors_origins == ("https://chat.example", "http://localhost:*")
     assert settings.gateway.ways_out == WaysOut(https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8"))
     assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
-    assert (settings.http, settings.probes) == ("0.0.0.0:8081", "0.0.0.0:8082")
+    assert (settings.http, settings.probes) == (HostPort("0.0.0.0", 8081), HostPort("0.0.0.0", 8082))
     assert settings.identity == "limpet-operator-0"
 
 
@@ -59,14 +60,14 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--lease-name", "l"], "--lease-name and --lease-namespace belong together"),
         (["--all-namespaces", "--tls-dir", "/tls"], "--tls-dir and --gateway-name belong together"),
         (["--all-namespaces", "--gateway-name", "g"], "--tls-dir and --gateway-name belong together"),
-        (["--all-namespaces", "--workers", "0"], "'0' is no number from 1 on"),
-        (["--all-namespaces", "--gateway-port", "70000"], "'70000' is no port"),
-        (["--namespace", "team-*"], "'team-*' is no namespace; write one name each time"),
-        (["--namespace", "a,b"], "'a,b' is no namespace"),
-        (["--all-namespaces", "--http", "8081"], "'8081' is no HOST:PORT"),
-        (["--all-namespaces", "--peers", "limpet-operator-peers"], "'limpet-operator-peers' is no HOST:PORT"),
-        (["--all-namespaces", "--drain-seconds", "-1"], "'-1' is no number of seconds"),
-        (["--all-namespaces", "--drain-seconds", "nan"], "'nan' is no number of seconds"),
+        (["--all-namespaces", "--workers", "0"], "'0' must be at least 1"),
+        (["--all-namespaces", "--gateway-port", "70000"], "'70000' is not a port"),
+        (["--namespace", "team-*"], "'team-*' is not a namespace; write one name each time"),
+        (["--namespace", "a,b"], "'a,b' is not a namespace"),
+        (["--all-namespaces", "--http", "8081"], "'8081' is not HOST:PORT"),
+        (["--all-namespaces", "--peers", "limpet-operator-peers"], "'limpet-operator-peers' is not HOST:PORT"),
+        (["--all-namespaces", "--drain-seconds", "-1"], "'-1' is not a number of seconds"),
+        (["--all-namespaces", "--drain-seconds", "nan"], "'nan' is not a number of seconds"),
         (
             ["--all-namespaces", "--proxy", "http://user:word@proxy:3128"],
             "no proxy that can be used; write http://HOST:PORT",
