@@ -1,7 +1,7 @@
-"""The attempts of one request, put together from what its access log entry says. Pure.
+"""The attempts of one request, put together from its access log entry. Pure.
 
-Envoy's Lua notes what each bad answer came to, under the number of its attempt (`limpet.trail`). An attempt without a
-note had no answer, or is the last. Which provider it was at follows from the order and from how often each is tried.
+Envoy's Lua notes what each bad answer came to, under the number of its attempt. An attempt without a note had no
+answer, or is the last. Its provider follows from the order and from how often each is tried.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,16 +33,16 @@ _ABOUT_THE_REQUEST: Final[frozenset[str]] = frozenset(
         "UnusableStatus",
     }
 )
-"""What a request may bring about itself: if it meets the same at each of several providers, none is to blame."""
+"""Causes that may lie in the request: if it meets the same one at each of several providers, none is to blame."""
 
 OF_THE_PROVIDER: Final[frozenset[str]] = frozenset(
     {"CredentialRefused", "NoCredit", "ConnectionFailed", "Unreachable", "Redirected"}
 )
-"""What concerns all its models; any other failure is held against the one model that was asked for."""
+"""Causes that concern all models of a provider; any other failure counts against the requested model alone."""
 
 
-class Noted(msgspec.Struct, frozen=True, gc=False):
-    """What the Lua noted of an answer that was none."""
+class AttemptNote(msgspec.Struct, frozen=True, gc=False):
+    """What the Lua noted about a bad answer."""
 
     provider: str
     status: int
@@ -52,8 +52,8 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
     retry_after: str = ""
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False):
-    """How the last attempt ended, by Envoy's own account."""
+class LastAttempt(msgspec.Struct, frozen=True, gc=False):
+    """How the last attempt ended, as Envoy itself saw it."""
 
     provider: str
     status: int
@@ -62,33 +62,32 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
 
 
 class Course(msgspec.Struct, frozen=True, gc=False):
-    """What is known of a request's way: the decision's part and the log's."""
+    """What the decision and the log show of a request's attempts."""
 
     order: tuple[str, ...]
     tries: int
     model: str
-    number: int
-    """Of attempts."""
-    noted: Mapping[int, Noted]
+    attempt_count: int
+    notes: Mapping[int, AttemptNote]
     timed_out: bool
     """The last attempt was not made, as the one before had taken all the time."""
 
 
-def noted(fields: Mapping[str, Any]) -> dict[int, Noted]:
-    """The notes by the number of their attempt. What is not as the Lua writes it is left out."""
+def notes_of(fields: Mapping[str, Any]) -> dict[int, AttemptNote]:
+    """The notes by the number of their attempt. Anything that the Lua does not write so is left out."""
     notes = {}
     for number, value in fields.items():
         if not number.isdecimal() or not value.HasField("struct_value"):
             continue
-        said = value.struct_value.fields
-        cause = said[TRAIL_CAUSE].string_value
-        notes[int(number)] = Noted(
-            provider=said[TRAIL_PROVIDER].string_value,
-            status=_status(said[TRAIL_STATUS].string_value),
-            refused=said[TRAIL_VERDICT].string_value == "refused",
+        note = value.struct_value.fields
+        cause = note[TRAIL_CAUSE].string_value
+        notes[int(number)] = AttemptNote(
+            provider=note[TRAIL_PROVIDER].string_value,
+            status=_status(note[TRAIL_STATUS].string_value),
+            refused=note[TRAIL_VERDICT].string_value == "refused",
             cause=cast("Cause", cause) if cause in CAUSES else "ServerError",
-            says=blanked(said[TRAIL_MESSAGE].string_value)[:MAX_SAYS],
-            retry_after=said[TRAIL_RETRY_AFTER].string_value,
+            says=blanked(note[TRAIL_MESSAGE].string_value)[:MAX_SAYS],
+            retry_after=note[TRAIL_RETRY_AFTER].string_value,
         )
     return notes
 
@@ -97,41 +96,42 @@ def _status(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 3 else 0
 
 
-def attempts(course: Course, last: Ended, waits_s: Mapping[int, float]) -> tuple[Attempt, ...]:
-    """All of them in their order. `waits_s`: by attempt number, how long a 429 asked us to wait, where it said so."""
+def attempts(course: Course, last: LastAttempt, waits_s: Mapping[int, float]) -> tuple[Attempt, ...]:
+    """All of them in their order. `waits_s`: by attempt number, how long a 429 asked to wait, if it did."""
     made: list[Attempt] = []
     begin = position = 0
-    model, number = course.model, course.number - 1 if course.timed_out else course.number
-    for each in range(1, number + 1):
-        note = course.noted.get(each)
-        step = (each - begin - 1) // course.tries
+    model = course.model
+    count = course.attempt_count - 1 if course.timed_out else course.attempt_count
+    for number in range(1, count + 1):
+        note = course.notes.get(number)
+        step = (number - begin - 1) // course.tries
         if note is not None:
-            outcome: AttemptOutcome = "refused" if note.refused else "limited" if each in waits_s else "failed"
+            outcome: AttemptOutcome = "refused" if note.refused else "limited" if number in waits_s else "failed"
             made.append(Attempt(note.provider, model, note.status, outcome, note.cause, note.says))
-            position, begin = position + step + 1, each
-        elif each < course.number:
+            position, begin = position + step + 1, number
+        elif number < course.attempt_count:
             if position + step < len(course.order):
-                cause: Cause = "Timeout" if course.timed_out and each == number else "ConnectionFailed"
+                cause: Cause = "Timeout" if course.timed_out and number == count else "ConnectionFailed"
                 made.append(Attempt(course.order[position + step], model, 0, "failed", cause))
         elif last.provider:
             made.append(Attempt(last.provider, model, last.status, last.outcome, last.cause))
     return tuple(made)
 
 
-def held_against(made: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """What health hears of a request: at most one failure a provider, none where the request seems to be the cause.
+def failures(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """What counts against providers: at most one failure each, none where the request seems to be the cause.
 
     A provider that answered after all has only closed a connection that we had kept too long.
     """
-    answered = {each.provider for each in made if each.outcome in ("ok", "refused")}
+    answered = {attempt.provider for attempt in attempts if attempt.outcome in ("ok", "refused")}
     worst: dict[str, Attempt] = {}
-    for each in made:
-        if each.outcome in ("failed", "limited") and each.provider not in answered:
-            before = worst.get(each.provider)
-            if before is None or (each.status and not before.status):
-                worst[each.provider] = each
-    causes = {each.cause for each in worst.values()}
-    asked = {each.provider for each in made}
-    if len(asked) > 1 and asked == set(worst) and len(causes) == 1 and causes <= _ABOUT_THE_REQUEST:
+    for attempt in attempts:
+        if attempt.outcome in ("failed", "limited") and attempt.provider not in answered:
+            before = worst.get(attempt.provider)
+            if before is None or (attempt.status and not before.status):
+                worst[attempt.provider] = attempt
+    causes = {attempt.cause for attempt in worst.values()}
+    tried = {attempt.provider for attempt in attempts}
+    if len(tried) > 1 and tried == set(worst) and len(causes) == 1 and causes <= _ABOUT_THE_REQUEST:
         return ()
     return tuple(worst.values())

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
-from limpet_extproc.envoy.decision_line import Told, decision_line
+from limpet_extproc.envoy.decision_line import RequestSummary, decision_line
 from limpet_extproc.envoy.usage import Usage
 
 RECORD = Record("0123456789abcdef", "flash", "x", "sticky.hit", None, ("a", "b", "c"), (1, 1, 1), 0.0, 10, 4, True)
@@ -39,7 +39,7 @@ B = Attempt("b", "flash", 200, "ok")
 def test_a_line_says_when_where_why_and_what_was_cached(
     attempts: list[Attempt], status: int, usage: Usage | None, line: str
 ) -> None:
-    told = Told("sticky.hit", status, 1.5, RECORD, attempts, usage)
+    told = RequestSummary("sticky.hit", status, 1.5, RECORD, attempts, usage)
     assert decision_line(told, "20:15:00") == f"20:15:00  01234567  flash  {line}  1.500 s"
 
 
@@ -47,37 +47,37 @@ def test_a_line_says_when_where_why_and_what_was_cached(
     ("told", "line"),
     [
         (
-            Told("refused.unknown_path", 404, 0.001, method="GET", path="/v2/things?key=sk-secret"),
+            RequestSummary("refused.unknown_path", 404, 0.001, method="GET", path="/v2/things?key=sk-secret"),
             "GET /v2/things  refused.unknown_path  404  0.001 s",
         ),
         (
-            Told("refused.bad_request", 400, 0.002, method="POST", path="/v1/chat/completions"),
+            RequestSummary("refused.bad_request", 400, 0.002, method="POST", path="/v1/chat/completions"),
             "POST /v1/chat/completions  refused.bad_request  400  0.002 s",
         ),
         (
-            Told("fallback.undecided", 200, 1.0, attempts=[OK], method="POST", path="/v1/chat/completions"),
+            RequestSummary("fallback.undecided", 200, 1.0, attempts=[OK], method="POST", path="/v1/chat/completions"),
             "POST /v1/chat/completions  fallback.undecided  a 200  usage unreported  1.000 s",
         ),
-        (Told("", 0, 0.0), "- -  -  no answer  0.000 s"),
+        (RequestSummary("", 0, 0.0), "- -  -  no answer  0.000 s"),
     ],
 )
-def test_a_request_that_was_refused_or_not_decided_has_a_line_too(told: Told, line: str) -> None:
+def test_a_request_that_was_refused_or_not_decided_has_a_line_too(told: RequestSummary, line: str) -> None:
     assert decision_line(told, "20:15:00") == f"20:15:00  {line}"
 
 
 def test_a_line_names_who_was_passed_over_and_what_would_have_been() -> None:
     record = replace(RECORD, excluded={"d": "down", "e": "draining"}, would="first.scored")
-    line = decision_line(Told("observe.spread", 200, 0.0, record, [B]), "x")
+    line = decision_line(RequestSummary("observe.spread", 200, 0.0, record, [B]), "x")
     assert "  observe.spread (would be first.scored)  b 200, without d (down), without e (draining)  " in line
 
 
 def test_a_conversation_that_goes_on_under_a_new_name_has_a_hint() -> None:
-    line = decision_line(Told("first.scored", 200, 0.0, replace(RECORD, unrecognised=True), [B]), "x")
+    line = decision_line(RequestSummary("first.scored", 200, 0.0, replace(RECORD, unrecognised=True), [B]), "x")
     assert line.endswith("goes on, but its opener is new; if each turn says so, send x-session-id")
 
 
 @given(st.text())
 def test_no_path_can_write_to_a_terminal_or_fill_it(path: str) -> None:
-    line = decision_line(Told("refused.unknown_path", 404, 0.0, method="GET", path=path), "x")
+    line = decision_line(RequestSummary("refused.unknown_path", 404, 0.0, method="GET", path=path), "x")
     assert line.isprintable()
     assert len(line) < 200

@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.health import HealthState
-from limpet_extproc.envoy.decision_line import Told
-from limpet_extproc.envoy.outcome import Outcomes, retry_after_s
+from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.log_entry import retry_after_s
+from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import METADATA_KEY, Usage
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
@@ -129,7 +130,7 @@ class World:
         self.changes: list[tuple[str, str | None]] = []
         self.shown: list[tuple[str, int, Usage | None, float]] = []
         self.tried: list[list[str]] = []
-        self.told: list[Told] = []
+        self.told: list[RequestSummary] = []
         self.memory = InProcessMemory()
         self.providers = Providers(self._changed)
         self.registry = CollectorRegistry()
@@ -143,7 +144,7 @@ class World:
     def _changed(self, provider: str, state: HealthState) -> None:
         self.changes.append((provider, state.out_because))
 
-    def _show(self, told: Told) -> None:
+    def _show(self, told: RequestSummary) -> None:
         provider = told.attempts[-1].provider if told.attempts else ""
         self.told.append(told)
         self.shown.append((provider, told.status, told.usage, told.duration_s))

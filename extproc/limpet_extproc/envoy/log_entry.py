@@ -1,0 +1,168 @@
+"""One entry of Envoy's access log, read: why the request went where it went, and what its attempts came to. Pure."""
+
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any, Final, TypeAlias
+
+from envoy.config.core.v3.base_pb2 import RequestMethod
+from envoy.data.accesslog.v3 import accesslog_pb2
+
+from limpet_extproc.contract import record as records
+from limpet_extproc.contract.attempt import Attempt, Cause
+from limpet_extproc.contract.envoy import (
+    DECISION_HEADER,
+    DECISION_METADATA,
+    DECISION_REASON,
+    DETAILS_PREFIX,
+    RECORD_METADATA,
+    RECORD_TEXT,
+    TRAIL_METADATA,
+    TRAIL_TIMEOUT,
+    USAGE_METADATA,
+    USAGE_TOKENS,
+)
+from limpet_extproc.contract.record import Record
+from limpet_extproc.envoy import trail
+from limpet_extproc.envoy import usage as usages
+from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.usage import Usage
+
+Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
+Common: TypeAlias = accesslog_pb2.AccessLogCommon
+
+_BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
+    ("upstream_request_timeout", "Timeout"),
+    ("stream_idle_timeout", "Timeout"),
+    ("failed_local_healthcheck", "Unreachable"),
+    ("no_healthy_upstream", "Unreachable"),
+    ("upstream_remote_reset", "ConnectionFailed"),
+    ("upstream_connection_failure", "ConnectionFailed"),
+    ("upstream_connection_termination", "ConnectionFailed"),
+    ("upstream_protocol_error", "ConnectionFailed"),
+    ("upstream_max_stream_duration_reached", "Timeout"),
+)
+
+_MAX_WAIT_S: Final = 86400.0
+"""A longer wait is no wait but an account that is closed; it is looked at again the next day at the latest."""
+
+_CLIENT_BUFFER_BYTES: Final = 512 * 1024
+"""Envoy takes more than this from a provider for a client that does not read. An answer that stalls after it may stall
+because of the client."""
+
+
+def record_of(common: Common) -> Record | None:
+    """The record of the decision; None if there was none, or another version wrote it."""
+    text = common.metadata.filter_metadata[RECORD_METADATA].fields[RECORD_TEXT].string_value
+    return records.decode(text) if text else None
+
+
+def reason_of(entry: Entry, record: Record | None) -> str:
+    """Why the request went where it went: the decision's reason, or that of a refusal, of ext_proc's or of Envoy's."""
+    details: str = entry.response.response_code_details
+    if details.startswith(DETAILS_PREFIX):
+        return details[len(DETAILS_PREFIX) :]
+    if record is not None:
+        return record.reason
+    reason: str = (
+        entry.response.response_headers[DECISION_HEADER]
+        or entry.common_properties.metadata.filter_metadata[DECISION_METADATA].fields[DECISION_REASON].string_value
+    )
+    return reason
+
+
+def summary(
+    entry: Entry,
+    reason: str,
+    record: Record | None = None,
+    attempts: tuple[Attempt, ...] = (),
+    usage: Usage | None = None,
+) -> RequestSummary:
+    """What became of the request, for the line about it."""
+    method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
+    status, duration_s = entry.response.response_code.value, _seconds(entry.common_properties.duration)
+    return RequestSummary(reason, status, duration_s, record, attempts, usage, method, entry.request.path)
+
+
+def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:
+    """All attempts of the request, and by provider the seconds to wait that a 429 asked for."""
+    common = entry.common_properties
+    last = last_attempt(entry)
+    fields = common.metadata.filter_metadata[TRAIL_METADATA].fields
+    if not fields and common.upstream_request_attempt_count <= 1:
+        if not last.provider:
+            return (), {}
+        model = record.model if record else ""
+        return (Attempt(last.provider, model, last.status, last.outcome, last.cause),), {}
+    notes = trail.notes_of(fields)
+    waits = {
+        number: seconds
+        for number, note in notes.items()
+        if note.cause == "Limited" and (seconds := retry_after_s(note.retry_after, now_s)) is not None
+    }
+    course = trail.Course(
+        order=record.order if record else (),
+        tries=record.tries if record else 1,
+        model=record.model if record else "",
+        attempt_count=common.upstream_request_attempt_count,
+        notes=notes,
+        timed_out=fields[TRAIL_TIMEOUT].bool_value if TRAIL_TIMEOUT in fields else False,
+    )
+    return trail.attempts(course, last, waits), {notes[number].provider: seconds for number, seconds in waits.items()}
+
+
+def last_attempt(entry: Entry) -> trail.LastAttempt:
+    """How the last attempt ended, by its status and Envoy's flags alone."""
+    status, common = entry.response.response_code.value, entry.common_properties
+    flags = common.response_flags if common.HasField("response_flags") else None
+    flagged = next((cause for flag, cause in _BY_FLAG if flags is not None and getattr(flags, flag)), None)
+    # A refusal of our own has no host and is no attempt; an attempt that reached no host has a flag.
+    provider = common.upstream_cluster if common.HasField("upstream_remote_address") or flagged else ""
+    if flagged is not None:
+        begun = status == 200
+        if begun and flagged == "Timeout" and entry.response.response_body_bytes >= _CLIENT_BUFFER_BYTES:
+            return trail.LastAttempt(provider, status, "client_left")
+        return trail.LastAttempt(provider, status if begun else 0, "failed", "BrokenOff" if begun else flagged)
+    if status == 0:
+        return trail.LastAttempt(provider, 0, "client_left")
+    if status >= 500:
+        return trail.LastAttempt(provider, status, "failed", "ServerError")
+    if status in (200, 201):
+        return trail.LastAttempt(provider, status, "ok")
+    if status >= 400:
+        return trail.LastAttempt(provider, status, "refused", "BadRequest")
+    return trail.LastAttempt(provider, status, "failed", "Redirected" if status >= 300 else "NotAnAnswer")
+
+
+def retry_after_s(text: str, now_s: float) -> float | None:
+    """Seconds from now that `retry-after` asks for, in either of its two forms; None if it is neither."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now_s
+        except (ValueError, OverflowError, OSError, TypeError, IndexError):
+            return None
+    return min(max(0.0, seconds), _MAX_WAIT_S) if isfinite(seconds) else None
+
+
+def first_byte_s(common: Common) -> float | None:
+    """From the first byte sent to the provider to the first one back, in the attempt that answered."""
+    waited_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    return waited_s if waited_s > 0 else None
+
+
+def answered_s(common: Common) -> float:
+    """From the first byte sent to the provider to the last one back, in the attempt that answered."""
+    return _seconds(common.time_to_last_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+
+
+def _seconds(duration: Any) -> float:
+    seconds: float = duration.seconds + duration.nanos / 1e9
+    return seconds
+
+
+def usage_of(common: Common) -> Usage | None:
+    """The tokens that the provider reported, if it did."""
+    by_envoy = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
+    by_lua = common.metadata.filter_metadata[USAGE_METADATA].fields[USAGE_TOKENS].struct_value
+    return usages.read(by_envoy.value if by_envoy is not None else None, by_lua)
