@@ -1,1 +1,1 @@
-"""What people see of their objects: from verdicts to conditions and Events, and the only writers to Kubernetes."""
+"""What users see of their objects: conditions and Events, and the only writers to the Kubernetes API."""

@@ -1,7 +1,7 @@
-"""Findings and the status that is there -> the status that ought to be there, and the patch between them. Pure.
+"""Findings and the current status -> the desired status, and the patch between them. Pure.
 
 A condition's transition time moves only when its status does, conditions of other writers stay as they are, and equal
-findings give an equal status: who compares before writing writes nothing in an idle cluster.
+findings give an equal status: an idle cluster causes no writes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from limpet_operator.status.findings import LESS_KNOWN, verdict_of_health
 RawStatus = Mapping[str, Any]
 
 _LONGEST_MESSAGE: Final = 2000
-"""Envoy's words can be long; the schema has room for 32768 characters, a terminal has not."""
+"""Envoy's words can be long; the schema has room for 32768 characters, but a terminal does not."""
 _HISTORY: Final = frozenset({"lastTransitionTime", "since"})
 
 
@@ -26,7 +26,7 @@ def timestamp(moment: datetime) -> str:
 def desired_status(
     current: RawStatus, findings: Iterable[Finding], generation: int, now: datetime, prices_read: datetime | None = None
 ) -> dict[str, Any]:
-    """The fields that are ours, as they ought to be. A finding of type Healthy also gives `health`."""
+    """The fields that are ours, as they should be. A finding of type Healthy also sets `health` and `price`."""
     wanted: dict[str, Any] = {"observedGeneration": generation}
     conditions = {each["type"]: each for each in current.get("conditions") or ()}
     for finding in findings:
@@ -39,55 +39,55 @@ def desired_status(
 
 
 def difference(current: RawStatus, wanted: RawStatus) -> dict[str, Any]:
-    """The merge patch from one to the other, empty if there is nothing to write; None takes a field out."""
+    """The merge patch from one to the other, empty if there is nothing to write; None removes a field."""
     return {name: value for name, value in wanted.items() if _merged(current.get(name), value) != current.get(name)}
 
 
 def without_history(wanted: RawStatus) -> Any:
-    """The same without the times that only say since when: what is compared to see whether it was sent before."""
+    """The same without times of transitions, for comparing it with what was sent before."""
     return _without_history(wanted)
 
 
 def steady(current: RawStatus, finding: Finding, generation: int) -> bool:
-    """Whether this finding only says that less is known than `current` says about the same spec.
+    """Whether this finding merely knows less than `current` does about the same spec.
 
-    A replica that has just taken over, or an Envoy that has just connected, has not been told everything yet. Saying so
-    at once would write into every object twice; whoever writes waits a little with such a finding.
+    A replica that has just taken over, or an Envoy that has just connected, does not have all information yet. To
+    write that at once would write every object twice, so the writer holds such a finding back for a while.
     """
     if finding.reason not in LESS_KNOWN:
         return False
     before = _named(current, finding.type)
-    known = ("True",) if finding.type == "Programmed" else ("True", "False")
-    return before is not None and before["status"] in known and before.get("observedGeneration") == generation
+    informative = ("True",) if finding.type == "Programmed" else ("True", "False")
+    return before is not None and before["status"] in informative and before.get("observedGeneration") == generation
 
 
 def as_before(current: RawStatus, finding: Finding) -> Finding:
-    """What the condition of this type says now."""
+    """The finding of the current condition of this type."""
     before = _named(current, finding.type) or {}
     return Finding(finding.type, before["status"], before["reason"], before["message"])
 
 
 def transitions(before: RawStatus, after: RawStatus) -> list[tuple[Finding, bool]]:
-    """What changed that a person wants to hear of, each with whether it is bad news.
+    """Changes that concern a person, each with whether it is bad.
 
-    Bad: something is False that was not, or for another reason. Good: what was False is True again. A first True, and
-    Programmed that waits for an Envoy, are the course of things.
+    Bad: a condition turned False, or is False for another reason. Good: it was False and is True again. A first True,
+    and Programmed while it waits for an Envoy, are normal.
     """
-    news = []
+    changes = []
     for condition in after.get("conditions") or ():
         old = _named(before, condition["type"]) or {}
         was, reason = old.get("status"), condition["reason"]
-        told = Finding(condition["type"], condition["status"], reason, condition["message"])
-        if told.type == "Programmed":
-            if reason == "Rejected" and (old.get("reason"), old.get("message")) != (reason, told.message):
-                news.append((told, True))
-            elif told.status == "True" and old.get("reason") == "Rejected":
-                news.append((told, False))
-        elif told.status == "False" and (was != "False" or old["reason"] != reason):
-            news.append((told, True))
-        elif told.status == "True" and was == "False":
-            news.append((told, False))
-    return news
+        finding = Finding(condition["type"], condition["status"], reason, condition["message"])
+        if finding.type == "Programmed":
+            if reason == "Rejected" and (old.get("reason"), old.get("message")) != (reason, finding.message):
+                changes.append((finding, True))
+            elif finding.status == "True" and old.get("reason") == "Rejected":
+                changes.append((finding, False))
+        elif finding.status == "False" and (was != "False" or old["reason"] != reason):
+            changes.append((finding, True))
+        elif finding.status == "True" and was == "False":
+            changes.append((finding, False))
+    return changes
 
 
 def _condition(before: RawStatus | None, finding: Finding, generation: int, now: datetime) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _health(before: RawStatus, finding: Finding, now: datetime) -> dict[str, Any
 
 
 def _merged(before: Any, value: Any) -> Any:
-    """What a merge patch makes of a field: fields of an object that it does not name stay."""
+    """A field after a merge patch: fields of an object that the patch does not name stay."""
     return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
 
 

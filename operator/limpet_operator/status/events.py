@@ -29,23 +29,23 @@ _LONGEST_NOTE: Final = 1000
 """Kubernetes takes 1024 bytes."""
 _LONGEST_INSTANCE: Final = 128
 _LONGEST_WAIT_S: Final = 30.0
-"""However long the API server asks us to wait: what else there is to tell would be old by then."""
+"""However long the API server asks us to wait: by then the other transitions in the queue would be stale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How much may be told: `every_s` seconds between Events, `waiting` of them at most in the queue."""
+    """`every_s` seconds between two Events, at most `waiting` of them in the queue."""
 
     every_s: float = 0.1
     waiting: int = 500
     remembered: int = 2000
-    """Events whose count is known here."""
+    """Events whose count is remembered."""
     tries: int = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Something that changed about an object; `bad`: something is to be done."""
+    """A condition that changed; `bad`: somebody has to do something."""
 
     key: ObjectKey
     uid: str
@@ -54,24 +54,24 @@ class Transition:
 
     @property
     def name(self) -> str:
-        """Of the Event: equal news of one object have one name."""
-        told = "\0".join((self.uid, *self.finding))
-        digest = blake2b(told.encode(), digest_size=8).hexdigest()
+        """The name of the Event: equal transitions of one object have the same."""
+        content = "\0".join((self.uid, *self.finding))
+        digest = blake2b(content.encode(), digest_size=8).hexdigest()
         room = _LONGEST_NAME - len(digest) - 1
         return f"{self.key.name[:room].rstrip('-.')}.{digest}"
 
 
-def event(news: Transition, instance: str, now: datetime) -> dict[str, Any]:
+def event(transition: Transition, instance: str, now: datetime) -> dict[str, Any]:
     """The Event as the API server takes it."""
-    key, finding = news.key, news.finding
+    key, finding = transition.key, transition.finding
     return {
         "apiVersion": _VERSION,
         "kind": "Event",
-        "metadata": {"name": news.name, "namespace": key.namespace},
+        "metadata": {"name": transition.name, "namespace": key.namespace},
         "eventTime": _micro(now),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:_LONGEST_INSTANCE],
-        "type": "Warning" if news.bad else "Normal",
+        "type": "Warning" if transition.bad else "Normal",
         "reason": finding.reason,
         "action": finding.type,
         "note": _note(finding),
@@ -80,13 +80,13 @@ def event(news: Transition, instance: str, now: datetime) -> dict[str, Any]:
             "kind": key.kind,
             "namespace": key.namespace,
             "name": key.name,
-            "uid": news.uid,
+            "uid": transition.uid,
         },
     }
 
 
 class EventWriter:
-    """Takes news at any time, writes while the lease is held. All methods belong to one event loop."""
+    """Takes transitions at any time, writes while the Lease is held. All methods belong to one event loop."""
 
     def __init__(
         self,
@@ -109,68 +109,68 @@ class EventWriter:
         self._wake = asyncio.Event()
 
     def record(self, key: ObjectKey, uid: str, finding: Finding, *, bad: bool) -> None:
-        """Say this as soon as there is room. What is too much is dropped and counted: the status says it anyway."""
-        news = Transition(key, uid, finding, bad)
-        if news.name in self._waiting:
+        """Write this when its turn comes. Transitions beyond the queue are dropped and counted: the status has them."""
+        transition = Transition(key, uid, finding, bad)
+        if transition.name in self._waiting:
             return
         if len(self._waiting) >= self._rate.waiting:
             self._metrics.events.labels("dropped").inc()
             return
-        self._waiting[news.name] = news, 0
+        self._waiting[transition.name] = transition, 0
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what waits, for ever."""
+        """Write the queue, for ever."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                name, (news, tries) = self._waiting.popitem(last=False)
-                await self._write(name, news, tries)
+                name, (transition, tries) = self._waiting.popitem(last=False)
+                await self._write(name, transition, tries)
                 await self._sleep(self._rate.every_s)
 
-    async def _write(self, name: str, news: Transition, tries: int) -> None:
+    async def _write(self, name: str, transition: Transition, tries: int) -> None:
         if not self._lease.valid():
             self._metrics.events.labels("not_sent").inc()
             return
         try:
-            await self._send(name, news)
-        except ApiError as failed:
-            if failed.is_transient and tries + 1 < self._rate.tries:
-                self._waiting[name] = news, tries + 1
-                await self._sleep(min(failed.retry_after_s or 1.0, _LONGEST_WAIT_S))
+            await self._send(name, transition)
+        except ApiError as error:
+            if error.is_transient and tries + 1 < self._rate.tries:
+                self._waiting[name] = transition, tries + 1
+                await self._sleep(min(error.retry_after_s or 1.0, _LONGEST_WAIT_S))
                 return
             self._metrics.events.labels("failed").inc()
-            _log.info("an Event on %s could not be written: %s", news.key, failed)
+            _log.info("an Event on %s could not be written: %s", transition.key, error)
         else:
             self._metrics.events.labels("ok").inc()
 
-    async def _send(self, name: str, news: Transition) -> None:
-        collection = f"/apis/{_VERSION}/namespaces/{news.key.namespace}/events"
+    async def _send(self, name: str, transition: Transition) -> None:
+        collection = f"/apis/{_VERSION}/namespaces/{transition.key.namespace}/events"
         count = self._counts.get(name, 0)
         if count == 0:
             try:
-                await self._call("POST", collection, event(news, self._lease.identity, self._now()))
-            except ApiError as failed:
-                if failed.status != 409:
+                await self._call("POST", collection, event(transition, self._lease.identity, self._now()))
+            except ApiError as error:
+                if error.status != 409:
                     raise
-                count = 1  # From before this replica began to write.
+                count = 1  # Another replica created it before.
         if count:
-            count = await self._repeat(collection, name, news, count)
+            count = await self._repeat(collection, name, transition, count)
         self._counts[name] = count + 1
         self._counts.move_to_end(name)
         if len(self._counts) > self._rate.remembered:
             self._counts.popitem(last=False)
 
-    async def _repeat(self, collection: str, name: str, news: Transition, count: int) -> int:
-        """Counts up the Event that is there; gives back how often it had been told. They are deleted after an hour."""
+    async def _repeat(self, collection: str, name: str, transition: Transition, count: int) -> int:
+        """Increment the existing Event; returns its count before. The API server deletes Events after an hour."""
         series = {"count": count + 1, "lastObservedTime": _micro(self._now())}
         try:
             await self._call("PATCH", f"{collection}/{name}", {"series": series}, MERGE_PATCH)
-        except ApiError as failed:
-            if failed.status != 404:
+        except ApiError as error:
+            if error.status != 404:
                 raise
-            await self._call("POST", collection, event(news, self._lease.identity, self._now()))
+            await self._call("POST", collection, event(transition, self._lease.identity, self._now()))
             return 0
         return count
 

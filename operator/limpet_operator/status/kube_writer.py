@@ -1,7 +1,7 @@
-"""Writing to the Kubernetes API: the port that status, Lease and Events go through, and the client behind it.
+"""Writing to the Kubernetes API: the port that status, Lease and Events use, and the client behind it.
 
-A write of the Lease holder carries a gate. It is asked in the very moment before the bytes leave, after the connection
-was made and the token read: a process that was frozen in between must not send what it decided long ago.
+A write of the Lease holder carries a gate, which is checked right before the bytes leave, after the connection was made
+and the token read: a process that was frozen in between must not send what it decided long ago.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the writers to the Kubernetes API count; their registry is the caller's."""
+"""The metrics of the writers to the Kubernetes API; the registry is the caller's."""
 
 from dataclasses import dataclass
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Hashable
 from itertools import count
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 
-class WorkQueue(Generic[Key]):
+class WorkQueue(Generic[KeyT]):
     """Keys in the order in which they were added. All methods belong to one event loop.
 
     A key that is added while it is being processed is queued again when that is done, so no addition is lost.
@@ -21,21 +21,21 @@ class WorkQueue(Generic[Key]):
         """`clock` is monotonic; seconds, as in `sleep`."""
         self._clock = clock
         self._sleep = sleep
-        self._ready: deque[Key] = deque()
-        self._dirty: set[Key] = set()
+        self._ready: deque[KeyT] = deque()
+        self._dirty: set[KeyT] = set()
         """Added since they were last handed out: in `_ready`, or waiting for `done`."""
-        self._processing: set[Key] = set()
+        self._processing: set[KeyT] = set()
         self._getters: deque[asyncio.Future[None]] = deque()
-        self._due: dict[Key, float] = {}
+        self._due: dict[KeyT, float] = {}
         """When each delayed key is added."""
-        self._delayed: list[tuple[float, int, Key]] = []
+        self._delayed: list[tuple[float, int, KeyT]] = []
         """A heap of the same; an entry whose time is not that in `_due` is obsolete."""
         self._numbers = count()
         self._timer: asyncio.Task[None] | None = None
         self._timer_due_s = math.inf
         self._shut_down = False
 
-    def add(self, key: Key) -> None:
+    def add(self, key: KeyT) -> None:
         """Have the key processed once more from now on."""
         if key in self._dirty or self._shut_down:
             return
@@ -44,7 +44,7 @@ class WorkQueue(Generic[Key]):
             self._ready.append(key)
             self._wake_one()
 
-    def add_after(self, key: Key, delay_s: float) -> None:
+    def add_after(self, key: KeyT, delay_s: float) -> None:
         """Add the key after a delay; of several delays of one key the earliest end counts."""
         if delay_s <= 0:
             self.add(key)
@@ -56,7 +56,7 @@ class WorkQueue(Generic[Key]):
         heapq.heappush(self._delayed, (due_s, next(self._numbers), key))
         self._set_timer()
 
-    async def get(self) -> Key | None:
+    async def get(self) -> KeyT | None:
         """Wait for the next key, and call `done` once it is processed; None: the queue was shut down."""
         while not self._ready and not self._shut_down:
             getter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -74,7 +74,7 @@ class WorkQueue(Generic[Key]):
         self._processing.add(key)
         return key
 
-    def done(self, key: Key) -> None:
+    def done(self, key: KeyT) -> None:
         """The key was processed; it is queued again if it was added meanwhile."""
         self._processing.discard(key)
         if key in self._dirty and not self._shut_down:
