@@ -1,7 +1,7 @@
 """gRPC for the Envoy on the other side of a Unix socket, on the loop that decides.
 
-gRPC's own server answers the same calls and takes two to three times as long for it: it sends each part of an answer by
-itself, wakes threads in between, and talks about windows and pings.
+gRPC's own server takes two to three times as long for the same calls: it sends each part of an answer separately, wakes
+threads in between, and exchanges windows and pings.
 """
 
 import asyncio
@@ -12,16 +12,17 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from limpet_extproc.envoy.h2_connection import Connection, H2Stream
+from limpet_extproc.envoy.h2_connection import Connection
 from limpet_extproc.envoy.h2_frames import Request, header_block
+from limpet_extproc.envoy.h2_stream import H2Stream
 
 log = logging.getLogger(__name__)
 
 _PREFIX: Final = 5
-"""Bytes before a message: whether it is compressed, and its length."""
+"""Bytes before a message: a flag for compression, and its length."""
 
 MAX_MESSAGE_BYTES: Final = 1100 << 20
-"""The largest body that a gateway can be told to take, and what Envoy says of it, whose own limit is what counts."""
+"""The largest body that a gateway can be set to accept, with Envoy's message around it; Envoy's own limit decides."""
 
 CANCELLED, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 2, 8, 12, 13
 """Status codes."""
@@ -32,21 +33,21 @@ _ENDED: Final = header_block(("grpc-status", "0"))
 
 
 class Unary(NamedTuple):
-    """A call with one message each way; one that came in pieces is a view of them."""
+    """A call with one message each way; a request that came in pieces is a view of them."""
 
     handle: Callable[[bytes | memoryview], Coroutine[Any, Any, bytes]]
 
 
 class Streaming(NamedTuple):
-    """A call with any number of messages; what is returned is the last one of ours, unless it is None."""
+    """A call with any number of messages; a returned message is sent as our last."""
 
     handle: Callable[["Call"], Coroutine[Any, Any, bytes | None]]
 
 
-_Given = TypeVar("_Given")
+_Input = TypeVar("_Input")
 
 Find = Callable[[Request], Unary | Streaming | None]
-"""How a call is handled; None: it is not known here."""
+"""The handler of a call; None: there is no such method."""
 
 
 class Call:
@@ -59,7 +60,7 @@ class Call:
         self._max_bytes = max_message_bytes
         self._stream = stream
         self._pending = bytearray()
-        """Of a message that has not come whole."""
+        """The beginning of a message."""
         self._messages: deque[bytes] = deque()
         self._ended = False
         self._answered = False
@@ -93,7 +94,7 @@ class Call:
         pending += payload
         while len(pending) >= _PREFIX and (end := self._end_of_message(pending)) and end <= len(pending):
             if isinstance(self._how, Unary) and end == len(pending):
-                # Handed over as it is: a copy of a large body would be its size once more.
+                # Not copied, as a large body would take its size again.
                 self._pending = bytearray()
                 self._message(memoryview(pending)[_PREFIX:])
                 return
@@ -117,7 +118,7 @@ class Call:
             self._task.cancel()
 
     def _end_of_message(self, data: bytes | bytearray) -> int:
-        """Where the message ends that begins here; 0 if it may not, and the call has ended."""
+        """Where the message that begins here ends; 0 if it is not allowed, and the call has failed."""
         length = int.from_bytes(data[1:_PREFIX], "big")
         if data[0]:
             self._fail(UNIMPLEMENTED, "a compressed message")
@@ -135,18 +136,18 @@ class Call:
         elif self._how is not None and self._task is None:
             self._start(self._how.handle, message)
 
-    def _start(self, handle: Callable[[_Given], Coroutine[Any, Any, bytes | None]], given: _Given) -> None:
-        self._task = _task(self._run(handle, given))
+    def _start(self, handle: Callable[[_Input], Coroutine[Any, Any, bytes | None]], argument: _Input) -> None:
+        self._task = _task(self._run(handle, argument))
 
-    async def _run(self, handle: Callable[[_Given], Coroutine[Any, Any, bytes | None]], given: _Given) -> None:
+    async def _run(self, handle: Callable[[_Input], Coroutine[Any, Any, bytes | None]], argument: _Input) -> None:
         try:
-            message = await handle(given)
+            message = await handle(argument)
         except asyncio.CancelledError:
             self._end_with(CANCELLED, "cancelled")
             raise
         except Exception:
             log.exception("a call could not be answered; please report this")
-            self._end_with(UNKNOWN, "a defect of ext_proc")
+            self._end_with(UNKNOWN, "a bug in ext_proc")
             return
         self._send(message, _ENDED)
 
@@ -167,7 +168,7 @@ class Call:
 if sys.version_info >= (3, 12):
 
     def _task(running: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # What does not wait is done at once, without a turn of the loop.
+        # A handler that does not wait is done at once, without a turn of the loop.
         return asyncio.Task(running, loop=asyncio.get_running_loop(), eager_start=True)
 
 else:
@@ -194,13 +195,13 @@ class Server:
         )
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls, give those under way `grace` seconds, and close all connections."""
+        """Accept no more calls, give those under way `grace` seconds, and close all connections."""
         if self._server is not None:
             self._server.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         for connection in self._connections:
-            connection.leave()
+            connection.drain()
         if any(connection.busy for connection in self._connections):
             await asyncio.sleep(grace)
         for connection in tuple(self._connections):

@@ -1,4 +1,4 @@
-"""HTTP/2 as bytes (RFC 9113): frames out, the rules for headers in, and what of them may be wrong."""
+"""HTTP/2 as bytes (RFC 9113): building frames, checking headers, and the errors for what breaks the rules."""
 
 import re
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from hpack import Encoder, NeverIndexedHeaderTuple
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES: Final = 16_384
-"""The most that a frame of ours holds, and what each side may send until the other one allows more."""
-TAKEN_FRAME_BYTES: Final = 262_144
-"""The most that a frame of the other side may hold."""
+"""The largest payload of our frames, and of any frame until the other side allows more."""
+MAX_RECEIVED_BYTES: Final = 262_144
+"""The largest payload that a frame of the client may have."""
 HEADER_BLOCK_BYTES: Final = 65_536
-"""The most that the headers of one request may take, over all their frames."""
+"""The largest header block of one request, over all its frames."""
 MAX_WINDOW: Final = (1 << 31) - 1
 DEFAULT_WINDOW: Final = 65_535
 
@@ -35,16 +35,16 @@ HEAD: Final = Struct(">HBBBI")
 _SETTING: Final = Struct(">HI")
 
 
-class BrokenConnection(Exception):  # noqa: N818 (says what happened)
-    """The other side broke a rule after which nothing on this connection can be understood."""
+class H2ConnectionError(Exception):
+    """A connection error: the client broke a rule after which nothing on this connection makes sense."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
         self.code = code
 
 
-class BrokenStream(Exception):  # noqa: N818 (says what happened)
-    """The same of one stream alone."""
+class H2StreamError(Exception):
+    """A stream error: it concerns this stream alone."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
@@ -52,7 +52,7 @@ class BrokenStream(Exception):  # noqa: N818 (says what happened)
 
 
 class Request(NamedTuple):
-    """What a header block asks for."""
+    """The request in a header block."""
 
     path: str
     """Empty if there are no pseudo-headers at all, as in trailers."""
@@ -66,7 +66,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def head(length: int, kind: int, flags: int, stream: int) -> bytes:
-    """What a frame begins with."""
+    """The head of a frame."""
     return HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream)
 
 
@@ -76,26 +76,26 @@ def settings(values: Iterable[tuple[int, int]]) -> bytes:
 
 
 def settings_in(payload: bytes) -> list[tuple[int, int]]:
-    """What a SETTINGS frame says. Raises BrokenConnection."""
+    """The settings in a SETTINGS frame. Raises H2ConnectionError."""
     if len(payload) % _SETTING.size:
-        raise BrokenConnection(FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
+        raise H2ConnectionError(FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
     return [_checked(*each) for each in _SETTING.iter_unpack(payload)]
 
 
 def _checked(key: int, value: int) -> tuple[int, int]:
     if key == ENABLE_PUSH and value > 1:
-        raise BrokenConnection(PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+        raise H2ConnectionError(PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
     if key == INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
-        raise BrokenConnection(FLOW_CONTROL_ERROR, "an initial window above 2^31-1")
+        raise H2ConnectionError(FLOW_CONTROL_ERROR, "an initial window above 2^31-1")
     if key == MAX_FRAME_SIZE and not FRAME_BYTES <= value < 1 << 24:
-        raise BrokenConnection(PROTOCOL_ERROR, "a frame size that is not allowed")
+        raise H2ConnectionError(PROTOCOL_ERROR, "a frame size that is not allowed")
     return key, value
 
 
 def number(payload: bytes) -> int:
-    """The 31-bit number that some frames consist of. Raises BrokenConnection."""
+    """The 31-bit number that is all of some frames. Raises H2ConnectionError."""
     if len(payload) != 4:
-        raise BrokenConnection(FRAME_SIZE_ERROR, "a frame of one number that has not 4 bytes")
+        raise H2ConnectionError(FRAME_SIZE_ERROR, "a frame of one number that is not 4 bytes long")
     return int.from_bytes(payload, "big") & MAX_WINDOW
 
 
@@ -115,16 +115,16 @@ def rst_stream(stream: int, code: int) -> bytes:
 
 
 def unpadded(flags: int, payload: bytes, *, headers: bool = False) -> bytes:
-    """The payload without padding and, of headers, without priority. Raises BrokenConnection."""
+    """The payload without padding and, of headers, without priority. Raises H2ConnectionError."""
     begin, end = 0, len(payload)
     if flags & PADDED:
         if not payload:
-            raise BrokenConnection(FRAME_SIZE_ERROR, "a padded frame without a length of its padding")
+            raise H2ConnectionError(FRAME_SIZE_ERROR, "a padded frame without the length of its padding")
         begin, end = 1, end - payload[0]
     if headers and flags & PRIORITISED:
         begin += 5
     if begin > end:
-        raise BrokenConnection(PROTOCOL_ERROR, "padding, or a priority, longer than its frame")
+        raise H2ConnectionError(PROTOCOL_ERROR, "padding, or a priority, longer than its frame")
     return payload[begin:end]
 
 
@@ -134,35 +134,35 @@ _VALUE: Final = re.compile(r"(?![ \t])[^\0\r\n]*(?<![ \t])")
 
 
 def request_of(headers: Iterable[tuple[bytes, bytes]]) -> Request:
-    """What decoded headers or trailers ask for, names and values as bytes.
+    """The request in decoded headers or trailers, names and values as bytes.
 
-    Raises BrokenStream if they are neither (RFC 9113, sections 8.2 and 8.3).
+    Raises H2StreamError if they are malformed (RFC 9113, sections 8.2 and 8.3).
     """
     pseudo: dict[str, str] = {}
     metadata: list[tuple[str, str]] = []
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise BrokenStream(PROTOCOL_ERROR, f"a header with bytes that may not be in it: {name!r}")
+            raise H2StreamError(PROTOCOL_ERROR, f"a header with bytes that are not allowed: {name!r}")
         if name.startswith(":"):
             if metadata or name in pseudo or name not in (":method", ":scheme", ":path", ":authority"):
-                raise BrokenStream(PROTOCOL_ERROR, f"a pseudo-header that may not be there: {name}")
+                raise H2StreamError(PROTOCOL_ERROR, f"a pseudo-header that is not allowed: {name}")
             pseudo[name] = value
         elif name in _CONNECTION_ONLY or (name == "te" and value != "trailers"):
-            raise BrokenStream(PROTOCOL_ERROR, f"a header that HTTP/2 does not have: {name}")
+            raise H2StreamError(PROTOCOL_ERROR, f"a header that HTTP/2 does not have: {name}")
         else:
             metadata.append((name, value))
     path = pseudo.get(":path", "")
     if pseudo and not (path and {":method", ":scheme"} <= pseudo.keys()):
-        raise BrokenStream(PROTOCOL_ERROR, "a request without method, scheme and path")
+        raise H2StreamError(PROTOCOL_ERROR, "a request without method, scheme and path")
     return Request(path, frozenset(metadata))
 
 
 _NO_TABLE: Final = b"\x20"
-"""Must be said once after the other side made its table smaller, and may be said before every block."""
+"""Must be sent once after the client made its table smaller, and may precede every block."""
 
 
 def header_block(*headers: tuple[str, str]) -> bytes:
-    """Encoded without a table, so that it can be sent at any time and as often as one likes."""
+    """A header block encoded without a table, so that it can be sent at any time and any number of times."""
     encoded: bytes = Encoder().encode([NeverIndexedHeaderTuple(*header) for header in headers], huffman=False)
     return _NO_TABLE + encoded

@@ -1,4 +1,4 @@
-"""What goes out on an HTTP/2 connection: as much at a time as the other side has opened its windows for."""
+"""The outgoing half of an HTTP/2 connection: as much at a time as the client's windows allow."""
 
 import asyncio
 from collections import deque
@@ -6,25 +6,25 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from limpet_extproc.envoy import h2_frames as h2
-from limpet_extproc.envoy.h2_frames import BrokenConnection, BrokenStream, frame
+from limpet_extproc.envoy.h2_frames import H2ConnectionError, H2StreamError, frame
 
 MOST_UNSENT_BYTES: Final = 256 << 20
-"""Answers that are not read, four of the largest: a client that never reads them is hung up on."""
+"""Answers that are not read, four of the largest: a client that leaves more unread is disconnected."""
 
 
 class Windowed(Protocol):
-    """A stream with a window of its own."""
+    """A stream with its own window."""
 
     number: int
     window: int
 
 
 class _Unsent(NamedTuple):
-    """What waits for a window to open."""
+    """The answer of a stream that waits for a window."""
 
     stream: Windowed
     parts: deque[tuple[memoryview, bytes]]
-    """Data, and what follows it."""
+    """Data, and the frames after it."""
 
 
 class Sending:
@@ -33,7 +33,7 @@ class Sending:
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
         self.first_window = h2.DEFAULT_WINDOW
-        """Of a stream that begins."""
+        """Of a new stream."""
         self._window = h2.DEFAULT_WINDOW
         self.unsent: dict[int, _Unsent] = {}
         """By stream."""
@@ -43,11 +43,11 @@ class Sending:
         transport.set_write_buffer_limits(MOST_UNSENT_BYTES)
 
     def gather(self) -> None:
-        """Write nothing until `flush`, and then all at once."""
+        """Write nothing until `flush`, and then everything in one write."""
         self._gathered = []
 
     def flush(self) -> None:
-        """See `gather`. However often windows have become wider in between, what waits is looked through once."""
+        """See `gather`. Waiting answers are looked through once, however often windows were widened."""
         if self._wider:
             self._wider = False
             self._go_on()
@@ -63,7 +63,7 @@ class Sending:
             self._transport.write(frames)
 
     def send(self, stream: Windowed, begin: bytes, data: bytes, end: bytes) -> None:
-        """Send data between two parts that are frames already."""
+        """Send data, with frames before and after it."""
         length = len(data)
         number = stream.number
         if (
@@ -80,54 +80,56 @@ class Sending:
             self.unsent[number] = _Unsent(stream, deque())
         self.unsent[number].parts.append((memoryview(data), end))
         self._unsent_bytes += length
-        self.write(begin + self._what_fits(number))
+        self.write(begin + self._sendable(number))
         if self._unsent_bytes > MOST_UNSENT_BYTES:
             self._transport.abort()
 
     def drop(self, number: int) -> None:
-        """Nobody wants what is left of this stream."""
+        """Drop what is left of this stream."""
         if (unsent := self.unsent.pop(number, None)) is not None:
             self._unsent_bytes -= sum(len(data) for data, _ in unsent.parts)
 
     def first_window_is(self, size: int, streams: Iterable[Windowed]) -> None:
-        """Windows begin with another size, and open ones change by the difference. Raises BrokenConnection."""
+        """Change the size of new windows, and open ones by the difference. Raises H2ConnectionError."""
         more, self.first_window = size - self.first_window, size
         waiting = (each.stream for each in self.unsent.values())
         for stream in {each.number: each for each in (*streams, *waiting)}.values():
             stream.window += more
             if stream.window > h2.MAX_WINDOW:
-                raise BrokenConnection(h2.FLOW_CONTROL_ERROR, "a window above 2^31-1")
+                raise H2ConnectionError(h2.FLOW_CONTROL_ERROR, "a window above 2^31-1")
         self._wider = True
 
     def widen_all(self, more: int) -> None:
-        """The connection's window is wider. Raises BrokenConnection."""
+        """Widen the connection's window. Raises H2ConnectionError."""
         self._window += more
         if not more or self._window > h2.MAX_WINDOW:
-            raise BrokenConnection(h2.FLOW_CONTROL_ERROR if more else h2.PROTOCOL_ERROR, "a window that is none")
+            raise H2ConnectionError(
+                h2.FLOW_CONTROL_ERROR if more else h2.PROTOCOL_ERROR, "a window that is not widened, or above 2^31-1"
+            )
         self._wider = True
 
     def widen(self, number: int, more: int, stream: Windowed | None) -> None:
-        """A stream's window is wider; `stream` is None if all of it has been handed over. Raises BrokenStream."""
+        """Widen a stream's window; `stream` is None if all of its answer is here. Raises H2StreamError."""
         unsent = self.unsent.get(number)
         stream = unsent.stream if unsent else stream
         if not more:
-            raise BrokenStream(h2.PROTOCOL_ERROR, "a window that is none")
+            raise H2StreamError(h2.PROTOCOL_ERROR, "a window that is not widened, or above 2^31-1")
         if stream is None:
             return
         stream.window += more
         if stream.window > h2.MAX_WINDOW:
-            raise BrokenStream(h2.FLOW_CONTROL_ERROR, "a window above 2^31-1")
+            raise H2StreamError(h2.FLOW_CONTROL_ERROR, "a window above 2^31-1")
         if unsent:
-            self.write(self._what_fits(number))
+            self.write(self._sendable(number))
 
     def _go_on(self) -> None:
         for number in tuple(self.unsent):
             if self._window <= 0:
                 break
-            self.write(self._what_fits(number))
+            self.write(self._sendable(number))
 
-    def _what_fits(self, number: int) -> bytes:
-        """As many frames of a stream as the windows allow; they count as sent."""
+    def _sendable(self, number: int) -> bytes:
+        """As many frames of a stream as its windows allow; they count as sent."""
         stream, parts = self.unsent[number]
         frames: list[bytes | memoryview] = []
         while parts:

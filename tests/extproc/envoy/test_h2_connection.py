@@ -14,10 +14,11 @@ from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.envoy import h2_connection, h2_sending
 from limpet_extproc.envoy import h2_frames as f
-from limpet_extproc.envoy.h2_connection import MAX_STREAMS, REPLENISH_BYTES, Connection, H2Stream
+from limpet_extproc.envoy import h2_requests, h2_sending
+from limpet_extproc.envoy.h2_connection import MAX_STREAMS, Connection
 from limpet_extproc.envoy.h2_frames import PREFACE, Request, frame, header_block, rst_stream, settings, window_update
+from limpet_extproc.envoy.h2_stream import REPLENISH_BYTES, H2Stream
 
 BEGIN = PREFACE + settings(())
 ACKED = frame(f.SETTINGS, f.ACK, 0)
@@ -149,8 +150,8 @@ LONG = header_block(("a", "x" * 20_000))
 NOT_ENDED = headers(flags=0)
 
 BREAKS_THE_CONNECTION = {
-    "a frame larger than we allow": (data(1, bytes(f.TAKEN_FRAME_BYTES + 1)), f.FRAME_SIZE_ERROR),
-    "an unknown frame larger than we allow": (raw(99, bytes(f.TAKEN_FRAME_BYTES + 1)), f.FRAME_SIZE_ERROR),
+    "a frame larger than we allow": (data(1, bytes(f.MAX_RECEIVED_BYTES + 1)), f.FRAME_SIZE_ERROR),
+    "an unknown frame larger than we allow": (raw(99, bytes(f.MAX_RECEIVED_BYTES + 1)), f.FRAME_SIZE_ERROR),
     "CONTINUATION without HEADERS": (raw(f.CONTINUATION, REQUEST, stream=1), f.PROTOCOL_ERROR),
     "CONTINUATION after ended HEADERS": (headers() + raw(f.CONTINUATION, b"", stream=1), f.PROTOCOL_ERROR),
     "CONTINUATION of another stream": (NOT_ENDED + raw(f.CONTINUATION, b"", stream=3), f.PROTOCOL_ERROR),
@@ -373,20 +374,20 @@ def test_the_same_block_means_something_else_once_the_table_has_changed() -> Non
     assert int.from_bytes(served.say(headers(13, again))[-1].payload[4:8], "big") == f.COMPRESSION_ERROR
 
 
-def test_a_block_without_a_table_is_known_again_and_others_do_not_fill_the_memory() -> None:
+def test_a_block_without_a_table_is_decoded_once_and_others_do_not_fill_the_memory() -> None:
     served = Served(BEGIN + ACKED)
     for number in range(1, 6001, 2):
         served.say(headers(number, header_block(*ASK, ("x", str(number)))) + rst_stream(number, f.CANCEL))
     served.say(headers(6001, REQUEST), headers(6003, REQUEST))
     assert served.asked[-1].request is served.asked[-2].request
-    assert len(served.connection._known) <= h2_connection._MOST_KNOWN
+    assert len(served.connection._decoder._cache) <= h2_requests._MAX_CACHED
 
 
 def test_more_than_a_streams_window_is_refused() -> None:
     served = Served(BEGIN + headers())
     served.asked[0].data = lambda _: None
-    full = data(1, bytes(f.TAKEN_FRAME_BYTES))
-    for _ in range((MAX_BODY_BYTES + REPLENISH_BYTES) // f.TAKEN_FRAME_BYTES):
+    full = data(1, bytes(f.MAX_RECEIVED_BYTES))
+    for _ in range((MAX_BODY_BYTES + REPLENISH_BYTES) // f.MAX_RECEIVED_BYTES):
         served.connection.data_received(full)
     assert {(each.kind, each.stream) for each in served.heard()} == {(f.WINDOW_UPDATE, 0)}
     assert served.say(data(1, b"a"))[-1] == Frame(f.RST_STREAM, 1, 0, f.FLOW_CONTROL_ERROR.to_bytes(4, "big"))
@@ -442,7 +443,7 @@ def test_who_hangs_up_cancels_its_calls() -> None:
 
 def test_a_farewell_takes_what_was_on_its_way_and_says_at_the_end_how_far_we_came() -> None:
     served = Served(BEGIN + whole())
-    served.connection.leave()
+    served.connection.drain()
     assert [each.kind for each in served.say(whole(3))] == [f.GOAWAY, f.HEADERS, f.HEADERS]
     served.connection.close()
     assert served.heard() == [Frame(f.GOAWAY, 0, 0, (3).to_bytes(4, "big") + bytes(4))]

@@ -1,0 +1,71 @@
+"""One request on an HTTP/2 connection, with the window of each direction."""
+
+from typing import Final, Protocol
+
+from limpet_extproc.envoy import h2_frames as h2
+from limpet_extproc.envoy.h2_frames import H2StreamError
+
+REPLENISH_BYTES: Final = 1 << 20
+"""A window is not widened by less, so the largest body must fit into one that has shrunk by this."""
+
+
+class Receiver(Protocol):
+    """Takes in a request."""
+
+    def data(self, payload: bytes) -> None:
+        """A piece of the body."""
+
+    def end(self) -> None:
+        """The body is complete."""
+
+    def cancel(self) -> None:
+        """The answer is no longer wanted."""
+
+
+class Carrier(Protocol):
+    """The connection of a stream."""
+
+    def send(self, stream: "H2Stream", head: bytes, data: bytes, trailers: bytes | None) -> None:
+        """See `H2Stream.send`."""
+
+    def widen(self, number: int, more: int) -> None:
+        """Let so many bytes more come on a stream."""
+
+
+class H2Stream:
+    """One request and its answer."""
+
+    __slots__ = ("_allowed", "_connection", "_received", "ended", "number", "receiver", "window")
+
+    def __init__(self, connection: Carrier, number: int, window: int, allowed: int) -> None:
+        self._connection = connection
+        self._received = 0
+        self._allowed = allowed
+        """Bytes that may come before the receiver asks for more."""
+        self.number = number
+        self.window = window
+        """Bytes that we may send."""
+        self.ended = False
+        """The client has sent all of its request."""
+        self.receiver: Receiver | None = None
+
+    def send(self, head: bytes, data: bytes, trailers: bytes | None) -> None:
+        """Send a header block, data and, if the answer ends here, the block of its trailers; each may be empty."""
+        self._connection.send(self, head, data, trailers)
+
+    def received(self, size: int) -> None:
+        """Count what has come. Raises H2StreamError if it is more than allowed."""
+        self._received += size
+        if self._received > self._allowed:
+            raise H2StreamError(h2.FLOW_CONTROL_ERROR, "more than the stream's window allows")
+
+    def ask_for_more(self) -> None:
+        """Everything received has been used, so as much may come again."""
+        if self._received >= REPLENISH_BYTES:
+            self._connection.widen(self.number, self._received)
+            self._received = 0
+
+    def cancel(self) -> None:
+        """The answer is no longer wanted."""
+        if self.receiver is not None:
+            self.receiver.cancel()
