@@ -21,7 +21,7 @@ from limpet_extproc.memory import Remembered
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """Providers in the order they are tried, no more than the policy allows; empty only if the client left none."""
+    """Providers in the order they are tried, no more than the policy allows; empty only if the client allows none."""
 
     order: tuple[str, ...]
     """Under failover SaveCache the warm provider stands there twice: it is tried once more before any other."""
@@ -64,7 +64,7 @@ def _sticky(
     warm, reason = warm_first(filtered, remembered, query.prompt_tokens, now_s)
     order = in_order(warm, _spread(query, filtered.open, states, query.key), filtered)
     if reason == "first.scored":
-        # Where nothing will be remembered, the reason says why: else it would be that of a new conversation for ever.
+        # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
         reason = why_not_sticky(query.lane.by_provider[order[0]], query.prompt_tokens) or reason
     elif reason == "sticky.hit" and query.lane.policy.failover == "SaveCache":
         order = (order[0], *order)
@@ -80,7 +80,7 @@ def _steered(
     states: ProviderStates,
     now_s: float,
 ) -> Decision:
-    """The client's own order and set, obeyed; memory counts only where the policy says StickyWithin."""
+    """The client's own order and set, obeyed; memory counts only under policy StickyWithin."""
     named = tuple(name for name in dict.fromkeys(steering.order) if name in obeyed.allowed)
     first = tuple(name for name in named if name not in filtered.out)
     reason = _bypass(steering)

@@ -60,7 +60,7 @@ def badness(state: HealthState) -> tuple[bool, float, int]:
 
 
 def after_failure(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
-    """No answer, or one that says the provider is broken. One failed trial is enough to take it out again."""
+    """No answer, or one that shows the provider to be broken. One failed trial is enough to take it out again."""
     failures = state.failures + 1
     if state.out_because is None and failures < thresholds.failures_to_down:
         return HealthState(failures=failures)
@@ -96,6 +96,7 @@ def explain(provider: str, state: HealthState, now_s: float) -> str:
     """One clause for a person: what is wrong with the provider, since when, and when it is tried again."""
     if state.out_because is None:
         return f"{provider} is up"
-    wrong = "asked us to wait (429)" if state.out_because == "over_limit" else f"failed {state.failures} times in a row"
+    limited = state.out_because == "over_limit"
+    wrong = "is rate-limiting us (429)" if limited else f"failed {state.failures} times in a row"
     out_s, left_s = now_s - state.since_s, max(0.0, state.until_s - now_s)
     return f"{provider} {wrong}, out for {out_s:.0f} s, next trial in {left_s:.0f} s"

@@ -1,4 +1,4 @@
-"""What outcomes teach about a provider beyond up and down: how often it fails and how long it lets clients wait.
+"""What outcomes teach about a provider beyond up and down: how often it fails and how long clients wait for it.
 
 Both become a factor on its expected price, in coarse steps, so that a little noise does not scatter new conversations
 and replicas that have seen different requests still mostly agree.
@@ -15,7 +15,7 @@ _ALPHA: Final = 0.1
 
 _MIN_SAMPLES: Final = 10
 _MIN_TOKENS: Final = 16
-"""A shorter answer says nothing of speed: it may come in one piece."""
+"""A shorter answer shows no speed: it may come in one piece."""
 
 _SLOW_TIMES: Final = 3.0
 _SLOW_BY_S: Final = 0.5
@@ -43,8 +43,8 @@ def after_attempt(learned: Learned, failed: bool, first_byte_s: float | None) ->
     error_rate = learned.error_rate + alpha * (float(failed) - learned.error_rate)
     if first_byte_s is None:
         return Learned(learned.samples + 1, error_rate, learned.first_byte_s, learned.tokens_per_s)
-    known = learned.first_byte_s or first_byte_s
-    first_byte_s = known + alpha * (first_byte_s - known)
+    average_s = learned.first_byte_s or first_byte_s
+    first_byte_s = average_s + alpha * (first_byte_s - average_s)
     return Learned(learned.samples + 1, error_rate, first_byte_s, learned.tokens_per_s)
 
 
@@ -53,8 +53,8 @@ def after_answer(learned: Learned, tokens: int, seconds: float) -> Learned:
     if tokens < _MIN_TOKENS or seconds <= 0:
         return learned
     rate = tokens / seconds
-    known = learned.tokens_per_s or rate
-    return msgspec.structs.replace(learned, tokens_per_s=known + _ALPHA * (rate - known))
+    average = learned.tokens_per_s or rate
+    return msgspec.structs.replace(learned, tokens_per_s=average + _ALPHA * (rate - average))
 
 
 def factors(learned: Mapping[str, Learned]) -> dict[str, float]:

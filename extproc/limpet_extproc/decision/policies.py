@@ -1,4 +1,4 @@
-"""Which policy holds for a model: the most specific pattern, among the policies of those who may decide about it."""
+"""Which policy holds for a model: the most specific pattern, among the policies that may decide about it."""
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet

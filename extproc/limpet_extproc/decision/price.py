@@ -8,7 +8,7 @@ from limpet_extproc.decision.snapshot import Candidate
 
 BYTES_PER_TOKEN: Final = 3.0
 """Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing: a
-conversation kept at one provider although its prompt stayed below the minimum is no worse off, the other way round it
+conversation that stays although its prompt is below the minimum is no worse off; one that moves although it is above
 pays full price."""
 
 DEFAULT_OUTPUT_TOKENS: Final = 400

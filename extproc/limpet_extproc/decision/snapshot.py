@@ -70,7 +70,7 @@ class Snapshot:
     """The inputs of each lane."""
 
     def models(self, dialect: DialectName) -> list[str]:
-        """Names of all models that can be asked for in this dialect, sorted."""
+        """Names of all models that are served in this dialect, sorted."""
         return sorted(model for d, model in self.lanes if d == dialect)
 
 

@@ -1,4 +1,4 @@
-"""The `provider` object: which of its demands are known, and what is said of those that are not."""
+"""The `provider` object: the demands that Limpet knows, and errors for the others."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -13,13 +13,13 @@ from limpet_extproc.dialects.port import BadRequest, Controls, Sort
 from limpet_extproc.dialects.spans import Member, Text, member_at, span_of
 
 MAX_BYTES: Final = 1 << 16
-"""Of the object, as it is written."""
+"""Of the object, as written."""
 
 MAX_NAMES: Final = 100
 """In one of its lists."""
 
 MAX_OBJECTS: Final = 100
-"""Within it, itself included; each of them is looked through for doubled keys."""
+"""Within it, itself included; each is checked for duplicate keys."""
 
 SUPPORTED: Final = (
     "order",
@@ -31,7 +31,7 @@ SUPPORTED: Final = (
     "data_collection",
     "zdr",
 )
-"""Those that are kept here, for all providers."""
+"""Demands that Limpet itself enforces, for all providers."""
 
 _BEYOND: Final = (
     "require_parameters",
@@ -40,7 +40,7 @@ _BEYOND: Final = (
     "preferred_min_throughput",
     "preferred_max_latency",
 )
-"""Further ones of OpenRouter's documentation (openrouter.ai/docs/guides/routing/provider-selection, 2026)."""
+"""Further demands in OpenRouter's documentation (openrouter.ai/docs/guides/routing/provider-selection, 2026)."""
 
 _LISTS: Final = ("order", "only", "ignore")
 _SORTS: Final = get_args(Sort)
@@ -60,7 +60,7 @@ _DECODER: Final = msgspec.json.Decoder(_Lists)
 
 
 def parse_controls(text: Text) -> Controls | None:
-    """What the object demands; None for null. Raises BadRequest, whose `param` is the field within `provider`."""
+    """The demands in the object; None for null. Raises BadRequest, whose `param` is the field within `provider`."""
     fields = _read(text)
     if fields is None:
         return None
@@ -80,7 +80,7 @@ def parse_controls(text: Text) -> Controls | None:
 
 
 def lists_of(body: memoryview, value: Raw) -> tuple[Member, ...]:
-    """Where the lists of names stand, so that ours need not be shown to others."""
+    """Where the lists of names stand, so that those of our own providers can be cut."""
     lists = _DECODER.decode(value)
     found = ((name, getattr(lists, name)) for name in _LISTS)
     return tuple(member_at(body, name, span_of(body, raw)) for name, raw in found if raw is not _ABSENT)
@@ -94,7 +94,7 @@ def _read(text: Text) -> dict[str, Any] | None:
             "provider", f"'provider' has more than {MAX_OBJECTS} objects in it, which no such object needs"
         )
     try:
-        # Unlike the decoder of the body it takes halves of surrogate pairs, and here it is the doubles that matter.
+        # Unlike the decoder of the body it takes halves of surrogate pairs, and here it is duplicates that matter.
         fields = json.loads(written, object_pairs_hook=_unique, parse_int=_number)
     except RecursionError as error:
         raise BadRequest("provider", "'provider' is nested too deeply to be read") from error
@@ -104,7 +104,7 @@ def _read(text: Text) -> dict[str, Any] | None:
 
 
 def _number(digits: str) -> int | float:
-    # Python refuses to read very long ones, and nothing here needs them.
+    # Python refuses to read very long ones, which nothing here needs.
     return int(digits) if len(digits) <= _SHORT else float(digits)
 
 
@@ -131,7 +131,7 @@ def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     for position, each in enumerate(names):
         if not isinstance(each, str):
             raise _wrong(f"{field}[{position}]", "a provider's name", each)
-    # Half a surrogate pair names nobody, but a reader could not send it on.
+    # Half a surrogate pair is no provider's name, but a reader could not send it on.
     return tuple(each if each.isascii() else _writable(each) for each in names)
 
 
@@ -162,7 +162,7 @@ def _data_collection(value: Any) -> bool:
 
 
 def _prices(fields: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Dollars per million tokens, and the prices that only somebody else could compare."""
+    """Dollars per million tokens, and the limits that only a provider itself can keep."""
     prices = fields.get("max_price")
     if prices is None:
         return {}, ()
@@ -170,8 +170,8 @@ def _prices(fields: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...
         raise _wrong(
             "provider.max_price", "an object with dollars per million tokens under 'prompt' and 'completion'", prices
         )
-    known = {name: _usd(name, prices[name]) for name in _PRICES if prices.get(name) is not None}
-    return known, _beyond("provider.max_price", prices, _PRICES, _PRICES_BEYOND)
+    limits = {name: _usd(name, prices[name]) for name in _PRICES if prices.get(name) is not None}
+    return limits, _beyond("provider.max_price", prices, _PRICES, _PRICES_BEYOND)
 
 
 def _usd(name: str, value: Any) -> float:
@@ -184,13 +184,17 @@ def _usd(name: str, value: Any) -> float:
     return usd
 
 
-def _beyond(where: str, fields: Mapping[str, Any], known: Collection[str], others: Collection[str]) -> tuple[str, ...]:
-    """The other fields that demand something. Raises BadRequest for what is probably a slip of the pen."""
-    found = [name for name, value in fields.items() if name not in known and value not in _NOTHING]
-    for name in found[:_LOOKED_AT]:
-        close = get_close_matches(name[:_SHORT], (*known, *others), 1, 0.75)
+def _beyond(
+    where: str, fields: Mapping[str, Any], supported: Collection[str], others: Collection[str]
+) -> tuple[str, ...]:
+    """The other fields that demand something. Raises BadRequest for a probable typo."""
+    found = [name for name, value in fields.items() if name not in supported and value not in _NOTHING]
+    for name in found[:_MAX_CHECKED]:
+        close = get_close_matches(name[:_SHORT], (*supported, *others), 1, 0.75)
         if close and name not in others:
-            message = f"'{where}.{_short(name)}' is not known; did you mean '{close[0]}'? Known are {_listed(known)}."
+            message = (
+                f"'{where}.{_short(name)}' is not known; did you mean '{close[0]}'? Known are {_listed(supported)}."
+            )
             raise BadRequest(f"{where}.{_short(name)}", message)
     return tuple(f"{where}.{_short(name)}" for name in found)
 
@@ -198,8 +202,8 @@ def _beyond(where: str, fields: Mapping[str, Any], known: Collection[str], other
 _NOTHING: Final[tuple[Any, ...]] = (None, False, "", "allow", [], {})
 """Values that demand nothing, whatever the field means."""
 
-_LOOKED_AT: Final = 8
-"""Fields that are looked at for slips of the pen: more take longer than all the rest of a request."""
+_MAX_CHECKED: Final = 8
+"""Fields that are checked for typos: more take longer than all the rest of a request."""
 
 _SHORT: Final = 64
 

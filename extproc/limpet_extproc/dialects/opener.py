@@ -1,7 +1,7 @@
-"""What opens a conversation, as one hash for all spellings of it: the sign of those that are named by nothing else.
+"""The opening of a conversation as one hash for all its spellings: it identifies those that nothing else names.
 
-Its work is bounded, whatever a client writes: so many messages, so many parts, so much text are read; what goes beyond
-counts as it is written, byte for byte, which a client repeats from turn to turn as well.
+Its work is bounded, whatever a client writes: only so many messages, parts and bytes of text are decoded. What goes
+beyond is hashed as it is written, byte for byte, which a client repeats from turn to turn as well.
 """
 
 import re
@@ -17,20 +17,20 @@ from limpet_extproc.dialects.spans import Text, cuts, member_at, span_of
 from limpet_extproc.dialects.text import as_written, decode, name
 
 MAX_MESSAGES: Final = 32
-"""From the first on; a conversation in which no user speaks among these is known by their system messages alone."""
+"""From the first on; if none of these is a user's, the system messages alone identify the conversation."""
 
 MAX_PARTS: Final = 128
-"""Of a message that are read one by one; those beyond count together."""
+"""Of a message that are decoded one by one; those beyond are hashed together."""
 
 MAX_TEXT_BYTES: Final = 1 << 20
-"""Of the opener that is read; texts and parts beyond count as they are written."""
+"""Of the opener that is decoded; texts and parts beyond are hashed as they are written."""
 
 _MAX_PART_BYTES: Final = 1 << 16
 _MAX_PART_TOKENS: Final = 10_000
-"""A part longer than `_MAX_PART_BYTES` is read only if it has fewer commas and brackets: an image has three."""
+"""A part longer than `_MAX_PART_BYTES` is decoded only if it has fewer commas and brackets: an image has three."""
 
 ABSENT: Final = Raw(b"")
-"""In place of what is not there."""
+"""Stands for a missing value."""
 
 _OPENERS: Final = frozenset({"system", "developer"})
 _WRITTEN_USER: Final = memoryview(b'"user"')
@@ -47,7 +47,7 @@ _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 MESSAGE_FIELDS: Final = [(f"m{number}", Raw, ABSENT) for number in range(MAX_MESSAGES)]
 
 FirstMessages: Final = msgspec.defstruct("FirstMessages", MESSAGE_FIELDS, array_like=True, frozen=True, gc=False)
-"""The first messages of a list. The decoder passes over those that have no place here."""
+"""The first messages of a list. The decoder skips the others."""
 
 _PARTS: Final = msgspec.json.Decoder(
     msgspec.defstruct(
@@ -61,7 +61,7 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
     content: Raw = ABSENT
 
 
-class _Said(msgspec.Struct, frozen=True, gc=False):
+class _TextMessage(msgspec.Struct, frozen=True, gc=False):
     role: str
     content: str
 
@@ -72,7 +72,7 @@ class _Marks(msgspec.Struct, frozen=True, gc=False):
 
 
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
-_SAID: Final = msgspec.json.Decoder(_Said)
+_TEXT_MESSAGE: Final = msgspec.json.Decoder(_TextMessage)
 _MARKS: Final = msgspec.json.Decoder(_Marks)
 _ANY: Final = msgspec.json.Decoder()
 _CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
@@ -83,7 +83,7 @@ _Piece = str | bytes
 
 
 def present(messages: msgspec.Struct) -> tuple[Raw, ...]:
-    """Those that are there, of `FirstMessages`."""
+    """The messages in a `FirstMessages`."""
     found: tuple[Raw, ...] = msgspec.structs.astuple(messages)
     return found[: found.index(ABSENT)] if found[-1] is ABSENT else found
 
@@ -94,23 +94,23 @@ def fingerprint(messages: Sequence[Text], seen: Sequence[Text] | None = None) ->
     `seen`: the same as the decoder could read them, where it could not read all that is written.
     """
     pieces: list[_Piece] = []
-    left = MAX_TEXT_BYTES
+    budget = MAX_TEXT_BYTES
     for position, (text, readable) in enumerate(zip(messages, messages if seen is None else seen, strict=True)):
-        role, content = _said(text, readable, position, left)
+        role, content = _role_and_content(text, readable, position, budget)
         if role == "user" or role in _OPENERS:
             pieces.append("user" if role == "user" else "system")
-            pieces += ("t", content) if isinstance(content, str) else _content(content, left)
-            left -= len(memoryview(text))
+            pieces += ("t", content) if isinstance(content, str) else _content(content, budget)
+            budget -= len(memoryview(text))
         if role == "user":
             break
     return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces))
 
 
 def goes_on(messages: Sequence[Raw]) -> bool:
-    """Whether somebody has answered in this conversation before: it cannot be its first request.
+    """Whether this conversation already has an answer: then this is not its first request.
 
-    The last but one message tells it, which in a later turn is an answer or the result of a tool. Its role stands at
-    the beginning where people write it, and behind the content where an SDK does; what is between is not looked at.
+    The last message but one shows it: in a later turn that is an answer or the result of a tool. Its role stands at the
+    beginning where people write it, and behind the content where an SDK does; what is between is not searched.
     """
     if len(messages) < 2:
         return False
@@ -123,18 +123,18 @@ def goes_on(messages: Sequence[Raw]) -> bool:
     )
 
 
-def _said(text: Text, readable: Text, position: int, left: int) -> tuple[str, str | Text]:
-    """Role and content; the latter as it is written, unless it is a string and not too long."""
-    if len(memoryview(text)) <= left:
+def _role_and_content(text: Text, readable: Text, position: int, budget: int) -> tuple[str, str | Text]:
+    """Role and content; the latter as written, unless it is a string and not too long."""
+    if len(memoryview(text)) <= budget:
         try:
-            said = _SAID.decode(text)
+            message = _TEXT_MESSAGE.decode(text)
         except msgspec.DecodeError:
             pass
         else:
-            return said.role, said.content
-    message, seen = decode(_MESSAGE, readable, f"messages[{position}]")
-    content = message.content
-    return _role(message.role, position), content if content is ABSENT else as_written(content, text, seen)
+            return message.role, message.content
+    other, seen = decode(_MESSAGE, readable, f"messages[{position}]")
+    content = other.content
+    return _role(other.role, position), content if content is ABSENT else as_written(content, text, seen)
 
 
 def _role(value: Raw, position: int) -> str:
@@ -146,20 +146,20 @@ def _role(value: Raw, position: int) -> str:
     return name(value, f"messages[{position}].role")
 
 
-def _content(content: Text, left: int) -> list[_Piece]:
-    """A string and a list with that one text part say the same and must read the same."""
+def _content(content: Text, budget: int) -> list[_Piece]:
+    """A string and a list with that one text part mean the same and must hash the same."""
     view = memoryview(content)
     if not view:
         return ["v", b"null"]
     if view[0] == _QUOTE:
-        # Decodable ones that are not too long have been.
+        # One that can be decoded and is not too long has been.
         return ["w", xxh3_128_digest(view)]
     if view[0] == _BRACKET:
-        return _parts(content, left)
-    return _part(content, left)
+        return _parts(content, budget)
+    return _part(content, budget)
 
 
-def _parts(content: Text, left: int) -> list[_Piece]:
+def _parts(content: Text, budget: int) -> list[_Piece]:
     parts, seen = decode(_PARTS, content)
     pieces: list[_Piece] = []
     part: Text = ABSENT
@@ -167,8 +167,8 @@ def _parts(content: Text, left: int) -> list[_Piece]:
         if raw is ABSENT:
             return pieces
         part = as_written(raw, content, seen)
-        pieces += _part(part, left)
-        left -= len(memoryview(part))
+        pieces += _part(part, budget)
+        budget -= len(memoryview(part))
     last = span_of(content, part)
     rest = memoryview(content)[last.offset + last.length :]
     if bytes(rest[:_MAX_ROLE_BYTES]).strip() != b"]":
@@ -176,22 +176,22 @@ def _parts(content: Text, left: int) -> list[_Piece]:
     return pieces
 
 
-def _part(text: Text, left: int) -> list[_Piece]:
-    if _is_read(memoryview(text), left):
-        # What cannot be decoded (half a surrogate pair, a number beyond all) counts as it is written.
+def _part(text: Text, budget: int) -> list[_Piece]:
+    if _is_read(memoryview(text), budget):
+        # What cannot be decoded (half a surrogate pair, a huge number) is hashed as written.
         with suppress(msgspec.MsgspecError, RecursionError):
             part = _ANY.decode(text)
             if isinstance(part, dict):
-                said = part.get("text")
-                if part.get("type") == "text" and isinstance(said, str):
-                    return ["t", said]
+                content = part.get("text")
+                if part.get("type") == "text" and isinstance(content, str):
+                    return ["t", content]
                 part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}
             return ["v", _CANONICAL.encode(part)]
     return ["w", _written_digest(text)]
 
 
-def _is_read(view: memoryview, left: int) -> bool:
-    if len(view) > left:
+def _is_read(view: memoryview, budget: int) -> bool:
+    if len(view) > budget:
         return False
     if len(view) <= _MAX_PART_BYTES:
         return True
@@ -200,7 +200,7 @@ def _is_read(view: memoryview, left: int) -> bool:
 
 
 def _written_digest(text: Text) -> bytes:
-    """Of the bytes as they are, without cache marks."""
+    """A hash of the bytes as they are, without cache marks."""
     view = memoryview(text)
     if view[0] != _BRACE:
         return xxh3_128_digest(view)

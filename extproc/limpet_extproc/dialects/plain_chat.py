@@ -1,7 +1,7 @@
 """An ordinary chat completions request in one pass of the decoder: what nearly every client sends.
 
-Whatever is unusual about a body, or wrong, is left to the careful reading of `openai_chat`, which comes to the same for
-every request that is read here.
+A body that is unusual or wrong is left to the careful reading of `openai_chat`, which gives the same for every request
+that is read here.
 """
 
 import re
@@ -31,7 +31,7 @@ _AT_LAST: Final = re.compile(
 
 
 class _ModelName(str):
-    """The model's name; a type of its own, so that the decoder tells of each."""
+    """The model's name; its own type, so that the decoder calls a hook for each."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ class PlainChat:
     """Reads ordinary requests. Its decoder counts, so it serves one thread."""
 
     def __init__(self, unusual: tuple[str, ...]) -> None:
-        """`unusual` are the keys of a body that is not read here."""
+        """`unusual`: a body with one of these keys is not read here."""
         self._names = self._lists = 0
         messages = msgspec.defstruct(
             "Messages",

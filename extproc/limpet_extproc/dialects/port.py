@@ -1,4 +1,4 @@
-"""What a dialect has to do, and the values that every dialect's requests and refusals come down to."""
+"""The port that every dialect implements, and the values that it works with: parsed requests and refusals."""
 
 from typing import Literal, Protocol
 
@@ -29,7 +29,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
     status: int
     reason: WorkerRefusal
-    """What the decision header says."""
+    """For the decision header."""
     message: str
     param: str | None = None
     """The field of the request that is wrong."""
@@ -53,13 +53,13 @@ class Controls(msgspec.Struct, frozen=True):
     no_retention: bool = False
     """`zdr: true`."""
     beyond: tuple[str, ...] = ()
-    """Demands that only a provider who reads the object itself can meet, as the error's `param` would name them."""
+    """Demands that only a provider that reads the object itself can meet, named as an error's `param`."""
     lists: tuple[Member, ...] = ()
     """Where `order`, `only` and `ignore` stand in the body."""
 
 
 class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
-    """What is read of a request, in whatever dialect."""
+    """The parts of a request that routing needs, in whatever dialect."""
 
     model: str
     fingerprint: bytes
@@ -86,14 +86,14 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> DialectName:
-        """As the catalog says it."""
+        """As in the catalog."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Of the requests that are routed, without what a gateway puts before them."""
 
     def parse(self, body: Body) -> ParsedRequest:
-        """What routing needs of a request. Raises BadRequest, which names the field and says what belongs there."""
+        """Read a request. Raises BadRequest, which names the field and what belongs there."""
 
     def error_body(self, refusal: Refusal) -> bytes:
         """The refusal as this API writes its errors."""

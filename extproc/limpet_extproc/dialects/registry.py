@@ -1,4 +1,4 @@
-"""The dialects that are served, and which of them a request is in. A new one is a module of its own and a line here."""
+"""The dialects that are served, and which of them a request is in. A new one is a module and a line here."""
 
 from typing import Final
 
@@ -15,8 +15,8 @@ _BY_PATH: Final = {path: dialect for dialect in DIALECTS for path in dialect.pat
 def dialect_of(path: str) -> Dialect:
     """The dialect of a request for this path, whose query does not matter.
 
-    In Header mode the gateway is somebody else's and may serve the APIs under a prefix, or under any name: what is not
-    recognised is taken for the first dialect, and its body decides whether it is one.
+    In Header mode the gateway is not Limpet's and may serve the APIs under a prefix, or under any name. A path that is
+    not recognised is taken for the first dialect's, and the body shows whether it is.
     """
     return _BY_PATH.get(path) or _by_end(path.partition("?")[0])
 

@@ -1,4 +1,4 @@
-"""Where things stand in a JSON body, byte for byte, so that it can be changed without being written anew.
+"""Where things stand in a JSON body, byte for byte, so that it can be edited without being written again.
 
 Nothing here walks over the text: the decoder has done so, and what it found lies in the same memory.
 """
@@ -118,7 +118,7 @@ def member_at(body: memoryview, name: str, value: Span) -> Member:
 
 
 def cuts(members: Iterable[Member]) -> tuple[Span, ...]:
-    """What to cut so that these members of one object are gone and the rest is an object: each with one comma."""
+    """What to cut to remove these members of one object, each with one comma, so that the rest is still an object."""
     spans: list[Span] = []
     kept_before, last_end = False, -1
     for member in sorted(members, key=lambda each: each.start):
@@ -148,7 +148,7 @@ def _back(body: memoryview, end: int) -> int:
     step = _NEAR
     while True:
         begin = max(0, end - step)
-        left = len(bytes(body[begin:end]).rstrip(_WHITE))
-        if left or not begin:
-            return begin + left
+        length = len(bytes(body[begin:end]).rstrip(_WHITE))
+        if length or not begin:
+            return begin + length
         end, step = begin, step * 2

@@ -1,7 +1,7 @@
 r"""JSON as clients really send it: UTF-8 that is checked without being copied, and halves of surrogate pairs.
 
 RFC 8259 (section 8.2) allows `\ud83e` without its other half, and clients that cut text in the middle of an emoji send
-it. Strings with it cannot be decoded, but all others can, and what nobody has to read passes as it is.
+it. Strings with it cannot be decoded, but all others can, and what need not be decoded passes as it is.
 """
 
 import codecs
@@ -21,7 +21,7 @@ MAX_NAME_BYTES: Final = 4096
 
 _MAX_NUMBER_BYTES: Final = 30
 _MOST_TOKENS: Final = 1 << 53
-"""Whoever writes more means no limit, and not every format has a place for the number."""
+"""A larger number means no limit, and does not fit every format."""
 _PIECE_BYTES: Final = 1 << 16
 
 _STR: Final[msgspec.json.Decoder[str]] = msgspec.json.Decoder(str)
@@ -48,7 +48,7 @@ def require_utf8(body: Body) -> None:
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: Text, where: str = "") -> tuple[T, Text]:
-    """What stands in `text`, and the bytes that the decoder saw: the same, or of the same length. Raises BadRequest."""
+    """The decoded `text`, and the bytes that the decoder saw: the same, or of the same length. Raises BadRequest."""
     try:
         return decoder.decode(text), text
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -64,12 +64,12 @@ def decode(decoder: msgspec.json.Decoder[T], text: Text, where: str = "") -> tup
 
 
 def _hide_surrogates(text: bytearray) -> bool:
-    """Put a private character for each half: never one of a name that is looked for. False: there are none."""
+    """Put a private character for each half; none of those is part of a field's name. False: no half was found."""
     found = False
     # By pieces, each with the beginning of the next, so that no further copy of a large body is needed.
     for begin in range(0, len(text), _PIECE_BYTES):
         piece = text[begin : begin + _PIECE_BYTES + 2]
-        if b"\\ud" in piece or b"\\uD" in piece:  # whole pairs are no harm
+        if b"\\ud" in piece or b"\\uD" in piece:  # whole pairs do no harm
             found = True
             text[begin : begin + len(piece)] = piece.replace(b"\\ud", b"\\uf").replace(b"\\uD", b"\\uF")
     return found
@@ -84,7 +84,7 @@ def as_written(value: Raw, text: Text, seen: Text) -> Raw | memoryview:
 
 
 def name(value: Text, field: str) -> str:
-    """A string that somebody has to know. Raises BadRequest."""
+    """A string whose text matters. Raises BadRequest."""
     if len(memoryview(value)) > MAX_NAME_BYTES:
         raise BadRequest(field, f"'{field}' is longer than any name; 256 characters are the most")
     try:

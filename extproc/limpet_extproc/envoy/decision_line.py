@@ -1,4 +1,4 @@
-"""One line a request, for a person who watches: what came, where it went, why, and what it read from the cache."""
+"""One line for each request, to watch: what came, where it went, why, and what it read from the cache."""
 
 from collections.abc import Sequence
 from typing import Final

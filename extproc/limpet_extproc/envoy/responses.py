@@ -44,7 +44,7 @@ CONTINUE_HEADERS: Final = bytes(pb.ProcessingResponse(request_headers=pb.Headers
 CONTINUE_BODY: Final = bytes(pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString())
 
 _MAX_CACHED: Final = 10_000
-"""Parts of each kind that are kept; a bound for gateways with very many providers or models."""
+"""Parts of each kind that are cached; a bound for gateways with very many providers or models."""
 
 
 def _body_response(mutation: pb.HeaderMutation) -> bytes:

@@ -19,7 +19,7 @@ _MESSAGE, _UINT64 = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, descriptor
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one answer, as the provider counted them; `cached` is part of `prompt`, None if it did not say."""
+    """Tokens of one answer, as the provider counted them; `cached` is part of `prompt`, None if not reported."""
 
     prompt: int
     cached: int | None
@@ -60,7 +60,7 @@ _TokenUsage: Final = _messages()
 
 
 MAX_TOKENS: Final = 100_000_000
-"""More no prompt and no answer has: a larger number is a mistake of who counted, and would stay in the sums."""
+"""No prompt and no answer has more: a larger number is the provider's mistake, and would stay in the sums."""
 
 
 def read(envoys: bytes | None, found: Any) -> Usage | None:

@@ -47,7 +47,7 @@ def path_of(head: bytes) -> str:
 def metadata_of(namespace: str, text_key: str, number_key: str) -> Callable[[str, float], bytes]:
     """A writer of a ProcessingResponse that has these two values in its dynamic metadata.
 
-    It says the same as one of the message's class, for which a Struct in a Struct is a good part of a decision.
+    It gives what the message's class would, for which a Struct in a Struct takes a good part of a decision's time.
     """
     outer, text_name, number_name = (
         b"\x0a" + _length(each) + each for each in (namespace.encode(), text_key.encode(), number_key.encode())

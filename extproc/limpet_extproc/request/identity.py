@@ -10,7 +10,7 @@ from limpet_extproc.contract.envoy import CODEX_SESSION_HEADERS, SESSION_HEADERS
 from limpet_extproc.dialects.port import ParsedRequest
 
 MAX_SESSION_CHARS: Final = 256
-"""Longer names are taken for something else; the limit that clients know from other gateways."""
+"""Longer values are ignored; the limit that clients know from other gateways."""
 
 KEY_BYTES: Final = 16
 
@@ -18,7 +18,7 @@ FINGERPRINT: Final = "fingerprint"
 """How a conversation is recognised that is named by nothing but what opens it."""
 
 _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
-"""Lengths stand before contents, so that no two sets of parts read the same."""
+"""Lengths stand before contents, so that no two sets of parts encode alike."""
 
 _EXPLICIT: Final = ("x-session-id",)
 _HARNESS: Final = frozenset(SESSION_HEADERS)
@@ -28,8 +28,8 @@ _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key"
 def conversation(headers: Mapping[str, str], request: ParsedRequest, configured: Sequence[str]) -> tuple[str, bytes]:
     """How the conversation was recognised, and the value by which.
 
-    `headers` have lower-case names. `configured` are the policy's own headers; they come before all others. What the
-    dialect's own fields say comes after all headers.
+    `headers` have lower-case names. `configured` are the policy's own headers; they come before all others. The
+    fields of the dialect itself come after all headers.
     """
     if found := _first(headers, configured):
         return f"header:{found[0]}", found[1]

@@ -1,4 +1,4 @@
-"""A request up to the point where the memory is asked: its lane is found and its conversation recognised."""
+"""A request up to the memory lookup: its lane is found and its conversation recognised."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from limpet_extproc.contract.catalog import CatalogProvider
 from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Snapshot
-from limpet_extproc.decision.steering import steering
+from limpet_extproc.decision.steering import steering_of
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.request import identity
 from limpet_extproc.request.parsing import RequestHead
@@ -16,7 +16,7 @@ from limpet_extproc.request.refusals import unknown_model
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
-    """A request for a model that is served, with its conversation: all that can be said without the memory."""
+    """A request for a model that is served, with its conversation."""
 
     request: ParsedRequest
     query: Query
@@ -40,6 +40,6 @@ def open_request(
         identity.key(secret, tenant, request.user, request.model, identified_by, value),
         prompt_tokens=int(body_bytes / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS),
-        steering=steering(request.controls, request.allow_fallbacks, lane, snapshot.providers),
+        steering=steering_of(request.controls, request.allow_fallbacks, lane, snapshot.providers),
     )
     return Opened(request, query, identified_by, snapshot.providers)

@@ -1,4 +1,4 @@
-"""What a request says: its head as Envoy hands it over, and its body in the dialect that the client speaks."""
+"""A request, read: its head as Envoy hands it over, and its body in the dialect that the client speaks."""
 
 from collections.abc import Mapping
 

@@ -21,7 +21,7 @@ _BY_WRITTEN_NAME: Final = {name.encode(): dialect for name, dialect in BY_NAME.i
 
 
 def reply(dialect: bytes, body: Body) -> ReaderReply:
-    """What the body says, or what is wrong with it."""
+    """The request in the body, or what is wrong with it."""
     parsed = parse(_BY_WRITTEN_NAME[dialect], body)
     return ReaderReply(refusal=parsed) if isinstance(parsed, Refusal) else ReaderReply(request=parsed)
 

@@ -17,13 +17,13 @@ ReadRequest = Callable[[RequestHead, bytes | memoryview], Awaitable[ParsedReques
 """How a request is read."""
 
 LIGHT_BYTES: Final = 1 << 18
-"""A body up to here is read at once: it takes less than sending it elsewhere, whatever is in it."""
+"""A body up to here is read at once: that takes less than sending it elsewhere, whatever is in it."""
 
 HEAVY_BYTES: Final = 1 << 20
 """A body above this is read elsewhere."""
 
 _MOST_TOKENS: Final = 50_000
-"""Of a body in between: those with more commas and escapes take longer, token by token, than their size tells."""
+"""Of a body in between: one with more commas and escapes takes longer than its size suggests."""
 
 COMMAND: Final = (sys.executable, "-m", "limpet_extproc.request.reader")
 
@@ -68,7 +68,7 @@ class RequestReader:
         self._turn = asyncio.Lock()
 
     async def read(self, head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:
-        """What the request says, or what is wrong with it. Raises OSError or ReaderFailed if it cannot be read."""
+        """The request, or what is wrong with it. Raises OSError or ReaderFailed if it cannot be read."""
         if not is_heavy(body):
             return read(head, bytes(body))
         if refusal := unreadable(head):
@@ -86,13 +86,13 @@ class RequestReader:
         raise ReaderFailed(reply.bug)
 
     async def close(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if one was started."""
         async with self._turn:
             await self._end(_STOP_S)
 
     @property
     def pid(self) -> int | None:
-        """Of the process, if there is one."""
+        """Of the process, if one runs."""
         return None if self._process is None else self._process.pid
 
     async def _read_twice(self, dialect: bytes, body: bytes | memoryview) -> ReaderReply:
@@ -149,7 +149,7 @@ class RequestReader:
 
 
 async def _receive(connection: socket.socket, size: int) -> bytearray:
-    """Exactly so many bytes. Raises OSError if there are no more."""
+    """Exactly `size` bytes. Raises OSError if the connection ends before."""
     loop = asyncio.get_running_loop()
     data = bytearray(size)
     rest = memoryview(data)

@@ -34,8 +34,8 @@ def unknown_model(model: str, dialect: DialectName, snapshot: Snapshot) -> Refus
 
 
 def nobody_left(lane: Lane, steering: Steering) -> Refusal:
-    """The client's demands leave no provider; the message says which demand it was, and what would leave one."""
-    param = obey(steering, lane).left_nobody or "provider"
+    """The client's demands leave no provider; the message names the demand, and what would leave one."""
+    param = obey(steering, lane).unmet or "provider"
     serving = [candidate.provider for candidate in lane.candidates]
     message = f"'{param}' leaves nobody to serve '{lane.model}'. It is served by: {', '.join(serving)}."
     advice = _ADVICE.get(param, "")

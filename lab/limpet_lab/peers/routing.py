@@ -2,7 +2,7 @@
 
 A request is decided as always under a policy without stickiness that lists every provider; then the rule set puts these
 in its own order. So what is compared is the choice alone. What a client demands by `provider` is obeyed as Limpet obeys
-it, and such a request is neither sticky nor remembered: OpenRouter's documents say the same of `provider.order`.
+it, and such a request is neither sticky nor remembered: OpenRouter's documents have the same rule for `provider.order`.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,12 @@
-"""When OpenRouter's documentation says that a conversation stays with its provider, as a memory.
+"""When a conversation stays with its provider, by OpenRouter's documentation, as a memory.
 
 Source: `OpenRouterTeam/docs: guides/best-practices/prompt-caching.mdx`, "Provider Sticky Routing". A model of published
 behaviour, not a measurement of the product:
 
 - with a `session_id` (body or header, else `prompt_cache_key`) any success makes the conversation sticky,
 - without one only a request that has read from a cache does,
-- ten minutes without use end it, each success begins them anew,
-- an error does not refresh it, the next request is routed anew,
+- ten minutes without use end it, each success restarts them,
+- an error does not refresh it, the next request is routed afresh,
 - it holds only where reading from the cache is cheaper than the prompt.
 
 The last rule and the lifetime travel in the decision record: a lifetime of zero is forgotten, as for our own memory.
@@ -26,16 +26,16 @@ class StickyAfterHit:
 
     def __init__(self, max_conversations: int = 50_000) -> None:
         self._max = max_conversations
-        self._known: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._conversations: OrderedDict[bytes, Remembered] = OrderedDict()
         self._sessions: OrderedDict[bytes, None] = OrderedDict()
 
     async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
         """The provider this conversation sticks to, unless it was idle for too long."""
-        known = self._known.get(key)
-        if known is not None and known.warm[0].until_s <= now_s:
-            del self._known[key]
+        remembered = self._conversations.get(key)
+        if remembered is not None and remembered.warm[0].until_s <= now_s:
+            del self._conversations[key]
             return None
-        return known
+        return remembered
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """The client has named this conversation, so its first success will do."""
@@ -45,19 +45,19 @@ class StickyAfterHit:
 
     def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
         """A success: sticky if it read from a cache, if the session has a name, or if it was sticky there before."""
-        before = self._known.get(key)
+        before = self._conversations.get(key)
         stays = before is not None and before.warm[0].provider == warm.provider
         if not (warm.cached_tokens or key in self._sessions or stays):
             return
-        self._known[key] = with_warm(None, warm, 1, now_s)
-        if len(self._known) > self._max:
-            self._known.popitem(last=False)
+        self._conversations[key] = with_warm(None, warm, 1, now_s)
+        if len(self._conversations) > self._max:
+            self._conversations.popitem(last=False)
 
     def forget(self, key: bytes, provider: str) -> None:
-        """An error there: the next request is routed anew."""
-        known = self._known.get(key)
-        if known is not None and known.warm[0].provider == provider:
-            del self._known[key]
+        """An error there: the next request is routed afresh."""
+        remembered = self._conversations.get(key)
+        if remembered is not None and remembered.warm[0].provider == provider:
+            del self._conversations[key]
 
 
 class NoMemory:

@@ -228,7 +228,7 @@ def test_an_error_names_what_is_wrong_with_those_that_were_tried(make) -> None:
     health = {"a": DOWN, "b": LIMITED}
     order = decide(make, health=health, max_attempts=2).order
     problems = ProviderStates(health).problems(order, "m", NOW)
-    assert problems == "b asked us to wait (429), out for 10 s, next trial in 5 s"
+    assert problems == "b is rate-limiting us (429), out for 10 s, next trial in 5 s"
     assert ProviderStates().problems(order, "m", NOW) == ""
     of_one_model = ProviderStates(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
     assert of_one_model.problems(order, "m", NOW) == problems

@@ -116,7 +116,7 @@ def test_whatever_happens_it_is_tried_again_in_bounded_time(story: list[Event]) 
         ([], 0, "a is up"),
         (DOWN, 2, "a failed 3 times in a row, out for 2 s, next trial in 3 s"),
         (DOWN, 9, "a failed 3 times in a row, out for 9 s, next trial in 0 s"),
-        ([(0, "limit", 30)], 10, "a asked us to wait (429), out for 10 s, next trial in 20 s"),
+        ([(0, "limit", 30)], 10, "a is rate-limiting us (429), out for 10 s, next trial in 20 s"),
     ],
 )
 def test_a_person_is_told_what_is_wrong_and_when_it_is_tried_again(

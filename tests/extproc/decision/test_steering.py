@@ -9,7 +9,7 @@ from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.choose import choose
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.decision.steering import Obeyed, Steering, obey, steering
+from limpet_extproc.decision.steering import Obeyed, Steering, obey, steering_of
 from limpet_extproc.dialects.port import Controls
 from limpet_extproc.memory import Remembered, Warm
 
@@ -62,8 +62,8 @@ def test_who_does_not_meet_a_demand_is_passed_over_for_a_reason(
         (Steering(beyond=("provider.quantizations",), only=("cheap",)), "provider.quantizations"),
     ],
 )
-def test_the_demand_that_left_nobody_is_named(lane: Any, asked: Steering, param: str) -> None:
-    assert obey(asked, lane).left_nobody == param
+def test_the_demand_that_unmet_is_named(lane: Any, asked: Steering, param: str) -> None:
+    assert obey(asked, lane).unmet == param
 
 
 @pytest.fixture
@@ -94,11 +94,11 @@ def test_a_provider_that_reads_the_object_itself_is_not_judged_here(relayed: Any
 def test_a_list_that_names_none_of_ours_is_for_who_reads_the_object(
     relayed: Any, controls: Controls, expected: Steering | None
 ) -> None:
-    assert steering(controls, None, relayed, {"own", "relay"}) == expected
+    assert steering_of(controls, None, relayed, {"own", "relay"}) == expected
 
 
 def test_where_nobody_reads_the_object_a_list_of_strangers_leaves_nobody(lane: Any) -> None:
-    asked = steering(Controls(only=("deepinfra",)), None, lane, ALL)
+    asked = steering_of(Controls(only=("deepinfra",)), None, lane, ALL)
     assert asked == Steering(only=("deepinfra",))
     assert obey(asked, lane) == Obeyed(frozenset(), dict.fromkeys(ALL, "not_in_only"), "provider.only")
 
