@@ -14,7 +14,7 @@ _Some = TypeVar("_Some", bound=CommonSettings)
 
 
 def parse(argv: Sequence[str] | None = None) -> WorkerSettings | SupervisorSettings:
-    """The settings of this process, by default from its command line. If they are wrong, says why and exits."""
+    """The settings of this process, by default from its command line. If they are wrong, prints why and exits."""
     parser = _parser()
     flags = parser.parse_args(argv)
     if error := _error(flags):
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--http", help="HOST:PORT for /livez, /readyz and /metrics, with --socket-dir")
     parser.add_argument("--probes", help="another HOST:PORT for /livez and /readyz, which only the kubelet may reach")
     parser.add_argument("--metrics-port", type=int, default=0, help="one worker: loopback port for /metrics; 0: none")
-    parser.add_argument("--status-socket", type=Path, help="Unix socket on which a worker tells its parent how it is")
+    parser.add_argument("--status-socket", type=Path, help="Unix socket on which a worker reports to its parent")
     parser.add_argument("--worker", type=int, help="number of this worker among those of its parent, from 0")
     parser.add_argument("--siblings", type=int, default=1, help="workers of its parent in all, in --socket's directory")
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
@@ -111,7 +111,7 @@ def _memory_error(flags: argparse.Namespace) -> str | None:
         return "--redis-credentials without --redis-url" if flags.redis_credentials else None
     try:
         redis_address.parse(flags.redis_url)
-    except redis_address.BadAddress as error:
+    except redis_address.AddressError as error:
         return str(error)
     if flags.memory_key_file is None:
         return (

@@ -129,11 +129,11 @@ class Supervisor:
                 failed, bound = 0, CHECKS
 
     def statuses(self) -> list[WorkerStatus]:
-        """The status of each worker now; asked side by side, from any thread."""
+        """The status of each worker now, fetched side by side; from any thread."""
         return self._each(self._status)
 
     def metrics(self) -> bytes:
-        """The metrics of all; asked side by side, from any thread."""
+        """The metrics of all workers, fetched side by side; from any thread."""
         pages = self._each(lambda number: ask(status_socket(self.directory, number), "/metrics", _ASK_S))
         texts = {number: page.decode() if page is not None else None for number, page in enumerate(pages)}
         return merged(texts, dict(self.restarts))

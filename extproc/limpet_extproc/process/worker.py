@@ -76,8 +76,10 @@ class Worker:
         providers = self.routing.providers
         self._reporter = HealthReporter(providers.answered, providers.health, caches.refresh, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
-        say = log.info if settings.log_format == "json" else partial(print, flush=True)
-        verbose = (lambda told: say(decision_line(told, time.strftime("%H:%M:%S")))) if settings.verbose else None
+        show = log.info if settings.log_format == "json" else partial(print, flush=True)
+        verbose = (
+            (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
+        )
         self.outcomes = outcome.Outcomes(
             self.routing.memory, providers, self.metrics, caches, complaints, time.time, verbose
         )

@@ -75,12 +75,12 @@ class MemoryLog:
             log.warning("memory %s is away, requests are routed without it: %s", self._where, error)
 
     def back(self) -> None:
-        """The memory is asked again."""
+        """The memory is in use again."""
         self._up.set(1)
         self._writable.set(1)
         if self._is_up is not True:
             self._is_up = True
-            log.info("memory %s is there", self._where)
+            log.info("memory %s is connected", self._where)
 
     def written(self, error: RedisError | None) -> None:
         """How the last writes went."""

@@ -1,8 +1,8 @@
-"""What a conversation looks like in Redis, and the changes to it: values, one script, and the same rules in Python.
+"""Conversations in Redis: their values, the script that changes them, and the same rules in Python.
 
 A key is `lmpt:` and the 16 bytes of the conversation. Its value is MessagePack, `[version, pending, since_s, warm]`,
 with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`; docs/memory.md has the whole layout. A provider
-stands there by eight characters of its name's hash: names may be 300 characters long, a million conversations are many.
+is stored as eight characters of its name's hash: names may be 300 characters long, and there may be a million values.
 """
 
 from base64 import urlsafe_b64encode
@@ -20,7 +20,7 @@ PREFIX: Final = b"lmpt:"
 VERSION: Final = 1
 
 SHOWN_S: Final = 300.0
-"""How long after it went cold a conversation is kept, so that its next request can say why it is not sticky."""
+"""How long a cold conversation is kept, so that the reason of its next request can be that it went cold."""
 
 
 def redis_key(key: bytes) -> bytes:
@@ -29,7 +29,7 @@ def redis_key(key: bytes) -> bytes:
 
 
 class StoredConversation(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one conversation, as Redis has it; providers by their names."""
+    """One conversation as stored in Redis, with the names of providers."""
 
     pending: str | None = None
     since_s: float = 0.0
@@ -62,7 +62,7 @@ class Forget(msgspec.Struct, frozen=True, gc=False):
 
 
 class Clear(msgspec.Struct, frozen=True, gc=False):
-    """A lookup found nothing that still holds at `now_s`; if that is still so, the conversation goes."""
+    """A lookup found the conversation over at `now_s`; if it still is, it is deleted."""
 
     now_s: float
 
@@ -71,65 +71,65 @@ MemoryChange = Expect | Remember | Forget | Clear
 
 
 def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
-    """The state after a change; what `SCRIPT` does."""
+    """The conversation after a change, by the rules of `SCRIPT`."""
     match change:
         case Expect(provider, now_s):
             return state if state.warm else StoredConversation(provider, now_s)
         case Remember(warm, max_providers, now_s):
             return StoredConversation(None, 0.0, with_warm(Remembered(state.warm), warm, max_providers, now_s).warm)
         case Forget(provider):
-            left = without(Remembered(state.warm, state.pending), provider)
-            return StoredConversation(left.pending, state.since_s, left.warm) if left else NOTHING
+            rest = without(Remembered(state.warm, state.pending), provider)
+            return StoredConversation(rest.pending, state.since_s, rest.warm) if rest else NOTHING
         case Clear(now_s):
             return NOTHING if is_over(state, now_s) else state
 
 
 def all_changed(state: StoredConversation, changes: Sequence[MemoryChange]) -> StoredConversation:
-    """The state after several changes."""
+    """The conversation after several changes."""
     return reduce(changed, changes, state)
 
 
 def is_over(state: StoredConversation, now_s: float) -> bool:
-    """Whether nothing of it holds any more: all has gone cold, or the outcome never came."""
+    """Whether all its providers have gone cold, or the outcome of its first request never came."""
     if state.warm:
         return all(warm.until_s <= now_s for warm in state.warm)
     return now_s - state.since_s > PENDING_S
 
 
 class ShortNames:
-    """Short names of providers and back. `providers` gives all in force, the same object while they are the same."""
+    """Short names of providers and back. `providers` returns those in force, the same object while unchanged."""
 
     def __init__(self, providers: Callable[[], Collection[str]]) -> None:
         self._providers = providers
-        self._known: Collection[str] | None = None
+        self._indexed: Collection[str] | None = None
         self._short: dict[str, str] = {}
         self._long: dict[str, str] = {}
 
     def short(self, name: str) -> str:
-        """Eight characters, the same everywhere."""
+        """Eight characters, the same in every process."""
         short = self._short.get(name)
         if short is None:
-            if len(self._short) >= _MAX_KEPT:
+            if len(self._short) >= _MAX_NAMES:
                 self._short.clear()
                 self._long.clear()
-                self._known = None
+                self._indexed = None
             short = self._short[name] = urlsafe_b64encode(xxh3_64_digest(name.encode())[:6]).decode()
             self._long[short] = name
         return short
 
     def long(self, short: str) -> str:
-        """The provider's name; for one that nobody has here, something that is no provider's name."""
+        """The provider's name; for one that this process has never seen, a text that is no provider's name."""
         name = self._long.get(short)
-        if name is None and (providers := self._providers()) is not self._known:
-            self._known = providers
+        if name is None and (providers := self._providers()) is not self._indexed:
+            self._indexed = providers
             for each in providers:
                 self.short(each)
             name = self._long.get(short)
         return name or f"?{short}"
 
 
-_MAX_KEPT: Final = 100_000
-"""Names of providers that have come and gone; a bound for processes that live for years."""
+_MAX_NAMES: Final = 100_000
+"""Of providers that existed at some time; a bound for processes that run for years."""
 
 
 class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -144,7 +144,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
-    """What the value says; None for one that another version wrote."""
+    """The conversation in a value; None if another version wrote it."""
     try:
         stored = _DECODER.decode(value)
     except msgspec.MsgspecError:
@@ -242,7 +242,7 @@ else
 end
 return value
 """
-"""Makes the changes of one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
+"""Applies changes to one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
 
-Redis runs it as a whole, nothing comes between. What another version wrote counts as nothing and is not returned.
+Redis runs it as a whole, with nothing in between. A value of another version counts as none and is not returned.
 """

@@ -50,7 +50,7 @@ def open_memory(
     credentials: Path | None = None,
     deadline_s: float = DEADLINE_S,
 ) -> "RedisMemory":
-    """The memory at this URL (`address.parse`); no I/O before `start`. Raises `address.BadAddress`.
+    """The memory at this URL (`address.parse`); no I/O before `start`. Raises `address.AddressError`.
 
     `providers` gives the names of the catalog in force, the same object as long as they are the same. `credentials` is
     a directory with the files `username`, `password`, `ca.crt`, `sentinel-username` and `sentinel-password`, each

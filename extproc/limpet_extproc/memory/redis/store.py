@@ -123,11 +123,11 @@ async def open_store(address: Address, credentials: Path | None) -> RedisStore:
 
 def _client(address: Address, credentials: Path | None) -> tuple["Redis | RedisCluster", Sentinel | None]:
     common = _common(address, credentials)
-    if address.kind == "cluster":
+    if address.topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
         return RedisCluster(startup_nodes=nodes, max_connections=_MAX_CONNECTIONS, **common), None
     common |= {"max_connections": _MAX_CONNECTIONS}
-    if address.kind == "single":
+    if address.topology == "single":
         ((host, port),) = address.hosts
         return Redis(host=host, port=port, db=address.database, **common), None
     asking = _common(address, credentials, "sentinel-")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limpet_extproc.memory.redis.address import Address, BadAddress, parse
+from limpet_extproc.memory.redis.address import Address, AddressError, parse
 
 GOOD = {
     "redis://cache": Address("single", False, (("cache", 6379),)),
@@ -55,7 +55,7 @@ def test_a_good_url_is_taken_apart(url: str) -> None:
 
 @pytest.mark.parametrize("url", BAD)
 def test_a_wrong_url_is_refused_with_words(url: str) -> None:
-    with pytest.raises(BadAddress) as refused:
+    with pytest.raises(AddressError) as refused:
         parse(url)
     assert BAD[url] in str(refused.value)
     assert str(refused.value).startswith("the Redis URL ")
@@ -68,7 +68,7 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
         "redis://me:hunter2/1@cache",
         "redis+sentinel://:hunter2@a/m",
     ):
-        with pytest.raises(BadAddress) as refused:
+        with pytest.raises(AddressError) as refused:
             parse(url)
         assert "hunter2" not in str(refused.value)
 

@@ -60,10 +60,10 @@ async def test_killed_and_started_again(own_redis: RedisServer, gateways: Gatewa
     assert await gateway.memory.lookup(key, 0.0) is None
     await remembered(gateway, key)
     assert [line.split(":")[0] for line in said()] == ["memory redis"] * 3
-    assert [word for line in said() for word in ("is there", "is away") if word in line] == [
-        "is there",
+    assert [word for line in said() for word in ("is connected", "is away") if word in line] == [
+        "is connected",
         "is away",
-        "is there",
+        "is connected",
     ]
 
 
