@@ -3,13 +3,14 @@
 import asyncio
 import json
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.chart.rendered import CHART, container, objects, pod
+from tests.waiting import until
 
 from limpet_operator.laptop.local import envoy_binary, free_port
 from limpet_operator.publish.encode import Json, typed
@@ -146,13 +147,6 @@ async def envoy(config: Json, directory: Path) -> AsyncIterator[None]:
     finally:
         process.terminate()
         await process.wait()
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Nobody tells us of these things, so they are asked."""
-    async with asyncio.timeout(AT_MOST_S):
-        while not await holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
 
 
 async def listens(port: int) -> bool:

@@ -28,6 +28,7 @@ from tests.cluster.pods import Network
 from tests.cluster.services import Dns, Services
 from tests.cluster.volumes import Sources
 from tests.cluster.world import ADDRESS
+from tests.waiting import TIMEOUT_S, Condition, until
 
 from limpet_lab.kubernetes.apiserver import ApiServer
 
@@ -130,6 +131,13 @@ class Kubelet:
                 if each.log.exists():
                     parts.extend(line[:400] for line in each.log.read_text(errors="replace").splitlines()[-lines:])
         return "\n".join(parts)
+
+    async def until(self, condition: Condition, what: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait for a condition; AssertionError with its name and the report after the timeout."""
+        try:
+            await until(condition, what, timeout_s=timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.report()}") from None
 
     async def look(self) -> None:
         """See what the API server says now."""

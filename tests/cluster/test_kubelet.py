@@ -1,8 +1,7 @@
 """The kubelet of the test world does what a real one would with a Deployment, as far as tests of charts look at it."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -137,20 +136,13 @@ async def kubelet(apiserver: ApiServer, namespace: str, network: Network, tmp_pa
         yield running
 
 
-async def until(kubelet: Kubelet, what: str, condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 30
-    while not await condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}\n{kubelet.report()}"
-        await asyncio.sleep(0.05)
-
-
 async def settled(kubelet: Kubelet) -> None:
     await kubelet.look()
 
     async def is_so() -> bool:
         return kubelet.settled()
 
-    await until(kubelet, "all pods as the Deployment wants them", is_so)
+    await kubelet.until(is_so, "all pods as the Deployment wants them")
 
 
 async def asked(kubelet: Kubelet, path: str, number: int = 0) -> Any:
@@ -196,7 +188,7 @@ async def test_a_changed_secret_reaches_the_volume(apiserver: ApiServer, kubelet
     async def changed() -> bool:
         return await asked(kubelet, "/file/etc/limpet/held/password") == {"text": "second"}
 
-    await until(kubelet, "the new password", changed)
+    await kubelet.until(changed, "the new password")
 
 
 async def test_a_pod_waits_for_a_secret_that_is_not_there(apiserver: ApiServer, kubelet: Kubelet) -> None:
@@ -206,7 +198,7 @@ async def test_a_pod_waits_for_a_secret_that_is_not_there(apiserver: ApiServer, 
     async def waits() -> bool:
         return any(pod.waiting_for == "there is no Secret held" for pod in kubelet.pods())
 
-    await until(kubelet, "a pod that waits", waits)
+    await kubelet.until(waits, "a pod that waits")
     apiserver.apply(secret("late"), namespace=kubelet.namespace).ok()
     await settled(kubelet)
 
@@ -229,7 +221,7 @@ async def test_names_of_services_lead_to_ready_pods(apiserver: ApiServer, kubele
     async def out() -> bool:
         return (await asked(kubelet, "/resolve/each", 1))["ips"] == [kubelet.pods()[1].ip]
 
-    await until(kubelet, "the pod that is not ready to leave the Service", out)
+    await kubelet.until(out, "the pod that is not ready to leave the Service")
     assert (await asked(kubelet, "/resolve/all"))["ips"] == ips
     assert kubelet.services.connect_to(f"one.{kubelet.namespace}", 80) == (kubelet.pods()[1].ip, 8080)
 
@@ -260,13 +252,13 @@ async def test_what_ends_is_started_again_and_what_fails_its_probe_too(apiserver
     async def back() -> bool:
         return web.restarts == 1 and web.ready
 
-    await until(kubelet, "the container that was killed", back)
+    await kubelet.until(back, "the container that was killed")
     await web.run(["rm", "/data/ready"], 5)
 
     async def again() -> bool:
         return web.restarts >= 2
 
-    await until(kubelet, "the container that failed its liveness probe", again)
+    await kubelet.until(again, "the container that failed its liveness probe")
 
 
 async def test_the_end_runs_hooks_first_and_sidecars_last(apiserver: ApiServer, kubelet: Kubelet) -> None:
@@ -292,7 +284,7 @@ async def test_the_end_runs_hooks_first_and_sidecars_last(apiserver: ApiServer, 
     async def replaced() -> bool:
         return bool(kubelet.pods()) and pod.ended and kubelet.settled()
 
-    await until(kubelet, "another pod in its place", replaced)
+    await kubelet.until(replaced, "another pod in its place")
     assert log.read_text().split() == ["hook", "TERM", "beside"]
 
 
@@ -304,7 +296,7 @@ async def test_a_deployment_that_is_deleted_leaves_no_pod(apiserver: ApiServer, 
     async def gone() -> bool:
         return not kubelet.pods()
 
-    await until(kubelet, "the end of all pods", gone)
+    await kubelet.until(gone, "the end of all pods")
     assert apiserver.get("-n", kubelet.namespace, "pods")["items"] == []
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import psutil
 import yaml
-from tests.envoy.stage import until
+from tests.waiting import until
 
 from limpet_operator.laptop.local import free_port
 
@@ -43,7 +43,7 @@ class Command:
             return any(words in line for line in self.lines) or self.process.returncode is not None
 
         try:
-            await until(f"the line {words!r}", said)
+            await until(said, f"the line {words!r}")
         except AssertionError as error:
             raise AssertionError(f"{error}; it said:\n{self.output}") from None
         found = next((line for line in self.lines if words in line), None)

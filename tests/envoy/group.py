@@ -10,7 +10,8 @@ from typing import Final
 
 import psutil
 from tests.envoy.cast import LONG, say
-from tests.envoy.stage import Answer, Stage, until
+from tests.envoy.stage import Answer, Stage
+from tests.waiting import until
 
 from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.planning.plan import Plan
@@ -51,7 +52,7 @@ async def all_decide(stage: Stage) -> None:
     async def decided() -> bool:
         return all([await stage.announced() for _ in range(3 * WORKERS)])
 
-    await until("every worker to decide", decided)
+    await until(decided, "every worker to decide")
 
 
 def workers_of(stage: Stage) -> list[psutil.Process]:

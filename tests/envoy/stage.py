@@ -4,10 +4,8 @@ Every stage has its own model name, provider names and client key, so nothing th
 provider that is out, a conversation that is warm) can reach the next.
 """
 
-import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
@@ -18,6 +16,7 @@ import openai
 from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 from tests.envoy.cast import PLAIN, PRICES, say
+from tests.waiting import until
 
 from limpet_lab.bed import policy_object
 from limpet_lab.sim.record import Arrival
@@ -27,17 +26,8 @@ from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
 
-PATIENCE_S: Final = 60.0
 _ANSWER_S: Final = 60.0
 """No client of a story waits longer, so that what hangs fails."""
-
-
-async def until(what: str, condition: Callable[[], Awaitable[bool]], patience_s: float = PATIENCE_S) -> None:
-    """Wait for a condition; fails with its name when it does not come."""
-    deadline = time.monotonic() + patience_s
-    while not await condition():
-        assert time.monotonic() < deadline, f"waited {patience_s:g} s in vain: {what}"
-        await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +178,7 @@ class Stage:
         async def in_force() -> bool:
             return await self.announced() == wanted and self.model.encode() in (await self.get("/v1/models")).body
 
-        await until(f"{sorted(wanted)} in force", in_force)
+        await until(in_force, f"{sorted(wanted)} in force")
         return self
 
     async def announced(self) -> set[str]:
@@ -283,7 +273,7 @@ class Stage:
         async def heard() -> bool:
             return await self.metric("limpet_requests_total") >= self._reached
 
-        await until(f"the outcome of {self._reached} requests", heard)
+        await until(heard, f"the outcome of {self._reached} requests")
 
     async def out(self, seller: str) -> None:
         """Return when traffic has taken a seller out."""
@@ -291,7 +281,7 @@ class Stage:
         async def is_out() -> bool:
             return await self.metric("limpet_provider_out", provider=self.provider(seller)) == 1.0
 
-        await until(f"{seller} out", is_out)
+        await until(is_out, f"{seller} out")
 
     async def arrivals(self, seller: str) -> list[Arrival]:
         """What a seller got since the stage was set."""

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.envoy.conftest import set_stage
 from tests.envoy.group import Load
-from tests.envoy.stage import until
+from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.fleet.fleet import Fleet
@@ -111,7 +111,7 @@ async def test_providers_come_and_go_under_load_and_no_request_is_lost(
         set_stage(next(numbers), sellers, (gateway, metrics_port), parser) as stage,
     ):
         gateway.apply(Plan())
-        await until("Envoy to listen and its worker to decide", gateway.serves)
+        await until(gateway.serves, "Envoy to listen and its worker to decide")
         assert gateway.control_plane.catalogs.deciding == 0, "it is connected to the other one only"
         await stage.serve("a", "b", "c")
         load = Load(stage)

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.envoy.conftest import running_gateway, set_stage
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
@@ -40,7 +41,7 @@ async def _undecided(stage: Stage) -> None:
     async def fallen_back() -> bool:
         return (await stage.ask(_OPENER)).decision == "fallback.undecided"
 
-    await until("a request that nobody decided", fallen_back)
+    await until(fallen_back, "a request that nobody decided")
 
 
 async def test_without_ext_proc_the_route_decides_and_nothing_leaks(own_stage: Stage) -> None:
@@ -113,7 +114,7 @@ async def test_a_frozen_ext_proc_costs_two_seconds_and_no_request(
         async def decided() -> bool:
             return (await stage.ask(_OPENER)).decision != "fallback.undecided"
 
-        await until("ext_proc to decide again", decided)
+        await until(decided, "ext_proc to decide again")
 
 
 async def test_a_worker_without_a_catalog_lets_requests_pass(
@@ -136,7 +137,7 @@ async def test_a_worker_without_a_catalog_lets_requests_pass(
             except aiohttp.ClientConnectionError:
                 return False
 
-        await until("the route", served)
+        await until(served, "the route")
         answer = await stage.ask(_OPENER)
         assert (answer.seller, answer.decision) == ("b", "fallback.undecided")
 
@@ -151,7 +152,7 @@ async def test_routing_goes_on_without_the_operator(own_stage: Stage) -> None:
     async def alone() -> bool:
         return await stage.metric("limpet_catalog_connected") == 0
 
-    await until("ext_proc to notice", alone)
+    await until(alone, "ext_proc to notice")
     for number in range(5):
         assert (await stage.ask([say(LONG, "system"), say(f"New {number}")])).decision == "first.scored"
     again = await stage.ask(_OPENER)

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 from tests.envoy.cast import LONG, headers_of, say
 from tests.envoy.command import Command, write
-from tests.envoy.stage import Answer, Stage, until
+from tests.envoy.stage import Answer, Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
@@ -45,7 +46,7 @@ class Running:
         async def served() -> bool:
             return await self.stage.announced() == {self.stage.provider(name) for name in names}
 
-        await until(f"{names} to serve", served)
+        await until(served, f"{names} to serve")
 
     async def traffic(self) -> None:
         """New conversations, one after the other."""
@@ -65,7 +66,7 @@ class Running:
         async def reached() -> bool:
             return {answer.seller for answer in self.answers[start:]} >= set(names)
 
-        await until(f"traffic at {names}", reached)
+        await until(reached, f"traffic at {names}")
 
 
 @asynccontextmanager
@@ -112,7 +113,7 @@ async def test_providers_come_change_and_go_without_a_lost_request(running: Runn
         async def moved() -> bool:
             return len(await stage.arrivals("e")) > before
 
-        await until("traffic of b at its new url", moved)
+        await until(moved, "traffic of b at its new url")
         (running.directory / "c.yaml").unlink()
         await running.served_by("a", "b")
         start = len(running.answers)
@@ -136,7 +137,7 @@ async def test_a_stream_in_flight_survives_the_removal_of_its_provider(running: 
     async def begun() -> bool:
         return bool(await stage.arrivals("b"))
 
-    await until("the stream to begin", begun)
+    await until(begun, "the stream to begin")
     (running.directory / "b.yaml").unlink()
     await running.served_by("a")
     answer = await asked
@@ -157,7 +158,7 @@ async def test_a_rotated_key_is_used_from_then_on(running: Running) -> None:
             arrivals = await stage.arrivals("a")
             return bool(arrivals) and headers_of(arrivals[-1])["authorization"] == "Bearer new-key-of-a"
 
-        await until("the new key at the seller", rotated)
+        await until(rotated, "the new key at the seller")
         await running.answered_by("a", "b")
     keys = [headers_of(arrival)["authorization"] for arrival in await stage.arrivals("a")]
     first_new = keys.index("Bearer new-key-of-a")
@@ -218,13 +219,13 @@ async def test_what_envoy_refuses_is_shown_and_the_last_good_version_stays(
         async def told() -> bool:
             return bool(refused)
 
-        await until("Envoy's refusal", told)
+        await until(told, "Envoy's refusal")
         assert refused[0].name == stage.provider("a")
         assert "connect_timeout" in refused[0].message or "ConnectTimeout" in refused[0].message
 
         async def the_others_came() -> bool:
             return stage.provider("c") in await stage.announced()
 
-        await until("the good provider of the same change", the_others_came)
+        await until(the_others_came, "the good provider of the same change")
         sellers_met = {(await stage.ask(f"Still {number}")).seller for number in range(24)}
         assert sellers_met == {"a", "b", "c"}

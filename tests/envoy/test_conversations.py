@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from openai import OpenAI
 from tests.envoy.cast import LONG, say
-from tests.envoy.stage import Answer, Stage, until
+from tests.envoy.stage import Answer, Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 
@@ -80,7 +81,7 @@ async def test_a_second_request_before_the_first_ones_outcome_goes_the_same_way(
     async def under_way() -> bool:
         return any([await stage.arrivals(name) for name in "abc"])
 
-    await until("the first request at its seller", under_way)
+    await until(under_way, "the first request at its seller")
     second = await stage.ask([*messages, say("Yes", "assistant"), say("Again")])
     first = await slow
     assert (first.decision, second.decision) == ("first.scored", "sticky.pending")

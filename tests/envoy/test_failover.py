@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 from tests.envoy.cast import LONG, say
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 from limpet_operator.laptop.local import free_port
@@ -93,7 +94,7 @@ async def test_providers_that_the_route_does_not_know_are_tried_like_any_other(s
     async def in_force() -> bool:
         return await stage.announced() == {stage.provider("a"), stage.provider("b")}
 
-    await until("both in force", in_force)
+    await until(in_force, "both in force")
     await stage.sellers["a"].set_fault(Fault(kind="status", status=500))
     order = [stage.provider("a"), stage.provider("b")]
     answer = await stage.ask(_OPENER, extra={"provider": {"order": order}})
@@ -137,7 +138,7 @@ async def test_an_answer_that_breaks_off_is_not_glued_to_another(stage: Stage) -
         except openai.APIConnectionError:
             return False
 
-    await until("the conversation to leave the broken provider", moved)
+    await until(moved, "the conversation to leave the broken provider")
     # Three failures in a row are enough; one more may have been under way.
     assert len(await stage.arrivals(first.seller)) <= 1 + 3 + 1
 
@@ -176,13 +177,13 @@ async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_ba
         await asyncio.gather(*(stage.ask(f"Trial {next(numbers)}") for _ in range(8)))
         return len(await stage.arrivals("a")) > knocked
 
-    await until("a trial", tried)
+    await until(tried, "a trial")
     assert len(await stage.arrivals("a")) == knocked + 1, "one request at a time tries it"
 
     async def back() -> bool:
         return await stage.metric("limpet_provider_out", provider=stage.provider("a")) == 0.0
 
-    await until("the provider to be let in again", back)
+    await until(back, "the provider to be let in again")
     await stage.sellers["a"].set_fault(Fault())
     sellers = {(await stage.ask(f"Both {number}")).seller for number in range(20)}
     assert sellers == {"a", "b"}

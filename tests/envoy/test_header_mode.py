@@ -6,7 +6,8 @@ from typing import Any
 import openai
 import pytest
 from tests.envoy.cast import LONG, PLAIN, big, body_of, headers_of, say
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 
@@ -88,7 +89,7 @@ async def test_a_failing_provider_is_left_by_the_next_request(header_stage: Stag
         except openai.InternalServerError:
             return False
 
-    await until("the conversation to move", moved)
+    await until(moved, "the conversation to move")
 
 
 @pytest.mark.parametrize(

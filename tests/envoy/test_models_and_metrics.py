@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.envoy.cast import LONG, PLAIN, say
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 
@@ -44,7 +45,7 @@ async def test_the_data_plane_counts_what_was_promised(stage: Stage) -> None:
     async def refusal_counted() -> bool:
         return await stage.metric("limpet_decisions_total", reason="refused.bad_request") == refused + 1
 
-    await until("the refusal, of which no access log tells", refusal_counted)
+    await until(refusal_counted, "the refusal, of which no access log tells")
     assert await stage.metric("limpet_decisions_total", reason="sticky.hit") == hits + 1
     assert await stage.metric("limpet_requests_total", outcome="ok") == 3
     assert await stage.metric("limpet_requests_total", outcome="ok", decision="sticky.hit") == 1
@@ -85,7 +86,7 @@ async def test_an_envoy_that_is_connected_is_counted(stage: Stage) -> None:
     async def counted() -> bool:
         return stage.gateway.registry.get_sample_value("limpet_gateways") == 1
 
-    await until("the gateway to be counted", counted)
+    await until(counted, "the gateway to be counted")
 
 
 async def test_pages_hold_no_time_at_which_a_counter_was_made(stage: Stage) -> None:

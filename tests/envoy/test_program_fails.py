@@ -7,9 +7,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.envoy.stage import until
 from tests.envoy.test_tls import planned
 from tests.envoy.upstream import Upstream
+from tests.waiting import until
 
 from limpet_operator.laptop.local import envoy_binary, free_port
 from limpet_operator.publish.cluster import provider_cluster
@@ -58,7 +58,7 @@ async def test_what_the_program_could_not_rewrite_is_not_sent(tmp_path: Path) ->
                     except OSError:
                         return False
 
-                await until("an answer", answered)
+                await until(answered, "an answer")
         finally:
             envoy.terminate()
             await envoy.wait()

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from tests.envoy.cast import LONG, PRICES, say
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
+from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -99,7 +100,7 @@ async def test_a_draining_provider_keeps_what_is_warm_and_gets_nothing_new(stage
         news = [await stage.ask([say(LONG, "system"), say(f"New {number}")]) for number in range(12)]
         return first.seller not in {answer.seller for answer in news}
 
-    await until("new conversations elsewhere", passed_over)
+    await until(passed_over, "new conversations elsewhere")
     again = await stage.ask(_OPENER)
     assert (again.seller, again.decision) == (first.seller, "sticky.hit")
 

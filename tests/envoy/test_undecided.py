@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from tests.envoy.cast import say
 from tests.envoy.conftest import running_gateway, set_stage
-from tests.envoy.stage import Raw, Stage, until
+from tests.envoy.stage import Raw, Stage
 from tests.envoy.upstream import Reply, Upstream
+from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
@@ -71,7 +72,7 @@ async def _rig(number: int, sellers: Sellers, parser: Parser, header_mode: bool)
             except OSError:
                 return False
 
-        await until("the route", served)
+        await until(served, "the route")
         yield rig
 
 

@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 from tests.envoy.cast import LONG, say
 from tests.envoy.command import Command, two_free_ports, write
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
+from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
@@ -44,7 +45,7 @@ async def _nobody(pids: list[int], port: int) -> None:
     async def gone() -> bool:
         return not any(psutil.pid_exists(pid) for pid in pids)
 
-    await until("all children to end", gone)
+    await until(gone, "all children to end")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
@@ -63,7 +64,7 @@ async def test_it_greets_routes_shows_decisions_and_leaves_nothing_behind(
             async def served() -> bool:
                 return await stage.announced() == {stage.provider(name) for name in "abc"}
 
-            await until("three providers", served)
+            await until(served, "three providers")
             first = await stage.ask(_OPENER)
             await stage.settle()
             second = await stage.ask(_OPENER, stream=True)
@@ -125,8 +126,8 @@ async def test_ext_proc_is_replaced_and_nobody_goes_unanswered(
         async def served() -> bool:
             return await stage.announced() == {stage.provider("a")}
 
-        await until("the provider", served)
-        await until("a decision", decided)
+        await until(served, "the provider")
+        await until(decided, "a decision")
         worker = command.child("limpet_extproc")
         worker.send_signal(how)
         slow = []
@@ -136,7 +137,7 @@ async def test_ext_proc_is_replaced_and_nobody_goes_unanswered(
             slow.append(time.monotonic() - began_s > 1.0)
         assert sum(slow) <= 1, "one that hangs was asked again and again"
         await command.says("ext_proc is started again")
-        await until("a decision by another worker", decided)
+        await until(decided, "a decision by another worker")
         assert not worker.is_running()
         assert await command.stop() == 0
 
@@ -196,7 +197,7 @@ async def test_a_key_missing_in_the_environment_is_named_and_the_others_run(
         async def served() -> bool:
             return await stage.announced() == {stage.provider("b")}
 
-        await until("the other provider", served)
+        await until(served, "the other provider")
         assert (await stage.ask(_OPENER)).seller == "b"
 
 
@@ -212,7 +213,7 @@ async def test_a_key_in_the_environment_is_used(tmp_path: Path, number: int, sel
         async def served() -> bool:
             return await stage.announced() == {stage.provider("a")}
 
-        await until("the provider", served)
+        await until(served, "the provider")
         assert (await stage.ask(_OPENER)).text
 
 
@@ -241,7 +242,7 @@ async def test_a_provider_that_refuses_its_key_is_said_once_without_asking_for_i
         async def served() -> bool:
             return await stage.announced() == {stage.provider(name) for name in "ab"}
 
-        await until("two providers", served)
+        await until(served, "two providers")
         await sellers["a"].set_fault(Fault(kind="status", status=401))
         order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
         for _ in range(2):

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from tests.envoy.conftest import set_stage
 from tests.envoy.group import Load, all_decide, gateway_of_two, shared_memory, turn, workers_of
-from tests.envoy.stage import Stage, until
+from tests.envoy.stage import Stage
 from tests.extproc.memory.redis_server import RedisServer, servers
+from tests.waiting import until
 
 from limpet_lab.sim.faults import NO_FAULT, Fault
 from limpet_lab.sim.sellers import Sellers
@@ -71,7 +72,7 @@ async def test_a_frozen_worker_is_passed_over_and_replaced(group: Stage) -> None
     async def replaced() -> bool:
         return await group.metric("limpet_worker_restarts_total") == 1
 
-    await until("another worker in its place", replaced)
+    await until(replaced, "another worker in its place")
     assert not victim.is_running()
     assert other in workers_of(group)
     await all_decide(group)
@@ -114,7 +115,7 @@ async def test_probes_say_what_is_missing(group: Stage) -> None:
         status, words = await page("/readyz")
         return status == 503 and "no catalog from the operator yet: the socket does not exist" in words
 
-    await until("the new worker to say that it has no catalog", waits_for_a_catalog)
+    await until(waits_for_a_catalog, "the new worker to say that it has no catalog")
     assert (await page("/livez"))[0] == 200
 
 
@@ -130,11 +131,11 @@ async def test_every_worker_knows_that_a_provider_fails_and_when_it_is_back(grou
         each = [await group.metric("limpet_provider_out", provider=group.provider("a"), worker=w) for w in ("0", "1")]
         return each == [out, out]
 
-    await until("both workers to take it out", lambda: all_say(1.0))
+    await until(lambda: all_say(1.0), "both workers to take it out")
     before = len(await group.arrivals("a"))
     for _ in range(50):
         assert (await turn(group, next(new))).seller != "a"
     assert len(await group.arrivals("a")) <= before + 2, "besides a trial nobody should have been sent there"
 
     await group.sellers["a"].set_fault(NO_FAULT)
-    await until("both workers to take it in again", lambda: all_say(0.0), 60)
+    await until(lambda: all_say(0.0), "both workers to take it in again")

@@ -1,7 +1,7 @@
 """Both ends of a catalog stream for tests: a small operator that can be ended and broken, a worker that notes all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,3 @@ class Worker:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; TimeoutError when it does not come."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
-            await asyncio.sleep(0.002)

@@ -1,7 +1,6 @@
 """Limpet as a platform team installs it: the chart by Helm, the objects by kubectl, the pods by the test's kubelet."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +19,8 @@ NAME: Final = "limpet"
 MODEL: Final = "e2e/flash"
 UPSTREAM: Final = "flash"
 PRICES: Final = {"input": "0.15", "cacheRead": "0.003", "output": "0.60"}
-PATIENCE_S: Final = 60.0
 
 Json = Mapping[str, Any]
-
-
-async def until(
-    what: str, condition: Callable[[], Awaitable[bool] | bool], kubelet: Kubelet, patience_s: float = PATIENCE_S
-) -> None:
-    """Wait for a condition; fails with its name and what all pods say when it does not come."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        met = condition()
-        if met if isinstance(met, bool) else await met:
-            return
-        assert time.monotonic() < deadline, f"waited {patience_s:g} s in vain: {what}\n{kubelet.report()}"
-        await asyncio.sleep(0.05)
 
 
 @dataclass(slots=True)
@@ -69,12 +54,12 @@ class Installation:
     async def uninstall(self) -> None:
         """`helm uninstall`; returns when no pod is left."""
         await self._helm(lambda config: config.uninstall(NAME))
-        await until("the end of all pods", lambda: not self.kubelet.pods(), self.kubelet, 120)
+        await self.kubelet.until(lambda: not self.kubelet.pods(), "the end of all pods", timeout_s=120)
 
     async def settled(self, what: str) -> None:
         """Return when every Deployment has what it wants."""
         await self.kubelet.look()
-        await until(what, self.kubelet.settled, self.kubelet, 120)
+        await self.kubelet.until(self.kubelet.settled, what, timeout_s=120)
 
     async def _helm(self, action: Callable[[helm_python.Config], Any]) -> None:
         def act() -> None:
@@ -103,7 +88,7 @@ class Installation:
             return said.keys() == {*providers} and all(condition(each, "Programmed") for each in said.values())
 
         try:
-            await until(f"{providers} programmed", is_so, self.kubelet)
+            await self.kubelet.until(is_so, f"{providers} programmed")
         except AssertionError as error:
             statuses = "\n".join(f"{name}: {each.get('status')}" for name, each in said.items())
             raise AssertionError(f"{statuses}\n{error}") from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.cluster.container import Container
-from tests.cluster.e2e.installation import MODEL, NAME, Installation, objects, provider, until
+from tests.cluster.e2e.installation import MODEL, NAME, Installation, objects, provider
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.load import Load, Tally, Turn, User
 from tests.cluster.podlife import RunningPod
@@ -61,7 +61,7 @@ class World:
             found = await self.installation.holder()
             return found in {pod.name for pod in self.kubelet.pods(component="operator")}
 
-        await until("somebody to hold the Lease", held, self.kubelet)
+        await self.kubelet.until(held, "somebody to hold the Lease")
         return found
 
 
@@ -105,7 +105,7 @@ async def redis_is_killed(world: World) -> None:
     redis = world.container("redis", "redis")
     before = redis.restarts
     redis.send(signal.SIGKILL)
-    await until("Redis to be back", lambda: redis.restarts > before and redis.ready, world.kubelet)
+    await world.kubelet.until(lambda: redis.restarts > before and redis.ready, "Redis to be back")
 
 
 async def one_more_gateway(world: World) -> None:
@@ -127,7 +127,7 @@ async def a_provider_is_away_for_a_while(world: World) -> None:
 async def the_lease_moves(world: World) -> None:
     before = await world.holder()
     await world.lose(before)
-    await until("another holder", lambda: moved_from(world, before), world.kubelet, FAILOVER_S + 5)
+    await world.kubelet.until(lambda: moved_from(world, before), "another holder", timeout_s=FAILOVER_S + 5)
     await world.installation.settled("two operators again")
 
 

@@ -6,18 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.cluster.e2e.installation import (
-    HEALTH,
-    MODEL,
-    NAME,
-    POLICY,
-    VALUES,
-    Installation,
-    objects,
-    provider,
-    secret,
-    until,
-)
+from tests.cluster.e2e.installation import HEALTH, MODEL, NAME, POLICY, VALUES, Installation, objects, provider, secret
 from tests.cluster.images import local_images
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.load import Load, User
@@ -84,14 +73,12 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
         async def cod_sells() -> bool:
             return installation.provider("cod") in load.tally.providers()
 
-        await until("a conversation at the new provider", cod_sells, installation.kubelet)
+        await installation.kubelet.until(cod_sells, "a conversation at the new provider")
 
         typo = objects(cod, named="typo", url="http://no-such-vendor.invalid/v1")
         await installation.apply(*typo)
-        await until(
-            "Healthy=False for a URL that resolves nowhere",
-            installation.said("typo", "Healthy", "Failing"),
-            installation.kubelet,
+        await installation.kubelet.until(
+            installation.said("typo", "Healthy", "Failing"), "Healthy=False for a URL that resolves nowhere"
         )
         await installation.delete(*typo)
         await installation.programmed("ada", "bee", "cod")
@@ -103,7 +90,7 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
             await load.more(20)
             return await keys_at(ada) == {f"Bearer {ada.config.api_keys[1]}"}
 
-        await until("the new key at ada", new_key, installation.kubelet)
+        await installation.kubelet.until(new_key, "the new key at ada")
 
         await installation.apply(provider(bee, drain=True))
         await load.more(40)
@@ -116,7 +103,7 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
         assert {before.provider for before, _ in moved} <= {installation.provider("bee")}, str(load.tally)
         assert {after.decision for _, after in moved} <= {"sticky.left.not_candidate"}, str(load.tally)
 
-        await until("HIT% and WARM of ada", lambda: cache_is_shown(installation, "ada"), installation.kubelet)
+        await installation.kubelet.until(lambda: cache_is_shown(installation, "ada"), "HIT% and WARM of ada")
 
         before = {pod.name for pod in installation.kubelet.pods()}
         changed = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.cluster.e2e.installation import HEALTH, POLICY, VALUES, Installation, limpet, objects, provider, until
+from tests.cluster.e2e.installation import HEALTH, POLICY, VALUES, Installation, limpet, objects, provider
 from tests.cluster.e2e.pair import (
     FAILOVER_S,
     World,
@@ -91,7 +91,7 @@ async def test_without_memory_the_suite_fails(world: World) -> None:
             pairs = await turns_around(world, lambda: nothing(world))
             return {turn.decision for pair in pairs for turn in pair} == {"off.spread"}
 
-        await until("mode Off", off, world.kubelet)
+        await world.kubelet.until(off, "mode Off")
         with pytest.raises(AssertionError, match="moved: "):
             stayed(await turns_around(world, lambda: nothing(world)), "off.spread")
     finally:
@@ -101,7 +101,7 @@ async def test_without_memory_the_suite_fails(world: World) -> None:
             pairs = await turns_around(world, lambda: nothing(world))
             return {two.decision for _, two in pairs} == {"sticky.hit"}
 
-        await until("mode Enforce", enforced, world.kubelet)
+        await world.kubelet.until(enforced, "mode Enforce")
 
 
 # Things that happen under load.
@@ -120,7 +120,7 @@ async def test_the_holder_of_the_lease_is_frozen_and_wakes_up(world: World) -> N
     async def freeze() -> None:
         operator.send(signal.SIGSTOP)
         try:
-            await until("another holder", lambda: moved_from(world, holder), world.kubelet, FAILOVER_S + 5)
+            await world.kubelet.until(lambda: moved_from(world, holder), "another holder", timeout_s=FAILOVER_S + 5)
             await change(world)
         finally:
             operator.send(signal.SIGCONT)
@@ -149,7 +149,7 @@ async def test_a_gateway_is_frozen_and_wakes_up(world: World) -> None:
     async def freeze() -> None:
         pod.containers["envoy"].send(signal.SIGSTOP)
         try:
-            await until("the frozen gateway out of the Service", lambda: not pod.ready, world.kubelet)
+            await world.kubelet.until(lambda: not pod.ready, "the frozen gateway out of the Service")
         finally:
             pod.containers["envoy"].send(signal.SIGCONT)
         await world.installation.settled("both gateways ready")
@@ -165,7 +165,7 @@ async def test_the_workers_of_a_gateway_are_frozen_and_wake_up(world: World) -> 
     async def freeze() -> None:
         pod.containers["ext-proc"].send(signal.SIGSTOP)
         try:
-            await until("the frozen gateway out of the Service", lambda: not pod.ready, world.kubelet)
+            await world.kubelet.until(lambda: not pod.ready, "the frozen gateway out of the Service")
         finally:
             pod.containers["ext-proc"].send(signal.SIGCONT)
         await world.installation.settled("both gateways ready")

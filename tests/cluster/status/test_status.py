@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.operator.gateway import Gateway
 from tests.cluster.operator.objects import provider, secret
 from tests.cluster.operator.process import Operator
+from tests.waiting import until
 
 from limpet_lab.kubernetes.apiserver import ApiServer
 
@@ -79,10 +80,10 @@ class Stage:
         return next((each["spec"].get("holderIdentity") for each in (await self.get(path))["items"]), None)
 
     async def until_held(self, by: Callable[[str | None], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not by(await self.holder()):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+        async def held() -> bool:
+            return by(await self.holder())
+
+        await until(held)
 
     async def versions(self) -> dict[str, str]:
         """Of every object of ours: one that was written to has another."""

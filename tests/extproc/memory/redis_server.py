@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +11,9 @@ from shutil import which
 from typing import Any, Self
 
 import redis
+from tests.waiting import eventually
 
 from limpet_operator.laptop.local import free_port
-
-_PATIENCE_S = 60.0
 
 
 def _binary() -> str:
@@ -63,7 +61,7 @@ class RedisServer:
         command = [_binary(), str(file), *(["--sentinel"] if self.sentinel else [])]
         with (self.directory / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._answers, f"redis-server {' '.join(command)} does not answer; its log is {log.name}")
+        eventually(self._answers, f"redis-server {' '.join(command)} does not answer; its log is {log.name}")
         return self
 
     def _answers(self) -> bool:
@@ -115,11 +113,3 @@ def servers(*them: RedisServer) -> Iterator[tuple[RedisServer, ...]]:
     finally:
         for server in them:
             server.kill()
-
-
-def until(holds: Any, otherwise: str) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.02)

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.extproc.catalog_stream import Operator, Worker, until
+from tests.extproc.catalog_stream import Operator, Worker
+from tests.waiting import until
 
 from limpet_extproc.contract.catalog import Catalog, Evidence, Health, Hello, Seen, encode
 from limpet_extproc.operator_link.catalog_client import watch

@@ -1,12 +1,12 @@
 """What a worker tells of its providers: the right thing, soon, once, and everything to whoever has heard nothing."""
 
 import asyncio
-from collections.abc import Callable
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.waiting import until
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
@@ -130,12 +130,6 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
         if known is not None:
             assert known.success_s == providers.answered.get(name, 0.0)
             assert known.since_s <= max(known.success_s, known.failure_s) <= now_s
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
-            await asyncio.sleep(0.002)
 
 
 async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything() -> None:

@@ -8,7 +8,8 @@ from typing import Final
 
 import pytest
 import trustme
-from tests.extproc.catalog_stream import Operator, Worker, until
+from tests.extproc.catalog_stream import Operator, Worker
+from tests.waiting import until
 
 from limpet_extproc.contract.catalog import Catalog
 from limpet_extproc.operator_link.operator_channel import explain

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.extproc.catalog_stream import until
+from tests.waiting import until
 
 from limpet_extproc.contract.worker_status import next_pause_s
 from limpet_extproc.process.flags import parse

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.extproc.catalog_stream import until
 from tests.extproc.clock_loop import pass_time, run
+from tests.waiting import until
 
 from limpet_extproc.decision.health import HealthState, verdict
 from limpet_extproc.providers.events import (

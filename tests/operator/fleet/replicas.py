@@ -23,12 +23,6 @@ from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.tls import only_for, server_credentials
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
-            await asyncio.sleep(0.002)
-
-
 class Names:
     """What DNS says, as long as it says anything."""
 

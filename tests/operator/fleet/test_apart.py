@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc.aio
 from tests.operator.fake_envoy import FakeEnvoy
-from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
+from tests.operator.fleet.replicas import Names, Pair, Replica, Worker
+from tests.waiting import until
 
 from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerHello, encode
 from limpet_operator.publish.resource import CLUSTER

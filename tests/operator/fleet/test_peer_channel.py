@@ -8,7 +8,8 @@ from typing import Any
 import grpc.aio
 import pytest
 import trustme
-from tests.operator.fleet.replicas import Names, Replica, until
+from tests.operator.fleet.replicas import Names, Replica
+from tests.waiting import until
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerAck, PeerHello, encode

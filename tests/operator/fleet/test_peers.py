@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tests.operator.fake_envoy import FakeEnvoy
-from tests.operator.fleet.replicas import Names, Pair, Replica, Worker, until
+from tests.operator.fleet.replicas import Names, Pair, Replica, Worker
+from tests.waiting import until
 
 from limpet_extproc.decision.health import HealthState, after_failure
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals

@@ -1,7 +1,7 @@
 """The catalog stream and the order of a rollout, over gRPC on a Unix socket with the real client of the data plane."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from tests.waiting import until
 
 from limpet_extproc.contract.catalog import (
     WATCH_METHOD,
@@ -53,12 +54,6 @@ def test_only_what_envoy_has_is_announced_and_the_revision_is_the_content(planne
     assert announced == catalog(*sorted(planned & acked))
     differs = announce(catalog(*sorted(planned), upstream="n"), acked)
     assert (differs.revision != announced.revision) == bool(planned & acked)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and sets no event)
-            await asyncio.sleep(0.002)
 
 
 class Side:

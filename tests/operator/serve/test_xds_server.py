@@ -7,7 +7,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import duration_pb2
 from prometheus_client import CollectorRegistry
 from tests.operator.fake_envoy import FakeEnvoy
+from tests.waiting import until
 
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Resource
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack
@@ -61,12 +62,6 @@ class Recorded:
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (the real Envoy sets no event)
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -330,9 +325,10 @@ async def test_the_real_envoy_takes_rejects_reconnects_and_forgets(tmp_path: Pat
         return await asyncio.to_thread(fetch, where, path)
 
     async def until_answer(where: int, path: str, text: str, there: bool = True) -> None:
-        async with asyncio.timeout(20):
-            while (text in await get(where, path)) != there:  # noqa: ASYNC110 (another process)
-                await asyncio.sleep(0.02)
+        async def answers() -> bool:
+            return (text in await get(where, path)) == there
+
+        await until(answers)
 
     roots = str(Path(grpc.__file__).parent / "_cython" / "_credentials" / "roots.pem")
     recorded = Recorded()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.extproc.memory.conftest import Gateways
-from tests.extproc.memory.redis.test_failures import Said, away, remembered, until, works
+from tests.extproc.memory.redis.test_failures import Said, away, remembered, works
 from tests.extproc.memory.redis_server import RedisServer, servers
+from tests.waiting import until
 
 RIGHTS = "on resetkeys ~lmpt:* nocommands +get +set +del +eval +evalsha"
 """What docs/memory.md says that is enough."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.extproc.memory.conftest import Gateway, Gateways
 from tests.extproc.memory.redis_server import RedisServer, servers
+from tests.waiting import until
 
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis.layout import redis_key
@@ -15,12 +16,6 @@ from limpet_extproc.memory.redis.layout import redis_key
 Said = Callable[[], list[str]]
 KNOWN = Remembered((Warm("a", 300.0),))
 SOON_S = 0.5
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110 (what it waits for is a number in a registry)
-            await asyncio.sleep(0.01)
 
 
 async def remembered(gateway: Gateway, key: bytes) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 from prometheus_client import CollectorRegistry
 from tests.extproc.memory.conftest import PROVIDERS, Gateway
-from tests.extproc.memory.redis.test_failures import Said, until
+from tests.extproc.memory.redis.test_failures import Said
+from tests.waiting import until
 
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis.connector import FAILURES_TO_AWAY, Connector

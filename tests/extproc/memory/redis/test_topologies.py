@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.extproc.memory.conftest import Gateways
 from tests.extproc.memory.redis.test_access import RIGHTS, write
-from tests.extproc.memory.redis.test_failures import KNOWN, away, remembered, until, works
+from tests.extproc.memory.redis.test_failures import KNOWN, away, remembered, works
 from tests.extproc.memory.redis_server import RedisServer, servers
-from tests.extproc.memory.redis_server import until as until_now
+from tests.waiting import eventually, until
 
 from limpet_extproc.memory.redis.layout import redis_key
 from limpet_operator.laptop.local import free_port
@@ -33,7 +33,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[RedisServer, ...]]:
         for number, node in enumerate(nodes):
             node.run("CLUSTER", "ADDSLOTSRANGE", SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1)
             first.run("CLUSTER", "MEET", "127.0.0.1", node.port, node.options["cluster-port"])
-        until_now(lambda: all(complete(node) for node in nodes), "the cluster does not come together")
+        eventually(lambda: all(complete(node) for node in nodes), "the cluster does not come together")
         yield nodes
 
 
@@ -97,7 +97,7 @@ async def test_a_cluster_that_goes_and_comes_back(
     await away(gateway, key)
     for node in cluster:
         node.start()
-    until_now(lambda: all(complete(node) for node in cluster), "the cluster does not come back")
+    eventually(lambda: all(complete(node) for node in cluster), "the cluster does not come back")
     await until(lambda: gateway.up)
     await works(gateway, key)
 
@@ -115,12 +115,12 @@ async def test_sentinels_name_the_master_and_the_next_one(tmp_path: Path, gatewa
         sentinel = RedisServer(tmp_path / "sentinel", watching, sentinel=True)
         nobody = RedisServer(tmp_path / "nobody")
         with servers(sentinel):
-            until_now(lambda: knows_replica(sentinel), "the sentinel does not find the replica")
+            eventually(lambda: knows_replica(sentinel), "the sentinel does not find the replica")
             url = f"redis+sentinel://127.0.0.1:{nobody.port},127.0.0.1:{sentinel.port}/mymaster"
             gateway = await gateways.open(url)
             await until(lambda: gateway.up)
             await remembered(gateway, key)
-            until_now(lambda: replica.run("EXISTS", redis_key(key)) == 1, "the replica does not follow")
+            eventually(lambda: replica.run("EXISTS", redis_key(key)) == 1, "the replica does not follow")
             master.kill()
             await away(gateway, key)
             await until(lambda: gateway.up)
