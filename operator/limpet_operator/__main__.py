@@ -20,7 +20,7 @@ _log = logging.getLogger("limpet_operator")
 
 
 async def run(settings: ReplicaSettings) -> int:
-    """Status 0 after SIGTERM or SIGINT, 1 where something outside of us is in the way, which is said."""
+    """The exit status: 0 after SIGTERM or SIGINT, 1 after an error, which has been logged."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -32,7 +32,7 @@ async def run(settings: ReplicaSettings) -> int:
         _log.error("%s", error)
         return 1
     except Exception:
-        _log.exception("this is a defect of Limpet's, the process ends")
+        _log.exception("this is a bug in Limpet; the process ends")
         return 1
     _log.info("ended")
     return 0
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     family = lookup_family(reaches)  # Of this pod; those of the gateways are in the same cluster.
     settings = parse_settings(sys.argv[1:] if arguments is None else arguments, os.environ, family)
     log_as_json(settings.log_level, sys.stdout)
-    # Besides being quicker it reserves a TLS connection's buffers without touching them: of asyncio's own, a thousand
-    # Secrets' watches take 250 MB.
+    # Faster, and it reserves a TLS connection's buffers without touching them: with asyncio's own loop, the watches of
+    # a thousand Secrets take 250 MB.
     return uvloop.run(run(settings))
 
 

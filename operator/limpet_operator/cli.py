@@ -144,10 +144,10 @@ def render(directory: Dir) -> None:
 
 
 class _Readable(yaml.SafeDumper):
-    """Scripts as blocks, and what is used twice written twice instead of by reference."""
+    """Scripts as blocks, and no references to what stands twice."""
 
     def ignore_aliases(self, data: object) -> bool:
-        """No references: each resource can be read by itself."""
+        """No references: each resource can be read alone."""
         return True
 
 
@@ -163,7 +163,7 @@ def _say(line: str) -> None:
 
 
 class _Commands(TyperGroup):
-    """Commands with all that their first sentence says, on more than one line where it is long."""
+    """Commands with the whole first sentence of their help, on several lines where it is long."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """See click, which cuts the sentence at the end of the line; typer hides its types."""
@@ -173,11 +173,11 @@ class _Commands(TyperGroup):
 
 
 _SENTENCE: Final = 1000
-"""More characters than any has."""
+"""Characters; longer than any."""
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         _say(f"limpet {version('limpet')}")
         raise typer.Exit
 
@@ -193,8 +193,8 @@ def _whole(
 def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None = None) -> typer.Typer:
     """The command with the subcommand that the arguments name, or else with every one that is installed.
 
-    `entries` are the subcommands of others, by default those of all installed packages. One that lacks a package is
-    left out of the list; SystemExit with what to install when it is the one asked for.
+    `entries` are subcommands of other packages, by default of all that are installed. One that lacks a package is left
+    out of the list; SystemExit with what to install if it is the one that was called.
     """
     app = typer.Typer(
         cls=_Commands,
@@ -209,13 +209,13 @@ def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None =
         app.command()(command)
     entries = list(entry_points(group="limpet.commands") if entries is None else entries)
     # Loading one costs up to a second of imports; all are needed only to list them.
-    asked_for = [entry for entry in entries if entry.name in arguments[:1]]
+    called = [entry for entry in entries if entry.name in arguments[:1]]
     own = {up.__name__, validate.__name__, render.__name__}
-    for entry in asked_for or (() if own & set(arguments[:1]) else entries):
+    for entry in called or (() if own & set(arguments[:1]) else entries):
         try:
             added = entry.load()
         except ModuleNotFoundError as error:
-            if asked_for:
+            if called:
                 raise SystemExit(
                     f"limpet {entry.name}: the Python package {error.name} is not installed here; "
                     f"pip install 'limpet[{'bench' if entry.name == 'bench' else 'lab'}]' brings it"

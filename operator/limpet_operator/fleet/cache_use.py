@@ -1,4 +1,4 @@
-"""What a provider's prompt cache did, as several workers saw it together. Pure; what is joined can be joined again."""
+"""What a provider's prompt cache did, as seen by several workers. Pure; joined values can be joined again."""
 
 from math import log
 from typing import Final
@@ -25,7 +25,7 @@ def hit_percent(use: CacheUse) -> int | None:
 
 
 def conversations(use: CacheUse) -> int:
-    """About how many are warm; from a hundred on two digits, as there are not more of them to be known.
+    """About how many are warm; two digits from a hundred on, as the sketch is no more exact than that.
 
     The estimate of HyperLogLog, by Flajolet and others, 2007.
     """

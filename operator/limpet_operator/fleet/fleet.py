@@ -51,11 +51,11 @@ class Fleet:
         self._traffic: dict[str, Traffic] = {}
 
     def gateways(self) -> Sequence[GatewayState]:
-        """Every connected Envoy that has taken or refused something yet, by name."""
+        """Every connected Envoy that has acknowledged or refused something, by name."""
         return self._gateways
 
     def traffic(self) -> Mapping[str, Traffic]:
-        """Provider name -> what traffic shows; of the others neither an answer nor an outage is known."""
+        """Provider name -> what traffic shows; providers without any answer or outage are left out."""
         return MappingProxyType(self._traffic)
 
     @property
@@ -134,7 +134,7 @@ class Fleet:
         return before != (self._gateways, self._traffic)
 
     def _state(self, gateway: str) -> GatewayState | None:
-        """None: it is not ours, or there is nothing to report. Before the first plan it is open what it should have."""
+        """None: it is not ours, or there is nothing to report, as before the first plan."""
         acks = self._control_plane.acks
         if self._planned is None or not acks.connected(gateway):
             return None

@@ -20,7 +20,7 @@ class PeerLinks:
         wake()
 
     def remove(self, link: PeerLink) -> None:
-        """Its stream has ended: what the peer reported there counts no more."""
+        """Its stream has ended: what the peer reported there is forgotten."""
         del self._wakes[link]
 
     def wake(self) -> None:

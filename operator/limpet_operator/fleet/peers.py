@@ -1,8 +1,8 @@
-"""Replicas of the operator find each other by DNS and keep telling each other what their Envoys and workers say.
+"""Replicas of the operator find each other by DNS and report to each other what their Envoys and workers report.
 
-Each replica opens a stream to every address of a headless Service and takes the streams of the others, so two replicas
-mostly have two: whichever of them learns of the other first, both know at once. What is said is
-`limpet_operator.fleet.peer_contract`, who says what when is `limpet_operator.fleet.link`.
+Each replica opens a stream to every address of a headless Service and accepts the streams of the others, so two
+replicas mostly have two: whichever of them finds the other first, both are connected at once. The messages are
+`limpet_operator.fleet.peer_contract`, when each is sent is decided by `limpet_operator.fleet.link`.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from limpet_operator.serve.tasks import OpenStreams, beside
 from limpet_operator.serve.tls import TlsUnusableError, read_certificates
 
 RESOLVE_EVERY_S: Final = 2.0
-"""The others dial us meanwhile, so this is only how long a replica that cannot reach us stays unknown."""
+"""The others dial us, too, so this is only how long a replica that cannot reach us stays unknown."""
 _REDIAL_S: Final = 1.0
 
 Resolve = Callable[[], Awaitable[Collection[str]]]
-"""The gRPC addresses of all replicas as they are now, ourselves among them. OSError: nobody can say."""
+"""The current gRPC addresses of all replicas, including our own. Raises OSError."""
 Dial = Callable[[str], grpc.aio.Channel]
-"""A channel to one of these addresses. OSError or TlsUnusableError: it cannot be opened."""
+"""A channel to one of these addresses. Raises OSError and TlsUnusableError."""
 
 _EOF: Final = cast("Any", grpc.aio).EOF  # The stubs lack it.
 _LOST: Final = (asyncio.InvalidStateError, grpc.RpcError, grpc.aio.BaseError)
@@ -80,7 +80,7 @@ class Peers:
         """The service for `limpet_operator.serve.xds_server.serve`."""
         service, _, method = PEER_METHOD.strip("/").partition("/")
         return grpc.method_handlers_generic_handler(
-            service, {method: grpc.stream_stream_rpc_method_handler(self._answer)}
+            service, {method: grpc.stream_stream_rpc_method_handler(self._accept)}
         )
 
     def close(self) -> None:
@@ -92,25 +92,27 @@ class Peers:
     ) -> Never:
         """Keep a stream to every replica that `resolve` finds, until cancelled."""
         calls: dict[str, asyncio.Task[None]] = {}
-        there: set[str] = set()
-        unknown: str | None = None
+        addresses: set[str] = set()
+        last_logged: str | None = None
         try:
             while True:
                 try:
-                    # In place: calls look at it. A stream goes on even so, but is begun anew only while it is there.
+                    # In place: calls look at it. An open stream goes on, but is opened again only to a current address.
                     found = set(await resolve())
-                    there &= found
-                    there |= found
-                    unknown = None
+                    addresses &= found
+                    addresses |= found
+                    last_logged = None
                 except OSError as error:
-                    if unknown != str(error):
-                        unknown = str(error)
-                        _log.warning("the other replicas cannot be looked up: %s. Going on with %d", error, len(there))
-                for address in there - calls.keys():
-                    calls[address] = asyncio.create_task(self._keep_calling(address, there, dial, sleep))
+                    if last_logged != str(error):
+                        last_logged = str(error)
+                        _log.warning(
+                            "the other replicas cannot be looked up: %s. Going on with %d", error, len(addresses)
+                        )
+                for address in addresses - calls.keys():
+                    calls[address] = asyncio.create_task(self._keep_calling(address, addresses, dial, sleep))
                 for address in [each for each in calls if calls[each].done()]:
                     calls[address].result()
-                    if address not in there:
+                    if address not in addresses:
                         del calls[address]
                 await sleep(RESOLVE_EVERY_S)
         finally:
@@ -119,19 +121,19 @@ class Peers:
             await asyncio.gather(*calls.values(), return_exceptions=True)
 
     async def _keep_calling(
-        self, address: str, there: Collection[str], dial: Dial, sleep: Callable[[float], Awaitable[object]]
+        self, address: str, addresses: Collection[str], dial: Dial, sleep: Callable[[float], Awaitable[object]]
     ) -> None:
-        """One stream after another, as long as the address is there and is not our own."""
-        said: str | None = None
-        while address in there:
+        """One stream after another, as long as the address is a current one and not our own."""
+        last_logged: str | None = None
+        while address in addresses:
             try:
                 async with dial(address) as channel:
                     call: Any = cast("Any", channel).stream_stream(
                         PEER_METHOD
                     )()  # Raw bytes; the stubs insist on coders.
                     try:
-                        await self._talk(call, address)
-                        why, said = "it ended the stream", None
+                        await self._exchange(call, address)
+                        why, last_logged = "it ended the stream", None
                     except asyncio.InvalidStateError:  # Written to after the other side had ended the stream.
                         why = await call.details() or "it ended the stream"
                     finally:
@@ -142,39 +144,39 @@ class Peers:
                 why = error.details() or error.code().name
             except (PeerMismatch, TlsUnusableError, OSError) as error:
                 why = str(error)
-            if said != why:
-                said = why
-                _log.info("no news from the replica at %s: %s", address, why)
+            if last_logged != why:
+                last_logged = why
+                _log.info("no stream to the replica at %s: %s", address, why)
             await sleep(_REDIAL_S)
 
-    async def _answer(self, _: object, context: Any) -> None:
-        """A peer opened this stream."""
+    async def _accept(self, _: object, context: Any) -> None:
+        """Handle a stream that a peer opened."""
         try:
-            async with self._open.beside(self._talk(context, context.peer()), *_LOST, _OurselvesError) as talk:
-                await asyncio.wait({talk})
+            async with self._open.beside(self._exchange(context, context.peer()), *_LOST, _OurselvesError) as exchange:
+                await asyncio.wait({exchange})
         except PeerMismatch as error:
             _log.warning("refused a replica: %s", error)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
-    async def _talk(self, stream: Any, address: str) -> None:
-        """From the first word of both sides to the last. Raises PeerMismatch, _OurselvesError, or what gRPC raises."""
+    async def _exchange(self, stream: Any, address: str) -> None:
+        """Messages both ways until the stream ends. Raises PeerMismatch, _OurselvesError, and what gRPC raises."""
         await stream.write(encode(PeerHello(self._instance)))
         if (data := await stream.read()) is _EOF:
             return
         peer = decode(data)
         if not isinstance(peer, PeerHello):
-            raise PeerMismatch("a replica's first word must be PeerHello: run the same Limpet version everywhere")
+            raise PeerMismatch("a replica's first message must be PeerHello: run the same Limpet version everywhere")
         if peer.instance == self._instance:
             raise _OurselvesError
         link, wake = PeerLink(peer.instance), asyncio.Event()
         self._fleet.join(link, wake.set)
-        _log.info("speaking with replica %s at %s", peer.instance, address)
+        _log.info("connected with replica %s at %s", peer.instance, address)
         async with beside(self._send(stream, link, wake), *_LOST):
             try:
                 while (data := await stream.read()) is not _EOF:
                     message = decode(data)
                     if isinstance(message, PeerHello):
-                        raise PeerMismatch("a replica says PeerHello once, at the start of its stream")
+                        raise PeerMismatch("a replica sends PeerHello once, at the start of its stream")
                     self._fleet.receive(link, message)
             finally:
                 self._fleet.leave(link)

@@ -1,8 +1,8 @@
-"""From what single workers say of a provider to one verdict. Pure; sums can be summed again, so replicas send sums.
+"""From the evidence of single workers to one verdict on a provider. Pure; replicas send summaries and join them.
 
 A provider is down when at least one worker has it out and no worker has had an answer since: since that worker took it
-out, and not half a minute longer ago than the failure which keeps it out now. Times are of the workers' own clocks, so
-machines that are seconds apart may be wrong by as much.
+out, and not half a minute longer ago than the failure which keeps it out now. Times are from the workers' own clocks:
+if those differ by seconds, so may the result.
 """
 
 from collections.abc import Iterable
@@ -16,13 +16,13 @@ from limpet_operator.fleet import cache_use
 from limpet_operator.fleet.view import Traffic
 
 OUTWEIGHED_S: Final = 30.0
-"""An answer that is this much older than a failure no longer speaks for the provider. Far above the two seconds after
-which a worker tells of new answers, so that one worker's failing trials say nothing while others get answers."""
+"""An answer that is this much older than a failure no longer counts. Far above the two seconds after which a worker
+reports new answers, so that one worker's failing trials do not count while others get answers."""
 
 
 _NO_WORDS: Final = ("", 0, "")
 _OF_ONE_MODEL: Final = "ModelNotFound"
-"""Answers of other models don't outweigh it; the worker that heard it takes it back."""
+"""Answers of other models don't outweigh it; the worker that got it takes it back."""
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -34,23 +34,23 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     up_since_s: float = 0.0
     """The first of those that have it up."""
     objection_s: float = 0.0
-    """An answer before this says nothing."""
+    """An answer before this does not count."""
     down_since_s: float = 0.0
     """The first of those that have it out."""
     reason: OutBecause | None = None
     """Of the newest objection."""
     cache: CacheUse = CacheUse()
     words: tuple[str, int, str] = _NO_WORDS
-    """Cause, status and the provider's own words. Of several the greatest, so that no answer changes what is told."""
+    """Cause, status and the provider's own words. Of several the greatest, so that it does not flap."""
     words_s: float = 0.0
-    """When any of those was heard last."""
+    """When the provider last sent any of those."""
 
 
 NOTHING: Final = Summary()
 
 
 def summary(evidence: Iterable[Evidence]) -> Summary:
-    """What some workers say of one provider."""
+    """The evidence of some workers about one provider, joined."""
     up = down = 0
     success_s = up_since_s = down_since_s = 0.0
     objection: tuple[float, OutBecause | Literal[""]] = (0.0, "")
@@ -74,12 +74,12 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
 
 
 def joined(summaries: Iterable[Summary]) -> Summary:
-    """Those of all together."""
+    """One summary of all."""
     return reduce(_joined, summaries, NOTHING)
 
 
 def _joined(one: Summary, other: Summary) -> Summary:
-    # The name decides between equal times, so that every replica says the same.
+    # The name decides between equal times, so that all replicas agree.
     newest = max(one, other, key=lambda each: (each.objection_s, each.reason or ""))
     return Summary(
         one.up + other.up,
@@ -99,16 +99,16 @@ def _first(one_s: float, other_s: float) -> float:
     return min(one_s, other_s) if one_s and other_s else one_s or other_s
 
 
-def verdict(all_of_it: Summary) -> Traffic | None:
-    """What it means; None: nobody knows anything."""
-    up, down = all_of_it.up, all_of_it.down
-    hits, warm = cache_use.hit_percent(all_of_it.cache), cache_use.conversations(all_of_it.cache)
-    cause, status, says = all_of_it.words
-    if all_of_it.reason is not None and (not up or all_of_it.success_s <= all_of_it.objection_s):
-        since_s = all_of_it.down_since_s
-        return Traffic("down", all_of_it.reason, since_s, up, down, hits, warm, cause, status, says)
+def verdict(everywhere: Summary) -> Traffic | None:
+    """The provider's state by the evidence of all workers; None: there is none."""
+    up, down = everywhere.up, everywhere.down
+    hits, warm = cache_use.hit_percent(everywhere.cache), cache_use.conversations(everywhere.cache)
+    cause, status, says = everywhere.words
+    if everywhere.reason is not None and (not up or everywhere.success_s <= everywhere.objection_s):
+        since_s = everywhere.down_since_s
+        return Traffic("down", everywhere.reason, since_s, up, down, hits, warm, cause, status, says)
     if not up:
         return None
-    if cause != _OF_ONE_MODEL and all_of_it.success_s > all_of_it.words_s:
+    if cause != _OF_ONE_MODEL and everywhere.success_s > everywhere.words_s:
         cause, status, says = _NO_WORDS
-    return Traffic("up", "up", all_of_it.up_since_s, up, down, hits, warm, cause, status, says)
+    return Traffic("up", "up", everywhere.up_since_s, up, down, hits, warm, cause, status, says)

@@ -1,6 +1,6 @@
-"""What the whole installation has taken and how its traffic goes, in the words that status is written from. Pure.
+"""What all Envoys acknowledged and what all requests show, in the words that status is written from. Pure.
 
-Every replica serves some of the Envoys and workers, and hears of the others from its peers (`link`).
+Every replica serves some of the Envoys and workers, and its peers report the others (`link`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,46 +17,46 @@ class GatewayState:
 
     name: str
     clusters: Mapping[str, str]
-    """Provider name -> version acknowledged. Only providers that are planned where this Envoy is connected: what is
-    about to be taken away is not among them, though Envoy still has it."""
+    """Provider name -> acknowledged version. Only providers that are planned where this Envoy is connected: those
+    about to be taken away are not included, though Envoy still has them."""
     rejected: Mapping[str, str]
-    """Provider name -> Envoy's words; what it had before goes on serving."""
+    """Provider name -> Envoy's words; what it had before stays in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the requests of all workers say of one provider."""
+    """What the requests of all workers show about one provider."""
 
     verdict: Literal["up", "down"]
     reason: Literal["up"] | OutBecause
     since_s: float
-    """Unix seconds; from when the workers that agree with the verdict began to agree with it, the first of them."""
+    """Unix seconds; when the first of the workers that agree with the verdict began to do so."""
     workers_up: int
     workers_down: int
     hit_percent: int | None = None
-    """Share of the prompt tokens of late that were read from the cache; None: there were none."""
+    """Share of recent prompt tokens that were read from the cache; None: there were no tokens."""
     warm_conversations: int = 0
-    """About how many are in its cache."""
+    """About how many conversations are in its cache."""
     cause: str = ""
-    """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: nothing is known."""
+    """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: unknown."""
     status: int = 0
-    """What it answered then; 0: nothing."""
+    """Its HTTP status then; 0: none."""
     says: str = ""
     """Its own words."""
 
 
 class FleetView(Protocol):
-    """All Envoys and workers of the installation, whichever replica they are connected to."""
+    """All Envoys and workers, whichever replica they are connected to."""
 
     def gateways(self) -> Sequence[GatewayState]:
-        """Every connected Envoy that has taken or refused something yet, by name."""
+        """Every connected Envoy that has acknowledged or refused something, by name."""
 
     def traffic(self) -> Mapping[str, Traffic]:
-        """Provider name -> what traffic says; no answer and no outage is known of the others."""
+        """Provider name -> what traffic shows; providers without any answer or outage are left out."""
 
 
 def merged(states: Iterable[GatewayState]) -> list[GatewayState]:
-    """One state for each Envoy, by name; claims of several replicas to the same one count as far as they agree."""
+    """One state for each Envoy, by name: what the claims of several replicas to the same one have in common."""
     by_name: dict[str, list[GatewayState]] = {}
     for state in states:
         by_name.setdefault(state.name, []).append(state)

@@ -1,4 +1,4 @@
-"""Child processes of a command on one machine: started, watched, and ended with their parent whatever becomes of it."""
+"""Child processes of a command on one machine: started, watched, and ended with their parent, however that ends."""
 
 import asyncio
 import shutil
@@ -15,7 +15,7 @@ _LAST_WORDS: Final = 2000
 
 
 class ChildDied(Exception):  # noqa: N818 (says what happened)
-    """A child ended although nobody asked it to; the message has its name, its status and its last words."""
+    """A child ended that was not stopped; the message has its name, its status and its last words."""
 
     def __init__(self, name: str, words: str) -> None:
         super().__init__(words)
@@ -38,7 +38,7 @@ class Children:
     async def start(
         self, name: str, command: Sequence[str], *, shown: bool = False, env: Mapping[str, str] | None = None
     ) -> asyncio.subprocess.Process:
-        """Start one. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run."""
+        """Start a child. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run."""
         with self._log(name).open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *dies_with_parent(),
@@ -47,7 +47,7 @@ class Children:
                 stdout=None if shown else log,
                 stderr=None if shown else log,
                 env=env,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the parent, who ends the children in order
+                start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which ends the children in order
             )
         self._running[name] = process
         return process
@@ -57,12 +57,12 @@ class Children:
         return self._running[name].pid
 
     def kill(self, name: str) -> None:
-        """End a child at once, if it has not ended by itself; whoever watches hears of it."""
+        """End a child at once if it still runs; `watch` raises ChildDied."""
         with suppress(ProcessLookupError):
             self._running[name].kill()
 
     async def watch(self) -> None:
-        """Return never; raise ChildDied as soon as one has ended by itself."""
+        """Never return; raise ChildDied as soon as one has ended."""
         await first_of(*(self._died(name) for name in self._running))
 
     async def until(self, ready: Coroutine[Any, Any, None], within_s: float) -> None:
@@ -75,7 +75,7 @@ class Children:
         raise ChildDied(name, self.last_words(name))
 
     def last_words(self, name: str) -> str:
-        """What a child that ended left behind, for a person."""
+        """How a child ended, and the end of its log, for a person."""
         log = self._log(name)
         text = log.read_text(errors="replace")[-_LAST_WORDS:].strip() if log.exists() else ""
         return f"{name} ended with status {self._running[name].returncode}" + (

@@ -32,11 +32,9 @@ async def keep(
     say: Callable[[str], None],
     check_every_s: float = CHECK_EVERY_S,
 ) -> None:
-    """Return never; raise ChildDied when another child than `name` ends, and OSError where it cannot be started.
+    """Never return; raise ChildDied when another child than `name` ends, and OSError when `name` cannot be started.
 
-    It is taken to be running well when this is called.
-
-    `report` asks it how it is: None where no answer came in time.
+    `name` is assumed to be healthy at first. `report` asks for its state: None when it does not answer in time.
     """
     pause_s, checks = 0.0, CHECKS
     while True:
@@ -79,7 +77,7 @@ async def _kill_when_hung(
 
 
 async def ask_worker(socket_path: Path) -> WorkerReport | None:
-    """What a worker says of itself on its status socket; None if that does not come in time, whatever the reason."""
+    """What a worker reports on its status socket; None if it does not answer in time, for any reason."""
     answer = await ask(socket_path, "/status")
     try:
         return None if answer is None else msgspec.json.decode(answer, type=WorkerReport)
@@ -88,7 +86,7 @@ async def ask_worker(socket_path: Path) -> WorkerReport | None:
 
 
 async def ask(socket_path: Path, page: str) -> bytes | None:
-    """A page on a child's Unix socket, in chunks as it may come; None if it does not in time, whatever the reason."""
+    """A page on a child's Unix socket; None if it does not come in time, for any reason."""
     try:
         async with asyncio.timeout(_ASK_S):
             reader, writer = await asyncio.open_unix_connection(socket_path)

@@ -1,4 +1,4 @@
-"""Where a local gateway listens: `HOST:PORT` as a person writes it, its addresses, and what it is called by."""
+"""Where a local gateway listens: its addresses, and the names and origins by which it may be used."""
 
 import asyncio
 import errno
@@ -16,7 +16,7 @@ _NAME: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 
 
 class CannotStart(Exception):  # noqa: N818 (says what happened)
-    """Something outside of us is in the way; the message says what and what to do."""
+    """Something outside of Limpet is in the way; the message says what and what to do."""
 
 
 def parse_listen(text: str) -> HostPort:
@@ -49,16 +49,16 @@ def in_url(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Addresses that are ours and free, and what follows from them."""
+    """Free addresses of this machine."""
 
     host: str
-    """As it was asked for."""
+    """As the user wrote it."""
     addresses: tuple[str, ...]
     port: int
 
     @property
     def loopback(self) -> bool:
-        """Whether nobody beyond this machine reaches it."""
+        """Whether only this machine can reach it."""
         return all(ipaddress.ip_address(address).is_loopback for address in self.addresses)
 
     @property
@@ -70,13 +70,13 @@ class Place:
         return "::1" if first.version == 6 else "127.0.0.1"
 
     def own_names(self, further: Sequence[str]) -> tuple[str, ...]:
-        """What clients may call it. Beyond loopback it has names that it cannot know, so any, unless some are given."""
+        """Host names that clients may use; none: any. Beyond loopback it has names that it cannot know."""
         if not self.loopback and not further:
             return ()
         return tuple(dict.fromkeys((*OWN_NAMES, in_url(self.host).lower(), *further)))
 
     def origins(self, further: Sequence[str]) -> tuple[str, ...]:
-        """Whose pages may use it."""
+        """Origins whose pages may use it."""
         return tuple(dict.fromkeys((*(LOOPBACK_ORIGINS if self.loopback else ()), *further)))
 
 
@@ -91,9 +91,9 @@ async def accepts(host: str, port: int) -> bool:
 
 
 def find_place(host: str, port: int, flag: str = "--listen HOST:PORT") -> Place:
-    """The place that these words mean. Raises CannotStart if an address of it is taken or none is of this machine.
+    """The addresses of this host. Raises CannotStart if one is in use, or none belongs to this machine.
 
-    A name may stand for several addresses, as localhost for those of both families; those that are not there are left
+    A name may have several addresses, as localhost has those of both families; those that this machine lacks are left
     out. `flag` is where the user would choose another.
     """
     try:
@@ -129,7 +129,7 @@ _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 def _addresses(host: str) -> Iterator[str]:
     if host.lower() == "localhost":
-        # Clients try both, in an order of their own, whatever this machine's files say.
+        # Clients try both, in their own order, whatever this machine's files say.
         yield from ("127.0.0.1", "::1")
         return
     for _, _, _, _, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):

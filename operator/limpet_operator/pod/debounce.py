@@ -11,9 +11,9 @@ class Debounce:
     def __init__(
         self, act: Callable[[], None], first_s: float = 0.005, quiet_s: float = 0.03, longest_s: float = 0.2
     ) -> None:
-        """`quiet_s` without news ends a burst; `longest_s` after its first news it is acted on anyway.
+        """`quiet_s` without a trigger ends a burst; `longest_s` after its first one it is acted on anyway.
 
-        The first news after such a silence is acted on after `first_s`: mostly it is no burst.
+        The first trigger after such a silence is acted on after `first_s`: mostly no other follows.
         """
         self._act = act
         self._first_s = first_s
@@ -23,8 +23,8 @@ class Debounce:
         self._deadline = 0.0
         self._silent_from = -math.inf
 
-    def poke(self) -> None:
-        """There is news."""
+    def trigger(self) -> None:
+        """Something has changed."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._due is None:
@@ -36,7 +36,7 @@ class Debounce:
         self._due = loop.call_at(min(now + self._quiet_s, self._deadline), self._fire)
 
     def close(self) -> None:
-        """Forget what was not acted on."""
+        """Forget triggers that were not acted on."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
@@ -44,5 +44,5 @@ class Debounce:
     def _fire(self) -> None:
         self._due = None
         self._act()
-        # Nobody listened meanwhile, which is no silence.
+        # While acting, triggers could not come in, so the silence begins now.
         self._silent_from = asyncio.get_running_loop().time()

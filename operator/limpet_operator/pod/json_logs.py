@@ -10,16 +10,16 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _QUIET: Final = {
-    # Each of its watches says at each attempt that the API server is away; we say it once.
+    # Each of its watches logs at each attempt that the API server is away; we log it once.
     "kopf": logging.CRITICAL,
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
 }
-"""Levels of other people's loggers, unless everything is asked for."""
+"""Levels of the libraries' loggers, unless ours is debug."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One line a record, whatever is in it."""
+    """One line a record, whatever its message contains."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; an exception is the field `exception`, with its traceback."""
@@ -36,7 +36,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json(level: str, stream: TextIO) -> None:
-    """Make everything in this process log to the stream in this way, from this level (one of LEVELS) on."""
+    """Have everything in this process log to the stream as JSON, from this level (one of LEVELS) on."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,7 +1,7 @@
-"""`/healthz`, `/readyz` and `/metrics`: what the kubelet and Prometheus ask a pod.
+"""`/healthz`, `/readyz` and `/metrics` of a pod, for the kubelet and Prometheus.
 
-Others may reach these ports too. So a connection has little time for its request, and one too many ends the oldest: a
-connection that only stays open keeps nobody else out.
+Other clients may reach these ports, too. So a connection has little time for its request, and one too many ends the
+oldest: idle connections keep no other client out.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from limpet_extproc.contract.host_port import HostPort
 
 HealthCheck = Callable[[], str | None]
-"""None: yes. Else why not, for people."""
+"""None: yes. Else why not."""
 
-_AT_ONCE: Final = 64
+_MOST_CONNECTIONS: Final = 64
 _REQUEST_S: Final = 2.0
-"""For a request to come in whole."""
+"""For a complete request to arrive."""
 _ANSWER_S: Final = 10.0
-"""For an answer to be taken: metrics of many providers are some hundred kilobytes."""
+"""For a response to be read: metrics of many providers are some hundred kilobytes."""
 _LONGEST_REQUEST: Final = 16 * 1024
 """Bytes; of a probe a few hundred."""
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class HttpResponse(NamedTuple):
-    """What is answered."""
+    """Status, content type and body."""
 
     status: HTTPStatus
     type: str
@@ -45,12 +45,12 @@ HttpRoutes = Mapping[str, Callable[[], HttpResponse]]
 
 
 def probes(healthy: HealthCheck, ready: HealthCheck, remarks: HealthCheck = lambda: None) -> HttpRoutes:
-    """What the kubelet asks. `remarks` says what is amiss although we are ready, for people who look."""
+    """The kubelet's paths. `remarks` adds to the page what is amiss although we are ready."""
     return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready(), remarks())}
 
 
 def metrics(registry: CollectorRegistry) -> HttpRoutes:
-    """What Prometheus asks."""
+    """The path for Prometheus."""
     return {"/metrics": lambda: HttpResponse(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))}
 
 
@@ -60,47 +60,47 @@ async def serve_http(address: HostPort, routes: HttpRoutes) -> AsyncIterator[int
 
     The host `[::]` means IPv4 as well.
     """
-    visitors = _Visitors(routes)
-    server = await asyncio.start_server(visitors.visit, sock=_listening(address), limit=_LONGEST_REQUEST)
+    connections = _Connections(routes)
+    server = await asyncio.start_server(connections.handle, sock=_listening(address), limit=_LONGEST_REQUEST)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        visitors.hang_up()
+        connections.close()
 
 
-class _Visitors:
+class _Connections:
     def __init__(self, routes: HttpRoutes) -> None:
         self._routes = routes
-        self._there: dict[asyncio.StreamWriter, None] = {}
+        self._open: dict[asyncio.StreamWriter, None] = {}
         """The oldest first."""
 
-    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._there) >= _AT_ONCE:
-            self._hang_up(next(iter(self._there)))
-        self._there[writer] = None
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= _MOST_CONNECTIONS:
+            self._abort(next(iter(self._open)))
+        self._open[writer] = None
         try:
             async with asyncio.timeout(_REQUEST_S):
                 head = await reader.readuntil(b"\r\n\r\n")
             async with asyncio.timeout(_ANSWER_S):
-                writer.write(_bytes(self._page(head), head.startswith(b"HEAD ")))
+                writer.write(_bytes(self._response(head), head.startswith(b"HEAD ")))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # Whoever it was is gone, slow, or speaks something else.
+            pass  # The client has left, is slow, or does not speak HTTP.
         finally:
-            self._hang_up(writer)
+            self._abort(writer)
 
-    def hang_up(self) -> None:
-        for writer in list(self._there):
-            self._hang_up(writer)
+    def close(self) -> None:
+        for writer in list(self._open):
+            self._abort(writer)
 
-    def _hang_up(self, writer: asyncio.StreamWriter) -> None:
-        self._there.pop(writer, None)
+    def _abort(self, writer: asyncio.StreamWriter) -> None:
+        self._open.pop(writer, None)
         writer.transport.abort()
 
-    def _page(self, head: bytes) -> HttpResponse:
+    def _response(self, head: bytes) -> HttpResponse:
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
@@ -120,12 +120,12 @@ def _verdict(why_not: str | None, remarks: str | None = None) -> HttpResponse:
     return HttpResponse(status, _TEXT, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _bytes(page: HttpResponse, head_only: bool) -> bytes:
+def _bytes(response: HttpResponse, head_only: bool) -> bytes:
     head = (
-        f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\ncontent-type: {page.type}\r\n"
-        f"content-length: {len(page.body)}\r\nconnection: close\r\n\r\n"
+        f"HTTP/1.1 {response.status.value} {response.status.phrase}\r\ncontent-type: {response.type}\r\n"
+        f"content-length: {len(response.body)}\r\nconnection: close\r\n\r\n"
     )
-    return head.encode() if head_only else head.encode() + page.body
+    return head.encode() if head_only else head.encode() + response.body
 
 
 def _listening(address: HostPort) -> socket.socket:

@@ -1,7 +1,7 @@
-"""One replica of the operator in a cluster: from the API server's objects to every Envoy and ext_proc that asks.
+"""One replica of the operator in a cluster: from the API server's objects to every connected Envoy and ext_proc.
 
-The counterpart of `local.py`. Every replica watches and serves; what the others know of their Envoys is joined with
-what is known here, and the holder of the Lease alone writes to Kubernetes.
+The counterpart of `laptop.local`. Every replica watches and serves, and they report to each other what their Envoys
+acknowledge; only the holder of the Lease writes to Kubernetes.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers, dialer, resolver
-from limpet_operator.planning.plan import ObjectFindings, Plan, plan
+from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.pod.debounce import Debounce
+from limpet_operator.pod.object_log import ObjectLog
 from limpet_operator.pod.pod_http import metrics, probes, serve_http
 from limpet_operator.pod.settings import ReplicaSettings
 from limpet_operator.pod.writing import Writing
 from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.garbage import freeze_what_exists
@@ -39,15 +39,15 @@ from limpet_operator.status.kube_writer import KubeWriter
 _log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 2.0
-"""How long streams may take to end."""
+"""Grace for open streams."""
 _COLLECT_AFTER: Final = 50_000
-"""Objects made and not freed since the last look for garbage."""
+"""Allocations, less deallocations, between garbage collections."""
 _RECONNECT_S: Final = 5.0
-"""How long workers may take to find another replica and hear its catalog."""
+"""How long workers may take to find another replica and receive its catalog."""
 
 
 class Replica:
-    """Joins the parts; `run` runs them all."""
+    """Connects the parts; `run` runs them all."""
 
     def __init__(self, settings: ReplicaSettings, api: KubeReader, access: Access) -> None:
         self._settings = settings
@@ -70,17 +70,17 @@ class Replica:
             api,
             Parser.load(),
             load_crds(),
-            ClusterCallbacks(self._debounce.poke, self._status_changed, self._unreadable_changed),
+            ClusterCallbacks(self._debounce.trigger, self._status_changed, self._unreadable_changed),
             Random(),  # noqa: S311 (it spreads load)
         )
         self._writing: Writing | None = None
         self._objects = Objects()
         self._plan: Plan | None = None
-        self._findings: Mapping[ObjectKey, ObjectFindings] = {}
+        self._object_log = ObjectLog()
         self._ending = False
 
     def not_ready(self) -> str | None:
-        """Why this replica should not be asked."""
+        """Why this replica should get no connections; None: it should."""
         if self._ending:
             return "this replica is ending"
         if self._plan is None:
@@ -93,21 +93,21 @@ class Replica:
         return "\n".join(left_out) or None
 
     def unhealthy(self) -> str | None:
-        """Why this process should be started anew."""
+        """Why this process should be restarted; None: it should not."""
         return self._source.stuck()
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Serve until told to stop.
+        """Serve until `stopped`.
 
-        Raises OSError for an address in use, TlsUnusableError, NoClusterError, and whatever broke off a part.
+        Raises OSError for an address in use, TlsUnusableError, NoClusterError, and the error of any part that fails.
         """
         settings = self._settings
         require_tls(settings.listen, settings.tls_dir)
         async with AsyncExitStack() as open_:
-            asked = probes(self.unhealthy, self.not_ready, self.remarks)
-            await open_.enter_async_context(serve_http(settings.http, {**asked, **metrics(self.registry)}))
+            routes = probes(self.unhealthy, self.not_ready, self.remarks)
+            await open_.enter_async_context(serve_http(settings.http, {**routes, **metrics(self.registry)}))
             if settings.probes:
-                await open_.enter_async_context(serve_http(settings.probes, asked))
+                await open_.enter_async_context(serve_http(settings.probes, routes))
             await open_.enter_async_context(self._serving())
             if settings.lease is not None:
                 writer = KubeWriter(await self._access.configuration())
@@ -148,7 +148,7 @@ class Replica:
             await self._control_plane.stop(CLOSE_S)
 
     def _end(self) -> None:
-        """First of all nobody new is to come here."""
+        """Report not ready before anything is ended, so that no new connections come."""
         self._ending = True
 
     def _reconcile(self) -> None:
@@ -162,32 +162,17 @@ class Replica:
             new = plan(objects, {}, self._plan, self._settings.owner)
             self._control_plane.apply(new)
         except Exception:
-            _log.exception("this change can't be planned, which is a defect of Limpet's; what was before stays")
+            _log.exception("this change can't be planned, which is a bug in Limpet; what was served before stays")
             return
         if self._plan is None:
             _log.info("ready", extra={"providers": len(new.providers), "objects": len(new.findings)})
             freeze_what_exists()
-            # A plan makes tens of thousands of objects and no cycles: no reason to look for some at every 700th.
+            # A plan makes tens of thousands of objects and no cycles: no reason to look for them at every 700th.
             gc.set_threshold(_COLLECT_AFTER)
         self._plan, self._objects = new, objects
         if self._writing is not None:
             self._writing.status.plan_changed(new, objects)
-        self._say(new)
-
-    def _say(self, now: Plan) -> None:
-        """Each object that is not used as it is written, or says what has no effect; once for every reason."""
-        for key, findings in now.findings.items():
-            before = self._findings.get(key)
-            if findings is before or findings == before:
-                continue
-            failed = [each for each in (findings.accepted, findings.resolved_refs) if not each.ok]
-            if failed:
-                _log.warning("%s: %s", key, failed[0].message, extra=_about(key, failed[0].reason))
-            elif before is not None and not before.ok:
-                _log.info("%s is in order now", key, extra=_about(key, findings.accepted.reason))
-            for note in findings.notes if before is None or findings.notes != before.notes else ():
-                _log.info("%s: %s", key, note.message, extra=_about(key, note.reason))
-        self._findings = now.findings
+        self._object_log.log(new)
 
     def _unreadable_changed(self, namespaces: Mapping[str, str]) -> None:
         self._metrics.unreadable.set(len(namespaces))
@@ -199,7 +184,3 @@ class Replica:
     def _fleet_changed(self) -> None:
         if self._writing is not None:
             self._writing.status.fleet_changed()
-
-
-def _about(key: ObjectKey, reason: str) -> dict[str, Any]:
-    return {"kind": key.kind, "namespace": key.namespace, "object": key.name, "reason": reason}

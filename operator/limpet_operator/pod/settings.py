@@ -1,4 +1,4 @@
-"""What an operator in a pod is told on its command line, as a value."""
+"""The command line of an operator in a pod, as a value."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.way_out import Proxy, WaysOut, parse_way_out
 
 EXTPROC_DIR: Final = "/run/limpet"
-"""Where the workers of every gateway pod are, as `extproc-N.sock`."""
+"""Where the workers of every gateway pod listen, as `extproc-N.sock`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +25,36 @@ class ReplicaSettings:
     """One replica of the operator."""
 
     namespaces: tuple[str, ...]
-    """Whose objects serve this gateway; none: those of all namespaces."""
+    """Namespaces whose objects serve this gateway; none: all."""
     owner: str | None
     """The namespace whose policies hold for the whole gateway; None: there is only one namespace."""
     listen: str
+    """`host:port` or `unix:/path`, for Envoy, ext_proc and other replicas."""
     tls_dir: Path | None
+    """tls.crt, tls.key and ca.crt; None: no TLS, which only loopback and Unix sockets may do without."""
     gateway_name: str | None
-    """The DNS name in the certificates of this gateway's Envoys and workers; None: without TLS nobody shows one."""
+    """The DNS name in the certificates of this gateway's Envoys and workers; None: without TLS there are none."""
     http: HostPort
     probes: HostPort | None
-    """Another address for the kubelet alone, as `http` is for others too."""
+    """Another address for /healthz and /readyz, for the kubelet alone."""
     gateway: Gateway
     drain_s: float
+    """From a provider's removal until Envoy loses its cluster."""
     log_level: str
     identity: str
+    """This replica's name, as holder of the Lease."""
     lease: tuple[str, str] | None
     """Namespace and name of the Lease; None: this replica writes nothing to Kubernetes."""
     peers: HostPort | None
     """Where the other replicas are found."""
     kubeconfig: Path | None
+    """Outside of a cluster; None: the pod's service account, else KUBECONFIG."""
 
 
 def parse_settings(
     arguments: Sequence[str], environment: Mapping[str, str], dns_lookup_family: LookupFamily = "V4_PREFERRED"
 ) -> ReplicaSettings:
-    """Flags as they are documented by `--help`; ends the process with a message where one is wrong."""
+    """The flags that `--help` documents; ends the process with a message if one is wrong."""
     parser = _parser(environment)
     flags = parser.parse_args(arguments)
     if flags.all_namespaces == bool(flags.namespace):

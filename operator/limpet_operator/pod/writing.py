@@ -1,4 +1,4 @@
-"""What a replica writes to Kubernetes, and only while it holds the Lease: status and Events."""
+"""What a replica writes to Kubernetes while it holds the Lease: status and Events."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from limpet_operator.status.metrics import build_writer_metrics
 from limpet_operator.status.writer import StatusWriter
 
 RELEASE_S: Final = 3.0
-"""How long giving up the Lease may take; it runs out by itself anyway."""
+"""How long giving up the Lease may take; it expires anyway."""
 
 
 class Writing:
-    """The Lease and those who ask it."""
+    """The Lease and the writers that depend on it."""
 
     def __init__(
         self,

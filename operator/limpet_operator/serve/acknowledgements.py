@@ -56,7 +56,7 @@ class NoPeers:
         return ()
 
     def agreed(self, _names: AbstractSet[str]) -> bool:
-        """There is nobody to object."""
+        """True: there is no other worker."""
         return True
 
 

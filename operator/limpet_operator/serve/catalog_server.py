@@ -1,6 +1,6 @@
-"""The catalog stream: tells every ext_proc worker what it may choose from, which is never more than its own Envoy has.
+"""The catalog stream: every ext_proc worker receives what it may choose from, never more than its own Envoy has.
 
-The other side is `limpet_extproc.operator_link.catalog_client`; what travels is `limpet_extproc.contract.catalog`.
+The other side is `limpet_extproc.operator_link.catalog_client`, the messages are `limpet_extproc.contract.catalog`.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 
 def announce(catalog: Catalog, acked_names: Collection[str]) -> Catalog:
-    """The catalog for the workers beside one Envoy: only providers whose cluster that Envoy has, in whatever version.
+    """The catalog for the workers beside one Envoy: only providers whose cluster that Envoy has, in any version.
 
-    Workers beside Envoys that have the same see the same revision.
+    Workers beside Envoys with the same clusters get the same revision.
     """
     providers = tuple(provider for provider in catalog.providers if provider.name in acked_names)
     if len(providers) == len(catalog.providers):
@@ -47,7 +47,7 @@ def _hello(data: bytes) -> Hello:
     report = decode_report(data)
     if isinstance(report, Hello):
         return report
-    raise ContractMismatch("a data plane's first word must be Hello: run the same Limpet version on both sides")
+    raise ContractMismatch("a data plane's first message must be Hello: run the same Limpet version on both sides")
 
 
 def _names(catalog: Catalog) -> frozenset[str]:
@@ -55,22 +55,22 @@ def _names(catalog: Catalog) -> frozenset[str]:
 
 
 @dataclass(eq=False, slots=True)
-class _Watcher:
+class _Worker:
     """One connected worker."""
 
     gateway: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     sent: Catalog | None = None
-    seen: Catalog | None = None
+    acknowledged: Catalog | None = None
     """What decides there now; None: unknown, it may have a catalog of an earlier connection."""
 
     evidence: dict[str, Evidence] = field(default_factory=dict)
-    """What its traffic says of the providers."""
+    """What its requests show about each provider."""
 
     @property
     def ready(self) -> bool:
-        """Whether it has taken what it was sent; newer catalogs replace each other until then."""
-        return self.sent is self.seen
+        """Whether it acknowledged what it was sent; newer catalogs replace each other until then."""
+        return self.sent is self.acknowledged
 
 
 class CatalogServer:
@@ -79,23 +79,23 @@ class CatalogServer:
     def __init__(
         self, acks: Acknowledgements, peers: PeerReports, changes: ChangeSet, metrics: ControlPlaneMetrics
     ) -> None:
-        """`changes` takes the providers of which workers report something new, and that workers decide differently."""
+        """`changes` collects providers with new evidence, and that some worker decides by another catalog."""
         self._acks = acks
         self._peers = peers
         self._changes = changes
         self._metrics = metrics
         self._catalog: Catalog | None = None
         self._last: tuple[Catalog, frozenset[str], Catalog] | None = None
-        self._watchers: set[_Watcher] = set()
+        self._workers: set[_Worker] = set()
         self._open = OpenStreams()
         self._changed = asyncio.Event()
 
     def publish(self, catalog: Catalog) -> None:
-        """Announce from this catalog on. Until the first call workers keep what they have."""
+        """Serve this catalog from now on. Until the first call workers keep what they have."""
         self._catalog = catalog
         self._metrics.catalog_revision.info({"revision": catalog.revision})
-        for watcher in self._watchers:
-            watcher.wake.set()
+        for worker in self._workers:
+            worker.wake.set()
         self._changes.add()
 
     @property
@@ -106,42 +106,42 @@ class CatalogServer:
     @property
     def deciding(self) -> int:
         """Connected workers that decide by a catalog of ours."""
-        return sum(watcher.seen is not None for watcher in self._watchers)
+        return sum(worker.acknowledged is not None for worker in self._workers)
 
     def acks_changed(self, gateway: str) -> None:
-        """The Envoy of this node has more or less than before."""
-        for watcher in self._watchers:
-            if watcher.gateway == gateway:
-                watcher.wake.set()
+        """The Envoy of this gateway has more or less than before."""
+        for worker in self._workers:
+            if worker.gateway == gateway:
+                worker.wake.set()
 
     def agreement_changed(self) -> None:
-        """Other replicas have said more about what their workers decide by, or have left."""
+        """What other replicas agreed to has changed, or a replica has left."""
         self._changed.set()
 
     def deciding_by(self, names: AbstractSet[str], beside: Container[str] | None = None) -> frozenset[str]:
-        """Those of these providers by which a connected worker may decide, or only a worker beside one of these nodes.
+        """Those of these providers by which a connected worker may decide; `beside`: only workers of these gateways.
 
-        A worker that has not said what it decides by may decide by all of them, unless nobody knows its Envoy either.
+        A worker that has acknowledged nothing may decide by all of them, unless its Envoy is unknown, too.
         """
         found: set[str] = set()
-        for watcher in self._watchers:
-            if beside is not None and watcher.gateway not in beside:
+        for worker in self._workers:
+            if beside is not None and worker.gateway not in beside:
                 continue
-            if watcher.sent is not None and watcher.seen is not None:
-                found |= names & (_names(watcher.seen) | _names(watcher.sent))
-            elif watcher.sent is not None or self._clusters(watcher.gateway) is not None:
+            if worker.sent is not None and worker.acknowledged is not None:
+                found |= names & (_names(worker.acknowledged) | _names(worker.sent))
+            elif worker.sent is not None or self._clusters(worker.gateway) is not None:
                 return frozenset(names)
         return frozenset(found)
 
     def evidence(self, provider: str) -> list[Evidence]:
-        """What each connected worker says of it that knows anything."""
-        return [watcher.evidence[provider] for watcher in self._watchers if provider in watcher.evidence]
+        """What each connected worker reports of it."""
+        return [worker.evidence[provider] for worker in self._workers if provider in worker.evidence]
 
     async def wait_withdrawn(self, names: Collection[str], timeout_s: float) -> bool:
         """Wait until no worker decides by a catalog with one of these providers; False: the timeout passed.
 
-        Workers of other replicas count if they sit beside one of our Envoys. Those that are not connected to anybody
-        are not waited for: nobody can reach them.
+        Workers of other replicas count if they sit beside one of our Envoys. Workers without a connection are not
+        waited for: no replica can reach them.
         """
         unwanted = frozenset(names)
         with suppress(TimeoutError):
@@ -174,19 +174,19 @@ class CatalogServer:
 
     async def _serve(self, reports: AsyncIterator[bytes], context: Any) -> None:
         try:
-            watcher = _Watcher(_hello(await anext(reports)).node)
-            async with self._open.beside(self._read(reports, watcher), grpc.RpcError) as reader:
-                reader.add_done_callback(lambda _: watcher.wake.set())
-                self._watchers.add(watcher)
+            worker = _Worker(_hello(await anext(reports)).node)
+            async with self._open.beside(self._read(reports, worker), grpc.RpcError) as reader:
+                reader.add_done_callback(lambda _: worker.wake.set())
+                self._workers.add(worker)
                 self._metrics.catalog_streams.inc()
-                watcher.wake.set()
+                worker.wake.set()
                 try:
-                    await self._send(watcher, reader, context)
+                    await self._send(worker, reader, context)
                 finally:
                     # Before anything is waited for: nothing that goes wrong here may keep a worker that has left.
-                    self._watchers.remove(watcher)
+                    self._workers.remove(worker)
                     self._metrics.catalog_streams.dec()
-                    self._changes.add(providers=watcher.evidence)
+                    self._changes.add(providers=worker.evidence)
                     self._notify()
         except StopAsyncIteration:
             return
@@ -195,24 +195,24 @@ class CatalogServer:
             _log.warning("refused a data plane: %s", error)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
-    async def _send(self, watcher: _Watcher, reader: "asyncio.Task[object]", context: Any) -> None:
+    async def _send(self, worker: _Worker, reader: "asyncio.Task[object]", context: Any) -> None:
         while not reader.done():
-            await watcher.wake.wait()
-            watcher.wake.clear()
-            if not watcher.ready or (catalog := self._for(watcher)) is None:
+            await worker.wake.wait()
+            worker.wake.clear()
+            if not worker.ready or (catalog := self._for(worker)) is None:
                 continue
-            if watcher.sent is None or watcher.sent.revision != catalog.revision:
-                watcher.sent = catalog
+            if worker.sent is None or worker.sent.revision != catalog.revision:
+                worker.sent = catalog
                 await context.write(encode(catalog))
 
-    def _for(self, watcher: _Watcher) -> Catalog | None:
-        """None: say nothing. A worker may outlive us; an empty catalog for want of news would take away what it has.
+    def _for(self, worker: _Worker) -> Catalog | None:
+        """None: send nothing. A worker may outlive us; an empty catalog would take away what it has.
 
-        While nobody knows its Envoy, what it was told of may be taken away and nothing may be added.
+        While its Envoy is unknown, providers that it was sent may be taken away, and none may be added.
         """
-        acked = self._clusters(watcher.gateway)
-        if acked is None and watcher.sent is not None:
-            acked = _names(watcher.sent)
+        acked = self._clusters(worker.gateway)
+        if acked is None and worker.sent is not None:
+            acked = _names(worker.sent)
         if self._catalog is None or acked is None:
             return None
         names = _names(self._catalog) & acked
@@ -220,15 +220,15 @@ class CatalogServer:
             self._last = (self._catalog, names, announce(self._catalog, names))
         return self._last[2]
 
-    async def _read(self, reports: AsyncIterator[bytes], watcher: _Watcher) -> None:
+    async def _read(self, reports: AsyncIterator[bytes], worker: _Worker) -> None:
         async for data in reports:
             report = decode_report(data)
             if isinstance(report, Hello):
-                raise ContractMismatch("a data plane says Hello once, at the start of its stream")
+                raise ContractMismatch("a data plane sends Hello once, at the start of its stream")
             if isinstance(report, Health):
-                watcher.evidence.update(report.providers)
+                worker.evidence.update(report.providers)
                 self._changes.add(providers=report.providers)
-            elif watcher.sent is not None and report.revision == watcher.sent.revision:
-                watcher.seen = watcher.sent
-                watcher.wake.set()
+            elif worker.sent is not None and report.revision == worker.sent.revision:
+                worker.acknowledged = worker.sent
+                worker.wake.set()
                 self._notify()

@@ -1,6 +1,6 @@
-"""The serving half of an operator: plans in, resources to every connected Envoy and catalogs to every worker.
+"""The serving half of an operator: plans in, resources to every connected Envoy and catalogs to every worker out.
 
-A pod and a laptop serve the same way; they differ in where plans come from and who else is listening.
+A pod and a laptop serve the same way; they differ in where plans come from, and whether there are other replicas.
 """
 
 import asyncio
@@ -81,10 +81,10 @@ class ControlPlane:
         credentials: grpc.ServerCredentials | None = None,
         gateway_name: str | None = None,
     ) -> None:
-        """Listen on `unix:/path` or `host:port` for gateways, and for `further` services. OSError: it can't be had.
+        """Listen on `unix:/path` or `host:port` for gateways and for `further` services. Raises OSError.
 
-        `gateway_name`: the DNS name in the gateways' certificates. Without one whoever reaches the address is served;
-        `tls.require_tls` says which addresses that is fit for.
+        `gateway_name`: the DNS name in the gateways' certificates. Without one every client is served:
+        `tls.require_tls` rejects addresses for which that is unsafe.
         """
         handlers = [self.xds.handler(), self.catalogs.handler()]
         if gateway_name is not None:

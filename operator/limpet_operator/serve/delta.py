@@ -22,9 +22,9 @@ _ADD_ORDER: Final = {CLUSTER: 0, SECRET: 1, LISTENER: 2, ROUTE: 3}
 _REMOVE_ORDER: Final = {LISTENER: 0, ROUTE: 1, CLUSTER: 2, SECRET: 3}
 
 _RESPONSE_BYTES: Final = 3 * 1024 * 1024
-"""A response of several resources stays below this; gRPC peers refuse over 4 MiB unless told otherwise."""
+"""A response of several resources stays below this; gRPC peers refuse over 4 MiB by default."""
 _OPEN_RESPONSES: Final = 256
-"""Unanswered responses remembered one by one; the oldest are answered for by their successors."""
+"""Unacknowledged responses remembered one by one; the oldest count as acknowledged with their successors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class _Subscription:
     """The version last sent, rejected ones too: nothing is sent twice."""
     dirty: dict[str, None] = field(default_factory=dict)
     """Names to look at again when the stream can take a response; an ordered set, so it never outgrows the names."""
-    held: set[str] = field(default_factory=set)
-    """Brought along and not ours: taken away only when the stream says so."""
-    apart: deque[dict[str, str]] = field(default_factory=deque)
+    foreign: set[str] = field(default_factory=set)
+    """Brought along and not ours: kept until `DeltaStream.release`."""
+    suspects: deque[dict[str, str]] = field(default_factory=deque)
     """Parts of a rejected response, to find out which resource is the bad one."""
     open: dict[str, dict[str, str]] = field(default_factory=dict)
     """Nonce -> versions in that response, oldest first."""
-    owes_answer: bool = False
+    owes_first: bool = False
     """Envoy waits for a first response of a wildcard type even when there is nothing."""
 
     def wants(self, name: str) -> bool:
@@ -92,13 +92,13 @@ class _Subscription:
 
 
 class DeltaStream:
-    """What one Envoy connection still has to be told; responses are built only when the connection can take them."""
+    """What one connection of an Envoy still lacks; responses are built only when the connection can take them."""
 
-    def __init__(self, *, holds: bool = False) -> None:
-        """`holds`: what Envoy brings along and we do not serve stays there until `release`."""
+    def __init__(self, *, lingers: bool = False) -> None:
+        """`lingers`: what Envoy brings along and we do not serve stays there until `release`."""
         self.node: str | None = None
         """Envoy names itself in the first request only."""
-        self._holds = holds
+        self._lingers = lingers
         self._subscriptions: dict[str, _Subscription] = {}
         self._nonces = count(1)
 
@@ -110,7 +110,7 @@ class DeltaStream:
                 subscription.dirty[name] = None
 
     def on_request(self, request: Any, resources: ResourceSet) -> VersionReport:
-        """Take in a DeltaDiscoveryRequest: subscriptions, and the answer to an earlier response."""
+        """Take in a DeltaDiscoveryRequest: subscriptions, and whether an earlier response was accepted."""
         if self.node is None:
             self.node = request.node.id
         type_url = request.type_url
@@ -120,10 +120,10 @@ class DeltaStream:
             had = dict(request.initial_resource_versions)
             wildcard = not request.resource_names_subscribe
             subscription = _Subscription(type_url, wildcard=wildcard, sent=dict(had), dirty=dict.fromkeys(had))
-            subscription.owes_answer = not had and (wildcard or "*" in request.resource_names_subscribe)
+            subscription.owes_first = not had and (wildcard or "*" in request.resource_names_subscribe)
             self._subscriptions[type_url] = subscription
-            if self._holds:
-                subscription.held.update(had.keys() - resources.by_type.get(type_url, {}).keys())
+            if self._lingers:
+                subscription.foreign.update(had.keys() - resources.by_type.get(type_url, {}).keys())
             if wildcard:
                 subscription.dirty.update(dict.fromkeys(resources.by_type.get(type_url, {})))
         self._subscribe(subscription, request, had or {}, resources)
@@ -135,25 +135,25 @@ class DeltaStream:
         message = _without_dump(request.error_detail.message)
         accepted, rejected = _blame(versions or {}, message)
         if len(rejected) > 1:
-            # Envoy did not say which one, or none of them was applied: halves show it, and let the good ones through.
+            # Envoy did not name it, or applied none of them: halves find it, and let the good ones through.
             items = [
                 (name, version) for name, version in rejected.items() if subscription.sent.get(name, "") == version
             ]
             half = (len(items) + 1) // 2
-            subscription.apart.extend(dict(part) for part in (items[:half], items[half:]) if part)
+            subscription.suspects.extend(dict(part) for part in (items[:half], items[half:]) if part)
             rejected = {}
         return VersionReport(type_url, had, accepted, rejected, message, to_response=True)
 
     def release(self) -> None:
         """From now on Envoy loses at once what is not served."""
-        self._holds = False
+        self._lingers = False
         for subscription in self._subscriptions.values():
-            subscription.held.clear()
+            subscription.foreign.clear()
 
     def next_response(self, resources: ResourceSet) -> Any | None:
-        """The next DeltaDiscoveryResponse to send, or None when Envoy has been told everything."""
+        """The next DeltaDiscoveryResponse to send, or None when Envoy lacks nothing."""
         for subscription in sorted(self._subscriptions.values(), key=lambda s: _ADD_ORDER.get(s.type_url, 9)):
-            if (subscription.dirty or subscription.apart or subscription.owes_answer) and (
+            if (subscription.dirty or subscription.suspects or subscription.owes_first) and (
                 response := self._additions(subscription, resources)
             ):
                 return response
@@ -180,15 +180,15 @@ class DeltaStream:
             if name not in had:
                 subscription.sent.pop(name, None)  # Asked for again: the protocol wants it sent again.
             # No "removed" for a name that is unknown yet: Envoy would let a cluster without its secret go active and
-            # answer 401; told nothing, it keeps it warming, and the old one serves.
+            # answer 401. Without any response it keeps it warming, and the old one serves.
             subscription.dirty[name] = None
 
     def _additions(self, subscription: _Subscription, resources: ResourceSet) -> Any | None:
         existing = resources.by_type.get(subscription.type_url, {})
         versions: dict[str, str] = {}
         response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url)
-        while subscription.apart and not versions:
-            for name, version in subscription.apart.popleft().items():
+        while subscription.suspects and not versions:
+            for name, version in subscription.suspects.popleft().items():
                 if name in existing and subscription.sent.get(name) == version == existing[name].version:
                     versions[name] = version
                     _add(response, existing[name])
@@ -205,25 +205,26 @@ class DeltaStream:
                     versions[name] = entry.version
                     _add(response, entry)
                 del subscription.dirty[name]
-        if not versions and not subscription.owes_answer:
+        if not versions and not subscription.owes_first:
             return None
         subscription.sent.update(versions)
         return self._opened(subscription, response, versions)
 
     def _removals(self, subscription: _Subscription) -> Any | None:
-        gone = [name for name in subscription.dirty if name in subscription.sent and name not in subscription.held]
+        foreign = subscription.foreign
+        removed = [name for name in subscription.dirty if name in subscription.sent and name not in foreign]
         # What exists was sent before; what was never sent needs no removal.
-        subscription.dirty = {name: None for name in subscription.dirty if name in subscription.held}
-        if not gone:
+        subscription.dirty = {name: None for name in subscription.dirty if name in foreign}
+        if not removed:
             return None
-        for name in gone:
+        for name in removed:
             del subscription.sent[name]
-        response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url, removed_resources=gone)
-        return self._opened(subscription, response, dict.fromkeys(gone, ""))
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url, removed_resources=removed)
+        return self._opened(subscription, response, dict.fromkeys(removed, ""))
 
     def _opened(self, subscription: _Subscription, response: Any, versions: dict[str, str]) -> Any:
         response.nonce = str(next(self._nonces))
-        subscription.owes_answer = False
+        subscription.owes_first = False
         subscription.open[response.nonce] = versions
         if len(subscription.open) > _OPEN_RESPONSES:
             oldest, successor = list(subscription.open)[:2]
@@ -238,7 +239,7 @@ def _add(response: Any, entry: Versioned) -> None:
 
 
 def _without_dump(message: str) -> str:
-    """Envoy's words; behind them it may print the whole resource, which nobody can read and which may be secret."""
+    """Envoy's words without the resource that may be printed after them: it is unreadable, and may be secret."""
     return message.partition(": goo.gle/debug")[0].strip()
 
 

@@ -1,4 +1,4 @@
-"""What the control plane counts: one value object whose registry is the caller's."""
+"""The control plane's metrics: one value whose registry is the caller's."""
 
 from collections import Counter as Tally
 from dataclasses import dataclass

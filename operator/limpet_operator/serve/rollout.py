@@ -1,8 +1,8 @@
-"""In which order a new plan reaches Envoy and ext_proc, so that no request is sent to a cluster that is not there.
+"""The order in which a new plan reaches Envoy and ext_proc, so that no request is sent to a cluster that is missing.
 
-New and changed resources go out at once; the catalog announces a provider when Envoy has it (`catalog_server`). What is
-gone leaves the catalog first, and Envoy only after every worker has seen that and its last requests have had time to
-end: Envoy answers 503 without a retry for a cluster that it does not know.
+New and changed resources go out at once; the catalog names a provider when Envoy has it (`catalog_server`). A removed
+provider leaves the catalog first, and Envoy only after every worker has acknowledged that and the last requests have
+had time to end: Envoy answers 503 without a retry for a cluster that it does not know.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ class RemovalTimeouts:
     """Seconds a removal takes."""
 
     drain_s: float = 10.0
-    """From the last worker's "seen" to the removal from Envoy: requests decided before must have started their
-    last attempt by then; a response that already flows survives the removal of its cluster."""
+    """From the last worker's acknowledgement to the removal from Envoy: requests decided before must have started
+    their last attempt by then; a response that already flows survives the removal of its cluster."""
     confirm_s: float = 30.0
-    """How long a worker that does not answer is waited for."""
+    """How long to wait for the acknowledgement of a worker."""
 
 
 class Rollout:
@@ -44,22 +44,22 @@ class Rollout:
         self._sleep = sleep
         self._served: dict[Key, Resource] = {}
         self._leaving: dict[Key, object] = {}
-        """Gone from the plan, still served -> the departure it belongs to; being planned again ends that."""
+        """Not planned any more, still served -> the departure it belongs to; being planned again ends that."""
         self._departures: set[asyncio.Task[None]] = set()
 
     def apply(self, new: Publication) -> None:
-        """Make this the state of the world; returns at once, removals follow in the background."""
+        """Serve this; returns at once, removals follow in the background."""
         changed = [resource for key, resource in new.resources.items() if self._served.get(key) != resource]
         self._served.update(new.resources)
         for key in self._leaving.keys() & new.resources.keys():
             del self._leaving[key]
         self._xds.publish(changed)
         self._catalogs.publish(new.catalog)
-        gone = self._served.keys() - new.resources.keys() - self._leaving.keys()
-        if gone:
+        removed = self._served.keys() - new.resources.keys() - self._leaving.keys()
+        if removed:
             departure = object()
-            self._leaving.update(dict.fromkeys(gone, departure))
-            task = asyncio.create_task(self._remove(departure, gone))
+            self._leaving.update(dict.fromkeys(removed, departure))
+            task = asyncio.create_task(self._remove(departure, removed))
             self._departures.add(task)
             task.add_done_callback(self._departures.discard)
 
@@ -68,7 +68,7 @@ class Rollout:
         await asyncio.gather(*self._departures)
 
     async def close(self) -> None:
-        """Give up the removals that are under way: Envoy keeps those resources until an operator serves it again."""
+        """Give up the removals under way: Envoy keeps those resources until an operator serves it again."""
         tasks = list(self._departures)
         for task in tasks:
             task.cancel()

@@ -1,7 +1,7 @@
-"""Who may connect to the control plane, which gives out vendors' keys, and who may ask it for what.
+"""TLS of the control plane, which gives out vendors' keys, and the certificates that each of its services demands.
 
-Only who has a certificate of its authority gets as far as a stream; and since an authority may have signed certificates
-for others too, each stream is only for those whose certificate carries the right name.
+A stream needs a certificate from our authority; and since an authority may have signed certificates for other programs,
+too, each service is only for clients whose certificate carries the right name.
 """
 
 import logging
@@ -19,13 +19,13 @@ from limpet_extproc.contract.host_port import HostPort
 _FILES: Final = ("tls.key", "tls.crt", "ca.crt")
 
 _REMEMBERED: Final = 256
-"""Certificates whose refusal was said."""
+"""Certificates whose refusal has been logged."""
 
 _log = logging.getLogger(__name__)
 
 
 class TlsUnusableError(Exception):
-    """The certificates can't be used, or there are none where they are needed; the message says what to do."""
+    """Certificates are unusable, or missing where they are needed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Certificates:
 
 
 def read_certificates(directory: Path) -> Certificates:
-    """What a mounted Secret has. Raises TlsUnusableError."""
+    """The files of a mounted Secret. Raises TlsUnusableError."""
     try:
         key, chain, authority = ((directory / name).read_bytes() for name in _FILES)
     except OSError as error:
@@ -57,54 +57,56 @@ def read_certificates(directory: Path) -> Certificates:
 
 
 def server_credentials(directory: Path) -> Any:
-    """For a gRPC server: clients must show a certificate; changed files hold for every later connection.
+    """For a gRPC server: clients must show a certificate; changed files apply to every later connection.
 
-    Raises TlsUnusableError if they can't be used now. Later on the last good ones go on serving.
+    Raises TlsUnusableError if the files are unusable now. If they become so later, the last good ones stay in use.
     """
     return grpc.dynamic_ssl_server_credentials(
         _configuration(read_certificates(directory)), _newest(directory), require_client_authentication=True
     )
 
 
-def only_for(inner: "grpc.GenericRpcHandler[Any, Any]", name: str, who: str) -> "grpc.GenericRpcHandler[Any, Any]":
-    """The same service for those alone whose certificate carries this DNS name; `who` they are, for people.
+def only_for(inner: "grpc.GenericRpcHandler[Any, Any]", name: str, clients: str) -> "grpc.GenericRpcHandler[Any, Any]":
+    """The same service, only for clients whose certificate carries this DNS name; `clients` describes them.
 
-    Others get PERMISSION_DENIED with the name that is asked for, which the log says as well. Every method of `inner`
-    is a stream in both directions.
+    Others get PERMISSION_DENIED with the name that is demanded, which is also logged. Every method of `inner` is a
+    stream in both directions.
     """
-    return _OnlyFor(inner, name, who)
+    return _OnlyFor(inner, name, clients)
 
 
 class _OnlyFor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
-    def __init__(self, inner: "grpc.GenericRpcHandler[Any, Any]", name: str, who: str) -> None:
+    def __init__(self, inner: "grpc.GenericRpcHandler[Any, Any]", name: str, clients: str) -> None:
         self._inner = inner
         self._name = name
-        self._who = who
+        self._clients = clients
         self._refused: dict[tuple[str, ...], None] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         method = self._inner.service(handler_call_details)
         if method is None:
             return None
-        answer: Any = method.stream_stream
-        assert answer is not None, "the control plane has streams only"
+        serve: Any = method.stream_stream
+        assert serve is not None, "the control plane has streams only"
         return grpc.stream_stream_rpc_method_handler(
-            self._guarded(answer), method.request_deserializer, method.response_serializer
+            self._guarded(serve), method.request_deserializer, method.response_serializer
         )
 
-    def _guarded(self, answer: Callable[..., Awaitable[None]]) -> Callable[[Any, Any], Awaitable[None]]:
+    def _guarded(self, serve: Callable[..., Awaitable[None]]) -> Callable[[Any, Any], Awaitable[None]]:
         async def guarded(requests: Any, context: Any) -> None:
             names = certificate_names(context)
             if self._name not in names:
-                words = f"this is only for {self._who}, whose certificate carries the DNS name {self._name}"
-                self._say(names, f"refused {context.peer()}: {words}; this one carries {', '.join(names) or 'none'}")
+                words = f"this is only for {self._clients}, whose certificate carries the DNS name {self._name}"
+                self._log_once(
+                    names, f"refused {context.peer()}: {words}; this one carries {', '.join(names) or 'none'}"
+                )
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
-            await answer(requests, context)
+            await serve(requests, context)
 
         return guarded
 
-    def _say(self, names: tuple[str, ...], words: str) -> None:
-        """Once for each certificate's names: who is refused comes again every second."""
+    def _log_once(self, names: tuple[str, ...], words: str) -> None:
+        """Once for each certificate's names: a refused client tries again every second."""
         if names not in self._refused:
             if len(self._refused) >= _REMEMBERED:
                 del self._refused[next(iter(self._refused))]
@@ -146,7 +148,7 @@ def _configuration(certificates: Certificates) -> Any:
 
 
 def _newest(directory: Path) -> Callable[[], Any]:
-    """What gRPC asks at each new connection, from its own threads; None: as before."""
+    """GRPC calls the result for each new connection, from its own threads; None: as before."""
     last = read_certificates(directory)
 
     def newest() -> Any:
@@ -154,7 +156,7 @@ def _newest(directory: Path) -> Callable[[], Any]:
         try:
             now = read_certificates(directory)
         except TlsUnusableError as error:
-            _log.warning("the last good certificates go on serving: %s", error)
+            _log.warning("the last good certificates stay in use: %s", error)
             return None
         if now == last:
             return None

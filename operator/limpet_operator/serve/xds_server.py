@@ -29,7 +29,7 @@ class XdsServer:
         on_acks: Callable[[str], None],
         linger_s: float = 0.0,
     ) -> None:
-        """`on_acks(node)` runs when what that node's Envoy acknowledged changed or it left, `on_nack` when it rejects.
+        """`on_acks(node)` runs when that Envoy acknowledged something or left, `on_nack` when it rejects something.
 
         `linger_s`: how long an Envoy that comes from another replica, or from before our start, keeps what we do not
         serve: the workers beside it may still decide by it.
@@ -75,7 +75,7 @@ class XdsServer:
         self._open.close()
 
     async def _serve(self, requests: AsyncIterator[Any], context: Any) -> None:
-        stream, wake = DeltaStream(holds=self._linger_s > 0), asyncio.Event()
+        stream, wake = DeltaStream(lingers=self._linger_s > 0), asyncio.Event()
         async with self._open.beside(self._read(requests, stream, wake), grpc.RpcError) as reader:
             reader.add_done_callback(lambda _: wake.set())
             lingering = asyncio.get_running_loop().call_later(self._linger_s, _release, stream, wake)
@@ -139,7 +139,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # Else a second operator on the same port would silently take half of the connections.
     ("grpc.keepalive_time_ms", 30_000),  # A peer whose machine died leaves no FIN.
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # By default a minute, and a ping under way holds up the keepalive's.
+    ("grpc.http2.ping_timeout_ms", 10_000),  # By default a minute, and a ping under way lingers up the keepalive's.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
@@ -147,9 +147,9 @@ _CHANNEL_OPTIONS: Final = (
 async def serve(
     address: str, *handlers: "grpc.GenericRpcHandler[Any, Any]", credentials: grpc.ServerCredentials | None = None
 ) -> grpc.aio.Server:
-    """Start a server on `unix:/path` or `host:port`; the caller stops it. OSError: the address can't be had.
+    """Start a server on `unix:/path` or `host:port`; the caller stops it. OSError: the address is not available.
 
-    Without credentials whoever reaches the address is served: `tls.require_tls` says which addresses that is fit for.
+    Without credentials every client is served: `tls.require_tls` rejects addresses for which that is unsafe.
     """
     server = grpc.aio.server(options=_CHANNEL_OPTIONS)
     server.add_generic_rpc_handlers(handlers)

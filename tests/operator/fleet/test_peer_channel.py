@@ -77,8 +77,8 @@ async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path)
     ("first_words", "words"),
     [
         ([encode(PeerHello("x", version=99))], "version 99"),
-        ([encode(PeerAck(1))], "first word must be PeerHello"),
-        ([encode(PeerHello("x")), encode(PeerHello("x"))], "says PeerHello once"),
+        ([encode(PeerAck(1))], "first message must be PeerHello"),
+        ([encode(PeerHello("x")), encode(PeerHello("x"))], "sends PeerHello once"),
         ([b"\xff"], "not a message"),
     ],
 )

@@ -52,8 +52,8 @@ def times_of_acts(pokes: list[int], takes_ms: int) -> list[int]:
             for _ in range(3):
                 await asyncio.sleep(0)
             if millisecond in pokes:
-                debounce.poke()
-        debounce.poke()
+                debounce.trigger()
+        debounce.trigger()
         debounce.close()
         loop.now = 10.0
         await asyncio.sleep(0)

@@ -163,7 +163,7 @@ async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> No
     assert await side.catalogs.wait_withdrawn(["c"], 10), "nobody is connected any more"
 
 
-async def test_a_worker_whose_envoy_nobody_knows_is_told_nothing_new_and_holds_up_nothing(side: Side) -> None:
+async def test_a_worker_whose_envoy_is_unknown_gets_nothing_new_and_delays_nothing(side: Side) -> None:
     side.catalogs.publish(catalog("a", "b"))
     async with side.worker("n") as seen, side.worker("starting") as starting:
         side.ack("n", "a", "b")
@@ -219,7 +219,7 @@ async def test_what_workers_say_of_providers_lasts_as_long_as_their_streams(side
 MISMATCHES = [
     (encode(Hello("n", version=0)), r"data plane \(ext_proc\) speaks contract version 0.* upgrade the data plane"),
     (encode(Hello("n", version=99)), r"version 99.* upgrade the control plane"),
-    (encode(Seen("1")), "first word must be Hello"),
+    (encode(Seen("1")), "first message must be Hello"),
     (b"\xff", "not a report of contract version"),
 ]
 
@@ -239,7 +239,7 @@ async def test_a_second_hello_ends_the_stream(side: Side) -> None:
     async with raw_worker(side.address) as confused:
         await confused.write(encode(Hello("n")))
         await confused.write(encode(Hello("n")))
-        with pytest.raises(grpc.aio.AioRpcError, match="says Hello once"):
+        with pytest.raises(grpc.aio.AioRpcError, match="sends Hello once"):
             await confused.read()
 
 

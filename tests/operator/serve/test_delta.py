@@ -98,7 +98,7 @@ def test_withheld_acks_hold_up_nothing_and_late_ones_count() -> None:
 
 def test_what_envoy_brings_along_and_we_do_not_serve_may_stay_for_a_while() -> None:
     resources, _ = ResourceSet().updated([resource("ours")], [])
-    stream = DeltaStream(holds=True)
+    stream = DeltaStream(lingers=True)
     stream.on_request(request(initial_resource_versions={"theirs": "1", "later ours": "1"}), resources)
     response = stream.next_response(resources)
     assert response is not None

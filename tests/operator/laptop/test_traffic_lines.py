@@ -1,9 +1,9 @@
-"""What a terminal says of providers: once when something begins, once when it is over, in the words of conditions."""
+"""A terminal's lines about providers: one when something begins, one when it is over, in the words of conditions."""
 
 import pytest
 
 from limpet_operator.fleet.view import Traffic
-from limpet_operator.laptop.traffic_words import said
+from limpet_operator.laptop.traffic_lines import traffic_lines
 
 UP = Traffic("up", "up", 0.0, 1, 0)
 NO_KEY = Traffic("up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, says="Incorrect API key provided")
@@ -35,6 +35,6 @@ LIMITED = Traffic("down", "over_limit", 9.0, 0, 1, cause="Limited", status=429)
 def test_a_line_where_something_begins_changes_or_ends(
     before: Traffic | None, now: Traffic | None, lines: list[str]
 ) -> None:
-    told = list(said({"a": before} if before else {}, {"a": now, "z": UP} if now else {"z": UP}))
-    assert len(told) == len(lines)
-    assert all(line.startswith(begin) for line, begin in zip(told, lines, strict=True))
+    lines_now = list(traffic_lines({"a": before} if before else {}, {"a": now, "z": UP} if now else {"z": UP}))
+    assert len(lines_now) == len(lines)
+    assert all(line.startswith(begin) for line, begin in zip(lines_now, lines, strict=True))
