@@ -22,7 +22,7 @@ from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.origins import origin
 from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
-from limpet_operator.resources.way_out import ways_out
+from limpet_operator.resources.proxy import proxy_settings
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
 
@@ -81,7 +81,7 @@ def up(
             "process. Run one worker; several need a shared memory (Redis, in a cluster)."
         )
         raise typer.BadParameter(message, param_hint="--workers")
-    out, notes = ways_out(os.environ)
+    out, notes = proxy_settings(os.environ)
     for note in notes:
         _say(note)
     settings = LocalSettings(
@@ -92,7 +92,7 @@ def up(
         header_mode=routing == "Header",
         verbose=verbose,
         body_limit_bytes=body_limit_mib * 1024 * 1024,
-        ways_out=out,
+        proxies=out,
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))
@@ -136,7 +136,7 @@ def render(directory: Dir) -> None:
         "127.0.0.1",
         10000,
         ("/run/limpet/extproc.sock",),
-        ways_out=ways_out(os.environ)[0],
+        proxies=proxy_settings(os.environ)[0],
         system_ca_file=system_ca_file(),
     )
     resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]

@@ -33,7 +33,7 @@ from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.families import lookup_family, reaches
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.overload import HEAP_BYTES
-from limpet_operator.resources.way_out import WaysOut
+from limpet_operator.resources.proxy import ProxySettings
 from limpet_operator.serve.acknowledgements import Nack
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
@@ -79,7 +79,7 @@ class LocalSettings:
     drain_s: float = 5.0
     envoy_heap_bytes: int = HEAP_BYTES
     """Limit of Envoy's memory."""
-    ways_out: WaysOut = field(default_factory=WaysOut)
+    proxies: ProxySettings = field(default_factory=ProxySettings)
     """How providers that configure no proxy are reached."""
     envoy_concurrency: int | None = None
     """Envoy's threads; None: as many as ext_proc workers, and at least two, as one copies a large body for a while."""
@@ -160,7 +160,7 @@ class Local:
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
-            ways_out=settings.ways_out,
+            proxies=settings.proxies,
             dns_lookup_family=lookup_family(reaches),
             system_ca_file=system_ca_file(),
         )

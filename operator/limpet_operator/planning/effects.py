@@ -84,12 +84,12 @@ def key_was_written(subject: ProviderInput) -> Finding | None:
 
 def provider_fields_count(subject: ProviderInput) -> Finding | None:
     """Each field of the Provider changes something."""
-    return _unused(subject.spec.idle_fields)
+    return _unused(subject.spec.unused_fields)
 
 
 def pricing_fields_count(subject: Pricing) -> Finding | None:
     """Each field of the Pricing changes something."""
-    return _unused(subject.idle_fields)
+    return _unused(subject.unused_fields)
 
 
 def probe_is_used(_: HealthProbe) -> Finding | None:

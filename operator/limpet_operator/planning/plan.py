@@ -43,7 +43,7 @@ class ObjectFindings:
 
 @dataclass(frozen=True, slots=True)
 class PlannedProvider:
-    """A provider that can be served, with everything that other objects say about it.
+    """A provider that can be served, with everything that other objects define about it.
 
     `name` is the Envoy cluster, the value of `x-limpet-provider` and what clients write in `provider.order`.
     """
@@ -58,7 +58,7 @@ class PlannedProvider:
 
     @property
     def served(self) -> bool:
-        """Whether requests can go there at all: it speaks an API that the gateway has routes for."""
+        """Whether requests can be sent there: it speaks an API that the gateway has routes for."""
         return not SERVED_DIALECTS.isdisjoint(self.spec.dialects)
 
 
@@ -161,7 +161,7 @@ def _planned(subject: ProviderInput, prices: Mapping[str, Price]) -> PlannedProv
 
 
 def _prices(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Mapping[ObjectKey, dict[str, Price]]:
-    """The prices of each Provider by model. Of two Pricings for one model the first by name holds."""
+    """The prices of each Provider by model. Of two Pricings for one model the first by name takes precedence."""
     prices: dict[ObjectKey, dict[str, Price]] = {}
     holders: dict[tuple[ObjectKey, str], ObjectKey] = {}
     for spec in objects.of(Pricing):
@@ -185,7 +185,7 @@ def _policies(
     findings: dict[ObjectKey, ObjectFindings],
     providers: Iterable[PlannedProvider],
 ) -> list[StickyPolicy]:
-    """Those that are used: one whose pattern is taken is left out as a whole, so its other patterns are free."""
+    """Those that are used: one with a pattern of an earlier one is left out, so its other patterns are free."""
     used: list[StickyPolicy] = []
     names = _ServedModels(providers)
     holders: dict[tuple[str | None, str], ObjectKey] = {}
@@ -203,22 +203,22 @@ def _policies(
 
 
 class _ServedModels:
-    """The names of the models that requests can ask for, gathered when a policy asks for the first time."""
+    """The names of the models that are served, collected on first use."""
 
     def __init__(self, providers: Iterable[PlannedProvider]) -> None:
         self._providers = providers
-        self._known: dict[str | None, ModelNames] = {}
+        self._by_namespace: dict[str | None, ModelNames] = {}
 
     def of(self, namespace: str | None) -> ModelNames:
-        """Of the providers of this namespace; None: of all."""
-        if namespace not in self._known:
-            self._known[namespace] = ModelNames(
+        """Models of the providers of this namespace; None: of all."""
+        if namespace not in self._by_namespace:
+            self._by_namespace[namespace] = ModelNames(
                 model.name
                 for provider in self._providers
                 if provider.served and namespace in (None, provider.spec.key.namespace)
                 for model in provider.spec.models
             )
-        return self._known[namespace]
+        return self._by_namespace[namespace]
 
 
 def _probes(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Iterable[HealthProbe]:

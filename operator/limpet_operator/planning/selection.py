@@ -1,4 +1,4 @@
-"""Which Providers of its namespace a HealthProbe selects; by an index, as each of a thousand probes asks a thousand."""
+"""Which Providers of its namespace a HealthProbe selects; indexed, for thousands of probes and Providers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class NamespaceProviders:
 
     @classmethod
     def by_namespace(cls, objects: Objects, namespaces: Iterable[str]) -> Mapping[str, Self]:
-        """For these namespaces."""
+        """The Providers of each of these namespaces."""
         found = {namespace: cls() for namespace in namespaces}
         for key, invalid in objects.invalid.items():
             if key.kind == "Provider" and key.namespace in found:
@@ -28,15 +28,15 @@ class NamespaceProviders:
         for provider in objects.of(Provider):
             if provider.key.namespace in found:
                 found[provider.key.namespace].by_name[provider.key.name] = provider
-        for there in found.values():
-            there.valid = tuple(each for each in there.by_name.values() if isinstance(each, Provider))
-            for each in there.valid:
+        for providers in found.values():
+            providers.valid = tuple(each for each in providers.by_name.values() if isinstance(each, Provider))
+            for each in providers.valid:
                 for label in each.labels.items():
-                    there.by_label.setdefault(label, []).append(each)
+                    providers.by_label.setdefault(label, []).append(each)
         return found
 
     def selected(self, probe: HealthProbe) -> tuple[Provider, ...]:
-        """Those that it names, or that have all of its labels; no labels: all of them."""
+        """Those that the probe names, or that have all of its labels; no labels: all of them."""
         if probe.selector is None:
             named = (self.by_name.get(name) for name in probe.provider_refs)
             return tuple(each for each in named if isinstance(each, Provider))

@@ -14,7 +14,7 @@ from limpet_operator.publish.families import LookupFamily
 from limpet_operator.publish.gateway import MIB, Gateway
 from limpet_operator.publish.origins import origin
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
-from limpet_operator.resources.way_out import Proxy, WaysOut, parse_way_out
+from limpet_operator.resources.proxy import Proxy, ProxySettings, parse_proxy
 
 EXTPROC_DIR: Final = "/run/limpet"
 """Where the workers of every gateway pod listen, as `extproc-N.sock`."""
@@ -82,7 +82,7 @@ def parse_settings(
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
             body_limit_bytes=flags.body_limit_mib * MIB,
-            ways_out=WaysOut(https=flags.proxy, direct=tuple(flags.no_proxy)),
+            proxies=ProxySettings(https=flags.proxy, direct=tuple(flags.no_proxy)),
             dns_lookup_family=dns_lookup_family,
         ),
         drain_s=flags.drain_seconds,
@@ -140,7 +140,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def _proxy(text: str) -> Proxy | None:
     try:
-        found = parse_way_out(text)
+        found = parse_proxy(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return None if found == "direct" else found

@@ -17,8 +17,8 @@ from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passe
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
 from limpet_operator.resources.provider import SecretKeyRef
+from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
-from limpet_operator.resources.way_out import Proxy
 
 _LUA: Final = lua_rules() + lua_lists() + program("answer.lua", "upstream.lua")
 
@@ -246,7 +246,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
     }
 
 
-def way_out_cluster(proxy: Proxy, gateway: Gateway) -> Json:
+def cluster_of_proxy(proxy: Proxy, gateway: Gateway) -> Json:
     """The cluster of a proxy that providers are reached through."""
     return proxy_cluster(proxy, discovery(proxy, gateway), _BREAKERS)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from limpet_operator.publish.families import LookupFamily
 from limpet_operator.publish.patience import Patience
-from limpet_operator.resources.way_out import WaysOut
+from limpet_operator.resources.proxy import ProxySettings
 
 EXTPROC_CLUSTER: Final = "limpet_extproc"
 CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
@@ -48,7 +48,7 @@ class Gateway:
     """Further addresses for the same port."""
     body_limit_bytes: int = 32 * MIB
     """A larger request is refused with 413; the same limit bounds what a retry can send again."""
-    ways_out: WaysOut = field(default_factory=WaysOut)
+    proxies: ProxySettings = field(default_factory=ProxySettings)
     """How providers are reached that say nothing of a proxy."""
     max_attempts: int = 3
     """The most providers any policy lets one request try."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
-from limpet_operator.publish.cluster import extproc_cluster, provider_cluster, way_out_cluster
+from limpet_operator.publish.cluster import cluster_of_proxy, extproc_cluster, provider_cluster
 from limpet_operator.publish.encode import Json, encode
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.headers import kept_for_later_attempts
@@ -42,7 +42,7 @@ def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]
     if gateway.extproc_sockets:
         yield CLUSTER, extproc_cluster(gateway, EXTPROC_CLUSTER)
     for proxy in tunnels(plan.providers, gateway):
-        yield CLUSTER, way_out_cluster(proxy, gateway)
+        yield CLUSTER, cluster_of_proxy(proxy, gateway)
         yield LISTENER, tunnel_listener(proxy)
     yield LISTENER, client_listener(gateway)
     yield ROUTE, route_configuration(plan.providers, gateway)

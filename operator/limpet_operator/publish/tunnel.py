@@ -11,8 +11,8 @@ from typing import Final
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, typed_struct
 from limpet_operator.publish.gateway import Gateway
+from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url
-from limpet_operator.resources.way_out import Proxy
 
 _METADATA: Final = "limpet.tunnel"
 _CONNECT_TIMEOUT: Final = "5s"
@@ -20,9 +20,9 @@ _CONNECT_TIMEOUT: Final = "5s"
 
 def proxy_of(provider: PlannedProvider, gateway: Gateway) -> Proxy | None:
     """Through which proxy a provider is reached; None: directly."""
-    own = provider.spec.way_out
+    own = provider.spec.proxy
     if own is None:
-        return gateway.ways_out.to(provider.spec.url)
+        return gateway.proxies.to(provider.spec.url)
     return None if own == "direct" else own
 
 

@@ -8,18 +8,18 @@ _MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds. Raises ValueError for a text that is not made of whole numbers with units."""
+    """Seconds. Raises ValueError for text that is not whole numbers with units."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration; write one such as 250ms, 30s, 5m or 1h30m")
+        raise ValueError(f"{text!r} is not a duration; write one such as 250ms, 30s, 5m or 1h30m")
     return sum(int(number) * _MILLISECONDS[unit] for number, unit in parts) / 1000
 
 
 def format_duration(seconds: float) -> str:
     """The shortest way to write a positive number of seconds; `parse_duration` gives it back to the millisecond."""
-    left = round(seconds * 1000)
+    remaining = round(seconds * 1000)
     text = ""
     for unit in ("h", "m", "s", "ms"):
-        count, left = divmod(left, _MILLISECONDS[unit])
+        count, remaining = divmod(remaining, _MILLISECONDS[unit])
         text += f"{count}{unit}" if count else ""
     return text or "0s"

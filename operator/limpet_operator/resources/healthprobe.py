@@ -1,4 +1,4 @@
-"""HealthProbe: which providers are asked, how, and what counts as up, degraded or down."""
+"""HealthProbe: which providers are probed, how, and what counts as up, degraded or down."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class HttpCheck:
 
 @dataclass(frozen=True, slots=True)
 class CompletionCheck:
-    """A real answer of at most so many tokens."""
+    """A completion of at most so many tokens."""
 
     model: str
     max_tokens: int
@@ -28,7 +28,7 @@ class CompletionCheck:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How many answers in a row change the verdict, and from how many seconds on an answer means degraded."""
+    """How many results in a row change the verdict, and above how many seconds an answer means degraded."""
 
     failures_to_down: int
     successes_to_up: int

@@ -1,4 +1,4 @@
-"""Who an object is: kind, namespace, name, labels, generation; and the text of whatever is wrong with them."""
+"""An object's metadata: kind, namespace, name, labels, generation; and what is wrong with them."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ LONGEST_NAMESPACE: Final = 63
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The part of an object's metadata that decides anything."""
+    """The part of an object's metadata that is used."""
 
     key: ObjectKey
     generation: int
@@ -24,21 +24,23 @@ class Metadata:
 
 
 def read_metadata(raw: Mapping[str, Any]) -> tuple[Metadata | None, tuple[Problem, ...]]:
-    """Metadata wherever the object can be named at all, and what is wrong with it, by the rules of Kubernetes."""
+    """Metadata, where the object has a usable name, and what is wrong with it by the rules of Kubernetes."""
     metadata = raw.get("metadata")
     if not isinstance(metadata, dict) or metadata.get("name") is None:
         return None, (Problem("metadata.name", "is missing; give the object a name"),)
     name, namespace = metadata["name"], metadata.get("namespace") or DEFAULT_NAMESPACE
     if not (isinstance(name, str) and len(name) <= _LONGEST_NAME and _SUBDOMAIN.fullmatch(name)):
-        message = f"{shown(name)} is no name; write lower-case letters, digits, '-' and '.' (only digits: in quotes)"
+        message = (
+            f"{shown(name)} is not a valid name; write lower-case letters, digits, '-' and '.' (only digits: in quotes)"
+        )
         return None, (Problem("metadata.name", message),)
     if not (isinstance(namespace, str) and len(namespace) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(namespace)):
-        message = f"{shown(namespace)} is no namespace; write lower-case letters, digits and '-'"
+        message = f"{shown(namespace)} is not a valid namespace; write lower-case letters, digits and '-'"
         return None, (Problem("metadata.namespace", message),)
     problems = []
     labels = metadata.get("labels") or {}
     if not isinstance(labels, dict) or not all(isinstance(each, str) for pair in labels.items() for each in pair):
-        problems.append(Problem("metadata.labels", "names and values must be texts; write them in quotes"))
+        problems.append(Problem("metadata.labels", "names and values must be strings; write them in quotes"))
         labels = {}
     generation = metadata.get("generation", 0)
     key = ObjectKey(raw["kind"], namespace, name)

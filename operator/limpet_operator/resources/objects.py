@@ -1,4 +1,4 @@
-"""Raw object -> typed object: the one place that knows all kinds."""
+"""Raw object -> typed object, for all kinds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ ParsedT = TypeVar("ParsedT", bound=Parsed)
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A document that is none of our business, and why; it is passed over."""
+    """A document that is not for Limpet, and why; it is skipped."""
 
     note: str
 
@@ -62,7 +62,7 @@ class Objects:
 
 
 class Parser:
-    """Parses objects of all kinds; holds the compiled schemas, so one is built at the start and passed on."""
+    """Parses objects of all kinds; holds the compiled schemas, so it is built once and passed on."""
 
     def __init__(self, schemas: Mapping[str, KindSchema], vendors: Mapping[str, Vendor]) -> None:
         self._own: Mapping[str, Callable[[Mapping[str, Any]], Parsed | Invalid]] = {
@@ -74,18 +74,18 @@ class Parser:
 
     @classmethod
     def load(cls) -> Self:
-        """With the schemas and presets of this installation."""
+        """A parser with the schemas and presets of this installation."""
         return cls(load_schemas(), load_vendors())
 
     def parse(self, raw: Any) -> Parsed | Invalid | Foreign:
-        """Whatever a source has found, typed; never raises, whatever it is."""
+        """A raw object of any source, typed; never raises."""
         if not isinstance(raw, dict):
             return Invalid(
                 None, (Problem("", f"is {shown(raw)}; write an object with apiVersion, kind, metadata and spec"),)
             )
         version, kind = raw.get("apiVersion"), raw.get("kind")
         if version is None and kind is None:
-            return Foreign("no Kubernetes object: it has neither apiVersion nor kind")
+            return Foreign("not a Kubernetes object: it has neither apiVersion nor kind")
         if not isinstance(kind, str):
             return Invalid(None, (Problem("kind", f"is missing; write one of {', '.join(self._own)}"),))
         if version == "v1" and kind in ("Secret", "ConfigMap"):
@@ -93,10 +93,10 @@ class Parser:
         if version == API_VERSION and kind in self._own:
             return self._own[kind](raw)
         if kind in self._own or str(version).partition("/")[0] == API_GROUP:
-            return self._stranger(raw, version, kind)
+            return self._unknown(raw, version, kind)
         return Foreign(f"{kind} of {shown(version)} is not a kind that Limpet reads")
 
-    def _stranger(self, raw: Mapping[str, Any], version: object, kind: str) -> Invalid | Foreign:
+    def _unknown(self, raw: Mapping[str, Any], version: object, kind: str) -> Invalid | Foreign:
         metadata, _ = read_metadata(raw)
         key = metadata.key if metadata else None
         if version is None:
@@ -105,5 +105,5 @@ class Parser:
             return Foreign(f"{kind} of {shown(version)} is not a kind that Limpet reads; ours is {API_VERSION}")
         if version != API_VERSION:
             return Invalid(key, (Problem("apiVersion", f"{shown(version)} is not known; write {API_VERSION}"),))
-        known = f"write one of {', '.join(self._own)}{suggestion(kind, self._own)}"
-        return Invalid(key, (Problem("kind", f"{shown(kind)} is not known; {known}"),))
+        advice = f"write one of {', '.join(self._own)}{suggestion(kind, self._own)}"
+        return Invalid(key, (Problem("kind", f"{shown(kind)} is not known; {advice}"),))

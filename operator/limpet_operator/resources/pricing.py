@@ -1,4 +1,4 @@
-"""Pricing: what tokens cost at one provider, and in which hours they cost something else."""
+"""Pricing: what tokens cost at one provider, and in which time windows they cost something else."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 
 from limpet_extproc.contract.catalog import Price
 from limpet_operator.resources.durations import parse_duration
-from limpet_operator.resources.idle import idle_fields
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.schema import KindSchema
+from limpet_operator.resources.unused_fields import unused_fields
 
 
 @dataclass(frozen=True, slots=True)
 class PriceSource:
-    """Where the prices were read and on which day (`2026-11-20`), if that was written down."""
+    """Where the prices were read, and on which day (`2026-11-20`), if that is given."""
 
     name: str
     retrieved: str | None
@@ -36,7 +36,7 @@ class PriceWindow:
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """A price list. A model that it does not name has no known price, which is never the same as free."""
+    """A price list. The price of a model that it does not list is unknown, which is never the same as free."""
 
     key: ObjectKey
     generation: int
@@ -46,8 +46,8 @@ class Pricing:
     stale_after_s: float | None
     prices: Mapping[str, Price]
     windows: tuple[PriceWindow, ...]
-    idle_fields: tuple[str, ...] = ()
-    """What is to be said of fields that are written and make no difference yet."""
+    unused_fields: tuple[str, ...] = ()
+    """Messages about fields that are set and have no effect in this version."""
 
 
 def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Invalid:
@@ -66,7 +66,7 @@ def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Inval
         stale_after_s=parse_duration(spec["staleAfter"]) if "staleAfter" in spec else None,
         prices=_prices(spec["models"]),
         windows=tuple(map(_window, spec.get("windows", ()))),
-        idle_fields=idle_fields("Pricing", spec),
+        unused_fields=unused_fields("Pricing", spec),
     )
 
 
@@ -75,7 +75,7 @@ def _prices(models: Iterable[Mapping[str, Any]]) -> Mapping[str, Price]:
 
 
 def _price(dollars: Mapping[str, str]) -> Price:
-    # A price that is left out is no discount and no surcharge: the token costs what an uncached one costs.
+    # A price that is not set is neither a discount nor a surcharge: the token costs what an uncached one costs.
     plain = dollars["input"]
     return Price(
         input=float(plain),

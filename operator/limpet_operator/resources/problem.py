@@ -1,4 +1,4 @@
-"""What can be wrong with an object, as data: where in it, and what to write instead."""
+"""What is wrong with an object, as data: where, and what to write instead."""
 
 import re
 import reprlib
@@ -16,7 +16,7 @@ PLURALS: Final = {
     "HealthProbe": "healthprobes",
     "StickyPolicy": "stickypolicies",
 }
-"""Our four kinds -> what their paths are called."""
+"""Our four kinds -> their plurals in API paths."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80
@@ -24,7 +24,7 @@ _SHORT.maxdict = 3
 
 
 class ObjectKey(NamedTuple):
-    """Names an object. A file that leaves the namespace out means `default`, as kubectl does."""
+    """Names an object. An object without a namespace is in `default`, as with kubectl."""
 
     kind: str
     namespace: str
@@ -51,7 +51,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """An object that is left out. The key is None where not even its name could be read."""
+    """An object that can't be used. The key is None where not even its name could be read."""
 
     key: ObjectKey | None
     problems: tuple[Problem, ...]
@@ -63,30 +63,30 @@ class Invalid:
 
 
 HIDDEN: Final = '"…" (not shown)'
-"""Stands in messages for a value that may be a key: people paste keys where the name of one belongs."""
+"""Replaces a value in messages that may be a key: people paste keys where the name of one belongs."""
 
 _KEY_LIKE: Final = re.compile(
     r"\b(?:(?:sk|pk|rk|gsk|csk|xai|hf|fw|fk|tgp|nvapi|pplx|key)[-_]|AIza|eyJ)[\w-]{4,}"
     r"|(?=[\w-]*[0-9])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{20,}"
     r"|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{24,}"
 )
-"""Beginnings that vendors give to their keys, and texts that nobody would write by hand."""
+"""Prefixes of vendors' keys, and strings that no one would type by hand."""
 _USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
 """User and password of a URL."""
 
 
 def may_be_key(text: str) -> bool:
-    """Whether a text looks as API keys do. No rule is sure; what it misses is shown, what it hides is only a word."""
+    """Whether a string looks like an API key. No rule is certain: some keys are shown, some words are hidden."""
     return _KEY_LIKE.search(text) is not None
 
 
 def named(name: str) -> str:
-    """A name as a message says it, unless a key was written in its place."""
+    """A name as messages show it, unless it may be a key."""
     return HIDDEN if may_be_key(name) else name
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: in JSON's words, never longer than a line, never what may be a key."""
+    """A value as messages show it: as JSON does, never longer than a line, never what may be a key."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = _USERINFO.sub("…@", value if isinstance(value, str) else _SHORT.repr(value))
@@ -101,7 +101,7 @@ def _cut(text: str) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` where a known word is near, else nothing."""
+    """`; did you mean X?` where a known word is similar, else nothing."""
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from limpet_extproc.contract.catalog import DialectName
 from limpet_operator.resources.durations import parse_duration
-from limpet_operator.resources.idle import idle_fields
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
+from limpet_operator.resources.proxy import ProxyChoice, parse_proxy
 from limpet_operator.resources.schema import KindSchema
+from limpet_operator.resources.unused_fields import unused_fields
 from limpet_operator.resources.url import Url, parse_url
 from limpet_operator.resources.vendors import PromptCacheRules, Vendor
-from limpet_operator.resources.way_out import WayOut, parse_way_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CaCertificateRef:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What differs from public certificates for the url's own host; None where nothing does."""
+    """What differs from a public certificate for the url's host; None where nothing does."""
 
     ca: CaCertificateRef | None
     server_name: str | None
@@ -70,7 +70,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class SetHeader:
-    """A header that every request to the provider carries, whatever the client sent under that name."""
+    """A header of every request to the provider, whatever the client sent under that name."""
 
     name: str
     value: str | SecretKeyRef
@@ -78,7 +78,7 @@ class SetHeader:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What is added to the list of headers that every provider gets. All names are in lower case."""
+    """Headers besides those that every provider gets. All names are in lower case."""
 
     passed: tuple[str, ...] = ()
     set: tuple[SetHeader, ...] = ()
@@ -91,7 +91,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class DataPolicy:
-    """What becomes of prompts there; None: not said, which meets no client's demand."""
+    """What happens to prompts there; None: not stated, which meets no client's demand."""
 
     zero_retention: bool | None
     trains_on_prompts: bool | None
@@ -108,7 +108,7 @@ class ProviderModel:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Everything that is known of a provider without looking at any other object."""
+    """Everything about a provider that does not depend on other objects."""
 
     key: ObjectKey
     generation: int
@@ -122,25 +122,25 @@ class Provider:
     vendor_headers: tuple[str, ...]
     """What the vendor's preset adds to `headers.passed`."""
     passed_query: tuple[str, ...]
-    """Parameters of the client's query that go there, the preset's among them."""
+    """Parameters of the client's query that are passed on, including the preset's."""
     cache: PromptCacheRules
     tls: Tls | None
-    way_out: WayOut | None
-    """None: the gateway's own."""
+    proxy: ProxyChoice | None
+    """None: the gateway's settings apply."""
     timeouts: Timeouts
     weight: int
     drain: bool
     data_policy: DataPolicy
     reads_controls: bool
-    """Whether it understands the `provider` object of a request and keeps to it."""
-    idle_fields: tuple[str, ...] = ()
-    """What is to be said of fields that are written and make no difference yet."""
+    """Whether it understands and obeys the `provider` object of a request."""
+    unused_fields: tuple[str, ...] = ()
+    """Messages about fields that are set and have no effect in this version."""
     idle_connection_s: float = 50.0
-    """How long a connection is kept that nobody uses."""
+    """How long an unused connection is kept."""
 
 
 def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[str, Vendor]) -> Provider | Invalid:
-    """Reads a Provider; the schema has defaults and rules, the vendor's preset fills what is still open."""
+    """Reads a Provider; the schema has defaults and rules, the vendor's preset supplies the rest."""
     read = read_object(raw, schema)
     if isinstance(read, Invalid):
         return read
@@ -150,7 +150,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
     except ValueError as error:
         return Invalid(metadata.key, (Problem("spec.url", str(error)),))
     try:
-        way_out = parse_way_out(spec["proxy"]["url"]) if spec.get("proxy") else None
+        proxy = parse_proxy(spec["proxy"]["url"]) if spec.get("proxy") else None
     except ValueError as error:
         return Invalid(metadata.key, (Problem("spec.proxy.url", str(error)),))
     vendor = vendors[spec["vendor"]]
@@ -169,7 +169,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         passed_query=tuple(dict.fromkeys((*vendor.query, *spec.get("query", {}).get("pass", ())))),
         cache=_cache_rules(cache, vendor.cache),
         tls=_tls(spec["tls"]) if spec.get("tls") else None,
-        way_out=way_out,
+        proxy=proxy,
         timeouts=Timeouts(
             connect_s=parse_duration(spec["timeouts"]["connect"]),
             first_byte_s=parse_duration(spec["timeouts"]["firstByte"])
@@ -182,7 +182,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         drain=spec["drain"],
         data_policy=_data_policy(spec.get("dataPolicy", {})),
         reads_controls=vendor.reads_controls,
-        idle_fields=idle_fields("Provider", spec),
+        unused_fields=unused_fields("Provider", spec),
         idle_connection_s=vendor.idle_connection_s,
     )
 

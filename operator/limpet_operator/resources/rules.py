@@ -1,8 +1,8 @@
 """The CEL rules of our CRDs, as Python predicates.
 
-The CRDs are the one place where a rule and its message are written; the API server evaluates the CEL, a laptop what is
-here. Only the few shapes of rule that the CRDs use are understood, and any other is refused when the CRDs are loaded,
-so a rule can't be enforced in a cluster and forgotten on a laptop.
+A rule and its message stand only in the CRDs; the API server evaluates the CEL, a laptop the predicates built here.
+Only the few shapes of rule that the CRDs use are supported, and any other is rejected when the CRDs are loaded, so no
+rule can be enforced in a cluster and forgotten on a laptop.
 """
 
 import re
@@ -17,7 +17,7 @@ Predicate = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule at one place of the schema: whether a value keeps it, what to say if not, and below which field."""
+    """A rule at one place of the schema: whether a value satisfies it, the message if not, and for which field."""
 
     holds: Predicate
     message: str
@@ -31,8 +31,8 @@ def _matches(pattern: str) -> Predicate:
 
 
 def _matches_not(pattern: str) -> Predicate:
-    found = _matches(pattern)
-    return lambda value: not found(value)
+    matches = _matches(pattern)
+    return lambda value: not matches(value)
 
 
 def _named_in_one_only(names: str, objects: str, field: str) -> Predicate:
@@ -72,7 +72,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
     (re.compile(r"self\.(\w+) != self\.(\w+)"), _differ),
     (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+)\.startsWith\('([^']+)'\)"), _only_with_prefix),
     (
-        # In a cluster the comparison of what is no duration would add an error of CEL's own to that of the field.
+        # In a cluster, comparing an invalid duration would add CEL's own error to that of the field.
         re.compile(
             r"\[self\.(\w+), self\.(\w+)\]\.exists\(d, !d\.matches\('[^']+'\)\)"
             r" \|\| duration\(self\.\1\) <= duration\(self\.\2\)"
@@ -83,7 +83,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
 
 
 def compile_rule(rule: Mapping[str, str]) -> Rule:
-    """An item of `x-kubernetes-validations`. Raises ValueError for a shape of CEL that is not understood here."""
+    """An item of `x-kubernetes-validations`. Raises ValueError for a shape of CEL that is not supported here."""
     for shape, build in _SHAPES:
         if found := shape.fullmatch(rule["rule"]):
             return Rule(build(*found.groups()), rule["message"], rule.get("fieldPath", ""))

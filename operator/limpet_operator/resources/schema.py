@@ -1,8 +1,8 @@
 """Whether an object fits its CRD: the same schema, defaults and rules on a laptop as in the API server.
 
-The order is the API server's: defaults are filled in, the structural schema is checked, and only an object that fits
-it is held against the rules. Unknown fields are errors here (the API server would drop them in silence), nulls count as
-absent where a default exists.
+The order is the API server's: defaults are filled in, the structural schema is checked, and the rules only if that
+fits. Unknown fields are errors here (the API server would drop them silently), nulls count as absent where a default
+exists.
 """
 
 import re
@@ -22,12 +22,12 @@ from limpet_operator.resources.rules import Rule, compile_rule
 _ARTICLED = {
     "object": "fields below it",
     "array": "a list",
-    "string": "a text",
+    "string": "a string",
     "integer": "a whole number",
     "boolean": "true or false",
 }
 _SECRET_PLACES: Final = re.compile(r"spec\.credential(\.env|\.secretRef(\.\w+)?)?|.*\.value")
-"""Where people write a key although the name of one is asked for: what is there is not repeated, whatever it is."""
+"""Where people write a key although its name is required: messages never repeat the value."""
 _VALUE_KEYWORDS = (
     "enum",
     "minimum",
@@ -51,7 +51,7 @@ class _SchemaNode:
     defaults: Mapping[str, Any]
     items: "_SchemaNode | None"
     identity: tuple[str, ...] | None
-    """What makes two items the same: fields of a map list's items, nothing for a set, None for a plain list."""
+    """What identifies an item: its key fields in a map list, the whole item (no fields) in a set; None: nothing."""
     rules: tuple[Rule, ...]
 
     @classmethod
@@ -81,14 +81,14 @@ class KindSchema:
         self._validator = jsonschema.Draft202012Validator(_as_json_schema(own))
 
     def complete(self, raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Problem, ...]]:
-        """A copy with the defaults filled in, without metadata and status; and all that is wrong with it."""
+        """A copy with the defaults filled in, without metadata and status; and everything that is wrong with it."""
         problems: list[Problem] = []
         own = {name: value for name, value in raw.items() if name not in ("status", "metadata")}
         completed = _fill(self._root, own, "", problems)
         errors = list(self._validator.iter_errors(completed))
         mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
         for error in errors:
-            # A value of the wrong type breaks other keywords too, which would only repeat that it is wrong.
+            # A value of the wrong type violates other keywords too, which would only repeat that it is wrong.
             if error.validator == "type" or tuple(error.absolute_path) not in mistyped:
                 problems.extend(_explain(error, self._root))
         if not problems:
@@ -117,7 +117,7 @@ def _first_sentence(description: str) -> str:
 
 
 def _as_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON Schema shall check; defaults, unknown fields and rules are this module's own."""
+    """The part that JSON Schema checks; defaults, unknown fields and rules are checked here."""
     out: dict[str, Any] = {name: schema[name] for name in _VALUE_KEYWORDS if name in schema}
     out["type"] = schema["type"]
     if "pattern" in schema:
@@ -131,15 +131,15 @@ def _as_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fill(node: _SchemaNode, value: Any, path: str, problems: list[Problem]) -> Any:
-    """A copy with defaults; what has another shape than the schema's is left for the validator to name."""
+    """A copy with defaults; a value of another shape than the schema's is left to the validator."""
     if isinstance(value, dict) and node.properties is not None:
         filled = {}
         for name, below in value.items():
             here = _join(path, name)
-            if (known := node.properties.get(name)) is None:
+            if (field := node.properties.get(name)) is None:
                 problems.append(Problem(here, f"no such field{suggestion(str(name), node.properties)}"))
             elif below is not None or name not in node.defaults:
-                filled[name] = _fill(known, below, here, problems)
+                filled[name] = _fill(field, below, here, problems)
         for name, default in node.defaults.items():
             if name not in filled:
                 filled[name] = _fill(node.properties[name], default, _join(path, name), problems)
@@ -152,8 +152,8 @@ def _fill(node: _SchemaNode, value: Any, path: str, problems: list[Problem]) -> 
 def _broken_rules(node: _SchemaNode, value: Any, path: str) -> Iterator[Problem]:
     for rule in node.rules:
         if not rule.holds(value):
-            told = f"{_shown_at(path, value)}: {rule.message}" if isinstance(value, str) else rule.message
-            yield Problem(path + rule.field, told)
+            message = f"{_shown_at(path, value)}: {rule.message}" if isinstance(value, str) else rule.message
+            yield Problem(path + rule.field, message)
     if isinstance(value, dict) and node.properties is not None:
         for name, below in value.items():
             yield from _broken_rules(node.properties[name], below, _join(path, name))
@@ -171,7 +171,7 @@ def _repeated(items: list[Any], fields: tuple[str, ...], path: str) -> Iterator[
         if first.setdefault(same, index) != index:
             where = f"{path}[{index}]" + (f".{fields[0]}" if fields else "")
             named = shown(same[0] if fields else same)
-            yield Problem(where, f"{named} is there already, as item {first[same]}; take one of them out")
+            yield Problem(where, f"{named} is a duplicate of item {first[same]}; remove one of them")
 
 
 def _explain(error: jsonschema.ValidationError, root: _SchemaNode) -> Iterator[Problem]:
@@ -195,14 +195,14 @@ def _shown_at(path: str, value: Any) -> str:
     return HIDDEN if value is not None and _SECRET_PLACES.fullmatch(path) else shown(value)
 
 
-def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, told: str) -> str:
+def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, quoted: str) -> str:
     match keyword:
         case "type":
-            return _wrong_type(limit, value, told)
+            return _wrong_type(limit, value, quoted)
         case "enum":
-            return f"{told} is not known; write one of {', '.join(limit)}{suggestion(str(value), limit)}"
+            return f"{quoted} is not known; write one of {', '.join(limit)}{suggestion(str(value), limit)}"
         case "minimum" | "maximum":
-            return f"is {told}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
+            return f"is {quoted}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
         case "minItems" | "minLength":
             return f"is empty{_in_brackets(hint)}"
         case "maxLength":
@@ -210,17 +210,17 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, told: str) -> 
         case "maxItems" | "maxProperties":
             return f"has {len(value)} entries; write {limit} or fewer"
         case _:
-            return f"{told} does not fit{_in_brackets(hint)}"
+            return f"{quoted} does not fit{_in_brackets(hint)}"
 
 
-def _wrong_type(expected: str, value: Any, told: str) -> str:
+def _wrong_type(expected: str, value: Any, quoted: str) -> str:
     if expected == "string" and isinstance(value, bool):
-        return f'is {told}: YAML reads y, n, On, Off, Yes and No so; write the word in quotes, such as "Off"'
+        return f'is {quoted}, as YAML reads y, n, On, Off, Yes and No; write the word in quotes, such as "Off"'
     if expected == "string" and isinstance(value, int | float):
-        return f"is the number {told}; write it in quotes" + ("" if told == HIDDEN else f': "{value}"')
+        return f"is the number {quoted}; write it in quotes" + ("" if quoted == HIDDEN else f': "{value}"')
     if value is None:
-        return f"is empty; write {_ARTICLED[expected]} or take the field out"
-    return f"is {told}; write {_ARTICLED[expected]}"
+        return f"is empty; write {_ARTICLED[expected]} or remove the field"
+    return f"is {quoted}; write {_ARTICLED[expected]}"
 
 
 def _in_brackets(hint: str) -> str:

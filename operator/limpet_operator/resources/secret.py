@@ -65,7 +65,7 @@ def _read(raw: Mapping[str, Any], base64_in: str, plain_in: str) -> tuple[Object
             path = f"{field_name}.{key}"
             # The value itself must not be shown: it may be a key.
             if not isinstance(value, str):
-                problems.append(Problem(path, "is not a text; write it in quotes"))
+                problems.append(Problem(path, "is not a string; write it in quotes"))
             elif field_name == plain_in:
                 values[str(key)] = value.encode()
             else:

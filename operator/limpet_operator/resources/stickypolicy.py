@@ -15,7 +15,7 @@ RoutingMode = Literal["Metadata", "Header"]
 
 @dataclass(frozen=True, slots=True)
 class StickyPolicy:
-    """What the data plane is told (`policy`) and which way Envoy is told its order (`routing`)."""
+    """The data plane's `policy`, and by which `routing` Envoy learns the order of providers."""
 
     key: ObjectKey
     generation: int
@@ -24,7 +24,7 @@ class StickyPolicy:
 
 
 def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPolicy | Invalid:
-    """Reads a StickyPolicy; an empty one is the defaults, and so is one whose spec was left empty."""
+    """Reads a StickyPolicy; one that is empty, or whose spec is, consists of the defaults."""
     read = read_object(raw, schema)
     if isinstance(read, Invalid):
         return read

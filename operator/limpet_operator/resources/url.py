@@ -1,4 +1,4 @@
-"""Where an API begins: a URL taken apart for Envoy, which wants address, port, path prefix and query."""
+"""The base URL of an API, parsed for Envoy, which needs address, port, path prefix and query."""
 
 import ipaddress
 import re
@@ -31,12 +31,12 @@ class Url:
 
     @property
     def authority(self) -> str:
-        """What the `host` header says: an IPv6 address in brackets, the port only where it is not the scheme's own."""
+        """The value of the `host` header: an IPv6 address in brackets, the port unless it is the scheme's default."""
         return self._host if self.port == _USUAL_PORT[self.scheme] else self.host_port
 
     @property
     def host_port(self) -> str:
-        """The same with its port in any case."""
+        """The same, always with its port."""
         return f"{self._host}:{self.port}"
 
     @property
@@ -48,10 +48,10 @@ class Url:
 
 
 def parse_url(text: str) -> Url:
-    """Takes apart what the schema has let through. Raises ValueError for a port or host that can't exist."""
+    """Parses what the schema has accepted. Raises ValueError for a port or host that can't exist."""
     found = _URL.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no URL of an API; write one such as https://api.example.com/v1")
+        raise ValueError(f"{text!r} is not the URL of an API; write one such as https://api.example.com/v1")
     scheme: Literal["http", "https"] = "https" if found["scheme"] == "https" else "http"
     port = int(found["port"] or _USUAL_PORT[scheme])
     if not 0 < port <= _HIGHEST_PORT:
@@ -64,19 +64,19 @@ def _host(text: str) -> str:
     if text.startswith("["):
         address = text.strip("[]")
         if not (is_ip(address) and ":" in address):
-            raise ValueError(f"{text} is no IPv6 address; write one such as [2001:db8::1], or a host name")
+            raise ValueError(f"{text} is not an IPv6 address; write one such as [2001:db8::1], or a host name")
         return address
     labels = text.split(".")
-    # A name whose last part is a number is read as an IPv4 address everywhere, so it must be one.
+    # A name whose last label is a number is read as an IPv4 address everywhere, so it must be one.
     if labels[-1].isdigit() and not is_ip(text):
-        raise ValueError(f"{text} is no IPv4 address; write four numbers from 0 to 255, or a host name")
+        raise ValueError(f"{text} is not an IPv4 address; write four numbers from 0 to 255, or a host name")
     if not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
-        raise ValueError(f"{text} is no host name; between two dots there are 1 to {_LONGEST_LABEL} characters")
+        raise ValueError(f"{text} is not a host name; between two dots there are 1 to {_LONGEST_LABEL} characters")
     return text
 
 
 def is_ip(host: str) -> bool:
-    """Whether it is an address, which nobody has to resolve; an IPv6 one without brackets."""
+    """Whether it is an address, which needs no resolving; an IPv6 one without brackets."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

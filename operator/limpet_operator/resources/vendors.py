@@ -1,4 +1,4 @@
-"""What is known of each vendor before the user says anything: `vendors.yaml`, typed."""
+"""The presets of all vendors: `vendors.yaml`, typed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from limpet_extproc.contract.catalog import DialectName
 from limpet_operator.resources.durations import parse_duration
 
 UNKNOWN_CACHE_TTL_S: Final = 300.0
-"""The lifetime assumed where `spec.cache` is written without one and the vendor is Custom."""
+"""The lifetime assumed where `spec.cache` has none and the vendor is Custom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class PromptCacheRules:
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A preset: what a Provider of this vendor gets unless it says otherwise."""
+    """A preset: what a Provider of this vendor gets unless it sets something else."""
 
     name: str
     dialects: tuple[DialectName, ...]
@@ -37,21 +37,21 @@ class Vendor:
     headers: tuple[str, ...]
     """Request headers that this vendor reads, besides those that every provider gets; in lower case."""
     query: tuple[str, ...]
-    """Parameters of the query that this vendor reads."""
+    """Query parameters that this vendor reads."""
     reads_controls: bool
-    """Whether it understands the `provider` object of a request and keeps to it."""
+    """Whether it understands and obeys the `provider` object of a request."""
     first_byte_s: float
     """How long a streamed answer may take to begin."""
     idle_connection_s: float
-    """How long a connection to it is kept for the next request: shorter than the vendor keeps it."""
+    """How long an unused connection is kept: for less time than the vendor keeps it."""
     source: str
     confidence: str
 
     def min_tokens(self, upstream_name: str) -> int:
-        """The shortest prompt that is cached for a model; its longest known beginning decides."""
+        """The shortest prompt that is cached for a model, by the longest listed prefix of its name."""
         bare = upstream_name.rsplit("/", 1)[-1]
-        known = [prefix for prefix in self.min_tokens_by_model if bare.startswith(prefix)]
-        return self.min_tokens_by_model[max(known, key=len)] if known else self.cache.min_tokens
+        prefixes = [prefix for prefix in self.min_tokens_by_model if bare.startswith(prefix)]
+        return self.min_tokens_by_model[max(prefixes, key=len)] if prefixes else self.cache.min_tokens
 
 
 def load_vendors() -> Mapping[str, Vendor]:

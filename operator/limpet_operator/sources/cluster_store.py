@@ -1,6 +1,6 @@
-"""What the operator knows of a cluster right now: each object as it was last told of, one at a time.
+"""The newest known state of each object of a cluster.
 
-Watches tell of changes and can miss a deletion; a listing says what was there at one moment. Resource versions, which
+Watches deliver changes and can miss a deletion; a listing shows what existed at one moment. Resource versions, which
 Kubernetes compares as numbers, decide which of the two is newer, so both may come in any order.
 """
 
@@ -14,7 +14,7 @@ from limpet_operator.resources.problem import Invalid, ObjectKey
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What Kubernetes says about an object besides its spec: what a status is written from and compared with."""
+    """What Kubernetes stores about an object besides its spec: what a status is written on and compared with."""
 
     uid: str
     resource_version: int
@@ -25,7 +25,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class StoreChange:
-    """What one piece of news changed: what is planned from an object, or the status that somebody wrote into it."""
+    """What an update changed: the spec, from which is planned, or only the status."""
 
     spec: bool = False
     status: bool = False
@@ -67,11 +67,11 @@ class ClusterStore:
         return self._parsed.get(key)
 
     def stored(self, key: ObjectKey) -> StoredObject | None:
-        """What Kubernetes says about the object; None: there is none of that name."""
+        """What Kubernetes stores about the object; None: there is none of that name."""
         return self._stored.get(key)
 
     def put(self, raw: Mapping[str, Any]) -> StoreChange:
-        """Takes in an object as the API server told of it; older news than what is here changes nothing."""
+        """Take in an object from the API server; a version older than the one here changes nothing."""
         metadata, new = raw["metadata"], stored_object(raw)
         key = ObjectKey(raw["kind"], metadata["namespace"], metadata["name"])
         old = self._stored.get(key)
@@ -85,26 +85,26 @@ class ClusterStore:
         return StoreChange(self._take(key, self._parser.parse(raw)), status)
 
     def refuse(self, invalid: Invalid) -> StoreChange:
-        """An object that may be there, but that we can't get at."""
+        """Take in that an object can't be read, whether it exists or not."""
         assert invalid.key is not None
         self._stored.pop(invalid.key, None)
         return StoreChange(spec=self._take(invalid.key, invalid))
 
     def drop(self, key: ObjectKey, uid: str | None = None) -> StoreChange:
-        """The object is gone. `uid`: only if it is still this one and not a later one of the same name."""
+        """Remove an object. `uid`: only if it is still this one and not a later one of the same name."""
         stored = self._stored.get(key)
         if uid is not None and (stored is None or stored.uid != uid):
             return NOTHING
         self._stored.pop(key, None)
-        gone = self._parsed.pop(key, None) or self._invalid.pop(key, None)
-        if gone is None:
+        removed = self._parsed.pop(key, None) or self._invalid.pop(key, None)
+        if removed is None:
             return NOTHING
         self._objects = None
         return StoreChange(spec=True, status=True)
 
     def drop_unlisted(self, listing: Listing) -> StoreChange:
-        """Drops what was deleted unnoticed: it is not in a listing that is newer than what is known of it."""
-        gone = [
+        """Remove objects whose deletion was missed: not in a listing that is newer than their last known version."""
+        deleted = [
             key
             for key, stored in self._stored.items()
             if key.kind == listing.kind
@@ -112,12 +112,12 @@ class ClusterStore:
             and key not in listing.objects
             and stored.resource_version <= listing.resource_version
         ]
-        for key in gone:
+        for key in deleted:
             self.drop(key)
-        return StoreChange(spec=bool(gone), status=bool(gone))
+        return StoreChange(spec=bool(deleted), status=bool(deleted))
 
     def behind(self, listing: Listing) -> frozenset[ObjectKey]:
-        """What is newer in the listing than here: news that is still on its way, or a watch that has died."""
+        """Objects that are newer in the listing than here: an update is on its way, or the watch has died."""
         return frozenset(
             key
             for key, version in listing.objects.items()
@@ -139,7 +139,7 @@ class ClusterStore:
 
 
 def stored_object(raw: Mapping[str, Any]) -> StoredObject:
-    """What an API server tells of an object; everything that comes from one has these."""
+    """From an object as the API server sends it."""
     metadata = raw["metadata"]
     return StoredObject(
         uid=metadata["uid"],

@@ -1,4 +1,4 @@
-"""Whether the API server knows our four kinds, with every field that this version knows.
+"""Whether the API server serves our four kinds, with every field that this version has.
 
 Both are read from what any account may read (discovery and OpenAPI), so the check needs no rights of its own.
 """
@@ -11,7 +11,7 @@ from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import KubeReader
 
 APPLY: Final = "kubectl apply --server-side --force-conflicts -f charts/limpet/crds/"
-"""The command that helps; Helm itself never changes a CRD that is there."""
+"""The command that helps; Helm itself never changes an existing CRD."""
 
 _SHOWN: Final = 3
 
@@ -21,7 +21,7 @@ async def crd_problem(api: KubeReader, crds: Sequence[Mapping[str, Any]]) -> str
     served = await _kinds(api)
     missing = [crd for crd in crds if crd["spec"]["names"]["kind"] not in served]
     if missing:
-        return said("not installed", [crd["metadata"]["name"] for crd in missing])
+        return _problem("not installed", [crd["metadata"]["name"] for crd in missing])
     schemas = await _schemas(api)
     lacking = [
         f"{crd['metadata']['name']} ({shortened(fields)})"
@@ -29,29 +29,29 @@ async def crd_problem(api: KubeReader, crds: Sequence[Mapping[str, Any]]) -> str
         if (schema := schemas.get(crd["spec"]["names"]["kind"])) is not None
         and (fields := list(lacking_fields(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], schema)))
     ]
-    return said("of an older version than this operator, fields are missing", lacking) if lacking else None
+    return _problem("of an older version than this operator, fields are missing", lacking) if lacking else None
 
 
-def said(what: str, names: Iterable[str]) -> str:
-    """One line for people."""
+def _problem(what: str, names: Iterable[str]) -> str:
+    """One line for the user."""
     return f"CustomResourceDefinitions are {what}: {', '.join(sorted(names))}; run: {APPLY}"
 
 
 def shortened(fields: Sequence[str]) -> str:
-    """The first few."""
+    """The first few, and how many more."""
     more = len(fields) - _SHOWN
     return ", ".join(fields[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def lacking_fields(ours: Mapping[str, Any], served: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Paths of fields that our schema has and the served one has not."""
-    there = served.get("properties", {})
+    """Paths of fields that our schema has and the served one lacks."""
+    properties = served.get("properties", {})
     for name, below in ours.get("properties", {}).items():
         if not path and name in ("apiVersion", "kind", "metadata"):
             continue  # The API server writes its own.
         here = f"{path}.{name}" if path else name
-        if name in there:
-            yield from lacking_fields(below, there[name], here)
+        if name in properties:
+            yield from lacking_fields(below, properties[name], here)
         else:
             yield here
     if "items" in ours:
@@ -69,7 +69,7 @@ async def _kinds(api: KubeReader) -> frozenset[str]:
 
 
 async def _schemas(api: KubeReader) -> Mapping[str, Mapping[str, Any]]:
-    """Schemas by kind, as far as they are told: OpenAPI lags seconds behind discovery, and may be closed to us."""
+    """The schemas that are published, by kind: OpenAPI lags seconds behind discovery, and may be forbidden to us."""
     try:
         found = await api.get(f"/openapi/v3/apis/{API_VERSION}")
     except ApiError as error:
@@ -78,8 +78,8 @@ async def _schemas(api: KubeReader) -> Mapping[str, Mapping[str, Any]]:
         raise
     group, _, version = API_VERSION.partition("/")
     return {
-        known["kind"]: schema
+        gvk["kind"]: schema
         for schema in found.get("components", {}).get("schemas", {}).values()
-        for known in schema.get("x-kubernetes-group-version-kind", ())
-        if (known["group"], known["version"]) == (group, version)
+        for gvk in schema.get("x-kubernetes-group-version-kind", ())
+        if (gvk["group"], gvk["version"]) == (group, version)
     }

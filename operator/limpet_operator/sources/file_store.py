@@ -1,7 +1,7 @@
-"""What the operator knows right now: the last object of each name, typed, or the last thing wrong with it.
+"""The objects of a directory: the first of each name, typed, or what is wrong with it.
 
-A document that has not changed keeps its parsed object, by identity, and so does one that was written differently but
-says the same: what is built from it need not be built again.
+A document that has not changed keeps its parsed object, by identity, and so does one that is written differently but
+means the same: what was built from it need not be built again.
 """
 
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ from limpet_operator.sources.files import Document, Origin
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What became of one document."""
+    """A document and what it was parsed to."""
 
     document: Document
     result: Parsed | Invalid | Foreign
     duplicate_of: Origin | None = None
-    """Where the object of the same name is that counts; None: this one does."""
+    """Where the object of the same name is that takes precedence; None: this one does."""
 
     @property
     def key(self) -> ObjectKey | None:
@@ -29,7 +29,7 @@ class ParsedDocument:
 
 
 class FileStore:
-    """Holds the objects of one source; `objects` is replaced whole and can be kept by readers."""
+    """The objects of one source; `objects` is replaced as a whole, so readers can keep it."""
 
     def __init__(self, parser: Parser) -> None:
         self._parser = parser
@@ -37,10 +37,10 @@ class FileStore:
         self.objects = Objects()
         self.readings: tuple[ParsedDocument, ...] = ()
         self.synced = False
-        """Whether a whole listing has been taken in: before that, nothing may be concluded from what is missing."""
+        """Whether all documents were read once: before that, a missing object means nothing."""
 
     def replace(self, documents: Iterable[Document]) -> bool:
-        """Takes in all that the source has; says whether any object differs. Of two with one name the first counts."""
+        """Take in all documents; returns whether any object changed. Of two with one name the first counts."""
         parsed: dict[ObjectKey, Parsed] = {}
         invalid: dict[ObjectKey, Invalid] = {}
         origins: dict[ObjectKey, Origin] = {}
@@ -48,7 +48,7 @@ class FileStore:
         readings: list[ParsedDocument] = []
         for document in documents:
             result = self._result(document)
-            # The raw object is kept with its result, so that its id can't pass to another while it is a key here.
+            # The raw object is kept with its result, so that its id is not reused while it is a key here.
             if document.problem is None:
                 results[id(document.raw)] = (document.raw, result)
             reading = ParsedDocument(document, result)
@@ -71,8 +71,8 @@ class FileStore:
     def _result(self, document: Document) -> Parsed | Invalid | Foreign:
         if document.problem is not None:
             return Invalid(None, (document.problem,))
-        known = self._results.get(id(document.raw))
-        return known[1] if known and known[0] is document.raw else self._parser.parse(document.raw)
+        cached = self._results.get(id(document.raw))
+        return cached[1] if cached and cached[0] is document.raw else self._parser.parse(document.raw)
 
     def _unless_equal(self, key: ObjectKey, result: Parsed) -> Parsed:
         before = self.objects.parsed.get(key)

@@ -1,8 +1,8 @@
-"""Watches the four kinds by kopf, in a thread and a loop of its own, and hands what happens to the caller's loop.
+"""Watches the four kinds with kopf, in its own thread and loop, and delivers the events in the caller's loop.
 
 kopf is used level-triggered: one handler that passes each event on. It leaves nothing in the objects (no finalizer, no
-annotation), so every replica may watch and nothing hangs when Limpet is gone. Its own loop, because at its end it
-cancels every task that was born after its start.
+annotation), so every replica may watch and nothing hangs after Limpet is removed. It needs its own loop because at its
+end it cancels every task that was created after its start.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ _STOP_S: Final = 5.0
 
 
 class WatchEnded(Exception):  # noqa: N818 (says what happened)
-    """kopf ended although nobody asked it to; the message says why. Starting it again lists everything anew."""
+    """kopf ended unasked; the message says why. Starting it again lists everything again."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """What became of one object. `listed`: it was found by a listing, which says nothing of what is gone."""
+    """A change of one object. `listed`: a listing found it, which does not show what was deleted."""
 
     kind: str
     raw: Any
@@ -38,14 +38,14 @@ class WatchEvent:
 
 
 class _WithoutEnd:
-    """Seconds between attempts at a request, for ever: an API server that is away comes back some day."""
+    """Seconds between attempts at a request, for ever: an API server that is away comes back eventually."""
 
     def __iter__(self) -> Iterator[float]:
         return chain((0.2, 0.5, 1.0), repeat(2.0))
 
 
 class _NothingBefore(kopf.DiffBaseStorage):
-    """What an object was before is our store's affair; kopf would copy and hash each object anew for every event."""
+    """Our store has the previous state; kopf would copy and hash each object again for every event."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return kopf.BodyEssence()
@@ -75,7 +75,7 @@ async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[Wa
     def run() -> None:
         try:
             asyncio.run(_operator(access, namespaces, hand_over, stop))
-            why = "it ended by itself"
+            why = "it ended unprompted"
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         with suppress(RuntimeError):
@@ -140,12 +140,12 @@ def _connection(configuration: Any) -> kopf.ConnectionInfo:
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    # Never written, because no handler of ours needs it; named, so that nobody's later handler writes kopf's own.
+    # Never written, because no handler here needs it; set, so that no later handler writes kopf's own.
     settings.persistence.finalizer = f"{API_GROUP}/finalizer"
     settings.persistence.diffbase_storage = _NothingBefore()
     settings.persistence.progress_storage = kopf.MultiProgressStorage(())
     settings.posting.enabled = False
-    # Custom resources and namespaces are looked at by crd_check, without rights to list either.
+    # crd_check looks at CRDs, without rights to list them or namespaces.
     settings.scanning.disabled = True
     settings.watching.server_timeout = 270
     settings.watching.chunk_size = 500

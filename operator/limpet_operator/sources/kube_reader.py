@@ -1,4 +1,4 @@
-"""The Kubernetes API as it is read: JSON by path, with the pod's own account or a kubeconfig. Nothing is written."""
+"""Reading from the Kubernetes API: JSON by path, with the pod's own account or a kubeconfig."""
 
 import asyncio
 import os
@@ -19,32 +19,32 @@ from limpet_operator.sources.kube_error import ApiError
 
 READ_TIMEOUT_S = 30.0
 WATCH_S = 240
-"""The API server ends each watch after this; the next one goes on where it ended."""
+"""The API server ends each watch after this; the next one continues from there."""
 SILENCE_S = WATCH_S + 30
-"""A watch that says nothing for so long, not even that it has ended, is dead."""
+"""A watch that is silent for this long, without even ending, is dead."""
 
 _TOKEN = "BearerToken"  # noqa: S105 (the name of a setting)
-# Typed in part only, which mypy's strict mode refuses to call.
+# Only partly typed, which mypy's strict mode refuses to call.
 _config: Final[Any] = config
 _account: Final[Any] = InClusterConfigLoader
 
 
 class NoClusterError(Exception):
-    """Nothing says where the Kubernetes API is; the message says how to."""
+    """The address of the Kubernetes API is unknown; the message says how to give it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API is and who we are there."""
+    """Where the API is, and with which identity it is accessed."""
 
     kubeconfig: Path | None = None
-    """None: the pod's service account, or else what KUBECONFIG names."""
+    """None: the pod's service account, or else the files in KUBECONFIG."""
     account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
     """Where the pod's token and its cluster's certificate are."""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     async def configuration(self) -> Any:
-        """Read anew, so that it has the newest token. Raises NoClusterError."""
+        """Read again at each call, for the newest token. Raises NoClusterError."""
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 0  # No limit: each watch holds a connection.
         try:
@@ -67,7 +67,7 @@ class Access:
         except config.ConfigException:
             await _config.load_kube_config(client_configuration=configuration)
         else:
-            # At each request: the kubelet replaces a token before it ends, but others may end it at any moment.
+            # At each request: the kubelet replaces a token before it expires, but it may be revoked at any moment.
             configuration.refresh_api_key_hook = partial(_renewed, pod)
 
 
@@ -77,7 +77,7 @@ def _renewed(pod: Any, configuration: Any) -> None:
 
 
 def bearer_token(configuration: Any) -> str | None:
-    """The token alone; None: something else, such as a client certificate, says who we are."""
+    """The token alone; None: something else, such as a client certificate, authenticates us."""
     value: str | None = configuration.api_key.get(_TOKEN)
     return None if value is None else value.split(" ", 1)[-1].strip()
 
@@ -90,7 +90,7 @@ class KubeReader:
 
     @classmethod
     async def connect(cls, access: Access) -> Self:
-        """Nothing is sent yet. Raises NoClusterError."""
+        """Create a reader; nothing is sent yet. Raises NoClusterError."""
         return cls(await access.configuration())
 
     async def __aenter__(self) -> Self:
@@ -100,7 +100,7 @@ class KubeReader:
         await self.close()
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self._client.close()
 
     async def get(
@@ -110,7 +110,7 @@ class KubeReader:
         accept: str = "application/json",
         decode: Callable[[bytes], Any] = msgspec.json.decode,
     ) -> Any:
-        """What a GET answers, decoded. Raises ApiError, also for what `decode` refuses by a MsgspecError."""
+        """The decoded answer to a GET. Raises ApiError, also if `decode` raises a MsgspecError."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 response = await self._open(path, query or {}, accept, aiohttp.ClientTimeout(READ_TIMEOUT_S))
@@ -124,19 +124,19 @@ class KubeReader:
             return decode(body)
         except msgspec.MsgspecError as error:
             raise ApiError(
-                response.status, f"the Kubernetes API answers {path} with something else: {error}"
+                response.status, f"the Kubernetes API answers {path} with something unexpected: {error}"
             ) from error
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Any]:
-        """The events of one watch, until the server ends it in good order. Raises ApiError."""
+        """The events of one watch, until the server ends it normally. Raises ApiError."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=READ_TIMEOUT_S, sock_read=SILENCE_S)
-        asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S)}
+        parameters = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S)}
         try:
-            response = await self._open(path, asked, "application/json", timeout)
+            response = await self._open(path, parameters, "application/json", timeout)
             async with response:
                 if response.status >= 400:
                     raise ApiError(response.status, _words(response.status, await response.read()))
-                # Lines are put together here: an event may be longer than what aiohttp takes for a line.
+                # Lines are assembled here: an event may be longer than aiohttp's limit for a line.
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -146,12 +146,12 @@ class KubeReader:
             raise _unreachable(error) from error
 
     async def _open(
-        self, path: str, query: Mapping[str, str], accept: str, patience: aiohttp.ClientTimeout
+        self, path: str, query: Mapping[str, str], accept: str, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         method, url, headers, _, _ = await self._client.param_serialize(
             "GET", path, query_params=list(query.items()), header_params={"Accept": accept}, auth_settings=[_TOKEN]
         )
-        answer = await self._client.call_api(method, url, headers, _request_timeout=patience)
+        answer = await self._client.call_api(method, url, headers, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
         return response
 

@@ -1,4 +1,4 @@
-"""Which objects there are right now, by name and version only: what a watch is held against."""
+"""Which objects exist now, by name and version only, to compare a watch with."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -36,9 +36,9 @@ _LIST = msgspec.json.Decoder(_List)
 
 
 async def list_names(api: KubeReader, namespaces: Sequence[str]) -> tuple[list[Listing], dict[str, str]]:
-    """All objects of our kinds, and the namespaces that may not be read, with the reason; no namespaces: all in one.
+    """All objects of our kinds, and the namespaces that may not be read, with the reason. No namespaces: all, as one.
 
-    A namespace is read whole or not at all: its Providers without their prices would be something that nobody wrote.
+    A namespace is read as a whole or not at all: its Providers without their prices would be a state that never was.
     Raises ApiError where nothing can be read.
     """
     listings: list[Listing] = []
@@ -47,7 +47,7 @@ async def list_names(api: KubeReader, namespaces: Sequence[str]) -> tuple[list[L
         try:
             listings += [await _listing(api, kind, plural, namespace) for kind, plural in PLURALS.items()]
         except ApiError as error:
-            # A namespace that is not there is forbidden as well, to an account with rights in some only.
+            # To an account with rights in some namespaces only, one that does not exist is forbidden as well.
             if error.status != HTTPStatus.FORBIDDEN or namespace is None or len(refused) == len(namespaces) - 1:
                 raise
             refused[namespace] = str(error)

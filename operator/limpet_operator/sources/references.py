@@ -1,4 +1,4 @@
-"""Which Secrets and ConfigMaps the Providers name, and what is planned while some of them are not known yet."""
+"""Which Secrets and ConfigMaps the Providers name, and what is planned while some of them are still unknown."""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -28,18 +28,18 @@ def named_by(each: Parsed | None) -> Iterator[ObjectKey]:
 
 
 def without_unknown(objects: Objects, before: Objects, unknown: AbstractSet[ObjectKey]) -> Objects:
-    """The objects to plan now. A Provider that names what nobody has looked at yet stays as it was before, or away.
+    """The objects to plan now. A Provider with a reference that is still unknown stays as it was before, or away.
 
-    To call a Secret missing before the API server was asked would take the Provider out of service for a moment.
-    Where nothing else has changed it is `before` itself, so that nobody plans the same again.
+    To call a Secret missing before it was read would take the Provider out of service for a moment. If nothing else
+    has changed the result is `before` itself, so the same is not planned again.
     """
     waiting = {each.key for each in objects.of(Provider) if unknown and not unknown.isdisjoint(named_by(each))}
     if not waiting:
         return objects
-    kept = {key: before.parsed[key] for key in waiting if key in before.parsed}
-    parsed = {key: each for key, each in objects.parsed.items() if key not in waiting} | kept
-    # What the earlier state names is still followed, but may have been forgotten: then it is planned as it was read.
-    for key in {named for each in kept.values() for named in named_by(each)} - parsed.keys():
+    previous = {key: before.parsed[key] for key in waiting if key in before.parsed}
+    parsed = {key: each for key, each in objects.parsed.items() if key not in waiting} | previous
+    # References of the previous state may have been dropped from the store since: they are planned as they were read.
+    for key in {named for each in previous.values() for named in named_by(each)} - parsed.keys():
         if key in before.parsed:
             parsed[key] = before.parsed[key]
     now = replace(objects, parsed=parsed)

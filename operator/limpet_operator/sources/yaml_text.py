@@ -1,4 +1,4 @@
-"""YAML text -> documents, as kubectl reads them: no dates, no repeated keys; a bad document spoils only itself."""
+"""YAML text -> documents, as kubectl reads them: no dates, no repeated keys; a bad document affects only itself."""
 
 import json
 import re
@@ -17,7 +17,7 @@ class Chunk(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """A document that is no YAML or JSON: the line within its chunk, from 1, and what is wrong there."""
+    """A document that is not YAML or JSON: the line within its chunk, from 1, and what is wrong there."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -30,10 +30,10 @@ _HAS_CONTENT = re.compile(r"^[ \t]*[^#\s]", re.MULTILINE)
 
 
 def split(text: str) -> Iterator[Chunk]:
-    """The documents that hold more than comments; in YAML a line that begins with `---` always parts two of them."""
+    """The documents with more than comments; in YAML a line that begins with `---` always separates two."""
     text = text.removeprefix("\ufeff")
     if text.startswith("%"):
-        # A directive belongs to the document after its separator, so such a (rare) file stays in one piece.
+        # A directive belongs to the document after its separator, so such a (rare) file is not split.
         yield Chunk(text, 0)
         return
     starts = [0, *(found.start() for found in _SEPARATOR.finditer(text)), len(text)]
@@ -52,10 +52,10 @@ def read_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UnreadableError(
-            mark.line + 1 if mark else 1, f"no valid YAML: {error.problem or error.context}"
+            mark.line + 1 if mark else 1, f"not valid YAML: {error.problem or error.context}"
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UnreadableError(1, f"no valid YAML: {str(error).splitlines()[0]}") from error
+        raise UnreadableError(1, f"not valid YAML: {str(error).splitlines()[0]}") from error
 
 
 def read_json(text: str) -> Any:
@@ -63,13 +63,13 @@ def read_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UnreadableError(error.lineno, f"no valid JSON: {error.msg}") from error
+        raise UnreadableError(error.lineno, f"not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(1, f"no valid JSON: {error}") from error
+        raise UnreadableError(1, f"not valid JSON: {error}") from error
 
 
 class _KubernetesLoader(yaml.CSafeLoader):
-    """YAML as kubectl reads it: `18:00` and `2026-11-20` are texts, `y` and `Off` are not, no key comes twice."""
+    """YAML as kubectl reads it: `18:00` and `2026-11-20` are strings, `y` and `Off` are not, no key is repeated."""
 
     bool_values: ClassVar[dict[str, bool]] = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
 
@@ -79,7 +79,7 @@ class _KubernetesLoader(yaml.CSafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value} is there twice", key.start_mark
+                        None, None, f"the key {key.value} is repeated", key.start_mark
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)

@@ -77,7 +77,7 @@ def test_what_is_wrong_where_and_what_to_do(build, tmp_path: Path) -> None:
             "BAD  Pricing other  (b.yaml, document 3): ProviderNotFound: "
             "there is no Provider other in namespace default; create it, or correct spec.providerRef.name"
         ),
-        "BAD  document  (b.yaml, document 4): line 18: no valid YAML: did not find expected node content",
+        "BAD  document  (b.yaml, document 4): line 18: not valid YAML: did not find expected node content",
     ]
 
 

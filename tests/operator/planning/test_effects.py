@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
 from limpet_operator.planning.effects import ModelNames
-from limpet_operator.resources.idle import idle_fields
+from limpet_operator.resources.unused_fields import unused_fields
 
 WINDOW = {"name": "night", "from": "00:00", "to": "06:00", "factor": "0.5"}
 HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2", "output": "1"}}]
@@ -35,7 +35,7 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
         ("Provider", {"cache": {"blockTokens": 64}}, "FieldWithoutEffect", "spec.cache.blockTokens has no effect"),
         ("Provider", {"cache": {"minTokens": 64}}, None, ""),
         ("Pricing", {}, None, ""),
-        ("Pricing", {"windows": [WINDOW]}, "FieldWithoutEffect", "the prices of spec.models hold at all hours"),
+        ("Pricing", {"windows": [WINDOW]}, "FieldWithoutEffect", "spec.models applies at all hours"),
         ("Pricing", {"windows": []}, None, ""),
         ("Pricing", {"models": HOUR}, "FieldWithoutEffect", "cacheWrite1h has no effect in this version"),
         ("HealthProbe", {}, "NotProbed", "this version does not probe"),
@@ -98,7 +98,7 @@ def test_a_field_without_effect_says_so_where_it_is_described(crd: str, field: s
 
 def test_no_field_without_effect_is_missing_from_that_list() -> None:
     spec = {"cache": {"blockTokens": 1}, "windows": [WINDOW], "models": HOUR}
-    assert sum(len(idle_fields(kind, spec)) for kind in ("Provider", "Pricing")) == len(FIELDS)
+    assert sum(len(unused_fields(kind, spec)) for kind in ("Provider", "Pricing")) == len(FIELDS)
 
 
 def _descriptions(node: Any, field: str) -> Iterator[str]:

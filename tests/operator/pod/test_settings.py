@@ -6,7 +6,7 @@ import pytest
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.settings import parse_settings
-from limpet_operator.resources.way_out import Proxy, WaysOut
+from limpet_operator.resources.proxy import Proxy, ProxySettings
 
 POD = {"POD_NAME": "limpet-operator-0", "POD_NAMESPACE": "limpet-system"}
 LEASE = ["--lease-namespace", "limpet-system", "--lease-name", "limpet-operator"]
@@ -32,7 +32,9 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
     assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
     assert settings.gateway.cors_origins == ("https://chat.example", "http://localhost:*")
-    assert settings.gateway.ways_out == WaysOut(https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8"))
+    assert settings.gateway.proxies == ProxySettings(
+        https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8")
+    )
     assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
     assert (settings.http, settings.probes) == (HostPort("0.0.0.0", 8081), HostPort("0.0.0.0", 8082))
     assert settings.identity == "limpet-operator-0"
@@ -70,7 +72,7 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--drain-seconds", "nan"], "'nan' is not a number of seconds"),
         (
             ["--all-namespaces", "--proxy", "http://user:word@proxy:3128"],
-            "no proxy that can be used; write http://HOST:PORT",
+            "not a proxy that can be used; write http://HOST:PORT",
         ),
         (["--all-namespaces", "--cors-origin", "chat.example"], "'chat.example' is no origin"),
         (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),

@@ -189,7 +189,7 @@ def test_secret_decodes_and_hides(build) -> None:
     ("change", "problem"),
     [
         ({"data": {"k": "not base64!"}}, "data.k: is not base64; encode it, or write it as it is below stringData"),
-        ({"stringData": {"k": 5}}, "stringData.k: is not a text; write it in quotes"),
+        ({"stringData": {"k": 5}}, "stringData.k: is not a string; write it in quotes"),
         ({"data": ["k"]}, "data: write keys and values below it"),
         ({"metadata": {}}, "metadata.name: is missing; give the object a name"),
     ],
@@ -215,21 +215,21 @@ def test_bad_secret(build, change: dict[str, object], problem: str) -> None:
         (
             {"metadata": {"name": "Deep_Seek"}},
             (
-                'metadata.name: "Deep_Seek" is no name; '
+                'metadata.name: "Deep_Seek" is not a valid name; '
                 "write lower-case letters, digits, '-' and '.' (only digits: in quotes)"
             ),
         ),
         (
             {"metadata": {"name": "a", "namespace": "a/b"}},
-            "metadata.namespace: \"a/b\" is no namespace; write lower-case letters, digits and '-'",
+            "metadata.namespace: \"a/b\" is not a valid namespace; write lower-case letters, digits and '-'",
         ),
         (
             {"metadata": {"name": "a", "labels": {"a": 1}}},
-            "metadata.labels: names and values must be texts; write them in quotes",
+            "metadata.labels: names and values must be strings; write them in quotes",
         ),
         ({"specs": {}}, "specs: no such field; did you mean spec?"),
         ({"spec": []}, "spec: is []; write fields below it"),
-        ({"spec": None}, "spec: is empty; write fields below it or take the field out"),
+        ({"spec": None}, "spec: is empty; write fields below it or remove the field"),
     ],
 )
 def test_bad_frame(build, change: dict[str, object], problem: str) -> None:

@@ -71,11 +71,11 @@ def test_nameless_and_foreign_documents_are_only_readings(build) -> None:
 
 def test_an_unreadable_document_says_nothing_of_an_empty_one(build) -> None:
     store = FileStore(build.parser)
-    unreadable = Document(Origin("a.yaml", 1, 1), "", None, Problem("line 1", "no valid YAML"))
+    unreadable = Document(Origin("a.yaml", 1, 1), "", None, Problem("line 1", "not valid YAML"))
     empty = Document(Origin("a.yaml", 2, 2), "", None)
     for _ in range(2):
         store.replace([unreadable, empty])
         assert [reading.result.message for reading in store.readings] == [
-            "line 1: no valid YAML",
+            "line 1: not valid YAML",
             "is null; write an object with apiVersion, kind, metadata and spec",
         ]

@@ -70,9 +70,9 @@ def test_a_bad_document_spoils_only_itself(tmp_path: Path) -> None:
     documents = list(scan(tmp_path).documents)
     assert [each.raw for each in documents] == [{"a": 1}, None, {"c": 3}, None, None]
     assert [str(each.problem) for each in documents if each.problem] == [
-        "line 4: no valid YAML: did not find expected node content",
+        "line 4: not valid YAML: did not find expected node content",
         "is not UTF-8 (byte 3); save it as UTF-8",
-        "line 1: no valid JSON: Expecting ':' delimiter",
+        "line 1: not valid JSON: Expecting ':' delimiter",
     ]
     assert [str(each.origin) for each in documents[:1] + documents[3:4]] == ["a.yaml, document 1", "b.yaml"]
 

@@ -58,11 +58,11 @@ def test_merge_keys_are_understood() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("a: 1\nb: [\n", 3, "no valid YAML: did not find expected node content"),
-        ("a: 1\na: 2\n", 2, "no valid YAML: the key a is there twice"),
-        ("a: !!python/object:os.system {}\n", 1, "no valid YAML: could not determine a constructor for the tag"),
-        ("a: *nowhere\n", 1, "no valid YAML: found undefined alias"),
-        ("a: \x01\n", 1, "no valid YAML: "),
+        ("a: 1\nb: [\n", 3, "not valid YAML: did not find expected node content"),
+        ("a: 1\na: 2\n", 2, "not valid YAML: the key a is repeated"),
+        ("a: !!python/object:os.system {}\n", 1, "not valid YAML: could not determine a constructor for the tag"),
+        ("a: *nowhere\n", 1, "not valid YAML: found undefined alias"),
+        ("a: \x01\n", 1, "not valid YAML: "),
     ],
 )
 def test_bad_yaml(text: str, line: int, message: str) -> None:
@@ -75,7 +75,7 @@ def test_bad_yaml(text: str, line: int, message: str) -> None:
 def test_bad_json() -> None:
     with pytest.raises(UnreadableError) as caught:
         read_json('{"a": 1,\n "b" 2}')
-    assert (caught.value.line, caught.value.message) == (2, "no valid JSON: Expecting ':' delimiter")
+    assert (caught.value.line, caught.value.message) == (2, "not valid JSON: Expecting ':' delimiter")
     with pytest.raises(UnreadableError):
         read_json("[" * 100_000)
 

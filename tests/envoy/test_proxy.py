@@ -11,7 +11,7 @@ import trustme
 from tests.envoy.test_tls import MODEL, ask, https_provider, objects, pem, planned
 
 from limpet_operator.laptop.local import Local, LocalSettings, free_port
-from limpet_operator.resources.way_out import Proxy, WaysOut
+from limpet_operator.resources.proxy import Proxy, ProxySettings
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -62,9 +62,9 @@ class Tunnels:
 
 
 @asynccontextmanager
-async def gateway(ways_out: WaysOut) -> AsyncIterator[Local]:
+async def gateway(proxies: ProxySettings) -> AsyncIterator[Local]:
     refused: list[Any] = []
-    async with Local(LocalSettings(port=free_port(), on_nack=refused.append, ways_out=ways_out)) as local:
+    async with Local(LocalSettings(port=free_port(), on_nack=refused.append, proxies=proxies)) as local:
         yield local
         assert refused == []
 
@@ -75,7 +75,7 @@ async def test_a_provider_whose_name_only_the_proxy_knows_is_reached_by_a_tunnel
     async with (
         Tunnels() as proxy,
         https_provider(authority, "api.vendor.example", heard) as port,
-        gateway(WaysOut(https=Proxy(named, proxy.port))) as local,
+        gateway(ProxySettings(https=Proxy(named, proxy.port))) as local,
     ):
         local.apply(planned(*objects("good", f"https://api.vendor.example:{port}/api/v1", pem(authority))))
         await local.ready()
@@ -87,14 +87,14 @@ async def test_a_provider_whose_name_only_the_proxy_knows_is_reached_by_a_tunnel
     assert b"secret" not in proxy.passed, "the proxy could read the key"
 
 
-async def test_a_provider_has_a_way_out_of_its_own_or_none() -> None:
+async def test_a_provider_has_its_own_proxy_or_none() -> None:
     authority, heard = trustme.CA(), []
     async with (
         Tunnels() as proxy,
         Tunnels() as other,
         https_provider(authority, "localhost", heard) as near,
         https_provider(authority, "far.example", heard) as far,
-        gateway(WaysOut(https=Proxy("127.0.0.1", proxy.port))) as local,
+        gateway(ProxySettings(https=Proxy("127.0.0.1", proxy.port))) as local,
     ):
         written = objects("far", f"https://far.example:{far}/api/v1", pem(authority))
         written[0]["spec"]["proxy"] = {"url": f"http://127.0.0.1:{other.port}"}
@@ -119,7 +119,7 @@ async def test_where_the_proxy_refuses_the_next_provider_answers(words: bytes) -
     async with (
         Tunnels(refuses=words) as proxy,
         https_provider(authority, "localhost", heard) as port,
-        gateway(WaysOut(https=Proxy("127.0.0.1", proxy.port))) as local,
+        gateway(ProxySettings(https=Proxy("127.0.0.1", proxy.port))) as local,
     ):
         far, *others = objects("far", "https://far.example/api/v1", pem(authority))
         near = objects("near", f"https://localhost:{port}/api/v1", pem(authority))

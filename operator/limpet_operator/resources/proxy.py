@@ -1,4 +1,4 @@
-"""Which providers are reached through an HTTP proxy: networks where nothing else leads out."""
+"""Which providers are reached through an HTTP proxy, in networks that have no other way out."""
 
 import ipaddress
 import re
@@ -23,25 +23,25 @@ class Proxy:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-WayOut = Proxy | Literal["direct"]
+ProxyChoice = Proxy | Literal["direct"]
 
 
-def parse_way_out(text: str) -> WayOut:
+def parse_proxy(text: str) -> ProxyChoice:
     """`direct`, or a proxy's URL. Raises ValueError, which never shows the text: there may be a password in it."""
     if text == "direct":
         return "direct"
     if _PROXY.fullmatch(text) is None:
-        raise ValueError(f"this is no proxy that can be used; {_ADVICE}")
+        raise ValueError(f"this is not a proxy that can be used; {_ADVICE}")
     url = parse_url(text)
     return Proxy(url.host, url.port)
 
 
 @dataclass(frozen=True, slots=True)
-class WaysOut:
-    """The way to providers that say nothing of it themselves, by the scheme of their URL.
+class ProxySettings:
+    """The proxies for providers that name none themselves, by the scheme of their URL.
 
-    `direct` are hosts that are reached without a proxy, as in NO_PROXY: a name with all below it, an address, a network
-    (10.0.0.0/8), each with a port if only that is meant, or `*` for all. This machine is always reached directly.
+    `direct` lists hosts that are reached without a proxy, as in NO_PROXY: a name and all names below it, an address, a
+    network (10.0.0.0/8), each optionally with a port, or `*` for all. This machine is always reached directly.
     """
 
     https: Proxy | None = None
@@ -56,8 +56,8 @@ class WaysOut:
         return proxy
 
 
-def ways_out(environment: Mapping[str, str]) -> tuple[WaysOut, tuple[str, ...]]:
-    """As HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, in either case; and what is to be said of it."""
+def proxy_settings(environment: Mapping[str, str]) -> tuple[ProxySettings, tuple[str, ...]]:
+    """From HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in either case; with notes for the user."""
     notes: list[str] = []
 
     def named(*names: str) -> Proxy | None:
@@ -66,7 +66,7 @@ def ways_out(environment: Mapping[str, str]) -> tuple[WaysOut, tuple[str, ...]]:
                 continue
             text = environment[name]
             try:
-                found = parse_way_out(text if "://" in text else f"http://{text}")
+                found = parse_proxy(text if "://" in text else f"http://{text}")
             except ValueError as error:
                 notes.append(f"{name} has no effect: {error}")
                 return None
@@ -76,9 +76,11 @@ def ways_out(environment: Mapping[str, str]) -> tuple[WaysOut, tuple[str, ...]]:
     https, http = named("HTTPS_PROXY", "ALL_PROXY"), named("HTTP_PROXY", "ALL_PROXY")
     for scheme, proxy in (("https", https), ("http", http)):
         if proxy is not None:
-            notes.append(f"{scheme}:// providers are reached through {proxy}, but for NO_PROXY and this machine's own")
+            notes.append(
+                f"{scheme}:// providers are reached through {proxy}, except those in NO_PROXY or on this machine"
+            )
     exceptions = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    return WaysOut(https, http, tuple(re.split(r"[,\s]+", exceptions.strip(", \t")))), tuple(dict.fromkeys(notes))
+    return ProxySettings(https, http, tuple(re.split(r"[,\s]+", exceptions.strip(", \t")))), tuple(dict.fromkeys(notes))
 
 
 def _this_machine(host: str) -> bool:

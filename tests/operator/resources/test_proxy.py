@@ -2,8 +2,8 @@
 
 import pytest
 
+from limpet_operator.resources.proxy import Proxy, ProxySettings, parse_proxy, proxy_settings
 from limpet_operator.resources.url import parse_url
-from limpet_operator.resources.way_out import Proxy, WaysOut, parse_way_out, ways_out
 
 _PROXY = Proxy("proxy.corp", 3128)
 
@@ -11,35 +11,35 @@ _PROXY = Proxy("proxy.corp", 3128)
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, WaysOut(direct=("",))),
-        ({"HTTPS_PROXY": "http://proxy.corp:3128"}, WaysOut(https=_PROXY, direct=("",))),
-        ({"https_proxy": "proxy.corp:3128/"}, WaysOut(https=_PROXY, direct=("",))),
-        ({"HTTP_PROXY": "http://proxy.corp:3128", "NO_PROXY": "a, b"}, WaysOut(http=_PROXY, direct=("a", "b"))),
-        ({"ALL_PROXY": "http://proxy.corp:3128"}, WaysOut(_PROXY, _PROXY, ("",))),
+        ({}, ProxySettings(direct=("",))),
+        ({"HTTPS_PROXY": "http://proxy.corp:3128"}, ProxySettings(https=_PROXY, direct=("",))),
+        ({"https_proxy": "proxy.corp:3128/"}, ProxySettings(https=_PROXY, direct=("",))),
+        ({"HTTP_PROXY": "http://proxy.corp:3128", "NO_PROXY": "a, b"}, ProxySettings(http=_PROXY, direct=("a", "b"))),
+        ({"ALL_PROXY": "http://proxy.corp:3128"}, ProxySettings(_PROXY, _PROXY, ("",))),
         (
             {"ALL_PROXY": "http://other", "https_proxy": "http://[fd00::1]:1"},
-            WaysOut(Proxy("fd00::1", 1), Proxy("other", 80), ("",)),
+            ProxySettings(Proxy("fd00::1", 1), Proxy("other", 80), ("",)),
         ),
-        ({"HTTPS_PROXY": "", "https_proxy": ""}, WaysOut(direct=("",))),
+        ({"HTTPS_PROXY": "", "https_proxy": ""}, ProxySettings(direct=("",))),
     ],
 )
-def test_the_usual_variables_are_obeyed(environment: dict[str, str], expected: WaysOut) -> None:
-    assert ways_out(environment)[0] == expected
+def test_the_usual_variables_are_obeyed(environment: dict[str, str], expected: ProxySettings) -> None:
+    assert proxy_settings(environment)[0] == expected
 
 
 @pytest.mark.parametrize(
     "text", ["socks5://p:1080", "https://p:3128", "http://me:hidden-word@p:3128", "http://p:0", "http://a/b"]
 )
 def test_a_proxy_that_cannot_be_used_is_told_and_its_password_is_not(text: str) -> None:
-    found, (note,) = ways_out({"HTTPS_PROXY": text})
+    found, (note,) = proxy_settings({"HTTPS_PROXY": text})
     assert found.https is None
     assert note.startswith("HTTPS_PROXY has no effect: ")
     assert "hidden-word" not in note
 
 
 def test_what_is_used_is_told() -> None:
-    assert ways_out({"https_proxy": "http://p:1"})[1] == (
-        "https:// providers are reached through http://p:1, but for NO_PROXY and this machine's own",
+    assert proxy_settings({"https_proxy": "http://p:1"})[1] == (
+        "https:// providers are reached through http://p:1, except those in NO_PROXY or on this machine",
     )
 
 
@@ -67,9 +67,9 @@ def test_what_is_used_is_told() -> None:
     ],
 )
 def test_what_is_excepted_is_reached_directly(url: str, direct: tuple[str, ...], through: bool) -> None:
-    assert (WaysOut(https=_PROXY, direct=direct).to(parse_url(url)) == _PROXY) is through
+    assert (ProxySettings(https=_PROXY, direct=direct).to(parse_url(url)) == _PROXY) is through
 
 
 def test_a_provider_may_say_direct() -> None:
-    assert parse_way_out("direct") == "direct"
-    assert parse_way_out("http://proxy.corp:3128") == _PROXY
+    assert parse_proxy("direct") == "direct"
+    assert parse_proxy("http://proxy.corp:3128") == _PROXY

@@ -1,29 +1,29 @@
-"""Fields that the schemas have and this version makes no use of."""
+"""Fields that are in the schemas and that this version does not use."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_IDLE: Final[Mapping[str, Mapping[str, str]]] = {
+_UNUSED: Final[Mapping[str, Mapping[str, str]]] = {
     "Provider": {"cache.blockTokens": "no decision depends on it"},
     "Pricing": {
-        "windows": "the prices of spec.models hold at all hours",
-        "models[].perMillionTokens.cacheWrite1h": "writes count by cacheWrite",
+        "windows": "spec.models applies at all hours",
+        "models[].perMillionTokens.cacheWrite1h": "cacheWrite is used instead",
     },
 }
-"""By kind: the path below `spec`, and what holds in its place."""
+"""By kind: the path below `spec`, and what applies instead."""
 
 
-def idle_fields(kind: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is said of each such field that is written in this spec."""
+def unused_fields(kind: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """A message about each such field that this spec sets."""
     return tuple(
         f"spec.{path} has no effect in this version: {instead}"
-        for path, instead in _IDLE.get(kind, {}).items()
+        for path, instead in _UNUSED.get(kind, {}).items()
         if any(True for _ in _found(spec, path.split(".")))
     )
 
 
 def _found(value: Any, path: list[str]) -> Iterator[Any]:
-    """The values at a path; `[]` after a name stands for each item of a list. An empty list is nothing."""
+    """The values at a path; `[]` after a name stands for each item of a list. An empty list has none."""
     if not path:
         if value not in (None, []):
             yield value
