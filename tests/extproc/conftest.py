@@ -1,4 +1,4 @@
-"""The data plane's world in small: providers, lanes and requests that are right unless told otherwise."""
+"""The data plane's values for tests: providers, lanes and requests that are valid unless a test changes them."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class Make:
         return snapshot(Catalog("r1", providers, (Policy(**policy),)))
 
     def lane(self, *providers: CatalogProvider, **policy: Any) -> Lane:
-        """Who can serve `flash`; further keywords are fields of `Policy`."""
+        """The candidates for `flash`; further keywords are fields of `Policy`."""
         return self.snapshot(*providers, **policy).lanes["OpenAIChat", MODEL]
 
     @staticmethod

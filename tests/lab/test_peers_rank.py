@@ -1,4 +1,4 @@
-"""The order of a gateway without stickiness: price weights, outages, and nobody lost."""
+"""The order of a gateway without stickiness: price weights, outages, and no provider lost."""
 
 from collections import Counter
 
@@ -29,10 +29,10 @@ def test_draws_follow_the_weights() -> None:
 
 
 @given(offers, st.binary(min_size=8, max_size=8))
-def test_nobody_is_lost_and_a_coin_is_a_whole_order(choices: tuple[Offer, ...], coin: bytes) -> None:
-    order = spread(choices, coin)
+def test_no_provider_is_lost_and_a_seed_is_a_whole_order(choices: tuple[Offer, ...], random_seed: bytes) -> None:
+    order = spread(choices, random_seed)
     assert sorted(order) == sorted(offer.provider for offer in choices)
-    assert spread(tuple(reversed(choices)), coin) == order
+    assert spread(tuple(reversed(choices)), random_seed) == order
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_an_outage_counts_for_thirty_seconds(ago_s: float, last: bool) -> None:
 
 @given(offers, st.binary(min_size=8, max_size=8), st.data())
 def test_the_stable_come_first_in_the_order_of_the_draw(
-    choices: tuple[Offer, ...], coin: bytes, data: st.DataObject
+    choices: tuple[Offer, ...], random_seed: bytes, data: st.DataObject
 ) -> None:
     names = [offer.provider for offer in choices]
     failed = data.draw(st.dictionaries(st.sampled_from(names), st.floats(900, 1_000)))
-    order = balanced(choices, failed, 1_000.0, coin)
+    order = balanced(choices, failed, 1_000.0, random_seed)
     unstable = [1_000.0 - failed.get(name, 0.0) < OUTAGE_WINDOW_S for name in order]
     assert unstable == sorted(unstable)
-    drawn = spread(choices, coin)
+    drawn = spread(choices, random_seed)
     assert sorted(order) == sorted(drawn)
     stable = [name for name, out in zip(order, unstable, strict=True) if not out]
     assert stable == [name for name in drawn if name in stable]

@@ -20,9 +20,9 @@ async def test_a_cache_read_or_a_named_session_makes_it_sticky(named: bool, cach
     if named:
         memory.expect(KEY, "a", 0.0)
     memory.remember(KEY, _served("a", cached), 4, 0.0)
-    known = await memory.lookup(KEY, 1.0)
-    assert (known is not None) is sticky
-    assert known is None or known.warm[0].provider == "a"
+    remembered = await memory.lookup(KEY, 1.0)
+    assert (remembered is not None) is sticky
+    assert remembered is None or remembered.warm[0].provider == "a"
 
 
 async def test_ten_idle_minutes_end_it_and_each_success_begins_them_anew() -> None:
@@ -47,9 +47,9 @@ async def test_a_miss_elsewhere_moves_nothing() -> None:
     memory = StickyAfterHit()
     memory.remember(KEY, _served("a", 64), 4, 0.0)
     memory.remember(KEY, _served("b", 0), 4, 0.0)
-    known = await memory.lookup(KEY, 1.0)
-    assert known is not None
-    assert known.warm[0].provider == "a"
+    remembered = await memory.lookup(KEY, 1.0)
+    assert remembered is not None
+    assert remembered.warm[0].provider == "a"
 
 
 async def test_it_is_bounded() -> None:

@@ -75,7 +75,7 @@ def decide(
         (warm("b"), {"a": DOWN, "b": LIMITED, "c": DOWN}, "last_resort.all_out", "bac"),
     ],
 )
-def test_memory_and_health_decide_who_comes_first(
+def test_memory_and_health_decide_which_provider_comes_first(
     make, remembered: Remembered | None, health: dict[str, HealthState], reason: str, order: str
 ) -> None:
     decision = decide(make, remembered, health=health)
@@ -216,7 +216,7 @@ def test_off_has_no_conversation(make) -> None:
     assert {decision.reason for decision in many} == {"off.spread"}
 
 
-def test_observe_does_what_off_does_and_says_what_enforce_would_have_done(make) -> None:
+def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make) -> None:
     for n in range(50):
         random_seed = bytes([n])
         observed = decide(make, warm("c"), providers=NEAR, mode="Observe", random_seed=random_seed)

@@ -90,8 +90,8 @@ def situations(draw: st.DrawFn) -> tuple[Query, Remembered | None, ProviderState
     return query, draw(MEMORIES), ProviderStates(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
 
 
-def is_out(known: ProviderStates, name: str) -> bool:
-    state = known.health.get(name)
+def is_out(states: ProviderStates, name: str) -> bool:
+    state = states.health.get(name)
     return state is not None and verdict(state, NOW) in ("down", "over_limit")
 
 
@@ -99,17 +99,17 @@ def is_out(known: ProviderStates, name: str) -> bool:
 def test_an_order_names_candidates_once_and_those_that_are_out_come_last(
     situation: tuple[Query, Remembered | None, ProviderStates],
 ) -> None:
-    query, remembered, known = situation
-    decision = choose(query, remembered, known, NOW, b"seed")
+    query, remembered, states = situation
+    decision = choose(query, remembered, states, NOW, b"seed")
     policy, order = query.lane.policy, decision.order
     assert set(order) <= set(query.lane.by_provider)
     assert len(order) <= policy.max_attempts
     once = order[1:] if policy.failover == "SaveCache" and order[:1] == order[1:2] else order
     assert len(set(once)) == len(once)
-    outs = [is_out(known, name) for name in order]
+    outs = [is_out(states, name) for name in order]
     assert outs == sorted(outs)
     assert (decision.reason == "last_resort.all_out") == (
-        bool(order) and all(is_out(known, name) for name in allowed(query))
+        bool(order) and all(is_out(states, name) for name in allowed(query))
     )
 
 
@@ -125,10 +125,10 @@ def allowed(query: Query) -> set[str]:
 
 @given(situations())
 def test_what_the_client_demands_is_obeyed(situation: tuple[Query, Remembered | None, ProviderStates]) -> None:
-    query, remembered, known = situation
-    order = choose(query, remembered, known, NOW, b"seed").order
+    query, remembered, states = situation
+    order = choose(query, remembered, states, NOW, b"seed").order
     assert set(order) <= allowed(query)
-    assert bool(order) == bool(allowed(query)), "somebody is tried as long as the client leaves anybody"
+    assert bool(order) == bool(allowed(query)), "a provider is tried as long as the client leaves one"
     if query.steering is not None and not query.steering.allow_fallbacks and not query.steering.order:
         assert len(order) <= 1
 
@@ -137,23 +137,23 @@ def test_what_the_client_demands_is_obeyed(situation: tuple[Query, Remembered | 
 def test_the_same_question_has_the_same_answer_on_every_replica(
     situation: tuple[Query, Remembered | None, ProviderStates], random_seed: bytes
 ) -> None:
-    query, remembered, known = situation
-    decision = choose(query, remembered, known, NOW, b"seed")
-    assert choose(query, remembered, known, NOW, b"seed") == decision
+    query, remembered, states = situation
+    decision = choose(query, remembered, states, NOW, b"seed")
+    assert choose(query, remembered, states, NOW, b"seed") == decision
     if query.lane.policy.mode == "Enforce" or query.steering is not None:
-        assert choose(query, remembered, known, NOW, random_seed) == decision
+        assert choose(query, remembered, states, NOW, random_seed) == decision
 
 
 @given(situations())
-def test_everyone_who_is_not_open_to_new_conversations_is_excluded_with_a_reason(
+def test_every_provider_closed_to_new_conversations_is_excluded_with_a_reason(
     situation: tuple[Query, Remembered | None, ProviderStates],
 ) -> None:
-    query, remembered, known = situation
-    excluded = choose(query, remembered, known, NOW, b"seed").excluded
+    query, remembered, states = situation
+    excluded = choose(query, remembered, states, NOW, b"seed").excluded
     for name in set(query.lane.by_provider) - allowed(query):
         assert excluded[name] in ("ignored", "not_in_only", "not_in_order")
     for name in allowed(query):
-        if is_out(known, name):
+        if is_out(states, name):
             assert excluded[name] in ("down", "over_limit")
         else:
             assert excluded.get(name) == ("draining" if query.lane.by_provider[name].drain else None)
@@ -171,7 +171,7 @@ def firsts(lane: Lane) -> list[str]:
     return [fresh(lane, key)[0] for key in CONVERSATIONS]
 
 
-def test_a_new_provider_takes_its_share_and_moves_nobody_else(make) -> None:
+def test_a_new_provider_takes_its_share_and_moves_no_other_conversation(make) -> None:
     before = firsts(make.lane(*map(make.provider, "abcd")))
     after = firsts(make.lane(*map(make.provider, "abcde")))
     assert all(new in (old, "e") for old, new in zip(before, after, strict=True))
@@ -219,7 +219,7 @@ def test_an_unknown_price_counts_as_the_dearest_known_one_never_as_free(make) ->
     unknown = make.provider("u", price=None)
     beside_one = make.lane(unknown, make.provider("c", price=cheap))
     beside_two = make.lane(unknown, make.provider("c", price=cheap), make.provider("d", price=dear))
-    assert {fresh(beside_one, key)[0] for key in range(50)} == {"u", "c"}, "as good as the only one that is known"
+    assert {fresh(beside_one, key)[0] for key in range(50)} == {"u", "c"}, "as good as the only one with a price"
     assert {fresh(beside_two, key)[0] for key in range(50)} == {"c"}
 
 

@@ -1,4 +1,4 @@
-"""What traffic says about a provider, as a table of stories and as rules that hold after any of them."""
+"""The health of a provider after its traffic: a table of stories, and rules that hold after any of them."""
 
 from typing import Literal
 
@@ -102,7 +102,7 @@ def test_whatever_happens_it_is_tried_again_in_bounded_time(story: list[Event]) 
     for pause_s, what, retry_after_s in story:
         now_s += pause_s
         if what == "trial" and verdict(state, now_s) != "trial":
-            continue  # only a request that was told so tries
+            continue  # only a request with this verdict tries
         state = after((now_s, what, retry_after_s), state=state)
     longest_s = max(
         DEFAULT_THRESHOLDS.max_cooldown_s, DEFAULT_THRESHOLDS.max_retry_after_s, DEFAULT_THRESHOLDS.trial_timeout_s
@@ -119,7 +119,5 @@ def test_whatever_happens_it_is_tried_again_in_bounded_time(story: list[Event]) 
         ([(0, "limit", 30)], 10, "a is rate-limiting us (429), out for 10 s, next trial in 20 s"),
     ],
 )
-def test_a_person_is_told_what_is_wrong_and_when_it_is_tried_again(
-    events: list[Event], now_s: float, expected: str
-) -> None:
+def test_the_explanation_names_the_problem_and_the_next_trial(events: list[Event], now_s: float, expected: str) -> None:
     assert explain("a", after(*events), now_s) == expected

@@ -26,7 +26,7 @@ def test_later_ones_fade() -> None:
     assert learned.error_rate < 0.01
 
 
-def test_an_attempt_without_a_byte_says_nothing_about_waiting() -> None:
+def test_an_attempt_without_a_byte_does_not_count_as_a_wait() -> None:
     assert after((False, 2.0), (True, None)).first_byte_s == 2.0
 
 
@@ -44,7 +44,7 @@ def test_averages_stay_within_what_was_seen(attempts: list[tuple[bool, float | N
     ("learned", "fastest_s", "expected"),
     [
         (NOTHING, 0.1, 1.0),
-        (Learned(9, 1.0, 60.0), 0.1, 1.0),  # too little is known
+        (Learned(9, 1.0, 60.0), 0.1, 1.0),  # too few samples
         (Learned(10, 0.0, 0.4), 0.4, 1.0),
         (Learned(10, 0.1, 0.4), 0.4, 1.0),  # a little noise changes nothing
         (Learned(10, 0.2, 0.4), 0.4, 1.25),
@@ -60,13 +60,13 @@ def test_trouble_makes_a_dollar_count_more_in_coarse_steps(learned: Learned, fas
 
 
 def test_the_fastest_is_looked_for_among_those_that_are_known_well() -> None:
-    known = {
+    learned = {
         "new": Learned(2, 0, 0.01),
         "silent": Learned(20, 1, 0.0),
         "a": Learned(20, 0, 0.5),
         "b": Learned(20, 0, 1.4),
     }
-    assert factors(known) == {"silent": 2.0}
+    assert factors(learned) == {"silent": 2.0}
     assert factors({}) == {}
 
 
@@ -90,7 +90,7 @@ def test_speed_is_an_average_of_answers_that_are_long_enough(
     assert learned.tokens_per_s == pytest.approx(tokens_per_s)
 
 
-def test_a_failure_says_nothing_of_speed() -> None:
+def test_a_failure_does_not_count_as_speed() -> None:
     learned = after_answer(NOTHING, 100, 2.0)
     assert after_attempt(learned, True, None).tokens_per_s == 50.0
     assert after_attempt(learned, False, 0.1).tokens_per_s == 50.0

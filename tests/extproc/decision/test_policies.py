@@ -51,7 +51,7 @@ EVERYWHERE = Policy(name="everywhere", models=("*",))
         ({"ai"}, (GATEWAY, OWN), "ai/own"),  # one's own, however specific the gateway's is
         ({"ai"}, (OWN, EXACT), "ai/exact"),
         ({"ai"}, (EVERYWHERE,), "everywhere"),
-        ({"ai", "team-b"}, (OWN, EXACT, EVERYWHERE), "everywhere"),  # nobody decides about what others serve too
+        ({"ai", "team-b"}, (OWN, EXACT, EVERYWHERE), "everywhere"),  # no namespace decides about what others serve too
         ({"ai", "team-b"}, (OWN, EXACT), "default"),
         ({"team-b"}, (OWN, EXACT), "default"),
         ({"team-b"}, (OWN, GATEWAY), "gateway"),

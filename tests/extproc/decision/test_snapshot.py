@@ -29,11 +29,11 @@ def test_a_lane_has_all_that_serve_a_model_in_the_catalogs_order() -> None:
 
 
 def test_a_lane_is_one_dialects_only() -> None:
-    known = snapshot(CATALOG)
-    assert [c.provider for c in known.lanes["AnthropicMessages", "flash"].candidates] == ["b"]
-    assert known.models("OpenAIChat") == ["flash", "pro"]
-    assert known.models("OpenAIResponses") == []
-    assert known.lanes["OpenAIChat", "pro"].policy.name == "pro"
+    tables = snapshot(CATALOG)
+    assert [c.provider for c in tables.lanes["AnthropicMessages", "flash"].candidates] == ["b"]
+    assert tables.models("OpenAIChat") == ["flash", "pro"]
+    assert tables.models("OpenAIResponses") == []
+    assert tables.lanes["OpenAIChat", "pro"].policy.name == "pro"
 
 
 def test_nothing_is_known_before_the_first_catalog() -> None:
@@ -41,9 +41,9 @@ def test_nothing_is_known_before_the_first_catalog() -> None:
     assert snapshot(CATALOG).revision == "r7"
 
 
-def test_who_decides_about_a_model_depends_on_whose_providers_serve_it() -> None:
+def test_which_policy_holds_for_a_model_depends_on_whose_providers_serve_it() -> None:
     served = (Model("mine", "mine"), Model("shared", "shared"))
-    known = snapshot(
+    tables = snapshot(
         Catalog(
             "r",
             (
@@ -53,8 +53,8 @@ def test_who_decides_about_a_model_depends_on_whose_providers_serve_it() -> None
             (Policy(name="a/own", namespace="a"), Policy(name="gateway", models=("*",))),
         )
     )
-    assert known.lanes["OpenAIChat", "mine"].policy.name == "a/own"
-    assert known.lanes["OpenAIChat", "shared"].policy.name == "gateway"
+    assert tables.lanes["OpenAIChat", "mine"].policy.name == "a/own"
+    assert tables.lanes["OpenAIChat", "shared"].policy.name == "gateway"
 
 
 PROVIDER = st.builds(

@@ -45,7 +45,7 @@ ALL = {"cheap", "dear", "unpriced", "keeps"}
         (Steering(beyond=("provider.quantizations",)), set(), "demand_unknown"),
     ],
 )
-def test_who_does_not_meet_a_demand_is_passed_over_for_a_reason(
+def test_a_provider_that_does_not_meet_a_demand_is_passed_over_for_a_reason(
     lane: Any, asked: Steering, left: set[str], word: str | None
 ) -> None:
     obeyed = obey(asked, lane)
@@ -91,13 +91,13 @@ def test_a_provider_that_reads_the_object_itself_is_not_judged_here(relayed: Any
         (Controls(ignore=("own",)), Steering(ignore=("own",))),
     ],
 )
-def test_a_list_that_names_none_of_ours_is_for_who_reads_the_object(
+def test_a_list_that_names_none_of_ours_is_for_a_provider_that_reads_the_object(
     relayed: Any, controls: Controls, expected: Steering | None
 ) -> None:
     assert steering_of(controls, None, relayed, {"own", "relay"}) == expected
 
 
-def test_where_nobody_reads_the_object_a_list_of_strangers_leaves_nobody(lane: Any) -> None:
+def test_where_no_provider_reads_the_object_a_list_of_strangers_leaves_none(lane: Any) -> None:
     asked = steering_of(Controls(only=("deepinfra",)), None, lane, ALL)
     assert asked == Steering(only=("deepinfra",))
     assert obey(asked, lane) == Obeyed(frozenset(), dict.fromkeys(ALL, "not_in_only"), "provider.only")

@@ -1,4 +1,4 @@
-"""The `provider` object: what is known of it, and how a wrong one is explained."""
+"""The `provider` object: which of its demands are known, and how a wrong one is explained."""
 
 import json
 from typing import Any

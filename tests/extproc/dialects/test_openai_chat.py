@@ -21,7 +21,7 @@ NESTED = st.recursive(
 )
 
 
-def complaint(body: bytes) -> BadRequest:
+def error_of(body: bytes) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
         parse(body)
     assert "`" not in caught.value.message
@@ -43,7 +43,7 @@ def complaint(body: bytes) -> BadRequest:
     ],
 )
 def test_what_is_no_json_object_is_wrong_as_a_whole(body: bytes, message: str) -> None:
-    error = complaint(body)
+    error = error_of(body)
     assert error.param is None
     assert message in error.message
 
@@ -64,8 +64,8 @@ def test_what_is_no_json_object_is_wrong_as_a_whole(body: bytes, message: str) -
         (b'{"model":"m","messages":[{"role":"system"},{"role":null}]}', "messages[1].role", "write a string, not null"),
     ],
 )
-def test_a_bad_request_is_told_the_field_and_what_belongs_there(body: bytes, param: str, message: str) -> None:
-    error = complaint(body)
+def test_an_error_names_the_field_and_what_belongs_there(body: bytes, param: str, message: str) -> None:
+    error = error_of(body)
     assert error.param == param
     assert message in error.message
 
@@ -83,7 +83,7 @@ def test_a_bad_request_is_told_the_field_and_what_belongs_there(body: bytes, par
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(field: dict[str, Any], param: str, message: str) -> None:
-    error = complaint(request(USER, **field))
+    error = error_of(request(USER, **field))
     assert error.param == param
     assert message in error.message
 
@@ -168,8 +168,8 @@ ROLES = st.sampled_from(["system", "developer", "user", "assistant"])
 
 
 @given(st.lists(st.tuples(ROLES, st.text(max_size=3)), max_size=5))
-def test_what_comes_after_the_first_user_message_does_not_count(said: list[tuple[str, str]]) -> None:
-    turns = [{"role": role, "content": each} for role, each in said]
+def test_what_comes_after_the_first_user_message_does_not_count(later: list[tuple[str, str]]) -> None:
+    turns = [{"role": role, "content": each} for role, each in later]
     assert parse(request(*turns, USER)).fingerprint == parse(request(*turns, USER, *turns, SYSTEM)).fingerprint
 
 
@@ -230,7 +230,7 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "42"}
         ([{"role": "system", "content": "long " * 5000}, USER], False),
     ],
 )
-def test_a_request_that_answers_something_is_told_from_the_first_of_a_conversation(
+def test_a_request_that_answers_something_is_not_the_first_of_its_conversation(
     messages: list[Any], goes_on: bool
 ) -> None:
     assert parse(json.dumps({"model": "m", "messages": messages}).encode()).goes_on is goes_on
@@ -248,7 +248,7 @@ def test_a_key_that_is_read_here_stands_there_once(field: str, first: bool, spel
     whole = {"model": '"model":"m"', "messages": f'"messages":{json.dumps([USER])}', field: f'"{field}":{value}'}
     parse(("{" + ",".join(whole.values()) + "}").encode())
     pieces = [twice, *whole.values()] if first else [*whole.values(), twice]
-    error = complaint(("{" + ",".join(pieces) + "}").encode())
+    error = error_of(("{" + ",".join(pieces) + "}").encode())
     assert (error.param, error.message) == (field, f"the body has the key '{field}' more than once")
 
 
@@ -268,16 +268,16 @@ def test_a_key_that_may_not_be_there_is_found_whatever_its_value(key: bytes, val
 def test_no_other_spelling_of_model_passes(key: str, order: str) -> None:
     other, rest = f'"{key}":"x"', request(USER).decode()[1:-1]
     body = "{" + (f"{other},{rest}" if order == "before" else f"{rest},{other}") + "}"
-    error = complaint(body.encode())
+    error = error_of(body.encode())
     assert error.param == json.loads(f'"{key}"')
     assert "some providers take it for 'model'" in error.message
 
 
-def test_keys_that_only_look_like_ours_are_nobodys_business() -> None:
+def test_keys_that_only_look_like_ours_are_ignored() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {}, "Model": {}}}}}
-    said = {"role": "user", "content": '"model":"x","provider":{}'}
+    content = {"role": "user", "content": '"model":"x","provider":{}'}
     body = request(
-        said, USER, tools=[tool, tool], metadata={"session_id": "x", "messages": []}, Messages=1, session="x"
+        content, USER, tools=[tool, tool], metadata={"session_id": "x", "messages": []}, Messages=1, session="x"
     )
     assert parse(body).ours == ()
 
@@ -317,14 +317,14 @@ def test_what_is_torn_later_does_not_change_how_a_conversation_opened() -> None:
 
 
 def test_half_a_surrogate_pair_names_no_model() -> None:
-    error = complaint(json.dumps({"model": HALF, "messages": [USER]}).encode())
+    error = error_of(json.dumps({"model": HALF, "messages": [USER]}).encode())
     assert error.param == "model"
     assert "half of a surrogate pair" in error.message
 
 
 @pytest.mark.parametrize("body", [b'{"model":"m","messages":[{"role":"user","content":"\\ud8', b'{"model":"\\ud83e"'])
 def test_half_of_a_body_is_still_not_json(body: bytes) -> None:
-    assert "not valid JSON" in complaint(body).message
+    assert "not valid JSON" in error_of(body).message
 
 
 BIG = "The tide comes twice a day. " * 50_000

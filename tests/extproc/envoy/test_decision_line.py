@@ -36,15 +36,15 @@ B = Attempt("b", "flash", 200, "ok")
         ([], 0, None, "sticky.hit  no answer"),
     ],
 )
-def test_a_line_says_when_where_why_and_what_was_cached(
+def test_a_line_has_when_where_why_and_what_was_cached(
     attempts: list[Attempt], status: int, usage: Usage | None, line: str
 ) -> None:
-    told = RequestSummary("sticky.hit", status, 1.5, RECORD, attempts, usage)
-    assert decision_line(told, "20:15:00") == f"20:15:00  01234567  flash  {line}  1.500 s"
+    summary = RequestSummary("sticky.hit", status, 1.5, RECORD, attempts, usage)
+    assert decision_line(summary, "20:15:00") == f"20:15:00  01234567  flash  {line}  1.500 s"
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("summary", "line"),
     [
         (
             RequestSummary("refused.unknown_path", 404, 0.001, method="GET", path="/v2/things?key=sk-secret"),
@@ -61,11 +61,11 @@ def test_a_line_says_when_where_why_and_what_was_cached(
         (RequestSummary("", 0, 0.0), "- -  -  no answer  0.000 s"),
     ],
 )
-def test_a_request_that_was_refused_or_not_decided_has_a_line_too(told: RequestSummary, line: str) -> None:
-    assert decision_line(told, "20:15:00") == f"20:15:00  {line}"
+def test_a_request_that_was_refused_or_not_decided_has_a_line_too(summary: RequestSummary, line: str) -> None:
+    assert decision_line(summary, "20:15:00") == f"20:15:00  {line}"
 
 
-def test_a_line_names_who_was_passed_over_and_what_would_have_been() -> None:
+def test_a_line_names_providers_passed_over_and_what_would_have_been() -> None:
     record = replace(RECORD, excluded={"d": "down", "e": "draining"}, would="first.scored")
     line = decision_line(RequestSummary("observe.spread", 200, 0.0, record, [B]), "x")
     assert "  observe.spread (would be first.scored)  b 200, without d (down), without e (draining)  " in line

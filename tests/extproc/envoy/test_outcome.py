@@ -130,7 +130,7 @@ class World:
         self.changes: list[tuple[str, str | None]] = []
         self.shown: list[tuple[str, int, Usage | None, float]] = []
         self.tried: list[list[str]] = []
-        self.told: list[RequestSummary] = []
+        self.summaries: list[RequestSummary] = []
         self.memory = InProcessMemory()
         self.providers = Providers(self._changed)
         self.registry = CollectorRegistry()
@@ -144,11 +144,11 @@ class World:
     def _changed(self, provider: str, state: HealthState) -> None:
         self.changes.append((provider, state.out_because))
 
-    def _show(self, told: RequestSummary) -> None:
-        provider = told.attempts[-1].provider if told.attempts else ""
-        self.told.append(told)
-        self.shown.append((provider, told.status, told.usage, told.duration_s))
-        self.tried.append([f"{each.provider} {each.status or each.cause}" for each in told.attempts])
+    def _show(self, summary: RequestSummary) -> None:
+        provider = summary.attempts[-1].provider if summary.attempts else ""
+        self.summaries.append(summary)
+        self.shown.append((provider, summary.status, summary.usage, summary.duration_s))
+        self.tried.append([f"{each.provider} {each.status or each.cause}" for each in summary.attempts])
 
     async def take(self, *entries: Any) -> None:
         """One message an entry."""
@@ -160,8 +160,8 @@ class World:
         assert await self.outcomes.stream(Call(*messages)) == b""
 
     async def warm(self) -> tuple[Warm, ...]:
-        known = await self.memory.lookup(KEY, NOW)
-        return known.warm if known else ()
+        remembered = await self.memory.lookup(KEY, NOW)
+        return remembered.warm if remembered else ()
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
@@ -172,7 +172,7 @@ def world() -> World:
     return World()
 
 
-async def test_who_really_served_is_remembered_from_the_start_of_the_request(world: World) -> None:
+async def test_the_provider_that_served_is_remembered_from_the_start_of_the_request(world: World) -> None:
     await world.take(entry("a"))
     assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 5000, 3840),)
 
@@ -182,7 +182,7 @@ async def test_a_provider_that_served_after_others_failed_takes_over(world: Worl
     assert [warm.provider for warm in await world.warm()] == ["b"]
 
 
-async def test_one_more_try_at_the_same_provider_is_not_held_against_it(world: World) -> None:
+async def test_one_more_try_at_the_same_provider_does_not_count_against_it(world: World) -> None:
     twice = replace(RECORD, order=("a", "a", "b"))
     await world.take(entry("a"), entry("a", record=twice, attempts=2))
     assert [warm.provider for warm in await world.warm()] == ["a"]
@@ -199,10 +199,10 @@ async def test_one_more_try_at_the_same_provider_is_not_held_against_it(world: W
         (bad("a", 204, "NotAnAnswer"), []),
         (bad("a", 400, "CredentialRefused"), []),
         (entry("a", 0, flags=("upstream_remote_reset",)), []),
-        (entry("a", 0), ["a"]),  # the client left: nobody's failure
+        (entry("a", 0), ["a"]),  # the client left: no failure
         (bad("a", 400, "BadRequest"), ["a"]),  # the request's own fault
         (entry("", 503), ["a"]),  # no provider was asked
-        (bad("a", 500, "ServerError", record=None), ["a"]),  # nobody knows whose it was
+        (bad("a", 500, "ServerError", record=None), ["a"]),  # no record: whose conversation it was is unknown
         (entry("c"), ["a"]),  # served where staying does not pay
     ],
 )
@@ -237,7 +237,7 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
 
 
-async def test_failures_count_and_who_answers_is_back(world: World) -> None:
+async def test_failures_count_and_an_answer_brings_the_provider_back(world: World) -> None:
     await world.take(*[bad("a", 500, "ServerError")] * 3)
     assert world.changes == [("a", "down")]
     await world.take(entry("a", first_byte_s=0.25))
@@ -262,11 +262,11 @@ async def test_what_no_provider_answered_counts_for_none(world: World) -> None:
 async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model(world: World) -> None:
     await world.take(bad("a", 429, "Limited", retry_after="30"))
     assert world.changes == [("a", "over_limit")]
-    known = world.providers.states
-    limited = known.state("a", "flash")
+    states = world.providers.states
+    limited = states.state("a", "flash")
     assert limited is not None
     assert limited.until_s == NOW + 30
-    assert known.state("a", "another-model") is None
+    assert states.state("a", "another-model") is None
 
 
 @pytest.mark.parametrize("cause", ["CredentialRefused", "NoCredit", "Redirected"])
@@ -277,13 +277,13 @@ async def test_key_credit_and_address_concern_all_models_of_a_provider(world: Wo
     assert state.out_because == "down"
 
 
-async def test_neither_the_clients_leaving_nor_its_own_fault_says_anything_of_a_provider(world: World) -> None:
+async def test_neither_a_client_that_leaves_nor_its_own_mistake_counts_against_a_provider(world: World) -> None:
     await world.take(entry("a", 0), bad("a", 400, "BadRequest"), bad("a", 413, "TooLarge"), entry("", 503))
     assert world.providers.health == {}
 
 
 @pytest.mark.parametrize("cause", ["ServerError", "Limited", "Forbidden", "ErrorInAnswer", "Overloaded"])
-async def test_a_request_that_fails_alike_everywhere_is_held_against_nobody(world: World, cause: str) -> None:
+async def test_a_request_that_fails_alike_everywhere_counts_against_no_provider(world: World, cause: str) -> None:
     notes = {number: note(name, 500, cause, retry_after="120") for number, name in enumerate("abc", 1)}
     await world.take(*[entry("c", 500, attempts=3, notes=notes)] * 5)
     assert world.providers.health == {}
@@ -305,7 +305,7 @@ async def test_what_fails_here_and_not_there_is_held_against_the_provider_once(w
     assert [warm.provider for warm in await world.warm()] == ["b"]
 
 
-async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_nobody(world: World) -> None:
+async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_no_conversation(world: World) -> None:
     again = replace(RECORD, tries=2)
     await world.take(*[entry("a", record=again, attempts=2)] * 5)
     assert world.providers.health == {}
@@ -328,7 +328,7 @@ async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_nobody(
         (2, {1: note("a", 308, "Redirected"), 2: note("b", 204, "NotAnAnswer")}, ("b", 502), ["a 308", "b 204"]),
     ],
 )
-async def test_every_attempt_is_told_in_its_order(
+async def test_every_attempt_is_listed_in_its_order(
     world: World, attempts: int, notes: dict[int, Any], last: tuple[str, int], tried: list[str]
 ) -> None:
     record = replace(RECORD, tries=2)
@@ -336,7 +336,7 @@ async def test_every_attempt_is_told_in_its_order(
     assert world.tried == [tried]
 
 
-async def test_a_timeout_that_nobody_followed_is_the_providers_and_the_attempt_after_it_was_none(world: World) -> None:
+async def test_a_timeout_without_a_further_attempt_counts_against_the_provider(world: World) -> None:
     record = replace(RECORD, tries=2)
     await world.take(entry("a"), entry("a", 504, record=record, attempts=2, timed_out=True, usage=None))
     assert world.tried[-1] == ["a Timeout"]
@@ -365,16 +365,16 @@ async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World
     assert await world.warm() == ()
 
 
-async def test_what_a_provider_said_is_kept_without_the_key_in_it(world: World) -> None:
-    said = "Incorrect API key provided: sk-abc****wxyz.\nSee the docs."
-    await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", says=said)}))
+async def test_a_providers_message_is_kept_without_the_key_in_it(world: World) -> None:
+    message = "Incorrect API key provided: sk-abc****wxyz.\nSee the docs."
+    await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", says=message)}))
     failure = world.complaints.standing("a", NOW)
     assert failure is not None
     assert (failure.status, failure.cause) == (401, "CredentialRefused")
     assert failure.says == "Incorrect API key provided: [key] See the docs."
 
 
-async def test_cached_tokens_that_nobody_reported_are_no_zero(world: World) -> None:
+async def test_cached_tokens_that_were_not_reported_are_no_zero(world: World) -> None:
     labels = {"provider": "a", "model": "flash"}
     await world.take(entry("a", usage=None, found={"prompt": 900.0, "output": 5.0}))
     assert world.registry.get_sample_value("limpet_cached_tokens_total", labels) is None
@@ -457,7 +457,7 @@ _ABSURD = st.one_of(
 
 
 @given(_ABSURD)
-def test_whatever_retry_after_says_is_a_wait_within_bounds_or_none(text: str) -> None:
+def test_any_retry_after_is_a_wait_within_bounds_or_none(text: str) -> None:
     seconds = retry_after_s(text, NOW)
     assert seconds is None or 0 <= seconds <= 86400
 
@@ -487,8 +487,8 @@ def test_no_number_and_no_word_of_a_provider_breaks_what_is_learned(
     world = World()
     asyncio.run(world.take(entry("a", status, notes=notes, found=found, usage=usage, attempts=attempts)))
     assert world.counted("limpet_extproc_failures_total") == 0
-    told = world.caches.refresh().get("a")
-    assert told is None or 0 <= told.cached_tokens <= told.prompt_tokens
+    use = world.caches.refresh().get("a")
+    assert use is None or 0 <= use.cached_tokens <= use.prompt_tokens
 
 
 def answered_here(word: str, status: int, details: str = "direct_response") -> Any:
@@ -515,15 +515,15 @@ async def test_what_was_refused_before_any_provider_has_a_line_and_is_counted(
     world: World, word: str, status: int, details: str, reason: str
 ) -> None:
     await world.take(answered_here(word, status, details))
-    (told,) = world.told
-    assert (told.reason, told.status, told.method, told.record) == (reason, status, "GET", None)
+    (summary,) = world.summaries
+    assert (summary.reason, summary.status, summary.method, summary.record) == (reason, status, "GET", None)
     assert world.counted("limpet_requests_total", provider="none", decision=reason, outcome="refused") == 1
     assert world.counted("limpet_attempts_total", provider="", outcome="refused") == 0
 
 
 async def test_lists_have_a_line_and_checks_of_health_have_none_and_neither_is_a_request(world: World) -> None:
     await world.take(answered_here("answered.models", 200), answered_here("answered.health", 200))
-    assert [told.reason for told in world.told] == ["answered.models"]
+    assert [summary.reason for summary in world.summaries] == ["answered.models"]
     assert world.counted("limpet_requests_total", provider="none", decision="answered.models", outcome="ok") == 0
 
 

@@ -1,4 +1,4 @@
-"""Envoy's messages in and out as raw bytes, over a call that a test holds in its hands."""
+"""Envoy's messages in and out as raw bytes, over a call that the test plays."""
 
 import json
 from typing import Any
@@ -27,17 +27,17 @@ NOW = 1000.0
 
 
 class Call:
-    """What Envoy says on a stream, and what it hears."""
+    """A stream: what Envoy sends, and what it gets."""
 
     def __init__(self, *messages: pb.ProcessingRequest) -> None:
         self._messages = [message.SerializeToString() for message in messages]
-        self.heard: list[Any] = []
+        self.written: list[Any] = []
 
     async def read(self) -> object:
         return self._messages.pop(0) if self._messages else object()
 
     async def write(self, data: bytes) -> None:
-        self.heard.append(pb.ProcessingResponse.FromString(data))
+        self.written.append(pb.ProcessingResponse.FromString(data))
 
 
 class Server:
@@ -58,7 +58,7 @@ class Server:
     async def say(self, *messages: pb.ProcessingRequest) -> list[Any]:
         call = Call(*messages)
         await self.extproc.process(call)
-        return call.heard
+        return call.written
 
     def counted(self, name: str, **labels: str) -> float:
         self.metrics.flush()
@@ -102,16 +102,16 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
     response = answer.request_body.response
     assert response.clear_route_cache
     assert response.HasField("header_mutation"), "clear_route_cache counts only with one beside it"
-    told = metadata(answer)
-    order = [group["name"] for group in told["limpet.route"]["priority_groups"]]
+    written = metadata(answer)
+    order = [group["name"] for group in written["limpet.route"]["priority_groups"]]
     assert order in (["a", "a", "b"], ["b", "b", "a"]), "the first once more, if it closes the connection"
-    assert (told["limpet.route"]["tries"], told["limpet.route"]["route"]) == (2, "4w0")
-    assert told["limpet.route"]["priority_groups"][0]["clusters"] == [{"cluster_name": order[0], "weight": 1}]
-    assert told["limpet.decision"]["reason"] == "first.scored"
-    record = decode(told["limpet.record"]["v"])
+    assert (written["limpet.route"]["tries"], written["limpet.route"]["route"]) == (2, "4w0")
+    assert written["limpet.route"]["priority_groups"][0]["clusters"] == [{"cluster_name": order[0], "weight": 1}]
+    assert written["limpet.decision"]["reason"] == "first.scored"
+    record = decode(written["limpet.record"]["v"])
     assert record is not None
     assert (list(record.order), record.identified_by) == (order[::2], "session_id")
-    decision = told["limpet.decision"]
+    decision = written["limpet.decision"]
     at, length = int(decision["model_at"]), int(decision["model_length"])
     assert (decision["model"], body[at : at + length]) == ("flash", b'"flash"')
     ((offset, length),) = decision["cuts"]
@@ -144,8 +144,8 @@ async def test_a_large_body_is_read_where_the_message_holds_it(make, server: Ser
 
 
 async def test_a_provider_that_the_route_knows_is_only_named(make, server: Server) -> None:
-    for known, described in (("a b", ()), ("a x", ("b",)), ("", ("a", "b"))):
-        (answer,) = await server.say(body_message(make.body(), **{":route": known}))
+    for route_knows, described in (("a b", ()), ("a x", ("b",)), ("", ("a", "b"))):
+        (answer,) = await server.say(body_message(make.body(), **{":route": route_knows}))
         groups = metadata(answer)["limpet.route"]["priority_groups"]
         assert {group["name"] for group in groups} == {"a", "b"}
         assert {group["name"] for group in groups if "clusters" in group} == {*described}
@@ -169,17 +169,18 @@ async def test_a_request_waits_as_the_most_patient_of_its_order_does(make) -> No
     ):
         server = Server(make.snapshot(*providers))
         (answer,) = await server.say(body_message(make.body(stream=stream)))
-        told = metadata(answer)
-        assert (told["limpet.route"]["route"], told["limpet.decision"]["patience_ms"]) == (route, patience_s * 1000)
+        written = metadata(answer)
+        assert written["limpet.route"]["route"] == route
+        assert written["limpet.decision"]["patience_ms"] == patience_s * 1000
 
 
 async def test_where_a_timeout_is_followed_by_another_provider_each_is_tried_once(make) -> None:
     server = Server(make.snapshot(make.provider("a"), make.provider("b"), on_timeout="NextProvider"))
     (answer,) = await server.say(body_message(make.body()))
-    told = metadata(answer)
-    assert (told["limpet.route"]["tries"], told["limpet.route"]["route"]) == (1, "2w0")
-    assert len(told["limpet.route"]["priority_groups"]) == 2
-    assert "patience_ms" not in told["limpet.decision"]
+    written = metadata(answer)
+    assert (written["limpet.route"]["tries"], written["limpet.route"]["route"]) == (1, "2w0")
+    assert len(written["limpet.route"]["priority_groups"]) == 2
+    assert "patience_ms" not in written["limpet.decision"]
 
 
 async def test_headers_that_arrive_as_an_attribute_name_the_conversation(make, server: Server) -> None:
@@ -189,8 +190,8 @@ async def test_headers_that_arrive_as_an_attribute_name_the_conversation(make, s
 
 
 async def test_in_header_mode_two_messages_choose_one_cluster(make, server: Server) -> None:
-    heard = await server.say(headers_message(x_session_id="s"), body_message(make.body()))
-    first, second = heard
+    answers = await server.say(headers_message(x_session_id="s"), body_message(make.body()))
+    first, second = answers
     assert first.WhichOneof("response") == "request_headers"
     response = second.request_body.response
     assert response.clear_route_cache
@@ -293,9 +294,9 @@ async def test_what_is_remembered_decides(make, server: Server) -> None:
     key = make.opened(server.snapshot, make.body()).query.key
     server.memory.remember(key, Warm("b", NOW + 60), 4, NOW)
     (answer,) = await server.say(body_message(make.body()))
-    told = metadata(answer)
-    assert told["limpet.decision"]["reason"] == "sticky.hit"
-    assert told["limpet.route"]["priority_groups"][0]["name"] == "b"
+    written = metadata(answer)
+    assert written["limpet.decision"]["reason"] == "sticky.hit"
+    assert written["limpet.route"]["priority_groups"][0]["name"] == "b"
     assert await server.memory.lookup(key, NOW) == Remembered((Warm("b", NOW + 60),))
 
 
@@ -325,12 +326,12 @@ async def test_observe_counts_what_enforce_would_have_done(make) -> None:
 
 def _turns(clock: str) -> list[bytes]:
     """Three requests of one conversation, with a text in the system prompt that may change from turn to turn."""
-    said = [{"role": "user", "content": "Up and away"}]
+    turns = [{"role": "user", "content": "Up and away"}]
     bodies = []
     for turn in range(3):
         system = {"role": "system", "content": f"Be brief. It is {clock.format(turn)}."}
-        bodies.append(json.dumps({"model": "flash", "messages": [system, *said]}).encode())
-        said += [{"role": "assistant", "content": "Whereto?"}, {"role": "user", "content": "On"}]
+        bodies.append(json.dumps({"model": "flash", "messages": [system, *turns]}).encode())
+        turns += [{"role": "assistant", "content": "Whereto?"}, {"role": "user", "content": "On"}]
     return bodies
 
 
@@ -355,16 +356,16 @@ async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the
 
 
 def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:
-    heard: list[tuple[str, str | None]] = []
+    changes: list[tuple[str, str | None]] = []
 
-    def hear(provider: str, state: HealthState) -> None:
-        heard.append((provider, state.out_because))
+    def changed(provider: str, state: HealthState) -> None:
+        changes.append((provider, state.out_because))
 
-    providers = Providers(hear)
+    providers = Providers(changed)
     for _ in range(5):
         providers.apply(AttemptFailed("a", NOW))
     providers.apply(AttemptLimited("b", NOW, 30.0))
     for _ in range(2):
         providers.apply(AttemptSucceeded("a", NOW, 0.2))
-    assert heard == [("a", "down"), ("b", "over_limit"), ("a", None)]
+    assert changes == [("a", "down"), ("b", "over_limit"), ("a", None)]
     assert set(providers.states.health) == {"b"}

@@ -50,7 +50,7 @@ def test_the_header_that_is_not_utf_8_is_found(head: bytes, name: str | None) ->
 @given(st.text(max_size=40_000), st.floats(allow_nan=False))
 @example("x" * 100, 0.0)
 @example("x" * 20_000, 1_764_000_000_123.4)
-def test_metadata_says_what_the_message_says(text: str, number: float) -> None:
+def test_metadata_is_what_the_message_class_writes(text: str, number: float) -> None:
     message = pb.ProcessingResponse()
     fields = message.dynamic_metadata.fields["limpet.record"].struct_value.fields
     fields["v"].string_value, fields["started_ms"].number_value = text, number

@@ -60,7 +60,7 @@ def test_what_would_hold_up_others_is_heavy(make, text: str, heavy: bool) -> Non
     ],
     ids=str,
 )
-async def test_a_large_body_says_the_same_wherever_it_is_read(
+async def test_a_large_body_is_read_alike_in_either_process(
     make, reader: RequestReader, fields: dict[str, object]
 ) -> None:
     if "messages" in fields:
@@ -130,7 +130,7 @@ async def test_a_defect_of_the_reader_is_an_error_that_tells_it_and_ends_nothing
     await reader.close()
 
 
-async def test_who_leaves_while_a_body_is_read_does_not_spoil_the_next_answer(make, reader: RequestReader) -> None:
+async def test_a_caller_that_leaves_early_does_not_spoil_the_next_answer(make, reader: RequestReader) -> None:
     one, other = make.body(LARGE, user="one"), make.body(LARGE, user="other")
     await reader.read(HEAD, one)
     leaves = asyncio.create_task(reader.read(HEAD, one))

@@ -18,9 +18,9 @@ NOW = 1000.0
 SECRET_TEXT = "the launch code is 4711"
 
 
-def routed(opened: Any, known: ProviderStates | None = None) -> Routing:
+def routed(opened: Any, states: ProviderStates | None = None) -> Routing:
     assert isinstance(opened, Opened)
-    routing = decide(opened, None, known or ProviderStates(), NOW, b"seed")
+    routing = decide(opened, None, states or ProviderStates(), NOW, b"seed")
     assert isinstance(routing, Routing)
     return routing
 
@@ -69,7 +69,7 @@ def test_an_unknown_model_is_answered_with_what_exists(make, snapshot) -> None:
     assert len(long.message) < 300
 
 
-def test_nobody_left_says_who_there_would_have_been(make, snapshot) -> None:
+def test_nobody_left_lists_the_providers_of_the_model(make, snapshot) -> None:
     message = refused(make.opened(snapshot, make.body(provider={"only": ["x"]}))).message
     assert message == "'provider.only' leaves nobody to serve 'flash'. It is served by: a, b."
 
@@ -84,7 +84,7 @@ def test_nobody_left_says_who_there_would_have_been(make, snapshot) -> None:
         ({"quantizations": ["fp8"]}, "only by a provider of the vendor OpenRouter"),
     ],
 )
-def test_nobody_left_says_what_would_leave_somebody(make, snapshot, provider: dict[str, Any], advice: str) -> None:
+def test_nobody_left_explains_what_would_help(make, snapshot, provider: dict[str, Any], advice: str) -> None:
     assert advice in refused(make.opened(snapshot, make.body(provider=provider))).message
 
 
@@ -100,7 +100,7 @@ def test_nobody_left_says_what_would_leave_somebody(make, snapshot, provider: di
     ],
     ids=str,
 )
-def test_who_reads_the_object_is_told_of_all_that_are_to_be_ignored(
+def test_a_provider_that_reads_the_object_gets_the_whole_list_to_ignore(
     make, lists: dict[str, Any], read: dict[str, Any]
 ) -> None:
     snapshot = make.snapshot(make.provider("a"), make.provider("relay", reads_controls=True))
@@ -114,14 +114,14 @@ def test_who_reads_the_object_is_told_of_all_that_are_to_be_ignored(
 
 
 @pytest.mark.parametrize("demand", [{"zdr": True}, {"data_collection": "deny"}])
-def test_nobody_left_says_nothing_of_those_that_other_demands_ruled_out(make, demand: dict[str, Any]) -> None:
+def test_nobody_left_does_not_mention_providers_that_other_demands_ruled_out(make, demand: dict[str, Any]) -> None:
     snapshot = make.snapshot(make.provider("a", zero_retention=True), make.provider("b"))
     message = refused(make.opened(snapshot, make.body(provider={"only": ["b"], **demand}))).message
     assert "Of none that other demands leave is it known" in message
 
 
 def test_only_a_few_of_many_names_are_compared_with_the_providers(make, snapshot) -> None:
-    """Comparing takes long, and everybody waits for it; a name in other letters is found at any place."""
+    """Comparing takes long, and all requests wait for it; a name in other letters is found at any place."""
     few = {"only": ["x", "y", "aa"]}
     assert "Did you mean" not in refused(make.opened(snapshot, make.body(provider=few))).message
     other_letters = {"only": ["x", "y", "A"]}
@@ -217,7 +217,7 @@ def test_an_outcome_is_learned_where_stickiness_has_a_say(
     assert routed(make.opened(snapshot, make.body(**fields))).record.learn is learn
 
 
-def test_the_record_says_what_the_outcome_will_need_and_no_word_of_the_prompt(make) -> None:
+def test_the_record_has_what_the_outcome_will_need_and_no_word_of_the_prompt(make) -> None:
     snapshot = make.snapshot(
         make.provider("a", cache_ttl_s=60.0),
         make.provider("b", caches=False),
