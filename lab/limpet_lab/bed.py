@@ -23,7 +23,7 @@ _API = "limpet.dev/v1alpha1"
 
 
 def objects_for(seller: Seller, model: str | None = None, **provider: Any) -> list[Object]:
-    """Provider, Secret and Pricing of a seller as a user would write them; `model` is what clients call its only model.
+    """Provider, Secret and Pricing of a seller as a user would write them; `model` is its only model's public name.
 
     Further keywords go into the Provider's spec.
     """

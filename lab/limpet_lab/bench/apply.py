@@ -2,8 +2,8 @@
 
 A real API server, a real operator started as the chart does, a real Envoy. Each round applies a changed Provider (the
 model's upstream name), adds one with its Secret and deletes it again, and asks the gateway every few milliseconds until
-the answer shows the change. No request may fail meanwhile. The clock begins when the request is sent to the API server;
-the start of kubectl's own process, a tenth of a second or so, is not in it.
+the answer shows the change. No request may fail in that time. The clock begins when the request is sent to the API
+server: the start of kubectl's own process, about a tenth of a second, is not included.
 """
 
 import asyncio
@@ -125,7 +125,7 @@ class Changes:
         await self._served("added", self._both(name), name, lambda status, _: status == 200, 404)
 
     async def remove(self, name: str) -> None:
-        """Both gone."""
+        """Delete both."""
         deleted = self.cluster.delete("Provider", name)
         await self._served("removed", deleted, name, lambda status, _: status == 404, 200)
         await self.cluster.delete("Secret", name)

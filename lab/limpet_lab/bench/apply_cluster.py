@@ -39,7 +39,7 @@ class NotThereInTimeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A namespace of the benchmark's own."""
+    """The benchmark's own namespace."""
 
     api: KubeWriter
     kubeconfig: Path
@@ -47,10 +47,10 @@ class Cluster:
 
     async def fill(self, objects: Iterable[Object]) -> None:
         """Create all of them. Raises ApiError."""
-        left = iter(objects)
+        remaining = iter(objects)
 
         async def one_after_another() -> None:
-            for each in left:
+            for each in remaining:
                 await self.api.call("POST", self._path(each["kind"]), each)
 
         async with asyncio.TaskGroup() as group:
@@ -73,7 +73,7 @@ class Cluster:
 
 @asynccontextmanager
 async def own_cluster() -> AsyncIterator[Cluster]:
-    """An API server and etcd of our own, gone at the end. Raises NoAssets, and Unexpected if they do not start."""
+    """A new API server and etcd, ended with the block. Raises NoAssets, and Unexpected if they do not start."""
     assets = provide(os.environ)
     with (
         tempfile.TemporaryDirectory(prefix="limpet-bench-") as folder,
@@ -86,7 +86,7 @@ async def own_cluster() -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def given_cluster(kubeconfig: Path) -> AsyncIterator[Cluster]:
-    """A namespace in this cluster, gone at the end, and with it the CRDs that were not there before.
+    """A namespace in this cluster, deleted at the end with the CRDs that were missing before.
 
     Raises NoClusterError and ApiError.
     """
@@ -120,7 +120,7 @@ async def _with_namespace(api: KubeWriter, kubeconfig: Path) -> Cluster:
 
 
 async def _install_crds(api: KubeWriter) -> list[str]:
-    """Those that were missing are there and served on return; their names."""
+    """Create those that are missing and wait until they are served; their names."""
     installed = []
     for crd in load_crds():
         name: str = crd["metadata"]["name"]
@@ -147,7 +147,7 @@ async def _exists(api: KubeWriter, path: str) -> bool:
 
 
 async def _until(what: str, api: KubeWriter, path: str, status: int = 200) -> None:
-    """Return when a GET says this."""
+    """Return when a GET shows this."""
     deadline = time.monotonic() + _PATIENCE_S
     while await _exists(api, path) != (status == 200):
         if time.monotonic() > deadline:

@@ -29,14 +29,14 @@ _MB: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class RunningGateway:
-    """The running programs. `http` speaks with the operator, `clients` with Envoy."""
+    """The running programs. `http` is connected to the operator, `clients` to Envoy."""
 
     children: Children
     http: aiohttp.ClientSession
     clients: aiohttp.ClientSession
 
     async def ready(self, models: Sequence[str]) -> None:
-        """Return when the operator says that it is ready and each of these models was answered.
+        """Return when the operator is ready and each of these models has been answered.
 
         Raises NotThereInTimeError and ChildDied.
         """
@@ -62,12 +62,12 @@ class RunningGateway:
         return rss / _MB
 
     async def _serving(self, models: Sequence[str]) -> None:
-        while not await self._operator_ready():  # noqa: ASYNC110 - nobody tells
+        while not await self._operator_ready():  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.05)
-        left = iter(models)
+        remaining = iter(models)
 
         async def one_after_another() -> None:
-            for model in left:
+            for model in remaining:
                 while not await self._served(model):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 

@@ -50,17 +50,17 @@ class Cost:
     """Resident memory of both processes at its peak, above what they had before."""
     others_p99_ms: float
     others: int
-    """Requests of another client that were answered meanwhile."""
+    """Requests of another client that were answered during that time."""
 
     @property
     def times(self) -> float:
-        """The memory as so many times the body's size."""
+        """The memory as a multiple of the body's size."""
         return self.memory_mb / self.size_mb
 
 
 @dataclass(slots=True)
 class Others:
-    """Another client, that asks one thing after the other."""
+    """Another client, which sends one request after the other."""
 
     url: str
     waits_s: list[float] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Others:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """It asks while the block runs."""
+        """Send requests while the block runs."""
         enough = Event()
         thread = Thread(target=self._ask, args=(enough,))
         thread.start()

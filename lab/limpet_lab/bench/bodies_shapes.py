@@ -1,4 +1,4 @@
-"""Bodies that would be dear to a careless reader: of about the size that is asked for, and JSON unless named so."""
+"""Bodies that would be expensive for a careless reader, of about the given size; JSON, unless named otherwise."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -13,7 +13,7 @@ Shape = Callable[[int], bytes]
 
 
 def _member(piece: bytes, *, begin: bytes = b'"x":[', end: bytes = b"0]", extra: bytes = b'"session_id":"s",') -> Shape:
-    """A member of the top level that repeats a piece."""
+    """A top-level member that repeats a piece."""
     return lambda size: _HEAD + _USER + b"]," + extra + begin + piece * (size // len(piece)) + end + b"}"
 
 

@@ -11,9 +11,9 @@ import aiohttp
 
 BAR_MS: Final = 250.0
 KINDS: Final = ("changed", "added", "removed")
-_PATIENCE_S: Final = 30.0
+_LIMIT_S: Final = 30.0
 _PAUSE_S: Final = 0.005
-"""Between two questions: asking without a pause would take the processors from what is measured."""
+"""Between two requests: without a pause they would take the processors from what is measured."""
 _STRIDE: Final = 37
 
 Shows = Callable[[int, object], bool]
@@ -22,7 +22,7 @@ Shows = Callable[[int, object], bool]
 
 @dataclass(slots=True)
 class ChangeTimes:
-    """How long each change took to be served, in milliseconds, and what went wrong meanwhile."""
+    """How long each change took to be served, in milliseconds, and how many requests failed."""
 
     changed: list[float] = field(default_factory=list)
     added: list[float] = field(default_factory=list)
@@ -43,7 +43,7 @@ def percentiles(times_ms: Sequence[float]) -> dict[str, float]:
 def turn(number: int, things: int, names: tuple[str, str]) -> tuple[int, str]:
     """Which thing is changed in this round, and to which name: of the two the one it has not; all begin with the first.
 
-    Neighbours in time are none by name.
+    Consecutive rounds change things with distant names.
     """
     period = things // gcd(_STRIDE, things)
     return number * _STRIDE % things, names[(number // period + 1) % 2]
@@ -54,7 +54,7 @@ async def until_served(client: aiohttp.ClientSession, model: str, shows: Shows, 
 
     Raises TimeoutError.
     """
-    deadline = time.perf_counter() + _PATIENCE_S
+    deadline = time.perf_counter() + _LIMIT_S
     while time.perf_counter() < deadline:
         status, served = await ask(client, model)
         if shows(status, served):
@@ -62,7 +62,7 @@ async def until_served(client: aiohttp.ClientSession, model: str, shows: Shows, 
         if status != before:
             seen.failed_requests += 1
         await asyncio.sleep(_PAUSE_S)
-    raise TimeoutError(f"the change of {model} was not served within {_PATIENCE_S:.0f} s")
+    raise TimeoutError(f"the change of {model} was not served within {_LIMIT_S:.0f} s")
 
 
 async def ask(client: aiohttp.ClientSession, model: str) -> tuple[int, object]:

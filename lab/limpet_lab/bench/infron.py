@@ -28,7 +28,7 @@ _OWN_MAX_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class OwnGateway:
-    """A gateway that runs already, and the prompt to try on it."""
+    """A running gateway, and the prompt to try on it."""
 
     base_url: str
     model: str
@@ -93,7 +93,7 @@ async def _rule_sets(rounds: int, console: Console) -> dict[str, Any]:
 
 
 def ratios(scores: Mapping[str, Score]) -> dict[str, Any]:
-    """How many times as much as Limpet's the second calls of the others cost: in all, and for their prompts alone."""
+    """The cost of the others' second calls as multiples of Limpet's: in all, and for their prompts alone."""
     ours = scores["limpet"]
     return {
         name: {"cost": ratio(each, ours), "input_cost": ratio(each, ours, "input_cost_usd")}
@@ -117,7 +117,7 @@ async def _own(own: OwnGateway, rounds: int, console: Console) -> dict[str, Any]
 
 
 def bills_for(rounds: list[Round], prices: PerMillion | None) -> dict[str, Bill]:
-    """What the calls cost at these prices; nothing for those that did not report their tokens."""
+    """The cost of each call at these prices; calls that did not report their tokens are left out."""
     if prices is None:
         return {}
     calls = (call for each in rounds for call in (each.first, each.second))

@@ -1,4 +1,4 @@
-"""The arms of the Infron test on simulated sellers: who decides behind the same Envoy, and what the ledgers say."""
+"""The arms of the Infron test on simulated sellers: different rules behind the same Envoy, billed by ledgers."""
 
 import sys
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def sellers() -> tuple[SellerConfig, ...]:
 
 
 async def run_arm(arm: Arm, rounds: int, progress: Callable[[str, int], None]) -> Score:
-    """Play all rounds of an arm on fresh sellers and a fresh gateway; `progress` hears of every finished group."""
+    """Play all rounds of an arm on fresh sellers and a fresh gateway; `progress` is called after every group."""
     settings = LocalSettings()
     if arm.rules is not None:
         settings = LocalSettings(extproc_command=(sys.executable, "-m", "limpet_lab.peers", f"--rules={arm.rules}"))

@@ -11,7 +11,7 @@ from limpet_lab.bench.infron_prompt import ChatMessages
 from limpet_lab.bench.infron_score import AnsweredCall, Round
 
 PAUSE_S: Final = 0.5
-"""Between the two calls of a round: a gateway that learns from access logs has seen the first one's outcome by then."""
+"""Between the two calls of a round: a gateway that learns from access logs knows the first one's outcome by then."""
 
 AT_ONCE: Final = 8
 """Rounds under way at the same time; they share nothing, so this only saves time."""
@@ -22,7 +22,7 @@ UNDECIDED: Final = "fallback.undecided"
 
 
 class UndecidedError(Exception):
-    """Nothing was measured: the worker with the rules was away or failed."""
+    """Nothing was measured: no worker decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def _call(client: AsyncOpenAI, asking: Asking, conversation: str, messages
 
 
 def call_of(answer_id: str, usage: Mapping[str, Any] | None) -> AnsweredCall:
-    """The tokens of a usage object, wherever the vendor writes what was read from its cache."""
+    """The tokens of a usage object, in whichever field the vendor reports those read from its cache."""
     if usage is None:
         return AnsweredCall(answer_id, None, None, None)
     details = usage.get("prompt_tokens_details") or {}

@@ -62,7 +62,7 @@ class Score:
     rounds_hit: int
     """Rounds whose second call read anything from a cache."""
     rounds_unreported: int
-    """Rounds whose second call did not say; neither hits nor misses."""
+    """Rounds whose second call did not report it; neither hits nor misses."""
     call_hit_rate: float | None
     token_hit_rate: float | None
     """Cached tokens over prompt tokens."""
@@ -80,8 +80,8 @@ class Score:
 
 def score(rounds: Sequence[Round], bills: Mapping[str, Bill]) -> Score:
     """Add up; `bills` by the id of the call. One call without a bill leaves the sum unknown, never smaller."""
-    told = [(r.second.prompt, r.second.cached) for r in rounds]
-    reported = [(prompt, cached) for prompt, cached in told if prompt is not None and cached is not None]
+    usage = [(r.second.prompt, r.second.cached) for r in rounds]
+    reported = [(prompt, cached) for prompt, cached in usage if prompt is not None and cached is not None]
     hits = sum(cached > 0 for _, cached in reported)
     prompts, reads = sum(prompt for prompt, _ in reported), sum(cached for _, cached in reported)
     second = [bills.get(r.second.id) for r in rounds]

@@ -66,8 +66,8 @@ def gateway_table(result: Score) -> Table:
     reported = result.rounds - result.rounds_unreported
     table.add_row("rounds that read a cache", f"{result.rounds_hit} of {reported} that said so")
     if result.rounds_unreported:
-        said = f"{result.rounds_unreported} rounds: usage had no cache field, which is no miss"
-        table.add_row("unreported", said)
+        words = f"{result.rounds_unreported} rounds: usage had no cache field, which is no miss"
+        table.add_row("unreported", words)
     table.add_row("hit rate by call", _percent(result.call_hit_rate))
     table.add_row("hit rate by token", _percent(result.token_hit_rate))
     table.add_row("cached tokens, average", _number(result.avg_cached_tokens, 1))

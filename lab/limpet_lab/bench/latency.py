@@ -135,7 +135,7 @@ async def measure(
             await run(wrk, url, Load(folder, CONVERSATIONS, CONNECTIONS, _WARM_UP_S))
     cells: list[Cell] = []
     for number in range(plan.rounds):
-        # Nobody is always first, or always after the one that heated the machine.
+        # No target is always first, or always after the one that heated the machine.
         turn = TARGETS[number % len(TARGETS) :] + TARGETS[: number % len(TARGETS)]
         for size, folder in bodies.items():
             for target in turn:

@@ -74,7 +74,7 @@ async def measure(wrk: str, targets: Targets, bodies: Path, say: Callable[[str],
 async def _good(wrk: str, url: str, load: Load) -> int:
     done = await run(wrk, url, load)
     if done.failed:
-        raise WrkError(f"{done.failed} of {done.requests} requests failed, so the memory says nothing")
+        raise WrkError(f"{done.failed} of {done.requests} requests failed, so the figures mean nothing")
     return done.requests
 
 

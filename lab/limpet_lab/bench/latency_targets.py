@@ -113,7 +113,7 @@ def ask(url: str, body: bytes) -> tuple[int, Mapping[str, str]]:
 
 
 def upstream_config(port: int) -> Json:
-    """The Envoy that answers everything by itself once it has read the request."""
+    """The Envoy that answers every request once it has read it."""
     direct = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200, "body": {"inline_string": answer().decode()}},

@@ -22,7 +22,7 @@ _MARK: Final = "limpet-bench "
 
 
 class WrkError(Exception):
-    """wrk is missing, or did not do what it was asked to; the message says what to do."""
+    """wrk is missing, or failed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Load:
     connections: int
     seconds: int
     first_session: int | None = None
-    """Not None: every request is a conversation of its own, numbered from here."""
+    """Not None: every request opens its own conversation, numbered from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class WrkRun:
         return percentile(self.latency, percent) / 1000
 
 
-class _Word(msgspec.Struct):
+class _Output(msgspec.Struct):
     requests: int
     duration_us: int
     socket_errors: int
@@ -97,33 +97,33 @@ def measured(corrected: Mapping[int, int], interval_us: int) -> dict[int, int]:
 
     Raises WrkError if the histogram cannot have come from that correction.
     """
-    left = dict(corrected)
-    # From above: a sample had only larger ones add to it, and those are known by then.
+    counts = dict(corrected)
+    # From above: only larger samples had something added for them, and those are final by then.
     for value in sorted(corrected, reverse=True):
         if value < 2 * interval_us:
             break
         for added in range(value - interval_us, interval_us, -interval_us):
-            left[added] = left.get(added, 0) - left[value]
-            if left[added] < 0:
+            counts[added] = counts.get(added, 0) - counts[value]
+            if counts[added] < 0:
                 raise WrkError(f"wrk's latencies are not corrected by {interval_us} µs: is this wrk 4?")
-    return {value: count for value, count in left.items() if count}
+    return {value: count for value, count in counts.items() if count}
 
 
 def parse(output: str, connections: int) -> WrkRun:
     """What a run printed. Raises WrkError if the script's line is missing or its counts do not agree."""
     line = next((line for line in output.splitlines() if line.startswith(_MARK)), None)
     if line is None:
-        raise WrkError(f"wrk ended without its results; it said:\n{output.strip()}")
-    word = msgspec.json.decode(line.removeprefix(_MARK), type=_Word)
-    latency = dict(word.latency)
-    each = word.requests // connections
+        raise WrkError(f"wrk ended without its results; its output:\n{output.strip()}")
+    found = msgspec.json.decode(line.removeprefix(_MARK), type=_Output)
+    latency = dict(found.latency)
+    each = found.requests // connections
     if each:
-        latency = measured(latency, word.duration_us // each)
-    if not word.socket_errors and sum(latency.values()) != word.requests:
-        raise WrkError(f"wrk counted {word.requests} answers and {sum(latency.values())} latencies: is this wrk 4?")
+        latency = measured(latency, found.duration_us // each)
+    if not found.socket_errors and sum(latency.values()) != found.requests:
+        raise WrkError(f"wrk counted {found.requests} answers and {sum(latency.values())} latencies: is this wrk 4?")
     # wrk does not count what hangs for less than its timeout: no answer at all must not pass for no failure.
-    failed = word.socket_errors + word.bad_statuses or (0 if word.requests else connections)
-    return WrkRun(word.requests, failed, word.duration_us / 1e6, latency)
+    failed = found.socket_errors + found.bad_statuses or (0 if found.requests else connections)
+    return WrkRun(found.requests, failed, found.duration_us / 1e6, latency)
 
 
 async def run(wrk: str, url: str, load: Load) -> WrkRun:

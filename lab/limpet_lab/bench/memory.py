@@ -1,6 +1,6 @@
 """`limpet bench memory`: what the shared memory costs: the time of a lookup, and Redis's memory for a conversation.
 
-A redis-server of its own on loopback is filled through the memory itself, by the script that workers write with. Then
+Its own redis-server on loopback is filled through the memory itself, by the script that workers write with. Then
 lookups and bare GETs of the same keys by the same client library take turns, one at a time and many at once.
 """
 
@@ -41,14 +41,14 @@ _AT_ONCE: Final = 32
 _CHUNK: Final = 2_000
 _ROUNDS: Final = 20
 _TURNS: Final = 500
-_PATIENCE_S: Final = 30.0
+_START_S: Final = 30.0
 _ANY_TIME_S: Final = 60.0
 _MB: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class LookupTimes:
-    """How long one took, alone, and how many came through when many were asked at once."""
+    """How long one lookup took, and how many a second were answered when many were under way at once."""
 
     p50_us: float
     p99_us: float
@@ -147,10 +147,12 @@ async def _fill(shared: RedisMemory, redis: Redis, conversations: int, warm: int
                 shared.remember(key, Warm(provider, _NOW_S + 3600, 123_456, 120_000), 4, _NOW_S)
         await shared.written()
     fill_s = time.monotonic() - began
-    kept, info = await redis.dbsize(), await redis.info("memory")
-    if kept != conversations:
-        raise RuntimeError(f"{kept:,} of {conversations:,} conversations were kept; are other processes in the way?")
-    return Size(warm, kept, (info["used_memory"] - before) / kept, info["used_memory_rss"] / _MB, fill_s)
+    stored, info = await redis.dbsize(), await redis.info("memory")
+    if stored != conversations:
+        raise RuntimeError(
+            f"{stored:,} of {conversations:,} conversations were stored; are other processes in the way?"
+        )
+    return Size(warm, stored, (info["used_memory"] - before) / stored, info["used_memory_rss"] / _MB, fill_s)
 
 
 def _keys(conversations: int) -> Iterator[bytes]:
@@ -185,10 +187,10 @@ async def _one_by_one(ask: Lookup, keys: list[bytes]) -> list[float]:
 
 async def _many(ask: Lookup, keys: list[bytes]) -> float:
     began = time.perf_counter()
-    left = iter(keys)
+    remaining = iter(keys)
 
     async def one_after_another() -> None:
-        for key in left:
+        for key in remaining:
             await ask(key)
 
     await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
@@ -217,8 +219,8 @@ def _redis_server() -> Iterator[int]:
 
 @asynccontextmanager
 async def _opened(port: int) -> AsyncIterator[RedisMemory]:
-    """The memory, once Redis is there; with a deadline that plays no part here."""
-    async with asyncio.timeout(_PATIENCE_S):
+    """The memory, once Redis answers; with a deadline that is never reached."""
+    async with asyncio.timeout(_START_S):
         while not await _answers(port):  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.05)
     registry = CollectorRegistry()

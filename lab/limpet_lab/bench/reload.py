@@ -1,7 +1,7 @@
 """`limpet bench reload`: how soon Envoy serves what was changed in a directory of a thousand providers.
 
 A real `limpet up` follows the directory. Each round edits one file (the model's upstream name), adds one and takes it
-away again, and asks the gateway every few milliseconds until the answer shows it. No request may fail meanwhile.
+away again, and asks the gateway every few milliseconds until the answer shows it. No request may fail in that time.
 """
 
 import asyncio
@@ -126,7 +126,7 @@ async def _until(client: aiohttp.ClientSession, model: str, shows: Shows, seen: 
 
 
 def _write(directory: Path, name: str, seller: Seller, upstream: str) -> None:
-    """Whole or not at all, as editors and ConfigMaps do it."""
+    """Replace it in one step, as editors and ConfigMaps do."""
     text = _PROVIDER.format(name=name, url=seller.base_url, model=name, upstream=upstream)
     draft = directory / f".{name}.draft"
     draft.write_text(text)

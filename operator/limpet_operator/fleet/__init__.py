@@ -1,1 +1,1 @@
-"""What all Envoys and workers of the installation have and say, whichever replica of the operator they speak with."""
+"""All Envoys and workers, whichever replica of the operator they are connected with."""

@@ -6,7 +6,7 @@ from typing import Final
 from limpet_extproc.contract.catalog import SKETCH_REGISTERS, CacheUse
 
 _FEW: Final = 2.5 * SKETCH_REGISTERS
-"""Below this, empty registers say more than full ones."""
+"""Below this estimate, counting empty registers is more exact."""
 _BIAS: Final = 0.7213 / (1 + 1.079 / SKETCH_REGISTERS)
 
 

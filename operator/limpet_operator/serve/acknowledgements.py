@@ -25,7 +25,7 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class VersionReport:
-    """What a request of Envoy says about versions; a version of "" is a removal."""
+    """What a request of Envoy reports about versions; a version of "" is a removal."""
 
     type_url: str
     had: Mapping[str, str] | None = None
@@ -94,10 +94,10 @@ class Acknowledgements:
         return MappingProxyType(envoy.nacks) if envoy else {}
 
     def clusters(self, gateway: str, claims: Sequence[Mapping[str, str]] = ()) -> AbstractSet[str] | None:
-        """The clusters that this Envoy has and keeps, wherever it is connected; None: not known.
+        """The clusters that this Envoy has and keeps, wherever it is connected; None: unknown.
 
         `claims` are those of other replicas. An open stream counts more than a broken one; an Envoy that has
-        acknowledged nothing yet is not known.
+        acknowledged nothing yet is unknown.
         """
         envoy = self._envoys.get(gateway)
         ours = envoy.acknowledged.get(CLUSTER) if envoy else None
@@ -123,7 +123,7 @@ class Acknowledgements:
             del self._envoys[name]
 
     def record(self, gateway: str, report: VersionReport) -> list[Nack]:
-        """Take in what a request of this Envoy says about versions; returns what it newly refuses."""
+        """Take in a request of this Envoy; returns what it newly refuses."""
         envoy = self._envoys[gateway]
         acknowledged = envoy.acknowledged.setdefault(report.type_url, {})
         if report.had is not None and not report.had:

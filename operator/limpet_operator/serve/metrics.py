@@ -63,7 +63,9 @@ def build_metrics(registry: CollectorRegistry, version: str) -> ControlPlaneMetr
         gateways=Gauge(
             "limpet_gateways", "Envoys connected to this operator or to one of its other replicas", registry=registry
         ),
-        peers=Gauge("limpet_peers", "Other replicas of the operator that this one speaks with", registry=registry),
+        peers=Gauge(
+            "limpet_peers", "Other replicas of the operator that this one is connected with", registry=registry
+        ),
         objects=Gauge(
             "limpet_objects",
             "Objects read, by kind and whether they take effect",
