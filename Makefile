@@ -20,7 +20,7 @@ install: $(DEMO)  ## the command .venv/bin/limpet, and nothing that only tests n
 # The part of the tests that T names: `cluster` of tests/cluster/e2e/test_readme.py, nothing if T is empty or `tests`.
 PART := $(word 2,$(subst /, ,$(T)))
 # Most tests run in a network and process namespace of their own, where they reach nothing beyond this machine; these do without.
-ANYWHERE := chart contract crds extproc operator
+ANYWHERE := chart contract crds docs extproc operator
 WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
 # All of them mostly wait, for processes to start and time to pass, so several files run at once, each process in such a world.
 AT_ONCE ?= 3
@@ -28,7 +28,7 @@ SIDE_BY_SIDE := --dist loadfile --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m 
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
 	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); })
-	@$(if $(filter-out chart contract crds operator,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
+	@$(if $(filter-out chart contract crds docs operator,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
 	@$(WORLD) true  # says at once what is missing
@@ -40,7 +40,7 @@ ifeq ($(T),)
 endif
 
 test-fast: $(READY)  ## the tests that start no servers, with fewer generated cases: less than a minute
-	$(BIN)/python -m pytest -n 2 --hypothesis-profile=fast -m "not slow and not envoy" tests/contract tests/crds tests/extproc tests/lab tests/operator
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=fast -m "not slow and not envoy" tests/contract tests/crds tests/docs tests/extproc tests/lab tests/operator
 
 # What `make test` does with 500 odd bodies, with as many as an attacker would try, and others each time.
 fuzz: $(READY)  ## twenty thousand odd bodies against a gateway, others each time
