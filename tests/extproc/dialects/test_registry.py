@@ -1,7 +1,10 @@
 """Which dialect a request is in."""
 
+from pathlib import Path
+
 import pytest
 
+import limpet_extproc
 from limpet_extproc.contract.catalog import SERVED_DIALECTS
 from limpet_extproc.dialects.registry import BY_NAME, DIALECTS, dialect_of
 
@@ -23,3 +26,13 @@ def test_a_path_means_the_same_with_a_query_and_under_a_prefix(dialect) -> None:
 
 def test_an_unknown_path_is_taken_for_the_first_dialect() -> None:
     assert dialect_of("/ask") is dialect_of("") is DIALECTS[0]
+
+
+def test_nothing_outside_of_dialects_knows_one_by_name() -> None:
+    root = Path(limpet_extproc.__file__).parent
+    sources = {path: path.read_text() for path in root.rglob("*.py")}
+    for dialect in DIALECTS:
+        for path, source in sources.items():
+            if path.parent.name not in ("dialects", "contract"):
+                assert dialect.name not in source, path
+                assert type(dialect).__module__ not in source, path

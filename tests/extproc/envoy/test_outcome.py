@@ -15,7 +15,6 @@ from limpet_extproc.contract import record as records
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.envoy.decision_line import RequestSummary
-from limpet_extproc.envoy.log_entry import retry_after_s
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import METADATA_KEY, Usage
 from limpet_extproc.memory import Warm
@@ -422,44 +421,6 @@ async def test_an_attempt_that_nothing_was_noted_of_ended_as_envoy_says(
     await world.take(built)
     assert world.counted("limpet_requests_total", provider="a", decision=RECORD.reason, outcome=outcome) == 1
     assert world.tried == [[tried]]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("30", 30.0),
-        ("0", 0.0),
-        ("-5", 0.0),
-        ("1.5", 1.5),
-        ("Thu, 09 Oct 2025 08:54:10 GMT", 50.0),
-        ("Thu, 09 Oct 2025 08:00:00 GMT", 0.0),
-        ("soon", None),
-        ("", None),
-        ("Thu, 99 Oct 2025 08:00:00 GMT", None),
-        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
-        ("1e999", None),
-        ("nan", None),
-        ("1e300", 86400.0),
-    ],
-)
-def test_retry_after_is_read_in_both_its_forms(text: str, expected: float | None) -> None:
-    assert retry_after_s(text, NOW) == expected
-
-
-_ABSURD = st.one_of(
-    st.text(max_size=40),
-    st.floats().map(str),
-    st.integers().map(str),
-    st.builds(
-        "Mon, {:02} Jan {} {:02}:00:00 {}".format, st.integers(0, 99), st.integers(), st.integers(0, 99), st.text()
-    ),
-)
-
-
-@given(_ABSURD)
-def test_any_retry_after_is_a_wait_within_bounds_or_none(text: str) -> None:
-    seconds = retry_after_s(text, NOW)
-    assert seconds is None or 0 <= seconds <= 86400
 
 
 @given(

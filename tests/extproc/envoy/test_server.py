@@ -10,12 +10,10 @@ from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract.record import decode
-from limpet_extproc.decision.health import HealthState
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
-from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
-from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded
+from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import read_here
@@ -44,10 +42,8 @@ class Server:
     """One worker without its gRPC server. `router` stands in for our own."""
 
     def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
-        self.snapshot = snapshot
         self.memory = InProcessMemory()
-        self.changes: list[str] = []
-        self.providers = Providers(lambda provider, _: self.changes.append(provider))
+        self.providers = Providers(lambda _provider, _state: None)
         self.registry = CollectorRegistry()
         own = StickyRouting(
             read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
@@ -267,49 +263,6 @@ async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(make, cap
     assert "a secret" not in caplog.text
 
 
-async def test_a_second_request_before_the_first_ones_outcome_follows_it(make) -> None:
-    near = Server(make.snapshot(*map(make.provider, "abcd"), mode="Enforce"))
-    reasons = [metadata((await near.say(body_message(make.body())))[0])["limpet.decision"]["reason"] for _ in range(2)]
-    assert reasons == ["first.scored", "sticky.pending"]
-
-
-@pytest.mark.parametrize(
-    ("fields", "provider", "policy"),
-    [
-        ({"provider": {"order": ["a"]}}, {}, {}),
-        ({}, {"caches": False}, {}),
-        ({}, {}, {"mode": "Off"}),
-    ],
-)
-async def test_nothing_is_expected_of_a_request_that_will_not_be_remembered(
-    make, fields: dict[str, Any], provider: dict[str, Any], policy: dict[str, Any]
-) -> None:
-    server = Server(make.snapshot(make.provider("a", **provider), **policy))
-    await server.say(body_message(make.body(**fields)))
-    assert len(server.memory) == 0
-
-
-async def test_what_is_remembered_decides(make, server: Server) -> None:
-    await server.say(body_message(make.body()))
-    key = make.opened(server.snapshot, make.body()).query.key
-    server.memory.remember(key, Warm("b", NOW + 60), 4, NOW)
-    (answer,) = await server.say(body_message(make.body()))
-    written = metadata(answer)
-    assert written["limpet.decision"]["reason"] == "sticky.hit"
-    assert written["limpet.route"]["priority_groups"][0]["name"] == "b"
-    assert await server.memory.lookup(key, NOW) == Remembered((Warm("b", NOW + 60),))
-
-
-async def test_only_one_request_at_a_time_tries_a_provider_again(make) -> None:
-    server = Server(make.snapshot(make.provider("a")))
-    for _ in range(3):
-        server.providers.apply(AttemptFailed("a", NOW - 100))
-    reasons = [
-        metadata((await server.say(body_message(make.body())))[0])["limpet.decision"]["reason"] for _ in range(2)
-    ]
-    assert reasons == ["first.scored", "last_resort.all_out"]
-
-
 async def test_the_client_hears_why_should_all_fail(make, server: Server) -> None:
     for _ in range(3):
         server.providers.apply(AttemptFailed("a", NOW - 1))
@@ -353,19 +306,3 @@ async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the
     answer = pb.ProcessingResponse.FromString(await server.extproc.one(body_message(make.body()).SerializeToString()))
     assert answer.request_body.response.clear_route_cache
     assert answer.dynamic_metadata["limpet.decision"]["reason"] == "first.scored"
-
-
-def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back() -> None:
-    changes: list[tuple[str, str | None]] = []
-
-    def changed(provider: str, state: HealthState) -> None:
-        changes.append((provider, state.out_because))
-
-    providers = Providers(changed)
-    for _ in range(5):
-        providers.apply(AttemptFailed("a", NOW))
-    providers.apply(AttemptLimited("b", NOW, 30.0))
-    for _ in range(2):
-        providers.apply(AttemptSucceeded("a", NOW, 0.2))
-    assert changes == [("a", "down"), ("b", "over_limit"), ("a", None)]
-    assert set(providers.states.health) == {"b"}

@@ -71,3 +71,13 @@ def test_a_trial_of_one_model_says_nothing_of_another(heard: Heard) -> None:
     assert other is not None
     assert tried.trial_until_s > NOW + 2
     assert other.trial_until_s == 0.0
+
+
+def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back(heard: Heard) -> None:
+    for _ in range(5):
+        heard.providers.apply(AttemptFailed("a", NOW))
+    heard.providers.apply(AttemptLimited("b", NOW, 30.0))
+    for _ in range(2):
+        heard.providers.apply(AttemptSucceeded("a", NOW, 0.2))
+    assert heard.changes == [("a", "down"), ("b", "over_limit"), ("a", None)]
+    assert set(heard.providers.states.health) == {"b"}

@@ -1,0 +1,92 @@
+"""Sticky routing: what is remembered decides, and what is under way is noted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from limpet_extproc.decision.snapshot import Snapshot
+from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.providers.events import AttemptFailed
+from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.reading import read_here
+from limpet_extproc.request.router import StickyRouting
+from limpet_extproc.request.routing import Routing
+
+NOW = 1000.0
+
+
+class Routed:
+    """Sticky routing with its memory and provider states."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.memory = InProcessMemory()
+        self.providers = Providers(lambda _provider, _state: None)
+        self._router = StickyRouting(
+            read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
+        )
+
+    async def answer(self, body: bytes) -> Routing | Refusal:
+        return await self._router.route(RequestHead(OpenAIChat(), {}), body)
+
+    async def route(self, body: bytes) -> Routing:
+        routing = await self.answer(body)
+        assert isinstance(routing, Routing)
+        return routing
+
+
+@pytest.fixture
+def routed(make: Any) -> Callable[..., Routed]:
+    return lambda *providers, **policy: Routed(make.snapshot(*providers, **policy))
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b'{"model":"x","messages":[{"role":"user"}]}', 404)])
+async def test_a_request_that_is_refused_leaves_no_trace(make, routed, body: bytes, status: int) -> None:
+    world = routed(make.provider("a"))
+    refusal = await world.answer(body)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, len(world.memory)) == (status, 0)
+
+
+async def test_a_second_request_before_the_first_ones_outcome_follows_it(make, routed) -> None:
+    world = routed(*map(make.provider, "abcd"))
+    first, second = [(await world.route(make.body())).decision for _ in range(2)]
+    assert (first.reason, second.reason) == ("first.scored", "sticky.pending")
+    assert first.order[0] == second.order[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "provider", "policy"),
+    [
+        ({"provider": {"order": ["a"]}}, {}, {}),
+        ({}, {"caches": False}, {}),
+        ({}, {}, {"mode": "Off"}),
+    ],
+)
+async def test_nothing_is_expected_of_a_request_that_will_not_be_remembered(
+    make, routed, fields: dict[str, Any], provider: dict[str, Any], policy: dict[str, Any]
+) -> None:
+    world = routed(make.provider("a", **provider), **policy)
+    await world.route(make.body(**fields))
+    assert len(world.memory) == 0
+
+
+async def test_what_is_remembered_decides(make, routed) -> None:
+    world = routed(make.provider("a"), make.provider("b"), spread_within_percent=0.0)
+    key = bytes.fromhex((await world.route(make.body())).record.key)
+    world.memory.remember(key, Warm("b", NOW + 60), 4, NOW)
+    decision = (await world.route(make.body())).decision
+    assert (decision.reason, decision.order[0]) == ("sticky.hit", "b")
+    assert await world.memory.lookup(key, NOW) == Remembered((Warm("b", NOW + 60),))
+
+
+async def test_only_one_request_at_a_time_tries_a_provider_again(make, routed) -> None:
+    world = routed(make.provider("a"))
+    for _ in range(3):
+        world.providers.apply(AttemptFailed("a", NOW - 100))
+    reasons = [(await world.route(make.body())).decision.reason for _ in range(2)]
+    assert reasons == ["first.scored", "last_resort.all_out"]
