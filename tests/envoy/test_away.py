@@ -29,7 +29,7 @@ _BAIT = '"model":"x" \\" {"model": "y"} ] } \\u0022'
 async def own_stage(
     request: pytest.FixtureRequest, numbers: Iterator[int], sellers: Sellers, parser: Parser
 ) -> AsyncIterator[Stage]:
-    """A gateway that nobody else needs."""
+    """A gateway for this module alone."""
     async with (
         running_gateway(header_mode=request.param) as running,
         set_stage(next(numbers), sellers, running, parser) as ready,

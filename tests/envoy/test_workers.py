@@ -120,7 +120,7 @@ async def test_probes_say_what_is_missing(group: Stage) -> None:
 
 
 async def test_every_worker_knows_that_a_provider_fails_and_when_it_is_back(group: Stage) -> None:
-    """Envoy's logs reach one worker each; what they say of a provider must reach all."""
+    """Envoy's logs reach one worker each; what they show of a provider must reach all."""
     await group.sellers["a"].set_fault(Fault(kind="status", status=503))
 
     new = count(1)

@@ -14,7 +14,7 @@ from limpet_extproc.operator_link.operator_channel import TLS_FILES
 
 
 class Operator:
-    """Sends what the test puts in `outbox` and keeps what it is told; bytes are sent as they are."""
+    """Sends what the test puts in `outbox` and keeps what it receives; bytes are sent unchanged."""
 
     def __init__(self, *outbox: Catalog | bytes, refusal: str | None = None) -> None:
         self.outbox = list(outbox)
@@ -33,7 +33,7 @@ class Operator:
 
     @asynccontextmanager
     async def at(self, address: str, tls_dir: Path | None = None) -> AsyncIterator["Operator"]:
-        """Serve there; with `tls_dir` only those who show a certificate of its authority."""
+        """Serve there; with `tls_dir` only clients with a certificate of its authority."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         service, method = WATCH_METHOD.strip("/").split("/")
         handler = grpc.stream_stream_rpc_method_handler(self._watch)

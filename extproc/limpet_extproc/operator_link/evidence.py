@@ -22,7 +22,7 @@ _UNUSED: Final = CacheUse()
 
 def evidence(
     before: Mapping[str, Evidence],
-    answered: Mapping[str, float],
+    last_answer_s: Mapping[str, float],
     health: Mapping[str, HealthState],
     caches: Mapping[str, CacheUse],
     complaints: Complaints,
@@ -30,12 +30,12 @@ def evidence(
 ) -> dict[str, Evidence]:
     """The evidence now, after `before` was reported; the same object for a provider without news.
 
-    `answered` has the time of each provider's last answer, `health` the states of those that failed, `caches` the use
-    of the prompt caches of those that answered, `complaints` what is wrong in the providers' own words.
+    `last_answer_s` has the time of each provider's last answer, `health` the states of those that failed, `caches` the
+    use of the prompt caches of those that answered, `complaints` what is wrong in the providers' own words.
     """
     current: dict[str, Evidence] = {}
-    for name in answered.keys() | health.keys() | complaints.providers():
-        success_s, state, last = answered.get(name, 0.0), health.get(name), before.get(name)
+    for name in last_answer_s.keys() | health.keys() | complaints.providers():
+        success_s, state, last = last_answer_s.get(name, 0.0), health.get(name), before.get(name)
         cache = caches.get(name, _UNUSED)
         wrong = complaints.standing(name, now_s)
         if state is not None and state.out_because is not None:
@@ -77,7 +77,7 @@ class HealthReporter:
 
     def __init__(
         self,
-        answered: Mapping[str, float],
+        last_answer_s: Mapping[str, float],
         health: Mapping[str, HealthState],
         caches: Callable[[], Mapping[str, CacheUse]],
         complaints: Complaints,
@@ -85,7 +85,7 @@ class HealthReporter:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._answered = answered
+        self._last_answer_s = last_answer_s
         self._health = health
         self._caches = caches
         self._complaints = complaints
@@ -105,7 +105,7 @@ class HealthReporter:
         while True:
             self._wake.clear()
             self._current = evidence(
-                self._current, self._answered, self._health, self._caches(), self._complaints, self._clock()
+                self._current, self._last_answer_s, self._health, self._caches(), self._complaints, self._clock()
             )
             news = {name: each for name, each in self._current.items() if sent.get(name) is not each}
             if news:

@@ -74,7 +74,7 @@ class Worker:
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._reporter.changed())
         providers = self.routing.providers
-        self._reporter = HealthReporter(providers.answered, providers.health, caches.refresh, complaints)
+        self._reporter = HealthReporter(providers.last_answer_s, providers.health, caches.refresh, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = log.info if settings.log_format == "json" else partial(print, flush=True)
         verbose = (

@@ -38,7 +38,7 @@ class Providers:
         self._health: dict[str, HealthState] = {}
         self._whole: dict[str, HealthState] = {}
         self._by_model: dict[tuple[str, str], HealthState] = {}
-        self._answered: dict[str, float] = {}
+        self._last_answer_s: dict[str, float] = {}
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
@@ -51,9 +51,9 @@ class Providers:
         return self._health
 
     @property
-    def answered(self) -> Mapping[str, float]:
-        """When each gave its last answer."""
-        return self._answered
+    def last_answer_s(self) -> Mapping[str, float]:
+        """When each provider last answered, in Unix seconds."""
+        return self._last_answer_s
 
     def apply(self, event: ProviderEvent) -> None:
         """Update the states by what happened here, and pass it on."""
@@ -66,7 +66,7 @@ class Providers:
         match event:
             case AttemptSucceeded(provider, now_s, first_byte_s, model):
                 self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
-                self._answered[provider] = now_s
+                self._last_answer_s[provider] = now_s
                 if provider in self._health:
                     for scope in {"", model}:
                         self._set(provider, scope, HEALTHY)

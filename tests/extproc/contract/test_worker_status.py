@@ -1,4 +1,4 @@
-"""Alive, ready or hung: what the parent makes of what its workers say."""
+"""Live, ready or hung: how the parent judges its workers by their reports."""
 
 import pytest
 

@@ -115,8 +115,8 @@ async def test_a_message_comes_back_whatever_its_size(client: Client, size: int)
 
 
 async def test_many_calls_at_once_do_not_mix(client: Client) -> None:
-    said = [str(number).encode() * (number % 50) for number in range(2_000)]
-    assert await asyncio.gather(*(client.unary("echo", each) for each in said)) == said
+    data = [str(number).encode() * (number % 50) for number in range(2_000)]
+    assert await asyncio.gather(*(client.unary("echo", each) for each in data)) == data
 
 
 async def test_a_stream_takes_more_than_any_window(client: Client) -> None:
@@ -161,21 +161,21 @@ async def test_a_mistake_of_ours_ends_its_call_alone(client: Client, caplog: pyt
     assert await beside == b"beside"
 
 
-async def test_a_mistake_after_the_first_answer_is_told_too(client: Client) -> None:
+async def test_an_error_after_the_first_answer_is_sent_too(client: Client) -> None:
     call = client.stream("broken_late")
     await call.write(b"a")
     assert await call.read() == b"a"
     assert await call.code() == grpc.StatusCode.UNKNOWN
 
 
-async def test_a_handler_that_gives_up_leaves_nobody_waiting(client: Client) -> None:
+async def test_a_handler_that_gives_up_leaves_no_client_waiting(client: Client) -> None:
     call = client.unary("given_up")
     with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
         await call
     assert await call.code() == grpc.StatusCode.CANCELLED
 
 
-async def test_an_unknown_call_is_said_to_be_unknown(client: Client) -> None:
+async def test_an_unknown_call_is_unimplemented(client: Client) -> None:
     assert await status(client.unary("nobody", bytes(1_000_000))) == grpc.StatusCode.UNIMPLEMENTED
     assert await client.unary("echo", b"a") == b"a"
 
@@ -233,13 +233,13 @@ async def test_after_the_grace_calls_are_cancelled(tmp_path: Path) -> None:
         await asyncio.wait_for(client.calls.cancelled.wait(), PATIENCE_S)
 
 
-async def test_without_calls_nobody_waits_for_a_grace(tmp_path: Path) -> None:
+async def test_without_calls_there_is_no_grace(tmp_path: Path) -> None:
     async with serving(tmp_path / "s") as (client, server):
         assert await client.unary("echo", b"a") == b"a"
         await asyncio.wait_for(server.stop(1_000), PATIENCE_S)
 
 
-class Heard:
+class FakeStream:
     """A call's stream without a connection."""
 
     def __init__(self) -> None:
@@ -255,24 +255,24 @@ class Heard:
 MESSAGE = b"\0\0\0\0\x03abc"
 
 
-@pytest.mark.parametrize("said", [b"", MESSAGE[:3], MESSAGE[:-1]])
+@pytest.mark.parametrize("data", [b"", MESSAGE[:3], MESSAGE[:-1]])
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_a_call_that_ends_within_its_message_is_an_error(said: bytes, *, streaming: bool) -> None:
-    heard: Any = Heard()
+async def test_a_call_that_ends_within_its_message_is_an_error(data: bytes, *, streaming: bool) -> None:
+    stream: Any = FakeStream()
     calls = Calls()
-    call = Call(Streaming(calls.twice) if streaming else Unary(calls.echo), heard, MAX_MESSAGE_BYTES)
-    call.data(said)
+    call = Call(Streaming(calls.twice) if streaming else Unary(calls.echo), stream, MAX_MESSAGE_BYTES)
+    call.data(data)
     call.end()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    trailers = heard.sent[0][2]
-    assert (b"within a message" in trailers or b"before its message" in trailers) or (streaming and not said)
+    trailers = stream.sent[0][2]
+    assert (b"within a message" in trailers or b"before its message" in trailers) or (streaming and not data)
 
 
 async def test_a_call_that_is_cancelled_before_it_has_begun_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    heard: Any = Heard()
-    call = Call(Unary(Calls().wait), heard, MAX_MESSAGE_BYTES)
+    stream: Any = FakeStream()
+    call = Call(Unary(Calls().wait), stream, MAX_MESSAGE_BYTES)
     call.data(MESSAGE)
     call.cancel()
     await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""HTTP/2 as Envoy speaks it, and as nobody should: the frames that come and what goes out for them."""
+"""HTTP/2 as Envoy speaks it, and as no client should: incoming frames and the answers to them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -93,30 +93,30 @@ class Echo:
 
 
 class Served:
-    """A connection, what it was asked and what it has answered since one looked."""
+    """A connection, what it was requests and what it has answered since one looked."""
 
     def __init__(self, begin: bytes = BEGIN) -> None:
         self.wire = Wire()
-        self.asked: list[Echo] = []
+        self.requests: list[Echo] = []
         self.connection = Connection(self._open, set(), MAX_BODY_BYTES)
         self.connection.connection_made(self.wire)
         self.wire.written.clear()
-        self.say(begin)
+        self.send(begin)
         self.wire.written.clear()
 
     def _open(self, stream: H2Stream, request: Request) -> Echo:
-        self.asked.append(Echo(stream, request))
-        return self.asked[-1]
+        self.requests.append(Echo(stream, request))
+        return self.requests[-1]
 
-    def say(self, *data: bytes) -> list[Frame]:
+    def send(self, *data: bytes) -> list[Frame]:
         for each in data:
             self.connection.data_received(each)
-        return self.heard()
+        return self.received()
 
-    def heard(self) -> list[Frame]:
-        heard = list(frames(b"".join(self.wire.written)))
+    def received(self) -> list[Frame]:
+        received = list(frames(b"".join(self.wire.written)))
         self.wire.written.clear()
-        return heard
+        return received
 
 
 def headers(stream: int = 1, block: bytes = REQUEST, *, flags: int = f.END_HEADERS) -> bytes:
@@ -210,19 +210,19 @@ BREAKS_THE_CONNECTION = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "code"), BREAKS_THE_CONNECTION.values(), ids=BREAKS_THE_CONNECTION)
-def test_what_breaks_the_connection_is_answered_with_goaway_and_a_hang_up(said: bytes, code: int) -> None:
+@pytest.mark.parametrize(("sent", "code"), BREAKS_THE_CONNECTION.values(), ids=BREAKS_THE_CONNECTION)
+def test_what_breaks_the_connection_is_answered_with_goaway_and_a_hang_up(sent: bytes, code: int) -> None:
     served = Served()
-    last = served.say(said)[-1]
+    last = served.send(sent)[-1]
     assert (last.kind, int.from_bytes(last.payload[4:8], "big")) == (f.GOAWAY, code)
     assert served.wire.closed
-    assert all(echo.cancelled or echo.ends for echo in served.asked)
+    assert all(echo.cancelled or echo.ends for echo in served.requests)
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"X", PREFACE[:-1] + b"\r" + settings(()), bytes(100)])
-def test_who_does_not_speak_http2_is_hung_up_on(said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"X", PREFACE[:-1] + b"\r" + settings(()), bytes(100)])
+def test_a_client_that_does_not_speak_http2_is_disconnected(sent: bytes) -> None:
     served = Served(b"")
-    assert [each.kind for each in served.say(said)] == [f.GOAWAY]
+    assert [each.kind for each in served.send(sent)] == [f.GOAWAY]
     assert served.wire.closed
 
 
@@ -267,17 +267,17 @@ BREAKS_A_STREAM = {
 }
 
 
-@pytest.mark.parametrize(("said", "code"), BREAKS_A_STREAM.values(), ids=BREAKS_A_STREAM)
-def test_what_breaks_a_stream_resets_it_and_the_others_go_on(said: bytes, code: int) -> None:
+@pytest.mark.parametrize(("sent", "code"), BREAKS_A_STREAM.values(), ids=BREAKS_A_STREAM)
+def test_what_breaks_a_stream_resets_it_and_the_others_go_on(sent: bytes, code: int) -> None:
     served = Served()
-    assert served.say(said)[-1] == Frame(f.RST_STREAM, 1, 0, code.to_bytes(4, "big"))
-    assert all(echo.cancelled or echo.ends for echo in served.asked)
-    assert [each.kind for each in served.say(whole(3))] == [f.HEADERS, f.HEADERS]
+    assert served.send(sent)[-1] == Frame(f.RST_STREAM, 1, 0, code.to_bytes(4, "big"))
+    assert all(echo.cancelled or echo.ends for echo in served.requests)
+    assert [each.kind for each in served.send(whole(3))] == [f.HEADERS, f.HEADERS]
     assert not served.wire.closed
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         raw(f.PING, b"12345678", flags=f.ACK),
         raw(99, b"anything", flags=255, stream=77),
@@ -288,14 +288,14 @@ def test_what_breaks_a_stream_resets_it_and_the_others_go_on(said: bytes, code: 
     ],
     ids=["an answer to a ping", "unknown frames", "a priority", "a farewell", "late frames", "a late window"],
 )
-def test_what_needs_no_answer_has_none(said: bytes) -> None:
+def test_what_needs_no_answer_has_none(sent: bytes) -> None:
     served = Served()
-    assert [each for each in served.say(said) if each.kind != f.HEADERS] == []
+    assert [each for each in served.send(sent) if each.kind != f.HEADERS] == []
     assert not served.wire.closed
 
 
 def test_settings_and_pings_are_acknowledged() -> None:
-    assert Served().say(setting(99, 1), raw(f.PING, b"12345678")) == [
+    assert Served().send(setting(99, 1), raw(f.PING, b"12345678")) == [
         Frame(f.SETTINGS, 0, f.ACK, b""),
         Frame(f.PING, 0, f.ACK, b"12345678"),
     ]
@@ -305,49 +305,49 @@ def test_a_request_is_what_its_frames_say_and_its_answer_is_one_write() -> None:
     padded = raw(f.DATA, b"\x03cd\0\0\0", flags=f.PADDED | f.END_STREAM, stream=1)
     begin = headers(1, b"\x02" + bytes(5) + REQUEST[:4] + b"\0\0", flags=f.PADDED | f.PRIORITISED)
     served = Served()
-    served.say(begin + raw(f.CONTINUATION, REQUEST[4:], flags=f.END_HEADERS, stream=1) + data(1, b"ab"))
+    served.send(begin + raw(f.CONTINUATION, REQUEST[4:], flags=f.END_HEADERS, stream=1) + data(1, b"ab"))
     served.connection.data_received(padded)
     assert len(served.wire.written) == 1
-    assert [(each.kind, each.payload) for each in served.heard()] == [
+    assert [(each.kind, each.payload) for each in served.received()] == [
         (f.HEADERS, OK),
         (f.DATA, b"abcd"),
         (f.HEADERS, ENDED),
     ]
-    assert served.asked[0].request == Request("/call", frozenset({("te", "trailers")}))
+    assert served.requests[0].request == Request("/call", frozenset({("te", "trailers")}))
 
 
 def test_trailers_end_a_request() -> None:
     served = Served()
-    assert [each.payload for each in served.say(headers() + data(1, b"a") + whole(1, TRAILERS))] == [OK, b"a", ENDED]
+    assert [each.payload for each in served.send(headers() + data(1, b"a") + whole(1, TRAILERS))] == [OK, b"a", ENDED]
 
 
 def test_what_comes_after_an_early_answer_is_dropped_until_its_end() -> None:
     served = Served()
-    served.say(headers())
-    served.asked[0].stream.send(OK, b"", ENDED)
-    served.heard()
-    assert served.say(data(1, b"late") + data(1, b"", end=True)) == []
-    assert served.asked[0].body == b""
-    assert [each.kind for each in served.say(data(1, b"too late"))] == [f.RST_STREAM]
+    served.send(headers())
+    served.requests[0].stream.send(OK, b"", ENDED)
+    served.received()
+    assert served.send(data(1, b"late") + data(1, b"", end=True)) == []
+    assert served.requests[0].body == b""
+    assert [each.kind for each in served.send(data(1, b"too late"))] == [f.RST_STREAM]
 
 
 def test_more_calls_than_we_allow_are_refused_until_one_ends() -> None:
     served = Served()
     numbers = range(1, 2 * MAX_STREAMS, 2)
-    assert served.say(b"".join(headers(number) for number in numbers)) == []
+    assert served.send(b"".join(headers(number) for number in numbers)) == []
     more = 2 * MAX_STREAMS + 1
-    assert served.say(headers(more)) == [Frame(f.RST_STREAM, more, 0, f.REFUSED_STREAM.to_bytes(4, "big"))]
-    served.say(rst_stream(1, f.CANCEL))
-    assert served.say(headers(more + 2)) == []
+    assert served.send(headers(more)) == [Frame(f.RST_STREAM, more, 0, f.REFUSED_STREAM.to_bytes(4, "big"))]
+    served.send(rst_stream(1, f.CANCEL))
+    assert served.send(headers(more + 2)) == []
 
 
 def test_answers_that_wait_for_a_window_count_as_calls() -> None:
     served = Served(BEGIN + setting(f.INITIAL_WINDOW_SIZE, 0))
     for number in range(1, 2 * MAX_STREAMS, 2):
-        served.say(headers(number) + data(number, b"a", end=True))
+        served.send(headers(number) + data(number, b"a", end=True))
     assert served.connection.busy
-    assert [each.kind for each in served.say(headers(2 * MAX_STREAMS + 1))] == [f.RST_STREAM]
-    assert len(served.say(setting(f.INITIAL_WINDOW_SIZE, 1))) == 2 * MAX_STREAMS + 1
+    assert [each.kind for each in served.send(headers(2 * MAX_STREAMS + 1))] == [f.RST_STREAM]
+    assert len(served.send(setting(f.INITIAL_WINDOW_SIZE, 1))) == 2 * MAX_STREAMS + 1
     assert not served.connection.busy
 
 
@@ -357,9 +357,9 @@ def test_blocks_of_a_table_mean_what_their_encoder_meant() -> None:
     for number, path in enumerate(paths):
         if number == 5:
             encoder.header_table_size = 0
-            served.say(ACKED)
-        served.say(headers(1 + 2 * number, encoder.encode([*ASK[:2], (":path", path), ("x", path)])))
-    assert [each.request for each in served.asked] == [Request(path, frozenset({("x", path)})) for path in paths]
+            served.send(ACKED)
+        served.send(headers(1 + 2 * number, encoder.encode([*ASK[:2], (":path", path), ("x", path)])))
+    assert [each.request for each in served.requests] == [Request(path, frozenset({("x", path)})) for path in paths]
 
 
 def test_the_same_block_means_something_else_once_the_table_has_changed() -> None:
@@ -367,66 +367,66 @@ def test_the_same_block_means_something_else_once_the_table_has_changed() -> Non
     again = literal(*PSEUDO) + b"\xbe"
     served = Served()
     # A block that leaves an empty table behind, before and after one that fills it: it must empty it each time.
-    served.say(headers(1, REQUEST), headers(3, first + b"1"), headers(5, again))
-    served.say(headers(7, first + b"2"), headers(9, again), headers(11, REQUEST))
-    told = [dict(each.request.metadata).get("x") for each in served.asked]
-    assert told == [None, "1", "1", "2", "2", None]
-    assert int.from_bytes(served.say(headers(13, again))[-1].payload[4:8], "big") == f.COMPRESSION_ERROR
+    served.send(headers(1, REQUEST), headers(3, first + b"1"), headers(5, again))
+    served.send(headers(7, first + b"2"), headers(9, again), headers(11, REQUEST))
+    seen = [dict(each.request.metadata).get("x") for each in served.requests]
+    assert seen == [None, "1", "1", "2", "2", None]
+    assert int.from_bytes(served.send(headers(13, again))[-1].payload[4:8], "big") == f.COMPRESSION_ERROR
 
 
 def test_a_block_without_a_table_is_decoded_once_and_others_do_not_fill_the_memory() -> None:
     served = Served(BEGIN + ACKED)
     for number in range(1, 6001, 2):
-        served.say(headers(number, header_block(*ASK, ("x", str(number)))) + rst_stream(number, f.CANCEL))
-    served.say(headers(6001, REQUEST), headers(6003, REQUEST))
-    assert served.asked[-1].request is served.asked[-2].request
+        served.send(headers(number, header_block(*ASK, ("x", str(number)))) + rst_stream(number, f.CANCEL))
+    served.send(headers(6001, REQUEST), headers(6003, REQUEST))
+    assert served.requests[-1].request is served.requests[-2].request
     assert len(served.connection._decoder._cache) <= h2_requests._MAX_CACHED
 
 
 def test_more_than_a_streams_window_is_refused() -> None:
     served = Served(BEGIN + headers())
-    served.asked[0].data = lambda _: None
+    served.requests[0].data = lambda _: None
     full = data(1, bytes(f.MAX_RECEIVED_BYTES))
     for _ in range((MAX_BODY_BYTES + REPLENISH_BYTES) // f.MAX_RECEIVED_BYTES):
         served.connection.data_received(full)
-    assert {(each.kind, each.stream) for each in served.heard()} == {(f.WINDOW_UPDATE, 0)}
-    assert served.say(data(1, b"a"))[-1] == Frame(f.RST_STREAM, 1, 0, f.FLOW_CONTROL_ERROR.to_bytes(4, "big"))
+    assert {(each.kind, each.stream) for each in served.received()} == {(f.WINDOW_UPDATE, 0)}
+    assert served.send(data(1, b"a"))[-1] == Frame(f.RST_STREAM, 1, 0, f.FLOW_CONTROL_ERROR.to_bytes(4, "big"))
 
 
 def test_an_answer_goes_out_as_the_windows_open_and_small_ones_pass_a_large_one() -> None:
     served = Served(BEGIN + window_update(0, 1 << 20))
     large = bytes(range(256)) * 1024
-    said = b"".join(data(1, large[at : at + 65536]) for at in range(0, len(large), 65536))
-    heard = served.say(headers() + said + data(1, end=True))
-    assert [len(each.payload) for each in heard if each.kind == f.DATA] == [16384, 16384, 16384, 16383]
-    assert [each.stream for each in served.say(whole(3))] == [3, 3]
-    assert [len(each.payload) for each in served.say(window_update(1, 5))] == [5]
-    assert served.say(setting(f.INITIAL_WINDOW_SIZE, 10)) == [Frame(f.SETTINGS, 0, f.ACK, b"")]
-    assert served.say(window_update(1, f.DEFAULT_WINDOW - 10)) == []
-    heard += served.say(window_update(1, len(large)))
-    assert heard[-1] == Frame(f.HEADERS, 1, f.END_HEADERS | f.END_STREAM, ENDED)
+    sent = b"".join(data(1, large[at : at + 65536]) for at in range(0, len(large), 65536))
+    received = served.send(headers() + sent + data(1, end=True))
+    assert [len(each.payload) for each in received if each.kind == f.DATA] == [16384, 16384, 16384, 16383]
+    assert [each.stream for each in served.send(whole(3))] == [3, 3]
+    assert [len(each.payload) for each in served.send(window_update(1, 5))] == [5]
+    assert served.send(setting(f.INITIAL_WINDOW_SIZE, 10)) == [Frame(f.SETTINGS, 0, f.ACK, b"")]
+    assert served.send(window_update(1, f.DEFAULT_WINDOW - 10)) == []
+    received += served.send(window_update(1, len(large)))
+    assert received[-1] == Frame(f.HEADERS, 1, f.END_HEADERS | f.END_STREAM, ENDED)
 
 
 @pytest.mark.parametrize("end", [rst_stream(1, f.CANCEL), window_update(1, 0)], ids=["by the client", "by us"])
 def test_of_a_stream_that_is_reset_nothing_more_goes_out(end: bytes) -> None:
     served = Served(BEGIN + setting(f.INITIAL_WINDOW_SIZE, 0))
-    served.say(headers() + data(1, b"a", end=True) + headers(3) + data(3, b"b", end=True), end)
-    sent = served.say(setting(f.INITIAL_WINDOW_SIZE, 100))
+    served.send(headers() + data(1, b"a", end=True) + headers(3) + data(3, b"b", end=True), end)
+    sent = served.send(setting(f.INITIAL_WINDOW_SIZE, 100))
     assert {each.stream for each in sent if each.kind == f.DATA} == {3}
 
 
-def test_answers_that_nobody_takes_end_in_a_hang_up() -> None:
+def test_a_client_that_opens_no_window_is_disconnected() -> None:
     served = Served(BEGIN + setting(f.INITIAL_WINDOW_SIZE, 0))
     body = bytes(h2_sending.MOST_UNSENT_BYTES // 4)
     for number in (1, 3, 5, 7):
-        served.say(headers(number))
-        served.asked[-1].stream.send(OK, body, ENDED)
+        served.send(headers(number))
+        served.requests[-1].stream.send(OK, body, ENDED)
     assert not served.wire.aborted
-    served.say(headers(9) + data(9, b"a", end=True))
+    served.send(headers(9) + data(9, b"a", end=True))
     assert served.wire.aborted
 
 
-def test_bytes_that_nobody_reads_end_in_a_hang_up() -> None:
+def test_a_client_that_reads_nothing_is_disconnected() -> None:
     served = Served()
     served.connection.pause_writing()
     assert served.wire.aborted
@@ -435,18 +435,18 @@ def test_bytes_that_nobody_reads_end_in_a_hang_up() -> None:
 def test_who_hangs_up_cancels_its_calls() -> None:
     served = Served(BEGIN + headers())
     served.connection.connection_lost(None)
-    assert served.asked[0].cancelled
-    served.asked[0].stream.send(OK, b"late", ENDED)
-    served.asked[0].stream.ask_for_more()
+    assert served.requests[0].cancelled
+    served.requests[0].stream.send(OK, b"late", ENDED)
+    served.requests[0].stream.ask_for_more()
     assert served.wire.written == []
 
 
 def test_a_farewell_takes_what_was_on_its_way_and_says_at_the_end_how_far_we_came() -> None:
     served = Served(BEGIN + whole())
     served.connection.drain()
-    assert [each.kind for each in served.say(whole(3))] == [f.GOAWAY, f.HEADERS, f.HEADERS]
+    assert [each.kind for each in served.send(whole(3))] == [f.GOAWAY, f.HEADERS, f.HEADERS]
     served.connection.close()
-    assert served.heard() == [Frame(f.GOAWAY, 0, 0, (3).to_bytes(4, "big") + bytes(4))]
+    assert served.received() == [Frame(f.GOAWAY, 0, 0, (3).to_bytes(4, "big") + bytes(4))]
     assert served.wire.closed
 
 
@@ -460,8 +460,8 @@ def test_another_client_understands_us_whatever_table_it_has(table: int) -> None
     for stream in (1, 3, 5):
         client.send_headers(stream, ASK)
         client.send_data(stream, b"a" * 10_000, end_stream=True)
-        while said := client.data_to_send():
-            served.connection.data_received(said)
+        while sent := client.data_to_send():
+            served.connection.data_received(sent)
             for event in client.receive_data(b"".join(served.wire.written)):
                 body += event.data if isinstance(event, h2.events.DataReceived) else b""
                 ended |= {event.stream_id} if isinstance(event, h2.events.StreamEnded) else set()
@@ -493,9 +493,9 @@ STORY = (
 @given(cuts=st.lists(st.integers(0, len(STORY)), max_size=40))
 def test_answers_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
     served = Served(b"")
-    said = [STORY[begin:end] for begin, end in pairwise(sorted({0, len(STORY), *cuts}))]
-    answers = served.say(*said)
-    assert answers == Served(b"").say(STORY)
+    sent = [STORY[begin:end] for begin, end in pairwise(sorted({0, len(STORY), *cuts}))]
+    answers = served.send(*sent)
+    assert answers == Served(b"").send(STORY)
     assert b"".join(each.payload for each in answers if each.kind == f.DATA) == b"abc" * 100 + b"0123456789"
 
 
@@ -505,12 +505,12 @@ PAYLOADS = st.one_of(st.binary(max_size=40), st.sampled_from([REQUEST, TRAILERS,
 FRAMES = st.builds(frame, KINDS, st.integers(0, 255), NUMBERS, PAYLOADS)
 
 
-@given(said=st.one_of(st.binary(max_size=300), st.lists(FRAMES, max_size=30).map(b"".join)))
-def test_whatever_is_said_leaves_a_connection_or_a_reason_why_it_ended(said: bytes) -> None:
+@given(sent=st.one_of(st.binary(max_size=300), st.lists(FRAMES, max_size=30).map(b"".join)))
+def test_any_bytes_leave_a_connection_or_a_reason_why_it_ended(sent: bytes) -> None:
     served = Served()
-    kinds = [each.kind for each in served.say(said)]
+    kinds = [each.kind for each in served.send(sent)]
     assert (f.GOAWAY in kinds) == served.wire.closed
     if not served.wire.closed:
         assert all(
-            echo.cancelled or echo.ends or echo.stream.number in served.connection._streams for echo in served.asked
+            echo.cancelled or echo.ends or echo.stream.number in served.connection._streams for echo in served.requests
         )

@@ -103,7 +103,7 @@ def key(numbers: Iterator[int]) -> bytes:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def log_lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the memory has logged so far."""
     caplog.set_level(logging.INFO, "limpet_extproc.memory")
     return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("limpet_extproc.memory")]

@@ -88,7 +88,7 @@ class RedisServer:
             return client.execute_command(*command)
 
     def freeze(self) -> None:
-        """It is there and says nothing."""
+        """It takes connections and does not answer."""
         os.kill(self.process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:

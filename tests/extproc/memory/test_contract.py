@@ -13,7 +13,7 @@ from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
 
 class Across:
-    """Two gateways with one Redis: what one is told, the other is asked."""
+    """Two gateways with one Redis: changes go to one, lookups to the other."""
 
     def __init__(self, told: RedisMemory, asked: RedisMemory) -> None:
         self._told = told
@@ -91,7 +91,7 @@ async def test_the_last_to_serve_comes_first(memory: Memory, key: bytes) -> None
     assert names(await memory.lookup(key, 0.0)) == ["a", "c", "b"]
 
 
-async def test_a_success_refreshes_what_is_known_of_that_provider(memory: Memory, key: bytes) -> None:
+async def test_a_success_refreshes_that_provider(memory: Memory, key: bytes) -> None:
     memory.remember(key, warm("a", 100.0), 4, 0.0)
     memory.remember(key, warm("a", 200.0), 4, 50.0)
     assert await memory.lookup(key, 150.0) == Remembered((warm("a", 200.0),))

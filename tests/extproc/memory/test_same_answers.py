@@ -1,4 +1,4 @@
-"""The memory of one process and the shared one, told the same, answer the same; across gateways too."""
+"""The memory of one process and the shared one answer the same after the same changes; across gateways too."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 
 @dataclass(frozen=True)
 class Step:
-    """Some time later somebody does something."""
+    """Something happens some time later."""
 
     after_s: float
     what: Literal["lookup", "expect", "remember", "forget"]

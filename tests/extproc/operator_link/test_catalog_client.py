@@ -28,7 +28,7 @@ async def test_it_says_hello_and_seen_after_the_catalog_is_in_force(address: str
         assert worker.connected == [True]
 
 
-async def test_an_outage_is_said_once_and_ends_by_itself(address: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_is_logged_once_and_ends_unaided(address: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "limpet_extproc")
     async with Worker().watching(address) as worker:
         await until(lambda: len(worker.pauses) >= 6)
@@ -69,7 +69,7 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
         assert set(worker.catalogs) == {Catalog("1")}
 
 
-async def test_what_is_known_of_the_providers_is_told_to_each_operator_from_the_beginning(address: str) -> None:
+async def test_each_operator_gets_all_evidence_from_the_start(address: str) -> None:
     answered = {"a": 1000.0}
     reporter = HealthReporter(answered, {}, dict, Complaints(lambda: None))
     task = asyncio.create_task(watch(address, "node-1", lambda _: None, reporter=reporter))

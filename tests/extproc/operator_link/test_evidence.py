@@ -1,4 +1,4 @@
-"""What a worker tells of its providers: the right thing, soon, once, and everything to whoever has heard nothing."""
+"""A worker's reports on its providers: the right thing, soon, once, and everything to a new stream."""
 
 import asyncio
 
@@ -32,13 +32,13 @@ UP = Evidence(NOW, since_s=NOW)
 DOWN = Evidence(0.0, NOW, "down", NOW)
 
 CASES: list[tuple[str, Evidence | None, float, HealthState | None, Evidence | None]] = [
-    # what is said, what was said before, its last answer, what is held against it
+    # case, last report, last answer, state, report
     ("nothing of a provider that only failed once", None, 0.0, failed(1), None),
     ("the first answer", None, NOW, None, UP),
-    ("more answers do not begin anew", UP, NOW + 9, None, Evidence(NOW + 9, since_s=NOW)),
+    ("more answers do not start it again", UP, NOW + 9, None, Evidence(NOW + 9, since_s=NOW)),
     ("an answer between failures keeps it up", UP, NOW, failed(2), UP),
     ("three failures take it out", None, 0.0, OUT, DOWN),
-    ("its last answer is told all the same", UP, NOW - 1, OUT, Evidence(NOW - 1, NOW, "down", NOW)),
+    ("its last answer is reported all the same", UP, NOW - 1, OUT, Evidence(NOW - 1, NOW, "down", NOW)),
     ("a trial under way changes nothing", DOWN, 0.0, begin_trial(OUT, NOW + 6), DOWN),
     ("a failed trial is a later failure", DOWN, 0.0, failed(1, OUT, NOW + 6), Evidence(0.0, NOW + 6, "down", NOW)),
     ("a failure of a request that was under way is no news", DOWN, 0.0, failed(1, OUT, NOW + 1), DOWN),
@@ -48,12 +48,12 @@ CASES: list[tuple[str, Evidence | None, float, HealthState | None, Evidence | No
 
 
 @pytest.mark.parametrize(
-    ("before", "success_s", "state", "said"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+    ("before", "success_s", "state", "reported"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
-def test_what_is_said_of_a_provider(
-    before: Evidence | None, success_s: float, state: HealthState | None, said: Evidence | None
+def test_the_evidence_on_a_provider(
+    before: Evidence | None, success_s: float, state: HealthState | None, reported: Evidence | None
 ) -> None:
-    told = evidence(
+    found = evidence(
         {"a": before} if before else {},
         {"a": success_s} if success_s else {},
         {"a": state} if state else {},
@@ -61,13 +61,13 @@ def test_what_is_said_of_a_provider(
         QUIET,
         NOW,
     )
-    assert told.get("a") == said
-    if said == before:
-        assert told.get("a") is before, "the same object: that is how nothing is told twice"
+    assert found.get("a") == reported
+    if reported == before:
+        assert found.get("a") is before, "the same object: so nothing is reported twice"
 
 
 @pytest.mark.parametrize("state", [None, OUT])
-def test_what_its_cache_did_is_said_too_and_is_news_by_itself(state: HealthState | None) -> None:
+def test_the_use_of_its_cache_is_reported_too_and_is_news_enough(state: HealthState | None) -> None:
     health = {"a": state} if state else {}
     before = evidence({}, {"a": NOW}, health, {"a": CacheUse(100, 10)}, QUIET, NOW)
     assert before["a"].cache == CacheUse(100, 10)
@@ -88,23 +88,23 @@ def complaining(*attempts: Attempt) -> Complaints:
 
 
 WORDS: list[tuple[str, list[Attempt], float, HealthState | None, tuple[str, int, str]]] = [
-    # what is told, what was heard, its last answer, what is held against it, cause and status and words
+    # case, failed attempts, last answer, state, and the reported cause, status and words
     ("a refused key, though it is not out", [REFUSED], 0.0, None, ("CredentialRefused", 401, "Incorrect API key")),
     ("and though it answered before", [REFUSED], NOW - 9, None, ("CredentialRefused", 401, "Incorrect API key")),
-    ("nothing of a failure that passes by itself", [BROKEN], NOW - 9, None, ("", 0, "")),
+    ("nothing of a failure that passes unaided", [BROKEN], NOW - 9, None, ("", 0, "")),
     ("unless it is out", [BROKEN], NOW - 9, OUT, ("ServerError", 503, "try later")),
     ("what a person can settle before what passes", [REFUSED, BROKEN], NOW - 9, OUT, ("CredentialRefused", 401, "")),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("heard", "success_s", "state", "words"), [c[1:] for c in WORDS], ids=[c[0] for c in WORDS])
-def test_what_is_wrong_is_told_in_the_providers_words(
-    heard: list[Attempt], success_s: float, state: HealthState | None, words: tuple[str, int, str]
+@pytest.mark.parametrize(("received", "success_s", "state", "words"), [c[1:] for c in WORDS], ids=[c[0] for c in WORDS])
+def test_what_is_wrong_is_reported_in_the_providers_words(
+    received: list[Attempt], success_s: float, state: HealthState | None, words: tuple[str, int, str]
 ) -> None:
     answered = {"a": success_s} if success_s else {}
-    told = evidence({}, answered, {"a": state} if state else {}, {}, complaining(*heard), NOW)["a"]
-    assert (told.cause, told.status) == words[:2]
-    assert told.says.startswith(words[2])
+    found = evidence({}, answered, {"a": state} if state else {}, {}, complaining(*received), NOW)["a"]
+    assert (found.cause, found.status) == words[:2]
+    assert found.says.startswith(words[2])
 
 
 STEP = st.tuples(st.sampled_from(["ok", "fail", "limit", "say"]), st.sampled_from("ab"))
@@ -112,7 +112,7 @@ STEP = st.tuples(st.sampled_from(["ok", "fail", "limit", "say"]), st.sampled_fro
 
 @given(st.lists(STEP, max_size=40))
 def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str, str]]) -> None:
-    providers, said, now_s = Providers(lambda *_: None), dict[str, Evidence](), NOW
+    providers, reported, now_s = Providers(lambda *_: None), dict[str, Evidence](), NOW
     for what, name in steps:
         now_s += 1.0
         if what == "ok":
@@ -122,17 +122,17 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
         elif what == "limit":
             providers.apply(AttemptLimited(name, now_s, 5.0))
         else:
-            said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
-    said = evidence(said, providers.answered, providers.health, {}, QUIET, now_s)
+            reported = evidence(reported, providers.last_answer_s, providers.health, {}, QUIET, now_s)
+    reported = evidence(reported, providers.last_answer_s, providers.health, {}, QUIET, now_s)
     for name in "ab":
-        state, known = providers.health.get(name, HealthState()), said.get(name)
+        state, known = providers.health.get(name, HealthState()), reported.get(name)
         assert (known.out_because if known else None) == state.out_because
         if known is not None:
-            assert known.success_s == providers.answered.get(name, 0.0)
+            assert known.success_s == providers.last_answer_s.get(name, 0.0)
             assert known.since_s <= max(known.success_s, known.failure_s) <= now_s
 
 
-async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything() -> None:
+async def test_news_is_reported_once_and_soon_and_a_new_stream_gets_everything() -> None:
     answered, health, slept = {"a": NOW, "b": NOW}, dict[str, HealthState](), list[float]()
 
     async def sleep(seconds: float) -> None:
@@ -142,11 +142,11 @@ async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything()
     streams: list[list[Health]] = []
 
     def stream() -> asyncio.Task[None]:
-        heard: list[Health] = []
-        streams.append(heard)
+        received: list[Health] = []
+        streams.append(received)
 
         async def send(report: Health) -> None:
-            heard.append(report)
+            received.append(report)
 
         return asyncio.create_task(reporter.report(send))
 
@@ -169,13 +169,13 @@ async def test_news_is_told_once_and_at_once_and_a_new_stream_hears_everything()
 
 async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> None:
     answered = {"a": NOW}
-    heard: list[float] = []
+    received: list[float] = []
 
     async def send(report: Health) -> None:
-        heard.append(report.providers["a"].success_s)
+        received.append(report.providers["a"].success_s)
         answered["a"] += 1
 
     task = asyncio.create_task(HealthReporter(answered, {}, dict, QUIET, ReportIntervals(0.0, 0.01)).report(send))
-    await until(lambda: len(heard) >= 3)
+    await until(lambda: len(received) >= 3)
     task.cancel()
-    assert heard[:3] == [NOW, NOW + 1, NOW + 2]
+    assert received[:3] == [NOW, NOW + 1, NOW + 2]

@@ -1,4 +1,4 @@
-"""The way to the operator: who shows which certificate, what is said when that fails, and which of several is taken."""
+"""The way to the operator: certificates, the reasons that are logged, and the choice among several replicas."""
 
 import re
 from collections.abc import Callable
@@ -49,7 +49,7 @@ WRONG: Final[list[tuple[str, Callable[[Path], Path | None], str]]] = [
 
 
 @pytest.mark.parametrize(("files", "words"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
-async def test_with_the_wrong_certificate_nothing_comes_and_the_reason_is_said(
+async def test_with_the_wrong_certificate_nothing_comes_and_the_reason_is_logged(
     files: Callable[[Path], Path | None], words: str, tmp_path: Path
 ) -> None:
     port, ours = free_port(), files(tmp_path / "ours")
@@ -97,7 +97,7 @@ async def test_renewed_certificates_count_from_the_next_attempt_on(tmp_path: Pat
         assert [catalog.revision for catalog in worker.catalogs] == ["1", "2"]
 
 
-async def test_when_a_replica_goes_another_one_is_asked(tmp_path: Path) -> None:
+async def test_when_a_replica_ends_another_one_is_used(tmp_path: Path) -> None:
     first, second = free_port(), free_port()
     async with (
         Worker().watching(f"ipv4:127.0.0.1:{first},127.0.0.1:{second}") as worker,
@@ -136,6 +136,6 @@ async def test_when_a_replica_goes_another_one_is_asked(tmp_path: Path) -> None:
         ("words of a later gRPC", "words of a later gRPC"),
     ],
 )
-def test_grpcs_words_are_explained_and_kept(details: str, words: str) -> None:
+def test_grpcs_messages_are_explained_and_quoted(details: str, words: str) -> None:
     assert explain(details, tls=True).startswith(words)
     assert details in explain(details, tls=False)

@@ -71,7 +71,7 @@ def test_who_hangs_up_leaves_no_trace(caplog: pytest.LogCaptureFixture, capsys: 
     assert capsys.readouterr().err == ""
 
 
-def test_those_who_only_connect_take_few_threads_and_keep_nobody_out() -> None:
+def test_connections_without_a_request_take_few_threads_and_block_no_other() -> None:
     with served(("127.0.0.1", 0)) as origin, ExitStack() as stack:
         port = int(origin.rpartition(":")[2])
         before = threading.active_count()

@@ -45,7 +45,7 @@ def flags(tmp_path: Path) -> list[str]:
 
 @asynccontextmanager
 async def parent(flags: Sequence[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m limpet_extproc`, with what it says in `log`; whatever the story left is ended."""
+    """`python -m limpet_extproc`, with its output in `log`; ended after the block."""
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "limpet_extproc", *flags, stdout=out, stderr=out
@@ -65,7 +65,7 @@ async def started(process: asyncio.subprocess.Process, directory: Path) -> list[
     return psutil.Process(process.pid).children()
 
 
-async def test_all_end_in_good_order_when_the_parent_is_told_to(flags: list[str], tmp_path: Path) -> None:
+async def test_all_end_in_order_when_the_parent_gets_a_signal(flags: list[str], tmp_path: Path) -> None:
     async with parent(flags, tmp_path / "log") as process:
         workers = await started(process, tmp_path)
         assert len(workers) == 2
@@ -94,7 +94,7 @@ async def test_the_kubelet_is_answered_at_its_own_port_while_strangers_hold_all_
             assert (await client.get(f"http://127.0.0.1:{probes}/metrics")).status_code == 404
 
 
-async def test_none_is_left_when_the_parent_is_killed(flags: list[str], tmp_path: Path) -> None:
+async def test_no_worker_outlives_a_parent_that_is_killed(flags: list[str], tmp_path: Path) -> None:
     async with parent(flags, tmp_path / "log") as process:
         workers = await started(process, tmp_path)
         process.kill()
@@ -112,7 +112,7 @@ async def test_none_is_left_when_the_parent_is_killed(flags: list[str], tmp_path
         (["--probes=127.0.0.1:{taken}"], 2, r"--probes 127.0.0.1:\d+: cannot listen there: Address already in use"),
     ],
 )
-async def test_what_is_in_the_way_is_said_before_any_worker_starts(
+async def test_an_obstacle_is_reported_before_any_worker_starts(
     more: list[str], status: int, words: str, flags: list[str], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
@@ -149,7 +149,7 @@ def python(program: str) -> list[str]:
     return [sys.executable, "-c", program]
 
 
-async def test_one_that_ends_by_itself_is_started_again_and_the_other_left_alone(
+async def test_one_that_ends_is_restarted_and_the_other_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses: list[float] = []
@@ -167,7 +167,7 @@ async def test_one_that_ends_by_itself_is_started_again_and_the_other_left_alone
     assert "worker 0 ended with status 3 after 0 s; starting it again in 0.0 s" in caplog.text
 
 
-async def test_one_that_the_system_refuses_is_tried_again_and_the_other_left_alone(
+async def test_one_that_the_system_refuses_is_retried_and_the_other_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = python("x" * 1_000_000)
@@ -179,7 +179,7 @@ async def test_one_that_the_system_refuses_is_tried_again_and_the_other_left_alo
     assert "worker 0 could not be started (Argument list too long) after 0 s" in caplog.text
 
 
-async def test_one_that_says_nothing_is_killed_and_started_again(
+async def test_one_that_does_not_report_is_killed_and_restarted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     silent = python("import time; time.sleep(60)")
@@ -189,7 +189,7 @@ async def test_one_that_says_nothing_is_killed_and_started_again(
     assert "worker 0 hung and was killed" in caplog.text
 
 
-async def test_one_that_does_not_end_when_told_to_is_killed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_that_ignores_the_signal_to_end_is_killed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ready = tmp_path / "ready"
     deaf = python(
         "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"

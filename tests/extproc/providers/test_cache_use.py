@@ -1,4 +1,4 @@
-"""What a worker tells of the caches: at once what is new, else once a minute, and nothing for too long."""
+"""A worker's reports on caches: a new provider at once, changes once a minute, and nothing for too long."""
 
 from limpet_extproc.contract.catalog import CacheUse
 from limpet_extproc.providers.cache_use import MINUTES, CacheUses
@@ -16,7 +16,7 @@ class Clock:
         return self.now_s
 
 
-def test_a_new_provider_is_told_of_at_once_and_what_follows_when_the_minute_turns() -> None:
+def test_a_new_provider_is_reported_at_once_and_changes_when_the_minute_turns() -> None:
     clock = Clock()
     uses = CacheUses(clock)
     assert uses.refresh() == {}

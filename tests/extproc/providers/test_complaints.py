@@ -1,4 +1,4 @@
-"""What a person has to put right at a provider is known from the first answer that says so until it is over."""
+"""What a person has to put right at a provider stands from the first answer that shows it until it is over."""
 
 import pytest
 
@@ -28,7 +28,7 @@ class Desk:
 
 
 @pytest.mark.parametrize("cause", sorted(SETTLED_BY_PEOPLE))
-def test_what_people_must_settle_is_told_at_once_and_ends_with_an_answer(cause: Cause) -> None:
+def test_what_people_must_settle_is_reported_at_once_and_ends_with_an_answer(cause: Cause) -> None:
     desk = Desk()
     desk.hear(cause)
     assert (desk.standing(), desk.news) == (cause, 1)
@@ -39,7 +39,7 @@ def test_what_people_must_settle_is_told_at_once_and_ends_with_an_answer(cause: 
 
 
 @pytest.mark.parametrize("cause", ["ServerError", "Timeout", "Limited", "Overloaded"])
-def test_what_passes_by_itself_is_only_kept_as_the_last(cause: Cause) -> None:
+def test_what_passes_unaided_is_only_the_last_failure(cause: Cause) -> None:
     desk = Desk()
     desk.hear(cause, 503, "try later")
     assert (desk.standing(), desk.news) == (None, 0)
@@ -75,7 +75,7 @@ def test_only_an_answer_of_the_model_itself_ends_what_is_wrong_with_a_model() ->
     assert desk.standing() is None
 
 
-def test_a_model_that_nobody_asks_for_any_more_is_forgotten_and_a_refused_key_is_not() -> None:
+def test_a_model_without_requests_is_forgotten_and_a_refused_key_is_not() -> None:
     desk = Desk()
     desk.hear("ModelNotFound", 404)
     assert (desk.standing(NOW + EXPIRES_S - 1), desk.standing(NOW + EXPIRES_S)) == ("ModelNotFound", None)

@@ -1,4 +1,4 @@
-"""Workers beside one Envoy tell each other how providers do, and so come to see the same."""
+"""Workers beside one Envoy share what happens to providers, and so arrive at the same states."""
 
 import logging
 import socket
@@ -67,7 +67,7 @@ def test_both_have_the_same_states_whichever_sees_an_event(story: list[tuple[Pro
         happen(pair.workers[seen_by], event, now_s)
         one, other = pair.workers
         assert one.health == other.health
-        assert one.answered == other.answered
+        assert one.last_answer_s == other.last_answer_s
         assert one.states == other.states
     assert [change[1:] for change in pair.changes if not change[0]] == [
         change[1:] for change in pair.changes if change[0]

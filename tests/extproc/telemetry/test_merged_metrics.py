@@ -8,7 +8,7 @@ from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 
 def page_of(decisions: int) -> str:
-    """What a worker says after so many decisions, in half a millisecond each."""
+    """A worker's page after so many decisions of half a millisecond each."""
     metrics = WorkerMetrics(CollectorRegistry())
     metrics.decisions.add(decisions, "sticky.hit")
     metrics.added_s.extend([0.0005] * decisions)

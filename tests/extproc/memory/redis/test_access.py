@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.extproc.memory.conftest import Gateways
-from tests.extproc.memory.redis.test_failures import Said, away, remembered, works
+from tests.extproc.memory.redis.test_failures import LogLines, away, remembered, works
 from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.waiting import until
 
 RIGHTS = "on resetkeys ~lmpt:* nocommands +get +set +del +eval +evalsha"
-"""What docs/memory.md says that is enough."""
+"""Enough by docs/memory.md."""
 
 
 @pytest.fixture
@@ -57,8 +57,13 @@ async def test_a_password_alone(tmp_path: Path, credentials: Path, gateways: Gat
 
 
 @pytest.mark.parametrize("files", [{"username": "limpet", "password": "wrong"}, {}], ids=["wrong", "none"])
-async def test_a_wrong_password_is_said_once_and_a_right_one_is_taken_up(
-    guarded_redis: RedisServer, credentials: Path, gateways: Gateways, key: bytes, said: Said, files: dict[str, str]
+async def test_a_wrong_password_is_logged_once_and_a_right_one_is_taken_up(
+    guarded_redis: RedisServer,
+    credentials: Path,
+    gateways: Gateways,
+    key: bytes,
+    log_lines: LogLines,
+    files: dict[str, str],
 ) -> None:
     gateway = await gateways.open(guarded_redis.url, credentials=write(credentials, **files))
     assert await gateway.memory.lookup(key, 0.0) is None
@@ -67,10 +72,10 @@ async def test_a_wrong_password_is_said_once_and_a_right_one_is_taken_up(
     write(credentials, username="limpet", password="opensesame")
     await until(lambda: gateway.up)
     await works(gateway, key)
-    complaints = [line for line in said() if "is away" in line]
+    complaints = [line for line in log_lines() if "is away" in line]
     assert len(complaints) == 1
     assert "user, password or rights are wrong" in complaints[0]
-    assert "opensesame" not in "".join(said())
+    assert "opensesame" not in "".join(log_lines())
 
 
 async def test_a_password_that_changes_is_read_again(
@@ -89,7 +94,7 @@ async def test_a_password_that_changes_is_read_again(
 
 
 async def test_a_user_without_the_right_to_write(
-    guarded_redis: RedisServer, credentials: Path, gateways: Gateways, key: bytes, said: Said
+    guarded_redis: RedisServer, credentials: Path, gateways: Gateways, key: bytes, log_lines: LogLines
 ) -> None:
     write(credentials, username="limpet", password="opensesame")
     guarded_redis.run("ACL", "SETUSER", "limpet", "-eval", "-evalsha")
@@ -99,7 +104,7 @@ async def test_a_user_without_the_right_to_write(
     assert gateway.failures("write", "auth") == 1
     assert gateway.up
     assert not gateway.writable
-    assert any("rights are wrong" in line for line in said())
+    assert any("rights are wrong" in line for line in log_lines())
 
 
 async def test_a_user_whose_rights_are_taken_away(
@@ -120,8 +125,8 @@ async def test_tls_with_a_user(tmp_path: Path, credentials: Path, gateways: Gate
         await works(await gateways.open(f"rediss://127.0.0.1:{server.port}", credentials=credentials), key)
 
 
-async def test_a_certificate_that_nobody_vouches_for(
-    tmp_path: Path, credentials: Path, gateways: Gateways, key: bytes, said: Said
+async def test_a_certificate_from_no_trusted_authority(
+    tmp_path: Path, credentials: Path, gateways: Gateways, key: bytes, log_lines: LogLines
 ) -> None:
     server = with_tls(RedisServer(tmp_path / "redis"), tmp_path, trustme.CA(), credentials)
     right = (credentials / "ca.crt").read_bytes()
@@ -130,7 +135,7 @@ async def test_a_certificate_that_nobody_vouches_for(
         gateway = await gateways.open(f"rediss://127.0.0.1:{server.port}", credentials=credentials)
         assert not gateway.up
         assert await gateway.memory.lookup(key, 0.0) is None
-        assert any("certificate" in line for line in said())
+        assert any("certificate" in line for line in log_lines())
         (credentials / "ca.crt").write_bytes(right)
         await until(lambda: gateway.up)
         await works(gateway, key)

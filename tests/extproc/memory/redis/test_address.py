@@ -1,4 +1,4 @@
-"""Which Redis a URL means, and what a person reads who wrote it wrong."""
+"""The address in a URL, and the error for a wrong one."""
 
 import pytest
 

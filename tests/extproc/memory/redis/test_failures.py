@@ -1,4 +1,4 @@
-"""Redis in error: lookups go on without it, at once; the log says it once; and it is asked again when it is back."""
+"""Redis fails: requests go on without it at once, it is logged once, and Redis is used again when it is back."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tests.waiting import until
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis.layout import redis_key
 
-Said = Callable[[], list[str]]
+LogLines = Callable[[], list[str]]
 KNOWN = Remembered((Warm("a", 300.0),))
 SOON_S = 0.5
 
@@ -25,7 +25,7 @@ async def remembered(gateway: Gateway, key: bytes) -> None:
 
 
 async def works(gateway: Gateway, key: bytes) -> None:
-    """It is read, written, and read again, for a conversation that nobody has heard of."""
+    """It is read, written, and read again, for a new conversation."""
     await remembered(gateway, b"new" + key)
     assert gateway.up
     assert gateway.writable
@@ -39,7 +39,9 @@ async def away(gateway: Gateway, key: bytes) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_killed_and_started_again(own_redis: RedisServer, gateways: Gateways, key: bytes, said: Said) -> None:
+async def test_killed_and_started_again(
+    own_redis: RedisServer, gateways: Gateways, key: bytes, log_lines: LogLines
+) -> None:
     gateway = await gateways.open(own_redis.url)
     await remembered(gateway, key)
     own_redis.kill()
@@ -54,8 +56,8 @@ async def test_killed_and_started_again(own_redis: RedisServer, gateways: Gatewa
     await until(lambda: gateway.up)
     assert await gateway.memory.lookup(key, 0.0) is None
     await remembered(gateway, key)
-    assert [line.split(":")[0] for line in said()] == ["memory redis"] * 3
-    assert [word for line in said() for word in ("is connected", "is away") if word in line] == [
+    assert [line.split(":")[0] for line in log_lines()] == ["memory redis"] * 3
+    assert [word for line in log_lines() for word in ("is connected", "is away") if word in line] == [
         "is connected",
         "is away",
         "is connected",
@@ -106,7 +108,7 @@ async def test_one_late_answer_breaks_nothing_off(own_redis: RedisServer, gatewa
 
 
 @pytest.mark.parametrize("held_up", [1.2, 3], ids=["read too late", "sent too late"])
-async def test_a_loop_that_is_held_up_says_nothing_against_redis(
+async def test_a_loop_that_is_held_up_does_not_count_against_redis(
     own_redis: RedisServer, gateways: Gateways, key: bytes, held_up: float
 ) -> None:
     gateway = await gateways.open(own_redis.url, deadline_s=SOON_S)
@@ -154,7 +156,7 @@ async def test_flushed(own_redis: RedisServer, gateways: Gateways, key: bytes) -
     assert gateway.failures("write", "error") == 0
 
 
-async def test_full(own_redis: RedisServer, gateways: Gateways, key: bytes, said: Said) -> None:
+async def test_full(own_redis: RedisServer, gateways: Gateways, key: bytes, log_lines: LogLines) -> None:
     gateway = await gateways.open(own_redis.url)
     await remembered(gateway, key)
     own_redis.run("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -169,7 +171,7 @@ async def test_full(own_redis: RedisServer, gateways: Gateways, key: bytes, said
     own_redis.run("CONFIG", "SET", "maxmemory", "0")
     await remembered(gateway, key)
     assert gateway.writable
-    complaints = [line for line in said() if "writes" in line]
+    complaints = [line for line in log_lines() if "writes" in line]
     assert len(complaints) == 2
     assert "its memory is full" in complaints[0]
     assert "takes writes again" in complaints[1]
@@ -199,7 +201,9 @@ async def test_more_changes_than_can_be_written(own_redis: RedisServer, gateways
     await gateway.memory.written()
 
 
-async def test_what_is_told_at_the_end_is_still_written(own_redis: RedisServer, gateways: Gateways, key: bytes) -> None:
+async def test_changes_just_before_the_end_are_still_written(
+    own_redis: RedisServer, gateways: Gateways, key: bytes
+) -> None:
     gateway = await gateways.open(own_redis.url)
     gateway.memory.remember(key, KNOWN.warm[0], 4, 0.0)
     await gateway.memory.close()

@@ -47,7 +47,7 @@ async def test_a_value_of_another_version_is_no_memory_and_is_written_over(
     assert gateway.failures("write", "error") == 0
 
 
-async def test_a_key_that_holds_something_else_is_left_alone(
+async def test_a_key_with_a_foreign_value_is_not_touched(
     shared_redis: RedisServer, gateways: Gateways, key: bytes
 ) -> None:
     gateway = await gateways.open(shared_redis.url)
@@ -58,7 +58,7 @@ async def test_a_key_that_holds_something_else_is_left_alone(
     assert (gateway.failures("write", "error"), gateway.failures("lookup", "error")) == (1, 1)
 
 
-async def test_conversations_expire_by_themselves(shared_redis: RedisServer, gateways: Gateways, key: bytes) -> None:
+async def test_conversations_expire(shared_redis: RedisServer, gateways: Gateways, key: bytes) -> None:
     gateway = await gateways.open(shared_redis.url)
 
     async def left_s() -> float:
@@ -95,7 +95,7 @@ async def test_the_longest_names_take_no_more_room_than_the_shortest(
     assert shared_redis.run("MEMORY", "USAGE", redis_key(key)) <= 300
 
 
-async def test_a_provider_that_nobody_has_here_is_nobody_here(
+async def test_an_unknown_providers_short_name_is_no_providers_name(
     shared_redis: RedisServer, gateways: Gateways, key: bytes
 ) -> None:
     names: list[list[str]] = [["a"]]

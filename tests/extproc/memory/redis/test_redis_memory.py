@@ -1,4 +1,4 @@
-"""How the shared memory asks and tells, against a Redis that does exactly what a test says."""
+"""Lookups and changes of the shared memory, against a Redis that the test scripts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from prometheus_client import CollectorRegistry
 from tests.extproc.memory.conftest import PROVIDERS, Gateway
-from tests.extproc.memory.redis.test_failures import Said
+from tests.extproc.memory.redis.test_failures import LogLines
 from tests.waiting import until
 
 from limpet_extproc.memory import Remembered, Warm
@@ -25,7 +25,7 @@ SOON_S = 0.3
 
 @dataclass
 class Scripted:
-    """A store that answers when it is told to, and notes what it was asked."""
+    """A store that answers while it is open, and notes its calls."""
 
     open: asyncio.Event = field(default_factory=asyncio.Event)
     reads: list[list[bytes]] = field(default_factory=list)
@@ -87,18 +87,18 @@ async def test_a_few_reads_are_under_way_at_a_time_and_the_rest_joins_the_next()
     store = Scripted()
     async with opened(store) as gateway:
         store.open.clear()
-        asking = []
+        lookup = []
         for number in range(10):
-            asking.append(asyncio.create_task(gateway.memory.lookup(bytes([number]), 0.0)))
+            lookup.append(asyncio.create_task(gateway.memory.lookup(bytes([number]), 0.0)))
             for _ in range(5):
                 await asyncio.sleep(0)
         assert [len(keys) for keys in store.reads] == [1, 1, 1, 1]
         store.open.set()
-        await asyncio.gather(*asking)
+        await asyncio.gather(*lookup)
         assert [len(keys) for keys in store.reads] == [1, 1, 1, 1, 6]
 
 
-async def test_who_asks_for_what_is_being_written_gets_it_from_the_write_and_what_was_told_since() -> None:
+async def test_a_lookup_of_what_is_being_written_takes_the_result_of_the_write_and_later_changes() -> None:
     store = Scripted()
     async with opened(store) as gateway:
         memory = gateway.memory
@@ -107,14 +107,14 @@ async def test_who_asks_for_what_is_being_written_gets_it_from_the_write_and_wha
         memory.remember(KEY, Warm("b", 300.0), 4, 0.0)
         await asyncio.sleep(0)
         memory.remember(KEY, Warm("c", 300.0), 4, 0.0)
-        asking = asyncio.create_task(memory.lookup(KEY, 0.0))
+        lookup = asyncio.create_task(memory.lookup(KEY, 0.0))
         await asyncio.sleep(0)
         store.open.set()
-        assert await asking == Remembered((Warm("c", 300.0), Warm("b", 300.0)))
+        assert await lookup == Remembered((Warm("c", 300.0), Warm("b", 300.0)))
         assert store.reads == []
 
 
-async def test_who_asks_for_what_could_not_be_written_gets_what_is_there() -> None:
+async def test_a_lookup_of_what_could_not_be_written_reads_the_old_value() -> None:
     store = Scripted(left=RedisError("full"))
     async with opened(store) as gateway:
         gateway.memory.remember(KEY, Warm("b", 300.0), 4, 0.0)
@@ -134,7 +134,7 @@ async def test_changes_of_one_conversation_are_written_together_and_in_order() -
         assert [(key, len(changes)) for key, changes in batch] == [(b"lmpt:key", 3), (b"lmpt:other", 1)]
 
 
-async def test_a_single_late_answer_does_not_send_it_away_but_several_in_a_row_do(said: Said) -> None:
+async def test_a_single_late_answer_does_not_send_it_away_but_several_in_a_row_do(log_lines: LogLines) -> None:
     store = Scripted()
     async with opened(store, SOON_S) as gateway:
         for _ in range(FAILURES_TO_AWAY - 1):
@@ -149,7 +149,7 @@ async def test_a_single_late_answer_does_not_send_it_away_but_several_in_a_row_d
             assert await gateway.memory.lookup(KEY, 0.0) is None
         assert not gateway.up
         assert gateway.failures("lookup", "timeout") == 2 * FAILURES_TO_AWAY - 1
-        assert len([line for line in said() if "is away" in line]) == 1
+        assert len([line for line in log_lines() if "is away" in line]) == 1
         store.open.set()
         await until(lambda: gateway.up)
         assert store.closed == 1
@@ -206,13 +206,13 @@ async def test_one_that_does_not_last_is_tried_less_and_less_often() -> None:
     assert slept_s[:5] == [0.25, 0.5, 1.0, 2.0, 4.0]
 
 
-async def test_what_no_redis_can_be_told_does_not_stop_what_follows(said: Said) -> None:
+async def test_a_change_that_cannot_be_encoded_does_not_stop_those_that_follow(log_lines: LogLines) -> None:
     store = Scripted()
     async with opened(store) as gateway:
         gateway.memory.remember(KEY, Warm("a", 300.0, 2**70), 4, 0.0)
         await gateway.memory.written()
         assert gateway.failures("write", "error") == 1
-        assert any("please report" in line for line in said())
+        assert any("please report" in line for line in log_lines())
         gateway.memory.expect(KEY, "a", 0.0)
         await gateway.memory.written()
         assert len(store.writes) == 1

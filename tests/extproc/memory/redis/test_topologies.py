@@ -1,4 +1,4 @@
-"""Sentinel and Cluster, with real processes: the same answers, and a failover that nobody has to do anything about."""
+"""Sentinel and Cluster, with real processes: the same answers, and a failover that needs no action."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 SLOTS = 16_384
 
 CLUSTER_RIGHTS = "+cluster|slots +command"
-"""What docs/memory.md says that a cluster needs besides."""
+"""Needed besides with a cluster, by docs/memory.md."""
 
 
 @pytest.fixture
