@@ -14,7 +14,7 @@ from tests.cluster.pods import Mount, Network
 from tests.cluster.world import ADDRESS, COMMAND
 
 from limpet_lab.kubernetes.apiserver import ApiServer
-from limpet_lab.kubernetes.assets import NoAssets, find
+from limpet_lab.kubernetes.assets import AssetsMissingError, find
 
 Private = Callable[[], AbstractContextManager[ApiServer]]
 
@@ -216,10 +216,10 @@ def test_a_watch_from_before_the_history_ends_is_told_410(private_apiserver: Pri
 
 
 def test_a_wrong_folder_of_assets_is_named_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(NoAssets, match=r"kube-apiserver: no such program.*KUBEBUILDER_ASSETS.*unset it"):
+    with pytest.raises(AssetsMissingError, match=r"kube-apiserver: no such program.*KUBEBUILDER_ASSETS.*unset it"):
         find({"KUBEBUILDER_ASSETS": str(tmp_path)})
 
 
 def test_an_empty_cache_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(NoAssets, match=r"not built yet.*python -m limpet_lab\.kubernetes\.assets"):
+    with pytest.raises(AssetsMissingError, match=r"not built yet.*python -m limpet_lab\.kubernetes\.assets"):
         find({"XDG_CACHE_HOME": str(tmp_path)})

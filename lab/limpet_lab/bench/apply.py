@@ -25,7 +25,7 @@ from limpet_lab.bench.apply_cluster import Cluster, NotThereInTimeError, given_c
 from limpet_lab.bench.apply_gateway import RunningGateway, running
 from limpet_lab.bench.apply_objects import API_KEY, name_of, provider, secret, world
 from limpet_lab.bench.changes import BAR_MS, KINDS, ChangeTimes, Shows, percentiles, turn, until_served
-from limpet_lab.kubernetes.assets import NoAssets
+from limpet_lab.kubernetes.assets import AssetsMissingError
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import ChildDied
@@ -71,7 +71,7 @@ def apply(
     place = given_cluster(kubeconfig) if kubeconfig else own_cluster()
     try:
         run = asyncio.run(_measure(place, providers, objects, rounds))
-    except (NoAssets, NoClusterError, CannotStart, ChildDied, ApiError, NotThereInTimeError) as error:
+    except (AssetsMissingError, NoClusterError, CannotStart, ChildDied, ApiError, NotThereInTimeError) as error:
         console.print(str(error), markup=False)
         raise typer.Exit(2) from error
     figures = {"providers": providers, "objects": objects, "rounds": rounds, **_figures(run)}

@@ -73,7 +73,7 @@ class Cluster:
 
 @asynccontextmanager
 async def own_cluster() -> AsyncIterator[Cluster]:
-    """A new API server and etcd, ended with the block. Raises NoAssets, and Unexpected if they do not start."""
+    """An API server and etcd until the end of the block. Raises AssetsMissingError and UnexpectedResultError."""
     assets = provide(os.environ)
     with (
         tempfile.TemporaryDirectory(prefix="limpet-bench-") as folder,

@@ -33,28 +33,28 @@ _NAMES: Final = (LOOPBACK, "10.0.0.1", "localhost", "kubernetes.default.svc")
 _READY_S: Final = 90.0
 
 
-class Unexpected(AssertionError):  # noqa: N818 (says what happened)
-    """Something here did not do what it was asked; the message has its own words."""
+class UnexpectedResultError(AssertionError):
+    """A program did not do what was expected; the message has its output."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a kubectl said."""
+class KubectlResult:
+    """Exit status and output of a kubectl."""
 
     status: int
     out: str
     err: str
 
     def ok(self) -> str:
-        """Its output. Raises Unexpected with its complaint if it failed."""
+        """Its output. Raises UnexpectedResultError, with the error, if it failed."""
         if self.status != 0:
-            raise Unexpected(f"kubectl failed with status {self.status}:\n{self.err or self.out}")
+            raise UnexpectedResultError(f"kubectl failed with status {self.status}:\n{self.err or self.out}")
         return self.out
 
     def refused(self) -> str:
-        """Its complaint. Raises Unexpected if it had none."""
+        """Its error. Raises UnexpectedResultError if it succeeded."""
         if self.status == 0:
-            raise Unexpected(f"kubectl did not mind:\n{self.out}")
+            raise UnexpectedResultError(f"kubectl succeeded:\n{self.out}")
         return self.err.strip()
 
 
@@ -65,7 +65,7 @@ class ApiServer:
     directory: Path
     port: int
     url: str
-    """Where pods find it; others on this machine may use it too."""
+    """Its address for pods; other programs on this machine may use it too."""
     etcd_url: str
     etcd: Program
     apiserver: Program
@@ -79,7 +79,7 @@ class ApiServer:
     ) -> Iterator[Self]:
         """Both, ready, until the end of the block; all their files are in `directory`.
 
-        `advertise` is the address at which others find it; `bound` is Program's.
+        `advertise` is the address for other programs; `bound` is Program's.
         """
         server = cls._prepared(assets, directory, advertise, bound)
         try:
@@ -96,13 +96,13 @@ class ApiServer:
 
     @property
     def kubeconfig(self) -> Path:
-        """An administrator's."""
+        """The administrator's kubeconfig."""
         return self.directory / "admin.kubeconfig"
 
-    # What happens to it.
+    # Its life cycle.
 
     def close(self) -> None:
-        """End both in order."""
+        """Stop both gracefully."""
         self._client.close()
         self.apiserver.stop()
         self.etcd.stop()
@@ -113,26 +113,26 @@ class ApiServer:
         self.wait_ready()
 
     def stop(self) -> None:
-        """End the API server in order; etcd stays."""
+        """Stop the API server gracefully; etcd stays."""
         self.apiserver.stop()
 
     def kill(self) -> None:
-        """End the API server at once; etcd stays."""
+        """Kill the API server; etcd stays."""
         self.apiserver.kill()
 
     def restart(self) -> None:
-        """End the API server in order and start it again; it is ready on return."""
+        """Stop the API server gracefully and start it again; it is ready on return."""
         self.stop()
         self.start()
 
     def restart_etcd(self) -> None:
-        """Kill etcd and start it again over the same data; the API server has found it again on return."""
+        """Kill etcd and start it again over the same data; the API server is ready on return."""
         self.etcd.kill()
         self.etcd.start()
         self.wait_ready()
 
     def expire_watch_history(self) -> None:
-        """Forget all that was, in etcd and in the API server: who goes on from an older version is told 410 Gone."""
+        """Forget all older versions, in etcd and in the API server: a watch that resumes from one gets 410 Gone."""
         self.stop()
         with httpx.Client(base_url=self.etcd_url) as etcd:
             now = etcd.post("/v3/kv/range", json={"key": "AA=="}).raise_for_status().json()["header"]["revision"]
@@ -140,27 +140,27 @@ class ApiServer:
         self.start()
 
     def wait_ready(self) -> None:
-        """Return when /readyz says ok. Raises Unexpected with the log's end if that never happens."""
+        """Return when /readyz is ok. Raises UnexpectedResultError, with the end of the log, if that never happens."""
         deadline = time.monotonic() + _READY_S
-        said = "nothing"
+        last = "no answer"
         while time.monotonic() < deadline:
             for program in (self.etcd, self.apiserver):
                 if not program.alive():
-                    raise Unexpected(f"{program.name} has ended:\n{program.last_words()}")
+                    raise UnexpectedResultError(f"{program.name} has ended:\n{program.log_tail()}")
             try:
                 answer = self._client.get("/readyz")
             except httpx.TransportError as error:
-                said = repr(error)
+                last = repr(error)
             else:
                 if answer.status_code == 200:
                     return
-                said = answer.text
+                last = answer.text
             time.sleep(0.05)
-        raise Unexpected(f"the API server is not ready: {said}\n{self.apiserver.last_words()}")
+        raise UnexpectedResultError(f"the API server is not ready: {last}\n{self.apiserver.log_tail()}")
 
-    # What one does with it.
+    # Its use.
 
-    def kubectl(self, *arguments: str, input: str | None = None, kubeconfig: Path | None = None) -> Result:  # noqa: A002
+    def kubectl(self, *arguments: str, input: str | None = None, kubeconfig: Path | None = None) -> KubectlResult:  # noqa: A002
         """Run kubectl, as the administrator unless a kubeconfig says otherwise."""
         done = subprocess.run(  # noqa: S603 - the caller's own arguments
             [str(Path(sys.executable).with_name("kubectl")), *arguments],
@@ -174,40 +174,40 @@ class ApiServer:
                 "HOME": str(self.directory),
             },
         )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return KubectlResult(done.returncode, done.stdout, done.stderr)
 
-    def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> Result:
-        """`kubectl apply` of these objects in one go."""
+    def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> KubectlResult:
+        """`kubectl apply` of these objects together."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects} if len(objects) > 1 else objects[0])
         return self.kubectl("apply", "--namespace", namespace, "--filename", "-", input=text)
 
     def get(self, *arguments: str) -> Any:
-        """`kubectl get … -o json`, read."""
+        """`kubectl get … -o json`, parsed."""
         return json.loads(self.kubectl("get", *arguments, "--output", "json").ok())
 
     def request(self, method: str, path: str, *, content: Any = None, content_type: str = "application/json") -> Any:
-        """A plain request of the administrator's, for what kubectl does not do; an httpx.Response."""
+        """A plain request as the administrator, for what kubectl can't do; an httpx.Response."""
         return self._client.request(method, path, json=content, headers={"content-type": content_type})
 
     def install_crds(self) -> None:
-        """Apply them as the documentation says, and wait until the API serves them."""
+        """Apply them as documented, and wait until the API serves them."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": load_crds()})
         self.kubectl("apply", "--server-side", "--filename", "-", input=text).ok()
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", "-", input=text).ok()
 
     def namespace(self, prefix: str = "test") -> str:
-        """A new namespace; its name."""
+        """Create a namespace; returns its name."""
         name = f"{prefix}-{next(self._numbers)}"
         self.kubectl("create", "namespace", name).ok()
         return name
 
     def token(self, namespace: str, account: str, *, seconds: int = 3600) -> str:
-        """A token of a ServiceAccount, by TokenRequest as a kubelet asks for it."""
+        """A token of a ServiceAccount, by TokenRequest, as kubelets do."""
         flags = ("--namespace", namespace, f"--duration={seconds}s")
         return self.kubectl("create", "token", account, *flags).ok().strip()
 
     def kubeconfig_of(self, namespace: str, account: str) -> Path:
-        """A kubeconfig of a ServiceAccount, with a token of now."""
+        """A kubeconfig of a ServiceAccount, with a new token."""
         path = self.directory / f"{namespace}-{account}.kubeconfig"
         path.write_text(_kubeconfig(self.url, self.ca_file, self.token(namespace, account), namespace))
         return path
@@ -254,7 +254,7 @@ def _etcd(assets: Assets, directory: Path, url: str, peer_port: int) -> Sequence
         f"--listen-client-urls={url}",
         f"--advertise-client-urls={url}",
         f"--listen-peer-urls=http://{LOOPBACK}:{peer_port}",
-        "--unsafe-no-fsync=true",  # what is written survives the process, and no machine is lost here
+        "--unsafe-no-fsync=true",  # writes survive the process, and no machine is lost here
         "--log-level=warn",
     )
 
@@ -265,7 +265,7 @@ def _apiserver(assets: Assets, directory: Path, etcd_url: str, address: tuple[st
         str(assets.apiserver),
         f"--etcd-servers={etcd_url}",
         f"--bind-address={LOOPBACK if advertise == LOOPBACK else '0.0.0.0'}",
-        # Not loopback, which it refuses; nobody asks here where the Service `kubernetes` leads to.
+        # Not loopback, which it rejects; the Service `kubernetes` is not used here.
         f"--advertise-address={'10.0.0.1' if advertise == LOOPBACK else advertise}",
         f"--secure-port={port}",
         f"--tls-cert-file={directory / 'tls.crt'}",
@@ -277,7 +277,7 @@ def _apiserver(assets: Assets, directory: Path, etcd_url: str, address: tuple[st
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={directory / 'sa.key'}",
         f"--service-account-signing-key-file={directory / 'sa.key'}",
-        "--disable-admission-plugins=ServiceAccount",  # it waits for a controller that makes default accounts
+        "--disable-admission-plugins=ServiceAccount",  # it waits for a controller that creates default accounts
     )
 
 

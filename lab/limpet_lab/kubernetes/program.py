@@ -1,4 +1,4 @@
-"""A program that can be started, ended, killed, frozen and started again, with its log in a file."""
+"""A program that can be started, stopped, killed, frozen and started again, with its log in a file."""
 
 import signal
 import subprocess
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from limpet_operator.laptop.children import dies_with_parent
 
-_LAST_WORDS = 3000
+_LOG_TAIL = 3000
 
 
 @dataclass(slots=True)
 class Program:
-    """One command line and the process that runs it, if any. The log grows over all starts."""
+    """One command line and its running process, if any. The log is appended to by every start."""
 
     name: str
     command: Sequence[str]
     log: Path
     env: Mapping[str, str] | None = None
     bound: bool = False
-    """Whether it is killed at the end of the thread that started it, whatever becomes of that."""
+    """Whether it is killed when the thread that started it ends, for whatever reason."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -29,9 +29,9 @@ class Program:
         return self._running().pid
 
     def start(self) -> None:
-        """Start it. Who neither stops nor binds it must live in a world whose end is the end of all."""
+        """Start it. A program that is neither stopped nor bound must run in a namespace whose end kills it."""
         if self._process is not None:
-            raise RuntimeError(f"{self.name} runs already")
+            raise RuntimeError(f"{self.name} is already running")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the caller's own program
                 [*(dies_with_parent() if self.bound else ()), *self.command],
@@ -43,11 +43,11 @@ class Program:
             )
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self, grace_s: float = 20.0) -> int:
-        """Ask it to end and wait; one that won't is killed. Returns the exit status, 0 if it did not run."""
+        """Terminate it and wait; kill it after the grace period. Returns the exit status, 0 if it was not running."""
         if self._process is None:
             return 0
         self._process.terminate()
@@ -58,21 +58,21 @@ class Program:
         return self._reap()
 
     def kill(self) -> int:
-        """End it at once, as a lost machine does."""
+        """Kill it, as if its machine were lost."""
         self._running().kill()
         return self._reap()
 
     def freeze(self) -> None:
-        """It keeps its memory and its connections and does nothing."""
+        """Suspend it: it keeps its memory and connections and does nothing."""
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on where it was."""
+        """Resume it."""
         self._running().send_signal(signal.SIGCONT)
 
-    def last_words(self) -> str:
-        """The end of its log, for a person."""
-        return self.log.read_text(errors="replace")[-_LAST_WORDS:].strip() if self.log.exists() else ""
+    def log_tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip() if self.log.exists() else ""
 
     def _reap(self) -> int:
         code = self._running().wait()
@@ -81,5 +81,5 @@ class Program:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise RuntimeError(f"{self.name} does not run")
+            raise RuntimeError(f"{self.name} is not running")
         return self._process

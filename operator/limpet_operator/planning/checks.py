@@ -1,4 +1,4 @@
-"""The ordered, named checks of what an object says about others: of Pricings, HealthProbes and StickyPolicies.
+"""The ordered, named checks of Pricings, HealthProbes and StickyPolicies against other objects.
 
 A check is a plain function from an immutable input to a finding, or None if all is well; of a chain the first that
 fails decides. Those of Providers are in `provider_checks`, what merely has no effect is in `effects`. Reasons are the

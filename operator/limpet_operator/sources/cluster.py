@@ -20,7 +20,7 @@ from limpet_operator.sources import kopf_watch
 from limpet_operator.sources.cluster_store import ClusterStore, Listing
 from limpet_operator.sources.crd_check import crd_problem
 from limpet_operator.sources.freshness import WatchFreshness
-from limpet_operator.sources.kopf_watch import WatchEnded, WatchEvent
+from limpet_operator.sources.kopf_watch import WatchEndedError, WatchEvent
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import Access, KubeReader
 from limpet_operator.sources.listing import list_names
@@ -35,7 +35,7 @@ UNHEALTHY_S: Final = 180.0
 
 
 Watch = Callable[[Access, Sequence[str], Callable[[WatchEvent], None]], Awaitable[None]]
-"""Delivers events until it is cancelled; raises WatchEnded."""
+"""Delivers events until it is cancelled; raises WatchEndedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class ClusterSource:
         """Until kopf ends, which is logged, or until cancelled to be restarted."""
         try:
             await self._watch_kinds(self._where.access, namespaces, self._take)
-        except WatchEnded as ended:
+        except WatchEndedError as ended:
             _log.warning("watching the Kubernetes API ended and is restarted: %s", ended)
 
     async def _compare(self, watching: "asyncio.Task[None]") -> None:

@@ -1,6 +1,6 @@
 """Whether the API server serves our four kinds, with every field that this version has.
 
-Both are read from what any account may read (discovery and OpenAPI), so the check needs no rights of its own.
+Both come from what any account may read (discovery and OpenAPI), so the check needs no rights.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -111,14 +111,14 @@ def _events(path: Path) -> AsyncGenerator[object]:
 async def watch(
     path: Path,
     previous: Scan,
-    gone: Callable[[], None] = lambda: None,
+    on_gone: Callable[[], None] = lambda: None,
     events: Callable[[Path], AsyncGenerator[object]] = _events,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncIterator[Scan]:
     """Each new state of the directory after `previous`, until the task is cancelled.
 
-    A directory that is gone (a volume being swapped, a branch being switched) changes nothing; `gone` is called if it
-    stays away for longer than a swap takes. A directory that takes its place is followed like the first. Each of
+    A directory that is gone (a volume being swapped, a branch being switched) changes nothing; `on_gone` is called if
+    it stays away for longer than a swap takes. A directory that takes its place is followed like the first. Each of
     `events` calls for a scan: the kernel's notifications, and a timer for what the kernel does not report.
     """
     while True:
@@ -135,7 +135,7 @@ async def watch(
         while _identity(path) is None:
             missed += 1
             if missed == _GONE_AFTER:
-                gone()
+                on_gone()
             await sleep(_RETURN_S)
         current = await asyncio.to_thread(_scan_if_there, path, previous)
         if current is not None and not current.same_as(previous):

@@ -17,7 +17,7 @@ class WatchFreshness:
     """Seconds are those of one monotonic clock."""
 
     def __init__(self, *, by_namespace: bool) -> None:
-        """`by_namespace`: each namespace has a watch of its own."""
+        """`by_namespace`: each namespace has its own watch."""
         self._by_namespace = by_namespace
         self._missing: set[ObjectKey] | None = None
         """None: the first listing has not been taken."""

@@ -23,7 +23,7 @@ _STOP_S: Final = 5.0
 """How long kopf may take to end; its thread holds nothing that outlives the process."""
 
 
-class WatchEnded(Exception):  # noqa: N818 (says what happened)
+class WatchEndedError(Exception):
     """kopf ended unasked; the message says why. Starting it again lists everything again."""
 
 
@@ -58,7 +58,7 @@ class _NothingBefore(kopf.DiffBaseStorage):
 
 
 async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[WatchEvent], None]) -> None:
-    """Deliver every event in this loop until cancelled. No namespaces: all of them. Raises WatchEnded."""
+    """Deliver every event in this loop until cancelled. No namespaces: all of them. Raises WatchEndedError."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[str] = loop.create_future()
     stop, silenced = threading.Event(), threading.Event()
@@ -83,7 +83,7 @@ async def watch(access: Access, namespaces: Sequence[str], deliver: Callable[[Wa
 
     threading.Thread(target=run, name="kopf", daemon=True).start()
     try:
-        raise WatchEnded(await asyncio.shield(ended))
+        raise WatchEndedError(await asyncio.shield(ended))
     finally:
         silenced.set()
         stop.set()

@@ -75,7 +75,7 @@ class WorkQueue(Generic[KeyT]):
         return key
 
     def done(self, key: KeyT) -> None:
-        """The key was processed; it is queued again if it was added meanwhile."""
+        """The key was processed; it is queued again if it was added in between."""
         self._processing.discard(key)
         if key in self._dirty and not self._shut_down:
             self._ready.append(key)

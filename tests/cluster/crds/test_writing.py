@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.crds.tables import TABLES, changed
 
-from limpet_lab.kubernetes.apiserver import ApiServer, Result
+from limpet_lab.kubernetes.apiserver import ApiServer, KubectlResult
 
 NEVER = "1970-01-01T00:00:00Z"
 
@@ -16,7 +16,7 @@ def provider(name: str = "shared", **spec: Any) -> dict[str, Any]:
     return {"apiVersion": "limpet.dev/v1alpha1", "kind": "Provider", "metadata": {"name": name}, "spec": spec}
 
 
-def hand(server: ApiServer, namespace: str, manager: str, made: dict[str, Any], *flags: str) -> Result:
+def hand(server: ApiServer, namespace: str, manager: str, made: dict[str, Any], *flags: str) -> KubectlResult:
     """`kubectl apply --server-side` by a field manager."""
     by = ("--server-side", f"--field-manager={manager}", "--namespace", namespace, "--filename", "-")
     return server.kubectl("apply", *by, *flags, input=json.dumps(made))

@@ -68,7 +68,7 @@ class Operator:
                     if answer.status_code == status and words in said:
                         return said
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"{path} never said {status} {words!r} but: {said}\n{self.program.last_words()}")
+        raise AssertionError(f"{path} never said {status} {words!r} but: {said}\n{self.program.log_tail()}")
 
     def log(self) -> list[dict[str, Any]]:
         """All it has logged; every line is an object."""
@@ -82,6 +82,6 @@ class Operator:
         """The first message with these words, once it is there."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := self.said(words)):
-            assert time.monotonic() < deadline, f"it never said {words!r}:\n{self.program.last_words()}"
+            assert time.monotonic() < deadline, f"it never said {words!r}:\n{self.program.log_tail()}"
             await asyncio.sleep(0.05)
         return found[0]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from limpet_lab.kubernetes.assets import NoAssets, Source
+from limpet_lab.kubernetes.assets import AssetsMissingError, Source
 
 PROGRAM: Final = "port-forwarder"
 SOURCE: Final = Source(
@@ -20,15 +20,15 @@ SOURCE: Final = Source(
 
 
 def find(environment: Mapping[str, str]) -> Path:
-    """The program, without building it. Raises NoAssets if it is not there."""
+    """The program, without building it. Raises AssetsMissingError if it is not there."""
     program = SOURCE.home(environment) / PROGRAM
     if not os.access(program, os.X_OK):
-        raise NoAssets(f"{program}: not built yet; run: python -m tests.cluster.portforward.build")
+        raise AssetsMissingError(f"{program}: not built yet; run: python -m tests.cluster.portforward.build")
     return program
 
 
 if __name__ == "__main__":
     try:
         SOURCE.provide(dict(os.environ))
-    except NoAssets as none:
+    except AssetsMissingError as none:
         sys.exit(str(none))

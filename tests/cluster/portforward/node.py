@@ -21,7 +21,7 @@ _PATIENCE_S: Final = 20.0
 
 @contextmanager
 def forwarding(server: ApiServer, directory: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """Until the end of the block ports of pods can be forwarded. Raises NoAssets if the program for it is not built."""
+    """Forwards ports of pods until the end of the block. Raises AssetsMissingError if the program is missing."""
     port = free_port()
     issued = trustme.CA().issue_cert(ADDRESS)  # the API server asks no node who it is, unless it is told to
     certificate, key = directory / "node.crt", directory / "node.key"
@@ -44,8 +44,8 @@ def _wait(program: Program, port: int) -> None:
         try:
             socket.create_connection((ADDRESS, port), 1).close()
         except OSError:
-            assert program.alive(), program.last_words()
-            assert time.monotonic() < deadline, f"the port forwarder does not listen\n{program.last_words()}"
+            assert program.alive(), program.log_tail()
+            assert time.monotonic() < deadline, f"the port forwarder does not listen\n{program.log_tail()}"
             time.sleep(0.05)
         else:
             return

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from tests.cluster.portforward.build import SOURCE, find
 
-from limpet_lab.kubernetes.assets import NoAssets
+from limpet_lab.kubernetes.assets import AssetsMissingError
 
 
 def test_a_program_that_is_not_built_is_named_with_the_command_that_builds_it(tmp_path: Path) -> None:
-    with pytest.raises(NoAssets, match=r"not built yet; run: python -m tests\.cluster\.portforward\.build$"):
+    with pytest.raises(AssetsMissingError, match=r"not built yet; run: python -m tests\.cluster\.portforward\.build$"):
         find({"XDG_CACHE_HOME": str(tmp_path)})
 
 

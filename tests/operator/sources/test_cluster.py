@@ -12,7 +12,7 @@ from tests.operator.timeline import Timeline
 
 from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterCallbacks, ClusterSource, WatchIntervals, Where
-from limpet_operator.sources.kopf_watch import WatchEnded, WatchEvent
+from limpet_operator.sources.kopf_watch import WatchEndedError, WatchEvent
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import Access
 
@@ -215,7 +215,7 @@ async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build)
     async with running(build, a=1) as world:
         world.tells("a", 1)
         assert world.ended is not None
-        world.ended.set_exception(WatchEnded("an error of the stream"))
+        world.ended.set_exception(WatchEndedError("an error of the stream"))
         await world.time.until(lambda: world.watches == 2)
         assert world.names() == {"a"}
 
