@@ -30,7 +30,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """Whether it takes the client's `provider` object and keeps to it."""
     seed: bytes
     """The provider's part in rendezvous hashing: its name."""
-    patience: int = 0
+    wait_level: int = 0
     first_byte_s: float = 600.0
     unstreamed_s: float = 600.0
 
@@ -122,7 +122,7 @@ def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
         trains_on_prompts=provider.trains_on_prompts,
         reads_controls=provider.reads_controls,
         seed=provider.name.encode(),
-        patience=provider.patience,
+        wait_level=provider.patience,
         first_byte_s=provider.first_byte_s,
         unstreamed_s=provider.unstreamed_s,
     )

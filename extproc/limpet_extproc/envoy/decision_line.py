@@ -7,7 +7,7 @@ import msgspec
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
-from limpet_extproc.envoy.usage import Usage
+from limpet_extproc.envoy.usage import TokenUsage
 
 _LONGEST_PATH: Final = 100
 _UNRECOGNISED: Final = "goes on, but its opener is new; if each turn says so, send x-session-id"
@@ -25,7 +25,7 @@ class RequestSummary(msgspec.Struct, frozen=True, gc=False):
     """None: no worker decided, or it was refused."""
     attempts: Sequence[Attempt] = ()
     """All of them in their order."""
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     method: str = ""
     path: str = ""
     """With the query, which is not shown: some hold keys."""

@@ -25,7 +25,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy import usage as usages
 from limpet_extproc.envoy.decision_line import RequestSummary
-from limpet_extproc.envoy.usage import Usage
+from limpet_extproc.envoy.usage import TokenUsage
 
 Entry: TypeAlias = accesslog_pb2.HTTPAccessLogEntry
 Common: TypeAlias = accesslog_pb2.AccessLogCommon
@@ -75,7 +75,7 @@ def summary(
     reason: str,
     record: Record | None = None,
     attempts: tuple[Attempt, ...] = (),
-    usage: Usage | None = None,
+    usage: TokenUsage | None = None,
 ) -> RequestSummary:
     """What became of the request, for the line about it."""
     method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
@@ -161,7 +161,7 @@ def _seconds(duration: Any) -> float:
     return seconds
 
 
-def usage_of(common: Common) -> Usage | None:
+def usage_of(common: Common) -> TokenUsage | None:
     """The tokens that the provider reported, if it did."""
     by_envoy = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
     by_lua = common.metadata.filter_metadata[USAGE_METADATA].fields[USAGE_TOKENS].struct_value

@@ -19,7 +19,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.log_entry import Common, Entry
-from limpet_extproc.envoy.usage import Usage
+from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -119,7 +119,7 @@ class Outcomes:
         if self._verbose is not None and reason != "answered.health":
             self._verbose(log_entry.summary(entry, reason))
 
-    def _succeeded(self, common: Common, provider: str, record: Record | None, now_s: float) -> Usage | None:
+    def _succeeded(self, common: Common, provider: str, record: Record | None, now_s: float) -> TokenUsage | None:
         model = record.model if record else ""
         self._providers.apply(AttemptSucceeded(provider, now_s, log_entry.first_byte_s(common), model))
         self._complaints.resolve(provider, model)
@@ -160,7 +160,7 @@ class Outcomes:
         elif attempt.outcome in ("ok", "limited"):
             self._metrics.attempts.add(1, attempt.provider, attempt.outcome)
 
-    def _count_tokens(self, usage: Usage, provider: str, model: str) -> None:
+    def _count_tokens(self, usage: TokenUsage, provider: str, model: str) -> None:
         self._metrics.prompt_tokens.add(usage.prompt, provider, model)
         self._metrics.output_tokens.add(usage.output, provider, model)
         if usage.cached is None:
@@ -169,7 +169,7 @@ class Outcomes:
             self._metrics.cached_tokens.add(usage.cached, provider, model)
             self._caches.read(provider, usage.prompt, usage.cached)
 
-    def _remember(self, record: Record, attempts: tuple[Attempt, ...], usage: Usage | None) -> None:
+    def _remember(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None) -> None:
         """Forget providers that failed, remember the one that served."""
         if not record.learn or not attempts:
             return

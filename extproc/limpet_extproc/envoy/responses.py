@@ -76,7 +76,7 @@ class Responses:
         """Reason and edits. Without edits and failures they are the same for all requests of a model."""
         if routing.edits is not None or routing.why:
             return _decision(routing)
-        key = routing.decision.reason, routing.record.model, routing.tries.patience_s
+        key = routing.decision.reason, routing.record.model, routing.tries.wait_s
         built = self._decisions.get(key)
         if built is None:
             if len(self._decisions) >= _MAX_CACHED:
@@ -85,7 +85,7 @@ class Responses:
         return built
 
     def _route(self, order: tuple[str, ...], route_knows: str, tries: Tries) -> bytes:
-        key = order, route_knows, tries.stream, tries.patience, tries.each
+        key = order, route_knows, tries.stream, tries.wait_level, tries.each
         built = self._routes.get(key)
         if built is None:
             if len(self._routes) >= _MAX_CACHED:
@@ -119,7 +119,7 @@ def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -
         {"name": name} if name in route_knows else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
         for name in (*order[:1] * tries.each, *order[1:])
     ]
-    route = route_key(len(order) * tries.each, tries.stream, tries.patience)
+    route = route_key(len(order) * tries.each, tries.stream, tries.wait_level)
     return _metadata(ROUTE_METADATA, {ROUTE_GROUPS: groups, ROUTE_TRIES: tries.each, ROUTE_KEY: route})
 
 
@@ -130,8 +130,8 @@ def _decision(routing: Routing) -> bytes:
     if routing.why:
         decision.fields[DECISION_WHY].string_value = routing.why
     decision.fields[DECISION_MODEL].string_value = routing.record.model
-    if routing.tries.patience_s is not None:
-        decision.fields[DECISION_WAIT_MS].number_value = routing.tries.patience_s * 1000
+    if routing.tries.wait_s is not None:
+        decision.fields[DECISION_WAIT_MS].number_value = routing.tries.wait_s * 1000
     if routing.edits is not None:
         _add_edits(decision, routing.edits)
     return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())

@@ -18,7 +18,7 @@ _PACKAGE: Final = "limpet.envoy_1_40"
 _MESSAGE, _UINT64 = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, descriptor_pb2.FieldDescriptorProto.TYPE_UINT64
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
+class TokenUsage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer, as the provider counted them; `cached` is part of `prompt`, None if not reported."""
 
     prompt: int
@@ -56,14 +56,14 @@ def _messages() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.TokenUsage"))
 
 
-_TokenUsage: Final = _messages()
+_USAGE_MESSAGE: Final = _messages()
 
 
 MAX_TOKENS: Final = 100_000_000
 """No prompt and no answer has more: a larger number is the provider's mistake, and would stay in the sums."""
 
 
-def read(envoys: bytes | None, found: Any) -> Usage | None:
+def read(envoys: bytes | None, found: Any) -> TokenUsage | None:
     """The usage of an answer: what Envoy's filter read, and in `found` what its Lua found in other spellings.
 
     None where the answer carried none. The numbers are the provider's, and are not taken further than they can be true:
@@ -79,21 +79,21 @@ def read(envoys: bytes | None, found: Any) -> Usage | None:
     cached = numbers.get(USAGE_CACHED) if usage is None or usage.cached is None else usage.cached
     output = numbers.get(USAGE_OUTPUT, 0) if usage is None else usage.output
     prompt = _tokens(prompt)
-    return Usage(prompt, None if cached is None else min(_tokens(cached), prompt), _tokens(output))
+    return TokenUsage(prompt, None if cached is None else min(_tokens(cached), prompt), _tokens(output))
 
 
 def _tokens(number: float) -> int:
     return int(min(max(0.0, number), MAX_TOKENS)) if number == number else 0
 
 
-def parse(data: bytes) -> Usage | None:
+def parse(data: bytes) -> TokenUsage | None:
     """None when the answer carried no usage, or Envoy could not read it."""
     try:
-        message = _TokenUsage.FromString(data)
+        message = _USAGE_MESSAGE.FromString(data)
     except DecodeError:
         return None
     if not message.HasField("input_tokens"):
         return None
     details = message.input_token_details
     cached = details.cached_tokens.value if details.HasField("cached_tokens") else None
-    return Usage(message.input_tokens.value, cached, message.output_tokens.value)
+    return TokenUsage(message.input_tokens.value, cached, message.output_tokens.value)

@@ -26,10 +26,10 @@ class Tries(msgspec.Struct, frozen=True, gc=False):
     each: int = 1
     """How often, if it ends the connection without an answer."""
     stream: bool = False
-    patience: int = 0
+    wait_level: int = 0
     """The level of Envoy's routes that waits as long as the most patient provider of the order may take."""
-    patience_s: float | None = None
-    """So long; None where a timeout is followed by the next provider."""
+    wait_s: float | None = None
+    """How long that is; None where a timeout is followed by the next provider."""
 
 
 class Routing(msgspec.Struct, frozen=True, gc=False):
@@ -65,12 +65,12 @@ def _tries(order: tuple[str, ...], lane: Lane, stream: bool) -> Tries:
     slowest = lane.by_provider[order[0]]
     for name in order:
         candidate = lane.by_provider[name]
-        if candidate.patience > slowest.patience:
+        if candidate.wait_level > slowest.wait_level:
             slowest = candidate
     if lane.policy.on_timeout == "NextProvider":
         # Envoy cannot tell a timeout from a connection that ended, so it goes on at once after either.
-        return Tries(1, stream, slowest.patience)
-    return Tries(TRIES, stream, slowest.patience, slowest.first_byte_s if stream else slowest.unstreamed_s)
+        return Tries(1, stream, slowest.wait_level)
+    return Tries(TRIES, stream, slowest.wait_level, slowest.first_byte_s if stream else slowest.unstreamed_s)
 
 
 def _record(opened: Opened, decision: Decision, now_s: float) -> Record:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy.decision_line import RequestSummary, decision_line
-from limpet_extproc.envoy.usage import Usage
+from limpet_extproc.envoy.usage import TokenUsage
 
 RECORD = Record("0123456789abcdef", "flash", "x", "sticky.hit", None, ("a", "b", "c"), (1, 1, 1), 0.0, 10, 4, True)
 OK = Attempt("a", "flash", 200, "ok")
@@ -23,10 +23,10 @@ B = Attempt("b", "flash", 200, "ok")
 @pytest.mark.parametrize(
     ("attempts", "status", "usage", "line"),
     [
-        ([OK], 200, Usage(5000, 4096, 3), "sticky.hit  a 200  4096 of 5000 tokens cached"),
-        ([OK], 200, Usage(5000, None, 3), "sticky.hit  a 200  5000 tokens, cache unreported"),
+        ([OK], 200, TokenUsage(5000, 4096, 3), "sticky.hit  a 200  4096 of 5000 tokens cached"),
+        ([OK], 200, TokenUsage(5000, None, 3), "sticky.hit  a 200  5000 tokens, cache unreported"),
         ([OK], 200, None, "sticky.hit  a 200  usage unreported"),
-        ([NO_KEY, B], 200, Usage(5000, 0, 3), "sticky.hit  a 401 > b 200  0 of 5000 tokens cached"),
+        ([NO_KEY, B], 200, TokenUsage(5000, 0, 3), "sticky.hit  a 401 > b 200  0 of 5000 tokens cached"),
         ([NO_ANSWER, B], 200, None, "sticky.hit  a ConnectionFailed > b 200  usage unreported"),
         ([BROKEN_OFF], 200, None, "sticky.hit  a 200 BrokenOff"),
         ([NO_KEY], 503, None, "sticky.hit  a 401, so 503"),
@@ -37,7 +37,7 @@ B = Attempt("b", "flash", 200, "ok")
     ],
 )
 def test_a_line_has_when_where_why_and_what_was_cached(
-    attempts: list[Attempt], status: int, usage: Usage | None, line: str
+    attempts: list[Attempt], status: int, usage: TokenUsage | None, line: str
 ) -> None:
     summary = RequestSummary("sticky.hit", status, 1.5, RECORD, attempts, usage)
     assert decision_line(summary, "20:15:00") == f"20:15:00  01234567  flash  {line}  1.500 s"

@@ -16,7 +16,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.outcome import Outcomes
-from limpet_extproc.envoy.usage import METADATA_KEY, Usage
+from limpet_extproc.envoy.usage import METADATA_KEY, TokenUsage
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
@@ -127,7 +127,7 @@ class World:
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, str | None]] = []
-        self.shown: list[tuple[str, int, Usage | None, float]] = []
+        self.shown: list[tuple[str, int, TokenUsage | None, float]] = []
         self.tried: list[list[str]] = []
         self.summaries: list[RequestSummary] = []
         self.memory = InProcessMemory()
@@ -231,7 +231,7 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert world.counted("limpet_prompt_tokens_total", **labels) == 5000
     assert world.counted("limpet_cached_tokens_total", **labels) == 3840
     assert world.counted("limpet_output_tokens_total", **labels) == 10
-    assert world.shown == [("a", 200, Usage(5000, 3840, 10), 1.5)]
+    assert world.shown == [("a", 200, TokenUsage(5000, 3840, 10), 1.5)]
     cache = world.caches.refresh()["a"]
     assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
 

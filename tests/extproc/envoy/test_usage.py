@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.envoy.usage import MAX_TOKENS, Usage, parse, read
+from limpet_extproc.envoy.usage import MAX_TOKENS, TokenUsage, parse, read
 
 
 def varint(number: int) -> bytes:
@@ -36,15 +36,15 @@ INPUT, OUTPUT, DETAILS, CACHED = 3, 4, 6, 1
         (b"", None),
         (b"\xff\xff", None),
         (count(OUTPUT, 5), None),
-        (count(INPUT, 5000), Usage(5000, None, 0)),
-        (count(INPUT, 5000) + count(OUTPUT, 12), Usage(5000, None, 12)),
-        (count(INPUT, 5000) + message(DETAILS, b""), Usage(5000, None, 0)),
-        (count(INPUT, 5000) + message(DETAILS, count(CACHED, 0)), Usage(5000, 0, 0)),
-        (count(INPUT, 5000) + message(DETAILS, count(CACHED, 4096)), Usage(5000, 4096, 0)),
-        (count(INPUT, 0) + count(99, 7), Usage(0, None, 0)),
+        (count(INPUT, 5000), TokenUsage(5000, None, 0)),
+        (count(INPUT, 5000) + count(OUTPUT, 12), TokenUsage(5000, None, 12)),
+        (count(INPUT, 5000) + message(DETAILS, b""), TokenUsage(5000, None, 0)),
+        (count(INPUT, 5000) + message(DETAILS, count(CACHED, 0)), TokenUsage(5000, 0, 0)),
+        (count(INPUT, 5000) + message(DETAILS, count(CACHED, 4096)), TokenUsage(5000, 4096, 0)),
+        (count(INPUT, 0) + count(99, 7), TokenUsage(0, None, 0)),
     ],
 )
-def test_unreported_is_not_zero(data: bytes, expected: Usage | None) -> None:
+def test_unreported_is_not_zero(data: bytes, expected: TokenUsage | None) -> None:
     assert parse(data) == expected
 
 
@@ -59,17 +59,17 @@ def found(**numbers: Any) -> Struct:
     ("envoys", "lua", "expected"),
     [
         (None, {}, None),
-        (None, {"prompt": 900, "output": 3, "cached": 512}, Usage(900, 512, 3)),
-        (None, {"prompt": 900}, Usage(900, None, 0)),
-        (count(INPUT, 900), {"prompt": 900, "output": 3, "cached": 512}, Usage(900, 512, 0)),
-        (count(INPUT, 900) + message(DETAILS, count(CACHED, 0)), {"prompt": 1, "cached": 1}, Usage(900, 0, 0)),
-        (count(INPUT, 5) + message(DETAILS, count(CACHED, 9_999_999)), {}, Usage(5, 5, 0)),
-        (count(INPUT, 2**64 - 1), {}, Usage(MAX_TOKENS, None, 0)),
+        (None, {"prompt": 900, "output": 3, "cached": 512}, TokenUsage(900, 512, 3)),
+        (None, {"prompt": 900}, TokenUsage(900, None, 0)),
+        (count(INPUT, 900), {"prompt": 900, "output": 3, "cached": 512}, TokenUsage(900, 512, 0)),
+        (count(INPUT, 900) + message(DETAILS, count(CACHED, 0)), {"prompt": 1, "cached": 1}, TokenUsage(900, 0, 0)),
+        (count(INPUT, 5) + message(DETAILS, count(CACHED, 9_999_999)), {}, TokenUsage(5, 5, 0)),
+        (count(INPUT, 2**64 - 1), {}, TokenUsage(MAX_TOKENS, None, 0)),
         (None, {"prompt": "many", "cached": None}, None),
     ],
 )
 def test_what_envoy_read_comes_first_and_nothing_is_more_than_it_can_be(
-    envoys: bytes | None, lua: dict[str, Any], expected: Usage | None
+    envoys: bytes | None, lua: dict[str, Any], expected: TokenUsage | None
 ) -> None:
     assert read(envoys, found(**lua)) == expected
 
