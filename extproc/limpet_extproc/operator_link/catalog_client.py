@@ -66,40 +66,25 @@ async def watch(
     """
     hooks = hooks or StreamHooks()
     pause_s = _FIRST_PAUSE_S
-    last_logged: str | None = None
+    connected = False
     revision: str | None = None
+    last_logged: str | None = None
+
+    def take(catalog: Catalog) -> None:
+        nonlocal connected, last_logged, pause_s, revision
+        on_catalog(catalog)
+        revision = catalog.revision
+        if not connected:
+            connected, last_logged, pause_s = True, None, _FIRST_PAUSE_S
+            hooks.connected(True)
+            log.info("the operator at %s sends catalogs; this is revision %s", channel_target, revision)
+
     while True:
-        connected = False
         try:
-            # A new one each time: certificates may have been renewed, and another replica may be running.
-            async with open_channel(channel_target, tls_dir) as channel:
-                call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
-                try:
-                    async with _reporting(call, node, reporter) as send:
-                        async for data in call:
-                            catalog = decode_catalog(data)
-                            on_catalog(catalog)
-                            await send(Seen(catalog.revision))
-                            revision = catalog.revision
-                            if not connected:
-                                connected, last_logged, pause_s = True, None, _FIRST_PAUSE_S
-                                hooks.connected(True)
-                                log.info(
-                                    "the operator at %s sends catalogs; this is revision %s", channel_target, revision
-                                )
-                    why = "the operator ended the stream"
-                except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
-                    why = _reason(await call.code(), await call.details(), tls=tls_dir is not None)
-                finally:
-                    call.cancel()
-        except ContractMismatch as error:
-            why = str(error)
-        except grpc.aio.AioRpcError as error:
-            why = _reason(error.code(), error.details(), tls=tls_dir is not None)
-        except OSError as error:
-            why = f"the certificate files cannot be read: {error}"
+            why = await _stream(channel_target, node, take, tls_dir, reporter)
         finally:
             if connected:
+                connected = False
                 hooks.connected(False)
         hooks.lost(why)
         if last_logged != why:
@@ -111,6 +96,34 @@ async def watch(
             )  # fmt: skip
         await sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+async def _stream(
+    target: str, node: str, take: Callable[[Catalog], None], tls_dir: Path | None, reporter: HealthReporter | None
+) -> str:
+    """Hand over the catalogs of one stream until it ends; why it ended."""
+    tls = tls_dir is not None
+    try:
+        # A new channel each time: certificates may have been renewed, and another replica may be running.
+        async with open_channel(target, tls_dir) as channel:
+            call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
+            try:
+                async with _reporting(call, node, reporter) as send:
+                    async for data in call:
+                        catalog = decode_catalog(data)
+                        take(catalog)
+                        await send(Seen(catalog.revision))
+            except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
+                return _reason(await call.code(), await call.details(), tls=tls)
+            finally:
+                call.cancel()
+    except ContractMismatch as error:
+        return str(error)
+    except grpc.aio.AioRpcError as error:
+        return _reason(error.code(), error.details(), tls=tls)
+    except OSError as error:
+        return f"the certificate files cannot be read: {error}"
+    return "the operator ended the stream"
 
 
 @asynccontextmanager
