@@ -30,7 +30,8 @@ async def keep(
     start: Callable[[], Awaitable[None]],
     report: Callable[[], Awaitable[WorkerReport | None]],
     say: Callable[[str], None],
-    check_every_s: float = CHECK_EVERY_S,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], float] = monotonic,
 ) -> None:
     """Never return; raise ChildDied when another child than `name` ends, and OSError when `name` cannot be started.
 
@@ -38,14 +39,14 @@ async def keep(
     """
     pause_s, checks = 0.0, CHECKS
     while True:
-        began_s = monotonic()
-        checking = asyncio.create_task(_kill_when_hung(children, name, report, say, check_every_s, checks))
+        began_s = clock()
+        checking = asyncio.create_task(_kill_when_hung(children, name, report, say, checks, sleep))
         try:
             await children.watch()
         except ChildDied as died:
             if died.name != name:
                 raise
-            pause_s = next_pause_s(pause_s, monotonic() - began_s)
+            pause_s = next_pause_s(pause_s, clock() - began_s)
             say(
                 f"{died}\n{name} is started again in {pause_s:.1f} s; until it decides, "
                 "providers are tried in a fixed order and no conversation is looked up"
@@ -53,7 +54,7 @@ async def keep(
         finally:
             checking.cancel()
         checks = CHECKS_AT_START
-        await asyncio.sleep(pause_s)
+        await sleep(pause_s)
         await start()
 
 
@@ -62,12 +63,12 @@ async def _kill_when_hung(
     name: str,
     report: Callable[[], Awaitable[WorkerReport | None]],
     say: Callable[[str], None],
-    check_every_s: float,
     bound: int,
+    sleep: Callable[[float], Awaitable[object]],
 ) -> None:
     failed = 0
     while failed < bound:
-        await asyncio.sleep(check_every_s)
+        await sleep(CHECK_EVERY_S)
         if stalled(await report()):
             failed += 1
         else:

@@ -20,6 +20,7 @@ from limpet_operator.publish.resource import CLUSTER, Publication, Resource
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
+from limpet_operator.serve.tasks import beside
 from limpet_operator.serve.tls import only_for, server_credentials
 
 
@@ -84,13 +85,19 @@ class Replica:
     def count(self, metric: str) -> float | None:
         return self.registry.get_sample_value(metric)
 
-    def _dial(self, address: str) -> grpc.aio.Channel:
-        self.dialled.append(address)
-        return grpc.aio.insecure_channel(address)
+    def _dialling(self, dial: Dial) -> Dial:
+        def recorded(address: str) -> grpc.aio.Channel:
+            self.dialled.append(address)
+            return dial(address)
+
+        return recorded
 
     @asynccontextmanager
     async def running(
-        self, names: Callable[[], Awaitable[Collection[str]]], dial: Dial | None = None, tls_dir: Path | None = None
+        self,
+        names: Callable[[], Awaitable[Collection[str]]],
+        dial: Dial = grpc.aio.insecure_channel,
+        tls_dir: Path | None = None,
     ) -> AsyncIterator["Replica"]:
         only = self.only or {}
         handler = self.peers.handler()
@@ -100,16 +107,10 @@ class Replica:
         await self.control_plane.start(
             self.address, handler, credentials=credentials, gateway_name=only.get("gateways")
         )
-        tasks = [
-            asyncio.create_task(self.fleet.run()),
-            asyncio.create_task(self.peers.run(names, dial or self._dial, soon)),
-        ]
         try:
-            yield self
+            async with beside(self.fleet.run()), beside(self.peers.run(names, self._dialling(dial), soon)):
+                yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if not self.killed:
                 self.peers.close()
             await self.control_plane.stop(None if self.killed else 0.5)

@@ -1,6 +1,5 @@
 """Who may be a replica: certificates, versions, names."""
 
-import asyncio
 import socket
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,12 @@ async def test_replicas_show_each_other_certificates(tmp_path: Path) -> None:
         a.plan(p="1")
         for tls_dir in (None, stranger):
             async with Replica("x", free_address()).running(Names(a.address), dialer(HOST, tls_dir), ours) as x:
-                await asyncio.sleep(0.2)
-                assert a.count("limpet_peers") == x.count("limpet_peers") == 0
-        async with b.running(Names(), None, elsewhere):
-            await asyncio.sleep(0.2)
-            assert a.count("limpet_peers") == 0, "a certificate of another name is not believed"
+                await until(lambda dialled=x.dialled: len(dialled) == 3)
+                assert a.count("limpet_peers") == x.count("limpet_peers") == 0, "both attempts before have failed"
+        async with b.running(Names(), tls_dir=elsewhere):
+            a.dialled.clear()
+            await until(lambda: a.dialled.count(b.address) == 3)
+            assert a.count("limpet_peers") == 0, "a certificate of another name is not accepted"
         async with b.running(names, dialer(HOST, ours), ours):
             await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
 

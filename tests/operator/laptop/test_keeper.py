@@ -1,4 +1,4 @@
-"""The local gateway's ext_proc is started again when it ends or hangs, and what else ends is told to the caller."""
+"""The local gateway's ext_proc is started again when it ends or hangs; the end of another child is not the keeper's."""
 
 import asyncio
 import sys
@@ -17,12 +17,12 @@ _WELL = WorkerReport("r1", None, 0.0)
 
 
 class _World:
-    """A child called weak beside one called steady, and what was said of them."""
+    """A child called weak beside one called steady, and the lines about them."""
 
     def __init__(self, directory: Path) -> None:
         self.children = Children(directory)
         self.starts = 0
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     async def start(self) -> None:
         self.starts += 1
@@ -32,9 +32,7 @@ class _World:
         """Keep it until something is so."""
         await self.children.start("steady", _FOREVER)
         await self.start()
-        keeping = asyncio.create_task(
-            keep(self.children, "weak", self.start, report, self.said.append, check_every_s=0.01)
-        )
+        keeping = asyncio.create_task(keep(self.children, "weak", self.start, report, self.lines.append, _soon))
         try:
             while not until() and not keeping.done():  # noqa: ASYNC110 (a file or a count tells no event)
                 await asyncio.sleep(0.01)
@@ -47,11 +45,16 @@ class _World:
             await self.children.stop()
 
 
+async def _soon(seconds: float) -> None:
+    """A sleep in which a second is a hundredth."""
+    await asyncio.sleep(seconds / 100)
+
+
 async def _well() -> WorkerReport | None:
     return _WELL
 
 
-async def test_one_that_ends_is_started_again_and_it_is_said(tmp_path: Path) -> None:
+async def test_one_that_ends_is_started_again_with_a_line_about_it(tmp_path: Path) -> None:
     world = _World(tmp_path)
     killed: list[int] = []
 
@@ -62,7 +65,7 @@ async def test_one_that_ends_is_started_again_and_it_is_said(tmp_path: Path) -> 
         return world.starts == 2
 
     await world.kept(_well, seen)
-    (line,) = world.said
+    (line,) = world.lines
     assert "weak ended with status -9" in line
     assert "started again in 0.1 s" in line
 
@@ -75,7 +78,7 @@ async def test_one_that_hangs_is_killed_and_started_again(tmp_path: Path) -> Non
         return answers.pop(0) if answers else _WELL
 
     await world.kept(report, lambda: world.starts == 2)
-    assert world.said[0] == "weak hangs and is killed"
+    assert world.lines[0] == "weak hangs and is killed"
 
 
 async def test_one_that_misses_a_few_checks_is_left_alone(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ async def test_one_that_misses_a_few_checks_is_left_alone(tmp_path: Path) -> Non
 
     await world.kept(report, lambda: not answers)
     assert world.starts == 1
-    assert not world.said
+    assert not world.lines
 
 
 async def test_another_child_that_ends_is_the_callers_affair(tmp_path: Path) -> None:

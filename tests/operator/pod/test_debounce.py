@@ -1,4 +1,4 @@
-"""The first news is acted on at once, the burst behind it once: soon after its end, never long after its beginning."""
+"""A first trigger is acted on at once, the burst behind it once: soon after its end, never long after its start."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ class _Clock(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize(
-    ("pokes", "acted"),
+    ("triggers", "acted"),
     [
         ([], []),
         ([0], [10]),
@@ -29,15 +29,15 @@ class _Clock(asyncio.SelectorEventLoop):
         (list(range(0, 500, 20)), [10, 220, 420, 510]),  # never quiet: acted on every 200 ms
     ],
 )
-def test_when_it_acts(pokes: list[int], acted: list[int]) -> None:
-    assert times_of_acts(pokes, takes_ms=0) == acted
+def test_when_it_acts(triggers: list[int], acted: list[int]) -> None:
+    assert times_of_acts(triggers, takes_ms=0) == acted
 
 
 def test_what_comes_while_it_acts_is_not_taken_for_the_first_after_a_silence() -> None:
     assert times_of_acts([0, 60], takes_ms=50) == [10, 90]
 
 
-def times_of_acts(pokes: list[int], takes_ms: int) -> list[int]:
+def times_of_acts(triggers: list[int], takes_ms: int) -> list[int]:
     loop = _Clock()
     times: list[int] = []
 
@@ -51,7 +51,7 @@ def times_of_acts(pokes: list[int], takes_ms: int) -> list[int]:
             loop.now = max(loop.now, millisecond / 1000)
             for _ in range(3):
                 await asyncio.sleep(0)
-            if millisecond in pokes:
+            if millisecond in triggers:
                 debounce.trigger()
         debounce.trigger()
         debounce.close()
