@@ -40,7 +40,7 @@ def nested(path: str, value: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "expected"),
     [
         ("listenAddress", "all", "at '/listenAddress': 'all' does not match pattern"),
         ("envoy.maxConnections", 10, "at '/envoy/maxConnections': minimum: got 10, want 100"),
@@ -68,14 +68,14 @@ def nested(path: str, value: object) -> dict[str, Any]:
         ("tls.validityDays", 0, "at '/tls/validityDays': minimum: got 0, want 1"),
     ],
 )
-def test_a_wrong_value_is_named(path: str, value: object, said: str) -> None:
+def test_a_wrong_value_is_named(path: str, value: object, expected: str) -> None:
     with pytest.raises(helm_python.HelmValuesError) as refused:
         files(nested(path, value))
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
         (
             "{gateway: {workers: 3}, redis: {bundled: {enabled: false}}}",
@@ -109,10 +109,10 @@ def test_a_wrong_value_is_named(path: str, value: object, said: str) -> None:
         ("{redis: {url: 'redis://u:secret@r'}}", "put them into a Secret as username and password"),
     ],
 )
-def test_values_that_do_not_go_together_are_explained(values: str, said: str) -> None:
+def test_values_that_do_not_go_together_are_explained(values: str, expected: str) -> None:
     with pytest.raises(helm_python.HelmRenderError) as refused:
         files(yaml.safe_load(values))
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
     assert "secret@r" not in str(refused.value)
 
 
@@ -127,17 +127,17 @@ def test_the_notes_name_the_next_three_commands_of_this_very_release() -> None:
 
 
 @pytest.mark.parametrize(
-    ("redis", "said"),
+    ("redis", "expected"),
     [
         ({}, "in the bundled Redis, one pod without persistence"),
         ({"url": "redis://r:6379"}, None),
         ({"bundled": {"enabled": False}}, "each gateway pod remembers for itself"),
     ],
 )
-def test_the_notes_say_what_memory_there_is(redis: dict[str, Any], said: str | None) -> None:
+def test_the_notes_say_what_memory_there_is(redis: dict[str, Any], expected: str | None) -> None:
     notes = files({"redis": redis, "gateway": {"workers": 1}})["limpet/templates/NOTES.txt"]
-    assert ("Redis" in notes) == (said is not None)
-    assert said is None or said in notes
+    assert ("Redis" in notes) == (expected is not None)
+    assert expected is None or expected in notes
 
 
 NAMED = {
@@ -162,7 +162,7 @@ def test_a_secret_that_a_rendering_made_says_so_and_what_to_do_where_that_is_wro
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
         ("{}", "every pod can, until networkPolicy.clients lists those that may"),
         ("{networkPolicy: {enabled: false}}", "every pod can, because networkPolicy.enabled is false"),
@@ -180,10 +180,10 @@ def test_a_secret_that_a_rendering_made_says_so_and_what_to_do_where_that_is_wro
         ("{serviceMonitor: {enabled: true}}", "networkPolicy.monitoring is empty: list its namespace there"),
     ],
 )
-def test_the_notes_say_who_gets_in(values: str, said: str) -> None:
+def test_the_notes_say_who_gets_in(values: str, expected: str) -> None:
     notes = files(yaml.safe_load(values))["limpet/templates/NOTES.txt"]
     assert "The gateway does not authenticate clients" in notes
-    assert said in notes
+    assert expected in notes
 
 
 def test_the_notes_warn_of_nothing_that_is_as_it_should_be() -> None:

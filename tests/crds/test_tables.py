@@ -1,4 +1,4 @@
-"""The tables of good and bad objects, held against the schemas as a laptop uses them."""
+"""The tables of good and bad objects, against the schemas as a laptop uses them."""
 
 from typing import Any
 
@@ -44,8 +44,8 @@ def test_every_crd_has_a_table() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_rule_of_the_crd_is_broken_by_a_case(name: str) -> None:
     crd = yaml.safe_load((CRDS / name).read_text())
-    told = [problem for case in TABLES[name]["bad"] for problem in case["problems"]]
-    assert [rule for rule in _messages(crd) if not any(problem.endswith(rule) for problem in told)] == []
+    problems = [problem for case in TABLES[name]["bad"] for problem in case["problems"]]
+    assert [rule for rule in _messages(crd) if not any(problem.endswith(rule) for problem in problems)] == []
 
 
 KEYWORDS = {
@@ -66,8 +66,8 @@ def _check_structural(schema: dict[str, Any], path: str) -> None:
     for key in schema.get("x-kubernetes-list-map-keys", ()):
         assert key in schema["items"]["required"], path
     for name, below in schema.get("properties", {}).items():
-        told = "description" in below or name == "metadata"
-        assert told, f"{path}.{name}: kubectl explain shows nothing"
+        described = "description" in below or name == "metadata"
+        assert described, f"{path}.{name}: kubectl explain shows nothing"
         _check_structural(below, f"{path}.{name}")
     for name in ("items", "additionalProperties"):
         if name in schema:

@@ -1,4 +1,4 @@
-"""What an object says without effect is told, and nothing else is."""
+"""What has no effect is reported, and nothing else is."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "reason", "told"),
+    ("kind", "spec", "reason", "message"),
     [
         ("Provider", {}, None, ""),
         ("Provider", {"vendor": "Anthropic"}, "DialectNotServed", "set spec.dialects: [OpenAIChat] if its endpoint"),
@@ -46,15 +46,17 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
         ("StickyPolicy", {"models": ["flash*", "flsh"]}, "MatchesNothing", 'serves a model named "flsh"; correct'),
     ],
 )
-def test_what_has_no_effect_is_told(build: Build, kind: str, spec: dict[str, Any], reason: str, told: str) -> None:
+def test_what_has_no_effect_is_reported(
+    build: Build, kind: str, spec: dict[str, Any], reason: str, message: str
+) -> None:
     others = [] if kind == "Provider" else [build.raw("Provider")]
     notes = build.plan(build.raw(kind, **spec), build.secret(), *others).findings[build.key(kind)].notes
     assert [note.reason for note in notes] == ([reason] if reason else [])
-    assert all(told in note.message for note in notes)
+    assert all(message in note.message for note in notes)
 
 
 @pytest.mark.parametrize("key", ["replace-me", "changeme", "your-api-key", "<your key>", "sk-...", "sk-xxxx", "TODO"])
-def test_a_key_that_an_example_came_with_is_told_and_not_repeated(build: Build, key: str) -> None:
+def test_a_key_that_an_example_came_with_is_reported_and_not_repeated(build: Build, key: str) -> None:
     planned = build.plan(build.raw("Provider"), build.secret(**{"api-key": key}))
     (note,) = planned.findings[build.key("Provider")].notes
     assert note.reason == "PlaceholderKey"

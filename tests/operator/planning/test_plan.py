@@ -294,8 +294,8 @@ def test_policies(build) -> None:
     )
     assert [policy.name for policy in planned.policies] == ["a", "c"]
     assert planned.routing == "Header"
-    told = {key.name: findings.accepted.message for key, findings in planned.findings.items()}
-    assert told == {
+    messages = {key.name: findings.accepted.message for key, findings in planned.findings.items()}
+    assert messages == {
         "a": ACCEPTED.message,
         "b": '"x" is already in StickyPolicy a, which takes precedence; remove it from one of them',
         "c": ACCEPTED.message,

@@ -131,7 +131,7 @@ def test_healthprobe(build) -> None:
     assert probe.check == HttpCheck("/models", ((401, 401), (200, 299)))
     assert (probe.selector, probe.provider_refs, probe.interval_s, probe.timeout_s) == ({}, (), 30.0, 5.0)
     assert probe.thresholds == Thresholds(3, 2, None)
-    asked = build.raw(
+    raw = build.raw(
         "HealthProbe",
         providerSelector=None,
         providerRefs=[{"name": "a"}],
@@ -139,7 +139,7 @@ def test_healthprobe(build) -> None:
         completion={"model": "m"},
         thresholds={"degradedAfter": "2s"},
     )
-    probe = build.parser.parse(asked)
+    probe = build.parser.parse(raw)
     assert (probe.check, probe.selector, probe.provider_refs) == (CompletionCheck("m", 1), None, ("a",))
     assert probe.thresholds == Thresholds(3, 2, 2.0)
 

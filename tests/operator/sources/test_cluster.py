@@ -1,7 +1,7 @@
 """When objects may be planned, and how watches that lose something or die are detected."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
@@ -45,15 +45,18 @@ class World:
         self.deliver: Callable[[WatchEvent], None] | None = None
         self.watches = 0
         self.ended: asyncio.Future[None] | None = None
-        self.heard: list[str] = []
+        self.called: list[str] = []
         self.source = ClusterSource(
             Where(Access(), namespaces), self.api, build.parser, (),
-            ClusterCallbacks(self.hear("plan"), self.hear("status"), lambda why: self.unreadable.append(set(why))),
+            ClusterCallbacks(self.callback("plan"), self.callback("status"), self.unreadable_changed),
             Random(1), intervals, self.watch, clock=self.time.clock, sleep=self.time.sleep,
         )  # fmt: skip
 
-    def hear(self, what: str) -> Callable[[], None]:
-        return lambda: self.heard.append(what)
+    def unreadable_changed(self, reasons: Mapping[str, str]) -> None:
+        self.unreadable.append(set(reasons))
+
+    def callback(self, what: str) -> Callable[[], None]:
+        return lambda: self.called.append(what)
 
     def lists_in(self, namespace: str, answer: Any) -> None:
         for plural in PLURALS.values():
@@ -71,7 +74,7 @@ class World:
         self.ended = asyncio.get_running_loop().create_future()
         await self.ended
 
-    def tells(
+    def delivers(
         self, name: str, version: int, *, deleted: bool = False, listed: bool = False, status: Any = None, **spec: Any
     ) -> None:
         raw = self.build.raw("Provider", name, **{"credential": None, **spec})
@@ -117,10 +120,10 @@ async def test_an_empty_cluster_is_known_at_once(build) -> None:
 async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build) -> None:
     async with running(build, a=1, b=1) as world:
         assert world.source.not_synced == "2 objects of the first listing have not been received yet"
-        world.tells("a", 1, listed=True)
-        world.tells("new", 2)
+        world.delivers("a", 1, listed=True)
+        world.delivers("new", 2)
         assert world.names() is None
-        world.tells("b", 2, deleted=True)  # gone before it came: nothing to wait for
+        world.delivers("b", 2, deleted=True)  # deleted before it was received: nothing to wait for
         assert world.source.not_synced is None
         assert world.names() == {"a", "new"}
 
@@ -128,7 +131,7 @@ async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build
 async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) -> None:
     async with running(build, a=1) as world:
         world.api.answers[SECRETS] = ApiError(None, "away")
-        world.tells("a", 1, credential={"secretRef": {"name": "s", "key": "k"}})
+        world.delivers("a", 1, credential={"secretRef": {"name": "s", "key": "k"}})
         assert world.names() is None
         assert world.source.not_synced == "1 Secrets or ConfigMaps have not been read yet"
         world.api.answers[SECRETS] = {"metadata": {"resourceVersion": "1"}, "items": None}
@@ -136,50 +139,50 @@ async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) 
         assert world.names() == {"a"}
         # From now on each waits for itself alone.
         world.api.answers[SECRETS] = ApiError(None, "away")
-        world.tells("b", 2, credential={"secretRef": {"name": "t", "key": "k"}})
-        world.tells("c", 3)
+        world.delivers("b", 2, credential={"secretRef": {"name": "t", "key": "k"}})
+        world.delivers("c", 3)
         assert world.names() == {"a", "c"}
 
 
 async def test_a_new_provider_is_news_when_its_secret_was_read_and_at_once_when_that_is_known(build) -> None:
     async with running(build) as world:
         assert world.names() == set()
-        world.heard.clear()
-        world.tells("a", 2, credential={"secretRef": {"name": "s", "key": "k"}})
-        assert world.heard == []
-        await world.time.until(lambda: bool(world.heard))
-        assert (world.heard, world.names()) == (["plan"], {"a"})
-        world.tells("b", 3, credential={"secretRef": {"name": "s", "key": "k"}})
-        assert (world.heard, world.names()) == (["plan", "plan"], {"a", "b"})
+        world.called.clear()
+        world.delivers("a", 2, credential={"secretRef": {"name": "s", "key": "k"}})
+        assert world.called == []
+        await world.time.until(lambda: bool(world.called))
+        assert (world.called, world.names()) == (["plan"], {"a"})
+        world.delivers("b", 3, credential={"secretRef": {"name": "s", "key": "k"}})
+        assert (world.called, world.names()) == (["plan", "plan"], {"a", "b"})
 
 
 async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_for(build) -> None:
     async with running(build, a=1, b=1) as world:
-        world.tells("a", 1)
+        world.delivers("a", 1)
         assert world.names() is None
         assert world.source.not_synced == "1 objects of the first listing have not been received yet"
-        world.heard.clear()
+        world.called.clear()
         world.lists(2, a=1)
         await world.time.until(lambda: world.source.not_synced is None)
         assert world.names() == {"a"}
-        assert "plan" in world.heard
+        assert "plan" in world.called
 
 
 async def test_statuses_that_come_back_are_no_reason_to_plan(build) -> None:
     async with running(build, a=1) as world:
-        world.tells("a", 1)
-        world.heard.clear()
-        world.tells("a", 2, status={"conditions": []})
-        world.tells("a", 2, status={"conditions": []})
-        assert world.heard == ["status"]
-        world.tells("a", 3, weight=7)
-        assert world.heard == ["status", "plan"]
+        world.delivers("a", 1)
+        world.called.clear()
+        world.delivers("a", 2, status={"conditions": []})
+        world.delivers("a", 2, status={"conditions": []})
+        assert world.called == ["status"]
+        world.delivers("a", 3, weight=7)
+        assert world.called == ["status", "plan"]
 
 
 async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(build) -> None:
     async with running(build, a=1, b=1) as world:
-        world.tells("a", 1)
-        world.tells("b", 1)
+        world.delivers("a", 1)
+        world.delivers("b", 1)
         world.lists(9, b=1)
         await world.time.until(lambda: world.names() == {"b"})
         assert world.watches == 1
@@ -187,13 +190,13 @@ async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(bui
 
 async def test_a_watch_that_has_died_silently_is_restarted(build) -> None:
     async with running(build, a=1) as world:
-        world.tells("a", 1)
+        world.delivers("a", 1)
         world.lists(9, a=8)
         await world.time.until(lambda: world.watches == 2)
         assert world.source.stuck() is None
         await world.time.advance(UNHEALTHY_S)
         assert "of changes to 1 objects" in str(world.source.stuck())
-        world.tells("a", 8)
+        world.delivers("a", 8)
         watches = world.watches
         await world.time.advance(2 * UNHEALTHY_S)
         assert world.watches == watches
@@ -203,7 +206,7 @@ async def test_a_watch_that_has_died_silently_is_restarted(build) -> None:
 async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
     async with running(build, a=1, b=1, c=1) as world:
         for version in range(2, 30):
-            world.tells("a", version)
+            world.delivers("a", version)
             world.lists(99, a=version, b=1, c=1)
             await world.time.advance(10)
         assert world.watches == 1
@@ -213,7 +216,7 @@ async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
 
 async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build) -> None:
     async with running(build, a=1) as world:
-        world.tells("a", 1)
+        world.delivers("a", 1)
         assert world.ended is not None
         world.ended.set_exception(WatchEndedError("an error of the stream"))
         await world.time.until(lambda: world.watches == 2)
@@ -225,7 +228,7 @@ async def test_an_api_that_refuses_or_is_away_takes_nothing_away_and_is_no_reaso
     build, error: ApiError
 ) -> None:
     async with running(build, a=1) as world:
-        world.tells("a", 1)
+        world.delivers("a", 1)
         world.lists(9, a=8)
         await world.time.advance(20)
         world.api.answers[f"{DISCOVERY}/providers"] = error
@@ -237,7 +240,7 @@ async def test_an_api_that_refuses_or_is_away_takes_nothing_away_and_is_no_reaso
 
 async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
     async with running(build, a=1) as world:
-        world.tells("a", 1)
+        world.delivers("a", 1)
         world.api.answers[f"{DISCOVERY}/providers"] = ApiError(404, "no such kind")
         await world.time.until(lambda: world.watches == 2)
         world.lists(9)
@@ -249,10 +252,10 @@ async def test_what_a_new_listing_of_kopf_finds_calls_for_a_comparison_of_our_ow
     world.lists(a=1, b=1)
     async with reading(world):
         await world.time.until(lambda: world.watches == 1 and world.source.problem is None)
-        world.tells("a", 1, listed=True)
-        world.tells("b", 1, listed=True)
+        world.delivers("a", 1, listed=True)
+        world.delivers("b", 1, listed=True)
         world.lists(9, a=1)
-        world.tells("a", 1, listed=True)
+        world.delivers("a", 1, listed=True)
         await world.time.until(lambda: world.names() == {"a"})
         assert world.source.store.stored(ObjectKey("Provider", "default", "b")) is None
 
@@ -266,14 +269,14 @@ async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(build, caplog
     world.lists_in("team-b", FORBIDDEN)
     async with reading(world):
         await world.time.until(lambda: world.watches == 1)
-        world.tells("a", 1)
+        world.delivers("a", 1)
         await world.time.until(lambda: world.names() == {"a"})
         assert (world.watched, world.unreadable[-1]) == ([["default"]], {"team-b"})
         assert world.source.problem is None
         assert world.source.unreadable == {"team-b": str(FORBIDDEN)}
-        said = [record.getMessage() for record in caplog.records if "team-b" in record.getMessage()]
-        assert len(said) == 1, "logged once, however often it is tried again"
-        assert str(FORBIDDEN) in said[0]
+        logged = [record.getMessage() for record in caplog.records if "team-b" in record.getMessage()]
+        assert len(logged) == 1, "logged once, however often it is tried again"
+        assert str(FORBIDDEN) in logged[0]
         world.lists_in("team-b", listed(1))
         await world.time.until(lambda: world.watches == 2)
         assert (world.watched[-1], world.unreadable[-1], world.names()) == (["default", "team-b"], set(), {"a"})
@@ -297,7 +300,7 @@ async def test_what_is_known_of_a_namespace_stays_when_its_rights_are_lost(build
     world.lists_in("team-b", listed(1))
     async with reading(world):
         await world.time.until(lambda: world.watches == 1)
-        world.tells("a", 1)
+        world.delivers("a", 1)
         await world.time.until(lambda: world.names() == {"a"})
         world.lists_in("default", FORBIDDEN)
         await world.time.until(lambda: world.watches == 2)

@@ -1,4 +1,4 @@
-"""What is kept of news that come one by one, in any order, and of listings that say what the news left out."""
+"""What is stored from updates in any order, and from listings that show what the updates missed."""
 
 import base64
 
@@ -9,8 +9,8 @@ from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 from limpet_operator.sources.cluster_store import NOTHING, ClusterStore, Listing, StoreChange
 
 
-def told(raw, version: int, uid: str = "u1", generation: int | None = None, **more):
-    """The object as the API server would tell of it."""
+def sent(raw, version: int, uid: str = "u1", generation: int | None = None, **more):
+    """The object as the API server would send it."""
     metadata = {**raw["metadata"], "uid": uid, "resourceVersion": str(version)}
     metadata["generation"] = version if generation is None else generation
     return {**raw, "metadata": metadata, **more}
@@ -22,9 +22,9 @@ def listing(build, version: int, **objects: int) -> Listing:
 
 def test_an_object_comes_changes_and_goes(build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
-    assert store.put(told(build.raw("Provider", "a"), 1)) == StoreChange(spec=True, status=True)
+    assert store.put(sent(build.raw("Provider", "a"), 1)) == StoreChange(spec=True, status=True)
     before = store.objects
-    assert store.put(told(build.raw("Provider", "a", weight=7), 2)).spec
+    assert store.put(sent(build.raw("Provider", "a", weight=7), 2)).spec
     assert (before.parsed[key].weight, store.objects.parsed[key].weight) == (100, 7)
     assert store.stored(key).resource_version == 2
     assert store.drop(key) == StoreChange(spec=True, status=True)
@@ -34,26 +34,26 @@ def test_an_object_comes_changes_and_goes(build) -> None:
 
 def test_older_news_changes_nothing(build) -> None:
     store = ClusterStore(build.parser)
-    store.put(told(build.raw("Provider", "a", weight=7), 5))
-    assert store.put(told(build.raw("Provider", "a", weight=1), 4)) == NOTHING
-    assert store.put(told(build.raw("Provider", "a", weight=1), 5)) == NOTHING
+    store.put(sent(build.raw("Provider", "a", weight=7), 5))
+    assert store.put(sent(build.raw("Provider", "a", weight=1), 4)) == NOTHING
+    assert store.put(sent(build.raw("Provider", "a", weight=1), 5)) == NOTHING
     assert store.objects.parsed[build.key("Provider", "a")].weight == 7
 
 
 def test_a_status_is_no_news_for_the_plan_but_for_who_writes_it(build) -> None:
     store, raw = ClusterStore(build.parser), build.raw("Provider", "a")
-    store.put(told(raw, 1))
+    store.put(sent(raw, 1))
     before = store.objects
-    assert store.put(told(raw, 2, generation=1, status={"conditions": []})) == StoreChange(status=True)
-    assert store.put(told(raw, 3, generation=1, status={"conditions": []})) == NOTHING
+    assert store.put(sent(raw, 2, generation=1, status={"conditions": []})) == StoreChange(status=True)
+    assert store.put(sent(raw, 3, generation=1, status={"conditions": []})) == NOTHING
     assert store.objects is before
     assert store.stored(build.key("Provider", "a")).resource_version == 3
 
 
 def test_labels_count_although_they_are_no_spec(build) -> None:
     store = ClusterStore(build.parser)
-    store.put(told(build.raw("Provider", "a"), 1))
-    assert store.put(told(build.raw("Provider", "a", labels={"tier": "fast"}), 2, generation=1)).spec
+    store.put(sent(build.raw("Provider", "a"), 1))
+    assert store.put(sent(build.raw("Provider", "a", labels={"tier": "fast"}), 2, generation=1)).spec
 
 
 def test_a_secret_has_no_generation(build) -> None:
@@ -61,35 +61,35 @@ def test_a_secret_has_no_generation(build) -> None:
     for version, value in ((1, b"old"), (2, b"new")):
         secret["data"] = {"key": base64.b64encode(value).decode()}
         secret["metadata"] = build.secret("s")["metadata"]
-        assert store.put(told(secret, version, generation=0)).spec
+        assert store.put(sent(secret, version, generation=0)).spec
     assert store.objects.parsed[build.key("Secret", "s")].values == {"key": b"new"}
 
 
 def test_the_end_of_an_earlier_object_is_not_that_of_a_later_one(build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
-    store.put(told(build.raw("Provider", "a"), 5, uid="later"))
+    store.put(sent(build.raw("Provider", "a"), 5, uid="later"))
     assert store.drop(key, "earlier") == NOTHING
     assert store.drop(key, "later").spec
 
 
 def test_an_object_may_become_invalid_and_out_of_reach(build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
-    store.put(told(build.raw("Provider", "a"), 1))
-    assert store.put(told(build.raw("Provider", "a", weight=-1), 2)).spec
+    store.put(sent(build.raw("Provider", "a"), 1))
+    assert store.put(sent(build.raw("Provider", "a", weight=-1), 2)).spec
     assert (key in store.objects.parsed, key in store.objects.invalid) == (False, True)
     refused = Invalid(key, (Problem("", "may not be read"),))
     assert store.refuse(refused).spec
     assert not store.refuse(refused).spec
     assert store.objects.invalid == {key: refused}
-    assert store.put(told(build.raw("Provider", "a"), 2)).spec
+    assert store.put(sent(build.raw("Provider", "a"), 2)).spec
     assert store.objects.invalid == {}
 
 
 def test_a_listing_tells_what_was_deleted_unnoticed_and_what_is_still_to_come(build) -> None:
     store = ClusterStore(build.parser)
     for name, version in (("a", 1), ("b", 2), ("newer", 9)):
-        store.put(told(build.raw("Provider", name), version, uid=name))
-    store.put(told(build.raw("Pricing", "b"), 3))
+        store.put(sent(build.raw("Provider", name), version, uid=name))
+    store.put(sent(build.raw("Pricing", "b"), 3))
     now = listing(build, 5, a=4, c=5)
     assert store.drop_unlisted(now) == StoreChange(spec=True, status=True)
     assert store.objects.parsed.keys() == {
@@ -101,7 +101,7 @@ def test_a_listing_tells_what_was_deleted_unnoticed_and_what_is_still_to_come(bu
 
 def test_a_listing_of_one_namespace_says_nothing_of_another(build) -> None:
     store = ClusterStore(build.parser)
-    store.put(told(build.raw("Provider", "a", "ai"), 1))
+    store.put(sent(build.raw("Provider", "a", "ai"), 1))
     assert store.drop_unlisted(Listing("Provider", "team-b", 5, {})) == NOTHING
     assert store.drop_unlisted(Listing("Provider", "ai", 5, {})).spec
 
@@ -120,7 +120,7 @@ def test_news_and_listings_in_any_order_end_in_the_same(build, news, dice) -> No
             alive.pop(name, None)
         else:
             alive[name] = version
-            stories.append(told(build.raw("Provider", name, weight=version), version))
+            stories.append(sent(build.raw("Provider", name, weight=version), version))
     now = listing(build, len(news), **alive)
     store = ClusterStore(build.parser)
     dice.shuffle(stories)

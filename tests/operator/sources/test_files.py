@@ -102,9 +102,9 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     second = scan(tmp_path, first)
     assert not second.same_as(first)
     assert second.files["b.yaml"].documents == first.files["b.yaml"].documents
-    changed, kept = second.files["a.yaml"].documents
-    assert (changed.raw, kept.raw, kept.origin.line) == ({"a": 0}, {"a": 2}, 3)
-    assert kept.raw is first.files["a.yaml"].documents[1].raw
+    changed, unchanged = second.files["a.yaml"].documents
+    assert (changed.raw, unchanged.raw, unchanged.origin.line) == ({"a": 0}, {"a": 2}, 3)
+    assert unchanged.raw is first.files["a.yaml"].documents[1].raw
     (tmp_path / "b.yaml").unlink()
     assert set(scan(tmp_path, second).files) == {"a.yaml"}
 

@@ -1,4 +1,4 @@
-"""What Providers name, and what is planned while it is not known yet."""
+"""What Providers refer to, and what is planned while that is still unknown."""
 
 from limpet_operator.resources.objects import Objects
 from limpet_operator.sources.references import references, without_unknown
@@ -10,7 +10,7 @@ def test_only_what_providers_name_is_looked_at_and_only_in_their_namespace(build
         build.raw("Provider", "b", tls={"caCertificateRef": {"name": "corp", "key": "ca.crt"}}, credential=None),
         build.raw("Provider", "c", credential={"env": "KEY"}),
         build.raw("Pricing"),
-        build.secret("nobody-s"),
+        build.secret("unreferenced"),
     ]
     assert references(build.objects(*raws)) == {
         build.key("Secret", "deepseek", "ai"),
@@ -32,7 +32,7 @@ def test_a_new_provider_waits_for_its_secret_alone(build) -> None:
 
 def test_a_provider_that_names_another_secret_stays_as_it_was_until_that_is_known(build) -> None:
     before = _objects(build, "old", build.secret("old"))
-    # The old Secret is forgotten as soon as nobody names it any more.
+    # The old Secret is dropped as soon as no Provider names it.
     shown = without_unknown(_objects(build, "new"), before, {build.key("Secret", "new")})
     assert shown.parsed == before.parsed
 

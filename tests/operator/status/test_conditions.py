@@ -43,7 +43,7 @@ def gateway(node: str, version: str | None = None, refusal: str | None = None) -
 
 
 @pytest.mark.parametrize(
-    ("planned", "gateways", "status", "reason", "told"),
+    ("planned", "gateways", "status", "reason", "message"),
     [
         (FINE, [gateway("g1", "v2"), gateway("g2", "v2")], "True", "Programmed", "all 2 gateways serve it"),
         (FINE, [gateway("g1", "v2")], "True", "Programmed", "the one gateway serves it"),
@@ -58,18 +58,18 @@ def gateway(node: str, version: str | None = None, refusal: str | None = None) -
     ],
 )
 def test_programmed_is_what_every_gateway_has_acknowledged(
-    planned: ObjectFindings, gateways: list[GatewayState], status: str, reason: str, told: str
+    planned: ObjectFindings, gateways: list[GatewayState], status: str, reason: str, message: str
 ) -> None:
     found = findings.programmed("a", planned, "v2", gateways)
     assert (found.status, found.reason) == (status, reason)
-    assert told in found.message
+    assert message in found.message
 
 
 def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
     assert findings.programmed("a", FINE, None, [gateway("g1")]).reason == "Pending"
 
 
-def heard(verdict: Literal["up", "down"], cause: str, status: int, says: str = "no way") -> Traffic:
+def answering(verdict: Literal["up", "down"], cause: str, status: int, says: str = "no way") -> Traffic:
     return Traffic(verdict, verdict, 0, 1, 1, cause=cause, status=status, says=says)
 
 
@@ -80,12 +80,12 @@ def heard(verdict: Literal["up", "down"], cause: str, status: int, says: str = "
         (FINE, Traffic("up", "up", 0, 2, 0), "True", "TrafficOK", "Up"),
         (FINE, Traffic("down", "down", 0, 1, 1), "False", "Failing", "Down"),
         (FINE, Traffic("down", "over_limit", 0, 0, 2), "False", "OverLimit", "Down"),
-        (FINE, heard("up", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
-        (FINE, heard("down", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
-        (FINE, heard("up", "NoCredit", 402), "False", "NoCredit", "Down"),
-        (FINE, heard("up", "ModelNotFound", 404), "False", "ModelNotFound", "Degraded"),
-        (FINE, heard("up", "Redirected", 308), "False", "Redirected", "Down"),
-        (FINE, heard("down", "ServerError", 500), "False", "Failing", "Down"),
+        (FINE, answering("up", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
+        (FINE, answering("down", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
+        (FINE, answering("up", "NoCredit", 402), "False", "NoCredit", "Down"),
+        (FINE, answering("up", "ModelNotFound", 404), "False", "ModelNotFound", "Degraded"),
+        (FINE, answering("up", "Redirected", 308), "False", "Redirected", "Down"),
+        (FINE, answering("down", "ServerError", 500), "False", "Failing", "Down"),
         (NO_SECRET, Traffic("up", "up", 0, 2, 0), "Unknown", "NotProgrammed", "Unknown"),
     ],
 )
@@ -97,17 +97,20 @@ def test_healthy_is_what_traffic_says(
 
 
 @pytest.mark.parametrize(
-    ("traffic", "told"),
+    ("traffic", "message"),
     [
-        (heard("up", "CredentialRefused", 401), 'it rejects the API key: 401 "no way"; correct what spec.credential'),
-        (heard("down", "ServerError", 500), 'several times in a row, the last with 500 "no way"; it is tried last'),
-        (heard("down", "ServerError", 500, ""), "the last with 500; it is tried last"),
-        (heard("down", "ConnectionFailed", 0, ""), "the last with ConnectionFailed; it is tried last"),
+        (
+            answering("up", "CredentialRefused", 401),
+            'it rejects the API key: 401 "no way"; correct what spec.credential',
+        ),
+        (answering("down", "ServerError", 500), 'several times in a row, the last with 500 "no way"; it is tried last'),
+        (answering("down", "ServerError", 500, ""), "the last with 500; it is tried last"),
+        (answering("down", "ConnectionFailed", 0, ""), "the last with ConnectionFailed; it is tried last"),
         (Traffic("down", "down", 0, 0, 1), "several times in a row; it is tried last"),
     ],
 )
-def test_the_message_has_the_status_and_the_providers_own_words(traffic: Traffic, told: str) -> None:
-    assert told in findings.healthy(FINE, traffic).message
+def test_the_message_has_the_status_and_the_providers_own_words(traffic: Traffic, message: str) -> None:
+    assert message in findings.healthy(FINE, traffic).message
 
 
 @pytest.mark.parametrize(
@@ -212,10 +215,10 @@ FINDINGS = st.builds(Finding, st.sampled_from(["Accepted", "Programmed", "Health
 
 
 @given(st.lists(FINDINGS, unique_by=lambda finding: finding.type), st.integers(1, 9))
-def test_equal_findings_need_no_write(told: list[Finding], generation: int) -> None:
-    once = desired_status({}, told, generation, NOW)
+def test_equal_findings_need_no_write(found: list[Finding], generation: int) -> None:
+    once = desired_status({}, found, generation, NOW)
     stored = {name: value for name, value in once.items() if value is not None}
-    again = desired_status(stored, told, generation, LATER)
+    again = desired_status(stored, found, generation, LATER)
     assert difference(stored, again) == {}
     assert without_history(again) == without_history(once)
 
@@ -225,7 +228,7 @@ def test_messages_of_any_length_fit() -> None:
     assert len(condition(status, "Programmed")["message"]) == 2000
 
 
-# What only says that less is known.
+# Findings that merely know less.
 
 
 @dataclass(frozen=True)
@@ -265,11 +268,11 @@ def test_a_condition_stays_while_only_less_is_known_of_the_same_spec(step: Step)
     assert not steady({}, step.finding, 1)
 
 
-# What a person wants to hear of.
+# Transitions that concern a person.
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "heard"),
+    ("before", "after", "kind"),
     [
         (None, ("Accepted", "True", "Accepted"), None),
         (None, ("Accepted", "False", "Invalid"), "bad"),
@@ -288,12 +291,12 @@ def test_a_condition_stays_while_only_less_is_known_of_the_same_spec(step: Step)
     ],
 )
 def test_transitions_that_are_told(
-    before: tuple[Any, Any, Any] | None, after: tuple[Any, Any, Any], heard: str | None
+    before: tuple[Any, Any, Any] | None, after: tuple[Any, Any, Any], kind: str | None
 ) -> None:
     old = desired_status({}, [Finding(*before, "before")] if before else [], 1, NOW)
     new = desired_status(old, [Finding(*after, "before" if before == after else "after")], 1, LATER)
-    told = ["bad" if bad else "good" for _, bad in transitions(old, new)]
-    assert told == ([heard] if heard else [])
+    kinds = ["bad" if bad else "good" for _, bad in transitions(old, new)]
+    assert kinds == ([kind] if kind else [])
 
 
 # One vocabulary.

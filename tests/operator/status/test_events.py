@@ -50,7 +50,7 @@ class Harness:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def tell(self, finding: Finding, uid: str = "u1", *, bad: bool = True) -> None:
+    def record(self, finding: Finding, uid: str = "u1", *, bad: bool = True) -> None:
         self.writer.record(KEY, uid, finding, bad=bad)
 
     @property
@@ -70,26 +70,26 @@ async def harness() -> AsyncIterator[Harness]:
 
 
 async def test_news_is_told_with_what_to_do(harness: Harness) -> None:
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(1)
-    (told,) = harness.events
-    assert (told["type"], told["reason"], told["action"]) == ("Warning", "SecretNotFound", "ResolvedRefs")
-    assert told["note"] == "ResolvedRefs is False: there is no Secret deepseek; create it"
-    assert told["regarding"] == {
+    (event,) = harness.events
+    assert (event["type"], event["reason"], event["action"]) == ("Warning", "SecretNotFound", "ResolvedRefs")
+    assert event["note"] == "ResolvedRefs is False: there is no Secret deepseek; create it"
+    assert event["regarding"] == {
         "apiVersion": "limpet.dev/v1alpha1",
         "kind": "Provider",
         "namespace": "ai",
         "name": "deepseek",
         "uid": "u1",
     }
-    assert told["reportingInstance"] == "pod-1"
+    assert event["reportingInstance"] == "pod-1"
 
 
 async def test_the_same_news_again_counts_up_what_is_there(harness: Harness) -> None:
     for _ in range(3):
-        harness.tell(NO_SECRET)
+        harness.record(NO_SECRET)
         await harness.time.advance(1)
-        harness.tell(FOUND, bad=False)
+        harness.record(FOUND, bad=False)
         await harness.time.advance(1)
     assert sorted((each["reason"], each["series"]["count"]) for each in harness.events) == [
         ("ResolvedRefs", 3),
@@ -98,7 +98,7 @@ async def test_the_same_news_again_counts_up_what_is_there(harness: Harness) -> 
 
 
 async def test_another_replica_finds_the_event_of_the_last_one(harness: Harness) -> None:
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(1)
     successor = EventWriter(
         harness.api,
@@ -114,17 +114,17 @@ async def test_another_replica_finds_the_event_of_the_last_one(harness: Harness)
 
 
 async def test_an_event_that_kubernetes_has_forgotten_is_told_anew(harness: Harness) -> None:
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(1)
     del harness.api.objects[f"{EVENTS}/{harness.events[0]['metadata']['name']}"]
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(1)
     assert [each.get("series") for each in harness.events] == [None]
 
 
 async def test_too_much_is_dropped_and_the_rest_goes_out_bit_by_bit(harness: Harness) -> None:
     for number in range(20):
-        harness.tell(NO_SECRET, f"u{number}")
+        harness.record(NO_SECRET, f"u{number}")
     assert harness.count("dropped") == 15
     await harness.time.advance(0.15)
     assert len(harness.events) == 2
@@ -141,7 +141,7 @@ async def test_an_api_server_in_trouble_is_tried_again_and_then_left_alone(harne
             raise ApiError(503, "not now")
 
     harness.api.trouble = away
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(30)
     assert posts == ["POST"] * 3
     assert harness.count("failed") == 1
@@ -153,7 +153,7 @@ async def test_a_namespace_that_is_going_away_takes_no_more_events(harness: Harn
             raise ApiError(403, "the namespace is being terminated", reason="Forbidden")
 
     harness.api.trouble = forbidden
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(30)
     assert (harness.count("failed"), harness.events) == (1, [])
 
@@ -161,7 +161,7 @@ async def test_a_namespace_that_is_going_away_takes_no_more_events(harness: Harn
 async def test_one_that_lost_the_lease_tells_nothing(harness: Harness) -> None:
     harness.tasks[0].cancel()
     await harness.time.advance(10)
-    harness.tell(NO_SECRET)
+    harness.record(NO_SECRET)
     await harness.time.advance(1)
     assert (harness.count("not_sent"), harness.events) == (1, [])
 

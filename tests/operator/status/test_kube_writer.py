@@ -1,4 +1,4 @@
-"""The client behind the writers: the gate is asked just before the bytes, and every outcome has a name."""
+"""The client behind the writers: the gate is checked just before the bytes leave, and every outcome has a name."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from limpet_operator.status.kube_writer import MERGE_PATCH, KubeWriter, NotSentE
 
 
 class Server:
-    """Answers as told, and keeps what it was asked."""
+    """Answers as set, and records the requests."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, str, Any]] = []
@@ -70,7 +70,7 @@ async def test_a_closed_gate_lets_nothing_through_and_the_next_one_passes(server
 
 async def test_the_gate_is_asked_after_the_connection_was_made(server: Server, api: KubeWriter) -> None:
     connected = asyncio.Event()
-    asked: list[bool] = []
+    checked: list[bool] = []
 
     async def slow_to_connect(_session: Any, _context: Any, _parameters: Any) -> None:
         connected.set()
@@ -80,13 +80,13 @@ async def test_the_gate_is_asked_after_the_connection_was_made(server: Server, a
     configuration.trace_configs[0].on_connection_create_end.append(slow_to_connect)
 
     def gate() -> bool:
-        asked.append(connected.is_set())
+        checked.append(connected.is_set())
         return False
 
     with pytest.raises(NotSentError):
         await api.call("PATCH", "/a", {"x": 1}, gate=gate)
     await api.close()
-    assert asked == [True]
+    assert checked == [True]
 
 
 async def test_requests_at_the_same_time_each_have_their_own_gate(server: Server, api: KubeWriter) -> None:
@@ -137,8 +137,8 @@ async def test_no_answer_is_an_outcome_too(server: Server, api: KubeWriter) -> N
     with pytest.raises(ApiError) as failed:
         await api.call("PATCH", "/a", {"x": 1}, timeout_s=0.05)
     assert failed.value.status is None
-    nobody = KubeWriter(Configuration(host="http://127.0.0.1:1"))
+    unreachable = KubeWriter(Configuration(host="http://127.0.0.1:1"))
     with pytest.raises(ApiError) as failed:
-        await nobody.call("GET", "/a")
+        await unreachable.call("GET", "/a")
     assert failed.value.status is None
-    await nobody.close()
+    await unreachable.close()

@@ -22,11 +22,11 @@ TERMS = LeaseDurations(duration_s=8, renew_s=2, valid_s=6)
 
 @dataclass
 class Replica:
-    """One that wants the Lease, with a clock and an API connection that can be held up."""
+    """One that wants the Lease, with a clock and an API connection that can be frozen."""
 
     lease: Lease
     running: "asyncio.Task[None]"
-    heard: list[bool]
+    changes: list[bool]
 
 
 class Cast:
@@ -48,9 +48,9 @@ class Cast:
             now=self.time.now,
             sleep=sleep or self.time.sleep,
         )
-        heard: list[bool] = []
-        lease.subscribe(heard.append)
-        replica = Replica(lease, asyncio.create_task(lease.run()), heard)
+        changes: list[bool] = []
+        lease.subscribe(changes.append)
+        replica = Replica(lease, asyncio.create_task(lease.run()), changes)
         self.replicas.append(replica)
         return replica
 
@@ -81,7 +81,7 @@ async def test_the_first_takes_it_and_keeps_it(cast: Cast) -> None:
         await cast.time.advance(1)
         assert cast.holders() == ["a"]
     assert (cast.spec["holderIdentity"], cast.spec["leaseTransitions"]) == ("a", 0)
-    assert (a.heard, b.heard) == ([True], [])
+    assert (a.changes, b.changes) == ([True], [])
     assert b.lease.holder == "a"
 
 
@@ -102,7 +102,7 @@ async def test_a_holder_that_ends_in_order_is_replaced_at_the_next_look(cast: Ca
     await cast.end(a)
     await a.lease.release()
     assert not a.lease.valid()
-    assert a.heard == [True, False]
+    assert a.changes == [True, False]
     assert cast.spec["holderIdentity"] is None
     await cast.time.advance(TERMS.renew_s)
     assert b.lease.valid()
@@ -140,7 +140,7 @@ async def test_without_an_api_server_nobody_holds_it_and_afterwards_one_does(cas
         await cast.time.advance(0.1)
         assert len(cast.holders()) <= 1
     assert len(cast.holders()) == 1
-    assert a.heard[:2] == [True, False]
+    assert a.changes[:2] == [True, False]
     assert b.lease.holder == cast.spec["holderIdentity"]
 
 

@@ -34,13 +34,13 @@ class Fleet:
     """What the gateways have, as the test says."""
 
     states: list[GatewayState] = field(default_factory=lambda: [GatewayState("g1", {"deepseek": VERSION}, {})])
-    heard: dict[str, Traffic] = field(default_factory=dict)
+    by_provider: dict[str, Traffic] = field(default_factory=dict)
 
     def gateways(self) -> Sequence[GatewayState]:
         return self.states
 
     def traffic(self) -> Mapping[str, Traffic]:
-        return self.heard
+        return self.by_provider
 
 
 class Harness:
@@ -53,7 +53,7 @@ class Harness:
         self.store = ClusterStore(build.parser)
         self.fleet = Fleet()
         self.version: dict[str, str] = {}
-        self.told: list[tuple[ObjectKey, Finding, bool]] = []
+        self.recorded: list[tuple[ObjectKey, Finding, bool]] = []
         self.registry = CollectorRegistry()
         self.lease = Lease(
             self.api, "limpet", "lease", "me", clock=self.time.clock, now=self.time.now, sleep=self.time.sleep
@@ -64,7 +64,7 @@ class Harness:
             self.fleet,
             stored=self.store.stored,
             published=lambda name: self.version.get(name, VERSION),
-            record=lambda key, _uid, finding, *, bad: self.told.append((key, finding, bad)),
+            record=lambda key, _uid, finding, *, bad: self.recorded.append((key, finding, bad)),
             metrics=build_writer_metrics(self.registry),
             intervals=intervals,
             clock=self.time.clock,
@@ -80,7 +80,7 @@ class Harness:
                 await task
 
     def apply(self, *raws: Json) -> None:
-        """What users write, as the watch tells of it."""
+        """Objects that users write, as the watch delivers them."""
         for raw in raws:
             if raw["kind"] == "Secret":
                 path = f"/api/v1/namespaces/default/secrets/{raw['metadata']['name']}"
@@ -93,7 +93,7 @@ class Harness:
         self.watch()
 
     def watch(self) -> None:
-        """The watch tells of everything that is there, and of what is gone."""
+        """The watch delivers everything that exists, and what was deleted."""
         for raw in self.api.objects.values():
             if raw.get("kind") != "Lease":
                 self.store.put(raw)
@@ -102,7 +102,7 @@ class Harness:
     def status(self, path: str = PROVIDER) -> Any:
         return self.api.objects[path].get("status", {})
 
-    def said(self, kind: str, path: str = PROVIDER) -> tuple[str, str]:
+    def condition(self, kind: str, path: str = PROVIDER) -> tuple[str, str]:
         found = next(each for each in self.status(path)["conditions"] if each["type"] == kind)
         return found["status"], found["reason"]
 
@@ -121,10 +121,10 @@ async def harness(build: Build) -> AsyncIterator[Harness]:
 async def test_an_object_that_is_applied_gets_one_status_and_then_peace(harness: Harness, build: Build) -> None:
     harness.apply(build.raw("Provider"), build.secret(), build.raw("StickyPolicy", "default"))
     await harness.time.advance(1)
-    assert harness.said("Accepted") == ("True", "Accepted")
-    assert harness.said("ResolvedRefs") == ("True", "ResolvedRefs")
-    assert harness.said("Programmed") == ("True", "Programmed")
-    assert harness.said("Healthy") == ("Unknown", "NoTraffic")
+    assert harness.condition("Accepted") == ("True", "Accepted")
+    assert harness.condition("ResolvedRefs") == ("True", "ResolvedRefs")
+    assert harness.condition("Programmed") == ("True", "Programmed")
+    assert harness.condition("Healthy") == ("Unknown", "NoTraffic")
     assert harness.status()["observedGeneration"] == 1
     assert harness.status(f"{BASE}/stickypolicies/default")["conditions"][0]["type"] == "Accepted"
     assert len(harness.patches) == 2
@@ -143,7 +143,7 @@ async def test_what_the_cache_does_is_shown_and_stays_where_nothing_is_known_of_
     assert "cache" not in harness.status()
 
     async def hears(traffic: Traffic | None, shown: dict[str, int]) -> None:
-        harness.fleet.heard = {"deepseek": traffic} if traffic else {}
+        harness.fleet.by_provider = {"deepseek": traffic} if traffic else {}
         harness.writer.fleet_changed()
         await harness.time.advance(40)
         assert harness.status()["cache"] == shown
@@ -196,21 +196,21 @@ async def test_prices_turn_stale_by_themselves(harness: Harness, build: Build) -
     source = {"name": "list", "retrieved": "2026-11-30"}
     harness.apply(build.raw("Provider"), build.secret(), build.raw("Pricing", source=source, staleAfter="30h"))
     await harness.time.advance(1)
-    assert harness.said("Fresh", f"{BASE}/pricings/deepseek") == ("True", "Fresh")
+    assert harness.condition("Fresh", f"{BASE}/pricings/deepseek") == ("True", "Fresh")
     await harness.time.advance(6.1 * 3600)
-    assert harness.said("Fresh", f"{BASE}/pricings/deepseek") == ("False", "Stale")
+    assert harness.condition("Fresh", f"{BASE}/pricings/deepseek") == ("False", "Stale")
 
 
 async def test_a_missing_secret_and_its_arrival_are_said_and_told(harness: Harness, build: Build) -> None:
     harness.apply(build.raw("Provider"))
     await harness.time.advance(1)
-    assert harness.said("ResolvedRefs") == ("False", "SecretNotFound")
-    assert harness.said("Programmed") == ("False", "RefsNotResolved")
-    assert [(finding.reason, bad) for _, finding, bad in harness.told] == [("SecretNotFound", True)]
+    assert harness.condition("ResolvedRefs") == ("False", "SecretNotFound")
+    assert harness.condition("Programmed") == ("False", "RefsNotResolved")
+    assert [(finding.reason, bad) for _, finding, bad in harness.recorded] == [("SecretNotFound", True)]
     harness.apply(build.secret())
     await harness.time.advance(3)
-    assert harness.said("Programmed") == ("True", "Programmed")
-    assert [(finding.reason, bad) for _, finding, bad in harness.told[1:]] == [("ResolvedRefs", False)]
+    assert harness.condition("Programmed") == ("True", "Programmed")
+    assert [(finding.reason, bad) for _, finding, bad in harness.recorded[1:]] == [("ResolvedRefs", False)]
 
 
 async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_words(
@@ -218,13 +218,13 @@ async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_wo
 ) -> None:
     harness.apply(build.raw("Provider"), build.secret())
     refused = Traffic("up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, says="Incorrect API key provided")
-    for heard in (refused, Traffic("up", "up", 0.0, 1, 0)):
-        harness.fleet.heard = {"deepseek": heard}
+    for traffic in (refused, Traffic("up", "up", 0.0, 1, 0)):
+        harness.fleet.by_provider = {"deepseek": traffic}
         harness.writer.fleet_changed()
         await harness.time.advance(3)
-        status = "False" if heard is refused else "True"
-        assert harness.said("Healthy")[0] == status
-    (_, finding, bad), (_, over, _) = harness.told
+        status = "False" if traffic is refused else "True"
+        assert harness.condition("Healthy")[0] == status
+    (_, finding, bad), (_, over, _) = harness.recorded
     assert (finding.reason, bad) == ("CredentialRefused", True)
     assert '401 "Incorrect API key provided"' in finding.message
     assert over.reason == "TrafficOK"
@@ -234,9 +234,9 @@ async def test_what_has_no_effect_is_told_once(harness: Harness, build: Build) -
     probe = f"{BASE}/healthprobes/deepseek"
     harness.apply(build.raw("Provider"), build.secret(), build.raw("HealthProbe"))
     await harness.time.advance(9)
-    assert harness.said("Effective", probe) == ("False", "NotProbed")
-    assert harness.said("Accepted", probe) == ("True", "Accepted")
-    assert [(finding.type, finding.reason) for _, finding, _ in harness.told] == [("Effective", "NotProbed")]
+    assert harness.condition("Effective", probe) == ("False", "NotProbed")
+    assert harness.condition("Accepted", probe) == ("True", "Accepted")
+    assert [(finding.type, finding.reason) for _, finding, _ in harness.recorded] == [("Effective", "NotProbed")]
 
 
 async def test_one_that_does_not_hold_the_lease_writes_nothing(harness: Harness, build: Build) -> None:
@@ -251,7 +251,7 @@ async def test_one_that_does_not_hold_the_lease_writes_nothing(harness: Harness,
     assert harness.patches == []
     # The other one is gone: after a while it is this one's turn, and it looks at everything.
     await harness.time.advance(15)
-    assert harness.said("Programmed") == ("True", "Programmed")
+    assert harness.condition("Programmed") == ("True", "Programmed")
 
 
 async def test_a_write_on_top_of_an_unseen_change_is_refused_and_made_again_on_what_is_there(
@@ -259,7 +259,7 @@ async def test_a_write_on_top_of_an_unseen_change_is_refused_and_made_again_on_w
 ) -> None:
     harness.apply(build.raw("Provider"), build.secret())
     other = {"type": "example.com/Audited", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "t"}
-    harness.api.put(PROVIDER, status={"conditions": [other]})  # The watch has not told of it.
+    harness.api.put(PROVIDER, status={"conditions": [other]})  # The watch has not delivered it.
     await harness.time.advance(5)
     assert [each["type"] for each in harness.status()["conditions"]][:2] == ["example.com/Audited", "Accepted"]
     assert len(harness.patches) == 2
@@ -274,7 +274,7 @@ async def test_a_status_that_somebody_spoils_is_put_right(harness: Harness, buil
     harness.api.put(PROVIDER, status={})
     harness.watch()
     await harness.time.advance(2)
-    assert harness.said("Programmed") == ("True", "Programmed")
+    assert harness.condition("Programmed") == ("True", "Programmed")
 
 
 async def test_a_rejection_is_shown_at_once_and_gone_when_a_good_version_is_taken(
@@ -286,12 +286,15 @@ async def test_a_rejection_is_shown_at_once_and_gone_when_a_good_version_is_take
     harness.fleet.states = [GatewayState("g1", {"deepseek": "v1"}, {"deepseek": "idle_timeout: must be positive"})]
     harness.writer.fleet_changed()
     await harness.time.advance(2)
-    assert harness.said("Programmed") == ("False", "Rejected")
+    assert harness.condition("Programmed") == ("False", "Rejected")
     harness.fleet.states = [GatewayState("g1", {"deepseek": "v2"}, {})]
     harness.writer.fleet_changed()
     await harness.time.advance(2)
-    assert harness.said("Programmed") == ("True", "Programmed")
-    assert [(finding.reason, bad) for _, finding, bad in harness.told] == [("Rejected", True), ("Programmed", False)]
+    assert harness.condition("Programmed") == ("True", "Programmed")
+    assert [(finding.reason, bad) for _, finding, bad in harness.recorded] == [
+        ("Rejected", True),
+        ("Programmed", False),
+    ]
 
 
 async def test_a_gateway_that_is_added_changes_nothing_if_it_is_quick_and_is_waited_for_if_not(
@@ -306,11 +309,11 @@ async def test_a_gateway_that_is_added_changes_nothing_if_it_is_quick_and_is_wai
     await harness.time.advance(25)
     assert len(harness.patches) == written
     await harness.time.advance(10)
-    assert harness.said("Programmed") == ("False", "Pending")
+    assert harness.condition("Programmed") == ("False", "Pending")
     harness.fleet.states[-1] = replace(slow, clusters={"deepseek": VERSION})
     harness.writer.fleet_changed()
     await harness.time.advance(2)
-    assert harness.said("Programmed") == ("True", "Programmed")
+    assert harness.condition("Programmed") == ("True", "Programmed")
     assert len(harness.patches) == written + 2
 
 
@@ -320,12 +323,12 @@ async def test_a_provider_that_flaps_is_written_once_a_second_at_most(harness: H
     written = len(harness.patches)
     for number in range(50):
         up = number % 2 == 1
-        harness.fleet.heard = {"deepseek": Traffic("up" if up else "down", "up" if up else "down", 0.0, 1, 1)}
+        harness.fleet.by_provider = {"deepseek": Traffic("up" if up else "down", "up" if up else "down", 0.0, 1, 1)}
         harness.writer.fleet_changed()
         await harness.time.advance(0.25)
     assert 8 <= len(harness.patches) - written <= 14
     await harness.time.advance(2)
-    assert harness.said("Healthy") == ("True", "TrafficOK")
+    assert harness.condition("Healthy") == ("True", "TrafficOK")
 
 
 async def test_an_api_server_in_trouble_is_asked_less_and_less_and_catches_up(harness: Harness, build: Build) -> None:
@@ -340,7 +343,7 @@ async def test_an_api_server_in_trouble_is_asked_less_and_less_and_catches_up(ha
     assert 3 <= len(harness.patches) <= 7
     harness.api.trouble = lambda _method, _path: None
     await harness.time.advance(65)
-    assert harness.said("Programmed") == ("True", "Programmed")
+    assert harness.condition("Programmed") == ("True", "Programmed")
 
 
 async def test_a_late_refusal_after_the_lease_was_lost_keeps_nobody_busy(harness: Harness, build: Build) -> None:
@@ -359,7 +362,7 @@ async def test_a_late_refusal_after_the_lease_was_lost_keeps_nobody_busy(harness
     assert not harness.lease.valid()
     before = harness.time.slept
     await harness.time.advance(60)
-    assert harness.time.slept - before < 60, "the lease is asked for every two seconds, and little else happens"
+    assert harness.time.slept - before < 60, "the Lease is renewed every two seconds, and little else happens"
     harness.api.before = None
     await harness.time.advance(5)
     assert harness.status()["observedGeneration"] == 2
@@ -421,4 +424,4 @@ async def test_writes_under_way_end_before_the_keeper_does(harness: Harness, bui
     go_on.set()
     with suppress(asyncio.CancelledError):
         await running
-    assert harness.said("Programmed") == ("True", "Programmed")
+    assert harness.condition("Programmed") == ("True", "Programmed")
