@@ -50,11 +50,12 @@ test-fast: $(READY)  ## the tests that start no servers, with fewer generated ca
 fuzz: $(READY)  ## twenty thousand odd bodies against a gateway, others each time
 	LIMPET_FUZZ_BODIES=20000 LIMPET_FUZZ_SEED=$$(date +%s) $(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest tests/envoy/test_odd_bodies.py
 
-check: $(READY)  ## format, lint, types, imports
+check: $(READY)  ## format, lint, types, imports, names
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.names
 
 bench: $(READY)  ## all benchmarks
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator of 'limpet bench latency'"; $(call install,wrk); }

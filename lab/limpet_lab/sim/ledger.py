@@ -42,7 +42,7 @@ class Totals(msgspec.Struct, frozen=True):
     """None: at least one request had no known price."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class LedgerReport(msgspec.Struct, frozen=True):
     """The books; dollars are decimal strings when written as JSON."""
 
     totals: Totals
@@ -96,7 +96,7 @@ class Ledger:
         self._errors.clear()
         self._totals = Totals()
 
-    def report(self, rows: int) -> Report:
+    def report(self, rows: int) -> LedgerReport:
         """Return the books with the last `rows` rows."""
         kept = list(self._rows)
-        return Report(self._totals, dict(self._errors), tuple(kept[max(0, len(kept) - rows) :]))
+        return LedgerReport(self._totals, dict(self._errors), tuple(kept[max(0, len(kept) - rows) :]))

@@ -16,7 +16,7 @@ import msgspec
 
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.faults import Fault
-from limpet_lab.sim.ledger import Report
+from limpet_lab.sim.ledger import LedgerReport
 from limpet_lab.sim.record import Arrival
 from limpet_lab.sim.word import Failed, Ready
 
@@ -110,9 +110,9 @@ class Seller:
         self.kill()
         await self.start()
 
-    async def ledger(self, rows: int = 2_000) -> Report:
+    async def ledger(self, rows: int = 2_000) -> LedgerReport:
         """Return totals, errors and the last rows."""
-        return msgspec.json.decode(await self._call("GET", f"/_sim/ledger?rows={rows}"), type=Report)
+        return msgspec.json.decode(await self._call("GET", f"/_sim/ledger?rows={rows}"), type=LedgerReport)
 
     async def set_fault(self, fault: Fault) -> None:
         """Switch a fault on; `Fault()` switches it off."""
