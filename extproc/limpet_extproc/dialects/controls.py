@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.dialects.port import BadRequest, Controls, Sort
+from limpet_extproc.dialects.port import BadRequestError, Controls, Sort
 from limpet_extproc.dialects.spans import Member, Text, member_at, span_of
 
 MAX_BYTES: Final = 1 << 16
@@ -60,7 +60,7 @@ _DECODER: Final = msgspec.json.Decoder(_Lists)
 
 
 def parse_controls(text: Text) -> Controls | None:
-    """The demands in the object; None for null. Raises BadRequest, whose `param` is the field within `provider`."""
+    """The demands in the object; None for null. Raises BadRequestError, whose `param` is the field in `provider`."""
     fields = _read(text)
     if fields is None:
         return None
@@ -88,16 +88,16 @@ def lists_of(body: memoryview, value: Raw) -> tuple[Member, ...]:
 
 def _read(text: Text) -> dict[str, Any] | None:
     if len(memoryview(text)) > MAX_BYTES:
-        raise BadRequest("provider", f"'provider' is longer than {MAX_BYTES} bytes, which no such object needs")
+        raise BadRequestError("provider", f"'provider' is longer than {MAX_BYTES} bytes, which no such object needs")
     if (written := bytes(text)).count(b"{") > MAX_OBJECTS:
-        raise BadRequest(
+        raise BadRequestError(
             "provider", f"'provider' has more than {MAX_OBJECTS} objects in it, which no such object needs"
         )
     try:
         # Unlike the decoder of the body it takes halves of surrogate pairs, and here it is duplicates that matter.
         fields = json.loads(written, object_pairs_hook=_unique, parse_int=_number)
     except RecursionError as error:
-        raise BadRequest("provider", "'provider' is nested too deeply to be read") from error
+        raise BadRequestError("provider", "'provider' is nested too deeply to be read") from error
     if fields is not None and not isinstance(fields, dict):
         raise _wrong("provider", "an object", fields)
     return fields
@@ -111,11 +111,11 @@ def _number(digits: str) -> int | float:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(pairs) > MAX_NAMES:
-        raise BadRequest("provider", f"'provider' has an object of more than {MAX_NAMES} fields")
+        raise BadRequestError("provider", f"'provider' has an object of more than {MAX_NAMES} fields")
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
-        raise BadRequest(f"provider.{_short(double)}", f"'provider' has the key '{_short(double)}' more than once")
+        raise BadRequestError(f"provider.{_short(double)}", f"'provider' has the key '{_short(double)}' more than once")
     return fields
 
 
@@ -127,7 +127,7 @@ def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(names, list):
         raise _wrong(field, "a list of providers' names", names)
     if len(names) > MAX_NAMES:
-        raise BadRequest(field, f"'{field}' has more than {MAX_NAMES} names")
+        raise BadRequestError(field, f"'{field}' has more than {MAX_NAMES} names")
     for position, each in enumerate(names):
         if not isinstance(each, str):
             raise _wrong(f"{field}[{position}]", "a provider's name", each)
@@ -187,7 +187,7 @@ def _usd(name: str, value: Any) -> float:
 def _beyond(
     where: str, fields: Mapping[str, Any], supported: Collection[str], others: Collection[str]
 ) -> tuple[str, ...]:
-    """The other fields that demand something. Raises BadRequest for a probable typo."""
+    """The other fields that demand something. Raises BadRequestError for a probable typo."""
     found = [name for name, value in fields.items() if name not in supported and value not in _NOTHING]
     for name in found[:_MAX_CHECKED]:
         close = get_close_matches(name[:_SHORT], (*supported, *others), 1, 0.75)
@@ -195,7 +195,7 @@ def _beyond(
             message = (
                 f"'{where}.{_short(name)}' is not known; did you mean '{close[0]}'? Known are {_listed(supported)}."
             )
-            raise BadRequest(f"{where}.{_short(name)}", message)
+            raise BadRequestError(f"{where}.{_short(name)}", message)
     return tuple(f"{where}.{_short(name)}" for name in found)
 
 
@@ -220,7 +220,7 @@ def _listed(names: Collection[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _wrong(field: str, right: str, value: Any) -> BadRequest:
+def _wrong(field: str, right: str, value: Any) -> BadRequestError:
     shown = json.dumps(value)
     shown = shown if len(shown) <= _SHORT else shown[:_SHORT] + "…"
-    return BadRequest(field, f"'{field}' has the wrong type or value: write {right}, not {shown}")
+    return BadRequestError(field, f"'{field}' has the wrong type or value: write {right}, not {shown}")

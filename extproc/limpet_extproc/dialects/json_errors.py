@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.dialects.port import BadRequest
+from limpet_extproc.dialects.port import BadRequestError
 
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _TYPES: Final = re.compile(r"^Expected `(?P<right>[a-z |]+)`, got `(?P<got>[a-z]+)`$")
@@ -21,24 +21,24 @@ _IN_JSON: Final = {
 _MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
-def decode_error(error: Exception, where: str = "") -> BadRequest:
+def decode_error(error: Exception, where: str = "") -> BadRequestError:
     """The decoder's error as one of the request: the field, and what it should have been."""
     if isinstance(error, RecursionError):
-        return BadRequest(where or None, "the body is nested too deeply to be read")
+        return BadRequestError(where or None, "the body is nested too deeply to be read")
     text = str(error)
     at = _AT.search(text)
     path = ".".join(part for part in (where, at["path"] if at else "") if part) or None
     text = _AT.sub("", text).replace("`", "'")
     if not isinstance(error, msgspec.ValidationError):
-        return BadRequest(path, f"the body is not valid JSON: {text}")
+        return BadRequestError(path, f"the body is not valid JSON: {text}")
     if missing := _MISSING.search(_AT.sub("", str(error))):
         field = f"{path}.{missing['field']}" if path else missing["field"]
-        return BadRequest(field, f"'{field}' is missing")
+        return BadRequestError(field, f"'{field}' is missing")
     if path is None:
-        return BadRequest(None, f"the body must be a JSON object: {text}")
+        return BadRequestError(None, f"the body must be a JSON object: {text}")
     if types := _TYPES.match(_AT.sub("", str(error))):
         right = " or ".join(_IN_JSON.get(each, each) for each in types["right"].split(" | "))
-        return BadRequest(
+        return BadRequestError(
             path, f"'{path}' has the wrong type: write {right}, not {_IN_JSON.get(types['got'], types['got'])}"
         )
-    return BadRequest(path, f"'{path}' has the wrong type: {text}")
+    return BadRequestError(path, f"'{path}' has the wrong type: {text}")

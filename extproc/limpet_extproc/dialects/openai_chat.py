@@ -17,7 +17,7 @@ from limpet_extproc.dialects.controls import lists_of, parse_controls
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, FirstMessages, fingerprint, goes_on, present
 from limpet_extproc.dialects.plain_chat import PlainChat, cache_key_hint
-from limpet_extproc.dialects.port import BadRequest, Controls, ParsedRequest, Refusal
+from limpet_extproc.dialects.port import BadRequestError, Controls, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 from limpet_extproc.dialects.text import (
     as_written,
@@ -88,7 +88,7 @@ class OpenAIChat:
         """See `Dialect`."""
         if not body:  # Chunks without content, say; a request without any body is refused by Envoy.
             message = "The request has no body; send a JSON object with 'model' and 'messages'."
-            raise BadRequest(None, message, "empty_body")
+            raise BadRequestError(None, message, "empty_body")
         require_utf8(body)
         return ORDINARY.parse(body) or parse_carefully(body)
 
@@ -104,10 +104,10 @@ class OpenAIChat:
 
 
 def parse_carefully(body: Body) -> ParsedRequest:
-    """Reads any body, however unusual. Raises BadRequest."""
+    """Reads any body, however unusual. Raises BadRequestError."""
     try:
         fields, text = decode(_BODY, body)
-    except BadRequest as error:
+    except BadRequestError as error:
         if error.param in _SPELLINGS:
             raise _misspelled(error.param) from error
         raise
@@ -127,14 +127,14 @@ class _CarefulReader:
         self._address = address(text)
 
     def request(self) -> ParsedRequest:
-        """What routing needs. Raises BadRequest."""
+        """What routing needs. Raises BadRequestError."""
         fields = self._fields
         model = name(self._written(fields.model), "model")
         if not model:
-            raise BadRequest("model", "'model' is empty; name a model, GET /v1/models lists them")
+            raise BadRequestError("model", "'model' is empty; name a model, GET /v1/models lists them")
         messages = present(fields.messages)
         if not messages:
-            raise BadRequest("messages", "'messages' is empty; send at least one message")
+            raise BadRequestError("messages", "'messages' is empty; send at least one message")
         model_span = self._span(fields.model)
         ours = self._ours() if msgspec.structs.astuple(fields)[_OURS_AT] != _NONE_OF_OURS else ()
         if ours or not self._starts_with_both(model_span, messages):
@@ -226,15 +226,17 @@ class _CarefulReader:
             _DOUBLES.decode(before)
         except msgspec.ValidationError as error:
             field = decode_error(error).param
-            raise BadRequest(field, f"the body has the key '{field}' more than once") from error
+            raise BadRequestError(field, f"the body has the key '{field}' more than once") from error
 
 
 _NO_LETTER: Final = 0x30
 """Ends none of the names in `_ONCE`, nor the escape of a letter that does."""
 
 
-def _misspelled(key: str) -> BadRequest:
-    return BadRequest(key, f"the body has the key '{key}': some providers take it for 'model', so write 'model' alone")
+def _misspelled(key: str) -> BadRequestError:
+    return BadRequestError(
+        key, f"the body has the key '{key}': some providers take it for 'model', so write 'model' alone"
+    )
 
 
 def _require_no_other_model(model: str, others: list[str]) -> None:
@@ -243,4 +245,4 @@ def _require_no_other_model(model: str, others: list[str]) -> None:
             "'models' asks for other models should the first one fail, which is not done here: "
             "leave it out, and ask for one model by 'model'"
         )
-        raise BadRequest("models", message)
+        raise BadRequestError("models", message)

@@ -89,7 +89,7 @@ def present(messages: msgspec.Struct) -> tuple[Raw, ...]:
 
 
 def fingerprint(messages: Sequence[Text], seen: Sequence[Text] | None = None) -> bytes:
-    """System and developer messages up to the first user message inclusive. Raises BadRequest for a malformed one.
+    """System and developer messages up to the first user message inclusive. Raises BadRequestError for a malformed one.
 
     `seen`: the same as the decoder could read them, where it could not read all that is written.
     """

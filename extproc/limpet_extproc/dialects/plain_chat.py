@@ -66,7 +66,7 @@ class PlainChat:
         self._usual = (ABSENT,) * len(unusual)
 
     def parse(self, body: Body) -> ParsedRequest | None:
-        """The request, if it is an ordinary one. Raises BadRequest for a malformed message."""
+        """The request, if it is an ordinary one. Raises BadRequestError for a malformed message."""
         if len(body) > MAX_BYTES:
             return None
         self._names = self._lists = 0

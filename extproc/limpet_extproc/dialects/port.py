@@ -11,7 +11,7 @@ from limpet_extproc.dialects.spans import Body, Member, Span
 Sort = Literal["price", "latency", "throughput"]
 
 
-class BadRequest(Exception):  # noqa: N818 (says what happened)
+class BadRequestError(Exception):
     """The client's request cannot be understood.
 
     `param` is the field, the message what is wrong and what to write, `code` the word for programs, if there is one.
@@ -93,7 +93,7 @@ class Dialect(Protocol):
         """Of the requests that are routed, without what a gateway puts before them."""
 
     def parse(self, body: Body) -> ParsedRequest:
-        """Read a request. Raises BadRequest, which names the field and what belongs there."""
+        """Read a request. Raises BadRequestError, which names the field and what belongs there."""
 
     def error_body(self, refusal: Refusal) -> bytes:
         """The refusal as this API writes its errors."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.dialects.json_errors import decode_error
-from limpet_extproc.dialects.port import BadRequest
+from limpet_extproc.dialects.port import BadRequestError
 from limpet_extproc.dialects.spans import Body, Text, span_of
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ _MAYBE_INT: Final[msgspec.json.Decoder[int | None]] = msgspec.json.Decoder(int |
 
 
 def require_utf8(body: Body) -> None:
-    """The decoder looks only at the strings it needs. Raises BadRequest."""
+    """The decoder looks only at the strings it needs. Raises BadRequestError."""
     if body.isascii():
         return
     # As one string a large body would take four times its size.
@@ -44,11 +44,11 @@ def require_utf8(body: Body) -> None:
         except UnicodeDecodeError as error:
             at = begin - pending + error.start
             message = f"the body is not UTF-8: byte {at} begins no valid character"
-            raise BadRequest(None, message) from error
+            raise BadRequestError(None, message) from error
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: Text, where: str = "") -> tuple[T, Text]:
-    """The decoded `text`, and the bytes that the decoder saw: the same, or of the same length. Raises BadRequest."""
+    """The decoded `text`, and the bytes that the decoder saw, which are as long. Raises BadRequestError."""
     try:
         return decoder.decode(text), text
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -84,21 +84,21 @@ def as_written(value: Raw, text: Text, seen: Text) -> Raw | memoryview:
 
 
 def name(value: Text, field: str) -> str:
-    """A string whose text matters. Raises BadRequest."""
+    """A string whose text matters. Raises BadRequestError."""
     if len(memoryview(value)) > MAX_NAME_BYTES:
-        raise BadRequest(field, f"'{field}' is longer than any name; 256 characters are the most")
+        raise BadRequestError(field, f"'{field}' is longer than any name; 256 characters are the most")
     try:
         return _STR.decode(value)
     except msgspec.ValidationError as error:
         raise decode_error(error, field) from error
     except msgspec.DecodeError as error:
-        raise BadRequest(field, f"'{field}' has one half of a surrogate pair, which is no character") from error
+        raise BadRequestError(field, f"'{field}' has one half of a surrogate pair, which is no character") from error
 
 
 def words(value: Text, field: str) -> str | None:
     """A string that only has to be the same from turn to turn; None if it is too long for a name.
 
-    Raises BadRequest if it is no string.
+    Raises BadRequestError if it is no string.
     """
     view = memoryview(value)
     if is_long(view):
@@ -118,20 +118,20 @@ def is_long(value: Text) -> bool:
 
 
 def whole_number(value: Text, field: str) -> int | None:
-    """A number of tokens. Raises BadRequest."""
+    """A number of tokens. Raises BadRequestError."""
     if len(memoryview(value)) > _MAX_NUMBER_BYTES and memoryview(value)[0] in b"-0123456789":
-        raise BadRequest(field, f"'{field}' has more digits than any number of tokens")
+        raise BadRequestError(field, f"'{field}' has more digits than any number of tokens")
     try:
         number = _MAYBE_INT.decode(value)
     except msgspec.ValidationError as error:
         raise decode_error(error, field) from error
     except msgspec.DecodeError as error:
-        raise BadRequest(field, f"'{field}' has the wrong type: write a whole number") from error
+        raise BadRequestError(field, f"'{field}' has the wrong type: write a whole number") from error
     return None if number is None else min(number, _MOST_TOKENS)
 
 
 def boolean(value: Text, field: str) -> bool | None:
-    """Raises BadRequest if it is neither true nor false nor null."""
+    """Raises BadRequestError if it is neither true nor false nor null."""
     try:
         return _MAYBE_BOOL.decode(value)
     except msgspec.DecodeError as error:
@@ -139,12 +139,12 @@ def boolean(value: Text, field: str) -> bool | None:
 
 
 def names(value: Text, field: str) -> list[str]:
-    """A short list of names; empty for null. Raises BadRequest."""
+    """A short list of names; empty for null. Raises BadRequestError."""
     if len(memoryview(value)) > MAX_NAME_BYTES:
-        raise BadRequest(field, f"'{field}' is longer than {MAX_NAME_BYTES} bytes")
+        raise BadRequestError(field, f"'{field}' is longer than {MAX_NAME_BYTES} bytes")
     try:
         return _MAYBE_NAMES.decode(value) or []
     except msgspec.ValidationError as error:
         raise decode_error(error, field) from error
     except msgspec.DecodeError as error:
-        raise BadRequest(field, f"'{field}' has one half of a surrogate pair, which is no character") from error
+        raise BadRequestError(field, f"'{field}' has one half of a surrogate pair, which is no character") from error

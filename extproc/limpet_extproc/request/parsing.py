@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from limpet_extproc.dialects.port import BadRequest, Dialect, ParsedRequest, Refusal
+from limpet_extproc.dialects.port import BadRequestError, Dialect, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.request.refusals import bad_request, encoded_body
 
@@ -31,5 +31,5 @@ def parse(dialect: Dialect, body: Body) -> ParsedRequest | Refusal:
     """The body alone."""
     try:
         return dialect.parse(body)
-    except BadRequest as error:
+    except BadRequestError as error:
         return bad_request(error.param, error.message, error.code)

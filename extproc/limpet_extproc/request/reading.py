@@ -48,7 +48,7 @@ def is_heavy(body: bytes | memoryview) -> bool:
     return text.count(b",") + text.count(b"\\") > _MOST_TOKENS
 
 
-class ReaderFailed(Exception):  # noqa: N818 (says what happened)
+class ReaderError(Exception):
     """The body cannot be read because of a bug in Limpet; the message is the reader's traceback."""
 
 
@@ -68,7 +68,7 @@ class RequestReader:
         self._turn = asyncio.Lock()
 
     async def read(self, head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:
-        """The request, or what is wrong with it. Raises OSError or ReaderFailed if it cannot be read."""
+        """The request, or what is wrong with it. Raises OSError or ReaderError if it cannot be read."""
         if not is_heavy(body):
             return read(head, bytes(body))
         if refusal := unreadable(head):
@@ -83,7 +83,7 @@ class RequestReader:
             return reply.request
         if reply.refusal is not None:
             return reply.refusal
-        raise ReaderFailed(reply.bug)
+        raise ReaderError(reply.bug)
 
     async def close(self) -> None:
         """End the process, if one was started."""

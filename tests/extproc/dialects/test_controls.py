@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from limpet_extproc.dialects.controls import MAX_BYTES, MAX_NAMES, MAX_OBJECTS, parse_controls
-from limpet_extproc.dialects.port import BadRequest, Controls
+from limpet_extproc.dialects.port import BadRequestError, Controls
 
 
 def parsed(provider: Any) -> Controls | None:
@@ -77,7 +77,7 @@ def test_what_is_demanded_and_what_demands_nothing(provider: Any, controls: Cont
     ids=lambda value: str(value)[:60],
 )
 def test_what_is_wrong_is_named_with_what_would_be_right(provider: Any, param: str, message: str) -> None:
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(BadRequestError) as caught:
         parsed(provider)
     assert caught.value.param == param
     assert message in caught.value.message
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_named_with_what_would_be_right(provider: Any, param: s
 
 
 def test_a_field_that_stands_there_twice_is_named() -> None:
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(BadRequestError) as caught:
         parse_controls(b'{"only":["a"],"only":["b"]}')
     assert (caught.value.param, caught.value.message) == (
         "provider.only",
@@ -102,5 +102,5 @@ def test_only_the_first_of_many_unknown_fields_are_compared_with_those_that_are_
 
 def test_deep_nesting_and_endless_numbers_are_no_fault_of_ours() -> None:
     assert parse_controls(b'{"max_price":null,"x":' + b"9" * 5000 + b"}") == Controls(beyond=("provider.x",))
-    with pytest.raises(BadRequest, match="nested too deeply"):
+    with pytest.raises(BadRequestError, match="nested too deeply"):
         parse_controls(b'{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}")

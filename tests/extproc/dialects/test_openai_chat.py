@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.openai_chat import OpenAIChat
-from limpet_extproc.dialects.port import BadRequest
+from limpet_extproc.dialects.port import BadRequestError
 
 DEEP = b'[{"role":"user","content":' + b"[" * 100_000
 FIELDS = st.sampled_from(["model", "messages", "role", "content", "provider", "order", "user"])
@@ -21,8 +21,8 @@ NESTED = st.recursive(
 )
 
 
-def error_of(body: bytes) -> BadRequest:
-    with pytest.raises(BadRequest) as caught:
+def error_of(body: bytes) -> BadRequestError:
+    with pytest.raises(BadRequestError) as caught:
         parse(body)
     assert "`" not in caught.value.message
     return caught.value
@@ -90,7 +90,7 @@ def test_a_field_of_the_wrong_type_is_named(field: dict[str, Any], param: str, m
 
 @given(st.binary(max_size=40) | NESTED.map(lambda value: json.dumps(value).encode()))
 def test_no_body_leads_to_anything_but_a_request_or_a_complaint(body: bytes) -> None:
-    with suppress(BadRequest):
+    with suppress(BadRequestError):
         parse(body)
 
 
@@ -258,7 +258,7 @@ def test_a_key_that_is_read_here_stands_there_once(field: str, first: bool, spel
 @pytest.mark.parametrize("key", [b"model", b"Model", b"session_id", b"provider"])
 def test_a_key_that_may_not_be_there_is_found_whatever_its_value(key: bytes, value: bytes) -> None:
     body = b'{"%s":%s,"model":"m","session_id":"s","provider":{},"messages":[{"role":"user","content":"x"}]}'
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(BadRequestError) as refused:
         parse(body % (key, value))
     assert refused.value.param == key.decode()
 
@@ -351,7 +351,7 @@ def test_what_goes_beyond_the_bounds_counts_as_it_is_written(one: bytes, other: 
 @given(st.lists(st.tuples(FIELDS, NESTED), max_size=4, unique_by=lambda pair: pair[0]))
 def test_what_is_accepted_is_what_a_parser_reads(fields: list[tuple[str, Any]]) -> None:
     body = json.dumps({**dict(fields), "model": "m", "messages": [USER]}, indent=1).encode()
-    with suppress(BadRequest):
+    with suppress(BadRequestError):
         read = parse(body)
         assert json.loads(body[read.model_span.offset :][: read.model_span.length]) == "m"
         assert {member.name for member in read.ours} <= json.loads(body).keys()

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from limpet_extproc.dialects.openai_chat import ORDINARY, parse_carefully
-from limpet_extproc.dialects.port import BadRequest
+from limpet_extproc.dialects.port import BadRequestError
 
 _HELLO = b'[{"role":"user","content":"hello"}]'
 
@@ -42,8 +42,8 @@ def _bodies(draw: st.DrawFn) -> bytes:
 def test_what_is_ordinary_comes_to_the_same_when_it_is_read_carefully(body: bytes) -> None:
     try:
         ordinary = ORDINARY.parse(body)
-    except BadRequest:
-        with pytest.raises(BadRequest):
+    except BadRequestError:
+        with pytest.raises(BadRequestError):
             parse_carefully(body)
         return
     if ordinary is not None:

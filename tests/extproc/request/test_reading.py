@@ -14,7 +14,7 @@ import uvloop
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.request.parsing import RequestHead, read
-from limpet_extproc.request.reading import HEAVY_BYTES, LIGHT_BYTES, ReaderFailed, RequestReader, is_heavy
+from limpet_extproc.request.reading import HEAVY_BYTES, LIGHT_BYTES, ReaderError, RequestReader, is_heavy
 
 HEAD = RequestHead(OpenAIChat(), {})
 LARGE = "x" * (HEAVY_BYTES + 1)
@@ -120,10 +120,10 @@ async def test_a_defect_of_the_reader_is_an_error_that_tells_it_and_ends_nothing
         "reader.serve(socket.socket(fileno=0))"
     )
     reader = RequestReader((sys.executable, "-c", breaks))
-    with pytest.raises(ReaderFailed, match="KeyError: 'a defect'"):
+    with pytest.raises(ReaderError, match="KeyError: 'a defect'"):
         await reader.read(HEAD, make.body(LARGE))
     first = reader.pid
-    with pytest.raises(ReaderFailed):
+    with pytest.raises(ReaderError):
         await reader.read(HEAD, make.body(LARGE))
     assert first is not None
     assert reader.pid == first
