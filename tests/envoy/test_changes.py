@@ -165,7 +165,7 @@ async def test_a_rotated_key_is_used_from_then_on(running: Running) -> None:
     assert set(keys[first_new + 3 :]) <= {"Bearer new-key-of-a"}
 
 
-async def test_a_bad_file_is_named_and_disturbs_nobody(running: Running) -> None:
+async def test_a_bad_file_is_named_and_disturbs_no_other(running: Running) -> None:
     async with _traffic(running):
         (running.directory / "bad.yaml").write_text("kind: [")
         await running.command.says("bad.yaml")

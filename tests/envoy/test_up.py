@@ -113,7 +113,7 @@ async def test_an_envoy_that_dies_ends_it_with_a_message(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
-async def test_ext_proc_is_replaced_and_nobody_goes_unanswered(
+async def test_ext_proc_is_replaced_and_every_request_is_answered(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser, how: signal.Signals
 ) -> None:
     async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
@@ -232,7 +232,7 @@ async def test_what_is_refused_has_a_line_with_a_time(
         assert "Up and away" not in command.output
 
 
-async def test_a_provider_that_refuses_its_key_is_said_once_without_asking_for_it(
+async def test_a_provider_that_refuses_its_key_is_reported_once(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
 ) -> None:
     async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:

@@ -27,7 +27,7 @@ def limpet():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--listen", "10000"], "HOST:PORT, for example 127.0.0.1:10000"),
         (["--listen", ":10000"], "HOST:PORT"),
@@ -49,10 +49,10 @@ def limpet():
         (["--no-such-flag"], "--no-such-flag"),
     ],
 )
-def test_a_wrong_flag_is_named_before_anything_starts(limpet, arguments: list[str], said: str) -> None:
+def test_a_wrong_flag_is_named_before_anything_starts(limpet, arguments: list[str], message: str) -> None:
     result = limpet("up", QUICKSTART, *arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize("command", ["up", "validate", "render"])
@@ -66,7 +66,7 @@ def test_a_directory_that_is_not_there_is_named(limpet, command: str, tmp_path: 
 
 
 @pytest.mark.parametrize("command", ["up", "validate", "render"])
-def test_a_command_without_its_directory_says_how_it_is_used(limpet, command: str) -> None:
+def test_a_command_without_its_directory_shows_its_usage(limpet, command: str) -> None:
     result = limpet(command)
     assert result.exit_code == 2
     assert "Missing argument 'directory'" in result.stderr
@@ -78,7 +78,7 @@ def test_help_lists_every_command_of_every_part(limpet) -> None:
         assert f"  {command} " in shown
 
 
-def test_help_says_all_of_what_a_command_does(limpet) -> None:
+def test_help_has_the_whole_first_sentence(limpet) -> None:
     narrow = CliRunner().invoke(application(["--help"]), ["--help"], env={"COLUMNS": "60", "TERM": "dumb"}).stdout
     assert "no cluster." in " ".join(narrow.split())
     assert "..." not in narrow.partition("Commands:")[2]
@@ -86,7 +86,7 @@ def test_help_says_all_of_what_a_command_does(limpet) -> None:
         assert limpet(*flags).stdout.startswith("Usage: ")
 
 
-def test_the_version_is_told(limpet) -> None:
+def test_the_version_is_printed(limpet) -> None:
     assert limpet("--version").stdout == f"limpet {version('limpet')}\n"
 
 
@@ -110,10 +110,10 @@ def test_a_bad_object_is_named_and_ends_with_status_1(limpet, tmp_path: Path) ->
     assert "spec.url" in result.stdout
 
 
-def test_an_empty_directory_is_said_to_be_empty(limpet, tmp_path: Path) -> None:
+def test_an_empty_directory_is_reported(limpet, tmp_path: Path) -> None:
     result = limpet("validate", str(tmp_path))
     assert "has no YAML or JSON files" in result.stdout
-    assert result.exit_code == 1, "who checks the wrong directory must not be told that all is well"
+    assert result.exit_code == 1, "a wrong directory must not look as if all were well"
 
 
 def test_a_note_ends_with_status_1_where_that_is_asked_for(limpet, tmp_path: Path) -> None:

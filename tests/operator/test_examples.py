@@ -19,9 +19,9 @@ VENDORS = (
 def test_an_example_is_right_and_holds_all_that_it_needs(build, vendor: str) -> None:
     lines = validate(scan(EXAMPLES / vendor), {}, build.parser)
     assert [render_line(line) for line in lines if not line.ok] == []
-    said = "\n".join(map(render_line, lines))
-    assert "Provider" in said
-    assert "HealthProbe" in said
+    output = "\n".join(map(render_line, lines))
+    assert "Provider" in output
+    assert "HealthProbe" in output
 
 
 def test_all_examples_can_be_applied_to_one_namespace(build, tmp_path: Path) -> None:

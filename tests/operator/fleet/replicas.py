@@ -25,7 +25,7 @@ from limpet_operator.serve.tls import only_for, server_credentials
 
 
 class Names:
-    """What DNS says, as long as it says anything."""
+    """DNS, until it breaks."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = set(addresses)
@@ -45,7 +45,7 @@ async def soon(seconds: float) -> None:
 
 
 class Replica:
-    """An operator without its sources: a test says what is planned."""
+    """An operator without its sources: a test sets what is planned."""
 
     def __init__(
         self,

@@ -100,7 +100,7 @@ async def test_an_envoy_that_moves_to_a_replica_that_lags_keeps_what_its_worker_
             assert load.lost == []
 
 
-async def test_while_nobody_knows_an_envoy_its_worker_may_lose_providers_and_gains_none(pair: Pair) -> None:
+async def test_while_an_envoy_is_unknown_its_worker_may_lose_providers_and_gains_none(pair: Pair) -> None:
     a, b = pair
     for replica in pair:
         replica.plan(stays="1", goes="1")

@@ -28,7 +28,7 @@ def test_everything_is_sent_once_and_then_what_differs() -> None:
     assert receiver.receive(first) == Changed({"e", "f"}, {"a"})
     assert (receiver.gateways, receiver.traffic) == ({"e": e, "f": f}, {"a": Summary(up=2)})
     assert sender.next_update(own(e, f, a=Summary(up=2))) is None
-    assert sender.next_update(own(state("e", "a"), f, a=Summary(up=2))) is None, "a new object that says the same"
+    assert sender.next_update(own(state("e", "a"), f, a=Summary(up=2))) is None, "a new object that is equal"
     second = sender.next_update(own(e, state("g", "b", c="no such file"), b=Summary(down=1, reason="down")))
     g = GatewayChange("g", {"b": "1"}, (), {"c": "no such file"})
     assert second == PeerUpdate(2, (g,), ("f",), (), {"b": Summary(down=1, reason="down")}, ("a",))
@@ -44,7 +44,7 @@ def test_even_an_empty_world_is_sent_once() -> None:
     assert link.next_update(OwnReport()) is None
 
 
-def test_a_provider_may_go_when_the_other_side_says_so_about_the_newest_message() -> None:
+def test_a_provider_may_go_when_the_newest_update_is_acknowledged() -> None:
     sender, receiver = PeerLink("receiver"), PeerLink("sender")
 
     def update(*has: str, leaving: set[str]) -> None:

@@ -82,7 +82,7 @@ async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path)
         ([b"\xff"], "not a message"),
     ],
 )
-async def test_a_stranger_is_told_what_is_wrong(tmp_path: Path, first_words: list[bytes], words: str) -> None:
+async def test_a_stranger_gets_the_reason(tmp_path: Path, first_words: list[bytes], words: str) -> None:
     a = Replica("a", f"unix:{tmp_path}/a.sock")
     async with a.running(Names()), grpc.aio.insecure_channel(a.address) as channel:
         call: Any = channel.stream_stream(PEER_METHOD)()  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""What replicas tell each other comes back the same, is small, and a stranger is told so."""
+"""Messages between replicas come back the same and are small; what is no message is refused with a reason."""
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_a_message_comes_back_the_same(message: PeerMessage) -> None:
 
 
 @given(before=st.none() | STATES, now=STATES)
-def test_a_difference_applied_is_the_state_and_says_nothing_more(
+def test_a_difference_applied_is_the_state_and_holds_nothing_else(
     before: GatewayState | None, now: GatewayState
 ) -> None:
     change = difference(before, now)
@@ -71,6 +71,6 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize(("data", "words"), STRANGERS)
-def test_another_version_is_told_so(data: bytes, words: str) -> None:
+def test_another_version_is_refused_with_a_reason(data: bytes, words: str) -> None:
     with pytest.raises(PeerMismatch, match=words):
         decode(data)

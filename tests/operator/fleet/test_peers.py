@@ -1,4 +1,4 @@
-"""Two replicas: each knows what the other's Envoys and workers say."""
+"""Two replicas: each knows what the other's Envoys and workers report."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ async def test_an_envoy_that_moves_is_counted_once(pair: Pair) -> None:
         await until(lambda: a.gateways() == b.gateways() == {"e": {"p"}})
 
 
-async def test_a_replica_that_dies_takes_along_what_it_told_and_its_successor_is_found(tmp_path: Path) -> None:
+async def test_a_replica_that_dies_takes_along_what_it_reported_and_its_successor_is_found(tmp_path: Path) -> None:
     a, b = (Replica(name, f"unix:{tmp_path}/{name}.sock") for name in "ab")
     names = Names(a.address, b.address)
     async with a.running(names):
@@ -58,11 +58,11 @@ async def test_a_replica_that_dies_takes_along_what_it_told_and_its_successor_is
             await until(lambda: a.gateways() == {"e": {"p"}})
 
 
-async def test_replicas_come_and_go_with_what_dns_says_and_nobody_speaks_with_themselves(tmp_path: Path) -> None:
+async def test_replicas_come_and_go_with_dns_and_none_connects_to_itself(tmp_path: Path) -> None:
     a, b = (Replica(name, f"unix:{tmp_path}/{name}.sock") for name in "ab")
     names = Names(a.address)
-    nobody = Names()
-    async with a.running(names), b.running(nobody):
+    empty = Names()
+    async with a.running(names), b.running(empty):
         await until(lambda: names.asked >= 5)
         assert a.dialled == [a.address], "once, to find out that it is ourselves"
         assert a.count("limpet_peers") == 0
@@ -86,7 +86,7 @@ def is_down(failures: int = 3) -> HealthState:
     return state
 
 
-async def test_what_workers_say_of_providers_is_known_everywhere(pair: Pair) -> None:
+async def test_what_workers_report_of_providers_is_known_everywhere(pair: Pair) -> None:
     a, b = pair
     for replica in pair:
         replica.plan(p="1", q="1")
@@ -104,7 +104,7 @@ async def test_what_workers_say_of_providers_is_known_everywhere(pair: Pair) -> 
         changes = b.changes
         answered["p"] = answered["q"] = 1020.0
         await until(lambda: all(r.fleet.own.traffic["p"].success_s == 1020.0 for r in pair))
-        assert b.changes == changes, "that answers still come is no news"
+        assert b.changes == changes, "further answers change nothing"
         b.plan(p="1")
         await until(lambda: a.fleet.traffic()["q"].workers_up == 1 and b.fleet.own.traffic.keys() == {"p"})
     await until(lambda: not a.fleet.traffic() and not b.fleet.traffic())

@@ -23,37 +23,37 @@ def out(since_s: float = T, failure_s: float = 0.0, success_s: float = 0.0, limi
     return Evidence(success_s, failure_s or since_s, "over_limit" if limited else "down", since_s)
 
 
-def refused(cause: str, status: int, heard_s: float) -> Evidence:
-    return Evidence(T - 9, since_s=T - 500, cause=cause, status=status, says="no", cause_s=heard_s)
+def refused(cause: str, status: int, at_s: float) -> Evidence:
+    return Evidence(T - 9, since_s=T - 500, cause=cause, status=status, says="no", cause_s=at_s)
 
 
 CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
-    ("nobody knows anything", [], None),
+    ("no evidence", [], None),
     ("one gets answers", [up()], Traffic("up", "up", T - 500, 1, 0)),
     ("since the first that has it up now", [up(since_s=T - 9), up(since_s=T - 99)], Traffic("up", "up", T - 99, 2, 0)),
-    ("one has it out and nobody else knows it", [out()], Traffic("down", "down", T, 0, 1)),
+    ("one has it out and no other has tried it", [out()], Traffic("down", "down", T, 0, 1)),
     ("the others' answers are older", [out(), up(T - 1)], Traffic("down", "down", T, 1, 1)),
     ("another got an answer since", [out(), up(T + 1)], Traffic("up", "up", T - 500, 1, 1)),
     ("an answer between two outages", [out(), up(T + 1), out(T + 2)], Traffic("down", "down", T, 1, 2)),
     ("one worker's trials against fresh answers", [out(T - 300, T), up(T - 5)], Traffic("up", "up", T - 500, 1, 1)),
     ("against an answer of long ago", [out(T - 300, T), up(T - 40)], Traffic("down", "down", T - 300, 1, 1)),
-    ("all were told to wait", [out(limited=True), out(T + 1, limited=True)], Traffic("down", "over_limit", T, 0, 2)),
+    ("all were limited", [out(limited=True), out(T + 1, limited=True)], Traffic("down", "over_limit", T, 0, 2)),
     ("the newest reason counts", [out(limited=True), out(T + 1)], Traffic("down", "down", T, 0, 2)),
     ("of the caches all that was seen counts", [up(cache=CacheUse(300, 90)), up(cache=CacheUse(100, 90)), up()],
      Traffic("up", "up", T - 500, 3, 0, hit_percent=45)),
-    ("a refused key is told though it is up", [refused("CredentialRefused", 401, T)],
+    ("a refused key shows though it is up", [refused("CredentialRefused", 401, T)],
      Traffic("up", "up", T - 500, 1, 0, cause="CredentialRefused", status=401, says="no")),
     ("and no more after an answer elsewhere", [refused("CredentialRefused", 401, T), up(T + 1)],
      Traffic("up", "up", T - 500, 2, 0)),
     ("answers of other models don't speak for one", [refused("ModelNotFound", 404, T), up(T + 1)],
      Traffic("up", "up", T - 500, 2, 0, cause="ModelNotFound", status=404, says="no")),
-    ("its own answers before that say nothing", [out(success_s=T - 0.1)], Traffic("down", "down", T, 0, 1)),
+    ("its own answers before that do not count", [out(success_s=T - 0.1)], Traffic("down", "down", T, 0, 1)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_the_verdict(said: list[Evidence], expected: Traffic | None) -> None:
-    assert verdict(summary(said)) == expected
+@pytest.mark.parametrize(("reports", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_the_verdict(reports: list[Evidence], expected: Traffic | None) -> None:
+    assert verdict(summary(reports)) == expected
 
 
 def sketch(*ranks: int) -> bytes:
@@ -70,18 +70,18 @@ EVIDENCE = (
 )
 
 
-@given(said=st.lists(EVIDENCE, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=3), order=st.randoms())
+@given(reports=st.lists(EVIDENCE, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=3), order=st.randoms())
 def test_every_replica_comes_to_the_same_verdict_however_the_workers_are_spread(
-    said: list[Evidence], cuts: list[int], order: Random
+    reports: list[Evidence], cuts: list[int], order: Random
 ) -> None:
-    bounds = [0, *sorted(cuts), len(said)]
-    replicas = [summary(said[start:end]) for start, end in pairwise(bounds) if start <= end]
+    bounds = [0, *sorted(cuts), len(reports)]
+    replicas = [summary(reports[start:end]) for start, end in pairwise(bounds) if start <= end]
     order.shuffle(replicas)
-    everything = summary(said)
+    everything = summary(reports)
     assert joined(replicas) == everything
     assert joined([everything, NOTHING]) == everything
     result = verdict(everything)
-    assert (result is None) == (not said)
+    assert (result is None) == (not reports)
     if result is not None:
-        assert result.workers_up + result.workers_down == len(said)
+        assert result.workers_up + result.workers_down == len(reports)
         assert (result.workers_down if result.verdict == "down" else result.workers_up) > 0

@@ -22,8 +22,8 @@ def dying(words: str, status: int) -> list[str]:
 
 
 async def logged(children: Children, name: str, text: str) -> None:
-    """Return when the child has said so; the test's own time limit is that of its runner."""
-    while text not in (children.log_dir / f"{name}.log").read_text():  # noqa: ASYNC110 (a file tells no event)
+    """Return when the child has printed this; the time limit is that of the test runner."""
+    while text not in (children.log_dir / f"{name}.log").read_text():  # noqa: ASYNC110 (a file sets no event)
         await asyncio.sleep(0.01)
 
 
@@ -75,7 +75,9 @@ async def test_a_child_has_a_session_of_its_own_so_that_ctrl_c_is_for_the_parent
 
 async def test_the_environment_can_be_given(tmp_path: Path) -> None:
     children = Children(tmp_path)
-    await children.start("told", [sys.executable, "-c", "import os; print(os.environ['SECRET'])"], env={"SECRET": "42"})
+    await children.start(
+        "child", [sys.executable, "-c", "import os; print(os.environ['SECRET'])"], env={"SECRET": "42"}
+    )
     with pytest.raises(ChildDied, match="42"):
         await children.watch()
 

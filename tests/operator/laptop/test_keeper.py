@@ -29,12 +29,12 @@ class _World:
         await self.children.start("weak", _FOREVER)
 
     async def kept(self, report: Callable[[], Awaitable[WorkerReport | None]], until: Callable[[], bool]) -> None:
-        """Keep it until something is so."""
+        """Keep it until a condition holds."""
         await self.children.start("steady", _FOREVER)
         await self.start()
         keeping = asyncio.create_task(keep(self.children, "weak", self.start, report, self.lines.append, _soon))
         try:
-            while not until() and not keeping.done():  # noqa: ASYNC110 (a file or a count tells no event)
+            while not until() and not keeping.done():  # noqa: ASYNC110 (a file or a count sets no event)
                 await asyncio.sleep(0.01)
             if keeping.done():
                 await keeping

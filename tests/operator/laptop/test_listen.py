@@ -37,7 +37,7 @@ def test_an_address_of_either_family_or_a_name_is_read(text: str, place: tuple[s
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("10000", "is not HOST:PORT, for example"),
         (":10000", "is not HOST:PORT"),
@@ -50,8 +50,8 @@ def test_an_address_of_either_family_or_a_name_is_read(text: str, place: tuple[s
         ("[localhost]:10000", "is not an IPv6 address"),
     ],
 )
-def test_what_is_no_address_is_told_what_would_be_one(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_what_is_not_an_address_gets_an_example_of_one(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_listen(text)
 
 
@@ -85,15 +85,15 @@ def test_every_address_includes_those_of_the_other_family() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("192.0.2.1", r"cannot listen on 192\.0\.2\.1:1: .*It is no address of this machine; write one with"),
         ("2001:db8::1", r"cannot listen on \[2001:db8::1\]:1"),
         ("no-such-host.invalid", "the name does not resolve"),
     ],
 )
-def test_an_address_that_is_not_ours_is_named_at_once(host: str, said: str) -> None:
-    with pytest.raises(CannotStart, match=said):
+def test_an_address_that_is_not_ours_is_named_at_once(host: str, message: str) -> None:
+    with pytest.raises(CannotStart, match=message):
         find_place(host, 1)
 
 

@@ -1,4 +1,4 @@
-"""What stands in the way of a local gateway is said before anything starts."""
+"""What stands in the way of a local gateway is reported before anything starts."""
 
 import socket
 from pathlib import Path

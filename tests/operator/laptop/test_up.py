@@ -1,4 +1,4 @@
-"""What `limpet up` says to a person: only what is true of the gateway that runs."""
+"""The output of `limpet up`: only what is true of the running gateway."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def _provider(build: Build, name: str, *models: str, **spec: Any) -> dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("providers", "said"),
+    ("providers", "text"),
     [
         ([], "0 models over 0 providers (none yet)"),
         ([("a", "m")], "1 model over 1 provider (a)"),
@@ -23,8 +23,8 @@ def _provider(build: Build, name: str, *models: str, **spec: Any) -> dict[str, A
         ([(f"p{n}", "m") for n in range(7)], "1 model over 7 providers (p0, p1, p2, p3, p4 and 2 more)"),
     ],
 )
-def test_models_and_providers_are_counted(build: Build, providers: list[tuple[str, ...]], said: str) -> None:
-    assert summary(build.plan(*(_provider(build, *each) for each in providers))) == said
+def test_models_and_providers_are_counted(build: Build, providers: list[tuple[str, ...]], text: str) -> None:
+    assert summary(build.plan(*(_provider(build, *each) for each in providers))) == text
 
 
 def test_what_no_request_can_reach_is_neither_counted_nor_suggested(build: Build) -> None:
@@ -38,8 +38,8 @@ def test_what_no_request_can_reach_is_neither_counted_nor_suggested(build: Build
 
 
 def test_a_model_with_a_quote_in_its_name_is_still_a_command_for_the_shell(build: Build) -> None:
-    said = "\n".join(greeting(build.plan(_provider(build, "a", "it's")), URL, "127.0.0.1", 0))
-    assert """'{"model": "it'"'"'s",""" in said
+    text = "\n".join(greeting(build.plan(_provider(build, "a", "it's")), URL, "127.0.0.1", 0))
+    assert """'{"model": "it'"'"'s",""" in text
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,7 @@ def test_a_model_with_a_quote_in_its_name_is_still_a_command_for_the_shell(build
         ("0.0.0.0", True), ("::", True), ("[::]", True), ("10.0.0.7", True), ("gateway.example.com", True),
     ],
 )  # fmt: skip
-def test_who_listens_to_the_network_is_told_that_nobody_is_asked_for_a_key(
-    build: Build, host: str, cautioned: bool
-) -> None:
-    said = "\n".join(greeting(build.plan(), URL, host, 0))
-    assert ("CAUTION" in said) is cautioned
-    assert ("asks nobody for a key" in said) is cautioned
+def test_a_gateway_on_the_network_warns_that_it_asks_for_no_key(build: Build, host: str, cautioned: bool) -> None:
+    text = "\n".join(greeting(build.plan(), URL, host, 0))
+    assert ("CAUTION" in text) is cautioned
+    assert ("asks nobody for a key" in text) is cautioned

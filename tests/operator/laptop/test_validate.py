@@ -37,14 +37,14 @@ spec: [
 """
 
 
-def _said(build, path: Path, env: dict[str, str]) -> tuple[list[str], int]:
+def _output(build, path: Path, env: dict[str, str]) -> tuple[list[str], int]:
     lines = validate(scan(path), env, build.parser)
     return [render_line(line) for line in lines], exit_status(lines)
 
 
 def test_all_is_well(build, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
-    assert _said(build, tmp_path, {"KEY": "1"}) == (
+    assert _output(build, tmp_path, {"KEY": "1"}) == (
         [
             "ok   Provider deepseek  (a.yaml, document 1)",
             'skip Deployment  (a.yaml, document 2): Deployment of "apps/v1" is not a kind that Limpet reads',
@@ -56,9 +56,9 @@ def test_all_is_well(build, tmp_path: Path) -> None:
 def test_what_is_wrong_where_and_what_to_do(build, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     (tmp_path / "b.yaml").write_text(BAD)
-    said, status = _said(build, tmp_path, {})
+    output, status = _output(build, tmp_path, {})
     assert status == 1
-    assert said == [
+    assert output == [
         (
             "BAD  Provider deepseek  (a.yaml, document 1): EnvVarNotSet: environment variable KEY is not set; "
             "on a laptop export it before starting, in a cluster use spec.credential.secretRef"
@@ -96,8 +96,8 @@ spec: {providerSelector: {}, http: {path: /models}}
 
 def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(NOTED)
-    said, status = _said(build, tmp_path, {})
-    assert said == [
+    output, status = _output(build, tmp_path, {})
+    assert output == [
         (
             "note Provider claude  (a.yaml, document 1):\n"
             "       DialectNotServed: it speaks only AnthropicMessages and this version serves OpenAIChat, so no "
@@ -116,7 +116,7 @@ def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build, tmp_p
 
 def test_where_nothing_is_nothing_is_right(build, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(GOOD)
-    assert _said(build, tmp_path, {}) == ([], 1)
+    assert _output(build, tmp_path, {}) == ([], 1)
 
 
 def test_the_objects_of_a_list_are_read_as_kubectl_does(build, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_objects_of_a_list_are_read_as_kubectl_does(build, tmp_path: Path) -
       spec: {vendor: Custom, url: "http://127.0.0.1:1/v1", models: [{name: m}], wieght: 3}, status: {conditions: []}}"""
     service = "{apiVersion: v1, kind: Service, metadata: {name: s}}"
     (tmp_path / "all.YAML").write_text(f"apiVersion: v1\nkind: List\nitems:\n- {provider}\n- {service}\n")
-    assert _said(build, tmp_path, {}) == (
+    assert _output(build, tmp_path, {}) == (
         [
             "BAD  Provider a  (all.YAML, document 1, item 1): spec.wieght: no such field; did you mean weight?",
             'skip Service  (all.YAML, document 1, item 2): Service of "v1" is not a kind that Limpet reads',
@@ -163,9 +163,9 @@ def test_a_key_that_was_written_in_the_wrong_place_is_not_repeated(build, tmp_pa
         "apiVersion: limpet.dev/v1alpha1\nkind: Provider\nmetadata: {name: a}\nspec:\n  " + "\n  ".join(lines)
         + "\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {other: x}\n"
     )  # fmt: skip
-    said, status = _said(build, tmp_path, {})
+    output, status = _output(build, tmp_path, {})
     assert status == 1
-    assert "4f2b8e0a9c7d" not in "\n".join(said)
+    assert "4f2b8e0a9c7d" not in "\n".join(output)
 
 
 def test_the_quickstart_is_right(build) -> None:

@@ -8,7 +8,7 @@ from limpet_operator.pod.debounce import Debounce
 
 
 class _Clock(asyncio.SelectorEventLoop):
-    """A loop whose time passes only where the test says so."""
+    """A loop whose time only the test moves on."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,8 +46,8 @@ def test_an_exception_is_a_field() -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(("level", "heard"), [("info", ["ours"]), ("debug", ["ours", "kopf's"])])
-def test_kopf_is_quiet_unless_everything_is_asked_for(level: str, heard: list[str]) -> None:
+@pytest.mark.parametrize(("level", "logged"), [("info", ["ours"]), ("debug", ["ours", "kopf's"])])
+def test_kopf_is_quiet_unless_everything_is_asked_for(level: str, logged: list[str]) -> None:
     script = f"""
 import logging, sys
 from limpet_operator.pod.json_logs import log_as_json
@@ -56,5 +56,5 @@ logging.getLogger("limpet_operator").info("ours")
 logging.getLogger("kopf._cogs.clients").error("kopf's")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == heard
+    assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == logged
     assert done.stderr == ""

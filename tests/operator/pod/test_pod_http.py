@@ -15,7 +15,7 @@ from limpet_operator.pod.pod_http import HttpResponse, HttpRoutes, metrics, prob
 pytestmark = pytest.mark.slow
 
 
-async def test_reasons_are_told_and_metrics_are_shown() -> None:
+async def test_pages_have_reasons_and_metrics() -> None:
     registry = CollectorRegistry()
     Gauge("limpet_test", "A number", registry=registry).set(3)
     why: dict[str, str | None] = {"healthz": None, "readyz": "2 Secrets are still to be read", "remarks": None}
@@ -55,7 +55,7 @@ LOOPBACK = HostPort("127.0.0.1", 0)
 WELL: HttpRoutes = {"/well": lambda: HttpResponse(HTTPStatus.OK, "text/plain", b"well"), "/broken": broken}
 
 
-async def test_those_who_only_connect_keep_nobody_out() -> None:
+async def test_idle_connections_keep_no_client_out() -> None:
     async with serve_http(LOOPBACK, WELL) as port, AsyncExitStack() as stack:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         for _, writer in silent:
@@ -68,7 +68,7 @@ async def test_those_who_only_connect_keep_nobody_out() -> None:
 
 
 @pytest.mark.parametrize("words", [b"GET /well HTTP/1.1\r\n" + b"a: b\r\n" * 5000, b"\x16\x03\x01" * 9000])
-async def test_who_says_too_much_is_hung_up_on(words: bytes) -> None:
+async def test_a_request_that_is_too_long_is_cut_off(words: bytes) -> None:
     async with serve_http(LOOPBACK, WELL) as port, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(words)

@@ -78,7 +78,7 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
     ],
 )
-def test_what_is_wrong_is_said(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_flag_is_explained(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse_settings(flags, POD)
     assert ended.value.code == 2

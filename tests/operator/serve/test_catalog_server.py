@@ -57,7 +57,7 @@ def test_only_what_envoy_has_is_announced_and_the_revision_is_the_content(planne
 
 
 class Side:
-    """A catalog server whose Envoys are all connected to other replicas, which have and agree to what a test says."""
+    """A catalog server whose Envoys are all connected to other replicas, which have and agree to what a test sets."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -98,7 +98,7 @@ async def side(tmp_path: Path) -> AsyncIterator[Side]:
     await server.stop(None)
 
 
-async def test_each_node_is_told_what_its_own_envoy_has(side: Side) -> None:
+async def test_each_worker_gets_what_its_own_envoy_has(side: Side) -> None:
     published = catalog("a", "b")
     side.catalogs.publish(published)
     side.ack("n1", "a", "static")
@@ -160,7 +160,7 @@ async def test_a_slow_worker_gets_the_newest_and_is_waited_for(side: Side) -> No
         assert not waiting.done()
         await slow.write(encode(Seen(second.revision)))
         assert await waiting
-    assert await side.catalogs.wait_withdrawn(["c"], 10), "nobody is connected any more"
+    assert await side.catalogs.wait_withdrawn(["c"], 10), "no worker is connected any more"
 
 
 async def test_a_worker_whose_envoy_is_unknown_gets_nothing_new_and_delays_nothing(side: Side) -> None:
@@ -225,7 +225,7 @@ MISMATCHES = [
 
 
 @pytest.mark.parametrize(("first_word", "words"), MISMATCHES)
-async def test_another_contract_version_is_told_so(side: Side, first_word: bytes, words: str) -> None:
+async def test_another_contract_version_is_refused_with_a_reason(side: Side, first_word: bytes, words: str) -> None:
     async with raw_worker(side.address) as stranger:
         await stranger.write(first_word)
         with pytest.raises(grpc.aio.AioRpcError, match=words) as refused:
@@ -255,7 +255,7 @@ async def test_closing_ends_the_streams_in_good_order(side: Side) -> None:
 
 
 class Drains:
-    """A sleep that ends when the test says so."""
+    """A sleep that ends when the test wants."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []

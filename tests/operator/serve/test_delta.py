@@ -1,4 +1,4 @@
-"""What an Envoy is still to be told, by rules: nothing here knows gRPC."""
+"""What an Envoy still lacks, by rules: nothing here knows gRPC."""
 
 from collections.abc import Callable
 from typing import Any

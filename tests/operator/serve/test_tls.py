@@ -55,7 +55,7 @@ async def serving(directory: Path) -> AsyncIterator[str]:
         await server.stop(None)
 
 
-async def says(address: str, credentials: grpc.ChannelCredentials | None) -> bytes | grpc.StatusCode:
+async def outcome(address: str, credentials: grpc.ChannelCredentials | None) -> bytes | grpc.StatusCode:
     """What a call gives: the echo, or why not."""
     options = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1))
     if credentials is None:
@@ -75,18 +75,18 @@ def client(directory: Path) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(own.authority, own.key, own.chain)
 
 
-async def test_who_has_no_certificate_of_the_authority_gets_nothing(
+async def test_without_a_certificate_of_the_authority_there_is_no_stream(
     authority: trustme.CA, stranger: trustme.CA, tmp_path: Path
 ) -> None:
     good = mount(tmp_path / "good", authority, "gateway")
     strange = mount(tmp_path / "strange", stranger, "gateway")
     shutil.copy(good / "ca.crt", strange / "ca.crt")
     async with serving(mount(tmp_path / "server", authority)) as address:
-        assert await says(address, client(good)) == b"hello"
-        assert await says(address, client(strange)) == grpc.StatusCode.UNAVAILABLE
+        assert await outcome(address, client(good)) == b"hello"
+        assert await outcome(address, client(strange)) == grpc.StatusCode.UNAVAILABLE
         anonymous = grpc.ssl_channel_credentials(read_certificates(good).authority)
-        assert await says(address, anonymous) == grpc.StatusCode.UNAVAILABLE
-        assert await says(address, None) == grpc.StatusCode.UNAVAILABLE
+        assert await outcome(address, anonymous) == grpc.StatusCode.UNAVAILABLE
+        assert await outcome(address, None) == grpc.StatusCode.UNAVAILABLE
 
 
 async def _words(_: object, context: Any) -> None:
@@ -129,9 +129,9 @@ async def test_a_stream_is_only_for_the_name_that_it_is_meant_for(
                 )
     finally:
         await server.stop(None)
-    said = [record.getMessage() for record in caplog.records if record.name == "limpet_operator.serve.tls"]
-    assert len(said) == (0 if let_in else 1), "once, however often it comes again"
-    assert let_in or said[0].endswith(f"this one carries {', '.join(names)}")
+    logged = [record.getMessage() for record in caplog.records if record.name == "limpet_operator.serve.tls"]
+    assert len(logged) == (0 if let_in else 1), "once, however often it comes again"
+    assert let_in or logged[0].endswith(f"this one carries {', '.join(names)}")
 
 
 async def test_changed_files_hold_without_a_restart(
@@ -141,13 +141,13 @@ async def test_changed_files_hold_without_a_restart(
     before = client(mount(tmp_path / "before", authority, "gateway"))
     after = client(mount(tmp_path / "after", stranger, "gateway"))
     async with serving(directory) as address:
-        assert await says(address, before) == b"hello"
+        assert await outcome(address, before) == b"hello"
         # Half written: what was good goes on serving.
         (directory / "tls.crt").write_bytes(b"")
-        assert await says(address, before) == b"hello"
+        assert await outcome(address, before) == b"hello"
         mount(directory, stranger)
-        assert await says(address, after) == b"hello"
-        assert await says(address, before) == grpc.StatusCode.UNAVAILABLE
+        assert await outcome(address, after) == b"hello"
+        assert await outcome(address, before) == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.fixture

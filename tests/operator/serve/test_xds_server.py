@@ -336,7 +336,7 @@ async def test_the_real_envoy_takes_rejects_reconnects_and_forgets(tmp_path: Pat
     with envoy_process(tmp_path, xds_socket, admin):
         async with serving(f"unix:{xds_socket}", recorded):
             await until(lambda: SECRET in (recorded.acks.acknowledged("node-1") or {}))
-            recorded.server.publish([secret("ca", filename=roots)])  # Told nothing, Envoy waited for it.
+            recorded.server.publish([secret("ca", filename=roots)])  # Without any response Envoy waited for it.
             await until_answer(port, "/", "one")
             await until(lambda: recorded.acked(CLUSTER, "node-1").keys() == {"plain", "tls"})
             assert recorded.acked(SECRET, "node-1").keys() == {"ca"}
