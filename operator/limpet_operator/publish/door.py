@@ -11,19 +11,18 @@ from limpet_extproc.contract.envoy import DECISION_HEADER
 from limpet_extproc.contract.reasons import EnvoyReason
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import origins, replies
-from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED_FILTER, VENDOR_HEADERS, Gateway
 from limpet_operator.publish.lua import program
+from limpet_operator.publish.models import models, table
 from limpet_operator.publish.replies import INVALID, SPOKEN, error_body, error_format
-
-MODELS: Final = "/v1/models"
 
 ANY_BASE: Final = "(?:/v1)*"
 """Where clients have one /v1 too few or too many: the base URL is the first thing that is got wrong."""
 
 _LISTED: Final = 20
 
-NO_UNDECIDED: Final = typed_struct("filters.http.lua.v3.LuaPerRoute", disabled=True)
+NO_UNDECIDED: Final = typed("filters.http.lua.v3.LuaPerRoute", disabled=True)
 
 _FILTER: Final = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 
@@ -155,13 +154,11 @@ def without_length(route: Json) -> Json:
 
 def pages(providers: Sequence[PlannedProvider]) -> list[Json]:
     """What can be read here."""
-    listed = models_body(providers)
+    described = models(providers)
     return [
-        answer({"path": MODELS, "headers": [_READING]}, 200, listed, "answered.models"),
-        answer(_regex(f"{ANY_BASE}/models/?", _READING), 200, listed, "answered.models"),
         {
-            **answer(_regex(f"{ANY_BASE}/models/.+", _READING), 404, "", "refused.unknown_model"),
-            "typed_per_filter_config": {**_OFF, **_lua("one_model.lua", **_each_model(providers))},
+            **answer(_regex(f"{ANY_BASE}/models(?:/.*)?", _READING), 404, "", "refused.unknown_model"),
+            "typed_per_filter_config": {**_OFF, **_lua("table.lua", "models.lua", **_models_context(described))},
         },
         {
             **answer({"path": "/healthz", "headers": [_READING]}, 200, "", "answered.health"),
@@ -207,38 +204,23 @@ def _regex(path: str, *headers: Json) -> Json:
     return {"safe_regex": {"regex": path}, **({"headers": list(headers)} if headers else {})}
 
 
-def _lua(file: str, **context: Any) -> Json:
+def _lua(*file_names: str, **context: Any) -> Json:
     return {
         FRONT_LUA: typed(
-            "filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": program(file)}, filter_context=context
+            "filters.http.lua.v3.LuaPerRoute",
+            source_code={"inline_string": program(*file_names)},
+            filter_context=context,
         )
     }
 
 
-def models_body(providers: Sequence[PlannedProvider]) -> str:
-    """Every model that some provider serves, in the shape of OpenAI's list; owned by those who serve it."""
-    return json.dumps({"object": "list", "data": list(_models(providers).values())})
-
-
-def _models(providers: Sequence[PlannedProvider]) -> dict[str, Json]:
-    owners: dict[str, list[str]] = {}
-    for provider in providers:
-        for model in provider.spec.models:
-            owners.setdefault(model.name, []).append(provider.name)
-    return {
-        model: {"id": model, "object": "model", "created": 0, "owned_by": ", ".join(owners[model])}
-        for model in sorted(owners)
-    }
-
-
-def _each_model(providers: Sequence[PlannedProvider]) -> Json:
-    models = _models(providers)
-    names = list(models)
+def _models_context(described: Mapping[str, str]) -> Json:
+    names = list(described)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     served = (", ".join(names[:_LISTED]) + more).replace("@", "(at)") or "none yet"
     missing = f"The model '@' is not served here. Served are: {served}."
     return {
-        "models": {name: json.dumps(model) for name, model in models.items()},
+        "models": table(described),
         "missing": error_body(missing, INVALID, "model_not_found", "model"),
         "exposed": origins.EXPOSED,
     }

@@ -15,14 +15,17 @@ from typing import Any, Final
 
 import betterproto2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.route.v3 import route_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy_data_plane import message_pool
 from envoy_data_plane.envoy.config.cluster.v3 import ClusterCustomClusterType
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RetryPolicy
 from envoy_data_plane.google.protobuf import Struct
-from google.protobuf import json_format
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from pydantic.dataclasses import dataclass
 
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, TYPE, Resource, digest_of
@@ -56,6 +59,9 @@ for _package in (
     _generated = importlib.import_module(f"envoy.extensions.{_package}")
     for _file in pkgutil.iter_modules(_generated.__path__):
         importlib.import_module(f"{_generated.__name__}.{_file.name}")
+
+
+_LUA: Final = f"{TYPE}envoy.extensions.filters.http.lua.v3.Lua"
 
 
 @dataclass(eq=False, repr=False)
@@ -98,9 +104,7 @@ def listening(host: str, port: int) -> Json:
 def encode(type_url: str, body: Json) -> Resource:
     """The resource as Envoy takes it. Raises KeyError or ValueError when a field is not one of Envoy's."""
     text = json.dumps(body, sort_keys=True)
-    # Where fields are taken out, they are taken out of a copy.
-    written = _WRITERS[type_url](json.loads(text))
-    return Resource(body["name"], type_url, written, digest_of(text.encode()))
+    return Resource(body["name"], type_url, _WRITERS[type_url](body), digest_of(text.encode()))
 
 
 def _listener(body: Json) -> bytes:
@@ -112,24 +116,97 @@ def _secret(body: Json) -> bytes:
 
 
 def _cluster(body: Json) -> bytes:
-    discovery = body.pop("cluster_type", None)
-    message = _parsed(body, cluster_pb2.Cluster())
-    if discovery is not None:
-        message.cluster_type.MergeFromString(_discovery(json.dumps(discovery)))
+    message = _parsed(_without(body, "cluster_type", _OPTIONS), cluster_pb2.Cluster())
+    if "cluster_type" in body:
+        message.cluster_type.MergeFromString(_discovery(json.dumps(body["cluster_type"])))
+    for name, options in body.get(_OPTIONS, {}).items():
+        http = _parsed(_without(options, "@type", "http_filters"), http_protocol_options_pb2.HttpProtocolOptions())
+        for each in options.get("http_filters", ()):
+            http.http_filters.add().MergeFromString(_filter(each))
+        message.typed_extension_protocol_options[name].Pack(http)
     return _bytes(message)
+
+
+_OPTIONS: Final = "typed_extension_protocol_options"
+
+
+def _filter(body: Json) -> bytes:
+    config = body["typed_config"]
+    if config.get("type_url") != _LUA:
+        return _kept_filter(json.dumps(body))
+    message = hcm_pb2.HttpFilter(name=body["name"])
+    message.typed_config.type_url = _LUA
+    message.typed_config.value = _lua(config["value"])
+    return _bytes(message)
+
+
+def _lua(body: Json) -> bytes:
+    """Lua's configuration as the message it is, because the program stands in every cluster.
+
+    Of a `TypedStruct` Envoy makes JSON and of that the message, which takes it a millisecond for the program alone.
+    """
+    source = _lua_source(body["default_source_code"]["inline_string"])
+    return source + _bytes(_parsed(_without(body, "default_source_code"), _NewerLua()))
+
+
+@lru_cache(maxsize=1)
+def _lua_source(program: str) -> bytes:
+    return _bytes(lua_pb2.Lua(default_source_code={"inline_string": program}))
+
+
+def _newer_lua() -> Any:
+    """The fields of Envoy 1.40's `Lua` that the packages lack, with the numbers of Envoy's own descriptor."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="limpet/lua.proto", package="limpet", syntax="proto3", dependency=["google/protobuf/struct.proto"]
+    )
+    message = file.message_type.add(name="NewerLua")
+    message.field.add(
+        name="filter_context",
+        number=6,
+        label=field.LABEL_OPTIONAL,
+        type=field.TYPE_MESSAGE,
+        type_name=".google.protobuf.Struct",
+    )
+    message.field.add(name="shared_vm_id", number=9, label=field.LABEL_OPTIONAL, type=field.TYPE_STRING)
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("limpet.NewerLua"))
+
+
+_NewerLua: Final = _newer_lua()
 
 
 def _routes(body: Json) -> bytes:
-    routes = [route for host in body["virtual_hosts"] for route in host["routes"]]
-    retries = [route.get("route", {}).get("retry_policy", {}) for route in routes]
-    refreshes = [policy.pop("refresh_cluster_on_retry", None) for policy in retries]
-    message = _parsed(body, route_pb2.RouteConfiguration())
-    parsed = [route for host in message.virtual_hosts for route in host.routes]
-    for route, refresh in zip(parsed, refreshes, strict=True):
-        if refresh is not None:
-            policy = RetryPolicy(refresh_cluster_on_retry=refresh)
-            route.route.retry_policy.MergeFromString(bytes(policy))
+    hosts = body["virtual_hosts"]
+    without_routes = {**body, "virtual_hosts": [_without(host, "routes") for host in hosts]}
+    message = _parsed(without_routes, route_pb2.RouteConfiguration())
+    for host, written in zip(hosts, message.virtual_hosts, strict=True):
+        for route in host["routes"]:
+            written.routes.add().MergeFromString(_route(json.dumps(route)))
     return _bytes(message)
+
+
+_LARGE_ROUTE: Final = 8192
+"""Characters of one that lists models: parsed soon, changed often and too large to be kept."""
+
+
+def _route(text: str) -> bytes:
+    return _parsed_route(text) if len(text) > _LARGE_ROUTE else _kept_route(text)
+
+
+def _parsed_route(text: str) -> bytes:
+    body = json.loads(text)
+    refresh = body.get("route", {}).get("retry_policy", {}).pop("refresh_cluster_on_retry", None)
+    message = _parsed(body, route_components_pb2.Route())
+    if refresh is not None:
+        policy = RetryPolicy(refresh_cluster_on_retry=refresh)
+        message.route.retry_policy.MergeFromString(bytes(policy))
+    return _bytes(message)
+
+
+_kept_route = lru_cache(maxsize=512)(_parsed_route)
+"""Most routes are the same in every plan, and parsing them would be most of the work of a change."""
 
 
 _WRITERS: Final[dict[str, Callable[[Json], bytes]]] = {
@@ -138,6 +215,11 @@ _WRITERS: Final[dict[str, Callable[[Json], bytes]]] = {
     ROUTE: _routes,
     SECRET: _secret,
 }
+
+
+@lru_cache(maxsize=64)
+def _kept_filter(text: str) -> bytes:
+    return _bytes(_parsed(json.loads(text), hcm_pb2.HttpFilter()))
 
 
 def _bytes(message: Any) -> bytes:
@@ -150,6 +232,10 @@ def _parsed(fields: Json, message: Any) -> Any:
         return json_format.ParseDict(fields, message)
     except json_format.ParseError as error:
         raise ValueError(str(error)) from error
+
+
+def _without(body: Json, *keys: str) -> Json:
+    return {key: value for key, value in body.items() if key not in keys}
 
 
 @lru_cache(maxsize=64)

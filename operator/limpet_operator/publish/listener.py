@@ -217,7 +217,7 @@ def _undecided() -> Json:
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet-undecided",
-            default_source_code={"inline_string": program("undecided.lua")},
+            default_source_code={"inline_string": program("table.lua", "undecided.lua")},
         ),
     }
 

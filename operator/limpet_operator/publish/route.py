@@ -30,8 +30,9 @@ from limpet_operator.publish.door import (
     wrong_bodies,
     wrong_paths,
 )
-from limpet_operator.publish.encode import Json, set_header, typed_struct
+from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.gateway import ROUTES, UNDECIDED_FILTER, Gateway
+from limpet_operator.publish.models import providers_of_models, table
 from limpet_operator.publish.origins import policy
 from limpet_operator.publish.patience import Patience
 from limpet_operator.publish.replies import NO_PROVIDERS
@@ -72,24 +73,21 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
     order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
     posted = [{**path, "headers": [method("POST")]} for path in (_CANONICAL, _MISSPELT)]
     routes = [
-        *(
-            route
-            for match in posted
-            for route in (_chat(match, order, speaking, gateway) if order else [_nobody(match)])
-        ),
+        *(route for match in posted for route in (_chat(match, order, gateway) if order else [_nobody(match)])),
         *pages(speaking),
         *wrong_paths(posted),
     ]
     if gateway.cors_origins:
         routes = [readable(route) for route in routes]
-    cors = {"typed_per_filter_config": {"envoy.filters.http.cors": policy(gateway.cors_origins)}}
+    cors = {"envoy.filters.http.cors": policy(gateway.cors_origins)} if gateway.cors_origins else {}
     ours = {
         "name": "all",
         "domains": list(gateway.own_names) or ["*"],
         # For the Lua of every attempt, which takes it out.
         "include_request_attempt_count": True,
         "routes": [*before_all(gateway), *routes],
-        **(cors if gateway.cors_origins else {}),
+        # The routes of requests that are decided, or need no decision, switch it off.
+        "typed_per_filter_config": {UNDECIDED_FILTER: _undecided(speaking, gateway), **cors},
     }
     foreign = {"name": "foreign", "domains": ["*"], "routes": [connect(), foreign_host(gateway)]}
     return {
@@ -104,18 +102,18 @@ def _nobody(match: Json) -> Json:
     return answer(match, 503, NO_PROVIDERS, "refused.no_provider")
 
 
-def _chat(match: Json, order: list[str], speaking: Sequence[PlannedProvider], gateway: Gateway) -> list[Json]:
-    *decided, undecided = _chat_routes(match, order, gateway, _undecided(speaking, gateway))
+def _chat(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
+    *decided, undecided = _chat_routes(match, order, gateway)
     # Which route a request has is asked when it comes, and again when ext_proc has decided.
     return [*wrong_bodies(match), *decided, without_length(undecided), undecided]
 
 
-def _chat_routes(match: Json, order: list[str], gateway: Gateway, undecided: Json) -> list[Json]:
+def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
     if gateway.header_mode:
         chosen = {**match, "headers": [*match["headers"], {"name": CLUSTER_HEADER, "present_match": True}]}
         return [
             _to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(gateway)}, gateway),
-            _to_providers(match, {"cluster": order[0], **_same_provider_again(gateway)}, gateway, undecided),
+            _to_providers(match, {"cluster": order[0], **_same_provider_again(gateway)}, gateway, decided=False),
         ]
     return [
         # The decision says how many providers it named: Envoy would try the last one again for every retry beyond them.
@@ -138,27 +136,22 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway, undecided: Jso
                 match,
                 _in_order(order, min(gateway.max_attempts, len(order)), gateway.patience[-1], False, gateway),
                 gateway,
-                undecided,
+                decided=False,
             ),
         },
     ]
 
 
 def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
-    """For requests without a decision: who serves which model, as many as may be tried, in the fixed order."""
-    serving: dict[str, list[str]] = {}
-    # Who drains has nobody here who could know its conversations: it comes after all others.
-    for provider in sorted(providers, key=lambda provider: provider.spec.drain):
-        for model in provider.spec.models:
-            names = serving.setdefault(model.name, [])
-            if len(names) < gateway.max_attempts:
-                names.append(provider.name)
-    context = {f"model:{name}": " ".join(names) for name, names in serving.items()}
-    # Nobody has looked whether the answer is to be streamed, so the longer wait holds.
-    context |= {"tries": str(TRIES), "waits": route_key(0, False, len(gateway.patience) - 1)[1:]}
+    context = {
+        "models": table(providers_of_models(providers, gateway.max_attempts)),
+        "tries": str(TRIES),
+        # Nobody has looked whether the answer is to be streamed, so the longer wait holds.
+        "waits": route_key(0, False, len(gateway.patience) - 1)[1:],
+    }
     if gateway.header_mode:
         context["header_mode"] = "yes"
-    return typed_struct("filters.http.lua.v3.LuaPerRoute", filter_context=context)
+    return typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)
 
 
 def _attempts(gateway: Gateway) -> list[int]:
@@ -167,7 +160,7 @@ def _attempts(gateway: Gateway) -> list[int]:
     return sorted(attempts | (set(range(1, gateway.max_attempts + 1)) if gateway.timeouts_move_on else set()))
 
 
-def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json = NO_UNDECIDED) -> Json:
+def _to_providers(match: Json, action: Json, gateway: Gateway, *, decided: bool = True) -> Json:
     return {
         "match": match,
         "request_body_buffer_limit": gateway.body_limit_bytes,
@@ -177,7 +170,7 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, undecided: Json =
             # More than 1: the decision's first provider failed, and x-limpet-provider names who answered instead.
             set_header(ATTEMPTS_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
         ],
-        "typed_per_filter_config": {UNDECIDED_FILTER: undecided},
+        "typed_per_filter_config": {UNDECIDED_FILTER: NO_UNDECIDED} if decided else {},
         "response_headers_to_remove": list(_NOT_FOR_CLIENTS),
         "route": {"timeout": "0s", **action},
     }

@@ -1,8 +1,9 @@
 -- Runs before the router where ext_proc has not decided: it is away, or has no catalog yet. It does what must hold all the same:
 -- only models that a provider serves, at providers that serve them, and what is Limpet's own in the body stays here.
 --
--- filter context: "model:NAME" = the providers that serve it in the order in which they are tried, with a space between; tries = how
--- often each; waits = the rest of the name of Envoy's route for so many attempts; header_mode = true where a header names the provider.
+-- filter context: models = a table of the providers of each in the order in which they are tried, with spaces between; tries = how
+-- often each; waits = what follows the number of attempts in the key of Envoy's route; header_mode is set where a header names the
+-- provider.
 
 local MOST_STEPS = 200000 -- strings and brackets; as many take about 50 ms, in which this thread serves nobody else
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
@@ -199,8 +200,7 @@ function envoy_on_request(handle)
     return bad(handle, '"models"', "'models' asks for other models should the first one fail, which is not done here: leave it out")
   end
   local context = handle:filterContext()
-  -- An Envoy that asks by a name with NUL asks by what is before it.
-  local serving = string.find(name, "%z") == nil and context:get("model:" .. name) or nil
+  local serving = look_up(context:get("models"), name)
   if serving == nil then
     return refuse(handle, "404", REFUSED_UNKNOWN_MODEL, "invalid_request_error", "model_not_found", '"model"',
       "No provider serves this model; GET /v1/models lists what is served.")

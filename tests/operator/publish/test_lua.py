@@ -43,7 +43,8 @@ def test_no_lua_file_has_a_key_of_the_metadata_as_a_string() -> None:
 
 
 @pytest.mark.parametrize(
-    "files", [("answer.lua", "upstream.lua"), ("undecided.lua",), ("one_model.lua",), ("no_length.lua",)]
+    "files",
+    [("answer.lua", "upstream.lua"), ("table.lua", "undecided.lua"), ("table.lua", "models.lua"), ("no_length.lua",)],
 )
 def test_every_constant_of_a_program_is_declared_in_it(files: tuple[str, ...]) -> None:
     before = lua_rules() + lua_lists() if "upstream.lua" in files else ""

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
 from limpet_extproc.contract.envoy import READ_HEADERS, route_key
 from limpet_extproc.contract.reasons import DecisionReason, words
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
-from limpet_operator.publish.door import models_body
 from limpet_operator.publish.encode import encode
 from limpet_operator.publish.gateway import HEALTH, UNDECIDED_FILTER, Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
@@ -231,6 +232,11 @@ def routes(made: Plan, **gateway: Any) -> list[dict[str, Any]]:
     return found
 
 
+def host(made: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = route_configuration(made.providers, gateway_for(made, GATEWAY))["virtual_hosts"][0]
+    return found
+
+
 def what(route: dict[str, Any]) -> str:
     """A route in a word: the answer given here, or how a provider is chosen."""
     if "direct_response" in route:
@@ -317,14 +323,6 @@ def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -
     ]
 
 
-def test_without_a_decision_who_drains_is_asked_last(build) -> None:
-    drains = {"alpha": True, "beta": False, "gamma": True, "delta": False}
-    raws = (build.raw("Provider", name, drain=drain) for name, drain in drains.items())
-    undecided = next(route for route in routes(build.plan(*raws, build.secret())) if route.get("name"))
-    context = undecided["typed_per_filter_config"][UNDECIDED_FILTER]["value"]["filter_context"]
-    assert next(value for key, value in context.items() if key.startswith("model:")) == "beta delta alpha"
-
-
 def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(varied: Plan, build) -> None:
     for route in (*routes(varied), *routes(build.plan())):
         if "direct_response" in route and "connect_matcher" not in route["match"]:
@@ -347,9 +345,25 @@ def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(vari
             assert headers["x-limpet-decision"].startswith("answered." if answer["status"] < 300 else "refused.")
 
 
-def test_the_list_of_models_names_each_once_with_all_who_serve_it(varied: Plan) -> None:
-    (model,) = json.loads(models_body(varied.providers))["data"]
-    assert (model["id"], model["owned_by"]) == ("flash", "bearer, named, nobody, plain")
+def test_the_table_of_models_stands_once_and_routes_that_need_it_do_not_switch_it_off(varied: Plan) -> None:
+    whole = host(varied)
+    context = whole["typed_per_filter_config"][UNDECIDED_FILTER]["filter_context"]
+    assert context["models"].startswith("\n=flash\n")
+    chat = [route for route in whole["routes"] if "retry_policy" in route.get("route", {})]
+    switched_off = [UNDECIDED_FILTER in route["typed_per_filter_config"] for route in chat]
+    assert switched_off == ["dynamic_metadata" in route["match"] for route in chat]
+
+
+def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Plan, build) -> None:
+    for kind, body in provider_resources(varied.providers[0], gateway_for(varied, GATEWAY)):
+        if kind == CLUSTER:
+            written = Cluster.FromString(encode(kind, body).body)
+    options = HttpProtocolOptions.FromString(next(iter(written.typed_extension_protocol_options.values())).value)
+    assert [each.name for each in options.http_filters][-1] == "envoy.filters.http.upstream_codec"
+    (lua,) = (each.typed_config for each in options.http_filters if each.name == "envoy.filters.http.lua")
+    assert lua.type_url.endswith("envoy.extensions.filters.http.lua.v3.Lua")
+    assert b"function envoy_on_request" in lua.value
+    assert b"limpet" in lua.value
 
 
 def listener(made: Plan, gateway: Gateway = GATEWAY) -> dict[str, Any]:

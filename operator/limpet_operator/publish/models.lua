@@ -1,6 +1,7 @@
--- GET /v1/models/{id}, answered here. Filter context: models = the object of each as JSON, by its name, and missing = the
--- error for any other, with @ where the name stands;
--- exposed = the headers that a page may read.
+-- Answers GET /v1/models and GET /v1/models/{id}.
+--
+-- filter context: models = a table of each as JSON; missing = the error for any other, with @ where its name stands; exposed = the
+-- headers that a web page may read.
 
 local function answer(handle, status, decision, body)
   local origin = handle:headers():get("origin") -- no page that is not allowed comes so far
@@ -14,11 +15,15 @@ local function answer(handle, status, decision, body)
 end
 
 function envoy_on_request(handle)
-  local path = string.gsub(handle:headers():get(":path"), "[?].*", "")
-  local asked = string.match(path, "/models/(.-)/?$")
-  local name = string.gsub(asked, "%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
   local context = handle:filterContext()
-  local found = context:get("models")[name]
+  local path = string.gsub(handle:headers():get(":path"), "[?].*", "")
+  local asked = string.match(path, "/models/(.-)/?$") or ""
+  if asked == "" then
+    local listed = string.sub(string.gsub(context:get("models"), "\n=[^\n]*\n", ", "), 3)
+    return answer(handle, "200", ANSWERED_MODELS, '{"object": "list", "data": [' .. listed .. "]}")
+  end
+  local name = string.gsub(asked, "%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+  local found = look_up(context:get("models"), name)
   if found ~= nil then
     return answer(handle, "200", ANSWERED_MODELS, found)
   end

@@ -1,0 +1,24 @@
+"""The models as Envoy's Lua finds them."""
+
+import json
+
+from limpet_operator.publish.models import models, providers_of_models, table
+
+
+def test_each_model_is_named_once_with_all_providers_that_serve_it(build) -> None:
+    made = build.plan(*(build.raw("Provider", name) for name in ("beta", "alpha")), build.secret())
+    ((name, described),) = models(made.providers).items()
+    assert json.loads(described) == {"id": name, "object": "model", "created": 0, "owned_by": "alpha, beta"}
+
+
+def test_without_a_decision_a_draining_provider_comes_last(build) -> None:
+    drains = {"alpha": True, "beta": False, "gamma": True, "delta": False}
+    raws = (build.raw("Provider", name, drain=drain) for name, drain in drains.items())
+    made = build.plan(*raws, build.secret())
+    assert [*providers_of_models(made.providers, 3).values()] == ["beta delta alpha"]
+
+
+def test_a_name_cannot_stand_for_a_line_of_the_table() -> None:
+    assert table({"a": "p", "x\n=gpt\nevil": "q", "50%": "r", "ü\0": "s"}) == (
+        "\n=a\np\n=x%0A=gpt%0Aevil\nq\n=50%25\nr\n=ü%00\ns"
+    )
