@@ -10,7 +10,7 @@ from limpet_extproc.process.settings import SupervisorSettings
 from limpet_extproc.process.start_error import StartError
 from limpet_extproc.telemetry.logs import log_to_stderr
 
-log = logging.getLogger("limpet_extproc")
+_log = logging.getLogger("limpet_extproc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"limpet-extproc: {error}", file=sys.stderr)
         return 2
     except Exception:
-        log.exception("ended by an error of its own; please report this")
+        _log.exception("ended by an error of its own; please report this")
         return 1
     return 0
 

@@ -16,7 +16,7 @@ from limpet_extproc.envoy.h2_connection import Connection
 from limpet_extproc.envoy.h2_frames import Request, header_block
 from limpet_extproc.envoy.h2_stream import H2Stream
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _PREFIX: Final = 5
 """Bytes before a message: a flag for compression, and its length."""
@@ -146,7 +146,7 @@ class Call:
             self._end_with(CANCELLED, "cancelled")
             raise
         except Exception:
-            log.exception("a call could not be answered; please report this")
+            _log.exception("a call could not be answered; please report this")
             self._end_with(UNKNOWN, "a bug in ext_proc")
             return
         self._send(message, _ENDED)

@@ -16,7 +16,7 @@ from limpet_extproc.envoy.h2_requests import RequestDecoder, check_size
 from limpet_extproc.envoy.h2_sending import Sending
 from limpet_extproc.envoy.h2_stream import REPLENISH_BYTES, H2Stream, Receiver
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MAX_STREAMS: Final = 1_000
 """Requests at a time on one connection; Envoy opens another connection for more."""
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         try:
             self._read(self._partial + data if self._partial else data)
         except H2ConnectionError as error:
-            log.warning("a connection is closed: %s", error)
+            _log.warning("a connection is closed: %s", error)
             self._sending.write(h2.goaway(self._last_stream, error.code, str(error)))
             self._sending.flush()
             self._transport.close()

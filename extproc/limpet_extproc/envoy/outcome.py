@@ -27,7 +27,7 @@ from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, Atte
 from limpet_extproc.providers.tracker import Providers
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
@@ -74,14 +74,14 @@ class Outcomes:
             try:
                 message = als_pb2.StreamAccessLogsMessage.FromString(data)
             except DecodeError:
-                log.warning("a message of the access log could not be read; its entries are lost")
+                _log.warning("a message of the access log could not be read; its entries are lost")
                 self._metrics.failures.inc()
                 continue
             for entry in message.http_logs.log_entry:
                 try:
                     self._learn_from(entry)
                 except Exception:
-                    log.exception("an access log entry could not be used; please report this")
+                    _log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
             self._metrics.flush()
         return b""

@@ -21,7 +21,7 @@ from limpet_extproc.request.refusals import bad_request
 from limpet_extproc.request.router import Router
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 
@@ -87,7 +87,7 @@ class ExtProc:
             routing = await self._router.route(head, body)
         except Exception:
             # A bug of ours must not cost the client the request: Envoy goes on in the order of the route.
-            log.exception("a request was let through undecided; please report this")
+            _log.exception("a request was let through undecided; please report this")
             self._metrics.failures.inc()
             return CONTINUE_BODY
         if isinstance(routing, Refusal):

@@ -32,7 +32,7 @@ _LONGEST_PAUSE_S: Final = 2.0
 
 _Send = Callable[[Report], Awaitable[None]]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def _ignore(_: object) -> None:
@@ -77,7 +77,7 @@ async def watch(
         if not connected:
             connected, last_logged, pause_s = True, None, _FIRST_PAUSE_S
             hooks.connected(True)
-            log.info("the operator at %s sends catalogs; this is revision %s", channel_target, revision)
+            _log.info("the operator at %s sends catalogs; this is revision %s", channel_target, revision)
 
     while True:
         try:
@@ -89,7 +89,7 @@ async def watch(
         hooks.lost(why)
         if last_logged != why:
             last_logged = why
-            log.warning(
+            _log.warning(
                 "no catalogs from the operator at %s: %s. Going on with %s; trying again every %.0f s at most",
                 channel_target, why, f"revision {revision}" if revision else "none, so no request is routed yet",
                 _LONGEST_PAUSE_S,

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS: Final = 64
 """Each is a thread. One too many ends the oldest: anyone who reaches the port could block it by staying connected."""
@@ -67,7 +67,7 @@ class _Threads(socketserver.ThreadingMixIn):
                 self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("an HTTP client left early")
+        _log.debug("an HTTP client left early")
 
 
 class _Tcp(_Threads, socketserver.TCPServer):
@@ -113,7 +113,7 @@ def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
             try:
                 response = routes[path]() if path in routes else Response(f"there is {', '.join(routes)}\n", 404)
             except Exception:
-                log.exception("%s could not be made; please report this", path)
+                _log.exception("%s could not be made; please report this", path)
                 response = Response("could not be made; the log says why\n", 500)
             self.send_response(response.status)
             self.send_header("content-type", response.type)

@@ -29,7 +29,7 @@ from limpet_extproc.telemetry.merged_metrics import merged
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _ASK_S: Final = 1.0
 _STOP_S: Final = 8.0
@@ -86,7 +86,7 @@ class Supervisor:
             lived_s = self.clock() - began_s
             pause_s = self.pause_s(pause_s, lived_s)
             self.restarts[number] = self.restarts.get(number, 0) + 1
-            log.error("worker %d %s after %.0f s; starting it again in %.1f s", number, why, lived_s, pause_s)
+            _log.error("worker %d %s after %.0f s; starting it again in %.1f s", number, why, lived_s, pause_s)
             await first_of(self._stopping.wait(), self.sleep(pause_s))
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:
@@ -114,7 +114,7 @@ class Supervisor:
         process.terminate()
         await first_of(asyncio.shield(ended), self.sleep(self.stop_s))
         if not ended.done():
-            log.warning("worker %d did not end within %.0f s and is killed", number, self.stop_s)
+            _log.warning("worker %d did not end within %.0f s and is killed", number, self.stop_s)
             process.kill()
         return _how(await ended)
 

@@ -37,7 +37,7 @@ from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 1.0
 """For requests under way when we stop. Envoy's log streams never end unprompted, so all of it always passes."""
@@ -76,7 +76,7 @@ class Worker:
         providers = self.routing.providers
         self._reporter = HealthReporter(providers.last_answer_s, providers.health, caches.refresh, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
-        show = log.info if settings.log_format == "json" else partial(print, flush=True)
+        show = _log.info if settings.log_format == "json" else partial(print, flush=True)
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )
@@ -168,9 +168,9 @@ class Worker:
         self._reporter.changed()
         self.metrics.out.labels(provider).set(state.out_because is not None)
         if state.out_because is None:
-            log.info("%s is back", provider)
+            _log.info("%s is back", provider)
         else:
-            log.info("%s is out: %s", provider, state.out_because)
+            _log.info("%s is out: %s", provider, state.out_because)
 
     async def _turn(self) -> None:
         """Note that the loop turns, and flush metrics that no access log entry flushes."""

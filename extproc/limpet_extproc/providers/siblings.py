@@ -18,7 +18,7 @@ import msgspec
 
 from limpet_extproc.providers.events import ProviderEvent
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _MAX_EVENTS: Final = 500
 """In one datagram, about 20 KB: far below what a socket takes."""
@@ -96,7 +96,7 @@ class Siblings:
                 try:
                     events = self._decoder.decode(data)
                 except msgspec.MsgspecError as error:
-                    log.warning("another worker speaks another language: %s. Do all run the same version?", error)
+                    _log.warning("another worker speaks another language: %s. Do all run the same version?", error)
                     continue
                 for event in events:
                     self._on_event(event)

@@ -5,7 +5,7 @@ from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 ErrorReason = Literal["timeout", "connection", "auth", "readonly", "full", "version", "queue_full", "away", "error"]
 """Closed, the values of a metric's label; docs/memory.md says what each means."""
@@ -63,7 +63,7 @@ class MemoryLog:
         self._count[operation, reason](times)
         if reason == "version" and not self._logged_version:
             self._logged_version = True
-            log.warning("memory %s: %s", self._where, _MEANING[reason])
+            _log.warning("memory %s: %s", self._where, _MEANING[reason])
 
     def away(self, error: RedisError) -> None:
         """From now on requests are routed without the memory."""
@@ -72,7 +72,7 @@ class MemoryLog:
         self._write_error = None
         if self._is_up is not False:
             self._is_up = False
-            log.warning("memory %s is away, requests are routed without it: %s", self._where, error)
+            _log.warning("memory %s is away, requests are routed without it: %s", self._where, error)
 
     def back(self) -> None:
         """The memory is in use again."""
@@ -80,7 +80,7 @@ class MemoryLog:
         self._writable.set(1)
         if self._is_up is not True:
             self._is_up = True
-            log.info("memory %s is connected", self._where)
+            _log.info("memory %s is connected", self._where)
 
     def written(self, error: RedisError | None) -> None:
         """How the last writes went."""
@@ -90,6 +90,6 @@ class MemoryLog:
             return
         self._write_error = reason
         if error:
-            log.warning("memory %s takes no writes, lookups go on: %s", self._where, error)
+            _log.warning("memory %s takes no writes, lookups go on: %s", self._where, error)
         else:
-            log.info("memory %s takes writes again", self._where)
+            _log.info("memory %s takes writes again", self._where)

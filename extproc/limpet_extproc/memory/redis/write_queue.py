@@ -11,7 +11,7 @@ from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
 from limpet_extproc.memory.redis.layout import MemoryChange, ShortNames, encode, redis_key
 from limpet_extproc.memory.redis.store import RedisStore
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _MAX_BATCH: Final = 256
 """Conversations in one round trip."""
@@ -103,7 +103,7 @@ class WriteQueue:
             return [error] * len(batch)
         except Exception:
             # A change that cannot be encoded must not stop the writes that follow.
-            log.exception("changes of the memory were lost; please report this")
+            _log.exception("changes of the memory were lost; please report this")
             return [RedisError("error")] * len(batch)
 
     def _settle(self, batch: _Batch, results: _Results) -> None:
