@@ -20,9 +20,9 @@ from limpet_operator.laptop.local import Local, LocalSettings, free_port
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 from limpet_operator.serve.control_plane import ControlPlane
+from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.metrics import ControlPlaneMetrics, build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
-from limpet_operator.serve.xds_server import serve
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,7 +8,7 @@ CLIENT_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),  # Else a new attempt may get the failed connection of the last one.
     ("grpc.keepalive_time_ms", 15_000),  # A server whose machine died sends no FIN.
     ("grpc.keepalive_timeout_ms", 5_000),
-    # By default a minute, and a ping under way holds up the keepalive's.
+    # By default a minute, and a pending ping delays the keepalive's.
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 )

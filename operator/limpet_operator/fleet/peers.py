@@ -77,7 +77,7 @@ class Peers:
         self._open = OpenStreams()
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        """The service for `limpet_operator.serve.xds_server.serve`."""
+        """The service for `limpet_operator.serve.grpc_server.serve`."""
         service, _, method = PEER_METHOD.strip("/").partition("/")
         return grpc.method_handlers_generic_handler(
             service, {method: grpc.stream_stream_rpc_method_handler(self._accept)}

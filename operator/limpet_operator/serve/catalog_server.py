@@ -152,7 +152,7 @@ class CatalogServer:
         return self._withdrawn(unwanted)
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        """The service for `limpet_operator.serve.xds_server.serve`: one method, raw bytes."""
+        """The service for `limpet_operator.serve.grpc_server.serve`: one method, raw bytes."""
         service, _, method = WATCH_METHOD.strip("/").partition("/")
         return grpc.method_handlers_generic_handler(
             service, {method: grpc.stream_stream_rpc_method_handler(self._serve)}

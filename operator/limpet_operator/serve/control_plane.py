@@ -16,10 +16,11 @@ from limpet_operator.publish.resource import CLUSTER, Publication
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, NoPeers, PeerReports
 from limpet_operator.serve.catalog_server import CatalogServer
 from limpet_operator.serve.change_set import ChangeSet
+from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.metrics import ControlPlaneMetrics, count_objects
 from limpet_operator.serve.rollout import RemovalTimeouts, Rollout
 from limpet_operator.serve.tls import only_for
-from limpet_operator.serve.xds_server import XdsServer, serve
+from limpet_operator.serve.xds_server import XdsServer
 
 
 def _ignore(_: object) -> None:

@@ -7,8 +7,9 @@ from prometheus_client import CollectorRegistry
 
 from limpet_operator.publish.resource import CLUSTER, Resource
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack
+from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.xds_server import XdsServer, serve
+from limpet_operator.serve.xds_server import XdsServer
 
 
 def resource(name: str, body: str = "1", type_url: str = CLUSTER) -> Resource:

@@ -20,7 +20,7 @@ from limpet_extproc.contract.catalog import (
     encode,
 )
 from limpet_operator.serve.catalog_server import announce
-from limpet_operator.serve.xds_server import serve
+from limpet_operator.serve.grpc_server import serve
 
 
 @given(planned=st.sets(st.sampled_from(NAMES)), acked=st.sets(st.sampled_from([*NAMES, "static"])))

@@ -18,9 +18,10 @@ from limpet_extproc.contract.catalog import (
 )
 from limpet_operator.publish.resource import CLUSTER, SECRET, Publication, Resource
 from limpet_operator.serve.acknowledgements import Acknowledgements
+from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts, Rollout
-from limpet_operator.serve.xds_server import XdsServer, serve
+from limpet_operator.serve.xds_server import XdsServer
 
 
 class Drains:

@@ -14,7 +14,7 @@ from tests.waiting import until
 
 from limpet_operator.publish.resource import CLUSTER, SECRET
 from limpet_operator.serve.acknowledgements import Nack
-from limpet_operator.serve.xds_server import serve
+from limpet_operator.serve.grpc_server import serve
 
 
 @pytest.fixture
