@@ -41,8 +41,8 @@ def test_the_operator_is_told_all_that_was_set() -> None:
     assert settings.listen == "[::]:18000"
     assert settings.tls_dir == Path("/etc/limpet/tls")
     assert settings.gateway_name == "limpet-gateway.ai.svc"
-    assert settings.peers == "limpet-operator-peers.ai.svc:18000"
-    assert (settings.http, settings.probes) == ("[::]:8081", "[::]:8082")
+    assert settings.peers == HostPort("limpet-operator-peers.ai.svc", 18000)
+    assert (settings.http, settings.probes) == (HostPort("::", 8081), HostPort("::", 8082))
     assert settings.gateway.listen_host == "::"
     assert (settings.drain_s, settings.log_level) == (20.0, "debug")
     assert settings.gateway.listen_port == 10000

@@ -56,7 +56,7 @@ class Api:
     async def list(self, path: str) -> list[Json]:
         """The objects of a collection, from the server's cache."""
         answer = await self.call("GET", path + ("&" if "?" in path else "?") + "resourceVersion=0")
-        return answer["items"]  # type: ignore[no-any-return]
+        return answer["items"]
 
     async def get(self, path: str) -> Json:
         """One object."""

@@ -94,7 +94,7 @@ class RunningPod:
         """What the API server is told."""
         ready = "True" if self.ready else "False"
         sidecars = set(self._sidecars())
-        statuses = {
+        statuses: dict[str, dict[str, Any]] = {
             name: {
                 "name": name,
                 "image": "local",

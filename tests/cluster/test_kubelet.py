@@ -1,6 +1,7 @@
 """The kubelet of the test world does what a real one would with a Deployment, as far as tests of charts look at it."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,7 @@ async def test_what_ends_is_started_again_and_what_fails_its_probe_too(apiserver
     await settled(kubelet)
     web = kubelet.pods()[0].containers["web"]
     assert web.pid is not None
-    web.send(9)
+    web.send(signal.SIGKILL)
 
     async def back() -> bool:
         return web.restarts == 1 and web.ready

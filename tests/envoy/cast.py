@@ -41,7 +41,7 @@ def seller_configs() -> list[SellerConfig]:
     ]
 
 
-def say(text: str, role: str = "user") -> dict[str, Any]:
+def say(text: str, role: str = "user") -> Any:
     """A message."""
     return {"role": role, "content": text}
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from random import Random
 from typing import Any, Final, NamedTuple
 

@@ -1,9 +1,10 @@
 """Clients that would fill Envoy: with connections that say nothing, and with bodies that never end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -131,7 +132,7 @@ async def by_http2(stage: Stage, bodies: int, missing: int) -> None:
 @pytest.mark.parametrize("missing", [1, 0], ids=["half-sent", "whole"])
 @pytest.mark.parametrize("send", [by_http1, by_http2])
 async def test_many_large_bodies_cost_nobody_else_a_request(
-    small: Stage, send: Callable[[Stage, int, int], Awaitable[None]], missing: int
+    small: Stage, send: Callable[[Stage, int, int], Coroutine[Any, Any, None]], missing: int
 ) -> None:
     async with others_are_served(small) as taken:
         sending = asyncio.create_task(send(small, 72, missing))

@@ -71,7 +71,7 @@ async def gateway(proxies: ProxySettings) -> AsyncIterator[Local]:
 
 @pytest.mark.parametrize("named", ["127.0.0.1", "localhost"])
 async def test_a_provider_whose_name_only_the_proxy_knows_is_reached_by_a_tunnel(named: str) -> None:
-    authority, heard = trustme.CA(), []
+    authority, heard = trustme.CA(), list[Any]()
     async with (
         Tunnels() as proxy,
         https_provider(authority, "api.vendor.example", heard) as port,
@@ -88,7 +88,7 @@ async def test_a_provider_whose_name_only_the_proxy_knows_is_reached_by_a_tunnel
 
 
 async def test_a_provider_has_its_own_proxy_or_none() -> None:
-    authority, heard = trustme.CA(), []
+    authority, heard = trustme.CA(), list[Any]()
     async with (
         Tunnels() as proxy,
         Tunnels() as other,
@@ -115,7 +115,7 @@ async def test_a_provider_has_its_own_proxy_or_none() -> None:
     [b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 403 No\r\n\r\n", b""],
 )
 async def test_where_the_proxy_refuses_the_next_provider_answers(words: bytes) -> None:
-    authority, heard = trustme.CA(), []
+    authority, heard = trustme.CA(), list[Any]()
     async with (
         Tunnels(refuses=words) as proxy,
         https_provider(authority, "localhost", heard) as port,

@@ -102,7 +102,7 @@ def pem(authority: trustme.CA) -> str:
 
 
 async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: Local) -> None:
-    authority, heard = trustme.CA(), []
+    authority, heard = trustme.CA(), list[Any]()
     async with https_provider(authority, "localhost", heard) as port:
         gateway.apply(planned(*objects("good", f"https://localhost:{port}/api/v1", pem(authority))))
         await gateway.ready()
@@ -116,7 +116,7 @@ async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: Local) 
 async def test_a_provider_by_its_address_is_known_by_a_certificate_for_the_address(
     gateway: Local, host: str, url_host: str
 ) -> None:
-    authority, heard = trustme.CA(), []
+    authority, heard = trustme.CA(), list[Any]()
     async with https_provider(authority, host, heard, host) as port:
         gateway.apply(planned(*objects("good", f"https://{url_host}:{port}/api/v1", pem(authority))))
         await gateway.ready()
@@ -126,7 +126,7 @@ async def test_a_provider_by_its_address_is_known_by_a_certificate_for_the_addre
 
 
 async def test_a_server_name_of_its_own_is_asked_for(gateway: Local) -> None:
-    authority, heard = trustme.CA(), []
+    authority, heard = trustme.CA(), list[Any]()
     async with https_provider(authority, "models.example", heard) as port:
         url = f"https://localhost:{port}/api/v1"
         gateway.apply(planned(*objects("named", url, pem(authority), serverName="models.example")))

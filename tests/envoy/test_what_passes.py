@@ -1,5 +1,7 @@
 """What of a request reaches a provider, and what of an answer reaches the client: byte for byte, over failovers too."""
 
+from typing import Any
+
 import pytest
 from tests.envoy.cast import say
 from tests.envoy.stage import Raw, Stage
@@ -173,7 +175,10 @@ async def test_of_the_query_a_provider_gets_its_own_and_what_is_listed(
 
 async def test_each_provider_gets_its_own_query_over_a_failover(stage: Stage) -> None:
     async with Upstream(refuses) as first, Upstream() as second:
-        specs = {"a": {"url": first.url + "?of=a"}, "e": {"url": second.url, "query": {"pass": ["of", "v"]}}}
+        specs: dict[str, Any] = {
+            "a": {"url": first.url + "?of=a"},
+            "e": {"url": second.url, "query": {"pass": ["of", "v"]}},
+        }
         await stage.serve("a", "e", specs=specs)
         await ask(stage, "ae", {}, "?of=client&v=1")
     assert first.got[0].target == "/v1/chat/completions?of=a"

@@ -1,5 +1,6 @@
 """The `limpet` command: what it refuses, what it prints, and the status it ends with."""
 
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
@@ -18,8 +19,11 @@ spec: {vendor: DeepSeek, url: "ftp://example.org", models: [{name: m}]}
 """
 
 
+Limpet = Callable[..., Result]
+
+
 @pytest.fixture(scope="module")
-def limpet():
+def limpet() -> Limpet:
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(application(arguments), arguments, env={"COLUMNS": "200", "TERM": "dumb"})
 
@@ -49,14 +53,14 @@ def limpet():
         (["--no-such-flag"], "--no-such-flag"),
     ],
 )
-def test_a_wrong_flag_is_named_before_anything_starts(limpet, arguments: list[str], message: str) -> None:
+def test_a_wrong_flag_is_named_before_anything_starts(limpet: Limpet, arguments: list[str], message: str) -> None:
     result = limpet("up", QUICKSTART, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 @pytest.mark.parametrize("command", ["up", "validate", "render"])
-def test_a_directory_that_is_not_there_is_named(limpet, command: str, tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_is_named(limpet: Limpet, command: str, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     result = limpet(command, str(gone))
     assert result.exit_code == 1
@@ -66,19 +70,19 @@ def test_a_directory_that_is_not_there_is_named(limpet, command: str, tmp_path: 
 
 
 @pytest.mark.parametrize("command", ["up", "validate", "render"])
-def test_a_command_without_its_directory_shows_its_usage(limpet, command: str) -> None:
+def test_a_command_without_its_directory_shows_its_usage(limpet: Limpet, command: str) -> None:
     result = limpet(command)
     assert result.exit_code == 2
     assert "Missing argument 'directory'" in result.stderr
 
 
-def test_help_lists_every_command_of_every_part(limpet) -> None:
+def test_help_lists_every_command_of_every_part(limpet: Limpet) -> None:
     shown = limpet("--help").stdout
     for command in ("up", "validate", "render", "simulate"):
         assert f"  {command} " in shown
 
 
-def test_help_has_the_whole_first_sentence(limpet) -> None:
+def test_help_has_the_whole_first_sentence(limpet: Limpet) -> None:
     narrow = CliRunner().invoke(application(["--help"]), ["--help"], env={"COLUMNS": "60", "TERM": "dumb"}).stdout
     assert "no cluster." in " ".join(narrow.split())
     assert "..." not in narrow.partition("Commands:")[2]
@@ -86,23 +90,23 @@ def test_help_has_the_whole_first_sentence(limpet) -> None:
         assert limpet(*flags).stdout.startswith("Usage: ")
 
 
-def test_the_version_is_printed(limpet) -> None:
+def test_the_version_is_printed(limpet: Limpet) -> None:
     assert limpet("--version").stdout == f"limpet {version('limpet')}\n"
 
 
-def test_a_command_that_is_misspelt_is_guessed(limpet) -> None:
+def test_a_command_that_is_misspelt_is_guessed(limpet: Limpet) -> None:
     result = limpet("valdate")
     assert result.exit_code == 2
     assert "Did you mean 'validate'?" in result.stderr
 
 
-def test_every_object_of_the_quickstart_is_ok(limpet) -> None:
+def test_every_object_of_the_quickstart_is_ok(limpet: Limpet) -> None:
     result = limpet("validate", QUICKSTART)
     assert result.exit_code == 0
     assert "seller-a" in result.stdout
 
 
-def test_a_bad_object_is_named_and_ends_with_status_1(limpet, tmp_path: Path) -> None:
+def test_a_bad_object_is_named_and_ends_with_status_1(limpet: Limpet, tmp_path: Path) -> None:
     (tmp_path / "provider.yaml").write_text(BAD)
     result = limpet("validate", str(tmp_path))
     assert result.exit_code == 1
@@ -110,13 +114,13 @@ def test_a_bad_object_is_named_and_ends_with_status_1(limpet, tmp_path: Path) ->
     assert "spec.url" in result.stdout
 
 
-def test_an_empty_directory_is_reported(limpet, tmp_path: Path) -> None:
+def test_an_empty_directory_is_reported(limpet: Limpet, tmp_path: Path) -> None:
     result = limpet("validate", str(tmp_path))
     assert "has no YAML or JSON files" in result.stdout
     assert result.exit_code == 1, "a wrong directory must not look as if all were well"
 
 
-def test_a_note_ends_with_status_1_where_that_is_asked_for(limpet, tmp_path: Path) -> None:
+def test_a_note_ends_with_status_1_where_that_is_asked_for(limpet: Limpet, tmp_path: Path) -> None:
     probe = (
         "{apiVersion: limpet.dev/v1alpha1, kind: StickyPolicy, metadata: {name: a}, spec: {models: [nobody-has-it]}}"
     )
@@ -126,7 +130,7 @@ def test_a_note_ends_with_status_1_where_that_is_asked_for(limpet, tmp_path: Pat
     assert all("note StickyPolicy a" in result.stdout for result in results)
 
 
-def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet) -> None:
+def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet: Limpet) -> None:
     result = limpet("render", QUICKSTART)
     assert result.exit_code == 0
     resources = list(yaml.safe_load_all(result.stdout))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.operator.conftest import Build
 
 from limpet_operator.laptop.validate import render_line, validate
 from limpet_operator.resources.vendors import load_vendors
@@ -16,7 +17,7 @@ VENDORS = (
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_an_example_is_right_and_holds_all_that_it_needs(build, vendor: str) -> None:
+def test_an_example_is_right_and_holds_all_that_it_needs(build: Build, vendor: str) -> None:
     lines = validate(scan(EXAMPLES / vendor), {}, build.parser)
     assert [render_line(line) for line in lines if not line.ok] == []
     output = "\n".join(map(render_line, lines))
@@ -24,7 +25,7 @@ def test_an_example_is_right_and_holds_all_that_it_needs(build, vendor: str) -> 
     assert "HealthProbe" in output
 
 
-def test_all_examples_can_be_applied_to_one_namespace(build, tmp_path: Path) -> None:
+def test_all_examples_can_be_applied_to_one_namespace(build: Build, tmp_path: Path) -> None:
     for vendor in VENDORS:
         (tmp_path / f"{vendor}.yaml").write_text((EXAMPLES / vendor / "provider.yaml").read_text())
     lines = validate(scan(tmp_path), {}, build.parser)

@@ -106,8 +106,9 @@ async def refusal(address: str, method: str, tls_dir: Path) -> tuple[grpc.Status
     key, chain, authority = ((tls_dir / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))
     credentials = grpc.ssl_channel_credentials(authority, key, chain)
     options = (("grpc.ssl_target_name_override", REPLICA), ("grpc.use_local_subchannel_pool", 1))
+    channel: Any
     async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
-        call: Any = channel.stream_stream(method, lambda raw: raw, lambda raw: raw)(timeout=1.0)
+        call = channel.stream_stream(method, lambda raw: raw, lambda raw: raw)(timeout=1.0)
         try:
             await call.read()
         except grpc.aio.AioRpcError as error:

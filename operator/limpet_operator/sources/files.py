@@ -7,7 +7,7 @@ document whose text is the same keeps its very object, so that everything built 
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,7 +114,7 @@ async def watch(
     on_gone: Callable[[], None] = lambda: None,
     events: Callable[[Path], AsyncGenerator[object]] = _events,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> AsyncIterator[Scan]:
+) -> AsyncGenerator[Scan]:
     """Each new state of the directory after `previous`, until the task is cancelled.
 
     A directory that is gone (a volume being swapped, a branch being switched) changes nothing; `on_gone` is called if

@@ -1,9 +1,10 @@
 """The API server goes away, forgets, loses kinds: Envoy keeps what it has, and everything is caught up with."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.operator.gateway import Gateway
 from tests.cluster.operator.objects import provider, secret
@@ -16,7 +17,7 @@ CRDS = Path(__file__).parents[3] / "crds"
 Private = Callable[[], AbstractContextManager[ApiServer]]
 
 
-async def apply(server: ApiServer, *objects: object) -> None:
+async def apply(server: ApiServer, *objects: Mapping[str, Any]) -> None:
     (await asyncio.to_thread(server.apply, *objects)).ok()
 
 

@@ -1,7 +1,9 @@
 """Objects of a real API server reach an Envoy, and so does all that happens to them."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.operator.gateway import Gateway
 from tests.cluster.operator.objects import provider, secret
@@ -13,7 +15,7 @@ from limpet_lab.kubernetes.apiserver import ApiServer
 async def test_apply_change_rotate_delete(apiserver: ApiServer, namespace: str, tmp_path: Path) -> None:
     name = f"{namespace}/deepseek"
 
-    async def apply(*objects: object) -> None:
+    async def apply(*objects: Mapping[str, Any]) -> None:
         (await asyncio.to_thread(apiserver.apply, *objects, namespace=namespace)).ok()
 
     await apply(provider("deepseek"), secret("deepseek"))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.choose import Decision, choose
@@ -31,7 +32,7 @@ def warm(*names: str, until_s: float = NOW + 60) -> Remembered:
 
 
 def decide(
-    make: Any,
+    make: Make,
     remembered: Remembered | None = None,
     *,
     health: Mapping[str, HealthState] | None = None,
@@ -76,7 +77,7 @@ def decide(
     ],
 )
 def test_memory_and_health_decide_which_provider_comes_first(
-    make, remembered: Remembered | None, health: dict[str, HealthState], reason: str, order: str
+    make: Make, remembered: Remembered | None, health: dict[str, HealthState], reason: str, order: str
 ) -> None:
     decision = decide(make, remembered, health=health)
     assert (decision.reason, "".join(decision.order)) == (reason, order)
@@ -93,18 +94,18 @@ def test_memory_and_health_decide_which_provider_comes_first(
         ({"price": None}, "sticky.hit"),
     ],
 )
-def test_staying_has_to_pay(make, provider: dict[str, Any], reason: str) -> None:
+def test_staying_has_to_pay(make: Make, provider: dict[str, Any], reason: str) -> None:
     decision = decide(make, warm("c"), providers={"c": provider})
     assert decision.reason == reason
     assert decision.order[0] == ("c" if reason == "sticky.hit" else "a")
 
 
-def test_a_cache_that_lives_longer_is_gone_back_to_when_the_newest_has_run_out(make) -> None:
+def test_a_cache_that_lives_longer_is_gone_back_to_when_the_newest_has_run_out(make: Make) -> None:
     decision = decide(make, Remembered((Warm("b", NOW), Warm("c", NOW + 60))))
     assert (decision.reason, decision.order[0]) == ("sticky.hit", "c")
 
 
-def test_what_the_provider_counted_last_time_outweighs_the_estimate(make) -> None:
+def test_what_the_provider_counted_last_time_outweighs_the_estimate(make: Make) -> None:
     counted = Remembered((Warm("c", NOW + 60, prompt_tokens=5000),))
     assert decide(make, counted, providers={"c": {"min_tokens": 4500}}).reason == "sticky.hit"
 
@@ -140,19 +141,19 @@ def test_what_the_provider_counted_last_time_outweighs_the_estimate(make) -> Non
     ],
 )
 def test_the_client_steers_and_is_obeyed(
-    make, steering: Steering, reason: str, order: str, excluded: dict[str, str]
+    make: Make, steering: Steering, reason: str, order: str, excluded: dict[str, str]
 ) -> None:
     learned = {"c": Learned(20, 0, 0.1, 40.0), "b": Learned(20, 0, 0.2, 50.0)}
     decision = decide(make, warm("b"), steering=steering, learned=learned)
     assert (decision.reason, "".join(decision.order), decision.excluded) == (reason, order, excluded)
 
 
-def test_a_provider_that_is_out_comes_last_whatever_the_client_says(make) -> None:
+def test_a_provider_that_is_out_comes_last_whatever_the_client_says(make: Make) -> None:
     decision = decide(make, steering=Steering(order=("c", "b")), health={"c": DOWN})
     assert (decision.order, decision.excluded) == (("b", "a", "c"), {"c": "down"})
 
 
-def test_the_client_may_send_a_request_to_a_provider_that_drains(make) -> None:
+def test_the_client_may_send_a_request_to_a_provider_that_drains(make: Make) -> None:
     assert decide(make, steering=Steering(order=("c",)), providers={"c": {"drain": True}}).order[0] == "c"
 
 
@@ -171,7 +172,7 @@ def test_the_client_may_send_a_request_to_a_provider_that_drains(make) -> None:
     ],
 )
 def test_sticky_within_prefers_the_warm_one_inside_the_clients_own_set(
-    make, steering: Steering, remembered: Remembered | None, reason: str, order: str
+    make: Make, steering: Steering, remembered: Remembered | None, reason: str, order: str
 ) -> None:
     decision = decide(make, remembered, steering=steering, client_order="StickyWithin")
     assert (decision.reason, "".join(decision.order)) == (reason, order)
@@ -180,7 +181,7 @@ def test_sticky_within_prefers_the_warm_one_inside_the_clients_own_set(
         assert unsticky.reason.startswith("bypass.")
 
 
-def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(make) -> None:
+def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(make: Make) -> None:
     draining = {"a": {"drain": True}}
     assert decide(make, warm("a"), providers=draining).order == ("a", "b", "c")
     assert decide(make, Remembered((), "a"), providers=draining).reason == "sticky.pending"
@@ -189,17 +190,17 @@ def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(mak
     assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a", "b", "c")
 
 
-def test_save_cache_tries_the_warm_provider_once_more_before_it_moves(make) -> None:
+def test_save_cache_tries_the_warm_provider_once_more_before_it_moves(make: Make) -> None:
     assert decide(make, warm("c"), failover="SaveCache").order == ("c", "c", "a")
     assert decide(make, failover="SaveCache").order == ("a", "b", "c")
 
 
-def test_no_more_attempts_than_the_policy_allows(make) -> None:
+def test_no_more_attempts_than_the_policy_allows(make: Make) -> None:
     assert decide(make, warm("c"), max_attempts=2).order == ("c", "a")
     assert decide(make, max_attempts=1).order == ("a",)
 
 
-def test_a_provider_whose_time_out_is_over_is_marked_as_tried_again(make) -> None:
+def test_a_provider_whose_time_out_is_over_is_marked_as_tried_again(make: Make) -> None:
     assert decide(make, warm("c"), health={"c": TRIAL}).trial
     assert not decide(make, warm("b"), health={"c": TRIAL}).trial
     assert decide(make, health={"a": TRIAL}).trial
@@ -208,7 +209,7 @@ def test_a_provider_whose_time_out_is_over_is_marked_as_tried_again(make) -> Non
 NEAR = {name: {"price": CHEAP} for name in PRICES}
 
 
-def test_off_has_no_conversation(make) -> None:
+def test_off_has_no_conversation(make: Make) -> None:
     one = {decide(make, warm("c"), providers=NEAR, mode="Off", key=bytes([n])).order for n in range(50)}
     assert len(one) == 1, "the conversation's key does not matter"
     many = [decide(make, warm("c"), providers=NEAR, mode="Off", random_seed=bytes([n])) for n in range(50)]
@@ -216,7 +217,7 @@ def test_off_has_no_conversation(make) -> None:
     assert {decision.reason for decision in many} == {"off.spread"}
 
 
-def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make) -> None:
+def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make: Make) -> None:
     for n in range(50):
         random_seed = bytes([n])
         observed = decide(make, warm("c"), providers=NEAR, mode="Observe", random_seed=random_seed)
@@ -224,7 +225,7 @@ def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make)
         assert (observed.reason, observed.would) == ("observe.spread", "sticky.hit")
 
 
-def test_an_error_names_what_is_wrong_with_those_that_were_tried(make) -> None:
+def test_an_error_names_what_is_wrong_with_those_that_were_tried(make: Make) -> None:
     health = {"a": DOWN, "b": LIMITED}
     order = decide(make, health=health, max_attempts=2).order
     problems = ProviderStates(health).problems(order, "m", NOW)

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
 from limpet_extproc.decision.choose import choose
@@ -171,20 +172,20 @@ def firsts(lane: Lane) -> list[str]:
     return [fresh(lane, key)[0] for key in CONVERSATIONS]
 
 
-def test_a_new_provider_takes_its_share_and_moves_no_other_conversation(make) -> None:
+def test_a_new_provider_takes_its_share_and_moves_no_other_conversation(make: Make) -> None:
     before = firsts(make.lane(*map(make.provider, "abcd")))
     after = firsts(make.lane(*map(make.provider, "abcde")))
     assert all(new in (old, "e") for old, new in zip(before, after, strict=True))
     assert after.count("e") / len(after) == pytest.approx(1 / 5, abs=0.03)
 
 
-def test_a_removed_provider_moves_its_own_conversations_only(make) -> None:
+def test_a_removed_provider_moves_its_own_conversations_only(make: Make) -> None:
     before = firsts(make.lane(*map(make.provider, "abcd")))
     after = firsts(make.lane(*map(make.provider, "abc")))
     assert all(old in (new, "d") for old, new in zip(before, after, strict=True))
 
 
-def test_the_second_choice_is_where_a_conversation_goes_when_the_first_is_gone(make) -> None:
+def test_the_second_choice_is_where_a_conversation_goes_when_the_first_is_gone(make: Make) -> None:
     lane = make.lane(*map(make.provider, "abcd"))
     without = {gone: make.lane(*(make.provider(name) for name in "abcd" if name != gone)) for gone in "abcd"}
     for key in range(200):
@@ -204,7 +205,7 @@ def test_the_second_choice_is_where_a_conversation_goes_when_the_first_is_gone(m
     ],
 )
 def test_new_conversations_spread_by_weight_over_price_squared(
-    make, weights: tuple[int, int], prices: tuple[float | None, float | None], share_of_a: float
+    make: Make, weights: tuple[int, int], prices: tuple[float | None, float | None], share_of_a: float
 ) -> None:
     providers = (
         make.provider(name, weight=weight, price=None if usd is None else Price(usd, usd, 0, usd))
@@ -214,7 +215,7 @@ def test_new_conversations_spread_by_weight_over_price_squared(
     assert chosen.count("a") / len(chosen) == pytest.approx(share_of_a, abs=0.04)
 
 
-def test_an_unknown_price_counts_as_the_dearest_known_one_never_as_free(make) -> None:
+def test_an_unknown_price_counts_as_the_dearest_known_one_never_as_free(make: Make) -> None:
     cheap, dear = Price(1.0, 1.0, 0.1, 1.0), Price(10.0, 10.0, 1.0, 10.0)
     unknown = make.provider("u", price=None)
     beside_one = make.lane(unknown, make.provider("c", price=cheap))
@@ -224,12 +225,12 @@ def test_an_unknown_price_counts_as_the_dearest_known_one_never_as_free(make) ->
 
 
 @pytest.mark.parametrize("usd", [0.0, 1e-200])
-def test_a_price_of_nothing_is_a_real_one_and_comes_first(make, usd: float) -> None:
+def test_a_price_of_nothing_is_a_real_one_and_comes_first(make: Make, usd: float) -> None:
     free = make.provider("free", price=Price(usd, usd, usd, usd))
     assert {fresh(make.lane(make.provider("dear"), free), key)[0] for key in range(50)} == {"free"}
 
 
-def test_trouble_moves_new_conversations_away(make) -> None:
+def test_trouble_moves_new_conversations_away(make: Make) -> None:
     lane = make.lane(make.provider("a"), make.provider("b"))
     troubled = ProviderStates(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}))
     for key in range(50):

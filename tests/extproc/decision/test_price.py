@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import strategies as st
+from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.price import cold_usd, why_not_sticky
@@ -42,7 +43,7 @@ NO_DISCOUNT = Price(1.0, 4.0, 1.0, 1.0)
     ],
 )
 def test_staying_pays_only_where_the_cache_is_real_and_cheaper(
-    make, caches: bool, min_tokens: int, price: Price | None, tokens: int, reason: str | None
+    make: Make, caches: bool, min_tokens: int, price: Price | None, tokens: int, reason: str | None
 ) -> None:
     lane = make.lane(make.provider("a", caches=caches, min_tokens=min_tokens, price=price))
     assert why_not_sticky(lane.candidates[0], tokens) == reason

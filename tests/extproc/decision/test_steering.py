@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.choose import choose
@@ -18,7 +19,7 @@ CHEAP, DEAR = Price(0.1, 0.4, 0.01, 0.1), Price(2.0, 8.0, 0.2, 2.0)
 
 
 @pytest.fixture
-def lane(make) -> Any:
+def lane(make: Make) -> Any:
     return make.lane(
         make.provider("cheap", price=CHEAP),
         make.provider("dear", price=DEAR, zero_retention=True),
@@ -49,7 +50,8 @@ def test_a_provider_that_does_not_meet_a_demand_is_passed_over_for_a_reason(
     lane: Any, asked: Steering, left: set[str], word: str | None
 ) -> None:
     obeyed = obey(asked, lane)
-    assert (obeyed.allowed, obeyed.excluded) == (left, dict.fromkeys(ALL - left, word))
+    assert obeyed.allowed == left
+    assert dict(obeyed.excluded) == dict.fromkeys(ALL - left, word)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_the_demand_that_unmet_is_named(lane: Any, asked: Steering, param: str) 
 
 
 @pytest.fixture
-def relayed(make) -> Any:
+def relayed(make: Make) -> Any:
     return make.lane(make.provider("own", price=DEAR), make.provider("relay", price=DEAR, reads_controls=True))
 
 
@@ -103,20 +105,20 @@ def test_where_no_provider_reads_the_object_a_list_of_strangers_leaves_none(lane
     assert obey(asked, lane) == Obeyed(frozenset(), dict.fromkeys(ALL, "not_in_only"), "provider.only")
 
 
-def decided(make: Any, lane: Any, asked: Steering, warm: str) -> tuple[str, str]:
+def decided(make: Make, lane: Any, asked: Steering, warm: str) -> tuple[str, str]:
     remembered = Remembered((Warm(warm, NOW + 60),))
     decision = choose(make.query(lane, steering=asked), remembered, ProviderStates(), NOW, b"seed")
     return decision.reason, decision.order[0]
 
 
-def test_a_demand_of_a_kind_leaves_stickiness_on(make, lane: Any) -> None:
+def test_a_demand_of_a_kind_leaves_stickiness_on(make: Make, lane: Any) -> None:
     asked = Steering(no_training=True)
     assert decided(make, lane, asked, "dear") == ("sticky.hit", "dear")
     assert decided(make, lane, asked, "keeps")[0] == "sticky.left.not_candidate"
     assert decided(make, lane, asked, "keeps")[1] in ("dear", "unpriced")
 
 
-def test_a_demand_of_a_kind_holds_in_every_mode(make, lane: Lane) -> None:
+def test_a_demand_of_a_kind_holds_in_every_mode(make: Make, lane: Lane) -> None:
     for mode in ("Off", "Observe", "Enforce"):
         policy = msgspec.structs.replace(lane.policy, mode=mode)
         under = Lane.of(lane.model, lane.candidates, policy)

@@ -6,6 +6,7 @@ import pytest
 
 import limpet_extproc
 from limpet_extproc.contract.catalog import SERVED_DIALECTS
+from limpet_extproc.dialects.port import Dialect
 from limpet_extproc.dialects.registry import BY_NAME, DIALECTS, dialect_of
 
 
@@ -19,7 +20,7 @@ def test_no_path_belongs_to_two_dialects() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_path_means_the_same_with_a_query_and_under_a_prefix(dialect) -> None:
+def test_a_path_means_the_same_with_a_query_and_under_a_prefix(dialect: Dialect) -> None:
     for path in dialect.paths:
         assert dialect_of(path) is dialect_of(f"{path}?a=b") is dialect_of(f"/llm{path}?a=/v1/x") is dialect
 

@@ -1,7 +1,7 @@
 """Byte spans against a JSON parser: what is spliced by span is what a parser sees changed, and nothing else."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -38,7 +38,7 @@ def escaped(text: str) -> str:
     return '"' + "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)) + '"'
 
 
-SPELLINGS = st.sampled_from([plain, plain, json.dumps, escaped])
+SPELLINGS: st.SearchStrategy[Callable[[str], str]] = st.sampled_from([plain, plain, json.dumps, escaped])
 
 
 @st.composite

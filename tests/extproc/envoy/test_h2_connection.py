@@ -9,7 +9,7 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-from h2.settings import Settings
+from h2.settings import SettingCodes, Settings
 from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -385,7 +385,7 @@ def test_a_block_without_a_table_is_decoded_once_and_others_do_not_fill_the_memo
 
 def test_more_than_a_streams_window_is_refused() -> None:
     served = Served(BEGIN + headers())
-    served.requests[0].data = lambda _: None
+    served.requests[0].data = lambda _: None  # type: ignore[method-assign, assignment]
     full = data(1, bytes(f.MAX_RECEIVED_BYTES))
     for _ in range((MAX_BODY_BYTES + REPLENISH_BYTES) // f.MAX_RECEIVED_BYTES):
         served.connection.data_received(full)
@@ -453,7 +453,7 @@ def test_a_farewell_takes_what_was_on_its_way_and_says_at_the_end_how_far_we_cam
 @pytest.mark.parametrize("table", [0, 100, 4096])
 def test_another_client_understands_us_whatever_table_it_has(table: int) -> None:
     client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-    client.local_settings = Settings(client=True, initial_values={f.HEADER_TABLE_SIZE: table})
+    client.local_settings = Settings(client=True, initial_values={SettingCodes(f.HEADER_TABLE_SIZE): table})
     client.initiate_connection()
     served = Served(client.data_to_send())
     body, ended = b"", set()

@@ -8,6 +8,7 @@ import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
+from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.record import decode
 from limpet_extproc.dialects.port import Refusal
@@ -88,11 +89,11 @@ def metadata(answer: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def server(make) -> Server:
+def server(make: Make) -> Server:
     return Server(make.snapshot(make.provider("a"), make.provider("b", upstream="B"), spread_within_percent=0.0))
 
 
-async def test_one_message_in_and_one_out_with_order_record_and_edits(make, server: Server) -> None:
+async def test_one_message_in_and_one_out_with_order_record_and_edits(make: Make, server: Server) -> None:
     body = make.body(session_id="s")
     (answer,) = await server.say(body_message(body))
     response = answer.request_body.response
@@ -118,7 +119,9 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make, serv
 
 @pytest.mark.parametrize("text", ["Hello", "x" * 100_000], ids=["small", "large"])
 @pytest.mark.parametrize("header", ["user_agent", "x_session_id", ":path"])
-async def test_a_header_that_is_not_utf_8_is_refused_by_its_name(make, server: Server, header: str, text: str) -> None:
+async def test_a_header_that_is_not_utf_8_is_refused_by_its_name(
+    make: Make, server: Server, header: str, text: str
+) -> None:
     data = body_message(make.body(text), **{header: "cafe"}).SerializeToString().replace(b"cafe", b"caf\xe9")
     answer = pb.ProcessingResponse.FromString(await server.extproc.one(data)).immediate_response
     assert answer.status.code == 400
@@ -127,7 +130,7 @@ async def test_a_header_that_is_not_utf_8_is_refused_by_its_name(make, server: S
     assert server.counted("limpet_decisions_total", reason="refused.bad_request") == 1
 
 
-async def test_a_large_body_is_read_where_the_message_holds_it(make, server: Server) -> None:
+async def test_a_large_body_is_read_where_the_message_holds_it(make: Make, server: Server) -> None:
     for size in (10, 70_000, 200_000):
         data = body_message(make.body("x" * size, session_id="s"), x_session_id="one").SerializeToString()
         answer = pb.ProcessingResponse.FromString(await server.extproc.one(data))
@@ -139,7 +142,7 @@ async def test_a_large_body_is_read_where_the_message_holds_it(make, server: Ser
         )
 
 
-async def test_a_provider_that_the_route_knows_is_only_named(make, server: Server) -> None:
+async def test_a_provider_that_the_route_knows_is_only_named(make: Make, server: Server) -> None:
     for route_knows, described in (("a b", ()), ("a x", ("b",)), ("", ("a", "b"))):
         (answer,) = await server.say(body_message(make.body(), **{":route": route_knows}))
         groups = metadata(answer)["limpet.route"]["priority_groups"]
@@ -147,14 +150,14 @@ async def test_a_provider_that_the_route_knows_is_only_named(make, server: Serve
         assert {group["name"] for group in groups if "clusters" in group} == {*described}
 
 
-async def test_a_body_that_stays_as_it_is_has_no_edits_but_its_models_name(make) -> None:
+async def test_a_body_that_stays_as_it_is_has_no_edits_but_its_models_name(make: Make) -> None:
     server = Server(make.snapshot(make.provider("a")))
     (answer,) = await server.say(body_message(make.body()))
     decision = {"reason": "first.scored", "model": "flash", "patience_ms": 600_000.0}
     assert metadata(answer)["limpet.decision"] == decision
 
 
-async def test_a_request_waits_as_the_most_patient_of_its_order_does(make) -> None:
+async def test_a_request_waits_as_the_most_patient_of_its_order_does(make: Make) -> None:
     quick = msgspec.structs.replace(make.provider("a"), first_byte_s=5.0, unstreamed_s=20.0)
     slow = msgspec.structs.replace(make.provider("b"), first_byte_s=60.0, unstreamed_s=900.0, patience=1)
     for providers, stream, route, patience_s in (
@@ -170,7 +173,7 @@ async def test_a_request_waits_as_the_most_patient_of_its_order_does(make) -> No
         assert written["limpet.decision"]["patience_ms"] == patience_s * 1000
 
 
-async def test_where_a_timeout_is_followed_by_another_provider_each_is_tried_once(make) -> None:
+async def test_where_a_timeout_is_followed_by_another_provider_each_is_tried_once(make: Make) -> None:
     server = Server(make.snapshot(make.provider("a"), make.provider("b"), on_timeout="NextProvider"))
     (answer,) = await server.say(body_message(make.body()))
     written = metadata(answer)
@@ -179,13 +182,13 @@ async def test_where_a_timeout_is_followed_by_another_provider_each_is_tried_onc
     assert "patience_ms" not in written["limpet.decision"]
 
 
-async def test_headers_that_arrive_as_an_attribute_name_the_conversation(make, server: Server) -> None:
+async def test_headers_that_arrive_as_an_attribute_name_the_conversation(make: Make, server: Server) -> None:
     for headers in ({"x_session_id": "one"}, {"x_session_id": "two"}, {"x_session_id": "one"}):
         await server.say(body_message(make.body(), **headers))
     assert len(server.memory) == 2
 
 
-async def test_in_header_mode_two_messages_choose_one_cluster(make, server: Server) -> None:
+async def test_in_header_mode_two_messages_choose_one_cluster(make: Make, server: Server) -> None:
     answers = await server.say(headers_message(x_session_id="s"), body_message(make.body()))
     first, second = answers
     assert first.WhichOneof("response") == "request_headers"
@@ -200,7 +203,7 @@ async def test_in_header_mode_two_messages_choose_one_cluster(make, server: Serv
     assert "limpet.route" not in metadata(second)
 
 
-async def test_in_header_mode_too_a_header_that_is_not_utf_8_is_refused(make, server: Server) -> None:
+async def test_in_header_mode_too_a_header_that_is_not_utf_8_is_refused(make: Make, server: Server) -> None:
     message = headers_message(authorization="cafe")
     message.request_headers.headers.headers[-1].raw_value = b"caf\xe9"
     (answer,) = await server.say(message, body_message(make.body()))
@@ -209,7 +212,7 @@ async def test_in_header_mode_too_a_header_that_is_not_utf_8_is_refused(make, se
     assert server.counted("limpet_decisions_total", reason="refused.bad_request") == 1
 
 
-async def test_in_header_mode_other_headers_need_not_be_utf_8(make, server: Server) -> None:
+async def test_in_header_mode_other_headers_need_not_be_utf_8(make: Make, server: Server) -> None:
     message = headers_message(x_other="cafe")
     message.request_headers.headers.headers[-1].raw_value = b"caf\xe9"
     _, answer = await server.say(message, body_message(make.body()))
@@ -241,7 +244,7 @@ def is_let_through(answer: Any) -> bool:
     return bool(answer == pb.ProcessingResponse(request_body=pb.BodyResponse()))
 
 
-async def test_before_the_first_catalog_everything_is_let_through(make, server: Server) -> None:
+async def test_before_the_first_catalog_everything_is_let_through(make: Make, server: Server) -> None:
     unready = Server(make.snapshot(), ready=False)
     (answer,) = await unready.say(body_message(make.body()))
     assert is_let_through(answer)
@@ -254,7 +257,9 @@ class Broken:
         raise ZeroDivisionError(f"{head.dialect} {len(body)}")
 
 
-async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(make, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     server = Server(make.snapshot(), router=Broken())
     (answer,) = await server.say(body_message(make.body("a secret")))
     assert is_let_through(answer)
@@ -263,14 +268,14 @@ async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(make, cap
     assert "a secret" not in caplog.text
 
 
-async def test_the_client_hears_why_should_all_fail(make, server: Server) -> None:
+async def test_the_client_hears_why_should_all_fail(make: Make, server: Server) -> None:
     for _ in range(3):
         server.providers.apply(AttemptFailed("a", NOW - 1))
     (answer,) = await server.say(body_message(make.body()))
     assert metadata(answer)["limpet.decision"]["why"].startswith("a failed 3 times in a row, out for 1 s")
 
 
-async def test_observe_counts_what_enforce_would_have_done(make) -> None:
+async def test_observe_counts_what_enforce_would_have_done(make: Make) -> None:
     server = Server(make.snapshot(make.provider("a"), mode="Observe"))
     await server.say(body_message(make.body()))
     assert server.counted("limpet_decisions_total", reason="observe.spread") == 1
@@ -293,7 +298,7 @@ def _turns(clock: str) -> list[bytes]:
     [("20:0{}", {}, 2), ("evening", {}, 0), ("20:0{}", {"x_session_id": "mine"}, 0)],
 )
 async def test_a_conversation_whose_opener_changes_from_turn_to_turn_is_noticed(
-    make, clock: str, headers: dict[str, str], unrecognised: int
+    make: Make, clock: str, headers: dict[str, str], unrecognised: int
 ) -> None:
     server = Server(make.snapshot(make.provider("a"), make.provider("b")))
     for body in _turns(clock):
@@ -301,7 +306,7 @@ async def test_a_conversation_whose_opener_changes_from_turn_to_turn_is_noticed(
     assert server.counted("limpet_unrecognised_turns_total", model="flash") == unrecognised
 
 
-async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the_call(make) -> None:
+async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the_call(make: Make) -> None:
     server = Server(make.snapshot(make.provider("a")))
     answer = pb.ProcessingResponse.FromString(await server.extproc.one(body_message(make.body()).SerializeToString()))
     assert answer.request_body.response.clear_route_cache

@@ -77,9 +77,7 @@ class RedisServer:
     @contextmanager
     def connection(self) -> Iterator["redis.Redis"]:
         """A client of the test's own."""
-        with redis.Redis(
-            host="127.0.0.1", port=self.port, **({"ssl": True} if self.tls else {}), **self.client
-        ) as client:
+        with redis.Redis(host="127.0.0.1", port=self.port, ssl=self.tls, **self.client) as client:
             yield client
 
     def run(self, *command: str | bytes | int) -> Any:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import pytest_asyncio
 import uvloop
+from tests.extproc.conftest import Make
 
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
@@ -39,7 +40,7 @@ async def reader() -> AsyncIterator[RequestReader]:
     ],
     ids=["small", "middling", "small and dense", "dense", "escapes", "large"],
 )
-def test_what_would_hold_up_others_is_heavy(make, text: str, heavy: bool) -> None:
+def test_what_would_hold_up_others_is_heavy(make: Make, text: str, heavy: bool) -> None:
     body = make.body(text)
     assert is_heavy(body) is heavy
     assert is_heavy(memoryview(body)) is heavy
@@ -61,7 +62,7 @@ def test_what_would_hold_up_others_is_heavy(make, text: str, heavy: bool) -> Non
     ids=str,
 )
 async def test_a_large_body_is_read_alike_in_either_process(
-    make, reader: RequestReader, fields: dict[str, object]
+    make: Make, reader: RequestReader, fields: dict[str, object]
 ) -> None:
     if "messages" in fields:
         body = make.body().replace(b"Hello", b"\\ud83e" + LARGE.encode())
@@ -71,18 +72,18 @@ async def test_a_large_body_is_read_alike_in_either_process(
     assert reader.pid is not None
 
 
-async def test_a_small_body_starts_no_process(make, reader: RequestReader) -> None:
+async def test_a_small_body_starts_no_process(make: Make, reader: RequestReader) -> None:
     assert isinstance(await reader.read(HEAD, make.body()), ParsedRequest)
     assert reader.pid is None
 
 
-async def test_an_encoded_body_is_refused_without_a_look_at_it(make, reader: RequestReader) -> None:
+async def test_an_encoded_body_is_refused_without_a_look_at_it(make: Make, reader: RequestReader) -> None:
     answer = await reader.read(RequestHead(OpenAIChat(), {"content-encoding": "gzip"}), make.body(LARGE))
     assert isinstance(answer, Refusal)
     assert (answer.status, reader.pid) == (415, None)
 
 
-async def test_a_reader_that_died_is_started_again_for_the_next_body(make, reader: RequestReader) -> None:
+async def test_a_reader_that_died_is_started_again_for_the_next_body(make: Make, reader: RequestReader) -> None:
     body = make.body(LARGE)
     await reader.read(HEAD, body)
     first = reader.pid
@@ -92,7 +93,7 @@ async def test_a_reader_that_died_is_started_again_for_the_next_body(make, reade
     assert reader.pid != first
 
 
-async def test_a_body_that_no_reader_survives_is_an_error_and_the_next_one_is_read(make) -> None:
+async def test_a_body_that_no_reader_survives_is_an_error_and_the_next_one_is_read(make: Make) -> None:
     dies = "import socket; s = socket.socket(fileno=0); s.recv(1)"
     reader = RequestReader((sys.executable, "-c", dies))
     with pytest.raises(OSError):
@@ -101,7 +102,7 @@ async def test_a_body_that_no_reader_survives_is_an_error_and_the_next_one_is_re
     assert isinstance(await reader.read(HEAD, make.body()), ParsedRequest)
 
 
-async def test_a_reader_that_hangs_is_ended_and_the_body_is_read_in_a_new_one(make) -> None:
+async def test_a_reader_that_hangs_is_ended_and_the_body_is_read_in_a_new_one(make: Make) -> None:
     reader, body = RequestReader(timeout_s=3.0), make.body(LARGE)
     await reader.read(HEAD, body)
     hung = psutil.Process(reader.pid)
@@ -112,7 +113,7 @@ async def test_a_reader_that_hangs_is_ended_and_the_body_is_read_in_a_new_one(ma
     await reader.close()
 
 
-async def test_a_defect_of_the_reader_is_an_error_that_tells_it_and_ends_nothing(make) -> None:
+async def test_a_defect_of_the_reader_is_an_error_that_tells_it_and_ends_nothing(make: Make) -> None:
     breaks = (
         "import socket, limpet_extproc.request.reader as reader\n"
         "def reply(dialect, body): raise KeyError('a defect')\n"
@@ -130,7 +131,7 @@ async def test_a_defect_of_the_reader_is_an_error_that_tells_it_and_ends_nothing
     await reader.close()
 
 
-async def test_a_caller_that_leaves_early_does_not_spoil_the_next_answer(make, reader: RequestReader) -> None:
+async def test_a_caller_that_leaves_early_does_not_spoil_the_next_answer(make: Make, reader: RequestReader) -> None:
     one, other = make.body(LARGE, user="one"), make.body(LARGE, user="other")
     await reader.read(HEAD, one)
     leaves = asyncio.create_task(reader.read(HEAD, one))
@@ -144,7 +145,7 @@ async def test_a_caller_that_leaves_early_does_not_spoil_the_next_answer(make, r
     assert answer.user == "other"
 
 
-def test_the_loop_of_a_real_worker_reads_large_bodies_too(make) -> None:
+def test_the_loop_of_a_real_worker_reads_large_bodies_too(make: Make) -> None:
     body = make.body(LARGE)
 
     async def twice() -> list[ParsedRequest | Refusal]:
@@ -156,7 +157,7 @@ def test_the_loop_of_a_real_worker_reads_large_bodies_too(make) -> None:
     assert uvloop.run(twice()) == [read(HEAD, body)] * 2
 
 
-async def test_the_process_ends_with_the_worker(make) -> None:
+async def test_the_process_ends_with_the_worker(make: Make) -> None:
     reader = RequestReader()
     await reader.read(HEAD, make.body(LARGE))
     assert reader.pid is not None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.extproc.conftest import Make
 
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
@@ -40,19 +41,23 @@ class Routed:
 
 
 @pytest.fixture
-def routed(make: Any) -> Callable[..., Routed]:
+def routed(make: Make) -> Callable[..., Routed]:
     return lambda *providers, **policy: Routed(make.snapshot(*providers, **policy))
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b'{"model":"x","messages":[{"role":"user"}]}', 404)])
-async def test_a_request_that_is_refused_leaves_no_trace(make, routed, body: bytes, status: int) -> None:
+async def test_a_request_that_is_refused_leaves_no_trace(
+    make: Make, routed: Callable[..., Routed], body: bytes, status: int
+) -> None:
     world = routed(make.provider("a"))
     refusal = await world.answer(body)
     assert isinstance(refusal, Refusal)
     assert (refusal.status, len(world.memory)) == (status, 0)
 
 
-async def test_a_second_request_before_the_first_ones_outcome_follows_it(make, routed) -> None:
+async def test_a_second_request_before_the_first_ones_outcome_follows_it(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
     world = routed(*map(make.provider, "abcd"))
     first, second = [(await world.route(make.body())).decision for _ in range(2)]
     assert (first.reason, second.reason) == ("first.scored", "sticky.pending")
@@ -68,14 +73,14 @@ async def test_a_second_request_before_the_first_ones_outcome_follows_it(make, r
     ],
 )
 async def test_nothing_is_expected_of_a_request_that_will_not_be_remembered(
-    make, routed, fields: dict[str, Any], provider: dict[str, Any], policy: dict[str, Any]
+    make: Make, routed: Callable[..., Routed], fields: dict[str, Any], provider: dict[str, Any], policy: dict[str, Any]
 ) -> None:
     world = routed(make.provider("a", **provider), **policy)
     await world.route(make.body(**fields))
     assert len(world.memory) == 0
 
 
-async def test_what_is_remembered_decides(make, routed) -> None:
+async def test_what_is_remembered_decides(make: Make, routed: Callable[..., Routed]) -> None:
     world = routed(make.provider("a"), make.provider("b"), spread_within_percent=0.0)
     key = bytes.fromhex((await world.route(make.body())).record.key)
     world.memory.remember(key, Warm("b", NOW + 60), 4, NOW)
@@ -84,7 +89,7 @@ async def test_what_is_remembered_decides(make, routed) -> None:
     assert await world.memory.lookup(key, NOW) == Remembered((Warm("b", NOW + 60),))
 
 
-async def test_only_one_request_at_a_time_tries_a_provider_again(make, routed) -> None:
+async def test_only_one_request_at_a_time_tries_a_provider_again(make: Make, routed: Callable[..., Routed]) -> None:
     world = routed(make.provider("a"))
     for _ in range(3):
         world.providers.apply(AttemptFailed("a", NOW - 100))

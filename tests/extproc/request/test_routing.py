@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.request.opened import Opened
@@ -32,7 +34,7 @@ def refused(opened: Any) -> Refusal:
 
 
 @pytest.fixture
-def snapshot(make):
+def snapshot(make: Make) -> Snapshot:
     return make.snapshot(make.provider("a"), make.provider("b"))
 
 
@@ -52,7 +54,14 @@ def snapshot(make):
     ],
 )
 def test_a_refusal_is_an_error_object_of_openais_api(
-    make, snapshot, body: Any, headers: dict[str, str], status: int, reason: str, param: str | None, code: str | None
+    make: Make,
+    snapshot: Snapshot,
+    body: Any,
+    headers: dict[str, Any],
+    status: int,
+    reason: str,
+    param: str | None,
+    code: str | None,
 ) -> None:
     raw = body if isinstance(body, bytes) else make.body(**body)
     refusal = refused(make.opened(snapshot, raw, **headers))
@@ -62,14 +71,14 @@ def test_a_refusal_is_an_error_object_of_openais_api(
     assert error["message"]
 
 
-def test_an_unknown_model_is_answered_with_what_exists(make, snapshot) -> None:
+def test_an_unknown_model_is_answered_with_what_exists(make: Make, snapshot: Snapshot) -> None:
     assert "Served are: flash." in refused(make.opened(snapshot, make.body(model="x"))).message
     assert "Served are: none yet." in refused(make.opened(make.snapshot(), make.body())).message
     long = refused(make.opened(snapshot, make.body(model="x" * 10_000)))
     assert len(long.message) < 300
 
 
-def test_nobody_left_lists_the_providers_of_the_model(make, snapshot) -> None:
+def test_nobody_left_lists_the_providers_of_the_model(make: Make, snapshot: Snapshot) -> None:
     message = refused(make.opened(snapshot, make.body(provider={"only": ["x"]}))).message
     assert message == "'provider.only' leaves nobody to serve 'flash'. It is served by: a, b."
 
@@ -84,7 +93,9 @@ def test_nobody_left_lists_the_providers_of_the_model(make, snapshot) -> None:
         ({"quantizations": ["fp8"]}, "only by a provider of the vendor OpenRouter"),
     ],
 )
-def test_nobody_left_explains_what_would_help(make, snapshot, provider: dict[str, Any], advice: str) -> None:
+def test_nobody_left_explains_what_would_help(
+    make: Make, snapshot: Snapshot, provider: dict[str, Any], advice: str
+) -> None:
     assert advice in refused(make.opened(snapshot, make.body(provider=provider))).message
 
 
@@ -101,7 +112,7 @@ def test_nobody_left_explains_what_would_help(make, snapshot, provider: dict[str
     ids=str,
 )
 def test_a_provider_that_reads_the_object_gets_the_whole_list_to_ignore(
-    make, lists: dict[str, Any], read: dict[str, Any]
+    make: Make, lists: dict[str, Any], read: dict[str, Any]
 ) -> None:
     snapshot = make.snapshot(make.provider("a"), make.provider("relay", reads_controls=True))
     body: bytes = make.body(provider=lists)
@@ -114,13 +125,15 @@ def test_a_provider_that_reads_the_object_gets_the_whole_list_to_ignore(
 
 
 @pytest.mark.parametrize("demand", [{"zdr": True}, {"data_collection": "deny"}])
-def test_nobody_left_does_not_mention_providers_that_other_demands_ruled_out(make, demand: dict[str, Any]) -> None:
+def test_nobody_left_does_not_mention_providers_that_other_demands_ruled_out(
+    make: Make, demand: dict[str, Any]
+) -> None:
     snapshot = make.snapshot(make.provider("a", zero_retention=True), make.provider("b"))
     message = refused(make.opened(snapshot, make.body(provider={"only": ["b"], **demand}))).message
     assert "Of none that other demands leave is it known" in message
 
 
-def test_only_a_few_of_many_names_are_compared_with_the_providers(make, snapshot) -> None:
+def test_only_a_few_of_many_names_are_compared_with_the_providers(make: Make, snapshot: Snapshot) -> None:
     """Comparing takes long, and all requests wait for it; a name in other letters is found at any place."""
     few = {"only": ["x", "y", "aa"]}
     assert "Did you mean" not in refused(make.opened(snapshot, make.body(provider=few))).message
@@ -129,7 +142,7 @@ def test_only_a_few_of_many_names_are_compared_with_the_providers(make, snapshot
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
-def test_a_body_that_is_not_encoded_may_say_so(make, snapshot, encoding: str) -> None:
+def test_a_body_that_is_not_encoded_may_say_so(make: Make, snapshot: Snapshot, encoding: str) -> None:
     routed(make.opened(snapshot, make.body(), content_encoding=encoding))
 
 
@@ -156,16 +169,18 @@ def after(body: bytes, routing: Routing) -> Any:
         {"models": None, "session_id": "s"},
     ],
 )
-def test_fields_that_are_meant_for_us_never_reach_a_provider(make, snapshot, ours: dict[str, Any]) -> None:
+def test_fields_that_are_meant_for_us_never_reach_a_provider(
+    make: Make, snapshot: Snapshot, ours: dict[str, Any]
+) -> None:
     body = make.body(temperature=1, **ours, user="u")
     assert after(body, routed(make.opened(snapshot, body))) == json.loads(make.body(temperature=1, user="u"))
 
 
-def test_a_body_that_suits_every_provider_is_not_touched(make, snapshot) -> None:
+def test_a_body_that_suits_every_provider_is_not_touched(make: Make, snapshot: Snapshot) -> None:
     assert routed(make.opened(snapshot, make.body(user="u", prompt_cache_key="k"))).edits is None
 
 
-def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make) -> None:
+def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make: Make) -> None:
     snapshot = make.snapshot(make.provider("a"), make.provider("b", upstream="B"))
     body = make.body('"model":"x"')
     edits = routed(make.opened(snapshot, body)).edits
@@ -194,7 +209,7 @@ def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make)
         ({"provider": {"sort": "latency"}}, "bypass.sort"),
     ],
 )
-def test_only_a_demand_is_a_demand(make, snapshot, fields: dict[str, Any], reason: str) -> None:
+def test_only_a_demand_is_a_demand(make: Make, snapshot: Snapshot, fields: dict[str, Any], reason: str) -> None:
     routing = routed(make.opened(snapshot, make.body(**fields)))
     assert (routing.decision.reason, routing.record.learn) == (reason, reason == "first.scored")
 
@@ -211,13 +226,13 @@ def test_only_a_demand_is_a_demand(make, snapshot, fields: dict[str, Any], reaso
     ],
 )
 def test_an_outcome_is_learned_where_stickiness_has_a_say(
-    make, policy: dict[str, Any], fields: dict[str, Any], learn: bool
+    make: Make, policy: dict[str, Any], fields: dict[str, Any], learn: bool
 ) -> None:
     snapshot = make.snapshot(make.provider("a"), **policy)
     assert routed(make.opened(snapshot, make.body(**fields))).record.learn is learn
 
 
-def test_the_record_has_what_the_outcome_will_need_and_no_word_of_the_prompt(make) -> None:
+def test_the_record_has_what_the_outcome_will_need_and_no_word_of_the_prompt(make: Make) -> None:
     snapshot = make.snapshot(
         make.provider("a", cache_ttl_s=60.0),
         make.provider("b", caches=False),
@@ -236,7 +251,7 @@ def test_the_record_has_what_the_outcome_will_need_and_no_word_of_the_prompt(mak
         assert word not in written
 
 
-def test_a_policy_may_say_how_long_to_remember_but_not_where_it_does_not_pay(make) -> None:
+def test_a_policy_may_say_how_long_to_remember_but_not_where_it_does_not_pay(make: Make) -> None:
     snapshot = make.snapshot(make.provider("a"), make.provider("b", min_tokens=10_000), memory_ttl_s=7.0)
     record = routed(make.opened(snapshot, make.body())).record
     assert dict(zip(record.order, record.ttls_s, strict=True)) == {"a": 7.0, "b": 0.0}
@@ -256,18 +271,18 @@ def test_a_policy_may_say_how_long_to_remember_but_not_where_it_does_not_pay(mak
         ({"body": {"session_id": "s"}}, False),
     ],
 )
-def test_a_conversation_is_its_tenants_users_and_models_own(make, change: dict[str, Any], same: bool) -> None:
+def test_a_conversation_is_its_tenants_users_and_models_own(make: Make, change: dict[str, Any], same: bool) -> None:
     flash = make.provider("a")
     pro = msgspec.structs.replace(flash.models[0], name="pro")
     snapshot = make.snapshot(msgspec.structs.replace(flash, models=(*flash.models, pro)))
-    base = {"authorization": "Bearer alice", "body": {}}
+    base: dict[str, Any] = {"authorization": "Bearer alice", "body": {}}
     one, other = (
         make.opened(snapshot, make.body(**fields.pop("body")), **fields) for fields in ({**base}, {**base, **change})
     )
     assert (one.query.key == other.query.key) is same
 
 
-def test_the_client_hears_why_should_all_fail(make, snapshot) -> None:
+def test_the_client_hears_why_should_all_fail(make: Make, snapshot: Snapshot) -> None:
     down = ProviderStates(health={"a": HealthState(3, "down", NOW - 5, NOW + 5)})
     assert routed(make.opened(snapshot, make.body())).why == ""
     assert routed(make.opened(snapshot, make.body()), down).why.startswith("a failed 3 times in a row")

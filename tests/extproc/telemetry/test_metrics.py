@@ -1,5 +1,7 @@
 """The names that dashboards stand on, and that no label can carry what a client wrote."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -27,7 +29,8 @@ NAMES = {
 def test_metrics_have_the_names_and_labels_that_are_documented_and_no_others() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
-    found = {each._name: tuple(each._labelnames) for each in registry._collector_to_names}
+    collectors: list[Any] = list(registry._collector_to_names)
+    found = {each._name: tuple(each._labelnames) for each in collectors}
     assert found == NAMES
 
 

@@ -13,6 +13,8 @@ import pytest
 from limpet_extproc.operator_link.operator_channel import open_channel
 from limpet_operator.fleet.peers import dialer
 
+_EOF: object = grpc.aio.EOF  # type: ignore[attr-defined]
+
 pytestmark = pytest.mark.slow
 
 _TALKS_WITHOUT_END = """
@@ -33,7 +35,7 @@ asyncio.run(main())
 
 
 async def listen(call: Any) -> None:
-    while await call.read() is not grpc.aio.EOF:
+    while await call.read() is not _EOF:
         pass
 
 

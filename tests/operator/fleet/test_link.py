@@ -6,10 +6,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limpet_operator.fleet.link import Changed, OwnReport, PeerLink
+from limpet_operator.fleet.link import OwnReport, PeerLink
 from limpet_operator.fleet.peer_contract import GatewayChange, PeerAck, PeerMessage, PeerUpdate, decode, encode
 from limpet_operator.fleet.traffic import Summary
 from limpet_operator.fleet.view import GatewayState
+from limpet_operator.serve.change_set import Changed
 
 
 def state(node: str, *clusters: str, **rejected: str) -> GatewayState:

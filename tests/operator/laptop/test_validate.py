@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.operator.conftest import Build
 
 from limpet_operator.laptop.validate import exit_status, render_line, validate
 from limpet_operator.sources.files import scan
@@ -37,12 +38,12 @@ spec: [
 """
 
 
-def _output(build, path: Path, env: dict[str, str]) -> tuple[list[str], int]:
+def _output(build: Build, path: Path, env: dict[str, str]) -> tuple[list[str], int]:
     lines = validate(scan(path), env, build.parser)
     return [render_line(line) for line in lines], exit_status(lines)
 
 
-def test_all_is_well(build, tmp_path: Path) -> None:
+def test_all_is_well(build: Build, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     assert _output(build, tmp_path, {"KEY": "1"}) == (
         [
@@ -53,7 +54,7 @@ def test_all_is_well(build, tmp_path: Path) -> None:
     )
 
 
-def test_what_is_wrong_where_and_what_to_do(build, tmp_path: Path) -> None:
+def test_what_is_wrong_where_and_what_to_do(build: Build, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     (tmp_path / "b.yaml").write_text(BAD)
     output, status = _output(build, tmp_path, {})
@@ -94,7 +95,7 @@ spec: {providerSelector: {}, http: {path: /models}}
 """
 
 
-def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build, tmp_path: Path) -> None:
+def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build: Build, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(NOTED)
     output, status = _output(build, tmp_path, {})
     assert output == [
@@ -114,12 +115,12 @@ def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build, tmp_p
     assert exit_status(validate(scan(tmp_path), {}, build.parser), strict=True) == 1
 
 
-def test_where_nothing_is_nothing_is_right(build, tmp_path: Path) -> None:
+def test_where_nothing_is_nothing_is_right(build: Build, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(GOOD)
     assert _output(build, tmp_path, {}) == ([], 1)
 
 
-def test_the_objects_of_a_list_are_read_as_kubectl_does(build, tmp_path: Path) -> None:
+def test_the_objects_of_a_list_are_read_as_kubectl_does(build: Build, tmp_path: Path) -> None:
     provider = """{apiVersion: limpet.dev/v1alpha1, kind: Provider, metadata: {name: a, uid: u, managedFields: []},
       spec: {vendor: Custom, url: "http://127.0.0.1:1/v1", models: [{name: m}], wieght: 3}, status: {conditions: []}}"""
     service = "{apiVersion: v1, kind: Service, metadata: {name: s}}"
@@ -155,7 +156,7 @@ KEY = "sk-live-4f2b8e0a9c7d"
         f"models: [{KEY}]",
     ],
 )
-def test_a_key_that_was_written_in_the_wrong_place_is_not_repeated(build, tmp_path: Path, spec: str) -> None:
+def test_a_key_that_was_written_in_the_wrong_place_is_not_repeated(build: Build, tmp_path: Path, spec: str) -> None:
     field = spec.partition(":")[0]
     kept = {"vendor": "Custom", "url": "http://127.0.0.1:1/v1", "models": "[{name: m}]"}
     lines = [spec, *(f"{name}: {value}" for name, value in kept.items() if name != field)]
@@ -168,7 +169,7 @@ def test_a_key_that_was_written_in_the_wrong_place_is_not_repeated(build, tmp_pa
     assert "4f2b8e0a9c7d" not in "\n".join(output)
 
 
-def test_the_quickstart_is_right(build) -> None:
+def test_the_quickstart_is_right(build: Build) -> None:
     lines = validate(scan(Path(__file__).parents[3] / "examples" / "quickstart"), {}, build.parser)
     assert lines
     assert [render_line(line) for line in lines if not line.ok] == []

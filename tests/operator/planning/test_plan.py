@@ -1,20 +1,25 @@
 """What is served, and the findings about everything else."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.operator.conftest import Build
 
 from limpet_extproc.contract.catalog import Price
 from limpet_operator.planning.finding import ACCEPTED, RESOLVED, not_accepted
-from limpet_operator.planning.plan import plan
+from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.resources.problem import ObjectKey
 
 
-def _refs(planned, key) -> tuple[str, str]:
+def _refs(planned: Plan, key: ObjectKey) -> tuple[str, str]:
     condition = planned.findings[key].resolved_refs
     return condition.reason, condition.message
 
 
-def test_a_provider_with_all_that_belongs_to_it(build) -> None:
+def test_a_provider_with_all_that_belongs_to_it(build: Build) -> None:
     planned = build.plan(build.raw("Provider"), build.secret(**{"api-key": "sk-1\n"}), build.raw("Pricing"))
     (provider,) = planned.providers
     assert provider.name == "deepseek"
@@ -28,17 +33,17 @@ def test_a_provider_with_all_that_belongs_to_it(build) -> None:
         assert findings.resolved_refs == RESOLVED
 
 
-def test_nothing_at_all(build) -> None:
+def test_nothing_at_all(build: Build) -> None:
     planned = build.plan()
     assert (planned.providers, planned.policies, planned.routing, planned.probes) == ((), (), "Metadata", ())
 
 
-def test_a_provider_that_asks_for_no_credential(build) -> None:
+def test_a_provider_that_asks_for_no_credential(build: Build) -> None:
     (provider,) = build.plan(build.raw("Provider", credential=None)).providers
     assert provider.credential is None
 
 
-def test_equal_names_in_two_namespaces(build) -> None:
+def test_equal_names_in_two_namespaces(build: Build) -> None:
     raws = [build.raw("Provider", namespace=each) for each in ("default", "ai")]
     raws += [build.secret(namespace=each, **{"api-key": f"sk-{each}"}) for each in ("default", "ai")]
     raws += [build.raw("Pricing", namespace="ai")]
@@ -93,7 +98,7 @@ def test_equal_names_in_two_namespaces(build) -> None:
         ),
     ],
 )
-def test_secrets(build, others, reason: str, message: str) -> None:
+def test_secrets(build: Build, others: Callable[[Build], list[Any]], reason: str, message: str) -> None:
     planned = build.plan(build.raw("Provider"), build.raw("Provider", "other", credential=None), *others(build))
     assert _refs(planned, build.key("Provider")) == (reason, message)
     assert [each.name for each in planned.providers] == ["other"]
@@ -119,7 +124,7 @@ def test_secrets(build, others, reason: str, message: str) -> None:
         ({"DEEPSEEK_API_KEY": "sk-1"}, *RESOLVED[2:]),
     ],
 )
-def test_environment(build, env: dict[str, str], reason: str, message: str) -> None:
+def test_environment(build: Build, env: dict[str, str], reason: str, message: str) -> None:
     planned = build.plan(build.raw("Provider", credential={"env": "DEEPSEEK_API_KEY"}), env=env)
     assert _refs(planned, build.key("Provider")) == (reason, message)
     assert [each.credential.reveal() for each in planned.providers] == (["sk-1"] if reason == "ResolvedRefs" else [])
@@ -140,13 +145,13 @@ taKRTiFk9Q==
 """
 
 
-def _configmap(text: str, kind: str = "ConfigMap") -> dict[str, object]:
-    values = {"data" if kind == "ConfigMap" else "stringData": {"ca.crt": text}}
-    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": "corp-ca"}} | values
+def _configmap(text: str, kind: str = "ConfigMap") -> dict[str, Any]:
+    values: dict[str, Any] = {"data" if kind == "ConfigMap" else "stringData": {"ca.crt": text}}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": "corp-ca"}, **values}
 
 
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
-def test_private_authority(build, kind: str) -> None:
+def test_private_authority(build: Build, kind: str) -> None:
     tls = {"caCertificateRef": {"kind": kind, "name": "corp-ca", "key": "ca.crt"}}
     (provider,) = build.plan(build.raw("Provider", credential=None, tls=tls), _configmap(CERTIFICATE, kind)).providers
     assert provider.ca_pem == CERTIFICATE
@@ -196,18 +201,18 @@ def test_private_authority(build, kind: str) -> None:
         ),
     ],
 )
-def test_bad_private_authority(build, others: list[dict[str, object]], reason: str, message: str) -> None:
+def test_bad_private_authority(build: Build, others: list[dict[str, Any]], reason: str, message: str) -> None:
     tls = {"caCertificateRef": {"name": "corp-ca", "key": "ca.crt"}}
     planned = build.plan(build.raw("Provider", credential=None, tls=tls), *others)
     assert _refs(planned, build.key("Provider")) == (reason, message)
     assert planned.providers == ()
 
 
-def _price(model: str, dollars: str) -> dict[str, object]:
+def _price(model: str, dollars: str) -> dict[str, Any]:
     return {"name": model, "perMillionTokens": {"input": dollars, "output": dollars}}
 
 
-def test_pricing_of_nobody(build) -> None:
+def test_pricing_of_nobody(build: Build) -> None:
     planned = build.plan(build.raw("Pricing"))
     assert _refs(planned, build.key("Pricing")) == (
         "ProviderNotFound",
@@ -215,7 +220,7 @@ def test_pricing_of_nobody(build) -> None:
     )
 
 
-def test_pricing_of_a_provider_that_is_invalid_waits_for_it(build) -> None:
+def test_pricing_of_a_provider_that_is_invalid_waits_for_it(build: Build) -> None:
     planned = build.plan(build.raw("Pricing"), build.raw("Provider", weight=-1))
     assert planned.findings[build.key("Pricing")].ok
     assert planned.findings[build.key("Provider")].accepted == not_accepted(
@@ -223,7 +228,7 @@ def test_pricing_of_a_provider_that_is_invalid_waits_for_it(build) -> None:
     )
 
 
-def test_pricing_of_a_model_that_is_not_served_leaves_the_others_priced(build) -> None:
+def test_pricing_of_a_model_that_is_not_served_leaves_the_others_priced(build: Build) -> None:
     models = [_price("flas", "1"), _price("flash", "2")]
     planned = build.plan(build.raw("Provider", credential=None), build.raw("Pricing", models=models))
     assert _refs(planned, build.key("Pricing")) == (
@@ -233,7 +238,7 @@ def test_pricing_of_a_model_that_is_not_served_leaves_the_others_priced(build) -
     assert planned.providers[0].prices["flash"].input == 2.0
 
 
-def test_two_prices_for_one_model(build) -> None:
+def test_two_prices_for_one_model(build: Build) -> None:
     planned = build.plan(
         build.raw("Pricing", "b", models=[_price("flash", "2"), _price("pro", "2")]),
         build.raw("Pricing", "a", models=[_price("flash", "1")]),
@@ -275,7 +280,7 @@ def test_two_prices_for_one_model(build) -> None:
         ),
     ],
 )
-def test_probes(build, spec: dict[str, object], reason: str, message: str) -> None:
+def test_probes(build: Build, spec: dict[str, Any], reason: str, message: str) -> None:
     planned = build.plan(
         build.raw("Provider", credential=None, labels={"tier": "fast"}),
         build.raw("Provider", namespace="ai", credential=None, models=[{"name": "x"}], labels={"tier": "slow"}),
@@ -285,7 +290,7 @@ def test_probes(build, spec: dict[str, object], reason: str, message: str) -> No
     assert len(planned.probes) == (reason == "ResolvedRefs")
 
 
-def test_policies(build) -> None:
+def test_policies(build: Build) -> None:
     planned = build.plan(
         build.raw("StickyPolicy", "c", models=["z"], routing="Header"),
         build.raw("StickyPolicy", "b", models=["x", "z"]),
@@ -304,7 +309,7 @@ def test_policies(build) -> None:
     assert planned.findings[build.key("StickyPolicy", "b")].accepted.reason == "Conflicted"
 
 
-def test_unchanged_providers_are_the_same_objects(build) -> None:
+def test_unchanged_providers_are_the_same_objects(build: Build) -> None:
     raws = [build.raw("Provider", name, credential={"env": name.upper()}) for name in "abc"]
     raws += [build.raw("Pricing", name, providerRef={"name": name}) for name in "abc"]
     before = build.objects(*raws)
@@ -314,7 +319,7 @@ def test_unchanged_providers_are_the_same_objects(build) -> None:
     second = plan(before, env | {"B": "22"}, first)
     assert [new is old for new, old in zip(second.providers, first.providers, strict=True)] == [True, False, True]
     assert second.providers[1].credential.reveal() == "22"
-    dearer = dict(before.parsed)
+    dearer: dict[ObjectKey, Any] = dict(before.parsed)
     dearer[build.key("Pricing", "c")] = build.parser.parse(
         build.raw("Pricing", "c", providerRef={"name": "c"}, models=[_price("flash", "9")])
     )
@@ -332,7 +337,7 @@ SPACES = st.sampled_from(["default", "ai"])
 
 
 @st.composite
-def _raws(draw: st.DrawFn, build) -> dict[str, object]:
+def _raws(draw: st.DrawFn, build: Build) -> dict[str, Any]:
     name, namespace = draw(NAMES), draw(SPACES)
     match draw(st.sampled_from(["Provider", "Pricing", "HealthProbe", "StickyPolicy", "Secret"])):
         case "Provider":
@@ -356,7 +361,7 @@ def _raws(draw: st.DrawFn, build) -> dict[str, object]:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_order_does_not_matter_and_work_saved_changes_nothing(build, data: st.DataObject) -> None:
+def test_order_does_not_matter_and_work_saved_changes_nothing(build: Build, data: st.DataObject) -> None:
     raws = data.draw(
         st.lists(_raws(build), max_size=8, unique_by=lambda raw: (raw["kind"], *raw["metadata"].values())[:3])
     )
@@ -370,10 +375,10 @@ def test_order_does_not_matter_and_work_saved_changes_nothing(build, data: st.Da
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_a_bad_object_changes_nothing_for_the_others(build, data: st.DataObject) -> None:
+def test_a_bad_object_changes_nothing_for_the_others(build: Build, data: st.DataObject) -> None:
     raws = data.draw(st.lists(_raws(build), max_size=6))
     kind = data.draw(st.sampled_from(["Provider", "Pricing", "HealthProbe", "StickyPolicy"]))
-    junk = data.draw(
+    junk: dict[str, Any] = data.draw(
         st.sampled_from([{"spec": 5}, {"spec": {"nonsense": 1}}, {"spec": None}, {"metadata": {"name": "UP"}}])
     )
     bad = build.raw(kind, "bad") | (

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ def _record(message: str, *arguments: object, **extra: object) -> logging.LogRec
         ("no field takes the place of ours", (), {"level": "nonsense"}, {"level": "warning"}),
     ],
 )
-def test_what_a_line_holds(message, arguments, extra, expected) -> None:
+def test_what_a_line_holds(
+    message: str, arguments: tuple[Any, ...], extra: dict[str, Any], expected: dict[str, Any]
+) -> None:
     line = JsonFormatter().format(_record(message, *arguments, **extra))
     assert "\n" not in line
     entry = json.loads(line)

@@ -7,6 +7,7 @@ import sys
 from typing import get_args
 
 import pytest
+from tests.operator.conftest import Build
 
 from limpet_operator.publish.cluster import provider_cluster
 from limpet_operator.publish.families import LookupFamily, lookup_family
@@ -29,7 +30,7 @@ def test_ipv4_is_preferred_wherever_it_leads_out(ways: set[socket.AddressFamily]
 
 
 @pytest.mark.parametrize("family", get_args(LookupFamily))
-def test_providers_are_looked_up_by_it(build, family: LookupFamily) -> None:
+def test_providers_are_looked_up_by_it(build: Build, family: LookupFamily) -> None:
     (provider,) = build.plan(build.raw("Provider"), build.secret()).providers
     gateway = Gateway("::", 10000, ("/run/extproc.sock",), dns_lookup_family=family)
     assert provider_cluster(provider, gateway)["cluster_type"]["typed_config"]["dns_lookup_family"] == family

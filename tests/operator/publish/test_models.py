@@ -2,16 +2,18 @@
 
 import json
 
+from tests.operator.conftest import Build
+
 from limpet_operator.publish.models import models, providers_of_models, table
 
 
-def test_each_model_is_named_once_with_all_providers_that_serve_it(build) -> None:
+def test_each_model_is_named_once_with_all_providers_that_serve_it(build: Build) -> None:
     made = build.plan(*(build.raw("Provider", name) for name in ("beta", "alpha")), build.secret())
     ((name, described),) = models(made.providers).items()
     assert json.loads(described) == {"id": name, "object": "model", "created": 0, "owned_by": "alpha, beta"}
 
 
-def test_without_a_decision_a_draining_provider_comes_last(build) -> None:
+def test_without_a_decision_a_draining_provider_comes_last(build: Build) -> None:
     drains = {"alpha": True, "beta": False, "gamma": True, "delta": False}
     raws = (build.raw("Provider", name, drain=drain) for name, drain in drains.items())
     made = build.plan(*raws, build.secret())

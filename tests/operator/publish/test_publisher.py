@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.operator.conftest import Build
 
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.gateway import Gateway
@@ -17,7 +18,7 @@ GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
 class Changing:
     """Objects that a test changes one at a time, planned and published as the operator does it."""
 
-    def __init__(self, build: Any, raws: list[Any]) -> None:
+    def __init__(self, build: Build, raws: list[Any]) -> None:
         self._build = build
         self._store = FileStore(build.parser)
         self._publisher = Publisher(GATEWAY)
@@ -37,7 +38,7 @@ def built_anew(before: Any, after: Any) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def world(build) -> Changing:
+def world(build: Build) -> Changing:
     return Changing(build, [*(build.raw("Provider", f"p{number:02}") for number in range(30)), build.secret()])
 
 
@@ -48,14 +49,14 @@ def test_nothing_is_built_again_when_nothing_changed(world: Changing) -> None:
     assert after.catalog == before.catalog
 
 
-def test_a_changed_provider_is_built_again_and_nothing_else(world: Changing, build) -> None:
+def test_a_changed_provider_is_built_again_and_nothing_else(world: Changing, build: Build) -> None:
     before = world.publish()
     after = world.publish(build.raw("Provider", "p17", weight=7))
     assert built_anew(before, after) == {(CLUSTER, "p17"), (SECRET, "limpet/credential/p17")}
     assert after.catalog.revision != before.catalog.revision
 
 
-def test_an_added_model_changes_the_list_of_models_too(world: Changing, build) -> None:
+def test_an_added_model_changes_the_list_of_models_too(world: Changing, build: Build) -> None:
     before = world.publish()
     after = world.publish(build.raw("Provider", "p17", models=[{"name": "flash"}, {"name": "pro"}]))
     assert built_anew(before, after) == {(CLUSTER, "p17"), (SECRET, "limpet/credential/p17"), (ROUTES, "limpet")}
@@ -68,7 +69,7 @@ def test_a_removed_provider_is_gone_with_its_secret(world: Changing) -> None:
     assert built_anew(before, after) == {(ROUTES, "limpet")}
 
 
-def test_a_rotated_key_reaches_every_provider_that_uses_it(world: Changing, build) -> None:
+def test_a_rotated_key_reaches_every_provider_that_uses_it(world: Changing, build: Build) -> None:
     before = world.publish()
     after = world.publish(build.secret(**{"api-key": "sk-2"}))
     secrets = {key for key in built_anew(before, after) if key[0] == SECRET}
@@ -76,7 +77,7 @@ def test_a_rotated_key_reaches_every_provider_that_uses_it(world: Changing, buil
     assert all(b"sk-2" in after.resources[key].body for key in secrets)
 
 
-def test_a_policy_changes_what_all_share_only_where_envoy_has_to_know(world: Changing, build) -> None:
+def test_a_policy_changes_what_all_share_only_where_envoy_has_to_know(world: Changing, build: Build) -> None:
     before = world.publish()
     after = world.publish(build.raw("StickyPolicy", "default", mode="Off"))
     assert built_anew(before, after) == set()

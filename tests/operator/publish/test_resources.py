@@ -13,6 +13,7 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from tests.operator.conftest import Build
 
 from limpet_extproc.contract.envoy import READ_HEADERS, route_key
 from limpet_extproc.contract.reasons import DecisionReason, words
@@ -30,7 +31,7 @@ from limpet_operator.sources.file_store import FileStore
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
-EVERY_AUTH_STYLE = {
+EVERY_AUTH_STYLE: dict[str, dict[str, Any]] = {
     "bearer": {},
     "named": {
         "vendor": "Custom",
@@ -42,7 +43,7 @@ EVERY_AUTH_STYLE = {
 
 
 @pytest.fixture
-def varied(build) -> Plan:
+def varied(build: Build) -> Plan:
     raws = [build.raw("Provider", name, **fields) for name, fields in EVERY_AUTH_STYLE.items()]
     made: Plan = build.plan(
         *raws, build.secret(), build.raw("StickyPolicy", "default", identity={"headers": ["X-Mine"]})
@@ -74,7 +75,7 @@ def clusters(made: Plan) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
 @pytest.mark.parametrize("header_mode", [False, True])
-def test_every_resource_of_every_example_is_one_that_envoy_knows(build, example: str, header_mode: bool) -> None:
+def test_every_resource_of_every_example_is_one_that_envoy_knows(build: Build, example: str, header_mode: bool) -> None:
     store = FileStore(build.parser)
     store.replace(files.scan(EXAMPLES / example).documents)
     made = plan(store.objects, {})
@@ -175,7 +176,7 @@ def test_where_a_provider_has_no_usable_host_nobody_can_listen_in_its_place(vari
         assert address == {"address": "127.0.0.1", "port_value": 0}
 
 
-def test_an_ipv6_provider_is_connected_to_without_brackets_and_called_with_them(build) -> None:
+def test_an_ipv6_provider_is_connected_to_without_brackets_and_called_with_them(build: Build) -> None:
     made = build.plan(build.raw("Provider", url="http://[2001:db8::1]:8000/v1"), build.secret())
     (cluster,) = clusters(made).values()
     (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
@@ -183,7 +184,7 @@ def test_an_ipv6_provider_is_connected_to_without_brackets_and_called_with_them(
     assert context_of(cluster)["host"] == "[2001:db8::1]:8000"
 
 
-def test_what_one_provider_is_told_and_another_is_not_is_kept_for_the_next_attempt(build) -> None:
+def test_what_one_provider_is_told_and_another_is_not_is_kept_for_the_next_attempt(build: Build) -> None:
     headers = {"pass": ["traceparent", "accept"], "set": [{"name": "user-agent", "value": "us"}]}
     made = build.plan(
         build.raw("Provider", "a", headers=headers), build.raw("Provider", "b", vendor="XAI"), build.secret()
@@ -199,7 +200,7 @@ def test_what_one_provider_is_told_and_another_is_not_is_kept_for_the_next_attem
     assert tuple(line.split()[0] for line in states["limpet.kept"].split("\n")) == kept
 
 
-def test_a_value_that_is_set_is_no_format_and_one_of_a_secret_is_nowhere_but_in_its_secret(build) -> None:
+def test_a_value_that_is_set_is_no_format_and_one_of_a_secret_is_nowhere_but_in_its_secret(build: Build) -> None:
     written = [
         {"name": "x-plain", "value": "100%REQ(authorization)%"},
         {"name": "x-hidden", "secretRef": {"name": "deepseek", "key": "other"}},
@@ -277,7 +278,7 @@ def test_routes_stand_in_the_order_in_which_envoy_tries_them(
     assert {what(route) for route in every[4 + 2 * len(expected) :]} == {"200", "404", "405"}
 
 
-def test_without_a_provider_the_chat_path_says_so(build) -> None:
+def test_without_a_provider_the_chat_path_says_so(build: Build) -> None:
     answers = [route for route in routes(build.plan()) if CHAT.items() <= route["match"].items()]
     assert [what(route) for route in answers] == ["503", "405"]
     assert "No provider is configured" in answers[0]["direct_response"]["body"]["inline_string"]
@@ -292,7 +293,7 @@ def test_a_request_is_tried_no_more_often_than_its_decision_names_providers(vari
     assert made == {route_key(n, stream, 0): n for n in (2, 4, 6) for stream in (True, False)}
 
 
-def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(build) -> None:
+def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(build: Build) -> None:
     policy = build.raw("StickyPolicy", failover={"onTimeout": "NextProvider"})
     made = build.plan(build.raw("Provider"), build.secret(), policy)
     decided = [r for r in routes(made) if "dynamic_metadata" in r["match"]]
@@ -300,7 +301,7 @@ def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(b
     assert keys == {route_key(n, stream, 0) for n in (1, 2, 3, 4, 6) for stream in (True, False)}
 
 
-def test_a_route_waits_as_long_as_the_providers_of_its_level(build) -> None:
+def test_a_route_waits_as_long_as_the_providers_of_its_level(build: Build) -> None:
     quick = build.raw("Provider", "quick", timeouts={"firstByte": "3s", "unstreamed": "20s", "idle": "5s"})
     slow = build.raw("Provider", "slow", timeouts={"firstByte": "1m", "unstreamed": "1h", "idle": "2m"})
     waits = {}
@@ -314,7 +315,7 @@ def test_a_route_waits_as_long_as_the_providers_of_its_level(build) -> None:
     assert waits["2w1"] == ("3600.0s", "3601.0s")
 
 
-def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -> None:
+def test_the_routes_own_order_is_short_however_many_providers_there_are(build: Build) -> None:
     made = build.plan(*(build.raw("Provider", f"p{number:02}") for number in range(20)), build.secret())
     undecided = next(route for route in routes(made) if route.get("name"))
     specifier = undecided["route"][PLUGIN]["extension"]["typed_config"]["value"]
@@ -323,7 +324,7 @@ def test_the_routes_own_order_is_short_however_many_providers_there_are(build) -
     ]
 
 
-def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(varied: Plan, build) -> None:
+def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(varied: Plan, build: Build) -> None:
     for route in (*routes(varied), *routes(build.plan())):
         if "direct_response" in route and "connect_matcher" not in route["match"]:
             answer = route["direct_response"]
@@ -354,7 +355,7 @@ def test_the_table_of_models_stands_once_and_routes_that_need_it_do_not_switch_i
     assert switched_off == ["dynamic_metadata" in route["match"] for route in chat]
 
 
-def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Plan, build) -> None:
+def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Plan, build: Build) -> None:
     for kind, body in provider_resources(varied.providers[0], gateway_for(varied, GATEWAY)):
         if kind == CLUSTER:
             written = Cluster.FromString(encode(kind, body).body)
@@ -391,7 +392,7 @@ def test_the_buffer_comes_after_ext_proc_and_the_router_last(varied: Plan) -> No
     assert names[-1] == "envoy.filters.http.router"
 
 
-def test_a_policy_that_asks_for_header_mode_gets_it(build) -> None:
+def test_a_policy_that_asks_for_header_mode_gets_it(build: Build) -> None:
     made = build.plan(build.raw("Provider"), build.secret(), build.raw("StickyPolicy", "default", routing="Header"))
     (ext_proc,) = (each for each in listener(made)["http_filters"] if each["name"] == "limpet.ext_proc")
     assert ext_proc["typed_config"]["processing_mode"]["request_header_mode"] == "SEND"
@@ -403,7 +404,7 @@ def test_what_envoy_decides_alone_has_a_name_that_no_decision_has(varied: Plan) 
     assert "fallback.undecided" not in words(DecisionReason)
 
 
-def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build) -> None:
+def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build: Build) -> None:
     base = [build.raw("Provider"), build.secret(), build.raw("Pricing"), build.raw("StickyPolicy", "default")]
     revision = catalog(build.plan(*base)).revision
     assert catalog(build.plan(*reversed(base))).revision == revision
@@ -419,7 +420,7 @@ def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build
     assert revision not in revisions
 
 
-def test_the_catalog_knows_neither_addresses_nor_keys(build) -> None:
+def test_the_catalog_knows_neither_addresses_nor_keys(build: Build) -> None:
     base = [build.raw("Provider"), build.secret()]
     moved = [build.raw("Provider", url="https://other.example/v1"), build.secret(**{"api-key": "sk-2"})]
     assert catalog(build.plan(*base)) == catalog(build.plan(*moved))

@@ -1,10 +1,12 @@
 """What becomes of the fields of each kind."""
 
 from datetime import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.operator.conftest import Build
 
 from limpet_extproc.contract.catalog import Policy, Price
 from limpet_operator.resources.healthprobe import CompletionCheck, HttpCheck, Thresholds
@@ -24,7 +26,7 @@ from limpet_operator.resources.url import Url
 from limpet_operator.resources.vendors import PromptCacheRules
 
 
-def test_provider_is_filled_in_by_schema_and_preset(build) -> None:
+def test_provider_is_filled_in_by_schema_and_preset(build: Build) -> None:
     provider = build.parser.parse(build.raw("Provider", labels={"tier": "fast"}))
     assert provider.key == ObjectKey("Provider", "default", "deepseek")
     assert provider.labels == {"tier": "fast"}
@@ -37,7 +39,7 @@ def test_provider_is_filled_in_by_schema_and_preset(build) -> None:
     assert (provider.tls, provider.weight, provider.drain, provider.generation) == (None, 100, False, 0)
 
 
-def test_provider_has_its_own_words(build) -> None:
+def test_provider_has_its_own_words(build: Build) -> None:
     provider = build.parser.parse(
         build.raw(
             "Provider",
@@ -68,7 +70,7 @@ def test_provider_has_its_own_words(build) -> None:
         ("AzureOpenAI", {"header": "api-key", "scheme": "Bearer"}, "api-key", "Bearer "),
     ],
 )
-def test_credential_header(build, vendor: str, written: dict[str, str], header: str, prefix: str) -> None:
+def test_credential_header(build: Build, vendor: str, written: dict[str, str], header: str, prefix: str) -> None:
     provider = build.parser.parse(build.raw("Provider", vendor=vendor, credential={"env": "KEY"} | written))
     assert provider.credential == Credential(EnvVar("KEY"), header, prefix)
 
@@ -84,18 +86,18 @@ def test_credential_header(build, vendor: str, written: dict[str, str], header: 
         ("VLLM", {"enabled": False}, False),
     ],
 )
-def test_whether_it_caches(build, vendor: str, cache: dict[str, object] | None, caches: bool) -> None:
+def test_whether_it_caches(build: Build, vendor: str, cache: dict[str, object] | None, caches: bool) -> None:
     assert build.parser.parse(build.raw("Provider", vendor=vendor, cache=cache)).cache.caches is caches
 
 
-def test_null_where_a_default_exists_is_the_default(build) -> None:
+def test_null_where_a_default_exists_is_the_default(build: Build) -> None:
     raw = build.raw("Provider")
     raw["spec"] |= {"weight": None, "timeouts": None}
     provider = build.parser.parse(raw)
     assert (provider.weight, provider.timeouts) == (100, Timeouts(2.0, 600.0, 120.0))
 
 
-def test_prices(build) -> None:
+def test_prices(build: Build) -> None:
     tokens = {"input": "0.15", "output": "0.60"}
     models = [
         {"name": "plain", "perMillionTokens": tokens},
@@ -119,12 +121,12 @@ def test_prices(build) -> None:
 
 
 @given(st.decimals(0, 9_999_999, places=9).map(lambda price: f"{price:f}"))
-def test_prices_come_back(build, price: str) -> None:
+def test_prices_come_back(build: Build, price: str) -> None:
     models = [{"name": "flash", "perMillionTokens": {"input": price, "output": "1"}}]
     assert build.parser.parse(build.raw("Pricing", models=models)).prices["flash"].input == float(price)
 
 
-def test_healthprobe(build) -> None:
+def test_healthprobe(build: Build) -> None:
     probe = build.parser.parse(
         build.raw("HealthProbe", http={"path": "/models", "expectedStatuses": ["401", "299-200"]})
     )
@@ -144,7 +146,7 @@ def test_healthprobe(build) -> None:
     assert probe.thresholds == Thresholds(3, 2, 2.0)
 
 
-def test_stickypolicy_without_a_word_is_the_contract_defaults(build) -> None:
+def test_stickypolicy_without_a_word_is_the_contract_defaults(build: Build) -> None:
     for raw in (build.raw("StickyPolicy", "default"), build.raw("StickyPolicy", "default") | {"spec": None}):
         sticky = build.parser.parse(raw)
         assert (sticky.policy, sticky.routing) == (Policy(), "Metadata")
@@ -153,7 +155,7 @@ def test_stickypolicy_without_a_word_is_the_contract_defaults(build) -> None:
     assert build.parser.parse(bare).policy == Policy()
 
 
-def test_stickypolicy(build) -> None:
+def test_stickypolicy(build: Build) -> None:
     sticky = build.parser.parse(
         build.raw(
             "StickyPolicy",
@@ -175,7 +177,7 @@ def test_stickypolicy(build) -> None:
     )
 
 
-def test_secret_decodes_and_hides(build) -> None:
+def test_secret_decodes_and_hides(build: Build) -> None:
     raw = build.secret(plain="as it is") | {"data": {"coded": "c2st\nMQ==", "plain": "bG9zZXM="}}
     secret = build.parser.parse(raw)
     assert secret.values == {"coded": b"sk-1", "plain": b"as it is"}
@@ -194,7 +196,7 @@ def test_secret_decodes_and_hides(build) -> None:
         ({"metadata": {}}, "metadata.name: is missing; give the object a name"),
     ],
 )
-def test_bad_secret(build, change: dict[str, object], problem: str) -> None:
+def test_bad_secret(build: Build, change: dict[str, object], problem: str) -> None:
     assert build.parser.parse(build.secret(k="v") | change).message == problem
 
 
@@ -232,14 +234,14 @@ def test_bad_secret(build, change: dict[str, object], problem: str) -> None:
         ({"spec": None}, "spec: is empty; write fields below it or remove the field"),
     ],
 )
-def test_bad_frame(build, change: dict[str, object], problem: str) -> None:
+def test_bad_frame(build: Build, change: dict[str, object], problem: str) -> None:
     result = build.parser.parse(build.raw("Provider") | change)
     assert isinstance(result, Invalid)
     assert result.message == problem
 
 
 @pytest.mark.parametrize("raw", [{}, {"sellers": []}, {"apiVersion": "apps/v1", "kind": "Deployment"}])
-def test_what_is_not_ours_is_passed_over(build, raw: dict[str, object]) -> None:
+def test_what_is_not_ours_is_passed_over(build: Build, raw: dict[str, object]) -> None:
     assert isinstance(build.parser.parse(raw), Foreign)
 
 
@@ -256,5 +258,5 @@ FIELDS = ("vendor", "url", "credential", "models", "tls", "timeouts", "cache", "
     st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4),
     st.dictionaries(st.sampled_from(["metadata", "spec", "apiVersion", "kind"]), JSON, max_size=1),
 )
-def test_parsing_never_raises(build, kind: str, spec: dict[str, object], change: dict[str, object]) -> None:
+def test_parsing_never_raises(build: Build, kind: str, spec: dict[str, Any], change: dict[str, object]) -> None:
     build.parser.parse(build.raw(kind, **spec) | change)

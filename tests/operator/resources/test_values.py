@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.operator.conftest import Build
 
 from limpet_operator.resources.durations import format_duration, parse_duration
 from limpet_operator.resources.url import Url, parse_url
@@ -83,7 +84,7 @@ def test_what_a_preset_passes_is_no_secret_and_no_account() -> None:
             ), name
 
 
-def test_every_vendor_has_a_preset(build) -> None:
+def test_every_vendor_has_a_preset(build: Build) -> None:
     for vendor in load_vendors():
         provider = build.parser.parse(build.raw("Provider", vendor=vendor))
         assert provider.vendor == vendor

@@ -5,6 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.operator.conftest import Build
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Worker
 from tests.waiting import until
@@ -16,7 +17,7 @@ from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
 
 
-async def test_a_provider_comes_and_goes(build, tmp_path: Path) -> None:
+async def test_a_provider_comes_and_goes(build: Build, tmp_path: Path) -> None:
     registry = CollectorRegistry()
     control_plane = ControlPlane(Gateway("127.0.0.1", 10000, ()), build_metrics(registry, "1"), RemovalTimeouts(0.0))
     address = f"unix:{tmp_path}/control-plane.sock"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.operator.conftest import Build
 
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.memory.redis.errors import MemoryLog
@@ -75,7 +76,7 @@ def test_a_page_counts_and_does_not_say_since_when() -> None:
     assert "_created" not in page
 
 
-def test_objects_are_counted_by_kind_and_whether_they_take_effect(build) -> None:
+def test_objects_are_counted_by_kind_and_whether_they_take_effect(build: Build) -> None:
     registry = CollectorRegistry()
     planned = build.plan(build.raw("Provider"), build.secret(), build.raw("Provider", "bad", url="ftp"))
     count_objects(build_metrics(registry, "1"), planned)

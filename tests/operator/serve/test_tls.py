@@ -59,7 +59,7 @@ async def outcome(address: str, credentials: grpc.ChannelCredentials | None) -> 
     """What a call gives: the echo, or why not."""
     options = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1))
     if credentials is None:
-        channel = grpc.aio.insecure_channel(address, options=options)
+        channel: Any = grpc.aio.insecure_channel(address, options=options)
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=options)
     async with channel:

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tests.operator.conftest import Build
 from tests.operator.sources.fake_api import FakeApi
 from tests.operator.timeline import Timeline
 
@@ -14,7 +15,7 @@ from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster import UNHEALTHY_S, ClusterCallbacks, ClusterSource, WatchIntervals, Where
 from limpet_operator.sources.kopf_watch import WatchEndedError, WatchEvent
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.sources.kube_reader import Access
+from limpet_operator.sources.kube_reader import Access, KubeReader
 
 DISCOVERY = "/apis/limpet.dev/v1alpha1"
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -33,7 +34,7 @@ def listed(version: int, **objects: int) -> dict[str, Any]:
 class World:
     """A cluster that the test plays: what the API answers, what the watch delivers, and the time."""
 
-    def __init__(self, build: Any, *namespaces: str, intervals: WatchIntervals | None = None) -> None:
+    def __init__(self, build: Build, *namespaces: str, intervals: WatchIntervals | None = None) -> None:
         self.time = Timeline()
         self.watched: list[Sequence[str]] = []
         self.unreadable: list[set[str]] = []
@@ -47,7 +48,7 @@ class World:
         self.ended: asyncio.Future[None] | None = None
         self.called: list[str] = []
         self.source = ClusterSource(
-            Where(Access(), namespaces), self.api, build.parser, (),
+            Where(Access(), namespaces), cast("KubeReader", self.api), build.parser, (),
             ClusterCallbacks(self.callback("plan"), self.callback("status"), self.unreadable_changed),
             Random(1), intervals, self.watch, clock=self.time.clock, sleep=self.time.sleep,
         )  # fmt: skip
@@ -101,7 +102,7 @@ async def reading(world: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def running(build: Any, **providers: int) -> AsyncIterator[World]:
+async def running(build: Build, **providers: int) -> AsyncIterator[World]:
     world = World(build)
     world.lists(**providers)
     async with reading(world):
@@ -111,13 +112,13 @@ async def running(build: Any, **providers: int) -> AsyncIterator[World]:
         yield world
 
 
-async def test_an_empty_cluster_is_known_at_once(build) -> None:
+async def test_an_empty_cluster_is_known_at_once(build: Build) -> None:
     async with running(build) as world:
         assert world.source.not_synced is None
         assert world.names() == set()
 
 
-async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build) -> None:
+async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build: Build) -> None:
     async with running(build, a=1, b=1) as world:
         assert world.source.not_synced == "2 objects of the first listing have not been received yet"
         world.delivers("a", 1, listed=True)
@@ -128,7 +129,7 @@ async def test_nothing_is_planned_before_all_of_the_first_listing_has_come(build
         assert world.names() == {"a", "new"}
 
 
-async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) -> None:
+async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build: Build) -> None:
     async with running(build, a=1) as world:
         world.api.answers[SECRETS] = ApiError(None, "away")
         world.delivers("a", 1, credential={"secretRef": {"name": "s", "key": "k"}})
@@ -144,7 +145,7 @@ async def test_nor_before_the_secrets_that_are_named_have_been_looked_at(build) 
         assert world.names() == {"a", "c"}
 
 
-async def test_a_new_provider_is_news_when_its_secret_was_read_and_at_once_when_that_is_known(build) -> None:
+async def test_a_new_provider_is_news_when_its_secret_was_read_and_at_once_when_that_is_known(build: Build) -> None:
     async with running(build) as world:
         assert world.names() == set()
         world.called.clear()
@@ -156,7 +157,7 @@ async def test_a_new_provider_is_news_when_its_secret_was_read_and_at_once_when_
         assert (world.called, world.names()) == (["plan", "plan"], {"a", "b"})
 
 
-async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_for(build) -> None:
+async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_for(build: Build) -> None:
     async with running(build, a=1, b=1) as world:
         world.delivers("a", 1)
         assert world.names() is None
@@ -168,7 +169,7 @@ async def test_what_is_deleted_between_our_listing_and_the_watchs_is_not_waited_
         assert "plan" in world.called
 
 
-async def test_statuses_that_come_back_are_no_reason_to_plan(build) -> None:
+async def test_statuses_that_come_back_are_no_reason_to_plan(build: Build) -> None:
     async with running(build, a=1) as world:
         world.delivers("a", 1)
         world.called.clear()
@@ -179,7 +180,7 @@ async def test_statuses_that_come_back_are_no_reason_to_plan(build) -> None:
         assert world.called == ["status", "plan"]
 
 
-async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(build) -> None:
+async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(build: Build) -> None:
     async with running(build, a=1, b=1) as world:
         world.delivers("a", 1)
         world.delivers("b", 1)
@@ -188,7 +189,7 @@ async def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_listing(bui
         assert world.watches == 1
 
 
-async def test_a_watch_that_has_died_silently_is_restarted(build) -> None:
+async def test_a_watch_that_has_died_silently_is_restarted(build: Build) -> None:
     async with running(build, a=1) as world:
         world.delivers("a", 1)
         world.lists(9, a=8)
@@ -203,7 +204,7 @@ async def test_a_watch_that_has_died_silently_is_restarted(build) -> None:
         assert world.source.stuck() is None
 
 
-async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
+async def test_a_watch_that_is_slow_is_left_alone(build: Build) -> None:
     async with running(build, a=1, b=1, c=1) as world:
         for version in range(2, 30):
             world.delivers("a", version)
@@ -214,7 +215,7 @@ async def test_a_watch_that_is_slow_is_left_alone(build) -> None:
         await world.time.until(lambda: world.watches == 2)  # silent at last
 
 
-async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build) -> None:
+async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build: Build) -> None:
     async with running(build, a=1) as world:
         world.delivers("a", 1)
         assert world.ended is not None
@@ -225,7 +226,7 @@ async def test_a_watch_that_ends_is_started_anew_and_what_was_known_stays(build)
 
 @pytest.mark.parametrize("error", [ApiError(None, "away"), ApiError(500, "etcd"), ApiError(403, "forbidden")])
 async def test_an_api_that_refuses_or_is_away_takes_nothing_away_and_is_no_reason_to_start_anew(
-    build, error: ApiError
+    build: Build, error: ApiError
 ) -> None:
     async with running(build, a=1) as world:
         world.delivers("a", 1)
@@ -238,7 +239,7 @@ async def test_an_api_that_refuses_or_is_away_takes_nothing_away_and_is_no_reaso
         assert world.source.stuck() is None
 
 
-async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
+async def test_a_kind_that_is_gone_is_waited_for(build: Build) -> None:
     async with running(build, a=1) as world:
         world.delivers("a", 1)
         world.api.answers[f"{DISCOVERY}/providers"] = ApiError(404, "no such kind")
@@ -247,7 +248,7 @@ async def test_a_kind_that_is_gone_is_waited_for(build) -> None:
         await world.time.until(lambda: world.names() == set())
 
 
-async def test_what_a_new_listing_of_kopf_finds_calls_for_a_comparison_of_our_own(build) -> None:
+async def test_what_a_new_listing_of_kopf_finds_calls_for_a_comparison_of_our_own(build: Build) -> None:
     world = World(build, intervals=WatchIntervals(compare_s=100_000.0))
     world.lists(a=1, b=1)
     async with reading(world):
@@ -263,7 +264,9 @@ async def test_what_a_new_listing_of_kopf_finds_calls_for_a_comparison_of_our_ow
 FORBIDDEN = ApiError(403, "providers.limpet.dev is forbidden: cannot list")
 
 
-async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(build, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
     world = World(build, "default", "team-b")
     world.lists_in("default", listed(1, a=1))
     world.lists_in("team-b", FORBIDDEN)
@@ -282,7 +285,7 @@ async def test_a_namespace_that_may_not_be_read_keeps_no_other_out(build, caplog
         assert (world.watched[-1], world.unreadable[-1], world.names()) == (["default", "team-b"], set(), {"a"})
 
 
-async def test_a_namespace_whose_rights_come_a_moment_late_is_waited_for(build) -> None:
+async def test_a_namespace_whose_rights_come_a_moment_late_is_waited_for(build: Build) -> None:
     world = World(build, "default", "team-b")
     world.lists_in("default", listed(1))
     world.lists_in("team-b", FORBIDDEN)
@@ -294,7 +297,7 @@ async def test_a_namespace_whose_rights_come_a_moment_late_is_waited_for(build) 
         assert world.watched == [["default", "team-b"]]
 
 
-async def test_what_is_known_of_a_namespace_stays_when_its_rights_are_lost(build) -> None:
+async def test_what_is_known_of_a_namespace_stays_when_its_rights_are_lost(build: Build) -> None:
     world = World(build, "team-b", "default")
     world.lists_in("default", listed(1, a=1))
     world.lists_in("team-b", listed(1))
@@ -307,7 +310,7 @@ async def test_what_is_known_of_a_namespace_stays_when_its_rights_are_lost(build
         assert (world.watched[-1], world.names()) == (["team-b"], {"a"})
 
 
-async def test_where_no_namespace_may_be_read_nothing_is_concluded(build) -> None:
+async def test_where_no_namespace_may_be_read_nothing_is_concluded(build: Build) -> None:
     world = World(build, "default", "team-b")
     for namespace in ("default", "team-b"):
         world.lists_in(namespace, FORBIDDEN)

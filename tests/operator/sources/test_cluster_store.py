@@ -1,26 +1,31 @@
 """What is stored from updates in any order, and from listings that show what the updates missed."""
 
 import base64
+from random import Random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.operator.conftest import Build
 
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 from limpet_operator.sources.cluster_store import NOTHING, ClusterStore, Listing, StoreChange
 
 
-def sent(raw, version: int, uid: str = "u1", generation: int | None = None, **more):
+def sent(
+    raw: dict[str, Any], version: int, uid: str = "u1", generation: int | None = None, **more: Any
+) -> dict[str, Any]:
     """The object as the API server would send it."""
     metadata = {**raw["metadata"], "uid": uid, "resourceVersion": str(version)}
     metadata["generation"] = version if generation is None else generation
     return {**raw, "metadata": metadata, **more}
 
 
-def listing(build, version: int, **objects: int) -> Listing:
+def listing(build: Build, version: int, **objects: int) -> Listing:
     return Listing("Provider", None, version, {build.key("Provider", name): each for name, each in objects.items()})
 
 
-def test_an_object_comes_changes_and_goes(build) -> None:
+def test_an_object_comes_changes_and_goes(build: Build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
     assert store.put(sent(build.raw("Provider", "a"), 1)) == StoreChange(spec=True, status=True)
     before = store.objects
@@ -32,7 +37,7 @@ def test_an_object_comes_changes_and_goes(build) -> None:
     assert store.drop(key) == NOTHING
 
 
-def test_older_news_changes_nothing(build) -> None:
+def test_older_news_changes_nothing(build: Build) -> None:
     store = ClusterStore(build.parser)
     store.put(sent(build.raw("Provider", "a", weight=7), 5))
     assert store.put(sent(build.raw("Provider", "a", weight=1), 4)) == NOTHING
@@ -40,7 +45,7 @@ def test_older_news_changes_nothing(build) -> None:
     assert store.objects.parsed[build.key("Provider", "a")].weight == 7
 
 
-def test_a_status_is_no_news_for_the_plan_but_for_who_writes_it(build) -> None:
+def test_a_status_is_no_news_for_the_plan_but_for_who_writes_it(build: Build) -> None:
     store, raw = ClusterStore(build.parser), build.raw("Provider", "a")
     store.put(sent(raw, 1))
     before = store.objects
@@ -50,13 +55,13 @@ def test_a_status_is_no_news_for_the_plan_but_for_who_writes_it(build) -> None:
     assert store.stored(build.key("Provider", "a")).resource_version == 3
 
 
-def test_labels_count_although_they_are_no_spec(build) -> None:
+def test_labels_count_although_they_are_no_spec(build: Build) -> None:
     store = ClusterStore(build.parser)
     store.put(sent(build.raw("Provider", "a"), 1))
     assert store.put(sent(build.raw("Provider", "a", labels={"tier": "fast"}), 2, generation=1)).spec
 
 
-def test_a_secret_has_no_generation(build) -> None:
+def test_a_secret_has_no_generation(build: Build) -> None:
     store, secret = ClusterStore(build.parser), {"apiVersion": "v1", "kind": "Secret", "metadata": {}}
     for version, value in ((1, b"old"), (2, b"new")):
         secret["data"] = {"key": base64.b64encode(value).decode()}
@@ -65,14 +70,14 @@ def test_a_secret_has_no_generation(build) -> None:
     assert store.objects.parsed[build.key("Secret", "s")].values == {"key": b"new"}
 
 
-def test_the_end_of_an_earlier_object_is_not_that_of_a_later_one(build) -> None:
+def test_the_end_of_an_earlier_object_is_not_that_of_a_later_one(build: Build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
     store.put(sent(build.raw("Provider", "a"), 5, uid="later"))
     assert store.drop(key, "earlier") == NOTHING
     assert store.drop(key, "later").spec
 
 
-def test_an_object_may_become_invalid_and_out_of_reach(build) -> None:
+def test_an_object_may_become_invalid_and_out_of_reach(build: Build) -> None:
     store, key = ClusterStore(build.parser), build.key("Provider", "a")
     store.put(sent(build.raw("Provider", "a"), 1))
     assert store.put(sent(build.raw("Provider", "a", weight=-1), 2)).spec
@@ -85,7 +90,7 @@ def test_an_object_may_become_invalid_and_out_of_reach(build) -> None:
     assert store.objects.invalid == {}
 
 
-def test_a_listing_tells_what_was_deleted_unnoticed_and_what_is_still_to_come(build) -> None:
+def test_a_listing_tells_what_was_deleted_unnoticed_and_what_is_still_to_come(build: Build) -> None:
     store = ClusterStore(build.parser)
     for name, version in (("a", 1), ("b", 2), ("newer", 9)):
         store.put(sent(build.raw("Provider", name), version, uid=name))
@@ -99,7 +104,7 @@ def test_a_listing_tells_what_was_deleted_unnoticed_and_what_is_still_to_come(bu
     assert store.drop_unlisted(now) == NOTHING
 
 
-def test_a_listing_of_one_namespace_says_nothing_of_another(build) -> None:
+def test_a_listing_of_one_namespace_says_nothing_of_another(build: Build) -> None:
     store = ClusterStore(build.parser)
     store.put(sent(build.raw("Provider", "a", "ai"), 1))
     assert store.drop_unlisted(Listing("Provider", "team-b", 5, {})) == NOTHING
@@ -111,7 +116,9 @@ NEWS = st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), min_size=1, max
 
 @settings(max_examples=60, deadline=None)
 @given(NEWS, st.randoms(use_true_random=False))
-def test_news_and_listings_in_any_order_end_in_the_same(build, news, dice) -> None:
+def test_news_and_listings_in_any_order_end_in_the_same(
+    build: Build, news: list[tuple[str, bool]], dice: Random
+) -> None:
     """Deletions may go missing, everything else may come late and twice: a last listing settles it."""
     alive: dict[str, int] = {}
     stories = []

@@ -2,12 +2,14 @@
 
 import copy
 
+from tests.operator.conftest import Build
+
 from limpet_operator.resources.problem import Invalid, Problem
 from limpet_operator.sources.file_store import FileStore
 from limpet_operator.sources.files import Document, Origin
 
 
-def test_first_listing_is_news_even_if_empty(build) -> None:
+def test_first_listing_is_news_even_if_empty(build: Build) -> None:
     store = FileStore(build.parser)
     assert not store.synced
     assert store.replace([])
@@ -15,7 +17,7 @@ def test_first_listing_is_news_even_if_empty(build) -> None:
     assert not store.replace([])
 
 
-def test_only_what_changed_is_parsed_again(build) -> None:
+def test_only_what_changed_is_parsed_again(build: Build) -> None:
     store = FileStore(build.parser)
     documents = build.documents(build.raw("Provider", "a"), build.raw("Provider", "b"))
     assert store.replace(documents)
@@ -28,7 +30,7 @@ def test_only_what_changed_is_parsed_again(build) -> None:
     assert before.parsed[a].weight == 100
 
 
-def test_what_says_the_same_in_other_words_is_no_change(build) -> None:
+def test_what_says_the_same_in_other_words_is_no_change(build: Build) -> None:
     store = FileStore(build.parser)
     store.replace(build.documents(build.raw("Provider")))
     before = store.objects
@@ -37,7 +39,7 @@ def test_what_says_the_same_in_other_words_is_no_change(build) -> None:
     assert store.objects is before
 
 
-def test_an_object_may_become_invalid_and_valid_again(build) -> None:
+def test_an_object_may_become_invalid_and_valid_again(build: Build) -> None:
     store = FileStore(build.parser)
     key = build.key("Provider")
     store.replace(build.documents(build.raw("Provider")))
@@ -52,7 +54,7 @@ def test_an_object_may_become_invalid_and_valid_again(build) -> None:
     assert not store.objects.parsed
 
 
-def test_of_two_with_one_name_the_first_counts(build) -> None:
+def test_of_two_with_one_name_the_first_counts(build: Build) -> None:
     store = FileStore(build.parser)
     store.replace(build.documents(build.raw("Provider", weight=1), build.raw("Provider", weight=2)))
     assert store.objects.parsed[build.key("Provider")].weight == 1
@@ -60,7 +62,7 @@ def test_of_two_with_one_name_the_first_counts(build) -> None:
     assert (first.duplicate_of, str(second.duplicate_of)) == (None, "000.yaml, document 1")
 
 
-def test_nameless_and_foreign_documents_are_only_readings(build) -> None:
+def test_nameless_and_foreign_documents_are_only_readings(build: Build) -> None:
     store = FileStore(build.parser)
     store.replace(build.documents([1], {"apiVersion": "apps/v1", "kind": "Deployment"}))
     assert not store.objects.parsed
@@ -69,7 +71,7 @@ def test_nameless_and_foreign_documents_are_only_readings(build) -> None:
     assert isinstance(store.readings[0].result, Invalid)
 
 
-def test_an_unreadable_document_says_nothing_of_an_empty_one(build) -> None:
+def test_an_unreadable_document_says_nothing_of_an_empty_one(build: Build) -> None:
     store = FileStore(build.parser)
     unreadable = Document(Origin("a.yaml", 1, 1), "", None, Problem("line 1", "not valid YAML"))
     empty = Document(Origin("a.yaml", 2, 2), "", None)

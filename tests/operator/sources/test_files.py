@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -156,7 +156,7 @@ def _replace_as_editors_do(directory: Path) -> None:
     ],
     ids=["configmap swap", "rename over", "new file in new folder", "removed"],
 )
-async def test_changes_are_noticed(tmp_path: Path, change) -> None:
+async def test_changes_are_noticed(tmp_path: Path, change: Callable[[Path], object]) -> None:
     _write(tmp_path / "..1" / "a.yaml", "a: 1\n")
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
@@ -203,7 +203,7 @@ async def test_a_directory_that_is_gone_changes_nothing(tmp_path: Path) -> None:
 
     async def events(_: Path) -> AsyncGenerator[object]:
         home.rename(away)
-        yield
+        yield object()
         await asyncio.Event().wait()
 
     async def sleep(_: float) -> None:

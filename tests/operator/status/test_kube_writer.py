@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ async def test_the_gate_is_asked_after_the_connection_was_made(server: Server, a
 async def test_requests_at_the_same_time_each_have_their_own_gate(server: Server, api: KubeWriter) -> None:
     server.delay_s = 0.05
     outcomes = await asyncio.gather(
-        *(api.call("PATCH", f"/{number}", {"x": 1}, gate=lambda open_=number % 2: bool(open_)) for number in range(20)),
+        *(api.call("PATCH", f"/{number}", {"x": 1}, gate=partial(bool, number % 2)) for number in range(20)),
         return_exceptions=True,
     )
     assert [isinstance(outcome, NotSentError) for outcome in outcomes] == [number % 2 == 0 for number in range(20)]

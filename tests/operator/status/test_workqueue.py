@@ -19,7 +19,7 @@ def queue_and_time() -> tuple[WorkQueue[str], Timeline]:
 
 async def taken(queue: WorkQueue[str]) -> list[str | None]:
     """All keys that can be had now, without `done`."""
-    keys = []
+    keys: list[str | None] = []
     while True:
         getting = asyncio.create_task(queue.get())
         await settled()
