@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.sellers import Seller, Sellers
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid, ObjectKey
@@ -67,7 +68,7 @@ def policy_object(**spec: Any) -> Object:
 class Bed:
     """The running sellers and the running gateway."""
 
-    def __init__(self, sellers: Sellers, gateway: Local, parser: Parser) -> None:
+    def __init__(self, sellers: Sellers, gateway: LocalGateway, parser: Parser) -> None:
         self.sellers = sellers
         self.gateway = gateway
         self._parser = parser
@@ -108,7 +109,7 @@ class Bed:
         settings = settings or LocalSettings()
         async with (
             Sellers.start(configs) as sellers,
-            Local(replace(settings, port=free_port())) as gateway,
+            LocalGateway(replace(settings, port=free_port())) as gateway,
         ):
             bed = cls(sellers, gateway, parser or Parser.load())
             objects = [each for seller in sellers for each in objects_for(seller, model)]

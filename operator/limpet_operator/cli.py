@@ -13,7 +13,8 @@ import yaml
 from typer.core import TyperGroup
 
 from limpet_operator.laptop.listen import own_name, parse_listen
-from limpet_operator.laptop.local import LocalSettings, system_ca_file
+from limpet_operator.laptop.local import LocalSettings
+from limpet_operator.laptop.machine import system_ca_file
 from limpet_operator.laptop.up import up as run_up
 from limpet_operator.laptop.validate import exit_status, render_line
 from limpet_operator.laptop.validate import validate as validated

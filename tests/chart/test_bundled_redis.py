@@ -19,7 +19,7 @@ from tests.chart.rendered import container, objects, one, pod
 
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis.redis_memory import open_memory
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 AT_MOST_S = 60.0
 

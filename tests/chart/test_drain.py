@@ -12,7 +12,7 @@ import pytest
 from tests.chart.rendered import CHART, container, objects, pod
 from tests.waiting import until
 
-from limpet_operator.laptop.local import envoy_binary, free_port
+from limpet_operator.laptop.machine import envoy_binary, free_port
 from limpet_operator.publish.encode import Json, typed
 
 DRAIN = CHART / "files" / "drain.sh"

@@ -11,7 +11,8 @@ import trustme
 import yaml
 from tests.chart.rendered import CHART, container, containers, objects, one, pod
 
-from limpet_operator.laptop.local import EXTPROC_ENVIRONMENT, envoy_binary
+from limpet_operator.laptop.local import EXTPROC_ENVIRONMENT
+from limpet_operator.laptop.machine import envoy_binary
 from limpet_operator.publish.bootstrap import pod_bootstrap, pod_secrets
 
 HOST = "limpet-operator.ai.svc"

@@ -12,7 +12,7 @@ import trustme
 from cryptography import x509
 from tests.chart.rendered import objects, one
 
-from limpet_operator.laptop.local import envoy_binary, free_port
+from limpet_operator.laptop.machine import envoy_binary, free_port
 
 HOST = "limpet-operator.ai.svc"
 AT_MOST_S = 60

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from limpet_operator.laptop.local import envoy_binary
+from limpet_operator.laptop.machine import envoy_binary
 
 CHECKOUT: Final = Path(__file__).parents[2]
 _DISTRIBUTION: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64")

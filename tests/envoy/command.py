@@ -14,7 +14,7 @@ import psutil
 import yaml
 from tests.waiting import until
 
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 
 @dataclass

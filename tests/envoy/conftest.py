@@ -11,7 +11,8 @@ from tests.envoy.cast import seller_configs
 from tests.envoy.stage import Stage
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 
@@ -35,14 +36,14 @@ async def sellers() -> AsyncIterator[Sellers]:
 @asynccontextmanager
 async def running_gateway(
     *, header_mode: bool, extproc: Sequence[str] | None = None
-) -> AsyncIterator[tuple[Local, int]]:
+) -> AsyncIterator[tuple[LocalGateway, int]]:
     """A gateway without any provider yet, and the port of its data plane's metrics.
 
     Whoever brings an `extproc` of their own waits for it themselves.
     """
     metrics_port = free_port()
     settings = LocalSettings(port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5)
-    async with Local(replace(settings, extproc_command=extproc) if extproc else settings) as gateway:
+    async with LocalGateway(replace(settings, extproc_command=extproc) if extproc else settings) as gateway:
         gateway.apply(Plan())
         if extproc is None:
             await gateway.ready()
@@ -50,19 +51,21 @@ async def running_gateway(
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def by_metadata() -> AsyncIterator[tuple[Local, int]]:
+async def by_metadata() -> AsyncIterator[tuple[LocalGateway, int]]:
     async with running_gateway(header_mode=False) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def by_header() -> AsyncIterator[tuple[Local, int]]:
+async def by_header() -> AsyncIterator[tuple[LocalGateway, int]]:
     async with running_gateway(header_mode=True) as running:
         yield running
 
 
 @asynccontextmanager
-async def set_stage(number: int, sellers: Sellers, running: tuple[Local, int], parser: Parser) -> AsyncIterator[Stage]:
+async def set_stage(
+    number: int, sellers: Sellers, running: tuple[LocalGateway, int], parser: Parser
+) -> AsyncIterator[Stage]:
     """Sellers that have forgotten the last story, and a new one to be told."""
     for seller in sellers:
         await seller.reset()
@@ -72,7 +75,7 @@ async def set_stage(number: int, sellers: Sellers, running: tuple[Local, int], p
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stage(
-    numbers: Iterator[int], sellers: Sellers, by_metadata: tuple[Local, int], parser: Parser
+    numbers: Iterator[int], sellers: Sellers, by_metadata: tuple[LocalGateway, int], parser: Parser
 ) -> AsyncIterator[Stage]:
     async with set_stage(next(numbers), sellers, by_metadata, parser) as ready:
         yield ready
@@ -80,7 +83,7 @@ async def stage(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def header_stage(
-    numbers: Iterator[int], sellers: Sellers, by_header: tuple[Local, int], parser: Parser
+    numbers: Iterator[int], sellers: Sellers, by_header: tuple[LocalGateway, int], parser: Parser
 ) -> AsyncIterator[Stage]:
     async with set_stage(next(numbers), sellers, by_header, parser) as ready:
         yield ready

@@ -13,7 +13,8 @@ from tests.envoy.cast import LONG, say
 from tests.envoy.stage import Answer, Stage
 from tests.waiting import until
 
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan
 
 WORKERS: Final = 2
@@ -29,7 +30,7 @@ def shared_memory(redis_url: str, directory: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def gateway_of_two(flags: Sequence[str]) -> AsyncIterator[tuple[Local, int]]:
+async def gateway_of_two(flags: Sequence[str]) -> AsyncIterator[tuple[LocalGateway, int]]:
     """A gateway without any provider yet, and the port of its data plane's pages."""
     pages_port = free_port()
     settings = LocalSettings(
@@ -40,7 +41,7 @@ async def gateway_of_two(flags: Sequence[str]) -> AsyncIterator[tuple[Local, int
         extproc_workers=WORKERS,
         extproc_flags=flags,
     )
-    async with Local(settings) as gateway:
+    async with LocalGateway(settings) as gateway:
         gateway.apply(Plan())
         await gateway.ready()
         yield gateway, pages_port

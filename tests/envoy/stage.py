@@ -21,7 +21,7 @@ from tests.waiting import until
 from limpet_lab.bed import policy_object
 from limpet_lab.sim.record import Arrival
 from limpet_lab.sim.sellers import Seller, Sellers
-from limpet_operator.laptop.local import Local
+from limpet_operator.laptop.local import LocalGateway
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Objects, Parser
 from limpet_operator.resources.problem import Invalid
@@ -88,9 +88,9 @@ class Stage:
         await self.http.close()
 
     @property
-    def gateway(self) -> Local:
+    def gateway(self) -> LocalGateway:
         """The gateway, where it runs in this process."""
-        assert isinstance(self._front, Local)
+        assert isinstance(self._front, LocalGateway)
         return self._front
 
     @property

@@ -16,7 +16,8 @@ from limpet_lab.sim.sellers import Sellers
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 from limpet_operator.serve.control_plane import ControlPlane
@@ -27,7 +28,7 @@ from limpet_operator.serve.rollout import RemovalTimeouts
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 
-class Apart(Local):
+class Apart(LocalGateway):
     """A gateway whose Envoy is served by this process's first replica and its worker by the second."""
 
     def __init__(self, settings: LocalSettings) -> None:

@@ -17,7 +17,8 @@ from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.resources.objects import Parser
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ async def test_what_envoy_refuses_is_shown_and_the_last_good_version_stays(
     refused: list[Nack] = []
     metrics_port = free_port()
     settings = LocalSettings(port=free_port(), extproc_metrics_port=metrics_port, drain_s=0.2, on_nack=refused.append)
-    async with Local(settings) as gateway, Stage(next(numbers), sellers, gateway, parser, metrics_port) as stage:
+    async with LocalGateway(settings) as gateway, Stage(next(numbers), sellers, gateway, parser, metrics_port) as stage:
         good = stage.planned(stage.objects(["a", "b"], {}, {}), {})
         gateway.apply(good)
         await gateway.ready()

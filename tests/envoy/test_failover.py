@@ -13,7 +13,7 @@ from tests.envoy.stage import Stage
 from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]

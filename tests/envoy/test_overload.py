@@ -16,7 +16,8 @@ from tests.envoy.conftest import set_stage
 from tests.envoy.stage import Stage
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.objects import Parser
 
@@ -35,7 +36,7 @@ async def small(numbers: Iterator[int], sellers: Sellers, parser: Parser) -> Asy
     """A gateway of its own, with little memory."""
     metrics_port = free_port()
     settings = LocalSettings(port=free_port(), extproc_metrics_port=metrics_port, envoy_heap_bytes=HEAP_MIB * MIB)
-    async with Local(settings) as gateway:
+    async with LocalGateway(settings) as gateway:
         gateway.apply(Plan())
         await gateway.ready()
         async with set_stage(next(numbers), sellers, (gateway, metrics_port), parser) as stage:

@@ -11,7 +11,7 @@ from tests.envoy.test_tls import planned
 from tests.envoy.upstream import Upstream
 from tests.waiting import until
 
-from limpet_operator.laptop.local import envoy_binary, free_port
+from limpet_operator.laptop.machine import envoy_binary, free_port
 from limpet_operator.publish.cluster import provider_cluster
 from limpet_operator.publish.encode import typed
 from limpet_operator.publish.gateway import Gateway

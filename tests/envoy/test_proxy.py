@@ -10,7 +10,8 @@ import pytest
 import trustme
 from tests.envoy.test_tls import MODEL, ask, https_provider, objects, pem, planned
 
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.resources.proxy import Proxy, ProxySettings
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
@@ -62,9 +63,9 @@ class Tunnels:
 
 
 @asynccontextmanager
-async def gateway(proxies: ProxySettings) -> AsyncIterator[Local]:
+async def gateway(proxies: ProxySettings) -> AsyncIterator[LocalGateway]:
     refused: list[Any] = []
-    async with Local(LocalSettings(port=free_port(), on_nack=refused.append, proxies=proxies)) as local:
+    async with LocalGateway(LocalSettings(port=free_port(), on_nack=refused.append, proxies=proxies)) as local:
         yield local
         assert refused == []
 

@@ -10,7 +10,8 @@ import pytest
 import trustme
 from aiohttp import web
 
-from limpet_operator.laptop.local import Local, LocalSettings, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.planning.plan import plan
 from limpet_operator.resources.objects import Objects, Parser
 
@@ -83,14 +84,14 @@ def planned(*written: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Local]:
+async def gateway() -> AsyncIterator[LocalGateway]:
     refused: list[Any] = []
-    async with Local(LocalSettings(port=free_port(), on_nack=refused.append)) as local:
+    async with LocalGateway(LocalSettings(port=free_port(), on_nack=refused.append)) as local:
         yield local
         assert refused == []
 
 
-async def ask(gateway: Local) -> Any:
+async def ask(gateway: LocalGateway) -> Any:
     async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key="client", max_retries=0) as client:
         return await client.chat.completions.with_raw_response.create(
             model=MODEL, messages=[{"role": "user", "content": "hello"}]
@@ -101,7 +102,7 @@ def pem(authority: trustme.CA) -> str:
     return authority.cert_pem.bytes().decode()
 
 
-async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: Local) -> None:
+async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: LocalGateway) -> None:
     authority, heard = trustme.CA(), list[Any]()
     async with https_provider(authority, "localhost", heard) as port:
         gateway.apply(planned(*objects("good", f"https://localhost:{port}/api/v1", pem(authority))))
@@ -114,7 +115,7 @@ async def test_a_provider_is_spoken_to_by_its_own_name_over_tls(gateway: Local) 
 
 @pytest.mark.parametrize(("host", "url_host"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
 async def test_a_provider_by_its_address_is_known_by_a_certificate_for_the_address(
-    gateway: Local, host: str, url_host: str
+    gateway: LocalGateway, host: str, url_host: str
 ) -> None:
     authority, heard = trustme.CA(), list[Any]()
     async with https_provider(authority, host, heard, host) as port:
@@ -125,7 +126,7 @@ async def test_a_provider_by_its_address_is_known_by_a_certificate_for_the_addre
     assert [each[0] for each in heard] == [f"{url_host}:{port}"]
 
 
-async def test_a_server_name_of_its_own_is_asked_for(gateway: Local) -> None:
+async def test_a_server_name_of_its_own_is_asked_for(gateway: LocalGateway) -> None:
     authority, heard = trustme.CA(), list[Any]()
     async with https_provider(authority, "models.example", heard) as port:
         url = f"https://localhost:{port}/api/v1"
@@ -136,7 +137,9 @@ async def test_a_server_name_of_its_own_is_asked_for(gateway: Local) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["authority", "name", "address"])
-async def test_a_wrong_certificate_never_sees_the_key_and_the_next_provider_answers(gateway: Local, wrong: str) -> None:
+async def test_a_wrong_certificate_never_sees_the_key_and_the_next_provider_answers(
+    gateway: LocalGateway, wrong: str
+) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     heard: list[Any] = []
     overheard: list[Any] = []

@@ -12,7 +12,7 @@ from tests.envoy.stage import Stage
 from tests.extproc.memory.redis_server import RedisServer, servers
 
 from limpet_lab.sim.sellers import Sellers
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]

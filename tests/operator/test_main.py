@@ -17,7 +17,7 @@ import yaml
 
 from limpet_extproc.contract.catalog import WATCH_METHOD
 from limpet_operator.fleet.peer_contract import PEER_METHOD
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tests.waiting import eventually
 
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 ROOT = Path(__file__).parents[2]
 

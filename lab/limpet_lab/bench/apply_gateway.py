@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from limpet_lab.bench.apply_cluster import Cluster, NotThereInTimeError
 from limpet_lab.bench.changes import ask
 from limpet_operator.laptop.children import Children
-from limpet_operator.laptop.local import EXTPROC_ENVIRONMENT, envoy_command, free_port
+from limpet_operator.laptop.local import EXTPROC_ENVIRONMENT
+from limpet_operator.laptop.machine import envoy_command, free_port
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.overload import HEAP_BYTES
 

@@ -20,7 +20,8 @@ from limpet_lab.bench.latency_load import MODEL, answer
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.listen import CannotStart, accepts
-from limpet_operator.laptop.local import Local, LocalSettings, envoy_command, free_port
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import envoy_command, free_port
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.resources.objects import Parser
 
@@ -59,7 +60,7 @@ async def running(folder: Path, *, concurrency: int, rename: bool) -> AsyncItera
     try:
         await _start_envoy(children, "upstream", upstream_config(upstream_port), concurrency, upstream_port)
         await _start_envoy(children, "envoy", plain_config(plain_port, upstream_port), concurrency, plain_port)
-        async with Local(settings) as gateway:
+        async with LocalGateway(settings) as gateway:
             Bed(Sellers([]), gateway, Parser.load()).apply(configuration(upstream_port, rename=rename))
             await gateway.ready()
             targets = Targets(

@@ -31,7 +31,7 @@ from xxhash import xxh3_128_digest
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.redis.layout import redis_key
 from limpet_extproc.memory.redis.redis_memory import RedisMemory, open_memory
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 BAR_BYTES: Final = 300.0
 BAR_RATIO: Final = 2.0

@@ -20,7 +20,7 @@ from rich.table import Table
 from limpet_lab.bench.changes import BAR_MS, ChangeTimes, Shows, turn, until_served
 from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Seller, Sellers
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 _START_S: Final = 120.0
 _NAMES: Final = ("alpha", "beta")

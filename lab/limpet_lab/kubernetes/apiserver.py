@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from limpet_lab.kubernetes.assets import Assets
 from limpet_lab.kubernetes.program import Program
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.resources.schema import load_crds
 
 LOOPBACK: Final = "127.0.0.1"

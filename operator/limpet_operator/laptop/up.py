@@ -17,7 +17,7 @@ from prometheus_client import start_http_server
 from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_place
-from limpet_operator.laptop.local import Local, LocalSettings
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.traffic_lines import traffic_lines
 from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
@@ -83,7 +83,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         directory = Directory(path, say)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
             find_place("127.0.0.1", port, "--metrics-port PORT, the first of two")
-        async with Local(replace(settings, on_traffic=_reporting_traffic(say))) as gateway:
+        async with LocalGateway(replace(settings, on_traffic=_reporting_traffic(say))) as gateway:
             gateway.apply(directory.plan)
             async with beside(directory.follow(_applying(gateway, say))) as following:
                 await gateway.ready()
@@ -110,7 +110,7 @@ def _reporting_traffic(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
     return report
 
 
-def _applying(gateway: Local, say: Say) -> Callable[[Plan], None]:
+def _applying(gateway: LocalGateway, say: Say) -> Callable[[Plan], None]:
     def apply(new: Plan) -> None:
         gateway.apply(new)
         say(f"{time.strftime(_TIME)}  changed: {summary(new)}")
@@ -118,7 +118,7 @@ def _applying(gateway: Local, say: Say) -> Callable[[Plan], None]:
     return apply
 
 
-def _greet(gateway: Local, now: Plan, metrics_port: int, say: Say) -> None:
+def _greet(gateway: LocalGateway, now: Plan, metrics_port: int, say: Say) -> None:
     for line in greeting(now, gateway.base_url, gateway.settings.host, metrics_port):
         say(line)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.kubernetes.program import Program
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 PATIENCE_S = 60.0
 

@@ -14,7 +14,7 @@ from tests.cluster.world import ADDRESS
 
 from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.kubernetes.program import Program
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 _PATIENCE_S: Final = 20.0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import redis
 from tests.waiting import eventually
 
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 
 def _binary() -> str:

@@ -13,7 +13,7 @@ from tests.waiting import until
 
 from limpet_extproc.contract.catalog import Catalog
 from limpet_extproc.operator_link.operator_channel import explain
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 OURS: Final = trustme.CA()
 STRANGERS: Final = trustme.CA()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from limpet_operator.laptop.listen import CannotStart, Place, find_place, own_name, parse_listen
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.publish.origins import origin, pattern
 
 

@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from limpet_operator.laptop.listen import CannotStart
-from limpet_operator.laptop.local import (
-    Local,
-    LocalSettings,
-    envoy_binary,
-    system_ca_file,
-)
+from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.machine import envoy_binary, system_ca_file
 
 
 def test_nothing_is_started_where_the_port_is_taken() -> None:
@@ -19,7 +15,7 @@ def test_nothing_is_started_where_the_port_is_taken() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(CannotStart):
-            Local(LocalSettings(port=taken.getsockname()[1]))
+            LocalGateway(LocalSettings(port=taken.getsockname()[1]))
 
 
 def test_envoy_is_found() -> None:

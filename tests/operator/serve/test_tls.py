@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 import trustme
 
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.tls import TlsUnusableError, only_for, read_certificates, require_tls, server_credentials
 

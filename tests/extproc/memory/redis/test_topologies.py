@@ -11,7 +11,7 @@ from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.waiting import eventually, until
 
 from limpet_extproc.memory.redis.layout import redis_key
-from limpet_operator.laptop.local import free_port
+from limpet_operator.laptop.machine import free_port
 
 pytestmark = pytest.mark.slow
 
