@@ -12,7 +12,7 @@ import uvloop
 from limpet_operator.pod.json_logs import log_as_json
 from limpet_operator.pod.replica import Replica
 from limpet_operator.pod.settings import ReplicaSettings, parse_settings
-from limpet_operator.publish.families import lookup_family, reaches
+from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.serve.tls import TlsUnusableError
 from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
 

@@ -14,8 +14,8 @@ from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peer_contract import PeerAck, PeerUpdate
 from limpet_operator.fleet.traffic import Summary, joined, summary, verdict
 from limpet_operator.fleet.view import GatewayState, Traffic, merged
-from limpet_operator.publish.cluster import secret_name
 from limpet_operator.publish.resource import CLUSTER, SECRET
+from limpet_operator.publish.secret import secret_name
 from limpet_operator.serve.change_set import Changed
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import ControlPlaneMetrics

@@ -27,8 +27,8 @@ from limpet_operator.laptop.listen import CannotStart, accepts, find_place, in_u
 from limpet_operator.laptop.machine import envoy_command, system_ca_file
 from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
+from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.publish.bootstrap import bootstrap
-from limpet_operator.publish.families import lookup_family, reaches
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.resources.proxy import ProxySettings

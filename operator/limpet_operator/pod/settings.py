@@ -10,7 +10,7 @@ from typing import Final
 from limpet_extproc.contract.envoy import extproc_socket
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
-from limpet_operator.publish.families import LookupFamily
+from limpet_operator.publish.address_family import LookupFamily
 from limpet_operator.publish.gateway import MIB, Gateway
 from limpet_operator.publish.origins import origin
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, catalog_of
 from limpet_operator.planning.plan import Plan, PlannedProvider
-from limpet_operator.publish.patience import Patience, level_of, patience_levels
+from limpet_operator.publish.wait_levels import WaitLevel, level_of, wait_levels
 
 
 def catalog(plan: Plan) -> Catalog:
     """Equal plans give equal revisions."""
-    levels = patience_levels(planned.spec.timeouts for planned in plan.providers)
+    levels = wait_levels(planned.spec.timeouts for planned in plan.providers)
     return catalog_of(tuple(_provider(planned, levels) for planned in plan.providers), plan.policies)
 
 
-def _provider(planned: PlannedProvider, levels: Sequence[Patience]) -> CatalogProvider:
+def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogProvider:
     spec = planned.spec
     level = level_of(spec.timeouts, levels)
     return CatalogProvider(

@@ -10,28 +10,31 @@ from typing import Any, Final
 
 from limpet_extproc.contract.envoy import ATTEMPT_HEADER, PROVIDER_HEADER
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish.answers import lua_rules
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
 from limpet_operator.publish.lua import program
+from limpet_operator.publish.secret import header_secret_name, secret_name
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
 from limpet_operator.resources.provider import SecretKeyRef
 from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
 
-_LUA: Final = lua_rules() + lua_lists() + program("answer.lua", "upstream.lua")
+_LUA: Final = (
+    lua_rules() + lua_lists() + program("error_text.lua", "causes.lua", "attempts.lua", "answer.lua", "upstream.lua")
+)
 
-_NEVER_FULL: Final = 1_000_000
+NEVER_FULL: Final = 1_000_000
 """A circuit breaker that opens answers 503 without a retry, so it must never be the one to decide."""
 
 _BREAKERS: Final = {
     "thresholds": [
         {
-            "max_connections": _NEVER_FULL,
-            "max_pending_requests": _NEVER_FULL,
-            "max_requests": _NEVER_FULL,
-            "max_retries": _NEVER_FULL,
+            "max_connections": NEVER_FULL,
+            "max_pending_requests": NEVER_FULL,
+            "max_requests": NEVER_FULL,
+            "max_retries": NEVER_FULL,
         }
     ]
 }
@@ -59,16 +62,6 @@ _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
     "typed_config": typed("transport_sockets.raw_buffer.v3.RawBuffer"),
 }
-
-
-def secret_name(provider: str) -> str:
-    """The SDS name under which Envoy finds this provider's credential."""
-    return f"limpet/credential/{provider}"
-
-
-def header_secret_name(provider: str, header: str) -> str:
-    """The SDS name of a header's value that comes from a Secret."""
-    return f"limpet/header/{provider}/{header}"
 
 
 def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
@@ -249,58 +242,3 @@ def _rewrite(provider: PlannedProvider) -> Json:
 def cluster_of_proxy(proxy: Proxy, gateway: Gateway) -> Json:
     """The cluster of a proxy that providers are reached through."""
     return proxy_cluster(proxy, discovery(proxy, gateway), _BREAKERS)
-
-
-def extproc_cluster(gateway: Gateway, name: str) -> Json:
-    """All ext_proc workers of this Envoy; one that died is left out after its first failed request.
-
-    Health checks leave out one that hangs, and let one that starts in as soon as it has a catalog. While none is
-    healthy none is asked: a request that nobody decides is routed all the same, and need not wait for that.
-    """
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [
-                {
-                    "lb_endpoints": [
-                        {"endpoint": {"address": {"pipe": {"path": path}}}} for path in gateway.extproc_sockets
-                    ]
-                }
-            ],
-        },
-        "circuit_breakers": {
-            "thresholds": [
-                {"max_connections": _NEVER_FULL, "max_pending_requests": _NEVER_FULL, "max_requests": _NEVER_FULL}
-            ]
-        },
-        "health_checks": [
-            {
-                "interval": "0.5s",
-                # Until the first request: a worker that starts is asked often, so that few requests find it unasked.
-                "no_traffic_interval": "0.05s",
-                "no_traffic_healthy_interval": "0.5s",
-                "timeout": "1s",  # A worker that is only slow must not lose its connections.
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "grpc_health_check": {},
-            }
-        ],
-        "close_connections_on_host_health_failure": True,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "outlier_detection": {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 1,
-            "enforcing_consecutive_local_origin_failure": 100,
-            "interval": "1s",
-            "base_ejection_time": "2s",
-            "max_ejection_percent": 50,
-        },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}}
-            )
-        },
-    }

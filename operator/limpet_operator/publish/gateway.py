@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from limpet_operator.publish.families import LookupFamily
-from limpet_operator.publish.patience import Patience
+from limpet_operator.publish.address_family import LookupFamily
+from limpet_operator.publish.wait_levels import WaitLevel
 from limpet_operator.resources.proxy import ProxySettings
 
 EXTPROC_CLUSTER: Final = "limpet_extproc"
 CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 """Names of our own clusters: no Kubernetes object can be called so, an underscore is not allowed there."""
 
-LISTENER: Final = "limpet"
-ROUTES: Final = "limpet"
+CLIENT_LISTENER: Final = "limpet"
+CLIENT_ROUTES: Final = "limpet"
 FRONT_LUA: Final = "limpet.front"
 HEALTH: Final = "envoy.filters.http.health_check"
 """Filters of the client listener that are off except on routes that ask for them."""
@@ -52,7 +52,7 @@ class Gateway:
     """How providers are reached that say nothing of a proxy."""
     max_attempts: int = 3
     """The most providers any policy lets one request try."""
-    patience: tuple[Patience, ...] = (Patience(),)
+    wait_levels: tuple[WaitLevel, ...] = (WaitLevel(),)
     """Levels of how long a request waits for its providers, in rising order."""
     timeouts_move_on: bool = False
     """Whether some policy asks another provider after a timeout."""

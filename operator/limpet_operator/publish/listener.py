@@ -22,25 +22,25 @@ from limpet_extproc.contract.envoy import (
 from limpet_extproc.contract.reasons import UNDECIDED
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
+    CLIENT_LISTENER,
+    CLIENT_ROUTES,
     EXTPROC_CLUSTER,
     FRONT_LUA,
     HEALTH,
-    LISTENER,
-    ROUTES,
     UNDECIDED_FILTER,
     VENDOR_HEADERS,
     Gateway,
 )
 from limpet_operator.publish.headers import vendor_headers
+from limpet_operator.publish.local_replies import local_replies
 from limpet_operator.publish.lua import program
-from limpet_operator.publish.replies import local_replies
 
 
 def client_listener(gateway: Gateway) -> Json:
     """Ours: early header clean-up, ext_proc, and the router with its two access logs."""
     also = [{"address": listening(host, gateway.listen_port)} for host in gateway.listen_also]
     return {
-        "name": LISTENER,
+        "name": CLIENT_LISTENER,
         "address": listening(gateway.listen_host, gateway.listen_port),
         **({"additional_addresses": also} if also else {}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
@@ -88,7 +88,7 @@ def _http(gateway: Gateway) -> Json:
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": typed(
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
-            stat_prefix=LISTENER,
+            stat_prefix=CLIENT_LISTENER,
             # Of a proxy in front, which may not know the name, or of a check; a stream ends with the connection.
             http_protocol_options={"accept_http_10": True, "default_host_for_http_10": "localhost"},
             normalize_path=True,
@@ -106,7 +106,7 @@ def _http(gateway: Gateway) -> Json:
             },
             # Load balancers keep theirs for up to ten minutes, and must be the first to hang up.
             common_http_protocol_options={"idle_timeout": "700s"},
-            rds={"route_config_name": ROUTES, "config_source": {"ads": {}, "resource_api_version": "V3"}},
+            rds={"route_config_name": CLIENT_ROUTES, "config_source": {"ads": {}, "resource_api_version": "V3"}},
             # Providers take as long as they need: the route bounds the wait for the first byte and the gaps after it.
             stream_idle_timeout="0s",
             request_headers_timeout="30s",

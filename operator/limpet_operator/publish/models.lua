@@ -4,7 +4,7 @@
 -- headers that a web page may read.
 
 local function answer(handle, status, decision, body)
-  local origin = handle:headers():get("origin") -- no page that is not allowed comes so far
+  local origin = handle:headers():get("origin") -- a page that is not allowed has been refused before
   handle:respond({
     [":status"] = status,
     ["content-type"] = "application/json",

@@ -5,16 +5,17 @@ from dataclasses import replace
 
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.catalog import catalog
-from limpet_operator.publish.cluster import cluster_of_proxy, extproc_cluster, provider_cluster
+from limpet_operator.publish.cluster import cluster_of_proxy, provider_cluster
 from limpet_operator.publish.encode import Json, encode
+from limpet_operator.publish.extproc_cluster import extproc_cluster
 from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
 from limpet_operator.publish.headers import kept_for_later_attempts
 from limpet_operator.publish.listener import client_listener
-from limpet_operator.publish.patience import patience_levels
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Key, Publication, Resource
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
 from limpet_operator.publish.tunnel import tunnel_listener, tunnels
+from limpet_operator.publish.wait_levels import wait_levels
 
 
 def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
@@ -25,7 +26,7 @@ def gateway_for(plan: Plan, gateway: Gateway) -> Gateway:
         identity_headers=tuple(dict.fromkeys(h for policy in plan.policies for h in policy.identity_headers)),
         kept_headers=kept_for_later_attempts(plan.providers),
         max_attempts=max((policy.max_attempts for policy in plan.policies), default=gateway.max_attempts),
-        patience=patience_levels(provider.spec.timeouts for provider in plan.providers),
+        wait_levels=wait_levels(provider.spec.timeouts for provider in plan.providers),
         timeouts_move_on=any(policy.on_timeout == "NextProvider" for policy in plan.policies),
     )
 

@@ -16,7 +16,7 @@ from limpet_extproc.contract.envoy import (
     route_key,
 )
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish.door import (
+from limpet_operator.publish.direct_responses import (
     ANY_BASE,
     NO_UNDECIDED,
     answer,
@@ -31,11 +31,11 @@ from limpet_operator.publish.door import (
     wrong_paths,
 )
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.gateway import ROUTES, UNDECIDED_FILTER, Gateway
+from limpet_operator.publish.gateway import CLIENT_ROUTES, UNDECIDED_FILTER, Gateway
+from limpet_operator.publish.local_replies import NO_PROVIDERS
 from limpet_operator.publish.models import providers_of_models, table
 from limpet_operator.publish.origins import policy
-from limpet_operator.publish.patience import Patience
-from limpet_operator.publish.replies import NO_PROVIDERS
+from limpet_operator.publish.wait_levels import WaitLevel
 
 CHAT: Final = "/v1/chat/completions"
 
@@ -91,7 +91,7 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
     }
     foreign = {"name": "foreign", "domains": ["*"], "routes": [connect(), foreign_host(gateway)]}
     return {
-        "name": ROUTES,
+        "name": CLIENT_ROUTES,
         "ignore_port_in_host_matching": True,
         "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
         "virtual_hosts": [ours, foreign] if gateway.own_names else [ours],
@@ -116,16 +116,16 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
             _to_providers(match, {"cluster": order[0], **_same_provider_again(gateway)}, gateway, decided=False),
         ]
     return [
-        # The decision says how many providers it named: Envoy would try the last one again for every retry beyond them.
-        # It names them in the same metadata, so the order of these routes themselves is never used.
-        # The same goes for its patience: how long, and whether a streamed answer or a whole one is waited for.
+        # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
+        # again for every retry beyond them, by how long it waits, and whether for a streamed answer or a whole one.
+        # It names its providers in the same metadata, so the order of these routes themselves is never used.
         *(
             _to_providers(
                 {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
-                _in_order(order, attempts, patience, stream, gateway),
+                _in_order(order, attempts, wait, stream, gateway),
                 gateway,
             )
-            for level, patience in enumerate(gateway.patience)
+            for level, wait in enumerate(gateway.wait_levels)
             for attempts in _attempts(gateway)
             for stream in (True, False)
         ),
@@ -134,7 +134,7 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
             "name": " ".join(order),
             **_to_providers(
                 match,
-                _in_order(order, min(gateway.max_attempts, len(order)), gateway.patience[-1], False, gateway),
+                _in_order(order, min(gateway.max_attempts, len(order)), gateway.wait_levels[-1], False, gateway),
                 gateway,
                 decided=False,
             ),
@@ -147,7 +147,7 @@ def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
         "models": table(providers_of_models(providers, gateway.max_attempts)),
         "tries": str(TRIES),
         # Nobody has looked whether the answer is to be streamed, so the longer wait holds.
-        "waits": route_key(0, False, len(gateway.patience) - 1)[1:],
+        "waits": route_key(0, False, len(gateway.wait_levels) - 1)[1:],
     }
     if gateway.header_mode:
         context["header_mode"] = "yes"
@@ -176,11 +176,11 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, *, decided: bool 
     }
 
 
-def _in_order(order: list[str], attempts: int, patience: Patience, stream: bool, gateway: Gateway) -> Json:
-    waits = attempts if gateway.timeouts_move_on else 1
+def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, gateway: Gateway) -> Json:
+    waited_for = attempts if gateway.timeouts_move_on else 1
     return {
         # Envoy has a limit of its own for the silence within an answer, and forgets it once the other one has passed.
-        "idle_timeout": f"{patience.within_answer_s(stream) + (waits - 1) * patience.before_answer_s(stream)}s",
+        "idle_timeout": f"{wait.within_answer_s(stream) + (waited_for - 1) * wait.before_answer_s(stream)}s",
         "inline_cluster_specifier_plugin": {
             "extension": {
                 "name": "envoy.router.cluster_specifier_plugin.priority_group",
@@ -197,7 +197,7 @@ def _in_order(order: list[str], attempts: int, patience: Patience, stream: bool,
             "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
             "retriable_status_codes": list(_RETRIED_STATUSES),
             "num_retries": attempts - 1,
-            "per_try_timeout": f"{patience.before_answer_s(stream)}s",
+            "per_try_timeout": f"{wait.before_answer_s(stream)}s",
             "refresh_cluster_on_retry": True,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
         },
@@ -207,7 +207,7 @@ def _in_order(order: list[str], attempts: int, patience: Patience, stream: bool,
 def _same_provider_again(gateway: Gateway) -> Json:
     """A cluster header names one provider for all attempts, so only what cannot have reached it is worth another."""
     return {
-        "idle_timeout": f"{gateway.patience[-1].within_answer_s(stream=False)}s",
+        "idle_timeout": f"{gateway.wait_levels[-1].within_answer_s(stream=False)}s",
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
     }
 

@@ -3,8 +3,17 @@
 from collections.abc import Iterator
 
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish.cluster import header_secret_name, secret_name
 from limpet_operator.publish.encode import Json
+
+
+def secret_name(provider: str) -> str:
+    """The SDS name under which Envoy finds this provider's credential."""
+    return f"limpet/credential/{provider}"
+
+
+def header_secret_name(provider: str, header: str) -> str:
+    """The SDS name of a header's value that comes from a Secret."""
+    return f"limpet/header/{provider}/{header}"
 
 
 def provider_secrets(provider: PlannedProvider) -> Iterator[Json]:

@@ -1,19 +1,19 @@
--- Runs before the router where ext_proc has not decided: it is away, or has no catalog yet. It does what must hold all the same:
--- only models that a provider serves, at providers that serve them, and what is Limpet's own in the body stays here.
+-- Runs before the router for requests that ext_proc has not decided, because it is away or has no catalog yet. It keeps what must hold
+-- regardless: models go to providers that serve them, and Limpet's own fields are cut from the body.
 --
 -- filter context: models = a table of the providers of each in the order in which they are tried, with spaces between; tries = how
 -- often each; waits = what follows the number of attempts in the key of Envoy's route; header_mode is set where a header names the
 -- provider.
 
-local MOST_STEPS = 200000 -- strings and brackets; as many take about 50 ms, in which this thread serves nobody else
+local MOST_STEPS = 200000 -- strings and brackets; so many take about 50 ms, in which this thread serves no other request
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
 local ONCE = { model = true, messages = true, provider = true, allow_fallbacks = true, session_id = true, models = true }
--- What may be passed over for a while; all else in `provider` restricts, and nobody is here who could keep to it.
+-- May be ignored here; all else in `provider` restricts the choice, which this program cannot enforce.
 local WISHES = { order = true, sort = true, allow_fallbacks = true }
 local NOTHING = { ["null"] = true, ["{}"] = true, ["[]"] = true, ['""'] = true }
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ['"'] = '"', ["\\"] = "\\", ["/"] = "/" }
 
--- Where the quote stands that ends the string which begins at `open`.
+-- Position of the quote that ends the string which begins at `open`.
 local function string_end(text, open)
   local close = open
   while true do
@@ -35,7 +35,7 @@ local function utf8(code)
   return string.char(({ 0xC0, 0xE0, 0xF0 })[#tail] + code) .. tail
 end
 
--- The text that a JSON string stands for; nil if it is none.
+-- The text of a JSON string; nil if it is invalid.
 local function unescaped(quoted)
   local text = string.sub(quoted, 2, -2)
   local pieces, at = {}, 1
@@ -63,8 +63,8 @@ local function unescaped(quoted)
   return table.concat(pieces)
 end
 
--- The members of an object: key, offset of its first byte, offset and length of its value, and the offset after it; nil if it is no
--- object, and then the first members if it only has too many parts.
+-- The members of an object: key, offset of its first byte, offset and length of its value, and the offset after it. If it is no object,
+-- nil; if it has too many parts, nil and the first members.
 local function members(text)
   local found, depth, steps = {}, 0, 0
   local key, key_at, value_at
@@ -131,7 +131,7 @@ local function cuts_of(all)
   return cuts
 end
 
--- Whether something in `provider` restricts.
+-- Whether a field of `provider` restricts the choice.
 local function demands(value)
   if NOTHING[value] then return false end
   local all = members(value)

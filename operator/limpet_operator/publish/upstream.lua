@@ -1,21 +1,22 @@
--- Runs in every provider's cluster, on every attempt. Header changes of an earlier attempt survive into this one, so path, host,
--- content-length and all that a client sent are always set anew; the body always starts as the client sent it.
+-- Rewrites every attempt in its provider's cluster. Header changes of an earlier attempt survive into this one, so path, host,
+-- content-length and all that a client sent are always set again; the body always starts as the client sent it.
 --
--- Before this text stand the lists that hold for every provider: PASSED (names) and PASSED_PREFIX.
+-- The lists for every provider, PASSED (names) and PASSED_PREFIX, come before this program.
 -- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
 -- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
--- reads_controls = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON string, for each model that is called differently there.
+-- reads_controls = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON string,
+-- for each model that is called differently there.
 
--- Leaves of the headers what this provider may see. `kept` has those as the client sent them that not every attempt sends alike.
+-- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
-  local gone = {}
+  local removed = {}
   for name in pairs(headers) do
     if not PASSED[name] and string.sub(name, 1, #PASSED_PREFIX) ~= PASSED_PREFIX
       and context:get("passes:" .. name) == nil and context:get("own:" .. name) == nil then
-      gone[#gone + 1] = name
+      removed[#removed + 1] = name
     end
   end
-  for _, name in ipairs(gone) do headers:remove(name) end
+  for _, name in ipairs(removed) do headers:remove(name) end
   if kept == nil then return end
   for name, value in string.gmatch(kept, "([^ \n]+) ?([^\n]*)") do
     if context:get("own:" .. name) == nil and (PASSED[name] or context:get("passes:" .. name) ~= nil) then
@@ -24,7 +25,7 @@ local function choose_headers(headers, context, kept)
   end
 end
 
--- The provider's own query, and of the client's what it may see and the provider's URL does not set already.
+-- The provider's own query, and those of the client's parameters that it may see and its URL does not set.
 local function choose_query(own, context, asked)
   local parts = { own }
   for parameter in string.gmatch(asked, "[^&]+") do
@@ -53,8 +54,8 @@ local function rewrite(handle)
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
   if number ~= 1 then
-    if waited_out(handle, decision[DECISION_WAIT_MS]) then return end
-    if number ~= nil then take_places(handle, number) end
+    if is_out_of_time(handle, decision[DECISION_WAIT_MS]) then return end
+    if number ~= nil then add_retries(handle, number) end
   end
   local cuts, rename = decision[DECISION_CUTS] or {}, nil
   if context:get("reads_controls") ~= nil then cuts = decision[DECISION_READER_CUTS] or cuts end
@@ -68,7 +69,7 @@ local function rewrite(handle)
   local body = handle:body() -- objects from before this line are invalid after it
   if body == nil then return end
   local pieces, at = {}, 0
-  -- What stays is taken from the buffer piece by piece: a large body as a string would be one more copy of it.
+  -- The rest is taken from the buffer piece by piece: a large body as one string would be another copy of it.
   local function keep(stop)
     if stop > at then pieces[#pieces + 1] = body:getBytes(at, stop - at) end
   end
@@ -91,11 +92,11 @@ local function rewrite(handle)
   handle:headers():replace("content-length", tostring(body:length()))
 end
 
--- Envoy sends a request on as it is where a program fails: with the client's headers, and with what was set for another provider.
+-- If a program fails, Envoy sends the request on as it is: with the client's headers, and with what was set for another provider.
 function envoy_on_request(handle)
   local fine, why = pcall(rewrite, handle)
   if not fine then
-    handle:logErr("a request could not be rewritten and was not sent, which is a defect of Limpet's: " .. tostring(why))
+    handle:logErr("a request could not be rewritten and was not sent; this is a bug in Limpet: " .. tostring(why))
     handle:respond({ [":status"] = "500", ["content-type"] = "application/json" },
       '{"error":{"message":"The gateway could not prepare the request; it was not sent.","type":"server_error","param":null,"code":"internal_error"}}')
   end

@@ -10,7 +10,7 @@ import limpet_extproc
 import limpet_operator
 from limpet_extproc.contract import envoy
 from limpet_extproc.contract.reasons import Reason, words
-from limpet_operator.publish.answers import lua_rules
+from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import lua_lists
 from limpet_operator.publish.lua import CONSTANTS, program
 
@@ -44,7 +44,12 @@ def test_no_lua_file_has_a_key_of_the_metadata_as_a_string() -> None:
 
 @pytest.mark.parametrize(
     "files",
-    [("answer.lua", "upstream.lua"), ("table.lua", "undecided.lua"), ("table.lua", "models.lua"), ("no_length.lua",)],
+    [
+        ("error_text.lua", "causes.lua", "attempts.lua", "answer.lua", "upstream.lua"),
+        ("table.lua", "undecided.lua"),
+        ("table.lua", "models.lua"),
+        ("require_body.lua",),
+    ],
 )
 def test_every_constant_of_a_program_is_declared_in_it(files: tuple[str, ...]) -> None:
     before = lua_rules() + lua_lists() if "upstream.lua" in files else ""

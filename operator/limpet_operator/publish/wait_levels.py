@@ -1,7 +1,7 @@
-"""How long a request waits for its providers: Envoy's patience is a route's, so theirs become few levels.
+"""How long a request waits for its providers: in Envoy that belongs to a route, so their timeouts become few levels.
 
-A request waits as the most patient provider of its order does: a slow self-hosted model does not lengthen the wait at
-fast vendors that it is not tried together with, and no provider is ever cut short by another's haste.
+A request waits as long as the slowest provider of its order may take: a slow self-hosted model does not lengthen the
+wait at fast vendors that it is not tried together with, and no provider is ever cut short by another's timeouts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ from typing import Final
 from limpet_operator.resources.provider import Timeouts
 
 MAX_LEVELS: Final = 4
-"""Each costs every request a few comparisons; what is more patient than the last but one shares the last."""
+"""Each costs every request a few comparisons; what waits longer than the last but one shares the last."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitLevel:
     """Seconds of silence: before a whole answer, before the first byte of a streamed one, and within one."""
 
     unstreamed_s: float = 600.0
@@ -31,7 +31,7 @@ class Patience:
         return max(self.idle_s, self.before_answer_s(stream) + 1)
 
     def covers(self, timeouts: Timeouts) -> bool:
-        """Whether a provider of these timeouts is cut short nowhere."""
+        """Whether it never cuts a provider with these timeouts short."""
         return (
             self.unstreamed_s >= timeouts.unstreamed_s
             and self.first_byte_s >= timeouts.first_byte_s
@@ -39,15 +39,15 @@ class Patience:
         )
 
 
-def patience_levels(all_timeouts: Iterable[Timeouts]) -> tuple[Patience, ...]:
-    """In rising order, each at least as patient in everything as the one before; one if there are no providers."""
+def wait_levels(all_timeouts: Iterable[Timeouts]) -> tuple[WaitLevel, ...]:
+    """In rising order, each at least as long in everything as the one before; one if there are no providers."""
     distinct = sorted({(each.unstreamed_s, each.first_byte_s, each.idle_s) for each in all_timeouts})
     if not distinct:
-        return (Patience(),)
-    rising: list[Patience] = []
+        return (WaitLevel(),)
+    rising: list[WaitLevel] = []
     for each in distinct:
-        before = rising[-1] if rising else Patience(0, 0, 0)
-        level = Patience(
+        before = rising[-1] if rising else WaitLevel(0, 0, 0)
+        level = WaitLevel(
             max(before.unstreamed_s, each[0]), max(before.first_byte_s, each[1]), max(before.idle_s, each[2])
         )
         if level != before:
@@ -55,6 +55,6 @@ def patience_levels(all_timeouts: Iterable[Timeouts]) -> tuple[Patience, ...]:
     return (*rising[: MAX_LEVELS - 1], rising[-1]) if len(rising) > MAX_LEVELS else tuple(rising)
 
 
-def level_of(timeouts: Timeouts, levels: Sequence[Patience]) -> int:
-    """The least patient level that covers the provider."""
+def level_of(timeouts: Timeouts, levels: Sequence[WaitLevel]) -> int:
+    """The shortest level that covers the provider."""
     return next(number for number, level in enumerate(levels) if level.covers(timeouts))

@@ -10,12 +10,12 @@ from typing import Any, Final
 from limpet_extproc.contract.envoy import DECISION_HEADER
 from limpet_extproc.contract.reasons import EnvoyReason
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish import origins, replies
+from limpet_operator.publish import local_replies, origins
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED_FILTER, VENDOR_HEADERS, Gateway
+from limpet_operator.publish.local_replies import INVALID, SPOKEN, error_body, error_format
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.models import models, table
-from limpet_operator.publish.replies import INVALID, SPOKEN, error_body, error_format
 
 ANY_BASE: Final = "(?:/v1)*"
 """Where clients have one /v1 too few or too many: the base URL is the first thing that is got wrong."""
@@ -135,8 +135,8 @@ def wrong_bodies(chat: Json) -> list[Json]:
         },
     ]
     return [
-        answer({**chat, "headers": [*posted, empty]}, 400, replies.NO_BODY, "refused.bad_request"),
-        answer({**chat, "headers": [*posted, *encoded]}, 415, replies.ENCODED_BODY, "refused.content_encoding"),
+        answer({**chat, "headers": [*posted, empty]}, 400, local_replies.NO_BODY, "refused.bad_request"),
+        answer({**chat, "headers": [*posted, *encoded]}, 415, local_replies.ENCODED_BODY, "refused.content_encoding"),
     ]
 
 
@@ -144,7 +144,7 @@ def without_length(route: Json) -> Json:
     """A route to providers as a further one, for requests that may turn out to have no body."""
     match = route["match"]
     absent = [{"name": name, "present_match": False} for name in ("content-length", "transfer-encoding")]
-    look = _lua("no_length.lua", refusal=replies.NO_BODY)
+    look = _lua("require_body.lua", refusal=local_replies.NO_BODY)
     return {
         **route,
         "match": {**match, "headers": [*match["headers"], *absent]},
@@ -178,7 +178,7 @@ _HELLO: Final = json.dumps(
 
 def wrong_paths(chat: Sequence[Json]) -> list[Json]:
     """Whatever is left: a known path by another method, one that only looks known, and all others."""
-    wrong = replies.WRONG_METHOD
+    wrong = local_replies.WRONG_METHOD
     asked = "%REQ(:METHOD):20% %PATH(NQ):200%"
     advice = f"Limpet does not serve {asked}. The base_url should end in /v1; served are {SPOKEN}."
     plain = f"Limpet does not serve {asked}; it serves {SPOKEN}."

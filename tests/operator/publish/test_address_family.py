@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from tests.operator.conftest import Build
 
+from limpet_operator.publish.address_family import LookupFamily, lookup_family
 from limpet_operator.publish.cluster import provider_cluster
-from limpet_operator.publish.families import LookupFamily, lookup_family
 from limpet_operator.publish.gateway import Gateway
 
 BOTH = {socket.AF_INET, socket.AF_INET6}
@@ -49,7 +49,8 @@ def test_a_machine_is_seen_as_it_is(addresses: list[str], family: str) -> None:
     script = (
         "ip link add out type veth peer name in && ip link set in up && ip link set lo up && ip link set out up && "
         f"ip {address} dev out && ip {route} dev out && "
-        f"exec {sys.executable} -c 'from limpet_operator.publish.families import *; print(lookup_family(reaches))'"
+        f"exec {sys.executable} -c "
+        "'from limpet_operator.publish.address_family import *; print(lookup_family(reaches))'"
     )
     command = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

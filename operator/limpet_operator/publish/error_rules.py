@@ -1,4 +1,4 @@
-"""By which words the errors of a vendor say more than their status: `answers.yaml`, as the clusters' Lua takes it."""
+"""The words by which a vendor's errors say more than their status: `error_rules.yaml`, as Lua takes it."""
 
 import json
 from importlib.resources import files
@@ -7,9 +7,9 @@ from typing import Any, Final
 import yaml
 
 RULES: Final[list[dict[str, Any]]] = yaml.load(
-    files(__package__).joinpath("answers.yaml").read_bytes(), yaml.CSafeLoader
+    files(__package__).joinpath("error_rules.yaml").read_bytes(), yaml.CSafeLoader
 )
-"""In the order in which they count: statuses, words in lower case, the cause and, unless it holds for all, vendors."""
+"""The first that applies wins. Each has statuses, words in lower case, a cause and, unless for all, vendors."""
 
 
 def _lua(rule: dict[str, Any]) -> str:

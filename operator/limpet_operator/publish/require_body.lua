@@ -1,5 +1,7 @@
--- For a request that announces neither a length nor chunks: by HTTP/2 that is usual, and whether it has a body at all is known only
--- here. Without one ext_proc would not be asked. Filter context: refusal = the body of the 400.
+-- Refuses a request without a body that announced neither a length nor chunks, as is usual in HTTP/2: only here is it known whether
+-- there is one, and ext_proc is not called without.
+--
+-- filter context: refusal = the body of the 400.
 
 function envoy_on_request(handle)
   for _ in handle:bodyChunks() do return end

@@ -1,9 +1,9 @@
-"""Few levels of patience for any number of providers."""
+"""Few levels of waiting for any number of providers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_operator.publish.patience import MAX_LEVELS, Patience, level_of, patience_levels
+from limpet_operator.publish.wait_levels import MAX_LEVELS, WaitLevel, level_of, wait_levels
 from limpet_operator.resources.provider import Timeouts
 
 _SECONDS = st.floats(0.1, 10_000)
@@ -12,23 +12,23 @@ _TIMEOUTS = st.builds(Timeouts, _SECONDS, _SECONDS, _SECONDS, _SECONDS)
 
 def test_equal_timeouts_are_one_level() -> None:
     one = Timeouts(2.0, 5.0, 60.0, 20.0)
-    assert patience_levels([one, one]) == (Patience(20.0, 5.0, 60.0),)
+    assert wait_levels([one, one]) == (WaitLevel(20.0, 5.0, 60.0),)
 
 
 def test_a_haste_is_a_level_of_its_own() -> None:
     quick, slow = Timeouts(2.0, 5.0, 60.0, 20.0), Timeouts(2.0, 600.0, 120.0, 900.0)
-    levels = patience_levels([slow, quick])
-    assert levels == (Patience(20.0, 5.0, 60.0), Patience(900.0, 600.0, 120.0))
+    levels = wait_levels([slow, quick])
+    assert levels == (WaitLevel(20.0, 5.0, 60.0), WaitLevel(900.0, 600.0, 120.0))
     assert (level_of(quick, levels), level_of(slow, levels)) == (0, 1)
 
 
 def test_without_providers_there_is_a_level() -> None:
-    assert patience_levels([]) == (Patience(),)
+    assert wait_levels([]) == (WaitLevel(),)
 
 
 @given(st.lists(_TIMEOUTS, min_size=1, max_size=12))
 def test_nobody_is_cut_short_and_a_higher_level_covers_all_that_a_lower_one_does(all_timeouts: list[Timeouts]) -> None:
-    levels = patience_levels(all_timeouts)
+    levels = wait_levels(all_timeouts)
     assert 1 <= len(levels) <= MAX_LEVELS
     for timeouts in all_timeouts:
         level = level_of(timeouts, levels)
@@ -37,5 +37,5 @@ def test_nobody_is_cut_short_and_a_higher_level_covers_all_that_a_lower_one_does
 
 @given(_TIMEOUTS, st.booleans())
 def test_the_gap_within_an_answer_is_longer_than_the_wait_before_it(timeouts: Timeouts, stream: bool) -> None:
-    (level,) = patience_levels([timeouts])
+    (level,) = wait_levels([timeouts])
     assert level.within_answer_s(stream) > level.before_answer_s(stream)

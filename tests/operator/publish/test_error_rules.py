@@ -6,12 +6,12 @@ from typing import Any, get_args
 import pytest
 
 from limpet_extproc.contract.attempt import CAUSES, AttemptOutcome
-from limpet_operator.publish.answers import RULES, lua_rules
+from limpet_operator.publish.error_rules import RULES, lua_rules
 from limpet_operator.publish.lua import program
 from limpet_operator.resources.vendors import load_vendors
 
 RULES_LUA = lua_rules()
-ANSWER_LUA = program("answer.lua")
+CAUSES_LUA = program("causes.lua")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["find"])
@@ -30,8 +30,8 @@ def test_the_lua_has_every_rule_in_its_order() -> None:
 
 def test_what_follows_from_a_cause_is_known_for_each_that_an_answer_can_have() -> None:
     without_an_answer = {"", "ConnectionFailed", "Timeout", "BrokenOff"}
-    follows = set(re.findall(r"^  ([A-Z][A-Za-z]+) = \{ verdict", ANSWER_LUA, re.MULTILINE))
+    follows = set(re.findall(r"^  ([A-Z][A-Za-z]+) = \{ verdict", CAUSES_LUA, re.MULTILINE))
     assert follows == CAUSES - without_an_answer
-    statuses = ANSWER_LUA[ANSWER_LUA.index("local BY_STATUS") : ANSWER_LUA.index("-- The provider's own words")]
+    statuses = CAUSES_LUA[CAUSES_LUA.index("local BY_STATUS") : CAUSES_LUA.index("local function cause_of")]
     assert set(re.findall(r'"([A-Z][A-Za-z]+)"', statuses)) <= follows
-    assert set(re.findall(r'verdict = "(\w+)"', ANSWER_LUA)) <= set(get_args(AttemptOutcome))
+    assert set(re.findall(r'verdict = "(\w+)"', CAUSES_LUA)) <= set(get_args(AttemptOutcome))

@@ -1,0 +1,85 @@
+-- The cause of an answer that is no completion, by its status and its text, and what follows from it.
+--
+-- RULES, a list of {status, find, cause, vendors}, comes before this program: lower-case words by which an error says more than its
+-- status does. They are not part of the filter context, because Envoy copies all of that whenever a program asks for it.
+
+-- Statuses by which the provider's own error may reach the client; any other becomes `status`.
+local CLIENTS_TOO = { ["400"] = true, ["403"] = true, ["413"] = true, ["422"] = true, ["429"] = true }
+
+-- own: if no provider follows, the client gets the provider's own answer, else `status` and the gateway's error. next: another provider
+-- may do better.
+local AFTER = {
+  CredentialRefused = { verdict = "failed", next = true, status = "503" },
+  NoCredit = { verdict = "failed", next = true, status = "503" },
+  Forbidden = { verdict = "failed", next = true, status = "503" },
+  ModelNotFound = { verdict = "failed", next = true, status = "503" },
+  UnusableStatus = { verdict = "failed", next = true, status = "502" },
+  Redirected = { verdict = "failed", next = true, status = "502" },
+  NotAnAnswer = { verdict = "failed", next = true, status = "502" },
+  ErrorInAnswer = { verdict = "failed", next = true, status = "502" },
+  Unreachable = { verdict = "failed", next = true, own = true },
+  ServerError = { verdict = "failed", next = true, own = true },
+  Overloaded = { verdict = "failed", next = true, own = true },
+  Limited = { verdict = "failed", next = true, own = true },
+  TooLarge = { verdict = "refused", next = true, own = true },
+  ContentRefused = { verdict = "refused", next = true, own = true },
+  BadRequest = { verdict = "refused", own = true },
+}
+
+local BY_STATUS = {
+  ["400"] = "BadRequest",
+  ["401"] = "CredentialRefused",
+  ["402"] = "NoCredit",
+  ["403"] = "Forbidden",
+  ["404"] = "ModelNotFound",
+  ["406"] = "BadRequest",
+  ["408"] = "ServerError",
+  ["410"] = "ModelNotFound",
+  ["411"] = "BadRequest",
+  ["413"] = "TooLarge",
+  ["414"] = "BadRequest",
+  ["415"] = "BadRequest",
+  ["422"] = "BadRequest",
+  ["425"] = "Overloaded",
+  ["429"] = "Limited",
+  ["431"] = "BadRequest",
+  ["498"] = "Overloaded",
+  ["503"] = "Overloaded",
+  ["529"] = "Overloaded",
+}
+
+local function cause_of(status)
+  local cause = BY_STATUS[status]
+  if cause ~= nil then return cause end
+  local first = string.sub(status, 1, 1)
+  if first == "3" then return "Redirected" end
+  if first == "5" and #status == 3 then return "ServerError" end
+  if first == "2" then return "NotAnAnswer" end
+  return "UnusableStatus"
+end
+
+-- The beginning of an error's message. Some servers quote the request after it, which may hold anything.
+local function beginning(lower)
+  local message = string.match(lower, '"message"%s*:%s*"([^"]*)') or string.match(lower, '"error"%s*:%s*"([^"]*)')
+    or (string.find(lower, "^%s*[{%[]") and "" or lower)
+  local quoted = string.find(message, "[{%[`\\]") or #message + 1
+  local quote = string.find(" " .. message, "[^%a]'") or #message + 1
+  return string.sub(message, 1, math.min(quoted, quote) - 1)
+end
+
+-- The status decides, unless the text says more. Words that blame the provider count only as the whole of a value, as codes are, or in
+-- the beginning of the message.
+local function error_cause(vendor, status, text)
+  if text ~= "" then
+    local lower = string.lower(text)
+    local message = beginning(lower)
+    for _, rule in ipairs(RULES) do
+      if string.find(rule.status, status, 1, true) and (rule.vendors == nil or rule.vendors[vendor]) then
+        local found = string.find(message, rule.find, 1, true) or string.find(lower, '"' .. rule.find .. '"', 1, true)
+        if found == nil and AFTER[rule.cause].verdict == "refused" then found = string.find(lower, rule.find, 1, true) end
+        if found ~= nil then return rule.cause end
+      end
+    end
+  end
+  return cause_of(status)
+end

@@ -1,0 +1,60 @@
+"""The Envoy cluster of the ext_proc workers."""
+
+from limpet_operator.publish.cluster import NEVER_FULL
+from limpet_operator.publish.encode import Json, typed
+from limpet_operator.publish.gateway import Gateway
+
+
+def extproc_cluster(gateway: Gateway, name: str) -> Json:
+    """All ext_proc workers of this Envoy; one that died is left out after its first failed request.
+
+    Health checks leave out one that hangs, and let one that starts in as soon as it has a catalog. While none is
+    healthy none is asked: a request that nobody decides is routed all the same, and need not wait for that.
+    """
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"pipe": {"path": path}}}} for path in gateway.extproc_sockets
+                    ]
+                }
+            ],
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {"max_connections": NEVER_FULL, "max_pending_requests": NEVER_FULL, "max_requests": NEVER_FULL}
+            ]
+        },
+        "health_checks": [
+            {
+                "interval": "0.5s",
+                # Until the first request: a worker that starts is asked often, so that few requests find it unasked.
+                "no_traffic_interval": "0.05s",
+                "no_traffic_healthy_interval": "0.5s",
+                "timeout": "1s",  # A worker that is only slow must not lose its connections.
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {},
+            }
+        ],
+        "close_connections_on_host_health_failure": True,
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 1,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "interval": "1s",
+            "base_ejection_time": "2s",
+            "max_ejection_percent": 50,
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}}
+            )
+        },
+    }
