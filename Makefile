@@ -34,7 +34,7 @@ test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_sticki
 	@$(if $(filter-out chart contract crds docs operator release,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
-	@$(WORLD) true  # says at once what is missing
+	@$(WORLD) true  # fails at once if something is missing
 	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release)
 ifeq ($(T),)
 	@# Outside of the world there are a package index and other users.

@@ -30,7 +30,7 @@ class Surroundings:
     spec: Mapping[str, Any]
     """As the pod has it: probes, lifecycle, securityContext."""
     sandbox: Mapping[str, Any]
-    """What the launcher is told: image, mounts, argv, env and so on."""
+    """Input of the launcher: image, mounts, argv, env and so on."""
     ip: str
     grace_s: float
 
@@ -48,7 +48,7 @@ class Container:
         self.restarts = 0
         self.exit_code: int | None = None
         self.trouble = ""
-        """What the last failed probe, hook or end said."""
+        """Message of the last failed probe, hook or exit."""
         self._pid: int | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -192,7 +192,7 @@ class Container:
                 await self._restart("startup probe: " + self.trouble)
                 return
         else:
-            while self._pid is None:  # noqa: ASYNC110 - it has restarts of its own
+            while self._pid is None:  # noqa: ASYNC110 - it has its own restarts
                 await asyncio.sleep(0.01)
         self._set(started=True, ready="readinessProbe" not in spec)
         probes = []

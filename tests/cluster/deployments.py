@@ -83,7 +83,7 @@ def step(want: Wanted, pods: Sequence[PodView]) -> Step:
     spare = len(alive) - needed - sum(not pod.ready for pod in new)
     idle = [pod for pod in old if not pod.ready][: max(0, spare)]
     spare_ready = sum(pod.ready for pod in alive) - needed - sum(pod.ready for pod in excess)
-    # The old ones make room only as far as what is ready allows.
+    # Old pods make room only while enough others are ready.
     working = [pod for pod in old if pod.ready][: max(0, spare_ready)]
     return Step(create, tuple(pod.name for pod in (*excess, *idle, *working)))
 

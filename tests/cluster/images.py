@@ -21,7 +21,7 @@ _SYSTEM_FILES: Final = (
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class UnknownImage(Exception):  # noqa: N818 (says what happened)
+class UnknownImage(Exception):  # noqa: N818 (names what happened)
     """A pod asks for an image that nothing here stands for; the message names those that are known."""
 
 

@@ -14,7 +14,7 @@ _WAIT_S = 10.0
 
 
 class ApiError(Exception):
-    """The API server said no; `status` is its HTTP status."""
+    """The API server refused; `status` is its HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")

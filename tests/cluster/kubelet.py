@@ -41,7 +41,7 @@ _TOKEN_S: Final = 3600
 
 @dataclass(slots=True)
 class _Seen:
-    """The namespace as the API server last told it."""
+    """The namespace as last read from the API server."""
 
     deployments: list[Json] = field(default_factory=list)
     pods: list[Json] = field(default_factory=list)
@@ -140,7 +140,7 @@ class Kubelet:
             raise AssertionError(f"{error}\n{self.report()}") from None
 
     async def look(self) -> None:
-        """See what the API server says now."""
+        """Read the current objects from the API server."""
         core, apps = f"/api/v1/namespaces/{self.namespace}", f"/apis/apps/v1/namespaces/{self.namespace}"
         plain = "?fieldSelector=type!%3Dhelm.sh/release.v1"
         listed = await asyncio.gather(
@@ -185,7 +185,7 @@ class Kubelet:
                 await self._delete(self._pods[name])
             for _ in range(step.create):
                 await self._create(deployment)
-        # What a Deployment says of its pods must be in the pods' own records already.
+        # A Deployment's status must not be ahead of its pods' own.
         statuses = [(each, deployments.status(each, self._views(each))) for each in self._seen.deployments]
         for pod in [*self._pods.values()]:
             if pod.name not in self._ending:
@@ -248,7 +248,7 @@ class Kubelet:
         self._pods[pod.name] = pod
 
     async def _delete(self, pod: RunningPod) -> None:
-        """Ask for its end; what the API server then says of it ends it."""
+        """Delete it at the API server; it ends when the API server shows that."""
         grace: int = pod.spec.get("terminationGracePeriodSeconds", 30)
         await self._api.delete(self._path(pod.name), grace)
         pod.terminating = True
@@ -264,7 +264,7 @@ class Kubelet:
             except ApiError as error:
                 if error.status != 404 or name != "default":
                     raise
-                wanted = False  # a controller would have made this one; nobody needs it here
+                wanted = False  # a controller would have created this one; it is not needed here
         if not wanted:
             return {}
         answer = await self._api.create(f"{path}/token", {"spec": {"expirationSeconds": _TOKEN_S}})

@@ -1,4 +1,4 @@
-"""Steady traffic by the official SDK, and what became of it: who answered, what got lost, who was sent elsewhere."""
+"""Steady traffic by the official SDK, and its outcome: who answered, what was lost, which conversations moved."""
 
 import asyncio
 import contextlib
@@ -85,7 +85,7 @@ class Tally:
 
 
 class User:
-    """One program with the SDK: a connection pool of its own, as the SDK makes it, and so many tries a request."""
+    """One program with the SDK: its own connection pool, as the SDK makes it, and so many tries a request."""
 
     def __init__(self, routes: Routes, host: str, name: str, tries: int = 1) -> None:
         self.name = name

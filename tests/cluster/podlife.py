@@ -91,7 +91,7 @@ class RunningPod:
         return PodAddress(self.name, self.ip, self.labels, self.ready, self.terminating, named)
 
     def status(self) -> dict[str, Any]:
-        """What the API server is told."""
+        """The status to write to the API server."""
         ready = "True" if self.ready else "False"
         sidecars = set(self._sidecars())
         statuses: dict[str, dict[str, Any]] = {
@@ -192,7 +192,7 @@ class RunningPod:
 
     async def _until(self, container: Container, what: str) -> None:
         self.waiting_for = what
-        while not container.started:  # noqa: ASYNC110 - it has restarts and probes of its own
+        while not container.started:  # noqa: ASYNC110 - it has its own restarts and probes
             await asyncio.sleep(0.02)
 
     def _mount(self) -> bool:

@@ -1,4 +1,4 @@
-"""Pods of the test world: each a network namespace with an address of its own, in which processes are started."""
+"""Pods of the test world: each a network namespace with its own address, in which processes are started."""
 
 import shlex
 import subprocess
@@ -44,7 +44,7 @@ class Pod:
         return [*network, "unshare", "--mount", "--", "sh", "-c", script, "sh", *argv]
 
     def unplug(self) -> None:
-        """Cut the pod off from all others; packets get lost, nobody is told."""
+        """Cut the pod off from all others; packets are lost silently."""
         _ip("link", "set", self.link, "down")
 
     def plug(self) -> None:

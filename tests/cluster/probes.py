@@ -1,4 +1,4 @@
-"""Asks a container how it is, the way a node does: over the network from outside of the pod, or by a command within."""
+"""Probes a container the way a node does: over the network from outside of the pod, or by a command within."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,7 +32,7 @@ class Rhythm:
 
     @classmethod
     def of(cls, probe: Mapping[str, Any]) -> "Rhythm":
-        """As a probe says."""
+        """The intervals and thresholds of a probe."""
         return cls(
             probe.get("initialDelaySeconds") or 0,
             probe.get("periodSeconds") or 10,
@@ -43,7 +43,7 @@ class Rhythm:
 
 
 async def ask(action: Mapping[str, Any], place: Place, timeout_s: float) -> str | None:
-    """Do what a probe or a hook says; None if all is well, else what is not.
+    """Run a probe or a hook; None if it succeeds, else the reason why not.
 
     Raises ValueError for a kind that is not played here.
     """

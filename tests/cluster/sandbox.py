@@ -1,4 +1,4 @@
-"""Starts one container's process: a file system, network, process ids and capabilities of its own, then exec.
+"""Starts one container's process: its own file system, network, process ids and capabilities, then exec.
 
 Run as `python -I -S sandbox.py SPEC.json` inside the test world; standard library only, since it starts once a
 container. The process that was started stays behind as the container's parent: it ends with the container, with its
@@ -57,7 +57,7 @@ def _bind(source: str, target: Path, *, read_only: bool) -> None:
         target.touch()
     _mount(source, target, None, _MS_BIND | _MS_REC)
     if read_only:
-        # What a mount brought with it (nosuid, nodev) is locked in a user namespace and has to be said again.
+        # What a mount brought with it (nosuid, nodev) is locked in a user namespace and must be repeated.
         kept = os.statvfs(target).f_flag & (_MS_NOSUID | _MS_NODEV)
         _mount("none", target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
 

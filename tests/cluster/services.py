@@ -38,7 +38,7 @@ class PodAddress:
 
 
 def endpoints(service: Mapping[str, Any], pods: Iterable[PodAddress]) -> tuple[PodAddress, ...]:
-    """The pods that a Service leads to now: those ready, or all that it selects if it says so."""
+    """The pods that a Service leads to now: the ready ones, or all it selects with `publishNotReadyAddresses`."""
     selector: Mapping[str, str] = service["spec"].get("selector") or {}
     everyone = bool(service["spec"].get("publishNotReadyAddresses"))
     return tuple(
@@ -102,7 +102,7 @@ class Services:
 
 
 class Dns:
-    """The cluster's name server, on one address; in a thread of its own, for the users of a test keep its loop busy."""
+    """The cluster's name server, on one address; in its own thread, because clients keep the loop of a test busy."""
 
     def __init__(self, ip: str, resolve: Callable[[str], Sequence[str] | None], port: int = 53) -> None:
         self._resolve = resolve
@@ -117,7 +117,7 @@ class Dns:
             if not data:
                 return
             if (answer := respond(data, self._resolve)) is not None:
-                with contextlib.suppress(OSError):  # the pod has gone meanwhile
+                with contextlib.suppress(OSError):  # the pod has gone in the meantime
                     self._socket.sendto(answer, sender)
 
     def close(self) -> None:

@@ -76,7 +76,7 @@ def test_what_a_world_leaves_running_ends_with_it_even_if_it_is_killed() -> None
         (["sh", "-c", "exit 7"], 7, ""),
         (["sh", "-c", "kill -9 $$"], 128 + 9, ""),
         (["no-such-program"], 127, "no-such-program: No such file or directory"),
-        ([], 2, "Write the command that is to run in the world"),
+        ([], 2, "Write the command to run in the world"),
     ],
 )
 def test_a_world_ends_as_its_command_does(command: list[str], status: int, words: str) -> None:

@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 Files = Mapping[str, bytes]
 
 
-class NotThere(Exception):  # noqa: N818 (says what happened)
+class NotThere(Exception):  # noqa: N818 (names what happened)
     """A volume needs an object or a key that does not exist yet; the pod waits for it."""
 
 
@@ -32,7 +32,7 @@ class Sources:
 
 
 def field(pod: Json, path: str) -> str:
-    """A field of the pod by the downward API's path. Raises LookupError for what nobody offers."""
+    """A field of the pod by the downward API's path. Raises LookupError for one that is not supported."""
     if path.endswith("']"):
         kind, _, key = path.removesuffix("']").partition("['")
         return str(pod["metadata"].get(kind.removeprefix("metadata."), {}).get(key, ""))

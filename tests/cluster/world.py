@@ -1,6 +1,6 @@
-"""A small world for tests that need a cluster: `python -m tests.cluster.world COMMAND…` runs the command in it.
+"""A world for tests that need a cluster: `python -m tests.cluster.world COMMAND…` runs the command in it.
 
-The command gets namespaces of its own for users, processes, mounts and the network: it is root there without being root
+The command gets its own namespaces for users, processes, mounts and the network: it is root there without being root
 outside, may make bridges, addresses and mounts, and reaches nothing beyond. Whatever it leaves running ends with it.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 BRIDGE: Final = "limpet0"
-"""The switch that pods hang on."""
+"""The bridge that connects the pods."""
 
 ADDRESS: Final = "10.222.0.1"
 """The world's own address, and that of the API server, as pods see it."""
@@ -24,7 +24,7 @@ PREFIX: Final = 16
 """Bits of the network that pods live in."""
 
 COMMAND: Final = "python -m tests.cluster.world python -m pytest tests/cluster"
-"""What a person types who wants only these tests."""
+"""The command that runs only these tests."""
 
 _INSIDE: Final = "--inside"
 _NAMESPACES: Final = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -38,8 +38,8 @@ Allow it with one of these, then run the tests again:
   docker run --privileged …                                       (in a container)"""
 
 
-class NoWorld(Exception):  # noqa: N818 (says what happened)
-    """The machine has no place for the tests; the message says what to install or allow."""
+class NoWorld(Exception):  # noqa: N818 (names what happened)
+    """The machine can't run the tests; the message explains what to install or allow."""
 
 
 def inside() -> bool:
@@ -64,7 +64,7 @@ def doorway(command: Sequence[str]) -> list[str]:
 
 
 def furnish() -> None:
-    """Give a bare world its network, and an /etc and a /run of its own in which pods may find files."""
+    """Give a bare world its network, and its own /etc and /run, in which pods find files."""
     for line in (
         "ip link set lo up",
         f"ip link add {BRIDGE} type bridge",
@@ -97,7 +97,7 @@ def look_after(command: Sequence[str]) -> int:
 
 
 def enter(command: Sequence[str]) -> int:
-    """Run the command in a world of its own; returns its exit status. Raises NoWorld."""
+    """Run the command in a new world; returns its exit status. Raises NoWorld."""
     program = [sys.executable, "-m", "tests.cluster.world", _INSIDE, *command]
     process = subprocess.Popen(doorway(program))
     for each in (signal.SIGTERM, signal.SIGHUP):
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
                 print(none, file=sys.stderr)
                 return 1
         case _:
-            print(f"Write the command that is to run in the world, such as\n  {COMMAND}", file=sys.stderr)
+            print(f"Write the command to run in the world, such as\n  {COMMAND}", file=sys.stderr)
             return 2
 
 

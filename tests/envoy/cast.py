@@ -1,4 +1,4 @@
-"""The cast of every story: five sellers that differ in all an attempt sets, what they are told and what they got."""
+"""The cast of every story: five sellers that differ in all that an attempt sets, what they are sent, what arrives."""
 
 import base64
 from typing import Any, Final

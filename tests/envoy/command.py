@@ -1,4 +1,4 @@
-"""`limpet up` as a user runs it: a process of its own, over a directory of YAML, with its output line by line."""
+"""`limpet up` as a user runs it: its own process, over a directory of YAML, with its output line by line."""
 
 import asyncio
 import os
@@ -28,12 +28,12 @@ class Command:
 
     @property
     def base_url(self) -> str:
-        """Where it says an SDK should point."""
+        """The base URL that it prints."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def output(self) -> str:
-        """All it has said so far."""
+        """Its output up to now."""
         return "\n".join(self.lines)
 
     async def says(self, words: str) -> str:

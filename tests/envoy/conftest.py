@@ -39,7 +39,7 @@ async def running_gateway(
 ) -> AsyncIterator[tuple[LocalGateway, int]]:
     """A gateway without any provider yet, and the port of its data plane's metrics.
 
-    Whoever brings an `extproc` of their own waits for it themselves.
+    A caller that passes `extproc` waits for it.
     """
     metrics_port = free_port()
     settings = LocalSettings(port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5)
@@ -66,7 +66,7 @@ async def by_header() -> AsyncIterator[tuple[LocalGateway, int]]:
 async def set_stage(
     number: int, sellers: Sellers, running: tuple[LocalGateway, int], parser: Parser
 ) -> AsyncIterator[Stage]:
-    """Sellers that have forgotten the last story, and a new one to be told."""
+    """Sellers without what the last story left, and a stage for the next one."""
     for seller in sellers:
         await seller.reset()
     async with Stage(number, sellers, running[0], parser, running[1]) as stage:

@@ -90,7 +90,7 @@ class Load:
             self.errors.append(error)
 
     def undecided(self, since_s: float = 0.0) -> int:
-        """How many were served in the order of the route, for want of a worker."""
+        """How many were served in the order of the route because no worker decided."""
         return sum(answer.decision == "fallback.undecided" for asked_s, _, answer in self.answers if asked_s >= since_s)
 
     def homes(self) -> dict[int, set[str]]:

@@ -1,4 +1,4 @@
-"""Plays a kind of trouble: two raw upstreams do what its rules say, clients ask, and each answer is what is wanted.
+"""Plays one kind of failure: two raw upstreams do what its rules say, clients ask, and each answer is compared.
 
 A kind is data. `a` gets every new conversation, `b` has weight 0 and so is only asked when `a` will not do.
 """

@@ -1,4 +1,4 @@
-"""Bodies by the dice, and what an independent reader says of them: Python's own, which shares no code with ours."""
+"""Random bodies, and how an independent reader parses them: Python's own, which shares no code with ours."""
 
 import json
 import re
@@ -28,7 +28,7 @@ _WHITE: Final = re.compile(r"[ \t\r\n]*")
 
 
 class Member(NamedTuple):
-    """One member of the top level: what its key says, and both as they are written."""
+    """One member of the top level: the parsed key, and key and value as they are written."""
 
     name: str
     key: str

@@ -46,6 +46,6 @@ async def send(origin: str, data: bytes) -> Answered:
 def request(
     method: str, path: str, *headers: str, body: bytes = b"", version: str = "1.1", host: str = "localhost"
 ) -> bytes:
-    """The bytes of a request; no length is added by itself, and no Host where `host` is empty."""
+    """The bytes of a request; no length is added, and no Host where `host` is empty."""
     lines = [f"{method} {path} HTTP/{version}", *([f"host: {host}"] if host else []), *headers]
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + body

@@ -1,4 +1,4 @@
-"""The stage of a user story: providers of its own over the shared sellers, behind the shared gateway.
+"""The stage of a user story: its own providers over the shared sellers, behind the shared gateway.
 
 Every stage has its own model name, provider names and client key, so nothing that one story taught the gateway (a
 provider that is out, a conversation that is warm) can reach the next.
@@ -56,7 +56,7 @@ class Raw:
 
 
 class Front(Protocol):
-    """What clients speak to: the shared gateway, or one that the story runs by itself."""
+    """What clients speak to: the shared gateway, or one that the story starts."""
 
     @property
     def base_url(self) -> str:
@@ -182,7 +182,7 @@ class Stage:
         return self
 
     async def announced(self) -> set[str]:
-        """Who serves this stage's model, as the data plane itself lists it when a client leaves nobody."""
+        """The providers of this stage's model, from the refusal of a request that rules out all of them."""
         # Names of ours and none left: a list of strangers would be the affair of an OpenRouter among them.
         everybody = [self.provider(seller.config.name) for seller in self.sellers]
         demands = {"only": everybody, "ignore": everybody}

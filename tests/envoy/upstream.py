@@ -1,4 +1,4 @@
-"""A provider on a raw socket: it keeps what it got byte for byte, and answers what the story says.
+"""A provider on a raw socket: it keeps what it got byte for byte, and answers as the story wants.
 
 The shared sellers behave as vendors do. This one does what no HTTP library would let a server do: odd statuses, headers
 given twice, an answer in pieces, a connection that ends at any point.

@@ -1,4 +1,4 @@
-"""`limpet demo`: runs the demo, shows it, and says plainly when it did not work."""
+"""`limpet demo`: runs the demo, shows it, and reports what did not work."""
 
 import asyncio
 

@@ -29,7 +29,7 @@ class Screen(Protocol):
         """Something happened."""
 
     def scene(self, title: str, names: list[str], turns: int) -> AbstractContextManager[Callable[[Turn], None]]:
-        """A part of the demo begins; what is returned takes its turns as they end."""
+        """Begin a part of the demo; the function that is returned takes each turn when it ends."""
 
 
 class PolicyNotInForceError(Exception):
@@ -53,9 +53,9 @@ async def _conversations(bed: Bed, screen: Screen, title: str, user: str) -> Par
     await _fresh(bed)
     dialogues = [Dialogue(script) for script in conversations(TURNS)]
     async with _client(bed, user) as client:
-        with screen.scene(title, [each.script.name for each in dialogues], TURNS) as heard:
+        with screen.scene(title, [each.script.name for each in dialogues], TURNS) as on_turn:
             for _ in range(TURNS):
-                await next_turns(client, dialogues, heard)
+                await next_turns(client, dialogues, on_turn)
     reports = [await seller.ledger() for seller in bed.sellers]
     return part(_turns(dialogues), sum(float(report.totals.usd or 0) for report in reports))
 
@@ -67,9 +67,9 @@ async def _failover(bed: Bed, screen: Screen) -> Failover:
     async with _client(bed, "failover") as client:
         with screen.scene(
             "3. A seller dies and comes back", [d.script.name for d in dialogues], FAILOVER_TURNS
-        ) as heard:
+        ) as on_turn:
             for number in range(1, FAILOVER_TURNS + 1):
-                await next_turns(client, dialogues, heard)
+                await next_turns(client, dialogues, on_turn)
                 if number == KILL_AFTER:
                     killed = Counter(dialogue.turns[-1].provider for dialogue in dialogues).most_common(1)[0][0]
                     bed.sellers[killed].kill()
@@ -81,7 +81,7 @@ async def _failover(bed: Bed, screen: Screen) -> Failover:
 
 
 def _client(bed: Bed, user: str) -> AsyncOpenAI:
-    """A user of each part's own: what the gateway remembers of one part can't help another."""
+    """Each part has its own user, so what the gateway remembers of one part can't help another."""
     return AsyncOpenAI(base_url=bed.base_url, api_key=f"demo-{user}", max_retries=0)
 
 
@@ -95,13 +95,13 @@ async def _fresh(bed: Bed) -> None:
 
 
 async def _switch(bed: Bed, mode: str) -> None:
-    """Change the policy of the running gateway, and wait until decisions say so."""
+    """Change the policy of the running gateway, and wait until decisions follow it."""
     objects: list[Any] = [each for seller in bed.sellers for each in objects_for(seller, MODEL)]
     bed.apply([*objects, policy_object(mode=mode)])
     wanted = ("off.",) if mode == "Off" else ("first.", "sticky.", "unsticky.")  # the question below is a short prompt
     try:
         async with asyncio.timeout(_TAKES_EFFECT_S), _client(bed, f"until-{mode}") as client:
-            while not (await _decision(client)).startswith(wanted):  # noqa: ASYNC110 - only an answer tells
+            while not (await _decision(client)).startswith(wanted):  # noqa: ASYNC110 - only an answer shows it
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise PolicyNotInForceError(

@@ -19,7 +19,7 @@ class Part:
     """From the sellers' own ledgers."""
     client_errors: int
     served: dict[str, list[str]]
-    """By conversation: who served each turn."""
+    """By conversation: the provider of each turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Failover:
     """Conversations that were warm at the provider when it was killed."""
     moved_within_one_turn: int
     stayed_moved: int
-    """Of those, the ones that every later turn found at their new provider, also after the old one's return."""
+    """Of those, conversations that stayed at their new provider, also after the old one returned."""
     served: dict[str, list[str]]
 
 
@@ -65,7 +65,7 @@ def part(turns: Sequence[Turn], usd: float) -> Part:
 
 
 def served(turns: Sequence[Turn]) -> dict[str, list[str]]:
-    """By conversation: who served each turn, empty where nobody did."""
+    """By conversation: the provider of each turn, empty for a turn that failed."""
     found: dict[str, list[str]] = {}
     for turn in sorted(turns, key=lambda turn: turn.number):
         found.setdefault(turn.conversation, []).append(turn.provider)

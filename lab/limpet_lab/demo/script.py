@@ -1,4 +1,4 @@
-"""What is said in the demo: assistants with long instructions of their own, and the questions that people ask them."""
+"""The demo's conversations: assistants with their own long instructions, and the questions that people ask them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation as it will go, apart from the answers."""
+    """One conversation without its answers."""
 
     name: str
     system: str
@@ -132,7 +132,7 @@ def conversations(turns: int, count: int = len(_ROLES)) -> list[Conversation]:
 
 
 def _system(role: _Role) -> str:
-    """Long instructions that differ from everybody else's from the first word on."""
+    """Long instructions that differ from those of every other role from the first word."""
     lines = [role.opening]
     length, rule = len(role.opening), 0
     while length < _SYSTEM_CHARS:

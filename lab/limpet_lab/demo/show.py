@@ -33,21 +33,21 @@ class PlainScreen:
 
 
 class LiveScreen(PlainScreen):
-    """A table that is drawn again with each turn; notes go above it."""
+    """A table, redrawn with each turn; notes go above it."""
 
     @contextmanager
     def scene(self, title: str, names: list[str], turns: int) -> Iterator[Callable[[Turn], None]]:
         """See `Screen`."""
-        heard: dict[tuple[str, int], Turn] = {}
-        with Live(_grid(title, names, turns, heard), console=self._console, auto_refresh=False) as live:
+        finished: dict[tuple[str, int], Turn] = {}
+        with Live(_grid(title, names, turns, finished), console=self._console, auto_refresh=False) as live:
 
-            def hear(turn: Turn) -> None:
-                heard[turn.conversation, turn.number] = turn
-                live.update(_grid(title, names, turns, heard), refresh=True)
+            def add(turn: Turn) -> None:
+                finished[turn.conversation, turn.number] = turn
+                live.update(_grid(title, names, turns, finished), refresh=True)
                 if turn.error:
                     self.note(f"  {turn.conversation} turn {turn.number}: {_words(turn)}")
 
-            yield hear
+            yield add
 
 
 def screen_for(console: Console) -> PlainScreen:
@@ -63,13 +63,13 @@ def _words(turn: Turn) -> str:
     return f"{turn.provider}  {found}  {turn.cached:>5,} of {turn.prompt:>5,} tokens cached  {turn.decision}{failover}"
 
 
-def _grid(title: str, names: list[str], turns: int, heard: Mapping[tuple[str, int], Turn]) -> Table:
+def _grid(title: str, names: list[str], turns: int, finished: Mapping[tuple[str, int], Turn]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, caption="green: read from its cache")
     table.add_column("conversation", no_wrap=True)
     for number in range(1, turns + 1):
         table.add_column(f"turn {number}", no_wrap=True, min_width=8)
     for name in names:
-        table.add_row(name, *(_cell(heard.get((name, number))) for number in range(1, turns + 1)))
+        table.add_row(name, *(_cell(finished.get((name, number))) for number in range(1, turns + 1)))
     return table
 
 

@@ -22,9 +22,9 @@ class Turn:
 
     conversation: str
     number: int
-    """From 1 on."""
+    """The first is 1."""
     provider: str = ""
-    """Who served it, as the response header says."""
+    """The provider in the response header."""
     decision: str = ""
     prompt: int = 0
     cached: int = 0
@@ -41,7 +41,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Dialogue:
-    """A conversation as far as it has got."""
+    """A conversation up to now."""
 
     script: Conversation
     messages: list[ChatCompletionMessageParam] = field(default_factory=list)
@@ -75,12 +75,12 @@ class Dialogue:
 
 
 async def next_turns(
-    client: AsyncOpenAI, dialogues: list[Dialogue], heard: Callable[[Turn], None], pause_s: float = PAUSE_S
+    client: AsyncOpenAI, dialogues: list[Dialogue], on_turn: Callable[[Turn], None], pause_s: float = PAUSE_S
 ) -> None:
     """One turn of every dialogue, all at once, then the pause in which their users read."""
 
     async def one(dialogue: Dialogue) -> None:
-        heard(await dialogue.next_turn(client))
+        on_turn(await dialogue.next_turn(client))
 
     async with asyncio.TaskGroup() as group:
         for dialogue in dialogues:

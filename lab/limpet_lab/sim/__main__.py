@@ -20,7 +20,7 @@ from limpet_lab.sim.word import Failed, Ready
 
 
 def main() -> int:
-    """Serve one seller until told to stop."""
+    """Serve one seller until SIGTERM or the end of stdin."""
     # Ctrl-C reaches the whole foreground group; the parent decides when its sellers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = msgspec.json.decode(sys.stdin.buffer.readline(), type=SellerConfig)
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 async def serve(config: SellerConfig) -> int:
-    """Listen, say so, and wait for the end of stdin or SIGTERM."""
+    """Listen, report it, and wait for the end of stdin or SIGTERM."""
     shop = Shop(config, Times(time.monotonic, time.time), lambda: secrets.token_hex(12))
     app = seller_app(shop)
     add_control(app, shop)

@@ -1,4 +1,4 @@
-"""What the model says: text or a tool call that depends on nothing but the request, so a replay is answered alike."""
+"""The model's answer: text or a tool call that depends on nothing but the request, so a replay is answered alike."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -73,7 +73,7 @@ class Shop:
 
     @web.middleware
     async def record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Keep every raw request a client sent, whatever its path, when the configuration says so."""
+        """Keep every raw request a client sent, whatever its path, if the configuration wants it."""
         if self.recorder is not None and not request.path.startswith("/_sim/"):
             self.recorder.add(request, await request.read())
         return await handler(request)

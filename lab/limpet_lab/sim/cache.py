@@ -46,7 +46,7 @@ class PrefixCache:
         self._entries.clear()
 
     def read(self, prompt: Prompt, scope: int, now: float) -> Reading:
-        """Look the prompt up at the start of a request and, where the rules say so, refresh what was found."""
+        """Look the prompt up at the start of a request and, if the rules want it, refresh what was found."""
         rules, tokens = self._rules, prompt.tokens
         if tokens < rules.min_tokens:
             return Reading(0, 0, ())

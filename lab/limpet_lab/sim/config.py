@@ -15,7 +15,7 @@ from limpet_lab.sim.rules import Auth, UnknownVendorError, VendorRules, rules_fo
 
 
 class ConfigError(Exception):
-    """The file can't be used; the message says where and what to do."""
+    """The file can't be used; the message explains where and what to do."""
 
 
 class PriceList(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

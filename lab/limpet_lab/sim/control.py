@@ -1,6 +1,6 @@
-"""What only the laboratory may do to a seller: read its ledger, switch faults, look at raw requests, start over.
+"""What only the lab may do to a seller: read its ledger, switch faults, look at raw requests, start over.
 
-`/_sim/…` needs no key, because a seller listens on loopback; it is no part of the API a real one has.
+`/_sim/…` needs no key, because a seller listens on loopback; it is not part of a real seller's API.
 """
 
 import msgspec

@@ -16,11 +16,11 @@ class Row(msgspec.Struct, frozen=True):
 
     id: str
     account: str
-    """`key-1`, `key-2`, … by the order of the seller's keys; `open` where none is asked for. Never the key."""
+    """`key-1`, `key-2`, … by the order of the seller's keys; `open` where none is required. Never the key."""
     model: str
     stream: bool
     complete: bool
-    """False: the answer broke off; what was produced until then is billed."""
+    """False: the answer broke off; what it produced up to then is billed."""
     prompt: int
     cached: int
     written: int
@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sums over all rows, also of those that have left the list."""
+    """Sums over all rows, also those that have left the list."""
 
     requests: int = 0
     hits: int = 0
@@ -43,7 +43,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class LedgerReport(msgspec.Struct, frozen=True):
-    """The books; dollars are decimal strings when written as JSON."""
+    """Totals and rows; dollars are decimal strings when written as JSON."""
 
     totals: Totals
     errors: dict[str, int]
@@ -91,12 +91,12 @@ class Ledger:
         self._errors[what] += 1
 
     def reset(self) -> None:
-        """Begin again at zero."""
+        """Start again at zero."""
         self._rows.clear()
         self._errors.clear()
         self._totals = Totals()
 
     def report(self, rows: int) -> LedgerReport:
-        """Return the books with the last `rows` rows."""
+        """Totals, errors and the last `rows` rows."""
         kept = list(self._rows)
         return LedgerReport(self._totals, dict(self._errors), tuple(kept[max(0, len(kept) - rows) :]))

@@ -34,10 +34,10 @@ class Recorder:
             self._bytes -= len(self._arrivals.popleft().body)
 
     def report(self) -> list[Arrival]:
-        """What is kept, oldest first."""
+        """The recorded requests, oldest first."""
         return list(self._arrivals)
 
     def reset(self) -> None:
-        """Forget all."""
+        """Drop everything."""
         self._arrivals.clear()
         self._bytes = 0

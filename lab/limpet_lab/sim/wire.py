@@ -77,7 +77,7 @@ def completion(head: Head, answer: Answer, usage: Mapping[str, object]) -> bytes
 
 
 def events(head: Head, answer: Answer, usage: Mapping[str, object] | None) -> Iterator[bytes]:
-    """The answer as server-sent events; `usage` is None when nobody asked for it, and then no chunk mentions it."""
+    """The answer as server-sent events; without `usage`, which the client did not ask for, no chunk mentions it."""
     extra: dict[str, object] = {} if usage is None else {"usage": None}
     first, rest = _deltas(head, answer)
     yield _event(head, _choice(first), extra)

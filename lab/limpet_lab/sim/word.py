@@ -1,4 +1,4 @@
-"""The one line a seller's process tells its parent: it listens, or why it can't."""
+"""The one line that a seller's process sends its parent: that it listens, or why it can't."""
 
 import msgspec
 

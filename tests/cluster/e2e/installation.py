@@ -78,7 +78,7 @@ class Installation:
         (await asyncio.to_thread(self.server.apply, *objects, namespace=self.namespace)).ok()
 
     async def programmed(self, *providers: str) -> None:
-        """Return when these providers, and no others, are said to be served by every gateway."""
+        """Return when the status says that every gateway serves these providers and no others."""
         said: dict[str, Any] = {}
 
         async def is_so() -> bool:
@@ -148,7 +148,7 @@ def limpet(kind: str, name: str, **spec: Any) -> Json:
 
 
 def provider(seller: Seller, named: str = "", **spec: Any) -> Json:
-    """A Provider as a user writes it, named as the seller is unless it says otherwise."""
+    """A Provider as a user writes it, by default with the seller's name."""
     name = named or seller.name
     return limpet(
         "Provider",

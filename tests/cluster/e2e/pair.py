@@ -1,4 +1,4 @@
-"""Two operators and two gateways at once: what can happen to them, and how it is seen that nobody noticed."""
+"""Two operators and two gateways at once: what can happen to them, and how tests see that no client noticed."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from limpet_lab.sim.sellers import Sellers
 CONVERSATIONS: Final = 12
 """So that they all stay by chance once in some thousand runs without memory."""
 FAILOVER_S: Final = 15.0
-"""The longest that nobody holds the Lease."""
+"""The longest time without a holder of the Lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ async def turns_around(world: World, happens: Callable[[], Awaitable[None]]) -> 
     first = [through(world.gateways()[0], f"{time.monotonic()}-{number}") for number in range(CONVERSATIONS)]
     talks = [user.conversation(MODEL) for user in first]
     one = await asyncio.gather(*(talk.ask() for talk in talks))
-    await asyncio.sleep(0.5)  # outcomes are told in batches
+    await asyncio.sleep(0.5)  # outcomes are reported in batches
     await happens()
     second = through(world.gateways()[-1], "second")
     two = await asyncio.gather(*(talk.ask(by=second, stream=True) for talk in talks))
@@ -155,7 +155,7 @@ async def back_to_normal(world: World) -> None:
         await world.scale(component, replicas)
 
 
-# Steady traffic through the Service, and what happens meanwhile.
+# Steady traffic through the Service, and what happens at the same time.
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,35 +143,22 @@ async def test_a_gateway_is_lost(world: World) -> None:
     assert not seen.lost_later(), str(seen.tally)
 
 
-async def test_a_gateway_is_frozen_and_wakes_up(world: World) -> None:
+@pytest.mark.parametrize(("container", "moves"), [("envoy", False), ("ext-proc", True)])
+async def test_a_part_of_a_gateway_is_frozen_and_wakes_up(world: World, container: str, moves: bool) -> None:
+    """Without its workers Envoy decides by its own rules for a while, so conversations may move."""
     pod = world.gateways()[0]
 
     async def freeze() -> None:
-        pod.containers["envoy"].send(signal.SIGSTOP)
+        pod.containers[container].send(signal.SIGSTOP)
         try:
             await world.kubelet.until(lambda: not pod.ready, "the frozen gateway out of the Service")
         finally:
-            pod.containers["envoy"].send(signal.SIGCONT)
+            pod.containers[container].send(signal.SIGCONT)
         await world.installation.settled("both gateways ready")
 
     seen = await disturbed(world, freeze)
     assert not seen.tally.lost, str(seen.tally)
-    assert not seen.tally.moved(), str(seen.tally)
-
-
-async def test_the_workers_of_a_gateway_are_frozen_and_wake_up(world: World) -> None:
-    pod = world.gateways()[0]
-
-    async def freeze() -> None:
-        pod.containers["ext-proc"].send(signal.SIGSTOP)
-        try:
-            await world.kubelet.until(lambda: not pod.ready, "the frozen gateway out of the Service")
-        finally:
-            pod.containers["ext-proc"].send(signal.SIGCONT)
-        await world.installation.settled("both gateways ready")
-
-    seen = await disturbed(world, freeze)
-    assert not seen.tally.lost, str(seen.tally)
+    assert moves or not seen.tally.moved(), str(seen.tally)
 
 
 async def change(world: World) -> None:

@@ -20,7 +20,7 @@ def provider(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def secret(name: str, **values: str) -> dict[str, Any]:
-    """A Secret, by default with a `key` that tells whose it is."""
+    """A Secret, by default with a `key` that contains its name."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",

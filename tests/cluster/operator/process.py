@@ -50,11 +50,11 @@ class Operator:
             operator.program.stop()
 
     async def ready(self) -> None:
-        """Return when it says so. AssertionError, with its last words, if it does not."""
+        """Return once it is ready; AssertionError, with the end of its log, if it never is."""
         await self.answers("/readyz", 200)
 
     async def answers(self, path: str, status: int, words: str = "") -> str:
-        """What it says at this path, once it says it with this status and these words in it."""
+        """The response at this path, once it has this status and contains these words."""
         deadline = time.monotonic() + PATIENCE_S
         said = "nothing"
         async with httpx.AsyncClient(base_url=self.http) as client:

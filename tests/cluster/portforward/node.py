@@ -23,7 +23,7 @@ _PATIENCE_S: Final = 20.0
 def forwarding(server: ApiServer, directory: Path, environment: Mapping[str, str]) -> Iterator[None]:
     """Forwards ports of pods until the end of the block. Raises AssetsMissingError if the program is missing."""
     port = free_port()
-    issued = trustme.CA().issue_cert(ADDRESS)  # the API server asks no node who it is, unless it is told to
+    issued = trustme.CA().issue_cert(ADDRESS)  # the API server does not verify nodes by default
     certificate, key = directory / "node.crt", directory / "node.key"
     issued.cert_chain_pems[0].write_to_path(certificate)
     issued.private_key_pem.write_to_path(key)

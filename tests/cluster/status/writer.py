@@ -40,7 +40,7 @@ class Nobody:
 
 
 class Trusting(Lease):
-    """Asks nobody any more once it has held the lease."""
+    """Stops asking once it has held the Lease."""
 
     def valid(self) -> bool:
         """True from the first time on."""

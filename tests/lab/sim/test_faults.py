@@ -29,13 +29,6 @@ async def running() -> AsyncIterator[Sellers]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def sellers(running: Sellers) -> Sellers:
-    for seller in running:
-        await seller.reset()
-    return running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(timeout=_PATIENCE_S) as client:
         yield client
