@@ -1,4 +1,4 @@
-"""The bundled Redis, started as the chart says: the gateway's memory works in it, and nobody else gets in."""
+"""The bundled Redis, started as in the chart: the gateway's memory works with it, and other clients are rejected."""
 
 import base64
 import subprocess

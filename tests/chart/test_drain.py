@@ -191,8 +191,8 @@ async def test_a_real_envoy_finishes_what_it_has_begun_and_sends_clients_elsewhe
             return not await listens(port)
 
         await until(says_that_it_leaves)
-        told = await client.get(gateway)
-        assert (told.status_code, told.headers["connection"]) == (200, "close")
+        answer = await client.get(gateway)
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         await until(refuses)
         assert not draining.done()
         released.set()

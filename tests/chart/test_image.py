@@ -75,7 +75,7 @@ def test_hadolint_has_nothing_against_the_dockerfile() -> None:
 )
 def test_the_image_is_made_of_what_the_tests_ran_with(lock: str, names: list[str]) -> None:
     image, all_of_it = pinned(ROOT / "docker" / lock), pinned(ROOT / "requirements.lock")
-    assert needed(*names) <= set(image), "make the locks of the image anew: make lock"
+    assert needed(*names) <= set(image), "renew the locks of the image: make lock"
     for name, block in image.items():
         assert set(re.findall(r"sha256:\w+", block)) == set(re.findall(r"sha256:\w+", all_of_it[name])), name
         assert block.split()[0] == all_of_it[name].split()[0]

@@ -156,7 +156,7 @@ def test_each_port_lets_in_who_was_named_for_it() -> None:
     assert let_in.pop(("limpet-gateway", "http")) == peers["clients"]
     metrics = [("limpet-operator", "http"), ("limpet-gateway", "ext-proc"), ("limpet-gateway", "envoy")]
     assert [let_in.pop(port) for port in metrics] == [peers["monitoring"]] * 3
-    # What carries credentials and conversations is for our own pods, whoever was named.
+    # Ports with credentials and conversations are for our own pods only, whatever is listed.
     assert let_in.keys() == {("limpet-operator", "grpc"), ("limpet-redis", "redis")}
     assert all("podSelector" in peer for let in let_in.values() for peer in let)
 
@@ -270,7 +270,7 @@ def test_gateway_pods_roll_when_envoys_file_changes_and_not_for_new_certificates
         found: dict[str, str] = template["metadata"]["annotations"]
         return found
 
-    # Each rendering makes certificates of its own.
+    # Each rendering makes new certificates.
     assert annotations({}, "ai") == annotations({}, "ai")
     assert annotations({}, "ai") != annotations({}, "prod")
 

@@ -1,4 +1,4 @@
-"""Certificates change in a running pod: Envoy, with the chart's files, shows the new one, and trusts nobody else."""
+"""Certificates change in a running pod: Envoy, with the chart's files, presents the new one, and trusts no other."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""From the first version of the chart to this one: nothing that Kubernetes lets nobody change is changed."""
+"""From the first version of the chart to this one: no immutable field is changed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The tables of good and bad objects, one file for each kind; providers.yaml says what the fields mean."""
+"""The tables of good and bad objects, one file for each kind; providers.yaml explains the fields."""
 
 from pathlib import Path
 from typing import Any

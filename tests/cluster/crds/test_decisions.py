@@ -21,10 +21,10 @@ def place(apiserver: ApiServer) -> str:
 
 def words(case: dict[str, Any], kind: str) -> str:
     """What kubectl prints for a case of the tables."""
-    said: list[str] = case["kubectl"]
-    if said[0].startswith("Error from server"):
-        return said[0]
-    listed = said[0] if len(said) == 1 else "\n" + "\n".join(f"* {line}" for line in said)
+    lines: list[str] = case["kubectl"]
+    if lines[0].startswith("Error from server"):
+        return lines[0]
+    listed = lines[0] if len(lines) == 1 else "\n" + "\n".join(f"* {line}" for line in lines)
     return f'The {kind} "x" is invalid: {listed}'
 
 

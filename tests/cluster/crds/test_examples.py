@@ -29,5 +29,5 @@ def test_it_is_taken(apiserver: ApiServer, namespace: str, file: Path) -> None:
     for each in sorted(named):
         apiserver.kubectl("create", "namespace", each)
     where = () if named else ("--namespace", namespace)
-    told = apiserver.kubectl("apply", "--dry-run=server", *where, "--filename", str(file)).ok()
-    assert told.count("(server dry run)") == len([each for each in yaml.safe_load_all(text) if each])
+    output = apiserver.kubectl("apply", "--dry-run=server", *where, "--filename", str(file)).ok()
+    assert output.count("(server dry run)") == len([each for each in yaml.safe_load_all(text) if each])

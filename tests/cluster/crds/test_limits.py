@@ -33,15 +33,15 @@ def test_the_longest_name_is_taken_for_each_kind(apiserver: ApiServer, namespace
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "expected"),
     [
         (LONGEST + "n", "metadata.name: Invalid value: "),
         ("Deepseek", "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"),
         ("deep_seek", "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"),
     ],
 )
-def test_a_name_that_is_none_is_refused(apiserver: ApiServer, namespace: str, name: str, says: str) -> None:
-    assert says in apiserver.apply(changed(PROVIDERS, {}, name), namespace=namespace).refused()
+def test_an_invalid_name_is_refused(apiserver: ApiServer, namespace: str, name: str, expected: str) -> None:
+    assert expected in apiserver.apply(changed(PROVIDERS, {}, name), namespace=namespace).refused()
 
 
 @pytest.mark.parametrize("length", [253, 254])
@@ -73,21 +73,21 @@ def price_list(models: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("models", "mebibytes", "status", "says"), [(80, 1.1, 201, ""), (130, 1.6, 500, "request is too large")]
+    ("models", "mebibytes", "status", "expected"), [(80, 1.1, 201, ""), (130, 1.6, 500, "request is too large")]
 )
 def test_an_object_of_a_mebibyte_is_taken_and_one_of_two_is_not(
-    apiserver: ApiServer, namespace: str, models: int, mebibytes: float, status: int, says: str
+    apiserver: ApiServer, namespace: str, models: int, mebibytes: float, status: int, expected: str
 ) -> None:
     made = price_list(models)
     assert len(json.dumps(made)) > mebibytes * 1024 * 1024
     path = f"/apis/limpet.dev/v1alpha1/namespaces/{namespace}/pricings"
     answer = apiserver.request("POST", path, content=made)
     assert answer.status_code == status, answer.text
-    assert says in answer.text
+    assert expected in answer.text
 
 
 @pytest.mark.parametrize(
-    ("size", "status", "says"),
+    ("size", "status", "expected"),
     [
         (250 * 1024, 201, ""),
         (1024 * 1024, 422, "metadata.annotations: Too long: may not be more than 262144 bytes"),
@@ -95,15 +95,15 @@ def test_an_object_of_a_mebibyte_is_taken_and_one_of_two_is_not(
     ],
 )
 def test_what_is_too_large_is_refused_in_words(
-    apiserver: ApiServer, namespace: str, size: int, status: int, says: str
+    apiserver: ApiServer, namespace: str, size: int, status: int, expected: str
 ) -> None:
     answer = hand(apiserver, namespace, padded(size))
     assert answer.status_code == status
-    assert says in answer.text
+    assert expected in answer.text
 
 
 def test_what_is_too_large_for_plain_apply_goes_by_server_side_apply(apiserver: ApiServer, namespace: str) -> None:
-    """Plain apply keeps a copy of the object in an annotation, which has a limit of its own."""
+    """Plain apply keeps a copy of the object in an annotation, which has its own limit."""
     models = [{"name": f"{n:04}".rjust(256, "m"), "upstreamName": f"{n:04}".rjust(256, "u")} for n in range(512)]
     made = changed(PROVIDERS, {"models": models})
     assert "metadata.annotations: Too long" in apiserver.apply(made, namespace=namespace).refused()

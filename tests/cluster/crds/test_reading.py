@@ -120,14 +120,14 @@ def test_every_field_is_described_where_people_look(apiserver: ApiServer, plural
     kind = TABLES[f"{plural}.yaml"]["kind"]
     published = apiserver.request("GET", "/openapi/v3/apis/limpet.dev/v1alpha1").json()["components"]["schemas"]
     (schema,) = (each for name, each in published.items() if name.endswith(f".{kind}"))
-    told = dict(described(schema, kind.lower()))
+    published_text = dict(described(schema, kind.lower()))
     expected = {field: text.rstrip("\n") for field, text in FIELDS if field.split(".")[0] == kind.lower()}
-    assert {field: told.get(field, "") for field in expected} == expected
-    assert [field for field, text in told.items() if len(text.split()) < 3] == []
+    assert {field: published_text.get(field, "") for field in expected} == expected
+    assert [field for field, text in published_text.items() if len(text.split()) < 3] == []
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "expected"),
     [
         ("provider", "An account at an LLM endpoint, the models it serves and how its prompt cache behaves."),
         ("provider.spec", "The endpoint and how to use it; the vendor's preset supplies what is not set."),
@@ -139,8 +139,8 @@ def test_every_field_is_described_where_people_look(apiserver: ApiServer, plural
         ("sticky.spec.mode", 'or "Off" (in quotes, or YAML reads it as false)'),
     ],
 )
-def test_explain(apiserver: ApiServer, field: str, told: str) -> None:
-    assert told in " ".join(apiserver.kubectl("explain", field).ok().split())
+def test_explain(apiserver: ApiServer, field: str, expected: str) -> None:
+    assert expected in " ".join(apiserver.kubectl("explain", field).ok().split())
 
 
 def test_explain_shows_the_whole_tree(apiserver: ApiServer) -> None:

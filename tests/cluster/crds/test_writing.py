@@ -98,7 +98,7 @@ def test_conditions_of_two_writers_stand_side_by_side(apiserver: ApiServer, name
         made.pop("spec")
         hand(apiserver, namespace, manager, made, "--subresource=status").ok()
     stored = apiserver.get("provider", "shared", "-n", namespace)["status"]["conditions"]
-    # Who applies again and leaves one of its own out, takes it away; what the other wrote stays.
+    # A manager that applies again without one of its fields removes it; what the other wrote stays.
     assert [each["type"] for each in stored] == ["Reviewed", "Healthy"]
 
 
@@ -122,7 +122,7 @@ def test_a_status_patch_changes_neither_spec_nor_generation(apiserver: ApiServer
 
 
 @pytest.mark.parametrize(
-    ("status", "says"),
+    ("status", "expected"),
     [
         ({"health": {"verdict": "Fine"}},
          'status.health.verdict: Unsupported value: "Fine": supported values: "Up", "Degraded", "Down", "Unknown"'),
@@ -134,10 +134,10 @@ def test_a_status_patch_changes_neither_spec_nor_generation(apiserver: ApiServer
     ],
 )  # fmt: skip
 def test_a_wrong_status_is_refused(
-    apiserver: ApiServer, namespace: str, status: dict[str, Any], says: str, tmp_path: Path
+    apiserver: ApiServer, namespace: str, status: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     apiserver.apply(changed(TABLES["providers.yaml"], {}), namespace=namespace).ok()
     patch = tmp_path / "patch.json"
     patch.write_text(json.dumps({"status": status}))
     flags = ("--subresource=status", "--type=merge", f"--patch-file={patch}")
-    assert says in apiserver.kubectl("patch", "provider", "x", "-n", namespace, *flags).refused()
+    assert expected in apiserver.kubectl("patch", "provider", "x", "-n", namespace, *flags).refused()

@@ -74,14 +74,14 @@ class Operator:
         """All it has logged; every line is an object."""
         return [msgspec.json.decode(line) for line in self.program.log.read_bytes().splitlines()]
 
-    def said(self, words: str) -> list[str]:
+    def logged(self, words: str) -> list[str]:
         """The messages in which these words are."""
         return [entry["message"] for entry in self.log() if words in entry["message"]]
 
-    async def says(self, words: str) -> str:
+    async def until_logged(self, words: str) -> str:
         """The first message with these words, once it is there."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (found := self.said(words)):
+        while not (found := self.logged(words)):
             assert time.monotonic() < deadline, f"it never said {words!r}:\n{self.program.log_tail()}"
             await asyncio.sleep(0.05)
         return found[0]

@@ -39,7 +39,7 @@ async def test_what_was_deleted_while_nobody_could_look_is_gone_afterwards(
 
                 # kill -9: the watches break off; what follows happens before they are back, and history is forgotten.
                 await asyncio.to_thread(server.kill)
-                await operator.says("does not answer")
+                await operator.until_logged("does not answer")
                 assert gateway.providers == {"p0", "p1", "p2"}
                 await operator.answers("/readyz", 200)
                 operator.program.freeze()
@@ -52,7 +52,7 @@ async def test_what_was_deleted_while_nobody_could_look_is_gone_afterwards(
 
                 await gateway.until(lambda g: g.providers == {"p0", "p3"} and len(g.keys) == 2)
                 assert gateway.keys["limpet/credential/p0"] == "Bearer sk-turned"
-                await operator.says("answers again")
+                await operator.until_logged("answers again")
                 await operator.answers("/healthz", 200)
                 # And the watches live: the next change needs no further look.
                 await apply(server, secret("p2"))
@@ -75,7 +75,7 @@ async def test_etcd_restarts_beneath_the_api_server(private_apiserver: Private, 
 
 async def test_kinds_that_come_late_are_waited_for(private_apiserver: Private, tmp_path: Path) -> None:
     with private_apiserver() as server, Operator.running(server, tmp_path / "op", "--all-namespaces") as operator:
-        line = await operator.says("are not installed")
+        line = await operator.until_logged("are not installed")
         assert "healthprobes.limpet.dev, pricings.limpet.dev, providers.limpet.dev, stickypolicies.limpet.dev" in line
         assert "run: kubectl apply --server-side" in line
         await operator.answers("/readyz", 503, "are not installed")
@@ -84,14 +84,14 @@ async def test_kinds_that_come_late_are_waited_for(private_apiserver: Private, t
         await apply(server, provider("p0"), secret("p0"))
         await operator.ready()
         # Once for each state: they come one after the other.
-        assert len(operator.said("are not installed")) == len(set(operator.said("are not installed")))
+        assert len(operator.logged("are not installed")) == len(set(operator.logged("are not installed")))
         async with Gateway().connected(operator.address) as gateway:
             await gateway.until(lambda g: g.providers == {"p0"})
 
             # A kind that is taken away takes its objects along; when it comes back, all goes on.
             await delete(server, "crd", "providers.limpet.dev")
             await gateway.until(lambda g: not g.providers)
-            await operator.says("are not installed: providers.limpet.dev;")
+            await operator.until_logged("are not installed: providers.limpet.dev;")
             await asyncio.to_thread(server.install_crds)
             await apply(server, provider("p1"), secret("p1"))
             await gateway.until(lambda g: g.providers == {"p1"})
@@ -106,7 +106,7 @@ async def test_kinds_of_an_older_version_are_named_with_what_they_lack(
         older = f'[{{"op": "remove", "path": "/{path}"}}]'
         server.kubectl("patch", "crd", "providers.limpet.dev", "--type=json", "--patch", older).ok()
         with Operator.running(server, tmp_path / "op", "--all-namespaces") as operator:
-            said = await operator.answers("/readyz", 503, "older version")
-            assert "providers.limpet.dev (spec.drain); run: kubectl apply --server-side" in said
+            answer = await operator.answers("/readyz", 503, "older version")
+            assert "providers.limpet.dev (spec.drain); run: kubectl apply --server-side" in answer
             server.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(CRDS)).ok()
             await operator.ready()

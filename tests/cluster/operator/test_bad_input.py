@@ -101,8 +101,8 @@ def store_past_validation(server: ApiServer) -> None:
         server.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump(lax)).ok()
     server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all").ok()
     deadline = time.monotonic() + PATIENCE_S
-    while (said := server.apply(*STORED_PAST_VALIDATION)).status:  # the schema takes a moment to be in force
-        assert time.monotonic() < deadline, said.err
+    while (result := server.apply(*STORED_PAST_VALIDATION)).status:  # the schema takes a moment to be in force
+        assert time.monotonic() < deadline, result.err
         time.sleep(0.2)
     server.install_crds()
 

@@ -1,4 +1,4 @@
-"""How a replica ends when it is told to: nobody new is sent to it, nobody is cut off, and it does end."""
+"""How a replica ends when asked: it gets no new clients, cuts off none, and does end."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ async def test_first_it_is_not_ready_then_its_streams_end_in_good_order(
         server.apply(provider("p0"), secret("p0")).ok()
         with Operator.running(server, tmp_path / "op", "--namespace", "default", *lease) as operator:
             await operator.ready()
-            await operator.says("held by this replica now")
+            await operator.until_logged("held by this replica now")
             async with grpc.aio.insecure_channel(operator.address) as channel, httpx.AsyncClient() as client:
                 stream: Any = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
                 await stream.write(discovery_pb2.DeltaDiscoveryRequest(node={"id": "g"}, type_url=CLUSTER))
@@ -46,5 +46,5 @@ async def test_first_it_is_not_ready_then_its_streams_end_in_good_order(
         assert (503, "this replica is ending", False) in seen
         ready = [status == 200 for status, _, _ in seen]
         assert ready == sorted(ready, reverse=True), "never ready again"
-        assert operator.said("ended")
+        assert operator.logged("ended")
         assert not [entry for entry in operator.log() if entry["level"] == "error"]

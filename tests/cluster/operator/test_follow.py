@@ -29,14 +29,14 @@ async def test_apply_change_rotate_delete(apiserver: ApiServer, namespace: str, 
             await gateway.until(lambda g: "Bearer sk-new" in g.keys.values())
 
             await apply(provider("openai", vendor="OpenAI", url="https://api.openai.com/v1"))
-            await operator.says("there is no Secret openai in namespace")
+            await operator.until_logged("there is no Secret openai in namespace")
             assert gateway.providers == {name}
             await apply(secret("openai"))
             await gateway.until(lambda g: g.providers == {name, f"{namespace}/openai"})
 
             await asyncio.to_thread(apiserver.kubectl, "delete", "provider", "deepseek", "-n", namespace)
             await gateway.until(lambda g: g.providers == {f"{namespace}/openai"})
-            await operator.says("is in order now")
+            await operator.until_logged("is in order now")
         assert operator.program.stop() == 0
-    assert operator.said("ended")
+    assert operator.logged("ended")
     assert not [entry for entry in operator.log() if entry["level"] == "error"]

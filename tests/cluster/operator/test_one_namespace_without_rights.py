@@ -34,7 +34,7 @@ async def test_the_namespaces_that_can_be_read_are_served(
     other = apiserver.namespace() if other_exists else "nowhere"
     flags = ("--namespace", namespace, "--namespace", other)
     with Operator.running(apiserver, tmp_path / "op", *flags, kubeconfig=kubeconfig) as operator:
-        assert f"namespace {other} cannot be read" in await operator.says("cannot list resource")
+        assert f"namespace {other} cannot be read" in await operator.until_logged("cannot list resource")
         async with Gateway().connected(operator.address) as gateway:
             await gateway.until(lambda g: f"{namespace}/p0" in g.providers)
             await operator.answers("/readyz", 200, f"namespace {other} is left out")
@@ -57,7 +57,7 @@ async def test_a_right_that_is_lost_later_costs_the_others_nothing(
         async with Gateway().connected(operator.address) as gateway:
             await gateway.until(lambda g: f"{namespace}/p0" in g.providers)
             apiserver.kubectl("delete", "rolebinding", "objects", "secrets", "-n", other).ok()
-            await operator.says("cannot list resource")
+            await operator.until_logged("cannot list resource")
             apiserver.apply(provider("p1"), secret("p1"), namespace=namespace).ok()
             await gateway.until(lambda g: f"{namespace}/p1" in g.providers)
             apiserver.kubectl("delete", "provider", "p1", "-n", namespace).ok()

@@ -29,7 +29,7 @@ async def test_rights_that_are_missing_are_named_and_those_to_single_secrets_are
         await operator.answers("/readyz", 503, "cannot list resource")
         grant(apiserver, namespace, "objects", OURS)
         await operator.ready()
-        message = await operator.says("Limpet may not read it")
+        message = await operator.until_logged("Limpet may not read it")
         assert f"grant get, list and watch on secrets in namespace {namespace}" in message
         async with Gateway().connected(operator.address) as gateway:
             grant(apiserver, namespace, "secret", "secrets", "p0")

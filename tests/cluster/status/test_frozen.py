@@ -115,7 +115,7 @@ class Theatre:
         deadline = time.monotonic() + PATIENCE_S
         while (who := history.last_writer()) in (None, not_by):
             words = "".join(writer.log_tail() for writer in self.writers.values())
-            assert time.monotonic() < deadline, f"nobody but {not_by} writes\n{words}"
+            assert time.monotonic() < deadline, f"only {not_by} writes\n{words}"
             time.sleep(0.05)
         assert who is not None
         return who

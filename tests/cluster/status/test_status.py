@@ -72,18 +72,18 @@ class Stage:
             await asyncio.sleep(0.05)
         return status
 
-    async def until_said(self, name: str, kind: str, reason: str, plural: str = "providers") -> Any:
-        return await self.until(plural, name, lambda status: said(status).get(kind, ("", ""))[1] == reason)
+    async def until_condition(self, name: str, kind: str, reason: str, plural: str = "providers") -> Any:
+        return await self.until(plural, name, lambda status: conditions(status).get(kind, ("", ""))[1] == reason)
 
     async def holder(self) -> str | None:
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
         return next((each["spec"].get("holderIdentity") for each in (await self.get(path))["items"]), None)
 
     async def until_held(self, by: Callable[[str | None], bool]) -> None:
-        async def held() -> bool:
+        async def is_held() -> bool:
             return by(await self.holder())
 
-        await until(held)
+        await until(is_held)
 
     async def versions(self) -> dict[str, str]:
         """Of every object of ours: one that was written to has another."""
@@ -94,7 +94,7 @@ class Stage:
         }
 
 
-def said(status: Any) -> dict[str, tuple[str, str]]:
+def conditions(status: Any) -> dict[str, tuple[str, str]]:
     return {each["type"]: (each["status"], each["reason"]) for each in status.get("conditions", ())}
 
 
@@ -114,8 +114,8 @@ def stage(apiserver: ApiServer, namespace: str, tmp_path: Path) -> Stage:
 async def test_kubectl_shows_what_becomes_of_a_provider(stage: Stage) -> None:
     with stage.operator("op") as operator:
         await stage.apply(provider("deepseek"))
-        status = await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
-        assert said(status) == {
+        status = await stage.until_condition("deepseek", "ResolvedRefs", "SecretNotFound")
+        assert conditions(status) == {
             "Accepted": ("True", "Accepted"),
             "ResolvedRefs": ("False", "SecretNotFound"),
             "Effective": ("True", "Effective"),
@@ -123,14 +123,14 @@ async def test_kubectl_shows_what_becomes_of_a_provider(stage: Stage) -> None:
             "Healthy": ("Unknown", "NotProgrammed"),
         }
         await stage.apply(secret("deepseek"), pricing("deepseek", "2020-01-01"))
-        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        await stage.until_condition("deepseek", "Programmed", "NoGateway")
         async with Gateway().connected(operator.address):
             await stage.kubectl("wait", "--for=condition=Programmed", "--timeout=20s", "provider/deepseek")
             columns = (await stage.kubectl("get", "providers")).splitlines()
             assert columns[0].split() == ["NAME", "VENDOR", "READY", "HEALTH", "HIT%", "WARM", "PRICE-AGE", "AGE"]
             assert columns[1].split()[:4] == ["deepseek", "DeepSeek", "True", "Unknown"]
             assert re.fullmatch(r"\d+y\d*d?", columns[1].split()[-2])
-            status = await stage.until_said("deepseek", "Fresh", "Stale", "pricings")
+            status = await stage.until_condition("deepseek", "Fresh", "Stale", "pricings")
             assert status["observedGeneration"] == 1
             described = await stage.kubectl("describe", "provider", "deepseek")
             assert "Warning  SecretNotFound" in described
@@ -146,8 +146,8 @@ async def test_an_idle_cluster_is_not_written_to(stage: Stage) -> None:
         one, two = (stack.enter_context(stage.operator(name)) for name in ("one", "two"))
         async with Gateway().connected(one.address):
             for name in names:
-                await stage.until_said(name, "Accepted", "Accepted")
-                await stage.until_said(name, "Accepted", "Accepted", "pricings")
+                await stage.until_condition(name, "Accepted", "Accepted")
+                await stage.until_condition(name, "Accepted", "Accepted", "pricings")
             await asyncio.sleep(3)
             before, sent = await stage.versions(), await written(one) + await written(two)
             assert len(before) == 200
@@ -180,7 +180,7 @@ async def test_conditions_of_others_and_the_fields_of_others_stay(stage: Stage) 
     }
     with stage.operator("op"):
         await stage.apply(provider("deepseek"), secret("deepseek"))
-        await stage.until_said("deepseek", "Accepted", "Accepted")
+        await stage.until_condition("deepseek", "Accepted", "Accepted")
         for _ in range(2):
             answer = await asyncio.to_thread(
                 stage.server.request,
@@ -191,9 +191,9 @@ async def test_conditions_of_others_and_the_fields_of_others_stay(stage: Stage) 
             )
             assert answer.status_code == 200, answer.text
             await stage.kubectl("delete", "secret", "deepseek")
-            await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+            await stage.until_condition("deepseek", "ResolvedRefs", "SecretNotFound")
             await stage.apply(secret("deepseek"))
-            status = await stage.until_said("deepseek", "ResolvedRefs", "ResolvedRefs")
+            status = await stage.until_condition("deepseek", "ResolvedRefs", "ResolvedRefs")
             assert audited in status["conditions"]
             assert status["cache"] == {"hitPercent": 93}
             assert len(status["conditions"]) == 6
@@ -203,7 +203,7 @@ async def test_a_status_that_is_wiped_comes_back(stage: Stage) -> None:
     path = f"/{API}/namespaces/{stage.namespace}/providers/deepseek/status"
     with stage.operator("op"):
         await stage.apply(provider("deepseek"), secret("deepseek"))
-        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        await stage.until_condition("deepseek", "Programmed", "NoGateway")
         wiped = await asyncio.to_thread(
             stage.server.request,
             "PATCH",
@@ -212,7 +212,7 @@ async def test_a_status_that_is_wiped_comes_back(stage: Stage) -> None:
             content_type="application/merge-patch+json",
         )
         assert wiped.status_code == 200
-        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        await stage.until_condition("deepseek", "Programmed", "NoGateway")
 
 
 @pytest.mark.parametrize("end", ["killed", "asked to end"])
@@ -220,7 +220,7 @@ async def test_when_the_holder_goes_the_other_one_writes_on(stage: Stage, end: s
     await stage.apply(provider("deepseek"), secret("deepseek"))
     async with AsyncExitStack() as stack:
         operators = {name: stack.enter_context(stage.operator(name)) for name in ("one", "two")}
-        await stage.until_said("deepseek", "Programmed", "NoGateway")
+        await stage.until_condition("deepseek", "Programmed", "NoGateway")
         before = await stage.versions()
         first = await stage.holder()
         assert first in operators
@@ -245,11 +245,11 @@ async def test_news_that_repeats_is_one_event_that_counts(stage: Stage) -> None:
     with stage.operator("op"):
         await stage.apply(provider("deepseek"))
         for _ in range(3):
-            await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+            await stage.until_condition("deepseek", "ResolvedRefs", "SecretNotFound")
             await stage.apply(secret("deepseek"))
-            await stage.until_said("deepseek", "ResolvedRefs", "ResolvedRefs")
+            await stage.until_condition("deepseek", "ResolvedRefs", "ResolvedRefs")
             await stage.kubectl("delete", "secret", "deepseek")
-        await stage.until_said("deepseek", "ResolvedRefs", "SecretNotFound")
+        await stage.until_condition("deepseek", "ResolvedRefs", "SecretNotFound")
         deadline = time.monotonic() + PATIENCE_S
         counts: dict[str, int] = {}
         while counts != {"SecretNotFound": 4, "ResolvedRefs": 3}:

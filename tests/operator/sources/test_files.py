@@ -167,7 +167,7 @@ async def test_changes_are_noticed(tmp_path: Path, change: Callable[[Path], obje
         change(tmp_path)
         seen = await waiting
         assert not seen.same_as(first)
-        # What is written in several steps may be seen in several; it comes to the state that is there.
+        # What is written in several steps may be seen in several, up to the current state.
         while not seen.same_as(scan(tmp_path, seen)):
             seen = await anext(scans)
         assert _told(seen) == _told(scan(tmp_path))

@@ -1,4 +1,4 @@
-"""A Kubernetes API in memory that knows versions, merge patches and status subresources, and can be told to fail."""
+"""A Kubernetes API in memory that knows versions, merge patches and status subresources, and can be made to fail."""
 
 import copy
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,4 +1,4 @@
-"""What status says: one vocabulary, honest about the fleet, and the same again while nothing changes."""
+"""Statuses: one vocabulary, true to the fleet, and unchanged while nothing changes."""
 
 import re
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def gateway(node: str, version: str | None = None, refusal: str | None = None) -
         (FINE, [gateway("g1"), gateway("g2"), gateway("g3")], "False", "Pending", "0 of 3 gateways have it"),
         (FINE, [], "False", "NoGateway", "gateway pods are ready"),
         (FINE, [gateway("g1", "v2"), gateway("g2", "v1", "no such field")], "False", "Rejected", "g2 rejects"),
-        # A refusal of an older version says nothing about the one that was taken since.
+        # A rejection of an older version says nothing about the one that was acknowledged since.
         (FINE, [gateway("g1", "v2", "no such field")], "True", "Programmed", ""),
         (NO_SECRET, [gateway("g1", "v1")], "False", "RefsNotResolved", "ResolvedRefs"),
         (INVALID, [gateway("g1", "v1")], "False", "NotAccepted", "Accepted"),

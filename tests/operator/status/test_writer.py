@@ -31,7 +31,7 @@ VERSION = "v1"
 
 @dataclass
 class Fleet:
-    """What the gateways have, as the test says."""
+    """What the gateways have, set by the test."""
 
     states: list[GatewayState] = field(default_factory=lambda: [GatewayState("g1", {"deepseek": VERSION}, {})])
     by_provider: dict[str, Traffic] = field(default_factory=dict)
