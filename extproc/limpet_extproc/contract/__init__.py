@@ -1,1 +1,1 @@
-"""What the two planes tell each other: by gRPC, inside Envoy, and in one another's metrics."""
+"""What the two planes send each other by gRPC and inside Envoy, and the words that both use."""

@@ -1,7 +1,7 @@
-"""What the control plane may tell the data plane: frozen types, a version, and how they are written down.
+"""What the planes send each other by gRPC: frozen types, a version, and their encoding.
 
-The reader owns the contract and the writer depends on it, so the hot path needs neither Kubernetes nor Envoy's types to
-be tested. A peer that speaks another version is told so (`ContractMismatch`) and the last good catalog stays in force.
+The reader owns the contract and the writer depends on it, so the hot path can be tested without Kubernetes or Envoy's
+types. A peer with another version is an error (`ContractMismatch`), and the last good catalog stays in force.
 """
 
 from hashlib import blake2b
@@ -18,7 +18,7 @@ WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
 
 DialectName = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 SERVED_DIALECTS: Final[frozenset[DialectName]] = frozenset({"OpenAIChat"})
-"""Those that the gateway has routes for in this version."""
+"""Those for which this version of the gateway has routes."""
 
 Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
@@ -44,9 +44,9 @@ class Model(msgspec.Struct, frozen=True):
     """A model as one provider serves it."""
 
     name: str
-    """What clients ask for."""
+    """The name in clients' requests."""
     upstream_name: str
-    """What the provider calls it."""
+    """The provider's name for it."""
     min_tokens: int = 0
     """Prompts shorter than this are never cached there."""
     price: Price | None = None
@@ -68,38 +68,38 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     drain: bool = False
     """True: conversations that are warm here stay, new ones go elsewhere."""
     namespace: str = "default"
-    """Whose it is: its name may say so, but names are only names."""
+    """Of its Provider object; its name may begin with it, but need not."""
     zero_retention: bool | None = None
-    """Whether it keeps no prompts; None: not said, which is never the same as yes."""
+    """Whether it keeps no prompts; None: unknown, which is never the same as yes."""
     trains_on_prompts: bool | None = None
-    """None: not said, which is never the same as no."""
+    """None: unknown, which is never the same as no."""
     reads_controls: bool = False
-    """Whether it understands the `provider` object of a request and keeps to it, as OpenRouter does."""
+    """Whether it understands and obeys the `provider` object of a request, as OpenRouter does."""
     patience: int = 0
-    """How long it may take, as a level of Envoy's routes; a request waits as the most patient of its order does."""
+    """How long it may take, as a level of Envoy's routes; a request waits as long as the slowest of its order."""
     first_byte_s: float = 600.0
     """At this level: the longest wait for the first byte of a streamed answer."""
     unstreamed_s: float = 600.0
-    """The same for an answer that comes as a whole."""
+    """The same for an answer that is not streamed."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How conversations of the matching models stay; who may decide, and then the most specific pattern, wins."""
+    """How conversations of the matching models stay; a namespace's own policy wins, then the most specific pattern."""
 
     name: str = "default"
     models: tuple[str, ...] = ("*",)
     mode: Mode = "Enforce"
     identity_headers: tuple[str, ...] = ()
-    """Lower case; looked at before every other sign of a conversation."""
+    """Lower case; read before anything else that identifies a conversation."""
     memory_ttl_s: float | None = None
-    """None: as long as the provider that served keeps its cache."""
+    """None: as long as the cache of the provider that served it."""
     max_providers: int = 4
     failover: FailoverPolicy = "SaveRequest"
     max_attempts: int = 3
     spread_within_percent: float = 25.0
     client_order: ClientOrder = "Strict"
     on_timeout: OnTimeout = "Fail"
-    """Whether a provider that did not answer in time, and may be paid for it, is followed by another."""
+    """Whether another provider is tried after one that did not answer in time, but may bill the request."""
     namespace: str | None = None
     """Holds only for models that providers of this namespace alone serve, there before all others; None: for all."""
 
@@ -115,20 +115,20 @@ class Catalog(msgspec.Struct, frozen=True):
 
 
 def catalog_of(providers: tuple[CatalogProvider, ...], policies: tuple[Policy, ...]) -> Catalog:
-    """A catalog whose revision is a hash of what it says, so that equal ones have the same everywhere."""
+    """A catalog whose revision is a hash of its content, so that equal ones have the same everywhere."""
     content = Catalog("", providers, policies)
     return msgspec.structs.replace(content, revision=blake2b(encode(content), digest_size=8).hexdigest())
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """The data plane's first word. `node` is the Envoy it sits beside: only what that Envoy has is announced."""
+    """The data plane's first message. `node` is the Envoy beside it: only what that Envoy has is announced."""
 
     node: str
     version: int = CONTRACT_VERSION
 
 
 class Seen(msgspec.Struct, frozen=True, tag=True):
-    """The catalog that decides from now on; what it no longer names may leave Envoy once its requests have ended."""
+    """The catalog that decides from now on; a provider not in it may leave Envoy after its last request."""
 
     revision: str
 
@@ -138,18 +138,18 @@ SKETCH_REGISTERS: Final = 256
 
 
 class CacheUse(msgspec.Struct, frozen=True, array_like=True):
-    """What a provider's prompt cache did of late, as far as one worker saw it."""
+    """What a provider's prompt cache did recently, as one worker saw it."""
 
     prompt_tokens: int = 0
     """Of the last ten minutes."""
     cached_tokens: int = 0
     """Of these, read from the cache."""
     warm: bytes = b""
-    """A sketch of the conversations that are warm there: the rank in each register. Empty: there are none."""
+    """A sketch of the conversations that are warm there: the rank in each register. Empty: none."""
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
-    """What the attempts of one worker say of a provider; Unix seconds of that worker's clock, 0: never."""
+    """What the attempts of one worker show about a provider; Unix seconds of that worker's clock, 0: never."""
 
     success_s: float = 0.0
     """The last answer."""
@@ -159,19 +159,19 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     since_s: float = 0.0
     """When it went out, or when the present run of answers was first noticed."""
     cache: CacheUse = CacheUse()
-    """What its prompt cache did, as this worker saw it."""
+    """What this worker saw of its prompt cache."""
     cause: str = ""
-    """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: nothing is known."""
+    """What a person has to fix there, or why it is out: an `attempt.Cause`. Empty: unknown."""
     status: int = 0
-    """What the provider answered then; 0: nothing."""
+    """Status of the provider's answer then; 0: none."""
     says: str = ""
     """Its own words."""
     cause_s: float = 0.0
-    """When it said so last."""
+    """When it last answered so."""
 
 
 class Health(msgspec.Struct, frozen=True, tag=True):
-    """What is new about these providers; the first one on a stream names all that the worker knows anything of."""
+    """News about these providers; the first one on a stream covers all that the worker has evidence for."""
 
     providers: dict[str, Evidence]
 
@@ -195,7 +195,7 @@ def encode(message: Catalog | Report) -> bytes:
 
 
 def decode_report(data: bytes) -> Report:
-    """What a data plane said. Raises ContractMismatch for a `Hello` of another version or bytes that are no report."""
+    """A message of the data plane. Raises ContractMismatch for another version or bytes that are no report."""
     try:
         message = _REPORT.decode(data)
     except msgspec.MsgspecError as error:

@@ -1,4 +1,4 @@
-"""Which address families this machine reaches the world by, and so which addresses of a provider Envoy is to take."""
+"""The address families by which this machine reaches the internet, and so which addresses of a provider to use."""
 
 import socket
 from collections.abc import Callable
@@ -8,13 +8,13 @@ LookupFamily = Literal["V4_PREFERRED", "AUTO"]
 """Envoy's words: addresses of IPv4 and only without one of IPv6, or the other way round."""
 
 _ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-"""Addresses for documentation: nobody has them, and the way to them is the way to everybody."""
+"""Addresses for documentation: no host has them, and the default route leads to them."""
 
 
 def lookup_family(reaches: Callable[[socket.AddressFamily], bool]) -> LookupFamily:
-    """What to prefer where a name has addresses of both families.
+    """Which family to prefer for a name with addresses of both.
 
-    IPv4, which more networks let through, unless there is no way out by it: a pod with IPv6 alone would ask in vain.
+    IPv4, which more networks let through, unless there is no route out: in a pod with IPv6 alone it would fail.
     """
     return "AUTO" if reaches(socket.AF_INET6) and not reaches(socket.AF_INET) else "V4_PREFERRED"
 

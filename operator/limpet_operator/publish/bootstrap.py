@@ -1,7 +1,7 @@
-"""What Envoy must know before it has asked anybody: who it is, where the control plane and its own admin page are.
+"""Envoy's bootstrap: its identity, and where the control plane and its own admin page are.
 
-On a laptop the control plane is at a Unix socket; in a cluster it is a Service behind mutual TLS. The chart carries the
-cluster's files as text, and a test holds them to these functions.
+On a laptop the control plane is at a Unix socket; in a cluster it is a Service behind mutual TLS. The chart contains
+the cluster's files as text, and a test compares them with these functions.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ _PAGES: Final = (
     ("limpet_open", 9902, ("/ready", "/stats/prometheus")),
     ("limpet_probes", 9903, ("/ready",)),
 )
-"""What of the admin page others may see, and where; the second is for the kubelet alone."""
+"""Parts of the admin page that others may see, and their ports; the second is for the kubelet alone."""
 _IDLE_S: Final = 10
-"""How long a connection to these may stay without a request."""
+"""How long a connection to these may be idle."""
 
 
 def bootstrap(node: str, controlplane: Json, admin: Json, heap_bytes: int) -> Json:
-    """Envoy's own file. `controlplane` and `admin` are Envoy addresses: `{"pipe": …}` or `{"socket_address": …}`.
+    """The bootstrap file. `controlplane` and `admin` are Envoy addresses: `{"pipe": …}` or `{"socket_address": …}`.
 
     `heap_bytes` is what its memory may grow to.
     """
@@ -66,9 +66,8 @@ def pod_bootstrap(
 ) -> Json:
     """The same in a cluster. `operator` is the Service's name, which the server's certificate must carry.
 
-    The flags `--service-node` and `--service-cluster` say who this Envoy is. Besides the control plane it knows two
-    listeners at `host` that pass readiness and metrics on from the admin page, which itself stays on loopback.
-    `heap_bytes`: None where the container has no limit.
+    The flags `--service-node` and `--service-cluster` identify this Envoy. Two listeners at `host` pass readiness and
+    metrics on from the admin page, which itself stays on loopback. `heap_bytes`: None if the container has no limit.
     """
     return {
         "overload_manager": overload_manager(heap_bytes, max_connections),
@@ -84,10 +83,10 @@ def pod_bootstrap(
                         "name": "envoy.cluster.dns",
                         "typed_config": typed(
                             "clusters.dns.v3.DnsCluster",
-                            # Replicas come and go, and there is nothing to gain from knowing it late.
+                            # Replicas come and go; learning of it late gains nothing.
                             dns_refresh_rate="5s",
                             dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "5s"},
-                            # A Service has addresses of the families that its pods have, and of no other.
+                            # A Service has addresses of its pods' families and of no other.
                             dns_lookup_family="V4_PREFERRED",
                         ),
                     },
@@ -184,7 +183,7 @@ def _page(host: str, name: str, port: int, paths: Sequence[str]) -> Json:
     return {
         "name": name,
         "address": listening(host, port),
-        # However many clients there are and whatever they send: a pod that is busy must not be taken for ill.
+        # However many clients there are and whatever they send: a busy pod must not be taken for a broken one.
         "ignore_global_conn_limit": True,
         "bypass_overload_manager": True,
         "filter_chains": [

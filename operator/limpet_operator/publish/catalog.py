@@ -1,4 +1,4 @@
-"""The plan as the data plane hears of it: no addresses, no credentials, only what a decision needs."""
+"""The plan as the data plane gets it: no addresses, no credentials, only what a decision needs."""
 
 from collections.abc import Sequence
 

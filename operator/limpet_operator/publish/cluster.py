@@ -1,7 +1,7 @@
-"""The Envoy cluster of a provider: where it is, how to speak to it, and the total chain that every attempt passes.
+"""The Envoy cluster of a provider: its address, its transport, and the filter chain that every attempt passes.
 
-The chain has the same filters in every cluster and each of them sets or removes everything it is about, because Envoy
-hands attempt 2 the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
+The chain has the same filters in every cluster, and each of them sets or removes everything it is responsible for,
+because attempt 2 gets the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ _LUA: Final = (
 )
 
 NEVER_FULL: Final = 1_000_000
-"""A circuit breaker that opens answers 503 without a retry, so it must never be the one to decide."""
+"""An open circuit breaker answers 503 without a retry, so none may ever open."""
 
 _BREAKERS: Final = {
     "thresholds": [
@@ -56,7 +56,7 @@ _WHICH_ATTEMPT: Final = {
         },
     ),
 }
-"""For the Lua, which runs after it on an answer: what a vendor says to Envoy is gone by then, and only we say it."""
+"""For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then."""
 
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
@@ -101,7 +101,7 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
 
 
 def discovery(at: Url | Proxy, gateway: Gateway) -> Json:
-    """How the addresses of a host are found."""
+    """How Envoy finds the addresses of a host."""
     if is_ip(at.host):
         return _STATIC
     return {
@@ -125,8 +125,8 @@ def _endpoint(host: str, port: int, priority: int) -> Json:
 
 
 _UNREACHABLE: Final = _endpoint("127.0.0.1", 0, 1)
-"""Taken when the provider has no usable host: a connection that fails is tried elsewhere, Envoy's own 503 for an empty
-cluster would not be. Nobody can listen on port 0, so nobody is sent the credential in the provider's place."""
+"""Used when the provider has no usable host: a failed connection is retried elsewhere, Envoy's own 503 for an empty
+cluster would not be. Nothing can listen on port 0, so no other program is sent the credential."""
 
 
 def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
@@ -136,7 +136,7 @@ def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
     server_name = provider.spec.tls.server_name if provider.spec.tls else None
     host = provider.spec.url.host
     if is_ip(host) and not server_name:
-        # An address is no server name (RFC 6066): none is asked for, and the certificate must carry the address.
+        # An address is no server name (RFC 6066): none is sent, and the certificate must carry the address.
         address = {"san_type": "IP_ADDRESS", "matcher": {"exact": str(ipaddress.ip_address(host))}}
         return _tls({"trusted_ca": trusted, "match_typed_subject_alt_names": [address]})
     asked_for = {"sni": server_name} if server_name else {"auto_host_sni": True}
@@ -155,9 +155,9 @@ def _tls(validation: Json, **names: Any) -> Json:
 
 
 def _strip_and_name(provider: PlannedProvider) -> Json:
-    """Nobody's key on the way in, but the headers that are set here; on the way out the name of who answered.
+    """Removes every key and sets the provider's own headers; on the answer, sets the provider's name.
 
-    The keys are removed here too, though the Lua program lets through only what is listed: it must not depend on that.
+    The keys are removed here too, although the Lua lets only listed headers pass: it must not depend on that.
     """
     texts = {header.name: header.value for header in provider.spec.headers.set}
     return {
@@ -180,7 +180,7 @@ def _strip_and_name(provider: PlannedProvider) -> Json:
 
 
 def _secrets(provider: PlannedProvider) -> list[Json]:
-    """The credential, if the provider asks for one, and each header whose value is a Secret's."""
+    """The credential, if the provider needs one, and each header whose value comes from a Secret."""
     credential = provider.spec.credential
     return [
         *([] if credential is None else [_injected(credential.header, secret_name(provider.name))]),

@@ -1,7 +1,4 @@
-"""What Envoy answers itself, without a provider: lists, checks, and what is wrong with a request for neither.
-
-Their decision words begin with `answered.` or `refused.` and are explained in docs/reasons.md.
-"""
+"""Routes that Envoy answers itself: the models, health checks, and requests that no provider should see."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,24 +9,32 @@ from limpet_extproc.contract.reasons import EnvoyReason
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import local_replies, origins
 from limpet_operator.publish.encode import Json, set_header, typed
-from limpet_operator.publish.gateway import FRONT_LUA, HEALTH, UNDECIDED_FILTER, VENDOR_HEADERS, Gateway
+from limpet_operator.publish.gateway import (
+    EXT_PROC_FILTER,
+    FRONT_LUA,
+    HEALTH,
+    UNDECIDED_FILTER,
+    VENDOR_HEADERS,
+    Gateway,
+)
 from limpet_operator.publish.local_replies import INVALID, SPOKEN, error_body, error_format
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.models import models, table
+from limpet_operator.publish.resource import TYPE
 
 ANY_BASE: Final = "(?:/v1)*"
-"""Where clients have one /v1 too few or too many: the base URL is the first thing that is got wrong."""
+"""For base URLs with a /v1 too few or too many, the most common mistake."""
 
 _LISTED: Final = 20
 
 NO_UNDECIDED: Final = typed("filters.http.lua.v3.LuaPerRoute", disabled=True)
 
-_FILTER: Final = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+_FILTER: Final = f"{TYPE}envoy.config.route.v3.FilterConfig"
 
 _OFF: Final = {
     UNDECIDED_FILTER: NO_UNDECIDED,
     VENDOR_HEADERS: {"@type": _FILTER, "disabled": True},
-    "limpet.ext_proc": typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
+    EXT_PROC_FILTER: typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
     "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
 }
 _READING: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
@@ -43,19 +48,19 @@ def method(name: str) -> Json:
 def answer(
     match: Json, status: int, body: str | Json, reason: EnvoyReason, headers: Mapping[str, str] | None = None
 ) -> Json:
-    """A route that ends here. `body` is text, or a format where it names something of the request."""
-    known = {"content-type": "application/json", DECISION_HEADER: reason, **(headers or {})}
+    """A route that ends here. `body` is text, or a format that names something of the request."""
+    all_headers = {"content-type": "application/json", DECISION_HEADER: reason, **(headers or {})}
     written = {"body": {"inline_string": body}} if isinstance(body, str) else {"body_format": body}
     return {
         "match": match,
         "direct_response": {"status": status, **written},
-        "response_headers_to_add": [set_header(key, value) for key, value in known.items()],
+        "response_headers_to_add": [set_header(key, value) for key, value in all_headers.items()],
         "typed_per_filter_config": _OFF,
     }
 
 
 def readable(route: Json) -> Json:
-    """A route as it should be where pages of some origins are allowed."""
+    """A route whose own answer an allowed page may read."""
     if "direct_response" not in route or "response_headers_to_add" not in route:
         return route
     more = [set_header(key, value) for key, value in origins.answer_headers().items()]
@@ -63,7 +68,7 @@ def readable(route: Json) -> Json:
 
 
 def before_all(gateway: Gateway) -> list[Json]:
-    """What is asked of every request, whatever its path."""
+    """Checks of every request, whatever its path."""
     preflight = [*_ALLOWED_PREFLIGHT, *_allowed(gateway)]
     private = {"name": "access-control-request-private-network", "present_match": True}
     refused = error_format(
@@ -102,28 +107,28 @@ def _allowed(gateway: Gateway) -> list[Json]:
 
 
 def _without_cors(route: Json) -> Json:
-    """Envoy's cors filter would answer it before the route, without saying in `x-limpet-decision` that it did."""
+    """Envoy's cors filter would answer before the route, without the reason in `x-limpet-decision`."""
     off = {"envoy.filters.http.cors": {"@type": _FILTER, "disabled": True}}
     return {**route, "typed_per_filter_config": {**route["typed_per_filter_config"], **off}}
 
 
 def connect() -> Json:
-    """For those who take us for a forward proxy: with no route for it their request would hang, so Envoy refuses it."""
+    """For clients that use the gateway as a forward proxy: without a route their request would hang."""
     return {"match": {"connect_matcher": {}}, "direct_response": {"status": 405}}
 
 
 def foreign_host(gateway: Gateway) -> Json:
-    """For a request that calls a loopback listener by a name that is not its own."""
-    known = ", ".join(gateway.own_names)
+    """For a request that reaches a loopback listener by a name that is not its own."""
+    names = ", ".join(gateway.own_names)
     message = (
         "This gateway listens on this machine alone and answers to its own names, and %REQ(:AUTHORITY):200% is none of "
-        f"them: a web page could have made its own name point here. They are {known}; add one with --allow-host NAME."
+        f"them: a web page could have made its own name point here. They are {names}; add one with --allow-host NAME."
     )
     return answer({"prefix": "/"}, 421, error_format(message, INVALID, "misdirected_request"), "refused.host")
 
 
 def wrong_bodies(chat: Json) -> list[Json]:
-    """Chat requests that no provider needs to see, whether or not ext_proc is there to say so."""
+    """Chat requests that no provider needs to see, whether or not ext_proc answers."""
     posted = [*chat["headers"]]
     empty = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}}
     encoded = [
@@ -141,7 +146,7 @@ def wrong_bodies(chat: Json) -> list[Json]:
 
 
 def without_length(route: Json) -> Json:
-    """A route to providers as a further one, for requests that may turn out to have no body."""
+    """The same route for requests that announce no body, and may turn out to have none."""
     match = route["match"]
     absent = [{"name": name, "present_match": False} for name in ("content-length", "transfer-encoding")]
     look = _lua("require_body.lua", refusal=local_replies.NO_BODY)
@@ -153,7 +158,7 @@ def without_length(route: Json) -> Json:
 
 
 def pages(providers: Sequence[PlannedProvider]) -> list[Json]:
-    """What can be read here."""
+    """Pages to read: the models, health, and a greeting."""
     described = models(providers)
     return [
         {
@@ -169,7 +174,7 @@ def pages(providers: Sequence[PlannedProvider]) -> list[Json]:
 
 
 _ON: Final = {"@type": _FILTER, "config": {}}
-"""A filter that is off elsewhere; it has no settings of a route's own, hence the empty one."""
+"""For a filter that is off elsewhere and has no settings of its own for a route, hence the empty ones."""
 
 _HELLO: Final = json.dumps(
     {"object": "gateway", "message": f"This is Limpet. The base_url ends in /v1; served are {SPOKEN}."}
@@ -177,11 +182,11 @@ _HELLO: Final = json.dumps(
 
 
 def wrong_paths(chat: Sequence[Json]) -> list[Json]:
-    """Whatever is left: a known path by another method, one that only looks known, and all others."""
+    """The rest: a served path with another method, one that looks like a served path, and all others."""
     wrong = local_replies.WRONG_METHOD
-    asked = "%REQ(:METHOD):20% %PATH(NQ):200%"
-    advice = f"Limpet does not serve {asked}. The base_url should end in /v1; served are {SPOKEN}."
-    plain = f"Limpet does not serve {asked}; it serves {SPOKEN}."
+    requested = "%REQ(:METHOD):20% %PATH(NQ):200%"
+    advice = f"Limpet does not serve {requested}. The base_url should end in /v1; served are {SPOKEN}."
+    plain = f"Limpet does not serve {requested}; it serves {SPOKEN}."
     return [
         *(
             answer({k: v for k, v in match.items() if k != "headers"}, 405, wrong, "refused.method", {"allow": "POST"})

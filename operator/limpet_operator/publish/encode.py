@@ -1,6 +1,6 @@
-"""Envoy resources are written as plain dictionaries in Envoy's own words; here they are checked and become bytes.
+"""Envoy resources are dictionaries with Envoy's own field names; here they are checked and become bytes.
 
-Two packages know the types, and an unknown field or a wrong value is an error here and not at Envoy. What never changes
+Two packages know the types, and an unknown field or a wrong value is an error here and not in Envoy. What never changes
 goes through `envoy-data-plane`, which is newer; what changes with providers goes through the generated classes of
 `xds-protos`, which need a twentieth of the time, and only the fields that these lack are added from the other. What is
 newer than both travels as `TypedStruct`, which Envoy checks against its own schema.
@@ -188,7 +188,7 @@ def _routes(body: Json) -> bytes:
 
 
 _LARGE_ROUTE: Final = 8192
-"""Characters of one that lists models: parsed soon, changed often and too large to be kept."""
+"""Characters. Only those that list models are longer: quickly parsed, often changed and too large to keep."""
 
 
 def _route(text: str) -> bytes:
@@ -240,5 +240,5 @@ def _without(body: Json, *keys: str) -> Json:
 
 @lru_cache(maxsize=64)
 def _discovery(cluster_type: str) -> bytes:
-    """How hosts are found is told in newer fields, and not as `TypedStruct`; it is the same for nearly all clusters."""
+    """Discovery has newer fields, and cannot be a `TypedStruct`; it is the same for nearly all clusters."""
     return bytes(ClusterCustomClusterType.from_dict(json.loads(cluster_type)))

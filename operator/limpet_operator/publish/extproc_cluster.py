@@ -6,10 +6,10 @@ from limpet_operator.publish.gateway import Gateway
 
 
 def extproc_cluster(gateway: Gateway, name: str) -> Json:
-    """All ext_proc workers of this Envoy; one that died is left out after its first failed request.
+    """All ext_proc workers of this Envoy; one that died is ejected after its first failed request.
 
-    Health checks leave out one that hangs, and let one that starts in as soon as it has a catalog. While none is
-    healthy none is asked: a request that nobody decides is routed all the same, and need not wait for that.
+    Health checks eject one that hangs, and admit one that starts as soon as it has a catalog. While none is healthy
+    none is called: an undecided request is routed anyway, and need not wait.
     """
     return {
         "name": name,
@@ -33,10 +33,10 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
         "health_checks": [
             {
                 "interval": "0.5s",
-                # Until the first request: a worker that starts is asked often, so that few requests find it unasked.
+                # Until the first request: a starting worker is checked often, so few requests precede its first check.
                 "no_traffic_interval": "0.05s",
                 "no_traffic_healthy_interval": "0.5s",
-                "timeout": "1s",  # A worker that is only slow must not lose its connections.
+                "timeout": "1s",  # A slow worker must not lose its connections.
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
                 "grpc_health_check": {},

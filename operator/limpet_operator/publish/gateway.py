@@ -1,4 +1,4 @@
-"""What one Envoy of ours is: addresses, limits and names that do not depend on any provider."""
+"""One Envoy: its addresses and limits, and the names that do not depend on any provider."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,7 +9,7 @@ from limpet_operator.resources.proxy import ProxySettings
 
 EXTPROC_CLUSTER: Final = "limpet_extproc"
 CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
-"""Names of our own clusters: no Kubernetes object can be called so, an underscore is not allowed there."""
+"""Names of our own clusters; no Kubernetes object can have one, because of the underscore."""
 
 CLIENT_LISTENER: Final = "limpet"
 CLIENT_ROUTES: Final = "limpet"
@@ -18,10 +18,12 @@ HEALTH: Final = "envoy.filters.http.health_check"
 """Filters of the client listener that are off except on routes that ask for them."""
 
 VENDOR_HEADERS: Final = "limpet.vendor_headers"
-"""The filter that ends what vendors tell their own clients."""
+"""The filter that removes headers which vendors send to their own clients."""
 
 UNDECIDED_FILTER: Final = "limpet.undecided"
-"""The filter for requests that ext_proc has not decided; a route switches it on."""
+"""The filter for requests that ext_proc has not decided; routes of all others switch it off."""
+
+EXT_PROC_FILTER: Final = "limpet.ext_proc"
 
 MIB: Final = 1024 * 1024
 
@@ -37,11 +39,11 @@ class Gateway:
     header_mode: bool = False
     """True: the header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
     identity_headers: tuple[str, ...] = ()
-    """Headers the policies look at for a conversation's name, besides those that every gateway reads."""
+    """Headers in which policies look for the name of a conversation, besides those that every gateway reads."""
     kept_headers: tuple[str, ...] = ()
-    """Headers that not every attempt sends alike, so that a later one must know what the client sent."""
+    """Headers that not every attempt sends alike, so a later one needs the client's values."""
     own_names: tuple[str, ...] = ()
-    """Hosts a client may call this gateway by, ports aside; none named: any."""
+    """Hosts a client may use for this gateway, without ports; empty: any."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may use this gateway from a browser, as `origins.pattern` reads them."""
     listen_also: tuple[str, ...] = ()
@@ -49,13 +51,13 @@ class Gateway:
     body_limit_bytes: int = 32 * MIB
     """A larger request is refused with 413; the same limit bounds what a retry can send again."""
     proxies: ProxySettings = field(default_factory=ProxySettings)
-    """How providers are reached that say nothing of a proxy."""
+    """How to reach providers that name no proxy."""
     max_attempts: int = 3
     """The most providers any policy lets one request try."""
     wait_levels: tuple[WaitLevel, ...] = (WaitLevel(),)
     """Levels of how long a request waits for its providers, in rising order."""
     timeouts_move_on: bool = False
-    """Whether some policy asks another provider after a timeout."""
+    """Whether some policy tries another provider after a timeout."""
     dns_lookup_family: LookupFamily = "V4_PREFERRED"
-    """Which addresses of a provider's name are taken."""
+    """Which addresses of a provider's name are used."""
     system_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"

@@ -1,9 +1,9 @@
-"""What of a request reaches a provider, and what of its answer reaches the client.
+"""Which headers of a request reach a provider, and which of its answer reach the client.
 
-Towards providers it is a list of what passes: nobody can list the headers by which a CDN, an Ingress or a login proxy
-says where a request came from and who sent it, nor all names under which clients carry keys and accounts of their own.
-Towards clients it is a list of what ends here: a vendor tells clients much that is of use (limits, request ids, times),
-and what binds a browser or a proxy to the vendor's host is known from the standards.
+Towards providers it is a list of what passes: there is no complete list of the headers in which a CDN, an Ingress or a
+login proxy reveals where a request came from and who sent it, or in which clients carry keys and accounts of their own.
+Towards clients it is a list of what is removed: vendors send much that is useful (limits, request ids, times), and what
+binds a browser or a proxy to the vendor's host is known from the standards.
 """
 
 from collections.abc import Iterable
@@ -27,9 +27,9 @@ PASSED: Final = (
     "user-agent",
     "x-title",
 )
-"""What every provider gets of a client's headers. A vendor's preset and `spec.headers` add to it."""
+"""The client's headers that every provider gets. A vendor's preset and `spec.headers` add to it."""
 PASSED_PREFIX: Final = "x-stainless-"
-"""How the vendors' SDKs begin what they say of themselves."""
+"""Prefix of the headers in which the vendors' SDKs describe themselves."""
 _OFTEN: Final = (
     "lang",
     "package-version",
@@ -41,13 +41,13 @@ _OFTEN: Final = (
     "retry-count",
     "read-timeout",
 )
-"""What follows in nearly every request: names that are listed are found faster than a prefix is compared."""
+"""What follows it in nearly every request: a name in the table is found faster than a prefix is compared."""
 
 _OWN: Final = (":authority", ":method", ":path", ":scheme", "content-length")
-"""Envoy's own, which make the request what it is."""
+"""Envoy's own, without which it is no request."""
 
 ENDS_HERE_EARLY: Final = ("x-envoy-", OWN_HEADERS)
-"""Beginnings of headers that speak for us or to Envoy's router: a vendor's could switch off retries."""
+"""Prefixes of our own headers and of those that Envoy's router obeys: a vendor's could switch off retries."""
 
 ENDS_HERE: Final = (
     # Bound to a browser and a host, which would be ours: RFC 6265, RFC 6797, RFC 7034, CSP, Fetch, NEL.
@@ -65,33 +65,33 @@ ENDS_HERE: Final = (
     # Who stands behind: the server and the CDNs in front of it.
     *("server", "x-powered-by", "x-aspnet-version", "x-aspnetmvc-version", "x-served-by", "x-timer", "x-varnish"),
     *("x-cache", "x-cache-hits", "cdn-loop", "fly-request-id"),
-    # Orders to a web server between us and the client, which would hand out files of its own.
+    # Commands to a web server between us and the client, which would serve its own files.
     *("x-accel-redirect", "x-accel-expires", "x-accel-limit-rate", "x-accel-charset", "x-sendfile", "x-send-file"),
     *("x-lighttpd-send-file", "x-lighttpd-send-tempfile", "x-litespeed-location", "x-reproxy-url", "surrogate-control"),
 )
-"""What a vendor tells its own clients, by name."""
+"""What a vendor sends to its own clients, by name."""
 ENDS_HERE_PREFIXES: Final = (
     *("access-control-", "content-security-policy", "x-content-security-policy", "cross-origin-", "sec-"),
     *("cf-", "x-amz-cf-", "x-amzn-trace-", "x-azure-", "x-fastly-", "x-vercel-"),
 )
-"""The same by the beginning of the name."""
+"""The same by prefix."""
 
 
 def lua_lists() -> str:
-    """The lists as the beginning of the Lua program of every attempt."""
+    """The lists as Lua, for the program of every attempt."""
     often = (PASSED_PREFIX + rest for rest in _OFTEN)
     names = ", ".join(f'["{name}"] = true' for name in (*PASSED, *_OWN, *often))
     return f'local PASSED = {{{names}}}\nlocal PASSED_PREFIX = "{PASSED_PREFIX}"\n'
 
 
 def passed_to(provider: PlannedProvider) -> tuple[str, ...]:
-    """What this provider gets of the client's headers besides what every provider gets, in lower case."""
+    """The client's headers that this provider gets in addition, in lower case."""
     added = (*provider.spec.vendor_headers, *provider.spec.headers.passed)
     return tuple(name for name in dict.fromkeys(added) if name not in PASSED)
 
 
 def kept_for_later_attempts(providers: Iterable[PlannedProvider]) -> tuple[str, ...]:
-    """Headers that one attempt may lack or overwrite and a later one still needs as the client sent them."""
+    """Headers that one attempt may lack or overwrite, and of which a later one needs the client's value."""
     kept: set[str] = set()
     for provider in providers:
         kept.update(passed_to(provider), (header.name for header in provider.spec.headers.set))
@@ -99,12 +99,12 @@ def kept_for_later_attempts(providers: Iterable[PlannedProvider]) -> tuple[str, 
 
 
 def vendor_headers_early() -> list[Json]:
-    """Mutations for the side of the provider: what must be gone before the router and our own filters look."""
+    """Mutations on the provider's side, for what must be gone before the router and our own filters look."""
     return [_beginning_with(prefix) for prefix in ENDS_HERE_EARLY]
 
 
 def vendor_headers() -> list[Json]:
-    """Mutations for the side of the client, once for all providers."""
+    """Mutations on the client's side, once for all providers."""
     return [*({"remove": name} for name in ENDS_HERE), *(_beginning_with(prefix) for prefix in ENDS_HERE_PREFIXES)]
 
 

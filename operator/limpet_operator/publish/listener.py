@@ -24,6 +24,7 @@ from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.gateway import (
     CLIENT_LISTENER,
     CLIENT_ROUTES,
+    EXT_PROC_FILTER,
     EXTPROC_CLUSTER,
     FRONT_LUA,
     HEALTH,
@@ -37,14 +38,14 @@ from limpet_operator.publish.lua import program
 
 
 def client_listener(gateway: Gateway) -> Json:
-    """Ours: early header clean-up, ext_proc, and the router with its two access logs."""
+    """Early header clean-up, ext_proc, and the router with its access log."""
     also = [{"address": listening(host, gateway.listen_port)} for host in gateway.listen_also]
     return {
         "name": CLIENT_LISTENER,
         "address": listening(gateway.listen_host, gateway.listen_port),
         **({"additional_addresses": also} if also else {}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
-        # A thread that copies a large body serves nobody else, so connections are spread by number and not by chance.
+        # A thread that copies a large body serves no other request, so connections are spread by number, not by chance.
         "connection_balance_config": {"exact_balance": {}},
         "filter_chains": [{"filters": [_http(gateway)]}],
     }
@@ -55,7 +56,7 @@ _CORS: Json = {"name": "envoy.filters.http.cors", "typed_config": typed("filters
 _ON_SOME_ROUTES: Final[list[Json]] = [
     {"name": FRONT_LUA, "disabled": True, "typed_config": typed("filters.http.lua.v3.Lua")},
     {
-        # Unlike a route's answer it knows when Envoy has been told to drain, and a load balancer should go elsewhere.
+        # Unlike a route's answer it knows when Envoy drains, and a load balancer should go elsewhere.
         "name": HEALTH,
         "disabled": True,
         "typed_config": typed("filters.http.health_check.v3.HealthCheck", pass_through_mode=False),
@@ -79,8 +80,8 @@ _WORTH_AN_ENTRY: Json = {
         ]
     }
 }
-"""One entry a request, at its end. Only of one that was not answered at the first attempt there is word while it goes
-on: a long answer must not hide for minutes that other providers fail."""
+"""One entry a request, at its end. A request that was not answered at the first attempt has entries while it goes on: a
+long answer must not hide for minutes that other providers fail."""
 
 
 def _http(gateway: Gateway) -> Json:
@@ -89,7 +90,7 @@ def _http(gateway: Gateway) -> Json:
         "typed_config": typed(
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             stat_prefix=CLIENT_LISTENER,
-            # Of a proxy in front, which may not know the name, or of a check; a stream ends with the connection.
+            # From a proxy in front, which may not know the name, or a health check; a stream ends with the connection.
             http_protocol_options={"accept_http_10": True, "default_host_for_http_10": "localhost"},
             normalize_path=True,
             merge_slashes=True,
@@ -148,11 +149,11 @@ def _http(gateway: Gateway) -> Json:
 
 
 _NOT_A_CLIENTS: Final = (OWN_HEADERS, "x-envoy-", "x-forwarded-")
-"""Beginnings of header names that speak for a proxy: a client could steer retries by them, and providers saw them."""
+"""Prefixes of headers that a proxy sets: with them a client could control retries, and providers would see them."""
 
 
 def _forget_internal_headers() -> Json:
-    """A client's own `x-limpet-*` never counts, whether or not ext_proc is there to look; nor does what proxies say."""
+    """A client's own `x-limpet-*` never counts, whether or not ext_proc answers; nor do the headers of proxies."""
     return {
         "name": "limpet.forget_internal_headers",
         "typed_config": typed(
@@ -166,7 +167,7 @@ def _forget_internal_headers() -> Json:
 
 
 def _default_decision() -> Json:
-    """What the response says when ext_proc was away or had no catalog yet; a decision overwrites it."""
+    """The reason when ext_proc is away or has no catalog yet; a decision overwrites it."""
     return {
         "name": "limpet.default_decision",
         "typed_config": typed(
@@ -177,9 +178,9 @@ def _default_decision() -> Json:
 
 
 def _ext_proc(gateway: Gateway) -> Json:
-    """One message each way: the whole body, and what matters of the headers as an attribute. Header mode needs all."""
+    """One message each way: the whole body, and the headers that matter as an attribute. Header mode needs all."""
     return {
-        "name": "limpet.ext_proc",
+        "name": EXT_PROC_FILTER,
         "typed_config": typed(
             "filters.http.ext_proc.v3.ExternalProcessor",
             grpc_service={
@@ -187,8 +188,8 @@ def _ext_proc(gateway: Gateway) -> Json:
                 "initial_metadata": [] if gateway.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
             },
             failure_mode_allow=True,
-            # One that hangs costs a client this wait once: health checks find it out before it is over. With less the
-            # dearest bodies would not be read in time on a busy machine.
+            # A worker that hangs costs a client this wait once: health checks notice before it is over. With less, the
+            # most expensive bodies would not be read in time on a busy machine.
             message_timeout="5s",
             processing_mode={
                 "request_header_mode": "SEND" if gateway.header_mode else "SKIP",
@@ -204,14 +205,14 @@ def _ext_proc(gateway: Gateway) -> Json:
 
 
 def _head(gateway: Gateway) -> Json:
-    """For ext_proc. Filter state, as it is the one place that no log shows: the client's credential is in it."""
+    """For ext_proc. Filter state is the one place that no log shows, and the client's credential is in it."""
     headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
     lines = [*(f"{header} %REQ({header})%" for header in headers), f"{HEAD_ROUTE} %ROUTE_NAME%"]
     return _note(HEAD_STATE, [_state(HEAD_STATE, "\n".join(lines))])
 
 
 def _undecided() -> Json:
-    """Does what must hold all the same where ext_proc has not decided; only the route of those requests asks for it."""
+    """For requests that ext_proc has not decided; the routes of all others switch it off."""
     return {
         "name": UNDECIDED_FILTER,
         "typed_config": typed_struct(
@@ -223,7 +224,7 @@ def _undecided() -> Json:
 
 
 def _vendor_headers() -> Json:
-    """What vendors tell their own clients ends here, whoever of them answers."""
+    """Removes what vendors send to their own clients, for all providers alike."""
     return {
         "name": VENDOR_HEADERS,
         "typed_config": typed(
@@ -233,7 +234,7 @@ def _vendor_headers() -> Json:
 
 
 def _originals(gateway: Gateway) -> Json:
-    """As the client sent it: each attempt starts from this, as it finds the headers as the last one left them."""
+    """The client's own values, from which each attempt starts: it finds the headers as the last one left them."""
     states = {PATH_STATE: "%REQ(:PATH)%", LENGTH_STATE: "%REQ(CONTENT-LENGTH)%"}
     if gateway.kept_headers:
         states[HEADERS_STATE] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in gateway.kept_headers)

@@ -1,6 +1,6 @@
-"""What Envoy itself refuses: JSON in the shape of the API the client speaks, never HTML, never a bare or empty word.
+"""Envoy's local replies: JSON in the shape of the API that the client speaks, never HTML, never a bare or empty word.
 
-Each refusal says what is wrong and what would be right, and has a word of docs/reasons.md in `x-limpet-decision`.
+Each refusal states what is wrong and what would be right, with its reason in `x-limpet-decision`.
 """
 
 import json
@@ -23,7 +23,7 @@ INVALID: Final = "invalid_request_error"
 
 
 def error_body(message: str, kind: str, code: str, param: str | None = None) -> str:
-    """An error as OpenAI's API writes it."""
+    """An error in the shape of OpenAI's API."""
     return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
@@ -44,7 +44,7 @@ NO_PROVIDERS: Final = error_body(
 
 
 def error_format(message: str, kind: str, code: str, *, omit_empty: bool = False) -> Json:
-    """The same as a format: `message` may name what Envoy knows of the request, as `%REQ(:METHOD)%`."""
+    """The same as a format: `message` may name properties of the request, such as `%REQ(:METHOD)%`."""
     return {
         "content_type": "application/json",
         "json_format": {"error": {"message": message, "type": kind, "param": None, "code": code}},
@@ -53,7 +53,7 @@ def error_format(message: str, kind: str, code: str, *, omit_empty: bool = False
 
 
 def local_replies(body_limit_bytes: int) -> Json:
-    """How Envoy words what it has to answer by itself; answers that are JSON already pass as they are."""
+    """All local replies; those that are JSON already pass as they are."""
     mappers = [_passed_on(), *_health(), *(_mapper(refusal) for refusal in _refusals(body_limit_bytes)), *_no_answer()]
     return {
         "mappers": mappers,
@@ -62,7 +62,7 @@ def local_replies(body_limit_bytes: int) -> Json:
 
 
 def _passed_on() -> Json:
-    """Of ext_proc, of routes and of our Lua."""
+    """From ext_proc, routes and our Lua."""
     return {
         "filter": _cel(
             f"response.code_details.startsWith('{DETAILS_PREFIX}') || response.code_details == 'direct_response' || "
@@ -76,7 +76,7 @@ def _passed_on() -> Json:
 
 
 def _health() -> list[Json]:
-    """For load balancers, who look at the status, and for whoever reads it."""
+    """For load balancers, which look at the status, and for people."""
     return [
         {
             "filter": _cel(f"response.code_details == 'health_check_{detail}'"),
@@ -92,7 +92,7 @@ def _health() -> list[Json]:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What Envoy refuses before a route is asked: by the status or the detail that it gives itself."""
+    """A request that Envoy refuses before it has a route, recognised by Envoy's status or details."""
 
     when: str
     """In CEL."""
@@ -217,7 +217,7 @@ _TRIED: Final = "No provider answered. The last one tried, %UPSTREAM_CLUSTER%, f
 
 
 def _no_answer() -> list[Json]:
-    """After attempts: who was asked last, and what is known of the others where anything is."""
+    """After failed attempts: the provider that was tried last, and what is wrong with the others if ext_proc knew."""
     code = "no_provider_available"
     why = f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_WHY})%"
     tried = "response.code >= 500 && response.code_details.startsWith('upstream_')"

@@ -1,8 +1,8 @@
-"""Whom the gateway takes for a friend: the names it is called by, and the pages whose code may use it.
+"""The hosts that a loopback gateway answers to, and the origins of web pages that may use a gateway.
 
-A browser carries any page's requests to any address the machine can reach. What tells them apart is `Origin`, which no
-page can leave out of a POST or forge, and on loopback the `Host`: a page that makes its own name resolve to 127.0.0.1
-(DNS rebinding) is of the same origin as far as the browser can see, but it still calls us by its own name.
+A browser carries any page's requests to any address the machine can reach. They differ in `Origin`, which no page can
+leave out of a POST or forge, and on loopback in `Host`: a page that makes its own name resolve to 127.0.0.1 (DNS
+rebinding) has the same origin in the browser's eyes, but its requests still carry that name.
 """
 
 import re
@@ -20,22 +20,22 @@ OWN_NAMES: Final = (
     "host.docker.internal",
     "host.containers.internal",
 )
-"""What a loopback listener is called on its own machine, containers on it included; none can be had in public DNS."""
+"""Names of a loopback listener on its own machine, containers included; none can be registered in public DNS."""
 
 LOOPBACK_ORIGINS: Final = ("http*://localhost:*", "http*://127.0.0.1:*", "http*://[::1]:*")
-"""Pages that a program on this machine serves. Such a program could use a loopback listener by itself."""
+"""Pages that a program on this machine serves. Such a program could use a loopback listener anyway."""
 
 _ORIGIN: Final = re.compile(r"\*|null|[a-zA-Z*][a-zA-Z0-9+.*-]*://[^/,\s]+")
 
 _METHODS: Final = "GET, HEAD, POST"
 _MAX_AGE_S: Final = 600
 _REQUEST_HEADERS: Final = "authorization, content-type, *"
-"""A star does not stand for `authorization`, says the Fetch standard."""
+"""By the Fetch standard a star does not stand for `authorization`."""
 EXPOSED: Final = f"{PROVIDER_HEADER}, {DECISION_HEADER}, {ATTEMPTS_HEADER}, retry-after, *"
 
 
 def origin(text: str) -> str:
-    """An origin as browsers write it, `*` allowed in it. Raises ValueError that says what would be right."""
+    """An origin as browsers write it, `*` allowed in it. Raises ValueError with advice."""
     if not _ORIGIN.fullmatch(text):
         raise ValueError(f"'{text}' is no origin; write scheme and host without a path, such as https://chat.example")
     return text
@@ -64,7 +64,7 @@ def _starred(text: str) -> str:
 
 
 def foreign(origins: Sequence[str]) -> list[Json]:
-    """Header matchers for a request of a page that is not allowed."""
+    """Header matchers for a request from a page that is not allowed."""
     return [
         {"name": "origin", "present_match": True},
         {"name": "origin", "string_match": {"safe_regex": {"regex": pattern(origins)}}, "invert_match": True},
@@ -72,7 +72,7 @@ def foreign(origins: Sequence[str]) -> list[Json]:
 
 
 def policy(origins: Sequence[str]) -> Json:
-    """For Envoy's cors filter: the headers by which a browser lets an allowed page read answers and errors."""
+    """For Envoy's cors filter: the headers with which a browser lets an allowed page read answers and errors."""
     return typed(
         "filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"safe_regex": {"regex": pattern(origins)}}],
@@ -81,15 +81,15 @@ def policy(origins: Sequence[str]) -> Json:
 
 
 def answer_headers() -> dict[str, str]:
-    """The same for a route that answers by itself, which Envoy's cors filter passes over.
+    """The same for a route that answers itself, which Envoy's cors filter passes over.
 
-    Who is not allowed has been refused before, so there the origin is one that is, or none, and then this is no header.
+    A page that is not allowed has been refused before; without an origin the value is empty, and Envoy adds no header.
     """
     return {"access-control-allow-origin": "%REQ(ORIGIN)%", "access-control-expose-headers": EXPOSED}
 
 
 def preflight_headers(asked_privately: bool) -> dict[str, str]:
-    """What answers the question that a browser asks first; of a page in the internet it asks about private networks."""
+    """The answer to a preflight; for a page on the internet, browsers ask about private networks too."""
     return {
         "access-control-allow-origin": "%REQ(ORIGIN)%",
         "access-control-allow-methods": _METHODS,

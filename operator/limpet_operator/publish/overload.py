@@ -1,9 +1,9 @@
-"""What keeps an Envoy within its memory: those who take the most of it are turned away, before anybody else notices.
+"""What keeps an Envoy within its memory: clients that use the most of it are refused before any other notices.
 
-A body is held whole until its provider has answered, so a few clients who send large ones and never end could fill any
-machine. Of HTTP/2 streams Envoy knows how much each holds, and ends the largest. Of HTTP/1 it does not: there it hangs
-up on who sends anything while the heap is too full, which within moments are those who send much. Only if all that is
-not enough it refuses requests and connections of everybody.
+A body is buffered whole until its provider has answered, so a few clients that send large ones and never end could fill
+any machine. Envoy knows how much each HTTP/2 stream holds, and ends the largest. For HTTP/1 it does not: there it
+closes any connection that sends while the heap is too full, which soon hits those that send much. Only if all that is
+not enough does it refuse requests and connections from everyone.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from limpet_operator.publish.encode import Json, typed
 
 HEAP_BYTES: Final = 2 * 1024 * 1024 * 1024
-"""What Envoy may take on a machine of which we know nothing."""
+"""What Envoy may take on a machine of unknown size."""
 
 MAX_CONNECTIONS: Final = 10_000
 """Of clients, to one Envoy; a silent one costs some kilobytes."""
@@ -20,20 +20,20 @@ _HEAP: Final = "envoy.resource_monitors.fixed_heap"
 
 _SHRINK_AT: Final = 0.7
 _ABORT_HTTP1_AT: Final = 0.7
-"""What has come in whole by then is still copied on its way to ext_proc; with this it stays below the whole."""
+"""Bodies that are complete by then are still copied on their way to ext_proc; at this share they fit."""
 _RESET_HTTP2_FROM, _RESET_HTTP2_TO = 0.7, 0.9
-"""From here on the streams of the largest size class are ended, up to there those of more and more classes."""
+"""At the first share the streams of the largest size class are ended, up to the second those of more and more."""
 _NO_REQUESTS_AT: Final = 0.95
 _NO_CONNECTIONS_AT: Final = 0.97
 
 _LOOK_EVERY: Final = "0.02s"
-"""As long HTTP/1 is hung up on, so it costs others as little as can be; a fast client brings 20 MiB in this time."""
+"""HTTP/1 connections are closed for at least so long, so it is short; a fast client sends 20 MiB in this time."""
 _COUNTED_FROM_POWER: Final = 20
-"""Of two: a stream that holds less than a mebibyte is never ended for its size."""
+"""A power of two: a stream that holds less than a mebibyte is never ended for its size."""
 
 
 def overload_manager(heap_bytes: int | None, max_connections: int = MAX_CONNECTIONS) -> Json:
-    """For Envoy's own file. `heap_bytes` is what its heap may take; None: it is bounded by nothing."""
+    """For Envoy's bootstrap. `heap_bytes` bounds its heap; None: no bound."""
     connections = {
         "name": "envoy.resource_monitors.global_downstream_max_connections",
         "typed_config": typed(

@@ -1,4 +1,4 @@
-"""A plan becomes all that is published: each resource is built again only when what it is made of is another object."""
+"""From a plan to all that is published. A resource is built again only if an object that it is made of was replaced."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -39,7 +39,7 @@ def provider_resources(provider: PlannedProvider, gateway: Gateway) -> Iterator[
 
 
 def common_resources(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]:
-    """Type and body of what every gateway has, whoever its providers are."""
+    """Type and body of what every gateway has, whatever its providers."""
     if gateway.extproc_sockets:
         yield CLUSTER, extproc_cluster(gateway, EXTPROC_CLUSTER)
     for proxy in tunnels(plan.providers, gateway):
@@ -58,17 +58,17 @@ class Publisher:
         self._common: dict[Key, tuple[Json, Resource]] = {}
 
     def publication(self, plan: Plan) -> Publication:
-        """Everything that is to be served for this plan."""
+        """Everything to serve for this plan."""
         gateway = gateway_for(plan, self._gateway)
         resources: dict[Key, Resource] = {}
         of_provider: dict[str, tuple[PlannedProvider, Mapping[Key, Resource]]] = {}
         for provider in plan.providers:
-            known = self._of_provider.get(provider.name)
-            if known is None or known[0] is not provider:
+            current = self._of_provider.get(provider.name)
+            if current is None or current[0] is not provider:
                 built = (encode(type_url, body) for type_url, body in provider_resources(provider, gateway))
-                known = provider, {resource.key: resource for resource in built}
-            of_provider[provider.name] = known
-            resources.update(known[1])
+                current = provider, {resource.key: resource for resource in built}
+            of_provider[provider.name] = current
+            resources.update(current[1])
         self._of_provider = of_provider
         for type_url, body in common_resources(plan, gateway):
             key = type_url, body["name"]
@@ -80,7 +80,7 @@ class Publisher:
 
 
 def rendered(plan: Plan, gateway: Gateway) -> Iterator[tuple[str, Json]]:
-    """For people who want to read it: type and body of every resource, credentials blanked out."""
+    """For people: type and body of every resource, credentials blanked out."""
     gateway = gateway_for(plan, gateway)
     yield from common_resources(plan, gateway)
     for provider in plan.providers:

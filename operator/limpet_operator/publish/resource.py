@@ -1,4 +1,4 @@
-"""What is published: Envoy's resources as bytes, and with them the catalog for ext_proc."""
+"""What is published: Envoy's resources as bytes, and the catalog for ext_proc."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Resource:
     type_url: str
     body: bytes
     digest: str = ""
-    """A short hash of what the body says, the same at every replica: a body with maps is written differently by each
-    process. Empty: the hash of the body itself."""
+    """A short hash of the content, the same at every replica: each process encodes a body with maps differently. Empty:
+    the hash of the body itself."""
 
     @property
     def key(self) -> Key:
@@ -35,13 +35,13 @@ class Resource:
 
 
 def digest_of(content: bytes) -> str:
-    """What versions of resources are."""
+    """The version of a resource."""
     return blake2b(content, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All that a plan tells the data path."""
+    """All that a plan comes to in the data path."""
 
     resources: Mapping[Key, Resource]
     catalog: Catalog

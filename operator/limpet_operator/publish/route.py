@@ -1,4 +1,4 @@
-"""Which requests go to the providers, how often and in what order these are tried."""
+"""The routes: which requests go to providers, how often and in what order these are tried."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -40,12 +40,12 @@ from limpet_operator.publish.wait_levels import WaitLevel
 CHAT: Final = "/v1/chat/completions"
 
 DEFAULT_ORDER_LENGTH: Final = 8
-"""How many providers the routes themselves know: for the time that ext_proc is away, and so that a decision may name
-them instead of describing them. Each costs every request a little."""
+"""How many providers the routes themselves name: for requests without a decision, and so that a decision may name
+providers instead of describing them. Each costs every request a little."""
 
 _RETRIED_STATUSES: Final = (400, 403, 413, 422, 429)
 """Besides 5xx. The Lua of the provider's cluster has looked at each answer: what concerns the provider alone it has
-made a 5xx, and where nobody else is to be asked it says so in a header that ends all retries."""
+made a 5xx, and where no other provider should be tried it sets a header that ends all retries."""
 
 _NOT_FOR_PROVIDERS: Final = (
     "accept-encoding",  # a compressed answer would hide its usage from the access log
@@ -64,7 +64,7 @@ _NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", ATTEMPT_HEADER)
 
 _CANONICAL: Final = {"path": CHAT}
 _MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
-"""By a base URL with a /v1 too few or too many, or a slash at the end. It comes second, as it is rarely meant."""
+"""From a base URL with a /v1 too few or too many, or a slash at the end. It comes second, because it is rare."""
 
 
 def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
@@ -73,7 +73,7 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
     order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
     posted = [{**path, "headers": [method("POST")]} for path in (_CANONICAL, _MISSPELT)]
     routes = [
-        *(route for match in posted for route in (_chat(match, order, gateway) if order else [_nobody(match)])),
+        *(route for match in posted for route in (_chat(match, order, gateway) if order else [_no_provider(match)])),
         *pages(speaking),
         *wrong_paths(posted),
     ]
@@ -98,13 +98,13 @@ def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) 
     }
 
 
-def _nobody(match: Json) -> Json:
+def _no_provider(match: Json) -> Json:
     return answer(match, 503, NO_PROVIDERS, "refused.no_provider")
 
 
 def _chat(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
     *decided, undecided = _chat_routes(match, order, gateway)
-    # Which route a request has is asked when it comes, and again when ext_proc has decided.
+    # Envoy looks for a request's route when it arrives, and again when ext_proc has decided.
     return [*wrong_bodies(match), *decided, without_length(undecided), undecided]
 
 
@@ -130,7 +130,7 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
             for stream in (True, False)
         ),
         {
-            # ext_proc reads the name: so it knows the routes of this very request, whatever has changed meanwhile.
+            # ext_proc reads the name: so it knows the route of this very request, whatever has changed since.
             "name": " ".join(order),
             **_to_providers(
                 match,
@@ -146,7 +146,7 @@ def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
     context = {
         "models": table(providers_of_models(providers, gateway.max_attempts)),
         "tries": str(TRIES),
-        # Nobody has looked whether the answer is to be streamed, so the longer wait holds.
+        # Whether the answer will be streamed is unknown, so the longer wait holds.
         "waits": route_key(0, False, len(gateway.wait_levels) - 1)[1:],
     }
     if gateway.header_mode:
@@ -155,7 +155,7 @@ def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
 
 
 def _attempts(gateway: Gateway) -> list[int]:
-    """Each provider may be asked twice; where a timeout is followed by another provider, once."""
+    """Each provider may be tried twice; where a timeout is followed by another provider, once."""
     attempts = {TRIES * number for number in range(1, gateway.max_attempts + 1)}
     return sorted(attempts | (set(range(1, gateway.max_attempts + 1)) if gateway.timeouts_move_on else set()))
 
@@ -167,7 +167,7 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, *, decided: bool 
         "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
         "response_headers_to_add": [
             set_header(DECISION_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_REASON})%"),
-            # More than 1: the decision's first provider failed, and x-limpet-provider names who answered instead.
+            # More than 1: the decision's first provider failed, and x-limpet-provider names the one that answered.
             set_header(ATTEMPTS_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
         ],
         "typed_per_filter_config": {UNDECIDED_FILTER: NO_UNDECIDED} if decided else {},
@@ -179,7 +179,7 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, *, decided: bool 
 def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, gateway: Gateway) -> Json:
     waited_for = attempts if gateway.timeouts_move_on else 1
     return {
-        # Envoy has a limit of its own for the silence within an answer, and forgets it once the other one has passed.
+        # Envoy has a limit of its own for silence within an answer, but forgets it once the other one has passed.
         "idle_timeout": f"{wait.within_answer_s(stream) + (waited_for - 1) * wait.before_answer_s(stream)}s",
         "inline_cluster_specifier_plugin": {
             "extension": {
@@ -205,7 +205,7 @@ def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, ga
 
 
 def _same_provider_again(gateway: Gateway) -> Json:
-    """A cluster header names one provider for all attempts, so only what cannot have reached it is worth another."""
+    """A cluster header names one provider for all attempts, so only what cannot have reached it is retried."""
     return {
         "idle_timeout": f"{gateway.wait_levels[-1].within_answer_s(stream=False)}s",
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},

@@ -1,4 +1,4 @@
-"""A provider's secrets as Envoy asks for them by SDS: whole header values, so the cluster needs no prefix."""
+"""A provider's secrets as Envoy gets them by SDS: whole header values, so the cluster needs no prefix."""
 
 from collections.abc import Iterator
 

@@ -1,8 +1,8 @@
-"""The way to a provider through an HTTP proxy: a tunnel by CONNECT, of which the provider's cluster notices nothing.
+"""Providers behind an HTTP proxy: a CONNECT tunnel that the provider's cluster does not notice.
 
-The cluster connects to a listener inside Envoy instead of to the provider's host, and speaks TLS through it as ever, so
-that the proxy sees the host's name and no more. That listener asks the proxy for a tunnel to where the endpoint's
-metadata say. The proxy resolves the provider's name, which networks with such proxies often can't.
+The cluster connects to a listener inside Envoy instead of the provider's host, and speaks TLS through it as usual, so
+the proxy sees the host's name and no more. That listener asks the proxy for a tunnel to the address in the endpoint's
+metadata. The proxy resolves the provider's name, which networks with such proxies often can't.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ _CONNECT_TIMEOUT: Final = "5s"
 
 
 def proxy_of(provider: PlannedProvider, gateway: Gateway) -> Proxy | None:
-    """Through which proxy a provider is reached; None: directly."""
+    """The proxy through which a provider is reached; None: directly."""
     own = provider.spec.proxy
     if own is None:
         return gateway.proxies.to(provider.spec.url)
@@ -33,12 +33,12 @@ def tunnels(providers: Iterable[PlannedProvider], gateway: Gateway) -> Iterator[
 
 
 def tunnel_name(proxy: Proxy) -> str:
-    """Of the proxy's cluster and of the listener before it; no Kubernetes object can be called so."""
+    """Name of the proxy's cluster and of the listener before it; no Kubernetes object can have it."""
     return f"limpet_proxy_{proxy.host}_{proxy.port}"
 
 
 def tunnelled_endpoint(url: Url, proxy: Proxy) -> Json:
-    """In the place of the provider's own address."""
+    """Instead of the provider's own address."""
     address = {"envoy_internal_address": {"server_listener_name": tunnel_name(proxy), "endpoint_id": url.host_port}}
     return {
         "lb_endpoints": [
@@ -51,7 +51,7 @@ def tunnelled_endpoint(url: Url, proxy: Proxy) -> Json:
 
 
 def tunnelled_transport(inner: Json) -> Json:
-    """The provider's transport, which tells the listener where the tunnel shall lead."""
+    """The provider's transport, which passes the tunnel's destination to the listener."""
     return {
         "name": "envoy.transport_sockets.internal_upstream",
         "typed_config": typed_struct(
@@ -63,7 +63,7 @@ def tunnelled_transport(inner: Json) -> Json:
 
 
 def tunnel_listener(proxy: Proxy) -> Json:
-    """Inside Envoy: nobody else can connect to it."""
+    """Inside Envoy; nothing else can connect to it."""
     name = tunnel_name(proxy)
     return {
         "name": name,
@@ -88,7 +88,7 @@ def tunnel_listener(proxy: Proxy) -> Json:
 
 
 def proxy_cluster(proxy: Proxy, discovery: Json, breakers: Json) -> Json:
-    """Where the proxy is, which may have a name of its own to be resolved."""
+    """The proxy itself, whose name may have to be resolved."""
     address = {"socket_address": {"address": proxy.host, "port_value": proxy.port}}
     return {
         "name": tunnel_name(proxy),
