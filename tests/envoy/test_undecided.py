@@ -68,7 +68,8 @@ async def _rig(number: int, sellers: Sellers, parser: Parser, header_mode: bool)
 
         async def served() -> bool:
             try:
-                return (await rig.post(f'{{"model":"only-e",{_TAIL}}}')).status == 200
+                answers = [await rig.post(f'{{"model":"{model}",{_TAIL}}}') for model in ("nul", "only-e")]
+                return all(answer.status == 200 for answer in answers)
             except OSError:
                 return False
 
