@@ -30,7 +30,7 @@ AT_ONCE ?= 3
 SIDE_BY_SIDE := --dist loadfile --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
-	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2, which gives the tests' pods their network"; $(call install,iproute2); })
+	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2 for the network of the tests' pods"; $(call install,iproute2); })
 	@$(if $(filter-out chart contract crds docs operator release,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
