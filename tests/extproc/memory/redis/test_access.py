@@ -11,6 +11,8 @@ from tests.extproc.memory.redis.test_failures import LogLines, away, remembered,
 from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 RIGHTS = "on resetkeys ~lmpt:* nocommands +get +set +del +eval +evalsha"
 """Enough by docs/memory.md."""
 
