@@ -38,18 +38,16 @@ async def test_order_names_the_second_choice_too(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("controls", "allowed", "decision"),
     [
-        ({"only": ["b"]}, {"b"}, "bypass.only"),
-        ({"only": ["a", "c"]}, {"a", "c"}, "bypass.only"),
-        ({"ignore": ["a", "b"]}, {"c"}, "bypass.ignore"),
-        ({"order": ["nobody", "b"]}, {"b"}, "bypass.order"),
-        ({"only": ["nobody", "b"]}, {"b"}, "bypass.only"),
-        ({"order": ["b"], "ignore": ["b"]}, {"a", "c"}, "bypass.order"),
+        ({"only": ["b"]}, "b", "bypass.only"),
+        ({"only": ["a", "c"]}, "ac", "bypass.only"),
+        ({"ignore": ["a", "b"]}, "c", "bypass.ignore"),
+        ({"order": ["nobody", "b"]}, "b", "bypass.order"),
+        ({"only": ["nobody", "b"]}, "b", "bypass.only"),
+        ({"order": ["b"], "ignore": ["b"]}, "ac", "bypass.order"),
     ],
     ids=str,
 )
-async def test_only_and_ignore_are_obeyed(
-    stage: Stage, controls: dict[str, Any], allowed: set[str], decision: str
-) -> None:
+async def test_only_and_ignore_are_obeyed(stage: Stage, controls: dict[str, Any], allowed: str, decision: str) -> None:
     await stage.serve("a", "b", "c")
     named = {field: [stage.provider(name) for name in names] for field, names in controls.items()}
     for number in range(6):
@@ -150,16 +148,16 @@ _DEAR = {"input": "2", "cacheRead": "0.2", "output": "8"}
 @pytest.mark.parametrize(
     ("demand", "allowed"),
     [
-        ({"zdr": True}, {"a"}),
-        ({"data_collection": "deny"}, {"a", "b"}),
-        ({"max_price": {"prompt": 1}}, {"a", "b"}),
-        ({"max_price": {"prompt": 3, "completion": "1"}}, {"a", "b"}),
-        ({"zdr": False, "data_collection": "allow", "max_price": None, "quantizations": []}, {"a", "b", "c"}),
+        ({"zdr": True}, "a"),
+        ({"data_collection": "deny"}, "ab"),
+        ({"max_price": {"prompt": 1}}, "ab"),
+        ({"max_price": {"prompt": 3, "completion": "1"}}, "ab"),
+        ({"zdr": False, "data_collection": "allow", "max_price": None, "quantizations": []}, "abc"),
     ],
     ids=str,
 )
 async def test_a_demand_of_a_kind_is_kept_and_the_conversation_stays(
-    stage: Stage, demand: dict[str, Any], allowed: set[str]
+    stage: Stage, demand: dict[str, Any], allowed: str
 ) -> None:
     policies = {"a": {"zeroRetention": True}, "b": {"trainsOnPrompts": False}, "c": {}}
     specs = {name: {"dataPolicy": policy} for name, policy in policies.items()}
