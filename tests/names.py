@@ -1,4 +1,4 @@
-"""No type name with two meanings in the packages: `python -m tests.names`, a part of `make check`."""
+"""No type name defined twice in the packages: `python -m tests.names`, a part of `make check`."""
 
 import ast
 import sys

@@ -71,6 +71,7 @@ def _check_structural(schema: dict[str, Any], path: str) -> None:
         _check_structural(below, f"{path}.{name}")
     for name in ("items", "additionalProperties"):
         if name in schema:
+            assert schema[name]["type"] != "object" or "description" in schema[name], f"{path}.{name}: not described"
             _check_structural(schema[name], f"{path}.{name}")
 
 

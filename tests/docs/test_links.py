@@ -1,4 +1,4 @@
-"""Every page that a page links to exists, and so does every file that a page names."""
+"""Every page that a page links to exists, so does every file that a page names, and the index has every decision."""
 
 import re
 from collections import Counter
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "charts" / "limpet" / "README.md"]
-RECORDS = sorted(ROOT.glob("docs/decisions/*.md"))
+INDEX = ROOT / "docs" / "decisions" / "README.md"
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), INDEX, ROOT / "charts" / "limpet" / "README.md"]
+RECORDS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
 PACKAGES = [ROOT / "extproc" / "limpet_extproc", ROOT / "operator" / "limpet_operator", ROOT / "lab" / "limpet_lab"]
 
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
@@ -58,3 +59,12 @@ def test_documents_named_in_the_code_exist(folder: str) -> None:
     for file in (ROOT / folder).rglob("*"):
         if file.suffix in {".py", ".lua", ".yaml", ".tpl", ".txt", ".json"}:
             assert set(_MENTION.findall(file.read_text())) <= documents, file
+
+
+def test_the_index_lists_every_decision_with_its_title() -> None:
+    lines = []
+    for record in RECORDS:
+        number, title = record.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
+        assert record.name.startswith(f"{int(number):04}-"), f"{record.name} is number {number}"
+        lines.append(f"- [{int(number):04}]({record.name}): {title}")
+    assert [line for line in INDEX.read_text().splitlines() if line.startswith("- [")] == lines
