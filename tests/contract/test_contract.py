@@ -11,7 +11,7 @@ from limpet_extproc.contract.catalog import (
     CatalogProvider,
     ContractMismatch,
     Evidence,
-    Health,
+    EvidenceReport,
     Hello,
     Model,
     Policy,
@@ -49,7 +49,7 @@ EVIDENCE = st.builds(Evidence, FINITE, FINITE, st.sampled_from(["down", "over_li
 REPORTS = st.one_of(
     st.builds(Hello, st.text()),
     st.builds(Seen, st.text()),
-    st.builds(Health, st.dictionaries(st.text(), EVIDENCE, max_size=3)),
+    st.builds(EvidenceReport, st.dictionaries(st.text(), EVIDENCE, max_size=3)),
 )
 
 

@@ -12,7 +12,7 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Warm
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.request.parsing import RequestHead
-from limpet_extproc.request.reading import read_here
+from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.routing import Routing
 from limpet_lab.peers.routing import Outages, PeerRouting
 from limpet_lab.peers.rule_sets import RULE_SETS, RuleSetName
@@ -36,7 +36,7 @@ class _Harness:
         tables = snapshot(catalog or _catalog())
         self.peer = PeerRouting(
             rule_set,
-            read_here,
+            RequestReader().read,
             lambda: tables,
             self.memory,
             self.outages,

@@ -32,7 +32,7 @@ Cause: TypeAlias = Literal[
 
 CAUSES: Final[frozenset[str]] = frozenset(get_args(Cause))
 
-MAX_SAYS: Final = 200
+MAX_MESSAGE_CHARS: Final = 200
 """Characters of a provider's own message that are kept."""
 
 
@@ -46,5 +46,5 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """The provider's HTTP status; 0 if no answer came."""
     outcome: AttemptOutcome
     cause: Cause = ""
-    says: str = ""
-    """The provider's message: one line of at most MAX_SAYS characters, with anything that looks like a key blanked."""
+    message: str = ""
+    """The provider's own: one line of at most MAX_MESSAGE_CHARS characters, anything that looks like a key blanked."""

@@ -13,8 +13,8 @@ CONTRACT_VERSION: Final = 2
 """Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
 
 WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
-"""The one gRPC method: the data plane streams `Hello` once, then `Seen` and `Health`; the control plane streams
-`Catalog`."""
+"""The one gRPC method: the data plane streams `Hello` once, then `Seen` and `EvidenceReport`; the control plane
+streams `Catalog`."""
 
 DialectName = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
 SERVED_DIALECTS: Final[frozenset[DialectName]] = frozenset({"OpenAIChat"})
@@ -63,7 +63,6 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     """Whether the vendor keeps prompt prefixes at all."""
     cache_ttl_s: float = 300.0
     """How long a prefix stays warm after the start of the last request that used it."""
-    block_tokens: int = 1
     weight: int = 100
     drain: bool = False
     """True: conversations that are warm here stay, new ones go elsewhere."""
@@ -73,9 +72,9 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     """Whether it keeps no prompts; None: unknown, which is never the same as yes."""
     trains_on_prompts: bool | None = None
     """None: unknown, which is never the same as no."""
-    reads_controls: bool = False
+    reads_provider_object: bool = msgspec.field(default=False, name="reads_controls")
     """Whether it understands and obeys the `provider` object of a request, as OpenRouter does."""
-    patience: int = 0
+    wait_level: int = msgspec.field(default=0, name="patience")
     """How long it may take, as a level of Envoy's routes; a request waits as long as the slowest of its order."""
     first_byte_s: float = 600.0
     """At this level: the longest wait for the first byte of a streamed answer."""
@@ -164,19 +163,19 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What a person has to fix there, or why it is out: an `attempt.Cause`. Empty: unknown."""
     status: int = 0
     """Status of the provider's answer then; 0: none."""
-    says: str = ""
-    """Its own words."""
+    message: str = ""
+    """The provider's own."""
     cause_s: float = 0.0
     """When it last answered so."""
 
 
-class Health(msgspec.Struct, frozen=True, tag=True):
+class EvidenceReport(msgspec.Struct, frozen=True, tag="Health"):
     """News about these providers; the first one on a stream covers all that the worker has evidence for."""
 
     providers: dict[str, Evidence]
 
 
-Report = Hello | Seen | Health
+Report = Hello | Seen | EvidenceReport
 _REPORT: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 
 

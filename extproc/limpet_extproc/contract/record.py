@@ -17,7 +17,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     identified_by: str
     """How the conversation was recognised: `fingerprint`, `x-session-id` and so on."""
     reason: str
-    would: str | None
+    enforce_reason: str | None
     order: tuple[str, ...]
     ttls_s: tuple[float, ...]
     """For each of the order: how long its cache stays warm from `started_s` on; 0 where staying would not pay."""

@@ -15,7 +15,7 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
 from limpet_extproc.decision.snapshot import Candidate
-from limpet_extproc.decision.steering import Obeyed, Steering, obey
+from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
 from limpet_extproc.decision.sticky import warm_first
 from limpet_extproc.memory import Remembered
 
@@ -26,7 +26,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     order: tuple[str, ...]
     """Under failover SaveCache the warm provider stands there twice: it is tried once more before any other."""
     reason: DecisionReason
-    would: DecisionReason | None = None
+    enforce_reason: DecisionReason | None = None
     """In mode Observe: the reason that Enforce would have given."""
     excluded: Mapping[str, Exclusion] = {}
     trial: bool = False
@@ -43,19 +43,19 @@ def choose(
     mode, steering = query.lane.policy.mode, query.steering
     filtered = by_health(query.lane, states, now_s)
     if steering is not None:
-        obeyed = obey(steering, query.lane)
-        filtered = by_demands(filtered, steering, obeyed)
-        if not obeyed.allowed:
+        allowed = allowed_by(steering, query.lane)
+        filtered = by_demands(filtered, steering, allowed)
+        if not allowed.providers:
             return Decision((), _bypass(steering) if steering.chooses() else "first.scored", None, filtered.excluded)
         if steering.chooses():
-            return _steered(query, steering, obeyed, filtered, remembered, states, now_s)
+            return _steered(query, steering, allowed, filtered, remembered, states, now_s)
     if mode == "Enforce":
         return _sticky(query, filtered, remembered, states, now_s)
     order = in_order((), _spread(query, filtered.open, states, random_seed), filtered)
     if mode == "Off":
         return _decision(filtered, order, "off.spread")
-    would = _sticky(query, filtered, remembered, states, now_s).reason
-    return _decision(filtered, order, "observe.spread", would)
+    enforce_reason = _sticky(query, filtered, remembered, states, now_s).reason
+    return _decision(filtered, order, "observe.spread", enforce_reason)
 
 
 def _sticky(
@@ -74,20 +74,20 @@ def _sticky(
 def _steered(
     query: Query,
     steering: Steering,
-    obeyed: Obeyed,
+    allowed: Allowed,
     filtered: Filtered,
     remembered: Remembered | None,
     states: ProviderStates,
     now_s: float,
 ) -> Decision:
     """The client's own order and set, obeyed; memory counts only under policy StickyWithin."""
-    named = tuple(name for name in dict.fromkeys(steering.order) if name in obeyed.allowed)
+    named = tuple(name for name in dict.fromkeys(steering.order) if name in allowed.providers)
     first = tuple(name for name in named if name not in filtered.out)
     reason = _bypass(steering)
     policy = query.lane.policy
     if policy.client_order == "StickyWithin" and policy.mode == "Enforce":
         warm, sticky_reason = warm_first(filtered, remembered, query.prompt_tokens, now_s)
-        if sticky_reason == "sticky.hit" and warm[0] in (named or obeyed.allowed):
+        if sticky_reason == "sticky.hit" and warm[0] in (named or allowed.providers):
             first, reason = (warm[0], *first), "sticky.within"
     # A client may choose a provider that drains: draining turns away only requests that have no preference.
     candidates = (*filtered.open, *filtered.draining)
@@ -122,11 +122,11 @@ def _decision(
     filtered: Filtered,
     order: tuple[str, ...],
     reason: DecisionReason,
-    would: DecisionReason | None = None,
+    enforce_reason: DecisionReason | None = None,
     *,
     limit: int | None = None,
 ) -> Decision:
     if filtered.out and len(filtered.out) == len(order):
         reason = "last_resort.all_out"
     attempts = filtered.lane.policy.max_attempts if limit is None else min(limit, filtered.lane.policy.max_attempts)
-    return Decision(order[:attempts], reason, would, filtered.excluded, order[0] in filtered.trials)
+    return Decision(order[:attempts], reason, enforce_reason, filtered.excluded, order[0] in filtered.trials)

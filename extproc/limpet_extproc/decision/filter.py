@@ -8,7 +8,7 @@ from limpet_extproc.contract.reasons import Exclusion
 from limpet_extproc.decision.health import Verdict, verdict
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Candidate, Lane
-from limpet_extproc.decision.steering import Obeyed, Steering
+from limpet_extproc.decision.steering import Allowed, Steering
 
 
 class Filtered(msgspec.Struct, frozen=True, gc=False):
@@ -57,16 +57,15 @@ def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
     return Filtered(lane, tuple(open_), tuple(draining), tuple(name for _, name in out), frozenset(trials), excluded)
 
 
-def by_demands(filtered: Filtered, steering: Steering, obeyed: Obeyed) -> Filtered:
-    """Only those that the client allows. `obeyed` is what its demands leave of the lane."""
+def by_demands(filtered: Filtered, steering: Steering, allowed: Allowed) -> Filtered:
+    """Only those that the client allows. `allowed` is what its demands leave of the lane."""
     named = (*steering.order, *(steering.only or ()))
     strangers: dict[str, Exclusion] = {name: "not_candidate" for name in named if name not in filtered.lane.by_provider}
-    allowed = obeyed.allowed
     return Filtered(
         filtered.lane,
-        tuple(candidate for candidate in filtered.open if candidate.provider in allowed),
-        tuple(candidate for candidate in filtered.draining if candidate.provider in allowed),
-        tuple(name for name in filtered.out if name in allowed),
+        tuple(candidate for candidate in filtered.open if candidate.provider in allowed.providers),
+        tuple(candidate for candidate in filtered.draining if candidate.provider in allowed.providers),
+        tuple(name for name in filtered.out if name in allowed.providers),
         filtered.trials,
-        {**filtered.excluded, **obeyed.excluded, **strangers},
+        {**filtered.excluded, **allowed.excluded, **strangers},
     )

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from limpet_extproc.contract.catalog import OutBecause
+
 Verdict = Literal["up", "over_limit", "down", "trial"]
 """`trial`: its time out is over and this request may try it; all other requests still see it as it was."""
 
@@ -33,7 +35,7 @@ class HealthState(msgspec.Struct, frozen=True, gc=False):
 
     failures: int = 0
     """In a row."""
-    out_because: Literal["over_limit", "down"] | None = None
+    out_because: OutBecause | None = None
     since_s: float = 0.0
     until_s: float = 0.0
     cooldown_s: float = 0.0

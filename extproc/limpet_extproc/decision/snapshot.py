@@ -26,7 +26,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     zero_retention: bool | None
     """Whether it keeps no prompts; None: unknown."""
     trains_on_prompts: bool | None
-    reads_controls: bool
+    reads_provider_object: bool
     """Whether it takes the client's `provider` object and keeps to it."""
     seed: bytes
     """The provider's part in rendezvous hashing: its name."""
@@ -120,9 +120,9 @@ def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
         drain=provider.drain,
         zero_retention=provider.zero_retention,
         trains_on_prompts=provider.trains_on_prompts,
-        reads_controls=provider.reads_controls,
+        reads_provider_object=provider.reads_provider_object,
         seed=provider.name.encode(),
-        wait_level=provider.patience,
+        wait_level=provider.wait_level,
         first_byte_s=provider.first_byte_s,
         unstreamed_s=provider.unstreamed_s,
     )

@@ -6,7 +6,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import RuledOut
 from limpet_extproc.decision.snapshot import Candidate, Lane
-from limpet_extproc.dialects.port import Controls, Sort
+from limpet_extproc.dialects.port import ProviderObject, Sort
 
 
 class Steering(msgspec.Struct, frozen=True, gc=False):
@@ -21,7 +21,7 @@ class Steering(msgspec.Struct, frozen=True, gc=False):
     max_completion_usd: float | None = None
     no_training: bool = False
     no_retention: bool = False
-    beyond: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
     """Demands that only a provider that reads the object itself can meet."""
 
     def chooses(self) -> bool:
@@ -29,10 +29,10 @@ class Steering(msgspec.Struct, frozen=True, gc=False):
         return bool(self.order or self.only or self.ignore or self.sort or not self.allow_fallbacks)
 
 
-class Obeyed(msgspec.Struct, frozen=True, gc=False):
+class Allowed(msgspec.Struct, frozen=True, gc=False):
     """What a client's demands leave of a lane."""
 
-    allowed: frozenset[str]
+    providers: frozenset[str]
     excluded: dict[str, RuledOut]
     unmet: str = ""
     """The first demand that leaves none, as an error's `param`."""
@@ -44,37 +44,45 @@ _Demand = tuple[str, RuledOut, Callable[[Candidate], bool]]
 
 
 def steering_of(
-    controls: Controls | None, allow_fallbacks: bool | None, lane: Lane, ours: Container[str]
+    provider_object: ProviderObject | None, allow_fallbacks: bool | None, lane: Lane, ours: Container[str]
 ) -> Steering | None:
     """What is demanded, for a model of this lane; None unless something is.
 
     A list that names none of `ours`, our providers, is for a provider that reads the object itself, if there is one.
     """
-    if controls is None:
+    if provider_object is None:
         return None if allow_fallbacks in (None, True) else Steering(allow_fallbacks=False)
-    allow = allow_fallbacks if controls.allow_fallbacks is None else controls.allow_fallbacks
-    relays = tuple(c.provider for c in lane.candidates if c.reads_controls)
-    for_relays = {
+    allow = allow_fallbacks if provider_object.allow_fallbacks is None else provider_object.allow_fallbacks
+    object_readers = tuple(c.provider for c in lane.candidates if c.reads_provider_object)
+    for_object_readers = {
         field
         for field in ("order", "only", "ignore")
-        if relays and not any(name in ours for name in getattr(controls, field))
+        if object_readers and not any(name in ours for name in getattr(provider_object, field))
     }
+    order, only, ignore = provider_object.order, provider_object.only, provider_object.ignore
+    unsupported = provider_object.unsupported
+    if "order" in for_object_readers and order:
+        order = object_readers
+    if "only" in for_object_readers and only:
+        only, unsupported = (), (*unsupported, "provider.only")
+    if "ignore" in for_object_readers:
+        ignore = ()
     steering = Steering(
-        order=(relays if controls.order else ()) if "order" in for_relays else controls.order,
-        only=None if "only" in for_relays else controls.only or None,
-        ignore=() if "ignore" in for_relays else controls.ignore,
-        sort=controls.sort,
+        order=order,
+        only=only or None,
+        ignore=ignore,
+        sort=provider_object.sort,
         allow_fallbacks=allow is not False,
-        max_prompt_usd=controls.max_prompt_usd,
-        max_completion_usd=controls.max_completion_usd,
-        no_training=controls.no_training,
-        no_retention=controls.no_retention,
-        beyond=(*controls.beyond, *(("provider.only",) if controls.only and "only" in for_relays else ())),
+        max_prompt_usd=provider_object.max_prompt_usd,
+        max_completion_usd=provider_object.max_completion_usd,
+        no_training=provider_object.no_training,
+        no_retention=provider_object.no_retention,
+        unsupported=unsupported,
     )
     return None if steering == _NO_DEMANDS else steering
 
 
-def obey(steering: Steering, lane: Lane) -> Obeyed:
+def allowed_by(steering: Steering, lane: Lane) -> Allowed:
     """Those of the lane that meet every demand, and which demand each of the others does not."""
     remaining = lane.candidates
     excluded: dict[str, RuledOut] = {}
@@ -83,9 +91,9 @@ def obey(steering: Steering, lane: Lane) -> Obeyed:
         if len(meeting) < len(remaining):
             excluded.update({candidate.provider: word for candidate in remaining if candidate not in meeting})
         if not meeting:
-            return Obeyed(frozenset(), excluded, param)
+            return Allowed(frozenset(), excluded, param)
         remaining = meeting
-    return Obeyed(frozenset(candidate.provider for candidate in remaining), excluded)
+    return Allowed(frozenset(candidate.provider for candidate in remaining), excluded)
 
 
 def _demands(steering: Steering) -> Iterator[_Demand]:
@@ -98,30 +106,30 @@ def _demands(steering: Steering) -> Iterator[_Demand]:
     if steering.order and not steering.allow_fallbacks:
         order = frozenset(steering.order)
         yield "provider.order", "not_in_order", lambda candidate: candidate.provider in order
-    for param in steering.beyond:
-        yield param, "demand_unknown", lambda candidate: candidate.reads_controls
+    for param in steering.unsupported:
+        yield param, "demand_unknown", lambda candidate: candidate.reads_provider_object
     if steering.no_retention:
         yield (
             "provider.zdr",
             "data_policy",
-            lambda candidate: candidate.reads_controls or candidate.zero_retention is True,
+            lambda candidate: candidate.reads_provider_object or candidate.zero_retention is True,
         )
     if steering.no_training:
         # A provider that keeps nothing has nothing to train on.
         yield (
             "provider.data_collection",
             "data_policy",
-            lambda c: c.reads_controls or c.trains_on_prompts is False or c.zero_retention is True,
+            lambda c: c.reads_provider_object or c.trains_on_prompts is False or c.zero_retention is True,
         )
     if (prompt := steering.max_prompt_usd) is not None:
         yield (
             "provider.max_price.prompt",
             "above_max_price",
-            lambda c: c.reads_controls or (c.price is not None and c.price.input <= prompt),
+            lambda c: c.reads_provider_object or (c.price is not None and c.price.input <= prompt),
         )
     if (completion := steering.max_completion_usd) is not None:
         yield (
             "provider.max_price.completion",
             "above_max_price",
-            lambda c: c.reads_controls or (c.price is not None and c.price.output <= completion),
+            lambda c: c.reads_provider_object or (c.price is not None and c.price.output <= completion),
         )

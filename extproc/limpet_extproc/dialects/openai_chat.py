@@ -13,11 +13,11 @@ from msgspec import Meta, Raw
 from msgspec.structs import replace
 from xxhash import xxh3_128_hexdigest
 
-from limpet_extproc.dialects.controls import lists_of, parse_controls
 from limpet_extproc.dialects.json_errors import decode_error
-from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, FirstMessages, fingerprint, goes_on, present
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain_chat import PlainChat, cache_key_hint
-from limpet_extproc.dialects.port import BadRequestError, Controls, ParsedRequest, Refusal
+from limpet_extproc.dialects.port import BadRequestError, ParsedRequest, ProviderObject, Refusal
+from limpet_extproc.dialects.provider_object import lists_of, parse_provider_object
 from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 from limpet_extproc.dialects.text import (
     as_written,
@@ -155,11 +155,11 @@ class _CarefulReader:
                 if fields.allow_fallbacks is ABSENT
                 else boolean(self._written(fields.allow_fallbacks), "allow_fallbacks")
             ),
-            controls=self._controls(),
+            provider_object=self._provider_object(),
             model_span=model_span,
             ours=ours,
             stream=fields.stream is True,
-            goes_on=goes_on(messages),
+            has_history=has_history(messages),
         )
 
     def _ours(self) -> tuple[Member, ...]:
@@ -200,12 +200,12 @@ class _CarefulReader:
         limits = [whole_number(self._written(raw), field) for field, raw in raws if raw is not ABSENT]
         return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
-    def _controls(self) -> Controls | None:
+    def _provider_object(self) -> ProviderObject | None:
         value = self._fields.provider
         if value is ABSENT:
             return None
-        controls = parse_controls(self._written(value))
-        return None if controls is None else replace(controls, lists=lists_of(self._view, value))
+        provider_object = parse_provider_object(self._written(value))
+        return None if provider_object is None else replace(provider_object, lists=lists_of(self._view, value))
 
     def _require_no_doubles(self, model: Span, first_message: Raw, ours: tuple[Member, ...]) -> None:
         """Of two members with one key a provider may believe either, and here one of them was read.

@@ -106,7 +106,7 @@ def fingerprint(messages: Sequence[Text], seen: Sequence[Text] | None = None) ->
     return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces))
 
 
-def goes_on(messages: Sequence[Raw]) -> bool:
+def has_history(messages: Sequence[Raw]) -> bool:
     """Whether this conversation already has an answer: then this is not its first request.
 
     The last message but one shows it: in a later turn that is an answer or the result of a tool. Its role stands at the

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Raw
 
-from limpet_extproc.dialects.opener import ABSENT, MESSAGE_FIELDS, fingerprint, goes_on, present
+from limpet_extproc.dialects.opener import ABSENT, MESSAGE_FIELDS, fingerprint, has_history, present
 from limpet_extproc.dialects.port import ParsedRequest
 from limpet_extproc.dialects.spans import Body, Span
 
@@ -90,7 +90,7 @@ class PlainChat:
             max_output_tokens=min(limits, default=None),
             model_span=Span(found.start(1), found.end(1) - found.start(1)),
             stream=stream is True,
-            goes_on=goes_on(messages),
+            has_history=has_history(messages),
         )
 
     def _count_list(self, _: object = None) -> None:

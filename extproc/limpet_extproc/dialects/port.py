@@ -36,7 +36,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     code: str | None = None
 
 
-class Controls(msgspec.Struct, frozen=True):
+class ProviderObject(msgspec.Struct, frozen=True):
     """The `provider` object by which a client steers; its fields are those that OpenRouter's users know."""
 
     order: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Controls(msgspec.Struct, frozen=True):
     """`data_collection: deny`."""
     no_retention: bool = False
     """`zdr: true`."""
-    beyond: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
     """Demands that only a provider that reads the object itself can meet, named as an error's `param`."""
     lists: tuple[Member, ...] = ()
     """Where `order`, `only` and `ignore` stand in the body."""
@@ -71,13 +71,13 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     user: str | None = None
     max_output_tokens: int | None = None
     allow_fallbacks: bool | None = None
-    controls: Controls | None = None
+    provider_object: ProviderObject | None = None
     model_span: Span = Span(0, 0)
     """The model's name in the body, quotes included."""
     ours: tuple[Member, ...] = ()
     """Fields meant for Limpet, null or not: a provider may refuse what it does not know."""
     stream: bool = False
-    goes_on: bool = False
+    has_history: bool = False
     """Whether it answers something: it is not the first request of its conversation."""
 
 

@@ -35,11 +35,11 @@ def decision_line(summary: RequestSummary, at: str) -> str:
     """`at` is the time of day. The conversation is shown by the beginning of its key."""
     record = summary.record
     what = f"{record.key[:8]}  {record.model}" if record else f"{summary.method or '-'} {_shown(summary.path) or '-'}"
-    would = f" (would be {record.would})" if record and record.would is not None else ""
+    observed = f" (would be {record.enforce_reason})" if record and record.enforce_reason is not None else ""
     passed_over = record.excluded.items() if record else ()
     left_out = "".join(f", without {name} ({reason})" for name, reason in passed_over)
     hint = _UNRECOGNISED if record and record.unrecognised else ""
-    why = f"{summary.reason or '-'}{would}"
+    why = f"{summary.reason or '-'}{observed}"
     parts = [at, what, why, _way(summary) + left_out, _cached(summary), f"{summary.duration_s:.3f} s", hint]
     return "  ".join(part for part in parts if part)
 

@@ -24,7 +24,7 @@ from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, AttemptLimited, AttemptSucceeded
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Outcomes:
     def __init__(
         self,
         memory: Memory,
-        providers: Providers,
+        providers: ProviderTracker,
         metrics: WorkerMetrics,
         caches: CacheUses,
         complaints: Complaints,

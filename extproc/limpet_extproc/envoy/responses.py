@@ -19,7 +19,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_MODEL,
     DECISION_MODEL_AT,
     DECISION_MODEL_LENGTH,
-    DECISION_READER_CUTS,
+    DECISION_PROVIDER_OBJECT_CUTS,
     DECISION_REASON,
     DECISION_WAIT_MS,
     DECISION_WHY,
@@ -142,8 +142,8 @@ def _add_edits(struct: struct_pb2.Struct, edits: Edits) -> None:
     struct.fields[DECISION_MODEL_LENGTH].number_value = edits.model_span.length
     if edits.cuts:
         struct.update({DECISION_CUTS: [[cut.offset, cut.length] for cut in edits.cuts]})
-    if edits.cuts_for_readers is not None:
-        struct.update({DECISION_READER_CUTS: [[cut.offset, cut.length] for cut in edits.cuts_for_readers]})
+    if edits.provider_object_cuts is not None:
+        struct.update({DECISION_PROVIDER_OBJECT_CUTS: [[cut.offset, cut.length] for cut in edits.provider_object_cuts]})
 
 
 def _chosen_by_header(cluster: str) -> bytes:

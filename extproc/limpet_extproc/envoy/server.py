@@ -93,8 +93,8 @@ class ExtProc:
         if isinstance(routing, Refusal):
             return self._refuse(routing, head.dialect)
         self._metrics.decisions.add(1, routing.decision.reason)
-        if routing.decision.would is not None:
-            self._metrics.would.add(1, routing.decision.would)
+        if routing.decision.enforce_reason is not None:
+            self._metrics.observed_decisions.add(1, routing.decision.enforce_reason)
         if routing.record.unrecognised:
             self._metrics.unrecognised.add(1, routing.record.model)
         return self._responses.routed(routing, head, by_header=by_header)

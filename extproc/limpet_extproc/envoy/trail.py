@@ -9,14 +9,14 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from limpet_extproc.contract.attempt import CAUSES, MAX_SAYS, Attempt, AttemptOutcome, Cause
+from limpet_extproc.contract.attempt import CAUSES, MAX_MESSAGE_CHARS, Attempt, AttemptOutcome, Cause
 from limpet_extproc.contract.envoy import (
     TRAIL_CAUSE,
     TRAIL_MESSAGE,
+    TRAIL_OUTCOME,
     TRAIL_PROVIDER,
     TRAIL_RETRY_AFTER,
     TRAIL_STATUS,
-    TRAIL_VERDICT,
 )
 from limpet_extproc.providers.blank import blanked
 
@@ -48,7 +48,7 @@ class AttemptNote(msgspec.Struct, frozen=True, gc=False):
     status: int
     refused: bool
     cause: Cause
-    says: str
+    message: str
     retry_after: str = ""
 
 
@@ -84,9 +84,9 @@ def notes_of(fields: Mapping[str, Any]) -> dict[int, AttemptNote]:
         notes[int(number)] = AttemptNote(
             provider=note[TRAIL_PROVIDER].string_value,
             status=_status(note[TRAIL_STATUS].string_value),
-            refused=note[TRAIL_VERDICT].string_value == "refused",
+            refused=note[TRAIL_OUTCOME].string_value == "refused",
             cause=cast("Cause", cause) if cause in CAUSES else "ServerError",
-            says=blanked(note[TRAIL_MESSAGE].string_value)[:MAX_SAYS],
+            message=blanked(note[TRAIL_MESSAGE].string_value)[:MAX_MESSAGE_CHARS],
             retry_after=note[TRAIL_RETRY_AFTER].string_value,
         )
     return notes
@@ -107,7 +107,7 @@ def attempts(course: Course, last: LastAttempt, waits_s: Mapping[int, float]) ->
         step = (number - begin - 1) // course.tries
         if note is not None:
             outcome: AttemptOutcome = "refused" if note.refused else "limited" if number in waits_s else "failed"
-            made.append(Attempt(note.provider, model, note.status, outcome, note.cause, note.says))
+            made.append(Attempt(note.provider, model, note.status, outcome, note.cause, note.message))
             position, begin = position + step + 1, number
         elif number < course.attempt_count:
             if position + step < len(course.order):

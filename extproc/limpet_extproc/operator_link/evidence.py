@@ -13,7 +13,7 @@ from typing import Final, Never
 
 import msgspec
 
-from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
+from limpet_extproc.contract.catalog import CacheUse, Evidence, EvidenceReport
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.providers.complaints import Complaints
 
@@ -51,7 +51,7 @@ def evidence(
             wrong = complaints.last(name)
         if wrong is not None:
             new = msgspec.structs.replace(
-                new, cause=wrong.cause, status=wrong.status, says=wrong.says, cause_s=wrong.at_s
+                new, cause=wrong.cause, status=wrong.status, message=wrong.message, cause_s=wrong.at_s
             )
         current[name] = last if last is not None and new == last else new
     return current
@@ -99,7 +99,7 @@ class HealthReporter:
         """Report soon: a provider went out or came back, or complains of something else."""
         self._wake.set()
 
-    async def report(self, send: Callable[[Health], Awaitable[object]]) -> Never:
+    async def report(self, send: Callable[[EvidenceReport], Awaitable[object]]) -> Never:
         """Send everything, then each change, until cancelled or until `send` raises."""
         sent: dict[str, Evidence] = {}
         while True:
@@ -110,7 +110,7 @@ class HealthReporter:
             news = {name: each for name, each in self._current.items() if sent.get(name) is not each}
             if news:
                 sent.update(news)
-                await send(Health(news))
+                await send(EvidenceReport(news))
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._intervals.every_s):
                     await self._wake.wait()

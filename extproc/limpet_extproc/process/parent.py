@@ -73,15 +73,15 @@ def _probes(supervisor: Supervisor) -> Routes:
     """For the kubelet alone."""
 
     def live() -> Response:
-        return _verdict(why_not_live(supervisor.statuses()), "every socket takes connections")
+        return _page(why_not_live(supervisor.statuses()), "every socket takes connections")
 
     def ready() -> Response:
         if supervisor.stopping():
             return Response("it is stopping\n", 503)
-        return _verdict(why_not_ready(supervisor.statuses()), "every worker decides")
+        return _page(why_not_ready(supervisor.statuses()), "every worker decides")
 
     return {"/livez": live, "/readyz": ready}
 
 
-def _verdict(problems: Sequence[str], if_none: str) -> Response:
+def _page(problems: Sequence[str], if_none: str) -> Response:
     return Response("".join(f"{line}\n" for line in problems or (if_none,)), 503 if problems else 200)

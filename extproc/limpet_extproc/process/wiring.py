@@ -14,7 +14,7 @@ from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -32,7 +32,7 @@ class RoutingParts:
 
     router: Router
     memory: Memory
-    providers: Providers
+    providers: ProviderTracker
     running: _Running = nullcontext
     """Entered once, in the loop that serves, before the first request, and left after the last outcome."""
 
@@ -55,7 +55,7 @@ class WorkerContext:
 def sticky_routing(context: WorkerContext) -> RoutingParts:
     """Limpet's own."""
     siblings = _siblings(context.settings)
-    providers = Providers(context.provider_changed, siblings.send if siblings else None)
+    providers = ProviderTracker(context.provider_changed, siblings.send if siblings else None)
     memory, memory_running = _memory(context)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     router = StickyRouting(context.read, context.snapshot, memory, providers, context.secret, time.time, random_seed)

@@ -28,7 +28,7 @@ class Complaint(msgspec.Struct, frozen=True, gc=False):
 
     cause: Cause
     status: int
-    says: str
+    message: str
     model: str
     at_s: float
 
@@ -45,7 +45,7 @@ class Complaints:
         """Keep what an attempt failed with."""
         if attempt.outcome not in ("failed", "limited") or not attempt.cause:
             return
-        new = Complaint(attempt.cause, attempt.status, attempt.says, attempt.model, now_s)
+        new = Complaint(attempt.cause, attempt.status, attempt.message, attempt.model, now_s)
         self._last[attempt.provider] = new
         if attempt.cause not in SETTLED_BY_PEOPLE:
             return

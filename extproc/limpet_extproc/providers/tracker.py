@@ -21,7 +21,7 @@ FACTORS_EVERY_S: Final = 1.0
 """A factor compares all providers, so it is not computed for each of their outcomes."""
 
 
-class Providers:
+class ProviderTracker:
     """Health and averages, updated by events; `on_change` is called when a provider goes out or comes back.
 
     A failure counts against the one model that was asked for, or, if none is named, against the provider with all its

@@ -14,7 +14,7 @@ class Edits(msgspec.Struct, frozen=True, gc=False):
 
     model_span: Span
     cuts: tuple[Span, ...] = ()
-    cuts_for_readers: tuple[Span, ...] | None = None
+    provider_object_cuts: tuple[Span, ...] | None = None
     """Instead of `cuts`, where the provider reads the `provider` object itself; None: no such one is in the order."""
 
 
@@ -25,20 +25,20 @@ def edits(
     ours = request.ours
     if not ours and all(candidates[name].upstream_model == request.model for name in order):
         return None
-    readers = ours and any(candidates[name].reads_controls for name in order)
-    return Edits(request.model_span, cuts(ours), _cuts_for_readers(request, providers) if readers else None)
+    any_reads = ours and any(candidates[name].reads_provider_object for name in order)
+    return Edits(request.model_span, cuts(ours), _provider_object_cuts(request, providers) if any_reads else None)
 
 
-def _cuts_for_readers(request: ParsedRequest, providers: Container[str]) -> tuple[Span, ...]:
+def _provider_object_cuts(request: ParsedRequest, providers: Container[str]) -> tuple[Span, ...]:
     """The `provider` object stays, without the lists that name our providers.
 
     But `ignore` stays if it names others too: a reader may send the request on to these.
     """
-    controls = request.controls
+    written = request.provider_object
     lists = (
         member
-        for member in (controls.lists if controls else ())
-        if (all if member.name == "ignore" else any)(name in providers for name in getattr(controls, member.name))
+        for member in (written.lists if written else ())
+        if (all if member.name == "ignore" else any)(name in providers for name in getattr(written, member.name))
     )
     ours = (member for member in request.ours if member.name != "provider")
     return tuple(sorted((*cuts(ours), *cuts(lists))))

@@ -40,6 +40,6 @@ def open_request(
         identity.key(secret, tenant, request.user, request.model, identified_by, value),
         prompt_tokens=int(body_bytes / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS),
-        steering=steering_of(request.controls, request.allow_fallbacks, lane, snapshot.providers),
+        steering=steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers),
     )
     return Opened(request, query, identified_by, snapshot.providers)

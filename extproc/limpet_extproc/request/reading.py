@@ -35,11 +35,6 @@ TIMEOUT_S: Final = 4.0
 _REPLY: Final = msgspec.msgpack.Decoder(ReaderReply)
 
 
-async def read_here(head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:
-    """In this process, at once."""
-    return read(head, bytes(body))
-
-
 def is_heavy(body: bytes | memoryview) -> bool:
     """Whether other requests would have to wait for this one."""
     if len(body) <= LIGHT_BYTES or len(body) > HEAVY_BYTES:

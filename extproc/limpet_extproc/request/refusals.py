@@ -4,9 +4,9 @@ from typing import Final
 
 from limpet_extproc.contract.catalog import DialectName
 from limpet_extproc.decision.snapshot import Lane, Snapshot
-from limpet_extproc.decision.steering import Steering, obey
-from limpet_extproc.dialects.controls import SUPPORTED
+from limpet_extproc.decision.steering import Steering, allowed_by
 from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.dialects.provider_object import SUPPORTED
 from limpet_extproc.request.suggestions import suggestion
 
 _MAX_LISTED: Final = 20
@@ -35,11 +35,11 @@ def unknown_model(model: str, dialect: DialectName, snapshot: Snapshot) -> Refus
 
 def nobody_left(lane: Lane, steering: Steering) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
-    param = obey(steering, lane).unmet or "provider"
+    param = allowed_by(steering, lane).unmet or "provider"
     serving = [candidate.provider for candidate in lane.candidates]
     message = f"'{param}' leaves nobody to serve '{lane.model}'. It is served by: {', '.join(serving)}."
     advice = _ADVICE.get(param, "")
-    if param in steering.beyond and not advice:
+    if param in steering.unsupported and not advice:
         advice = f"Kept here are: {', '.join(SUPPORTED)}; other demands only by a provider of the vendor OpenRouter."
     elif param == "provider.only" and (close := suggestion(steering.only or (), serving)):
         advice = f"Did you mean '{close}'?"

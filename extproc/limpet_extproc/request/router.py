@@ -7,7 +7,7 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
 from limpet_extproc.providers.events import TrialBegan
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import ReadRequest
@@ -29,7 +29,7 @@ class StickyRouting:
         read: ReadRequest,
         snapshot: Callable[[], Snapshot],
         memory: Memory,
-        providers: Providers,
+        providers: ProviderTracker,
         secret: bytes,
         clock: Callable[[], float],
         random_seed: Callable[[], bytes],

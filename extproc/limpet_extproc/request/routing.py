@@ -82,7 +82,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         identified_by=opened.identified_by,
         unrecognised=_unrecognised(opened, decision),
         reason=decision.reason,
-        would=decision.would,
+        enforce_reason=decision.enforce_reason,
         order=decision.order,
         ttls_s=tuple(_ttl_s(query.lane, name, query.prompt_tokens) for name in decision.order),
         started_s=now_s,
@@ -99,8 +99,8 @@ _MAX_EXCLUDED: Final = 16
 
 def _unrecognised(opened: Opened, decision: Decision) -> bool:
     """A clock in the system prompt, a window that slides: then each turn opens, and is named, in its own way."""
-    new = "first.scored" in (decision.reason, decision.would)
-    return new and opened.request.goes_on and opened.identified_by == identity.FINGERPRINT
+    new = "first.scored" in (decision.reason, decision.enforce_reason)
+    return new and opened.request.has_history and opened.identified_by == identity.FINGERPRINT
 
 
 def _ttl_s(lane: Lane, provider: str, prompt_tokens: int) -> float:

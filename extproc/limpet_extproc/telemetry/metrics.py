@@ -40,7 +40,7 @@ class WorkerMetrics:
             ["reason"],
             registry,
         )
-        self.would = Count(
+        self.observed_decisions = Count(
             "limpet_observed_decisions", "Mode Observe: requests by what Enforce would have done.", ["reason"], registry
         )
         self.unrecognised = Count(
@@ -87,7 +87,7 @@ class WorkerMetrics:
         )
         self._counts = (
             self.decisions,
-            self.would,
+            self.observed_decisions,
             self.unrecognised,
             self.requests,
             self.attempts,

@@ -18,7 +18,7 @@ from limpet_extproc.decision.snapshot import Candidate, Lane, Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, ProviderEvent
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import ReadRequest
@@ -36,7 +36,7 @@ _NAMED: Final = frozenset({"x-session-id", "session_id", "prompt_cache_key"})
 _UNKNOWN_PRICE: Final = 1.0
 
 
-class Outages(Providers):
+class Outages(ProviderTracker):
     """When each provider failed last; none is ever taken out, the rule set looks at the clock itself."""
 
     def __init__(self) -> None:

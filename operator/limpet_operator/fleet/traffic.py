@@ -57,7 +57,7 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
     cache = NOTHING.cache
     words, words_s = _NO_WORDS, 0.0
     for each in evidence:
-        words = max(words, (each.cause, each.status, each.says))
+        words = max(words, (each.cause, each.status, each.message))
         words_s = max(words_s, each.cause_s)
         success_s = max(success_s, each.success_s)
         cache = cache_use.joined(cache, each.cache)
@@ -103,12 +103,12 @@ def verdict(everywhere: Summary) -> Traffic | None:
     """The provider's state by the evidence of all workers; None: there is none."""
     up, down = everywhere.up, everywhere.down
     hits, warm = cache_use.hit_percent(everywhere.cache), cache_use.conversations(everywhere.cache)
-    cause, status, says = everywhere.words
+    cause, status, message = everywhere.words
     if everywhere.reason is not None and (not up or everywhere.success_s <= everywhere.objection_s):
         since_s = everywhere.down_since_s
-        return Traffic("down", everywhere.reason, since_s, up, down, hits, warm, cause, status, says)
+        return Traffic("down", everywhere.reason, since_s, up, down, hits, warm, cause, status, message)
     if not up:
         return None
     if cause != _OF_ONE_MODEL and everywhere.success_s > everywhere.words_s:
-        cause, status, says = _NO_WORDS
-    return Traffic("up", "up", everywhere.up_since_s, up, down, hits, warm, cause, status, says)
+        cause, status, message = _NO_WORDS
+    return Traffic("up", "up", everywhere.up_since_s, up, down, hits, warm, cause, status, message)

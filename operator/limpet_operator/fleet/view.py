@@ -41,8 +41,8 @@ class Traffic:
     """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: unknown."""
     status: int = 0
     """Its HTTP status then; 0: none."""
-    says: str = ""
-    """Its own words."""
+    message: str = ""
+    """The provider's own."""
 
 
 class FleetView(Protocol):

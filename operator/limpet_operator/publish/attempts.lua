@@ -7,7 +7,7 @@ local function note_attempt(handle, number, status, cause, message, retry_after)
   handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, number, {
     [TRAIL_PROVIDER] = handle:filterContext():get("name"),
     [TRAIL_STATUS] = status,
-    [TRAIL_VERDICT] = AFTER[cause].verdict,
+    [TRAIL_OUTCOME] = AFTER[cause].outcome,
     [TRAIL_CAUSE] = cause,
     [TRAIL_MESSAGE] = message or "",
     -- A byte that is not text would lose the log entries of many requests.

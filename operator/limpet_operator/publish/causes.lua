@@ -9,21 +9,21 @@ local CLIENTS_TOO = { ["400"] = true, ["403"] = true, ["413"] = true, ["422"] = 
 -- own: if no provider follows, the client gets the provider's own answer, else `status` and the gateway's error. next: another provider
 -- may do better.
 local AFTER = {
-  CredentialRefused = { verdict = "failed", next = true, status = "503" },
-  NoCredit = { verdict = "failed", next = true, status = "503" },
-  Forbidden = { verdict = "failed", next = true, status = "503" },
-  ModelNotFound = { verdict = "failed", next = true, status = "503" },
-  UnusableStatus = { verdict = "failed", next = true, status = "502" },
-  Redirected = { verdict = "failed", next = true, status = "502" },
-  NotAnAnswer = { verdict = "failed", next = true, status = "502" },
-  ErrorInAnswer = { verdict = "failed", next = true, status = "502" },
-  Unreachable = { verdict = "failed", next = true, own = true },
-  ServerError = { verdict = "failed", next = true, own = true },
-  Overloaded = { verdict = "failed", next = true, own = true },
-  Limited = { verdict = "failed", next = true, own = true },
-  TooLarge = { verdict = "refused", next = true, own = true },
-  ContentRefused = { verdict = "refused", next = true, own = true },
-  BadRequest = { verdict = "refused", own = true },
+  CredentialRefused = { outcome = "failed", next = true, status = "503" },
+  NoCredit = { outcome = "failed", next = true, status = "503" },
+  Forbidden = { outcome = "failed", next = true, status = "503" },
+  ModelNotFound = { outcome = "failed", next = true, status = "503" },
+  UnusableStatus = { outcome = "failed", next = true, status = "502" },
+  Redirected = { outcome = "failed", next = true, status = "502" },
+  NotAnAnswer = { outcome = "failed", next = true, status = "502" },
+  ErrorInAnswer = { outcome = "failed", next = true, status = "502" },
+  Unreachable = { outcome = "failed", next = true, own = true },
+  ServerError = { outcome = "failed", next = true, own = true },
+  Overloaded = { outcome = "failed", next = true, own = true },
+  Limited = { outcome = "failed", next = true, own = true },
+  TooLarge = { outcome = "refused", next = true, own = true },
+  ContentRefused = { outcome = "refused", next = true, own = true },
+  BadRequest = { outcome = "refused", own = true },
 }
 
 local BY_STATUS = {
@@ -76,7 +76,7 @@ local function error_cause(vendor, status, text)
     for _, rule in ipairs(RULES) do
       if string.find(rule.status, status, 1, true) and (rule.vendors == nil or rule.vendors[vendor]) then
         local found = string.find(message, rule.find, 1, true) or string.find(lower, '"' .. rule.find .. '"', 1, true)
-        if found == nil and AFTER[rule.cause].verdict == "refused" then found = string.find(lower, rule.find, 1, true) end
+        if found == nil and AFTER[rule.cause].outcome == "refused" then found = string.find(lower, rule.find, 1, true) end
         if found ~= nil then return rule.cause end
       end
     end

@@ -227,7 +227,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,
                 **({"query": spec.url.query} if spec.url.query else {}),
-                **({"reads_controls": True} if spec.reads_controls else {}),
+                **({"reads_provider_object": True} if spec.reads_provider_object else {}),
                 "name": provider.name,
                 "vendor": spec.vendor,
                 **renames,

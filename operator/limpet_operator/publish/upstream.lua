@@ -4,8 +4,8 @@
 -- The lists for every provider, PASSED (names) and PASSED_PREFIX, come before this program.
 -- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
 -- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
--- reads_controls = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON string,
--- for each model that is called differently there.
+-- reads_provider_object = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON
+-- string, for each model that is called differently there.
 
 -- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
@@ -58,7 +58,7 @@ local function rewrite(handle)
     if number ~= nil then add_retries(handle, number) end
   end
   local cuts, rename = decision[DECISION_CUTS] or {}, nil
-  if context:get("reads_controls") ~= nil then cuts = decision[DECISION_READER_CUTS] or cuts end
+  if context:get("reads_provider_object") ~= nil then cuts = decision[DECISION_PROVIDER_OBJECT_CUTS] or cuts end
   if decision[DECISION_MODEL] ~= nil then rename = context:get("model:" .. decision[DECISION_MODEL]) end
   if #cuts == 0 and rename == nil then
     headers:replace("content-length", state:get(LENGTH_STATE))

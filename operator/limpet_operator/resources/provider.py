@@ -131,7 +131,7 @@ class Provider:
     weight: int
     drain: bool
     data_policy: DataPolicy
-    reads_controls: bool
+    reads_provider_object: bool
     """Whether it understands and obeys the `provider` object of a request."""
     unused_fields: tuple[str, ...] = ()
     """Messages about fields that are set and have no effect in this version."""
@@ -181,7 +181,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         weight=spec["weight"],
         drain=spec["drain"],
         data_policy=_data_policy(spec.get("dataPolicy", {})),
-        reads_controls=vendor.reads_controls,
+        reads_provider_object=vendor.reads_provider_object,
         unused_fields=unused_fields("Provider", spec),
         idle_connection_s=vendor.idle_connection_s,
     )
@@ -218,7 +218,6 @@ def _cache_rules(spec: Mapping[str, Any], preset: PromptCacheRules) -> PromptCac
         caches=spec.get("enabled", preset.caches or bool(spec)),
         ttl_s=parse_duration(spec["ttl"]) if "ttl" in spec else preset.ttl_s,
         min_tokens=spec.get("minTokens", preset.min_tokens),
-        block_tokens=spec.get("blockTokens", preset.block_tokens),
     )
 
 

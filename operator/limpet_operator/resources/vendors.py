@@ -21,7 +21,6 @@ class PromptCacheRules:
     caches: bool
     ttl_s: float
     min_tokens: int
-    block_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Vendor:
     """Request headers that this vendor reads, besides those that every provider gets; in lower case."""
     query: tuple[str, ...]
     """Query parameters that this vendor reads."""
-    reads_controls: bool
+    reads_provider_object: bool
     """Whether it understands and obeys the `provider` object of a request."""
     first_byte_s: float
     """How long a streamed answer may take to begin."""
@@ -67,13 +66,13 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         dialects=tuple(entry["dialects"]),
         auth_header=entry["auth"]["header"],
         auth_scheme=entry["auth"]["scheme"],
-        cache=PromptCacheRules(caches=False, ttl_s=UNKNOWN_CACHE_TTL_S, min_tokens=0, block_tokens=1)
+        cache=PromptCacheRules(caches=False, ttl_s=UNKNOWN_CACHE_TTL_S, min_tokens=0)
         if cache is None
-        else PromptCacheRules(True, parse_duration(cache["ttl"]), cache["minTokens"], cache["blockTokens"]),
+        else PromptCacheRules(True, parse_duration(cache["ttl"]), cache["minTokens"]),
         min_tokens_by_model=(cache or {}).get("minTokensByModel", {}),
         headers=tuple(entry.get("headers", {}).get("pass", ())),
         query=tuple(entry.get("query", {}).get("pass", ())),
-        reads_controls=entry.get("readsProviderObject", False),
+        reads_provider_object=entry.get("readsProviderObject", False),
         first_byte_s=parse_duration(entry.get("firstByte", "5m")),
         idle_connection_s=parse_duration(entry.get("idleConnection", "50s")),
         source=entry["source"],

@@ -18,7 +18,7 @@ from limpet_extproc.contract.catalog import (
     Catalog,
     ContractMismatch,
     Evidence,
-    Health,
+    EvidenceReport,
     Hello,
     catalog_of,
     decode_report,
@@ -225,7 +225,7 @@ class CatalogServer:
             report = decode_report(data)
             if isinstance(report, Hello):
                 raise ContractMismatch("a data plane sends Hello once, at the start of its stream")
-            if isinstance(report, Health):
+            if isinstance(report, EvidenceReport):
                 worker.evidence.update(report.providers)
                 self._changes.add(providers=report.providers)
             elif worker.sent is not None and report.revision == worker.sent.revision:

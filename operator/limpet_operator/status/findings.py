@@ -66,7 +66,7 @@ def healthy(planned: ObjectFindings, traffic: Traffic | None) -> Finding:
         return finding
     if traffic.verdict == "up":
         return Finding("Healthy", "True", "TrafficOK", "its last requests were answered")
-    answer = answered(traffic.cause, traffic.status, traffic.says)
+    answer = answered(traffic.cause, traffic.status, traffic.message)
     if traffic.reason == "over_limit":
         limited = f"it is rate-limiting us ({answer or 'it answered 429'}), and others take its requests"
         return _unhealthy("OverLimit", f"{limited}; ask the vendor for a higher limit, or lower spec.weight")
@@ -77,7 +77,7 @@ def healthy(planned: ObjectFindings, traffic: Traffic | None) -> Finding:
 
 def _needs_a_person(traffic: Traffic) -> Finding | None:
     """A cause that retries do not cure, in the provider's own words; it counts even while other requests succeed."""
-    answer = answered("", traffic.status, traffic.says)
+    answer = answered("", traffic.status, traffic.message)
     match traffic.cause:
         case "CredentialRefused":
             return _unhealthy(
@@ -95,10 +95,10 @@ def _needs_a_person(traffic: Traffic) -> Finding | None:
             return None
 
 
-def answered(cause: str, status: int, says: str) -> str:
+def answered(cause: str, status: int, message: str) -> str:
     """An answer as messages show it: status and the provider's own words, or the cause where there are neither."""
     number = str(status) if status else ""
-    words = f'"{says}"' if says else ""
+    words = f'"{message}"' if message else ""
     return " ".join(part for part in (number, words) if part) or cause
 
 

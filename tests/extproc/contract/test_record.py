@@ -14,7 +14,7 @@ RECORDS = st.builds(
     model=st.text(),
     identified_by=st.text(),
     reason=st.text(),
-    would=st.none() | st.text(),
+    enforce_reason=st.none() | st.text(),
     order=NAMES,
     ttls_s=st.lists(SECONDS, max_size=4).map(tuple),
     started_s=SECONDS,

@@ -81,7 +81,7 @@ def test_memory_and_health_decide_which_provider_comes_first(
 ) -> None:
     decision = decide(make, remembered, health=health)
     assert (decision.reason, "".join(decision.order)) == (reason, order)
-    assert decision.would is None
+    assert decision.enforce_reason is None
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make:
         random_seed = bytes([n])
         observed = decide(make, warm("c"), providers=NEAR, mode="Observe", random_seed=random_seed)
         assert observed.order == decide(make, warm("c"), providers=NEAR, mode="Off", random_seed=random_seed).order
-        assert (observed.reason, observed.would) == ("observe.spread", "sticky.hit")
+        assert (observed.reason, observed.enforce_reason) == ("observe.spread", "sticky.hit")
 
 
 def test_an_error_names_what_is_wrong_with_those_that_were_tried(make: Make) -> None:

@@ -10,8 +10,8 @@ from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.choose import choose
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.decision.steering import Obeyed, Steering, obey, steering_of
-from limpet_extproc.dialects.port import Controls
+from limpet_extproc.decision.steering import Allowed, Steering, allowed_by, steering_of
+from limpet_extproc.dialects.port import ProviderObject
 from limpet_extproc.memory import Remembered, Warm
 
 NOW = 1000.0
@@ -43,15 +43,15 @@ ALL = {"cheap", "dear", "unpriced", "keeps"}
         (Steering(max_prompt_usd=0.1), {"cheap", "keeps"}, "above_max_price"),
         (Steering(max_completion_usd=8.0), {"cheap", "keeps", "dear"}, "above_max_price"),
         (Steering(max_prompt_usd=0.09), set(), "above_max_price"),
-        (Steering(beyond=("provider.quantizations",)), set(), "demand_unknown"),
+        (Steering(unsupported=("provider.quantizations",)), set(), "demand_unknown"),
     ],
 )
 def test_a_provider_that_does_not_meet_a_demand_is_passed_over_for_a_reason(
     lane: Any, asked: Steering, left: set[str], word: str | None
 ) -> None:
-    obeyed = obey(asked, lane)
-    assert obeyed.allowed == left
-    assert dict(obeyed.excluded) == dict.fromkeys(ALL - left, word)
+    allowed = allowed_by(asked, lane)
+    assert allowed.providers == left
+    assert dict(allowed.excluded) == dict.fromkeys(ALL - left, word)
 
 
 @pytest.mark.parametrize(
@@ -61,48 +61,48 @@ def test_a_provider_that_does_not_meet_a_demand_is_passed_over_for_a_reason(
         (Steering(only=("dear",), ignore=("dear",)), "provider.ignore"),
         (Steering(only=("cheap",), no_retention=True), "provider.zdr"),
         (Steering(no_training=True, max_prompt_usd=0.1), "provider.max_price.prompt"),
-        (Steering(beyond=("provider.quantizations",), only=("cheap",)), "provider.quantizations"),
+        (Steering(unsupported=("provider.quantizations",), only=("cheap",)), "provider.quantizations"),
     ],
 )
 def test_the_demand_that_unmet_is_named(lane: Any, asked: Steering, param: str) -> None:
-    assert obey(asked, lane).unmet == param
+    assert allowed_by(asked, lane).unmet == param
 
 
 @pytest.fixture
 def relayed(make: Make) -> Any:
-    return make.lane(make.provider("own", price=DEAR), make.provider("relay", price=DEAR, reads_controls=True))
+    return make.lane(make.provider("own", price=DEAR), make.provider("relay", price=DEAR, reads_provider_object=True))
 
 
 def test_a_provider_that_reads_the_object_itself_is_not_judged_here(relayed: Any) -> None:
     asked = Steering(
-        no_retention=True, no_training=True, max_prompt_usd=0.0, max_completion_usd=0.0, beyond=("provider.x",)
+        no_retention=True, no_training=True, max_prompt_usd=0.0, max_completion_usd=0.0, unsupported=("provider.x",)
     )
-    assert obey(asked, relayed).allowed == {"relay"}
+    assert allowed_by(asked, relayed).providers == {"relay"}
 
 
 @pytest.mark.parametrize(
-    ("controls", "expected"),
+    ("provider_object", "expected"),
     [
-        (Controls(), None),
-        (Controls(allow_fallbacks=True), None),
-        (Controls(order=("own",)), Steering(order=("own",))),
-        (Controls(order=("own", "deepinfra")), Steering(order=("own", "deepinfra"))),
-        (Controls(order=("deepinfra",)), Steering(order=("relay",))),
-        (Controls(only=("deepinfra",)), Steering(beyond=("provider.only",))),
-        (Controls(ignore=("deepinfra",)), None),
-        (Controls(ignore=("own",)), Steering(ignore=("own",))),
+        (ProviderObject(), None),
+        (ProviderObject(allow_fallbacks=True), None),
+        (ProviderObject(order=("own",)), Steering(order=("own",))),
+        (ProviderObject(order=("own", "deepinfra")), Steering(order=("own", "deepinfra"))),
+        (ProviderObject(order=("deepinfra",)), Steering(order=("relay",))),
+        (ProviderObject(only=("deepinfra",)), Steering(unsupported=("provider.only",))),
+        (ProviderObject(ignore=("deepinfra",)), None),
+        (ProviderObject(ignore=("own",)), Steering(ignore=("own",))),
     ],
 )
 def test_a_list_that_names_none_of_ours_is_for_a_provider_that_reads_the_object(
-    relayed: Any, controls: Controls, expected: Steering | None
+    relayed: Any, provider_object: ProviderObject, expected: Steering | None
 ) -> None:
-    assert steering_of(controls, None, relayed, {"own", "relay"}) == expected
+    assert steering_of(provider_object, None, relayed, {"own", "relay"}) == expected
 
 
 def test_where_no_provider_reads_the_object_a_list_of_strangers_leaves_none(lane: Any) -> None:
-    asked = steering_of(Controls(only=("deepinfra",)), None, lane, ALL)
+    asked = steering_of(ProviderObject(only=("deepinfra",)), None, lane, ALL)
     assert asked == Steering(only=("deepinfra",))
-    assert obey(asked, lane) == Obeyed(frozenset(), dict.fromkeys(ALL, "not_in_only"), "provider.only")
+    assert allowed_by(asked, lane) == Allowed(frozenset(), dict.fromkeys(ALL, "not_in_only"), "provider.only")
 
 
 def decided(make: Make, lane: Any, asked: Steering, warm: str) -> tuple[str, str]:

@@ -213,7 +213,7 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "42"}
 
 
 @pytest.mark.parametrize(
-    ("messages", "goes_on"),
+    ("messages", "has_history"),
     [
         ([USER], False),
         ([SYSTEM, USER], False),
@@ -231,9 +231,9 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "42"}
     ],
 )
 def test_a_request_that_answers_something_is_not_the_first_of_its_conversation(
-    messages: list[Any], goes_on: bool
+    messages: list[Any], has_history: bool
 ) -> None:
-    assert parse(json.dumps({"model": "m", "messages": messages}).encode()).goes_on is goes_on
+    assert parse(json.dumps({"model": "m", "messages": messages}).encode()).has_history is has_history
 
 
 SPELLED = {"model": '"mod\\u0065l"', "messages": '"m\\u0065ssages"', "provider": '"pro\\u0076ider"'}

@@ -66,7 +66,7 @@ def test_a_request_that_was_refused_or_not_decided_has_a_line_too(summary: Reque
 
 
 def test_a_line_names_providers_passed_over_and_what_would_have_been() -> None:
-    record = replace(RECORD, excluded={"d": "down", "e": "draining"}, would="first.scored")
+    record = replace(RECORD, excluded={"d": "down", "e": "draining"}, enforce_reason="first.scored")
     line = decision_line(RequestSummary("observe.spread", 200, 0.0, record, [B]), "x")
     assert "  observe.spread (would be first.scored)  b 200, without d (down), without e (draining)  " in line
 

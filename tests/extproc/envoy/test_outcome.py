@@ -21,7 +21,7 @@ from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1_760_000_000.0
@@ -31,7 +31,7 @@ RECORD = Record(
     model="flash",
     identified_by="fingerprint",
     reason="first.scored",
-    would=None,
+    enforce_reason=None,
     order=("a", "b", "c"),
     ttls_s=(300.0, 60.0, 0.0),
     started_s=NOW - 10,
@@ -94,7 +94,7 @@ def entry(
     return built
 
 
-def note(provider: str, status: int, cause: str, *, says: str = "", retry_after: str = "") -> dict[str, str]:
+def note(provider: str, status: int, cause: str, *, message: str = "", retry_after: str = "") -> dict[str, str]:
     """What the Lua of a cluster notes of an answer that was none."""
     refused = cause in ("BadRequest", "TooLarge", "ContentRefused")
     return {
@@ -102,7 +102,7 @@ def note(provider: str, status: int, cause: str, *, says: str = "", retry_after:
         "status": str(status),
         "verdict": "refused" if refused else "failed",
         "cause": cause,
-        "says": says,
+        "says": message,
         "retry_after": retry_after,
     }
 
@@ -131,7 +131,7 @@ class World:
         self.tried: list[list[str]] = []
         self.summaries: list[RequestSummary] = []
         self.memory = InProcessMemory()
-        self.providers = Providers(self._changed)
+        self.providers = ProviderTracker(self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
         self.complaints = Complaints(lambda: None)
@@ -366,11 +366,11 @@ async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World
 
 async def test_a_providers_message_is_kept_without_the_key_in_it(world: World) -> None:
     message = "Incorrect API key provided: sk-abc****wxyz.\nSee the docs."
-    await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", says=message)}))
+    await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", message=message)}))
     failure = world.complaints.standing("a", NOW)
     assert failure is not None
     assert (failure.status, failure.cause) == (401, "CredentialRefused")
-    assert failure.says == "Incorrect API key provided: [key] See the docs."
+    assert failure.message == "Incorrect API key provided: [key] See the docs."
 
 
 async def test_cached_tokens_that_were_not_reported_are_no_zero(world: World) -> None:
@@ -489,10 +489,10 @@ async def test_lists_have_a_line_and_checks_of_health_have_none_and_neither_is_a
 
 
 async def test_a_refused_key_is_a_complaint_until_the_provider_answers(world: World) -> None:
-    await world.take(entry("b", attempts=2, notes={1: note("a", 401, "CredentialRefused", says="no such key")}))
+    await world.take(entry("b", attempts=2, notes={1: note("a", 401, "CredentialRefused", message="no such key")}))
     standing = world.complaints.standing("a", NOW)
     assert standing is not None
-    assert (standing.cause, standing.status, standing.says) == ("CredentialRefused", 401, "no such key")
+    assert (standing.cause, standing.status, standing.message) == ("CredentialRefused", 401, "no such key")
     assert world.complaints.standing("b", NOW) is None
     await world.take(entry("a"))
     assert world.complaints.standing("a", NOW) is None

@@ -15,9 +15,9 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
-from limpet_extproc.request.reading import read_here
+from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.request.routing import Routing
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -44,10 +44,10 @@ class Server:
 
     def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
         self.memory = InProcessMemory()
-        self.providers = Providers(lambda _provider, _state: None)
+        self.providers = ProviderTracker(lambda _provider, _state: None)
         self.registry = CollectorRegistry()
         own = StickyRouting(
-            read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
+            RequestReader().read, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
         )
         self.metrics = WorkerMetrics(self.registry)
         self.extproc = ExtProc(router or own, self.metrics, lambda: ready)
@@ -159,7 +159,7 @@ async def test_a_body_that_stays_as_it_is_has_no_edits_but_its_models_name(make:
 
 async def test_a_request_waits_as_the_most_patient_of_its_order_does(make: Make) -> None:
     quick = msgspec.structs.replace(make.provider("a"), first_byte_s=5.0, unstreamed_s=20.0)
-    slow = msgspec.structs.replace(make.provider("b"), first_byte_s=60.0, unstreamed_s=900.0, patience=1)
+    slow = msgspec.structs.replace(make.provider("b"), first_byte_s=60.0, unstreamed_s=900.0, wait_level=1)
     for providers, stream, route, patience_s in (
         ((quick,), True, "2s0", 5.0),
         ((quick,), False, "2w0", 20.0),

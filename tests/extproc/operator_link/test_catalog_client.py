@@ -9,7 +9,7 @@ import pytest
 from tests.extproc.catalog_stream import Operator, Worker
 from tests.waiting import until
 
-from limpet_extproc.contract.catalog import Catalog, Evidence, Health, Hello, Seen, encode
+from limpet_extproc.contract.catalog import Catalog, Evidence, EvidenceReport, Hello, Seen, encode
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.providers.complaints import Complaints
@@ -78,7 +78,7 @@ async def test_each_operator_gets_all_evidence_from_the_start(address: str) -> N
             async with Operator(Catalog("1")).at(address) as operator:
                 await until(lambda: len(operator.reports) == 3)
                 assert operator.reports[0] == Hello("node-1")
-                assert Health({"a": Evidence(1000.0, since_s=1000.0)}) in operator.reports
+                assert EvidenceReport({"a": Evidence(1000.0, since_s=1000.0)}) in operator.reports
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

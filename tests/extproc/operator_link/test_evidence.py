@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.waiting import until
 
 from limpet_extproc.contract.attempt import Attempt
-from limpet_extproc.contract.catalog import CacheUse, Evidence, Health
+from limpet_extproc.contract.catalog import CacheUse, Evidence, EvidenceReport
 from limpet_extproc.decision.health import HealthState, after_failure, after_limit, begin_trial
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals, evidence
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 
 NOW = 1_000.0
 QUIET = Complaints(lambda: None)
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_reported_in_the_providers_words(
     answered = {"a": success_s} if success_s else {}
     found = evidence({}, answered, {"a": state} if state else {}, {}, complaining(*received), NOW)["a"]
     assert (found.cause, found.status) == words[:2]
-    assert found.says.startswith(words[2])
+    assert found.message.startswith(words[2])
 
 
 STEP = st.tuples(st.sampled_from(["ok", "fail", "limit", "say"]), st.sampled_from("ab"))
@@ -112,7 +112,7 @@ STEP = st.tuples(st.sampled_from(["ok", "fail", "limit", "say"]), st.sampled_fro
 
 @given(st.lists(STEP, max_size=40))
 def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str, str]]) -> None:
-    providers, reported, now_s = Providers(lambda *_: None), dict[str, Evidence](), NOW
+    providers, reported, now_s = ProviderTracker(lambda *_: None), dict[str, Evidence](), NOW
     for what, name in steps:
         now_s += 1.0
         if what == "ok":
@@ -139,13 +139,13 @@ async def test_news_is_reported_once_and_soon_and_a_new_stream_gets_everything()
         slept.append(seconds)
 
     reporter = HealthReporter(answered, health, dict, QUIET, ReportIntervals(0.2, 60.0), sleep=sleep)
-    streams: list[list[Health]] = []
+    streams: list[list[EvidenceReport]] = []
 
     def stream() -> asyncio.Task[None]:
-        received: list[Health] = []
+        received: list[EvidenceReport] = []
         streams.append(received)
 
-        async def send(report: Health) -> None:
+        async def send(report: EvidenceReport) -> None:
             received.append(report)
 
         return asyncio.create_task(reporter.report(send))
@@ -157,12 +157,12 @@ async def test_news_is_reported_once_and_soon_and_a_new_stream_gets_everything()
     await until(lambda: len(streams[0]) == 2)
     reporter.changed()
     await until(lambda: len(slept) >= 2)
-    assert streams[0] == [Health({"a": UP, "b": UP}), Health({"a": Evidence(NOW, NOW, "down", NOW)})]
+    assert streams[0] == [EvidenceReport({"a": UP, "b": UP}), EvidenceReport({"a": Evidence(NOW, NOW, "down", NOW)})]
     assert set(slept) == {0.2}, "what happens within a moment of it travels with it"
     first.cancel()
     second = stream()
     await until(lambda: streams[1])
-    assert streams[1] == [Health({"a": Evidence(NOW, NOW, "down", NOW), "b": UP})]
+    assert streams[1] == [EvidenceReport({"a": Evidence(NOW, NOW, "down", NOW), "b": UP})]
     second.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
 
@@ -171,7 +171,7 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
     answered = {"a": NOW}
     received: list[float] = []
 
-    async def send(report: Health) -> None:
+    async def send(report: EvidenceReport) -> None:
         received.append(report.providers["a"].success_s)
         answered["a"] += 1
 

@@ -18,9 +18,9 @@ class Desk:
     def _told(self) -> None:
         self.news += 1
 
-    def hear(self, cause: Cause, status: int = 401, says: str = "", model: str = "m", at_s: float = NOW) -> None:
-        verdict: AttemptOutcome = "limited" if cause == "Limited" else "failed"
-        self.complaints.add(Attempt("a", model, status, verdict, cause, says), at_s)
+    def hear(self, cause: Cause, status: int = 401, message: str = "", model: str = "m", at_s: float = NOW) -> None:
+        outcome: AttemptOutcome = "limited" if cause == "Limited" else "failed"
+        self.complaints.add(Attempt("a", model, status, outcome, cause, message), at_s)
 
     def standing(self, at_s: float = NOW) -> Cause | None:
         found = self.complaints.standing("a", at_s)
@@ -45,7 +45,7 @@ def test_what_passes_unaided_is_only_the_last_failure(cause: Cause) -> None:
     assert (desk.standing(), desk.news) == (None, 0)
     last = desk.complaints.last("a")
     assert last is not None
-    assert (last.cause, last.status, last.says) == (cause, 503, "try later")
+    assert (last.cause, last.status, last.message) == (cause, 503, "try later")
 
 
 def test_the_requests_own_fault_says_nothing_about_the_provider() -> None:
@@ -58,10 +58,10 @@ def test_the_requests_own_fault_says_nothing_about_the_provider() -> None:
 def test_words_that_differ_from_answer_to_answer_are_no_news() -> None:
     desk = Desk()
     for number in range(5):
-        desk.hear("CredentialRefused", says=f"wrong key, request {number}", at_s=NOW + number)
+        desk.hear("CredentialRefused", message=f"wrong key, request {number}", at_s=NOW + number)
     found = desk.complaints.standing("a", NOW)
     assert found is not None
-    assert (found.says, found.at_s, desk.news) == ("wrong key, request 0", NOW + 4, 1)
+    assert (found.message, found.at_s, desk.news) == ("wrong key, request 0", NOW + 4, 1)
     desk.hear("NoCredit", 402)
     assert (desk.standing(), desk.news) == ("NoCredit", 2)
 

@@ -23,7 +23,7 @@ from limpet_extproc.providers.events import (
     TrialBegan,
 )
 from limpet_extproc.providers.siblings import RETRY_S, Siblings, sibling_socket
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 
 PROVIDERS = st.sampled_from("ab")
 EVENTS = st.one_of(
@@ -35,7 +35,7 @@ EVENTS = st.one_of(
 )
 
 
-def happen(providers: Providers, event: ProviderEvent, now_s: float) -> None:
+def happen(providers: ProviderTracker, event: ProviderEvent, now_s: float) -> None:
     """As the worker itself would see it; a trial is begun by a worker that has the provider out."""
     if isinstance(event, TrialBegan) and event.provider not in providers.health:
         return
@@ -48,8 +48,8 @@ class Pair:
     def __init__(self) -> None:
         self.changes: list[tuple[int, str, str | None]] = []
         self.workers = (
-            Providers(self._changed(0), lambda event: self.workers[1].apply_received(event)),
-            Providers(self._changed(1), lambda event: self.workers[0].apply_received(event)),
+            ProviderTracker(self._changed(0), lambda event: self.workers[1].apply_received(event)),
+            ProviderTracker(self._changed(1), lambda event: self.workers[0].apply_received(event)),
         )
 
     def _changed(self, worker: int) -> Callable[[str, HealthState], None]:

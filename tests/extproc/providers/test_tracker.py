@@ -4,7 +4,7 @@ import pytest
 
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded, TrialBegan
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 
 NOW = 1_760_000_000.0
 
@@ -14,7 +14,7 @@ class Observed:
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, str | None]] = []
-        self.providers = Providers(self._changed)
+        self.providers = ProviderTracker(self._changed)
 
     def _changed(self, provider: str, state: HealthState) -> None:
         self.changes.append((provider, state.out_because))

@@ -12,9 +12,9 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
-from limpet_extproc.providers.tracker import Providers
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
-from limpet_extproc.request.reading import read_here
+from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import StickyRouting
 from limpet_extproc.request.routing import Routing
 
@@ -26,9 +26,9 @@ class Routed:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.memory = InProcessMemory()
-        self.providers = Providers(lambda _provider, _state: None)
+        self.providers = ProviderTracker(lambda _provider, _state: None)
         self._router = StickyRouting(
-            read_here, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
+            RequestReader().read, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
         )
 
     async def answer(self, body: bytes) -> Routing | Refusal:

@@ -114,12 +114,12 @@ def test_nobody_left_explains_what_would_help(
 def test_a_provider_that_reads_the_object_gets_the_whole_list_to_ignore(
     make: Make, lists: dict[str, Any], read: dict[str, Any]
 ) -> None:
-    snapshot = make.snapshot(make.provider("a"), make.provider("relay", reads_controls=True))
+    snapshot = make.snapshot(make.provider("a"), make.provider("relay", reads_provider_object=True))
     body: bytes = make.body(provider=lists)
     edits = routed(make.opened(snapshot, body)).edits
     assert edits is not None
-    assert edits.cuts_for_readers is not None
-    for cut in reversed(edits.cuts_for_readers):
+    assert edits.provider_object_cuts is not None
+    for cut in reversed(edits.provider_object_cuts):
         body = body[: cut.offset] + body[cut.offset + cut.length :]
     assert json.loads(body)["provider"] == read
 
@@ -185,7 +185,7 @@ def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make:
     body = make.body('"model":"x"')
     edits = routed(make.opened(snapshot, body)).edits
     assert edits is not None
-    assert edits.cuts_for_readers is None
+    assert edits.provider_object_cuts is None
     assert body[edits.model_span.offset :][: edits.model_span.length] == b'"flash"'
     assert edits.cuts == ()
 

@@ -24,7 +24,7 @@ def out(since_s: float = T, failure_s: float = 0.0, success_s: float = 0.0, limi
 
 
 def refused(cause: str, status: int, at_s: float) -> Evidence:
-    return Evidence(T - 9, since_s=T - 500, cause=cause, status=status, says="no", cause_s=at_s)
+    return Evidence(T - 9, since_s=T - 500, cause=cause, status=status, message="no", cause_s=at_s)
 
 
 CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
@@ -42,11 +42,11 @@ CASES: list[tuple[str, list[Evidence], Traffic | None]] = [
     ("of the caches all that was seen counts", [up(cache=CacheUse(300, 90)), up(cache=CacheUse(100, 90)), up()],
      Traffic("up", "up", T - 500, 3, 0, hit_percent=45)),
     ("a refused key shows though it is up", [refused("CredentialRefused", 401, T)],
-     Traffic("up", "up", T - 500, 1, 0, cause="CredentialRefused", status=401, says="no")),
+     Traffic("up", "up", T - 500, 1, 0, cause="CredentialRefused", status=401, message="no")),
     ("and no more after an answer elsewhere", [refused("CredentialRefused", 401, T), up(T + 1)],
      Traffic("up", "up", T - 500, 2, 0)),
     ("answers of other models don't speak for one", [refused("ModelNotFound", 404, T), up(T + 1)],
-     Traffic("up", "up", T - 500, 2, 0, cause="ModelNotFound", status=404, says="no")),
+     Traffic("up", "up", T - 500, 2, 0, cause="ModelNotFound", status=404, message="no")),
     ("its own answers before that do not count", [out(success_s=T - 0.1)], Traffic("down", "down", T, 0, 1)),
 ]  # fmt: skip
 

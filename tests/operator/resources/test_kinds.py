@@ -34,7 +34,7 @@ def test_provider_is_filled_in_by_schema_and_preset(build: Build) -> None:
     assert provider.credential == Credential(SecretKeyRef("deepseek", "api-key"), "authorization", "Bearer ")
     assert provider.models == (ProviderModel("flash", "flash", 64),)
     assert provider.dialects == ("OpenAIChat", "OpenAIResponses", "AnthropicMessages")
-    assert provider.cache == PromptCacheRules(True, 7200.0, 64, 64)
+    assert provider.cache == PromptCacheRules(True, 7200.0, 64)
     assert provider.timeouts == Timeouts(2.0, 600.0, 120.0)
     assert (provider.tls, provider.weight, provider.drain, provider.generation) == (None, 100, False, 0)
 
@@ -52,7 +52,7 @@ def test_provider_has_its_own_words(build: Build) -> None:
     )
     assert provider.models == (ProviderModel("a", "b", 1024),)
     assert provider.dialects == ("OpenAIChat",)
-    assert provider.cache == PromptCacheRules(True, 300.0, 1024, 64)
+    assert provider.cache == PromptCacheRules(True, 300.0, 1024)
     assert provider.tls == Tls(CaCertificateRef("ConfigMap", "corp-ca", "ca.crt"), None)
     assert provider.timeouts == Timeouts(2.0, 600.0, 60.0)
 

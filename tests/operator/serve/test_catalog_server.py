@@ -13,7 +13,7 @@ from tests.waiting import until
 
 from limpet_extproc.contract.catalog import (
     Evidence,
-    Health,
+    EvidenceReport,
     Hello,
     Seen,
     decode_catalog,
@@ -137,10 +137,10 @@ async def test_which_providers_workers_beside_some_envoys_may_decide_by(side: Si
 async def test_what_workers_say_of_providers_lasts_as_long_as_their_streams(side: Side) -> None:
     async with raw_worker(side.address) as worker:
         await worker.write(encode(Hello("n")))
-        await worker.write(encode(Health({"a": Evidence(1.0, since_s=1.0), "b": Evidence(2.0, since_s=1.0)})))
+        await worker.write(encode(EvidenceReport({"a": Evidence(1.0, since_s=1.0), "b": Evidence(2.0, since_s=1.0)})))
         await until(lambda: side.catalogs.evidence("b"))
         assert side.changes.take().providers == {"a", "b"}
-        await worker.write(encode(Health({"a": Evidence(1.0, 3.0, "down", 3.0)})))
+        await worker.write(encode(EvidenceReport({"a": Evidence(1.0, 3.0, "down", 3.0)})))
         await side.changes.wait()
         assert side.changes.take().providers == {"a"}
         assert side.catalogs.evidence("a") == [Evidence(1.0, 3.0, "down", 3.0)]

@@ -69,8 +69,8 @@ def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
     assert findings.programmed("a", FINE, None, [gateway("g1")]).reason == "Pending"
 
 
-def answering(verdict: Literal["up", "down"], cause: str, status: int, says: str = "no way") -> Traffic:
-    return Traffic(verdict, verdict, 0, 1, 1, cause=cause, status=status, says=says)
+def answering(verdict: Literal["up", "down"], cause: str, status: int, message: str = "no way") -> Traffic:
+    return Traffic(verdict, verdict, 0, 1, 1, cause=cause, status=status, message=message)
 
 
 @pytest.mark.parametrize(

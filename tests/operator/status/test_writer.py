@@ -217,7 +217,9 @@ async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_wo
     harness: Harness, build: Build
 ) -> None:
     harness.apply(build.raw("Provider"), build.secret())
-    refused = Traffic("up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, says="Incorrect API key provided")
+    refused = Traffic(
+        "up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, message="Incorrect API key provided"
+    )
     for traffic in (refused, Traffic("up", "up", 0.0, 1, 0)):
         harness.fleet.by_provider = {"deepseek": traffic}
         harness.writer.fleet_changed()

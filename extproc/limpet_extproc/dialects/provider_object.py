@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.dialects.port import BadRequestError, Controls, Sort
+from limpet_extproc.dialects.port import BadRequestError, ProviderObject, Sort
 from limpet_extproc.dialects.spans import Member, Text, member_at, span_of
 
 MAX_BYTES: Final = 1 << 16
@@ -33,7 +33,7 @@ SUPPORTED: Final = (
 )
 """Demands that Limpet itself enforces, for all providers."""
 
-_BEYOND: Final = (
+_UNSUPPORTED: Final = (
     "require_parameters",
     "enforce_distillable_text",
     "quantizations",
@@ -45,7 +45,7 @@ _BEYOND: Final = (
 _LISTS: Final = ("order", "only", "ignore")
 _SORTS: Final = get_args(Sort)
 _PRICES: Final = ("prompt", "completion")
-_PRICES_BEYOND: Final = ("request", "image", "audio")
+_UNSUPPORTED_PRICES: Final = ("request", "image", "audio")
 
 _ABSENT: Final = Raw(b"")
 
@@ -59,13 +59,13 @@ class _Lists(msgspec.Struct, frozen=True, gc=False):
 _DECODER: Final = msgspec.json.Decoder(_Lists)
 
 
-def parse_controls(text: Text) -> Controls | None:
+def parse_provider_object(text: Text) -> ProviderObject | None:
     """The demands in the object; None for null. Raises BadRequestError, whose `param` is the field in `provider`."""
     fields = _read(text)
     if fields is None:
         return None
-    prices, prices_beyond = _prices(fields)
-    return Controls(
+    prices, unsupported_prices = _prices(fields)
+    return ProviderObject(
         order=_names(fields, "order"),
         only=_names(fields, "only"),
         ignore=_names(fields, "ignore"),
@@ -75,7 +75,7 @@ def parse_controls(text: Text) -> Controls | None:
         max_completion_usd=prices.get("completion"),
         no_training=_data_collection(fields.get("data_collection")),
         no_retention=_boolean(fields, "zdr") or False,
-        beyond=(*_beyond("provider", fields, SUPPORTED, _BEYOND), *prices_beyond),
+        unsupported=(*_unsupported("provider", fields, SUPPORTED, _UNSUPPORTED), *unsupported_prices),
     )
 
 
@@ -171,7 +171,7 @@ def _prices(fields: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...
             "provider.max_price", "an object with dollars per million tokens under 'prompt' and 'completion'", prices
         )
     limits = {name: _usd(name, prices[name]) for name in _PRICES if prices.get(name) is not None}
-    return limits, _beyond("provider.max_price", prices, _PRICES, _PRICES_BEYOND)
+    return limits, _unsupported("provider.max_price", prices, _PRICES, _UNSUPPORTED_PRICES)
 
 
 def _usd(name: str, value: Any) -> float:
@@ -184,7 +184,7 @@ def _usd(name: str, value: Any) -> float:
     return usd
 
 
-def _beyond(
+def _unsupported(
     where: str, fields: Mapping[str, Any], supported: Collection[str], others: Collection[str]
 ) -> tuple[str, ...]:
     """The other fields that demand something. Raises BadRequestError for a probable typo."""

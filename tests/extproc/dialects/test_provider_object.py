@@ -5,43 +5,43 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.dialects.controls import MAX_BYTES, MAX_NAMES, MAX_OBJECTS, parse_controls
-from limpet_extproc.dialects.port import BadRequestError, Controls
+from limpet_extproc.dialects.port import BadRequestError, ProviderObject
+from limpet_extproc.dialects.provider_object import MAX_BYTES, MAX_NAMES, MAX_OBJECTS, parse_provider_object
 
 
-def parsed(provider: Any) -> Controls | None:
-    return parse_controls(json.dumps(provider).encode())
+def parsed(provider: Any) -> ProviderObject | None:
+    return parse_provider_object(json.dumps(provider).encode())
 
 
 @pytest.mark.parametrize(
-    ("provider", "controls"),
+    ("provider", "provider_object"),
     [
         (None, None),
-        ({}, Controls()),
+        ({}, ProviderObject()),
         (
             {"order": None, "only": [], "sort": None, "zdr": None, "max_price": None, "data_collection": None},
-            Controls(),
+            ProviderObject(),
         ),
-        ({"data_collection": "allow", "zdr": False, "max_price": {}, "quantizations": []}, Controls()),
-        ({"require_parameters": False, "future": None, "another": "", "one": {}}, Controls()),
-        ({"order": ["a", "b"], "only": ["a"], "ignore": ["c"]}, Controls(("a", "b"), ("a",), ("c",))),
-        ({"sort": "price"}, Controls(sort="price")),
-        ({"sort": {"by": "throughput", "partition": "none"}}, Controls(sort="throughput")),
-        ({"sort": {"by": "latency"}}, Controls(sort="latency")),
-        ({"sort": {}}, Controls()),
-        ({"allow_fallbacks": False}, Controls(allow_fallbacks=False)),
-        ({"max_price": {"prompt": 1, "completion": "2.5"}}, Controls(max_prompt_usd=1.0, max_completion_usd=2.5)),
-        ({"max_price": {"request": 1}}, Controls(beyond=("provider.max_price.request",))),
-        ({"data_collection": "deny", "zdr": True}, Controls(no_training=True, no_retention=True)),
-        ({"quantizations": ["fp8"]}, Controls(beyond=("provider.quantizations",))),
-        ({"require_parameters": True}, Controls(beyond=("provider.require_parameters",))),
-        ({"carbon_budget": 3}, Controls(beyond=("provider.carbon_budget",))),
-        ({"order": ["\ud83e"]}, Controls(order=("?",))),
+        ({"data_collection": "allow", "zdr": False, "max_price": {}, "quantizations": []}, ProviderObject()),
+        ({"require_parameters": False, "future": None, "another": "", "one": {}}, ProviderObject()),
+        ({"order": ["a", "b"], "only": ["a"], "ignore": ["c"]}, ProviderObject(("a", "b"), ("a",), ("c",))),
+        ({"sort": "price"}, ProviderObject(sort="price")),
+        ({"sort": {"by": "throughput", "partition": "none"}}, ProviderObject(sort="throughput")),
+        ({"sort": {"by": "latency"}}, ProviderObject(sort="latency")),
+        ({"sort": {}}, ProviderObject()),
+        ({"allow_fallbacks": False}, ProviderObject(allow_fallbacks=False)),
+        ({"max_price": {"prompt": 1, "completion": "2.5"}}, ProviderObject(max_prompt_usd=1.0, max_completion_usd=2.5)),
+        ({"max_price": {"request": 1}}, ProviderObject(unsupported=("provider.max_price.request",))),
+        ({"data_collection": "deny", "zdr": True}, ProviderObject(no_training=True, no_retention=True)),
+        ({"quantizations": ["fp8"]}, ProviderObject(unsupported=("provider.quantizations",))),
+        ({"require_parameters": True}, ProviderObject(unsupported=("provider.require_parameters",))),
+        ({"carbon_budget": 3}, ProviderObject(unsupported=("provider.carbon_budget",))),
+        ({"order": ["\ud83e"]}, ProviderObject(order=("?",))),
     ],
     ids=str,
 )
-def test_what_is_demanded_and_what_demands_nothing(provider: Any, controls: Controls | None) -> None:
-    assert parsed(provider) == controls
+def test_what_is_demanded_and_what_demands_nothing(provider: Any, provider_object: ProviderObject | None) -> None:
+    assert parsed(provider) == provider_object
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_named_with_what_would_be_right(provider: Any, param: s
 
 def test_a_field_that_stands_there_twice_is_named() -> None:
     with pytest.raises(BadRequestError) as caught:
-        parse_controls(b'{"only":["a"],"only":["b"]}')
+        parse_provider_object(b'{"only":["a"],"only":["b"]}')
     assert (caught.value.param, caught.value.message) == (
         "provider.only",
         "'provider' has the key 'only' more than once",
@@ -95,12 +95,14 @@ def test_a_field_that_stands_there_twice_is_named() -> None:
 
 def test_only_the_first_of_many_unknown_fields_are_compared_with_those_that_are_known() -> None:
     many = {f"{'x' * number}allow": 1 for number in range(20, 40)}
-    controls = parsed({**many, "ordr": ["a"]})
-    assert controls is not None
-    assert controls.beyond[-1] == "provider.ordr"
+    provider_object = parsed({**many, "ordr": ["a"]})
+    assert provider_object is not None
+    assert provider_object.unsupported[-1] == "provider.ordr"
 
 
 def test_deep_nesting_and_endless_numbers_are_no_fault_of_ours() -> None:
-    assert parse_controls(b'{"max_price":null,"x":' + b"9" * 5000 + b"}") == Controls(beyond=("provider.x",))
+    assert parse_provider_object(b'{"max_price":null,"x":' + b"9" * 5000 + b"}") == ProviderObject(
+        unsupported=("provider.x",)
+    )
     with pytest.raises(BadRequestError, match="nested too deeply"):
-        parse_controls(b'{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}")
+        parse_provider_object(b'{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}")
