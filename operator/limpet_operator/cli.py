@@ -57,7 +57,6 @@ def up(
             help="How Envoy is told the provider; Header is for Envoys without the priority-group specifier.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="ext_proc processes; more than one needs a shared memory.", min=1)] = 1,
     metrics_port: Annotated[
         int,
         typer.Option(
@@ -76,12 +75,6 @@ def up(
     if metrics_port and port in (metrics_port, metrics_port + 1):
         message = f"{port} is the gateway's own port; metrics take two others, this one and the next"
         raise typer.BadParameter(message, param_hint="--metrics-port")
-    if workers > 1:
-        message = (
-            f"{workers} workers would each remember different conversations: this machine's memory lives in one "
-            "process. Run one worker; several need a shared memory (Redis, in a cluster)."
-        )
-        raise typer.BadParameter(message, param_hint="--workers")
     out, notes = proxy_settings(os.environ)
     for note in notes:
         _say(note)

@@ -176,7 +176,7 @@ async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flag", "says"),
-    [("--workers=2", "shared memory"), ("--listen=10000", "HOST:PORT"), ("--routing=Luck", "Luck")],
+    [("--body-limit-mib=0", "--body-limit-mib"), ("--listen=10000", "HOST:PORT"), ("--routing=Luck", "Luck")],
 )
 async def test_a_flag_that_cannot_be_is_explained(tmp_path: Path, flag: str, says: str) -> None:
     async with Command.up(tmp_path, flag) as command:

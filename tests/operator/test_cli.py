@@ -39,8 +39,7 @@ def limpet() -> Limpet:
         (["--listen", "127.0.0.1:port"], "HOST:PORT"),
         (["--listen", "127.0.0.1:0"], "HOST:PORT"),
         (["--listen", "127.0.0.1:65536"], "HOST:PORT"),
-        (["--workers", "2"], "Run one worker; several need a shared memory"),
-        (["--workers", "0"], "--workers"),
+        (["--body-limit-mib", "0"], "--body-limit-mib"),
         (["--routing", "Magic"], "--routing"),
         (["--metrics-port", "65535"], "--metrics-port"),
         (["--metrics-port", "-1"], "--metrics-port"),
@@ -49,7 +48,7 @@ def limpet() -> Limpet:
         (["--listen", "::1:10000"], "write [::1]:10000"),
         (["--allow-host", "http://gateway.example"], "such as gateway.example"),
         (["--cors-origin", "chat.example"], "such as https://chat.example"),
-        (["--routing", "header", "--workers", "0"], "--workers"),
+        (["--routing", "header", "--body-limit-mib", "0"], "--body-limit-mib"),
         (["--no-such-flag"], "--no-such-flag"),
     ],
 )

@@ -31,7 +31,7 @@ def _ignore() -> None:
 
 
 class Fleet:
-    """Implements `acks.FleetView`. All methods belong to the event loop that serves."""
+    """Implements `fleet.view.FleetView`. All methods belong to the event loop that serves."""
 
     def __init__(
         self,

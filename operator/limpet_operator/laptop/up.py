@@ -140,8 +140,8 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator
         yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
     if not _loopback(host):
         yield (
-            f"CAUTION: {host} is reachable from other machines, and Limpet asks nobody for a key: whoever reaches it "
-            "spends your providers' keys. Listen on 127.0.0.1, or put something that authenticates before it."
+            f"CAUTION: {host} is reachable from other machines, and Limpet does not authenticate clients: any of them "
+            "spends your providers' keys. Listen on 127.0.0.1, or put an authenticating proxy in front of it."
         )
     yield "Ctrl-C ends everything."
 

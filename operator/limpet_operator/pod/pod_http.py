@@ -46,7 +46,7 @@ HttpRoutes = Mapping[str, Callable[[], HttpResponse]]
 
 def probes(healthy: HealthCheck, ready: HealthCheck, remarks: HealthCheck = lambda: None) -> HttpRoutes:
     """The kubelet's paths. `remarks` adds to the page what is amiss although we are ready."""
-    return {"/healthz": lambda: _verdict(healthy()), "/readyz": lambda: _verdict(ready(), remarks())}
+    return {"/healthz": lambda: _page(healthy()), "/readyz": lambda: _page(ready(), remarks())}
 
 
 def metrics(registry: CollectorRegistry) -> HttpRoutes:
@@ -106,15 +106,16 @@ class _Connections:
         if method not in ("GET", "HEAD"):
             return HttpResponse(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET is answered here\n")
         if path not in self._routes:
-            return HttpResponse(HTTPStatus.NOT_FOUND, _TEXT, f"there is {', '.join(self._routes)}\n".encode())
+            available = f"not found; available: {', '.join(self._routes)}\n"
+            return HttpResponse(HTTPStatus.NOT_FOUND, _TEXT, available.encode())
         try:
             return self._routes[path]()
         except Exception:
-            _log.exception("%s could not be made; please report this", path)
-            return HttpResponse(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"could not be made; the log says why\n")
+            _log.exception("%s failed; please report this", path)
+            return HttpResponse(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"failed; see the log\n")
 
 
-def _verdict(why_not: str | None, remarks: str | None = None) -> HttpResponse:
+def _page(why_not: str | None, remarks: str | None = None) -> HttpResponse:
     status = HTTPStatus.SERVICE_UNAVAILABLE if why_not else HTTPStatus.OK
     lines = [why_not or "ok", *([remarks] if remarks else [])]
     return HttpResponse(status, _TEXT, "".join(f"{line}\n" for line in lines).encode())

@@ -223,7 +223,7 @@ def _models_context(described: Mapping[str, str]) -> Json:
     names = list(described)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     served = (", ".join(names[:_LISTED]) + more).replace("@", "(at)") or "none yet"
-    missing = f"The model '@' is not served here. Served are: {served}."
+    missing = f"The model '@' is not served here. Available models: {served}."
     return {
         "models": table(described),
         "missing": error_body(missing, INVALID, "model_not_found", "model"),

@@ -141,9 +141,9 @@ def _filter(body: Json) -> bytes:
 
 
 def _lua(body: Json) -> bytes:
-    """Lua's configuration as the message it is, because the program stands in every cluster.
+    """Lua's configuration as a message, not as a `TypedStruct`: every cluster contains the program.
 
-    Of a `TypedStruct` Envoy makes JSON and of that the message, which takes it a millisecond for the program alone.
+    Envoy turns a `TypedStruct` into JSON and that into the message, which takes a millisecond for the program alone.
     """
     source = _lua_source(body["default_source_code"]["inline_string"])
     return source + _bytes(_parsed(_without(body, "default_source_code"), _NewerLua()))

@@ -32,7 +32,7 @@ NO_BODY: Final = error_body(
     "The request has no body; send a JSON object with 'model' and 'messages'.", INVALID, "empty_body"
 )
 ENCODED_BODY: Final = error_body(
-    "The body is encoded, and prompts are read here: send it without content-encoding.",
+    "Limpet has to read the prompt; send the body uncompressed.",
     INVALID,
     "unsupported_content_encoding",
 )
@@ -128,7 +128,7 @@ def _refusals(body_limit_bytes: int) -> list[_Refusal]:
         ),
         _Refusal(
             "response.code_details == 'upgrade_failed' && request.method == 'CONNECT'",
-            "This is a gateway and no forward proxy, so it answers no CONNECT: take it out of HTTP_PROXY and "
+            "This is a gateway, not a forward proxy, so it answers no CONNECT: take it out of HTTP_PROXY and "
             "HTTPS_PROXY and make it the base_url.",
             "method_not_allowed",
             "refused.method",
@@ -182,7 +182,7 @@ def _refusals(body_limit_bytes: int) -> list[_Refusal]:
         ),
         _Refusal(
             "response.code_details.endsWith('invalid_characters')",
-            "A header of the request has a control character, or a name that is none.",
+            "A header of the request has a control character, or an invalid name.",
             "bad_request",
             "refused.malformed",
         ),
@@ -190,7 +190,7 @@ def _refusals(body_limit_bytes: int) -> list[_Refusal]:
             "response.code_details.startsWith('http1.') || response.code_details.startsWith('http2.') || "
             "response.code_details.startsWith('http.')",
             "This is not an HTTP request as RFC 9110 has it (%RESPONSE_CODE_DETAILS%). The usual causes are TLS spoken "
-            "to this plain port, a method in lower case, a Content-Length that is no number, and a broken chunk.",
+            "to this plain port, a method in lower case, a Content-Length that is not a number, and a broken chunk.",
             "bad_request",
             "refused.malformed",
         ),

@@ -18,7 +18,7 @@ _NAME: Final = re.compile(r"\b[A-Z][A-Z_]+\b")
 
 
 def program(*file_names: str) -> str:
-    """These files as one program, with the constants that it uses; of others Lua would run out of room."""
+    """These files as one program, with the constants that it uses: Lua allows 200 locals."""
     source = "\n".join(files(__package__).joinpath(name).read_text() for name in file_names)
     used = sorted(CONSTANTS.keys() & set(_NAME.findall(source)))
     return "".join(f"local {name} = {json.dumps(CONSTANTS[name])}\n" for name in used) + source

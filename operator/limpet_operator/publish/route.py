@@ -69,7 +69,7 @@ _MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
 
 def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
     """All routes. They change with the first few providers and with the models, not with every provider."""
-    speaking = [provider for provider in providers if "OpenAIChat" in provider.spec.dialects]
+    speaking = [provider for provider in providers if provider.served]
     order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
     posted = [{**path, "headers": [method("POST")]} for path in (_CANONICAL, _MISSPELT)]
     routes = [

@@ -160,7 +160,7 @@ function envoy_on_request(handle)
   local encoding = handle:headers():get("content-encoding")
   if encoding ~= nil and string.lower(encoding) ~= "identity" then
     return refuse(handle, "415", REFUSED_CONTENT_ENCODING, "invalid_request_error", "unsupported_content_encoding", "null",
-      "the body is encoded, and prompts are read here: send it without content-encoding")
+      "Limpet has to read the prompt; send the body uncompressed.")
   end
   local body = handle:body() -- objects from before this line are invalid after it
   local text = body ~= nil and body:getBytes(0, body:length()) or ""
@@ -183,12 +183,12 @@ function envoy_on_request(handle)
   end
   if all == nil then
     return refuse(handle, "503", FALLBACK_UNDECIDED, "server_error", "no_provider_available", "null",
-      "No decision could be made, and without one a request of so many parts is not looked at; try again.")
+      "Routing is temporarily unavailable for a body this complex; try again.")
   end
   local model = named.model
   if named.provider ~= nil and demands(value_of(text, named.provider)) then
     return refuse(handle, "503", FALLBACK_UNDECIDED, "server_error", "no_provider_available", '"provider"',
-      "No decision could be made, and without one what 'provider' demands can't be kept; try again.")
+      "Routing is temporarily unavailable: the demands in 'provider' can't be checked right now; try again.")
   end
   local quoted = model ~= nil and value_of(text, model) or ""
   local is_text = string.byte(quoted) == 34 and string_end(quoted, 1) == #quoted

@@ -1,4 +1,4 @@
-"""Which gateways and providers have changed since they were last looked at: servers and peers add, the fleet takes."""
+"""The gateways and providers that changed since the fleet last took them; servers and peers add them."""
 
 import asyncio
 from collections.abc import Iterable

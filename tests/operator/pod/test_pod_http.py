@@ -40,7 +40,7 @@ async def test_pages_have_reasons_and_metrics() -> None:
         shown = await client.get("/metrics")
         assert "limpet_test 3.0" in shown.text
         assert shown.headers["content-type"].startswith("text/plain")
-        assert await asked("/admin") == (404, "there is /healthz, /readyz, /metrics\n")
+        assert await asked("/admin") == (404, "not found; available: /healthz, /readyz, /metrics\n")
         assert await asked("/readyz?now") == (200, "ok\n")
         head = await client.head("/readyz")
         assert (head.status_code, head.text, head.headers["content-length"]) == (200, "", "3")
@@ -82,7 +82,7 @@ async def test_a_mistake_of_ours_is_in_the_log(caplog: pytest.LogCaptureFixture)
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         assert (await client.get("/broken")).status_code == 500
-    assert "/broken could not be made; please report this" in caplog.text
+    assert "/broken failed; please report this" in caplog.text
 
 
 async def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
