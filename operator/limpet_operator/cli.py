@@ -19,7 +19,7 @@ from limpet_operator.laptop.up import up as run_up
 from limpet_operator.laptop.validate import exit_status, render_line
 from limpet_operator.laptop.validate import validate as validated
 from limpet_operator.planning.plan import plan
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.origins import origin
 from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
@@ -126,7 +126,7 @@ def render(directory: Dir) -> None:
     except FileNotFoundError as error:
         _say(f"limpet render: {error}")
         raise typer.Exit(1) from error
-    gateway = Gateway(
+    gateway = EnvoySettings(
         "127.0.0.1",
         10000,
         ("/run/limpet/extproc.sock",),

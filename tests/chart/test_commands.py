@@ -11,7 +11,7 @@ from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import SupervisorSettings
 from limpet_operator.pod.settings import parse_settings
-from limpet_operator.publish.gateway import MIB
+from limpet_operator.publish.envoy_settings import MIB
 
 ENVIRONMENT = {"POD_NAME": "pod-1", "POD_NAMESPACE": "ai", "POD_IP": "10.0.0.1"}
 
@@ -43,12 +43,12 @@ def test_the_operator_is_told_all_that_was_set() -> None:
     assert settings.gateway_name == "limpet-gateway.ai.svc"
     assert settings.peers == HostPort("limpet-operator-peers.ai.svc", 18000)
     assert (settings.http, settings.probes) == (HostPort("::", 8081), HostPort("::", 8082))
-    assert settings.gateway.listen_host == "::"
+    assert settings.envoy.listen_host == "::"
     assert (settings.drain_s, settings.log_level) == (20.0, "debug")
-    assert settings.gateway.listen_port == 10000
-    assert settings.gateway.body_limit_bytes == 8 * MIB
-    assert settings.gateway.cors_origins == ("https://chat.example", "*")
-    assert settings.gateway.extproc_sockets == tuple(f"/run/limpet/extproc-{number}.sock" for number in range(3))
+    assert settings.envoy.listen_port == 10000
+    assert settings.envoy.body_limit_bytes == 8 * MIB
+    assert settings.envoy.cors_origins == ("https://chat.example", "*")
+    assert settings.envoy.extproc_sockets == tuple(f"/run/limpet/extproc-{number}.sock" for number in range(3))
 
 
 def test_it_can_be_told_to_watch_everything() -> None:

@@ -36,8 +36,8 @@ class Apart(LocalGateway):
         self.links = PeerLinks()
         self.other_links = PeerLinks()
         timeouts = RemovalTimeouts(drain_s=settings.drain_s)
-        self.control_plane = ControlPlane(self.gateway, metrics(), timeouts, peers=self.links)
-        self.other = ControlPlane(self.gateway, metrics(), timeouts, peers=self.other_links)
+        self.control_plane = ControlPlane(self.envoy, metrics(), timeouts, peers=self.links)
+        self.other = ControlPlane(self.envoy, metrics(), timeouts, peers=self.other_links)
         self._plans = 0
 
     def apply(self, plan: Plan) -> None:

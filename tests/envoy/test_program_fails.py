@@ -14,7 +14,7 @@ from tests.waiting import until
 from limpet_operator.laptop.machine import envoy_binary, free_port
 from limpet_operator.publish.cluster import provider_cluster
 from limpet_operator.publish.encode import typed
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -42,7 +42,7 @@ async def test_what_the_program_could_not_rewrite_is_not_sent(tmp_path: Path) ->
         spec = {"vendor": "Custom", "url": upstream.url, "models": [{"name": "m"}]}
         written = {"apiVersion": "limpet.dev/v1alpha1", "kind": "Provider", "metadata": {"name": "a"}, "spec": spec}
         (provider,) = planned(written).providers
-        cluster = provider_cluster(provider, Gateway("127.0.0.1", port, ()))
+        cluster = provider_cluster(provider, EnvoySettings("127.0.0.1", port, ()))
         path = tmp_path / "envoy.json"
         path.write_text(json.dumps(_bootstrap(port, cluster)))
         envoy = await asyncio.create_subprocess_exec(

@@ -34,10 +34,10 @@ _MALFORMED: dict[str, tuple[bytes, int, str, str]] = {
         "refused.headers_too_large",
     ),
     "headers too many": (_chat(_LENGTH, *["x-a: b"] * 120), 431, "more than 100", "refused.headers_too_large"),
-    "a length that is no number": (
+    "a length that is not a number": (
         _chat("content-length: abc"),
         400,
-        "Content-Length that is no number",
+        "Content-Length that is not a number",
         "refused.malformed",
     ),
     "two lengths": (_chat("content-length: 3", "content-length: 4"), 400, "not an HTTP request", "refused.malformed"),

@@ -167,8 +167,8 @@ def _table(costs: list[Cost]) -> Table:
     worst_s, worst_times = max(cost.cpu_s for cost in costs), max(cost.times for cost in costs)
     others_ms = max(cost.others_p99_ms for cost in costs)
     bars = (
-        f"CPU ≤ {BAR_S:.0f} s {_verdict(worst_s, BAR_S)}, memory ≤ {BAR_TIMES:.0f} times the size "
-        f"{_verdict(worst_times, BAR_TIMES)}, others' p99 ≤ {BAR_OTHERS_MS:.0f} ms {_verdict(others_ms, BAR_OTHERS_MS)}"
+        f"CPU ≤ {BAR_S:.0f} s {_outcome(worst_s, BAR_S)}, memory ≤ {BAR_TIMES:.0f} times the size "
+        f"{_outcome(worst_times, BAR_TIMES)}, others' p99 ≤ {BAR_OTHERS_MS:.0f} ms {_outcome(others_ms, BAR_OTHERS_MS)}"
     )
     table = Table(title="one body at a time", box=SIMPLE, caption=bars)
     table.add_column("shape")
@@ -188,5 +188,5 @@ def _table(costs: list[Cost]) -> Table:
     return table
 
 
-def _verdict(worst: float, bar: float) -> str:
+def _outcome(worst: float, bar: float) -> str:
     return "holds" if worst <= bar else "missed"

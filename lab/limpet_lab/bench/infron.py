@@ -16,7 +16,7 @@ from limpet_lab.bench.infron_arms import ARMS, group_sizes, run_arm
 from limpet_lab.bench.infron_prompt import messages_with
 from limpet_lab.bench.infron_rounds import Asking, UndecidedError, play
 from limpet_lab.bench.infron_score import Bill, PerMillion, Round, Score, ratio, score
-from limpet_lab.bench.infron_table import gateway_table, rule_sets_table, verdict
+from limpet_lab.bench.infron_table import conclusion, gateway_table, rule_sets_table
 from limpet_lab.demo.json_file import JsonFile, write_figures
 from limpet_lab.sim.config import ConfigError
 from limpet_lab.sim.sellers import SellerFailedError
@@ -88,7 +88,7 @@ async def _rule_sets(rounds: int, console: Console) -> dict[str, Any]:
             arm, rounds, lambda name, done: console.print(f"{name}: {done} of {rounds} rounds", highlight=False)
         )
     console.print(rule_sets_table(scores))
-    console.print(verdict(scores), highlight=False)
+    console.print(conclusion(scores), highlight=False)
     return {name: each.as_json() for name, each in scores.items()} | {"ratios": ratios(scores)}
 
 

@@ -10,8 +10,6 @@ from typing import Final
 
 PREFIX_CHARS: Final = 12_000
 QUESTION_CHARS: Final = 202
-PROMPT_TOKENS: Final = 4_213
-"""By the simulated tokeniser."""
 
 ChatMessages = list[dict[str, str]]
 

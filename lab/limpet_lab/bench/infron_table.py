@@ -49,7 +49,7 @@ def rule_sets_table(scores: Mapping[str, Score]) -> Table:
     return table
 
 
-def verdict(scores: Mapping[str, Score]) -> str:
+def conclusion(scores: Mapping[str, Score]) -> str:
     """What the table comes to, beside the article's own figures."""
     ours = scores["limpet"]
     cost = _number(ratio(scores["openrouter"], ours), 2)

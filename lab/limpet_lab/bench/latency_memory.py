@@ -86,11 +86,11 @@ def as_json(readings: list[MemoryReading]) -> list[dict[str, Any]]:
 def table(readings: list[MemoryReading]) -> Table:
     """The readings, and whether the bar held."""
     worst = max(each.rss_mb for each in readings)
-    verdict = "holds" if worst <= BAR_MB else "missed"
+    outcome = "holds" if worst <= BAR_MB else "missed"
     shown = Table(
         title="memory of the ext_proc worker",
         box=SIMPLE,
-        caption=f"at most {worst:.0f} MB; ≤ {BAR_MB:.0f} MB {verdict}",
+        caption=f"at most {worst:.0f} MB; ≤ {BAR_MB:.0f} MB {outcome}",
     )
     shown.add_column("after")
     shown.add_column("requests in all", justify="right")

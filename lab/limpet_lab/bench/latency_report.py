@@ -175,6 +175,6 @@ def bars(result: Figures) -> Table:
     for bar in BARS:
         value = result["limpet"].get(bar.size, {}).get(bar.key)
         sign = "≥" if bar.at_least else "≤"
-        verdict = "not measured" if value is None else "holds" if bar.holds(value) else "missed"
-        shown.add_row(bar.words, f"{sign} {bar.limit:g}{bar.unit}", _number(value, ".3g") + bar.unit, verdict)
+        outcome = "not measured" if value is None else "holds" if bar.holds(value) else "missed"
+        shown.add_row(bar.words, f"{sign} {bar.limit:g}{bar.unit}", _number(value, ".3g") + bar.unit, outcome)
     return shown

@@ -86,9 +86,9 @@ def memory(
     console.print(_sizes(sizes))
     console.print(_times_table(lookup, get))
     console.print(
-        f"A conversation takes at most {largest:.0f} bytes; ≤ {BAR_BYTES:.0f} {_verdict(largest, BAR_BYTES)}."
+        f"A conversation takes at most {largest:.0f} bytes; ≤ {BAR_BYTES:.0f} {_outcome(largest, BAR_BYTES)}."
     )
-    console.print(f"A lookup takes {ratio:.2f} times a bare GET; ≤ {BAR_RATIO:.0f} {_verdict(ratio, BAR_RATIO)}.")
+    console.print(f"A lookup takes {ratio:.2f} times a bare GET; ≤ {BAR_RATIO:.0f} {_outcome(ratio, BAR_RATIO)}.")
     if json_file:
         figures = {
             "conversations": conversations,
@@ -104,7 +104,7 @@ def memory(
         raise typer.Exit(1)
 
 
-def _verdict(figure: float, bar: float) -> str:
+def _outcome(figure: float, bar: float) -> str:
     return "holds" if figure <= bar else "missed"
 
 

@@ -13,7 +13,7 @@ import time
 import msgspec
 from aiohttp import web
 
-from limpet_lab.sim.app import Shop, Times, seller_app
+from limpet_lab.sim.app import SimulatedProvider, Times, seller_app
 from limpet_lab.sim.config import SellerConfig
 from limpet_lab.sim.control import add_control
 from limpet_lab.sim.word import Failed, Ready
@@ -29,9 +29,9 @@ def main() -> int:
 
 async def serve(config: SellerConfig) -> int:
     """Listen, report it, and wait for the end of stdin or SIGTERM."""
-    shop = Shop(config, Times(time.monotonic, time.time), lambda: secrets.token_hex(12))
-    app = seller_app(shop)
-    add_control(app, shop)
+    seller = SimulatedProvider(config, Times(time.monotonic, time.time), lambda: secrets.token_hex(12))
+    app = seller_app(seller)
+    add_control(app, seller)
     # Cancellation lets a hanging answer end when its client is gone; compressed bodies are kept as they arrived.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=0.2)
     await runner.setup()

@@ -42,7 +42,7 @@ class _Delivery(msgspec.Struct):
         return -(-output * self.sent // self.pieces)
 
 
-class Shop:
+class SimulatedProvider:
     """One seller: its state and its handlers."""
 
     def __init__(self, config: SellerConfig, times: Times, new_id: Callable[[], str]) -> None:
@@ -204,12 +204,12 @@ class Shop:
         return _json(refusal.status, refusal.body())
 
 
-def seller_app(shop: Shop) -> web.Application:
+def seller_app(seller: SimulatedProvider) -> web.Application:
     """The application without its control endpoints."""
-    prefix = shop.config.prefix.rstrip("/")
-    app = web.Application(client_max_size=shop.config.max_body_bytes, middlewares=[_errors_as_json, shop.record])
-    app.router.add_post(f"{prefix}/chat/completions", shop.chat)
-    app.router.add_get(f"{prefix}/models", shop.models)
+    prefix = seller.config.prefix.rstrip("/")
+    app = web.Application(client_max_size=seller.config.max_body_bytes, middlewares=[_errors_as_json, seller.record])
+    app.router.add_post(f"{prefix}/chat/completions", seller.chat)
+    app.router.add_get(f"{prefix}/models", seller.models)
     return app
 
 

@@ -6,7 +6,7 @@
 import msgspec
 from aiohttp import web
 
-from limpet_lab.sim.app import Shop
+from limpet_lab.sim.app import SimulatedProvider
 from limpet_lab.sim.faults import Fault
 
 
@@ -19,9 +19,9 @@ class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fault: bool = True
 
 
-def add_control(app: web.Application, shop: Shop) -> None:
+def add_control(app: web.Application, seller: SimulatedProvider) -> None:
     """Add `/_sim/` to a seller's application."""
-    control = _Control(shop)
+    control = _Control(seller)
     app.router.add_get("/_sim/ledger", control.ledger)
     app.router.add_post("/_sim/reset", control.reset)
     app.router.add_get("/_sim/fault", control.fault)
@@ -30,14 +30,14 @@ def add_control(app: web.Application, shop: Shop) -> None:
 
 
 class _Control:
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
+    def __init__(self, seller: SimulatedProvider) -> None:
+        self._seller = seller
 
     async def ledger(self, request: web.Request) -> web.Response:
         rows = request.query.get("rows", "2000")
         if not rows.isdecimal():
             return _problem(f"rows is {rows!r}: write how many rows to show")
-        return _answer(self._shop.ledger.report(int(rows)))
+        return _answer(self._seller.ledger.report(int(rows)))
 
     async def reset(self, request: web.Request) -> web.Response:
         try:
@@ -45,30 +45,32 @@ class _Control:
         except msgspec.MsgspecError as error:
             return _problem(str(error))
         if wanted.ledger:
-            self._shop.ledger.reset()
+            self._seller.ledger.reset()
         if wanted.cache:
-            self._shop.cache.clear()
+            self._seller.cache.clear()
         if wanted.fault:
-            self._shop.faults.set(Fault())
-        if wanted.requests and self._shop.recorder is not None:
-            self._shop.recorder.reset()
+            self._seller.faults.set(Fault())
+        if wanted.requests and self._seller.recorder is not None:
+            self._seller.recorder.reset()
         return _answer(wanted)
 
     async def fault(self, _request: web.Request) -> web.Response:
-        return _answer(self._shop.faults.current)
+        return _answer(self._seller.faults.current)
 
     async def set_fault(self, request: web.Request) -> web.Response:
         try:
             fault = msgspec.json.decode(await request.read(), type=Fault)
         except msgspec.MsgspecError as error:
             return _problem(str(error))
-        self._shop.faults.set(fault)
+        self._seller.faults.set(fault)
         return _answer(fault)
 
     async def requests(self, _request: web.Request) -> web.Response:
-        if self._shop.recorder is None:
-            return _problem(f"seller {self._shop.config.name} does not record: set `record: true` in its configuration")
-        return _answer(self._shop.recorder.report())
+        if self._seller.recorder is None:
+            return _problem(
+                f"seller {self._seller.config.name} does not record: set `record: true` in its configuration"
+            )
+        return _answer(self._seller.recorder.report())
 
 
 def _answer(value: object) -> web.Response:

@@ -12,7 +12,7 @@ from typing import Final, Never, TypeVar
 from limpet_operator.fleet.link import OwnReport, PeerLink
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peer_contract import PeerAck, PeerUpdate
-from limpet_operator.fleet.traffic import Summary, joined, summary, verdict
+from limpet_operator.fleet.traffic import Summary, joined, summary, traffic_from
 from limpet_operator.fleet.view import GatewayState, Traffic, merged
 from limpet_operator.publish.resource import CLUSTER, SECRET
 from limpet_operator.publish.secret import secret_name
@@ -126,7 +126,7 @@ class Fleet:
             self._metrics.gateways.set(len(self._gateways))
         reports = (self._own.traffic, *self._links.traffic())
         for name in changed.providers:
-            result = verdict(joined(report[name] for report in reports if name in report))
+            result = traffic_from(joined(report[name] for report in reports if name in report))
             if result is None:
                 self._traffic.pop(name, None)
             else:

@@ -1,4 +1,4 @@
-"""From the evidence of single workers to one verdict on a provider. Pure; replicas send summaries and join them.
+"""From the evidence of single workers to the state of a provider. Pure; replicas send summaries and join them.
 
 A provider is down when at least one worker has it out and no worker has had an answer since: since that worker took it
 out, and not half a minute longer ago than the failure which keeps it out now. Times are from the workers' own clocks:
@@ -99,16 +99,15 @@ def _first(one_s: float, other_s: float) -> float:
     return min(one_s, other_s) if one_s and other_s else one_s or other_s
 
 
-def verdict(everywhere: Summary) -> Traffic | None:
+def traffic_from(everywhere: Summary) -> Traffic | None:
     """The provider's state by the evidence of all workers; None: there is none."""
-    up, down = everywhere.up, everywhere.down
     hits, warm = cache_use.hit_percent(everywhere.cache), cache_use.conversations(everywhere.cache)
     cause, status, message = everywhere.words
-    if everywhere.reason is not None and (not up or everywhere.success_s <= everywhere.objection_s):
+    if everywhere.reason is not None and (not everywhere.up or everywhere.success_s <= everywhere.objection_s):
         since_s = everywhere.down_since_s
-        return Traffic("down", everywhere.reason, since_s, up, down, hits, warm, cause, status, message)
-    if not up:
+        return Traffic("down", everywhere.reason, since_s, hits, warm, cause, status, message)
+    if not everywhere.up:
         return None
     if cause != _OF_ONE_MODEL and everywhere.success_s > everywhere.words_s:
         cause, status, message = _NO_WORDS
-    return Traffic("up", "up", everywhere.up_since_s, up, down, hits, warm, cause, status, message)
+    return Traffic("up", "up", everywhere.up_since_s, hits, warm, cause, status, message)

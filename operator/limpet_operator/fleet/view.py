@@ -27,12 +27,10 @@ class GatewayState:
 class Traffic:
     """What the requests of all workers show about one provider."""
 
-    verdict: Literal["up", "down"]
+    state: Literal["up", "down"]
     reason: Literal["up"] | OutBecause
     since_s: float
-    """Unix seconds; when the first of the workers that agree with the verdict began to do so."""
-    workers_up: int
-    workers_down: int
+    """Unix seconds; when the first of the workers that see it in this state began to do so."""
     hit_percent: int | None = None
     """Share of recent prompt tokens that were read from the cache; None: there were no tokens."""
     warm_conversations: int = 0

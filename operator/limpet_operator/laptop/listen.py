@@ -48,7 +48,7 @@ def in_url(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListenAddress:
     """Free addresses of this machine."""
 
     host: str
@@ -90,7 +90,7 @@ async def accepts(host: str, port: int) -> bool:
     return True
 
 
-def find_place(host: str, port: int, flag: str = "--listen HOST:PORT") -> Place:
+def find_listen_address(host: str, port: int, flag: str = "--listen HOST:PORT") -> ListenAddress:
     """The addresses of this host. Raises CannotStart if one is in use, or none belongs to this machine.
 
     A name may have several addresses, as localhost has those of both families; those that this machine lacks are left
@@ -115,7 +115,7 @@ def find_place(host: str, port: int, flag: str = "--listen HOST:PORT") -> Place:
                 ) from error
         else:
             ours.append(address)
-    return Place(host, tuple(ours), port)
+    return ListenAddress(host, tuple(ours), port)
 
 
 _OTHER: Final = "Choose another with"

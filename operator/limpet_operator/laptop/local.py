@@ -23,13 +23,13 @@ from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
-from limpet_operator.laptop.listen import CannotStart, accepts, find_place, in_url
+from limpet_operator.laptop.listen import CannotStart, accepts, find_listen_address, in_url
 from limpet_operator.laptop.machine import envoy_command, system_ca_file
 from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
 from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.publish.bootstrap import bootstrap
-from limpet_operator.publish.gateway import EXTPROC_CLUSTER, Gateway
+from limpet_operator.publish.envoy_settings import EXTPROC_CLUSTER, EnvoySettings
 from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.resources.proxy import ProxySettings
 from limpet_operator.serve.acknowledgements import Nack
@@ -94,7 +94,7 @@ class LocalGateway:
     def __init__(self, settings: LocalSettings) -> None:
         """Raises CannotStart if the address is not available."""
         self.settings = settings
-        self.place = find_place(settings.host, settings.port)
+        self.address = find_listen_address(settings.host, settings.port)
         self.registry = Registry()
         metrics = build_metrics(self.registry, version("limpet"))
         self._run_dir = RunDir()
@@ -104,12 +104,12 @@ class LocalGateway:
         self._extproc_sockets = tuple(run_dir / extproc_socket(n) for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
-        self.gateway = Gateway(
-            listen_host=self.place.addresses[0],
-            listen_also=self.place.addresses[1:],
+        self.envoy = EnvoySettings(
+            listen_host=self.address.addresses[0],
+            listen_also=self.address.addresses[1:],
             listen_port=settings.port,
-            own_names=self.place.own_names(settings.own_names),
-            cors_origins=self.place.origins(settings.cors_origins),
+            own_names=self.address.own_names(settings.own_names),
+            cors_origins=self.address.origins(settings.cors_origins),
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
@@ -118,14 +118,14 @@ class LocalGateway:
             system_ca_file=system_ca_file(),
         )
         timeouts = RemovalTimeouts(drain_s=settings.drain_s)
-        self.control_plane = ControlPlane(self.gateway, metrics, timeouts, on_nack=settings.on_nack)
+        self.control_plane = ControlPlane(self.envoy, metrics, timeouts, on_nack=settings.on_nack)
         self._fleet = Fleet(self.control_plane, PeerLinks(), metrics, self._traffic_changed)
         self._running = AsyncExitStack()
 
     @property
     def base_url(self) -> str:
         """What an OpenAI SDK takes as `base_url`."""
-        return f"http://{in_url(self.place.reachable)}:{self.place.port}/v1"
+        return f"http://{in_url(self.address.reachable)}:{self.address.port}/v1"
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as running:
@@ -176,7 +176,7 @@ class LocalGateway:
         return self.control_plane.catalogs.deciding >= self.settings.extproc_workers
 
     async def _accepts(self) -> bool:
-        return await accepts(self.place.reachable, self.place.port)
+        return await accepts(self.address.reachable, self.address.port)
 
     async def _all_healthy(self) -> bool:
         """Whether Envoy's health checks let it send requests to every worker."""

@@ -22,10 +22,10 @@ def traffic_lines(before: Mapping[str, Traffic], now: Mapping[str, Traffic]) -> 
             if previous is not None:
                 yield f"{name} is back: {healthy(_SERVED, traffic).message}"
         elif previous is None or previous.reason != found.reason:
-            out = " (out)" if traffic.verdict == "down" else ""
+            out = " (out)" if traffic.state == "down" else ""
             yield f"{name}: {found.reason}{out}: {found.message}"
-        elif before[name].verdict != traffic.verdict:
-            yield f"{name} is {'out' if traffic.verdict == 'down' else 'asked again'}: {found.message}"
+        elif before[name].state != traffic.state:
+            yield f"{name} is {'out' if traffic.state == 'down' else 'asked again'}: {found.message}"
 
 
 def _trouble(traffic: Traffic | None) -> Finding | None:

@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 
 from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import ChildDied
-from limpet_operator.laptop.listen import CannotStart, find_place
+from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.traffic_lines import traffic_lines
 from limpet_operator.laptop.validate import lines_of, render_line
@@ -82,7 +82,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
     try:
         directory = Directory(path, say)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
-            find_place("127.0.0.1", port, "--metrics-port PORT, the first of two")
+            find_listen_address("127.0.0.1", port, "--metrics-port PORT, the first of two")
         async with LocalGateway(replace(settings, on_traffic=_reporting_traffic(say))) as gateway:
             gateway.apply(directory.plan)
             async with beside(directory.follow(_applying(gateway, say))) as following:

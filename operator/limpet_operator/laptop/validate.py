@@ -14,7 +14,7 @@ Status = Literal["ok", "note", "BAD", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ValidationLine:
     """The result for one object, or for a file or document without any; `place` is where it stands."""
 
     status: Status
@@ -30,26 +30,26 @@ class Line:
         return self.status != "BAD"
 
 
-def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[Line]:
+def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[ValidationLine]:
     """One line per document, in the files' order; references to other objects are checked, too."""
     store = FileStore(parser)
     store.replace(scan.documents)
     return lines_of(store.readings, plan(store.objects, env))
 
 
-def lines_of(readings: Iterable[ParsedDocument], planned: Plan) -> list[Line]:
+def lines_of(readings: Iterable[ParsedDocument], planned: Plan) -> list[ValidationLine]:
     """The same for documents that have been read and planned already."""
     return [_line(reading, planned) for reading in readings]
 
 
-def exit_status(lines: Iterable[Line], strict: bool = False) -> int:
+def exit_status(lines: Iterable[ValidationLine], strict: bool = False) -> int:
     """0 if nothing is wrong, else 1; `strict`: 1 also for notes. No lines at all is wrong, too."""
     lines = list(lines)
     wrong = [line for line in lines if not line.ok or (strict and line.status == "note")]
     return 1 if wrong or not lines else 0
 
 
-def render_line(line: Line) -> str:
+def render_line(line: ValidationLine) -> str:
     """Plain text; several problems of one object stand below it, one a line."""
     head = f"{line.status:<4} {' '.join(filter(None, (line.kind, line.name)))}".rstrip()
     match line.problems:
@@ -61,14 +61,14 @@ def render_line(line: Line) -> str:
             return f"{head}  ({line.place}):" + "".join(f"\n       {problem}" for problem in problems)
 
 
-def _line(reading: ParsedDocument, planned: Plan) -> Line:
+def _line(reading: ParsedDocument, planned: Plan) -> ValidationLine:
     origin, result, key = reading.document.origin, reading.result, reading.key
     raw = reading.document.raw
     named = raw.get("kind") if isinstance(raw, dict) else None
     kind = key.kind if key else named if isinstance(named, str) else "document" if origin.document else "file"
     name = key.display_name if key else ""
     if isinstance(result, Foreign):
-        return Line("skip", kind, name, str(origin), note=result.note)
+        return ValidationLine("skip", kind, name, str(origin), note=result.note)
     problems = result.problems if isinstance(result, Invalid) else ()
     notes: tuple[Problem, ...] = ()
     if reading.duplicate_of is not None:
@@ -80,4 +80,4 @@ def _line(reading: ParsedDocument, planned: Plan) -> Line:
         problems = tuple(Problem(each.reason, each.message) for each in failed)
         notes = tuple(Problem(note.reason, note.message) for note in findings.notes)
     status: Status = "BAD" if problems else "note" if notes else "ok"
-    return Line(status, kind, name, str(origin), problems + notes)
+    return ValidationLine(status, kind, name, str(origin), problems + notes)

@@ -56,7 +56,7 @@ class Replica:
         self._metrics = build_metrics(self.registry, version("limpet"))
         links = PeerLinks()
         self._control_plane = ControlPlane(
-            settings.gateway,
+            settings.envoy,
             self._metrics,
             RemovalTimeouts(drain_s=settings.drain_s),
             peers=links,

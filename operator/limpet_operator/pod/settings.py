@@ -11,7 +11,7 @@ from limpet_extproc.contract.envoy import extproc_socket
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
 from limpet_operator.publish.address_family import LookupFamily
-from limpet_operator.publish.gateway import MIB, Gateway
+from limpet_operator.publish.envoy_settings import MIB, EnvoySettings
 from limpet_operator.publish.origins import origin
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.proxy import Proxy, ProxySettings, parse_proxy
@@ -37,7 +37,7 @@ class ReplicaSettings:
     http: HostPort
     probes: HostPort | None
     """Another address for /healthz and /readyz, for the kubelet alone."""
-    gateway: Gateway
+    envoy: EnvoySettings
     drain_s: float
     """From a provider's removal until Envoy loses its cluster."""
     log_level: str
@@ -76,7 +76,7 @@ def parse_settings(
         gateway_name=flags.gateway_name,
         http=flags.http,
         probes=flags.probes,
-        gateway=Gateway(
+        envoy=EnvoySettings(
             listen_host=flags.gateway_host,
             cors_origins=tuple(flags.cors_origin),
             listen_port=flags.gateway_port,

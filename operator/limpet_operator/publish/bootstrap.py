@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from limpet_operator.publish.encode import Json, listening, typed
-from limpet_operator.publish.gateway import CONTROLPLANE_CLUSTER
+from limpet_operator.publish.envoy_settings import CONTROLPLANE_CLUSTER
 from limpet_operator.publish.overload import MAX_CONNECTIONS, overload_manager
 
 _ADS: Final = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}

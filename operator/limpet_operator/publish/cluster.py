@@ -11,8 +11,8 @@ from typing import Any, Final
 from limpet_extproc.contract.envoy import ATTEMPT_HEADER, PROVIDER_HEADER
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.error_rules import lua_rules
-from limpet_operator.publish.gateway import Gateway
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.secret import header_secret_name, secret_name
@@ -64,14 +64,14 @@ _RAW: Final = {
 }
 
 
-def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
+def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json:
     """The cluster named as the provider is."""
-    url, proxy = provider.spec.url, proxy_of(provider, gateway)
-    transport = _transport(provider, gateway)
+    url, proxy = provider.spec.url, proxy_of(provider, settings)
+    transport = _transport(provider, settings)
     return {
         "name": provider.name,
         "connect_timeout": f"{provider.spec.timeouts.connect_s}s",
-        **(discovery(url, gateway) if proxy is None else _STATIC),
+        **(discovery(url, settings) if proxy is None else _STATIC),
         # A cluster that waits for DNS would hold back the acknowledgement of every other change.
         "wait_for_warm_on_init": False,
         "load_assignment": {
@@ -100,7 +100,7 @@ def provider_cluster(provider: PlannedProvider, gateway: Gateway) -> Json:
     }
 
 
-def discovery(at: Url | Proxy, gateway: Gateway) -> Json:
+def discovery(at: Url | Proxy, settings: EnvoySettings) -> Json:
     """How Envoy finds the addresses of a host."""
     if is_ip(at.host):
         return _STATIC
@@ -113,7 +113,7 @@ def discovery(at: Url | Proxy, gateway: Gateway) -> Json:
                 dns_min_refresh_rate="5s",
                 dns_refresh_rate="30s",
                 dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "10s"},
-                dns_lookup_family=gateway.dns_lookup_family,
+                dns_lookup_family=settings.dns_lookup_family,
             ),
         }
     }
@@ -129,10 +129,10 @@ _UNREACHABLE: Final = _endpoint("127.0.0.1", 0, 1)
 cluster would not be. Nothing can listen on port 0, so no other program is sent the credential."""
 
 
-def _transport(provider: PlannedProvider, gateway: Gateway) -> Json:
+def _transport(provider: PlannedProvider, settings: EnvoySettings) -> Json:
     if provider.spec.url.scheme == "http":
         return _RAW
-    trusted = {"inline_string": provider.ca_pem} if provider.ca_pem else {"filename": gateway.system_ca_file}
+    trusted = {"inline_string": provider.ca_pem} if provider.ca_pem else {"filename": settings.system_ca_file}
     server_name = provider.spec.tls.server_name if provider.spec.tls else None
     host = provider.spec.url.host
     if is_ip(host) and not server_name:
@@ -239,6 +239,6 @@ def _rewrite(provider: PlannedProvider) -> Json:
     }
 
 
-def cluster_of_proxy(proxy: Proxy, gateway: Gateway) -> Json:
+def cluster_of_proxy(proxy: Proxy, settings: EnvoySettings) -> Json:
     """The cluster of a proxy that providers are reached through."""
-    return proxy_cluster(proxy, discovery(proxy, gateway), _BREAKERS)
+    return proxy_cluster(proxy, discovery(proxy, settings), _BREAKERS)

@@ -9,13 +9,13 @@ from limpet_extproc.contract.reasons import EnvoyReason
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import local_replies, origins
 from limpet_operator.publish.encode import Json, set_header, typed
-from limpet_operator.publish.gateway import (
+from limpet_operator.publish.envoy_settings import (
     EXT_PROC_FILTER,
     FRONT_LUA,
     HEALTH,
     UNDECIDED_FILTER,
     VENDOR_HEADERS,
-    Gateway,
+    EnvoySettings,
 )
 from limpet_operator.publish.local_replies import INVALID, SPOKEN, error_body, error_format
 from limpet_operator.publish.lua import program
@@ -67,9 +67,9 @@ def readable(route: Json) -> Json:
     return {**route, "response_headers_to_add": [*route["response_headers_to_add"], *more]}
 
 
-def before_all(gateway: Gateway) -> list[Json]:
+def before_all(settings: EnvoySettings) -> list[Json]:
     """Checks of every request, whatever its path."""
-    preflight = [*_ALLOWED_PREFLIGHT, *_allowed(gateway)]
+    preflight = [*_ALLOWED_PREFLIGHT, *_allowed(settings)]
     private = {"name": "access-control-request-private-network", "present_match": True}
     refused = error_format(
         "The page at %REQ(ORIGIN):200% may not use this gateway: a browser would let any page spend its keys. Allow it "
@@ -79,7 +79,7 @@ def before_all(gateway: Gateway) -> list[Json]:
     )
     return [
         connect(),
-        answer({"prefix": "/", "headers": origins.foreign(gateway.cors_origins)}, 403, refused, "refused.origin"),
+        answer({"prefix": "/", "headers": origins.foreign(settings.cors_origins)}, 403, refused, "refused.origin"),
         *(
             _without_cors(
                 answer(
@@ -101,8 +101,8 @@ _ALLOWED_PREFLIGHT: Final = [
 ]
 
 
-def _allowed(gateway: Gateway) -> list[Json]:
-    regex = {"regex": origins.pattern(gateway.cors_origins)}
+def _allowed(settings: EnvoySettings) -> list[Json]:
+    regex = {"regex": origins.pattern(settings.cors_origins)}
     return [{"name": "origin", "string_match": {"safe_regex": regex}}]
 
 
@@ -117,9 +117,9 @@ def connect() -> Json:
     return {"match": {"connect_matcher": {}}, "direct_response": {"status": 405}}
 
 
-def foreign_host(gateway: Gateway) -> Json:
+def foreign_host(settings: EnvoySettings) -> Json:
     """For a request that reaches a loopback listener by a name that is not its own."""
-    names = ", ".join(gateway.own_names)
+    names = ", ".join(settings.own_names)
     message = (
         "This gateway listens on this machine alone and answers to its own names, and %REQ(:AUTHORITY):200% is none of "
         f"them: a web page could have made its own name point here. They are {names}; add one with --allow-host NAME."

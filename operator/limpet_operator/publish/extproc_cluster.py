@@ -2,10 +2,10 @@
 
 from limpet_operator.publish.cluster import NEVER_FULL
 from limpet_operator.publish.encode import Json, typed
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 
 
-def extproc_cluster(gateway: Gateway, name: str) -> Json:
+def extproc_cluster(settings: EnvoySettings, name: str) -> Json:
     """All ext_proc workers of this Envoy; one that died is ejected after its first failed request.
 
     Health checks eject one that hangs, and admit one that starts as soon as it has a catalog. While none is healthy
@@ -20,7 +20,7 @@ def extproc_cluster(gateway: Gateway, name: str) -> Json:
             "endpoints": [
                 {
                     "lb_endpoints": [
-                        {"endpoint": {"address": {"pipe": {"path": path}}}} for path in gateway.extproc_sockets
+                        {"endpoint": {"address": {"pipe": {"path": path}}}} for path in settings.extproc_sockets
                     ]
                 }
             ],

@@ -21,7 +21,7 @@ from limpet_extproc.contract.envoy import (
 )
 from limpet_extproc.contract.reasons import UNDECIDED
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
-from limpet_operator.publish.gateway import (
+from limpet_operator.publish.envoy_settings import (
     CLIENT_LISTENER,
     CLIENT_ROUTES,
     EXT_PROC_FILTER,
@@ -30,24 +30,24 @@ from limpet_operator.publish.gateway import (
     HEALTH,
     UNDECIDED_FILTER,
     VENDOR_HEADERS,
-    Gateway,
+    EnvoySettings,
 )
 from limpet_operator.publish.headers import vendor_headers
 from limpet_operator.publish.local_replies import local_replies
 from limpet_operator.publish.lua import program
 
 
-def client_listener(gateway: Gateway) -> Json:
+def client_listener(settings: EnvoySettings) -> Json:
     """Early header clean-up, ext_proc, and the router with its access log."""
-    also = [{"address": listening(host, gateway.listen_port)} for host in gateway.listen_also]
+    also = [{"address": listening(host, settings.listen_port)} for host in settings.listen_also]
     return {
         "name": CLIENT_LISTENER,
-        "address": listening(gateway.listen_host, gateway.listen_port),
+        "address": listening(settings.listen_host, settings.listen_port),
         **({"additional_addresses": also} if also else {}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         # A thread that copies a large body serves no other request, so connections are spread by number, not by chance.
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [{"filters": [_http(gateway)]}],
+        "filter_chains": [{"filters": [_http(settings)]}],
     }
 
 
@@ -84,7 +84,7 @@ _WORTH_AN_ENTRY: Json = {
 long answer must not hide for minutes that other providers fail."""
 
 
-def _http(gateway: Gateway) -> Json:
+def _http(settings: EnvoySettings) -> Json:
     return {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": typed(
@@ -114,17 +114,17 @@ def _http(gateway: Gateway) -> Json:
             request_timeout="300s",
             early_header_mutation_extensions=[_forget_internal_headers()],
             http_filters=[
-                *([_CORS] if gateway.cors_origins else []),
+                *([_CORS] if settings.cors_origins else []),
                 *_ON_SOME_ROUTES,
                 _default_decision(),
-                *([] if gateway.header_mode else [_head(gateway)]),
-                _ext_proc(gateway),
+                *([] if settings.header_mode else [_head(settings)]),
+                _ext_proc(settings),
                 {
                     "name": "envoy.filters.http.buffer",
-                    "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=gateway.body_limit_bytes),
+                    "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=settings.body_limit_bytes),
                 },
                 _undecided(),
-                _originals(gateway),
+                _originals(settings),
                 {
                     "name": "envoy.filters.http.ai_protocol_manager",
                     "typed_config": typed_struct(
@@ -143,7 +143,7 @@ def _http(gateway: Gateway) -> Json:
             ],
             access_log=[{**_access_log(REQUEST_LOG), "filter": _WORTH_AN_ENTRY}],
             access_log_options={"access_log_flush_interval": "1s"},
-            local_reply_config=local_replies(gateway.body_limit_bytes),
+            local_reply_config=local_replies(settings.body_limit_bytes),
         ),
     }
 
@@ -177,7 +177,7 @@ def _default_decision() -> Json:
     }
 
 
-def _ext_proc(gateway: Gateway) -> Json:
+def _ext_proc(settings: EnvoySettings) -> Json:
     """One message each way: the whole body, and the headers that matter as an attribute. Header mode needs all."""
     return {
         "name": EXT_PROC_FILTER,
@@ -185,18 +185,18 @@ def _ext_proc(gateway: Gateway) -> Json:
             "filters.http.ext_proc.v3.ExternalProcessor",
             grpc_service={
                 "envoy_grpc": {"cluster_name": EXTPROC_CLUSTER},
-                "initial_metadata": [] if gateway.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
+                "initial_metadata": [] if settings.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
             },
             failure_mode_allow=True,
             # A worker that hangs costs a client this wait once: health checks notice before it is over. With less, the
             # most expensive bodies would not be read in time on a busy machine.
             message_timeout="5s",
             processing_mode={
-                "request_header_mode": "SEND" if gateway.header_mode else "SKIP",
+                "request_header_mode": "SEND" if settings.header_mode else "SKIP",
                 "request_body_mode": "BUFFERED",
                 "response_header_mode": "SKIP",
             },
-            request_attributes=[] if gateway.header_mode else [HEAD_ATTRIBUTE],
+            request_attributes=[] if settings.header_mode else [HEAD_ATTRIBUTE],
             metadata_options={
                 "receiving_namespaces": {"untyped": [ROUTE_METADATA, DECISION_METADATA, RECORD_METADATA]}
             },
@@ -204,9 +204,9 @@ def _ext_proc(gateway: Gateway) -> Json:
     }
 
 
-def _head(gateway: Gateway) -> Json:
+def _head(settings: EnvoySettings) -> Json:
     """For ext_proc. Filter state is the one place that no log shows, and the client's credential is in it."""
-    headers = dict.fromkeys((*READ_HEADERS, *gateway.identity_headers))
+    headers = dict.fromkeys((*READ_HEADERS, *settings.identity_headers))
     lines = [*(f"{header} %REQ({header})%" for header in headers), f"{HEAD_ROUTE} %ROUTE_NAME%"]
     return _note(HEAD_STATE, [_state(HEAD_STATE, "\n".join(lines))])
 
@@ -233,11 +233,11 @@ def _vendor_headers() -> Json:
     }
 
 
-def _originals(gateway: Gateway) -> Json:
+def _originals(settings: EnvoySettings) -> Json:
     """The client's own values, from which each attempt starts: it finds the headers as the last one left them."""
     states = {PATH_STATE: "%REQ(:PATH)%", LENGTH_STATE: "%REQ(CONTENT-LENGTH)%"}
-    if gateway.kept_headers:
-        states[HEADERS_STATE] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in gateway.kept_headers)
+    if settings.kept_headers:
+        states[HEADERS_STATE] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in settings.kept_headers)
     shared = {"shared_with_upstream": "TRANSITIVE"}
     return _note("limpet.originals", [{**_state(key, value), **shared} for key, value in states.items()])
 

@@ -13,7 +13,7 @@ LISTENER: Final = TYPE + "envoy.config.listener.v3.Listener"
 ROUTE: Final = TYPE + "envoy.config.route.v3.RouteConfiguration"
 SECRET: Final = TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
-Key = tuple[str, str]
+ResourceKey = tuple[str, str]
 """Type URL and name."""
 
 
@@ -29,7 +29,7 @@ class Resource:
     the hash of the body itself."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> ResourceKey:
         """Type URL and name."""
         return self.type_url, self.name
 
@@ -43,5 +43,5 @@ def digest_of(content: bytes) -> str:
 class Publication:
     """All that a plan comes to in the data path."""
 
-    resources: Mapping[Key, Resource]
+    resources: Mapping[ResourceKey, Resource]
     catalog: Catalog

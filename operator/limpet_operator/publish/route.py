@@ -31,7 +31,7 @@ from limpet_operator.publish.direct_responses import (
     wrong_paths,
 )
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.gateway import CLIENT_ROUTES, UNDECIDED_FILTER, Gateway
+from limpet_operator.publish.envoy_settings import CLIENT_ROUTES, UNDECIDED_FILTER, EnvoySettings
 from limpet_operator.publish.local_replies import NO_PROVIDERS
 from limpet_operator.publish.models import providers_of_models, table
 from limpet_operator.publish.origins import policy
@@ -67,34 +67,34 @@ _MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
 """From a base URL with a /v1 too few or too many, or a slash at the end. It comes second, because it is rare."""
 
 
-def route_configuration(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
+def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySettings) -> Json:
     """All routes. They change with the first few providers and with the models, not with every provider."""
     speaking = [provider for provider in providers if provider.served]
     order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
     posted = [{**path, "headers": [method("POST")]} for path in (_CANONICAL, _MISSPELT)]
     routes = [
-        *(route for match in posted for route in (_chat(match, order, gateway) if order else [_no_provider(match)])),
+        *(route for match in posted for route in (_chat(match, order, settings) if order else [_no_provider(match)])),
         *pages(speaking),
         *wrong_paths(posted),
     ]
-    if gateway.cors_origins:
+    if settings.cors_origins:
         routes = [readable(route) for route in routes]
-    cors = {"envoy.filters.http.cors": policy(gateway.cors_origins)} if gateway.cors_origins else {}
+    cors = {"envoy.filters.http.cors": policy(settings.cors_origins)} if settings.cors_origins else {}
     ours = {
         "name": "all",
-        "domains": list(gateway.own_names) or ["*"],
+        "domains": list(settings.own_names) or ["*"],
         # For the Lua of every attempt, which takes it out.
         "include_request_attempt_count": True,
-        "routes": [*before_all(gateway), *routes],
+        "routes": [*before_all(settings), *routes],
         # The routes of requests that are decided, or need no decision, switch it off.
-        "typed_per_filter_config": {UNDECIDED_FILTER: _undecided(speaking, gateway), **cors},
+        "typed_per_filter_config": {UNDECIDED_FILTER: _undecided(speaking, settings), **cors},
     }
-    foreign = {"name": "foreign", "domains": ["*"], "routes": [connect(), foreign_host(gateway)]}
+    foreign = {"name": "foreign", "domains": ["*"], "routes": [connect(), foreign_host(settings)]}
     return {
         "name": CLIENT_ROUTES,
         "ignore_port_in_host_matching": True,
         "max_direct_response_body_size_bytes": 4 * 1024 * 1024,
-        "virtual_hosts": [ours, foreign] if gateway.own_names else [ours],
+        "virtual_hosts": [ours, foreign] if settings.own_names else [ours],
     }
 
 
@@ -102,18 +102,18 @@ def _no_provider(match: Json) -> Json:
     return answer(match, 503, NO_PROVIDERS, "refused.no_provider")
 
 
-def _chat(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
-    *decided, undecided = _chat_routes(match, order, gateway)
+def _chat(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
+    *decided, undecided = _chat_routes(match, order, settings)
     # Envoy looks for a request's route when it arrives, and again when ext_proc has decided.
     return [*wrong_bodies(match), *decided, without_length(undecided), undecided]
 
 
-def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
-    if gateway.header_mode:
+def _chat_routes(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
+    if settings.header_mode:
         chosen = {**match, "headers": [*match["headers"], {"name": CLUSTER_HEADER, "present_match": True}]}
         return [
-            _to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(gateway)}, gateway),
-            _to_providers(match, {"cluster": order[0], **_same_provider_again(gateway)}, gateway, decided=False),
+            _to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(settings)}, settings),
+            _to_providers(match, {"cluster": order[0], **_same_provider_again(settings)}, settings, decided=False),
         ]
     return [
         # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
@@ -122,11 +122,11 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
         *(
             _to_providers(
                 {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
-                _in_order(order, attempts, wait, stream, gateway),
-                gateway,
+                _in_order(order, attempts, wait, stream, settings),
+                settings,
             )
-            for level, wait in enumerate(gateway.wait_levels)
-            for attempts in _attempts(gateway)
+            for level, wait in enumerate(settings.wait_levels)
+            for attempts in _attempts(settings)
             for stream in (True, False)
         ),
         {
@@ -134,36 +134,36 @@ def _chat_routes(match: Json, order: list[str], gateway: Gateway) -> list[Json]:
             "name": " ".join(order),
             **_to_providers(
                 match,
-                _in_order(order, min(gateway.max_attempts, len(order)), gateway.wait_levels[-1], False, gateway),
-                gateway,
+                _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], False, settings),
+                settings,
                 decided=False,
             ),
         },
     ]
 
 
-def _undecided(providers: Sequence[PlannedProvider], gateway: Gateway) -> Json:
+def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) -> Json:
     context = {
-        "models": table(providers_of_models(providers, gateway.max_attempts)),
+        "models": table(providers_of_models(providers, settings.max_attempts)),
         "tries": str(TRIES),
         # Whether the answer will be streamed is unknown, so the longer wait holds.
-        "waits": route_key(0, False, len(gateway.wait_levels) - 1)[1:],
+        "waits": route_key(0, False, len(settings.wait_levels) - 1)[1:],
     }
-    if gateway.header_mode:
+    if settings.header_mode:
         context["header_mode"] = "yes"
     return typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)
 
 
-def _attempts(gateway: Gateway) -> list[int]:
+def _attempts(settings: EnvoySettings) -> list[int]:
     """Each provider may be tried twice; where a timeout is followed by another provider, once."""
-    attempts = {TRIES * number for number in range(1, gateway.max_attempts + 1)}
-    return sorted(attempts | (set(range(1, gateway.max_attempts + 1)) if gateway.timeouts_move_on else set()))
+    attempts = {TRIES * number for number in range(1, settings.max_attempts + 1)}
+    return sorted(attempts | (set(range(1, settings.max_attempts + 1)) if settings.timeouts_move_on else set()))
 
 
-def _to_providers(match: Json, action: Json, gateway: Gateway, *, decided: bool = True) -> Json:
+def _to_providers(match: Json, action: Json, settings: EnvoySettings, *, decided: bool = True) -> Json:
     return {
         "match": match,
-        "request_body_buffer_limit": gateway.body_limit_bytes,
+        "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
         "response_headers_to_add": [
             set_header(DECISION_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_REASON})%"),
@@ -176,8 +176,8 @@ def _to_providers(match: Json, action: Json, gateway: Gateway, *, decided: bool 
     }
 
 
-def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, gateway: Gateway) -> Json:
-    waited_for = attempts if gateway.timeouts_move_on else 1
+def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, settings: EnvoySettings) -> Json:
+    waited_for = attempts if settings.timeouts_move_on else 1
     return {
         # Envoy has a limit of its own for silence within an answer, but forgets it once the other one has passed.
         "idle_timeout": f"{wait.within_answer_s(stream) + (waited_for - 1) * wait.before_answer_s(stream)}s",
@@ -204,10 +204,10 @@ def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, ga
     }
 
 
-def _same_provider_again(gateway: Gateway) -> Json:
+def _same_provider_again(settings: EnvoySettings) -> Json:
     """A cluster header names one provider for all attempts, so only what cannot have reached it is retried."""
     return {
-        "idle_timeout": f"{gateway.wait_levels[-1].within_answer_s(stream=False)}s",
+        "idle_timeout": f"{settings.wait_levels[-1].within_answer_s(stream=False)}s",
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
     }
 

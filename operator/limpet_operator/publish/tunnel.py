@@ -10,7 +10,7 @@ from typing import Final
 
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, typed_struct
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url
 
@@ -18,17 +18,17 @@ _METADATA: Final = "limpet.tunnel"
 _CONNECT_TIMEOUT: Final = "5s"
 
 
-def proxy_of(provider: PlannedProvider, gateway: Gateway) -> Proxy | None:
+def proxy_of(provider: PlannedProvider, settings: EnvoySettings) -> Proxy | None:
     """The proxy through which a provider is reached; None: directly."""
     own = provider.spec.proxy
     if own is None:
-        return gateway.proxies.to(provider.spec.url)
+        return settings.proxies.to(provider.spec.url)
     return None if own == "direct" else own
 
 
-def tunnels(providers: Iterable[PlannedProvider], gateway: Gateway) -> Iterator[Proxy]:
+def tunnels(providers: Iterable[PlannedProvider], settings: EnvoySettings) -> Iterator[Proxy]:
     """Every proxy that some provider is reached through, each once."""
-    proxies = (proxy_of(provider, gateway) for provider in providers)
+    proxies = (proxy_of(provider, settings) for provider in providers)
     yield from sorted({proxy for proxy in proxies if proxy is not None}, key=str)
 
 

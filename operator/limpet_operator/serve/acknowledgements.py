@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from limpet_operator.publish.resource import CLUSTER, Key
+from limpet_operator.publish.resource import CLUSTER, ResourceKey
 
 _MOST_DISCONNECTED: Final = 256
 """Envoys without a stream whose acknowledgements are kept for their return."""
@@ -63,7 +63,7 @@ class NoPeers:
 @dataclass(slots=True)
 class _Envoy:
     acknowledged: dict[str, dict[str, str]] = field(default_factory=dict)
-    nacks: dict[Key, Nack] = field(default_factory=dict)
+    nacks: dict[ResourceKey, Nack] = field(default_factory=dict)
     streams: int = 0
 
 
@@ -88,7 +88,7 @@ class Acknowledgements:
         """The Envoys that have a stream to us now."""
         return tuple(name for name, envoy in self._envoys.items() if envoy.streams)
 
-    def refused(self, gateway: str) -> Mapping[Key, Nack]:
+    def refused(self, gateway: str) -> Mapping[ResourceKey, Nack]:
         """What this Envoy refuses now."""
         envoy = self._envoys.get(gateway)
         return MappingProxyType(envoy.nacks) if envoy else {}

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from limpet_operator.planning.plan import Plan
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.publish.resource import CLUSTER, Publication
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, NoPeers, PeerReports
@@ -35,7 +35,7 @@ class ControlPlane:
 
     def __init__(
         self,
-        gateway: Gateway,
+        envoy: EnvoySettings,
         metrics: ControlPlaneMetrics,
         timeouts: RemovalTimeouts,
         *,
@@ -52,7 +52,7 @@ class ControlPlane:
         self.catalogs = CatalogServer(self.acks, peers or NoPeers(), self.changes, metrics)
         self.xds = XdsServer(self.acks, metrics, self._nacked, self._acknowledged, linger_s)
         self._rollout = Rollout(self.xds, self.catalogs, timeouts, sleep)
-        self._publisher = Publisher(gateway)
+        self._publisher = Publisher(envoy)
         self._server: grpc.aio.Server | None = None
 
     def apply(self, plan: Plan) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Key, Resource, digest_of
+from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Resource, ResourceKey, digest_of
 from limpet_operator.serve.acknowledgements import VersionReport
 
 _ADD_ORDER: Final = {CLUSTER: 0, SECRET: 1, LISTENER: 2, ROUTE: 3}
@@ -41,15 +41,17 @@ class ResourceSet:
 
     by_type: Mapping[str, Mapping[str, Versioned]] = field(default_factory=dict)
 
-    def version(self, key: Key) -> str | None:
+    def version(self, key: ResourceKey) -> str | None:
         """The version under this key; None: there is no such resource."""
         entry = self.by_type.get(key[0], {}).get(key[1])
         return entry.version if entry else None
 
-    def updated(self, changed: Iterable[Resource], removed: Iterable[Key]) -> tuple["ResourceSet", set[Key]]:
+    def updated(
+        self, changed: Iterable[Resource], removed: Iterable[ResourceKey]
+    ) -> tuple["ResourceSet", set[ResourceKey]]:
         """The set after a change, and the keys whose content really differs. A key in both is kept."""
         copies: dict[str, dict[str, Versioned]] = {}
-        touched: set[Key] = set()
+        touched: set[ResourceKey] = set()
 
         def names_of(type_url: str) -> dict[str, Versioned]:
             return copies.setdefault(type_url, dict(self.by_type.get(type_url, {})))
@@ -102,7 +104,7 @@ class DeltaStream:
         self._subscriptions: dict[str, _Subscription] = {}
         self._nonces = count(1)
 
-    def mark(self, touched: Iterable[Key]) -> None:
+    def mark(self, touched: Iterable[ResourceKey]) -> None:
         """These resources differ from before."""
         for type_url, name in touched:
             subscription = self._subscriptions.get(type_url)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from limpet_operator.publish.resource import CLUSTER, Key, Publication, Resource
+from limpet_operator.publish.resource import CLUSTER, Publication, Resource, ResourceKey
 from limpet_operator.serve.catalog_server import CatalogServer
 from limpet_operator.serve.xds_server import XdsServer
 
@@ -42,8 +42,8 @@ class Rollout:
         self._catalogs = catalogs
         self._timeouts = timeouts
         self._sleep = sleep
-        self._served: dict[Key, Resource] = {}
-        self._leaving: dict[Key, object] = {}
+        self._served: dict[ResourceKey, Resource] = {}
+        self._leaving: dict[ResourceKey, object] = {}
         """Not planned any more, still served -> the departure it belongs to; being planned again ends that."""
         self._departures: set[asyncio.Task[None]] = set()
 
@@ -74,7 +74,7 @@ class Rollout:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _remove(self, departure: object, keys: Collection[Key]) -> None:
+    async def _remove(self, departure: object, keys: Collection[ResourceKey]) -> None:
         providers = sorted(name for type_url, name in keys if type_url == CLUSTER)
         if not await self._catalogs.wait_withdrawn(providers, self._timeouts.confirm_s):
             _log.warning(

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
-from limpet_operator.publish.resource import Key, Resource
+from limpet_operator.publish.resource import Resource, ResourceKey
 from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, VersionReport
 from limpet_operator.serve.delta import DeltaStream, ResourceSet
 from limpet_operator.serve.metrics import ControlPlaneMetrics, short_type
@@ -49,7 +49,7 @@ class XdsServer:
         """What is published now."""
         return self._resources
 
-    def publish(self, changed: Iterable[Resource] = (), removed: Iterable[Key] = ()) -> None:
+    def publish(self, changed: Iterable[Resource] = (), removed: Iterable[ResourceKey] = ()) -> None:
         """Serve these from now on. Until the first call Envoys wait: an empty answer would take away what they have."""
         self._resources, touched = self._resources.updated(changed, removed)
         self._published = True

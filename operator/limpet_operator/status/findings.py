@@ -64,7 +64,7 @@ def healthy(planned: ObjectFindings, traffic: Traffic | None) -> Finding:
         return Finding("Healthy", "Unknown", "NoTraffic", "no request has been sent there yet; nothing to do")
     if (finding := _needs_a_person(traffic)) is not None:
         return finding
-    if traffic.verdict == "up":
+    if traffic.state == "up":
         return Finding("Healthy", "True", "TrafficOK", "its last requests were answered")
     answer = answered(traffic.cause, traffic.status, traffic.message)
     if traffic.reason == "over_limit":

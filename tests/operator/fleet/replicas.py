@@ -15,7 +15,7 @@ from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Dial, Peers
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.resource import CLUSTER, Publication, Resource
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
@@ -63,7 +63,7 @@ class Replica:
         self.killed = False
         self.dialled: list[str] = []
         metrics, links = build_metrics(self.registry, "test"), PeerLinks()
-        gateway, timeouts = Gateway("127.0.0.1", 10000, ()), RemovalTimeouts(0.0, confirm_s)
+        gateway, timeouts = EnvoySettings("127.0.0.1", 10000, ()), RemovalTimeouts(0.0, confirm_s)
         self.control_plane = ControlPlane(gateway, metrics, timeouts, peers=links, linger_s=linger_s, sleep=drain)
         self.fleet = Fleet(self.control_plane, links, metrics, self._changed)
         self.peers = Peers(self.fleet, name)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from limpet_operator.laptop.listen import CannotStart, Place, find_place, own_name, parse_listen
+from limpet_operator.laptop.listen import CannotStart, ListenAddress, find_listen_address, own_name, parse_listen
 from limpet_operator.laptop.machine import free_port
 from limpet_operator.publish.origins import origin, pattern
 
@@ -57,12 +57,12 @@ def test_what_is_not_an_address_gets_an_example_of_one(text: str, message: str) 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
 def test_a_free_address_is_one_place(host: str) -> None:
-    assert find_place(host, free_port()).addresses == (host,)
+    assert find_listen_address(host, free_port()).addresses == (host,)
 
 
 @needs_ipv6
 def test_localhost_is_both_families() -> None:
-    assert set(find_place("localhost", free_port()).addresses) == {"127.0.0.1", "::1"}
+    assert set(find_listen_address("localhost", free_port()).addresses) == {"127.0.0.1", "::1"}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
@@ -72,7 +72,7 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(host: str) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(CannotStart, match=rf"cannot listen on .*:{port}: .* another with --listen HOST:PORT"):
-            find_place(host, port)
+            find_listen_address(host, port)
 
 
 @needs_ipv6
@@ -81,7 +81,7 @@ def test_every_address_includes_those_of_the_other_family() -> None:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         with pytest.raises(CannotStart, match=r"cannot listen on \[::\]:"):
-            find_place("::", taken.getsockname()[1])
+            find_listen_address("::", taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_every_address_includes_those_of_the_other_family() -> None:
 )
 def test_an_address_that_is_not_ours_is_named_at_once(host: str, message: str) -> None:
     with pytest.raises(CannotStart, match=message):
-        find_place(host, 1)
+        find_listen_address(host, 1)
 
 
 @pytest.mark.parametrize(
@@ -110,28 +110,28 @@ def test_an_address_that_is_not_ours_is_named_at_once(host: str, message: str) -
 def test_only_a_gateway_of_this_machine_alone_knows_all_its_names_and_trusts_its_pages(
     addresses: tuple[str, ...], loopback: bool
 ) -> None:
-    place = Place("laptop", addresses, 10000)
+    place = ListenAddress("laptop", addresses, 10000)
     assert place.loopback is loopback
     assert ("localhost" in place.own_names(())) is loopback
     assert bool(place.origins(())) is loopback
 
 
 def test_names_that_are_given_count_beside_its_own_and_none_twice() -> None:
-    names = Place("LocalHost", ("127.0.0.1",), 10000).own_names(("gateway.example",))
+    names = ListenAddress("LocalHost", ("127.0.0.1",), 10000).own_names(("gateway.example",))
     assert {"localhost", "127.0.0.1", "[::1]", "gateway.example"} <= set(names)
     assert len(set(names)) == len(names), "Envoy refuses a name that stands there twice"
-    assert "gateway.example" in Place("0.0.0.0", ("0.0.0.0",), 10000).own_names(("gateway.example",))
+    assert "gateway.example" in ListenAddress("0.0.0.0", ("0.0.0.0",), 10000).own_names(("gateway.example",))
 
 
 @pytest.mark.parametrize(
     ("place", "reachable"),
     [
-        (Place("0.0.0.0", ("0.0.0.0",), 1), "127.0.0.1"),
-        (Place("::", ("::",), 1), "::1"),
-        (Place("localhost", ("127.0.0.1", "::1"), 1), "localhost"),
+        (ListenAddress("0.0.0.0", ("0.0.0.0",), 1), "127.0.0.1"),
+        (ListenAddress("::", ("::",), 1), "::1"),
+        (ListenAddress("localhost", ("127.0.0.1", "::1"), 1), "localhost"),
     ],
 )
-def test_a_gateway_is_reached_by_an_address_even_if_it_listens_on_all(place: Place, reachable: str) -> None:
+def test_a_gateway_is_reached_by_an_address_even_if_it_listens_on_all(place: ListenAddress, reachable: str) -> None:
     assert place.reachable == reachable
 
 

@@ -5,14 +5,12 @@ import pytest
 from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.traffic_lines import traffic_lines
 
-UP = Traffic("up", "up", 0.0, 1, 0)
-NO_KEY = Traffic("up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, message="Incorrect API key provided")
-OUT_NO_KEY = Traffic(
-    "down", "down", 9.0, 0, 1, cause="CredentialRefused", status=401, message="Incorrect API key provided"
-)
-NO_MODEL = Traffic("up", "up", 0.0, 1, 0, cause="ModelNotFound", status=404, message="no model acme-2")
-OUT = Traffic("down", "down", 9.0, 0, 1, cause="ServerError", status=500, message="oops")
-LIMITED = Traffic("down", "over_limit", 9.0, 0, 1, cause="Limited", status=429)
+UP = Traffic("up", "up", 0.0)
+NO_KEY = Traffic("up", "up", 0.0, cause="CredentialRefused", status=401, message="Incorrect API key provided")
+OUT_NO_KEY = Traffic("down", "down", 9.0, cause="CredentialRefused", status=401, message="Incorrect API key provided")
+NO_MODEL = Traffic("up", "up", 0.0, cause="ModelNotFound", status=404, message="no model acme-2")
+OUT = Traffic("down", "down", 9.0, cause="ServerError", status=500, message="oops")
+LIMITED = Traffic("down", "over_limit", 9.0, cause="Limited", status=429)
 
 
 @pytest.mark.parametrize(

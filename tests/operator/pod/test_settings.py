@@ -29,13 +29,11 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.owner == "limpet-system"
     assert settings.tls_dir == Path("/etc/limpet/tls")
     assert settings.gateway_name == "limpet-gateway.limpet-system.svc"
-    assert settings.gateway.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
-    assert settings.gateway.body_limit_bytes == 16 * 1024 * 1024
-    assert settings.gateway.cors_origins == ("https://chat.example", "http://localhost:*")
-    assert settings.gateway.proxies == ProxySettings(
-        https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8")
-    )
-    assert (settings.gateway.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
+    assert settings.envoy.extproc_sockets == ("/run/limpet/extproc-0.sock", "/run/limpet/extproc-1.sock")
+    assert settings.envoy.body_limit_bytes == 16 * 1024 * 1024
+    assert settings.envoy.cors_origins == ("https://chat.example", "http://localhost:*")
+    assert settings.envoy.proxies == ProxySettings(https=Proxy("proxy.corp", 3128), direct=(".internal", "10.0.0.0/8"))
+    assert (settings.envoy.listen_host, settings.drain_s) == ("10.0.0.1", 7.5)
     assert (settings.http, settings.probes) == (HostPort("0.0.0.0", 8081), HostPort("0.0.0.0", 8082))
     assert settings.identity == "limpet-operator-0"
 
@@ -87,4 +85,4 @@ def test_a_wrong_flag_is_explained(flags: list[str], message: str, capsys: pytes
 
 def test_outside_of_a_cluster_the_workers_may_be_elsewhere() -> None:
     settings = parse_settings(["--all-namespaces", "--extproc-dir", "/tmp/bench"], {})
-    assert settings.gateway.extproc_sockets == ("/tmp/bench/extproc-0.sock",)
+    assert settings.envoy.extproc_sockets == ("/tmp/bench/extproc-0.sock",)

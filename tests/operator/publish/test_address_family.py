@@ -11,7 +11,7 @@ from tests.operator.conftest import Build
 
 from limpet_operator.publish.address_family import LookupFamily, lookup_family
 from limpet_operator.publish.cluster import provider_cluster
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 
 BOTH = {socket.AF_INET, socket.AF_INET6}
 
@@ -32,7 +32,7 @@ def test_ipv4_is_preferred_wherever_it_leads_out(ways: set[socket.AddressFamily]
 @pytest.mark.parametrize("family", get_args(LookupFamily))
 def test_providers_are_looked_up_by_it(build: Build, family: LookupFamily) -> None:
     (provider,) = build.plan(build.raw("Provider"), build.secret()).providers
-    gateway = Gateway("::", 10000, ("/run/extproc.sock",), dns_lookup_family=family)
+    gateway = EnvoySettings("::", 10000, ("/run/extproc.sock",), dns_lookup_family=family)
     assert provider_cluster(provider, gateway)["cluster_type"]["typed_config"]["dns_lookup_family"] == family
 
 

@@ -6,13 +6,13 @@ import pytest
 from tests.operator.conftest import Build
 
 from limpet_operator.planning.plan import Plan, plan
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.publication import Publisher
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
 from limpet_operator.publish.resource import ROUTE as ROUTES
 from limpet_operator.sources.file_store import FileStore
 
-GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
+GATEWAY = EnvoySettings("127.0.0.1", 10000, ("/run/extproc.sock",))
 
 
 class Changing:

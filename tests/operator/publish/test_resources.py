@@ -20,9 +20,9 @@ from limpet_extproc.contract.reasons import DecisionReason, words
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.encode import encode
-from limpet_operator.publish.gateway import HEALTH, UNDECIDED_FILTER, Gateway
+from limpet_operator.publish.envoy_settings import HEALTH, UNDECIDED_FILTER, EnvoySettings
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
-from limpet_operator.publish.publication import common_resources, gateway_for, provider_resources, rendered
+from limpet_operator.publish.publication import common_resources, provider_resources, rendered, settings_for
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
 from limpet_operator.publish.resource import ROUTE as ROUTES
 from limpet_operator.publish.route import DEFAULT_ORDER_LENGTH, route_configuration
@@ -30,7 +30,7 @@ from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-GATEWAY = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
+GATEWAY = EnvoySettings("127.0.0.1", 10000, ("/run/extproc.sock",))
 EVERY_AUTH_STYLE: dict[str, dict[str, Any]] = {
     "bearer": {},
     "named": {
@@ -52,7 +52,7 @@ def varied(build: Build) -> Plan:
     return made
 
 
-def everything(made: Plan, gateway: Gateway = GATEWAY) -> Iterator[tuple[str, dict[str, Any]]]:
+def everything(made: Plan, gateway: EnvoySettings = GATEWAY) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from common_resources(made, gateway)
     for provider in made.providers:
         yield from provider_resources(provider, gateway)
@@ -80,7 +80,7 @@ def test_every_resource_of_every_example_is_one_that_envoy_knows(build: Build, e
     store.replace(files.scan(EXAMPLES / example).documents)
     made = plan(store.objects, {})
     assert made.providers
-    gateway = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",), header_mode=header_mode)
+    gateway = EnvoySettings("127.0.0.1", 10000, ("/run/extproc.sock",), header_mode=header_mode)
     names = [encode(kind, body).key for kind, body in everything(made, gateway)]
     assert len(set(names)) == len(names)
 
@@ -227,14 +227,14 @@ def test_what_passes_and_what_ends_here_are_lists_of_names_in_lower_case_without
 
 
 def routes(made: Plan, **gateway: Any) -> list[dict[str, Any]]:
-    own = replace(gateway_for(made, Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))), **gateway)
+    own = replace(settings_for(made, EnvoySettings("127.0.0.1", 10000, ("/run/extproc.sock",))), **gateway)
     (body,) = (body for kind, body in common_resources(made, own) if kind == ROUTES)
     found: list[dict[str, Any]] = body["virtual_hosts"][0]["routes"]
     return found
 
 
 def host(made: Plan) -> dict[str, Any]:
-    found: dict[str, Any] = route_configuration(made.providers, gateway_for(made, GATEWAY))["virtual_hosts"][0]
+    found: dict[str, Any] = route_configuration(made.providers, settings_for(made, GATEWAY))["virtual_hosts"][0]
     return found
 
 
@@ -356,7 +356,7 @@ def test_the_table_of_models_stands_once_and_routes_that_need_it_do_not_switch_i
 
 
 def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Plan, build: Build) -> None:
-    for kind, body in provider_resources(varied.providers[0], gateway_for(varied, GATEWAY)):
+    for kind, body in provider_resources(varied.providers[0], settings_for(varied, GATEWAY)):
         if kind == CLUSTER:
             written = Cluster.FromString(encode(kind, body).body)
     options = HttpProtocolOptions.FromString(next(iter(written.typed_extension_protocol_options.values())).value)
@@ -367,8 +367,8 @@ def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Pl
     assert b"limpet" in lua.value
 
 
-def listener(made: Plan, gateway: Gateway = GATEWAY) -> dict[str, Any]:
-    own = gateway_for(made, gateway)
+def listener(made: Plan, gateway: EnvoySettings = GATEWAY) -> dict[str, Any]:
+    own = settings_for(made, gateway)
     (body,) = (body for kind, body in common_resources(made, own) if kind == LISTENER and body["name"] == "limpet")
     config: dict[str, Any] = body["filter_chains"][0]["filters"][0]["typed_config"]
     return config
@@ -430,7 +430,7 @@ VERSIONS = """
 import sys
 from limpet_operator.planning.plan import plan
 from limpet_operator.publish.encode import encode
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.publication import provider_resources
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files
@@ -439,7 +439,7 @@ from pathlib import Path
 store = FileStore(Parser.load())
 store.replace(files.scan(Path(sys.argv[1])).documents)
 made = plan(store.objects, {"DEEPSEEK_API_KEY": "k"})
-gateway = Gateway("127.0.0.1", 10000, ("/run/extproc.sock",))
+gateway = EnvoySettings("127.0.0.1", 10000, ("/run/extproc.sock",))
 for provider in made.providers:
     for kind, body in provider_resources(provider, gateway):
         resource = encode(kind, body)

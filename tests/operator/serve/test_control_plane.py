@@ -10,7 +10,7 @@ from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Worker
 from tests.waiting import until
 
-from limpet_operator.publish.gateway import Gateway
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.resource import CLUSTER
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
@@ -19,7 +19,9 @@ from limpet_operator.serve.rollout import RemovalTimeouts
 
 async def test_a_provider_comes_and_goes(build: Build, tmp_path: Path) -> None:
     registry = CollectorRegistry()
-    control_plane = ControlPlane(Gateway("127.0.0.1", 10000, ()), build_metrics(registry, "1"), RemovalTimeouts(0.0))
+    control_plane = ControlPlane(
+        EnvoySettings("127.0.0.1", 10000, ()), build_metrics(registry, "1"), RemovalTimeouts(0.0)
+    )
     address = f"unix:{tmp_path}/control-plane.sock"
     await control_plane.start(address)
     envoy, worker = FakeEnvoy(address, "e"), Worker()
@@ -39,7 +41,7 @@ async def test_a_provider_comes_and_goes(build: Build, tmp_path: Path) -> None:
 
 async def test_an_address_in_use_is_an_error(tmp_path: Path) -> None:
     control_plane = ControlPlane(
-        Gateway("127.0.0.1", 10000, ()), build_metrics(CollectorRegistry(), "1"), RemovalTimeouts()
+        EnvoySettings("127.0.0.1", 10000, ()), build_metrics(CollectorRegistry(), "1"), RemovalTimeouts()
     )
     with pytest.raises(OSError, match="can't listen for Envoy and ext_proc"):
         await control_plane.start(f"unix:{tmp_path}/no/such/folder.sock")
@@ -49,7 +51,7 @@ async def test_an_address_in_use_is_an_error(tmp_path: Path) -> None:
 async def test_stopping_in_good_order_and_at_once(tmp_path: Path) -> None:
     for grace_s, code in ((1.0, grpc.StatusCode.OK), (None, grpc.StatusCode.UNAVAILABLE)):
         control_plane = ControlPlane(
-            Gateway("127.0.0.1", 10000, ()), build_metrics(CollectorRegistry(), "1"), RemovalTimeouts()
+            EnvoySettings("127.0.0.1", 10000, ()), build_metrics(CollectorRegistry(), "1"), RemovalTimeouts()
         )
         address = f"unix:{tmp_path}/{grace_s}.sock"
         await control_plane.start(address)

@@ -69,24 +69,24 @@ def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
     assert findings.programmed("a", FINE, None, [gateway("g1")]).reason == "Pending"
 
 
-def answering(verdict: Literal["up", "down"], cause: str, status: int, message: str = "no way") -> Traffic:
-    return Traffic(verdict, verdict, 0, 1, 1, cause=cause, status=status, message=message)
+def answering(state: Literal["up", "down"], cause: str, status: int, message: str = "no way") -> Traffic:
+    return Traffic(state, state, 0, cause=cause, status=status, message=message)
 
 
 @pytest.mark.parametrize(
     ("planned", "traffic", "status", "reason", "health"),
     [
         (FINE, None, "Unknown", "NoTraffic", "Unknown"),
-        (FINE, Traffic("up", "up", 0, 2, 0), "True", "TrafficOK", "Up"),
-        (FINE, Traffic("down", "down", 0, 1, 1), "False", "Failing", "Down"),
-        (FINE, Traffic("down", "over_limit", 0, 0, 2), "False", "OverLimit", "Down"),
+        (FINE, Traffic("up", "up", 0), "True", "TrafficOK", "Up"),
+        (FINE, Traffic("down", "down", 0), "False", "Failing", "Down"),
+        (FINE, Traffic("down", "over_limit", 0), "False", "OverLimit", "Down"),
         (FINE, answering("up", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
         (FINE, answering("down", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
         (FINE, answering("up", "NoCredit", 402), "False", "NoCredit", "Down"),
         (FINE, answering("up", "ModelNotFound", 404), "False", "ModelNotFound", "Degraded"),
         (FINE, answering("up", "Redirected", 308), "False", "Redirected", "Down"),
         (FINE, answering("down", "ServerError", 500), "False", "Failing", "Down"),
-        (NO_SECRET, Traffic("up", "up", 0, 2, 0), "Unknown", "NotProgrammed", "Unknown"),
+        (NO_SECRET, Traffic("up", "up", 0), "Unknown", "NotProgrammed", "Unknown"),
     ],
 )
 def test_healthy_is_what_traffic_says(
@@ -106,7 +106,7 @@ def test_healthy_is_what_traffic_says(
         (answering("down", "ServerError", 500), 'several times in a row, the last with 500 "no way"; it is tried last'),
         (answering("down", "ServerError", 500, ""), "the last with 500; it is tried last"),
         (answering("down", "ConnectionFailed", 0, ""), "the last with ConnectionFailed; it is tried last"),
-        (Traffic("down", "down", 0, 0, 1), "several times in a row; it is tried last"),
+        (Traffic("down", "down", 0), "several times in a row; it is tried last"),
     ],
 )
 def test_the_message_has_the_status_and_the_providers_own_words(traffic: Traffic, message: str) -> None:

@@ -148,7 +148,7 @@ async def test_what_the_cache_does_is_shown_and_stays_where_nothing_is_known_of_
         await harness.time.advance(40)
         assert harness.status()["cache"] == shown
 
-    up = Traffic("up", "up", 0.0, 2, 0, hit_percent=93, warm_conversations=410)
+    up = Traffic("up", "up", 0.0, hit_percent=93, warm_conversations=410)
     await hears(up, {"hitPercent": 93, "warmConversations": 410})
     await hears(replace(up, hit_percent=None, warm_conversations=0), {"hitPercent": 93, "warmConversations": 0})
     written = len(harness.patches)
@@ -217,10 +217,8 @@ async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_wo
     harness: Harness, build: Build
 ) -> None:
     harness.apply(build.raw("Provider"), build.secret())
-    refused = Traffic(
-        "up", "up", 0.0, 1, 0, cause="CredentialRefused", status=401, message="Incorrect API key provided"
-    )
-    for traffic in (refused, Traffic("up", "up", 0.0, 1, 0)):
+    refused = Traffic("up", "up", 0.0, cause="CredentialRefused", status=401, message="Incorrect API key provided")
+    for traffic in (refused, Traffic("up", "up", 0.0)):
         harness.fleet.by_provider = {"deepseek": traffic}
         harness.writer.fleet_changed()
         await harness.time.advance(3)
@@ -325,7 +323,7 @@ async def test_a_provider_that_flaps_is_written_once_a_second_at_most(harness: H
     written = len(harness.patches)
     for number in range(50):
         up = number % 2 == 1
-        harness.fleet.by_provider = {"deepseek": Traffic("up" if up else "down", "up" if up else "down", 0.0, 1, 1)}
+        harness.fleet.by_provider = {"deepseek": Traffic("up" if up else "down", "up" if up else "down", 0.0)}
         harness.writer.fleet_changed()
         await harness.time.advance(0.25)
     assert 8 <= len(harness.patches) - written <= 14

@@ -1,4 +1,4 @@
-"""One Envoy: its addresses and limits, and the names that do not depend on any provider."""
+"""What one Envoy is configured with: addresses and limits, and the names that do not depend on any provider."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,7 +29,7 @@ MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class EnvoySettings:
     """One Envoy: where it listens, where its ext_proc workers are, and how much it will hold in memory."""
 
     listen_host: str
