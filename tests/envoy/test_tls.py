@@ -91,10 +91,12 @@ async def gateway() -> AsyncIterator[LocalGateway]:
         assert refused == []
 
 
-async def ask(gateway: LocalGateway) -> Any:
+async def ask(gateway: LocalGateway, *order: str) -> Any:
+    """The answer to a request, of these providers in this order if some are named."""
+    steering = {"provider": {"order": order}} if order else None
     async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key="client", max_retries=0) as client:
         return await client.chat.completions.with_raw_response.create(
-            model=MODEL, messages=[{"role": "user", "content": "hello"}]
+            model=MODEL, messages=[{"role": "user", "content": "hello"}], extra_body=steering
         )
 
 

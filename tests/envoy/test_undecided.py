@@ -226,27 +226,27 @@ async def test_a_large_prompt_is_no_large_number_of_parts(rig: Rig) -> None:
     assert rig.bodies == ([], [sent.encode()])
 
 
-def _random_value(dice: Random, depth: int = 0) -> Any:
-    kind = dice.randrange(7 if depth < 3 else 5)
+def _random_value(rng: Random, depth: int = 0) -> Any:
+    kind = rng.randrange(7 if depth < 3 else 5)
     if kind < 3:
-        return "".join(dice.choice('ab"\\/{}[]:,é\U0001f680\n\x00 ') for _ in range(dice.randrange(8)))
+        return "".join(rng.choice('ab"\\/{}[]:,é\U0001f680\n\x00 ') for _ in range(rng.randrange(8)))
     if kind < 5:
-        return dice.choice([None, True, -1, 1e9, 0.5])
+        return rng.choice([None, True, -1, 1e9, 0.5])
     if kind == 5:
-        return [_random_value(dice, depth + 1) for _ in range(dice.randrange(4))]
-    return {str(_random_value(dice, 3)): _random_value(dice, depth + 1) for _ in range(dice.randrange(4))}
+        return [_random_value(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return {str(_random_value(rng, 3)): _random_value(rng, depth + 1) for _ in range(rng.randrange(4))}
 
 
 @pytest.mark.parametrize("seed", range(60))
 async def test_whatever_stands_beside_them_comes_as_it_was_sent(rig: Rig, seed: int) -> None:
-    dice = Random(seed)
-    model = dice.choice([_SLASHED, _ACCENTED, _ROCKET, "plain"])
-    ours = dice.sample(["session_id", "allow_fallbacks", "provider"], dice.randrange(4))
-    others = {str(_random_value(dice, 3)) + "+": _random_value(dice) for _ in range(dice.randrange(5))}
+    rng = Random(seed)
+    model = rng.choice([_SLASHED, _ACCENTED, _ROCKET, "plain"])
+    ours = rng.sample(["session_id", "allow_fallbacks", "provider"], rng.randrange(4))
+    others = {str(_random_value(rng, 3)) + "+": _random_value(rng) for _ in range(rng.randrange(5))}
     members = [*others.items(), ("model", model), *((name, None) for name in ours)]
-    dice.shuffle(members)
-    comma, colon = dice.choice([(",", ":"), (" , ", " : "), (",\r\n\t", ":\n")])
-    sent = json.dumps(dict(members), ensure_ascii=dice.random() < 0.5, separators=(comma, colon))
+    rng.shuffle(members)
+    comma, colon = rng.choice([(",", ":"), (" , ", " : "), (",\r\n\t", ":\n")])
+    sent = json.dumps(dict(members), ensure_ascii=rng.random() < 0.5, separators=(comma, colon))
     there = "plain" if model == "plain" else "other"
     kept = [(name, there if name == "model" else value) for name, value in members if name not in ours]
     answer = await rig.post(sent)

@@ -84,8 +84,8 @@ async def test_a_restart_of_all_workers_loses_nothing(group: Stage) -> None:
     await asyncio.sleep(2)
     children = group.gateway.children
     os.kill(children.pid("ext_proc"), signal.SIGTERM)
-    assert await children._running["ext_proc"].wait() == 0
-    await group.gateway._start_extproc()
+    assert await children.wait("ext_proc") == 0
+    await group.gateway.start_extproc()
     await all_decide(group)
     await loading
     _nobody_noticed(load)

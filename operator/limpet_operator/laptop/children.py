@@ -70,8 +70,12 @@ class Children:
         async with asyncio.timeout(within_s):
             await first_of(self.watch(), ready)
 
+    async def wait(self, name: str) -> int:
+        """The exit status of a child, once it has ended."""
+        return await self._running[name].wait()
+
     async def _died(self, name: str) -> None:
-        await self._running[name].wait()
+        await self.wait(name)
         raise ChildDied(name, self.last_words(name))
 
     def last_words(self, name: str) -> str:

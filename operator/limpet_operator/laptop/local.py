@@ -134,7 +134,7 @@ class LocalGateway:
             running.push_async_callback(self.control_plane.stop)
             await running.enter_async_context(beside(self._fleet.run()))
             running.push_async_callback(self.children.stop)
-            await self._start_extproc()
+            await self.start_extproc()
             await self._start_envoy()
             self._running = running.pop_all()
         return self
@@ -161,7 +161,7 @@ class LocalGateway:
         """Never return, keep ext_proc running and `say` when it ended. Raises ChildDied when Envoy ends."""
         if self.settings.extproc_workers > 1:  # They have a parent that keeps them.
             await self.children.watch()
-        await keep(self.children, _EXTPROC, self._start_extproc, lambda: ask_worker(self._status_socket), say)
+        await keep(self.children, _EXTPROC, self.start_extproc, lambda: ask_worker(self._status_socket), say)
 
     async def drained(self) -> None:
         """Return when every removal begun so far is done."""
@@ -183,7 +183,8 @@ class LocalGateway:
         healthy = f"cluster.{EXTPROC_CLUSTER}.membership_healthy: {self.settings.extproc_workers}\n"
         return healthy.encode() in (await ask(self.admin_socket, f"/stats?filter={EXTPROC_CLUSTER}.membership") or b"")
 
-    async def _start_extproc(self) -> None:
+    async def start_extproc(self) -> None:
+        """Start ext_proc: one worker, or several under their parent."""
         workers, metrics_port = self.settings.extproc_workers, self.settings.extproc_metrics_port
         if workers == 1:
             # Its log about providers and connections is for pods; here the control plane tells the user.

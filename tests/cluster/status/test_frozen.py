@@ -123,10 +123,10 @@ class Theatre:
 
 def freeze_and_thaw(theatre: Theatre, history: History, rounds: int) -> None:
     """The holder is frozen in the middle of its work until the other one works, again and again."""
-    dice = random.Random(4)
+    rng = random.Random(4)
     who = theatre.until_writing(history)
     for _ in range(rounds):
-        time.sleep(dice.uniform(0.2, 0.6))
+        time.sleep(rng.uniform(0.2, 0.6))
         theatre.writers[who].freeze()
         successor = theatre.until_writing(history, not_by=who)
         time.sleep(0.2)

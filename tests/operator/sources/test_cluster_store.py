@@ -117,7 +117,7 @@ NEWS = st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), min_size=1, max
 @settings(max_examples=60, deadline=None)
 @given(NEWS, st.randoms(use_true_random=False))
 def test_news_and_listings_in_any_order_end_in_the_same(
-    build: Build, news: list[tuple[str, bool]], dice: Random
+    build: Build, news: list[tuple[str, bool]], rng: Random
 ) -> None:
     """Deletions may go missing, everything else may come late and twice: a last listing settles it."""
     alive: dict[str, int] = {}
@@ -130,10 +130,10 @@ def test_news_and_listings_in_any_order_end_in_the_same(
             stories.append(sent(build.raw("Provider", name, weight=version), version))
     now = listing(build, len(news), **alive)
     store = ClusterStore(build.parser)
-    dice.shuffle(stories)
+    rng.shuffle(stories)
     for story in [*stories, *stories]:
         store.put(story)
-        if dice.random() < 0.3:
+        if rng.random() < 0.3:
             store.drop_unlisted(now)
     store.drop_unlisted(now)
     parsed: dict[ObjectKey, int] = {key: each.weight for key, each in store.objects.parsed.items()}
