@@ -70,7 +70,7 @@ ANSWERED: Final = "answered."
 """Begins every `OwnAnswer`."""
 
 RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
-"""Why a provider is none for this request: the client's demands."""
+"""Why the client's demands rule a provider out."""
 
 Exclusion = Literal["not_candidate", "down", "over_limit", "draining"] | RuledOut
 """Why a provider of the model was passed over."""

@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     excluded: Mapping[str, str] = {}
     """Providers of the model that were passed over, each with the reason; the first few where there are very many."""
     unrecognised: bool = False
-    """Whether a conversation that goes on was taken for a new one: what opens it seems to change from turn to turn."""
+    """Whether it has earlier turns but was not recognised: its opening messages seem to change from turn to turn."""
     tries: int = 1
     """How often each of the order is asked that ends the connection without an answer."""
 

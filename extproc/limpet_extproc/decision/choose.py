@@ -113,6 +113,12 @@ def _bypass(steering: Steering) -> DecisionReason:
 def _spread(query: Query, candidates: Sequence[Candidate], states: ProviderStates, seed: bytes) -> list[str]:
     if len(candidates) < 2:
         return [candidate.provider for candidate in candidates]
+    if query.lane.zero_weights:
+        weighty = [candidate for candidate in candidates if candidate.weight]
+        if weighty and len(weighty) < len(candidates):
+            # Not among the near-equals, however cheap: they would come first where the others are dearer than near.
+            weightless = [candidate for candidate in candidates if not candidate.weight]
+            return [*_spread(query, weighty, states, seed), *_spread(query, weightless, states, seed)]
     usd = expected_usd(candidates, query)
     scores = weighted(usd, candidates, states.factors)
     return spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)

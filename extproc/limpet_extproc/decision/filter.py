@@ -31,7 +31,7 @@ class Filtered(msgspec.Struct, frozen=True, gc=False):
 
 
 def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
-    """All candidates of the lane."""
+    """Sort the lane's candidates by health."""
     if not states.health and not states.by_model and not lane.drains:
         return Filtered(lane, lane.candidates)
     open_: list[Candidate] = []

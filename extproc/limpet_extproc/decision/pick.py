@@ -38,7 +38,7 @@ def in_order(first: Iterable[str], ranked: Iterable[str], filtered: Filtered) ->
 
 
 def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
-    """Weighted rendezvous: the highest wins, in proportion to weight over price squared; zero weight never wins."""
+    """Weighted rendezvous: the highest wins, in proportion to weight over price squared."""
     unit = (xxh3_64_intdigest(seed + candidate.seed) + 1) / 2.0**64
     weight = candidate.weight / (usd * usd)
     return inf if unit >= 1.0 else weight / -log(unit)

@@ -45,12 +45,16 @@ class Lane:
     by_provider: Mapping[str, Candidate]
     drains: bool
     """Whether any of them takes no new conversations."""
+    zero_weights: bool
+    """Whether any has weight 0."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
         """The lane with its tables."""
         by_provider = {candidate.provider: candidate for candidate in candidates}
-        return cls(model, candidates, policy, by_provider, any(candidate.drain for candidate in candidates))
+        drains = any(candidate.drain for candidate in candidates)
+        zero_weights = any(candidate.weight == 0 for candidate in candidates)
+        return cls(model, candidates, policy, by_provider, drains, zero_weights)
 
 
 _LaneKey = tuple[DialectName, str]
@@ -64,7 +68,7 @@ class Snapshot:
     revision: str
     lanes: Mapping[_LaneKey, Lane]
     providers: Mapping[str, CatalogProvider] = field(default_factory=dict)
-    """By name; the memory keeps shorter ones."""
+    """By name."""
     policies: Policies = field(default_factory=lambda: Policies(()))
     serving: Mapping[_LaneKey, _Serving] = field(default_factory=dict)
     """The inputs of each lane."""

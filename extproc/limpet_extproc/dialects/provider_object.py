@@ -144,7 +144,7 @@ def _boolean(fields: Mapping[str, Any], name: str) -> bool | None:
 
 def _sort(value: Any) -> Sort | None:
     by, partition = (value.get("by"), value.get("partition")) if isinstance(value, dict) else (value, None)
-    right = f"one of {_listed(_SORTS)}, or an object that says so under 'by'"
+    right = f"one of {_listed(_SORTS)}, or an object with one of them under 'by'"
     if isinstance(value, dict) and value.keys() - {"by", "partition"}:
         raise _wrong("provider.sort", right, value)
     if by is not None and by not in _SORTS:

@@ -10,7 +10,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy.usage import TokenUsage
 
 _LONGEST_PATH: Final = 100
-_UNRECOGNISED: Final = "goes on, but its opener is new; if each turn says so, send x-session-id"
+_UNRECOGNISED: Final = "has earlier turns but was not recognised; if this repeats, send x-session-id"
 
 
 class RequestSummary(msgspec.Struct, frozen=True, gc=False):

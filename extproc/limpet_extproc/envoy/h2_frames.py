@@ -93,9 +93,9 @@ def _checked(key: int, value: int) -> tuple[int, int]:
 
 
 def number(payload: bytes) -> int:
-    """The 31-bit number that is all of some frames. Raises H2ConnectionError."""
+    """The payload of frames that hold one 31-bit number. Raises H2ConnectionError."""
     if len(payload) != 4:
-        raise H2ConnectionError(FRAME_SIZE_ERROR, "a frame of one number that is not 4 bytes long")
+        raise H2ConnectionError(FRAME_SIZE_ERROR, "the payload is not 4 bytes long")
     return int.from_bytes(payload, "big") & MAX_WINDOW
 
 

@@ -43,7 +43,7 @@ _BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
 )
 
 _MAX_WAIT_S: Final = 86400.0
-"""A longer wait is no wait but an account that is closed; it is looked at again the next day at the latest."""
+"""Longer waits are capped: they mean a closed account, which is tried again the next day at the latest."""
 
 _CLIENT_BUFFER_BYTES: Final = 512 * 1024
 """Envoy takes more than this from a provider for a client that does not read. An answer that stalls after it may stall

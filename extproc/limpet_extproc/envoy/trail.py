@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from limpet_extproc.contract.api_keys import blanked
 from limpet_extproc.contract.attempt import CAUSES, MAX_MESSAGE_CHARS, Attempt, AttemptOutcome, Cause
 from limpet_extproc.contract.envoy import (
     TRAIL_CAUSE,
@@ -18,7 +19,6 @@ from limpet_extproc.contract.envoy import (
     TRAIL_RETRY_AFTER,
     TRAIL_STATUS,
 )
-from limpet_extproc.providers.blank import blanked
 
 _ABOUT_THE_REQUEST: Final[frozenset[str]] = frozenset(
     {

@@ -64,38 +64,62 @@ async def watch(
     Envoy what the catalog no longer names. `reporter` reports on the providers. `tls_dir` is for `open_channel`.
     Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its reason changes.
     """
-    hooks = hooks or StreamHooks()
-    pause_s = _FIRST_PAUSE_S
-    connected = False
-    revision: str | None = None
-    last_logged: str | None = None
-
-    def take(catalog: Catalog) -> None:
-        nonlocal connected, last_logged, pause_s, revision
-        on_catalog(catalog)
-        revision = catalog.revision
-        if not connected:
-            connected, last_logged, pause_s = True, None, _FIRST_PAUSE_S
-            hooks.connected(True)
-            _log.info("the operator at %s sends catalogs; this is revision %s", channel_target, revision)
-
+    link = _Link(channel_target, on_catalog, hooks or StreamHooks())
     while True:
         try:
-            why = await _stream(channel_target, node, take, tls_dir, reporter)
+            why = await _stream(channel_target, node, link.take, tls_dir, reporter)
         finally:
-            if connected:
-                connected = False
-                hooks.connected(False)
-        hooks.lost(why)
-        if last_logged != why:
-            last_logged = why
-            _log.warning(
-                "no catalogs from the operator at %s: %s. Going on with %s; trying again every %.0f s at most",
-                channel_target, why, f"revision {revision}" if revision else "none, so no request is routed yet",
-                _LONGEST_PAUSE_S,
-            )  # fmt: skip
-        await sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            link.ended()
+        link.lost(why)
+        await sleep(link.next_pause_s())
+
+
+class _Link:
+    """The state of the stream from one attempt to the next, and what the log shows of it."""
+
+    def __init__(self, target: str, on_catalog: Callable[[Catalog], None], hooks: StreamHooks) -> None:
+        self._target = target
+        self._on_catalog = on_catalog
+        self._hooks = hooks
+        self._connected = False
+        self._revision: str | None = None
+        self._pause_s = _FIRST_PAUSE_S
+        self._last_logged: str | None = None
+
+    def take(self, catalog: Catalog) -> None:
+        """Put a catalog in force."""
+        self._on_catalog(catalog)
+        self._revision = catalog.revision
+        if not self._connected:
+            self._connected, self._last_logged, self._pause_s = True, None, _FIRST_PAUSE_S
+            self._hooks.connected(True)
+            _log.info("the operator at %s sends catalogs; this is revision %s", self._target, self._revision)
+
+    def ended(self) -> None:
+        """The stream, if there was one, brings no more."""
+        if self._connected:
+            self._connected = False
+            self._hooks.connected(False)
+
+    def lost(self, why: str) -> None:
+        """Report the failure; the log gets it unless it is the same as the last one."""
+        self._hooks.lost(why)
+        if self._last_logged == why:
+            return
+        self._last_logged = why
+        have = f"revision {self._revision}" if self._revision else "none, so no request is routed yet"
+        _log.warning(
+            "no catalogs from the operator at %s: %s. Going on with %s; trying again every %.0f s at most",
+            self._target,
+            why,
+            have,
+            _LONGEST_PAUSE_S,
+        )
+
+    def next_pause_s(self) -> float:
+        """Seconds to wait before the next attempt, more each time."""
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        return pause_s
 
 
 async def _stream(
@@ -108,11 +132,7 @@ async def _stream(
         async with open_channel(target, tls_dir) as channel:
             call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
             try:
-                async with _reporting(call, node, reporter) as send:
-                    async for data in call:
-                        catalog = decode_catalog(data)
-                        take(catalog)
-                        await send(Seen(catalog.revision))
+                await _receive(call, node, take, reporter)
             except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
                 return _reason(await call.code(), await call.details(), tls=tls)
             finally:
@@ -124,6 +144,14 @@ async def _stream(
     except OSError as error:
         return f"the certificate files cannot be read: {error}"
     return "the operator ended the stream"
+
+
+async def _receive(call: Any, node: str, take: Callable[[Catalog], None], reporter: HealthReporter | None) -> None:
+    async with _reporting(call, node, reporter) as send:
+        async for data in call:
+            catalog = decode_catalog(data)
+            take(catalog)
+            await send(Seen(catalog.revision))
 
 
 @asynccontextmanager

@@ -110,11 +110,12 @@ def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self.connection.settimeout(_RESPONSE_S)
             path = self.path.partition("?")[0]
+            missing = Response(f"not found; available: {', '.join(routes)}\n", 404)
             try:
-                response = routes[path]() if path in routes else Response(f"there is {', '.join(routes)}\n", 404)
+                response = routes[path]() if path in routes else missing
             except Exception:
-                _log.exception("%s could not be made; please report this", path)
-                response = Response("could not be made; the log says why\n", 500)
+                _log.exception("%s failed; please report this", path)
+                response = Response("failed; see the log\n", 500)
             self.send_response(response.status)
             self.send_header("content-type", response.type)
             self.send_header("content-length", str(len(response.body)))

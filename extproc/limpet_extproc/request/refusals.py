@@ -19,8 +19,8 @@ def bad_request(param: str | None, message: str, code: str | None = None) -> Ref
 
 
 def encoded_body(encoding: str) -> Refusal:
-    """The body is compressed, or worse."""
-    message = f"the body is encoded as '{encoding}', and prompts are read here: send it without content-encoding"
+    """The body has a content-encoding."""
+    message = f"The body is encoded as '{encoding}'. Limpet has to read the prompt; send the body uncompressed."
     return Refusal(415, "refused.content_encoding", message, None, "unsupported_content_encoding")
 
 
@@ -29,7 +29,7 @@ def unknown_model(model: str, dialect: DialectName, snapshot: Snapshot) -> Refus
     models = snapshot.models(dialect)
     more = f" and {len(models) - _MAX_LISTED} more" if len(models) > _MAX_LISTED else ""
     served = ", ".join(models[:_MAX_LISTED]) + more
-    message = f"The model '{model[:_MAX_NAME_CHARS]}' is not served here. Served are: {served or 'none yet'}."
+    message = f"The model '{model[:_MAX_NAME_CHARS]}' is not served here. Available models: {served or 'none yet'}."
     return Refusal(404, "refused.unknown_model", message, "model", "model_not_found")
 
 
@@ -37,10 +37,10 @@ def nobody_left(lane: Lane, steering: Steering) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
     param = allowed_by(steering, lane).unmet or "provider"
     serving = [candidate.provider for candidate in lane.candidates]
-    message = f"'{param}' leaves nobody to serve '{lane.model}'. It is served by: {', '.join(serving)}."
+    message = f"'{param}' rules out every provider of '{lane.model}': {', '.join(serving)}."
     advice = _ADVICE.get(param, "")
     if param in steering.unsupported and not advice:
-        advice = f"Kept here are: {', '.join(SUPPORTED)}; other demands only by a provider of the vendor OpenRouter."
+        advice = f"Limpet enforces {', '.join(SUPPORTED)}; only a Provider of vendor OpenRouter can meet other demands."
     elif param == "provider.only" and (close := suggestion(steering.only or (), serving)):
         advice = f"Did you mean '{close}'?"
     return Refusal(400, "refused.nobody_left", f"{message} {advice}".rstrip(), param, "no_provider_left")
@@ -48,13 +48,13 @@ def nobody_left(lane: Lane, steering: Steering) -> Refusal:
 
 _ADVICE: Final = {
     "provider.zdr": (
-        "Of none that other demands leave is it known that it keeps no prompts; "
-        "'spec.dataPolicy' of a Provider can say so."
+        "None of the remaining providers is known to keep no prompts; "
+        "a Provider declares it in spec.dataPolicy.zeroRetention."
     ),
     "provider.data_collection": (
-        "Of none that other demands leave is it known that it does not train on prompts; "
-        "'spec.dataPolicy' of a Provider can say so."
+        "None of the remaining providers is known not to train on prompts; "
+        "a Provider declares it in spec.dataPolicy.trainsOnPrompts."
     ),
-    "provider.max_price.prompt": "A price that is not known meets no limit.",
-    "provider.max_price.completion": "A price that is not known meets no limit.",
+    "provider.max_price.prompt": "An unknown price meets no limit.",
+    "provider.max_price.completion": "An unknown price meets no limit.",
 }

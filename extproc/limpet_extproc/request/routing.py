@@ -98,7 +98,7 @@ _MAX_EXCLUDED: Final = 16
 
 
 def _unrecognised(opened: Opened, decision: Decision) -> bool:
-    """A clock in the system prompt, a window that slides: then each turn opens, and is named, in its own way."""
+    """Whether a conversation with earlier turns was not recognised, as with a clock in the system prompt."""
     new = "first.scored" in (decision.reason, decision.enforce_reason)
     return new and opened.request.has_history and opened.identified_by == identity.FINGERPRINT
 

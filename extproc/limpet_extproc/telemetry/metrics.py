@@ -1,10 +1,11 @@
 """The metrics of the data plane, only noted on the path of a request. Labels come from closed lists and the catalog."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_ADDED_SECONDS = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
+_ADDED_SECONDS: Final = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
 class Count:
@@ -29,74 +30,53 @@ class Count:
         self._sums.clear()
 
 
+_COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
+    "limpet_decisions": ("Requests by why they went where they went, or why they went nowhere.", ["reason"]),
+    "limpet_observed_decisions": ("Mode Observe: requests by what Enforce would have done.", ["reason"]),
+    "limpet_unrecognised_turns": (
+        "Requests with a history whose conversation was not known, named by nothing but its opener.",
+        ["model"],
+    ),
+    "limpet_requests": (
+        "Ended requests by the provider that answered, the decision and the outcome.",
+        ["provider", "decision", "outcome"],
+    ),
+    "limpet_attempts": (
+        "Attempts at providers by how they ended; several may belong to one request.",
+        ["provider", "outcome"],
+    ),
+    "limpet_prompt_tokens": ("Prompt tokens that providers reported.", ["provider", "model"]),
+    "limpet_cached_tokens": (
+        "Prompt tokens that providers reported to have read from their caches.",
+        ["provider", "model"],
+    ),
+    "limpet_cache_unreported_tokens": (
+        "Prompt tokens of answers that did not say how many of them came from the cache; no part of a hit rate.",
+        ["provider", "model"],
+    ),
+    "limpet_output_tokens": ("Output tokens that providers reported.", ["provider", "model"]),
+    "limpet_usage_unreported": ("Answers without token usage, which is not the same as nothing cached.", ["provider"]),
+}
+"""Name, help and labels of what is counted on the path of a request."""
+
+
 class WorkerMetrics:
     """The metrics of one worker. Call `flush` now and then."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.decisions = Count(
-            "limpet_decisions",
-            "Requests by why they went where they went, or why they went nowhere.",
-            ["reason"],
-            registry,
-        )
-        self.observed_decisions = Count(
-            "limpet_observed_decisions", "Mode Observe: requests by what Enforce would have done.", ["reason"], registry
-        )
-        self.unrecognised = Count(
-            "limpet_unrecognised_turns",
-            "Requests with a history whose conversation was not known, named by nothing but its opener.",
-            ["model"],
-            registry,
-        )
-        self.requests = Count(
-            "limpet_requests",
-            "Ended requests by the provider that answered, the decision and the outcome.",
-            ["provider", "decision", "outcome"],
-            registry,
-        )
-        self.attempts = Count(
-            "limpet_attempts",
-            "Attempts at providers by how they ended; several may belong to one request.",
-            ["provider", "outcome"],
-            registry,
-        )
-        self.prompt_tokens = Count(
-            "limpet_prompt_tokens", "Prompt tokens that providers reported.", ["provider", "model"], registry
-        )
-        self.cached_tokens = Count(
-            "limpet_cached_tokens",
-            "Prompt tokens that providers reported to have read from their caches.",
-            ["provider", "model"],
-            registry,
-        )
-        self.cache_unreported = Count(
-            "limpet_cache_unreported_tokens",
-            "Prompt tokens of answers that did not say how many of them came from the cache; no part of a hit rate.",
-            ["provider", "model"],
-            registry,
-        )
-        self.output_tokens = Count(
-            "limpet_output_tokens", "Output tokens that providers reported.", ["provider", "model"], registry
-        )
-        self.unreported = Count(
-            "limpet_usage_unreported",
-            "Answers without token usage, which is not the same as nothing cached.",
-            ["provider"],
-            registry,
-        )
-        self._counts = (
-            self.decisions,
-            self.observed_decisions,
-            self.unrecognised,
-            self.requests,
-            self.attempts,
-            self.prompt_tokens,
-            self.cached_tokens,
-            self.cache_unreported,
-            self.output_tokens,
-            self.unreported,
-        )
+        counts = {name: Count(name, what, labels, registry) for name, (what, labels) in _COUNTS.items()}
+        self._counts = tuple(counts.values())
+        self.decisions = counts["limpet_decisions"]
+        self.observed_decisions = counts["limpet_observed_decisions"]
+        self.unrecognised = counts["limpet_unrecognised_turns"]
+        self.requests = counts["limpet_requests"]
+        self.attempts = counts["limpet_attempts"]
+        self.prompt_tokens = counts["limpet_prompt_tokens"]
+        self.cached_tokens = counts["limpet_cached_tokens"]
+        self.cache_unreported = counts["limpet_cache_unreported_tokens"]
+        self.output_tokens = counts["limpet_output_tokens"]
+        self.unreported = counts["limpet_usage_unreported"]
         self.added_s: list[float] = []
         """Seconds from Envoy's message to our answer, since the last flush."""
         self._added_seconds = Histogram(
@@ -106,7 +86,9 @@ class WorkerMetrics:
             buckets=_ADDED_SECONDS,
         )
         self.failures = Counter(
-            "limpet_extproc_failures", "Requests let through undecided by an error of ours.", registry=registry
+            "limpet_extproc_failures",
+            "Requests and log entries that an error in Limpet left undecided or unused.",
+            registry=registry,
         )
         self.catalog_time = Gauge(
             "limpet_catalog_timestamp_seconds",

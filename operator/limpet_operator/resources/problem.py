@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
+from limpet_extproc.contract.api_keys import may_be_key
+
 API_GROUP = "limpet.dev"
 API_VERSION = "limpet.dev/v1alpha1"
 DEFAULT_NAMESPACE = "default"
@@ -65,19 +67,8 @@ class Invalid:
 HIDDEN: Final = '"…" (not shown)'
 """Replaces a value in messages that may be a key: people paste keys where the name of one belongs."""
 
-_KEY_LIKE: Final = re.compile(
-    r"\b(?:(?:sk|pk|rk|gsk|csk|xai|hf|fw|fk|tgp|nvapi|pplx|key)[-_]|AIza|eyJ)[\w-]{4,}"
-    r"|(?=[\w-]*[0-9])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{20,}"
-    r"|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{24,}"
-)
-"""Prefixes of vendors' keys, and strings that no one would type by hand."""
 _USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
 """User and password of a URL."""
-
-
-def may_be_key(text: str) -> bool:
-    """Whether a string looks like an API key. No rule is certain: some keys are shown, some words are hidden."""
-    return _KEY_LIKE.search(text) is not None
 
 
 def named(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,6 +161,18 @@ def test_every_provider_closed_to_new_conversations_is_excluded_with_a_reason(
             assert excluded.get(name) == ("draining" if query.lane.by_provider[name].drain else None)
 
 
+@given(situations())
+def test_weight_zero_takes_new_conversations_only_where_no_other_is_open(
+    situation: tuple[Query, Remembered | None, ProviderStates],
+) -> None:
+    query, _, states = situation
+    query = msgspec.structs.replace(query, steering=None)
+    candidates = query.lane.by_provider
+    first = candidates[choose(query, None, states, NOW, b"seed").order[0]]
+    others = (c for c in candidates.values() if c.weight and not c.drain and not is_out(states, c.provider))
+    assert first.weight or not any(others)
+
+
 def fresh(lane: Lane, key: int) -> tuple[str, ...]:
     """The order for a new conversation; its key is as random as a real one."""
     return choose(Query(lane, Random(key).randbytes(16), 4000, 400), None, ProviderStates(), NOW, b"").order
@@ -199,6 +212,8 @@ def test_the_second_choice_is_where_a_conversation_goes_when_the_first_is_gone(m
         ((100, 100), (1.0, 1.0), 1 / 2),
         ((100, 300), (1.0, 1.0), 1 / 4),
         ((100, 0), (1.0, 1.0), 1.0),
+        ((100, 0), (1.0, 0.5), 1.0),  # however cheap
+        ((0, 0), (1.0, 0.5), 0.0),
         ((100, 100), (1.0, 1.2), 1.44 / 2.44),  # weight over price squared
         ((100, 100), (1.0, 1.3), 1.0),  # the other is not among the near-equals
         ((100, 100), (None, None), 1 / 2),

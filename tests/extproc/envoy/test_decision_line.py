@@ -73,7 +73,7 @@ def test_a_line_names_providers_passed_over_and_what_would_have_been() -> None:
 
 def test_a_conversation_that_goes_on_under_a_new_name_has_a_hint() -> None:
     line = decision_line(RequestSummary("first.scored", 200, 0.0, replace(RECORD, unrecognised=True), [B]), "x")
-    assert line.endswith("goes on, but its opener is new; if each turn says so, send x-session-id")
+    assert line.endswith("has earlier turns but was not recognised; if this repeats, send x-session-id")
 
 
 @given(st.text())

@@ -41,8 +41,8 @@ def served(address: Path | tuple[str, int]) -> Iterator[str]:
         ("/well", 200, "all is well"),
         ("/well?now", 200, "all is well"),
         ("/ill", 503, "no"),
-        ("/", 404, "there is /well, /ill, /broken\n"),
-        ("/broken", 500, "could not be made; the log says why\n"),
+        ("/", 404, "not found; available: /well, /ill, /broken\n"),
+        ("/broken", 500, "failed; see the log\n"),
     ],
 )
 def test_each_path_has_its_page(path: str, status: int, body: str) -> None:
@@ -54,7 +54,7 @@ def test_each_path_has_its_page(path: str, status: int, body: str) -> None:
 def test_a_mistake_of_ours_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with served(("127.0.0.1", 0)) as origin:
         httpx.get(f"{origin}/broken", timeout=PATIENCE_S, trust_env=False)
-    assert "/broken could not be made; please report this" in caplog.text
+    assert "/broken failed; please report this" in caplog.text
     assert "a mistake of ours" in caplog.text
 
 

@@ -72,25 +72,25 @@ def test_a_refusal_is_an_error_object_of_openais_api(
 
 
 def test_an_unknown_model_is_answered_with_what_exists(make: Make, snapshot: Snapshot) -> None:
-    assert "Served are: flash." in refused(make.opened(snapshot, make.body(model="x"))).message
-    assert "Served are: none yet." in refused(make.opened(make.snapshot(), make.body())).message
+    assert "Available models: flash." in refused(make.opened(snapshot, make.body(model="x"))).message
+    assert "Available models: none yet." in refused(make.opened(make.snapshot(), make.body())).message
     long = refused(make.opened(snapshot, make.body(model="x" * 10_000)))
     assert len(long.message) < 300
 
 
 def test_nobody_left_lists_the_providers_of_the_model(make: Make, snapshot: Snapshot) -> None:
     message = refused(make.opened(snapshot, make.body(provider={"only": ["x"]}))).message
-    assert message == "'provider.only' leaves nobody to serve 'flash'. It is served by: a, b."
+    assert message == "'provider.only' rules out every provider of 'flash': a, b."
 
 
 @pytest.mark.parametrize(
     ("provider", "advice"),
     [
         ({"only": ["A"]}, "Did you mean 'a'?"),
-        ({"zdr": True}, "'spec.dataPolicy' of a Provider can say so"),
-        ({"data_collection": "deny"}, "'spec.dataPolicy' of a Provider can say so"),
-        ({"max_price": {"prompt": 0.0001}}, "A price that is not known meets no limit"),
-        ({"quantizations": ["fp8"]}, "only by a provider of the vendor OpenRouter"),
+        ({"zdr": True}, "a Provider declares it in spec.dataPolicy.zeroRetention."),
+        ({"data_collection": "deny"}, "a Provider declares it in spec.dataPolicy.trainsOnPrompts."),
+        ({"max_price": {"prompt": 0.0001}}, "An unknown price meets no limit"),
+        ({"quantizations": ["fp8"]}, "only a Provider of vendor OpenRouter"),
     ],
 )
 def test_nobody_left_explains_what_would_help(
@@ -130,7 +130,7 @@ def test_nobody_left_does_not_mention_providers_that_other_demands_ruled_out(
 ) -> None:
     snapshot = make.snapshot(make.provider("a", zero_retention=True), make.provider("b"))
     message = refused(make.opened(snapshot, make.body(provider={"only": ["b"], **demand}))).message
-    assert "Of none that other demands leave is it known" in message
+    assert "None of the remaining providers is known" in message
 
 
 def test_only_a_few_of_many_names_are_compared_with_the_providers(make: Make, snapshot: Snapshot) -> None:
