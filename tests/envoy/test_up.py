@@ -18,6 +18,7 @@ from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
@@ -152,6 +153,22 @@ async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in command.output
     assert "--listen" in command.output
     assert "Traceback" not in command.output
+
+
+async def test_of_two_that_start_at_the_same_time_one_has_the_port(tmp_path: Path) -> None:
+    port = free_port()
+    async with Command.up(tmp_path, port=port) as one, Command.up(tmp_path, port=port) as other:
+
+        async def one_ended() -> bool:
+            return one.process.returncode is not None or other.process.returncode is not None
+
+        await until(one_ended, "one of them to end")
+        winner, loser = (one, other) if one.process.returncode is None else (other, one)
+        await winner.says("Ctrl-C ends everything")
+        assert await loser.ended() == 1
+        assert f"limpet up: cannot listen on 127.0.0.1:{port}: Address already in use" in loser.output
+        assert "Traceback" not in loser.output
+        assert await winner.stop() == 0
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["of the control plane", "of the data plane"])

@@ -19,7 +19,7 @@ from limpet_lab.bed import Bed, Object, policy_object
 from limpet_lab.bench.latency_load import MODEL, answer
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import Children
-from limpet_operator.laptop.listen import CannotStart, accepts
+from limpet_operator.laptop.listen import CannotStart
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.machine import envoy_command, free_port
 from limpet_operator.publish.encode import Json, set_header, typed
@@ -187,8 +187,17 @@ async def _start_envoy(children: Children, name: str, config: Json, concurrency:
 
 
 async def _listening(port: int) -> None:
-    while not await accepts(_HOST, port):  # noqa: ASYNC110
+    while not await _accepts(port):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(_HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _object(api: str, kind: str, name: str, **rest: Any) -> Object:

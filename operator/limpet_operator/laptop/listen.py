@@ -1,6 +1,5 @@
 """Where a local gateway listens: its addresses, and the names and origins by which it may be used."""
 
-import asyncio
 import errno
 import ipaddress
 import re
@@ -78,16 +77,6 @@ class ListenAddress:
     def origins(self, further: Sequence[str]) -> tuple[str, ...]:
         """Origins whose pages may use it."""
         return tuple(dict.fromkeys((*(LOOPBACK_ORIGINS if self.loopback else ()), *further)))
-
-
-async def accepts(host: str, port: int) -> bool:
-    """Whether a server accepts connections there now."""
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 def find_listen_address(host: str, port: int, flag: str = "--listen HOST:PORT") -> ListenAddress:

@@ -23,13 +23,13 @@ from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
-from limpet_operator.laptop.listen import CannotStart, accepts, find_listen_address, in_url
+from limpet_operator.laptop.listen import CannotStart, find_listen_address, in_url
 from limpet_operator.laptop.machine import envoy_command, system_ca_file
 from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
 from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.publish.bootstrap import bootstrap
-from limpet_operator.publish.envoy_settings import EXTPROC_CLUSTER, EnvoySettings
+from limpet_operator.publish.envoy_settings import CLIENT_LISTENER, EXTPROC_CLUSTER, EnvoySettings
 from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.resources.proxy import ProxySettings
 from limpet_operator.serve.acknowledgements import Nack
@@ -108,6 +108,7 @@ class LocalGateway:
             listen_host=self.address.addresses[0],
             listen_also=self.address.addresses[1:],
             listen_port=settings.port,
+            shares_port=False,  # A second gateway would take a part of the requests, with a memory of its own.
             own_names=self.address.own_names(settings.own_names),
             cors_origins=self.address.origins(settings.cors_origins),
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
@@ -149,7 +150,10 @@ class LocalGateway:
         self.control_plane.apply(plan)
 
     async def ready(self) -> None:
-        """Return when Envoy answers and ext_proc decides. Raises ChildDied, or CannotStart after a minute."""
+        """Return when Envoy answers and ext_proc decides.
+
+        Raises ChildDied, or CannotStart when the port has been taken, or after a minute.
+        """
         try:
             await self.children.until(self._serving(), _READY_S)
         except TimeoutError:
@@ -169,14 +173,26 @@ class LocalGateway:
 
     async def _serving(self) -> None:
         # Envoy opens its port only with listener and routes complete, and does not announce it.
-        while not (self._deciding() and await self._accepts() and await self._all_healthy()):  # noqa: ASYNC110
+        while not (self._deciding() and await self._listening() and await self._all_healthy()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     def _deciding(self) -> bool:
         return self.control_plane.catalogs.deciding >= self.settings.extproc_workers
 
-    async def _accepts(self) -> bool:
-        return await accepts(self.address.reachable, self.address.port)
+    async def _listening(self) -> bool:
+        """Whether Envoy has opened the port: if it accepts connections, that may be another process's doing.
+
+        Raises CannotStart if another has taken the port since it was found free.
+        """
+        stats = await ask(self.admin_socket, "/stats?filter=^listener_manager") or b""
+        if b".workers_started: 1\n" not in stats:
+            return False
+        if f"{CLIENT_LISTENER}::".encode() in (await ask(self.admin_socket, "/listeners") or b""):
+            return True
+        if b".listener_create_failure: 0\n" not in stats:
+            find_listen_address(self.address.host, self.address.port)
+            raise CannotStart(f"Envoy could not listen on {in_url(self.address.host)}:{self.address.port}; try again")
+        return False
 
     async def _all_healthy(self) -> bool:
         """Whether Envoy's health checks let it send requests to every worker."""

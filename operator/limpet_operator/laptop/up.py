@@ -30,6 +30,7 @@ from limpet_operator.sources.file_store import FileStore
 Say = Callable[[str], None]
 
 _TIME: Final = "%H:%M:%S"
+_METRICS_FLAG: Final = "--metrics-port PORT, the first of two"
 SAY_AFTER_S: Final = 0.2
 """From a change to the lines about it."""
 
@@ -82,20 +83,29 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
     try:
         directory = Directory(path, say)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
-            find_listen_address("127.0.0.1", port, "--metrics-port PORT, the first of two")
+            find_listen_address("127.0.0.1", port, _METRICS_FLAG)
         async with LocalGateway(replace(settings, on_traffic=_reporting_traffic(say))) as gateway:
             gateway.apply(directory.plan)
             async with beside(directory.follow(_applying(gateway, say))) as following:
                 await gateway.ready()
                 freeze_what_exists()
                 if metrics_port:
-                    start_http_server(metrics_port, "127.0.0.1", gateway.registry)
+                    _serve_metrics(metrics_port, gateway)
                 _greet(gateway, directory.plan, metrics_port, say)
                 await first_of(asyncio.wait({following}), gateway.running(say), stopped.wait())
     except (CannotStart, ChildDied, FileNotFoundError) as error:
         say(f"limpet up: {error}")
         return 1
     return 0
+
+
+def _serve_metrics(port: int, gateway: LocalGateway) -> None:
+    try:
+        start_http_server(port, "127.0.0.1", gateway.registry)
+    except OSError as error:
+        # Since the command began, another process has taken it.
+        message = f"cannot listen on 127.0.0.1:{port}: {error.strerror}. Choose another with {_METRICS_FLAG}"
+        raise CannotStart(message) from error
 
 
 def _reporting_traffic(say: Say) -> Callable[[Mapping[str, Traffic]], None]:

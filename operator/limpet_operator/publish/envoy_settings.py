@@ -48,6 +48,9 @@ class EnvoySettings:
     """Origins whose pages may use this gateway from a browser, as `origins.pattern` reads them."""
     listen_also: tuple[str, ...] = ()
     """Further addresses for the same port."""
+    shares_port: bool = True
+    """Each thread has a socket of its own, and other processes of the same user could have more. False: all threads
+    have one, and where another process listens already, this listener fails."""
     body_limit_bytes: int = 32 * MIB
     """A larger request is refused with 413; the same limit bounds what a retry can send again."""
     proxies: ProxySettings = field(default_factory=ProxySettings)

@@ -44,6 +44,7 @@ def client_listener(settings: EnvoySettings) -> Json:
         "name": CLIENT_LISTENER,
         "address": listening(settings.listen_host, settings.listen_port),
         **({"additional_addresses": also} if also else {}),
+        **({} if settings.shares_port else {"enable_reuse_port": False}),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         # A thread that copies a large body serves no other request, so connections are spread by number, not by chance.
         "connection_balance_config": {"exact_balance": {}},

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from tests.operator.conftest import Build
 
@@ -461,3 +462,11 @@ def test_all_replicas_call_the_same_content_the_same_version() -> None:
     }
     assert len(said) == 1
     assert said.pop().strip()
+
+
+@pytest.mark.parametrize("shares_port", [True, False])
+def test_only_a_gateway_that_says_so_has_its_port_alone(varied: Plan, shares_port: bool) -> None:
+    resources = everything(varied, replace(GATEWAY, shares_port=shares_port))
+    (client,) = (body for kind, body in resources if kind == LISTENER)
+    shared = Listener.parse(encode(LISTENER, client).body).enable_reuse_port
+    assert shared is (None if shares_port else False), "Envoy's own default is true"
