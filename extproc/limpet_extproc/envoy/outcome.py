@@ -51,7 +51,7 @@ class Outcomes:
     def __init__(
         self,
         memory: Memory,
-        providers: ProviderTracker,
+        tracker: ProviderTracker,
         metrics: WorkerMetrics,
         caches: CacheUses,
         complaints: Complaints,
@@ -59,7 +59,7 @@ class Outcomes:
         verbose: Verbose | None = None,
     ) -> None:
         self._memory = memory
-        self._providers = providers
+        self._tracker = tracker
         self._metrics = metrics
         self._caches = caches
         self._complaints = complaints
@@ -121,14 +121,14 @@ class Outcomes:
 
     def _succeeded(self, common: Common, provider: str, record: Record | None, now_s: float) -> TokenUsage | None:
         model = record.model if record else ""
-        self._providers.apply(AttemptSucceeded(provider, now_s, log_entry.first_byte_s(common), model))
+        self._tracker.apply(AttemptSucceeded(provider, now_s, log_entry.first_byte_s(common), model))
         self._complaints.resolve(provider, model)
         usage = log_entry.usage_of(common)
         if usage is None:
             self._metrics.unreported.add(1, provider)
         else:
             self._count_tokens(usage, provider, model)
-            self._providers.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(common)))
+            self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(common)))
         return usage
 
     def _count_failures(
@@ -146,9 +146,9 @@ class Outcomes:
             model = "" if failure.cause in trail.OF_THE_PROVIDER else failure.model
             if failure.outcome == "limited":
                 wait_s = waits_s.get(failure.provider, 0.0)
-                self._providers.apply(AttemptLimited(failure.provider, now_s, wait_s, model))
+                self._tracker.apply(AttemptLimited(failure.provider, now_s, wait_s, model))
             else:
-                self._providers.apply(AttemptFailed(failure.provider, now_s, model))
+                self._tracker.apply(AttemptFailed(failure.provider, now_s, model))
         if not ended and stream_id:
             if len(self._counted) >= _MAX_UNDER_WAY:
                 self._counted.pop(next(iter(self._counted)))

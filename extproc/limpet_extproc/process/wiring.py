@@ -32,7 +32,7 @@ class RoutingParts:
 
     router: Router
     memory: Memory
-    providers: ProviderTracker
+    tracker: ProviderTracker
     running: _Running = nullcontext
     """Entered once, in the loop that serves, before the first request, and left after the last outcome."""
 
@@ -55,21 +55,21 @@ class WorkerContext:
 def sticky_routing(context: WorkerContext) -> RoutingParts:
     """Limpet's own."""
     siblings = _siblings(context.settings)
-    providers = ProviderTracker(context.provider_changed, siblings.send if siblings else None)
+    tracker = ProviderTracker(context.provider_changed, siblings.send if siblings else None)
     memory, memory_running = _memory(context)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
-    router = StickyRouting(context.read, context.snapshot, memory, providers, context.secret, time.time, random_seed)
+    router = StickyRouting(context.read, context.snapshot, memory, tracker, context.secret, time.time, random_seed)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         with ExitStack() as stack:
             if siblings is not None:
-                siblings.start(providers.apply_received)
+                siblings.start(tracker.apply_received)
                 stack.callback(siblings.close)
             async with memory_running():
                 yield
 
-    return RoutingParts(router, memory, providers, running)
+    return RoutingParts(router, memory, tracker, running)
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:

@@ -73,15 +73,15 @@ class Worker:
         )
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._reporter.changed())
-        providers = self.routing.providers
-        self._reporter = HealthReporter(providers.last_answer_s, providers.health, caches.refresh, complaints)
+        tracker = self.routing.tracker
+        self._reporter = HealthReporter(tracker.last_answer_s, tracker.health, caches.refresh, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = _log.info if settings.log_format == "json" else partial(print, flush=True)
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )
         self.outcomes = outcome.Outcomes(
-            self.routing.memory, providers, self.metrics, caches, complaints, time.time, verbose
+            self.routing.memory, tracker, self.metrics, caches, complaints, time.time, verbose
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {

@@ -29,7 +29,7 @@ class StickyRouting:
         read: ReadRequest,
         snapshot: Callable[[], Snapshot],
         memory: Memory,
-        providers: ProviderTracker,
+        tracker: ProviderTracker,
         secret: bytes,
         clock: Callable[[], float],
         random_seed: Callable[[], bytes],
@@ -37,7 +37,7 @@ class StickyRouting:
         self._read = read
         self._snapshot = snapshot
         self._memory = memory
-        self._providers = providers
+        self._tracker = tracker
         self._secret = secret
         self._clock = clock
         self._random_seed = random_seed
@@ -52,11 +52,11 @@ class StickyRouting:
             return opened
         key, now_s = opened.query.key, self._clock()
         remembered = await self._memory.lookup(key, now_s)
-        routing = decide(opened, remembered, self._providers.states, now_s, self._random_seed())
+        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed())
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             if decision.trial:
-                self._providers.apply(TrialBegan(decision.order[0], now_s, record.model))
+                self._tracker.apply(TrialBegan(decision.order[0], now_s, record.model))
             if remembered is None and record.learn and record.ttls_s[0] > 0:
                 self._memory.expect(key, decision.order[0], now_s)
         return routing

@@ -131,13 +131,13 @@ class World:
         self.tried: list[list[str]] = []
         self.summaries: list[RequestSummary] = []
         self.memory = InProcessMemory()
-        self.providers = ProviderTracker(self._changed)
+        self.tracker = ProviderTracker(self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
         self.complaints = Complaints(lambda: None)
         metrics = WorkerMetrics(self.registry)
         self.outcomes = Outcomes(
-            self.memory, self.providers, metrics, self.caches, self.complaints, lambda: NOW, self._show
+            self.memory, self.tracker, metrics, self.caches, self.complaints, lambda: NOW, self._show
         )
 
     def _changed(self, provider: str, state: HealthState) -> None:
@@ -241,8 +241,8 @@ async def test_failures_count_and_an_answer_brings_the_provider_back(world: Worl
     assert world.changes == [("a", "down")]
     await world.take(entry("a", first_byte_s=0.25))
     assert world.changes == [("a", "down"), ("a", None)]
-    assert world.providers.states.learned["a"].first_byte_s == pytest.approx(0.25)
-    assert world.providers.states.learned["a"].samples == 4
+    assert world.tracker.states.learned["a"].first_byte_s == pytest.approx(0.25)
+    assert world.tracker.states.learned["a"].samples == 4
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_500") == 3
     assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 1
 
@@ -255,13 +255,13 @@ async def test_what_no_provider_answered_counts_for_none(world: World) -> None:
         == 1
     )
     assert world.counted("limpet_requests_total", provider="none", decision=RECORD.reason, outcome="failed") == 1
-    assert world.providers.states.learned == {}
+    assert world.tracker.states.learned == {}
 
 
 async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model(world: World) -> None:
     await world.take(bad("a", 429, "Limited", retry_after="30"))
     assert world.changes == [("a", "over_limit")]
-    states = world.providers.states
+    states = world.tracker.states
     limited = states.state("a", "flash")
     assert limited is not None
     assert limited.until_s == NOW + 30
@@ -271,21 +271,21 @@ async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model
 @pytest.mark.parametrize("cause", ["CredentialRefused", "NoCredit", "Redirected"])
 async def test_key_credit_and_address_concern_all_models_of_a_provider(world: World, cause: str) -> None:
     await world.take(*[bad("a", 400, cause)] * 3)
-    state = world.providers.states.state("a", "another-model")
+    state = world.tracker.states.state("a", "another-model")
     assert state is not None
     assert state.out_because == "down"
 
 
 async def test_neither_a_client_that_leaves_nor_its_own_mistake_counts_against_a_provider(world: World) -> None:
     await world.take(entry("a", 0), bad("a", 400, "BadRequest"), bad("a", 413, "TooLarge"), entry("", 503))
-    assert world.providers.health == {}
+    assert world.tracker.health == {}
 
 
 @pytest.mark.parametrize("cause", ["ServerError", "Limited", "Forbidden", "ErrorInAnswer", "Overloaded"])
 async def test_a_request_that_fails_alike_everywhere_counts_against_no_provider(world: World, cause: str) -> None:
     notes = {number: note(name, 500, cause, retry_after="120") for number, name in enumerate("abc", 1)}
     await world.take(*[entry("c", 500, attempts=3, notes=notes)] * 5)
-    assert world.providers.health == {}
+    assert world.tracker.health == {}
 
 
 async def test_a_key_that_is_refused_counts_however_many_refuse(world: World) -> None:
@@ -307,7 +307,7 @@ async def test_what_fails_here_and_not_there_is_held_against_the_provider_once(w
 async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_no_conversation(world: World) -> None:
     again = replace(RECORD, tries=2)
     await world.take(*[entry("a", record=again, attempts=2)] * 5)
-    assert world.providers.health == {}
+    assert world.tracker.health == {}
     assert [warm.provider for warm in await world.warm()] == ["a"]
     assert world.tried[-1] == ["a ConnectionFailed", "a 200"]
 
@@ -349,16 +349,16 @@ async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_co
         under_way = entry("b", attempts=2, notes=notes, stream=f"s{number}", under_way=True)
         await world.take(under_way, under_way)
     assert world.changes == [("a", "down")]
-    state = world.providers.health["a"]
+    state = world.tracker.health["a"]
     await world.take(*(entry("b", attempts=2, notes=notes, stream=f"s{number}") for number in range(3)))
-    assert world.providers.health["a"] == state
+    assert world.tracker.health["a"] == state
     assert world.counted("limpet_requests_total", provider="b", decision=RECORD.reason, outcome="ok") == 3
 
 
 async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World) -> None:
     stalled = ("stream_idle_timeout",)
     await world.take(entry("a"), *[entry("a", 200, flags=stalled, body_bytes=2_000_000)] * 5)
-    assert world.providers.health == {}
+    assert world.tracker.health == {}
     assert [warm.provider for warm in await world.warm()] == ["a"]
     await world.take(entry("a", 200, flags=stalled, body_bytes=10_000))
     assert await world.warm() == ()

@@ -44,10 +44,10 @@ class Server:
 
     def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
         self.memory = InProcessMemory()
-        self.providers = ProviderTracker(lambda _provider, _state: None)
+        self.tracker = ProviderTracker(lambda _provider, _state: None)
         self.registry = CollectorRegistry()
         own = StickyRouting(
-            RequestReader().read, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
+            RequestReader().read, lambda: snapshot, self.memory, self.tracker, b"secret", lambda: NOW, lambda: b"seed"
         )
         self.metrics = WorkerMetrics(self.registry)
         self.extproc = ExtProc(router or own, self.metrics, lambda: ready)
@@ -270,7 +270,7 @@ async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(
 
 async def test_the_client_hears_why_should_all_fail(make: Make, server: Server) -> None:
     for _ in range(3):
-        server.providers.apply(AttemptFailed("a", NOW - 1))
+        server.tracker.apply(AttemptFailed("a", NOW - 1))
     (answer,) = await server.say(body_message(make.body()))
     assert metadata(answer)["limpet.decision"]["why"].startswith("a failed 3 times in a row, out for 1 s")
 

@@ -26,9 +26,9 @@ class Routed:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.memory = InProcessMemory()
-        self.providers = ProviderTracker(lambda _provider, _state: None)
+        self.tracker = ProviderTracker(lambda _provider, _state: None)
         self._router = StickyRouting(
-            RequestReader().read, lambda: snapshot, self.memory, self.providers, b"secret", lambda: NOW, lambda: b"seed"
+            RequestReader().read, lambda: snapshot, self.memory, self.tracker, b"secret", lambda: NOW, lambda: b"seed"
         )
 
     async def answer(self, body: bytes) -> Routing | Refusal:
@@ -92,6 +92,6 @@ async def test_what_is_remembered_decides(make: Make, routed: Callable[..., Rout
 async def test_only_one_request_at_a_time_tries_a_provider_again(make: Make, routed: Callable[..., Routed]) -> None:
     world = routed(make.provider("a"))
     for _ in range(3):
-        world.providers.apply(AttemptFailed("a", NOW - 100))
+        world.tracker.apply(AttemptFailed("a", NOW - 100))
     reasons = [(await world.route(make.body())).decision.reason for _ in range(2)]
     assert reasons == ["first.scored", "last_resort.all_out"]
