@@ -54,7 +54,7 @@ def up(
         Literal["Metadata", "Header"] | None,
         typer.Option(
             case_sensitive=False,
-            help="How Envoy is told the provider; Header is for Envoys without the priority-group specifier.",
+            help="How Envoy receives the provider; Header is for Envoys without the priority-group specifier.",
         ),
     ] = None,
     metrics_port: Annotated[

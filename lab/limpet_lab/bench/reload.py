@@ -9,6 +9,8 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -74,22 +76,29 @@ async def _measure(providers: int, rounds: int) -> tuple[float, ChangeTimes]:
             for number in range(providers):
                 _write(directory, f"p{number:05}", sellers["seller"], _NAMES[0])
             began = time.monotonic()
-            port = free_port()
-            up = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "limpet_operator.cli", "up", folder, "--listen", f"127.0.0.1:{port}",
-                stdout=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-            try:
-                async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/v1/") as client:
-                    await _until_up(client, up)
-                    ready_s = time.monotonic() - began
-                    seen = ChangeTimes()
-                    for number in range(rounds):
-                        await _round(client, directory, sellers["seller"], number, providers, seen)
-                    return ready_s, seen
-            finally:
-                up.terminate()
-                await up.wait()
+            async with _gateway(directory) as client:
+                ready_s = time.monotonic() - began
+                seen = ChangeTimes()
+                for number in range(rounds):
+                    await _round(client, directory, sellers["seller"], number, providers, seen)
+                return ready_s, seen
+
+
+@asynccontextmanager
+async def _gateway(directory: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of `limpet up` with this directory, once it is ready."""
+    port = free_port()
+    up = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "limpet_operator.cli", "up", str(directory), "--listen", f"127.0.0.1:{port}"),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/v1/") as client:
+            await _until_up(client, up)
+            yield client
+    finally:
+        up.terminate()
+        await up.wait()
 
 
 async def _until_up(client: aiohttp.ClientSession, up: asyncio.subprocess.Process) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from limpet_operator.planning.finding import Finding, not_accepted, unresolved
 from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe
 from limpet_operator.resources.pricing import Pricing
-from limpet_operator.resources.problem import Invalid, ObjectKey, suggestion
+from limpet_operator.resources.problem import Invalid, ObjectKey, did_you_mean
 from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.stickypolicy import StickyPolicy
 
@@ -76,7 +76,7 @@ def priced_models_are_served(subject: PricingInput) -> Finding | None:
     for name in subject.spec.prices:
         if name not in served:
             message = f"Provider {subject.spec.provider_ref} does not serve {name}; correct the name"
-            return unresolved("ModelNotServed", message + suggestion(name, served))
+            return unresolved("ModelNotServed", message + did_you_mean(name, served))
     return None
 
 
@@ -95,7 +95,7 @@ def probed_providers_exist(subject: ProbeInput) -> Finding | None:
             message = (
                 f"there is no Provider {name} in namespace {subject.spec.key.namespace}; correct spec.providerRefs"
             )
-            return unresolved("ProviderNotFound", message + suggestion(name, subject.providers))
+            return unresolved("ProviderNotFound", message + did_you_mean(name, subject.providers))
     return None
 
 
@@ -116,7 +116,7 @@ def probed_model_is_served(subject: ProbeInput) -> Finding | None:
     for provider in subject.selected:
         served = [each.name for each in provider.models]
         if model not in served:
-            near = suggestion(model, served)
+            near = did_you_mean(model, served)
             message = f"Provider {provider.key.name} does not serve {model}; correct spec.completion.model{near}"
             return unresolved("ModelNotServed", message)
     return None

@@ -76,27 +76,7 @@ def pod_bootstrap(
         "bootstrap_extensions": _EXTENSIONS,
         "static_resources": {
             "clusters": [
-                {
-                    "name": CONTROLPLANE_CLUSTER,
-                    "connect_timeout": "1s",
-                    "cluster_type": {
-                        "name": "envoy.cluster.dns",
-                        "typed_config": typed(
-                            "clusters.dns.v3.DnsCluster",
-                            # Replicas come and go; learning of it late gains nothing.
-                            dns_refresh_rate="5s",
-                            dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "5s"},
-                            # A Service has addresses of its pods' families and of no other.
-                            dns_lookup_family="V4_PREFERRED",
-                        ),
-                    },
-                    "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(operator, _CONTROLPLANE_PORT)),
-                    # A replica that hangs or whose machine died leaves no FIN.
-                    "typed_extension_protocol_options": _http2(
-                        {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}
-                    ),
-                    "transport_socket": _mutual_tls(operator),
-                },
+                _controlplane_by_name(operator),
                 {
                     "name": _ADMIN_CLUSTER,
                     "type": "STATIC",
@@ -106,6 +86,28 @@ def pod_bootstrap(
             ],
             "listeners": [_page(host, *page) for page in _PAGES],
         },
+    }
+
+
+def _controlplane_by_name(operator: str) -> Json:
+    return {
+        "name": CONTROLPLANE_CLUSTER,
+        "connect_timeout": "1s",
+        "cluster_type": {
+            "name": "envoy.cluster.dns",
+            "typed_config": typed(
+                "clusters.dns.v3.DnsCluster",
+                # Replicas come and go; learning of it late gains nothing.
+                dns_refresh_rate="5s",
+                dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "5s"},
+                # A Service has addresses of its pods' families and of no other.
+                dns_lookup_family="V4_PREFERRED",
+            ),
+        },
+        "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(operator, _CONTROLPLANE_PORT)),
+        # A replica that hangs or whose machine died leaves no FIN.
+        "typed_extension_protocol_options": _http2({"connection_keepalive": {"interval": "15s", "timeout": "5s"}}),
+        "transport_socket": _mutual_tls(operator),
     }
 
 

@@ -114,39 +114,43 @@ def _http(settings: EnvoySettings) -> Json:
             request_headers_timeout="30s",
             request_timeout="300s",
             early_header_mutation_extensions=[_forget_internal_headers()],
-            http_filters=[
-                *([_CORS] if settings.cors_origins else []),
-                *_ON_SOME_ROUTES,
-                _default_decision(),
-                *([] if settings.header_mode else [_head(settings)]),
-                _ext_proc(settings),
-                {
-                    "name": "envoy.filters.http.buffer",
-                    "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=settings.body_limit_bytes),
-                },
-                _undecided(),
-                _originals(settings),
-                {
-                    "name": "envoy.filters.http.ai_protocol_manager",
-                    "typed_config": typed_struct(
-                        "filters.http.ai_protocol_manager.v3.AiProtocolManager",
-                        response_handling={"token_usage": {"include_unconfigured_routes": True}},
-                    ),
-                },
-                _vendor_headers(),
-                {
-                    "name": "envoy.filters.http.router",
-                    "typed_config": typed(
-                        "filters.http.router.v3.Router",
-                        suppress_envoy_headers=True,
-                    ),
-                },
-            ],
+            http_filters=_filters(settings),
             access_log=[{**_access_log(REQUEST_LOG), "filter": _WORTH_AN_ENTRY}],
             access_log_options={"access_log_flush_interval": "1s"},
             local_reply_config=local_replies(settings.body_limit_bytes),
         ),
     }
+
+
+def _filters(settings: EnvoySettings) -> list[Json]:
+    return [
+        *([_CORS] if settings.cors_origins else []),
+        *_ON_SOME_ROUTES,
+        _default_decision(),
+        *([] if settings.header_mode else [_head(settings)]),
+        _ext_proc(settings),
+        {
+            "name": "envoy.filters.http.buffer",
+            "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=settings.body_limit_bytes),
+        },
+        _undecided(),
+        _originals(settings),
+        {
+            "name": "envoy.filters.http.ai_protocol_manager",
+            "typed_config": typed_struct(
+                "filters.http.ai_protocol_manager.v3.AiProtocolManager",
+                response_handling={"token_usage": {"include_unconfigured_routes": True}},
+            ),
+        },
+        _vendor_headers(),
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": typed(
+                "filters.http.router.v3.Router",
+                suppress_envoy_headers=True,
+            ),
+        },
+    ]
 
 
 _NOT_A_CLIENTS: Final = (OWN_HEADERS, "x-envoy-", "x-forwarded-")

@@ -54,7 +54,8 @@ def error_format(message: str, kind: str, code: str, *, omit_empty: bool = False
 
 def local_replies(body_limit_bytes: int) -> Json:
     """All local replies; those that are JSON already pass as they are."""
-    mappers = [_passed_on(), *_health(), *(_mapper(refusal) for refusal in _refusals(body_limit_bytes)), *_no_answer()]
+    refusals = (_too_large(body_limit_bytes), *_REFUSALS)
+    mappers = [_passed_on(), *_health(), *map(_mapper, refusals), *_no_answer()]
     return {
         "mappers": mappers,
         "body_format": error_format("%LOCAL_REPLY_BODY% (%RESPONSE_CODE_DETAILS%)", INVALID, "bad_request"),
@@ -104,104 +105,106 @@ class _Refusal:
     """None: Envoy's own."""
 
 
-def _refusals(body_limit_bytes: int) -> list[_Refusal]:
-    return [
-        _Refusal(
-            "response.code == 413",
-            f"The request body is larger than {body_limit_bytes} bytes, the most this gateway takes.",
-            "request_too_large",
-            "refused.too_large",
-        ),
-        _Refusal("response.code == 408", "The request did not arrive in time.", "request_timeout", "refused.too_slow"),
-        _Refusal(
-            "response.code == 431",
-            "The request's headers are larger than 60 KiB in all, or more than 100: send fewer or smaller ones "
-            "(cookies are the usual cause).",
-            "headers_too_large",
-            "refused.headers_too_large",
-        ),
-        _Refusal(
-            "response.code_details == 'missing_host_header'",
-            "The request has no Host header; HTTP/1.1 requires one.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details == 'upgrade_failed' && request.method == 'CONNECT'",
-            "This is a gateway, not a forward proxy, so it answers no CONNECT: take it out of HTTP_PROXY and "
-            "HTTPS_PROXY and make it the base_url.",
-            "method_not_allowed",
-            "refused.method",
-            status=405,
-        ),
-        _Refusal(
-            "response.code_details == 'upgrade_failed'",
-            "The request asks for an upgrade of its connection (%REQ(UPGRADE)%), and this gateway serves plain HTTP "
-            "requests alone: leave out the headers Connection: upgrade and Upgrade.",
-            "upgrade_not_supported",
-            "refused.malformed",
-            status=400,
-        ),
-        _Refusal(
-            "response.code_details == 'http1.invalid_transfer_encoding'",
-            "The request has a Transfer-Encoding other than 'chunked', the only one that is known here.",
-            "unsupported_transfer_encoding",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details == 'path_normalization_failed'",
-            "The request's path %PATH(WQ):200% is not valid: write it without a fragment (#…) and without control "
-            "characters, percent-encoded or not.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details == 'absolute_path_rejected'",
-            f"The request's path does not begin with a slash; Limpet serves {SPOKEN}.",
-            "bad_request",
-            "refused.malformed",
-            status=400,
-        ),
-        _Refusal(
-            "response.code_details == 'http.invalid_authority'",
-            "The request's Host header is not a host, with a port or without.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details == 'http.invalid_scheme' || response.code_details == 'http1.invalid_scheme'",
-            "The request's target has a scheme other than http and https.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details == 'http1.content_length_and_chunked_not_allowed'",
-            "The request has both Content-Length and Transfer-Encoding; send one of them.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details.endsWith('invalid_characters')",
-            "A header of the request has a control character, or an invalid name.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details.startsWith('http1.') || response.code_details.startsWith('http2.') || "
-            "response.code_details.startsWith('http.')",
-            "This is not an HTTP request as RFC 9110 has it (%RESPONSE_CODE_DETAILS%). The usual causes are TLS spoken "
-            "to this plain port, a method in lower case, a Content-Length that is not a number, and a broken chunk.",
-            "bad_request",
-            "refused.malformed",
-        ),
-        _Refusal(
-            "response.code_details.startsWith('overload')",
-            "This gateway has no memory left for another request at the moment; try again.",
-            "overloaded",
-            "refused.overloaded",
-            kind="server_error",
-        ),
-    ]
+_REFUSALS: Final = (
+    _Refusal("response.code == 408", "The request did not arrive in time.", "request_timeout", "refused.too_slow"),
+    _Refusal(
+        "response.code == 431",
+        "The request's headers are larger than 60 KiB in all, or more than 100: send fewer or smaller ones "
+        "(cookies are the usual cause).",
+        "headers_too_large",
+        "refused.headers_too_large",
+    ),
+    _Refusal(
+        "response.code_details == 'missing_host_header'",
+        "The request has no Host header; HTTP/1.1 requires one.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details == 'upgrade_failed' && request.method == 'CONNECT'",
+        "This is a gateway, not a forward proxy, so it answers no CONNECT: take it out of HTTP_PROXY and "
+        "HTTPS_PROXY and make it the base_url.",
+        "method_not_allowed",
+        "refused.method",
+        status=405,
+    ),
+    _Refusal(
+        "response.code_details == 'upgrade_failed'",
+        "The request asks for an upgrade of its connection (%REQ(UPGRADE)%), and this gateway serves plain HTTP "
+        "requests alone: leave out the headers Connection: upgrade and Upgrade.",
+        "upgrade_not_supported",
+        "refused.malformed",
+        status=400,
+    ),
+    _Refusal(
+        "response.code_details == 'http1.invalid_transfer_encoding'",
+        "The request has a Transfer-Encoding other than 'chunked', the only one that is known here.",
+        "unsupported_transfer_encoding",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details == 'path_normalization_failed'",
+        "The request's path %PATH(WQ):200% is not valid: write it without a fragment (#…) and without control "
+        "characters, percent-encoded or not.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details == 'absolute_path_rejected'",
+        f"The request's path does not begin with a slash; Limpet serves {SPOKEN}.",
+        "bad_request",
+        "refused.malformed",
+        status=400,
+    ),
+    _Refusal(
+        "response.code_details == 'http.invalid_authority'",
+        "The request's Host header is not a host, with a port or without.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details == 'http.invalid_scheme' || response.code_details == 'http1.invalid_scheme'",
+        "The request's target has a scheme other than http and https.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details == 'http1.content_length_and_chunked_not_allowed'",
+        "The request has both Content-Length and Transfer-Encoding; send one of them.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details.endsWith('invalid_characters')",
+        "A header of the request has a control character, or an invalid name.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details.startsWith('http1.') || response.code_details.startsWith('http2.') || "
+        "response.code_details.startsWith('http.')",
+        "This is not an HTTP request as RFC 9110 has it (%RESPONSE_CODE_DETAILS%). The usual causes are TLS spoken "
+        "to this plain port, a method in lower case, a Content-Length that is not a number, and a broken chunk.",
+        "bad_request",
+        "refused.malformed",
+    ),
+    _Refusal(
+        "response.code_details.startsWith('overload')",
+        "This gateway has no memory left for another request at the moment; try again.",
+        "overloaded",
+        "refused.overloaded",
+        kind="server_error",
+    ),
+)
+
+
+def _too_large(body_limit_bytes: int) -> _Refusal:
+    return _Refusal(
+        "response.code == 413",
+        f"The request body is larger than {body_limit_bytes} bytes, the most this gateway takes.",
+        "request_too_large",
+        "refused.too_large",
+    )
 
 
 def _mapper(refusal: _Refusal) -> Json:

@@ -15,8 +15,8 @@ from limpet_operator.resources.problem import (
     Invalid,
     ObjectKey,
     Problem,
+    did_you_mean,
     shown,
-    suggestion,
 )
 from limpet_operator.resources.provider import Provider, parse_provider
 from limpet_operator.resources.schema import KindSchema, load_schemas
@@ -105,5 +105,5 @@ class Parser:
             return Foreign(f"{kind} of {shown(version)} is not a kind that Limpet reads; ours is {API_VERSION}")
         if version != API_VERSION:
             return Invalid(key, (Problem("apiVersion", f"{shown(version)} is not known; write {API_VERSION}"),))
-        advice = f"write one of {', '.join(self._own)}{suggestion(kind, self._own)}"
+        advice = f"write one of {', '.join(self._own)}{did_you_mean(kind, self._own)}"
         return Invalid(key, (Problem("kind", f"{shown(kind)} is not known; {advice}"),))

@@ -91,7 +91,7 @@ def _cut(text: str) -> str:
     return plain if len(plain) <= 80 else plain[:77] + "…"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` where a known word is similar, else nothing."""
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)

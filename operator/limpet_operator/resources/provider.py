@@ -170,14 +170,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         cache=_cache_rules(cache, vendor.cache),
         tls=_tls(spec["tls"]) if spec.get("tls") else None,
         proxy=proxy,
-        timeouts=Timeouts(
-            connect_s=parse_duration(spec["timeouts"]["connect"]),
-            first_byte_s=parse_duration(spec["timeouts"]["firstByte"])
-            if "firstByte" in spec["timeouts"]
-            else vendor.first_byte_s,
-            idle_s=parse_duration(spec["timeouts"]["idle"]),
-            unstreamed_s=parse_duration(spec["timeouts"]["unstreamed"]),
-        ),
+        timeouts=_timeouts(spec["timeouts"], vendor),
         weight=spec["weight"],
         drain=spec["drain"],
         data_policy=_data_policy(spec.get("dataPolicy", {})),
@@ -218,6 +211,15 @@ def _cache_rules(spec: Mapping[str, Any], preset: PromptCacheRules) -> PromptCac
         caches=spec.get("enabled", preset.caches or bool(spec)),
         ttl_s=parse_duration(spec["ttl"]) if "ttl" in spec else preset.ttl_s,
         min_tokens=spec.get("minTokens", preset.min_tokens),
+    )
+
+
+def _timeouts(spec: Mapping[str, str], vendor: Vendor) -> Timeouts:
+    return Timeouts(
+        connect_s=parse_duration(spec["connect"]),
+        first_byte_s=parse_duration(spec["firstByte"]) if "firstByte" in spec else vendor.first_byte_s,
+        idle_s=parse_duration(spec["idle"]),
+        unstreamed_s=parse_duration(spec["unstreamed"]),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import jsonschema
 import yaml
 
-from limpet_operator.resources.problem import HIDDEN, Problem, shown, suggestion
+from limpet_operator.resources.problem import HIDDEN, Problem, did_you_mean, shown
 from limpet_operator.resources.rules import Rule, compile_rule
 
 _ARTICLED = {
@@ -137,7 +137,7 @@ def _fill(node: _SchemaNode, value: Any, path: str, problems: list[Problem]) -> 
         for name, below in value.items():
             here = _join(path, name)
             if (field := node.properties.get(name)) is None:
-                problems.append(Problem(here, f"no such field{suggestion(str(name), node.properties)}"))
+                problems.append(Problem(here, f"no such field{did_you_mean(str(name), node.properties)}"))
             elif below is not None or name not in node.defaults:
                 filled[name] = _fill(field, below, here, problems)
         for name, default in node.defaults.items():
@@ -200,7 +200,7 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, quoted: str) -
         case "type":
             return _wrong_type(limit, value, quoted)
         case "enum":
-            return f"{quoted} is not known; write one of {', '.join(limit)}{suggestion(str(value), limit)}"
+            return f"{quoted} is not known; write one of {', '.join(limit)}{did_you_mean(str(value), limit)}"
         case "minimum" | "maximum":
             return f"is {quoted}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
         case "minItems" | "minLength":

@@ -1,7 +1,6 @@
 """Secrets and ConfigMaps: the built-in kinds that credentials and certificate authorities are read from."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,16 +62,21 @@ def _read(raw: Mapping[str, Any], base64_in: str, plain_in: str) -> tuple[Object
             continue
         for key, value in entries.items():
             path = f"{field_name}.{key}"
-            # The value itself must not be shown: it may be a key.
             if not isinstance(value, str):
                 problems.append(Problem(path, "is not a string; write it in quotes"))
-            elif field_name == plain_in:
-                values[str(key)] = value.encode()
-            else:
-                try:
-                    values[str(key)] = base64.b64decode("".join(value.split()), validate=True)
-                except (binascii.Error, ValueError):
-                    problems.append(Problem(path, f"is not base64; encode it, or write it as it is below {plain_in}"))
+                continue
+            try:
+                values[str(key)] = value.encode() if field_name == plain_in else _decoded(value, plain_in)
+            except ValueError as error:
+                problems.append(Problem(path, str(error)))
     if metadata is None or problems:
         return Invalid(metadata.key if metadata else None, tuple(problems))
     return metadata.key, values
+
+
+def _decoded(text: str, plain_in: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        # Without the value: it may be a key.
+        raise ValueError(f"is not base64; encode it, or write it as it is below {plain_in}") from error

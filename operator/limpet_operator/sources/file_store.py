@@ -5,7 +5,7 @@ means the same: what was built from it need not be built again.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from limpet_operator.resources.objects import Foreign, Objects, Parsed, Parser
@@ -51,16 +51,14 @@ class FileStore:
             # The raw object is kept with its result, so that its id is not reused while it is a key here.
             if document.problem is None:
                 results[id(document.raw)] = (document.raw, result)
-            reading = ParsedDocument(document, result)
-            if (key := reading.key) is not None:
-                first = origins.setdefault(key, document.origin)
-                if first is not document.origin:
-                    reading = ParsedDocument(document, result, duplicate_of=first)
-                elif isinstance(result, Invalid):
-                    invalid[key] = result
-                elif not isinstance(result, Foreign):
-                    parsed[key] = self._unless_equal(key, result)
+            reading = _reading(document, result, origins)
             readings.append(reading)
+            if reading.key is None or reading.duplicate_of is not None or isinstance(result, Foreign):
+                continue
+            if isinstance(result, Invalid):
+                invalid[reading.key] = result
+            else:
+                parsed[reading.key] = self._unless_equal(reading.key, result)
         current = Objects(parsed, invalid)
         changed = not self.synced or current != self.objects
         self._results, self.readings, self.synced = results, tuple(readings), True
@@ -77,3 +75,14 @@ class FileStore:
     def _unless_equal(self, key: ObjectKey, result: Parsed) -> Parsed:
         before = self.objects.parsed.get(key)
         return before if before is not None and before == result else result
+
+
+def _reading(
+    document: Document, result: Parsed | Invalid | Foreign, origins: dict[ObjectKey, Origin]
+) -> ParsedDocument:
+    """Enters the document's origin in `origins` if it is the first with its name."""
+    reading = ParsedDocument(document, result)
+    if reading.key is None:
+        return reading
+    first = origins.setdefault(reading.key, document.origin)
+    return reading if first is document.origin else replace(reading, duplicate_of=first)

@@ -122,16 +122,13 @@ async def watch(
     `events` calls for a scan: the kernel's notifications, and a timer for what the kernel does not report.
     """
     while True:
-        watched, missed = _identity(path), 0
-        async with aclosing(events(path)) as notifications:
-            with suppress(FileNotFoundError):  # It has gone since.
-                async for _ in notifications:
-                    current = await asyncio.to_thread(_scan_if_there, path, previous)
-                    if current is not None and not current.same_as(previous):
-                        previous = current
-                        yield current
-                    if _identity(path) != watched:
-                        break  # Notifications follow the first directory, wherever it is now.
+        async with aclosing(_until_replaced(path, events)) as notifications:
+            async for _ in notifications:
+                current = await asyncio.to_thread(_scan_if_there, path, previous)
+                if current is not None and not current.same_as(previous):
+                    previous = current
+                    yield current
+        missed = 0
         while _identity(path) is None:
             missed += 1
             if missed == _GONE_AFTER:
@@ -141,6 +138,17 @@ async def watch(
         if current is not None and not current.same_as(previous):
             previous = current
             yield current
+
+
+async def _until_replaced(path: Path, events: Callable[[Path], AsyncGenerator[object]]) -> AsyncGenerator[None]:
+    """The events of the directory that is there now. They follow it wherever it is moved, so this ends then."""
+    watched = _identity(path)
+    async with aclosing(events(path)) as notifications:
+        with suppress(FileNotFoundError):  # It has gone since.
+            async for _ in notifications:
+                yield
+                if _identity(path) != watched:
+                    return
 
 
 def _scan_if_there(path: Path, previous: Scan) -> Scan | None:

@@ -1,6 +1,9 @@
 """Durations, URLs and presets: the small values that objects are made of."""
 
+from importlib.resources import files
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
@@ -82,6 +85,12 @@ def test_what_a_preset_passes_is_no_secret_and_no_account() -> None:
             assert not any(word in header for word in ("auth", "key", "token", "cookie", "org", "project")) or (
                 header == "x-smg-routing-key"
             ), name
+
+
+def test_each_preset_has_its_source_and_how_certain_it_is() -> None:
+    for name, entry in yaml.safe_load((files("limpet_operator.resources") / "vendors.yaml").read_bytes()).items():
+        assert entry["source"], name
+        assert entry["confidence"] in ("high", "medium", "low"), name
 
 
 def test_every_vendor_has_a_preset(build: Build) -> None:
