@@ -37,7 +37,7 @@ def nobody_left(lane: Lane, steering: Steering) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
     param = allowed_by(steering, lane).unmet or "provider"
     serving = [candidate.provider for candidate in lane.candidates]
-    message = f"'{param}' rules out every provider of '{lane.model}': {', '.join(serving)}."
+    message = f"'{param}' rules out every provider of '{lane.model}'. It is served by: {', '.join(serving)}."
     advice = _ADVICE.get(param, "")
     if param in steering.unsupported and not advice:
         advice = f"Limpet enforces {', '.join(SUPPORTED)}; only a Provider of vendor OpenRouter can meet other demands."

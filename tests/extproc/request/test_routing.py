@@ -80,7 +80,7 @@ def test_an_unknown_model_is_answered_with_what_exists(make: Make, snapshot: Sna
 
 def test_nobody_left_lists_the_providers_of_the_model(make: Make, snapshot: Snapshot) -> None:
     message = refused(make.opened(snapshot, make.body(provider={"only": ["x"]}))).message
-    assert message == "'provider.only' rules out every provider of 'flash': a, b."
+    assert message == "'provider.only' rules out every provider of 'flash'. It is served by: a, b."
 
 
 @pytest.mark.parametrize(
