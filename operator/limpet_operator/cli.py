@@ -36,20 +36,21 @@ Dir = Annotated[
     ),
 ]
 
+HostNames = Annotated[
+    list[str],
+    typer.Option(help="Further host name that clients may call a loopback gateway by, as behind a tunnel; repeatable."),
+]
+Origins = Annotated[
+    list[str],
+    typer.Option(help="Further origin whose pages may use it, such as https://chat.example or *; repeatable."),
+]
+
 
 def up(
     directory: Dir,
     listen: Annotated[str, typer.Option(help="HOST:PORT where SDKs find the gateway.")] = "127.0.0.1:10000",
-    allow_host: Annotated[
-        list[str],
-        typer.Option(
-            help="Further host name that clients may call a loopback gateway by, as behind a tunnel; repeatable."
-        ),
-    ] = [],  # noqa: B006 (typer's way to say none)
-    cors_origin: Annotated[
-        list[str],
-        typer.Option(help="Further origin whose pages may use it, such as https://chat.example or *; repeatable."),
-    ] = [],  # noqa: B006
+    allow_host: HostNames = [],  # noqa: B006 (typer's way to say none)
+    cors_origin: Origins = [],  # noqa: B006
     routing: Annotated[
         Literal["Metadata", "Header"] | None,
         typer.Option(
