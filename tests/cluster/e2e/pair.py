@@ -147,7 +147,15 @@ async def a_worker_crashes(world: World) -> None:
         while len(now := extproc.pids()) < len(before) or before[1] in now:  # noqa: ASYNC110 - a process table wakes nobody
             await asyncio.sleep(0.1)
     # Until Envoy has left out the one and taken in the other, what it sends there is undecided, as documented.
-    await asyncio.sleep(5)
+    await world.kubelet.until(lambda: all_decide(world.gateways()[-1], len(before)), "every worker to decide")
+
+
+async def all_decide(gateway: RunningPod, workers: int) -> bool:
+    """Whether a worker decides each of some requests in a row, which Envoy sends to its workers in turn."""
+    user = through(gateway, f"{time.monotonic()}")
+    turns = [await user.conversation(MODEL).ask() for _ in range(3 * workers)]
+    await user.sdk.close()
+    return all(turn.decision not in ("", "fallback.undecided") for turn in turns)
 
 
 async def back_to_normal(world: World) -> None:

@@ -128,10 +128,15 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
 async def leave(installation: Installation, sellers: Sellers) -> None:
     """Uninstall in the middle of answers, which all arrive; then only what users made is left, and can be deleted."""
     for seller in sellers:
+        await seller.reset(ledger=False, cache=False)
         await seller.set_fault(Fault(kind="slow_drip", delay_s=0.7))
     users = [User(installation.kubelet.services, installation.host, f"last-{number}") for number in range(8)]
     asking = [asyncio.create_task(user.conversation(MODEL).ask(stream=True)) for user in users]
-    await asyncio.sleep(1.5)
+
+    async def all_arrived() -> bool:
+        return sum([len(await seller.requests()) for seller in sellers]) >= len(users)
+
+    await installation.kubelet.until(all_arrived, "the last requests at their providers")
     assert not any(task.done() for task in asking)
     await installation.uninstall()
     turns = await asyncio.gather(*asking)
