@@ -149,5 +149,5 @@ def test_who_wakes_up_after_another_has_begun_writes_nothing(
 def test_without_the_fence_the_same_play_has_intruders(apiserver: ApiServer, namespace: str, tmp_path: Path) -> None:
     theatre = Theatre(apiserver, namespace, tmp_path, "trusting")
     with recorded(apiserver, namespace) as history, theatre.open():
-        freeze_and_thaw(theatre, history, 1)
+        freeze_and_thaw(theatre, history, ROUNDS)  # a writer frozen between two writes has nothing to finish
     assert history.intruders() != []
