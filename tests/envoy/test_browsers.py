@@ -102,6 +102,15 @@ async def test_a_page_of_this_machine_asks_and_reads_answers_and_errors(stage: S
         assert {"x-limpet-provider", "x-limpet-decision", "x-limpet-attempts"} <= set(exposed.split(", "))
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/nobodys", "/healthz", "/v1/nothing"])
+async def test_what_a_page_may_read_is_said_without_an_origin_too(stage: Stage, path: str) -> None:
+    """Caches may give one answer to all."""
+    await stage.serve("a")
+    answer = await send(stage.origin, request("GET", path))
+    assert "x-limpet-decision" in answer.headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in answer.headers
+
+
 async def test_a_page_from_the_internet_that_is_allowed_may_ask_about_the_private_network(tmp_path: Path) -> None:
     flags = (
         "--cors-origin=https://chat.example",

@@ -16,6 +16,8 @@ class HostPort(NamedTuple):
         host, _, port = text.rpartition(":")
         if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
             return None
+        if host.startswith("[") != host.endswith("]"):
+            return None
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
-from limpet_extproc.process.start_error import StartError
+from limpet_extproc.process.start_error import StartError, listening
 from limpet_extproc.process.supervisor import Supervisor
 
 
@@ -50,10 +50,8 @@ def worker_command(settings: WorkerSettings) -> list[str]:
 
 @contextmanager
 def _serving(flag: str, address: HostPort, routes: Routes) -> Iterator[None]:
-    try:
+    with listening(flag, address):
         server = serve_http(address, routes)
-    except OSError as error:
-        raise StartError(f"{flag} {address}: cannot listen there: {error.strerror}") from error
     try:
         yield
     finally:

@@ -28,9 +28,10 @@ from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.process.first_of import first_of
-from limpet_extproc.process.local_http import Response, serve_http
+from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
+from limpet_extproc.process.start_error import listening
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -122,17 +123,19 @@ class Worker:
 
     async def _serve(self) -> grpc_server.Server:
         serving = grpc_server.Server(self._find)
-        await serving.start(self._settings.socket)
-        if self._settings.metrics_port:
-            start_http_server(self._settings.metrics_port, "127.0.0.1", self.metrics.registry)
-        if self._settings.status_socket:
-            serve_http(
-                self._settings.status_socket,
-                {
-                    "/status": lambda: Response(msgspec.json.encode(self.report())),
-                    "/metrics": lambda: Response(generate_latest(self.metrics.registry)),
-                },
-            )
+        settings = self._settings
+        with listening("--socket", settings.socket):
+            await serving.start(settings.socket)
+        if settings.metrics_port:
+            with listening("--metrics-port", settings.metrics_port):
+                start_http_server(settings.metrics_port, "127.0.0.1", self.metrics.registry)
+        if settings.status_socket:
+            routes: Routes = {
+                "/status": lambda: Response(msgspec.json.encode(self.report())),
+                "/metrics": lambda: Response(generate_latest(self.metrics.registry)),
+            }
+            with listening("--status-socket", settings.status_socket):
+                serve_http(settings.status_socket, routes)
         return serving
 
     def _find(self, request: Request) -> Unary | Streaming | None:
@@ -181,11 +184,12 @@ class Worker:
 
 
 def run(settings: WorkerSettings, build: Callable[[WorkerContext], RoutingParts] = sticky_routing) -> None:
-    """Run one worker, with the router that is built, until a signal ends it."""
+    """Run one worker, with the router that is built, until a signal ends it. Raises StartError."""
 
     async def running() -> None:
         await Worker(settings, build).run()
 
-    settings.socket.unlink(missing_ok=True)
+    with listening("--socket", settings.socket):
+        settings.socket.unlink(missing_ok=True)
     os.umask(_SOCKET_UMASK)
     uvloop.run(running())

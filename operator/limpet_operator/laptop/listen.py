@@ -110,7 +110,7 @@ def find_listen_address(host: str, port: int, flag: str = "--listen HOST:PORT") 
 _OTHER: Final = "Choose another with"
 _ADVICE: Final = {
     errno.EADDRINUSE: "Stop what uses it, or choose another with",
-    errno.EADDRNOTAVAIL: "It is no address of this machine; write one with",
+    errno.EADDRNOTAVAIL: "It is not an address of this machine; write one with",
 }
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """The machine has no such address, or no such family."""

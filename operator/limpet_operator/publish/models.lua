@@ -4,13 +4,12 @@
 -- headers that a web page may read.
 
 local function answer(handle, status, decision, body)
-  local origin = handle:headers():get("origin") -- a page that is not allowed has been refused before
   handle:respond({
     [":status"] = status,
     ["content-type"] = "application/json",
     [DECISION_HEADER] = decision,
-    ["access-control-allow-origin"] = origin,
-    ["access-control-expose-headers"] = origin and handle:filterContext():get("exposed"),
+    ["access-control-allow-origin"] = handle:headers():get("origin"), -- a page that is not allowed has been refused before
+    ["access-control-expose-headers"] = handle:filterContext():get("exposed"),
   }, body)
 end
 

@@ -37,7 +37,9 @@ EXPOSED: Final = f"{PROVIDER_HEADER}, {DECISION_HEADER}, {ATTEMPTS_HEADER}, retr
 def origin(text: str) -> str:
     """An origin as browsers write it, `*` allowed in it. Raises ValueError with advice."""
     if not _ORIGIN.fullmatch(text):
-        raise ValueError(f"'{text}' is no origin; write scheme and host without a path, such as https://chat.example")
+        raise ValueError(
+            f"'{text}' is not an origin; write scheme and host without a path, such as https://chat.example"
+        )
     return text
 
 

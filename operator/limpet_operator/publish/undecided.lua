@@ -166,7 +166,7 @@ function envoy_on_request(handle)
   local text = body ~= nil and body:getBytes(0, body:length()) or ""
   local all, first = members(text)
   if all == nil and first == nil then
-    return bad(handle, "null", "the body is no JSON object; send one with 'model' and 'messages'")
+    return bad(handle, "null", "the body is not a JSON object; send one with 'model' and 'messages'")
   end
   local named = {}
   for _, member in ipairs(all or first) do
@@ -193,7 +193,7 @@ function envoy_on_request(handle)
   local quoted = model ~= nil and value_of(text, model) or ""
   local is_text = string.byte(quoted) == 34 and string_end(quoted, 1) == #quoted
   local name = is_text and unescaped(quoted) or nil
-  if name == nil then return bad(handle, '"model"', "'model' is missing or no text; write the name of a model") end
+  if name == nil then return bad(handle, '"model"', "'model' is missing or not text; write the name of a model") end
   local others = named.models ~= nil and value_of(text, named.models) or "[]"
   local listed = string.match(others, "^%[%s*(.-)%s*%]$")
   if not NOTHING[others] and listed ~= "" and listed ~= quoted then

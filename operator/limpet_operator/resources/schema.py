@@ -203,8 +203,10 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, quoted: str) -
             return f"{quoted} is not known; write one of {', '.join(limit)}{did_you_mean(str(value), limit)}"
         case "minimum" | "maximum":
             return f"is {quoted}; write {limit} or {'more' if keyword == 'minimum' else 'less'}"
-        case "minItems" | "minLength":
-            return f"is empty{_in_brackets(hint)}"
+        case "minItems":
+            return f"is empty; write at least one{_in_brackets(hint)}"
+        case "minLength":
+            return f"is empty; write {_ARTICLED['string']}{_in_brackets(hint)}"
         case "maxLength":
             return f"is {len(value)} characters long; write {limit} or fewer"
         case "maxItems" | "maxProperties":

@@ -44,6 +44,8 @@ def test_flags_that_go_together(flags: list[str]) -> None:
         ([*SEVERAL, "--http=9100"], "--http 9100: not HOST:PORT, such as [::]:9100 or 0.0.0.0:9100"),
         ([*SEVERAL, "--probes=9101"], "--probes 9101: not HOST:PORT"),
         ([*SEVERAL, "--http=0.0.0.0:99999"], "not HOST:PORT"),
+        ([*ONE, "--metrics-port=70000"], "--metrics-port 70000: a port is a number up to 65535"),
+        ([*ONE, "--metrics-port=-1"], "--metrics-port -1: a port is a number up to 65535"),
         ([*SEVERAL, "--metrics-port=9100"], "the metrics of all workers are at --http HOST:PORT"),
         ([*SEVERAL, "--workers=2"], "Give them a Redis to share, or run one worker"),
         ([*SEVERAL, "--workers=2", "--memory-key-file=/key"], "--workers 2 without --redis-url"),
@@ -121,6 +123,8 @@ def test_a_worker_has_the_settings_of_its_supervisor_and_a_place_among_the_other
         (":9100", None),
         ("localhost", None),
         ("localhost:http", None),
+        ("[::1:9100", None),
+        ("::1]:9100", None),
         ("localhost:65536", None),
     ],
 )

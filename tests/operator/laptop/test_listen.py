@@ -48,6 +48,8 @@ def test_an_address_of_either_family_or_a_name_is_read(text: str, place: tuple[s
         ("::1:10000", r"an IPv6 address needs brackets: write \[::1\]:10000"),
         ("[1::2::3]:10000", "is not an IPv6 address"),
         ("[localhost]:10000", "is not an IPv6 address"),
+        ("[::1:10000", "is not HOST:PORT"),
+        ("::1]:10000", "is not HOST:PORT"),
     ],
 )
 def test_what_is_not_an_address_gets_an_example_of_one(text: str, message: str) -> None:
@@ -87,7 +89,7 @@ def test_every_address_includes_those_of_the_other_family() -> None:
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ("192.0.2.1", r"cannot listen on 192\.0\.2\.1:1: .*It is no address of this machine; write one with"),
+        ("192.0.2.1", r"cannot listen on 192\.0\.2\.1:1: .*It is not an address of this machine; write one with"),
         ("2001:db8::1", r"cannot listen on \[2001:db8::1\]:1"),
         ("no-such-host.invalid", "the name does not resolve"),
     ],

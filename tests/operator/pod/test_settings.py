@@ -72,7 +72,7 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
             ["--all-namespaces", "--proxy", "http://user:word@proxy:3128"],
             "not a proxy that can be used; write http://HOST:PORT",
         ),
-        (["--all-namespaces", "--cors-origin", "chat.example"], "'chat.example' is no origin"),
+        (["--all-namespaces", "--cors-origin", "chat.example"], "'chat.example' is not an origin"),
         (["--all-namespaces", "--log-level", "loud"], "invalid choice: 'loud'"),
     ],
 )
