@@ -102,7 +102,7 @@ async def test_a_page_of_this_machine_asks_and_reads_answers_and_errors(stage: S
         assert {"x-limpet-provider", "x-limpet-decision", "x-limpet-attempts"} <= set(exposed.split(", "))
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/nobodys", "/healthz", "/v1/nothing"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/nobodys", "/v1/nothing"])
 async def test_what_a_page_may_read_is_said_without_an_origin_too(stage: Stage, path: str) -> None:
     """Caches may give one answer to all."""
     await stage.serve("a")
