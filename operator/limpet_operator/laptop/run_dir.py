@@ -3,20 +3,34 @@
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+
+from limpet_operator.laptop.listen import CannotStart
 
 _PREFIX: Final = "limpet-"
 _LOCK: Final = "limpet.lock"
 """Distinguishes our folders from those of other programs with the same prefix."""
 
 
+_SOCKET_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103
+_LONGEST: Final = f"{_PREFIX}12345678/extproc-0.sock"
+"""A path in it as long as that of any socket."""
+
+
 class RunDir:
     """A new folder for this user alone, until `cleanup`. While its process lives it holds a lock in it."""
 
     def __init__(self, parent: Path | None = None) -> None:
+        """Raises CannotStart where paths of sockets would be longer than the system takes."""
         parent = parent or Path(tempfile.gettempdir())
+        if len(os.fsencode(parent / _LONGEST)) > _SOCKET_PATH_BYTES:
+            raise CannotStart(
+                f"the temporary directory {parent} has too long a path for sockets in it; "
+                "set TMPDIR to a shorter one, such as /tmp"
+            )
         _sweep(parent)
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
