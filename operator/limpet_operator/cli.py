@@ -78,7 +78,7 @@ def up(
         raise typer.BadParameter(message, param_hint="--metrics-port")
     out, notes = proxy_settings(os.environ)
     for note in notes:
-        _say(note)
+        _say_while_read(note)
     settings = LocalSettings(
         host=host,
         port=port,
@@ -90,7 +90,7 @@ def up(
         proxies=out,
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
     )
-    raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say)))
+    raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say_while_read)))
 
 
 def _checked(read: Callable[[str], T], text: str, flag: str) -> T:
@@ -155,6 +155,14 @@ _Readable.add_representer(str, _text)
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _say_while_read(line: str) -> None:
+    """For a command that serves: once the other end of the pipe is closed, say nothing more and go on."""
+    try:
+        _say(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Commands(TyperGroup):

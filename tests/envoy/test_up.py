@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -50,6 +52,11 @@ async def _nobody(pids: list[int], port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize("routing", ["Metadata", "Header"])
@@ -153,6 +160,23 @@ async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in command.output
     assert "--listen" in command.output
     assert "Traceback" not in command.output
+
+
+async def test_it_goes_on_serving_when_its_output_is_no_longer_read(tmp_path: Path) -> None:
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("limpet")), "up", str(tmp_path), f"--listen=127.0.0.1:{port}"]
+    with subprocess.Popen(  # noqa: ASYNC220
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        try:
+            await until(lambda: process.poll() is not None or _accepts(port), "it to serve or to end")
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 async def test_of_two_that_start_at_the_same_time_one_has_the_port(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -36,6 +35,7 @@ from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_ro
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.request.reading import RequestReader
+from limpet_extproc.telemetry.logs import print_line
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Worker:
         tracker = self.routing.tracker
         self._reporter = HealthReporter(tracker.last_answer_s, tracker.health, caches.refresh, complaints)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
-        show = _log.info if settings.log_format == "json" else partial(print, flush=True)
+        show = _log.info if settings.log_format == "json" else print_line
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )

@@ -1,6 +1,8 @@
 """The form of log lines: one JSON object each for machines, or plain text for a terminal."""
 
 import logging
+import os
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
@@ -41,3 +43,11 @@ def log_to_stderr(level: str, style: str, **always: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(**always) if style == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def print_line(line: str) -> None:
+    """Print a line. Once the other end of the pipe is closed, print nothing more and go on serving."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

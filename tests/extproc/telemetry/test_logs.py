@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,24 @@ def test_an_exception_comes_with_its_traceback() -> None:
     except ValueError:
         failed.exc_info = sys.exc_info()
     assert line(failed)["exception"].endswith("ValueError: invalid literal for int() with base 10: 'of ours'")
+
+
+_PRINTS = """
+import sys
+from limpet_extproc.telemetry.logs import print_line
+sys.stdin.read()
+print_line("first")
+print_line("second")
+"""
+
+
+def test_lines_that_nobody_reads_any_more_are_no_error() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", _PRINTS], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
