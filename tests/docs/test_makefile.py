@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 def commands(*arguments: str) -> str:
     """The commands that make would run."""
     # The make that runs these tests hands on its own T.
-    variables = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "AT_ONCE"}}
-    dry_run = ["make", "--dry-run", "--always-make", *arguments]
+    handed_on = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "AT_ONCE", "T"}
+    variables = {name: value for name, value in os.environ.items() if name not in handed_on}
+    dry_run = ["make", "--no-print-directory", "--dry-run", "--always-make", *arguments]
     return subprocess.run(dry_run, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
 
 
