@@ -26,8 +26,9 @@ PART := $(word 2,$(subst /, ,$(T)))
 ANYWHERE := chart contract crds docs extproc operator release
 WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
 # All of them mostly wait, for processes to start and time to pass, so several files run at once, each process in such a world.
+# In the order of their names: the longest stories, of tests/cluster, are then not the last.
 AT_ONCE ?= 3
-SIDE_BY_SIDE := --dist loadfile --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
 	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2 for the network of the tests' pods"; $(call install,iproute2); })
