@@ -27,7 +27,7 @@ ANYWHERE := chart contract crds docs extproc operator release
 WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.world)
 # All of them mostly wait, for processes to start and time to pass, so several files run at once, each process in such a world.
 # In the order of their names: the longest stories, of tests/cluster, are then not the last.
-AT_ONCE ?= 3
+AT_ONCE ?= 4
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py

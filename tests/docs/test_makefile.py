@@ -34,7 +34,7 @@ def test_every_command_is_valid_shell(arguments: list[str]) -> None:
     subprocess.run(["sh", "-n"], input=commands(*arguments), text=True, check=True)
 
 
-@pytest.mark.parametrize(("arguments", "processes"), [([], 3), (["AT_ONCE=1"], 1)])
+@pytest.mark.parametrize(("arguments", "processes"), [([], 4), (["AT_ONCE=1"], 1)])
 def test_files_run_side_by_side_each_process_in_a_world(arguments: list[str], processes: int) -> None:
     (line,) = (line for line in commands("test", *arguments).splitlines() if "--tx" in line)
     assert "--dist loadfile" in line
