@@ -194,7 +194,7 @@ def encode(message: Catalog | Report) -> bytes:
 
 
 def decode_report(data: bytes) -> Report:
-    """A message of the data plane. Raises ContractMismatch for another version or bytes that are no report."""
+    """A message of the data plane. Raises ContractMismatch for another version or bytes that are not a report."""
     try:
         message = _REPORT.decode(data)
     except msgspec.MsgspecError as error:

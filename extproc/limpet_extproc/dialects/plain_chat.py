@@ -27,7 +27,7 @@ _AT_LAST: Final = re.compile(
     rb'"model"\s*:\s*("[^"\\]*")\s*'
     rb'(?:,\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+|\{' + _SHALLOW + rb"\}|\[" + _SHALLOW + rb"\])\s*)*+\}\s*\Z"
 )
-"""The key and all that follows it up to the end of the body, where one brace alone is closed: so it is no inner one."""
+"""The key and all that follows it up to the end of the body, where only one brace is closed: it is not a nested one."""
 
 
 class _ModelName(str):

@@ -17,7 +17,7 @@ from limpet_extproc.dialects.spans import Body, Text, span_of
 T = TypeVar("T")
 
 MAX_NAME_BYTES: Final = 4096
-"""As written. More than 256 characters, however they are spelled, are no name of anything."""
+"""As written. More than 256 characters, however they are spelled, cannot be a name."""
 
 _MAX_NUMBER_BYTES: Final = 30
 _MOST_TOKENS: Final = 1 << 53
@@ -92,13 +92,13 @@ def name(value: Text, field: str) -> str:
     except msgspec.ValidationError as error:
         raise decode_error(error, field) from error
     except msgspec.DecodeError as error:
-        raise BadRequestError(field, f"'{field}' has one half of a surrogate pair, which is no character") from error
+        raise BadRequestError(field, f"'{field}' has one half of a surrogate pair, which is not a character") from error
 
 
 def words(value: Text, field: str) -> str | None:
     """A string that only has to be the same from turn to turn; None if it is too long for a name.
 
-    Raises BadRequestError if it is no string.
+    Raises BadRequestError if it is not a string.
     """
     view = memoryview(value)
     if is_long(view):
@@ -147,4 +147,4 @@ def names(value: Text, field: str) -> list[str]:
     except msgspec.ValidationError as error:
         raise decode_error(error, field) from error
     except msgspec.DecodeError as error:
-        raise BadRequestError(field, f"'{field}' has one half of a surrogate pair, which is no character") from error
+        raise BadRequestError(field, f"'{field}' has one half of a surrogate pair, which is not a character") from error

@@ -21,7 +21,7 @@ class RequestDecoder:
         self._cache: dict[bytes, Request] = {}
 
     def request(self, block: bytes) -> Request | H2StreamError:
-        """The request, or why it is none. Raises H2ConnectionError."""
+        """The request, or why it is not valid. Raises H2ConnectionError."""
         if (cached := self._cache.get(block)) is not None:
             return cached
         check_size(block)

@@ -115,7 +115,7 @@ def last_attempt(entry: Entry) -> trail.LastAttempt:
     status, common = entry.response.response_code.value, entry.common_properties
     flags = common.response_flags if common.HasField("response_flags") else None
     flagged = next((cause for flag, cause in _BY_FLAG if flags is not None and getattr(flags, flag)), None)
-    # A refusal of our own has no host and is no attempt; an attempt that reached no host has a flag.
+    # A refusal of our own has no host and is not an attempt; an attempt that reached no host has a flag.
     provider = common.upstream_cluster if common.HasField("upstream_remote_address") or flagged else ""
     if flagged is not None:
         begun = status == 200

@@ -17,7 +17,7 @@ _LINE: Final = re.compile(rb"(?P<name>[a-z0-9:_-]+) (?P<value>[^\n]*)", re.ASCII
 
 
 def body_apart(message: bytes | memoryview) -> tuple[bytes, memoryview]:
-    """A ProcessingRequest without its body, and a view of the body. Raises ValueError if it is no such message."""
+    """A ProcessingRequest without its body, and a view of the body. Raises ValueError if it is not such a message."""
     view = memoryview(message)
     rest, body = bytearray(), view[:0]
     for number, field, content in _fields(view):

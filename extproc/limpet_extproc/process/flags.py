@@ -97,7 +97,7 @@ def _error(flags: argparse.Namespace) -> str | None:
     if flags.socket_dir and flags.metrics_port:
         return "--metrics-port goes with --socket; with --socket-dir the metrics of all workers are at --http HOST:PORT"
     if not 0 <= flags.metrics_port <= 65535:
-        return f"--metrics-port {flags.metrics_port}: a port is a number up to 65535; 0 is none"
+        return f"--metrics-port {flags.metrics_port}: a port is a number up to 65535; 0 turns it off"
     if flags.redis_deadline_ms <= 0:
         return f"--redis-deadline-ms {flags.redis_deadline_ms:g}: it must be above 0"
     return _memory_error(flags)
