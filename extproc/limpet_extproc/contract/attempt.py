@@ -24,11 +24,18 @@ Cause: TypeAlias = Literal[
     "ServerError",
     "Overloaded",
     "ConnectionFailed",
+    "ConnectionRefused",
+    "NameNotResolved",
+    "TLSFailed",
     "Unreachable",
     "Timeout",
     "BrokenOff",
+    "ErrorRate",
+    "SlowFirstByte",
 ]
-"""Why an attempt did not succeed; empty if it did, or if the client left."""
+"""Why an attempt did not succeed, or a provider is in trouble; empty if it did, or if the client left.
+
+`ErrorRate` and `SlowFirstByte` belong to no single attempt."""
 
 CAUSES: Final[frozenset[str]] = frozenset(get_args(Cause))
 

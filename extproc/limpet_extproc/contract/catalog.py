@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-CONTRACT_VERSION: Final = 2
+CONTRACT_VERSION: Final = 3
 """Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
 
 WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
@@ -24,7 +24,8 @@ Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]
 OnTimeout = Literal["Fail", "NextProvider"]
-OutBecause = Literal["over_limit", "down"]
+Trouble = Literal["degraded", "over_limit", "down"]
+"""What keeps requests from a provider; each is worse than the one before."""
 
 
 class ContractMismatch(Exception):  # noqa: N818 (says what happened)
@@ -51,6 +52,15 @@ class Model(msgspec.Struct, frozen=True):
     """Prompts shorter than this are never cached there."""
     price: Price | None = None
     """None: unknown, which is never the same as free."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much a provider may be asked for by the whole installation; None: without a limit."""
+
+    concurrent_requests: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """Prompt and answer together."""
 
 
 class CatalogProvider(msgspec.Struct, frozen=True):
@@ -80,6 +90,10 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     """At this level: the longest wait for the first byte of a streamed answer."""
     unstreamed_s: float = 600.0
     """The same for an answer that is not streamed."""
+    limits: Limits | None = None
+    """What it may be asked for; None: as much as it takes."""
+    always_reports_usage: bool = False
+    """Whether every whole answer of this vendor carries its token usage, so that one without it is none."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -94,6 +108,8 @@ class Policy(msgspec.Struct, frozen=True):
     """None: as long as the cache of the provider that served it."""
     max_providers: int = 4
     failover: FailoverPolicy = "SaveRequest"
+    save_cache_within_s: float = 0.0
+    """Under failover SaveCache: the longest wait for the warm provider before another is tried."""
     max_attempts: int = 3
     spread_within_percent: float = 25.0
     client_order: ClientOrder = "Strict"
@@ -154,7 +170,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """The last answer."""
     failure_s: float = 0.0
     """The failure or 429 that keeps it out now."""
-    out_because: OutBecause | None = None
+    trouble: Trouble | None = None
     since_s: float = 0.0
     """When it went out, or when the present run of answers was first noticed."""
     cache: CacheUse = CacheUse()
@@ -167,6 +183,10 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """The provider's own."""
     cause_s: float = 0.0
     """When it last answered so."""
+    model: str = ""
+    """The one model there that is in trouble; empty: the provider with all its models."""
+    timeouts: int = 0
+    """Attempts of the last ten minutes that this provider's timeouts ended."""
 
 
 class EvidenceReport(msgspec.Struct, frozen=True, tag="Health"):

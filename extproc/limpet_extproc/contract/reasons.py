@@ -10,7 +10,9 @@ DecisionReason = (
         "sticky.hit",
         "sticky.pending",
         "sticky.within",
+        "sticky.returned",
         "sticky.expired",
+        "sticky.left.degraded",
         "sticky.left.down",
         "sticky.left.over_limit",
         "sticky.left.not_candidate",
@@ -72,7 +74,7 @@ ANSWERED: Final = "answered."
 RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
 """Why the client's demands rule a provider out."""
 
-Exclusion = Literal["not_candidate", "down", "over_limit", "draining"] | RuledOut
+Exclusion = Literal["not_candidate", "degraded", "down", "over_limit", "draining"] | RuledOut
 """Why a provider of the model was passed over."""
 
 

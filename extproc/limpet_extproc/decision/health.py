@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from limpet_extproc.contract.catalog import OutBecause
+from limpet_extproc.contract.catalog import Trouble
 
 Verdict = Literal["up", "over_limit", "down", "trial"]
 """`trial`: its time out is over and this request may try it; all other requests still see it as it was."""
@@ -35,7 +35,7 @@ class HealthState(msgspec.Struct, frozen=True, gc=False):
 
     failures: int = 0
     """In a row."""
-    out_because: OutBecause | None = None
+    trouble: Trouble | None = None
     since_s: float = 0.0
     until_s: float = 0.0
     cooldown_s: float = 0.0
@@ -49,28 +49,28 @@ HEALTHY: Final = HealthState()
 
 def verdict(state: HealthState, now_s: float) -> Verdict:
     """What a request that is decided now may do with the provider."""
-    if state.out_because is None:
+    if state.trouble is None:
         return "up"
     if now_s < state.until_s or now_s < state.trial_until_s:
-        return state.out_because
+        return state.trouble
     return "trial"
 
 
 def badness(state: HealthState) -> tuple[bool, float, int]:
     """Orders states: out before in, the longer out the worse, then by failures in a row."""
-    return state.out_because is not None, max(state.until_s, state.trial_until_s), state.failures
+    return state.trouble is not None, max(state.until_s, state.trial_until_s), state.failures
 
 
 def after_failure(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
     """No answer, or one that shows the provider to be broken. One failed trial is enough to take it out again."""
     failures = state.failures + 1
-    if state.out_because is None and failures < thresholds.failures_to_down:
+    if state.trouble is None and failures < thresholds.failures_to_down:
         return HealthState(failures=failures)
     if now_s < state.until_s:
         # Requests that were under way when it went out show nothing new, and must not shorten what a 429 asked for.
-        return HealthState(failures, state.out_because, state.since_s, state.until_s, state.cooldown_s)
+        return HealthState(failures, state.trouble, state.since_s, state.until_s, state.cooldown_s)
     cooldown_s = min(state.cooldown_s * 2 or thresholds.cooldown_s, thresholds.max_cooldown_s)
-    since_s = state.since_s if state.out_because == "down" else now_s
+    since_s = state.since_s if state.trouble == "down" else now_s
     return HealthState(failures, "down", since_s, now_s + cooldown_s, cooldown_s)
 
 
@@ -86,7 +86,7 @@ def begin_trial(state: HealthState, now_s: float, thresholds: HealthThresholds =
     """One request tries the provider; others leave it alone until the outcome or the time limit."""
     return HealthState(
         state.failures,
-        state.out_because,
+        state.trouble,
         state.since_s,
         state.until_s,
         state.cooldown_s,
@@ -96,9 +96,9 @@ def begin_trial(state: HealthState, now_s: float, thresholds: HealthThresholds =
 
 def explain(provider: str, state: HealthState, now_s: float) -> str:
     """One clause for a person: what is wrong with the provider, since when, and when it is tried again."""
-    if state.out_because is None:
+    if state.trouble is None:
         return f"{provider} is up"
-    limited = state.out_because == "over_limit"
+    limited = state.trouble == "over_limit"
     wrong = "is rate-limiting us (429)" if limited else f"failed {state.failures} times in a row"
     out_s, left_s = now_s - state.since_s, max(0.0, state.until_s - now_s)
     return f"{provider} {wrong}, out for {out_s:.0f} s, next trial in {left_s:.0f} s"

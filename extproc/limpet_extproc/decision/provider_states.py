@@ -29,5 +29,5 @@ class ProviderStates:
     def problems(self, providers: Iterable[str], model: str, now_s: float) -> str:
         """What is wrong with these, for the text of an error. Empty if nothing is."""
         states = {name: self.state(name, model) for name in providers}
-        out = {name: state for name, state in states.items() if state is not None and state.out_because}
+        out = {name: state for name, state in states.items() if state is not None and state.trouble}
         return "; ".join(explain(name, state, now_s) for name, state in out.items())

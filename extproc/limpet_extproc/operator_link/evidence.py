@@ -38,10 +38,10 @@ def evidence(
         success_s, state, last = last_answer_s.get(name, 0.0), health.get(name), before.get(name)
         cache = caches.get(name, _UNUSED)
         wrong = complaints.standing(name, now_s)
-        if state is not None and state.out_because is not None:
-            new = Evidence(success_s, _failure_s(state), state.out_because, state.since_s, cache)
+        if state is not None and state.trouble is not None:
+            new = Evidence(success_s, _failure_s(state), state.trouble, state.since_s, cache)
             wrong = wrong or complaints.last(name)
-        elif last is not None and last.out_because is None:
+        elif last is not None and last.trouble is None:
             new = Evidence(success_s, 0.0, None, last.since_s, cache)
         elif success_s or wrong:
             new = Evidence(success_s, 0.0, None, success_s or now_s, cache)
@@ -59,7 +59,7 @@ def evidence(
 
 def _failure_s(state: HealthState) -> float:
     """A failure begins a new outage, and so does a 429; failures during one are not noted."""
-    return max(state.since_s, state.until_s - state.cooldown_s) if state.out_because == "down" else state.since_s
+    return max(state.since_s, state.until_s - state.cooldown_s) if state.trouble == "down" else state.since_s
 
 
 @dataclass(frozen=True, slots=True)

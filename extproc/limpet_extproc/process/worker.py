@@ -169,11 +169,11 @@ class Worker:
 
     def _provider_changed(self, provider: str, state: HealthState) -> None:
         self._reporter.changed()
-        self.metrics.out.labels(provider).set(state.out_because is not None)
-        if state.out_because is None:
+        self.metrics.out.labels(provider).set(state.trouble is not None)
+        if state.trouble is None:
             _log.info("%s is back", provider)
         else:
-            _log.info("%s is out: %s", provider, state.out_because)
+            _log.info("%s is out: %s", provider, state.trouble)
 
     async def _turn(self) -> None:
         """Note that the loop turns, and flush metrics that no access log entry flushes."""

@@ -82,7 +82,7 @@ class ProviderTracker:
             case TrialBegan(provider, now_s, model):
                 for scope in {"", model}:
                     state = self._state(provider, scope)
-                    if state.out_because is not None:
+                    if state.trouble is not None:
                         self._set(provider, scope, health.begin_trial(state, now_s))
 
     def _state(self, provider: str, model: str) -> HealthState:
@@ -106,7 +106,7 @@ class ProviderTracker:
         states = [state, *(each for (name, _), each in self._by_model.items() if name == provider)]
         now = max((*states, self._whole.get(provider, HEALTHY)), key=health.badness)
         _keep(self._health, provider, now)
-        if before.out_because != now.out_because:
+        if before.trouble != now.trouble:
             self._on_change(provider, now)
 
 

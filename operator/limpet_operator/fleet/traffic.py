@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from limpet_extproc.contract.catalog import CacheUse, Evidence, OutBecause
+from limpet_extproc.contract.catalog import CacheUse, Evidence, Trouble
 from limpet_operator.fleet import cache_use
 from limpet_operator.fleet.view import Traffic
 
@@ -37,7 +37,7 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     """An answer before this does not count."""
     down_since_s: float = 0.0
     """The first of those that have it out."""
-    reason: OutBecause | None = None
+    reason: Trouble | None = None
     """Of the newest objection."""
     cache: CacheUse = CacheUse()
     words: tuple[str, int, str] = _NO_WORDS
@@ -53,7 +53,7 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
     """The evidence of some workers about one provider, joined."""
     up = down = 0
     success_s = up_since_s = down_since_s = 0.0
-    objection: tuple[float, OutBecause | Literal[""]] = (0.0, "")
+    objection: tuple[float, Trouble | Literal[""]] = (0.0, "")
     cache = NOTHING.cache
     words, words_s = _NO_WORDS, 0.0
     for each in evidence:
@@ -61,13 +61,13 @@ def summary(evidence: Iterable[Evidence]) -> Summary:
         words_s = max(words_s, each.cause_s)
         success_s = max(success_s, each.success_s)
         cache = cache_use.joined(cache, each.cache)
-        if each.out_because is None:
+        if each.trouble is None:
             up += 1
             up_since_s = _first(up_since_s, each.since_s)
         else:
             down += 1
             down_since_s = _first(down_since_s, each.since_s)
-            objection = max(objection, (max(each.since_s, each.failure_s - OUTWEIGHED_S), each.out_because))
+            objection = max(objection, (max(each.since_s, each.failure_s - OUTWEIGHED_S), each.trouble))
     return Summary(
         up, down, success_s, up_since_s, objection[0], down_since_s, objection[1] or None, cache, words, words_s
     )

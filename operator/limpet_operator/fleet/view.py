@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from limpet_extproc.contract.catalog import OutBecause
+from limpet_extproc.contract.catalog import Trouble
 from limpet_operator.serve.acknowledgements import in_common
 
 
@@ -28,7 +28,7 @@ class Traffic:
     """What the requests of all workers show about one provider."""
 
     state: Literal["up", "down"]
-    reason: Literal["up"] | OutBecause
+    reason: Literal["up"] | Trouble
     since_s: float
     """Unix seconds; when the first of the workers that see it in this state began to do so."""
     hit_percent: int | None = None

@@ -56,7 +56,7 @@ POLICIES = st.builds(
 STATES = st.builds(
     HealthState,
     failures=st.integers(0, 5),
-    out_because=st.sampled_from([None, "down", "over_limit"]),
+    trouble=st.sampled_from([None, "down", "over_limit"]),
     until_s=st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50]),
     trial_until_s=st.sampled_from([0.0, NOW + 10]),
 )

@@ -141,7 +141,7 @@ class World:
         )
 
     def _changed(self, provider: str, state: HealthState) -> None:
-        self.changes.append((provider, state.out_because))
+        self.changes.append((provider, state.trouble))
 
     def _show(self, summary: RequestSummary) -> None:
         provider = summary.attempts[-1].provider if summary.attempts else ""
@@ -273,7 +273,7 @@ async def test_key_credit_and_address_concern_all_models_of_a_provider(world: Wo
     await world.take(*[bad("a", 400, cause)] * 3)
     state = world.tracker.states.state("a", "another-model")
     assert state is not None
-    assert state.out_because == "down"
+    assert state.trouble == "down"
 
 
 async def test_neither_a_client_that_leaves_nor_its_own_mistake_counts_against_a_provider(world: World) -> None:

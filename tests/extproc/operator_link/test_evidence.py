@@ -126,7 +126,7 @@ def test_it_always_agrees_with_what_the_worker_decides_by(steps: list[tuple[str,
     reported = evidence(reported, providers.last_answer_s, providers.health, {}, QUIET, now_s)
     for name in "ab":
         state, known = providers.health.get(name, HealthState()), reported.get(name)
-        assert (known.out_because if known else None) == state.out_because
+        assert (known.trouble if known else None) == state.trouble
         if known is not None:
             assert known.success_s == providers.last_answer_s.get(name, 0.0)
             assert known.since_s <= max(known.success_s, known.failure_s) <= now_s

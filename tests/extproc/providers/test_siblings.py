@@ -55,7 +55,7 @@ class Pair:
 
     def _changed(self, worker: int) -> Callable[[str, HealthState], None]:
         def changed(provider: str, state: HealthState) -> None:
-            self.changes.append((worker, provider, state.out_because))
+            self.changes.append((worker, provider, state.trouble))
 
         return changed
 

@@ -17,11 +17,11 @@ class Observed:
         self.providers = ProviderTracker(self._changed)
 
     def _changed(self, provider: str, state: HealthState) -> None:
-        self.changes.append((provider, state.out_because))
+        self.changes.append((provider, state.trouble))
 
     def out(self, model: str) -> bool:
         state = self.providers.states.state("a", model)
-        return state is not None and state.out_because is not None
+        return state is not None and state.trouble is not None
 
 
 @pytest.fixture
