@@ -163,6 +163,25 @@ class CacheUse(msgspec.Struct, frozen=True, array_like=True):
     """A sketch of the conversations that are warm there: the rank in each register. Empty: none."""
 
 
+MAX_MODELS_REPORTED: Final = 32
+"""Of one provider, by one worker."""
+
+
+class ModelEvidence(msgspec.Struct, frozen=True, array_like=True):
+    """`Evidence` about one model at a provider: the fields of the same name mean the same."""
+
+    model: str
+    """As clients name it."""
+    success_s: float = 0.0
+    failure_s: float = 0.0
+    trouble: Trouble | None = None
+    since_s: float = 0.0
+    cause: str = ""
+    status: int = 0
+    message: str = ""
+    cause_s: float = 0.0
+
+
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the attempts of one worker show about a provider; Unix seconds of that worker's clock, 0: never."""
 
@@ -183,8 +202,9 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """The provider's own."""
     cause_s: float = 0.0
     """When it last answered so."""
-    model: str = ""
-    """The one model there that is in trouble; empty: the provider with all its models."""
+    models: tuple["ModelEvidence", ...] = ()
+    """Those there that were asked for in the last ten minutes, the worst first; at most MAX_MODELS_REPORTED. What
+    concerns one model is only here, what stands above concerns the provider with all its models."""
     timeouts: int = 0
     """Attempts of the last ten minutes that this provider's timeouts ended."""
 
