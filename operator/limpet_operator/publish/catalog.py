@@ -34,4 +34,5 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
         wait_level=level,
         first_byte_s=levels[level].first_byte_s,
         unstreamed_s=levels[level].unstreamed_s,
+        limits=spec.limits,
     )

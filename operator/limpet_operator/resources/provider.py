@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limpet_extproc.contract.catalog import DialectName
+from limpet_extproc.contract.catalog import DialectName, Limits
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
@@ -128,6 +128,7 @@ class Provider:
     proxy: ProxyChoice | None
     """None: the gateway's settings apply."""
     timeouts: Timeouts
+    limits: Limits | None
     weight: int
     drain: bool
     data_policy: DataPolicy
@@ -171,6 +172,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         tls=_tls(spec["tls"]) if spec.get("tls") else None,
         proxy=proxy,
         timeouts=_timeouts(spec["timeouts"], vendor),
+        limits=_limits(spec.get("limits", {})),
         weight=spec["weight"],
         drain=spec["drain"],
         data_policy=_data_policy(spec.get("dataPolicy", {})),
@@ -221,6 +223,12 @@ def _timeouts(spec: Mapping[str, str], vendor: Vendor) -> Timeouts:
         idle_s=parse_duration(spec["idle"]),
         unstreamed_s=parse_duration(spec["unstreamed"]),
     )
+
+
+def _limits(spec: Mapping[str, int]) -> Limits | None:
+    if not spec:
+        return None
+    return Limits(spec.get("concurrentRequests"), spec.get("requestsPerMinute"), spec.get("tokensPerMinute"))
 
 
 def _data_policy(spec: Mapping[str, Any]) -> DataPolicy:

@@ -51,6 +51,14 @@ def _only_with_prefix(optional: str, field: str, prefix: str) -> Predicate:
     return lambda value: optional not in value or value[field].startswith(prefix)
 
 
+def _only_with_value(optional: str, field: str, value: str) -> Predicate:
+    return lambda fields: optional not in fields or fields[field] == value
+
+
+def _at_least(minimum: str) -> Predicate:
+    return lambda value: bool(value >= int(minimum))
+
+
 def _no_longer_than(shorter: str, longer: str) -> Predicate:
     def holds(value: Mapping[str, str]) -> bool:
         try:
@@ -71,6 +79,8 @@ _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
     (re.compile(r"has\(self\.(\w+)\) != has\(self\.(\w+)\)"), _exactly_one),
     (re.compile(r"self\.(\w+) != self\.(\w+)"), _differ),
     (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+)\.startsWith\('([^']+)'\)"), _only_with_prefix),
+    (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+) == '([^']+)'"), _only_with_value),
+    (re.compile(r"self >= (\d+)"), _at_least),
     (
         # In a cluster, comparing an invalid duration would add CEL's own error to that of the field.
         re.compile(

@@ -152,7 +152,8 @@ def _fill(node: _SchemaNode, value: Any, path: str, problems: list[Problem]) -> 
 def _broken_rules(node: _SchemaNode, value: Any, path: str) -> Iterator[Problem]:
     for rule in node.rules:
         if not rule.holds(value):
-            message = f"{_shown_at(path, value)}: {rule.message}" if isinstance(value, str) else rule.message
+            scalar = not isinstance(value, dict | list)
+            message = f"{_shown_at(path, value)}: {rule.message}" if scalar else rule.message
             yield Problem(path + rule.field, message)
     if isinstance(value, dict) and node.properties is not None:
         for name, below in value.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from limpet_extproc.contract.catalog import Policy
 from limpet_operator.resources.durations import parse_duration
@@ -11,6 +11,9 @@ from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.schema import KindSchema
 
 RoutingMode = Literal["Metadata", "Header"]
+
+SAVE_CACHE_WITHIN: Final = "5s"
+"""How long a request waits for its warm provider under failover SaveCache, where the policy sets nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,16 @@ def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPoli
         memory_ttl_s=None if ttl == "Provider" else parse_duration(ttl),
         max_providers=spec["memory"]["maxProviders"],
         failover=spec["failover"]["policy"],
+        save_cache_within_s=_save_cache_within_s(spec["failover"]),
         max_attempts=spec["failover"]["maxAttempts"],
         spread_within_percent=float(spec["spread"]["withinPercent"]),
         client_order=spec["clientOrder"],
         on_timeout=spec["failover"]["onTimeout"],
     )
     return StickyPolicy(metadata.key, metadata.generation, policy, spec["routing"])
+
+
+def _save_cache_within_s(failover: Mapping[str, Any]) -> float:
+    if failover["policy"] != "SaveCache":
+        return 0.0
+    return parse_duration(failover.get("saveCacheWithin", SAVE_CACHE_WITHIN))

@@ -412,9 +412,11 @@ def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build
     others = [
         [build.raw("Provider", weight=7), *base[1:]],
         [build.raw("Provider", drain=True), *base[1:]],
+        [build.raw("Provider", limits={"requestsPerMinute": 5}), *base[1:]],
         [build.raw("Provider", "another"), *base],
         base[:2],
         [*base[:3], build.raw("StickyPolicy", "default", mode="Off")],
+        [*base[:3], build.raw("StickyPolicy", "default", failover={"policy": "SaveCache", "saveCacheWithin": "1s"})],
     ]
     revisions = {catalog(build.plan(*raws)).revision for raws in others}
     assert len(revisions) == len(others)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_extproc.contract.catalog import Policy, Price
+from limpet_extproc.contract.catalog import Limits, Policy, Price
 from limpet_operator.resources.healthprobe import CompletionCheck, HttpCheck, Thresholds
 from limpet_operator.resources.objects import Foreign
 from limpet_operator.resources.problem import Invalid, ObjectKey
@@ -165,7 +165,7 @@ def test_stickypolicy(build: Build) -> None:
             mode="Off",
             identity={"headers": ["X-Thread"]},
             memory={"ttl": "1h", "maxProviders": 2},
-            failover={"policy": "SaveCache", "maxAttempts": 5},
+            failover={"policy": "SaveCache", "saveCacheWithin": "1500ms", "maxAttempts": 5},
             spread={"withinPercent": 0},
             clientOrder="StickyWithin",
             routing="Header",
@@ -173,8 +173,29 @@ def test_stickypolicy(build: Build) -> None:
     )
     assert sticky.routing == "Header"
     assert sticky.policy == Policy(
-        "ai/team", ("a/*",), "Off", ("x-thread",), 3600.0, 2, "SaveCache", 5, 0.0, "StickyWithin"
+        "ai/team", ("a/*",), "Off", ("x-thread",), 3600.0, 2, "SaveCache", 1.5, 5, 0.0, "StickyWithin"
     )
+
+
+@pytest.mark.parametrize(("policy", "within_s"), [("SaveRequest", 0.0), ("SaveCache", 5.0)])
+def test_only_save_cache_waits_for_the_warm_provider(build: Build, policy: str, within_s: float) -> None:
+    sticky = build.parser.parse(build.raw("StickyPolicy", failover={"policy": policy}))
+    assert sticky.policy.save_cache_within_s == within_s
+
+
+@pytest.mark.parametrize(
+    ("written", "limits"),
+    [
+        (
+            {"concurrentRequests": 200, "requestsPerMinute": 3000, "tokensPerMinute": 2000000},
+            Limits(200, 3000, 2000000),
+        ),
+        ({"requestsPerMinute": 5}, Limits(None, 5, None)),
+        ({}, None),
+    ],
+)
+def test_limits_of_a_provider(build: Build, written: dict[str, int], limits: Limits | None) -> None:
+    assert build.parser.parse(build.raw("Provider", limits=written)).limits == limits
 
 
 def test_secret_decodes_and_hides(build: Build) -> None:
