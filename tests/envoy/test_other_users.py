@@ -67,7 +67,7 @@ async def test_no_socket_of_a_gateway_is_without_permissions(tmp_path: Path) -> 
         assert not abstract, "an abstract socket is open to every user"
         run_dir = _run_dir(command)
         assert {Path(path).parent for path in paths} == {run_dir}
-        assert {"operator.sock", "extproc-0.sock", "admin.sock"} <= {Path(path).name for path in paths}
+        assert {"operator.sock", "extproc-0.sock", "probe.sock", "admin.sock"} <= {Path(path).name for path in paths}
         assert _mode(run_dir) == 0o700
 
 

@@ -83,6 +83,9 @@ LENGTH_STATE: Final = "limpet.length"
 HEADERS_STATE: Final = "limpet.kept"
 """Headers that not every attempt sends alike: a line for each, `name value`."""
 
+PROBE_STATE: Final = "limpet.probe"
+"""Of a probe, in place of all these: its path after the provider's own prefix. Its answer is passed on as it comes."""
+
 # Headers.
 
 OWN_HEADERS: Final = "x-limpet-"
@@ -97,7 +100,9 @@ ATTEMPTS_HEADER: Final = "x-limpet-attempts"
 ATTEMPT_HEADER: Final = "x-limpet-attempt"
 """On an attempt's answer, for the Lua that judges it: the attempt's number."""
 CLUSTER_HEADER: Final = "x-limpet-cluster"
-"""On a request, in header mode: the provider that it goes to."""
+"""On a request, in header mode, and on a probe: the provider that it goes to."""
+NO_ANSWER_HEADER: Final = "x-limpet-no-answer"
+"""On what Envoy itself says to a probe: the body is not the provider's."""
 
 ONE_MESSAGE: Final = ("x-limpet-messages", "one")
 """gRPC metadata by which an Envoy announces one message a request, so that the answer may end the call."""
@@ -146,6 +151,10 @@ Servers close idle connections as they are used again, and then no program has r
 def route_key(attempts: int, stream: bool, wait_level: int) -> str:
     """Which of Envoy's routes makes so many attempts and waits so long for each."""
     return f"{attempts}{'s' if stream else 'w'}{wait_level}"
+
+
+PROBE_SOCKET: Final = "probe.sock"
+"""The file name of the Unix socket, beside those of the workers, on which Envoy takes probes."""
 
 
 def extproc_socket(number: int) -> str:

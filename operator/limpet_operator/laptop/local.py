@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from limpet_extproc.contract.envoy import extproc_socket
+from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.links import PeerLinks
@@ -112,6 +112,7 @@ class LocalGateway:
             own_names=self.address.own_names(settings.own_names),
             cors_origins=self.address.origins(settings.cors_origins),
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
+            probe_socket=str(run_dir / PROBE_SOCKET),
             header_mode=settings.header_mode,
             body_limit_bytes=settings.body_limit_bytes,
             proxies=settings.proxies,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from limpet_extproc.contract.envoy import extproc_socket
+from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
 from limpet_operator.publish.address_family import LookupFamily
@@ -81,6 +81,7 @@ def parse_settings(
             cors_origins=tuple(flags.cors_origin),
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
+            probe_socket=f"{flags.extproc_dir}/{PROBE_SOCKET}",
             body_limit_bytes=flags.body_limit_mib * MIB,
             proxies=ProxySettings(https=flags.proxy, direct=tuple(flags.no_proxy)),
             dns_lookup_family=dns_lookup_family,

@@ -17,7 +17,9 @@ local function error_body(provider, status, cause)
   return '{"error": {"message": "' .. what .. '.", "type": "server_error", "param": null, "code": "no_provider_available"}}'
 end
 
+-- The body in place of the answer's, or nil if the answer passes as it is: so does every answer to a probe.
 local function refuse(handle, number, status, cause, text)
+  if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
   local headers, after = handle:headers(), AFTER[cause]
   note_attempt(handle, number, status, cause, message_of(text), headers:get("retry-after"))
   handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_SILENT_SINCE_MS, now_ms(handle))
@@ -147,5 +149,6 @@ function envoy_on_response(handle)
     note_usage(handle, text)
     return
   end
-  replace_body(handle, body, refuse(handle, number, status, cause, text))
+  local replacement = refuse(handle, number, status, cause, text)
+  if replacement ~= nil then replace_body(handle, body, replacement) end
 end

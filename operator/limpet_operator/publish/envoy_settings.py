@@ -13,6 +13,7 @@ CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 
 CLIENT_LISTENER: Final = "limpet"
 CLIENT_ROUTES: Final = "limpet"
+PROBE_LISTENER: Final = "limpet_probes"
 FRONT_LUA: Final = "limpet.front"
 HEALTH: Final = "envoy.filters.http.health_check"
 """Filters of the client listener that are off except on routes that ask for them."""
@@ -36,6 +37,8 @@ class EnvoySettings:
     listen_port: int
     extproc_sockets: tuple[str, ...]
     """Unix socket of each ext_proc worker."""
+    probe_socket: str | None = None
+    """Unix socket on which it takes probes; None: it takes none."""
     header_mode: bool = False
     """True: the header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
     identity_headers: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from limpet_operator.publish.envoy_settings import EXTPROC_CLUSTER, EnvoySetting
 from limpet_operator.publish.extproc_cluster import extproc_cluster
 from limpet_operator.publish.headers import kept_for_later_attempts
 from limpet_operator.publish.listener import client_listener
+from limpet_operator.publish.probe_listener import probe_listener
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Publication, Resource, ResourceKey
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
@@ -46,6 +47,8 @@ def common_resources(plan: Plan, settings: EnvoySettings) -> Iterator[tuple[str,
         yield CLUSTER, cluster_of_proxy(proxy, settings)
         yield LISTENER, tunnel_listener(proxy)
     yield LISTENER, client_listener(settings)
+    if settings.probe_socket:
+        yield LISTENER, probe_listener(settings.probe_socket)
     yield ROUTE, route_configuration(plan.providers, settings)
 
 

@@ -45,6 +45,11 @@ local function rewrite(handle)
   local number = tonumber(headers:get("x-envoy-attempt-count") or "")
   choose_headers(headers, context, state:get(HEADERS_STATE))
   local path, query = state:get(PATH_STATE), context:get("query")
+  if path == nil then -- a probe
+    headers:replace(":path", context:get("prefix") .. state:get(PROBE_STATE) .. (query and "?" .. query or ""))
+    headers:replace(":authority", context:get("host"))
+    return
+  end
   local mark = string.find(path, "?", 1, true)
   if mark ~= nil or query ~= nil then
     query = choose_query(query, context, mark ~= nil and string.sub(path, mark + 1) or "")
