@@ -25,6 +25,11 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("Up", "Degraded", "Limited", "Down")
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """Of a probed provider's answer that are read."""
 
+TIMEOUT: Final = "timeout"
+"""As the failure of a probe: no answer came in its time."""
+NOT_SENT: Final = "not sent: "
+"""Begins the failure of a probe that did not get as far as Envoy's cluster, so it says nothing of the provider."""
+
 
 class HealthHello(msgspec.Struct, frozen=True, tag=True):
     """The worker's first message. `node` is the Envoy beside it."""
@@ -50,7 +55,7 @@ class ProbeAnswer(msgspec.Struct, frozen=True, tag=True):
     body: str = ""
     """At most MAX_ANSWER_BYTES; what is not UTF-8 is replaced."""
     failure: str = ""
-    """Envoy's own words where it got no answer from the provider, else why the worker could not send; empty: it is
+    """Envoy's own words where it got no answer from the provider, TIMEOUT, or NOT_SENT and the reason; empty: it is
     the provider's answer."""
     seconds: float = 0.0
 

@@ -43,7 +43,7 @@ def _http() -> Json:
             route_config={"virtual_hosts": [{"name": "providers", "domains": ["*"], "routes": [_ROUTE]}]},
             http_filters=[
                 {
-                    "name": "limpet.probe",
+                    "name": "limpet.note_probe",
                     "typed_config": typed(
                         "filters.http.set_filter_state.v3.Config",
                         on_request_headers=[
