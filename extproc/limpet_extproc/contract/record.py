@@ -34,6 +34,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Whether it has earlier turns but was not recognised: its opening messages seem to change from turn to turn."""
     tries: int = 1
     """How often each of the order is asked that ends the connection without an answer."""
+    output_tokens: int = 0
+    """Expected."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

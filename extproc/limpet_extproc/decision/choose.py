@@ -13,6 +13,7 @@ from limpet_extproc.decision.pick import best_first, in_order, spread
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.room import by_room
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
 from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
@@ -42,6 +43,8 @@ def choose(
     """
     mode, steering = query.lane.policy.mode, query.steering
     filtered = by_health(query.lane, states, now_s)
+    if query.lane.limited:
+        filtered = by_room(filtered, states.used, query.prompt_tokens + query.output_tokens, now_s)
     if steering is not None:
         allowed = allowed_by(steering, query.lane)
         filtered = by_demands(filtered, steering, allowed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, DialectName, Model, Policy, Price
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, DialectName, Limits, Model, Policy, Price
 from limpet_extproc.decision.policies import Policies
 
 
@@ -33,6 +33,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     wait_level: int = 0
     first_byte_s: float = 600.0
     unstreamed_s: float = 600.0
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Lane:
     """Whether any of them takes no new conversations."""
     zero_weights: bool
     """Whether any has weight 0."""
+    limited: bool
+    """Whether any has limits."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -54,7 +57,8 @@ class Lane:
         by_provider = {candidate.provider: candidate for candidate in candidates}
         drains = any(candidate.drain for candidate in candidates)
         zero_weights = any(candidate.weight == 0 for candidate in candidates)
-        return cls(model, candidates, policy, by_provider, drains, zero_weights)
+        limited = any(candidate.limits is not None for candidate in candidates)
+        return cls(model, candidates, policy, by_provider, drains, zero_weights, limited)
 
 
 _LaneKey = tuple[DialectName, str]
@@ -72,6 +76,8 @@ class Snapshot:
     policies: Policies = field(default_factory=lambda: Policies(()))
     serving: Mapping[_LaneKey, _Serving] = field(default_factory=dict)
     """The inputs of each lane."""
+    limited: Mapping[str, Limits] = field(default_factory=dict)
+    """The limits of the providers that have any."""
 
     def models(self, dialect: DialectName) -> list[str]:
         """Names of all models that are served in this dialect, sorted."""
@@ -100,7 +106,8 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
         else _lane(key[1], found, policies)
         for key, found in serving.items()
     }
-    return Snapshot(catalog.revision, lanes, providers, policies, serving)
+    limited = {each.name: each.limits for each in providers.values() if each.limits is not None}
+    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited)
 
 
 def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:
@@ -129,4 +136,5 @@ def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
         wait_level=provider.wait_level,
         first_byte_s=provider.first_byte_s,
         unstreamed_s=provider.unstreamed_s,
+        limits=provider.limits,
     )

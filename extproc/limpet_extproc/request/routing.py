@@ -87,6 +87,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         ttls_s=tuple(_ttl_s(query.lane, name, query.prompt_tokens) for name in decision.order),
         started_s=now_s,
         prompt_tokens=query.prompt_tokens,
+        output_tokens=query.output_tokens,
         max_providers=policy.max_providers,
         learn=policy.mode != "Off" and (not steered or policy.client_order == "StickyWithin"),
         tries=1 if policy.on_timeout == "NextProvider" else TRIES,

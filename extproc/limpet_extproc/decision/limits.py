@@ -1,0 +1,41 @@
+"""How full a provider is by the limits that its Provider sets. Pure: what it is asked for comes from outside."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from limpet_extproc.contract.catalog import Limits
+
+
+class Used(msgspec.Struct, frozen=True, gc=False):
+    """What a provider is asked for at an instant."""
+
+    under_way: int = 0
+    """Requests that have begun and not ended."""
+    requests: int = 0
+    """Begun within the last minute."""
+    tokens: int = 0
+    """Of these, prompt and answer together; expected ones until the provider has reported how many they were."""
+
+
+UNUSED = Used()
+
+UsedAt: TypeAlias = Callable[[str, float], Used]
+"""What the provider of this name is asked for at this time."""
+
+
+def ratios(limits: Limits, used: Used) -> dict[str, float]:
+    """How much of each limit is used, 1 being all, under the names of the Provider's fields."""
+    parts = {
+        "concurrentRequests": (used.under_way, limits.concurrent_requests),
+        "requestsPerMinute": (used.requests, limits.requests_per_minute),
+        "tokensPerMinute": (used.tokens, limits.tokens_per_minute),
+    }
+    return {name: amount / limit for name, (amount, limit) in parts.items() if limit}
+
+
+def fullness(limits: Limits, used: Used, tokens: int) -> float:
+    """The most used limit with one more request of that many tokens; above 1 that request would exceed it."""
+    after = Used(used.under_way + 1, used.requests + 1, used.tokens + tokens)
+    return max(ratios(limits, after).values(), default=0.0)

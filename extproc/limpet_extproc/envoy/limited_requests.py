@@ -1,0 +1,113 @@
+"""What log entries show about requests at providers with limits: where each is now, and how many tokens it took.
+
+The decision counted a request at the first provider of its order. If that one fails, the request goes on at the next.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from limpet_extproc.contract.attempt import Attempt
+from limpet_extproc.contract.catalog import Limits
+from limpet_extproc.contract.record import Record
+from limpet_extproc.envoy.usage import TokenUsage
+from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
+
+_MAX_UNDER_WAY: Final = 10_000
+"""Requests that have an entry and go on; of those beyond it attempts may be counted twice."""
+
+
+class LimitedRequests:
+    """Counts attempts at providers with limits; each is one request there."""
+
+    def __init__(self, limited: Callable[[], Mapping[str, Limits]], apply: Callable[[LimitEvent], None]) -> None:
+        """`limited`: the limits of those providers that have any now."""
+        self._limited = limited
+        self._apply = apply
+        self._heard: dict[str, int] = {}
+        """By request under way: how many places of its course are counted already."""
+
+    def under_way(self, stream_id: str, record: Record | None, attempts: Sequence[Attempt]) -> None:
+        """A request whose first attempt failed goes on; it is at the last of these."""
+        limited = self._limited()
+        if not limited or not stream_id or record is None:
+            return
+        heard = self._heard.pop(stream_id, 0)
+        for event in course_events(record, attempts, None, limited, heard=heard, ended=False):
+            self._apply(event)
+        if len(self._heard) >= _MAX_UNDER_WAY:
+            self._heard.pop(next(iter(self._heard)))
+        self._heard[stream_id] = len(_course(record, attempts))
+
+    def ended(
+        self,
+        stream_id: str,
+        record: Record | None,
+        attempts: Sequence[Attempt],
+        usage: TokenUsage | None,
+        now_s: float,
+    ) -> None:
+        """A request has ended, after these attempts; `usage` is what the last one reported."""
+        heard = self._heard.pop(stream_id, 0) if self._heard else 0
+        limited = self._limited()
+        if not limited:
+            return
+        if record is not None:
+            events = course_events(record, attempts, usage, limited, heard=heard, ended=True)
+        else:
+            events = undecided_events(attempts, usage, limited, now_s)
+        for event in events:
+            self._apply(event)
+
+
+def course_events(
+    record: Record,
+    attempts: Sequence[Attempt],
+    usage: TokenUsage | None,
+    limited: Mapping[str, Limits],
+    *,
+    heard: int,
+    ended: bool,
+) -> list[LimitEvent]:
+    """What a log entry adds to the `heard` first places of a request's course, 0 where it is its first entry."""
+    tokens = record.prompt_tokens + record.output_tokens
+    course = _course(record, attempts)
+    events: list[LimitEvent] = []
+    for number, (provider, attempt) in enumerate(course):
+        if provider not in limited:
+            continue
+        # The decision has counted the first one.
+        if number >= max(heard, 1):
+            events.append(RequestSent(provider, record.started_s, tokens))
+        last = number == len(course) - 1
+        if (ended or not last) and number >= heard - 1:
+            events.append(
+                RequestEnded(provider, record.started_s, _more_tokens(attempt, tokens, usage if last else None))
+            )
+    return events
+
+
+def undecided_events(
+    attempts: Sequence[Attempt], usage: TokenUsage | None, limited: Mapping[str, Limits], now_s: float
+) -> list[LimitEvent]:
+    """For a request that no worker decided: nothing was counted before its end."""
+    events: list[LimitEvent] = []
+    for attempt in attempts:
+        if attempt.provider in limited:
+            tokens = usage.prompt + usage.output if usage is not None and attempt is attempts[-1] else 0
+            events += RequestSent(attempt.provider, now_s, tokens), RequestEnded(attempt.provider, now_s)
+    return events
+
+
+def _course(record: Record, attempts: Sequence[Attempt]) -> list[tuple[str, Attempt | None]]:
+    """The providers that the request was counted at or has to be, the first of its order before all others."""
+    first = record.order[0]
+    tried: list[tuple[str, Attempt | None]] = [(attempt.provider, attempt) for attempt in attempts]
+    return tried if tried and tried[0][0] == first else [(first, None), *tried]
+
+
+def _more_tokens(attempt: Attempt | None, tokens: int, usage: TokenUsage | None) -> int:
+    if usage is not None:
+        return usage.prompt + usage.output - tokens
+    if attempt is not None and (attempt.outcome in ("ok", "client_left") or attempt.cause == "BrokenOff"):
+        return 0  # It took some, and did not report how many.
+    return -tokens
