@@ -5,19 +5,14 @@ An operator that is away, or speaks another contract version, changes nothing: t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Never, cast
-
-import grpc
-import grpc.aio
+from typing import Any, Never
 
 from limpet_extproc.contract.catalog import (
     WATCH_METHOD,
     Catalog,
-    ContractMismatch,
     Hello,
     Report,
     Seen,
@@ -25,12 +20,8 @@ from limpet_extproc.contract.catalog import (
     encode,
 )
 from limpet_extproc.operator_link.evidence import HealthReporter
-from limpet_extproc.operator_link.operator_channel import explain, open_channel
-
-_FIRST_PAUSE_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 2.0
-
-_Send = Callable[[Report], Awaitable[None]]
+from limpet_extproc.operator_link.operator_channel import LONGEST_PAUSE_S, Pauses, one_stream
+from limpet_extproc.operator_link.stream_tasks import StreamTasks, writer
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +56,13 @@ async def watch(
     Pauses between attempts grow from 0.2 to 2 seconds; an outage is logged once, and again when its reason changes.
     """
     link = _Link(channel_target, on_catalog, hooks or StreamHooks())
+
+    async def talk(call: Any) -> None:
+        await _receive(call, node, link.take, reporter)
+
     while True:
         try:
-            why = await _stream(channel_target, node, link.take, tls_dir, reporter)
+            why = await one_stream(channel_target, tls_dir, WATCH_METHOD, talk)
         finally:
             link.ended()
         link.lost(why)
@@ -83,7 +78,7 @@ class _Link:
         self._hooks = hooks
         self._connected = False
         self._revision: str | None = None
-        self._pause_s = _FIRST_PAUSE_S
+        self._pauses = Pauses()
         self._last_logged: str | None = None
 
     def take(self, catalog: Catalog) -> None:
@@ -91,7 +86,8 @@ class _Link:
         self._on_catalog(catalog)
         self._revision = catalog.revision
         if not self._connected:
-            self._connected, self._last_logged, self._pause_s = True, None, _FIRST_PAUSE_S
+            self._connected, self._last_logged = True, None
+            self._pauses.reset()
             self._hooks.connected(True)
             _log.info("the operator at %s sends catalogs; this is revision %s", self._target, self._revision)
 
@@ -113,69 +109,25 @@ class _Link:
             self._target,
             why,
             have,
-            _LONGEST_PAUSE_S,
+            LONGEST_PAUSE_S,
         )
 
     def next_pause_s(self) -> float:
         """Seconds to wait before the next attempt, more each time."""
-        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_PAUSE_S)
-        return pause_s
-
-
-async def _stream(
-    target: str, node: str, take: Callable[[Catalog], None], tls_dir: Path | None, reporter: HealthReporter | None
-) -> str:
-    """Hand over the catalogs of one stream until it ends; why it ended."""
-    tls = tls_dir is not None
-    try:
-        # A new channel each time: certificates may have been renewed, and another replica may be running.
-        async with open_channel(target, tls_dir) as channel:
-            call: Any = cast("Any", channel).stream_stream(WATCH_METHOD)()  # Raw bytes; the stubs insist on coders.
-            try:
-                await _receive(call, node, take, reporter)
-            except asyncio.InvalidStateError:  # Written to after the operator had ended the stream.
-                return _reason(await call.code(), await call.details(), tls=tls)
-            finally:
-                call.cancel()
-    except ContractMismatch as error:
-        return str(error)
-    except grpc.aio.AioRpcError as error:
-        return _reason(error.code(), error.details(), tls=tls)
-    except OSError as error:
-        return f"the certificate files cannot be read: {error}"
-    return "the operator ended the stream"
+        return self._pauses.next_s()
 
 
 async def _receive(call: Any, node: str, take: Callable[[Catalog], None], reporter: HealthReporter | None) -> None:
-    async with _reporting(call, node, reporter) as send:
+    write = writer(call)
+
+    async def send(report: Report) -> None:
+        await write(encode(report))
+
+    await send(Hello(node))
+    async with StreamTasks() as tasks:
+        if reporter is not None:
+            tasks.start(reporter.report(send))
         async for data in call:
             catalog = decode_catalog(data)
             take(catalog)
             await send(Seen(catalog.revision))
-
-
-@asynccontextmanager
-async def _reporting(call: Any, node: str, reporter: HealthReporter | None) -> AsyncIterator[_Send]:
-    """Send a hello, then the reporter's reports; yields the function that sends others in between."""
-    one_at_a_time = asyncio.Lock()
-
-    async def send(report: Report) -> None:
-        async with one_at_a_time:
-            await call.write(encode(report))
-
-    await send(Hello(node))
-    reporting = asyncio.create_task(reporter.report(send)) if reporter else None
-    try:
-        yield send
-    finally:
-        if reporting is not None:
-            reporting.cancel()
-            # Gathered: awaiting it with its cancellation suppressed would suppress our own as well.
-            (error,) = await asyncio.gather(reporting, return_exceptions=True)
-            # The reader of the stream reports why it ended.
-            if not isinstance(error, (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError)):
-                raise error
-
-
-def _reason(code: grpc.StatusCode, details: str | None, *, tls: bool) -> str:
-    return explain(details, tls=tls) if details else code.name

@@ -13,6 +13,7 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
+from limpet_extproc.providers.events import ProviderEvent
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.reading import ReadRequest
@@ -50,12 +51,14 @@ class WorkerContext:
     metrics: WorkerMetrics
     provider_changed: Callable[[str, HealthState], None]
     """To be called when a provider goes out or comes back."""
+    concern: Callable[[ProviderEvent], None]
+    """To be called with what workers beside other Envoys need to know."""
 
 
 def sticky_routing(context: WorkerContext) -> RoutingParts:
     """Limpet's own."""
     siblings = _siblings(context.settings)
-    tracker = ProviderTracker(context.provider_changed, siblings.send if siblings else None)
+    tracker = ProviderTracker(context.provider_changed, siblings.send if siblings else None, context.concern)
     memory, memory_running = _memory(context)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     router = StickyRouting(context.read, context.snapshot, memory, tracker, context.secret, time.time, random_seed)

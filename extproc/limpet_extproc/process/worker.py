@@ -25,7 +25,9 @@ from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
+from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import HealthReporter
+from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
@@ -34,6 +36,7 @@ from limpet_extproc.process.start_error import listening
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.events import ProviderEvent
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -67,15 +70,25 @@ class Worker:
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reader = RequestReader()
+        events = EventQueue(self.metrics.gateway_events.labels("dropped").inc)
         self.routing = build(
             WorkerContext(
-                settings, secret, self._reader.read, lambda: self._snapshot, self.metrics, self._provider_changed
+                settings,
+                secret,
+                self._reader.read,
+                lambda: self._snapshot,
+                self.metrics,
+                self._provider_changed,
+                events.add,
             )
         )
         caches = CacheUses(time.time)
         complaints = Complaints(lambda: self._reporter.changed())
         tracker = self.routing.tracker
         self._reporter = HealthReporter(tracker.last_answer_s, tracker.health, caches.refresh, complaints)
+        self._health_link = HealthLink(
+            settings.control_plane, settings.node, events, self._health_hooks(), settings.tls_dir
+        )
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (
@@ -115,7 +128,7 @@ class Worker:
             serving = await self._serve()
             turning = asyncio.create_task(self._turn())
             try:
-                await first_of(self._watch(), stopped.wait())
+                await first_of(self._watch(), self._health_link.run(), stopped.wait())
             finally:
                 await serving.stop(grace=_GRACE_S)
                 turning.cancel()
@@ -158,6 +171,16 @@ class Worker:
             tls_dir=settings.tls_dir,
             reporter=self._reporter,
         )
+
+    def _health_hooks(self) -> HealthHooks:
+        count = self.metrics.gateway_events.labels
+        received, tracker = count("received"), self.routing.tracker
+
+        def take(event: ProviderEvent) -> None:
+            received.inc()
+            tracker.apply_received(event)
+
+        return HealthHooks(take, connected=self.metrics.health_connected.set, sent=count("sent").inc)
 
     def _connected(self, connected: bool) -> None:
         self.metrics.catalog_connected.set(connected)

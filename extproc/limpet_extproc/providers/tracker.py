@@ -14,6 +14,7 @@ from limpet_extproc.providers.events import (
     ProviderEvent,
     TrialBegan,
 )
+from limpet_extproc.providers.upward import concerns_other_gateways
 
 _Key = TypeVar("_Key")
 
@@ -32,9 +33,14 @@ class ProviderTracker:
         self,
         on_change: Callable[[str, HealthState], None],
         on_event: Callable[[ProviderEvent], object] | None = None,
+        on_concern: Callable[[ProviderEvent], object] | None = None,
     ) -> None:
-        """`on_event` is called with each event that this worker has seen itself."""
+        """`on_event` is called with each event that this worker has seen itself, for the workers beside the same Envoy.
+
+        `on_concern` is called with those of them that workers beside other Envoys need, too.
+        """
         self._on_event = on_event
+        self._on_concern = on_concern
         self._health: dict[str, HealthState] = {}
         self._whole: dict[str, HealthState] = {}
         self._by_model: dict[tuple[str, str], HealthState] = {}
@@ -57,9 +63,15 @@ class ProviderTracker:
 
     def apply(self, event: ProviderEvent) -> None:
         """Update the states by what happened here, and pass it on."""
+        # Whether it was well before is the question.
+        concern = self._on_concern is not None and concerns_other_gateways(
+            event, well=event.provider not in self._health
+        )
         self.apply_received(event)
         if self._on_event is not None:
             self._on_event(event)
+        if concern and self._on_concern is not None:
+            self._on_concern(event)
 
     def apply_received(self, event: ProviderEvent) -> None:
         """Update the states by what happened at another worker."""

@@ -98,6 +98,17 @@ class WorkerMetrics:
         self.catalog_connected = Gauge(
             "limpet_catalog_connected", "1 while the worker is connected to the control plane.", registry=registry
         )
+        self.health_connected = Gauge(
+            "limpet_health_connected",
+            "1 while the worker has a health stream to the control plane.",
+            registry=registry,
+        )
+        self.gateway_events = Counter(
+            "limpet_gateway_events",
+            "Events on providers that were sent to other gateways, received from them, or dropped on the way there.",
+            ["way"],
+            registry=registry,
+        )
         self.out = Gauge(
             "limpet_provider_out",
             "1 while the provider is out: it failed several times in a row, or asked to wait.",

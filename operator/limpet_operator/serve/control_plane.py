@@ -17,6 +17,8 @@ from limpet_operator.serve.acknowledgements import Acknowledgements, Nack, NoPee
 from limpet_operator.serve.catalog_server import CatalogServer
 from limpet_operator.serve.change_set import ChangeSet
 from limpet_operator.serve.grpc_server import serve
+from limpet_operator.serve.health_exchange import HealthExchange, HealthPeers, NoHealthPeers
+from limpet_operator.serve.health_server import HealthServer
 from limpet_operator.serve.metrics import ControlPlaneMetrics, count_objects
 from limpet_operator.serve.rollout import RemovalTimeouts, Rollout
 from limpet_operator.serve.tls import only_for
@@ -28,9 +30,10 @@ def _ignore(_: object) -> None:
 
 
 class ControlPlane:
-    """Both servers, and the order in which a plan reaches them. All methods belong to one event loop.
+    """The servers, and the order in which a plan reaches them. All methods belong to one event loop.
 
-    `acks`, `xds` and `catalogs` are for reading; `changes` collects what the Envoys and workers report.
+    `acks`, `xds` and `catalogs` are for reading; `changes` collects what the Envoys and workers report; `health` is for
+    what has no part in plans.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ControlPlane:
         timeouts: RemovalTimeouts,
         *,
         peers: PeerReports | None = None,
+        health_peers: HealthPeers | None = None,
         on_nack: Callable[[Nack], None] = _ignore,
         linger_s: float = 0.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -51,6 +55,7 @@ class ControlPlane:
         self.acks = Acknowledgements()
         self.catalogs = CatalogServer(self.acks, peers or NoPeers(), self.changes, metrics)
         self.xds = XdsServer(self.acks, metrics, self._nacked, self._acknowledged, linger_s)
+        self.health = HealthServer(HealthExchange(health_peers or NoHealthPeers(), metrics))
         self._rollout = Rollout(self.xds, self.catalogs, timeouts, sleep)
         self._publisher = Publisher(envoy)
         self._server: grpc.aio.Server | None = None
@@ -87,7 +92,7 @@ class ControlPlane:
         `gateway_name`: the DNS name in the gateways' certificates. Without one every client is served:
         `tls.require_tls` rejects addresses for which that is unsafe.
         """
-        handlers = [self.xds.handler(), self.catalogs.handler()]
+        handlers = [self.xds.handler(), self.catalogs.handler(), self.health.handler()]
         if gateway_name is not None:
             handlers = [only_for(handler, gateway_name, "the gateways of this release") for handler in handlers]
         self._server = await serve(address, *handlers, *further, credentials=credentials)
@@ -101,6 +106,7 @@ class ControlPlane:
         if grace_s is not None:
             self.xds.close()
             self.catalogs.close()
+            self.health.close()
         if self._server is not None:
             await self._server.stop(grace_s)
 

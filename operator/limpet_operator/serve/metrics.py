@@ -27,6 +27,10 @@ class ControlPlaneMetrics:
     catalog_revision: Info
     catalog_streams: Gauge
     contract_mismatches: Counter
+    health_streams: Gauge
+    relayed_reports: Counter
+    dropped_reports: Counter
+    probe_requests: Counter
     gateways: Gauge
     peers: Gauge
     objects: Gauge
@@ -58,6 +62,25 @@ def build_metrics(registry: CollectorRegistry, version: str) -> ControlPlaneMetr
         contract_mismatches=Counter(
             "limpet_contract_mismatches",
             "Data planes refused because they speak another contract version",
+            registry=registry,
+        ),
+        health_streams=Gauge(
+            "limpet_health_streams", "Data plane workers with a health stream to this operator", registry=registry
+        ),
+        relayed_reports=Counter(
+            "limpet_relayed_reports",
+            "Reports on providers passed on to workers of other gateways, once for each worker",
+            registry=registry,
+        ),
+        dropped_reports=Counter(
+            "limpet_dropped_reports",
+            "Reports on providers that a worker did not get because it reads too slowly",
+            registry=registry,
+        ),
+        probe_requests=Counter(
+            "limpet_probe_requests",
+            "Probes given to workers, by whether the worker answered",
+            ["outcome"],
             registry=registry,
         ),
         gateways=Gauge(

@@ -21,6 +21,8 @@ NAMES = {
     "limpet_added_seconds": (),
     "limpet_catalog_timestamp_seconds": (),
     "limpet_catalog_connected": (),
+    "limpet_health_connected": (),
+    "limpet_gateway_events": ("way",),
     "limpet_provider_out": ("provider",),
     "limpet_conversations": (),
 }

@@ -68,8 +68,8 @@ class Side:
 
 
 @asynccontextmanager
-async def raw_worker(address: str) -> AsyncIterator[Any]:
+async def raw_worker(address: str, method: str = WATCH_METHOD) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(address) as channel:
-        call: Any = channel.stream_stream(WATCH_METHOD)()  # type: ignore[call-arg]
+        call: Any = channel.stream_stream(method)()  # type: ignore[call-arg]
         yield call
         call.cancel()
