@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from limpet_extproc.contract.catalog import SERVED_DIALECTS
-from limpet_operator.planning.checks import Check, Subject
+from limpet_operator.planning.checks import Check, ProbeInput, Subject
 from limpet_operator.planning.finding import Finding, no_effect
+from limpet_operator.planning.probe_targets import speaks
 from limpet_operator.planning.provider_checks import ProviderInput, credential_text
-from limpet_operator.resources.healthprobe import HealthProbe
+from limpet_operator.resources.healthprobe import CompletionCheck
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.provider import EnvVar
 from limpet_operator.resources.stickypolicy import StickyPolicy
@@ -92,9 +93,15 @@ def pricing_fields_count(subject: Pricing) -> Finding | None:
     return _unused(subject.unused_fields)
 
 
-def probe_is_used(_: HealthProbe) -> Finding | None:
-    """Probing is not built yet."""
-    return no_effect("NotProbed", "this version does not probe; health comes from the answers to requests alone")
+def probed_dialect_is_served(subject: ProbeInput) -> Finding | None:
+    """Every Provider that is probed by a completion speaks an API in which this version can ask for one."""
+    if not isinstance(subject.spec.check, CompletionCheck):
+        return None
+    silent = next((each for each in subject.selected if not speaks(each)), None)
+    if silent is None:
+        return None
+    message = f"Provider {silent.key.name} is not probed, as it speaks only {', '.join(silent.dialects)}"
+    return no_effect("DialectNotServed", f"{message}; probe it by spec.http")
 
 
 def patterns_match(subject: PatternInput) -> Finding | None:
@@ -121,5 +128,5 @@ PROVIDER_EFFECTS: tuple[Check[ProviderInput], ...] = (
     provider_fields_count,
 )
 PRICING_EFFECTS: tuple[Check[Pricing], ...] = (pricing_fields_count,)
-PROBE_EFFECTS: tuple[Check[HealthProbe], ...] = (probe_is_used,)
+PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_served,)
 POLICY_EFFECTS: tuple[Check[PatternInput], ...] = (patterns_match,)

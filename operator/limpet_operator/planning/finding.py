@@ -28,7 +28,6 @@ EffectiveReason = Literal[
     "NotAPattern",
     "PlaceholderKey",
     "FieldWithoutEffect",
-    "NotProbed",
     "MatchesNothing",
     "NotAccepted",
 ]

@@ -4,7 +4,7 @@ A bad object never disturbs the others: it is left out, with its reason. A provi
 the same object in the next plan, so the publisher can compare by `is` and send only what changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from limpet_operator.planning import checks, effects, provider_checks
 from limpet_operator.planning.checks import PolicyInput, PricingInput, ProbeInput, first_failure
 from limpet_operator.planning.effects import ModelNames, PatternInput, all_findings
 from limpet_operator.planning.finding import ACCEPTED, RESOLVED, Finding, not_accepted
+from limpet_operator.planning.probe_targets import PlannedProbe, probe_targets
 from limpet_operator.planning.provider_checks import ProviderInput
 from limpet_operator.planning.selection import NamespaceProviders
 from limpet_operator.resources.healthprobe import HealthProbe
@@ -76,7 +77,7 @@ class Plan:
     providers: tuple[PlannedProvider, ...] = ()
     policies: tuple[Policy, ...] = ()
     routing: RoutingMode = "Metadata"
-    probes: tuple[HealthProbe, ...] = ()
+    probes: tuple[PlannedProbe, ...] = ()
     findings: Mapping[ObjectKey, ObjectFindings] = field(default_factory=dict)
     built: Mapping[ObjectKey, BuiltProvider] = field(default_factory=dict, repr=False, compare=False)
     """By Provider, for the next plan, which reuses what was built from equal inputs."""
@@ -114,7 +115,7 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
         providers=tuple(sorted(providers, key=lambda planned: planned.name)),
         policies=tuple(sticky.policy for sticky in policies),
         routing="Header" if any(sticky.routing == "Header" for sticky in policies) else "Metadata",
-        probes=tuple(_probes(objects, findings)),
+        probes=tuple(_probes(objects, findings, {key for key, each in built.items() if each.planned is not None})),
         findings=findings,
         built=built,
     )
@@ -221,15 +222,20 @@ class _ServedModels:
         return self._by_namespace[namespace]
 
 
-def _probes(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Iterable[HealthProbe]:
+def _probes(
+    objects: Objects, findings: dict[ObjectKey, ObjectFindings], served: Collection[ObjectKey]
+) -> Iterable[PlannedProbe]:
+    """Those that have somewhere to go: a Provider that can't be probed never keeps the others from it."""
     probes = objects.of(HealthProbe)
     namespaces = NamespaceProviders.by_namespace(objects, {probe.key.namespace for probe in probes})
     for spec in probes:
         providers = namespaces[spec.key.namespace]
-        failure = first_failure(checks.PROBE_REFERENCES, ProbeInput(spec, providers.by_name, providers.selected(spec)))
-        findings[spec.key] = _findings(refs=failure, notes=all_findings(effects.PROBE_EFFECTS, spec))
-        if failure is None:
-            yield spec
+        subject = ProbeInput(spec, providers.by_name, providers.selected(spec))
+        failure = first_failure(checks.PROBE_REFERENCES, subject)
+        findings[spec.key] = _findings(refs=failure, notes=all_findings(effects.PROBE_EFFECTS, subject))
+        targets = probe_targets(spec, subject.selected, served)
+        if targets:
+            yield PlannedProbe(spec, targets)
 
 
 def _findings(

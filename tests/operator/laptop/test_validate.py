@@ -106,10 +106,7 @@ def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build: Build
             '       NotAPattern: the model name "claude-*" is not a pattern and matches only requests for exactly '
             "this name; list the models one by one"
         ),
-        (
-            "note HealthProbe all  (a.yaml, document 2): NotProbed: this version does not probe; "
-            "health comes from the answers to requests alone"
-        ),
+        "ok   HealthProbe all  (a.yaml, document 2)",
     ]
     assert status == 0
     assert exit_status(validate(scan(tmp_path), {}, build.parser), strict=True) == 1

@@ -290,6 +290,38 @@ def test_probes(build: Build, spec: dict[str, Any], reason: str, message: str) -
     assert len(planned.probes) == (reason == "ResolvedRefs")
 
 
+def _targets(planned: Plan) -> list[list[tuple[str, str]]]:
+    return [[(target.provider, target.upstream_model) for target in probe.targets] for probe in planned.probes]
+
+
+def test_a_probe_goes_to_what_it_selects_by_the_names_used_there(build: Build) -> None:
+    models = [{"name": "flash", "upstreamName": "flash-v4"}]
+    planned = build.plan(
+        build.raw("Provider", "b", credential=None, models=models),
+        build.raw("Provider", "a", credential=None),
+        build.raw("Provider", "c", namespace="ai", credential=None),
+        build.raw("HealthProbe", "cheap"),
+        build.raw("HealthProbe", "real", http=None, completion={"model": "flash"}),
+    )
+    assert _targets(planned) == [[("a", ""), ("b", "")], [("a", "flash"), ("b", "flash-v4")]]
+
+
+def test_a_provider_that_cannot_be_probed_keeps_no_other_from_it(build: Build) -> None:
+    refs = [{"name": name} for name in ("good", "keyless", "no-such-model", "missing", "other-api")]
+    planned = build.plan(
+        build.raw("Provider", "good", credential=None),
+        build.raw("Provider", "keyless"),
+        build.raw("Provider", "no-such-model", credential=None, models=[{"name": "x"}]),
+        build.raw("Provider", "other-api", vendor="Anthropic", credential=None),
+        build.raw("HealthProbe", providerSelector=None, providerRefs=refs, http=None, completion={"model": "flash"}),
+    )
+    assert _targets(planned) == [[("good", "flash")]]
+    findings = planned.findings[build.key("HealthProbe")]
+    assert findings.resolved_refs.reason == "ProviderNotFound"
+    assert [note.reason for note in findings.notes] == ["DialectNotServed"]
+    assert "Provider other-api is not probed" in findings.notes[0].message
+
+
 def test_policies(build: Build) -> None:
     planned = build.plan(
         build.raw("StickyPolicy", "c", models=["z"], routing="Header"),

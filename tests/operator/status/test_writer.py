@@ -231,12 +231,12 @@ async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_wo
 
 
 async def test_what_has_no_effect_is_told_once(harness: Harness, build: Build) -> None:
-    probe = f"{BASE}/healthprobes/deepseek"
-    harness.apply(build.raw("Provider"), build.secret(), build.raw("HealthProbe"))
+    policy = f"{BASE}/stickypolicies/deepseek"
+    harness.apply(build.raw("Provider"), build.secret(), build.raw("StickyPolicy", models=["nomatch"]))
     await harness.time.advance(9)
-    assert harness.condition("Effective", probe) == ("False", "NotProbed")
-    assert harness.condition("Accepted", probe) == ("True", "Accepted")
-    assert [(finding.type, finding.reason) for _, finding, _ in harness.recorded] == [("Effective", "NotProbed")]
+    assert harness.condition("Effective", policy) == ("False", "MatchesNothing")
+    assert harness.condition("Accepted", policy) == ("True", "Accepted")
+    assert [(finding.type, finding.reason) for _, finding, _ in harness.recorded] == [("Effective", "MatchesNothing")]
 
 
 async def test_one_that_does_not_hold_the_lease_writes_nothing(harness: Harness, build: Build) -> None:
