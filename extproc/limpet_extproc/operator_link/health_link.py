@@ -86,20 +86,22 @@ class HealthLink:
         self._sleep = sleep
         self._pauses = Pauses()
         self._unreadable = False
-        self._is_accepted = False
+        self._accepted = False
 
     async def run(self) -> Never:
-        """Keep the stream until cancelled. Why it is away is logged once, and again when the reason changes."""
+        """Keep the stream until cancelled. Its loss is logged; if the operator is away, the catalog stream says so."""
         while True:
             try:
                 why = await one_stream(self._target, self._tls_dir, HEALTH_METHOD, self._talk)
             finally:
+                accepted, self._accepted = self._accepted, False
                 self._hooks.connected(False)
-            if self._last_logged != why:
-                self._last_logged = why
-                _log.info(
-                    "no health stream to the operator at %s: %s. Judging by this gateway alone", self._target, why
-                )
+            _log.log(
+                logging.INFO if accepted else logging.DEBUG,
+                "no health stream to the operator at %s: %s. Judging by what this gateway sees",
+                self._target,
+                why,
+            )
             await self._sleep(self._pauses.next_s())
 
     async def _talk(self, call: Any) -> None:
@@ -113,14 +115,14 @@ class HealthLink:
         await call.initial_metadata()
         async with StreamTasks() as tasks:
             if not call.done():
-                self._accepted()
+                self._begin()
                 tasks.start(self._report(send))
             async for data in call:
                 self._take(data, send, tasks)
 
-    def _accepted(self) -> None:
+    def _begin(self) -> None:
         self._pauses.reset()
-        self._is_accepted = True
+        self._accepted = True
         self._hooks.connected(True)
 
     async def _report(self, send: _Send) -> Never:
