@@ -31,6 +31,8 @@ DECISION_PROVIDER_OBJECT_CUTS: Final = "cuts_for_readers"
 """The same for providers with `reads_provider_object`."""
 DECISION_WAIT_MS: Final = "patience_ms"
 """How long the request may wait for an answer to begin; absent where a timeout is followed by another provider."""
+DECISION_SAVE_CACHE_S: Final = "save_cache_s"
+"""How long the first provider may ask to be waited for, to be tried once more; absent where it is left at once."""
 
 # Dynamic metadata: the decision record.
 

@@ -25,7 +25,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """Providers in the order they are tried, no more than the policy allows; empty only if the client allows none."""
 
     order: tuple[str, ...]
-    """Under failover SaveCache the warm provider stands there twice: it is tried once more before any other."""
     reason: DecisionReason
     enforce_reason: DecisionReason | None = None
     """In mode Observe: the reason that Enforce would have given."""
@@ -69,8 +68,6 @@ def _sticky(
     if reason == "first.scored":
         # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
         reason = why_not_sticky(query.lane.by_provider[order[0]], query.prompt_tokens) or reason
-    elif reason == "sticky.hit" and query.lane.policy.failover == "SaveCache":
-        order = (order[0], *order)
     return _decision(filtered, order, reason)
 
 

@@ -170,20 +170,21 @@ class Outcomes:
             self._caches.read(provider, usage.prompt, usage.cached)
 
     def _remember(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None) -> None:
-        """Forget providers that failed, remember the one that served."""
+        """Remember the provider that served, before all others; where none did, forget those that failed.
+
+        One that failed before another served stays behind that one, as its cache still holds what it held.
+        """
         if not record.learn or not attempts:
             return
         key, last = bytes.fromhex(record.key), attempts[-1]
-        for name in dict.fromkeys(attempt.provider for attempt in attempts):
-            if name != last.provider:
-                self._memory.forget(key, name)
-        if last.outcome in ("client_left", "refused"):
-            return  # neither shows what is warm there
         provider = last.provider
         position = record.order.index(provider) if provider in record.order else -1
         ttl_s = record.ttls_s[position] if position >= 0 else 0.0
         if last.outcome != "ok" or ttl_s <= 0:
-            self._memory.forget(key, provider)
+            for name in dict.fromkeys(attempt.provider for attempt in attempts):
+                # Neither a client that left nor a request that was refused shows what is warm there.
+                if name != provider or last.outcome not in ("client_left", "refused"):
+                    self._memory.forget(key, name)
             return
         warm = Warm(
             provider,

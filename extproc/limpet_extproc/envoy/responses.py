@@ -21,6 +21,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_MODEL_LENGTH,
     DECISION_PROVIDER_OBJECT_CUTS,
     DECISION_REASON,
+    DECISION_SAVE_CACHE_S,
     DECISION_WAIT_MS,
     DECISION_WHY,
     DETAILS_PREFIX,
@@ -62,7 +63,7 @@ class Responses:
 
     def __init__(self) -> None:
         self._routes: dict[tuple[tuple[str, ...], str, bool, int, int], bytes] = {}
-        self._decisions: dict[tuple[str, str, float | None], bytes] = {}
+        self._decisions: dict[tuple[str, str, float | None, float], bytes] = {}
 
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order."""
@@ -76,7 +77,8 @@ class Responses:
         """Reason and edits. Without edits and failures they are the same for all requests of a model."""
         if routing.edits is not None or routing.why:
             return _decision(routing)
-        key = routing.decision.reason, routing.record.model, routing.tries.wait_s
+        tries = routing.tries
+        key = routing.decision.reason, routing.record.model, tries.wait_s, tries.save_cache_s
         built = self._decisions.get(key)
         if built is None:
             if len(self._decisions) >= _MAX_CACHED:
@@ -132,6 +134,8 @@ def _decision(routing: Routing) -> bytes:
     decision.fields[DECISION_MODEL].string_value = routing.record.model
     if routing.tries.wait_s is not None:
         decision.fields[DECISION_WAIT_MS].number_value = routing.tries.wait_s * 1000
+    if routing.tries.save_cache_s > 0:
+        decision.fields[DECISION_SAVE_CACHE_S].number_value = routing.tries.save_cache_s
     if routing.edits is not None:
         _add_edits(decision, routing.edits)
     return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())

@@ -12,14 +12,16 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     until_s: float
     """Wall clock; the start of the last request that used the cache plus the cache's lifetime."""
     prompt_tokens: int = 0
+    """Of that request: what its cache holds since."""
     cached_tokens: int = 0
+    """Of these, what it read from its cache."""
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):
     """The memory of one conversation; at least one of the two is set."""
 
     warm: tuple[Warm, ...] = ()
-    """Newest first; the first one is where the conversation sticks."""
+    """Newest first; the first one is where the conversation sticks, the others are where it was before."""
     pending: str | None = None
     """A provider to which its first request is under way, until an outcome is known."""
 
@@ -37,7 +39,7 @@ class Memory(Protocol):
         """A request succeeded at this provider, which comes first from now on."""
 
     def forget(self, key: bytes, provider: str) -> None:
-        """A request failed at this provider. Does nothing if the conversation is unknown."""
+        """A request failed at this provider, and no other served it. Does nothing if the conversation is unknown."""
 
 
 def with_warm(before: Remembered | None, warm: Warm, max_providers: int, now_s: float) -> Remembered:

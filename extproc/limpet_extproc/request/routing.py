@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.envoy import TRIES
+from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.price import why_not_sticky
@@ -30,6 +31,8 @@ class Tries(msgspec.Struct, frozen=True, gc=False):
     """The level of Envoy's routes that waits as long as the most patient provider of the order may take."""
     wait_s: float | None = None
     """How long that is; None where a timeout is followed by the next provider."""
+    save_cache_s: float = 0.0
+    """How long the first may be waited for and tried once more, as the conversation is warm there; 0: not at all."""
 
 
 class Routing(msgspec.Struct, frozen=True, gc=False):
@@ -56,21 +59,36 @@ def decide(
         decision=decision,
         record=_record(opened, decision, now_s),
         edits=edits(opened.request, order, lane.by_provider, opened.providers),
-        why=states.problems(order, lane.model, now_s) if states.health or states.by_model else "",
-        tries=_tries(order, lane, opened.request.stream),
+        why=_why(decision, states, lane, now_s) if states.health or states.by_model else "",
+        tries=_tries(decision, lane, opened.request.stream),
     )
 
 
-def _tries(order: tuple[str, ...], lane: Lane, stream: bool) -> Tries:
-    slowest = lane.by_provider[order[0]]
-    for name in order:
+_FOR_HEALTH: Final[frozenset[Exclusion]] = frozenset({"degraded", "over_limit", "down"})
+_WARM_FIRST: Final[frozenset[DecisionReason]] = frozenset({"sticky.hit", "sticky.returned", "sticky.within"})
+"""Reasons whose first provider has the conversation in its cache."""
+
+
+def _why(decision: Decision, states: ProviderStates, lane: Lane, now_s: float) -> str:
+    """What is wrong with the providers that are tried, and with those that are not tried because of it."""
+    passed_over = (name for name, word in decision.excluded.items() if word in _FOR_HEALTH)
+    return states.problems(dict.fromkeys((*decision.order, *passed_over)), lane.model, now_s)
+
+
+def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
+    slowest = lane.by_provider[decision.order[0]]
+    for name in decision.order:
         candidate = lane.by_provider[name]
         if candidate.wait_level > slowest.wait_level:
             slowest = candidate
-    if lane.policy.on_timeout == "NextProvider":
+    policy = lane.policy
+    saves_cache = policy.failover == "SaveCache" and decision.reason in _WARM_FIRST
+    save_cache_s = policy.save_cache_within_s if saves_cache else 0.0
+    if policy.on_timeout == "NextProvider":
         # Envoy cannot tell a timeout from a connection that ended, so it goes on at once after either.
-        return Tries(1, stream, slowest.wait_level)
-    return Tries(TRIES, stream, slowest.wait_level, slowest.first_byte_s if stream else slowest.unstreamed_s)
+        return Tries(1, stream, slowest.wait_level, None, save_cache_s)
+    wait_s = slowest.first_byte_s if stream else slowest.unstreamed_s
+    return Tries(TRIES, stream, slowest.wait_level, wait_s, save_cache_s)
 
 
 def _record(opened: Opened, decision: Decision, now_s: float) -> Record:

@@ -190,11 +190,6 @@ def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(mak
     assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a", "b", "c")
 
 
-def test_save_cache_tries_the_warm_provider_once_more_before_it_moves(make: Make) -> None:
-    assert decide(make, warm("c"), failover="SaveCache").order == ("c", "c", "a")
-    assert decide(make, failover="SaveCache").order == ("a", "b", "c")
-
-
 def test_no_more_attempts_than_the_policy_allows(make: Make) -> None:
     assert decide(make, warm("c"), max_attempts=2).order == ("c", "a")
     assert decide(make, max_attempts=1).order == ("a",)

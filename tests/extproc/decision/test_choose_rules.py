@@ -48,7 +48,6 @@ PROVIDERS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True
 POLICIES = st.builds(
     Policy,
     mode=st.sampled_from(["Enforce", "Observe", "Off"]),
-    failover=st.sampled_from(["SaveRequest", "SaveCache"]),
     client_order=st.sampled_from(["Strict", "StickyWithin"]),
     max_attempts=st.integers(1, 8),
     spread_within_percent=st.sampled_from([0.0, 25.0, 200.0]),
@@ -106,8 +105,7 @@ def test_an_order_names_candidates_once_and_those_that_are_out_come_last(
     policy, order = query.lane.policy, decision.order
     assert set(order) <= set(query.lane.by_provider)
     assert len(order) <= policy.max_attempts
-    once = order[1:] if policy.failover == "SaveCache" and order[:1] == order[1:2] else order
-    assert len(set(once)) == len(once)
+    assert len(set(order)) == len(order)
     outs = [is_out(states, name) for name in order]
     assert outs == sorted(outs)
     assert (decision.reason == "last_resort.all_out") == (

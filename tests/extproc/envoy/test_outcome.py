@@ -176,13 +176,27 @@ async def test_the_provider_that_served_is_remembered_from_the_start_of_the_requ
     assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 5000, 3840),)
 
 
-async def test_a_provider_that_served_after_others_failed_takes_over(world: World) -> None:
+async def test_a_provider_that_served_after_others_failed_takes_over_and_they_stay_behind_it(world: World) -> None:
     await world.take(entry("a"), entry("b", attempts=2))
-    assert [warm.provider for warm in await world.warm()] == ["b"]
+    assert [(warm.provider, warm.until_s) for warm in await world.warm()] == [
+        ("b", RECORD.started_s + 60.0),
+        ("a", RECORD.started_s + 300.0),
+    ]
+
+
+async def test_a_provider_that_failed_is_forgotten_where_the_one_that_served_is_not_remembered(world: World) -> None:
+    await world.take(entry("a"), entry("c", attempts=3, notes={1: note("a", 500, "ServerError")}))
+    assert await world.warm() == ()
+
+
+async def test_where_no_provider_served_all_that_failed_are_forgotten(world: World) -> None:
+    notes = {1: note("a", 500, "ServerError"), 2: note("b", 503, "Overloaded")}
+    await world.take(entry("a"), entry("b"), entry("b", 503, attempts=2, notes=notes, usage=None))
+    assert await world.warm() == ()
 
 
 async def test_one_more_try_at_the_same_provider_does_not_count_against_it(world: World) -> None:
-    twice = replace(RECORD, order=("a", "a", "b"))
+    twice = replace(RECORD, tries=2)
     await world.take(entry("a"), entry("a", record=twice, attempts=2))
     assert [warm.provider for warm in await world.warm()] == ["a"]
 

@@ -13,6 +13,7 @@ from tests.extproc.conftest import Make
 from limpet_extproc.contract.record import decode
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
+from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -180,6 +181,18 @@ async def test_where_a_timeout_is_followed_by_another_provider_each_is_tried_onc
     assert (written["limpet.route"]["tries"], written["limpet.route"]["route"]) == (1, "2w0")
     assert len(written["limpet.route"]["priority_groups"]) == 2
     assert "patience_ms" not in written["limpet.decision"]
+
+
+async def test_a_policy_that_saves_caches_hands_envoy_its_bound_for_warm_conversations_only(make: Make) -> None:
+    server = Server(make.snapshot(make.provider("a"), failover="SaveCache", save_cache_within_s=5.0))
+    (first,) = await server.say(body_message(make.body()))
+    record = decode(metadata(first)["limpet.record"]["v"])
+    assert record is not None
+    assert "save_cache_s" not in metadata(first)["limpet.decision"]
+    server.memory.remember(bytes.fromhex(record.key), Warm("a", NOW + 60), 4, NOW)
+    (second,) = await server.say(body_message(make.body()))
+    assert metadata(second)["limpet.decision"]["save_cache_s"] == 5.0
+    assert metadata(second)["limpet.route"] == metadata(first)["limpet.route"]
 
 
 async def test_headers_that_arrive_as_an_attribute_name_the_conversation(make: Make, server: Server) -> None:

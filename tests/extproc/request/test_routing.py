@@ -13,6 +13,7 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.routing import Routing, decide
 
@@ -286,3 +287,25 @@ def test_the_client_hears_why_should_all_fail(make: Make, snapshot: Snapshot) ->
     down = ProviderStates(health={"a": HealthState(3, "down", NOW - 5, NOW + 5)})
     assert routed(make.opened(snapshot, make.body())).why == ""
     assert routed(make.opened(snapshot, make.body()), down).why.startswith("a failed 3 times in a row")
+
+
+@pytest.mark.parametrize(
+    ("policy", "warm", "save_cache_s"),
+    [
+        ({"failover": "SaveCache", "save_cache_within_s": 5.0}, True, 5.0),
+        ({"failover": "SaveCache", "save_cache_within_s": 5.0}, False, 0.0),
+        ({"failover": "SaveRequest", "save_cache_within_s": 5.0}, True, 0.0),
+        ({"failover": "SaveCache", "save_cache_within_s": 5.0, "on_timeout": "NextProvider"}, True, 5.0),
+        ({"failover": "SaveCache", "save_cache_within_s": 5.0, "mode": "Observe"}, True, 0.0),
+    ],
+)
+def test_a_warm_provider_is_waited_for_where_the_policy_saves_caches(
+    make: Make, policy: dict[str, Any], warm: bool, save_cache_s: float
+) -> None:
+    opened = make.opened(make.snapshot(make.provider("a"), make.provider("b"), **policy), make.body())
+    assert isinstance(opened, Opened)
+    remembered = Remembered((Warm("b", NOW + 60),)) if warm else None
+    routing = decide(opened, remembered, ProviderStates(), NOW, b"seed")
+    assert isinstance(routing, Routing)
+    assert routing.tries.save_cache_s == save_cache_s
+    assert len(set(routing.decision.order)) == 2
