@@ -25,6 +25,11 @@ UsedAt: TypeAlias = Callable[[str, float], Used]
 """What the provider of this name is asked for at this time."""
 
 
+def nothing_used(_provider: str, _now_s: float) -> Used:
+    """Where nothing is counted, as without limits."""
+    return UNUSED
+
+
 def ratios(limits: Limits, used: Used) -> dict[str, float]:
     """How much of each limit is used, 1 being all, under the names of the Provider's fields."""
     parts = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from limpet_extproc.decision.health import HealthState, badness, explain
 from limpet_extproc.decision.learn import Learned
-from limpet_extproc.decision.limits import UNUSED, UsedAt
+from limpet_extproc.decision.limits import UsedAt, nothing_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ProviderStates:
     """What a dollar counts as there, by what was learned (`learn.factors`); 1 if absent."""
     by_model: Mapping[tuple[str, str], HealthState] = field(default_factory=dict)
     """Of one model of a provider, by both names."""
-    used: UsedAt = lambda _provider, _now_s: UNUSED
+    used: UsedAt = nothing_used
     """What each provider is asked for now, for those with limits."""
 
     def state(self, provider: str, model: str) -> HealthState | None:

@@ -18,6 +18,7 @@ from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.log_entry import Common, Entry
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory, Warm
@@ -52,6 +53,7 @@ class Outcomes:
         self,
         memory: Memory,
         tracker: ProviderTracker,
+        limited: LimitedRequests,
         metrics: WorkerMetrics,
         caches: CacheUses,
         complaints: Complaints,
@@ -60,6 +62,7 @@ class Outcomes:
     ) -> None:
         self._memory = memory
         self._tracker = tracker
+        self._limited = limited
         self._metrics = metrics
         self._caches = caches
         self._complaints = complaints
@@ -90,13 +93,15 @@ class Outcomes:
         common = entry.common_properties
         record = log_entry.record_of(common)
         reason = log_entry.reason_of(entry, record)
+        now_s = self._clock()
         if not common.upstream_cluster:
             self._answered_here(entry, reason)
+            self._limited.ended(common.stream_id, record, (), None, now_s)
             return
-        now_s = self._clock()
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
         if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
             self._count_failures(common.stream_id, attempts, waits_s, now_s, ended=False)
+            self._limited.under_way(common.stream_id, record, attempts)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
@@ -106,6 +111,7 @@ class Outcomes:
         for attempt in attempts:
             self._count(attempt)
         usage = self._succeeded(common, provider, record, now_s) if provider and outcome == "ok" else None
+        self._limited.ended(common.stream_id, record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
         if self._verbose is not None:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.health_stream import Observed
-from limpet_extproc.providers.events import ProviderEvent
+from limpet_extproc.providers.events import WorkerEvent
 
 COLLECT_S: Final = 0.02
 MAX_EVENTS: Final = 500
@@ -38,10 +38,10 @@ class EventQueue:
         self._dropped = dropped
         self._clock = clock
         self._sleep = sleep
-        self._waiting: deque[tuple[float, ProviderEvent]] = deque()
+        self._waiting: deque[tuple[float, WorkerEvent]] = deque()
         self._filled = asyncio.Event()
 
-    def add(self, event: ProviderEvent) -> None:
+    def add(self, event: WorkerEvent) -> None:
         """Report this; the oldest one is dropped for it if too many wait."""
         if len(self._waiting) == MAX_WAITING:
             self._waiting.popleft()
@@ -58,7 +58,7 @@ class EventQueue:
             if events:
                 return Observed(msgspec.Raw(_ENCODER.encode(events))), len(events)
 
-    def _take(self) -> list[ProviderEvent]:
+    def _take(self) -> list[WorkerEvent]:
         fresh_s = self._clock() - FRESH_S
         stale = 0
         while self._waiting and self._waiting[0][0] < fresh_s:

@@ -27,7 +27,7 @@ from limpet_extproc.contract.health_stream import (
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.operator_channel import Pauses, one_stream
 from limpet_extproc.operator_link.stream_tasks import StreamTasks, writer
-from limpet_extproc.providers.events import ProviderEvent
+from limpet_extproc.providers.events import WorkerEvent
 
 MAX_PROBES: Final = 16
 """At the same time."""
@@ -38,7 +38,7 @@ SendProbe = Callable[[ProbeRequest], Awaitable[ProbeAnswer]]
 """Sends a probe through the Envoy beside us; what goes wrong is in the answer's `failure`."""
 
 _Send = Callable[[HealthReport], Awaitable[None]]
-_EVENTS: Final = msgspec.json.Decoder(list[ProviderEvent])
+_EVENTS: Final = msgspec.json.Decoder(list[WorkerEvent])
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ async def _no_sender(request: ProbeRequest) -> ProbeAnswer:
 class HealthHooks:
     """What is done with that which comes down, and what the metrics are told."""
 
-    event: Callable[[ProviderEvent], None] = _ignore
+    event: Callable[[WorkerEvent], None] = _ignore
     """Another gateway's worker saw this."""
     verdicts: Callable[[ProbeVerdicts], None] = _ignore
     """They replace the ones before."""

@@ -13,7 +13,9 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.providers.events import ProviderEvent
+from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.limit_events import RequestEnded, RequestSent, UseReported
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.reading import ReadRequest
@@ -29,11 +31,12 @@ _Running = Callable[[], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class RoutingParts:
-    """The router of a worker's requests, and the two things that their outcomes feed."""
+    """The router of a worker's requests, and what their outcomes feed."""
 
     router: Router
     memory: Memory
     tracker: ProviderTracker
+    limit_use: LimitUse
     running: _Running = nullcontext
     """Entered once, in the loop that serves, before the first request, and left after the last outcome."""
 
@@ -51,28 +54,46 @@ class WorkerContext:
     metrics: WorkerMetrics
     provider_changed: Callable[[str, HealthState], None]
     """To be called when a provider goes out or comes back."""
-    concern: Callable[[ProviderEvent], None]
+    concern: Callable[[WorkerEvent], None]
     """To be called with what workers beside other Envoys need to know."""
 
 
 def sticky_routing(context: WorkerContext) -> RoutingParts:
     """Limpet's own."""
     siblings = _siblings(context.settings)
-    tracker = ProviderTracker(context.provider_changed, siblings.send if siblings else None, context.concern)
+    send = siblings.send if siblings else None
+    settings = context.settings
+    limit_use = LimitUse(f"{settings.node}/{settings.worker or 0}", time.time, send)
+    tracker = ProviderTracker(context.provider_changed, send, context.concern, limit_use.used)
     memory, memory_running = _memory(context)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
-    router = StickyRouting(context.read, context.snapshot, memory, tracker, context.secret, time.time, random_seed)
+    router = StickyRouting(
+        context.read, context.snapshot, memory, tracker, limit_use, context.secret, time.time, random_seed
+    )
+    received = receiver(tracker, limit_use)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         with ExitStack() as stack:
             if siblings is not None:
-                siblings.start(tracker.apply_received)
+                siblings.start(received)
                 stack.callback(siblings.close)
             async with memory_running():
                 yield
 
-    return RoutingParts(router, memory, tracker, running)
+    return RoutingParts(router, memory, tracker, limit_use, running)
+
+
+def receiver(tracker: ProviderTracker, limit_use: LimitUse) -> Callable[[WorkerEvent], None]:
+    """Takes what other workers tell."""
+
+    def received(event: WorkerEvent) -> None:
+        if isinstance(event, RequestSent | RequestEnded | UseReported):
+            limit_use.apply_received(event)
+        else:
+            tracker.apply_received(event)
+
+    return received
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:

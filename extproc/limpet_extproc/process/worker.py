@@ -24,6 +24,7 @@ from limpet_extproc.envoy import grpc_server, outcome, server
 from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
+from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import HealthReporter
@@ -33,10 +34,10 @@ from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
-from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
+from limpet_extproc.process.wiring import RoutingParts, WorkerContext, receiver, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.providers.events import ProviderEvent
+from limpet_extproc.providers.events import WorkerEvent
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -70,7 +71,7 @@ class Worker:
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reader = RequestReader()
-        events = EventQueue(self.metrics.gateway_events.labels("dropped").inc)
+        self._events = EventQueue(self.metrics.gateway_events.labels("dropped").inc)
         self.routing = build(
             WorkerContext(
                 settings,
@@ -79,7 +80,7 @@ class Worker:
                 lambda: self._snapshot,
                 self.metrics,
                 self._provider_changed,
-                events.add,
+                self._events.add,
             )
         )
         caches = CacheUses(time.time)
@@ -87,15 +88,16 @@ class Worker:
         tracker = self.routing.tracker
         self._reporter = HealthReporter(tracker.last_answer_s, tracker.health, caches.refresh, complaints)
         self._health_link = HealthLink(
-            settings.control_plane, settings.node, events, self._health_hooks(), settings.tls_dir
+            settings.control_plane, settings.node, self._events, self._health_hooks(), settings.tls_dir
         )
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )
+        limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(
-            self.routing.memory, tracker, self.metrics, caches, complaints, time.time, verbose
+            self.routing.memory, tracker, limited, self.metrics, caches, complaints, time.time, verbose
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -174,11 +176,11 @@ class Worker:
 
     def _health_hooks(self) -> HealthHooks:
         count = self.metrics.gateway_events.labels
-        received, tracker = count("received"), self.routing.tracker
+        received, apply = count("received"), receiver(self.routing.tracker, self.routing.limit_use)
 
-        def take(event: ProviderEvent) -> None:
+        def take(event: WorkerEvent) -> None:
             received.inc()
-            tracker.apply_received(event)
+            apply(event)
 
         return HealthHooks(take, connected=self.metrics.health_connected.set, sent=count("sent").inc)
 
@@ -199,9 +201,12 @@ class Worker:
             _log.info("%s is out: %s", provider, state.trouble)
 
     async def _turn(self) -> None:
-        """Note that the loop turns, and flush metrics that no access log entry flushes."""
+        """Note that the loop turns, flush metrics that no access log entry flushes, and say how full providers are."""
         while True:
             self._turned_s = time.monotonic()
+            for report in self.routing.limit_use.reports():
+                self._events.add(report)
+            self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))
             self.metrics.flush()
             await asyncio.sleep(1.0)
 

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from limpet_extproc.providers.limit_events import LimitEvent
+
 
 class AttemptSucceeded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An attempt got an answer."""
@@ -52,3 +54,6 @@ class TrialBegan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=Tru
 
 
 ProviderEvent: TypeAlias = AttemptSucceeded | AnswerGenerated | AttemptFailed | AttemptLimited | TrialBegan
+
+WorkerEvent: TypeAlias = ProviderEvent | LimitEvent
+"""All that workers tell each other."""

@@ -8,7 +8,8 @@ Nothing is kept of a provider without limits.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from limpet_extproc.decision.limits import UNUSED, Used
+from limpet_extproc.contract.catalog import Limits
+from limpet_extproc.decision.limits import UNUSED, Used, ratios
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent, UseReported
 from limpet_extproc.providers.recent_use import MINUTE_S, SlidingMinute, UnderWay
 
@@ -46,7 +47,7 @@ class _Part:
         return Used(self._under_way.count(now_s), self._requests.total(now_s), self._tokens.total(now_s))
 
 
-class _Use:
+class _ProviderUse:
     """All that is known about one provider."""
 
     __slots__ = ("elsewhere", "own", "reported", "reports", "siblings")
@@ -73,19 +74,32 @@ class _Use:
 class LimitUse:
     """The use of all providers with limits."""
 
-    def __init__(self, worker: str, clock: Callable[[], float]) -> None:
-        """`worker`: a name that no other worker of the installation has."""
+    def __init__(
+        self, worker: str, clock: Callable[[], float], on_event: Callable[[LimitEvent], object] | None = None
+    ) -> None:
+        """`worker`: a name that no other worker of the installation has.
+
+        `on_event` is called with each event of this worker, for the workers beside the same Envoy.
+        """
         self._worker = worker
         self._clock = clock
-        self._uses: dict[str, _Use] = {}
+        self._on_event = on_event
+        self._uses: dict[str, _ProviderUse] = {}
 
     def apply(self, event: LimitEvent) -> None:
-        """Count what this worker decided or heard of itself."""
+        """Count what this worker decided or heard of itself, and pass it on."""
         self._count(event, own=True)
+        if self._on_event is not None:
+            self._on_event(event)
 
     def apply_received(self, event: LimitEvent) -> None:
         """Count what another worker told."""
         self._count(event, own=False)
+
+    @property
+    def known(self) -> int:
+        """Providers of which anything is kept."""
+        return len(self._uses)
 
     def used(self, provider: str, now_s: float) -> Used:
         """What this provider is asked for now, by everybody that is known of."""
@@ -116,16 +130,20 @@ class LimitUse:
             use.reported = own
         return reports
 
-    def providers(self) -> Mapping[str, Used]:
-        """What each provider is asked for now, for those that are."""
+    def ratios(self, limited: Mapping[str, Limits]) -> dict[tuple[str, str], float]:
+        """How much of each limit of these providers is used now, by the names of both."""
         now_s = self._clock()
-        return {provider: self.used(provider, now_s) for provider in self._uses}
+        return {
+            (provider, limit): ratio
+            for provider, limits in limited.items()
+            for limit, ratio in ratios(limits, self.used(provider, now_s)).items()
+        }
 
     def _count(self, event: LimitEvent, *, own: bool) -> None:
         now_s = self._clock()
         use = self._uses.get(event.provider)
         if use is None:
-            use = self._uses[event.provider] = _Use()
+            use = self._uses[event.provider] = _ProviderUse()
         match event:
             case RequestSent():
                 (use.own if own else use.siblings).sent(event, now_s)
@@ -136,7 +154,7 @@ class LimitUse:
                 self._take_report(use, worker, Used(under_way, requests, tokens), now_s)
 
     @staticmethod
-    def _take_report(use: _Use, worker: str, used: Used, now_s: float) -> None:
+    def _take_report(use: _ProviderUse, worker: str, used: Used, now_s: float) -> None:
         if used == UNUSED:
             use.reports.pop(worker, None)
         else:
@@ -144,7 +162,7 @@ class LimitUse:
         use.add_up()
 
     @staticmethod
-    def _expire(use: _Use, now_s: float) -> None:
+    def _expire(use: _ProviderUse, now_s: float) -> None:
         gone = [worker for worker, (_, came_s) in use.reports.items() if now_s - came_s >= REPORT_HOLDS_S]
         for worker in gone:
             del use.reports[worker]

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.providers.events import ProviderEvent
+from limpet_extproc.providers.events import WorkerEvent
 
 _log = logging.getLogger(__name__)
 
@@ -34,17 +34,17 @@ class Siblings:
     def __init__(self, own: Path, others: Sequence[Path]) -> None:
         """The paths of this worker's socket and of the others'."""
         self._own = own
-        self._pending: list[ProviderEvent] = []
+        self._pending: list[WorkerEvent] = []
         """Events of this turn of the loop."""
         self._unsent: dict[str, deque[bytes]] = {str(other): deque(maxlen=_MAX_UNSENT) for other in others}
         self._retry: asyncio.TimerHandle | None = None
-        self._on_event: Callable[[ProviderEvent], None]
+        self._on_event: Callable[[WorkerEvent], None]
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(list[ProviderEvent])
+        self._decoder = msgspec.msgpack.Decoder(list[WorkerEvent])
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def start(self, on_event: Callable[[ProviderEvent], None]) -> None:
+    def start(self, on_event: Callable[[WorkerEvent], None]) -> None:
         """Call `on_event` with each event of another worker. Raises OSError if the socket cannot be made."""
         self._on_event = on_event
         self._own.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ class Siblings:
         self._socket.close()
         self._own.unlink(missing_ok=True)
 
-    def send(self, event: ProviderEvent) -> None:
+    def send(self, event: WorkerEvent) -> None:
         """Send this, together with the other events of this turn of the loop."""
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._pack)

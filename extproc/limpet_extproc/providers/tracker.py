@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 from limpet_extproc.decision import health, learn
 from limpet_extproc.decision.health import HEALTHY, HealthState
+from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.providers.events import (
     AnswerGenerated,
@@ -34,10 +35,11 @@ class ProviderTracker:
         on_change: Callable[[str, HealthState], None],
         on_event: Callable[[ProviderEvent], object] | None = None,
         on_concern: Callable[[ProviderEvent], object] | None = None,
+        used: UsedAt = nothing_used,
     ) -> None:
         """`on_event` is called with each event that this worker has seen itself, for the workers beside the same Envoy.
 
-        `on_concern` is called with those of them that workers beside other Envoys need, too.
+        `on_concern` is called with those of them that workers beside other Envoys need, too. `used` is for `states`.
         """
         self._on_event = on_event
         self._on_concern = on_concern
@@ -49,7 +51,7 @@ class ProviderTracker:
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
         self._on_change = on_change
-        self.states = ProviderStates(self._whole, self._learned, self._factors, self._by_model)
+        self.states = ProviderStates(self._whole, self._learned, self._factors, self._by_model, used)
 
     @property
     def health(self) -> Mapping[str, HealthState]:

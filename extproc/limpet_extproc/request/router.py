@@ -7,6 +7,8 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
 from limpet_extproc.providers.events import TrialBegan
+from limpet_extproc.providers.limit_events import RequestSent
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
@@ -30,6 +32,7 @@ class StickyRouting:
         snapshot: Callable[[], Snapshot],
         memory: Memory,
         tracker: ProviderTracker,
+        limit_use: LimitUse,
         secret: bytes,
         clock: Callable[[], float],
         random_seed: Callable[[], bytes],
@@ -38,6 +41,7 @@ class StickyRouting:
         self._snapshot = snapshot
         self._memory = memory
         self._tracker = tracker
+        self._limit_use = limit_use
         self._secret = secret
         self._clock = clock
         self._random_seed = random_seed
@@ -55,6 +59,10 @@ class StickyRouting:
         routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed())
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
+            first = opened.query.lane.by_provider[decision.order[0]]
+            if first.limits is not None:
+                tokens = record.prompt_tokens + record.output_tokens
+                self._limit_use.apply(RequestSent(first.provider, record.started_s, tokens))
             if decision.trial:
                 self._tracker.apply(TrialBegan(decision.order[0], now_s, record.model))
             if remembered is None and record.learn and record.ttls_s[0] > 0:

@@ -1,6 +1,7 @@
 """The metrics of the data plane, only noted on the path of a request. Labels come from closed lists and the catalog."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -115,7 +116,22 @@ class WorkerMetrics:
             ["provider"],
             registry=registry,
         )
+        self._limit_used = Gauge(
+            "limpet_provider_limit_used_ratio",
+            "Share of a provider's limit that is used, as this worker knows it; 1: the provider is full.",
+            ["provider", "limit"],
+            registry=registry,
+        )
+        self._limits_shown: AbstractSet[tuple[str, str]] = frozenset()
         self.conversations = Gauge("limpet_conversations", "Conversations in this worker's memory.", registry=registry)
+
+    def show_limits(self, used: Mapping[tuple[str, str], float]) -> None:
+        """Show how much of each limit is used, by provider and limit, and nothing of others."""
+        for gone in self._limits_shown - used.keys():
+            self._limit_used.remove(*gone)
+        for labels, ratio in used.items():
+            self._limit_used.labels(*labels).set(ratio)
+        self._limits_shown = used.keys()
 
     def flush(self) -> None:
         """Hand what was noted to the client library; on the thread that notes."""

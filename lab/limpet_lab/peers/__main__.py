@@ -14,6 +14,7 @@ from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext
 from limpet_extproc.process.worker import run
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.telemetry.logs import log_to_stderr
 from limpet_lab.peers.routing import Outages, PeerRouting
 from limpet_lab.peers.rule_sets import RULE_SETS, RuleSetName
@@ -29,7 +30,7 @@ def peer_routing(name: RuleSetName) -> Callable[[WorkerContext], RoutingParts]:
         router = PeerRouting(
             rule_set, context.read, context.snapshot, memory, outages, context.secret, time.time, random_seed
         )
-        return RoutingParts(router, memory, outages)
+        return RoutingParts(router, memory, outages, LimitUse(context.settings.node, time.time))
 
     return build
 

@@ -12,15 +12,18 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract import record as records
+from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import METADATA_KEY, TokenUsage
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -136,8 +139,10 @@ class World:
         self.caches = CacheUses(lambda: NOW)
         self.complaints = Complaints(lambda: None)
         metrics = WorkerMetrics(self.registry)
+        self.limit_events: list[LimitEvent] = []
+        limited = LimitedRequests(lambda: {"a": Limits(5), "b": Limits(5)}, self.limit_events.append)
         self.outcomes = Outcomes(
-            self.memory, self.tracker, metrics, self.caches, self.complaints, lambda: NOW, self._show
+            self.memory, self.tracker, limited, metrics, self.caches, self.complaints, lambda: NOW, self._show
         )
 
     def _changed(self, provider: str, state: HealthState) -> None:
@@ -510,3 +515,17 @@ async def test_a_refused_key_is_a_complaint_until_the_provider_answers(world: Wo
     assert world.complaints.standing("b", NOW) is None
     await world.take(entry("a"))
     assert world.complaints.standing("a", NOW) is None
+
+
+async def test_limits_hear_of_a_failover_at_once_and_of_every_end(world: World) -> None:
+    failed = {1: note("a", 503, "ServerError")}
+    await world.take(entry("b", 0, attempts=2, notes=failed, stream="1", under_way=True, usage=None))
+    began = RECORD.started_s
+    assert world.limit_events == [RequestEnded("a", began, -1000), RequestSent("b", began, 1000)]
+    await world.take(entry("b", attempts=2, notes=failed, stream="1"))
+    assert world.limit_events[2:] == [RequestEnded("b", began, 4010)]
+
+
+async def test_limits_hear_of_a_request_that_left_before_it_was_tried(world: World) -> None:
+    await world.take(entry("", 0, usage=None))
+    assert world.limit_events == [RequestEnded("a", RECORD.started_s, -1000)]

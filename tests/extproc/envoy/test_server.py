@@ -16,6 +16,7 @@ from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import RequestReader
@@ -48,7 +49,14 @@ class Server:
         self.tracker = ProviderTracker(lambda _provider, _state: None)
         self.registry = CollectorRegistry()
         own = StickyRouting(
-            RequestReader().read, lambda: snapshot, self.memory, self.tracker, b"secret", lambda: NOW, lambda: b"seed"
+            RequestReader().read,
+            lambda: snapshot,
+            self.memory,
+            self.tracker,
+            LimitUse("node/0", lambda: NOW),
+            b"secret",
+            lambda: NOW,
+            lambda: b"seed",
         )
         self.metrics = WorkerMetrics(self.registry)
         self.extproc = ExtProc(router or own, self.metrics, lambda: ready)

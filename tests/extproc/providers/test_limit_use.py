@@ -126,11 +126,22 @@ def test_the_reports_of_a_worker_that_is_gone_count_for_a_minute(workers: Worker
 def test_nothing_is_kept_of_a_provider_that_is_not_used_any_more(workers: Workers) -> None:
     use = workers.all[0]
     use.apply(RequestSent("a", 1.0, 500))
-    assert use.providers() == {"a": Used(1, 1, 500)}
     workers.clock.now_s += LONGEST_S
-    use.reports()
-    use.reports()
-    assert use.providers() == {}
+    assert use.reports() == []
+    assert use.known == 0
+    use.apply(RequestSent("a", 2.0, 500))
+    assert (len(use.reports()), use.known) == (1, 1)
+
+
+def test_the_share_of_each_limit_is_shown_for_idle_providers_too(workers: Workers) -> None:
+    use = workers.all[0]
+    use.apply(RequestSent("a", 1.0, 500))
+    shown = use.ratios({"a": Limits(4, None, 1000), "b": Limits(None, 10)})
+    assert shown == {
+        ("a", "concurrentRequests"): 0.25,
+        ("a", "tokensPerMinute"): 0.5,
+        ("b", "requestsPerMinute"): 0.0,
+    }
 
 
 LIMITS = Limits(concurrent_requests=3, requests_per_minute=8, tokens_per_minute=5000)

@@ -22,6 +22,7 @@ from limpet_extproc.providers.events import (
     AttemptSucceeded,
     ProviderEvent,
     TrialBegan,
+    WorkerEvent,
 )
 from limpet_extproc.providers.siblings import RETRY_S, Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -87,9 +88,9 @@ def test_failures_reported_here_and_the_answer_of_the_trial_there_end_an_outage(
 
 
 @asynccontextmanager
-async def siblings(directory: Path, count: int) -> AsyncIterator[tuple[list[Siblings], list[list[ProviderEvent]]]]:
+async def siblings(directory: Path, count: int) -> AsyncIterator[tuple[list[Siblings], list[list[WorkerEvent]]]]:
     """That many workers with sockets of each other, and what each has received."""
-    received: list[list[ProviderEvent]] = [[] for _ in range(count)]
+    received: list[list[WorkerEvent]] = [[] for _ in range(count)]
     async with AsyncExitStack() as stack:
         workers = []
         for number in range(count):
@@ -98,16 +99,14 @@ async def siblings(directory: Path, count: int) -> AsyncIterator[tuple[list[Sibl
         yield workers, received
 
 
-def started(
-    stack: AsyncExitStack, own: Path, others: list[Path], on_event: Callable[[ProviderEvent], None]
-) -> Siblings:
+def started(stack: AsyncExitStack, own: Path, others: list[Path], on_event: Callable[[WorkerEvent], None]) -> Siblings:
     worker = Siblings(own, others)
     worker.start(on_event)
     stack.callback(worker.close)
     return worker
 
 
-def ignore(_: ProviderEvent) -> None:
+def ignore(_: WorkerEvent) -> None:
     """For a worker that only sends."""
 
 
@@ -125,7 +124,7 @@ async def test_all_others_receive_everything_in_order(tmp_path: Path) -> None:
 
 
 async def test_every_kind_of_event_arrives_as_it_was_sent(tmp_path: Path) -> None:
-    sent: list[ProviderEvent] = [
+    sent: list[WorkerEvent] = [
         AttemptSucceeded("a", 1.0, 0.2, "m"),
         AttemptSucceeded("a", 1.5),
         AnswerGenerated("a", 7, 0.5),
@@ -160,12 +159,12 @@ async def test_one_that_is_busy_receives_it_a_moment_later(tmp_path: Path) -> No
                 worker.send(event)
                 await asyncio.sleep(0)  # so each goes in a datagram of its own
             busy.setblocking(False)
-            received: list[ProviderEvent] = []
+            received: list[WorkerEvent] = []
 
             def drain() -> None:
                 with suppress(BlockingIOError):
                     while True:
-                        received.extend(msgspec.msgpack.decode(busy.recv(1 << 20), type=list[ProviderEvent]))
+                        received.extend(msgspec.msgpack.decode(busy.recv(1 << 20), type=list[WorkerEvent]))
 
             def all_received() -> bool:
                 drain()

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from tests.extproc.conftest import Make
 
+from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import RequestReader
@@ -26,9 +28,17 @@ class Routed:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.memory = InProcessMemory()
-        self.tracker = ProviderTracker(lambda _provider, _state: None)
+        self.limit_use = LimitUse("node/0", lambda: NOW)
+        self.tracker = ProviderTracker(lambda _provider, _state: None, used=self.limit_use.used)
         self._router = StickyRouting(
-            RequestReader().read, lambda: snapshot, self.memory, self.tracker, b"secret", lambda: NOW, lambda: b"seed"
+            RequestReader().read,
+            lambda: snapshot,
+            self.memory,
+            self.tracker,
+            self.limit_use,
+            b"secret",
+            lambda: NOW,
+            lambda: b"seed",
         )
 
     async def answer(self, body: bytes) -> Routing | Refusal:
@@ -95,3 +105,21 @@ async def test_only_one_request_at_a_time_tries_a_provider_again(make: Make, rou
         world.tracker.apply(AttemptFailed("a", NOW - 100))
     reasons = [(await world.route(make.body())).decision.reason for _ in range(2)]
     assert reasons == ["first.scored", "last_resort.all_out"]
+
+
+async def test_a_request_counts_against_the_limits_of_where_it_is_sent(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
+    limits = Limits(requests_per_minute=2)
+    world = routed(make.provider("a", limits=limits), make.provider("b"), spread_within_percent=0.0)
+    key_of_a = bytes.fromhex((await world.route(make.body(provider={"order": ["a"]}))).record.key)
+    world.memory.remember(key_of_a, Warm("a", NOW + 60), 4, NOW)
+    decisions = [(await world.route(make.body())).decision for _ in range(2)]
+    assert [(each.order[0], each.reason) for each in decisions] == [
+        ("a", "sticky.hit"),
+        ("b", "sticky.left.over_limit"),
+    ]
+    used = world.limit_use.used("a", NOW)
+    assert (used.under_way, used.requests) == (2, 2)
+    assert used.tokens > 2 * 400, "of the prompt, and of the answer that is expected"
+    assert world.limit_use.known == 1, "nothing is counted where there are no limits"

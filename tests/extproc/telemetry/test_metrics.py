@@ -24,6 +24,7 @@ NAMES = {
     "limpet_health_connected": (),
     "limpet_gateway_events": ("way",),
     "limpet_provider_out": ("provider",),
+    "limpet_provider_limit_used_ratio": ("provider", "limit"),
     "limpet_conversations": (),
 }
 
@@ -51,3 +52,17 @@ def test_what_is_noted_shows_when_it_is_flushed_once() -> None:
         metrics.flush()
         assert metrics.registry.get_sample_value("limpet_decisions_total", {"reason": "sticky.hit"}) == 3
         assert metrics.registry.get_sample_value("limpet_added_seconds_count") == 3
+
+
+def test_limits_are_shown_while_they_are_set() -> None:
+    metrics = WorkerMetrics(CollectorRegistry())
+    requests, tokens = ("a", "requestsPerMinute"), ("a", "tokensPerMinute")
+
+    def shown(labels: tuple[str, str]) -> float | None:
+        found = {"provider": labels[0], "limit": labels[1]}
+        return metrics.registry.get_sample_value("limpet_provider_limit_used_ratio", found)
+
+    metrics.show_limits({requests: 0.25, tokens: 1.5})
+    assert (shown(requests), shown(tokens)) == (0.25, 1.5)
+    metrics.show_limits({requests: 0.5})
+    assert (shown(requests), shown(tokens)) == (0.5, None)

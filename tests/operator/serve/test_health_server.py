@@ -22,7 +22,7 @@ from limpet_extproc.contract.health_stream import (
 )
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
-from limpet_extproc.providers.events import AnswerGenerated, ProviderEvent
+from limpet_extproc.providers.events import AnswerGenerated, WorkerEvent
 from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.health_exchange import CannotAskError, HealthExchange, NoHealthPeers
 from limpet_operator.serve.health_server import HealthServer
@@ -48,7 +48,7 @@ class Worker:
 
     def __init__(self, operator: Operator, node: str) -> None:
         self.queue = EventQueue()
-        self.events: list[ProviderEvent] = []
+        self.events: list[WorkerEvent] = []
         self.verdicts: list[ProbeVerdicts] = []
         self.probes: list[ProbeRequest] = []
         hooks = HealthHooks(self.events.append, self.verdicts.append, self._send)
@@ -72,7 +72,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     await server.stop(None)
 
 
-def event(number: int) -> ProviderEvent:
+def event(number: int) -> WorkerEvent:
     return AnswerGenerated("a", number, 1.0)
 
 
