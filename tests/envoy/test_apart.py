@@ -14,6 +14,7 @@ from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
@@ -74,7 +75,7 @@ async def replicas_of(gateway: Apart, addresses: tuple[str, str]) -> AsyncIterat
 
     control_planes = (gateway.control_plane, gateway.other)
     fleets = [
-        Fleet(control_plane, links, metrics())
+        Fleet(control_plane, links, HealthLinks(links, metrics()), metrics())
         for control_plane, links in zip(control_planes, (gateway.links, gateway.other_links), strict=True)
     ]
     peers = [Peers(fleet, name) for fleet, name in zip(fleets, "ab", strict=True)]

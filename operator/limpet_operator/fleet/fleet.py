@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Never, TypeVar
 
+from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.link import OwnReport, PeerLink
 from limpet_operator.fleet.links import PeerLinks
-from limpet_operator.fleet.peer_contract import PeerAck, PeerUpdate
+from limpet_operator.fleet.peer_contract import PeerAck, PeerHealth, PeerUpdate
 from limpet_operator.fleet.traffic import Summary, joined, summary, traffic_from
 from limpet_operator.fleet.view import GatewayState, Traffic, merged
 from limpet_operator.publish.resource import CLUSTER, SECRET
@@ -37,12 +38,17 @@ class Fleet:
         self,
         control_plane: ControlPlane,
         links: PeerLinks,
+        health: HealthLinks,
         metrics: ControlPlaneMetrics,
         on_change: Callable[[], None] = _ignore,
     ) -> None:
-        """`links` are those that the control plane asks; `on_change()` runs when `gateways` or `traffic` changed."""
+        """`links` and `health` are those that the control plane asks.
+
+        `on_change()` runs when `gateways` or `traffic` changed.
+        """
         self._control_plane = control_plane
         self._links = links
+        self._health = health
         self._metrics = metrics
         self._on_change = on_change
         self._planned: frozenset[str] | None = None
@@ -69,16 +75,21 @@ class Fleet:
         """A stream with a peer has been opened; `wake()` runs whenever there may be something to send on it."""
         self._links.add(link, wake)
         self._metrics.peers.set(self._links.peers)
+        self._health.joined(link, self._control_plane.health.exchange)
 
     def leave(self, link: PeerLink) -> None:
         """It has ended: what this peer reported is forgotten."""
         self._links.remove(link)
+        self._health.left(link)
         self._metrics.peers.set(self._links.peers)
         self._peers_changed(link.gateways, link.traffic)
         self._control_plane.catalogs.agreement_changed()
 
-    def receive(self, link: PeerLink, message: PeerUpdate | PeerAck) -> None:
+    def receive(self, link: PeerLink, message: PeerUpdate | PeerAck | PeerHealth) -> None:
         """Take in a message of a peer."""
+        if not isinstance(message, (PeerUpdate, PeerAck)):
+            self._health.receive(link, message, self._control_plane.health.exchange)
+            return
         agreed = link.agreed
         self._peers_changed(*link.receive(message))
         if link.agreed != agreed:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from limpet_operator.fleet.peer_contract import GatewayChange, PeerAck, PeerUpdate, applied, difference
+from limpet_operator.fleet.peer_contract import GatewayChange, PeerAck, PeerHealth, PeerUpdate, applied, difference
 from limpet_operator.fleet.traffic import Summary
 from limpet_operator.fleet.view import GatewayState
 from limpet_operator.serve.change_set import Changed
+from limpet_operator.serve.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class PeerLink:
         """What the other side is about to take away from its Envoys."""
         self.agreed: frozenset[str] = frozenset()
         """What may be taken away from our Envoys: no worker of the other side decides by it."""
+        self.health = Outbox[PeerHealth]()
+        """What else is to be sent, apart from updates and their acknowledgements."""
+        self.last_asked = 0
+        """The number of the last probe that went to it; 0: none yet."""
         self._sent = OwnReport()
         self._sent_seq = 0
         self._received_seq = 0

@@ -28,6 +28,18 @@ class PeerLinks:
         for wake in self._wakes.values():
             wake()
 
+    def wake_one(self, link: PeerLink) -> None:
+        """Have its stream look for something to send, if it is still open."""
+        if (wake := self._wakes.get(link)) is not None:
+            wake()
+
+    def one_to_each(self) -> list[PeerLink]:
+        """A link to each peer: the one that has been open for longest."""
+        first: dict[str, PeerLink] = {}
+        for link in self._wakes:
+            first.setdefault(link.instance, link)
+        return list(first.values())
+
     @property
     def peers(self) -> int:
         """How many replicas we are connected with."""

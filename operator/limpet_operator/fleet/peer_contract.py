@@ -2,7 +2,8 @@
 
 Each side of a stream sends `PeerHello` first, then a `PeerUpdate` for every change, and acknowledges each update of the
 other side with a `PeerAck`. Only changes travel: versions are short hashes and names are short, so a thousand providers
-of a dozen Envoys are some hundred kilobytes once and a few bytes for each change after that.
+of a dozen Envoys are some hundred kilobytes once and a few bytes for each change after that. What is about the health
+of providers (`PeerHealth`) is sent in between and not acknowledged.
 """
 
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from typing import Final
 
 import msgspec
 
+from limpet_extproc.contract.health_stream import ProbeAnswer, ProbeRequest, ProbeVerdicts
 from limpet_operator.fleet.traffic import Summary
 from limpet_operator.fleet.view import GatewayState
 
-PEER_VERSION: Final = 2
+PEER_VERSION: Final = 3
 """Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
 
 PEER_METHOD: Final = "/limpet.v1.Peers/Meet"
@@ -64,7 +66,46 @@ class PeerAck(msgspec.Struct, frozen=True, tag=True):
     """Those of `leaving` by which a worker here, beside one of the sender's Envoys, may still decide."""
 
 
-PeerMessage = PeerHello | PeerUpdate | PeerAck
+class PeerObserved(msgspec.Struct, frozen=True, tag=True):
+    """A worker of the sender, beside the Envoy `node`, reports this.
+
+    It is for the receiver's workers beside other Envoys, and not passed on.
+    """
+
+    node: str
+    events: msgspec.Raw
+    """As in `health_stream.Observed`."""
+
+
+class PeerVerdicts(msgspec.Struct, frozen=True, tag=True):
+    """What the sender's probes have found; replaces what was told before, by whichever replica."""
+
+    verdicts: ProbeVerdicts
+
+
+class PeerProbe(msgspec.Struct, frozen=True, tag=True):
+    """Have one of your workers send this."""
+
+    id: int
+    request: ProbeRequest
+    gateway: str | None = None
+    """Beside this Envoy; None: any."""
+
+
+class PeerAnswer(msgspec.Struct, frozen=True, tag=True):
+    """What became of the `PeerProbe` of this `id`."""
+
+    id: int
+    answer: ProbeAnswer | None
+    """None: no worker could be asked, or none answered."""
+    error: str = ""
+    """Why not."""
+
+
+PeerHealth = PeerObserved | PeerVerdicts | PeerProbe | PeerAnswer
+"""What is about the health of providers."""
+
+PeerMessage = PeerHello | PeerUpdate | PeerAck | PeerHealth
 _ENCODER = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[PeerMessage]] = msgspec.json.Decoder(PeerMessage)
 

@@ -20,6 +20,7 @@ from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.link import PeerLink
 from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerHello, PeerMessage, PeerMismatch, decode, encode
+from limpet_operator.serve.outbox import MAX_UNSENT
 from limpet_operator.serve.tasks import OpenStreams, beside
 from limpet_operator.serve.tls import TlsUnusableError, read_certificates
 
@@ -188,6 +189,10 @@ class Peers:
             for message in messages:
                 if message is not None:
                     await stream.write(encode(message))
+            for _ in range(MAX_UNSENT):  # More would have come since, and updates have their turn before them.
+                if (health := link.health.next()) is None:
+                    break
+                await stream.write(encode(health))
             await wake.wait()
 
 

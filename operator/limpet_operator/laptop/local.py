@@ -19,6 +19,7 @@ from typing import Final, Self
 from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import Children
@@ -121,7 +122,8 @@ class LocalGateway:
         )
         timeouts = RemovalTimeouts(drain_s=settings.drain_s)
         self.control_plane = ControlPlane(self.envoy, metrics, timeouts, on_nack=settings.on_nack)
-        self._fleet = Fleet(self.control_plane, PeerLinks(), metrics, self._traffic_changed)
+        links = PeerLinks()
+        self._fleet = Fleet(self.control_plane, links, HealthLinks(links, metrics), metrics, self._traffic_changed)
         self._running = AsyncExitStack()
 
     @property

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers, dialer, resolver
 from limpet_operator.planning.plan import Plan, plan
@@ -55,14 +56,16 @@ class Replica:
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
         links = PeerLinks()
+        health = HealthLinks(links, self._metrics)
         self._control_plane = ControlPlane(
             settings.envoy,
             self._metrics,
             RemovalTimeouts(drain_s=settings.drain_s),
             peers=links,
+            health_peers=health,
             linger_s=settings.drain_s + _RECONNECT_S,
         )
-        self._fleet = Fleet(self._control_plane, links, self._metrics, self._fleet_changed)
+        self._fleet = Fleet(self._control_plane, links, health, self._metrics, self._fleet_changed)
         self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
         self._debounce = Debounce(self._reconcile)
         self._source = ClusterSource(

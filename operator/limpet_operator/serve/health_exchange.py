@@ -6,7 +6,6 @@ workers report, so nothing arrives twice, whatever the connections between repli
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -20,9 +19,7 @@ from limpet_extproc.contract.health_stream import (
     encode,
 )
 from limpet_operator.serve.metrics import ControlPlaneMetrics
-
-MAX_UNSENT: Final = 200
-"""Reports that wait for one slow worker, of some kilobytes each; the oldest are dropped for newer ones."""
+from limpet_operator.serve.outbox import Outbox
 
 LATE_S: Final = 2.0
 """A worker's answer may come so much later than the time limit of its probe."""
@@ -69,38 +66,7 @@ class HealthWorker:
         self.asked: dict[int, asyncio.Future[ProbeAnswer]] = {}
         self.last_asked = 0
         """The number of the last probe that went to it; 0: none yet."""
-        self._verdicts: bytes | None = None
-        self._requests: deque[bytes] = deque()
-        self._relayed: deque[bytes] = deque()
-
-    def next(self) -> bytes | None:
-        """What to send now; None: nothing. The newest verdicts come first, then probes, then events in order."""
-        if self._verdicts is not None:
-            verdicts, self._verdicts = self._verdicts, None
-            return verdicts
-        for waiting in (self._requests, self._relayed):
-            if waiting:
-                return waiting.popleft()
-        return None
-
-    def put_verdicts(self, data: bytes) -> None:
-        """Send these, in the place of verdicts that are not sent yet."""
-        self._verdicts = data
-        self.wake.set()
-
-    def put_request(self, request: ProbeRequest) -> None:
-        """Send this probe. The caller waits for few at a time, so they need no bound."""
-        self._requests.append(encode(request))
-        self.wake.set()
-
-    def put_relayed(self, data: bytes) -> bool:
-        """Send these events; False: an older report was dropped for it."""
-        fits = len(self._relayed) < MAX_UNSENT
-        if not fits:
-            self._relayed.popleft()
-        self._relayed.append(data)
-        self.wake.set()
-        return fits
+        self.outbox = Outbox[bytes]()
 
 
 def next_to_ask(workers: Iterable[HealthWorker], gateway: str | None = None) -> HealthWorker | None:
@@ -125,6 +91,7 @@ class HealthExchange:
         """In the order in which they came."""
         self._verdicts: ProbeVerdicts | None = None
         self._verdicts_until_s = 0.0
+        self._verdicts_are_own = False
         self._last_id = 0
 
     @property
@@ -138,7 +105,7 @@ class HealthExchange:
         self._workers[worker] = None
         self._metrics.health_streams.inc()
         if (verdicts := self.verdicts()) is not None:
-            worker.put_verdicts(encode(verdicts))
+            worker.outbox.put_verdicts(encode(verdicts))
         return worker
 
     def leave(self, worker: HealthWorker) -> None:
@@ -162,8 +129,9 @@ class HealthExchange:
         for worker in self._workers:
             if worker.node != node:
                 self._metrics.relayed_reports.inc()
-                if not worker.put_relayed(data):
+                if not worker.outbox.put_report(data):
                     self._metrics.dropped_reports.inc()
+                worker.wake.set()
 
     # --- verdicts of probes
 
@@ -174,17 +142,26 @@ class HealthExchange:
             return None
         return msgspec.structs.replace(self._verdicts, valid_s=left_s)
 
+    def own_verdicts(self) -> ProbeVerdicts | None:
+        """Those that hold now, if it is this replica that probes."""
+        return self.verdicts() if self._verdicts_are_own else None
+
     def publish(self, verdicts: ProbeVerdicts) -> None:
         """The verdicts of this replica's own probes: for every worker everywhere, now and when it connects."""
-        self.published_elsewhere(verdicts)
+        self._publish(verdicts, own=True)
         self._peers.published(verdicts)
 
     def published_elsewhere(self, verdicts: ProbeVerdicts) -> None:
         """Verdicts of the replica that probes; the last ones to arrive are in force."""
+        self._publish(verdicts, own=False)
+
+    def _publish(self, verdicts: ProbeVerdicts, *, own: bool) -> None:
+        self._verdicts_are_own = own
         self._verdicts, self._verdicts_until_s = verdicts, self._clock() + verdicts.valid_s
         data = encode(verdicts)
         for worker in self._workers:
-            worker.put_verdicts(data)
+            worker.outbox.put_verdicts(data)
+            worker.wake.set()
 
     # --- probes
 
@@ -207,7 +184,8 @@ class HealthExchange:
         number = worker.last_asked = self._last_id
         answer: asyncio.Future[ProbeAnswer] = asyncio.get_running_loop().create_future()
         worker.asked[number] = answer
-        worker.put_request(msgspec.structs.replace(request, id=number))
+        worker.outbox.put_probe(encode(msgspec.structs.replace(request, id=number)))
+        worker.wake.set()
         limit_s = request.timeout_s + LATE_S
         outcome = "lost"
         try:

@@ -70,7 +70,7 @@ class HealthServer:
                     reader.add_done_callback(lambda _: worker.wake.set())
                     while not reader.done():
                         worker.wake.clear()
-                        while (data := worker.next()) is not None:
+                        while (data := worker.outbox.next()) is not None:
                             await context.write(data)
                         await worker.wake.wait()
             finally:

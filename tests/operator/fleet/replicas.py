@@ -13,6 +13,7 @@ from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_operator.fleet.fleet import Fleet
+from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Dial, Peers
 from limpet_operator.publish.envoy_settings import EnvoySettings
@@ -64,8 +65,11 @@ class Replica:
         self.dialled: list[str] = []
         metrics, links = build_metrics(self.registry, "test"), PeerLinks()
         gateway, timeouts = EnvoySettings("127.0.0.1", 10000, ()), RemovalTimeouts(0.0, confirm_s)
-        self.control_plane = ControlPlane(gateway, metrics, timeouts, peers=links, linger_s=linger_s, sleep=drain)
-        self.fleet = Fleet(self.control_plane, links, metrics, self._changed)
+        health = HealthLinks(links, metrics)
+        self.control_plane = ControlPlane(
+            gateway, metrics, timeouts, peers=links, health_peers=health, linger_s=linger_s, sleep=drain
+        )
+        self.fleet = Fleet(self.control_plane, links, health, metrics, self._changed)
         self.peers = Peers(self.fleet, name)
 
     def _changed(self) -> None:

@@ -1,17 +1,23 @@
 """Messages between replicas come back the same and are small; what is no message is refused with a reason."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet_extproc.contract.health_stream import ProbeAnswer, Probed, ProbeRequest, ProbeVerdicts
 from limpet_operator.fleet.peer_contract import (
     PEER_VERSION,
     GatewayChange,
     PeerAck,
+    PeerAnswer,
     PeerHello,
     PeerMessage,
     PeerMismatch,
+    PeerObserved,
+    PeerProbe,
     PeerUpdate,
+    PeerVerdicts,
     applied,
     decode,
     difference,
@@ -34,6 +40,15 @@ MESSAGES: st.SearchStrategy[PeerMessage] = st.one_of(
         st.lists(NAMES).map(tuple),
         st.dictionaries(NAMES, st.builds(Summary, st.integers(), reason=st.sampled_from([None, "down"]))),
     ),
+    st.builds(PeerObserved, st.text(), st.sampled_from([b"[]", b'[["TrialBegan","a",""]]']).map(msgspec.Raw)),
+    st.builds(PeerVerdicts, st.builds(ProbeVerdicts, st.lists(st.builds(Probed, NAMES, st.just("Down"))).map(tuple))),
+    st.builds(
+        PeerProbe,
+        st.integers(0, 2**53),
+        st.builds(ProbeRequest, st.just(0), NAMES, st.just("GET"), st.text()),
+        st.none() | NAMES,
+    ),
+    st.builds(PeerAnswer, st.integers(0, 2**53), st.none() | st.builds(ProbeAnswer, st.just(1), body=st.text())),
 )
 
 

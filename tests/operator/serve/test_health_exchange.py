@@ -19,7 +19,6 @@ from limpet_extproc.contract.health_stream import (
     decode_order,
 )
 from limpet_operator.serve.health_exchange import (
-    MAX_UNSENT,
     CannotAskError,
     HealthExchange,
     HealthWorker,
@@ -27,6 +26,7 @@ from limpet_operator.serve.health_exchange import (
     next_to_ask,
 )
 from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.outbox import MAX_UNSENT
 
 EVENTS = msgspec.Raw(b'[["AttemptFailed","a","m"]]')
 DOWN = ProbeVerdicts((Probed("a", "Down"),), valid_s=30.0)
@@ -54,7 +54,7 @@ def room() -> Room:
 def sent(worker: HealthWorker) -> list[HealthOrder]:
     """All that is to be sent to a worker now."""
     orders = []
-    while (data := worker.next()) is not None:
+    while (data := worker.outbox.next()) is not None:
         orders.append(decode_order(data))
     return orders
 
