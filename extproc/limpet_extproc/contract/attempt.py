@@ -39,6 +39,21 @@ Cause: TypeAlias = Literal[
 
 CAUSES: Final[frozenset[str]] = frozenset(get_args(Cause))
 
+OF_THE_PROVIDER: Final[frozenset[Cause]] = frozenset(
+    {
+        "CredentialRefused",
+        "NoCredit",
+        "Forbidden",
+        "ConnectionFailed",
+        "ConnectionRefused",
+        "NameNotResolved",
+        "TLSFailed",
+        "Unreachable",
+        "Redirected",
+    }
+)
+"""Causes that concern all models of a provider: its address, our key and our account. Any other concerns one model."""
+
 MAX_MESSAGE_CHARS: Final = 200
 """Characters of a provider's own message that are kept."""
 

@@ -29,8 +29,8 @@ from limpet_extproc.operator_link.operator_channel import Pauses, one_stream
 from limpet_extproc.operator_link.stream_tasks import StreamTasks, writer
 from limpet_extproc.providers.events import WorkerEvent
 
-MAX_PROBES: Final = 16
-"""At the same time."""
+MAX_PROBES: Final = 64
+"""At the same time. The operator has no more under way, but most of its workers may be gone."""
 _OVERDUE_S: Final = 1.0
 """After the time limit of a probe its sender is given up."""
 

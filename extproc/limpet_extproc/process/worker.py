@@ -15,7 +15,7 @@ import uvloop
 from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc.contract.catalog import Catalog
-from limpet_extproc.contract.envoy import ONE_MESSAGE
+from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.health import HealthState
@@ -29,6 +29,7 @@ from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
+from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
@@ -182,7 +183,10 @@ class Worker:
             received.inc()
             apply(event)
 
-        return HealthHooks(take, connected=self.metrics.health_connected.set, sent=count("sent").inc)
+        probes = ProbeSender(self._settings.socket.parent / PROBE_SOCKET)
+        return HealthHooks(
+            take, send_probe=probes.send, connected=self.metrics.health_connected.set, sent=count("sent").inc
+        )
 
     def _connected(self, connected: bool) -> None:
         self.metrics.catalog_connected.set(connected)
