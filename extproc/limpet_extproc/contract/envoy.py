@@ -53,6 +53,8 @@ TRAIL_RETRY_AFTER: Final = "retry_after"
 TRAIL_TIMEOUT: Final = "timeout"
 """True: the last attempt was not made, as the one before had taken all the time."""
 TRAIL_SILENT_SINCE_MS: Final = "silent_since_ms"
+TRAIL_FIRST_TOKEN_MS: Final = "first_token_ms"  # noqa: S105 (of a model's answer)
+"""From the head of a streamed answer to its first event with part of the completion; absent if that came at once."""
 
 # Dynamic metadata: token usage that Envoy's own filter does not read.
 
@@ -99,6 +101,8 @@ PROVIDER_HEADER: Final = "x-limpet-provider"
 """On a response: the provider that answered, or was tried last."""
 ATTEMPTS_HEADER: Final = "x-limpet-attempts"
 """On a response: how many attempts it took."""
+TRIED_HEADER: Final = "x-limpet-tried"
+"""On an error: what came of each provider that was tried, such as `alpha 401, beta no connection`."""
 ATTEMPT_HEADER: Final = "x-limpet-attempt"
 """On an attempt's answer, for the Lua that judges it: the attempt's number."""
 CLUSTER_HEADER: Final = "x-limpet-cluster"

@@ -44,7 +44,6 @@ local BY_STATUS = {
   ["429"] = "Limited",
   ["431"] = "BadRequest",
   ["498"] = "Overloaded",
-  ["503"] = "Overloaded",
   ["529"] = "Overloaded",
 }
 

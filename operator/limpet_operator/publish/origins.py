@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from limpet_extproc.contract.envoy import ATTEMPTS_HEADER, DECISION_HEADER, PROVIDER_HEADER
+from limpet_extproc.contract.envoy import ATTEMPTS_HEADER, DECISION_HEADER, PROVIDER_HEADER, TRIED_HEADER
 from limpet_operator.publish.encode import Json, typed
 
 OWN_NAMES: Final = (
@@ -31,7 +31,7 @@ _METHODS: Final = "GET, HEAD, POST"
 _MAX_AGE_S: Final = 600
 _REQUEST_HEADERS: Final = "authorization, content-type, *"
 """By the Fetch standard a star does not stand for `authorization`."""
-EXPOSED: Final = f"{PROVIDER_HEADER}, {DECISION_HEADER}, {ATTEMPTS_HEADER}, retry-after, *"
+EXPOSED: Final = f"{PROVIDER_HEADER}, {DECISION_HEADER}, {ATTEMPTS_HEADER}, {TRIED_HEADER}, retry-after, *"
 
 
 def origin(text: str) -> str:
