@@ -290,9 +290,9 @@ async def test_a_provider_that_refuses_its_key_is_reported_once(
             answer = await stage.ask(_OPENER, extra=order)
             assert answer.seller == "b"
         line = await command.says("rejects the API key")
-        assert f"  {stage.provider('a')}: CredentialRefused: it rejects the API key: 401" in line
+        assert f"  {stage.provider('a')} is Down (CredentialRefused): it rejects the API key: 401" in line
         await sellers["a"].reset()
         await stage.ask(_OPENER, extra=order)
-        assert stage.provider("a") in await command.says("is back")
+        assert stage.provider("a") in await command.says("is Up again")
         assert sum("CredentialRefused" in each for each in command.lines) == 1
         assert stage.key not in command.output

@@ -4,8 +4,8 @@ Every replica serves some of the Envoys and workers, and its peers report the ot
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from limpet_extproc.contract.catalog import Trouble
 from limpet_operator.serve.acknowledgements import in_common
@@ -24,23 +24,34 @@ class GatewayState:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """What the requests of all workers show about one provider."""
+class TrafficState:
+    """How a provider, or one model there, is doing by the requests of all workers."""
 
-    state: Literal["up", "down"]
-    reason: Literal["up"] | Trouble
-    since_s: float
+    trouble: Trouble | None = None
+    since_s: float = 0.0
     """Unix seconds; when the first of the workers that see it in this state began to do so."""
-    hit_percent: int | None = None
-    """Share of recent prompt tokens that were read from the cache; None: there were no tokens."""
-    warm_conversations: int = 0
-    """About how many conversations are in its cache."""
     cause: str = ""
-    """What a person has to put right there, or why it is out: a word of `attempt.Cause`. Empty: unknown."""
+    """What a person has to put right there, or why it is in trouble: a word of `attempt.Cause`. Empty: unknown."""
     status: int = 0
     """Its HTTP status then; 0: none."""
     message: str = ""
     """The provider's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the requests of all workers show about one provider."""
+
+    whole: TrafficState | None = None
+    """What concerns all its models; None: only single models are known of."""
+    models: Mapping[str, TrafficState] = field(default_factory=dict)
+    """Those that were asked for lately, each for itself."""
+    hit_percent: int | None = None
+    """Share of recent prompt tokens that were read from the cache; None: there were no tokens."""
+    warm_conversations: int = 0
+    """About how many conversations are in its cache."""
+    times_out: bool = False
+    """Whether its timeouts have lately ended several attempts."""
 
 
 class FleetView(Protocol):

@@ -21,7 +21,6 @@ from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
-from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
 from limpet_operator.laptop.listen import CannotStart, find_listen_address, in_url
@@ -38,6 +37,7 @@ from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.tasks import beside
+from limpet_operator.status.health import ProviderHealth, healths
 
 EXTPROC_ENVIRONMENT: Final = {
     # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.
@@ -85,8 +85,8 @@ class LocalSettings:
     """Further flags of ext_proc."""
     on_nack: Callable[[Nack], None] = lambda _: None
     """Called when Envoy refuses something, which is also logged as a warning."""
-    on_traffic: Callable[[Mapping[str, Traffic]], None] = lambda _: None
-    """Called with what requests show about the providers, whenever that changes."""
+    on_health: Callable[[Mapping[str, ProviderHealth]], None] = lambda _: None
+    """Called with how the providers are doing, by name, whenever that may have changed."""
 
 
 class LocalGateway:
@@ -123,7 +123,8 @@ class LocalGateway:
         timeouts = RemovalTimeouts(drain_s=settings.drain_s)
         self.control_plane = ControlPlane(self.envoy, metrics, timeouts, on_nack=settings.on_nack)
         links = PeerLinks()
-        self._fleet = Fleet(self.control_plane, links, HealthLinks(links, metrics), metrics, self._traffic_changed)
+        self._fleet = Fleet(self.control_plane, links, HealthLinks(links, metrics), metrics, self._health_changed)
+        self._plan = Plan()
         self._running = AsyncExitStack()
 
     @property
@@ -150,6 +151,7 @@ class LocalGateway:
 
     def apply(self, plan: Plan) -> None:
         """Serve this plan; additions take effect within milliseconds, removals after their last requests."""
+        self._plan = plan
         self.control_plane.apply(plan)
 
     async def ready(self) -> None:
@@ -237,5 +239,5 @@ class LocalGateway:
         path.write_text(json.dumps(config))
         return path
 
-    def _traffic_changed(self) -> None:
-        self.settings.on_traffic(self._fleet.traffic())
+    def _health_changed(self) -> None:
+        self.settings.on_health(healths(self._plan, self._fleet.traffic(), {}))

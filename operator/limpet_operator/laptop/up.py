@@ -14,11 +14,9 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
-from limpet_operator.fleet.view import Traffic
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
-from limpet_operator.laptop.traffic_lines import traffic_lines
 from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Parser
@@ -26,6 +24,8 @@ from limpet_operator.serve.garbage import freeze_what_exists
 from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
+from limpet_operator.status.health import ProviderHealth
+from limpet_operator.status.health_lines import health_lines
 
 Say = Callable[[str], None]
 
@@ -84,7 +84,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         directory = Directory(path, say)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
             find_listen_address("127.0.0.1", port, _METRICS_FLAG)
-        async with LocalGateway(replace(settings, on_traffic=_reporting_traffic(say))) as gateway:
+        async with LocalGateway(replace(settings, on_health=_reporting_health(say))) as gateway:
             gateway.apply(directory.plan)
             async with beside(directory.follow(_applying(gateway, say))) as following:
                 await gateway.ready()
@@ -108,14 +108,14 @@ def _serve_metrics(port: int, gateway: LocalGateway) -> None:
         raise CannotStart(message) from error
 
 
-def _reporting_traffic(say: Say) -> Callable[[Mapping[str, Traffic]], None]:
-    before: dict[str, Traffic] = {}
+def _reporting_health(say: Say) -> Callable[[Mapping[str, ProviderHealth]], None]:
+    before: Mapping[str, ProviderHealth] = {}
 
-    def report(now: Mapping[str, Traffic]) -> None:
-        for line in traffic_lines(before, now):
-            say(f"{time.strftime(_TIME)}  {line}")
-        before.clear()
-        before.update(now)
+    def report(now: Mapping[str, ProviderHealth]) -> None:
+        nonlocal before
+        for line in health_lines(before, now):
+            say(f"{time.strftime(_TIME)}  {line.text}")
+        before = now
 
     return report
 
@@ -145,6 +145,10 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator
         body = json.dumps({"model": models[0], "messages": [{"role": "user", "content": "Hello"}]})
         quoted = shlex.quote(body)
         yield f"  curl -i {base_url}/chat/completions -H 'content-type: application/json' -d {quoted}"
+        yield ""
+    if now.probes:
+        probed = {target.provider for probe in now.probes for target in probe.targets}
+        yield f"{_counted(len(now.probes), 'HealthProbe')} over {_counted(len(probed), 'provider')}."
         yield ""
     if metrics_port:
         yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"

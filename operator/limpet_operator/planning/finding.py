@@ -6,7 +6,7 @@ Every reason that a condition can have is listed here, and explained in docs/con
 from typing import Final, Literal, NamedTuple
 
 Truth = Literal["True", "False", "Unknown"]
-ConditionType = Literal["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy", "Fresh"]
+ConditionType = Literal["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy", "Drained", "Probing", "Fresh"]
 
 AcceptedReason = Literal["Accepted", "Invalid", "Conflicted", "NotPermitted"]
 ResolvedRefsReason = Literal[
@@ -34,17 +34,40 @@ EffectiveReason = Literal[
 ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
 HealthyReason = Literal[
     "TrafficOK",
+    "ProbeOK",
     "CredentialRefused",
     "NoCredit",
+    "Forbidden",
     "ModelNotFound",
     "Redirected",
+    "NameNotResolved",
+    "TLSFailed",
+    "ConnectionRefused",
+    "ConnectionFailed",
+    "Timeout",
+    "TimeoutTooShort",
+    "NotAnAnswer",
+    "ErrorInAnswer",
     "Failing",
     "OverLimit",
+    "ErrorRate",
+    "SlowFirstByte",
     "NoTraffic",
     "NotProgrammed",
 ]
+DrainedReason = Literal["Drained", "ConversationsLeft", "ConversationsUnknown"]
+ProbingReason = Literal["Probing", "Pending", "NoGateway", "NotAccepted", "RefsNotResolved"]
 FreshReason = Literal["Fresh", "NoLimit", "Stale", "NoDate", "DateInFuture", "NotAccepted"]
-ConditionReason = AcceptedReason | ResolvedRefsReason | EffectiveReason | ProgrammedReason | HealthyReason | FreshReason
+ConditionReason = (
+    AcceptedReason
+    | ResolvedRefsReason
+    | EffectiveReason
+    | ProgrammedReason
+    | HealthyReason
+    | DrainedReason
+    | ProbingReason
+    | FreshReason
+)
 
 
 class Finding(NamedTuple):

@@ -21,10 +21,12 @@ from limpet_operator.fleet.links import PeerLinks
 from limpet_operator.fleet.peers import Peers, dialer, resolver
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.pod.debounce import Debounce
+from limpet_operator.pod.health_log import HealthLog
 from limpet_operator.pod.object_log import ObjectLog
 from limpet_operator.pod.pod_http import metrics, probes, serve_http
 from limpet_operator.pod.settings import ReplicaSettings
 from limpet_operator.pod.writing import Writing
+from limpet_operator.probe.view import NoProbes
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.serve.control_plane import ControlPlane
@@ -35,6 +37,7 @@ from limpet_operator.serve.tasks import first_of
 from limpet_operator.serve.tls import only_for, require_tls, server_credentials
 from limpet_operator.sources.cluster import ClusterCallbacks, ClusterSource, Where
 from limpet_operator.sources.kube_reader import Access, KubeReader
+from limpet_operator.status.health import healths
 from limpet_operator.status.kube_writer import KubeWriter
 
 _log = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class Replica:
         self._objects = Objects()
         self._plan: Plan | None = None
         self._object_log = ObjectLog()
+        self._health_log = HealthLog()
         self._ending = False
 
     def not_ready(self) -> str | None:
@@ -120,6 +124,7 @@ class Replica:
                     writer,
                     self.registry,
                     self._fleet,
+                    NoProbes(),
                     self._source.store.stored,
                     self._control_plane.version,
                 )
@@ -187,3 +192,5 @@ class Replica:
     def _fleet_changed(self) -> None:
         if self._writing is not None:
             self._writing.status.fleet_changed()
+        if self._plan is not None and (self._writing is None or self._writing.leading):
+            self._health_log.log(healths(self._plan, self._fleet.traffic(), {}))

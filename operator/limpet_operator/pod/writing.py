@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from limpet_operator.fleet.view import FleetView
 from limpet_operator.pod.settings import ReplicaSettings
+from limpet_operator.probe.view import ProbeView
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.sources.cluster_store import StoredObject
@@ -31,6 +32,7 @@ class Writing:
         api: KubeWriter,
         registry: CollectorRegistry,
         fleet: FleetView,
+        probes: ProbeView,
         stored: Callable[[ObjectKey], StoredObject | None],
         published: Callable[[str], str | None],
     ) -> None:
@@ -40,8 +42,20 @@ class Writing:
         self._lease = Lease(api, *lease, settings.identity)
         self._events = EventWriter(api, self._lease, metrics)
         self.status = StatusWriter(
-            api, self._lease, fleet, stored=stored, published=published, record=self._events.record, metrics=metrics
+            api,
+            self._lease,
+            fleet,
+            probes,
+            stored=stored,
+            published=published,
+            record=self._events.record,
+            metrics=metrics,
         )
+
+    @property
+    def leading(self) -> bool:
+        """Whether this replica holds the Lease."""
+        return self._lease.valid()
 
     async def run(self) -> None:
         """Until cancelled; then what is under way is written, and the Lease is given up for the next replica."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from limpet_extproc.contract.catalog import DialectName, Limits
 from limpet_operator.resources.durations import parse_duration
@@ -128,6 +128,8 @@ class Provider:
     proxy: ProxyChoice | None
     """None: the gateway's settings apply."""
     timeouts: Timeouts
+    usual_timeouts: Timeouts
+    """What applies where the Provider sets none."""
     limits: Limits | None
     weight: int
     drain: bool
@@ -138,6 +140,10 @@ class Provider:
     """Messages about fields that are set and have no effect in this version."""
     idle_connection_s: float = 50.0
     """How long an unused connection is kept."""
+
+
+_USUAL_TIMEOUTS: Final = {"connect": "2s", "unstreamed": "10m", "idle": "120s"}
+"""The schema's defaults."""
 
 
 def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[str, Vendor]) -> Provider | Invalid:
@@ -172,6 +178,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         tls=_tls(spec["tls"]) if spec.get("tls") else None,
         proxy=proxy,
         timeouts=_timeouts(spec["timeouts"], vendor),
+        usual_timeouts=_timeouts(_USUAL_TIMEOUTS, vendor),
         limits=_limits(spec.get("limits", {})),
         weight=spec["weight"],
         drain=spec["drain"],

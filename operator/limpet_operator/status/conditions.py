@@ -9,12 +9,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from limpet_operator.planning.finding import Finding
-from limpet_operator.status.findings import LESS_KNOWN, verdict_of_health
+from limpet_operator.status.findings import LESS_KNOWN
+from limpet_operator.status.health import ProviderHealth
 
 RawStatus = Mapping[str, Any]
 
 _LONGEST_MESSAGE: Final = 2000
 """Envoy's words can be long; the schema has room for 32768 characters, but a terminal does not."""
+_PASSING: Final = frozenset({"Drained"})
+"""Types of our own conditions that an object has only at times."""
 _HISTORY: Final = frozenset({"lastTransitionTime", "since"})
 
 
@@ -23,19 +26,30 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def desired_status(
-    current: RawStatus, findings: Iterable[Finding], generation: int, now: datetime, prices_read: datetime | None = None
-) -> dict[str, Any]:
-    """The fields that are ours, as they should be. A finding of type Healthy also sets `health` and `price`."""
-    wanted: dict[str, Any] = {"observedGeneration": generation}
-    conditions = {each["type"]: each for each in current.get("conditions") or ()}
-    for finding in findings:
-        conditions[finding.type] = _condition(conditions.get(finding.type), finding, generation, now)
-        if finding.type == "Healthy":
-            wanted["health"] = _health(current.get("health") or {}, finding, now)
-            wanted["price"] = None if prices_read is None else {"retrieved": timestamp(prices_read)}
-    wanted["conditions"] = list(conditions.values())
-    return wanted
+def desired_status(current: RawStatus, findings: Iterable[Finding], generation: int, now: datetime) -> dict[str, Any]:
+    """The fields that every kind has, as they should be."""
+    before = {each["type"]: each for each in current.get("conditions") or ()}
+    found = {finding.type: _condition(before.get(finding.type), finding, generation, now) for finding in findings}
+    kept = {name: each for name, each in before.items() if name in found or name not in _PASSING}
+    return {"observedGeneration": generation, "conditions": list((kept | found).values())}
+
+
+def desired_health(current: RawStatus, health: ProviderHealth, now: datetime) -> dict[str, Any]:
+    """The field `health` of a Provider, as it should be."""
+    before = current.get("health") or {}
+    models = {each["name"]: each for each in before.get("models") or ()}
+    wanted = _since(before, {"verdict": health.verdict, "reason": health.finding.reason}, now)
+    listed = [
+        {"name": each.name, **_since(models.get(each.name, {}), {"verdict": each.verdict, "reason": each.reason}, now)}
+        for each in health.models
+    ]
+    return {**wanted, "models": listed or None}
+
+
+def _since(before: RawStatus, wanted: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """`wanted` with the time from which on it has this verdict."""
+    since = before.get("since") if before.get("verdict") == wanted["verdict"] else None
+    return {**wanted, "since": since or timestamp(now)}
 
 
 def difference(current: RawStatus, wanted: RawStatus) -> dict[str, Any]:
@@ -71,7 +85,7 @@ def transitions(before: RawStatus, after: RawStatus) -> list[tuple[Finding, bool
     """Changes that concern a person, each with whether it is bad.
 
     Bad: a condition turned False, or is False for another reason. Good: it was False and is True again. A first True,
-    and Programmed while it waits for an Envoy, are normal.
+    Programmed while it waits for an Envoy, and Drained while conversations are left, are normal.
     """
     changes = []
     for condition in after.get("conditions") or ():
@@ -84,7 +98,8 @@ def transitions(before: RawStatus, after: RawStatus) -> list[tuple[Finding, bool
             elif finding.status == "True" and old.get("reason") == "Rejected":
                 changes.append((finding, False))
         elif finding.status == "False" and (was != "False" or old["reason"] != reason):
-            changes.append((finding, True))
+            if finding.type not in _PASSING:
+                changes.append((finding, True))
         elif finding.status == "True" and was == "False":
             changes.append((finding, False))
     return changes
@@ -102,15 +117,12 @@ def _condition(before: RawStatus | None, finding: Finding, generation: int, now:
     }
 
 
-def _health(before: RawStatus, finding: Finding, now: datetime) -> dict[str, Any]:
-    verdict = verdict_of_health(finding)
-    since = before.get("since") if before.get("verdict") == verdict else None
-    return {"verdict": verdict, "reason": finding.reason, "since": since or timestamp(now)}
-
-
 def _merged(before: Any, value: Any) -> Any:
-    """A field after a merge patch: fields of an object that the patch does not name stay."""
-    return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    """A field after a merge patch: fields of an object that the patch does not name stay, those it sets to None go."""
+    if not isinstance(value, Mapping):
+        return value
+    fields = {**before, **value} if isinstance(before, Mapping) else value
+    return {name: below for name, below in fields.items() if below is not None}
 
 
 def _named(status: RawStatus, name: str) -> RawStatus | None:

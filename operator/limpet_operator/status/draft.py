@@ -12,7 +12,15 @@ from typing import Any, Final
 from limpet_operator.planning.finding import Finding
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.cluster_store import StoredObject
-from limpet_operator.status.conditions import as_before, desired_status, difference, steady, without_history
+from limpet_operator.status.conditions import (
+    as_before,
+    desired_health,
+    desired_status,
+    difference,
+    steady,
+    timestamp,
+    without_history,
+)
 from limpet_operator.status.inputs import StatusInputs
 
 _LONGEST_WAIT_S: Final = 3600.0
@@ -68,10 +76,19 @@ def draft(
     generation = inputs.generation(key)
     if generation is not None and generation != stored.generation:
         return None
-    findings, again_after_s = _steadied(stored, state, inputs.findings(key, at.wall), at.monotonic_s, hold_s)
-    wanted = desired_status(stored.status, findings, stored.generation, at.wall, inputs.prices_read(key))
-    if cache := inputs.cache(key):
-        wanted["cache"] = cache
+    found = inputs.findings(key, at.wall)
+    findings, again_after_s = _steadied(stored, state, found, at.monotonic_s, hold_s)
+    wanted = desired_status(stored.status, findings, stored.generation, at.wall)
+    if key.kind == "Provider":
+        read = inputs.prices_read(key)
+        wanted["price"] = None if read is None else {"retrieved": timestamp(read)}
+        health = inputs.health(key)
+        if health.finding in findings:
+            wanted["health"] = desired_health(stored.status, health, at.wall)
+        if cache := inputs.cache(key):
+            wanted["cache"] = cache
+    elif key.kind == "HealthProbe" and findings == found:
+        wanted["providers"] = inputs.providers_up(key)
     changes_at = inputs.changes_at(key)
     if changes_at is not None and changes_at > at.wall:
         again_after_s = min((changes_at - at.wall).total_seconds() + 1.0, _LONGEST_WAIT_S)

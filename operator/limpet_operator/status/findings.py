@@ -2,22 +2,22 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import (
     EffectiveReason,
     Finding,
     FreshReason,
-    HealthyReason,
     ProgrammedReason,
     Truth,
 )
 from limpet_operator.planning.plan import ObjectFindings
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.pricing import Pricing
+from limpet_operator.resources.provider import Provider
 
-LESS_KNOWN: Final = frozenset({"Pending", "NoGateway", "NoTraffic"})
+LESS_KNOWN: Final = frozenset({"Pending", "NoGateway", "NoTraffic", "ConversationsUnknown"})
 """Reasons that may only mean that this replica, or an Envoy, does not have the information yet."""
 
 
@@ -56,57 +56,32 @@ def programmed(name: str, planned: ObjectFindings, published: str | None, gatewa
     return Finding("Programmed", "True", "Programmed", f"{_gateways(total)} it")
 
 
-def healthy(planned: ObjectFindings, traffic: Traffic | None) -> Finding:
-    """Whether the provider answers the requests that it gets."""
-    if not planned.ok:
-        return Finding("Healthy", "Unknown", "NotProgrammed", "no requests are sent there; see the other conditions")
+def short_timeouts(spec: Provider) -> str:
+    """Which timeouts of a Provider are shorter than they would be by default, and what to do; empty: none is."""
+    here, usual = spec.timeouts, spec.usual_timeouts
+    fields = (
+        ("firstByte", here.first_byte_s, usual.first_byte_s),
+        ("unstreamed", here.unstreamed_s, usual.unstreamed_s),
+        ("idle", here.idle_s, usual.idle_s),
+    )
+    shorter = [
+        f"timeouts.{field} is {format_duration(set_s)}, and for {spec.vendor} {format_duration(usual_s)} by default"
+        for field, set_s, usual_s in fields
+        if set_s < usual_s
+    ]
+    return f"{'; '.join(shorter)}; remove it, or allow more time" if shorter else ""
+
+
+def drained(traffic: Traffic | None) -> Finding:
+    """Whether a provider that is draining can be removed without the loss of a warm conversation."""
     if traffic is None:
-        return Finding("Healthy", "Unknown", "NoTraffic", "no request has been sent there yet; nothing to do")
-    if (finding := _needs_a_person(traffic)) is not None:
-        return finding
-    if traffic.state == "up":
-        return Finding("Healthy", "True", "TrafficOK", "its last requests were answered")
-    answer = answered(traffic.cause, traffic.status, traffic.message)
-    if traffic.reason == "over_limit":
-        limited = f"it is rate-limiting us ({answer or 'it answered 429'}), and others take its requests"
-        return _unhealthy("OverLimit", f"{limited}; ask the vendor for a higher limit, or lower spec.weight")
-    failed = "requests failed several times in a row" + (f", the last with {answer}" if answer else "")
-    advice = "check whether the host of spec.url resolves and answers, and look at the vendor's status page"
-    return _unhealthy("Failing", f"{failed}; it is tried last, and again from time to time; {advice}")
-
-
-def _needs_a_person(traffic: Traffic) -> Finding | None:
-    """A cause that retries do not cure, in the provider's own words; it counts even while other requests succeed."""
-    answer = answered("", traffic.status, traffic.message)
-    match traffic.cause:
-        case "CredentialRefused":
-            return _unhealthy(
-                "CredentialRefused", f"it rejects the API key: {answer}; correct what spec.credential names"
-            )
-        case "NoCredit":
-            return _unhealthy("NoCredit", f"the account has no credit: {answer}; pay, or remove the Provider")
-        case "ModelNotFound":
-            advice = "correct upstreamName in spec.models, or the path of spec.url"
-            return _unhealthy("ModelNotFound", f"it does not know a requested model or path: {answer}; {advice}")
-        case "Redirected":
-            advice = "set spec.url to the address that it redirects to, usually https:// in place of http://"
-            return _unhealthy("Redirected", f"it answers with a redirect: {answer}; {advice}")
-        case _:
-            return None
-
-
-def answered(cause: str, status: int, message: str) -> str:
-    """An answer as messages show it: status and the provider's own words, or the cause where there are neither."""
-    number = str(status) if status else ""
-    words = f'"{message}"' if message else ""
-    return " ".join(part for part in (number, words) if part) or cause
-
-
-def verdict_of_health(finding: Finding) -> Literal["Up", "Degraded", "Down", "Unknown"]:
-    """The word for it in `status.health`."""
-    if finding.reason == "ModelNotFound":
-        return "Degraded"
-    return "Up" if finding.status == "True" else "Down" if finding.status == "False" else "Unknown"
+        message = "no worker has reported its conversations yet; wait for that before you remove it"
+        return Finding("Drained", "Unknown", "ConversationsUnknown", message)
+    if left := traffic.warm_conversations:
+        about = "one conversation is" if left == 1 else f"about {left} conversations are"
+        message = f"{about} warm there and {'stays' if left == 1 else 'stay'}; new ones go to other providers"
+        return Finding("Drained", "False", "ConversationsLeft", message)
+    return Finding("Drained", "True", "Drained", "no conversation is warm there any more; it can be removed")
 
 
 def fresh(pricing: Pricing | None, now: datetime) -> Finding:
@@ -151,10 +126,6 @@ def _not_programmed(reason: ProgrammedReason, message: str) -> Finding:
 
 def _effective(status: Truth, reason: EffectiveReason, message: str) -> Finding:
     return Finding("Effective", status, reason, message)
-
-
-def _unhealthy(reason: HealthyReason, message: str) -> Finding:
-    return Finding("Healthy", "False", reason, message)
 
 
 def _fresh(status: Truth, reason: FreshReason, message: str) -> Finding:

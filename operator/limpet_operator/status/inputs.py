@@ -3,15 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import Plan
+from limpet_operator.probe.view import ProbeView
+from limpet_operator.resources.healthprobe import HealthProbe
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
 from limpet_operator.status import findings
+from limpet_operator.status.health import ProviderHealth, provider_health
+from limpet_operator.status.probing import probes_by_provider, probing, up_count
+
+_Spec = TypeVar("_Spec")
 
 
 class PlannedObjects:
@@ -41,12 +49,16 @@ class StatusInputs:
         planned: PlannedObjects,
         gateways: Sequence[GatewayState],
         traffic: Mapping[str, Traffic],
+        probes: ProbeView,
         published: Callable[[str], str | None],
     ) -> None:
         self.plan = planned.plan
         self._planned = planned
         self._gateways = gateways
         self._traffic = traffic
+        self._probed = probes.probed()
+        self._results = probes.results()
+        self._health: dict[ObjectKey, ProviderHealth] = {}
         self._published = published
 
     def generation(self, key: ObjectKey) -> int | None:
@@ -63,15 +75,17 @@ class StatusInputs:
         common = [planned.accepted, planned.resolved_refs, effective]
         if key.kind == "Provider":
             return common + self._of_fleet(key)
-        if key.kind == "Pricing":
-            return [*common, findings.fresh(self._pricing(key), now)]
-        return common
+        if key.kind == "HealthProbe":
+            return [*common, self._probing(key)]
+        return [*common, findings.fresh(self._pricing(key), now)]
 
     def fingerprint(self, key: ObjectKey) -> tuple[object, ...]:
         """What the findings depend on besides the time: equal fingerprints, equal findings."""
         planned = self.plan.findings[key]
         if key.kind == "Provider":
-            return (planned, self.prices_read(key), self.cache(key), *self._of_fleet(key))
+            return (planned, self.prices_read(key), self.cache(key), self.health(key), *self._of_fleet(key))
+        if key.kind == "HealthProbe":
+            return (planned, self._probing(key), self.providers_up(key))
         return (planned, self._pricing(key)) if key.kind == "Pricing" else (planned,)
 
     def prices_read(self, key: ObjectKey) -> datetime | None:
@@ -91,13 +105,40 @@ class StatusInputs:
         pricing = self._pricing(key)
         return None if pricing is None else findings.turns_stale(pricing)
 
+    def health(self, key: ObjectKey) -> ProviderHealth:
+        """How a provider is doing."""
+        if key in self._health:
+            return self._health[key]
+        name, spec = key.display_name, self._spec(key, Provider)
+        short = "" if spec is None else findings.short_timeouts(spec)
+        found = provider_health(self.plan.findings[key], self._traffic.get(name), self._probed.get(name, ()), short)
+        self._health[key] = found
+        return found
+
+    def providers_up(self, key: ObjectKey) -> Mapping[str, int]:
+        """How many providers a HealthProbe probes and how many it finds up, by their names in its status."""
+        results = self._results.get(key, ())
+        return {"probed": len(results), "up": up_count(results)}
+
     def _of_fleet(self, key: ObjectKey) -> list[Finding]:
-        planned, name = self.plan.findings[key], key.display_name
-        return [
-            findings.programmed(name, planned, self._published(name), self._gateways),
-            findings.healthy(planned, self._traffic.get(name)),
-        ]
+        planned, name, spec = self.plan.findings[key], key.display_name, self._spec(key, Provider)
+        programmed = findings.programmed(name, planned, self._published(name), self._gateways)
+        drained = [findings.drained(self._traffic.get(name))] if spec is not None and spec.drain else []
+        return [programmed, self.health(key).finding, *drained]
+
+    def _probing(self, key: ObjectKey) -> Finding:
+        results = self._results.get(key, ())
+        others = {each.provider: [other.name for other in self._probes_of[each.provider] - {key}] for each in results}
+        spec = self._spec(key, HealthProbe)
+        return probing(self.plan.findings[key], spec, results, others, len(self._gateways))
+
+    @cached_property
+    def _probes_of(self) -> Mapping[str, frozenset[ObjectKey]]:
+        return probes_by_provider(self._results)
 
     def _pricing(self, key: ObjectKey) -> Pricing | None:
+        return self._spec(key, Pricing)
+
+    def _spec(self, key: ObjectKey, kind: type[_Spec]) -> _Spec | None:
         parsed = self._planned.objects.parsed.get(key)
-        return parsed if isinstance(parsed, Pricing) else None
+        return parsed if isinstance(parsed, kind) else None

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from limpet_operator.fleet.view import FleetView
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import Plan
+from limpet_operator.probe.view import ProbeView
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import StoredObject, stored_object
@@ -69,6 +70,7 @@ class StatusWriter:
         api: KubeCalls,
         lease: Lease,
         fleet: FleetView,
+        probes: ProbeView,
         *,
         stored: Callable[[ObjectKey], StoredObject | None],
         published: Callable[[str], str | None],
@@ -83,6 +85,7 @@ class StatusWriter:
         self._api = api
         self._lease = lease
         self._fleet = fleet
+        self._probes = probes
         self._stored = stored
         self._published = published
         self._record = record
@@ -144,7 +147,8 @@ class StatusWriter:
         """Queue every object whose status may differ from the one that was last made."""
         if self._planned is None:
             return
-        inputs = StatusInputs(self._planned, self._fleet.gateways(), self._fleet.traffic(), self._published)
+        fleet = self._fleet
+        inputs = StatusInputs(self._planned, fleet.gateways(), fleet.traffic(), self._probes, self._published)
         self._inputs = inputs
         for removed in self._states.keys() - inputs.plan.findings.keys():
             del self._states[removed]

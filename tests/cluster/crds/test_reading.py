@@ -15,7 +15,7 @@ NEVER = "1970-01-01T00:00:00Z"
 COLUMNS = {
     "providers": ["NAME", "VENDOR", "READY", "HEALTH", "HIT%", "WARM", "PRICE-AGE", "AGE"],
     "pricings": ["NAME", "PROVIDER", "ACCEPTED", "FRESH", "SOURCE", "AGE"],
-    "healthprobes": ["NAME", "INTERVAL", "ACCEPTED", "AGE"],
+    "healthprobes": ["NAME", "INTERVAL", "ACCEPTED", "PROBING", "PROVIDERS", "UP", "AGE"],
     "stickypolicies": ["NAME", "MODE", "MODELS", "ROUTING", "ACCEPTED", "AGE"],
 }
 SHORT = {"prov": "providers", "price": "pricings", "probe": "healthprobes", "sticky": "stickypolicies"}
@@ -59,13 +59,16 @@ STATUS = {
         "price": {"retrieved": NEVER},
     },
     "pricings": {"conditions": [{"type": "Accepted", **CONDITION}, {"type": "Fresh", **CONDITION, "status": "False"}]},
-    "healthprobes": {"conditions": [{"type": "Accepted", **CONDITION}]},
+    "healthprobes": {
+        "conditions": [{"type": "Accepted", **CONDITION}, {"type": "Probing", **CONDITION}],
+        "providers": {"probed": 3, "up": 0},
+    },
     "stickypolicies": {"conditions": [{"type": "Accepted", **CONDITION}]},
 }
 JUDGED = {
     "providers": ["DeepSeek", "True", "Up", "93", "412"],
     "pricings": ["deepseek", "True", "False"],
-    "healthprobes": ["30s", "True"],
+    "healthprobes": ["30s", "True", "True", "3", "0"],
     "stickypolicies": ["Enforce", '["*"]', "Metadata", "True"],
 }
 

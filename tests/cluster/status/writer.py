@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import not_accepted, unresolved
 from limpet_operator.planning.plan import ObjectFindings, Plan
+from limpet_operator.probe.view import NoProbes
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.cluster_store import StoredObject
@@ -64,6 +65,7 @@ async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Leas
         api,
         lease,
         Nobody(),
+        NoProbes(),
         stored=stored.get,
         published=lambda _: None,
         record=lambda *_, **__: None,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from limpet_operator.fleet.link import OwnReport, PeerLink
 from limpet_operator.fleet.peer_contract import GatewayChange, PeerAck, PeerMessage, PeerUpdate, decode, encode
+from limpet_operator.fleet.tally import Tally
 from limpet_operator.fleet.traffic import Summary
 from limpet_operator.fleet.view import GatewayState
 from limpet_operator.serve.change_set import Changed
@@ -24,15 +25,15 @@ def own(*nodes: GatewayState, leaving: frozenset[str] = frozenset(), **traffic: 
 def test_everything_is_sent_once_and_then_what_differs() -> None:
     sender, receiver = PeerLink("receiver"), PeerLink("sender")
     e, f = state("e", "a"), state("f", "a")
-    first = sender.next_update(own(e, f, a=Summary(up=2)))
+    first = sender.next_update(own(e, f, a=Summary(Tally(2))))
     assert first is not None
     assert receiver.receive(first) == Changed({"e", "f"}, {"a"})
-    assert (receiver.gateways, receiver.traffic) == ({"e": e, "f": f}, {"a": Summary(up=2)})
-    assert sender.next_update(own(e, f, a=Summary(up=2))) is None
-    assert sender.next_update(own(state("e", "a"), f, a=Summary(up=2))) is None, "a new object that is equal"
-    second = sender.next_update(own(e, state("g", "b", c="no such file"), b=Summary(down=1, reason="down")))
+    assert (receiver.gateways, receiver.traffic) == ({"e": e, "f": f}, {"a": Summary(Tally(2))})
+    assert sender.next_update(own(e, f, a=Summary(Tally(2)))) is None
+    assert sender.next_update(own(state("e", "a"), f, a=Summary(Tally(2)))) is None, "a new object that is equal"
+    second = sender.next_update(own(e, state("g", "b", c="no such file"), b=Summary(Tally(out="down"))))
     g = GatewayChange("g", {"b": "1"}, (), {"c": "no such file"})
-    assert second == PeerUpdate(2, (g,), ("f",), (), {"b": Summary(down=1, reason="down")}, ("a",))
+    assert second == PeerUpdate(2, (g,), ("f",), (), {"b": Summary(Tally(out="down"))}, ("a",))
     assert receiver.receive(second) == Changed({"f", "g"}, {"a", "b"})
     assert receiver.gateways.keys() == {"e", "g"}
     assert receiver.gateways["g"].rejected == {"c": "no such file"}

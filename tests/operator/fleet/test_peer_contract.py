@@ -23,11 +23,13 @@ from limpet_operator.fleet.peer_contract import (
     difference,
     encode,
 )
+from limpet_operator.fleet.tally import Tally
 from limpet_operator.fleet.traffic import Summary
 from limpet_operator.fleet.view import GatewayState
 
 NAMES = st.sampled_from(["a", "b", "ns/c"])
 WORDS = st.dictionaries(NAMES, st.sampled_from(["1", "2"]))
+TALLIES = st.builds(Tally, st.integers(), out=st.sampled_from(["", "down"]))
 STATES = st.builds(GatewayState, st.just("n"), WORDS, WORDS)
 MESSAGES: st.SearchStrategy[PeerMessage] = st.one_of(
     st.builds(PeerHello, st.text()),
@@ -38,7 +40,7 @@ MESSAGES: st.SearchStrategy[PeerMessage] = st.one_of(
         st.lists(st.builds(GatewayChange, st.text(), WORDS, st.lists(NAMES).map(tuple), st.none() | WORDS)).map(tuple),
         st.lists(st.text()).map(tuple),
         st.lists(NAMES).map(tuple),
-        st.dictionaries(NAMES, st.builds(Summary, st.integers(), reason=st.sampled_from([None, "down"]))),
+        st.dictionaries(NAMES, st.builds(Summary, TALLIES, st.dictionaries(NAMES, TALLIES))),
     ),
     st.builds(PeerObserved, st.text(), st.sampled_from([b"[]", b'[["TrialBegan","a",""]]']).map(msgspec.Raw)),
     st.builds(PeerVerdicts, st.builds(ProbeVerdicts, st.lists(st.builds(Probed, NAMES, st.just("Down"))).map(tuple))),

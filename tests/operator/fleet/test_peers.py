@@ -9,7 +9,7 @@ from tests.waiting import until
 from limpet_extproc.decision.health import HealthState, after_failure
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals
 from limpet_extproc.providers.complaints import Complaints
-from limpet_operator.fleet.view import GatewayState, Traffic
+from limpet_operator.fleet.view import GatewayState, Traffic, TrafficState
 
 
 async def test_every_replica_knows_what_each_envoy_took_and_what_it_refuses(pair: Pair) -> None:
@@ -96,14 +96,14 @@ async def test_what_workers_report_of_providers_is_known_everywhere(pair: Pair) 
         for _ in range(2)
     )
     async with one.beside("e", a.address), two.beside("e", b.address):
-        expected = {"p": Traffic("down", "down", 1000.0), "q": Traffic("up", "up", 900.0)}
+        expected = {"p": Traffic(TrafficState("down", 1000.0)), "q": Traffic(TrafficState(None, 900.0))}
         await until(lambda: a.fleet.traffic() == b.fleet.traffic() == expected)
         del health["p"]
         answered["p"] = 1010.0
-        await until(lambda: a.fleet.traffic()["p"] == b.fleet.traffic()["p"] == Traffic("up", "up", 1010.0))
+        await until(lambda: a.fleet.traffic()["p"] == b.fleet.traffic()["p"] == Traffic(TrafficState(None, 1010.0)))
         changes = b.changes
         answered["p"] = answered["q"] = 1020.0
-        await until(lambda: all(r.fleet.own.traffic["p"].success_s == 1020.0 for r in pair))
+        await until(lambda: all(r.fleet.own.traffic["p"].whole.success_s == 1020.0 for r in pair))
         assert b.changes == changes, "further answers change nothing"
         b.plan(p="1")
         await until(lambda: b.fleet.own.traffic.keys() == {"p"})

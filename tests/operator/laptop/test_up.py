@@ -42,6 +42,15 @@ def test_a_model_with_a_quote_in_its_name_is_still_a_command_for_the_shell(build
     assert """'{"model": "it'"'"'s",""" in text
 
 
+def test_probes_are_counted_with_the_providers_that_they_probe(build: Build) -> None:
+    providers = [_provider(build, name, "m") for name in "abc"]
+    probes = [build.raw("HealthProbe", "all"), build.raw("HealthProbe", "a-too", providerRefs=[{"name": "a"}],
+              providerSelector=None)]  # fmt: skip
+    text = "\n".join(greeting(build.plan(*providers, *probes), URL, "127.0.0.1", 0))
+    assert "\n2 HealthProbes over 3 providers.\n" in text
+    assert "HealthProbe" not in "\n".join(greeting(build.plan(*providers), URL, "127.0.0.1", 0))
+
+
 @pytest.mark.parametrize(
     ("host", "cautioned"),
     [

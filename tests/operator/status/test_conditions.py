@@ -1,10 +1,10 @@
 """Statuses: one vocabulary, true to the fleet, and unchanged while nothing changes."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -16,15 +16,18 @@ from limpet_operator.planning import finding
 from limpet_operator.planning.finding import Finding, no_effect, not_accepted, unresolved
 from limpet_operator.planning.plan import ObjectFindings
 from limpet_operator.resources.pricing import Pricing
+from limpet_operator.resources.provider import Provider
 from limpet_operator.status import findings
 from limpet_operator.status.conditions import (
     as_before,
+    desired_health,
     desired_status,
     difference,
     steady,
     transitions,
     without_history,
 )
+from limpet_operator.status.health import ModelHealth, ProviderHealth
 
 ROOT = Path(__file__).parents[3]
 OPERATOR = ROOT / "operator" / "limpet_operator"
@@ -69,48 +72,48 @@ def test_a_provider_that_is_not_published_yet_is_programmed_nowhere() -> None:
     assert findings.programmed("a", FINE, None, [gateway("g1")]).reason == "Pending"
 
 
-def answering(state: Literal["up", "down"], cause: str, status: int, message: str = "no way") -> Traffic:
-    return Traffic(state, state, 0, cause=cause, status=status, message=message)
-
-
 @pytest.mark.parametrize(
-    ("planned", "traffic", "status", "reason", "health"),
+    ("traffic", "status", "reason", "message"),
     [
-        (FINE, None, "Unknown", "NoTraffic", "Unknown"),
-        (FINE, Traffic("up", "up", 0), "True", "TrafficOK", "Up"),
-        (FINE, Traffic("down", "down", 0), "False", "Failing", "Down"),
-        (FINE, Traffic("down", "over_limit", 0), "False", "OverLimit", "Down"),
-        (FINE, answering("up", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
-        (FINE, answering("down", "CredentialRefused", 401), "False", "CredentialRefused", "Down"),
-        (FINE, answering("up", "NoCredit", 402), "False", "NoCredit", "Down"),
-        (FINE, answering("up", "ModelNotFound", 404), "False", "ModelNotFound", "Degraded"),
-        (FINE, answering("up", "Redirected", 308), "False", "Redirected", "Down"),
-        (FINE, answering("down", "ServerError", 500), "False", "Failing", "Down"),
-        (NO_SECRET, Traffic("up", "up", 0), "Unknown", "NotProgrammed", "Unknown"),
-    ],
-)
-def test_healthy_is_what_traffic_says(
-    planned: ObjectFindings, traffic: Traffic | None, status: str, reason: str, health: str
-) -> None:
-    found = findings.healthy(planned, traffic)
-    assert (found.status, found.reason, findings.verdict_of_health(found)) == (status, reason, health)
-
-
-@pytest.mark.parametrize(
-    ("traffic", "message"),
-    [
+        (None, "Unknown", "ConversationsUnknown", "no worker has reported its conversations yet"),
         (
-            answering("up", "CredentialRefused", 401),
-            'it rejects the API key: 401 "no way"; correct what spec.credential',
+            Traffic(warm_conversations=12),
+            "False",
+            "ConversationsLeft",
+            "about 12 conversations are warm there and stay",
         ),
-        (answering("down", "ServerError", 500), 'several times in a row, the last with 500 "no way"; it is tried last'),
-        (answering("down", "ServerError", 500, ""), "the last with 500; it is tried last"),
-        (answering("down", "ConnectionFailed", 0, ""), "the last with ConnectionFailed; it is tried last"),
-        (Traffic("down", "down", 0), "several times in a row; it is tried last"),
+        (Traffic(warm_conversations=1), "False", "ConversationsLeft", "one conversation is warm there and stays;"),
+        (Traffic(), "True", "Drained", "no conversation is warm there any more; it can be removed"),
     ],
 )
-def test_the_message_has_the_status_and_the_providers_own_words(traffic: Traffic, message: str) -> None:
-    assert message in findings.healthy(FINE, traffic).message
+def test_a_draining_provider_says_what_is_left(traffic: Traffic | None, status: str, reason: str, message: str) -> None:
+    found = findings.drained(traffic)
+    assert (found.status, found.reason) == (status, reason)
+    assert message in found.message
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "said"),
+    [
+        ({}, ""),
+        ({"firstByte": "30m", "unstreamed": "30m", "idle": "1h"}, ""),
+        ({"connect": "1s"}, ""),
+        (
+            {"firstByte": "5s"},
+            "timeouts.firstByte is 5s, and for DeepSeek 10m by default; remove it, or allow more time",
+        ),
+        (
+            {"unstreamed": "1m", "idle": "2s"},
+            "timeouts.unstreamed is 1m, and for DeepSeek 10m by default; timeouts.idle is 2s, and for DeepSeek 2m",
+        ),
+    ],
+)
+def test_timeouts_below_the_vendors_default_are_named(build: Build, timeouts: dict[str, str], said: str) -> None:
+    parsed = build.objects(build.raw("Provider", timeouts=timeouts)).parsed[build.key("Provider")]
+    assert isinstance(parsed, Provider)
+    found = findings.short_timeouts(parsed)
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def test_a_first_status_says_everything() -> None:
-    status = desired_status({}, [ACCEPTED, Finding("Healthy", "True", "TrafficOK", "ok")], 3, NOW, NOW)
+    status = desired_status({}, [ACCEPTED, Finding("Healthy", "True", "TrafficOK", "ok")], 3, NOW)
     assert status == {
         "observedGeneration": 3,
         "conditions": [
@@ -177,9 +180,48 @@ def test_a_first_status_says_everything() -> None:
                 "message": "ok",
             },
         ],
-        "health": {"verdict": "Up", "reason": "TrafficOK", "since": "2026-12-01T12:00:00Z"},
-        "price": {"retrieved": "2026-12-01T12:00:00Z"},
     }
+
+
+OK = ProviderHealth("Up", Finding("Healthy", "True", "TrafficOK", "ok"))
+NO_MODELS = ProviderHealth(
+    "Degraded",
+    Finding("Healthy", "False", "ModelNotFound", "no"),
+    (ModelHealth("flash", "Up", "TrafficOK"), ModelHealth("pro", "Down", "ModelNotFound")),
+)
+
+
+def test_the_time_of_a_verdict_moves_with_it_for_each_model_and_for_the_provider() -> None:
+    first = desired_health({}, OK, NOW)
+    assert first == {"verdict": "Up", "reason": "TrafficOK", "since": "2026-12-01T12:00:00Z", "models": None}
+    second = desired_health({"health": first}, NO_MODELS, LATER)
+    assert [second["since"], *(each["since"] for each in second["models"])] == ["2026-12-01T12:05:00Z"] * 3
+    limited = (NO_MODELS.models[0], ModelHealth("pro", "Limited", "OverLimit"))
+    third = desired_health({"health": second}, replace(NO_MODELS, models=limited), LATER + timedelta(minutes=5))
+    assert third["since"] == "2026-12-01T12:05:00Z"
+    assert third["models"] == [
+        {"name": "flash", "verdict": "Up", "reason": "TrafficOK", "since": "2026-12-01T12:05:00Z"},
+        {"name": "pro", "verdict": "Limited", "reason": "OverLimit", "since": "2026-12-01T12:10:00Z"},
+    ]
+
+
+@pytest.mark.parametrize("health", [OK, NO_MODELS])
+def test_equal_health_needs_no_write(health: ProviderHealth) -> None:
+    once = desired_health({}, health, NOW)
+    stored = {"health": {name: value for name, value in once.items() if value is not None}}
+    assert difference(stored, {"health": desired_health(stored, health, LATER)}) == {}
+
+
+def test_models_that_are_as_the_provider_again_are_taken_out() -> None:
+    stored = {"health": desired_health({}, NO_MODELS, NOW)}
+    assert difference(stored, {"health": desired_health(stored, OK, LATER)})["health"]["models"] is None
+
+
+def test_drained_is_gone_once_the_provider_drains_no_more() -> None:
+    left = Finding("Drained", "False", "ConversationsLeft", "12")
+    status = desired_status({}, [ACCEPTED, left], 1, NOW)
+    assert [each["type"] for each in status["conditions"]] == ["Accepted", "Drained"]
+    assert [each["type"] for each in desired_status(status, [ACCEPTED], 2, NOW)["conditions"]] == ["Accepted"]
 
 
 def test_the_transition_time_moves_with_the_status_and_not_with_the_reason_or_the_generation() -> None:
@@ -204,7 +246,8 @@ def test_conditions_of_others_stay_where_and_as_they_are() -> None:
 
 def test_a_field_of_another_part_is_not_touched_and_one_that_is_gone_is_taken_out() -> None:
     current = {"cache": {"hitPercent": 93}, "price": {"retrieved": "2026-11-20T00:00:00Z"}, "health": {"latency": "1s"}}
-    patch = difference(current, desired_status(current, [Finding("Healthy", "True", "TrafficOK", "ok")], 1, NOW))
+    wanted = {"health": desired_health(current, OK, NOW), "price": None}
+    patch = difference(current, desired_status(current, [ACCEPTED], 1, NOW) | wanted)
     assert "cache" not in patch
     assert patch["price"] is None
     assert patch["health"]["verdict"] == "Up"
@@ -288,6 +331,12 @@ def test_a_condition_stays_while_only_less_is_known_of_the_same_spec(step: Step)
         (("Healthy", "Unknown", "NoTraffic"), ("Healthy", "True", "TrafficOK"), None),
         (("Healthy", "True", "TrafficOK"), ("Healthy", "False", "Failing"), "bad"),
         (("Healthy", "False", "Failing"), ("Healthy", "True", "TrafficOK"), "good"),
+        (("Healthy", "True", "TrafficOK"), ("Healthy", "False", "SlowFirstByte"), "bad"),
+        (("Healthy", "False", "Failing"), ("Healthy", "False", "TimeoutTooShort"), "bad"),
+        (None, ("Drained", "False", "ConversationsLeft"), None),
+        (("Drained", "False", "ConversationsLeft"), ("Drained", "True", "Drained"), "good"),
+        (None, ("Probing", "True", "Probing"), None),
+        (("Probing", "True", "Probing"), ("Probing", "Unknown", "NoGateway"), None),
     ],
 )
 def test_transitions_that_are_told(

@@ -13,9 +13,11 @@ from tests.operator.conftest import Build
 from tests.operator.status.fake_api import FakeApi, Json
 from tests.operator.timeline import Timeline
 
-from limpet_operator.fleet.view import GatewayState, Traffic
+from limpet_extproc.contract.health_stream import Probed
+from limpet_operator.fleet.view import GatewayState, Traffic, TrafficState
 from limpet_operator.planning.finding import Finding
 from limpet_operator.planning.plan import plan
+from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.problem import PLURALS, ObjectKey
 from limpet_operator.sources.cluster_store import ClusterStore
 from limpet_operator.sources.kube_error import ApiError
@@ -43,6 +45,20 @@ class Fleet:
         return self.by_provider
 
 
+@dataclass
+class Probes:
+    """What the probes have found, set by the test."""
+
+    of_probe: dict[ObjectKey, list[ProbeResult]] = field(default_factory=dict)
+    of_provider: dict[str, list[Probed]] = field(default_factory=dict)
+
+    def results(self) -> Mapping[ObjectKey, Sequence[ProbeResult]]:
+        return self.of_probe
+
+    def probed(self) -> Mapping[str, Sequence[Probed]]:
+        return self.of_provider
+
+
 class Harness:
     """A writer with its lease over a fake API server whose watch the test plays; time moves only by `advance`."""
 
@@ -52,6 +68,7 @@ class Harness:
         self.time = Timeline()
         self.store = ClusterStore(build.parser)
         self.fleet = Fleet()
+        self.probes = Probes()
         self.version: dict[str, str] = {}
         self.recorded: list[tuple[ObjectKey, Finding, bool]] = []
         self.registry = CollectorRegistry()
@@ -62,6 +79,7 @@ class Harness:
             self.api,
             self.lease,
             self.fleet,
+            self.probes,
             stored=self.store.stored,
             published=lambda name: self.version.get(name, VERSION),
             record=lambda key, _uid, finding, *, bad: self.recorded.append((key, finding, bad)),
@@ -148,7 +166,7 @@ async def test_what_the_cache_does_is_shown_and_stays_where_nothing_is_known_of_
         await harness.time.advance(40)
         assert harness.status()["cache"] == shown
 
-    up = Traffic("up", "up", 0.0, hit_percent=93, warm_conversations=410)
+    up = Traffic(TrafficState(), hit_percent=93, warm_conversations=410)
     await hears(up, {"hitPercent": 93, "warmConversations": 410})
     await hears(replace(up, hit_percent=None, warm_conversations=0), {"hitPercent": 93, "warmConversations": 0})
     written = len(harness.patches)
@@ -184,7 +202,7 @@ async def test_every_kind_has_its_conditions(harness: Harness, build: Build) -> 
     assert found == {
         "Provider": ["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy"],
         "Pricing": ["Accepted", "ResolvedRefs", "Effective", "Fresh"],
-        "HealthProbe": ["Accepted", "ResolvedRefs", "Effective"],
+        "HealthProbe": ["Accepted", "ResolvedRefs", "Effective", "Probing"],
         "StickyPolicy": ["Accepted", "Effective"],
     }
     assert harness.status()["price"] == {"retrieved": "2026-11-20T00:00:00Z"}
@@ -217,8 +235,9 @@ async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_wo
     harness: Harness, build: Build
 ) -> None:
     harness.apply(build.raw("Provider"), build.secret())
-    refused = Traffic("up", "up", 0.0, cause="CredentialRefused", status=401, message="Incorrect API key provided")
-    for traffic in (refused, Traffic("up", "up", 0.0)):
+    words = ("CredentialRefused", 401, "Incorrect API key provided")
+    refused = Traffic(TrafficState(None, 0.0, *words))
+    for traffic in (refused, Traffic(TrafficState())):
         harness.fleet.by_provider = {"deepseek": traffic}
         harness.writer.fleet_changed()
         await harness.time.advance(3)
@@ -228,6 +247,45 @@ async def test_a_refused_key_is_a_condition_and_an_event_in_the_providers_own_wo
     assert (finding.reason, bad) == ("CredentialRefused", True)
     assert '401 "Incorrect API key provided"' in finding.message
     assert over.reason == "TrafficOK"
+
+
+async def test_verdicts_of_probes_are_written_once_and_single_probes_never(harness: Harness, build: Build) -> None:
+    harness.apply(build.raw("Provider"), build.secret(), build.raw("HealthProbe"), build.raw("HealthProbe", "strict"))
+    await harness.time.advance(2)
+    keys, probe = [build.key("HealthProbe"), build.key("HealthProbe", "strict")], f"{BASE}/healthprobes/deepseek"
+    assert harness.condition("Probing", probe) == ("Unknown", "Pending")
+    assert harness.status(probe)["providers"] == {"probed": 0, "up": 0}
+    refused = Probed("deepseek", "Down", "CredentialRefused", 1000.0, "", 401, "bad key", ("default/strict",))
+    harness.probes.of_provider = {"deepseek": [refused]}
+    up = ProbeResult("deepseek", "Up")
+    written = len(harness.patches)
+    for number in range(60):
+        down = ProbeResult("deepseek", "Down", "CredentialRefused", 1000.0, last_s=1000.0 + number)
+        harness.probes.of_probe = {keys[0]: [up._replace(last_s=1000.0 + number)], keys[1]: [down]}
+        harness.writer.fleet_changed()
+        await harness.time.advance(1)
+    assert len(harness.patches) - written == 3
+    assert harness.condition("Probing", probe) == ("True", "Probing")
+    assert harness.status(probe)["providers"] == {"probed": 1, "up": 1}
+    (message,) = [each["message"] for each in harness.status(probe)["conditions"] if each["type"] == "Probing"]
+    assert "deepseek is also probed by HealthProbe strict, and the worse verdict counts" in message
+    assert harness.status(f"{BASE}/healthprobes/strict")["providers"] == {"probed": 1, "up": 0}
+    assert harness.status()["health"]["verdict"] == "Down"
+    assert harness.condition("Healthy") == ("False", "CredentialRefused")
+    assert [finding.reason for key, finding, _ in harness.recorded if key.kind == "Provider"] == ["CredentialRefused"]
+
+
+async def test_a_provider_that_drains_says_when_it_can_be_removed(harness: Harness, build: Build) -> None:
+    harness.apply(build.raw("Provider", drain=True), build.secret())
+    for left in (12, 0):
+        harness.fleet.by_provider = {"deepseek": Traffic(TrafficState(), warm_conversations=left)}
+        harness.writer.fleet_changed()
+        await harness.time.advance(3)
+        assert harness.condition("Drained") == (("False", "ConversationsLeft") if left else ("True", "Drained"))
+    assert [(finding.reason, bad) for _, finding, bad in harness.recorded] == [("Drained", False)]
+    harness.apply(build.raw("Provider"))
+    await harness.time.advance(3)
+    assert "Drained" not in [each["type"] for each in harness.status()["conditions"]]
 
 
 async def test_what_has_no_effect_is_told_once(harness: Harness, build: Build) -> None:
@@ -323,7 +381,7 @@ async def test_a_provider_that_flaps_is_written_once_a_second_at_most(harness: H
     written = len(harness.patches)
     for number in range(50):
         up = number % 2 == 1
-        harness.fleet.by_provider = {"deepseek": Traffic("up" if up else "down", "up" if up else "down", 0.0)}
+        harness.fleet.by_provider = {"deepseek": Traffic(TrafficState(None if up else "down"))}
         harness.writer.fleet_changed()
         await harness.time.advance(0.25)
     assert 8 <= len(harness.patches) - written <= 14
@@ -404,6 +462,7 @@ async def test_writes_under_way_end_before_the_keeper_does(harness: Harness, bui
         Slow(),
         harness.lease,
         harness.fleet,
+        harness.probes,
         stored=harness.store.stored,
         published=lambda _: VERSION,
         record=lambda *_, **__: None,

@@ -1,0 +1,224 @@
+"""How a provider is doing, by requests and by probes together: the worse of both counts. Pure.
+
+What concerns one model leaves the others alone: the provider is then Degraded, and as bad as the best of its models
+only when none of those that are asked for is up.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from limpet_extproc.contract.catalog import Trouble
+from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
+from limpet_operator.fleet.view import Traffic, TrafficState
+from limpet_operator.planning.finding import Finding, HealthyReason
+from limpet_operator.planning.plan import ObjectFindings, Plan
+from limpet_operator.status.findings import short_timeouts
+from limpet_operator.status.health_words import SETTLED_BY_PEOPLE, answered, moves, wording
+
+MAX_MODELS_SHOWN: Final = 32
+"""In one status."""
+_NAMED: Final = 3
+"""Models that a message names."""
+_OF_TROUBLE: Final[Mapping[Trouble | None, Verdict]] = {
+    None: "Up",
+    "degraded": "Degraded",
+    "over_limit": "Limited",
+    "down": "Down",
+}
+
+
+_MAY_TIME_OUT: Final = frozenset({"TrafficOK", "ProbeOK", "Timeout", "ErrorRate", "Failing"})
+"""Reasons that say less than that its timeouts are too short."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHealth:
+    """One model at a provider."""
+
+    name: str
+    verdict: Verdict
+    reason: HealthyReason
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """What `status.health` and the condition `Healthy` say."""
+
+    verdict: Verdict | Literal["Unknown"]
+    finding: Finding
+    models: tuple[ModelHealth, ...] = ()
+    """Those whose verdict differs from the provider's, by name."""
+
+
+class _Opinion(NamedTuple):
+    """What requests or the probes show about a provider, or about one model there."""
+
+    verdict: Verdict
+    cause: str = ""
+    status: int = 0
+    message: str = ""
+    source: str = ""
+    still_tried: bool = False
+    """Requests go on being sent there, although they fail."""
+
+    @property
+    def severity(self) -> int:
+        return VERDICTS.index(self.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A provider, or one model there, with every opinion on it."""
+
+    opinions: tuple[_Opinion, ...]
+
+    @property
+    def worst(self) -> _Opinion:
+        # What a person has to settle says more than that it has gone out; of equal ones the first.
+        return max(self.opinions, key=lambda each: (each.severity, each.cause in SETTLED_BY_PEOPLE))
+
+    @property
+    def sources(self) -> str:
+        """Who says what the worst opinion says."""
+        worst = self.worst
+        reason = wording(worst.verdict, worst.cause).reason
+        agreeing = (each for each in self.opinions if each.verdict == worst.verdict)
+        return " and ".join(each.source for each in agreeing if wording(each.verdict, each.cause).reason == reason)
+
+
+def healths(
+    plan: Plan, traffic: Mapping[str, Traffic], probed: Mapping[str, Sequence[Probed]]
+) -> Mapping[str, ProviderHealth]:
+    """The health of every provider of a plan of which something is known, by name."""
+    return {
+        each.name: provider_health(
+            plan.findings[each.spec.key],
+            traffic.get(each.name),
+            probed.get(each.name, ()),
+            short_timeouts(each.spec),
+        )
+        for each in plan.providers
+        if each.name in traffic or each.name in probed
+    }
+
+
+def provider_health(
+    planned: ObjectFindings, traffic: Traffic | None, probed: Sequence[Probed] = (), short_timeouts: str = ""
+) -> ProviderHealth:
+    """The health of a provider; `short_timeouts` says which of its timeouts are below the vendor's defaults."""
+    if not planned.ok:
+        return _unknown("NotProgrammed", "no requests are sent there; see the other conditions")
+    known = traffic or Traffic()
+    whole = _Scope((*_of_requests(known.whole), *_of_probes(probed, "")))
+    names = sorted({*known.models, *(each.model for each in probed if each.model)})
+    models = {name: _Scope((*_of_requests(known.models.get(name)), *_of_probes(probed, name))) for name in names}
+    if not whole.opinions and not models:
+        return _unknown("NoTraffic", "no request or probe has shown anything yet; nothing to do")
+    health = _judged(whole, models)
+    if known.times_out and short_timeouts and health.finding.reason in _MAY_TIME_OUT:
+        message = f"its timeouts ended several requests of the last ten minutes: {short_timeouts}"
+        finding = Finding("Healthy", "False", "TimeoutTooShort", message)
+        return ProviderHealth("Degraded" if health.verdict == "Up" else health.verdict, finding, health.models)
+    return health
+
+
+def _judged(whole: _Scope, models: Mapping[str, _Scope]) -> ProviderHealth:
+    troubled = {name: scope for name, scope in models.items() if scope.worst.severity}
+    by_whole = whole.worst if whole.opinions else _Opinion("Up")
+    if not troubled or by_whole.severity >= _by_models(models, troubled):
+        verdict = by_whole.verdict
+        worse = {name: scope for name, scope in troubled.items() if scope.worst.severity > by_whole.severity}
+        finding = _finding(whole, worse) if by_whole.severity else _well(whole, models)
+    else:
+        verdict = VERDICTS[_by_models(models, troubled)]
+        finding = _of_models(troubled, verdict, all_of_them=len(troubled) == len(models))
+    differing = [
+        ModelHealth(name, worst.verdict, _reason(worst))
+        for name, scope in sorted(models.items(), key=lambda item: (-item[1].worst.severity, item[0]))
+        if (worst := max(by_whole, scope.worst, key=lambda each: each.severity)).verdict != verdict
+    ]
+    shown = sorted(differing[:MAX_MODELS_SHOWN], key=lambda each: each.name)
+    return ProviderHealth(verdict, finding, tuple(shown))
+
+
+def _by_models(models: Mapping[str, _Scope], troubled: Mapping[str, _Scope]) -> int:
+    """How bad the provider is for the sake of its models."""
+    if len(troubled) < len(models):
+        return VERDICTS.index("Degraded")
+    return min(scope.worst.severity for scope in troubled.values())
+
+
+def _of_requests(state: TrafficState | None) -> Iterable[_Opinion]:
+    if state is None:
+        return
+    words = (state.cause, state.status, state.message, "requests")
+    if state.cause in SETTLED_BY_PEOPLE:
+        yield _Opinion("Down", *words, still_tried=state.trouble in (None, "degraded"))
+    else:
+        yield _Opinion(_OF_TROUBLE[state.trouble], *words)
+
+
+def _of_probes(probed: Sequence[Probed], model: str) -> Iterable[_Opinion]:
+    for each in probed:
+        if each.model == model:
+            yield _Opinion(each.verdict, each.cause, each.status, each.message, _named(each.probes))
+
+
+def _named(probes: Sequence[str]) -> str:
+    names = [probe.rpartition("/")[2] for probe in probes]
+    return f"probe{'s' if len(names) > 1 else ''} {', '.join(names)}" if names else "a probe"
+
+
+def _finding(scope: _Scope, worse_models: Mapping[str, _Scope]) -> Finding:
+    """What is wrong with a provider as a whole."""
+    worst = scope.worst
+    words = wording(worst.verdict, worst.cause)
+    moving = moves(worst.verdict, still_tried=worst.still_tried)
+    parts = (_clause(scope), moving, words.advice, _listed(worse_models))
+    return Finding("Healthy", "False", words.reason, "; ".join(filter(None, parts)))
+
+
+def _of_models(troubled: Mapping[str, _Scope], verdict: Verdict, *, all_of_them: bool) -> Finding:
+    """What is wrong with models of a provider that is well otherwise."""
+    name, scope = max(troubled.items(), key=lambda item: item[1].worst.severity)
+    worst = scope.worst
+    words = wording(worst.verdict, worst.cause)
+    moving = "requests for it go to other providers, and other models stay"
+    if all_of_them:
+        moving = moves(verdict, still_tried=worst.still_tried)
+    what = f"model {name} is {worst.verdict}: {_clause(scope)}"
+    others = _listed({each: of for each, of in troubled.items() if each != name})
+    return Finding("Healthy", "False", words.reason, "; ".join(filter(None, (what, moving, words.advice, others))))
+
+
+def _listed(models: Mapping[str, _Scope]) -> str:
+    clauses = [f"model {name} is {scope.worst.verdict} ({_reason(scope.worst)})" for name, scope in models.items()]
+    more = len(clauses) - _NAMED
+    return ", ".join(clauses if more <= 0 else [*clauses[:_NAMED], f"and {more} more"])
+
+
+def _clause(scope: _Scope) -> str:
+    worst = scope.worst
+    wrong, answer = wording(worst.verdict, worst.cause).wrong, answered(worst.status, worst.message)
+    return f"{wrong}{f': {answer}' if answer else ''} (seen by {scope.sources})"
+
+
+def _well(whole: _Scope, models: Mapping[str, _Scope]) -> Finding:
+    opinions = [each for scope in (whole, *models.values()) for each in scope.opinions]
+    by_requests = any(each.source == "requests" for each in opinions)
+    by_probes = any(each.source != "requests" for each in opinions)
+    if by_requests:
+        what = "requests and probes" if by_probes else "requests"
+        return Finding("Healthy", "True", "TrafficOK", f"its last {what} were answered")
+    return Finding("Healthy", "True", "ProbeOK", "its last probes were answered; no requests have gone there lately")
+
+
+def _reason(opinion: _Opinion) -> HealthyReason:
+    if opinion.severity:
+        return wording(opinion.verdict, opinion.cause).reason
+    return "TrafficOK" if opinion.source == "requests" else "ProbeOK"
+
+
+def _unknown(reason: HealthyReason, message: str) -> ProviderHealth:
+    return ProviderHealth("Unknown", Finding("Healthy", "Unknown", reason, message))

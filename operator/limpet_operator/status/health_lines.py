@@ -1,0 +1,42 @@
+"""How providers are doing, as lines for a terminal or a pod's log. Pure.
+
+Failover hides a provider that refuses its key: clients get their answers from the next one. So there is one line when
+that begins, in the words of the condition and Event in a cluster, and one when it is over.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from limpet_operator.status.health import ProviderHealth
+
+
+class HealthLine(NamedTuple):
+    """A provider's change for the better or the worse."""
+
+    provider: str
+    text: str
+    reason: str
+    bad: bool
+    """Whether something is wrong with it now."""
+
+
+def health_lines(before: Mapping[str, ProviderHealth], now: Mapping[str, ProviderHealth]) -> Iterator[HealthLine]:
+    """A line for every provider that is doing otherwise than before; none where nothing is known now."""
+    for name, health in sorted(now.items()):
+        was, found = _trouble(before.get(name)), _trouble(health)
+        finding = health.finding
+        if found == was or health.verdict == "Unknown":
+            continue
+        if found is None:
+            yield HealthLine(name, f"{name} is Up again: {finding.message}", finding.reason, bad=False)
+        else:
+            text = f"{name} is {health.verdict} ({finding.reason}): {finding.message}"
+            yield HealthLine(name, text, finding.reason, bad=True)
+
+
+def _trouble(health: ProviderHealth | None) -> object:
+    """What makes a difference worth a line; None: no trouble is known."""
+    if health is None or health.finding.status != "False":
+        return None
+    worse = [(model.name, model.verdict) for model in health.models if model.verdict != "Up"]
+    return health.verdict, health.finding.reason, worse

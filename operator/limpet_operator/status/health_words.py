@@ -1,0 +1,99 @@
+"""The words for what is wrong with a provider: by cause the reason, what happens there, and what to do about it."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from limpet_extproc.contract.health_stream import Verdict
+from limpet_operator.planning.finding import HealthyReason
+
+_STATUS_PAGE: Final = "look at the vendor's status page"
+
+
+class Wording(NamedTuple):
+    """Clauses of a message."""
+
+    reason: HealthyReason
+    wrong: str
+    advice: str
+
+
+_FAILING: Final = Wording("Failing", "requests failed several times in a row", _STATUS_PAGE)
+_ERROR_RATE: Final = Wording("ErrorRate", "many more of its requests fail than usual", _STATUS_PAGE)
+_OVER_LIMIT: Final = Wording(
+    "OverLimit", "it is rate-limiting us", "ask the vendor for a higher limit, or lower spec.weight"
+)
+
+_BY_CAUSE: Final[Mapping[str, Wording]] = {
+    "CredentialRefused": Wording("CredentialRefused", "it rejects the API key", "correct what spec.credential names"),
+    "NoCredit": Wording("NoCredit", "the account has no credit", "pay, or remove the Provider"),
+    "Forbidden": Wording(
+        "Forbidden", "it does not permit the request", "check what this API key is allowed to do, and from where"
+    ),
+    "ModelNotFound": Wording(
+        "ModelNotFound",
+        "it does not know a requested model or path",
+        "correct upstreamName in spec.models, or the path of spec.url",
+    ),
+    "Redirected": Wording(
+        "Redirected",
+        "it answers with a redirect",
+        "set spec.url to the address that it redirects to, usually https:// in place of http://",
+    ),
+    "NameNotResolved": Wording(
+        "NameNotResolved", "the host of spec.url does not resolve", "correct it, or check the DNS of the gateways"
+    ),
+    "TLSFailed": Wording("TLSFailed", "no TLS connection with it comes about", "check its certificate, and spec.tls"),
+    "ConnectionRefused": Wording(
+        "ConnectionRefused", "it refuses connections", "check whether it runs, and the host and port of spec.url"
+    ),
+    "ConnectionFailed": Wording(
+        "ConnectionFailed",
+        "connections with it fail",
+        "check whether the gateways can reach the host of spec.url: firewalls, NetworkPolicies, spec.proxy",
+    ),
+    "Timeout": Wording(
+        "Timeout", "it does not answer in time", f"{_STATUS_PAGE}; if it is always this slow, raise spec.timeouts"
+    ),
+    "NotAnAnswer": Wording(
+        "NotAnAnswer",
+        "what it answers is not an answer of a model",
+        "check whether spec.url is the base URL of the API",
+    ),
+    "ErrorInAnswer": Wording("ErrorInAnswer", "its answers contain errors", _STATUS_PAGE),
+    "Limited": _OVER_LIMIT,
+    "Overloaded": Wording("OverLimit", "it is overloaded", _STATUS_PAGE),
+    "ErrorRate": _ERROR_RATE,
+    "SlowFirstByte": Wording("SlowFirstByte", "its answers begin much later than usual", _STATUS_PAGE),
+}
+
+SETTLED_BY_PEOPLE: Final = frozenset({"CredentialRefused", "NoCredit", "Forbidden", "ModelNotFound", "Redirected"})
+"""Causes that stay until a key, an account, a name or a URL is changed; they count even while others get answers."""
+
+
+def wording(verdict: Verdict, cause: str) -> Wording:
+    """What is wrong with a provider that is not up."""
+    match verdict:
+        case "Limited":
+            return _BY_CAUSE["Overloaded"] if cause == "Overloaded" else _OVER_LIMIT
+        case "Degraded":
+            return _BY_CAUSE["SlowFirstByte"] if cause == "SlowFirstByte" else _ERROR_RATE
+        case _:
+            return _BY_CAUSE.get(cause, _FAILING)
+
+
+def answered(status: int, message: str) -> str:
+    """An answer as messages show it: its status and the provider's own words, as far as there are any."""
+    return " ".join(part for part in (str(status) if status else "", f'"{message}"' if message else "") if part)
+
+
+_MOVES: Final[Mapping[Verdict, str]] = {
+    "Up": "",
+    "Degraded": "its conversations go to another provider that is up",
+    "Limited": "other providers take its requests meanwhile",
+    "Down": "its conversations go to other providers, and it is tried last",
+}
+
+
+def moves(verdict: Verdict, *, still_tried: bool) -> str:
+    """What becomes of its conversations. `still_tried`: requests go on being sent there, and fail over one by one."""
+    return "requests that fail there go to other providers" if still_tried else _MOVES[verdict]

@@ -1,0 +1,89 @@
+"""What a HealthProbe's condition `Probing` says: how the providers that it probes are doing. Pure.
+
+It changes with verdicts, never with a single probe, so that a probe every second causes no writes.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from limpet_operator.planning.finding import Finding, ProbingReason, Truth
+from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.probe.view import ProbeResult
+from limpet_operator.resources.durations import format_duration
+from limpet_operator.resources.healthprobe import HealthProbe
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.status.health_words import wording
+
+_NAMED: Final = 5
+"""Providers of one kind that a message names."""
+
+
+def probing(
+    planned: ObjectFindings,
+    spec: HealthProbe | None,
+    results: Sequence[ProbeResult],
+    others: Mapping[str, Collection[str]],
+    gateways: int,
+) -> Finding:
+    """Whether its providers are probed.
+
+    `others` has the names of each provider's other probes; so many `gateways` are connected.
+    """
+    if not planned.accepted.ok or spec is None:
+        return _probing("Unknown", "NotAccepted", "nothing is probed until the condition Accepted is True")
+    if not planned.resolved_refs.ok and not results:
+        return _probing("Unknown", "RefsNotResolved", "nothing is probed until the condition ResolvedRefs is True")
+    if not gateways:
+        message = "no gateway is connected, and probes go through one; check whether the gateway pods are ready"
+        return _probing("Unknown", "NoGateway", message)
+    known = [result for result in results if result.verdict is not None]
+    if not known:
+        unsent = next((result.not_sent for result in results if result.not_sent), "")
+        return _probing("Unknown", "Pending", unsent or "there have not been enough answers for a verdict yet")
+    providers = f"{len(results)} provider{'' if len(results) == 1 else 's'}"
+    clauses = [_verdicts(results), *_shared(results, others)]
+    return _probing(
+        "True", "Probing", f"{providers} probed every {format_duration(spec.interval_s)}: {'; '.join(clauses)}"
+    )
+
+
+def up_count(results: Sequence[ProbeResult]) -> int:
+    """How many of the providers that a HealthProbe probes it finds up."""
+    return sum(result.verdict == "Up" for result in results)
+
+
+def _verdicts(results: Sequence[ProbeResult]) -> str:
+    not_up = [
+        f"{result.provider} {result.verdict} ({wording(result.verdict, result.cause).reason})"
+        for result in results
+        if result.verdict not in (None, "Up")
+    ]
+    unknown = [f"{result.provider} not known yet" for result in results if result.verdict is None]
+    return ", ".join((f"{up_count(results)} up", *_first(not_up), *_first(unknown)))
+
+
+def _shared(results: Sequence[ProbeResult], others: Mapping[str, Collection[str]]) -> list[str]:
+    shared = [
+        f"{result.provider} is also probed by HealthProbe {', '.join(sorted(others[result.provider]))}"
+        for result in results
+        if others.get(result.provider)
+    ]
+    return [f"{', '.join(_first(shared))}, and the worse verdict counts"] if shared else []
+
+
+def _first(clauses: list[str]) -> list[str]:
+    more = len(clauses) - _NAMED
+    return clauses if more <= 0 else [*clauses[:_NAMED], f"and {more} more"]
+
+
+def _probing(status: Truth, reason: ProbingReason, message: str) -> Finding:
+    return Finding("Probing", status, reason, message)
+
+
+def probes_by_provider(results: Mapping[ObjectKey, Sequence[ProbeResult]]) -> Mapping[str, frozenset[ObjectKey]]:
+    """Provider name -> the HealthProbes that probe it."""
+    found: dict[str, set[ObjectKey]] = {}
+    for key, of_probe in results.items():
+        for result in of_probe:
+            found.setdefault(result.provider, set()).add(key)
+    return {name: frozenset(keys) for name, keys in found.items()}
