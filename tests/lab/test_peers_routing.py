@@ -32,7 +32,8 @@ class _Harness:
 
     def __init__(self, rules: RuleSetName, catalog: Catalog | None = None) -> None:
         rule_set, new_memory = RULE_SETS[rules]
-        self.memory, self.outages, self.now_s, self.seeds = new_memory(), Outages(), 1_000.0, 0
+        self.memory, self.now_s, self.seeds = new_memory(), 1_000.0, 0
+        self.outages = Outages(lambda: self.now_s)
         tables = snapshot(catalog or _catalog())
         self.peer = PeerRouting(
             rule_set,
@@ -123,7 +124,7 @@ async def test_a_clients_order_is_obeyed_and_not_remembered() -> None:
 
 async def test_openrouter_puts_an_outage_last_for_thirty_seconds() -> None:
     harness = _Harness("openrouter")
-    harness.outages.apply(AttemptFailed("a", harness.now_s))
+    harness.outages.apply(AttemptFailed("a"))
     assert await _firsts(harness) == {"b", "c"}
     assert (await harness.route()).decision.order[-1] == "a"
     harness.now_s += 30.0

@@ -36,6 +36,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """How often each of the order is asked that ends the connection without an answer."""
     output_tokens: int = 0
     """Expected."""
+    streamed: bool = False
+    """Whether the client asked for a stream."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import msgspec
 
 from limpet_extproc.contract.reasons import Exclusion
-from limpet_extproc.decision.health import Verdict, verdict
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Allowed, Steering
@@ -32,7 +31,7 @@ class Filtered(msgspec.Struct, frozen=True, gc=False):
 
 def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
     """Sort the lane's candidates by health."""
-    if not states.health and not states.by_model and not lane.drains:
+    if states.all_well and not lane.drains:
         return Filtered(lane, lane.candidates)
     open_: list[Candidate] = []
     draining: list[Candidate] = []
@@ -41,17 +40,16 @@ def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
     excluded: dict[str, Exclusion] = {}
     for candidate in lane.candidates:
         name = candidate.provider
-        state = states.state(name, lane.model)
-        current: Verdict = "up" if state is None else verdict(state, now_s)
-        if state is not None and (current == "down" or current == "over_limit"):
-            out.append((max(state.until_s, state.trial_until_s), name))
-            excluded[name] = current
+        current = states.judge(name, lane.model, now_s)
+        if current.trouble is not None and not current.trial:
+            out.append((current.until_s, name))
+            excluded[name] = current.trouble
         elif candidate.drain:
             draining.append(candidate)
             excluded[name] = "draining"
         else:
             open_.append(candidate)
-        if current == "trial":
+        if current.trial:
             trials.add(name)
     out.sort()
     return Filtered(lane, tuple(open_), tuple(draining), tuple(name for _, name in out), frozenset(trials), excluded)

@@ -1,104 +1,148 @@
-"""The health of a provider as its traffic shows it: pure transitions of a small state, and what it means at an instant.
+"""The health of a provider, or of one model there: a small state, and what it means at an instant.
 
-Failures in a row take a provider out for a while that doubles each time; then one request at a time tries it again. A
-429 with `retry-after` takes it out for as long as it asks for. A healthy provider needs no state.
+What changes the state is in `health_changes`. A provider that is simply well needs no state. Times are on the clock
+that `now_s` comes from, and only differences between them matter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.contract.catalog import Trouble
-
-Verdict = Literal["up", "over_limit", "down", "trial"]
-"""`trial`: its time out is over and this request may try it; all other requests still see it as it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthThresholds:
-    """When a provider is taken out, and for how long; seconds."""
+    """When a provider is taken out, for how long, and how it comes back; reasons and sources in decision 0048."""
 
     failures_to_down: int = 3
-    cooldown_s: float = 5.0
-    max_cooldown_s: float = 60.0
+    """In a row; as many answers in a row that it is over its limit, without saying for how long, make it Limited."""
+    first_pause_s: float = 5.0
+    """Before the first trial of one that is down or over its limit; each failed trial doubles it."""
+    max_pause_s: float = 60.0
+    first_degraded_pause_s: float = 10.0
+    max_degraded_pause_s: float = 300.0
     max_retry_after_s: float = 300.0
+    """No longer, whatever a provider asks for: the trial after it costs one attempt."""
+    min_retry_after_s: float = 1.0
     trial_timeout_s: float = 60.0
     """A trial whose outcome never came ends after this."""
+    good_trials: int = 3
+    """In a row, for a degraded provider to return; after other trouble one is enough."""
+    well_s: float = 60.0
+    """One that has been well for so long after its return starts with the first pause again."""
+    ramp_s: float = 30.0
+    """After its return, until it takes its whole share of new conversations."""
+    first_share: float = 0.05
 
 
 DEFAULT_THRESHOLDS: Final = HealthThresholds()
 
+TROUBLES: Final[tuple[Trouble | None, ...]] = (None, "degraded", "over_limit", "down")
+"""Each worse than the one before."""
+
 
 class HealthState(msgspec.Struct, frozen=True, gc=False):
-    """The health of one provider, or of one model there; times on the clock that `now_s` comes from."""
+    """The health of one provider, or of one model there."""
 
     failures: int = 0
     """In a row."""
     trouble: Trouble | None = None
     since_s: float = 0.0
+    """When this trouble began."""
     until_s: float = 0.0
-    cooldown_s: float = 0.0
-    """Length of the present or last time out after failures; the next one is twice as long."""
+    """It is left alone until then; after that one request at a time tries it."""
+    pause_s: float = 0.0
+    """Length of the last pause while down or over its limit; 0: the next one is the first."""
     trial_until_s: float = 0.0
+    """A trial is under way, and holds others back until then at most."""
+    cause: Cause = ""
+    """What took it out."""
+    began_s: float = 0.0
+    """When the present pause began: requests that were under way then show nothing new."""
+    limits: int = 0
+    """Answers in a row that it is over its limit, without a time to wait."""
+    good: int = 0
+    """Trials in a row that went well, of one that is degraded."""
+    degraded_pause_s: float = 0.0
+    """As `pause_s`, while degraded."""
+    returned_s: float = 0.0
+    """When it came back; 0: it has not been out lately."""
+    asked_s: float = 0.0
+    """What it asked to wait, where that is more than it is given."""
+    probed: bool = False
+    """These are the words of its probes, which traffic neither confirms nor refutes; they lapse at `until_s`."""
 
 
 HEALTHY: Final = HealthState()
-"""Also after a success, whatever was before."""
 
 
-def verdict(state: HealthState, now_s: float) -> Verdict:
-    """What a request that is decided now may do with the provider."""
-    if state.trouble is None:
-        return "up"
-    if now_s < state.until_s or now_s < state.trial_until_s:
-        return state.trouble
-    return "trial"
+class Judgement(msgspec.Struct, frozen=True, gc=False):
+    """What a request that is decided now may do with a provider."""
+
+    trouble: Trouble | None = None
+    """None: it is up."""
+    trial: bool = False
+    """It is in trouble, but its pause is over and no other request tries it: this one may, after which
+    `events.TrialBegan` keeps others from it until the outcome."""
+    cause: Cause = ""
+    """Why it is in trouble."""
+    since_s: float = 0.0
+    """Since when it is."""
+    until_s: float = 0.0
+    """When it may be tried again; the past where `trial`."""
 
 
-def badness(state: HealthState) -> tuple[bool, float, int]:
-    """Orders states: out before in, the longer out the worse, then by failures in a row."""
-    return state.trouble is not None, max(state.until_s, state.trial_until_s), state.failures
+UP: Final = Judgement()
 
 
-def after_failure(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
-    """No answer, or one that shows the provider to be broken. One failed trial is enough to take it out again."""
-    failures = state.failures + 1
-    if state.trouble is None and failures < thresholds.failures_to_down:
-        return HealthState(failures=failures)
-    if now_s < state.until_s:
-        # Requests that were under way when it went out show nothing new, and must not shorten what a 429 asked for.
-        return HealthState(failures, state.trouble, state.since_s, state.until_s, state.cooldown_s)
-    cooldown_s = min(state.cooldown_s * 2 or thresholds.cooldown_s, thresholds.max_cooldown_s)
-    since_s = state.since_s if state.trouble == "down" else now_s
-    return HealthState(failures, "down", since_s, now_s + cooldown_s, cooldown_s)
+def judge(states: Sequence[HealthState], now_s: float) -> Judgement:
+    """The verdict by all states that concern a request: the worst of them, on trial only if each allows it."""
+    worst: HealthState | None = None
+    until_s = 0.0
+    for state in states:
+        if state.trouble is not None:
+            until_s = max(until_s, state.until_s, state.trial_until_s)
+            if worst is None or badness(state) > badness(worst):
+                worst = state
+    if worst is None:
+        return UP
+    return Judgement(worst.trouble, now_s >= until_s, worst.cause, worst.since_s, until_s)
 
 
-def after_limit(
-    state: HealthState, now_s: float, retry_after_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS
-) -> HealthState:
-    """A 429 that says when to come back."""
-    until_s = now_s + min(retry_after_s, thresholds.max_retry_after_s)
-    return HealthState(state.failures, "over_limit", now_s, max(until_s, state.until_s), state.cooldown_s)
+def share(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> float:
+    """Which share of its usual new conversations it may take, in (0, 1]: less than 1 for a while after its return."""
+    if state.trouble is not None or state.returned_s == 0.0:
+        return 1.0
+    return min(1.0, max(thresholds.first_share, (now_s - state.returned_s) / thresholds.ramp_s))
 
 
-def begin_trial(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
-    """One request tries the provider; others leave it alone until the outcome or the time limit."""
-    return HealthState(
-        state.failures,
-        state.trouble,
-        state.since_s,
-        state.until_s,
-        state.cooldown_s,
-        now_s + thresholds.trial_timeout_s,
-    )
+def badness(state: HealthState) -> tuple[int, float, int]:
+    """Orders states: by trouble, then the longer it is left alone the worse, then by failures in a row."""
+    return TROUBLES.index(state.trouble), max(state.until_s, state.trial_until_s), max(state.failures, state.limits)
 
 
 def explain(provider: str, state: HealthState, now_s: float) -> str:
     """One clause for a person: what is wrong with the provider, since when, and when it is tried again."""
     if state.trouble is None:
         return f"{provider} is up"
-    limited = state.trouble == "over_limit"
-    wrong = "is rate-limiting us (429)" if limited else f"failed {state.failures} times in a row"
     out_s, left_s = now_s - state.since_s, max(0.0, state.until_s - now_s)
-    return f"{provider} {wrong}, out for {out_s:.0f} s, next trial in {left_s:.0f} s"
+    if state.probed:
+        return f"{provider} {_wrong(state)} by its probes, for {out_s:.0f} s"
+    capped = f" (it asked for {state.asked_s:.0f} s)" if state.asked_s else ""
+    return f"{provider} {_wrong(state)}, out for {out_s:.0f} s, next trial in {left_s:.0f} s{capped}"
+
+
+def _wrong(state: HealthState) -> str:
+    if state.probed:
+        return {"degraded": "is degraded", "over_limit": "is over its limit"}.get(state.trouble or "", "is down")
+    if state.cause == "SlowFirstByte":
+        return "answers far slower than it used to"
+    if state.cause == "ErrorRate":
+        return "fails too many requests"
+    if state.trouble == "over_limit":
+        return "is overloaded" if state.cause == "Overloaded" else "is rate-limiting us (429)"
+    return f"failed {state.failures} times in a row"

@@ -9,6 +9,7 @@ from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.memory import Remembered
 
 _LEFT: Final[Mapping[Exclusion | None, DecisionReason]] = {
+    "degraded": "sticky.left.degraded",
     "down": "sticky.left.down",
     "over_limit": "sticky.left.over_limit",
 }

@@ -42,9 +42,6 @@ _BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
     ("upstream_max_stream_duration_reached", "Timeout"),
 )
 
-_MAX_WAIT_S: Final = 86400.0
-"""Longer waits are capped: they mean a closed account, which is tried again the next day at the latest."""
-
 _CLIENT_BUFFER_BYTES: Final = 512 * 1024
 """Envoy takes more than this from a provider for a client that does not read. An answer that stalls after it may stall
 because of the client."""
@@ -84,7 +81,7 @@ def summary(
 
 
 def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:
-    """All attempts of the request, and by provider the seconds to wait that a 429 asked for."""
+    """All attempts of the request, and by provider the seconds that it asked to wait for its limit."""
     common = entry.common_properties
     last = last_attempt(entry)
     fields = common.metadata.filter_metadata[TRAIL_METADATA].fields
@@ -97,7 +94,7 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
     waits = {
         number: seconds
         for number, note in notes.items()
-        if note.cause == "Limited" and (seconds := retry_after_s(note.retry_after, now_s)) is not None
+        if note.cause in trail.LIMITS and (seconds := retry_after_s(note.retry_after, now_s)) is not None
     }
     course = trail.Course(
         order=record.order if record else (),
@@ -107,7 +104,7 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
         notes=notes,
         timed_out=fields[TRAIL_TIMEOUT].bool_value if TRAIL_TIMEOUT in fields else False,
     )
-    return trail.attempts(course, last, waits), {notes[number].provider: seconds for number, seconds in waits.items()}
+    return trail.attempts(course, last), {notes[number].provider: seconds for number, seconds in waits.items()}
 
 
 def last_attempt(entry: Entry) -> trail.LastAttempt:
@@ -134,7 +131,10 @@ def last_attempt(entry: Entry) -> trail.LastAttempt:
 
 
 def retry_after_s(text: str, now_s: float) -> float | None:
-    """Seconds from now that `retry-after` asks for, in either of its two forms; None if it is neither."""
+    """Seconds from now that `retry-after` asks for, in either of its two forms.
+
+    None if it is neither, and for a moment that is past: then it says nothing about when to come back.
+    """
     try:
         seconds = float(text)
     except ValueError:
@@ -142,7 +142,7 @@ def retry_after_s(text: str, now_s: float) -> float | None:
             seconds = parsedate_to_datetime(text).timestamp() - now_s
         except (ValueError, OverflowError, OSError, TypeError, IndexError):
             return None
-    return min(max(0.0, seconds), _MAX_WAIT_S) if isfinite(seconds) else None
+    return seconds if isfinite(seconds) and seconds > 0 else None
 
 
 def first_byte_s(common: Common) -> float | None:

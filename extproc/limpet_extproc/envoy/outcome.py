@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.slowness import work_tokens
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
@@ -100,17 +101,18 @@ class Outcomes:
             return
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
         if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
-            self._count_failures(common.stream_id, attempts, waits_s, now_s, ended=False)
+            self._count_failures(common.stream_id, attempts, waits_s, now_s, 0.0, ended=False)
             self._limited.under_way(common.stream_id, record, attempts)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
-        self._count_failures(common.stream_id, attempts, waits_s, now_s, ended=True)
+        age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
+        self._count_failures(common.stream_id, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
-        usage = self._succeeded(common, provider, record, now_s) if provider and outcome == "ok" else None
+        usage = self._succeeded(common, provider, record, age_s) if provider and outcome == "ok" else None
         self._limited.ended(common.stream_id, record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
@@ -125,11 +127,14 @@ class Outcomes:
         if self._verbose is not None and reason != "answered.health":
             self._verbose(log_entry.summary(entry, reason))
 
-    def _succeeded(self, common: Common, provider: str, record: Record | None, now_s: float) -> TokenUsage | None:
-        model = record.model if record else ""
-        self._tracker.apply(AttemptSucceeded(provider, now_s, log_entry.first_byte_s(common), model))
-        self._complaints.resolve(provider, model)
+    def _succeeded(self, common: Common, provider: str, record: Record | None, age_s: float) -> TokenUsage | None:
+        model, streamed = (record.model, record.streamed) if record else ("", False)
         usage = log_entry.usage_of(common)
+        work = _work(usage, record)
+        # Without the work that was done, a wait shows nothing.
+        first_byte_s = log_entry.first_byte_s(common) if record is not None else None
+        self._tracker.apply(AttemptSucceeded(provider, model, first_byte_s, work, streamed, age_s))
+        self._complaints.resolve(provider, model)
         if usage is None:
             self._metrics.unreported.add(1, provider)
         else:
@@ -138,7 +143,14 @@ class Outcomes:
         return usage
 
     def _count_failures(
-        self, stream_id: str, attempts: tuple[Attempt, ...], waits_s: Mapping[str, float], now_s: float, *, ended: bool
+        self,
+        stream_id: str,
+        attempts: tuple[Attempt, ...],
+        waits_s: Mapping[str, float],
+        now_s: float,
+        age_s: float,
+        *,
+        ended: bool,
     ) -> None:
         """Count failures against their providers, each request once."""
         counted = self._counted.pop(stream_id, frozenset()) if stream_id else frozenset()
@@ -149,12 +161,11 @@ class Outcomes:
         for failure in failures:
             if failure.provider in counted:
                 continue
-            model = "" if failure.cause in trail.OF_THE_PROVIDER else failure.model
+            name, model, cause = failure.provider, failure.model, failure.cause
             if failure.outcome == "limited":
-                wait_s = waits_s.get(failure.provider, 0.0)
-                self._tracker.apply(AttemptLimited(failure.provider, now_s, wait_s, model))
+                self._tracker.apply(AttemptLimited(name, model, waits_s.get(name), cause, age_s))
             else:
-                self._tracker.apply(AttemptFailed(failure.provider, now_s, model))
+                self._tracker.apply(AttemptFailed(name, model, cause, age_s))
         if not ended and stream_id:
             if len(self._counted) >= _MAX_UNDER_WAY:
                 self._counted.pop(next(iter(self._counted)))
@@ -200,3 +211,11 @@ class Outcomes:
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
         self._caches.warm(provider, key, warm.until_s)
+
+
+def _work(usage: TokenUsage | None, record: Record | None) -> int:
+    if record is None:
+        return 0
+    if usage is None:
+        return record.prompt_tokens
+    return work_tokens(usage.prompt, usage.cached, usage.output, streamed=record.streamed)

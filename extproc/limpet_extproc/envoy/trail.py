@@ -35,10 +35,9 @@ _ABOUT_THE_REQUEST: Final[frozenset[str]] = frozenset(
 )
 """Causes that may lie in the request: if it meets the same one at each of several providers, none is to blame."""
 
-OF_THE_PROVIDER: Final[frozenset[str]] = frozenset(
-    {"CredentialRefused", "NoCredit", "ConnectionFailed", "Unreachable", "Redirected"}
-)
-"""Causes that concern all models of a provider; any other failure counts against the requested model alone."""
+
+LIMITS: Final[frozenset[Cause]] = frozenset({"Limited", "Overloaded"})
+"""The provider works, but takes no more at present."""
 
 
 class AttemptNote(msgspec.Struct, frozen=True, gc=False):
@@ -96,8 +95,8 @@ def _status(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 3 else 0
 
 
-def attempts(course: Course, last: LastAttempt, waits_s: Mapping[int, float]) -> tuple[Attempt, ...]:
-    """All of them in their order. `waits_s`: by attempt number, how long a 429 asked to wait, if it did."""
+def attempts(course: Course, last: LastAttempt) -> tuple[Attempt, ...]:
+    """All of them in their order."""
     made: list[Attempt] = []
     begin = position = 0
     model = course.model
@@ -106,7 +105,7 @@ def attempts(course: Course, last: LastAttempt, waits_s: Mapping[int, float]) ->
         note = course.notes.get(number)
         step = (number - begin - 1) // course.tries
         if note is not None:
-            outcome: AttemptOutcome = "refused" if note.refused else "limited" if number in waits_s else "failed"
+            outcome: AttemptOutcome = "refused" if note.refused else "limited" if note.cause in LIMITS else "failed"
             made.append(Attempt(note.provider, model, note.status, outcome, note.cause, note.message))
             position, begin = position + step + 1, number
         elif number < course.attempt_count:

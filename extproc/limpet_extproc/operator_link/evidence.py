@@ -5,7 +5,6 @@ seconds, for the providers that gave any. A new stream starts with everything.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,32 +13,34 @@ from typing import Final, Never
 import msgspec
 
 from limpet_extproc.contract.catalog import CacheUse, Evidence, EvidenceReport
-from limpet_extproc.decision.health import HealthState
+from limpet_extproc.decision.health import HEALTHY, HealthState, badness
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.tracker import ProviderTracker
 
 _UNUSED: Final = CacheUse()
 
 
 def evidence(
     before: Mapping[str, Evidence],
-    last_answer_s: Mapping[str, float],
-    health: Mapping[str, HealthState],
+    tracker: ProviderTracker,
     caches: Mapping[str, CacheUse],
     complaints: Complaints,
     now_s: float,
 ) -> dict[str, Evidence]:
     """The evidence now, after `before` was reported; the same object for a provider without news.
 
-    `last_answer_s` has the time of each provider's last answer, `health` the states of those that failed, `caches` the
-    use of the prompt caches of those that answered, `complaints` what is wrong in the providers' own words.
+    `caches` has the use of the prompt caches of those that answered, `complaints` what is wrong in the providers' own
+    words.
     """
     current: dict[str, Evidence] = {}
-    for name in last_answer_s.keys() | health.keys() | complaints.providers():
-        success_s, state, last = last_answer_s.get(name, 0.0), health.get(name), before.get(name)
+    health = _worst(tracker)
+    answered = {provider: at_s for (provider, model), at_s in tracker.last_answer_s.items() if not model}
+    for name in answered.keys() | health.keys() | complaints.providers():
+        success_s, state, last = answered.get(name, 0.0), health.get(name), before.get(name)
         cache = caches.get(name, _UNUSED)
         wrong = complaints.standing(name, now_s)
         if state is not None and state.trouble is not None:
-            new = Evidence(success_s, _failure_s(state), state.trouble, state.since_s, cache)
+            new = Evidence(success_s, state.began_s, state.trouble, state.since_s, cache)
             wrong = wrong or complaints.last(name)
         elif last is not None and last.trouble is None:
             new = Evidence(success_s, 0.0, None, last.since_s, cache)
@@ -57,9 +58,12 @@ def evidence(
     return current
 
 
-def _failure_s(state: HealthState) -> float:
-    """A failure begins a new outage, and so does a 429; failures during one are not noted."""
-    return max(state.since_s, state.until_s - state.cooldown_s) if state.trouble == "down" else state.since_s
+def _worst(tracker: ProviderTracker) -> dict[str, HealthState]:
+    """Of each provider that is not simply well, the worst state of itself and of its models."""
+    worst = dict(tracker.states.health)
+    for (provider, _), state in tracker.states.by_model.items():
+        worst[provider] = max(worst.get(provider, HEALTHY), state, key=badness)
+    return worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +81,14 @@ class HealthReporter:
 
     def __init__(
         self,
-        last_answer_s: Mapping[str, float],
-        health: Mapping[str, HealthState],
+        tracker: ProviderTracker,
         caches: Callable[[], Mapping[str, CacheUse]],
         complaints: Complaints,
+        clock: Callable[[], float],
         intervals: ReportIntervals | None = None,
-        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._last_answer_s = last_answer_s
-        self._health = health
+        self._tracker = tracker
         self._caches = caches
         self._complaints = complaints
         self._clock = clock
@@ -104,9 +106,7 @@ class HealthReporter:
         sent: dict[str, Evidence] = {}
         while True:
             self._wake.clear()
-            self._current = evidence(
-                self._current, self._last_answer_s, self._health, self._caches(), self._complaints, self._clock()
-            )
+            self._current = evidence(self._current, self._tracker, self._caches(), self._complaints, self._clock())
             news = {name: each for name, each in self._current.items() if sent.get(name) is not each}
             if news:
                 sent.update(news)

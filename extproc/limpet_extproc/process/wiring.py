@@ -1,6 +1,5 @@
 """What a worker routes by: Limpet's own decisions over its memory and provider states; in the lab, another rule set."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -8,16 +7,15 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.events import ProviderEvent, WorkerEvent
 from limpet_extproc.providers.limit_events import RequestEnded, RequestSent, UseReported
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
-from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -52,10 +50,12 @@ class WorkerContext:
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
     metrics: WorkerMetrics
-    provider_changed: Callable[[str, HealthState], None]
-    """To be called when a provider goes out or comes back."""
+    provider_changed: Callable[[HealthChange], None]
+    """To be called when a provider, or a model there, goes out or comes back."""
     concern: Callable[[WorkerEvent], None]
     """To be called with what workers beside other Envoys need to know."""
+    clock: Callable[[], float]
+    """The worker's one clock: Unix time that no jump of the machine's clock reaches."""
 
 
 def sticky_routing(context: WorkerContext) -> RoutingParts:
@@ -63,14 +63,20 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
     siblings = _siblings(context.settings)
     send = siblings.send if siblings else None
     settings = context.settings
-    limit_use = LimitUse(f"{settings.node}/{settings.worker or 0}", time.time, send)
-    tracker = ProviderTracker(context.provider_changed, send, context.concern, limit_use.used)
+    limit_use = LimitUse(f"{settings.node}/{settings.worker or 0}", context.clock, send)
+    tracker = ProviderTracker(
+        context.clock,
+        context.provider_changed,
+        to_siblings=send,
+        to_gateways=context.concern,
+        used=limit_use.used,
+    )
     memory, memory_running = _memory(context)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     router = StickyRouting(
-        context.read, context.snapshot, memory, tracker, limit_use, context.secret, time.time, random_seed
+        context.read, context.snapshot, memory, tracker, limit_use, context.secret, context.clock, random_seed
     )
-    received = receiver(tracker, limit_use)
+    received = receiver(tracker.apply_received, limit_use)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -84,14 +90,14 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
     return RoutingParts(router, memory, tracker, limit_use, running)
 
 
-def receiver(tracker: ProviderTracker, limit_use: LimitUse) -> Callable[[WorkerEvent], None]:
-    """Takes what other workers tell."""
+def receiver(apply: Callable[[ProviderEvent], None], limit_use: LimitUse) -> Callable[[WorkerEvent], None]:
+    """Takes what other workers tell; `apply` is the tracker's, for those beside this Envoy or beside others."""
 
     def received(event: WorkerEvent) -> None:
         if isinstance(event, RequestSent | RequestEnded | UseReported):
             limit_use.apply_received(event)
         else:
-            tracker.apply_received(event)
+            apply(event)
 
     return received
 

@@ -16,9 +16,9 @@ from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc.contract.catalog import Catalog
 from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
+from limpet_extproc.contract.health_stream import ProbeVerdicts
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
-from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.snapshot import EMPTY, Snapshot, snapshot
 from limpet_extproc.envoy import grpc_server, outcome, server
 from limpet_extproc.envoy.decision_line import decision_line
@@ -35,10 +35,12 @@ from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
+from limpet_extproc.process.steady_clock import steady_clock
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, receiver, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.tracker import HealthChange
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -61,8 +63,13 @@ class Worker:
     """The parts of a worker, wired together."""
 
     def __init__(
-        self, settings: WorkerSettings, build: Callable[[WorkerContext], RoutingParts] = sticky_routing
+        self,
+        settings: WorkerSettings,
+        build: Callable[[WorkerContext], RoutingParts] = sticky_routing,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """`clock`: Unix time for all that is decided and remembered; by default one that never jumps."""
+        clock = clock or steady_clock()
         self._settings = settings
         self._snapshot: Snapshot = EMPTY
         self._revision: str | None = None
@@ -82,12 +89,13 @@ class Worker:
                 self.metrics,
                 self._provider_changed,
                 self._events.add,
+                clock,
             )
         )
-        caches = CacheUses(time.time)
+        caches = CacheUses(clock)
         complaints = Complaints(lambda: self._reporter.changed())
         tracker = self.routing.tracker
-        self._reporter = HealthReporter(tracker.last_answer_s, tracker.health, caches.refresh, complaints)
+        self._reporter = HealthReporter(tracker, caches.refresh, complaints, clock)
         self._health_link = HealthLink(
             settings.control_plane, settings.node, self._events, self._health_hooks(), settings.tls_dir
         )
@@ -98,7 +106,7 @@ class Worker:
         )
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(
-            self.routing.memory, tracker, limited, self.metrics, caches, complaints, time.time, verbose
+            self.routing.memory, tracker, limited, self.metrics, caches, complaints, clock, verbose
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -177,15 +185,18 @@ class Worker:
 
     def _health_hooks(self) -> HealthHooks:
         count = self.metrics.gateway_events.labels
-        received, apply = count("received"), receiver(self.routing.tracker, self.routing.limit_use)
+        received, apply = count("received"), receiver(self.routing.tracker.apply_relayed, self.routing.limit_use)
 
         def take(event: WorkerEvent) -> None:
             received.inc()
             apply(event)
 
+        def verdicts(all_of_them: ProbeVerdicts) -> None:
+            self.routing.tracker.take_probed(all_of_them.probed, all_of_them.valid_s)
+
         probes = ProbeSender(self._settings.socket.parent / PROBE_SOCKET)
         return HealthHooks(
-            take, send_probe=probes.send, connected=self.metrics.health_connected.set, sent=count("sent").inc
+            take, verdicts, probes.send, connected=self.metrics.health_connected.set, sent=count("sent").inc
         )
 
     def _connected(self, connected: bool) -> None:
@@ -196,30 +207,36 @@ class Worker:
     def _lost(self, why: str) -> None:
         self._why = why
 
-    def _provider_changed(self, provider: str, state: HealthState) -> None:
+    def _provider_changed(self, change: HealthChange) -> None:
         self._reporter.changed()
-        self.metrics.out.labels(provider).set(state.trouble is not None)
-        if state.trouble is None:
-            _log.info("%s is back", provider)
+        self.metrics.health.changed(change.provider, change.model, change.now.trouble, change.now.cause)
+        what = f"{change.provider}, model {change.model}," if change.model else change.provider
+        if change.now.trouble is None:
+            _log.info("%s is back", what)
         else:
-            _log.info("%s is out: %s", provider, state.trouble)
+            _log.info("%s is %s: %s", what, change.now.trouble, change.now.cause or "unknown")
 
     async def _turn(self) -> None:
-        """Note that the loop turns, flush metrics that no access log entry flushes, and say how full providers are."""
+        """Note that the loop turns, flush metrics, say how full providers are, and drop health that is over."""
         while True:
             self._turned_s = time.monotonic()
             for report in self.routing.limit_use.reports():
                 self._events.add(report)
             self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))
             self.metrics.flush()
+            self.routing.tracker.sweep()
             await asyncio.sleep(1.0)
 
 
-def run(settings: WorkerSettings, build: Callable[[WorkerContext], RoutingParts] = sticky_routing) -> None:
-    """Run one worker, with the router that is built, until a signal ends it. Raises StartError."""
+def run(
+    settings: WorkerSettings,
+    build: Callable[[WorkerContext], RoutingParts] = sticky_routing,
+    clock: Callable[[], float] | None = None,
+) -> None:
+    """Run one worker until a signal ends it; the parameters are those of `Worker`. Raises StartError."""
 
     async def running() -> None:
-        await Worker(settings, build).run()
+        await Worker(settings, build, clock).run()
 
     with listening("--socket", settings.socket):
         settings.socket.unlink(missing_ok=True)

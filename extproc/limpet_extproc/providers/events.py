@@ -1,12 +1,15 @@
-"""What can happen to a provider, as values: a worker applies them to its states and sends them to its siblings.
+"""What can happen to a provider, as values: a worker applies them to its states and sends them to other workers.
 
-`now_s` is Unix time. An empty `model` means the provider with all its models.
+They carry no times: each takes effect when it arrives, on the receiver's own clock, so that clocks which differ or
+jump change nothing. An empty `model` means that no worker has read which one was asked for. `age_s` is a length of
+time: how long before the outcome the request was decided.
 """
 
 from typing import TypeAlias
 
 import msgspec
 
+from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.providers.limit_events import LimitEvent
 
 
@@ -14,10 +17,13 @@ class AttemptSucceeded(msgspec.Struct, frozen=True, gc=False, array_like=True, t
     """An attempt got an answer."""
 
     provider: str
-    now_s: float
-    first_byte_s: float | None = None
-    """Seconds from the request to the first byte of the answer; None: not measured."""
     model: str = ""
+    first_byte_s: float | None = None
+    """Seconds from the request to the first token of a streamed answer, or to a whole one; None: not measured."""
+    work_tokens: int = 0
+    """What had to be done before that first byte, in tokens of a prompt (`slowness.work_tokens`)."""
+    streamed: bool = False
+    age_s: float = 0.0
 
 
 class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -29,31 +35,50 @@ class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, ta
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
-    """An attempt got no answer, or one that shows the provider, or the model there, to be broken."""
+    """An attempt got no answer, or one that shows the provider, or the model there, to be broken.
+
+    Which of the two is the cause's to say (`health_changes.OF_THE_PROVIDER`).
+    """
 
     provider: str
-    now_s: float
     model: str = ""
+    cause: Cause = ""
+    age_s: float = 0.0
 
 
 class AttemptLimited(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
-    """An attempt was answered that the provider is over its limit, and asked to wait `retry_after_s`."""
+    """An attempt was answered that the provider is over its limit for this model, or overloaded."""
 
     provider: str
-    now_s: float
-    retry_after_s: float
     model: str = ""
+    retry_after_s: float | None = None
+    """What it asked to wait, more than 0; None: it did not say."""
+    cause: Cause = "Limited"
+    age_s: float = 0.0
 
 
 class TrialBegan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """A request is sent to a provider that was out."""
 
     provider: str
-    now_s: float
     model: str = ""
 
 
-ProviderEvent: TypeAlias = AttemptSucceeded | AnswerGenerated | AttemptFailed | AttemptLimited | TrialBegan
+class ProviderDegraded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """The attempts that one gateway saw show the provider, or the model there, to be degraded.
+
+    For other gateways, which see neither those attempts' successes nor their speed. Workers beside the same Envoy come
+    to it by themselves.
+    """
+
+    provider: str
+    model: str
+    cause: Cause
+
+
+ProviderEvent: TypeAlias = (
+    AttemptSucceeded | AnswerGenerated | AttemptFailed | AttemptLimited | TrialBegan | ProviderDegraded
+)
 
 WorkerEvent: TypeAlias = ProviderEvent | LimitEvent
 """All that workers tell each other."""

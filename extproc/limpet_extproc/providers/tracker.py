@@ -1,10 +1,15 @@
 """The states of the providers as a worker sees them now: besides its memory the one thing that changes over time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from limpet_extproc.decision import health, learn
-from limpet_extproc.decision.health import HEALTHY, HealthState
+import msgspec
+
+from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.contract.catalog import Trouble
+from limpet_extproc.contract.health_stream import Probed, Verdict
+from limpet_extproc.decision import error_rate, health_changes, learn, slowness
+from limpet_extproc.decision.health import HEALTHY, HealthState, Judgement, judge
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.providers.events import (
@@ -12,97 +17,194 @@ from limpet_extproc.providers.events import (
     AttemptFailed,
     AttemptLimited,
     AttemptSucceeded,
+    ProviderDegraded,
     ProviderEvent,
     TrialBegan,
 )
-from limpet_extproc.providers.upward import concerns_other_gateways
 
 _Key = TypeVar("_Key")
+_Scope = tuple[str, str]
+"""A provider and one of its models; without a model: the provider with all of them."""
 
 FACTORS_EVERY_S: Final = 1.0
 """A factor compares all providers, so it is not computed for each of their outcomes."""
 
+_BY_PROBE: Final[Mapping[Verdict, Trouble | None]] = {
+    "Up": None,
+    "Degraded": "degraded",
+    "Limited": "over_limit",
+    "Down": "down",
+}
+
+
+class HealthChange(msgspec.Struct, frozen=True, gc=False):
+    """A provider, or one model there, went out, came back, or is in other trouble than before."""
+
+    provider: str
+    model: str
+    """Empty: the provider with all its models."""
+    before: Trouble | None
+    now: Judgement
+
 
 class ProviderTracker:
-    """Health and averages, updated by events; `on_change` is called when a provider goes out or comes back.
+    """Health and averages, updated by events. The worse of what traffic and probes show is what decisions see.
 
-    A failure counts against the one model that was asked for, or, if none is named, against the provider with all its
-    models. As a whole a provider is as bad as the worst of these.
+    A failure counts against the one model that was asked for, or, by its cause, against the provider with all its
+    models.
     """
 
     def __init__(
         self,
-        on_change: Callable[[str, HealthState], None],
-        on_event: Callable[[ProviderEvent], object] | None = None,
-        on_concern: Callable[[ProviderEvent], object] | None = None,
+        clock: Callable[[], float],
+        on_change: Callable[[HealthChange], None],
+        *,
+        to_siblings: Callable[[ProviderEvent], object] | None = None,
+        to_gateways: Callable[[ProviderEvent], object] | None = None,
         used: UsedAt = nothing_used,
     ) -> None:
-        """`on_event` is called with each event that this worker has seen itself, for the workers beside the same Envoy.
+        """`to_siblings` is called with each event that this worker has seen itself.
 
-        `on_concern` is called with those of them that workers beside other Envoys need, too. `used` is for `states`.
+        `to_gateways` gets what workers beside other Envoys need of them: all but answers that changed no state. After
+        a failure the next answer does: without it, single failures would look like failures in a row from afar.
+        `used` is for `states`.
         """
-        self._on_event = on_event
-        self._on_concern = on_concern
-        self._health: dict[str, HealthState] = {}
+        self._clock = clock
+        self._on_change = on_change
+        self._to_siblings = to_siblings
+        self._to_gateways = to_gateways
         self._whole: dict[str, HealthState] = {}
-        self._by_model: dict[tuple[str, str], HealthState] = {}
-        self._last_answer_s: dict[str, float] = {}
+        self._by_model: dict[_Scope, HealthState] = {}
+        self._probed: dict[_Scope, HealthState] = {}
+        self._windows: dict[_Scope, error_rate.ErrorWindow] = {}
+        self._paces: dict[_Scope, slowness.Pace] = {}
+        self._last_answer_s: dict[_Scope, float] = {}
+        self._last_asked_s: dict[_Scope, float] = {}
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
-        self._on_change = on_change
-        self.states = ProviderStates(self._whole, self._learned, self._factors, self._by_model, used)
+        self.states = ProviderStates(self._whole, self._learned, self._factors, self._by_model, used, self._probed)
 
     @property
-    def health(self) -> Mapping[str, HealthState]:
-        """The worst state of each provider that is not simply well."""
-        return self._health
-
-    @property
-    def last_answer_s(self) -> Mapping[str, float]:
-        """When each provider last answered, in Unix seconds."""
+    def last_answer_s(self) -> Mapping[tuple[str, str], float]:
+        """When each provider last answered a request for each model; without a model: for any."""
         return self._last_answer_s
+
+    @property
+    def last_asked_s(self) -> Mapping[tuple[str, str], float]:
+        """When the last outcome of each model of each provider was seen, here or at another worker."""
+        return self._last_asked_s
 
     def apply(self, event: ProviderEvent) -> None:
         """Update the states by what happened here, and pass it on."""
-        # Whether it was well before is the question.
-        concern = self._on_concern is not None and concerns_other_gateways(
-            event, well=event.provider not in self._health
-        )
-        self.apply_received(event)
-        if self._on_event is not None:
-            self._on_event(event)
-        if concern and self._on_concern is not None:
-            self._on_concern(event)
+        changed = self._apply(event, of_this_gateway=True)
+        if self._to_siblings is not None:
+            self._to_siblings(event)
+        if self._to_gateways is not None and (changed or not isinstance(event, AttemptSucceeded | AnswerGenerated)):
+            self._to_gateways(event)
 
     def apply_received(self, event: ProviderEvent) -> None:
-        """Update the states by what happened at another worker."""
+        """Update the states by what happened at another worker beside this Envoy."""
+        self._apply(event, of_this_gateway=True)
+
+    def apply_relayed(self, event: ProviderEvent) -> None:
+        """Update the states by what happened beside another Envoy, whose answers are mostly not passed on.
+
+        So neither the share of failures nor the speed can be told from such events.
+        """
+        self._apply(event, of_this_gateway=False)
+
+    def take_probed(self, probed: Sequence[Probed], valid_s: float) -> None:
+        """Take the verdicts of all probes, in the place of those before. They lapse after `valid_s`."""
+        now_s = self._clock()
+        new = {(each.provider, each.model): _by_probe(each, now_s, valid_s) for each in probed}
+        for scope in self._probed.keys() | new.keys():
+            self._set_probed(scope, new.get(scope, HEALTHY), now_s)
+
+    def sweep(self) -> None:
+        """Drop what is over: verdicts of probes that nobody repeats, and returns that are long ago. Once a second."""
+        now_s = self._clock()
+        for scope, state in list(self._probed.items()):
+            if now_s >= state.until_s:
+                self._set_probed(scope, HEALTHY, now_s)
+        for provider, state in list(self._whole.items()):
+            self._set((provider, ""), health_changes.settled(state, now_s), now_s)
+        for scope, state in list(self._by_model.items()):
+            self._set(scope, health_changes.settled(state, now_s), now_s)
+
+    def _apply(self, event: ProviderEvent, *, of_this_gateway: bool) -> bool:
+        """Whether it changed the state of the provider or of the model."""
+        now_s = self._clock()
+        changed = False
         match event:
-            case AttemptSucceeded(provider, now_s, first_byte_s, model):
-                self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
-                self._last_answer_s[provider] = now_s
-                if provider in self._health:
-                    for scope in {"", model}:
-                        self._set(provider, scope, HEALTHY)
+            case AttemptSucceeded():
+                changed = self._succeeded(event, now_s, of_this_gateway=of_this_gateway)
             case AnswerGenerated(provider, tokens, seconds):
                 learned = self._learned.get(provider, learn.NOTHING)
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
-            case AttemptFailed(provider, now_s, model):
-                self._learn(provider, now_s, failed=True, first_byte_s=None)
-                self._set(provider, model, health.after_failure(self._state(provider, model), now_s))
-            case AttemptLimited(provider, now_s, retry_after_s, model):
-                state = self._state(provider, model)
-                self._set(provider, model, health.after_limit(state, now_s, retry_after_s))
-            case TrialBegan(provider, now_s, model):
-                for scope in {"", model}:
-                    state = self._state(provider, scope)
-                    if state.trouble is not None:
-                        self._set(provider, scope, health.begin_trial(state, now_s))
+            case AttemptFailed(provider, model, cause, age_s):
+                scope = (provider, "" if cause in health_changes.OF_THE_PROVIDER else model)
+                self._last_asked_s[provider, model] = now_s
+                state = health_changes.after_failure(self._state(scope), now_s, cause, age_s)
+                changed = self._set(scope, state, now_s)
+                if of_this_gateway:
+                    self._learn(provider, now_s, failed=True, first_byte_s=None)
+                    self._count(scope, now_s, failed=True)
+            case AttemptLimited(provider, model, retry_after_s, cause, age_s):
+                scope = (provider, model)
+                self._last_asked_s[scope] = now_s
+                state = health_changes.after_limit(self._state(scope), now_s, retry_after_s, cause, age_s)
+                changed = self._set(scope, state, now_s)
+                if of_this_gateway:
+                    self._count(scope, now_s, failed=True)
+            case TrialBegan(provider, model):
+                for scope in {(provider, ""), (provider, model)}:
+                    changed |= self._set(scope, health_changes.begin_trial(self._state(scope), now_s), now_s)
+            case ProviderDegraded(provider, model, cause):
+                scope = (provider, model)
+                changed = self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
+        return changed
 
-    def _state(self, provider: str, model: str) -> HealthState:
-        if model:
-            return self._by_model.get((provider, model), HEALTHY)
-        return self._whole.get(provider, HEALTHY)
+    def _succeeded(self, event: AttemptSucceeded, now_s: float, *, of_this_gateway: bool) -> bool:
+        provider, first_byte_s = event.provider, event.first_byte_s
+        whole, one = (provider, ""), (provider, event.model)
+        self._last_answer_s[whole] = self._last_answer_s[one] = self._last_asked_s[one] = now_s
+        pace = self._paces.get(one, slowness.UNKNOWN_PACE)
+        slow = False
+        if first_byte_s is not None:
+            pace = slowness.after_answer(pace, now_s, first_byte_s, event.work_tokens, streamed=event.streamed)
+            slow = slowness.is_slow_still(pace)
+        changed = False
+        for scope in dict.fromkeys((whole, one)):
+            state = self._state(scope)
+            if state is not HEALTHY:
+                failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
+                state = health_changes.after_success(
+                    state, now_s, event.age_s, slow=slow and scope == one, failing=failing
+                )
+                changed |= self._set(scope, state, now_s)
+        if of_this_gateway:
+            self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
+            for scope in dict.fromkeys((whole, one)):
+                self._count(scope, now_s, failed=False)
+            self._paces[one] = pace
+            if slow and slowness.has_slowed(pace):
+                self._degrade(one, now_s, "SlowFirstByte")
+        return changed
+
+    def _count(self, scope: _Scope, now_s: float, *, failed: bool) -> None:
+        window = error_rate.with_attempt(self._windows.get(scope, error_rate.EMPTY_WINDOW), now_s, failed=failed)
+        self._windows[scope] = window
+        if failed and error_rate.too_many(window):
+            self._degrade(scope, now_s, "ErrorRate")
+
+    def _degrade(self, scope: _Scope, now_s: float, cause: Cause) -> None:
+        if self._state(scope).trouble is not None:
+            return
+        self._windows.pop(scope, None)
+        self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
+        if self._to_gateways is not None:
+            self._to_gateways(ProviderDegraded(*scope, cause))
 
     def _learn(self, provider: str, now_s: float, *, failed: bool, first_byte_s: float | None) -> None:
         self._learned[provider] = learn.after_attempt(self._learned.get(provider, learn.NOTHING), failed, first_byte_s)
@@ -111,17 +213,40 @@ class ProviderTracker:
             self._factors.clear()
             self._factors.update(learn.factors(self._learned))
 
-    def _set(self, provider: str, model: str, state: HealthState) -> None:
+    def _state(self, scope: _Scope) -> HealthState:
+        provider, model = scope
+        return (self._by_model.get(scope) if model else self._whole.get(provider)) or HEALTHY
+
+    def _judge(self, scope: _Scope, now_s: float) -> Judgement:
+        return judge((self._state(scope), self._probed.get(scope, HEALTHY)), now_s)
+
+    def _set(self, scope: _Scope, state: HealthState, now_s: float) -> bool:
+        """Whether this is another state than before."""
+        if state == self._state(scope):
+            return False
+        before = self._judge(scope, now_s)
+        self._keep(scope, state)
+        self._report(scope, before, now_s)
+        return True
+
+    def _set_probed(self, scope: _Scope, state: HealthState, now_s: float) -> None:
+        before = self._judge(scope, now_s)
+        _keep(self._probed, scope, state)
+        if before.trouble is not None and self._judge(scope, now_s).trouble is None:
+            self._keep(scope, health_changes.back(self._state(scope), now_s))
+        self._report(scope, before, now_s)
+
+    def _keep(self, scope: _Scope, state: HealthState) -> None:
+        provider, model = scope
         if model:
-            _keep(self._by_model, (provider, model), state)
+            _keep(self._by_model, scope, state)
         else:
             _keep(self._whole, provider, state)
-        before = self._health.get(provider, HEALTHY)
-        states = [state, *(each for (name, _), each in self._by_model.items() if name == provider)]
-        now = max((*states, self._whole.get(provider, HEALTHY)), key=health.badness)
-        _keep(self._health, provider, now)
+
+    def _report(self, scope: _Scope, before: Judgement, now_s: float) -> None:
+        now = self._judge(scope, now_s)
         if before.trouble != now.trouble:
-            self._on_change(provider, now)
+            self._on_change(HealthChange(*scope, before.trouble, now))
 
 
 def _keep(states: dict[_Key, HealthState], key: _Key, state: HealthState) -> None:
@@ -129,3 +254,13 @@ def _keep(states: dict[_Key, HealthState], key: _Key, state: HealthState) -> Non
         states.pop(key, None)
     else:
         states[key] = state
+
+
+def _by_probe(probed: Probed, now_s: float, valid_s: float) -> HealthState:
+    trouble = _BY_PROBE[probed.verdict]
+    if trouble is None:
+        return HEALTHY
+    since_s = min(probed.since_s, now_s) or now_s
+    return HealthState(
+        trouble=trouble, since_s=since_s, until_s=now_s + valid_s, cause=probed.cause, began_s=since_s, probed=True
+    )

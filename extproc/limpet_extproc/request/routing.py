@@ -59,7 +59,7 @@ def decide(
         decision=decision,
         record=_record(opened, decision, now_s),
         edits=edits(opened.request, order, lane.by_provider, opened.providers),
-        why=_why(decision, states, lane, now_s) if states.health or states.by_model else "",
+        why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
     )
 
@@ -109,6 +109,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         max_providers=policy.max_providers,
         learn=policy.mode != "Off" and (not steered or policy.client_order == "StickyWithin"),
         tries=1 if policy.on_timeout == "NextProvider" else TRIES,
+        streamed=opened.request.stream,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
     )
 

@@ -6,6 +6,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from limpet_extproc.telemetry.health_metrics import HealthMetrics
+
 _ADDED_SECONDS: Final = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
@@ -110,12 +112,7 @@ class WorkerMetrics:
             ["way"],
             registry=registry,
         )
-        self.out = Gauge(
-            "limpet_provider_out",
-            "1 while the provider is out: it failed several times in a row, or asked to wait.",
-            ["provider"],
-            registry=registry,
-        )
+        self.health = HealthMetrics(registry)
         self._limit_used = Gauge(
             "limpet_provider_limit_used_ratio",
             "Share of a provider's limit that is used, as this worker knows it; 1: the provider is full.",

@@ -6,7 +6,6 @@ Its other flags are those of our own worker, so that the local gateway can start
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -25,12 +24,12 @@ def peer_routing(name: RuleSetName) -> Callable[[WorkerContext], RoutingParts]:
 
     def build(context: WorkerContext) -> RoutingParts:
         rule_set, new_memory = RULE_SETS[name]
-        memory, outages = new_memory(), Outages()
+        memory, outages = new_memory(), Outages(context.clock)
         random_seed = partial(os.urandom, 8)
         router = PeerRouting(
-            rule_set, context.read, context.snapshot, memory, outages, context.secret, time.time, random_seed
+            rule_set, context.read, context.snapshot, memory, outages, context.secret, context.clock, random_seed
         )
-        return RoutingParts(router, memory, outages, LimitUse(context.settings.node, time.time))
+        return RoutingParts(router, memory, outages, LimitUse(context.settings.node, context.clock))
 
     return build
 

@@ -39,14 +39,15 @@ _UNKNOWN_PRICE: Final = 1.0
 class Outages(ProviderTracker):
     """When each provider failed last; none is ever taken out, the rule set looks at the clock itself."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda _provider, _state: None)
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock, lambda _change: None)
+        self._now = clock
         self.failed_s: dict[str, float] = {}
 
     def apply(self, event: ProviderEvent) -> None:
         """A 429 is an outage like another."""
         if isinstance(event, AttemptFailed | AttemptLimited):
-            self.failed_s[event.provider] = event.now_s
+            self.failed_s[event.provider] = self._now()
         else:
             super().apply(event)
 

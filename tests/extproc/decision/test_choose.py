@@ -15,12 +15,10 @@ from limpet_extproc.decision.steering import Steering
 from limpet_extproc.memory import Remembered, Warm
 
 NOW = 1000.0
-DOWN = HealthState(failures=3, trouble="down", since_s=990.0, until_s=1010.0, cooldown_s=20.0)
+DOWN = HealthState(failures=3, trouble="down", since_s=990.0, until_s=1010.0, pause_s=20.0)
 LIMITED = HealthState(trouble="over_limit", since_s=990.0, until_s=1005.0)
-TRIAL = HealthState(failures=3, trouble="down", since_s=900.0, until_s=999.0, cooldown_s=5.0)
-BEING_TRIED = HealthState(
-    failures=3, trouble="down", since_s=900.0, until_s=999.0, cooldown_s=5.0, trial_until_s=1030.0
-)
+TRIAL = HealthState(failures=3, trouble="down", since_s=900.0, until_s=999.0, pause_s=5.0)
+BEING_TRIED = HealthState(failures=3, trouble="down", since_s=900.0, until_s=999.0, pause_s=5.0, trial_until_s=1030.0)
 
 CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (0.1, 1.0, 2.0))
 PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}

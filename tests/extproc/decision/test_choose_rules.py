@@ -10,7 +10,7 @@ from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
 from limpet_extproc.decision.choose import choose
-from limpet_extproc.decision.health import HealthState, verdict
+from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.learn import Learned, factors
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -92,8 +92,8 @@ def situations(draw: st.DrawFn) -> tuple[Query, Remembered | None, ProviderState
 
 
 def is_out(states: ProviderStates, name: str) -> bool:
-    state = states.health.get(name)
-    return state is not None and verdict(state, NOW) in ("down", "over_limit")
+    judged = states.judge(name, "m", NOW)
+    return judged.trouble is not None and not judged.trial
 
 
 @given(situations())

@@ -1,123 +1,115 @@
-"""The health of a provider after its traffic: a table of stories, and rules that hold after any of them."""
-
-from typing import Literal
+"""What the state of a provider's health means at an instant, for a decision and for a person."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.decision.health import (
-    DEFAULT_THRESHOLDS,
     HEALTHY,
+    TROUBLES,
+    UP,
     HealthState,
-    after_failure,
-    after_limit,
-    begin_trial,
+    Judgement,
+    badness,
     explain,
-    verdict,
+    judge,
+    share,
 )
 
-Event = tuple[float, Literal["ok", "fail", "limit", "trial"], float]
-"""When, what, and for a 429 the seconds it asks for."""
-
-
-def after(*events: Event, state: HealthState = HEALTHY) -> HealthState:
-    for now_s, what, retry_after_s in events:
-        if what == "ok":
-            state = HEALTHY
-        elif what == "fail":
-            state = after_failure(state, now_s)
-        elif what == "limit":
-            state = after_limit(state, now_s, retry_after_s)
-        else:
-            state = begin_trial(state, now_s)
-    return state
-
-
-def fails(*times_s: float) -> list[Event]:
-    return [(now_s, "fail", 0) for now_s in times_s]
-
-
-DOWN = fails(0, 0, 0)
-"""Three failures in a row: out until second 5."""
+DOWN = HealthState(3, "down", 0.0, 5.0, 5.0, cause="ServerError")
+LIMITED = HealthState(trouble="over_limit", since_s=0.0, until_s=30.0, cause="Limited")
+SLOW = HealthState(trouble="degraded", since_s=0.0, until_s=10.0, cause="SlowFirstByte")
 
 
 @pytest.mark.parametrize(
-    ("events", "now_s", "expected"),
+    ("states", "now_s", "expected"),
     [
-        ([], 0, "up"),
-        (fails(0), 0, "up"),
-        (fails(0, 1), 1, "up"),
-        (DOWN, 0, "down"),
-        (DOWN, 4.9, "down"),
-        (DOWN, 5, "trial"),
-        ([*fails(0, 0), (1, "ok", 0), *fails(2, 2)], 2, "up"),
-        # one trial at a time, whose outcome decides
-        ([*DOWN, (5, "trial", 0)], 5, "down"),
-        ([*DOWN, (5, "trial", 0)], 64, "down"),
-        ([*DOWN, (5, "trial", 0)], 65, "trial"),
-        ([*DOWN, (5, "trial", 0), (6, "ok", 0)], 6, "up"),
-        ([*DOWN, (5, "trial", 0), (6, "fail", 0)], 15.9, "down"),
-        ([*DOWN, (5, "trial", 0), (6, "fail", 0)], 16, "trial"),
-        # what was under way when it went out neither prolongs nor shortens
-        ([*DOWN, *fails(1, 2, 3, 4)], 5, "trial"),
-        ([(0, "limit", 100), (1, "fail", 0)], 99, "over_limit"),
-        ([*DOWN, (1, "ok", 0)], 1, "up"),
-        # 429
-        ([(0, "limit", 30)], 29, "over_limit"),
-        ([(0, "limit", 30)], 30, "trial"),
-        ([(0, "limit", 0)], 0, "trial"),
-        ([(0, "limit", 10_000)], 299, "over_limit"),
-        ([(0, "limit", 10_000)], 300, "trial"),
-        ([(0, "limit", 30), (1, "limit", 5)], 29, "over_limit"),
-        ([(0, "limit", 30), (30, "trial", 0), (31, "limit", 30)], 60, "over_limit"),
-        ([(0, "limit", 30), (30, "trial", 0), (31, "fail", 0)], 35, "down"),
-        ([(0, "limit", 30), (30, "trial", 0), (31, "ok", 0)], 31, "up"),
+        ((), 0, UP),
+        ((HEALTHY, HealthState(failures=2)), 0, UP),
+        ((DOWN,), 4, Judgement("down", False, "ServerError", 0.0, 5.0)),
+        ((DOWN,), 5, Judgement("down", True, "ServerError", 0.0, 5.0)),
+        ((HealthState(3, "down", 0.0, 5.0, 5.0, 65.0),), 64, Judgement("down", False, "", 0.0, 65.0)),
+        # of several states the worst counts, and a trial needs the leave of all
+        ((SLOW, LIMITED), 12, Judgement("over_limit", False, "Limited", 0.0, 30.0)),
+        ((DOWN, LIMITED), 6, Judgement("down", False, "ServerError", 0.0, 30.0)),
+        ((DOWN, LIMITED), 30, Judgement("down", True, "ServerError", 0.0, 30.0)),
     ],
 )
-def test_the_story_of_a_provider_decides_what_a_request_may_do(
-    events: list[Event], now_s: float, expected: str
+def test_the_verdict_is_the_worst_of_all_that_concerns_a_request(
+    states: tuple[HealthState, ...], now_s: float, expected: Judgement
 ) -> None:
-    assert verdict(after(*events), now_s) == expected
+    assert judge(states, now_s) == expected
 
 
-def test_every_failed_trial_doubles_the_time_out_up_to_a_minute() -> None:
-    state, lengths = after(*DOWN), []
-    for _ in range(6):
-        lengths.append(state.cooldown_s)
-        now_s = state.until_s
-        state = after((now_s, "trial", 0), (now_s, "fail", 0), state=state)
-    assert lengths == [5, 10, 20, 40, 60, 60]
-    assert state.since_s == 0, "out since it first went out"
-
-
-EVENTS = st.lists(
-    st.tuples(st.floats(0, 20), st.sampled_from(["ok", "fail", "limit", "trial"]), st.floats(0, 1000)), max_size=12
+STATES = st.builds(
+    HealthState,
+    failures=st.integers(0, 5),
+    trouble=st.sampled_from([None, "degraded", "over_limit", "down"]),
+    until_s=st.floats(0, 100),
+    trial_until_s=st.floats(0, 100),
 )
 
 
-@given(EVENTS)
-def test_whatever_happens_it_is_tried_again_in_bounded_time(story: list[Event]) -> None:
-    now_s, state = 0.0, HEALTHY
-    for pause_s, what, retry_after_s in story:
-        now_s += pause_s
-        if what == "trial" and verdict(state, now_s) != "trial":
-            continue  # only a request with this verdict tries
-        state = after((now_s, what, retry_after_s), state=state)
-    longest_s = max(
-        DEFAULT_THRESHOLDS.max_cooldown_s, DEFAULT_THRESHOLDS.max_retry_after_s, DEFAULT_THRESHOLDS.trial_timeout_s
-    )
-    assert verdict(state, now_s + longest_s) in ("up", "trial")
+@given(st.lists(STATES), STATES, st.floats(0, 100))
+def test_one_more_state_never_makes_a_verdict_better(
+    states: list[HealthState], more: HealthState, now_s: float
+) -> None:
+    before, after = judge(states, now_s), judge([*states, more], now_s)
+    assert TROUBLES.index(after.trouble) >= TROUBLES.index(before.trouble)
+    if before.trouble is not None:
+        assert after.trial <= before.trial
+
+
+@given(STATES, STATES)
+def test_the_worse_trouble_is_always_the_worse_state(one: HealthState, other: HealthState) -> None:
+    order: list[Trouble | None] = [None, "degraded", "over_limit", "down"]
+    if order.index(one.trouble) > order.index(other.trouble):
+        assert badness(one) > badness(other)
 
 
 @pytest.mark.parametrize(
-    ("events", "now_s", "expected"),
+    ("state", "now_s", "expected"),
     [
-        ([], 0, "a is up"),
+        (HEALTHY, 1000, 1.0),
+        (HealthState(returned_s=1000), 1000, 0.05),
+        (HealthState(returned_s=1000), 1015, 0.5),
+        (HealthState(returned_s=1000), 1030, 1.0),
+        (HealthState(returned_s=1000), 9000, 1.0),
+        (HealthState(returned_s=1000), 990, 0.05),  # a clock that went back
+    ],
+)
+def test_a_returning_provider_gets_its_share_back_over_half_a_minute(
+    state: HealthState, now_s: float, expected: float
+) -> None:
+    assert share(state, now_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "now_s", "expected"),
+    [
+        (HEALTHY, 0, "a is up"),
         (DOWN, 2, "a failed 3 times in a row, out for 2 s, next trial in 3 s"),
         (DOWN, 9, "a failed 3 times in a row, out for 9 s, next trial in 0 s"),
-        ([(0, "limit", 30)], 10, "a is rate-limiting us (429), out for 10 s, next trial in 20 s"),
+        (LIMITED, 10, "a is rate-limiting us (429), out for 10 s, next trial in 20 s"),
+        (
+            HealthState(trouble="over_limit", until_s=300.0, cause="Limited", asked_s=86400.0),
+            0,
+            "a is rate-limiting us (429), out for 0 s, next trial in 300 s (it asked for 86400 s)",
+        ),
+        (
+            HealthState(trouble="over_limit", until_s=5.0, cause="Overloaded"),
+            0,
+            "a is overloaded, out for 0 s, next trial in 5 s",
+        ),
+        (SLOW, 1, "a answers far slower than it used to, out for 1 s, next trial in 9 s"),
+        (
+            HealthState(trouble="degraded", until_s=10.0, cause="ErrorRate"),
+            0,
+            "a fails too many requests, out for 0 s, next trial in 10 s",
+        ),
+        (HealthState(trouble="down", until_s=10.0, probed=True), 7, "a is down by its probes, for 7 s"),
     ],
 )
-def test_the_explanation_names_the_problem_and_the_next_trial(events: list[Event], now_s: float, expected: str) -> None:
-    assert explain("a", after(*events), now_s) == expected
+def test_the_explanation_names_the_problem_and_the_next_trial(state: HealthState, now_s: float, expected: str) -> None:
+    assert explain("a", state, now_s) == expected

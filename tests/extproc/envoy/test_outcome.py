@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.health import HealthState
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
@@ -24,7 +23,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
-from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1_760_000_000.0
@@ -134,7 +133,7 @@ class World:
         self.tried: list[list[str]] = []
         self.summaries: list[RequestSummary] = []
         self.memory = InProcessMemory()
-        self.tracker = ProviderTracker(self._changed)
+        self.tracker = ProviderTracker(lambda: NOW, self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
         self.complaints = Complaints(lambda: None)
@@ -145,8 +144,8 @@ class World:
             self.memory, self.tracker, limited, metrics, self.caches, self.complaints, lambda: NOW, self._show
         )
 
-    def _changed(self, provider: str, state: HealthState) -> None:
-        self.changes.append((provider, state.trouble))
+    def _changed(self, change: HealthChange) -> None:
+        self.changes.append((change.provider, change.now.trouble))
 
     def _show(self, summary: RequestSummary) -> None:
         provider = summary.attempts[-1].provider if summary.attempts else ""
@@ -259,11 +258,13 @@ async def test_failures_count_and_an_answer_brings_the_provider_back(world: Worl
     await world.take(*[bad("a", 500, "ServerError")] * 3)
     assert world.changes == [("a", "down")]
     await world.take(entry("a", first_byte_s=0.25))
+    assert world.changes == [("a", "down")], "it was under way when the provider went out"
+    await world.take(entry("a", first_byte_s=0.25, record=replace(RECORD, started_s=NOW)))
     assert world.changes == [("a", "down"), ("a", None)]
     assert world.tracker.states.learned["a"].first_byte_s == pytest.approx(0.25)
-    assert world.tracker.states.learned["a"].samples == 4
+    assert world.tracker.states.learned["a"].samples == 5
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_500") == 3
-    assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 1
+    assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 2
 
 
 async def test_what_no_provider_answered_counts_for_none(world: World) -> None:
@@ -281,30 +282,26 @@ async def test_a_429_takes_a_model_out_for_as_long_as_it_asks_and_no_other_model
     await world.take(bad("a", 429, "Limited", retry_after="30"))
     assert world.changes == [("a", "over_limit")]
     states = world.tracker.states
-    limited = states.state("a", "flash")
-    assert limited is not None
-    assert limited.until_s == NOW + 30
-    assert states.state("a", "another-model") is None
+    assert states.judge("a", "flash", NOW).until_s == NOW + 30
+    assert states.judge("a", "another-model", NOW).trouble is None
 
 
 @pytest.mark.parametrize("cause", ["CredentialRefused", "NoCredit", "Redirected"])
 async def test_key_credit_and_address_concern_all_models_of_a_provider(world: World, cause: str) -> None:
     await world.take(*[bad("a", 400, cause)] * 3)
-    state = world.tracker.states.state("a", "another-model")
-    assert state is not None
-    assert state.trouble == "down"
+    assert world.tracker.states.judge("a", "another-model", NOW).trouble == "down"
 
 
 async def test_neither_a_client_that_leaves_nor_its_own_mistake_counts_against_a_provider(world: World) -> None:
     await world.take(entry("a", 0), bad("a", 400, "BadRequest"), bad("a", 413, "TooLarge"), entry("", 503))
-    assert world.tracker.health == {}
+    assert world.tracker.states.all_well
 
 
 @pytest.mark.parametrize("cause", ["ServerError", "Limited", "Forbidden", "ErrorInAnswer", "Overloaded"])
 async def test_a_request_that_fails_alike_everywhere_counts_against_no_provider(world: World, cause: str) -> None:
     notes = {number: note(name, 500, cause, retry_after="120") for number, name in enumerate("abc", 1)}
     await world.take(*[entry("c", 500, attempts=3, notes=notes)] * 5)
-    assert world.tracker.health == {}
+    assert world.tracker.states.all_well
 
 
 async def test_a_key_that_is_refused_counts_however_many_refuse(world: World) -> None:
@@ -326,7 +323,7 @@ async def test_what_fails_here_and_not_there_is_held_against_the_provider_once(w
 async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_no_conversation(world: World) -> None:
     again = replace(RECORD, tries=2)
     await world.take(*[entry("a", record=again, attempts=2)] * 5)
-    assert world.tracker.health == {}
+    assert world.tracker.states.all_well
     assert [warm.provider for warm in await world.warm()] == ["a"]
     assert world.tried[-1] == ["a ConnectionFailed", "a 200"]
 
@@ -368,16 +365,16 @@ async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_co
         under_way = entry("b", attempts=2, notes=notes, stream=f"s{number}", under_way=True)
         await world.take(under_way, under_way)
     assert world.changes == [("a", "down")]
-    state = world.tracker.health["a"]
+    verdict = world.tracker.states.judge("a", "flash", NOW)
     await world.take(*(entry("b", attempts=2, notes=notes, stream=f"s{number}") for number in range(3)))
-    assert world.tracker.health["a"] == state
+    assert world.tracker.states.judge("a", "flash", NOW) == verdict
     assert world.counted("limpet_requests_total", provider="b", decision=RECORD.reason, outcome="ok") == 3
 
 
 async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World) -> None:
     stalled = ("stream_idle_timeout",)
     await world.take(entry("a"), *[entry("a", 200, flags=stalled, body_bytes=2_000_000)] * 5)
-    assert world.tracker.health == {}
+    assert world.tracker.states.all_well
     assert [warm.provider for warm in await world.warm()] == ["a"]
     await world.take(entry("a", 200, flags=stalled, body_bytes=10_000))
     assert await world.warm() == ()

@@ -46,7 +46,7 @@ class Server:
 
     def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
         self.memory = InProcessMemory()
-        self.tracker = ProviderTracker(lambda _provider, _state: None)
+        self.tracker = ProviderTracker(lambda: NOW, lambda _change: None)
         self.registry = CollectorRegistry()
         own = StickyRouting(
             RequestReader().read,
@@ -291,9 +291,9 @@ async def test_a_fault_of_ours_lets_the_request_through_and_is_counted(
 
 async def test_the_client_hears_why_should_all_fail(make: Make, server: Server) -> None:
     for _ in range(3):
-        server.tracker.apply(AttemptFailed("a", NOW - 1))
+        server.tracker.apply(AttemptFailed("a"))
     (answer,) = await server.say(body_message(make.body()))
-    assert metadata(answer)["limpet.decision"]["why"].startswith("a failed 3 times in a row, out for 1 s")
+    assert metadata(answer)["limpet.decision"]["why"].startswith("a failed 3 times in a row, out for 0 s")
 
 
 async def test_observe_counts_what_enforce_would_have_done(make: Make) -> None:

@@ -13,6 +13,8 @@ from limpet_extproc.contract.catalog import Catalog, Evidence, EvidenceReport, H
 from limpet_extproc.operator_link.catalog_client import watch
 from limpet_extproc.operator_link.evidence import HealthReporter
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.events import AttemptSucceeded
+from limpet_extproc.providers.tracker import ProviderTracker
 
 
 @pytest.fixture
@@ -70,8 +72,9 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
 
 
 async def test_each_operator_gets_all_evidence_from_the_start(address: str) -> None:
-    answered = {"a": 1000.0}
-    reporter = HealthReporter(answered, {}, dict, Complaints(lambda: None))
+    tracker = ProviderTracker(lambda: 1000.0, lambda _change: None)
+    tracker.apply(AttemptSucceeded("a", "m"))
+    reporter = HealthReporter(tracker, dict, Complaints(lambda: None), lambda: 1000.0)
     task = asyncio.create_task(watch(address, "node-1", lambda _: None, reporter=reporter))
     try:
         for _ in range(2):

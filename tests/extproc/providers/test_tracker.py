@@ -1,27 +1,43 @@
-"""What is held against a provider, and what against one of its models only."""
+"""What is held against a provider, what against one of its models only, and what other workers hear of it."""
 
 import pytest
+from tests.extproc.hand_clock import HandClock
 
-from limpet_extproc.decision.health import HealthState
-from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded, TrialBegan
-from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.contract.health_stream import Probed
+from limpet_extproc.providers.events import (
+    AnswerGenerated,
+    AttemptFailed,
+    AttemptLimited,
+    AttemptSucceeded,
+    ProviderDegraded,
+    ProviderEvent,
+    TrialBegan,
+)
+from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 
 NOW = 1_760_000_000.0
 
 
 class Observed:
-    """Providers, and their changes as reported."""
+    """Providers, their changes as reported, and what other gateways hear."""
 
     def __init__(self) -> None:
-        self.changes: list[tuple[str, str | None]] = []
-        self.providers = ProviderTracker(self._changed)
+        self.changes: list[tuple[str, str, str | None]] = []
+        self.relayed: list[ProviderEvent] = []
+        self.clock = HandClock(NOW)
+        self.providers = ProviderTracker(self.clock, self._changed, to_gateways=self.relayed.append)
 
-    def _changed(self, provider: str, state: HealthState) -> None:
-        self.changes.append((provider, state.trouble))
+    def _changed(self, change: HealthChange) -> None:
+        self.changes.append((change.provider, change.model, change.now.trouble))
 
-    def out(self, model: str) -> bool:
-        state = self.providers.states.state("a", model)
-        return state is not None and state.trouble is not None
+    def happen(self, *events: ProviderEvent, every_s: float = 0.0) -> None:
+        for event in events:
+            self.providers.apply(event)
+            self.clock.now_s += every_s
+
+    def trouble(self, model: str = "m1") -> str | None:
+        return self.providers.states.judge("a", model, self.clock.now_s).trouble
 
 
 @pytest.fixture
@@ -29,55 +45,147 @@ def observed() -> Observed:
     return Observed()
 
 
+def failed(model: str = "", cause: Cause = "ServerError") -> ProviderEvent:
+    return AttemptFailed("a", model, cause)
+
+
+def answered(model: str = "m1", first_byte_s: float | None = None) -> ProviderEvent:
+    return AttemptSucceeded("a", model, first_byte_s, 500, streamed=True)
+
+
 def test_one_models_failures_leave_the_others_in(observed: Observed) -> None:
-    for _ in range(3):
-        observed.providers.apply(AttemptFailed("a", NOW, "m1"))
-    assert (observed.out("m1"), observed.out("m2")) == (True, False)
-    assert observed.changes == [("a", "down")]
+    observed.happen(*[failed("m1")] * 3)
+    assert (observed.trouble("m1"), observed.trouble("m2")) == ("down", None)
+    assert observed.changes == [("a", "m1", "down")]
 
 
-def test_an_answer_of_another_model_does_not_let_a_model_back_in(observed: Observed) -> None:
-    observed.providers.apply(AttemptLimited("a", NOW, 60.0, "m1"))
-    observed.providers.apply(AttemptSucceeded("a", NOW, None, "m2"))
-    assert observed.out("m1")
-    assert observed.changes == [("a", "over_limit")]
-    observed.providers.apply(AttemptSucceeded("a", NOW, None, "m1"))
-    assert not observed.out("m1")
-    assert observed.changes[-1] == ("a", None)
-    assert observed.providers.health == {}
-
-
-def test_what_concerns_the_provider_takes_all_its_models_out_and_any_answer_lets_them_in(observed: Observed) -> None:
-    for _ in range(3):
-        observed.providers.apply(AttemptFailed("a", NOW))
-    assert observed.out("m1")
-    assert observed.out("m2")
-    observed.providers.apply(AttemptSucceeded("a", NOW, None, "m1"))
-    assert not observed.out("m2")
+@pytest.mark.parametrize(
+    "cause", ["CredentialRefused", "NoCredit", "Forbidden", "ConnectionFailed", "TLSFailed", "NameNotResolved"]
+)
+def test_address_key_and_account_concern_all_models(observed: Observed, cause: Cause) -> None:
+    for model in ("m1", "m2", "m3"):
+        observed.happen(failed(model, cause))
+    assert (observed.trouble("m1"), observed.trouble("m9")) == ("down", "down")
+    assert observed.changes == [("a", "", "down")]
+    observed.happen(answered("m1"))
+    assert observed.trouble("m9") is None, "any answer lets all models in"
 
 
 def test_failures_of_several_models_do_not_add_up(observed: Observed) -> None:
-    for model in ("m1", "m2", "m3", "m4"):
-        observed.providers.apply(AttemptFailed("a", NOW, model))
+    observed.happen(*(failed(model) for model in ("m1", "m2", "m3", "m4")))
     assert observed.changes == []
 
 
+def test_an_answer_of_another_model_does_not_let_a_model_back_in(observed: Observed) -> None:
+    observed.happen(AttemptLimited("a", "m1", 60.0), answered("m2"))
+    assert observed.trouble("m1") == "over_limit"
+    observed.happen(answered("m1"))
+    assert observed.trouble("m1") is None
+    assert observed.changes == [("a", "m1", "over_limit"), ("a", "m1", None)]
+
+
 def test_a_trial_of_one_model_is_no_trial_of_another(observed: Observed) -> None:
-    for model in ("m1", "m2"):
-        observed.providers.apply(AttemptLimited("a", NOW, 1.0, model))
-    observed.providers.apply(TrialBegan("a", NOW + 2, "m1"))
-    tried, other = (observed.providers.states.state("a", model) for model in ("m1", "m2"))
-    assert tried is not None
-    assert other is not None
-    assert tried.trial_until_s > NOW + 2
-    assert other.trial_until_s == 0.0
+    observed.happen(*(AttemptLimited("a", model, 1.0) for model in ("m1", "m2")))
+    observed.clock.now_s += 2
+    observed.happen(TrialBegan("a", "m1"))
+    judge = observed.providers.states.judge
+    assert not judge("a", "m1", observed.clock.now_s).trial
+    assert judge("a", "m2", observed.clock.now_s).trial
 
 
-def test_a_provider_is_reported_only_when_it_goes_out_or_comes_back(observed: Observed) -> None:
-    for _ in range(5):
-        observed.providers.apply(AttemptFailed("a", NOW))
-    observed.providers.apply(AttemptLimited("b", NOW, 30.0))
-    for _ in range(2):
-        observed.providers.apply(AttemptSucceeded("a", NOW, 0.2))
-    assert observed.changes == [("a", "down"), ("b", "over_limit"), ("a", None)]
-    assert set(observed.providers.states.health) == {"b"}
+def test_a_provider_that_fails_now_and_then_is_degraded(observed: Observed) -> None:
+    observed.happen(*[answered(), failed("m1")] * 5)
+    assert observed.trouble() == "degraded"
+    assert observed.providers.states.judge("a", "m1", NOW).cause == "ErrorRate"
+
+
+def test_answers_that_broke_off_count_like_failures(observed: Observed) -> None:
+    observed.happen(*[answered(), failed("m1", "BrokenOff")] * 5)
+    assert observed.trouble() == "degraded"
+
+
+def test_a_provider_that_becomes_far_slower_than_it_was_is_degraded_within_ten_answers(observed: Observed) -> None:
+    observed.happen(*[answered(first_byte_s=0.2)] * 30, every_s=1.0)
+    observed.happen(*[answered(first_byte_s=4.0)] * 10)
+    assert observed.trouble() == "degraded"
+    assert observed.trouble("m2") is None
+
+
+def test_a_degraded_one_returns_after_several_good_trials(observed: Observed) -> None:
+    observed.happen(*[answered(), failed("m1")] * 5)
+    observed.clock.now_s += 10
+    for expected in ("degraded", "degraded", None):
+        assert observed.providers.states.judge("a", "m1", observed.clock.now_s).trial
+        observed.happen(TrialBegan("a", "m1"), answered())
+        assert observed.trouble() == expected
+    assert observed.providers.states.share("a", "m1", observed.clock.now_s) < 1
+    observed.clock.now_s += 30
+    assert observed.providers.states.share("a", "m1", observed.clock.now_s) == 1
+
+
+def test_a_sweep_leaves_nothing_of_a_return_that_is_long_ago(observed: Observed) -> None:
+    observed.happen(*[failed("m1")] * 3, answered())
+    observed.clock.now_s += 59
+    observed.providers.sweep()
+    assert not observed.providers.states.all_well
+    observed.clock.now_s += 1
+    observed.providers.sweep()
+    assert observed.providers.states.all_well
+
+
+def probed(verdict: str, model: str = "") -> Probed:
+    return Probed("a", verdict, "Timeout" if verdict != "Up" else "", NOW - 5, model)  # type: ignore[arg-type]
+
+
+def test_the_worse_of_probe_and_traffic_counts(observed: Observed) -> None:
+    observed.happen(AttemptLimited("a", "m1", 30.0))
+    observed.providers.take_probed([probed("Degraded")], 10.0)
+    assert (observed.trouble("m1"), observed.trouble("m2")) == ("over_limit", "degraded")
+    observed.providers.take_probed([probed("Down")], 10.0)
+    observed.happen(answered("m2"))
+    assert (observed.trouble("m1"), observed.trouble("m2")) == ("down", "down")
+    observed.providers.take_probed([probed("Up"), probed("Down", "m2")], 10.0)
+    assert (observed.trouble("m1"), observed.trouble("m2")) == ("over_limit", "down")
+
+
+def test_only_probes_bring_back_what_probes_took_out_and_it_returns_by_and_by(observed: Observed) -> None:
+    observed.providers.take_probed([probed("Down")], 10.0)
+    observed.clock.now_s += 9
+    assert not observed.providers.states.judge("a", "m1", observed.clock.now_s).trial
+    observed.providers.take_probed([probed("Up")], 10.0)
+    assert observed.trouble() is None
+    assert observed.providers.states.share("a", "m1", observed.clock.now_s) < 1
+    assert observed.changes == [("a", "", "down"), ("a", "", None)]
+
+
+def test_verdicts_of_probes_that_nobody_repeats_lapse(observed: Observed) -> None:
+    observed.providers.take_probed([probed("Down")], 10.0)
+    observed.clock.now_s += 10
+    observed.providers.sweep()
+    assert observed.trouble() is None
+
+
+def test_other_gateways_hear_of_failures_and_of_answers_that_change_a_state(observed: Observed) -> None:
+    unchanged = [answered(), AnswerGenerated("a", 20, 1.0), answered()]
+    told = [failed("m1"), answered(), AttemptLimited("a", "m1", 5.0), TrialBegan("a", "m1")]
+    observed.happen(*unchanged, *told)
+    assert observed.relayed == told
+
+
+def test_what_another_gateway_saw_counts_here_in_a_row_but_in_no_share(observed: Observed) -> None:
+    for event in [failed("m1"), failed("m1"), answered()] * 10:
+        observed.providers.apply_relayed(event)
+    assert observed.trouble() is None
+    for _ in range(3):
+        observed.providers.apply_relayed(failed("m1"))
+    assert observed.trouble() == "down"
+    assert observed.relayed == [], "nothing is passed on twice"
+
+
+def test_what_another_gateway_found_degraded_is_degraded_here(observed: Observed) -> None:
+    observed.happen(*[answered(), failed("m1")] * 5)
+    assert ProviderDegraded("a", "m1", "ErrorRate") in observed.relayed
+    other = Observed()
+    other.providers.apply_relayed(ProviderDegraded("a", "m1", "ErrorRate"))
+    assert other.trouble() == "degraded"
+    assert other.relayed == []

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.extproc.conftest import Make
+from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.decision.snapshot import Snapshot
@@ -28,8 +29,9 @@ class Routed:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.memory = InProcessMemory()
-        self.limit_use = LimitUse("node/0", lambda: NOW)
-        self.tracker = ProviderTracker(lambda _provider, _state: None, used=self.limit_use.used)
+        self.clock = HandClock(NOW)
+        self.limit_use = LimitUse("node/0", self.clock)
+        self.tracker = ProviderTracker(self.clock, lambda _change: None, used=self.limit_use.used)
         self._router = StickyRouting(
             RequestReader().read,
             lambda: snapshot,
@@ -37,7 +39,7 @@ class Routed:
             self.tracker,
             self.limit_use,
             b"secret",
-            lambda: NOW,
+            self.clock,
             lambda: b"seed",
         )
 
@@ -102,7 +104,8 @@ async def test_what_is_remembered_decides(make: Make, routed: Callable[..., Rout
 async def test_only_one_request_at_a_time_tries_a_provider_again(make: Make, routed: Callable[..., Routed]) -> None:
     world = routed(make.provider("a"))
     for _ in range(3):
-        world.tracker.apply(AttemptFailed("a", NOW - 100))
+        world.tracker.apply(AttemptFailed("a"))
+    world.clock.now_s += 100
     reasons = [(await world.route(make.body())).decision.reason for _ in range(2)]
     assert reasons == ["first.scored", "last_resort.all_out"]
 

@@ -25,6 +25,8 @@ NAMES = {
     "limpet_gateway_events": ("way",),
     "limpet_provider_out": ("provider",),
     "limpet_provider_limit_used_ratio": ("provider", "limit"),
+    "limpet_provider_verdict": ("provider", "model", "verdict"),
+    "limpet_provider_verdict_changes": ("provider", "verdict", "cause"),
     "limpet_conversations": (),
 }
 

@@ -9,7 +9,7 @@ from tests.waiting import until
 from limpet_extproc.contract.health_stream import ProbeAnswer, Probed, ProbeRequest, ProbeVerdicts
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
-from limpet_extproc.providers.events import AnswerGenerated, ProviderEvent
+from limpet_extproc.providers.events import AnswerGenerated, WorkerEvent
 from limpet_operator.serve.tasks import beside
 
 
@@ -19,7 +19,7 @@ class Worker:
     def __init__(self, node: str) -> None:
         self.node = node
         self.queue = EventQueue()
-        self.events: list[ProviderEvent] = []
+        self.events: list[WorkerEvent] = []
         self.verdicts: list[ProbeVerdicts] = []
 
     async def _send(self, request: ProbeRequest) -> ProbeAnswer:

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from tests.extproc.hand_clock import HandClock
 from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker
 from tests.waiting import until
 
-from limpet_extproc.decision.health import HealthState, after_failure
 from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.events import AttemptFailed, AttemptSucceeded
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_operator.fleet.view import GatewayState, Traffic, TrafficState
 
 
@@ -79,30 +81,30 @@ async def test_replicas_come_and_go_with_dns_and_none_connects_to_itself(tmp_pat
         assert a.count("limpet_peers") == 1, "a stream that is there goes on"
 
 
-def is_down(failures: int = 3) -> HealthState:
-    state = HealthState()
-    for _ in range(failures):
-        state = after_failure(state, 1000.0)
-    return state
-
-
 async def test_what_workers_report_of_providers_is_known_everywhere(pair: Pair) -> None:
     a, b = pair
     for replica in pair:
         replica.plan(p="1", q="1")
-    answered, health = {"q": 900.0}, {"p": is_down()}
+    clock = HandClock(900.0)
+    tracker = ProviderTracker(clock, lambda _change: None)
+    tracker.apply(AttemptSucceeded("q", "m"))
+    clock.now_s = 1000.0
+    for _ in range(3):
+        tracker.apply(AttemptFailed("p", "m"))
     one, two = (
-        Worker(HealthReporter(answered, health, dict, Complaints(lambda: None), ReportIntervals(0.001, 0.01)))
+        Worker(HealthReporter(tracker, dict, Complaints(lambda: None), clock, ReportIntervals(0.001, 0.01)))
         for _ in range(2)
     )
     async with one.beside("e", a.address), two.beside("e", b.address):
         expected = {"p": Traffic(TrafficState("down", 1000.0)), "q": Traffic(TrafficState(None, 900.0))}
         await until(lambda: a.fleet.traffic() == b.fleet.traffic() == expected)
-        del health["p"]
-        answered["p"] = 1010.0
+        clock.now_s = 1010.0
+        tracker.apply(AttemptSucceeded("p", "m"))
         await until(lambda: a.fleet.traffic()["p"] == b.fleet.traffic()["p"] == Traffic(TrafficState(None, 1010.0)))
         changes = b.changes
-        answered["p"] = answered["q"] = 1020.0
+        clock.now_s = 1020.0
+        for name in "pq":
+            tracker.apply(AttemptSucceeded(name, "m"))
         await until(lambda: all(r.fleet.own.traffic["p"].whole.success_s == 1020.0 for r in pair))
         assert b.changes == changes, "further answers change nothing"
         b.plan(p="1")
