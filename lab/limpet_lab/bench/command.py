@@ -4,11 +4,12 @@ import typer
 
 from limpet_lab.bench.apply import apply
 from limpet_lab.bench.bodies import bodies
+from limpet_lab.bench.faults.command import faults
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
 from limpet_lab.bench.reload import reload
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (apply, bodies, infron, latency, memory, reload):
+for each in (apply, bodies, faults, infron, latency, memory, reload):
     bench.command()(each)

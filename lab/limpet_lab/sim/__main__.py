@@ -7,14 +7,16 @@ import asyncio
 import os
 import secrets
 import signal
+import ssl
 import sys
+import tempfile
 import time
 
 import msgspec
 from aiohttp import web
 
 from limpet_lab.sim.app import SimulatedProvider, Times, seller_app
-from limpet_lab.sim.config import SellerConfig
+from limpet_lab.sim.config import Certificate, SellerConfig
 from limpet_lab.sim.control import add_control
 from limpet_lab.sim.word import Failed, Ready
 
@@ -36,7 +38,8 @@ async def serve(config: SellerConfig) -> int:
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=0.2)
     await runner.setup()
     host, port = config.address()
-    site = web.TCPSite(runner, host, port, reuse_address=True, backlog=1024)
+    tls = None if config.tls is None else _tls(config.tls)
+    site = web.TCPSite(runner, host, port, reuse_address=True, backlog=1024, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:
@@ -49,6 +52,16 @@ async def serve(config: SellerConfig) -> int:
     await _end()
     await runner.cleanup()
     return 0
+
+
+def _tls(certificate: Certificate) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # The library reads certificates only from files; this one is gone when it has been read.
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(certificate.key + certificate.chain)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 async def _end() -> None:

@@ -45,6 +45,13 @@ class Pace(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
     chunk_ms: float = 0.5
 
 
+class Certificate(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What a seller shows over TLS, both as PEM."""
+
+    chain: str
+    key: str
+
+
 class SellerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """One simulated seller."""
 
@@ -73,6 +80,8 @@ class SellerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
     """Length of an answer that `max_tokens` doesn't cut, from and to."""
     tokens: Ruler = Ruler()
     max_body_bytes: int = 64 * 1024 * 1024
+    tls: Certificate | None = None
+    """None: plain HTTP."""
 
     def __post_init__(self) -> None:
         """Refuse what can't be served."""

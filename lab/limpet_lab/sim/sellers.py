@@ -14,7 +14,7 @@ from typing import Final, Self
 import aiohttp
 import msgspec
 
-from limpet_lab.sim.config import SellerConfig
+from limpet_lab.sim.config import Certificate, SellerConfig
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.ledger import LedgerReport
 from limpet_lab.sim.record import Arrival
@@ -50,7 +50,8 @@ class Seller:
     @property
     def origin(self) -> str:
         """Scheme, host and port."""
-        return f"http://{self.config.address()[0]}:{self._port}"
+        scheme = "http" if self.config.tls is None else "https"
+        return f"{scheme}://{self.config.address()[0]}:{self._port}"
 
     @property
     def base_url(self) -> str:
@@ -105,9 +106,14 @@ class Seller:
             process.kill()
         _reap(process)
 
-    async def restart(self) -> None:
-        """Start again on the same port with empty cache and ledger, after killing what still runs."""
+    async def restart(self, certificate: Certificate | None = None) -> None:
+        """Start again on the same port with empty cache and ledger, after killing what still runs.
+
+        `certificate`: shown from now on in place of the one before.
+        """
         self.kill()
+        if certificate is not None:
+            self.config = msgspec.structs.replace(self.config, tls=certificate)
         await self.start()
 
     async def ledger(self, rows: int = 2_000) -> LedgerReport:
@@ -160,8 +166,10 @@ class Sellers:
     @asynccontextmanager
     async def start(cls, configs: Sequence[SellerConfig]) -> AsyncIterator[Self]:
         """Start all at once; on leaving, end all. Raises SellerFailedError when one can't start."""
-        # A kept connection would break when its seller is killed and fail the next control request.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        # A kept connection would break when its seller is killed and fail the next control request. Certificates are
+        # for those who buy: they may be expired, and these requests stay on loopback.
+        connector = aiohttp.TCPConnector(force_close=True, ssl=False)
+        async with aiohttp.ClientSession(connector=connector) as session:
             sellers = cls([Seller(config, session) for config in configs])
             try:
                 started = await asyncio.gather(*(seller.start() for seller in sellers), return_exceptions=True)

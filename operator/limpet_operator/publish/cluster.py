@@ -114,9 +114,24 @@ def discovery(at: Url | Proxy, settings: EnvoySettings) -> Json:
                 dns_refresh_rate="30s",
                 dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "10s"},
                 dns_lookup_family=settings.dns_lookup_family,
+                **_resolver(settings),
             ),
         }
     }
+
+
+def _resolver(settings: EnvoySettings) -> Json:
+    if not settings.dns_servers:
+        return {}
+    servers = [
+        {"socket_address": {"protocol": "UDP", "address": server.host, "port_value": server.port}}
+        for server in settings.dns_servers
+    ]
+    resolver = {
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": typed("network.dns_resolver.cares.v3.CaresDnsResolverConfig", resolvers=servers),
+    }
+    return {"typed_dns_resolver_config": resolver}
 
 
 def _endpoint(host: str, port: int, priority: int) -> Json:

@@ -51,6 +51,7 @@ for _package in (
     "filters.network.http_connection_manager.v3",
     "http.early_header_mutation.header_mutation.v3",
     "http.injected_credentials.generic.v3",
+    "network.dns_resolver.cares.v3",
     "transport_sockets.raw_buffer.v3",
     "transport_sockets.tls.v3",
     "upstreams.http.v3",

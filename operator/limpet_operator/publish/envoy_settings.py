@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.publish.address_family import LookupFamily
 from limpet_operator.publish.wait_levels import WaitLevel
 from limpet_operator.resources.proxy import ProxySettings
@@ -67,3 +68,5 @@ class EnvoySettings:
     dns_lookup_family: LookupFamily = "V4_PREFERRED"
     """Which addresses of a provider's name are used."""
     system_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    dns_servers: tuple[HostPort, ...] = ()
+    """Name servers that providers' names are asked of, each by its address; empty: those of the machine."""

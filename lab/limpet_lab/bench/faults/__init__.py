@@ -1,0 +1,1 @@
+"""`limpet bench faults`: steady load on a whole installation, and one fault after another."""

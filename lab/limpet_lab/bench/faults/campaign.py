@@ -1,0 +1,138 @@
+"""Plays the faults on the bed, one after another, each with new conversations."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import Final
+
+import openai
+from openai import AsyncOpenAI
+
+from limpet_lab.bench.faults.bars import FaultBar, FaultOutcome
+from limpet_lab.bench.faults.bed import FaultBed
+from limpet_lab.bench.faults.figures import Timeline, figures_of
+from limpet_lab.bench.faults.load import SteadyLoad
+from limpet_lab.bench.faults.objects import MODEL, SELLERS
+from limpet_lab.bench.faults.scene import Scene
+from limpet_lab.bench.faults.table import CampaignFault
+from limpet_lab.bench.faults.talks import Talk
+
+_SETTLE_S: Final = 40.0
+_BETWEEN_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPace:
+    """How much load there is, and for how long."""
+
+    conversations: int = 50
+    turn_s: float = 2.0
+    before_s: float = 5.0
+    during_s: float = 6.0
+    after_s: float = 5.0
+
+
+FULL: Final = LoadPace()
+SHORT: Final = LoadPace(conversations=30, turn_s=1.5, before_s=3.0, during_s=4.0, after_s=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A fault that was played."""
+
+    fault: CampaignFault
+    outcome: FaultOutcome
+    missed: tuple[tuple[FaultBar, str], ...]
+    """Bars that were missed, each with what was seen."""
+
+    @property
+    def held(self) -> bool:
+        """Whether all bars were held."""
+        return not self.missed
+
+
+async def campaign(bed: FaultBed, faults: Sequence[CampaignFault], seed: int, pace: LoadPace) -> AsyncIterator[Played]:
+    """Play these faults. Raises ChildDied, SellerFailedError, and NotSettledError if a provider stays out."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                AsyncOpenAI(base_url=gateway.place.base_url, api_key="campaign", max_retries=0)
+            )
+            for gateway in bed.gateways
+        ]
+        for fault in faults:
+            await _settled(clients, f"{seed}/{fault.name}/settling")
+            yield await play(bed, fault, clients, seed, pace)
+
+
+async def play(
+    bed: FaultBed, fault: CampaignFault, clients: Sequence[AsyncOpenAI], seed: int, pace: LoadPace
+) -> Played:
+    """Play one fault. `seed` and the fault's name decide what is said, and when."""
+    talks = [
+        Talk(number, f"{seed}/{fault.name}/{number}", streams=(number // len(clients)) % 2 == 1)
+        for number in range(pace.conversations)
+    ]
+    scene = Scene(bed, fault.victim)
+    if fault.before_load:
+        await fault.begin(scene)
+    load = SteadyLoad(clients, talks, pace.turn_s, Random(f"{seed}/{fault.name}"))  # noqa: S311 - no secret
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        await asyncio.sleep(pace.before_s)
+        begun_s = load.now_s
+        if not fault.before_load:
+            await fault.begin(scene)
+        await asyncio.sleep(max(0.0, begun_s + (fault.during_s or pace.during_s) - load.now_s))
+        await fault.end(scene)
+        ended_s = load.now_s
+        await asyncio.sleep(pace.after_s)
+        load.stop()
+    await fault.clean(scene)
+    timeline = Timeline(begun_s, ended_s, begun_s if fault.heals_at_once else ended_s, scene.notes)
+    victim = fault.victim if fault.concerns_provider else None
+    figures = figures_of(load.exchanges, timeline, victim)
+    outcome = FaultOutcome(figures, timeline, load.exchanges, fault.victim)
+    missed = tuple((bar, seen) for bar in fault.bars if (seen := bar.missed(outcome)) is not None)
+    return Played(fault, outcome, missed)
+
+
+class NotSettledError(Exception):
+    """Something is still amiss from the fault before; the message says what."""
+
+
+async def _settled(clients: Sequence[AsyncOpenAI], seed: str) -> None:
+    """Return when new conversations are sent to every provider through every gateway again, and no attempt fails.
+
+    Meanwhile others demand those that are missing, as what is known of a provider changes only with its answers.
+    """
+    missing = {(number, seller) for number in range(len(clients)) for seller in SELLERS}
+    asked = count()
+    try:
+        async with asyncio.timeout(_SETTLE_S):
+            while missing:
+                tries = [(number, None) for number in range(len(clients))]
+                for number, only in (*tries, *missing):
+                    provider = await _first_try(clients[number], f"{seed}/{next(asked)}", only)
+                    if only is None:
+                        missing.discard((number, provider))
+                await asyncio.sleep(_BETWEEN_S)
+    except TimeoutError:
+        raise NotSettledError(
+            f"after {_SETTLE_S:.0f} s no new conversation was sent to {sorted({seller for _, seller in missing})}"
+        ) from None
+
+
+async def _first_try(client: AsyncOpenAI, seed: str, only: str | None) -> str:
+    talk = Talk(0, seed, streams=False)
+    demand = None if only is None else {"provider": {"only": [only]}}
+    try:
+        answer = await client.chat.completions.with_raw_response.create(
+            model=MODEL, messages=talk.question(), extra_body=demand
+        )
+    except openai.APIError:
+        return ""
+    return answer.headers.get("x-limpet-provider", "") if answer.headers.get("x-limpet-attempts") == "1" else ""

@@ -1,0 +1,130 @@
+"""One gateway of the bed: Envoy, its ext_proc workers under their parent, and its replica of the operator."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psutil
+
+from limpet_lab.bench.faults.operator import Condition, Conditions
+from limpet_lab.bench.faults.places import WORKERS, GatewayPlace, OperatorOrder
+from limpet_operator.laptop.children import Children
+from limpet_operator.laptop.keeper import ask
+from limpet_operator.laptop.local import EXTPROC_ENVIRONMENT
+from limpet_operator.laptop.machine import envoy_command
+from limpet_operator.publish.bootstrap import bootstrap
+from limpet_operator.publish.overload import HEAP_BYTES
+
+_READY_S: Final = 60.0
+_POLL_S: Final = 0.05
+
+
+class FaultGateway:
+    """Its processes, and what is done to them."""
+
+    def __init__(self, place: GatewayPlace, extproc: Sequence[str], extproc_flags: Sequence[str]) -> None:
+        """`extproc`: the command of the workers' parent, without flags."""
+        self.place = place
+        self.children = Children(Path(place.folder))
+        self._extproc = [*extproc, *extproc_flags]
+
+    async def start(self, order: OperatorOrder) -> None:
+        """Start all programs; nothing is waited for."""
+        place = self.place
+        await self.start_operator(order)
+        await self.children.start(
+            "ext_proc",
+            [
+                *self._extproc,
+                *(f"--socket-dir={place.folder}", f"--workers={WORKERS}", f"--http=127.0.0.1:{place.pages_port}"),
+                *(f"--control-plane={place.operator}", f"--node={place.name}"),
+            ],
+            env={**EXTPROC_ENVIRONMENT, **os.environ},
+        )
+        await self.children.start("envoy", envoy_command(_bootstrap(place), "--concurrency", "1"))
+
+    async def start_operator(self, order: OperatorOrder) -> None:
+        """Start the replica of the operator, for the first time or after it was killed."""
+        text = msgspec.json.encode(order).decode()
+        await self.children.start("operator", [sys.executable, "-m", "limpet_lab.bench.faults.operator", text])
+
+    async def kill_operator(self) -> None:
+        """End it as a machine that dies would."""
+        self.children.kill("operator")
+        await self.children.wait("operator")
+
+    async def ready(self) -> None:
+        """Return when Envoy listens and every worker decides. Raises ChildDied, and TimeoutError after a minute."""
+        await self.children.until(self._serving(), _READY_S)
+
+    async def _serving(self) -> None:
+        await polled(self.deciding)
+        await polled(self._listening)
+
+    async def deciding(self) -> bool:
+        """Whether every worker decides and Envoy sends it requests."""
+        stats = await ask(self.place.admin, "/stats?filter=limpet_extproc.membership_healthy") or b""
+        return f": {WORKERS}\n".encode() in stats and await self._page("/readyz")
+
+    async def _listening(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.place.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _page(self, path: str) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.place.pages_port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+                return b" 200 " in (await reader.read()).split(b"\r\n", 1)[0]
+            finally:
+                writer.close()
+        except OSError:
+            return False
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes, by their age."""
+        return psutil.Process(self.children.pid("ext_proc")).children()
+
+    def signal_worker(self, number: signal.Signals) -> None:
+        """Send a signal to the first worker."""
+        self.workers()[0].send_signal(number)
+
+    def kill_workers(self) -> None:
+        """End all workers at once; their parent starts others."""
+        for worker in self.workers():
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+
+    def condition(self, provider: str, type_: str) -> Condition | None:
+        """What the operator's status last said; None: nothing about this."""
+        try:
+            conditions = msgspec.json.decode(self.place.status.read_bytes(), type=Conditions)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return conditions.get(provider, {}).get(type_)
+
+
+def _bootstrap(place: GatewayPlace) -> Path:
+    control_plane, admin = (
+        {"pipe": {"path": path}} for path in (place.operator.removeprefix("unix:"), str(place.admin))
+    )
+    config = Path(place.folder, "envoy.json")
+    config.write_text(json.dumps(bootstrap(place.name, control_plane, admin, HEAP_BYTES)))
+    return config
+
+
+async def polled(so: Callable[[], Awaitable[bool]]) -> None:
+    """Return as soon as it is so."""
+    while not await so():  # noqa: ASYNC110 - there is nothing to wait on
+        await asyncio.sleep(_POLL_S)

@@ -1,0 +1,167 @@
+"""What is done to Redis, to the workers, to the operators, and to the configuration."""
+
+import json
+import signal
+from typing import Final
+
+import aiohttp
+import psutil
+
+from limpet_lab.bench.faults.gateway import FaultGateway
+from limpet_lab.bench.faults.objects import BY_TLS, MODEL, changed
+from limpet_lab.bench.faults.scene import Scene
+
+SLOW_REDIS_S: Final = 0.05
+_ROOM_BYTES: Final = 8 * 1024 * 1024
+"""What a worker that is to run out of memory may still take."""
+_LARGE_BYTES: Final = 24 * 1024 * 1024
+_LARGE_REQUESTS: Final = 6
+"""Envoy gives requests to its workers in turn; one of these reaches each of them."""
+_NEW_MODEL: Final = "deepseek/added-during-the-fault"
+
+
+async def redis_dies(scene: Scene) -> None:
+    """It is killed and refuses connections."""
+    await scene.bed.redis.kill()
+
+
+async def redis_returns(scene: Scene) -> None:
+    """It is started again, empty."""
+    await scene.bed.redis.start()
+
+
+async def redis_stalls(scene: Scene) -> None:
+    """It is stopped in the midst of its work."""
+    scene.bed.redis.stall()
+
+
+async def redis_goes_on(scene: Scene) -> None:
+    """It goes on."""
+    scene.bed.redis.go_on()
+
+
+async def redis_forgets(scene: Scene) -> None:
+    """FLUSHALL."""
+    await scene.bed.redis.flush()
+
+
+async def redis_slows(scene: Scene) -> None:
+    """Each of its answers is late."""
+    scene.bed.redis.delay_s = SLOW_REDIS_S
+
+
+async def redis_recovers(scene: Scene) -> None:
+    """Its answers are on time."""
+    scene.bed.redis.delay_s = 0.0
+
+
+async def worker_dies(scene: Scene) -> None:
+    """One worker of the first gateway is killed."""
+    scene.bed.gateways[0].signal_worker(signal.SIGKILL)
+
+
+async def worker_freezes(scene: Scene) -> None:
+    """One worker of the first gateway stops; its parent has to notice."""
+    scene.bed.gateways[0].signal_worker(signal.SIGSTOP)
+
+
+async def worker_runs_out_of_memory(scene: Scene) -> None:
+    """One worker of the first gateway may take hardly more memory, and gets large requests."""
+    gateway = scene.bed.gateways[0]
+    worker = gateway.workers()[0]
+    limit = worker.memory_info().vms + _ROOM_BYTES
+    worker.rlimit(psutil.RLIMIT_AS, (limit, limit))
+    await _large_requests(gateway)
+    scene.notes["worker_ended"] = "no" if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE else "yes"
+
+
+async def _large_requests(gateway: FaultGateway) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * _LARGE_BYTES}}
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": [picture]}], "max_tokens": 1}).encode()
+    headers = {"content-type": "application/json"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for _ in range(_LARGE_REQUESTS):
+            async with session.post(f"{gateway.place.base_url}/chat/completions", data=body) as answer:
+                await answer.read()
+
+
+async def all_workers_decide(scene: Scene) -> None:
+    """Wait for the workers that are started in place of others."""
+
+    async def all_decide() -> bool:
+        return all([await gateway.deciding() for gateway in scene.bed.gateways])
+
+    await scene.note_when("all_decide_s", all_decide)
+
+
+async def operators_die(scene: Scene) -> None:
+    """Both replicas are killed."""
+    await scene.bed.kill_operators()
+
+
+async def operators_return(scene: Scene) -> None:
+    """Both replicas are started again, and serve."""
+    await scene.bed.start_operators()
+    await all_workers_decide(scene)
+
+
+async def planes_die_and_a_change_is_made(scene: Scene) -> None:
+    """Both replicas and every worker are killed; then a provider gets one more model."""
+    await scene.bed.kill_operators()
+    for gateway in scene.bed.gateways:
+        gateway.kill_workers()
+    scene.notes["models_before"] = json.dumps(provider_models(scene, scene.victim))
+    models = [*provider_models(scene, scene.victim), {"name": _NEW_MODEL}]
+    scene.bed.apply(changed(scene.bed.written, scene.victim, models=models))
+
+
+async def operators_return_with_the_change(scene: Scene) -> None:
+    """Both replicas are started again; how long until both gateways serve the new model."""
+    await scene.bed.start_operators()
+
+    async def arrived() -> bool:
+        return all([await _lists(gateway, _NEW_MODEL) for gateway in scene.bed.gateways])
+
+    await scene.note_when("arrived_s", arrived)
+
+
+async def change_is_taken_back(scene: Scene) -> None:
+    """The new model goes, and all workers decide."""
+    models = json.loads(str(scene.notes["models_before"]))
+    scene.bed.apply(changed(scene.bed.written, scene.victim, models=models))
+    await all_workers_decide(scene)
+
+
+def provider_models(scene: Scene, name: str) -> list[dict[str, str]]:
+    """The models of a Provider as they are written now."""
+    spec = next(
+        each["spec"] for each in scene.bed.written if each["kind"] == "Provider" and each["metadata"]["name"] == name
+    )
+    return list(spec["models"])
+
+
+async def _lists(gateway: FaultGateway, model: str) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"{gateway.place.base_url}/models") as answer:
+            return model in await answer.text()
+    except aiohttp.ClientError:
+        return False
+
+
+async def envoy_refuses(scene: Scene) -> None:
+    """A Provider loses its own authority, and the file with everybody's does not exist: Envoy refuses the change."""
+    scene.bed.apply(changed(scene.bed.written, BY_TLS, tls=None))
+
+    async def said() -> bool:
+        conditions = [gateway.condition(BY_TLS, "Programmed") for gateway in scene.bed.gateways]
+        return all(each is not None and each.reason == "Rejected" for each in conditions)
+
+    await scene.note_when("condition_s", said)
+    condition = scene.bed.gateways[0].condition(BY_TLS, "Programmed")
+    scene.notes["condition"] = "" if condition is None else f"{condition.reason}: {condition.message}"
+
+
+async def envoy_accepts(scene: Scene) -> None:
+    """The Provider is as it was."""
+    authority = {"caCertificateRef": {"name": "authority", "key": "ca.crt"}}
+    scene.bed.apply(changed(scene.bed.written, BY_TLS, tls=authority))
