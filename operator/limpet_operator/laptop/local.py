@@ -48,8 +48,6 @@ EXTPROC_ENVIRONMENT: Final = {
 }
 """Defaults for a worker's environment, which the user's own overrides; they count only from the start of a process."""
 
-NODE: Final = "limpet-local"
-
 _EXTPROC: Final = "ext_proc"
 
 _READY_S: Final = 60.0
@@ -66,6 +64,8 @@ class LocalSettings:
     """Further host names that clients may use."""
     cors_origins: tuple[str, ...] = ()
     """Further origins whose pages may use it."""
+    node: str = "limpet-local"
+    """The name of its Envoy; gateways that hear of each other have different ones."""
     header_mode: bool = False
     verbose: bool = False
     extproc_metrics_port: int = 0
@@ -220,7 +220,7 @@ class LocalGateway:
             *self.settings.extproc_command,
             *place,
             f"--control-plane=unix:{self._socket}",
-            f"--node={NODE}",
+            f"--node={self.settings.node}",
             *self.settings.extproc_flags,
         ]
         if self.settings.verbose:
@@ -234,7 +234,7 @@ class LocalGateway:
 
     def _write_bootstrap(self) -> Path:
         controlplane, admin = ({"pipe": {"path": str(path)}} for path in (self._socket, self.admin_socket))
-        config = bootstrap(NODE, controlplane, admin, self.settings.envoy_heap_bytes)
+        config = bootstrap(self.settings.node, controlplane, admin, self.settings.envoy_heap_bytes)
         path = Path(self._run_dir.path, "envoy.json")
         path.write_text(json.dumps(config))
         return path
