@@ -4,7 +4,7 @@ The decision counted a request at the first provider of its order. If that one f
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.catalog import Limits
@@ -15,6 +15,16 @@ from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, Requ
 _MAX_UNDER_WAY: Final = 10_000
 """Requests that have an entry and go on; of those beyond it attempts may be counted twice."""
 
+RequestName: TypeAlias = tuple[str, float]
+
+
+def name_of(record: Record | None) -> RequestName | None:
+    """What the entries of one request have in common: its conversation, and when it was decided.
+
+    Envoy's own `stream_id` is empty, because the header that it is made of reaches no provider.
+    """
+    return None if record is None else (record.key, record.started_s)
+
 
 class LimitedRequests:
     """Counts attempts at providers with limits; each is one request there."""
@@ -23,31 +33,32 @@ class LimitedRequests:
         """`limited`: the limits of those providers that have any now."""
         self._limited = limited
         self._apply = apply
-        self._heard: dict[str, int] = {}
+        self._heard: dict[RequestName, int] = {}
         """By request under way: how many places of its course are counted already."""
 
-    def under_way(self, stream_id: str, record: Record | None, attempts: Sequence[Attempt]) -> None:
+    def under_way(self, record: Record | None, attempts: Sequence[Attempt]) -> None:
         """A request whose first attempt failed goes on; it is at the last of these."""
         limited = self._limited()
-        if not limited or not stream_id or record is None:
+        name = name_of(record)
+        if not limited or record is None or name is None:
             return
-        heard = self._heard.pop(stream_id, 0)
+        heard = self._heard.pop(name, 0)
         for event in course_events(record, attempts, None, limited, heard=heard, ended=False):
             self._apply(event)
         if len(self._heard) >= _MAX_UNDER_WAY:
             self._heard.pop(next(iter(self._heard)))
-        self._heard[stream_id] = len(_course(record, attempts))
+        self._heard[name] = len(_course(record, attempts))
 
     def ended(
         self,
-        stream_id: str,
         record: Record | None,
         attempts: Sequence[Attempt],
         usage: TokenUsage | None,
         now_s: float,
     ) -> None:
         """A request has ended, after these attempts; `usage` is what the last one reported."""
-        heard = self._heard.pop(stream_id, 0) if self._heard else 0
+        name = name_of(record)
+        heard = self._heard.pop(name, 0) if name else 0
         limited = self._limited()
         if not limited:
             return

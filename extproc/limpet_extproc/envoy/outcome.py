@@ -19,7 +19,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.slowness import work_tokens
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
-from limpet_extproc.envoy.limited_requests import LimitedRequests
+from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
 from limpet_extproc.envoy.log_entry import Common, Entry
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory, Warm
@@ -69,7 +69,7 @@ class Outcomes:
         self._complaints = complaints
         self._clock = clock
         self._verbose = verbose
-        self._counted: dict[str, frozenset[str]] = {}
+        self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
 
     async def stream(self, stream: LogStream) -> bytes:
@@ -97,23 +97,23 @@ class Outcomes:
         now_s = self._clock()
         if not common.upstream_cluster:
             self._answered_here(entry, reason)
-            self._limited.ended(common.stream_id, record, (), None, now_s)
+            self._limited.ended(record, (), None, now_s)
             return
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
         if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
-            self._count_failures(common.stream_id, attempts, waits_s, now_s, 0.0, ended=False)
-            self._limited.under_way(common.stream_id, record, attempts)
+            self._count_failures(record, attempts, waits_s, now_s, 0.0, ended=False)
+            self._limited.under_way(record, attempts)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
         age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
-        self._count_failures(common.stream_id, attempts, waits_s, now_s, age_s, ended=True)
+        self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
         usage = self._succeeded(common, provider, record, age_s) if provider and outcome == "ok" else None
-        self._limited.ended(common.stream_id, record, attempts, usage, now_s)
+        self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
         if self._verbose is not None:
@@ -144,7 +144,7 @@ class Outcomes:
 
     def _count_failures(
         self,
-        stream_id: str,
+        record: Record | None,
         attempts: tuple[Attempt, ...],
         waits_s: Mapping[str, float],
         now_s: float,
@@ -153,7 +153,8 @@ class Outcomes:
         ended: bool,
     ) -> None:
         """Count failures against their providers, each request once."""
-        counted = self._counted.pop(stream_id, frozenset()) if stream_id else frozenset()
+        name = name_of(record)
+        counted = self._counted.pop(name, frozenset()) if name else frozenset()
         failures = trail.failures(attempts)
         for attempt in attempts:
             if attempt.status or attempt in failures:
@@ -161,15 +162,15 @@ class Outcomes:
         for failure in failures:
             if failure.provider in counted:
                 continue
-            name, model, cause = failure.provider, failure.model, failure.cause
+            provider, model, cause = failure.provider, failure.model, failure.cause
             if failure.outcome == "limited":
-                self._tracker.apply(AttemptLimited(name, model, waits_s.get(name), cause, age_s))
+                self._tracker.apply(AttemptLimited(provider, model, waits_s.get(provider), cause, age_s))
             else:
-                self._tracker.apply(AttemptFailed(name, model, cause, age_s))
-        if not ended and stream_id:
+                self._tracker.apply(AttemptFailed(provider, model, cause, age_s))
+        if not ended and name:
             if len(self._counted) >= _MAX_UNDER_WAY:
                 self._counted.pop(next(iter(self._counted)))
-            self._counted[stream_id] = counted | {failure.provider for failure in failures}
+            self._counted[name] = counted | {failure.provider for failure in failures}
 
     def _count(self, attempt: Attempt) -> None:
         if attempt.outcome == "failed":

@@ -44,11 +44,11 @@ class Course:
         self._requests = LimitedRequests(lambda: LIMITED if limited is None else limited, self.events.append)
 
     def under_way(self, *attempts: Attempt) -> "Course":
-        self._requests.under_way("stream", RECORD, attempts)
+        self._requests.under_way(RECORD, attempts)
         return self
 
     def ended(self, *attempts: Attempt, usage: TokenUsage | None = None, record: Record | None = RECORD) -> Any:
-        self._requests.ended("stream", record, attempts, usage, NOW)
+        self._requests.ended(record, attempts, usage, NOW)
         return self.events
 
 

@@ -56,7 +56,6 @@ def entry(
     notes: dict[int, Any] | None = None,
     found: dict[str, float] | None = None,
     timed_out: bool = False,
-    stream: str = "",
     under_way: bool = False,
     body_bytes: int = 0,
     first_byte_s: float = 0.0,
@@ -77,7 +76,6 @@ def entry(
         setattr(common.response_flags, flag, True)
     built.response.response_code.value = status
     built.response.response_body_bytes = body_bytes
-    common.stream_id = stream
     if under_way:
         common.access_log_type = accesslog_pb2.AccessLogType.DownstreamPeriodic
     for number, noted in (notes or {}).items():
@@ -361,12 +359,15 @@ async def test_a_timeout_without_a_further_attempt_counts_against_the_provider(w
 
 async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_counts_once(world: World) -> None:
     notes = {1: note("a", 500, "ServerError")}
-    for number in range(3):
-        under_way = entry("b", attempts=2, notes=notes, stream=f"s{number}", under_way=True)
+    requests = [replace(RECORD, started_s=NOW - number) for number in range(3)]
+    for record in requests:
+        under_way = entry("b", attempts=2, notes=notes, record=record, under_way=True)
         await world.take(under_way, under_way)
     assert world.changes == [("a", "down")]
     verdict = world.tracker.states.judge("a", "flash", NOW)
-    await world.take(*(entry("b", attempts=2, notes=notes, stream=f"s{number}") for number in range(3)))
+    await world.take(
+        *(entry("b", attempts=2, notes=notes, record=replace(RECORD, started_s=NOW - number)) for number in range(3))
+    )
     assert world.tracker.states.judge("a", "flash", NOW) == verdict
     assert world.counted("limpet_requests_total", provider="b", decision=RECORD.reason, outcome="ok") == 3
 
@@ -516,10 +517,10 @@ async def test_a_refused_key_is_a_complaint_until_the_provider_answers(world: Wo
 
 async def test_limits_hear_of_a_failover_at_once_and_of_every_end(world: World) -> None:
     failed = {1: note("a", 503, "ServerError")}
-    await world.take(entry("b", 0, attempts=2, notes=failed, stream="1", under_way=True, usage=None))
+    await world.take(entry("b", 0, attempts=2, notes=failed, under_way=True, usage=None))
     began = RECORD.started_s
     assert world.limit_events == [RequestEnded("a", began, -1000), RequestSent("b", began, 1000)]
-    await world.take(entry("b", attempts=2, notes=failed, stream="1"))
+    await world.take(entry("b", attempts=2, notes=failed))
     assert world.limit_events[2:] == [RequestEnded("b", began, 4010)]
 
 

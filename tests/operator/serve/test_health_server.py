@@ -20,9 +20,12 @@ from limpet_extproc.contract.health_stream import (
     ProbeVerdicts,
     encode,
 )
+from limpet_extproc.decision.limits import Used
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
 from limpet_extproc.providers.events import AnswerGenerated, WorkerEvent
+from limpet_extproc.providers.limit_events import RequestSent, UseReported
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.health_exchange import CannotAskError, HealthExchange, NoHealthPeers
 from limpet_operator.serve.health_server import HealthServer
@@ -88,6 +91,21 @@ async def test_what_one_gateway_sees_the_other_is_told_in_order(operator: Operat
         await until(lambda: one.events and sibling.events)
         assert one.events == sibling.events == [event(7)]
         assert len(other.events) == 1200
+
+
+async def test_gateways_tell_each_other_how_much_they_ask_of_a_provider_with_limits(operator: Operator) -> None:
+    near, far = Worker(operator, "n1"), Worker(operator, "n2")
+    asks, knows = LimitUse("n1/0", lambda: 1000.0), LimitUse("n2/0", lambda: 1000.0)
+    async with near.running(), far.running():
+        await until(lambda: operator.workers == 2)
+        asks.apply(RequestSent("a", 999.5, 700))
+        for report in asks.reports():
+            near.queue.add(report)
+        await until(lambda: far.events)
+        for each in far.events:
+            assert isinstance(each, UseReported)
+            knows.apply_received(each)
+    assert knows.used("a", 1000.0) == Used(1, 1, 700)
 
 
 async def test_verdicts_and_probes_take_the_same_stream(operator: Operator) -> None:
