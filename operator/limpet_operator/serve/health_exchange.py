@@ -1,7 +1,7 @@
 """Who is told what about health: events of one gateway's workers, the verdicts of probes, and the probes themselves.
 
 Knows no gRPC. The workers of other replicas are reached through `HealthPeers`; each replica passes on only what its own
-workers report, so nothing arrives twice, whatever the connections between replicas are.
+workers report, so nothing arrives twice, whatever the connections between replicas are (docs/decisions/0047).
 """
 
 import asyncio
