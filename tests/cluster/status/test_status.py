@@ -3,9 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,14 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.operator.gateway import Gateway
 from tests.cluster.operator.objects import provider, secret
 from tests.cluster.operator.process import Operator
-from tests.waiting import until
+from tests.cluster.status.stage import API, PATIENCE_S, Stage, conditions
 
-from limpet_lab.kubernetes.apiserver import ApiServer
-
-PATIENCE_S = 30.0
 FAILOVER_S = 15.0
-KINDS = ("providers", "pricings", "healthprobes", "stickypolicies")
-API = "apis/limpet.dev/v1alpha1"
 
 
 def pricing(name: str, retrieved: str) -> dict[str, Any]:
@@ -39,76 +32,12 @@ def pricing(name: str, retrieved: str) -> dict[str, Any]:
     }
 
 
-class Stage:
-    """A namespace of a real API server, as its people and its operators see it."""
-
-    def __init__(self, server: ApiServer, namespace: str, directory: Path) -> None:
-        self.server = server
-        self.namespace = namespace
-        self.directory = directory
-
-    def operator(self, name: str) -> Any:
-        flags = ("--namespace", self.namespace, "--identity", name)
-        lease = ("--lease-namespace", self.namespace, "--lease-name", "limpet")
-        return Operator.running(self.server, self.directory / name, *flags, *lease)
-
-    async def apply(self, *objects: Any) -> None:
-        (await asyncio.to_thread(self.server.apply, *objects, namespace=self.namespace)).ok()
-
-    async def kubectl(self, *arguments: str) -> str:
-        return (await asyncio.to_thread(self.server.kubectl, "-n", self.namespace, *arguments)).ok()
-
-    async def get(self, path: str) -> Any:
-        return (await asyncio.to_thread(self.server.request, "GET", path)).raise_for_status().json()
-
-    async def status(self, plural: str, name: str) -> Any:
-        return (await self.get(f"/{API}/namespaces/{self.namespace}/{plural}/{name}")).get("status", {})
-
-    async def until(self, plural: str, name: str, holds: Callable[[Any], bool]) -> Any:
-        """The status, once this holds of it."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds(status := await self.status(plural, name)):
-            assert time.monotonic() < deadline, f"the status of {name} stays {status}"
-            await asyncio.sleep(0.05)
-        return status
-
-    async def until_condition(self, name: str, kind: str, reason: str, plural: str = "providers") -> Any:
-        return await self.until(plural, name, lambda status: conditions(status).get(kind, ("", ""))[1] == reason)
-
-    async def holder(self) -> str | None:
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
-        return next((each["spec"].get("holderIdentity") for each in (await self.get(path))["items"]), None)
-
-    async def until_held(self, by: Callable[[str | None], bool]) -> None:
-        async def is_held() -> bool:
-            return by(await self.holder())
-
-        await until(is_held)
-
-    async def versions(self) -> dict[str, str]:
-        """Of every object of ours: one that was written to has another."""
-        return {
-            f"{kind}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
-            for kind in KINDS
-            for item in (await self.get(f"/{API}/namespaces/{self.namespace}/{kind}"))["items"]
-        }
-
-
-def conditions(status: Any) -> dict[str, tuple[str, str]]:
-    return {each["type"]: (each["status"], each["reason"]) for each in status.get("conditions", ())}
-
-
 async def written(operator: Operator) -> float:
     """Statuses that this replica has sent, whatever became of them."""
     async with httpx.AsyncClient(base_url=operator.http) as client:
         text = (await client.get("/metrics")).text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     return sum(sample.value for sample in families["limpet_status_writes"].samples if sample.name.endswith("_total"))
-
-
-@pytest.fixture
-def stage(apiserver: ApiServer, namespace: str, tmp_path: Path) -> Stage:
-    return Stage(apiserver, namespace, tmp_path)
 
 
 async def test_kubectl_shows_what_becomes_of_a_provider(stage: Stage) -> None:
