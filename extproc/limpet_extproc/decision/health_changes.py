@@ -4,28 +4,11 @@
 nothing new: such a failure neither prolongs nor shortens the pause, and such an answer does not end it.
 """
 
-from typing import Final
-
 from msgspec.structs import replace
 
 from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.decision.health import DEFAULT_THRESHOLDS, HEALTHY, HealthState, HealthThresholds
-
-OF_THE_PROVIDER: Final[frozenset[Cause]] = frozenset(
-    {
-        "CredentialRefused",
-        "NoCredit",
-        "Forbidden",
-        "ConnectionFailed",
-        "ConnectionRefused",
-        "NameNotResolved",
-        "TLSFailed",
-        "Unreachable",
-        "Redirected",
-    }
-)
-"""Causes that concern all models of a provider: its address, our key and our account. Any other concerns one model."""
 
 
 def after_failure(

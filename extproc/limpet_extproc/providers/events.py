@@ -37,7 +37,7 @@ class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, ta
 class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An attempt got no answer, or one that shows the provider, or the model there, to be broken.
 
-    Which of the two is the cause's to say (`health_changes.OF_THE_PROVIDER`).
+    Which of the two is the cause's to say (`attempt.OF_THE_PROVIDER`).
     """
 
     provider: str

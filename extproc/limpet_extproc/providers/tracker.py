@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER, Cause
 from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.contract.health_stream import Probed, Verdict
 from limpet_extproc.decision import error_rate, health_changes, learn, slowness
@@ -143,7 +143,7 @@ class ProviderTracker:
                 learned = self._learned.get(provider, learn.NOTHING)
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
             case AttemptFailed(provider, model, cause, age_s):
-                scope = (provider, "" if cause in health_changes.OF_THE_PROVIDER else model)
+                scope = (provider, "" if cause in OF_THE_PROVIDER else model)
                 self._last_asked_s[provider, model] = now_s
                 state = health_changes.after_failure(self._state(scope), now_s, cause, age_s)
                 changed = self._set(scope, state, now_s)

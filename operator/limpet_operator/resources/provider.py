@@ -140,6 +140,8 @@ class Provider:
     """Messages about fields that are set and have no effect in this version."""
     idle_connection_s: float = 50.0
     """How long an unused connection is kept."""
+    answer_limit: str = "max_tokens"
+    """The field of a chat completion that bounds the length of its answer."""
 
 
 _USUAL_TIMEOUTS: Final = {"connect": "2s", "unstreamed": "10m", "idle": "120s"}
@@ -186,6 +188,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         reads_provider_object=vendor.reads_provider_object,
         unused_fields=unused_fields("Provider", spec),
         idle_connection_s=vendor.idle_connection_s,
+        answer_limit=vendor.answer_limit,
     )
 
 

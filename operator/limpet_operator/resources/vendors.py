@@ -43,6 +43,8 @@ class Vendor:
     """How long a streamed answer may take to begin."""
     idle_connection_s: float
     """How long an unused connection is kept: for less time than the vendor keeps it."""
+    answer_limit: str
+    """The field of a chat completion that bounds the length of its answer."""
 
     def min_tokens(self, upstream_name: str) -> int:
         """The shortest prompt that is cached for a model, by the longest listed prefix of its name."""
@@ -73,4 +75,5 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         reads_provider_object=entry.get("readsProviderObject", False),
         first_byte_s=parse_duration(entry.get("firstByte", "5m")),
         idle_connection_s=parse_duration(entry.get("idleConnection", "50s")),
+        answer_limit=entry.get("answerLimit", {}).get("field", "max_tokens"),
     )

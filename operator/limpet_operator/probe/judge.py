@@ -1,0 +1,97 @@
+"""From the outcomes of one probe at one provider to a verdict, by the probe's thresholds. Pure.
+
+Each outcome speaks for one verdict. So many in a row that are all worse than the present verdict, or all better, change
+it: to the mildest of the worse ones, or to the worst of the better ones. So what is limited is never found down, and
+single outcomes change nothing.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER
+from limpet_extproc.contract.health_stream import VERDICTS, Verdict
+from limpet_operator.probe.outcome import NOTHING, Outcome
+from limpet_operator.resources.healthprobe import Thresholds
+
+_BADNESS: Final = {verdict: badness for badness, verdict in enumerate(VERDICTS)}
+
+
+_AFTER_CHANGE: Final = 2
+"""The first probe after a change may still go out as before."""
+
+
+def worse(one: Verdict, other: Verdict) -> bool:
+    """Whether `one` is worse than `other`."""
+    return _BADNESS[one] > _BADNESS[other]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of one provider by one probe. Times are Unix seconds."""
+
+    verdict: Verdict | None = None
+    """None: there have not been enough outcomes for one."""
+    since_s: float = 0.0
+    decided_by: Outcome = NOTHING
+    """The newest outcome that speaks for the verdict."""
+    last: Outcome = NOTHING
+    last_s: float = 0.0
+    run: int = 0
+    """Newest outcomes in a row that speak against the verdict, all in the same direction."""
+    run_to: Outcome = NOTHING
+    """The one of them that decides if the run grows long enough."""
+    doubts: int = 1
+    """Outcomes that must still agree with the verdict before it is asked as seldom as its probe says."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known how the provider is doing since it or its probe appeared or changed."""
+        return self.doubts == 0
+
+    @property
+    def whole_provider(self) -> bool:
+        """Whether the verdict of a completion is about more than its model: an address, a key or an account."""
+        return self.decided_by.cause in OF_THE_PROVIDER
+
+
+NEW: Final = Standing()
+
+
+def judged(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: float) -> Standing:
+    """After one more outcome."""
+    seen = replace(standing, last=outcome, last_s=now_s)
+    level = outcome.level
+    if level is None:
+        return seen if outcome.not_sent else replace(seen, doubts=max(0, seen.doubts - 1))
+    if standing.verdict is None and level == "Up":
+        return _with_verdict(seen, "Up", outcome, now_s)
+    current = standing.verdict or "Up"
+    if level == current:
+        # The first words are kept: they may hold the number of the request, and each would be a change.
+        same = outcome[:3] == standing.decided_by[:3]
+        by = standing.decided_by if same else outcome
+        return replace(seen, decided_by=by, run=0, doubts=max(0, seen.doubts - 1))
+    worsens = worse(level, current)
+    run, nearest = 1, outcome
+    before = standing.run_to.level
+    if standing.run and before is not None and worse(before, current) == worsens:
+        run = standing.run + 1
+        # The mildest of the worse, the worst of the better: in either case the nearest to the present verdict.
+        if _distance(before, current) < _distance(level, current):
+            nearest = standing.run_to
+    if run >= (thresholds.failures_to_down if worsens else thresholds.successes_to_up):
+        return _with_verdict(seen, nearest.level or level, nearest, now_s)
+    return replace(seen, run=run, run_to=nearest)
+
+
+def _distance(one: Verdict, other: Verdict) -> int:
+    return abs(_BADNESS[one] - _BADNESS[other])
+
+
+def _with_verdict(standing: Standing, verdict: Verdict, outcome: Outcome, now_s: float) -> Standing:
+    return replace(standing, verdict=verdict, since_s=now_s, decided_by=outcome, run=0, doubts=0)
+
+
+def unsettled(standing: Standing) -> Standing:
+    """After the provider has changed: the verdict stands until new outcomes show what the change did."""
+    return replace(standing, run=0, doubts=_AFTER_CHANGE)

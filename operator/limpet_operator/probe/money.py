@@ -1,0 +1,38 @@
+"""What an answer to a probe costs. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.health_stream import ProbeAnswer
+
+_PER_TOKENS = 1_000_000
+
+
+def cost_usd(answer: ProbeAnswer, price: Price | None) -> float | None:
+    """Of a completion, in US dollars. An error costs nothing; None: unknown, for want of a price or of its usage."""
+    if answer.status // 100 != 2:
+        return 0.0
+    usage = _usage(answer.body)
+    prompt, output = _tokens(usage, "prompt_tokens"), _tokens(usage, "completion_tokens")
+    if price is None or prompt is None or output is None:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = min(prompt, _tokens(details, "cached_tokens") or 0)
+    return ((prompt - cached) * price.input + cached * price.cache_read + output * price.output) / _PER_TOKENS
+
+
+def _usage(body: str) -> Mapping[str, Any]:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    usage = answer.get("usage") if isinstance(answer, Mapping) else None
+    return usage if isinstance(usage, Mapping) else {}
+
+
+def _tokens(counts: object, name: str) -> int | None:
+    value = counts.get(name) if isinstance(counts, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

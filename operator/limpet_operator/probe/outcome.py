@@ -1,0 +1,132 @@
+"""What one answer to a probe comes to. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from limpet_extproc.contract.api_keys import blanked
+from limpet_extproc.contract.attempt import MAX_MESSAGE_CHARS, Cause
+from limpet_extproc.contract.health_stream import ProbeAnswer, Verdict
+from limpet_operator.probe.no_answer import no_answer
+from limpet_operator.publish.error_cause import OF_THE_REQUEST, error_cause
+from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe, HttpCheck
+from limpet_operator.resources.provider import Provider
+
+_READ_CHARS: Final = 4096
+"""Of a text in which a message is looked for."""
+_HTML: Final = re.compile(r"\s*<(!doctype html|html)", re.IGNORECASE)
+_JSON: Final = re.compile(r"\s*[{\[]")
+
+
+class Outcome(NamedTuple):
+    """One probe, ended."""
+
+    level: Verdict | None
+    """The verdict that it speaks for; None: it shows nothing about the provider."""
+    cause: Cause = ""
+    status: int = 0
+    message: str = ""
+    """The provider's own, or Envoy's: one line of at most MAX_MESSAGE_CHARS, keys blanked."""
+    not_sent: str = ""
+    """Why it did not reach the provider, if that is why it shows nothing."""
+
+
+NOTHING: Final = Outcome(None)
+"""Before the first probe has ended."""
+
+
+def outcome(answer: ProbeAnswer, probe: HealthProbe, provider: Provider) -> Outcome:
+    """`answer` is what became of a request of this probe at this provider."""
+    if answer.failure or not answer.status:
+        cause, message = no_answer(answer.failure, provider.url.host, probe.timeout_s)
+        shown = _shown(message)
+        return Outcome(None, not_sent=shown) if cause is None else Outcome("Down", cause, message=shown)
+    cause = _cause(answer, probe.check, provider.vendor)
+    if cause:
+        return Outcome(_level(cause, probe.check), cause, answer.status, _message(answer.body))
+    slow_s = probe.thresholds.degraded_after_s
+    if slow_s is not None and answer.seconds > slow_s:
+        message = f"answered after {answer.seconds:.1f} s; degradedAfter is {slow_s:g} s"
+        return Outcome("Degraded", "SlowFirstByte", answer.status, message)
+    return Outcome("Up", status=answer.status)
+
+
+def _level(cause: Cause, check: HttpCheck | CompletionCheck) -> Verdict | None:
+    if cause in ("Limited", "Overloaded"):
+        return "Limited"
+    # A completion that the provider finds faulty is our fault: it was up to read it.
+    return None if cause in OF_THE_REQUEST and isinstance(check, CompletionCheck) else "Down"
+
+
+def _cause(answer: ProbeAnswer, check: HttpCheck | CompletionCheck, vendor: str) -> Cause:
+    """Empty if it is the answer of a provider that is up."""
+    if answer.status // 100 == 3:
+        return "Redirected"
+    if isinstance(check, CompletionCheck):
+        if answer.status in (200, 201):
+            return _error_in(answer) or ("" if _has_choices(answer.body) else "NotAnAnswer")
+        return error_cause(vendor, answer.status, answer.body)
+    if any(low <= answer.status <= high for low, high in check.expected_statuses):
+        return _error_in(answer) if answer.status // 100 == 2 else ""
+    cause = error_cause(vendor, answer.status, answer.body)
+    # Of a path that is not there, or not for GET, nothing is known but its status.
+    return "UnusableStatus" if cause in OF_THE_REQUEST or cause in ("ModelNotFound", "NotAnAnswer") else cause
+
+
+def _error_in(answer: ProbeAnswer) -> Cause:
+    """What is wrong with an answer that calls itself a success; empty: nothing."""
+    html = "text/html" in answer.content_type.lower() or _HTML.match(answer.body)
+    if html and not _JSON.match(answer.body):
+        return "NotAnAnswer"
+    return "ErrorInAnswer" if _states_error(_decoded(answer.body)) else ""
+
+
+def _decoded(body: str) -> Any:
+    """None for what is no JSON; so is a long answer of which only the beginning was read."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _states_error(answer: object) -> bool:
+    if not isinstance(answer, Mapping):
+        return False
+    choices = answer.get("choices")
+    nested = choices if isinstance(choices, list) else []
+    return _is_error(answer) or any(isinstance(choice, Mapping) and _is_error(choice) for choice in nested)
+
+
+def _is_error(member: Mapping[str, Any]) -> bool:
+    """Some vendors send an `error` that is null, empty or without content with every good answer."""
+    error = member.get("error")
+    if member.get("finish_reason") == "error":
+        return True
+    return any(error.values()) if isinstance(error, Mapping) else isinstance(error, str) and error != ""
+
+
+def _has_choices(body: str) -> bool:
+    decoded = _decoded(body)
+    choices = decoded.get("choices") if isinstance(decoded, Mapping) else None
+    return isinstance(choices, list) and len(choices) > 0
+
+
+def _message(body: str) -> str:
+    """The provider's words: those of its error if there is one, else the beginning of the body."""
+    decoded = _decoded(body)
+    if isinstance(decoded, list) and decoded:
+        decoded = decoded[0]
+    if isinstance(decoded, Mapping):
+        error = decoded.get("error")
+        for holder in (error, decoded):
+            if isinstance(holder, Mapping):
+                for name in ("message", "detail", "error"):
+                    if isinstance(words := holder.get(name), str) and words:
+                        return _shown(words)
+    return _shown(body)
+
+
+def _shown(words: str) -> str:
+    return blanked(words[:_READ_CHARS])[:MAX_MESSAGE_CHARS]
