@@ -26,6 +26,7 @@ from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, AttemptLimited, AttemptSucceeded
+from limpet_extproc.providers.timeouts import Timeouts
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -58,6 +59,7 @@ class Outcomes:
         metrics: WorkerMetrics,
         caches: CacheUses,
         complaints: Complaints,
+        timeouts: Timeouts,
         clock: Callable[[], float],
         verbose: Verbose | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class Outcomes:
         self._metrics = metrics
         self._caches = caches
         self._complaints = complaints
+        self._timeouts = timeouts
         self._clock = clock
         self._verbose = verbose
         self._counted: dict[RequestName, frozenset[str]] = {}
@@ -100,15 +103,15 @@ class Outcomes:
             self._limited.ended(record, (), None, now_s)
             return
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
+        age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
         if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
-            self._count_failures(record, attempts, waits_s, now_s, 0.0, ended=False)
+            self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
             self._limited.under_way(record, attempts)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
-        age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0
         self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
@@ -173,6 +176,9 @@ class Outcomes:
             self._counted[name] = counted | {failure.provider for failure in failures}
 
     def _count(self, attempt: Attempt) -> None:
+        if attempt.cause == "Timeout":
+            self._timeouts.add(attempt.provider)
+            self._metrics.timeouts.add(1, attempt.provider)
         if attempt.outcome == "failed":
             self._metrics.attempts.add(1, attempt.provider, f"failed_{attempt.status or 'no_answer'}")
         elif attempt.outcome in ("ok", "limited"):

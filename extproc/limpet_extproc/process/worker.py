@@ -40,6 +40,7 @@ from limpet_extproc.process.wiring import RoutingParts, WorkerContext, receiver,
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.timeouts import Timeouts
 from limpet_extproc.providers.tracker import HealthChange
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
@@ -93,9 +94,9 @@ class Worker:
             )
         )
         caches = CacheUses(clock)
-        complaints = Complaints(lambda: self._reporter.changed())
+        complaints, timeouts = Complaints(lambda: self._reporter.changed()), Timeouts(clock)
         tracker = self.routing.tracker
-        self._reporter = HealthReporter(tracker, caches.refresh, complaints, clock)
+        self._reporter = HealthReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
         self._health_link = HealthLink(
             settings.control_plane, settings.node, self._events, self._health_hooks(), settings.tls_dir
         )
@@ -106,7 +107,7 @@ class Worker:
         )
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(
-            self.routing.memory, tracker, limited, self.metrics, caches, complaints, clock, verbose
+            self.routing.memory, tracker, limited, self.metrics, caches, complaints, timeouts, clock, verbose
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {

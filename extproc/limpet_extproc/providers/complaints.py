@@ -12,12 +12,10 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.attempt import Attempt, Cause
+from limpet_extproc.decision.health_changes import OF_THE_PROVIDER
 
 SETTLED_BY_PEOPLE: Final[frozenset[Cause]] = frozenset({"CredentialRefused", "NoCredit", "ModelNotFound", "Redirected"})
 """Causes that stay until a key, an account, a name or a URL is changed. They are reported the first time."""
-
-_OF_ONE_MODEL: Final[frozenset[Cause]] = frozenset({"ModelNotFound"})
-"""Other models of the provider may work, so only an answer of this model ends it."""
 
 EXPIRES_S: Final = 300.0
 """How long a complaint about a model stands without being repeated: it may be that no client asks for it any more."""
@@ -29,51 +27,54 @@ class Complaint(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
     status: int
     message: str
-    model: str
     at_s: float
 
 
 class Complaints:
-    """Those of all providers, as one worker sees them. `on_change` runs when one begins, changes or ends."""
+    """Those of all providers, as one worker sees them. `on_change` runs when one begins, changes or ends.
+
+    One that concerns a model alone is kept for that model; where `model` is empty, the provider with all its models
+    is meant.
+    """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
-        self._standing: dict[str, Complaint] = {}
-        self._last: dict[str, Complaint] = {}
+        self._standing: dict[tuple[str, str], Complaint] = {}
+        self._last: dict[tuple[str, str], Complaint] = {}
         self._on_change = on_change
 
     def add(self, attempt: Attempt, now_s: float) -> None:
         """Keep what an attempt failed with."""
         if attempt.outcome not in ("failed", "limited") or not attempt.cause:
             return
-        new = Complaint(attempt.cause, attempt.status, attempt.message, attempt.model, now_s)
-        self._last[attempt.provider] = new
+        scope = (attempt.provider, "" if attempt.cause in OF_THE_PROVIDER else attempt.model)
+        new = Complaint(attempt.cause, attempt.status, attempt.message, now_s)
+        self._last[scope] = new
         if attempt.cause not in SETTLED_BY_PEOPLE:
             return
-        before = self._standing.get(attempt.provider)
+        before = self._standing.get(scope)
         if before is None or (before.cause, before.status) != (new.cause, new.status):
-            self._standing[attempt.provider] = new
+            self._standing[scope] = new
             self._on_change()
         else:
             # The first words are kept: they may contain the number of the request, and each answer would be a change.
-            self._standing[attempt.provider] = msgspec.structs.replace(before, model=new.model, at_s=now_s)
+            self._standing[scope] = msgspec.structs.replace(before, at_s=now_s)
 
     def resolve(self, provider: str, model: str) -> None:
-        """Drop what a successful attempt shows to be over."""
-        standing = self._standing.get(provider)
-        if standing is not None and (standing.cause not in _OF_ONE_MODEL or standing.model in ("", model)):
-            del self._standing[provider]
+        """Drop what a successful attempt shows to be over: what concerns all models, and what concerns this one."""
+        ended = [self._standing.pop((provider, each), None) for each in dict.fromkeys(("", model))]
+        if any(ended):
             self._on_change()
 
-    def standing(self, provider: str, now_s: float) -> Complaint | None:
+    def standing(self, provider: str, model: str, now_s: float) -> Complaint | None:
         """What a person has to put right there."""
-        found = self._standing.get(provider)
-        over = found is not None and found.cause in _OF_ONE_MODEL and now_s >= found.at_s + EXPIRES_S
+        found = self._standing.get((provider, model))
+        over = found is not None and model and now_s >= found.at_s + EXPIRES_S
         return None if over else found
 
-    def last(self, provider: str) -> Complaint | None:
-        """Its last failure, whatever the cause; for a provider that is out or has never answered."""
-        return self._last.get(provider)
+    def last(self, provider: str, model: str) -> Complaint | None:
+        """The last failure, whatever the cause; for what is out or has never answered."""
+        return self._last.get((provider, model))
 
-    def providers(self) -> frozenset[str]:
-        """Those with a standing complaint."""
+    def standing_scopes(self) -> frozenset[tuple[str, str]]:
+        """Providers and models with a standing complaint."""
         return frozenset(self._standing)

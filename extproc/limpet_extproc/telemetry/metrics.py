@@ -48,6 +48,7 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         "Attempts at providers by how they ended; several may belong to one request.",
         ["provider", "outcome"],
     ),
+    "limpet_provider_timeouts": ("Attempts that the provider's own timeouts ended.", ["provider"]),
     "limpet_prompt_tokens": ("Prompt tokens that providers reported.", ["provider", "model"]),
     "limpet_cached_tokens": (
         "Prompt tokens that providers reported to have read from their caches.",
@@ -75,6 +76,7 @@ class WorkerMetrics:
         self.unrecognised = counts["limpet_unrecognised_turns"]
         self.requests = counts["limpet_requests"]
         self.attempts = counts["limpet_attempts"]
+        self.timeouts = counts["limpet_provider_timeouts"]
         self.prompt_tokens = counts["limpet_prompt_tokens"]
         self.cached_tokens = counts["limpet_cached_tokens"]
         self.cache_unreported = counts["limpet_cache_unreported_tokens"]

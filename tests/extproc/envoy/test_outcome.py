@@ -23,6 +23,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
+from limpet_extproc.providers.timeouts import Timeouts
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -134,12 +135,20 @@ class World:
         self.tracker = ProviderTracker(lambda: NOW, self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
-        self.complaints = Complaints(lambda: None)
+        self.complaints, self.timeouts = Complaints(lambda: None), Timeouts(lambda: NOW)
         metrics = WorkerMetrics(self.registry)
         self.limit_events: list[LimitEvent] = []
         limited = LimitedRequests(lambda: {"a": Limits(5), "b": Limits(5)}, self.limit_events.append)
         self.outcomes = Outcomes(
-            self.memory, self.tracker, limited, metrics, self.caches, self.complaints, lambda: NOW, self._show
+            self.memory,
+            self.tracker,
+            limited,
+            metrics,
+            self.caches,
+            self.complaints,
+            self.timeouts,
+            lambda: NOW,
+            self._show,
         )
 
     def _changed(self, change: HealthChange) -> None:
@@ -355,6 +364,8 @@ async def test_a_timeout_without_a_further_attempt_counts_against_the_provider(w
     assert world.tried[-1] == ["a Timeout"]
     assert await world.warm() == ()
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_no_answer") == 1
+    assert world.counted("limpet_provider_timeouts_total", provider="a") == 1
+    assert world.timeouts.recent() == {"a": 1}
 
 
 async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_counts_once(world: World) -> None:
@@ -384,7 +395,7 @@ async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World
 async def test_a_providers_message_is_kept_without_the_key_in_it(world: World) -> None:
     message = "Incorrect API key provided: sk-abc****wxyz.\nSee the docs."
     await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", message=message)}))
-    failure = world.complaints.standing("a", NOW)
+    failure = world.complaints.standing("a", "", NOW)
     assert failure is not None
     assert (failure.status, failure.cause) == (401, "CredentialRefused")
     assert failure.message == "Incorrect API key provided: [key] See the docs."
@@ -507,12 +518,12 @@ async def test_lists_have_a_line_and_checks_of_health_have_none_and_neither_is_a
 
 async def test_a_refused_key_is_a_complaint_until_the_provider_answers(world: World) -> None:
     await world.take(entry("b", attempts=2, notes={1: note("a", 401, "CredentialRefused", message="no such key")}))
-    standing = world.complaints.standing("a", NOW)
+    standing = world.complaints.standing("a", "", NOW)
     assert standing is not None
     assert (standing.cause, standing.status, standing.message) == ("CredentialRefused", 401, "no such key")
-    assert world.complaints.standing("b", NOW) is None
+    assert world.complaints.standing("b", "", NOW) is None
     await world.take(entry("a"))
-    assert world.complaints.standing("a", NOW) is None
+    assert world.complaints.standing("a", "", NOW) is None
 
 
 async def test_limits_hear_of_a_failover_at_once_and_of_every_end(world: World) -> None:

@@ -73,8 +73,8 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
 
 async def test_each_operator_gets_all_evidence_from_the_start(address: str) -> None:
     tracker = ProviderTracker(lambda: 1000.0, lambda _change: None)
-    tracker.apply(AttemptSucceeded("a", "m"))
-    reporter = HealthReporter(tracker, dict, Complaints(lambda: None), lambda: 1000.0)
+    tracker.apply(AttemptSucceeded("a"))
+    reporter = HealthReporter(tracker, dict, Complaints(lambda: None), dict, lambda: 1000.0)
     task = asyncio.create_task(watch(address, "node-1", lambda _: None, reporter=reporter))
     try:
         for _ in range(2):

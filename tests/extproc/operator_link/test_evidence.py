@@ -1,6 +1,7 @@
 """A worker's reports on its providers: the right thing, soon, once, and everything to a new stream."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from tests.extproc.hand_clock import HandClock
 from tests.waiting import until
 
-from limpet_extproc.contract.attempt import Attempt
-from limpet_extproc.contract.catalog import CacheUse, Evidence, EvidenceReport
-from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals, evidence
+from limpet_extproc.contract.attempt import Attempt, Cause
+from limpet_extproc.contract.catalog import MAX_MODELS_REPORTED, CacheUse, Evidence, EvidenceReport, ModelEvidence
+from limpet_extproc.decision.health import TROUBLES
+from limpet_extproc.operator_link.evidence import ASKED_LATELY_S, HealthReporter, ReportIntervals, evidence
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded, ProviderEvent, TrialBegan
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -35,27 +37,69 @@ class Seen:
         return self
 
     def evidence(
-        self, before: Evidence | None = None, cache: CacheUse | None = None, complaints: Complaints = QUIET
+        self,
+        before: Evidence | None = None,
+        cache: CacheUse | None = None,
+        complaints: Complaints = QUIET,
+        timeouts: int = 0,
     ) -> Evidence | None:
         known = {"a": before} if before is not None else {}
         caches = {"a": cache} if cache is not None else {}
-        return evidence(known, self.tracker, caches, complaints, self.clock.now_s).get("a")
+        return evidence(known, self.tracker, caches, complaints, {"a": timeouts}, self.clock.now_s).get("a")
 
 
-FAIL, OK = AttemptFailed("a", "flash", "ServerError"), AttemptSucceeded("a", "flash")
-DOWN = Evidence(0.0, NOW + 3, "down", NOW + 3)
+def failed(model: str = "flash", cause: Cause = "ServerError") -> AttemptFailed:
+    return AttemptFailed("a", model, cause)
+
+
+def model(name: str, *, success_s: float = 0.0, out_s: float = 0.0, **more: Any) -> ModelEvidence:
+    """A model that answered last at `success_s`, or has been down since `out_s`."""
+    if out_s:
+        more = {"failure_s": out_s, "trouble": "down", "cause": "ServerError"} | more
+    return ModelEvidence(name, success_s, since_s=out_s or success_s, **more)
+
+
+FAIL, OK, CUT = failed(), AttemptSucceeded("a", "flash"), failed(cause="ConnectionFailed")
+DOWN = Evidence(0.0, NOW + 3, "down", NOW + 3, cause="ConnectionFailed")
+FLASH_DOWN = Evidence(models=(model("flash", out_s=NOW + 3),))
 
 CASES: list[tuple[str, list[ProviderEvent], Evidence | None]] = [
-    ("nothing of a provider that only failed once", [FAIL], None),
-    ("the first answer", [OK], Evidence(NOW + 1, since_s=NOW + 1)),
-    ("three failures take it out", [FAIL] * 3, DOWN),
-    ("its last answer is reported all the same", [OK, *[FAIL] * 3], Evidence(NOW + 1, NOW + 4, "down", NOW + 4)),
-    ("a failure during the pause is no news", [FAIL] * 4, DOWN),
-    ("a failed trial is a later failure", [*[FAIL] * 9], Evidence(0.0, NOW + 8, "down", NOW + 3)),
-    ("a 429", [AttemptLimited("a", "flash", 30.0)], Evidence(0.0, NOW + 1, "over_limit", NOW + 1)),
-    ("degraded", [OK, FAIL] * 5, Evidence(NOW + 9, NOW + 10, "degraded", NOW + 10)),
-    ("back", [*[FAIL] * 3, OK], Evidence(NOW + 4, since_s=NOW + 4)),
-]  # fmt: skip
+    ("nothing of a provider that only failed once", [CUT], None),
+    (
+        "the first answer",
+        [OK],
+        Evidence(NOW + 1, since_s=NOW + 1, models=(model("flash", success_s=NOW + 1),)),
+    ),
+    ("three failures to connect take it out", [CUT] * 3, DOWN),
+    ("a failure during the pause is no news", [CUT] * 4, DOWN),
+    ("a failed trial is a later failure", [CUT] * 9, msgspec.structs.replace(DOWN, failure_s=NOW + 8)),
+    ("three bad answers take out the model alone", [FAIL] * 3, FLASH_DOWN),
+    (
+        "its last answer is reported all the same",
+        [OK, *[FAIL] * 3],
+        Evidence(NOW + 1, since_s=NOW + 1, models=(model("flash", success_s=NOW + 1, out_s=NOW + 4),)),
+    ),
+    (
+        "another model answers, and the worst comes first",
+        [*[failed("pro")] * 3, OK],
+        Evidence(NOW + 4, since_s=NOW + 4, models=(model("pro", out_s=NOW + 3), model("flash", success_s=NOW + 4))),
+    ),
+    (
+        "a 429",
+        [AttemptLimited("a", "flash", 30.0)],
+        Evidence(models=(model("flash", out_s=NOW + 1, trouble="over_limit", cause="Limited"),)),
+    ),
+    (
+        "degraded",
+        [OK, FAIL] * 5,
+        Evidence(
+            NOW + 9,
+            since_s=NOW + 9,
+            models=(model("flash", success_s=NOW + 9, out_s=NOW + 10, trouble="degraded", cause="ErrorRate"),),
+        ),
+    ),
+    ("back", [*[CUT] * 3, OK], Evidence(NOW + 4, since_s=NOW + 4, models=(model("flash", success_s=NOW + 4),))),
+]
 
 
 @pytest.mark.parametrize(("story", "reported"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
@@ -66,10 +110,34 @@ def test_the_evidence_on_a_provider(story: list[ProviderEvent], reported: Eviden
     assert found is None or seen.evidence(found) is found, "the same object: so nothing is reported twice"
 
 
+def test_what_its_timeouts_ended_is_reported_too() -> None:
+    found = Seen(OK).evidence(timeouts=3)
+    assert found is not None
+    assert found.timeouts == 3
+
+
+def test_a_model_that_nobody_asks_for_is_no_longer_reported_unless_it_is_in_trouble() -> None:
+    seen = Seen(OK, *[failed("pro")] * 3)
+    seen.clock.now_s += ASKED_LATELY_S
+    found = seen.evidence()
+    assert found is not None
+    assert [each.model for each in found.models] == ["pro"]
+
+
+def test_of_very_many_models_the_worst_are_reported() -> None:
+    seen = Seen(*(AttemptSucceeded("a", f"m{number:03}") for number in range(100)), *[failed("z")] * 3)
+    found = seen.evidence()
+    assert found is not None
+    assert len(found.models) == MAX_MODELS_REPORTED
+    assert found.models[0].model == "z"
+
+
 def test_more_answers_do_not_start_a_run_of_answers_again() -> None:
     seen = Seen(OK)
     first = seen.evidence()
-    assert seen.tell(FAIL, OK).evidence(first) == Evidence(NOW + 3, since_s=NOW + 1)
+    later = seen.tell(FAIL, OK).evidence(first)
+    assert later is not None
+    assert (later.success_s, later.since_s, later.models[0].since_s) == (NOW + 3, NOW + 1, NOW + 1)
 
 
 @pytest.mark.parametrize("story", [[OK], [OK, *[FAIL] * 3]])
@@ -84,6 +152,7 @@ def test_the_use_of_its_cache_is_reported_too_and_is_news_enough(story: list[Pro
 
 REFUSED = Attempt("a", "flash", 401, "failed", "CredentialRefused", "Incorrect API key")
 BROKEN = Attempt("a", "flash", 503, "failed", "ServerError", "try later")
+GONE = Attempt("a", "flash", 404, "failed", "ModelNotFound", "no such model")
 
 
 def complaining(*attempts: Attempt) -> Complaints:
@@ -94,28 +163,42 @@ def complaining(*attempts: Attempt) -> Complaints:
 
 
 OUT: list[ProviderEvent] = [OK, *[FAIL] * 3]
+KEY, SAID = ("CredentialRefused", 401, "Incorrect API key"), ("ServerError", 503, "try later")
+MISSING = ("ModelNotFound", 404, "no such model")
+NONE = ("", 0, "")
 
-WORDS: list[tuple[str, list[Attempt], list[ProviderEvent], tuple[str, int, str]]] = [
-    # case, failed attempts, events, and the reported cause, status and words
-    ("a refused key, though it is not out", [REFUSED], [], ("CredentialRefused", 401, "Incorrect API key")),
-    ("and though it answered before", [REFUSED], [OK], ("CredentialRefused", 401, "Incorrect API key")),
-    ("nothing of a failure that passes unaided", [BROKEN], [OK], ("", 0, "")),
-    ("unless it is out", [BROKEN], OUT, ("ServerError", 503, "try later")),
-    ("what a person can settle before what passes", [REFUSED, BROKEN], OUT, ("CredentialRefused", 401, "")),
+WORDS: list[tuple[str, list[Attempt], list[ProviderEvent], tuple[str, int, str], tuple[str, int, str]]] = [
+    # case, failed attempts, events, and the reported cause, status and words: of the provider, and of the model
+    ("a refused key, though it is not out", [REFUSED], [], KEY, NONE),
+    ("and though it answered before", [REFUSED], [OK], KEY, NONE),
+    ("nothing of a failure that passes unaided", [BROKEN], [OK], NONE, NONE),
+    ("unless the model is out", [BROKEN], OUT, NONE, SAID),
+    ("or has never answered", [BROKEN], [FAIL], NONE, SAID),
+    ("but not for other trouble than it is out for", [GONE, BROKEN], [OK, AttemptLimited("a", "flash", 9.0)], NONE,
+     MISSING),
+    ("what a person can settle before what passes", [GONE, BROKEN], OUT, NONE, MISSING),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("received", "story", "words"), [c[1:] for c in WORDS], ids=[c[0] for c in WORDS])
+@pytest.mark.parametrize(
+    ("received", "story", "of_provider", "of_model"), [c[1:] for c in WORDS], ids=[c[0] for c in WORDS]
+)
 def test_what_is_wrong_is_reported_in_the_providers_words(
-    received: list[Attempt], story: list[ProviderEvent], words: tuple[str, int, str]
+    received: list[Attempt],
+    story: list[ProviderEvent],
+    of_provider: tuple[str, int, str],
+    of_model: tuple[str, int, str],
 ) -> None:
     found = Seen(*story).evidence(complaints=complaining(*received))
     assert found is not None
-    assert (found.cause, found.status) == words[:2]
-    assert found.message.startswith(words[2])
+    assert (found.cause, found.status, found.message) == of_provider
+    words = [(each.cause, each.status, each.message) for each in found.models]
+    assert (words or [NONE]) == [of_model]
 
 
-STORIES = st.lists(st.sampled_from([OK, FAIL, AttemptLimited("a", "flash", 5.0), TrialBegan("a", "flash"), None]))
+STORIES = st.lists(
+    st.sampled_from([OK, FAIL, CUT, AttemptLimited("a", "flash", 5.0), TrialBegan("a", "flash"), None]), max_size=40
+)
 
 
 @given(STORIES)
@@ -126,23 +209,26 @@ def test_it_always_agrees_with_what_the_worker_decides_by(story: list[ProviderEv
             seen.tell(event)
             continue
         known = seen.evidence(known)
-        trouble = seen.tracker.states.judge("a", "flash", seen.clock.now_s).trouble
-        assert (known.trouble if known else None) == trouble
-        if known is not None:
-            assert known.success_s == seen.tracker.last_answer_s.get(("a", ""), 0.0)
-            assert known.since_s <= max(known.success_s, known.failure_s) <= seen.clock.now_s
+        judged = seen.tracker.states.judge("a", "flash", seen.clock.now_s)
+        troubles = [known.trouble, *(each.trouble for each in known.models)] if known else [None]
+        assert max(troubles, key=TROUBLES.index) == judged.trouble
+        reported: list[Evidence | ModelEvidence] = [known, *known.models] if known else []
+        for each in reported:
+            if each.trouble is not None or each.success_s:
+                assert 0 < each.since_s <= max(each.success_s, each.failure_s) <= seen.clock.now_s
 
 
 async def test_news_is_reported_once_and_soon_and_a_new_stream_gets_everything() -> None:
     seen, slept = Seen(), list[float]()
     seen.tracker.apply(OK)
     seen.tracker.apply(AttemptSucceeded("b", "flash"))
-    up, down = Evidence(NOW, since_s=NOW), Evidence(NOW, NOW, "down", NOW)
+    up = Evidence(NOW, since_s=NOW, models=(model("flash", success_s=NOW),))
+    down = Evidence(NOW, since_s=NOW, models=(model("flash", success_s=NOW, out_s=NOW),))
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    reporter = HealthReporter(seen.tracker, dict, QUIET, seen.clock, ReportIntervals(0.2, 60.0), sleep=sleep)
+    reporter = HealthReporter(seen.tracker, dict, QUIET, dict, seen.clock, ReportIntervals(0.2, 60.0), sleep=sleep)
     streams: list[list[EvidenceReport]] = []
 
     def stream() -> asyncio.Task[None]:
@@ -179,7 +265,7 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
         received.append(report.providers["a"].success_s)
         seen.tell(OK)
 
-    reporter = HealthReporter(seen.tracker, dict, QUIET, seen.clock, ReportIntervals(0.0, 0.01))
+    reporter = HealthReporter(seen.tracker, dict, QUIET, dict, seen.clock, ReportIntervals(0.0, 0.01))
     task = asyncio.create_task(reporter.report(send))
     await until(lambda: len(received) >= 3)
     task.cancel()

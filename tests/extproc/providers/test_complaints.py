@@ -23,7 +23,8 @@ class Desk:
         self.complaints.add(Attempt("a", model, status, outcome, cause, message), at_s)
 
     def standing(self, at_s: float = NOW) -> Cause | None:
-        found = self.complaints.standing("a", at_s)
+        """Of the provider, or else of its model."""
+        found = self.complaints.standing("a", "", at_s) or self.complaints.standing("a", "m", at_s)
         return None if found is None else found.cause
 
 
@@ -43,7 +44,7 @@ def test_what_passes_unaided_is_only_the_last_failure(cause: Cause) -> None:
     desk = Desk()
     desk.hear(cause, 503, "try later")
     assert (desk.standing(), desk.news) == (None, 0)
-    last = desk.complaints.last("a")
+    last = desk.complaints.last("a", "m")
     assert last is not None
     assert (last.cause, last.status, last.message) == (cause, 503, "try later")
 
@@ -52,14 +53,14 @@ def test_the_requests_own_fault_says_nothing_about_the_provider() -> None:
     desk = Desk()
     desk.complaints.add(Attempt("a", "m", 400, "refused", "BadRequest", "no messages"), NOW)
     desk.complaints.add(Attempt("a", "m", 0, "client_left"), NOW)
-    assert (desk.standing(), desk.complaints.last("a"), desk.news) == (None, None, 0)
+    assert (desk.standing(), desk.complaints.last("a", "m"), desk.news) == (None, None, 0)
 
 
 def test_words_that_differ_from_answer_to_answer_are_no_news() -> None:
     desk = Desk()
     for number in range(5):
         desk.hear("CredentialRefused", message=f"wrong key, request {number}", at_s=NOW + number)
-    found = desk.complaints.standing("a", NOW)
+    found = desk.complaints.standing("a", "", NOW)
     assert found is not None
     assert (found.message, found.at_s, desk.news) == ("wrong key, request 0", NOW + 4, 1)
     desk.hear("NoCredit", 402)

@@ -12,6 +12,7 @@ NAMES = {
     "limpet_unrecognised_turns": ("model",),
     "limpet_requests": ("provider", "decision", "outcome"),
     "limpet_attempts": ("provider", "outcome"),
+    "limpet_provider_timeouts": ("provider",),
     "limpet_prompt_tokens": ("provider", "model"),
     "limpet_cached_tokens": ("provider", "model"),
     "limpet_cache_unreported_tokens": ("provider", "model"),

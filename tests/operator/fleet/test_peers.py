@@ -87,24 +87,24 @@ async def test_what_workers_report_of_providers_is_known_everywhere(pair: Pair) 
         replica.plan(p="1", q="1")
     clock = HandClock(900.0)
     tracker = ProviderTracker(clock, lambda _change: None)
-    tracker.apply(AttemptSucceeded("q", "m"))
+    tracker.apply(AttemptSucceeded("q"))
     clock.now_s = 1000.0
     for _ in range(3):
-        tracker.apply(AttemptFailed("p", "m"))
+        tracker.apply(AttemptFailed("p"))
     one, two = (
-        Worker(HealthReporter(tracker, dict, Complaints(lambda: None), clock, ReportIntervals(0.001, 0.01)))
+        Worker(HealthReporter(tracker, dict, Complaints(lambda: None), dict, clock, ReportIntervals(0.001, 0.01)))
         for _ in range(2)
     )
     async with one.beside("e", a.address), two.beside("e", b.address):
         expected = {"p": Traffic(TrafficState("down", 1000.0)), "q": Traffic(TrafficState(None, 900.0))}
         await until(lambda: a.fleet.traffic() == b.fleet.traffic() == expected)
         clock.now_s = 1010.0
-        tracker.apply(AttemptSucceeded("p", "m"))
+        tracker.apply(AttemptSucceeded("p"))
         await until(lambda: a.fleet.traffic()["p"] == b.fleet.traffic()["p"] == Traffic(TrafficState(None, 1010.0)))
         changes = b.changes
         clock.now_s = 1020.0
         for name in "pq":
-            tracker.apply(AttemptSucceeded(name, "m"))
+            tracker.apply(AttemptSucceeded(name))
         await until(lambda: all(r.fleet.own.traffic["p"].whole.success_s == 1020.0 for r in pair))
         assert b.changes == changes, "further answers change nothing"
         b.plan(p="1")
