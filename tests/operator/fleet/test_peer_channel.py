@@ -10,6 +10,8 @@ import trustme
 from tests.operator.fleet.replicas import Names, Replica
 from tests.waiting import until
 
+from limpet_extproc.contract.catalog import WATCH_METHOD
+from limpet_extproc.contract.health_stream import HEALTH_METHOD
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.fleet.peer_contract import PEER_METHOD, PeerAck, PeerHello, encode
 from limpet_operator.fleet.peers import dialer, resolver
@@ -52,6 +54,17 @@ async def test_replicas_show_each_other_certificates(tmp_path: Path) -> None:
             assert a.count("limpet_peers") == 0, "a certificate of another name is not accepted"
         async with b.running(names, dialer(HOST, ours), ours):
             await until(lambda: a.count("limpet_peers") == b.count("limpet_peers") == 1)
+
+
+@pytest.mark.parametrize("method", [WATCH_METHOD, HEALTH_METHOD])
+async def test_a_replicas_certificate_opens_no_stream_of_a_worker(tmp_path: Path, method: str) -> None:
+    authority = trustme.CA()
+    ours = certificates(tmp_path / "ours", authority, HOST)
+    a = Replica("a", free_address(), only={"gateways": GATEWAY, "replicas": HOST})
+    async with a.running(Names(), tls_dir=ours), dialer(HOST, ours)(a.address) as channel:
+        call: Any = channel.stream_stream(method)()  # type: ignore[call-arg]
+        with pytest.raises(grpc.aio.AioRpcError, match=f"only for the gateways .* carries the DNS name {GATEWAY}"):
+            await call.read()
 
 
 async def test_a_gateways_certificate_does_not_make_it_a_replica(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.operator.serve.side import raw_worker
@@ -30,6 +31,7 @@ from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.health_exchange import CannotAskError, HealthExchange, NoHealthPeers
 from limpet_operator.serve.health_server import HealthServer
 from limpet_operator.serve.metrics import build_metrics
+from limpet_operator.serve.outbox import MAX_UNSENT
 from limpet_operator.serve.tasks import beside
 
 
@@ -124,6 +126,23 @@ async def test_verdicts_and_probes_take_the_same_stream(operator: Operator) -> N
             assert [answer.body for answer in await asyncio.gather(*asked)] == ["a", "b", "c", "d"]
             assert len(early.probes) == len(late.probes) == 2
         await until(lambda: operator.workers == 1)
+
+
+async def test_a_worker_that_does_not_read_holds_up_nobody_and_loses_the_oldest(operator: Operator) -> None:
+    listener = Worker(operator, "n2")
+    big = msgspec.Raw(msgspec.json.encode([AnswerGenerated("a" * 100_000, 1, 1.0)]))
+    async with listener.running(), raw_worker(operator.address, HEALTH_METHOD) as deaf:
+        await deaf.write(encode(HealthHello("n3")))
+        await until(lambda: operator.workers == 2)
+        heard = 0
+        while heard < MAX_UNSENT + 100:  # Of which the windows of the stream hold some dozens.
+            heard += 50
+            for _ in range(50):
+                operator.health.exchange.observed_elsewhere("n1", big)
+            await until(lambda so_far=heard: len(listener.events) == so_far)
+        assert operator.registry.get_sample_value("limpet_dropped_reports_total")
+        assert (await operator.health.ask(ProbeRequest(0, "a", "GET", "/models"), "n2")).status == 200
+    await until(lambda: operator.workers == 0)
 
 
 MISMATCHES = [
