@@ -19,7 +19,6 @@ from limpet_operator.planning.plan import Plan
 
 WORKERS: Final = 2
 _PER_SECOND: Final = 20
-_CONVERSATIONS: Final = 24
 
 
 def shared_memory(redis_url: str, directory: Path) -> list[str]:
@@ -71,6 +70,7 @@ class Load:
     """Requests of many conversations at a steady pace, and what became of each."""
 
     stage: Stage
+    conversations: Sequence[int] = range(24)
     answers: list[tuple[float, int, Answer]] = field(default_factory=list)
     """When it was asked, by which conversation, and the answer."""
     errors: list[BaseException] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Load:
         """Ask for so long, and return when all have been answered."""
         async with asyncio.TaskGroup() as group:
             for number in range(int(seconds * _PER_SECOND)):
-                group.create_task(self._one(number % _CONVERSATIONS))
+                group.create_task(self._one(self.conversations[number % len(self.conversations)]))
                 await asyncio.sleep(1 / _PER_SECOND)
 
     async def _one(self, number: int) -> None:
