@@ -11,8 +11,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.attempt import Attempt, Cause
-from limpet_extproc.decision.health_changes import OF_THE_PROVIDER
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER, Attempt, Cause
 
 SETTLED_BY_PEOPLE: Final[frozenset[Cause]] = frozenset({"CredentialRefused", "NoCredit", "ModelNotFound", "Redirected"})
 """Causes that stay until a key, an account, a name or a URL is changed. They are reported the first time."""
