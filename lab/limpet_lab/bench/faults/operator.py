@@ -28,7 +28,8 @@ from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
 from limpet_operator.serve.tasks import first_of
-from limpet_operator.status.findings import healthy, programmed
+from limpet_operator.status.findings import programmed
+from limpet_operator.status.health import provider_health
 
 _CLOSE_S = 1.0
 _SETTLE_S = 0.1
@@ -109,7 +110,7 @@ class FollowingOperator:
                 version = self._control_plane.version(name)
                 found = (
                     programmed(name, planned, version, self._fleet.gateways()),
-                    healthy(planned, traffic.get(name)),
+                    provider_health(planned, traffic.get(name)).finding,
                 )
                 conditions[name] = {each.type: Condition(each.status, each.reason, each.message) for each in found}
         return conditions
