@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
@@ -14,9 +15,15 @@ from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError, listening
 from limpet_extproc.process.supervisor import Supervisor
 
+PROGRAM: Final = "limpet_extproc"
+"""The module of our own workers; the lab has others."""
 
-def run(settings: SupervisorSettings) -> int:
-    """Keep the workers of these settings running until a signal comes; the exit status. Raises StartError."""
+
+def run(settings: SupervisorSettings, program: str = PROGRAM) -> int:
+    """Keep the workers of these settings running until a signal comes; the exit status. Raises StartError.
+
+    `program` is the module that a worker runs.
+    """
     directory = settings.socket_dir
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -24,14 +31,14 @@ def run(settings: SupervisorSettings) -> int:
         raise StartError(f"--socket-dir {directory} cannot be made: {error.strerror}") from error
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StartError(f"--socket-dir {directory}: no sockets can be made there; give this user write access")
-    asyncio.run(_run(settings))
+    asyncio.run(_run(settings, program))
     return 0
 
 
-async def _run(settings: SupervisorSettings) -> None:
+async def _run(settings: SupervisorSettings, program: str) -> None:
     # gRPC's own log lines are not JSON, and what matters of them is in ours.
     environment = {"GRPC_VERBOSITY": "NONE", **os.environ}
-    commands = [worker_command(settings.worker(number)) for number in range(settings.workers)]
+    commands = [worker_command(settings.worker(number), program) for number in range(settings.workers)]
     supervisor = Supervisor(settings.socket_dir, commands, environment)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
@@ -43,9 +50,9 @@ async def _run(settings: SupervisorSettings) -> None:
         await supervisor.run()
 
 
-def worker_command(settings: WorkerSettings) -> list[str]:
+def worker_command(settings: WorkerSettings, program: str = PROGRAM) -> list[str]:
     """The command that starts a worker."""
-    return [sys.executable, "-m", "limpet_extproc", *settings.to_argv()]
+    return [sys.executable, "-m", program, *settings.to_argv()]
 
 
 @contextmanager

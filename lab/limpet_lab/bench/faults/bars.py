@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from limpet_lab.bench.faults.figures import FaultFigures, Timeline
@@ -11,6 +12,7 @@ ADDED_P99_MS: Final = 10.0
 MOVED_S: Final = 1.0
 TOLD_BY: Final = 10
 RETURN_S: Final = 2.0
+BACK_S: Final = 10.0
 ARRIVED_S: Final = 30.0
 UNDECIDED_S: Final = 5.0
 """By then a worker that takes calls and answers none is no longer asked."""
@@ -98,7 +100,7 @@ def _refused_in_dialect(outcome: FaultOutcome) -> str | None:
 def _served_after_return(outcome: FaultOutcome) -> str | None:
     ended_s = outcome.timeline.ended_s
     served = [each.ended_s - ended_s for each in outcome.exchanges if not each.error and each.ended_s > ended_s]
-    first = min(served, default=float("inf"))
+    first = min(served, default=inf)
     return f"the first success came after {first:.2f} s" if first > RETURN_S else None
 
 
@@ -127,13 +129,26 @@ def _undecided_there(outcome: FaultOutcome) -> str | None:
     return f"{len(elsewhere)} at another gateway, or later" if elsewhere else None
 
 
+def _expired(outcome: FaultOutcome) -> str | None:
+    expired = outcome.figures.decisions.get("sticky.expired", 0)
+    return f"{expired} turns found their memory expired" if expired else None
+
+
+def _back(outcome: FaultOutcome) -> str | None:
+    served = (each for each in outcome.exchanges if each.provider == outcome.victim)
+    back_s = min(
+        (e.ended_s - outcome.timeline.begun_s for e in served if e.began_s > outcome.timeline.begun_s), default=inf
+    )
+    return f"it answered again after {back_s:.1f} s" if back_s > BACK_S else None
+
+
 def _all_decided(outcome: FaultOutcome) -> str | None:
     return f"{outcome.figures.undecided} were not" if outcome.figures.undecided else None
 
 
 def _noted(name: str, limit: float) -> Callable[[FaultOutcome], str | None]:
     def missed(outcome: FaultOutcome) -> str | None:
-        value = outcome.timeline.notes.get(name, float("inf"))
+        value = outcome.timeline.notes.get(name, inf)
         assert isinstance(value, float)
         return f"{value:.1f} s" if value > limit else None
 
@@ -154,6 +169,8 @@ LITTLE_LATER: Final = FaultBar(f"added p99 at most {ADDED_P99_MS:.0f} ms", _p99)
 STICKY_IN_A_TURN: Final = FaultBar("sticky again within one turn", _one_turn)
 STAYS: Final = FaultBar("every conversation stays where it is", _stays)
 UNDECIDED_THERE: Final = FaultBar("only requests in that worker go undecided", _undecided_there)
+NOTHING_EXPIRES: Final = FaultBar("nothing expires early", _expired)
+NOTHING_STAYS: Final = FaultBar(f"a limit of two seconds ends within {BACK_S:.0f}", _back)
 ALL_DECIDED: Final = FaultBar("every request is decided", _all_decided)
 CHANGE_ARRIVES: Final = FaultBar("the change arrives after the restart", _noted("arrived_s", ARRIVED_S))
 CONDITION_SAYS: Final = FaultBar("the condition says why", _noted("condition_s", ARRIVED_S))

@@ -1,7 +1,6 @@
 """The whole installation: sellers, Redis, a name server, and two gateways with a replica of the operator each."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -54,8 +53,9 @@ class FaultBed:
                 run_dir.path,
             )
             bed.apply(objects.whole(bed.sellers, authority))
+            bed.set_clock(0.0)
             places = gateway_places(run_dir.path, GATEWAYS)
-            bed.gateways = [FaultGateway(place, bed.extproc_command(), bed._extproc_flags()) for place in places]
+            bed.gateways = [FaultGateway(place, bed.clock, bed._extproc_flags()) for place in places]
             for gateway in bed.gateways:
                 stack.push_async_callback(gateway.children.stop)
                 await gateway.start(bed.order(gateway.place))
@@ -82,9 +82,14 @@ class FaultBed:
         """End both replicas at once."""
         await asyncio.gather(*(gateway.kill_operator() for gateway in self.gateways))
 
-    def extproc_command(self) -> list[str]:
-        """The command of the workers' parent."""
-        return [sys.executable, "-m", "limpet_extproc"]
+    def set_clock(self, wrong_by_s: float) -> None:
+        """Set the clock of the workers' machine wrong by so much."""
+        self.clock.write_text(f"{wrong_by_s}")
+
+    @property
+    def clock(self) -> Path:
+        """The file by which the workers' clock is set."""
+        return self.folder / "clock"
 
     def _extproc_flags(self) -> list[str]:
         key = self.folder / "memory-key"

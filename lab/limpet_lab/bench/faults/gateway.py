@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import psutil
 
+from limpet_lab.bench.faults.extproc import CLOCK_VARIABLE, PROGRAM
 from limpet_lab.bench.faults.operator import Condition, Conditions
 from limpet_lab.bench.faults.places import WORKERS, GatewayPlace, OperatorOrder
 from limpet_operator.laptop.children import Children
@@ -29,11 +30,12 @@ _POLL_S: Final = 0.05
 class FaultGateway:
     """Its processes, and what is done to them."""
 
-    def __init__(self, place: GatewayPlace, extproc: Sequence[str], extproc_flags: Sequence[str]) -> None:
-        """`extproc`: the command of the workers' parent, without flags."""
+    def __init__(self, place: GatewayPlace, clock: Path, extproc_flags: Sequence[str]) -> None:
+        """`clock`: the file by which the workers' clock is set; `extproc_flags`: further flags of theirs."""
         self.place = place
         self.children = Children(Path(place.folder))
-        self._extproc = [*extproc, *extproc_flags]
+        self._clock = clock
+        self._extproc_flags = extproc_flags
 
     async def start(self, order: OperatorOrder) -> None:
         """Start all programs; nothing is waited for."""
@@ -42,11 +44,11 @@ class FaultGateway:
         await self.children.start(
             "ext_proc",
             [
-                *self._extproc,
+                *(sys.executable, "-m", PROGRAM, *self._extproc_flags),
                 *(f"--socket-dir={place.folder}", f"--workers={WORKERS}", f"--http=127.0.0.1:{place.pages_port}"),
                 *(f"--control-plane={place.operator}", f"--node={place.name}"),
             ],
-            env={**EXTPROC_ENVIRONMENT, **os.environ},
+            env={**EXTPROC_ENVIRONMENT, **os.environ, CLOCK_VARIABLE: str(self._clock)},
         )
         await self.children.start("envoy", envoy_command(_bootstrap(place), "--concurrency", "1"))
 

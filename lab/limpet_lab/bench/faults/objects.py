@@ -47,7 +47,7 @@ def seller_configs(authority: Authority) -> list[SellerConfig]:
 
 def whole(sellers: Sellers, authority: Authority) -> list[Object]:
     """All objects of the installation."""
-    written: list[Object] = [policy_object(failover={"onTimeout": "NextProvider"})]
+    written: list[Object] = [policy_object(failover={"onTimeout": "NextProvider"}, memory={"ttl": "10m"})]
     for seller in sellers:
         written += objects_for(seller, MODEL, **_provider(seller))
     authorities = {"ca.crt": authority.pem}

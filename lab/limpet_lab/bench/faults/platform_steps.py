@@ -1,5 +1,6 @@
 """What is done to Redis, to the workers, to the operators, and to the configuration."""
 
+import asyncio
 import json
 import signal
 from typing import Final
@@ -9,7 +10,8 @@ import psutil
 
 from limpet_lab.bench.faults.gateway import FaultGateway
 from limpet_lab.bench.faults.objects import BY_TLS, MODEL, changed
-from limpet_lab.bench.faults.scene import Scene
+from limpet_lab.bench.faults.scene import FaultStep, Scene
+from limpet_lab.sim.faults import NO_FAULT, Fault
 
 SLOW_REDIS_S: Final = 0.05
 _ROOM_BYTES: Final = 8 * 1024 * 1024
@@ -17,6 +19,7 @@ _ROOM_BYTES: Final = 8 * 1024 * 1024
 _LARGE_BYTES: Final = 24 * 1024 * 1024
 _LARGE_REQUESTS: Final = 6
 """Envoy gives requests to its workers in turn; one of these reaches each of them."""
+_LIMITED_S: Final = 2.0
 _NEW_MODEL: Final = "deepseek/added-during-the-fault"
 
 
@@ -165,3 +168,25 @@ async def envoy_accepts(scene: Scene) -> None:
     """The Provider is as it was."""
     authority = {"caCertificateRef": {"name": "authority", "key": "ca.crt"}}
     scene.bed.apply(changed(scene.bed.written, BY_TLS, tls=authority))
+
+
+def clock_jumps(by_s: float) -> FaultStep:
+    """The clock of the workers' machine jumps while a provider limits us for two seconds; one worker starts anew."""
+
+    async def step(scene: Scene) -> None:
+        await scene.seller.set_fault(Fault("status", status=429, retry_after_s=_LIMITED_S))
+        await asyncio.sleep(_LIMITED_S)
+        scene.bed.set_clock(by_s)
+        scene.bed.gateways[0].signal_worker(signal.SIGKILL)
+        await scene.seller.set_fault(NO_FAULT)
+
+    return step
+
+
+async def clock_is_right(scene: Scene) -> None:
+    """It is set right, and the worker that learnt the wrong time starts anew."""
+    scene.bed.set_clock(0.0)
+    await all_workers_decide(scene)
+    for gateway in scene.bed.gateways:
+        gateway.kill_workers()
+    await all_workers_decide(scene)

@@ -14,6 +14,8 @@ from limpet_lab.bench.faults.bars import (
     MOVES,
     NEXT_TURN_ELSEWHERE,
     NO_ERRORS,
+    NOTHING_EXPIRES,
+    NOTHING_STAYS,
     ONLY_THE_BROKEN,
     SERVED_AFTER_RETURN,
     STAYS,
@@ -26,6 +28,7 @@ from limpet_lab.bench.faults.scene import FaultStep, nothing
 from limpet_lab.sim.faults import Fault
 
 TIMES_SLOWER: Final = 20
+HOUR_S: Final = 3600.0
 _FIRST_BYTE_S: Final = 0.025
 """Of a seller whose prompt is warm, and a little more."""
 
@@ -68,6 +71,12 @@ def _of_worker(name: str, begin: FaultStep, *, short: bool = False) -> CampaignF
     bars = (NO_ERRORS, UNDECIDED_THERE)
     end = platform.all_workers_decide
     return CampaignFault(name, begin, nothing, bars, concerns_provider=False, clean=end, short=short)
+
+
+def _of_clock(name: str, by_s: float) -> CampaignFault:
+    bars = (NO_ERRORS, NOTHING_EXPIRES, NOTHING_STAYS, STICKY_IN_A_TURN)
+    clean = platform.clock_is_right
+    return CampaignFault(name, platform.clock_jumps(by_s), nothing, bars, concerns_provider=False, clean=clean)
 
 
 FAULTS: Final = (
@@ -123,6 +132,8 @@ FAULTS: Final = (
         concerns_provider=False,
         clean=platform.change_is_taken_back,
     ),
+    _of_clock("clock_an_hour_ahead", HOUR_S),
+    _of_clock("clock_an_hour_back", -HOUR_S),
     CampaignFault(
         "envoy_refuses_config",
         platform.envoy_refuses,
