@@ -262,14 +262,14 @@ async def test_a_good_answer_passes_byte_for_byte_and_is_remembered(pair: Pair, 
 @pytest.mark.parametrize(
     ("reply", "status"),
     [
-        (error(401, message="Incorrect API key provided: sk-live-abc****wxyz"), 503),
-        (error(402), 503),
-        (error(403, message="This key may not do that"), 503),
+        (error(401, message="Incorrect API key provided: sk-live-abc****wxyz"), 502),
+        (error(402), 502),
+        (error(403, message="This key may not do that"), 502),
         (error(404, message="The model m does not exist"), 503),
-        (error(400, "invalid_api_key", message="sk-live-abc****wxyz"), 503),
+        (error(400, "invalid_api_key", message="sk-live-abc****wxyz"), 502),
         (error(409), 502),
-        (error(401, message="x" * 100_000), 503),
-        (chunked(error(401, message="x" * 100_000)), 503),
+        (error(401, message="x" * 100_000), 502),
+        (chunked(error(401, message="x" * 100_000)), 502),
         (Reply(200, {"content-type": "text/html"}, b"<html>" + b"x" * 100_000), 502),
         (Reply(308, {"location": "https://inner.example/"}), 502),
         (Reply(204), 502),
@@ -288,8 +288,10 @@ async def test_what_is_between_us_and_the_providers_is_no_error_of_the_client(
     assert "sk-live" not in answer.body.decode()
     if reply.body:
         told = json.loads(answer.body)["error"]
-        assert (told["code"], told["type"]) == ("no_provider_available", "server_error")
-        assert f"{pair.stage.provider('b')}, answered {reply.status}" in told["message"]
+        ours = reply.status in (401, 402, 403, 400)
+        code = "provider_credential_refused" if ours else "no_provider_available"
+        assert (told["code"], told["type"]) == (code, "server_error")
+        assert f", {pair.stage.provider('b')} {reply.status}" in told["message"]
     assert pair.asked() == (1, 1)
 
 

@@ -85,11 +85,10 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     reads_provider_object: bool = msgspec.field(default=False, name="reads_controls")
     """Whether it understands and obeys the `provider` object of a request, as OpenRouter does."""
     wait_level: int = msgspec.field(default=0, name="patience")
-    """How long it may take, as a level of Envoy's routes; a request waits as long as the slowest of its order."""
-    first_byte_s: float = 600.0
-    """At this level: the longest wait for the first byte of a streamed answer."""
+    """How long a streamed answer may be silent, as a level of Envoy's routes; a request waits as long as the slowest
+    of its order."""
     unstreamed_s: float = 600.0
-    """The same for an answer that is not streamed."""
+    """How long an answer that comes as a whole may take."""
     limits: Limits | None = None
     """What it may be asked for; None: as much as it takes."""
     always_reports_usage: bool = False

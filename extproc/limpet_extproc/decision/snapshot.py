@@ -31,7 +31,6 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     seed: bytes
     """The provider's part in rendezvous hashing: its name."""
     wait_level: int = 0
-    first_byte_s: float = 600.0
     unstreamed_s: float = 600.0
     limits: Limits | None = None
 
@@ -134,7 +133,6 @@ def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
         reads_provider_object=provider.reads_provider_object,
         seed=provider.name.encode(),
         wait_level=provider.wait_level,
-        first_byte_s=provider.first_byte_s,
         unstreamed_s=provider.unstreamed_s,
         limits=provider.limits,
     )

@@ -27,7 +27,6 @@ from limpet_extproc.contract.envoy import (
     DETAILS_PREFIX,
     HEAD_ROUTE,
     RECORD_METADATA,
-    RECORD_STARTED_MS,
     RECORD_TEXT,
     ROUTE_GROUPS,
     ROUTE_KEY,
@@ -55,7 +54,7 @@ def _body_response(mutation: pb.HeaderMutation) -> bytes:
 
 
 _ROUTED: Final = _body_response(pb.HeaderMutation())
-_RECORD: Final = metadata_of(RECORD_METADATA, RECORD_TEXT, RECORD_STARTED_MS)
+_RECORD: Final = metadata_of(RECORD_METADATA, RECORD_TEXT)
 
 
 class Responses:
@@ -68,7 +67,7 @@ class Responses:
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order."""
         record = routing.record
-        noted = self._decision(routing) + _RECORD(records.encode(record), record.started_s * 1000)
+        noted = self._decision(routing) + _RECORD(records.encode(record))
         if by_header:
             return _chosen_by_header(routing.decision.order[0]) + noted
         return _ROUTED + self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries) + noted
@@ -121,7 +120,8 @@ def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -
         {"name": name} if name in route_knows else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
         for name in (*order[:1] * tries.each, *order[1:])
     ]
-    route = route_key(len(order) * tries.each, tries.stream, tries.wait_level)
+    attempts = len(order) * tries.each + (tries.each == 1 and tries.save_cache_s > 0)
+    route = route_key(attempts, tries.stream, tries.wait_level)
     return _metadata(ROUTE_METADATA, {ROUTE_GROUPS: groups, ROUTE_TRIES: tries.each, ROUTE_KEY: route})
 
 

@@ -5,7 +5,6 @@ Protocol Buffers wire format: https://protobuf.dev/programming-guides/encoding/
 
 import re
 from collections.abc import Callable, Iterator
-from struct import Struct
 from typing import Final
 
 _REQUEST_BODY: Final = 4
@@ -44,31 +43,24 @@ def path_of(head: bytes) -> str:
     return next(lines, b"").decode("utf-8", "replace")
 
 
-def metadata_of(namespace: str, text_key: str, number_key: str) -> Callable[[str, float], bytes]:
-    """A writer of a ProcessingResponse that has these two values in its dynamic metadata.
+def metadata_of(namespace: str, text_key: str) -> Callable[[str], bytes]:
+    """A writer of a ProcessingResponse that has this value in its dynamic metadata.
 
     It gives what the message's class would, for which a Struct in a Struct takes a good part of a decision's time.
     """
-    outer, text_name, number_name = (
-        b"\x0a" + _length(each) + each for each in (namespace.encode(), text_key.encode(), number_key.encode())
-    )
-    number_begin = number_name + b"\x12\x09\x11"  # Value.number_value
-    number_begin = b"\x0a" + _length(number_begin + bytes(8)) + number_begin
+    outer, text_name = (b"\x0a" + _length(each) + each for each in (namespace.encode(), text_key.encode()))
 
-    def write(text: str, number: float) -> bytes:
+    def write(text: str) -> bytes:
         content = text.encode()
         string = b"\x1a" + _length(content) + content  # Value.string_value
         entry = text_name + b"\x12" + _length(string) + string
-        fields = b"\x0a" + _length(entry) + entry + number_begin + _DOUBLE(number)
+        fields = b"\x0a" + _length(entry) + entry
         struct = b"\x2a" + _length(fields) + fields  # Value.struct_value
         entry = outer + b"\x12" + _length(struct) + struct
         fields = b"\x0a" + _length(entry) + entry
         return b"\x42" + _length(fields) + fields  # ProcessingResponse.dynamic_metadata
 
     return write
-
-
-_DOUBLE: Final = Struct("<d").pack
 
 
 def _length(content: bytes) -> bytes:

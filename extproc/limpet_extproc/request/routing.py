@@ -28,9 +28,9 @@ class Tries(msgspec.Struct, frozen=True, gc=False):
     """How often, if it ends the connection without an answer."""
     stream: bool = False
     wait_level: int = 0
-    """The level of Envoy's routes that waits as long as the most patient provider of the order may take."""
+    """For a streamed answer: the level of Envoy's routes that waits for the most patient provider of the order."""
     wait_s: float | None = None
-    """How long that is; None where a timeout is followed by the next provider."""
+    """How long the first one may take for a whole answer, where its timeout is followed by the next; None: no need."""
     save_cache_s: float = 0.0
     """How long the first may be waited for and tried once more, as the conversation is warm there; 0: not at all."""
 
@@ -76,19 +76,18 @@ def _why(decision: Decision, states: ProviderStates, lane: Lane, now_s: float) -
 
 
 def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
-    slowest = lane.by_provider[decision.order[0]]
-    for name in decision.order:
-        candidate = lane.by_provider[name]
-        if candidate.wait_level > slowest.wait_level:
-            slowest = candidate
+    first = lane.by_provider[decision.order[0]]
+    wait_level = 0
+    if stream:
+        for name in decision.order:
+            wait_level = max(wait_level, lane.by_provider[name].wait_level)
     policy = lane.policy
     saves_cache = policy.failover == "SaveCache" and decision.reason in _WARM_FIRST
     save_cache_s = policy.save_cache_within_s if saves_cache else 0.0
     if policy.on_timeout == "NextProvider":
-        # Envoy cannot tell a timeout from a connection that ended, so it goes on at once after either.
-        return Tries(1, stream, slowest.wait_level, None, save_cache_s)
-    wait_s = slowest.first_byte_s if stream else slowest.unstreamed_s
-    return Tries(TRIES, stream, slowest.wait_level, wait_s, save_cache_s)
+        # Envoy goes on at once after a timeout as after a connection that ended; which it was is known too late.
+        return Tries(1, stream, wait_level, None if stream else first.unstreamed_s, save_cache_s)
+    return Tries(TRIES, stream, wait_level, None, save_cache_s)
 
 
 def _record(opened: Opened, decision: Decision, now_s: float) -> Record:

@@ -5,36 +5,74 @@
 
 local LOOKED_AT = 65536 -- bytes; of a longer body only this much is judged, while it passes
 local TAIL = 2560 -- bytes of what has passed that are searched together with what follows
+local SOON_MS = 200 -- a first token that comes later after the head is noted
 local LONGEST_LINE = 16384 -- bytes of a line of a stream; of a longer one only the end is searched
 
-local function error_body(provider, status, cause)
-  local what = "No provider answered. The last one tried, " .. provider .. ", "
-  if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then
-    what = what .. "answered " .. status .. " without a completion"
-  else
-    what = what .. "answered " .. status
-  end
-  return '{"error": {"message": "' .. what .. '.", "type": "server_error", "param": null, "code": "no_provider_available"}}'
+-- The status by which the client may learn of this answer.
+local function client_status(status, cause)
+  if cause == "Limited" then return "429" end
+  if cause == "TooLarge" and status == "429" then return "413" end -- it may never be tried again as it is
+  local after = AFTER[cause]
+  if after.own and (cause == "BadRequest" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5") then return status end
+  return after.status or "503"
 end
 
--- The body in place of the answer's, or nil if the answer passes as it is: so does every answer to a probe.
+-- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most telling error so
+-- far. Returns that error, or nil if this answer is it.
 local function refuse(handle, number, status, cause, text)
-  if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
-  local headers, after = handle:headers(), AFTER[cause]
-  note_attempt(handle, number, status, cause, message_of(text), headers:get("retry-after"))
-  handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_SILENT_SINCE_MS, now_ms(handle))
-  if not (after.next and skip_to_next(handle, number)) then
-    -- For Envoy this ends all retries; the route takes it out of what the client gets.
-    headers:replace("x-envoy-ratelimited", "true")
+  local headers, after, name = handle:headers(), AFTER[cause], handle:filterContext():get("name")
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local asked = headers:get("retry-after")
+  note_attempt(handle, number, name, status, cause, message_of(text), asked)
+  local trail = metadata:get(TRAIL_METADATA)
+  local wait_s, capped = wait_of(asked, headers:get("retry-after-ms"), now_ms(handle))
+  local outcome = after.status == nil and status or status .. (string.sub(status, 1, 1) == "2" and " without a completion" or "")
+  if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), ",", "") .. " capped" end
+  local tried = with_outcome(trail[TRAIL_TRIED] or "", name, outcome)
+  local least_s = tonumber(trail[TRAIL_LEAST_WAIT_S] or "")
+  if cause == "Limited" and wait_s ~= nil then least_s = math.min(wait_s, least_s or wait_s) end
+
+  local follows = false
+  if cause == "Limited" and wait_for_warm(handle, number, wait_s) then
+    follows = true
+    if wait_s > 0 then headers:replace(WAIT_HEADER, tostring(wait_s)) end
+  elseif after.next then
+    follows = skip_to_next(handle, number)
   end
-  if after.own and (cause == "BadRequest" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5") then return end
-  headers:replace(":status", after.status or "503")
+  local best, best_rank = trail[TRAIL_BEST_STATUS], 6
+  if best ~= nil then best_rank = best == "429" and 2 or best == AFTER.CredentialRefused.status and 4 or 1 end
+  local is_best = after.rank <= best_rank
+  if follows then
+    metadata:set(TRAIL_METADATA, TRAIL_TRIED, tried)
+    if least_s ~= nil then metadata:set(TRAIL_METADATA, TRAIL_LEAST_WAIT_S, tostring(least_s)) end
+    if is_best and after.rank < 5 then
+      local head, tail = error_pieces(name, cause, text)
+      metadata:set(TRAIL_METADATA, TRAIL_BEST_STATUS, client_status(status, cause))
+      metadata:set(TRAIL_METADATA, TRAIL_BEST_HEAD, head)
+      metadata:set(TRAIL_METADATA, TRAIL_BEST_TAIL, tail)
+    end
+    headers:replace(":status", "503")
+    return with_tried(tried, pieces("No provider answered", cause))
+  end
+
+  -- For Envoy this ends all retries; the route takes it out of what the client gets.
+  headers:replace("x-envoy-ratelimited", "true")
+  headers:replace(TRIED_HEADER, listed(tried))
+  local final = is_best and client_status(status, cause) or best
+  if final == "429" then wait_s = least_s elseif not is_best then wait_s = nil end
+  if wait_s ~= nil then headers:replace("retry-after", tostring(wait_s)) else headers:remove("retry-after") end
+  if wait_s == nil or asked ~= nil then headers:remove("retry-after-ms") end
+  local alone = trail[TRAIL_TRIED] == nil and not capped
+  if is_best and alone and final == status and (cause == "BadRequest" or is_json(text)) then return nil end
+  local head, tail = trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
+  if is_best then head, tail = error_pieces(name, cause, text) end
+  headers:replace(":status", final)
   headers:remove("location")
   headers:remove("www-authenticate")
   headers:remove("content-encoding")
   headers:remove("transfer-encoding")
   headers:replace("content-type", "application/json")
-  return error_body(handle:filterContext():get("name"), status, cause)
+  return with_tried(tried, head, tail)
 end
 
 -- Notes cached tokens in spellings that Envoy's own filter does not read, and usage in places where it does not look.
@@ -65,11 +103,24 @@ local function note_usage(handle, text)
   })
 end
 
+-- Whether a part of a stream has a part of the completion, be it thought, said or the call of a tool.
+local function has_token(text)
+  return string.find(text, '"content"%s*:%s*"[^"]') ~= nil or string.find(text, '"reasoning[%a_]*"%s*:%s*"[^"]') ~= nil
+    or string.find(text, '"arguments"', 1, true) ~= nil or string.find(text, '"text"%s*:%s*"[^"]') ~= nil
+end
+
+-- Notes how long a stream that had begun kept the client waiting for its first token.
+local function note_first_token(handle, head_ms)
+  local waited_ms = now_ms(handle) - head_ms
+  if waited_ms >= SOON_MS then handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms) end
+end
+
 -- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn of it. A stream
 -- is judged line by line, JSON once its head has arrived.
 local function watch(handle, number, status)
   local answered, bad, tail, json = false, nil, "", nil
   local head, head_bytes = {}, 0
+  local head_ms = now_ms(handle)
   for chunk in handle:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
@@ -85,6 +136,10 @@ local function watch(handle, number, status)
       end
       tail = string.sub(text, -TAIL)
       if json == false then
+        if head_ms ~= nil and has_token(text) then
+          note_first_token(handle, head_ms)
+          head_ms = nil
+        end
         local ended = string.find(text, "[\r\n][^\r\n]*$")
         if ended ~= nil then
           bad = bad or bad_line(string.sub(text, 1, ended))
@@ -102,9 +157,9 @@ local function watch(handle, number, status)
     if has_error(text) then bad = text end
   end
   if bad ~= nil then
-    note_attempt(handle, number, status, "ErrorInAnswer", message_of(bad))
+    note_attempt(handle, number, handle:filterContext():get("name"), status, "ErrorInAnswer", message_of(bad))
   elseif not answered then
-    note_attempt(handle, number, status, "NotAnAnswer", message_of(tail))
+    note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(tail))
   end
 end
 

@@ -3,9 +3,9 @@
 -- Route metadata: the provider that is being tried stands in the list `tries` times in a row, so that an attempt which ends without an
 -- answer is made once more at the same provider. Trail metadata: under its number, how each bad attempt ended, for the access log.
 
-local function note_attempt(handle, number, status, cause, message, retry_after)
+local function note_attempt(handle, number, name, status, cause, message, retry_after)
   handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, number, {
-    [TRAIL_PROVIDER] = handle:filterContext():get("name"),
+    [TRAIL_PROVIDER] = name,
     [TRAIL_STATUS] = status,
     [TRAIL_OUTCOME] = AFTER[cause].outcome,
     [TRAIL_CAUSE] = cause,
@@ -17,27 +17,55 @@ end
 
 local function now_ms(handle) return tonumber(tostring(handle:timestamp())) end
 
--- Makes attempt `number` the last one of its provider; false if no other follows in the route's list.
-local function skip_to_next(handle, number)
-  local metadata = handle:streamInfo():dynamicMetadata()
+-- The route's list and how many attempts its route makes; nil where a header names the one provider.
+local function plan_of(metadata)
   local route = metadata:get(ROUTE_METADATA)
-  if route == nil or route[ROUTE_GROUPS] == nil then return true end
-  local groups, following = route[ROUTE_GROUPS], number + 1
+  if route == nil or route[ROUTE_GROUPS] == nil then return nil end
+  return route[ROUTE_GROUPS], tonumber(string.match(route[ROUTE_KEY] or "", "^%d+")) or #route[ROUTE_GROUPS], route
+end
+
+-- The list with `number` as the last place of its provider; nil if no other follows.
+local function without_places(groups, number)
+  local following = number + 1
   while groups[following] ~= nil and groups[following]["name"] == groups[number]["name"] do following = following + 1 end
-  if groups[following] == nil then return false end
+  if groups[following] == nil then return nil end
   local list = {}
   for i = 1, number do list[i] = groups[i] end
   for i = following, #groups do list[#list + 1] = groups[i] end
+  return list
+end
+
+-- Makes attempt `number` the last one of its provider; false if no other follows.
+local function skip_to_next(handle, number)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local groups, attempts = plan_of(metadata)
+  if groups == nil or groups[number] == nil or number >= attempts then return false end
+  local list = without_places(groups, number)
+  if list == nil then return false end
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, list)
+  return true
+end
+
+-- Under SaveCache: makes the next attempt one more at the same provider, if that is the first one and asks for no longer wait than allowed;
+-- false if it is not to be waited for.
+local function wait_for_warm(handle, number, wait_s)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local bound_s = metadata:get(DECISION_METADATA)[DECISION_SAVE_CACHE_S]
+  if bound_s == nil or wait_s == nil or wait_s > bound_s then return false end
+  local groups, attempts = plan_of(metadata)
+  if groups == nil or groups[number] == nil or number >= attempts then return false end
+  if groups[number]["name"] ~= groups[1]["name"] or (metadata:get(TRAIL_METADATA) or {})[TRAIL_WAITED] then return false end
+  local list = without_places(groups, number) or groups
+  table.insert(list, number, groups[number])
+  metadata:set(ROUTE_METADATA, ROUTE_GROUPS, list)
+  metadata:set(TRAIL_METADATA, TRAIL_WAITED, true)
   return true
 end
 
 -- Called before each attempt but the first: a provider that is tried for the first time gets its further places in the list. In the list
 -- from the start they would cost every request, and nearly none needs them.
-local function add_retries(handle, number)
-  local metadata = handle:streamInfo():dynamicMetadata()
-  local route = metadata:get(ROUTE_METADATA)
-  local groups = route ~= nil and route[ROUTE_GROUPS]
+local function add_retries(metadata, number)
+  local groups, _, route = plan_of(metadata)
   local tries = groups and route[ROUTE_TRIES] or 1
   if tries == 1 or groups[number] == nil then return end
   local name = groups[number]["name"]
@@ -48,19 +76,56 @@ local function add_retries(handle, number)
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
 end
 
--- Called before each attempt but the first: ends the request if the attempt before took all the time without an answer. Its provider may
--- have done the work and bill it, so no other is tried; without `wait_ms` another is.
-local function is_out_of_time(handle, wait_ms)
-  if wait_ms == nil then return false end
-  local metadata, now = handle:streamInfo():dynamicMetadata(), now_ms(handle)
-  local since_ms = (metadata:get(TRAIL_METADATA) or {})[TRAIL_SILENT_SINCE_MS] or (metadata:get(RECORD_METADATA) or {})[RECORD_STARTED_MS]
-  metadata:set(TRAIL_METADATA, TRAIL_SILENT_SINCE_MS, now)
-  if since_ms == nil or now - since_ms < wait_ms then return false end
-  metadata:set(TRAIL_METADATA, TRAIL_TIMEOUT, true)
-  handle:respond(
-    { [":status"] = "504", ["content-type"] = "application/json" },
-    '{"error": {"message": "No answer began within ' .. wait_ms / 1000 .. ' s. The provider may have done the work all the '
-      .. 'same, so no other was asked.", "type": "server_error", "param": null, "code": "provider_timeout"}}'
-  )
+-- Whether the attempt before ended because its provider took too long. Envoy says so of the limits that belong to a route. Of the one for
+-- whole answers, which belongs to the provider, it does not: its time tells, by a clock that nobody sets.
+local function was_timeout(headers, route, trail, may_take_ms)
+  if headers:get("x-envoy-is-timeout-retry") == "true" then return true end
+  if may_take_ms == nil or not string.find(route[ROUTE_KEY] or "", "w", 1, true) then return false end
+  local elapsed, received = string.match(headers:get(ELAPSED_HEADER) or "", "^(%d+) ?(%d*)")
+  if elapsed == nil then return false end
+  return tonumber(elapsed) - (trail[TRAIL_BEGAN_MS] or tonumber(received) or 0) >= may_take_ms
+end
+
+local function answer_timeout(handle, name, tried, trail)
+  local status, head, tail = trail[TRAIL_BEST_STATUS], trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
+  if status == nil or status == AFTER.CredentialRefused.status then
+    status = AFTER.Timeout.status
+    head, tail = pieces("No answer began in time. The provider may have done the work all the same, so no other was asked", "Timeout")
+  end
+  handle:respond({
+    [":status"] = status,
+    ["content-type"] = "application/json",
+    ["retry-after"] = status == "429" and trail[TRAIL_LEAST_WAIT_S] or nil,
+    [PROVIDER_HEADER] = name,
+    [TRIED_HEADER] = listed(tried),
+  }, with_tried(tried, head, tail))
+end
+
+-- Called before each attempt but the first: notes what came of the one before, if it ended without an answer. After a timeout no other
+-- provider is tried, unless the policy says so, because the one before may have done the work and bill it: then it answers, and is false.
+local function goes_on(handle, headers, number)
+  local metadata, context = handle:streamInfo():dynamicMetadata(), handle:filterContext()
+  local groups, _, route = plan_of(metadata)
+  if groups == nil then return true end
+  local trail, may_take_ms = metadata:get(TRAIL_METADATA) or {}, tonumber(context:get("may_take_ms"))
+  local before = groups[number - 1] and groups[number - 1]["name"]
+  if before ~= nil and trail[tostring(number - 1)] == nil then
+    local took_ms = trail[TRAIL_MAY_TAKE_MS]
+      or (before == context:get("name") and may_take_ms or (metadata:get(DECISION_METADATA) or {})[DECISION_WAIT_MS])
+    local timeout = was_timeout(headers, route, trail, took_ms)
+    if timeout or before ~= context:get("name") then
+      local tried = with_outcome(trail[TRAIL_TRIED] or "", before, timeout and "timeout" or "no connection")
+      if timeout and route[ROUTE_TRIES] ~= 1 then
+        metadata:set(TRAIL_METADATA, TRAIL_TIMEOUT, true)
+        answer_timeout(handle, before, tried, trail)
+        return false
+      end
+      metadata:set(TRAIL_METADATA, TRAIL_TRIED, tried)
+    end
+    if timeout then note_attempt(handle, number - 1, before, "", "Timeout") end
+  end
+  metadata:set(TRAIL_METADATA, TRAIL_BEGAN_MS, tonumber(string.match(headers:get(ELAPSED_HEADER) or "", "^%d+") or "0"))
+  metadata:set(TRAIL_METADATA, TRAIL_MAY_TAKE_MS, may_take_ms)
+  add_retries(metadata, number)
   return true
 end

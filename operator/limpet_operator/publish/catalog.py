@@ -15,7 +15,6 @@ def catalog(plan: Plan) -> Catalog:
 
 def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogProvider:
     spec = planned.spec
-    level = level_of(spec.timeouts, levels)
     return CatalogProvider(
         name=planned.name,
         models=tuple(
@@ -31,8 +30,7 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
         zero_retention=spec.data_policy.zero_retention,
         trains_on_prompts=spec.data_policy.trains_on_prompts,
         reads_provider_object=spec.reads_provider_object,
-        wait_level=level,
-        first_byte_s=levels[level].first_byte_s,
-        unstreamed_s=levels[level].unstreamed_s,
+        wait_level=level_of(spec.timeouts, levels),
+        unstreamed_s=spec.timeouts.unstreamed_s,
         limits=spec.limits,
     )

@@ -7,23 +7,24 @@
 local CLIENTS_TOO = { ["400"] = true, ["403"] = true, ["413"] = true, ["422"] = true, ["429"] = true }
 
 -- own: if no provider follows, the client gets the provider's own answer, else `status` and the gateway's error. next: another provider
--- may do better.
+-- may do better. rank: of several failures the client is told of the one with the lowest.
 local AFTER = {
-  CredentialRefused = { outcome = "failed", next = true, status = "503" },
-  NoCredit = { outcome = "failed", next = true, status = "503" },
-  Forbidden = { outcome = "failed", next = true, status = "503" },
-  ModelNotFound = { outcome = "failed", next = true, status = "503" },
-  UnusableStatus = { outcome = "failed", next = true, status = "502" },
-  Redirected = { outcome = "failed", next = true, status = "502" },
-  NotAnAnswer = { outcome = "failed", next = true, status = "502" },
-  ErrorInAnswer = { outcome = "failed", next = true, status = "502" },
-  Unreachable = { outcome = "failed", next = true, own = true },
-  ServerError = { outcome = "failed", next = true, own = true },
-  Overloaded = { outcome = "failed", next = true, own = true },
-  Limited = { outcome = "failed", next = true, own = true },
-  TooLarge = { outcome = "refused", next = true, own = true },
-  ContentRefused = { outcome = "refused", next = true, own = true },
-  BadRequest = { outcome = "refused", own = true },
+  BadRequest = { outcome = "refused", rank = 1, own = true },
+  TooLarge = { outcome = "refused", rank = 1, next = true, own = true },
+  ContentRefused = { outcome = "refused", rank = 1, next = true, own = true },
+  Limited = { outcome = "failed", rank = 2, next = true, own = true },
+  Timeout = { outcome = "failed", rank = 3, next = true, status = "504" },
+  CredentialRefused = { outcome = "failed", rank = 4, next = true, status = "502" },
+  NoCredit = { outcome = "failed", rank = 4, next = true, status = "502" },
+  Forbidden = { outcome = "failed", rank = 4, next = true, status = "502" },
+  ModelNotFound = { outcome = "failed", rank = 5, next = true, status = "503" },
+  UnusableStatus = { outcome = "failed", rank = 5, next = true, status = "502" },
+  Redirected = { outcome = "failed", rank = 5, next = true, status = "502" },
+  NotAnAnswer = { outcome = "failed", rank = 5, next = true, status = "502" },
+  ErrorInAnswer = { outcome = "failed", rank = 5, next = true, status = "502" },
+  Unreachable = { outcome = "failed", rank = 5, next = true, own = true },
+  ServerError = { outcome = "failed", rank = 5, next = true, own = true },
+  Overloaded = { outcome = "failed", rank = 5, next = true, own = true },
 }
 
 local BY_STATUS = {

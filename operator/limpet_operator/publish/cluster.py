@@ -8,7 +8,7 @@ import ipaddress
 import json
 from typing import Any, Final
 
-from limpet_extproc.contract.envoy import ATTEMPT_HEADER, PROVIDER_HEADER
+from limpet_extproc.contract.envoy import ATTEMPT_HEADER, ELAPSED_HEADER, PROVIDER_HEADER
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.envoy_settings import EnvoySettings
@@ -21,9 +21,17 @@ from limpet_operator.resources.provider import SecretKeyRef
 from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
 
-_LUA: Final = (
-    lua_rules() + lua_lists() + program("error_text.lua", "causes.lua", "attempts.lua", "answer.lua", "upstream.lua")
+ATTEMPT_PROGRAM: Final = (
+    "error_text.lua",
+    "causes.lua",
+    "retry_after.lua",
+    "tried.lua",
+    "attempts.lua",
+    "answer.lua",
+    "upstream.lua",
 )
+"""The files of the Lua of every attempt, in their order."""
+_LUA: Final = lua_rules() + lua_lists() + program(*ATTEMPT_PROGRAM)
 
 NEVER_FULL: Final = 1_000_000
 """An open circuit breaker answers 503 without a retry, so none may ever open."""
@@ -87,7 +95,11 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions",
                 explicit_http_config={"http_protocol_options": {}},
-                common_http_protocol_options={"idle_timeout": f"{provider.spec.idle_connection_s}s"},
+                common_http_protocol_options={
+                    "idle_timeout": f"{provider.spec.idle_connection_s}s",
+                    # Of each attempt here, from the connection to the answer's end. Routes of streams switch it off.
+                    "max_stream_duration": f"{provider.spec.timeouts.unstreamed_s}s",
+                },
                 http_filters=[
                     _strip_and_name(provider),
                     *_secrets(provider),
@@ -187,6 +199,7 @@ def _strip_and_name(provider: PlannedProvider) -> Json:
                         for name, value in texts.items()
                         if not isinstance(value, SecretKeyRef)
                     ),
+                    {"append": set_header(ELAPSED_HEADER, "%DURATION% %REQUEST_DURATION%")},
                 ],
                 "response_mutations": [{"append": set_header(PROVIDER_HEADER, provider.name)}],
             },
@@ -245,6 +258,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 **({"reads_provider_object": True} if spec.reads_provider_object else {}),
                 "name": provider.name,
                 "vendor": spec.vendor,
+                "may_take_ms": str(round(spec.timeouts.unstreamed_s * 1000)),
                 **renames,
                 **{f"passes:{name}": True for name in passed_to(provider)},
                 **{f"own:{name}": True for name in own},

@@ -62,7 +62,9 @@ class EnvoySettings:
     max_attempts: int = 3
     """The most providers any policy lets one request try."""
     wait_levels: tuple[WaitLevel, ...] = (WaitLevel(),)
-    """Levels of how long a request waits for its providers, in rising order."""
+    """Levels of how long a streamed answer may be silent, in rising order."""
+    longest_unstreamed_s: float = 600.0
+    """The longest that any provider may take for a whole answer."""
     timeouts_move_on: bool = False
     """Whether some policy tries another provider after a timeout."""
     dns_lookup_family: LookupFamily = "V4_PREFERRED"

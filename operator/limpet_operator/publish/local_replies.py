@@ -13,6 +13,13 @@ from limpet_extproc.contract.envoy import (
     DECISION_WHY,
     DETAILS_PREFIX,
     PROVIDER_HEADER,
+    TRAIL_BEST_HEAD,
+    TRAIL_BEST_STATUS,
+    TRAIL_BEST_TAIL,
+    TRAIL_LEAST_WAIT_S,
+    TRAIL_METADATA,
+    TRAIL_TRIED,
+    TRIED_HEADER,
 )
 from limpet_extproc.contract.reasons import EnvoyRefusal
 from limpet_operator.publish.encode import Json, set_header, typed
@@ -216,25 +223,46 @@ def _mapper(refusal: _Refusal) -> Json:
     }
 
 
-_TRIED: Final = "No provider answered. The last one tried, %UPSTREAM_CLUSTER%, failed: %LOCAL_REPLY_BODY%."
+_TRIED: Final = "response.code >= 500 && response.code_details.startsWith('upstream_')"
+"""In CEL: the last attempt ended without an answer."""
+_TIMEOUT: Final = "(response.code_details.contains('timeout') || response.code_details.contains('duration'))"
+_EACH: Final = (
+    f"%DYNAMIC_METADATA({TRAIL_METADATA}:{TRAIL_TRIED})%%UPSTREAM_CLUSTER% "
+    f"%CEL({_TIMEOUT} ? 'timeout' : 'no connection')%"
+)
+"""What came of each provider; our Lua has noted it of those before the last."""
+_TOLD_BY_PROVIDERS: Final = (400, 403, 413, 422, 429)
+"""Statuses of providers' errors that say more than that another one was not reached, or did not answer in time."""
 
 
 def _no_answer() -> list[Json]:
-    """After failed attempts: the provider that was tried last, and what is wrong with the others if ext_proc knew."""
+    """After failed attempts: the most telling error, and what is wrong with the others if ext_proc knew."""
+    failed = f"No provider answered ({_EACH}): %LOCAL_REPLY_BODY%."
     code = "no_provider_available"
     why = f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_WHY})%"
-    tried = "response.code >= 500 && response.code_details.startsWith('upstream_')"
-    named = [set_header(PROVIDER_HEADER, "%UPSTREAM_CLUSTER%")]
     return [
+        *(_told_before(status) for status in _TOLD_BY_PROVIDERS),
         {
-            "filter": _cel(f"{tried} && '{DECISION_WHY}' in metadata.filter_metadata['{DECISION_METADATA}']"),
-            "body_format_override": error_format(f"{_TRIED} {why}", "server_error", code),
-            "headers_to_add": named,
+            "filter": _cel(f"{_TRIED} && {_TIMEOUT}"),
+            "body_format_override": error_format(
+                f"No answer began in time. The provider may have done the work all the same ({_EACH}).",
+                "server_error",
+                "provider_timeout",
+                omit_empty=True,
+            ),
+            "status_code": 504,
+            "headers_to_add": _WHO,
+        },
+        _told_before(502),
+        {
+            "filter": _cel(f"{_TRIED} && '{DECISION_WHY}' in metadata.filter_metadata['{DECISION_METADATA}']"),
+            "body_format_override": error_format(f"{failed} {why}", "server_error", code, omit_empty=True),
+            "headers_to_add": _WHO,
         },
         {
-            "filter": _cel(tried),
-            "body_format_override": error_format(_TRIED, "server_error", code),
-            "headers_to_add": named,
+            "filter": _cel(_TRIED),
+            "body_format_override": error_format(failed, "server_error", code, omit_empty=True),
+            "headers_to_add": _WHO,
         },
         {
             "filter": _cel("response.code >= 500"),
@@ -243,6 +271,26 @@ def _no_answer() -> list[Json]:
             ),
         },
     ]
+
+
+_WHO: Final = [set_header(PROVIDER_HEADER, "%UPSTREAM_CLUSTER%"), set_header(TRIED_HEADER, _EACH)]
+
+
+def _told_before(status: int) -> Json:
+    """The error of a provider that was tried before the last one, with this status for the client."""
+    trail = f"metadata.filter_metadata['{TRAIL_METADATA}']"
+    head, tail = (f"%DYNAMIC_METADATA({TRAIL_METADATA}:{key})%" for key in (TRAIL_BEST_HEAD, TRAIL_BEST_TAIL))
+    least_s = f"%DYNAMIC_METADATA({TRAIL_METADATA}:{TRAIL_LEAST_WAIT_S})%"
+    return {
+        "filter": _cel(f"{_TRIED} && '{TRAIL_BEST_STATUS}' in {trail} && {trail}['{TRAIL_BEST_STATUS}'] == '{status}'"),
+        "body_format_override": {
+            "text_format_source": {"inline_string": f"{head} ({_EACH}){tail}"},
+            "content_type": "application/json",
+            "omit_empty_values": True,
+        },
+        "status_code": status,
+        "headers_to_add": [*_WHO, *([set_header("retry-after", least_s)] if status == 429 else [])],
+    }
 
 
 def _cel(expression: str) -> Json:

@@ -28,6 +28,9 @@ def settings_for(plan: Plan, settings: EnvoySettings) -> EnvoySettings:
         kept_headers=kept_for_later_attempts(plan.providers),
         max_attempts=max((policy.max_attempts for policy in plan.policies), default=settings.max_attempts),
         wait_levels=wait_levels(provider.spec.timeouts for provider in plan.providers),
+        longest_unstreamed_s=max(
+            (provider.spec.timeouts.unstreamed_s for provider in plan.providers), default=settings.longest_unstreamed_s
+        ),
         timeouts_move_on=any(policy.on_timeout == "NextProvider" for policy in plan.policies),
     )
 

@@ -13,6 +13,7 @@ from limpet_extproc.contract.envoy import (
     ROUTE_KEY,
     ROUTE_METADATA,
     TRIES,
+    WAIT_HEADER,
     route_key,
 )
 from limpet_operator.planning.plan import PlannedProvider
@@ -47,6 +48,9 @@ _RETRIED_STATUSES: Final = (400, 403, 413, 422, 429)
 """Besides 5xx. The Lua of the provider's cluster has looked at each answer: what concerns the provider alone it has
 made a 5xx, and where no other provider should be tried it sets a header that ends all retries."""
 
+_LONGEST_WAIT_S: Final = 60
+"""The longest that a policy may wait for a warm provider."""
+
 _NOT_FOR_PROVIDERS: Final = (
     "accept-encoding",  # a compressed answer would hide its usage from the access log
     "x-envoy-expected-rq-timeout-ms",
@@ -60,7 +64,7 @@ _NOT_FOR_PROVIDERS: Final = (
     "x-request-id",
 )
 
-_NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", ATTEMPT_HEADER)
+_NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", ATTEMPT_HEADER, WAIT_HEADER)
 
 _CANONICAL: Final = {"path": CHAT}
 _MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
@@ -85,6 +89,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         "domains": list(settings.own_names) or ["*"],
         # For the Lua of every attempt, which takes it out.
         "include_request_attempt_count": True,
+        "include_is_timeout_retry_header": True,
         "routes": [*before_all(settings), *routes],
         # The routes of requests that are decided, or need no decision, switch it off.
         "typed_per_filter_config": {UNDECIDED_FILTER: _undecided(speaking, settings), **cors},
@@ -117,24 +122,25 @@ def _chat_routes(match: Json, order: list[str], settings: EnvoySettings) -> list
         ]
     return [
         # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
-        # again for every retry beyond them, by how long it waits, and whether for a streamed answer or a whole one.
-        # It names its providers in the same metadata, so the order of these routes themselves is never used.
+        # again for every retry beyond them, by whether for a streamed answer or a whole one, and how long that may be
+        # silent. It names its providers in the same metadata, so the order of these routes themselves is never used.
         *(
             _to_providers(
                 {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
-                _in_order(order, attempts, wait, stream, settings),
+                _in_order(order, attempts, wait, settings) if stream else _in_order(order, attempts, None, settings),
                 settings,
+                stream=stream,
             )
-            for level, wait in enumerate(settings.wait_levels)
             for attempts in _attempts(settings)
-            for stream in (True, False)
+            for level, wait in enumerate(settings.wait_levels)
+            for stream in ((True, False) if level == 0 else (True,))
         ),
         {
             # ext_proc reads the name: so it knows the route of this very request, whatever has changed since.
             "name": " ".join(order),
             **_to_providers(
                 match,
-                _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], False, settings),
+                _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings),
                 settings,
                 decided=False,
             ),
@@ -146,8 +152,8 @@ def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) ->
     context = {
         "models": table(providers_of_models(providers, settings.max_attempts)),
         "tries": str(TRIES),
-        # Whether the answer will be streamed is unknown, so the longer wait holds.
-        "waits": route_key(0, False, len(settings.wait_levels) - 1)[1:],
+        "stream": route_key(0, True, len(settings.wait_levels) - 1)[1:],
+        "whole": route_key(0, False, 0)[1:],
     }
     if settings.header_mode:
         context["header_mode"] = "yes"
@@ -155,16 +161,20 @@ def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) ->
 
 
 def _attempts(settings: EnvoySettings) -> list[int]:
-    """Each provider may be tried twice; where a timeout is followed by another provider, once."""
+    """Each provider may be tried twice; where a timeout moves on, once, and the first again to save its cache."""
     attempts = {TRIES * number for number in range(1, settings.max_attempts + 1)}
-    return sorted(attempts | (set(range(1, settings.max_attempts + 1)) if settings.timeouts_move_on else set()))
+    return sorted(attempts | (set(range(1, settings.max_attempts + 2)) if settings.timeouts_move_on else set()))
 
 
-def _to_providers(match: Json, action: Json, settings: EnvoySettings, *, decided: bool = True) -> Json:
+def _to_providers(
+    match: Json, action: Json, settings: EnvoySettings, *, stream: bool = True, decided: bool = True
+) -> Json:
     return {
         "match": match,
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
+        # A provider's limit for whole answers would cut a stream; the header never leaves Envoy.
+        **({"request_headers_to_add": [set_header("x-envoy-upstream-stream-duration-ms", "0")]} if stream else {}),
         "response_headers_to_add": [
             set_header(DECISION_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_REASON})%"),
             # More than 1: the decision's first provider failed, and x-limpet-provider names the one that answered.
@@ -176,11 +186,12 @@ def _to_providers(match: Json, action: Json, settings: EnvoySettings, *, decided
     }
 
 
-def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, settings: EnvoySettings) -> Json:
+def _in_order(order: list[str], attempts: int, silence: WaitLevel | None, settings: EnvoySettings) -> Json:
+    """`silence`: how long a streamed answer may be silent; None for whole answers, which the clusters limit."""
     waited_for = attempts if settings.timeouts_move_on else 1
+    route, per_try = _silence(silence, waited_for) if silence is not None else ({}, {})
     return {
-        # Envoy has a limit of its own for silence within an answer, but forgets it once the other one has passed.
-        "idle_timeout": f"{wait.within_answer_s(stream) + (waited_for - 1) * wait.before_answer_s(stream)}s",
+        **route,
         "inline_cluster_specifier_plugin": {
             "extension": {
                 "name": "envoy.router.cluster_specifier_plugin.priority_group",
@@ -197,17 +208,38 @@ def _in_order(order: list[str], attempts: int, wait: WaitLevel, stream: bool, se
             "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
             "retriable_status_codes": list(_RETRIED_STATUSES),
             "num_retries": attempts - 1,
-            "per_try_timeout": f"{wait.before_answer_s(stream)}s",
+            **per_try,
             "refresh_cluster_on_retry": True,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
+            # Set by our Lua alone: a vendor's own header would delay the attempt at another.
+            "rate_limited_retry_back_off": {
+                "reset_headers": [{"name": WAIT_HEADER, "format": "SECONDS"}],
+                "max_interval": f"{_LONGEST_WAIT_S}s",
+            },
         },
     }
 
 
+def _silence(wait: WaitLevel, waited_for: int) -> tuple[Json, Json]:
+    """The limits of a route and those of each attempt there.
+
+    One limit of an attempt serves both kinds of silence, unless an answer may pause for longer than it may take to
+    begin. Envoy has two for that, but forgets the one for pauses as soon as the other has passed: the route's own limit
+    takes its place, which counts from the request on, and so over all attempts that may have to be waited for.
+    """
+    if wait.idle_s <= wait.first_byte_s:
+        return {}, {"per_try_idle_timeout": f"{wait.first_byte_s}s"}
+    within_s = wait.idle_s + (waited_for - 1) * wait.first_byte_s
+    return {"idle_timeout": f"{within_s}s"}, {"per_try_timeout": f"{wait.first_byte_s}s"}
+
+
 def _same_provider_again(settings: EnvoySettings) -> Json:
     """A cluster header names one provider for all attempts, so only what cannot have reached it is retried."""
+    longest_s = max(
+        settings.longest_unstreamed_s, *(max(level.idle_s, level.first_byte_s) for level in settings.wait_levels)
+    )
     return {
-        "idle_timeout": f"{settings.wait_levels[-1].within_answer_s(stream=False)}s",
+        "idle_timeout": f"{longest_s}s",
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
     }
 

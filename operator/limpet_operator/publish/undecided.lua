@@ -2,7 +2,7 @@
 -- regardless: models go to providers that serve them, and Limpet's own fields are cut from the body.
 --
 -- filter context: models = a table of the providers of each in the order in which they are tried, with spaces between; tries = how
--- often each; waits = what follows the number of attempts in the key of Envoy's route; header_mode is set where a header names the
+-- often each; stream and whole = what follows the number of attempts in the key of Envoy's route; header_mode is set where a header names the
 -- provider.
 
 local MOST_STEPS = 200000 -- strings and brackets; so many take about 50 ms, in which this thread serves no other request
@@ -171,7 +171,9 @@ function envoy_on_request(handle)
   local named = {}
   for _, member in ipairs(all or first) do
     local key = member.key
-    if ONCE[key] then
+    if key == "stream" then
+      named.stream = member
+    elseif ONCE[key] then
       if named[key] ~= nil then
         return bad(handle, '"' .. key .. '"', "the body has the key '" .. key .. "' more than once")
       end
@@ -221,7 +223,8 @@ function envoy_on_request(handle)
   if #cuts > 0 then metadata:set(DECISION_METADATA, DECISION_CUTS, cuts) end
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
   metadata:set(ROUTE_METADATA, ROUTE_TRIES, tonumber(context:get("tries")))
-  metadata:set(ROUTE_METADATA, ROUTE_KEY, #groups .. context:get("waits"))
+  local streamed = named.stream ~= nil and value_of(text, named.stream) == "true"
+  metadata:set(ROUTE_METADATA, ROUTE_KEY, #groups .. context:get(streamed and "stream" or "whole"))
   if context:get("header_mode") then handle:headers():replace(CLUSTER_HEADER, groups[1].name) end
   handle:clearRouteCache()
 end

@@ -5,7 +5,7 @@
 -- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
 -- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
 -- reads_provider_object = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON
--- string, for each model that is called differently there.
+-- string, for each model that is called differently there, "may_take_ms" = how long it may take for a whole answer.
 
 -- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
@@ -42,7 +42,8 @@ local function rewrite(handle)
   local info = handle:streamInfo()
   local headers = handle:headers()
   local state = info:filterState()
-  local number = tonumber(headers:get("x-envoy-attempt-count") or "")
+  local number = tonumber(headers:get("x-envoy-attempt-count") or "1")
+  if number ~= 1 and not goes_on(handle, headers, number) then return end
   choose_headers(headers, context, state:get(HEADERS_STATE))
   local path, query = state:get(PATH_STATE), context:get("query")
   if path == nil then -- a probe
@@ -58,10 +59,6 @@ local function rewrite(handle)
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
-  if number ~= 1 then
-    if is_out_of_time(handle, decision[DECISION_WAIT_MS]) then return end
-    if number ~= nil then add_retries(handle, number) end
-  end
   local cuts, rename = decision[DECISION_CUTS] or {}, nil
   if context:get("reads_provider_object") ~= nil then cuts = decision[DECISION_PROVIDER_OBJECT_CUTS] or cuts end
   if decision[DECISION_MODEL] ~= nil then rename = context:get("model:" .. decision[DECISION_MODEL]) end

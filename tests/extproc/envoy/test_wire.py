@@ -47,12 +47,11 @@ def test_the_header_that_is_not_utf_8_is_found(head: bytes, name: str | None) ->
     assert not_utf8(head) == name
 
 
-@given(st.text(max_size=40_000), st.floats(allow_nan=False))
-@example("x" * 100, 0.0)
-@example("x" * 20_000, 1_764_000_000_123.4)
-def test_metadata_is_what_the_message_class_writes(text: str, number: float) -> None:
+@given(st.text(max_size=40_000))
+@example("x" * 100)
+@example("x" * 20_000)
+def test_metadata_is_what_the_message_class_writes(text: str) -> None:
     message = pb.ProcessingResponse()
-    fields = message.dynamic_metadata.fields["limpet.record"].struct_value.fields
-    fields["v"].string_value, fields["started_ms"].number_value = text, number
-    written = metadata_of("limpet.record", "v", "started_ms")(text, number)
+    message.dynamic_metadata.fields["limpet.record"].struct_value.fields["v"].string_value = text
+    written = metadata_of("limpet.record", "v")(text)
     assert pb.ProcessingResponse.FromString(written) == message

@@ -10,6 +10,7 @@ import limpet_extproc
 import limpet_operator
 from limpet_extproc.contract import envoy
 from limpet_extproc.contract.reasons import Reason, words
+from limpet_operator.publish.cluster import ATTEMPT_PROGRAM
 from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import lua_lists
 from limpet_operator.publish.lua import CONSTANTS, program
@@ -45,7 +46,7 @@ def test_no_lua_file_has_a_key_of_the_metadata_as_a_string() -> None:
 @pytest.mark.parametrize(
     "files",
     [
-        ("error_text.lua", "causes.lua", "attempts.lua", "answer.lua", "upstream.lua"),
+        ATTEMPT_PROGRAM,
         ("table.lua", "undecided.lua"),
         ("table.lua", "models.lua"),
         ("require_body.lua",),

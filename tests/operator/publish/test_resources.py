@@ -121,7 +121,8 @@ def test_the_chain_of_every_provider_is_total(varied: Plan) -> None:
             "envoy.filters.http.upstream_codec",
         ]
         mutations = filters[0]["typed_config"]["mutations"]
-        assert [each["remove"] for each in mutations["request_mutations"]] == list(CREDENTIAL_HEADERS)
+        removed = [each["remove"] for each in mutations["request_mutations"] if "remove" in each]
+        assert removed == list(CREDENTIAL_HEADERS)
         (named,) = mutations["response_mutations"]
         assert named["append"]["header"] == {"key": "x-limpet-provider", "value": name}
         assert named["append"]["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
@@ -164,6 +165,7 @@ def test_only_models_with_another_name_are_renamed(varied: Plan) -> None:
     vendors = {provider.name: provider.spec.vendor for provider in varied.providers}
     for name, context in contexts.items():
         assert (context.pop("name"), context.pop("vendor")) == (name, vendors[name])
+        assert context.pop("may_take_ms") == "600000"
     own = {"own:authorization": True}
     assert contexts["plain"] == {"host": "127.0.0.1:8000", "prefix": "", "model:flash": '"local-flash"', **own}
     assert contexts["bearer"] == {"host": "api.deepseek.com", "prefix": "/v1", **own}
@@ -210,7 +212,7 @@ def test_a_value_that_is_set_is_no_format_and_one_of_a_secret_is_nowhere_but_in_
     made = build.plan(build.raw("Provider", headers={"set": written}), secret)
     (cluster,) = clusters(made).values()
     mutations = chain(cluster)[0]["typed_config"]["mutations"]["request_mutations"]
-    (appended,) = (each["append"]["header"] for each in mutations if "append" in each)
+    appended, _elapsed = (each["append"]["header"] for each in mutations if "append" in each)
     assert appended == {"key": "x-plain", "value": "100%%REQ(authorization)%%"}
     secrets = [body for kind, body in everything(made) if kind == SECRET]
     texts = {body["name"]: body["generic_secret"]["secret"]["inline_string"] for body in secrets}
@@ -302,18 +304,49 @@ def test_where_a_timeout_moves_on_there_are_routes_that_try_each_provider_once(b
     assert keys == {route_key(n, stream, 0) for n in (1, 2, 3, 4, 6) for stream in (True, False)}
 
 
-def test_a_route_waits_as_long_as_the_providers_of_its_level(build: Build) -> None:
-    quick = build.raw("Provider", "quick", timeouts={"firstByte": "3s", "unstreamed": "20s", "idle": "5s"})
-    slow = build.raw("Provider", "slow", timeouts={"firstByte": "1m", "unstreamed": "1h", "idle": "2m"})
+def waits_of(plan: Plan) -> dict[str, dict[str, str]]:
+    """The limits of every route for decisions, by its key."""
     waits = {}
-    for route in routes(build.plan(quick, slow, build.secret())):
+    for route in routes(plan):
         if "dynamic_metadata" in route["match"]:
             key = route["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"]
-            waits[key] = (route["route"]["retry_policy"]["per_try_timeout"], route["route"]["idle_timeout"])
-    assert waits["2s0"] == ("3.0s", "5.0s")
-    assert waits["2w0"] == ("20.0s", "21.0s")
-    assert waits["2s1"] == ("60.0s", "120.0s")
-    assert waits["2w1"] == ("3600.0s", "3601.0s")
+            action = route["route"]
+            limits = {**action, **action["retry_policy"]}
+            names = ("per_try_timeout", "per_try_idle_timeout", "idle_timeout")
+            waits[key] = {name: limits[name] for name in names if name in limits}
+    return waits
+
+
+def test_a_route_of_streams_waits_as_long_as_the_providers_of_its_level(build: Build) -> None:
+    quick = build.raw("Provider", "quick", timeouts={"firstByte": "3s", "unstreamed": "20s", "idle": "5s"})
+    slow = build.raw("Provider", "slow", timeouts={"firstByte": "2m", "unstreamed": "1h", "idle": "2m"})
+    waits = waits_of(build.plan(quick, slow, build.secret()))
+    assert waits["2s0"] == {"per_try_timeout": "3.0s", "idle_timeout": "5.0s"}
+    assert waits["2s1"] == {"per_try_idle_timeout": "120.0s"}, "one limit for silence before an answer and within it"
+    assert waits["2w0"] == {}, "whole answers are limited by the provider's cluster"
+    assert "2w1" not in waits
+
+
+def test_where_timeouts_move_on_a_pause_may_begin_after_several_attempts_that_were_waited_for(build: Build) -> None:
+    raw = build.raw("Provider", timeouts={"firstByte": "3s", "idle": "5s"})
+    policy = build.raw("StickyPolicy", failover={"onTimeout": "NextProvider"})
+    assert waits_of(build.plan(raw, build.secret(), policy))["3s0"]["idle_timeout"] == "11.0s"
+
+
+def test_a_whole_answer_may_take_as_long_as_its_provider_says_and_a_stream_as_long_as_it_likes(build: Build) -> None:
+    quick = build.raw("Provider", "quick", timeouts={"unstreamed": "20s"})
+    made = build.plan(quick, build.raw("Provider", "slow"), build.secret())
+    limits = {}
+    for name, cluster in clusters(made).items():
+        (options,) = cluster["typed_extension_protocol_options"].values()
+        limits[name] = options["common_http_protocol_options"]["max_stream_duration"]
+    assert limits == {"quick": "20.0s", "slow": "600.0s"}
+    for route in routes(made):
+        if "dynamic_metadata" in route["match"]:
+            (match,) = route["match"]["dynamic_metadata"]
+            added = [each["header"] for each in route.get("request_headers_to_add", [])]
+            off = {"key": "x-envoy-upstream-stream-duration-ms", "value": "0"}
+            assert (off in added) == ("s" in match["value"]["string_match"]["exact"])
 
 
 def test_the_routes_own_order_is_short_however_many_providers_there_are(build: Build) -> None:

@@ -1,0 +1,66 @@
+-- What came of each provider that was tried, and the error that the client gets if all of them fail: not the last one, but the one that
+-- says most (`rank` in causes.lua). It is kept in the trail, because the last attempt may end without an answer: then Envoy writes the
+-- error, with these texts (local_replies.py).
+
+local MOST_KEPT = 4096 -- bytes of a provider's error that are kept for the client; of a longer one only its message is
+
+-- `tried` and what came of one provider more; it takes the place of what came of the same one just before.
+local function with_outcome(tried, name, outcome)
+  local before = #tried - #(string.match(tried, "[^,]*, $") or "")
+  if string.match(tried, "^ ?(%S+)", before + 1) == name then tried = string.sub(tried, 1, before) .. (before > 0 and " " or "") end
+  return tried .. name .. " " .. outcome .. ", "
+end
+
+-- As people read it.
+local function listed(tried) return string.sub(tried, 1, -3) end
+
+-- An error, cut where its message ends, with the list at that place.
+local function with_tried(tried, head, tail) return head .. " (" .. listed(tried) .. ")" .. tail end
+
+local WORDS = {
+  BadRequest = { "invalid_request_error", "bad_request" },
+  TooLarge = { "invalid_request_error", "request_too_large" },
+  ContentRefused = { "invalid_request_error", "content_refused" },
+  Limited = { "rate_limit_error", "rate_limit_exceeded" },
+  Timeout = { "server_error", "provider_timeout" },
+  CredentialRefused = { "server_error", "provider_credential_refused" },
+  NoCredit = { "server_error", "provider_credential_refused" },
+  Forbidden = { "server_error", "provider_credential_refused" },
+}
+local NO_WORDS = { "server_error", "no_provider_available" }
+
+-- An error of OpenAI's shape, cut where its message ends.
+local function pieces(message, cause)
+  local words = WORDS[cause] or NO_WORDS
+  return '{"error": {"message": "' .. message, '", "type": "' .. words[1] .. '", "param": null, "code": "' .. words[2] .. '"}}'
+end
+
+-- The provider's own error cut in the same place; nil if it has no such place, or is too long to be kept.
+local function own_pieces(text)
+  if #text > MOST_KEPT or not string.find(text, "^%s*{") then return nil end
+  local _, quote = string.find(text, '"error"%s*:%s*{.-"message"%s*:%s*"')
+  if quote == nil then return nil end
+  local close = quote
+  repeat
+    close = string.find(text, '["\\]', close + 1)
+    if close == nil then return nil end
+    local escaped = string.byte(text, close) == 92
+    if escaped then close = close + 1 end
+  until not escaped
+  return string.sub(text, 1, close - 1), string.sub(text, close)
+end
+
+-- In the same place: the error that tells the client of this answer. `name` is its provider.
+local function error_pieces(name, cause, text)
+  local after = AFTER[cause]
+  if after.own then
+    local head, tail = own_pieces(text)
+    if head ~= nil then return head, tail end
+    local message = string.gsub(string.gsub(message_of(text), "\\[nrt]", " "), '[\\"]', "'")
+    return pieces(message ~= "" and message or "The provider answered with an error.", cause)
+  end
+  if after.rank == 4 then
+    return pieces("The provider " .. name .. " refuses the gateway's own credential or account, which is its operator's to settle", cause)
+  end
+  return pieces("No provider answered", cause)
+end
