@@ -54,6 +54,12 @@ OF_THE_PROVIDER: Final[frozenset[Cause]] = frozenset(
 )
 """Causes that concern all models of a provider: its address, our key and our account. Any other concerns one model."""
 
+SETTLED_BY_PEOPLE: Final[frozenset[Cause]] = frozenset(
+    {"CredentialRefused", "NoCredit", "Forbidden", "ModelNotFound", "Redirected"}
+)
+"""Causes that stay until a key, an account, a name or a URL is changed. They are reported the first time, and count
+even while other requests succeed."""
+
 MAX_MESSAGE_CHARS: Final = 200
 """Characters of a provider's own message that are kept."""
 

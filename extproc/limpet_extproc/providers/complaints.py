@@ -11,10 +11,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.attempt import OF_THE_PROVIDER, Attempt, Cause
-
-SETTLED_BY_PEOPLE: Final[frozenset[Cause]] = frozenset({"CredentialRefused", "NoCredit", "ModelNotFound", "Redirected"})
-"""Causes that stay until a key, an account, a name or a URL is changed. They are reported the first time."""
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Attempt, Cause
 
 EXPIRES_S: Final = 300.0
 """How long a complaint about a model stands without being repeated: it may be that no client asks for it any more."""

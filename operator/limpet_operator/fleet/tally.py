@@ -20,8 +20,6 @@ OUTWEIGHED_S: Final = 30.0
 reports new answers, so that one worker's failing trials do not count while others get answers."""
 
 _NO_WORDS: Final = ("", 0, "")
-_OF_ONE_MODEL: Final = "ModelNotFound"
-"""Answers of other models don't outweigh it; the worker that got it takes it back."""
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):
@@ -103,7 +101,7 @@ def state(everywhere: Tally) -> TrafficState | None:
     if not everywhere.answering:
         return None
     words = everywhere.words
-    if words[0] != _OF_ONE_MODEL and everywhere.success_s > everywhere.words_s:
+    if everywhere.success_s > everywhere.words_s:
         words = _NO_WORDS
     if everywhere.degraded_since_s:
         return TrafficState(

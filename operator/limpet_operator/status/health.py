@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from limpet_extproc.contract.attempt import SETTLED_BY_PEOPLE
 from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
 from limpet_operator.fleet.view import Traffic, TrafficState
 from limpet_operator.planning.finding import Finding, HealthyReason
 from limpet_operator.planning.plan import ObjectFindings, Plan
 from limpet_operator.status.findings import short_timeouts
-from limpet_operator.status.health_words import SETTLED_BY_PEOPLE, answered, moves, wording
+from limpet_operator.status.health_words import answered, moves, wording
 
 MAX_MODELS_SHOWN: Final = 32
 """In one status."""

@@ -66,9 +66,6 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
     "SlowFirstByte": Wording("SlowFirstByte", "its answers begin much later than usual", _STATUS_PAGE),
 }
 
-SETTLED_BY_PEOPLE: Final = frozenset({"CredentialRefused", "NoCredit", "Forbidden", "ModelNotFound", "Redirected"})
-"""Causes that stay until a key, an account, a name or a URL is changed; they count even while others get answers."""
-
 
 def wording(verdict: Verdict, cause: str) -> Wording:
     """What is wrong with a provider that is not up."""

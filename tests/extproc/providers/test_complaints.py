@@ -2,8 +2,8 @@
 
 import pytest
 
-from limpet_extproc.contract.attempt import Attempt, AttemptOutcome, Cause
-from limpet_extproc.providers.complaints import EXPIRES_S, SETTLED_BY_PEOPLE, Complaints
+from limpet_extproc.contract.attempt import SETTLED_BY_PEOPLE, Attempt, AttemptOutcome, Cause
+from limpet_extproc.providers.complaints import EXPIRES_S, Complaints
 
 NOW = 1_000.0
 

@@ -60,8 +60,6 @@ CASES: list[tuple[str, list[Evidence], TrafficState | None]] = [
     ("and though it is slow", [refused("CredentialRefused", 401, T + 1), slow()],
      state("degraded", T, "CredentialRefused", 401, "no")),
     ("and no more after an answer elsewhere", [refused("CredentialRefused", 401, T), up(T + 1)], UP),
-    ("answers of other models don't speak for one", [refused("ModelNotFound", 404, T), up(T + 1)],
-     state(None, T - 500, "ModelNotFound", 404, "no")),
 ]  # fmt: skip
 
 
