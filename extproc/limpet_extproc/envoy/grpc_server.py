@@ -180,8 +180,12 @@ else:
 class Server:
     """Serves calls on a Unix socket."""
 
-    def __init__(self, find: Find, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(
+        self, find: Find, max_message_bytes: int = MAX_MESSAGE_BYTES, on_alone: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_alone` is called when the last connection has closed."""
         self._find = find
+        self._on_alone = on_alone
         self._max_bytes = max_message_bytes
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
@@ -191,7 +195,9 @@ class Server:
         """Listen. Raises OSError."""
         self._path = path
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(self._open, self._connections, self._max_bytes + _PREFIX), path, backlog=1024
+            lambda: Connection(self._open, self._connections, self._max_bytes + _PREFIX, self._closed),
+            path,
+            backlog=1024,
         )
 
     async def stop(self, grace: float) -> None:
@@ -206,6 +212,10 @@ class Server:
             await asyncio.sleep(grace)
         for connection in tuple(self._connections):
             connection.close()
+
+    def _closed(self) -> None:
+        if not self._connections:
+            self._on_alone()
 
     def _open(self, stream: H2Stream, request: Request) -> Call:
         return Call(self._find(request), stream, self._max_bytes)

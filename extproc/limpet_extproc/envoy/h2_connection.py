@@ -31,9 +31,17 @@ Open = Callable[[H2Stream, Request], Receiver]
 class Connection(asyncio.Protocol):
     """One connection of an Envoy."""
 
-    def __init__(self, open_: Open, connections: set["Connection"], max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        open_: Open,
+        connections: set["Connection"],
+        max_body_bytes: int,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`connections`: those that are open, this one included while it is; `on_closed` is called when it has left."""
         self._open = open_
         self._connections = connections
+        self._on_closed = on_closed
         self._allowed = max_body_bytes + REPLENISH_BYTES
         self._transport: asyncio.Transport
         self._sending: Sending
@@ -77,6 +85,7 @@ class Connection(asyncio.Protocol):
         """The answers are no longer wanted."""
         self._connections.discard(self)
         self._cancel_all()
+        self._on_closed()
 
     def data_received(self, data: bytes) -> None:
         """Handle all frames that are complete."""

@@ -147,7 +147,8 @@ class Worker:
                 await self._reader.close()
 
     async def _serve(self) -> grpc_server.Server:
-        serving = grpc_server.Server(self._find)
+        # Without a connection there is no Envoy any more that carries requests.
+        serving = grpc_server.Server(self._find, on_alone=self.routing.limit_use.envoy_is_gone)
         settings = self._settings
         with listening("--socket", settings.socket):
             await serving.start(settings.socket)

@@ -43,6 +43,9 @@ class _Part:
             self._tokens.take_back(-event.more_tokens, begun_s)
         return True
 
+    def end_all(self) -> None:
+        self._under_way.end_all()
+
     def used(self, now_s: float) -> Used:
         return Used(self._under_way.count(now_s), self._requests.total(now_s), self._tokens.total(now_s))
 
@@ -95,6 +98,12 @@ class LimitUse:
     def apply_received(self, event: LimitEvent) -> None:
         """Count what another worker told."""
         self._count(event, own=False)
+
+    def envoy_is_gone(self) -> None:
+        """The requests that were under way through the Envoy beside this worker have ended with it."""
+        for use in self._uses.values():
+            use.own.end_all()
+            use.siblings.end_all()
 
     @property
     def known(self) -> int:

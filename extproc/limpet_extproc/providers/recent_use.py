@@ -7,7 +7,7 @@ from typing import Final
 MINUTE_S: Final = 60
 
 LONGEST_S: Final = 600.0
-"""A request whose end was never heard of counts as under way for this long. Its Envoy was killed, or the request runs
+"""A request whose end was never heard of counts as under way for this long. Its log entry was lost, or the request runs
 for longer; ten minutes is what clients wait by default."""
 
 
@@ -81,6 +81,11 @@ class UnderWay:
             del self._begun[name_s]
         self._count -= 1
         return begun_s
+
+    def end_all(self) -> None:
+        """None is under way any more."""
+        self._begun.clear()
+        self._count = 0
 
     def count(self, now_s: float) -> int:
         """How many are under way, without those whose end has not been heard of for too long."""

@@ -245,6 +245,25 @@ async def test_without_calls_there_is_no_grace(tmp_path: Path) -> None:
         await asyncio.wait_for(server.stop(1_000), PATIENCE_S)
 
 
+async def test_it_is_known_when_nobody_is_connected_any_more(tmp_path: Path) -> None:
+    alone = asyncio.Event()
+    server = Server(lambda _: None, on_alone=alone.set)
+    await server.start(tmp_path / "s")
+    (_, first), (_, second) = [await asyncio.open_unix_connection(tmp_path / "s") for _ in range(2)]
+    await _closed(first)
+    assert not alone.is_set()
+    await _closed(second)
+    await asyncio.wait_for(alone.wait(), PATIENCE_S)
+    await server.stop(0)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Hang up, and let the server see it."""
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.05)
+
+
 class FakeStream:
     """A call's stream without a connection."""
 

@@ -80,6 +80,17 @@ def test_a_request_whose_log_entry_never_comes_frees_its_place_in_the_end(worker
     assert workers.used() == [UNUSED] * 2
 
 
+def test_the_requests_of_an_envoy_that_is_gone_are_no_longer_under_way(workers: Workers) -> None:
+    workers.tell(0, RequestSent("a", 1.0, 500))
+    workers.tell(1, RequestSent("a", 1.5, 700))
+    near = workers.all[0]
+    near.apply_received(UseReported("a", "far/0", 4, 40, 400))
+    near.envoy_is_gone()
+    assert near.used("a", workers.clock.now_s) == Used(4, 42, 1600)
+    workers.tell(0, RequestEnded("a", 1.5))
+    assert near.used("a", workers.clock.now_s).under_way == 4
+
+
 def test_other_gateways_are_told_only_what_a_worker_uses_itself(workers: Workers) -> None:
     workers.tell(0, RequestSent("a", 1.0, 500))
     workers.tell(1, RequestSent("a", 1.5, 700))
