@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import grpc.aio
@@ -88,7 +89,7 @@ async def _connected(stage: Stage) -> bool:
     )
 
 
-async def test_a_provider_that_dies_costs_both_gateways_together_three_failures(
+async def test_a_provider_that_dies_costs_two_gateways_three_failures_and_one_trial_brings_it_back_for_both(
     numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_path: Path
 ) -> None:
     async with both(next(numbers), sellers, parser, tmp_path) as stages:
@@ -104,6 +105,7 @@ async def test_a_provider_that_dies_costs_both_gateways_together_three_failures(
             meet = [(stages[0], first[0]), (stages[1], second[0]), (stages[0], first[1])]
             for failed, (stage, conversation) in enumerate(meet, start=1):
                 assert (await turn(stage, conversation)).seller != dies
+                await stage.settle()
                 await until(partial(_told, stages, failed), f"{failed} failures known to both gateways")
             met = [await failed_attempts(stage, dies) for stage in stages]
             assert all(met), "both gateways have met it"
@@ -114,6 +116,18 @@ async def test_a_provider_that_dies_costs_both_gateways_together_three_failures(
             assert [await failed_attempts(stage, dies) for stage in stages] == met, "nobody else has"
         finally:
             await sellers[dies].restart()
+        others = count(len(_CONVERSATIONS))
+
+        async def found_well() -> bool:
+            return (await turn(stages[0], next(others))).seller == dies
+
+        await until(found_well, "the first gateway to find that it is back")
+        await until(partial(_is_back, stages[1], dies), "the second one to hear of it")
+        assert await failed_attempts(stages[1], dies) == met[1]
+
+
+async def _is_back(stage: Stage, seller: str) -> bool:
+    return await stage.metric("limpet_provider_out", provider=stage.provider(seller)) == 0
 
 
 async def failed_attempts(stage: Stage, seller: str) -> float:
