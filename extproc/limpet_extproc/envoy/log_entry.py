@@ -16,6 +16,7 @@ from limpet_extproc.contract.envoy import (
     DETAILS_PREFIX,
     RECORD_METADATA,
     RECORD_TEXT,
+    TRAIL_FIRST_TOKEN_MS,
     TRAIL_METADATA,
     TRAIL_TIMEOUT,
     USAGE_METADATA,
@@ -41,6 +42,9 @@ _BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
     ("upstream_protocol_error", "ConnectionFailed"),
     ("upstream_max_stream_duration_reached", "Timeout"),
 )
+
+_NOWHERE: Final = ("127.0.0.1", 0)
+"""Where a cluster sends what it has no address for."""
 
 _CLIENT_BUFFER_BYTES: Final = 512 * 1024
 """Envoy takes more than this from a provider for a client that does not read. An answer that stalls after it may stall
@@ -118,7 +122,8 @@ def last_attempt(entry: Entry) -> trail.LastAttempt:
         begun = status == 200
         if begun and flagged == "Timeout" and entry.response.response_body_bytes >= _CLIENT_BUFFER_BYTES:
             return trail.LastAttempt(provider, status, "client_left")
-        return trail.LastAttempt(provider, status if begun else 0, "failed", "BrokenOff" if begun else flagged)
+        cause = "BrokenOff" if begun else _named(flagged, common)
+        return trail.LastAttempt(provider, status if begun else 0, "failed", cause)
     if status == 0:
         return trail.LastAttempt(provider, 0, "client_left")
     if status >= 500:
@@ -128,6 +133,17 @@ def last_attempt(entry: Entry) -> trail.LastAttempt:
     if status >= 400:
         return trail.LastAttempt(provider, status, "refused", "BadRequest")
     return trail.LastAttempt(provider, status, "failed", "Redirected" if status >= 300 else "NotAnAnswer")
+
+
+def _named(flagged: Cause, common: Common) -> Cause:
+    """The same by its name, where Envoy says more than its flag."""
+    reason = common.upstream_transport_failure_reason
+    if "TLS_error" in reason:
+        return "TLSFailed"
+    address = common.upstream_remote_address.socket_address
+    if (address.address, address.port_value) == _NOWHERE:
+        return "NameNotResolved"
+    return "ConnectionRefused" if "connection refused" in reason.lower() else flagged
 
 
 def retry_after_s(text: str, now_s: float) -> float | None:
@@ -146,8 +162,14 @@ def retry_after_s(text: str, now_s: float) -> float | None:
 
 
 def first_byte_s(common: Common) -> float | None:
-    """From the first byte sent to the provider to the first one back, in the attempt that answered."""
+    """From the first byte sent to the provider to the first one back, in the attempt that answered.
+
+    Of a stream to the first that is part of the completion: some vendors send comments or an empty event before it.
+    """
     waited_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
+    if isfinite(later_ms) and later_ms > 0:
+        waited_s += later_ms / 1000
     return waited_s if waited_s > 0 else None
 
 

@@ -61,8 +61,10 @@ class Outcomes:
         complaints: Complaints,
         timeouts: Timeouts,
         clock: Callable[[], float],
+        always_reports_usage: Callable[[str], bool],
         verbose: Verbose | None = None,
     ) -> None:
+        """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
         self._memory = memory
         self._tracker = tracker
         self._limited = limited
@@ -71,6 +73,7 @@ class Outcomes:
         self._complaints = complaints
         self._timeouts = timeouts
         self._clock = clock
+        self._always_reports_usage = always_reports_usage
         self._verbose = verbose
         self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
@@ -110,12 +113,18 @@ class Outcomes:
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
+        usage = log_entry.usage_of(common) if provider else None
+        if usage is None and record is not None and not record.streamed and self._always_reports_usage(provider):
+            attempts = trail.without_usage(attempts)
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
         self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
-        usage = self._succeeded(common, provider, record, age_s) if provider and outcome == "ok" else None
+        if not provider or outcome != "ok":
+            usage = None
+        else:
+            self._succeeded(common, provider, record, usage, age_s)
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
@@ -130,9 +139,10 @@ class Outcomes:
         if self._verbose is not None and reason != "answered.health":
             self._verbose(log_entry.summary(entry, reason))
 
-    def _succeeded(self, common: Common, provider: str, record: Record | None, age_s: float) -> TokenUsage | None:
+    def _succeeded(
+        self, common: Common, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float
+    ) -> None:
         model, streamed = (record.model, record.streamed) if record else ("", False)
-        usage = log_entry.usage_of(common)
         work = _work(usage, record)
         # Without the work that was done, a wait shows nothing.
         first_byte_s = log_entry.first_byte_s(common) if record is not None else None
@@ -143,7 +153,6 @@ class Outcomes:
         else:
             self._count_tokens(usage, provider, model)
             self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(common)))
-        return usage
 
     def _count_failures(
         self,

@@ -36,6 +36,8 @@ _ABOUT_THE_REQUEST: Final[frozenset[str]] = frozenset(
 """Causes that may lie in the request: if it meets the same one at each of several providers, none is to blame."""
 
 
+_WITHOUT_USAGE: Final = "The answer carries no token usage, as every answer of this vendor does."
+
 LIMITS: Final[frozenset[Cause]] = frozenset({"Limited", "Overloaded"})
 """The provider works, but takes no more at present."""
 
@@ -115,6 +117,14 @@ def attempts(course: Course, last: LastAttempt) -> tuple[Attempt, ...]:
         elif last.provider:
             made.append(Attempt(last.provider, model, last.status, last.outcome, last.cause))
     return tuple(made)
+
+
+def without_usage(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts, the last of which answered without the usage that every answer of its provider carries."""
+    if not attempts or attempts[-1].outcome != "ok":
+        return tuple(attempts)
+    last = msgspec.structs.replace(attempts[-1], outcome="failed", cause="NotAnAnswer", message=_WITHOUT_USAGE)
+    return (*attempts[:-1], last)
 
 
 def failures(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:

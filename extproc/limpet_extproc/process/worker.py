@@ -107,7 +107,16 @@ class Worker:
         )
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(
-            self.routing.memory, tracker, limited, self.metrics, caches, complaints, timeouts, clock, verbose
+            self.routing.memory,
+            tracker,
+            limited,
+            self.metrics,
+            caches,
+            complaints,
+            timeouts,
+            clock,
+            self._reports_usage,
+            verbose,
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -208,6 +217,10 @@ class Worker:
 
     def _lost(self, why: str) -> None:
         self._why = why
+
+    def _reports_usage(self, provider: str) -> bool:
+        known = self._snapshot.providers.get(provider)
+        return known is not None and known.always_reports_usage
 
     def _provider_changed(self, change: HealthChange) -> None:
         self._reporter.changed()

@@ -33,4 +33,5 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
         wait_level=level_of(spec.timeouts, levels),
         unstreamed_s=spec.timeouts.unstreamed_s,
         limits=spec.limits,
+        always_reports_usage=spec.always_reports_usage,
     )

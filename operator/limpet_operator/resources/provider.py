@@ -136,6 +136,8 @@ class Provider:
     data_policy: DataPolicy
     reads_provider_object: bool
     """Whether it understands and obeys the `provider` object of a request."""
+    always_reports_usage: bool
+    """Whether every whole answer carries its token usage."""
     unused_fields: tuple[str, ...] = ()
     """Messages about fields that are set and have no effect in this version."""
     idle_connection_s: float = 50.0
@@ -186,6 +188,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         drain=spec["drain"],
         data_policy=_data_policy(spec.get("dataPolicy", {})),
         reads_provider_object=vendor.reads_provider_object,
+        always_reports_usage=vendor.always_reports_usage,
         unused_fields=unused_fields("Provider", spec),
         idle_connection_s=vendor.idle_connection_s,
         answer_limit=vendor.answer_limit,

@@ -41,6 +41,8 @@ class Vendor:
     """Whether it understands and obeys the `provider` object of a request."""
     first_byte_s: float
     """How long a streamed answer may take to begin."""
+    always_reports_usage: bool
+    """Whether every whole answer carries its token usage."""
     idle_connection_s: float
     """How long an unused connection is kept: for less time than the vendor keeps it."""
     answer_limit: str
@@ -73,6 +75,7 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         headers=tuple(entry.get("headers", {}).get("pass", ())),
         query=tuple(entry.get("query", {}).get("pass", ())),
         reads_provider_object=entry.get("readsProviderObject", False),
+        always_reports_usage=entry.get("usage", {}).get("always", False),
         first_byte_s=parse_duration(entry.get("firstByte", "5m")),
         idle_connection_s=parse_duration(entry.get("idleConnection", "50s")),
         answer_limit=entry.get("answerLimit", {}).get("field", "max_tokens"),

@@ -148,6 +148,7 @@ class World:
             self.complaints,
             self.timeouts,
             lambda: NOW,
+            lambda provider: provider == "reporting",
             self._show,
         )
 
@@ -407,6 +408,69 @@ async def test_cached_tokens_that_were_not_reported_are_no_zero(world: World) ->
     assert world.registry.get_sample_value("limpet_cached_tokens_total", labels) is None
     assert world.counted("limpet_cache_unreported_tokens_total", **labels) == 900
     assert world.caches.refresh()["a"].prompt_tokens == 0
+
+
+async def test_a_whole_answer_without_usage_is_none_where_the_vendor_always_reports_it(world: World) -> None:
+    record = replace(RECORD, order=("reporting",))
+    await world.take(entry("reporting", record=record), entry("reporting", record=record, usage=None))
+    assert world.tried[-1] == ["reporting 200"]
+    assert await world.warm() == ()
+    assert world.counted("limpet_attempts_total", provider="reporting", outcome="failed_200") == 1
+    last = world.complaints.last("reporting", "flash")
+    assert last is not None
+    assert last.cause == "NotAnAnswer"
+    await world.take(entry("reporting", record=replace(record, streamed=True), usage=None))
+    assert [warm.provider for warm in await world.warm()] == ["reporting"], "a stream has it only if it is asked for"
+
+
+async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: World) -> None:
+    built = entry("a", first_byte_s=0.25)
+    built.common_properties.metadata.filter_metadata["limpet.trail"].update({"first_token_ms": 1500})
+    await world.take(built)
+    assert world.tracker.states.learned["a"].first_byte_s == pytest.approx(1.75)
+
+
+@pytest.mark.parametrize(
+    ("reason", "address", "cause"),
+    [
+        ("delayed connect error: Connection refused", ("192.0.2.1", 443), "ConnectionRefused"),
+        (
+            "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED",
+            ("192.0.2.1", 443),
+            "TLSFailed",
+        ),
+        ("delayed connect error: Connection refused", ("127.0.0.1", 0), "NameNotResolved"),
+        ("", ("192.0.2.1", 443), "ConnectionFailed"),
+    ],
+)
+async def test_a_failure_to_connect_is_named_and_concerns_all_models(
+    world: World, reason: str, address: tuple[str, int], cause: str
+) -> None:
+    built = entry("a", 503, flags=("upstream_connection_failure",), usage=None)
+    built.common_properties.upstream_transport_failure_reason = reason
+    socket = built.common_properties.upstream_remote_address.socket_address
+    socket.address, socket.port_value = address
+    await world.take(*[built] * 3)
+    assert world.tried[-1] == [f"a {cause}"]
+    judged = world.tracker.states.judge("a", "another-model", NOW)
+    assert (judged.trouble, judged.cause) == ("down", cause)
+
+
+@pytest.mark.parametrize("cause", ["Limited", "Overloaded"])
+async def test_over_its_limit_or_overloaded_is_never_down(world: World, cause: str) -> None:
+    await world.take(*[bad("a", 529, cause)] * 5)
+    judged = world.tracker.states.judge("a", "flash", NOW)
+    assert (judged.trouble, judged.cause) == ("over_limit", cause)
+    assert world.counted("limpet_attempts_total", provider="a", outcome="limited") == 5
+
+
+@pytest.mark.parametrize(("asked", "given_s"), [("86400", 300.0), ("120", 120.0), ("-1", None), ("soon", None)])
+async def test_what_a_provider_asks_to_wait_is_capped_and_what_is_no_wait_is_none(
+    world: World, asked: str, given_s: float | None
+) -> None:
+    await world.take(bad("a", 429, "Limited", retry_after=asked))
+    judged = world.tracker.states.judge("a", "flash", NOW)
+    assert (judged.until_s - NOW if judged.trouble else None) == given_s
 
 
 async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world: World) -> None:

@@ -91,6 +91,7 @@ def test_each_preset_has_its_source_and_how_certain_it_is() -> None:
     for name, entry in yaml.safe_load((files("limpet_operator.resources") / "vendors.yaml").read_bytes()).items():
         assert entry["source"], name
         assert entry["confidence"] in ("high", "medium", "low"), name
+        assert "usage" not in entry or entry["usage"]["source"], name
 
 
 def test_every_vendor_has_a_preset(build: Build) -> None:
@@ -98,6 +99,7 @@ def test_every_vendor_has_a_preset(build: Build) -> None:
         provider = build.parser.parse(build.raw("Provider", vendor=vendor))
         assert provider.vendor == vendor
         assert provider.cache.caches is (vendor != "Custom")
+        assert provider.always_reports_usage is (vendor in {"Anthropic", "Mistral", "OpenRouter", "SGLang", "VLLM"})
 
 
 @pytest.mark.parametrize(
