@@ -167,8 +167,8 @@ def _of_probes(probed: Sequence[Probed], model: str) -> Iterable[_Opinion]:
 
 
 def _named(probes: Sequence[str]) -> str:
-    names = [probe.rpartition("/")[2] for probe in probes]
-    return f"probe{'s' if len(names) > 1 else ''} {', '.join(names)}" if names else "a probe"
+    """The one that decided."""
+    return f"probe {probes[0].rpartition('/')[2]}" if probes else "a probe"
 
 
 def _finding(scope: _Scope, worse_models: Mapping[str, _Scope]) -> Finding:

@@ -17,7 +17,7 @@ class Wording(NamedTuple):
     advice: str
 
 
-_FAILING: Final = Wording("Failing", "requests failed several times in a row", _STATUS_PAGE)
+_FAILING: Final = Wording("Failing", "it failed several times in a row", _STATUS_PAGE)
 _ERROR_RATE: Final = Wording("ErrorRate", "many more of its requests fail than usual", _STATUS_PAGE)
 _OVER_LIMIT: Final = Wording(
     "OverLimit", "it is rate-limiting us", "ask the vendor for a higher limit, or lower spec.weight"

@@ -27,3 +27,20 @@ def secret(name: str, **values: str) -> dict[str, Any]:
         "metadata": {"name": name},
         "stringData": values or {"key": f"sk-{name}"},
     }
+
+
+def health_probe(name: str, **spec: Any) -> dict[str, Any]:
+    """A HealthProbe that asks every Provider of its namespace for its models each second, and believes each answer."""
+    return {
+        "apiVersion": "limpet.dev/v1alpha1",
+        "kind": "HealthProbe",
+        "metadata": {"name": name},
+        "spec": {
+            "providerSelector": {},
+            "interval": "1s",
+            "timeout": "500ms",
+            "http": {"path": "/models"},
+            "thresholds": {"failuresToDown": 1, "successesToUp": 1},
+            **spec,
+        },
+    }

@@ -95,6 +95,7 @@ def test_null_where_a_default_exists_is_the_default(build: Build) -> None:
     raw["spec"] |= {"weight": None, "timeouts": None}
     provider = build.parser.parse(raw)
     assert (provider.weight, provider.timeouts) == (100, Timeouts(2.0, 600.0, 120.0))
+    assert provider.usual_timeouts == provider.timeouts
 
 
 def test_prices(build: Build) -> None:
