@@ -130,6 +130,25 @@ async def _is_back(stage: Stage, seller: str) -> bool:
     return await stage.metric("limpet_provider_out", provider=stage.provider(seller)) == 0
 
 
+async def test_what_one_gateway_asks_of_a_provider_with_limits_leaves_less_to_the_other(
+    numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_path: Path
+) -> None:
+    async with both(next(numbers), sellers, parser, tmp_path) as stages:
+        one, other = stages
+        dear = {"b": {"input": "2", "cacheRead": "0.2", "output": "8"}}
+        for stage in stages:
+            await stage.serve("a", "b", specs={"a": {"limits": {"requestsPerMinute": 6}}}, prices=dear)
+        assert [(await turn(one, number)).seller for number in range(6)] == ["a"] * 6
+        limit = {"provider": one.provider("a"), "limit": "requestsPerMinute"}
+
+        async def told() -> bool:
+            return await other.metric("limpet_provider_limit_used_ratio", **limit) == 1.0
+
+        await until(told, "the other gateway to know that a is full")
+        assert (await turn(other, 7)).seller == "b"
+        assert (await turn(one, 8)).seller == "b"
+
+
 async def failed_attempts(stage: Stage, seller: str) -> float:
     """Attempts at this seller that this gateway has seen fail; a request makes two where the first cannot connect."""
     attempts = await stage.metric("limpet_attempts_total", provider=stage.provider(seller))
