@@ -1,0 +1,39 @@
+"""Where the `limpet` command begins."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_LIMPET = "from limpet_operator.entry import main; main()"
+
+
+def _limpet(*arguments: str, path: Path | None = None, ignoring: bool = False) -> subprocess.Popen[str]:
+    """The command, with the modules of `path` in the place of those of the same name."""
+    begin = f"import sys; sys.path.insert(0, {str(path)!r}); " if path is not None else ""
+    if ignoring:
+        begin += "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    command = [sys.executable, "-c", begin + _LIMPET, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_it_is_the_command() -> None:
+    process = _limpet("--version")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("limpet ")
+
+
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_an_interrupt_while_it_is_loaded_ends_it_without_a_traceback(tmp_path: Path, ignoring: bool) -> None:
+    wait = "import sys, time\nprint('loading', flush=True)\ntime.sleep(0.5 if {} else 60)\nsys.exit('went on')\n"
+    (tmp_path / "typer.py").write_text(wait.format(ignoring))
+    process = _limpet("up", path=tmp_path, ignoring=ignoring)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    expected = (1, "went on\n") if ignoring else (-signal.SIGINT, "")
+    assert (process.returncode, err) == expected
