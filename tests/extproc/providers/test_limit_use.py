@@ -189,6 +189,28 @@ def test_one_worker_never_exceeds_a_limit(arrivals: list[tuple[float, int, float
         assert sum(begin_s <= at_s <= begin_s + 60 for at_s, _ in sent) <= 8
 
 
+@given(st.integers(2, 4), st.lists(st.tuples(st.sets(st.integers(0, 3)), st.floats(0, 20)), max_size=60))
+def test_workers_exceed_a_limit_by_those_that_decide_before_they_hear_of_each_other(
+    count: int, rounds: list[tuple[set[int], float]]
+) -> None:
+    """In each round some workers decide at the same instant; before the next one all have heard of it."""
+    workers = Workers(count)
+    limits = Limits(requests_per_minute=6)
+    sent: list[float] = []
+    for deciding, pause_s in rounds:
+        now_s = workers.clock.now_s = workers.clock.now_s + pause_s
+        going = [
+            number
+            for number in deciding
+            if number < count and fullness(limits, workers.all[number].used("a", now_s), 1) <= 1
+        ]
+        for number in going:
+            workers.tell(number, RequestSent("a", now_s, 1))
+            sent.append(now_s)
+    for begin_s in sent:
+        assert sum(begin_s <= at_s <= begin_s + 60 for at_s in sent) <= 6 + count - 1
+
+
 @given(
     st.lists(
         st.tuples(
