@@ -27,6 +27,8 @@ from limpet_operator.laptop.listen import CannotStart, find_listen_address, in_u
 from limpet_operator.laptop.machine import envoy_command, system_ca_file
 from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
+from limpet_operator.probe.metrics import build_probe_metrics
+from limpet_operator.probe.prober import Prober
 from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.envoy_settings import CLIENT_LISTENER, EXTPROC_CLUSTER, EnvoySettings
@@ -124,6 +126,9 @@ class LocalGateway:
         self.control_plane = ControlPlane(self.envoy, metrics, timeouts, on_nack=settings.on_nack)
         links = PeerLinks()
         self._fleet = Fleet(self.control_plane, links, HealthLinks(links, metrics), metrics, self._health_changed)
+        self.prober = Prober(
+            self.control_plane.health.exchange, build_probe_metrics(self.registry), lambda: True, self._health_changed
+        )
         self._plan = Plan()
         self._running = AsyncExitStack()
 
@@ -138,6 +143,7 @@ class LocalGateway:
             await self.control_plane.start(f"unix:{self._socket}")
             running.push_async_callback(self.control_plane.stop)
             await running.enter_async_context(beside(self._fleet.run()))
+            await running.enter_async_context(beside(self.prober.run()))
             running.push_async_callback(self.children.stop)
             await self.start_extproc()
             await self._start_envoy()
@@ -153,6 +159,7 @@ class LocalGateway:
         """Serve this plan; additions take effect within milliseconds, removals after their last requests."""
         self._plan = plan
         self.control_plane.apply(plan)
+        self.prober.plan_changed(plan)
 
     async def ready(self) -> None:
         """Return when Envoy answers and ext_proc decides.
@@ -240,4 +247,4 @@ class LocalGateway:
         return path
 
     def _health_changed(self) -> None:
-        self.settings.on_health(healths(self._plan, self._fleet.traffic(), {}))
+        self.settings.on_health(healths(self._plan, self._fleet.traffic(), self.prober.probed()))

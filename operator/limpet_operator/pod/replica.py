@@ -26,7 +26,8 @@ from limpet_operator.pod.object_log import ObjectLog
 from limpet_operator.pod.pod_http import metrics, probes, serve_http
 from limpet_operator.pod.settings import ReplicaSettings
 from limpet_operator.pod.writing import Writing
-from limpet_operator.probe.view import NoProbes
+from limpet_operator.probe.metrics import build_probe_metrics
+from limpet_operator.probe.prober import Prober
 from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.serve.control_plane import ControlPlane
@@ -68,7 +69,10 @@ class Replica:
             health_peers=health,
             linger_s=settings.drain_s + _RECONNECT_S,
         )
-        self._fleet = Fleet(self._control_plane, links, health, self._metrics, self._fleet_changed)
+        self._fleet = Fleet(self._control_plane, links, health, self._metrics, self._health_changed)
+        self._prober = Prober(
+            self._control_plane.health.exchange, build_probe_metrics(self.registry), self._leads, self._health_changed
+        )
         self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
         self._debounce = Debounce(self._reconcile)
         self._source = ClusterSource(
@@ -124,11 +128,11 @@ class Replica:
                     writer,
                     self.registry,
                     self._fleet,
-                    NoProbes(),
+                    self._prober,
                     self._source.store.stored,
                     self._control_plane.version,
                 )
-            parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run()]
+            parts: list[Awaitable[Any]] = [stopped.wait(), self._source.run(), self._fleet.run(), self._prober.run()]
             if settings.peers:
                 parts.append(self._peers.run(resolver(settings.peers), dialer(settings.peers.host, settings.tls_dir)))
             if self._writing is not None:
@@ -180,6 +184,7 @@ class Replica:
         self._plan, self._objects = new, objects
         if self._writing is not None:
             self._writing.status.plan_changed(new, objects)
+        self._prober.plan_changed(new)
         self._object_log.log(new)
 
     def _unreadable_changed(self, namespaces: Mapping[str, str]) -> None:
@@ -189,8 +194,12 @@ class Replica:
         if self._writing is not None:
             self._writing.status.objects_changed()
 
-    def _fleet_changed(self) -> None:
+    def _leads(self) -> bool:
+        """Whether it is this replica that probes."""
+        return self._writing is not None and self._writing.leading
+
+    def _health_changed(self) -> None:
         if self._writing is not None:
             self._writing.status.fleet_changed()
         if self._plan is not None and (self._writing is None or self._writing.leading):
-            self._health_log.log(healths(self._plan, self._fleet.traffic(), {}))
+            self._health_log.log(healths(self._plan, self._fleet.traffic(), self._prober.probed()))

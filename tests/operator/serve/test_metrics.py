@@ -12,6 +12,7 @@ from limpet_extproc.contract.registry import Registry
 from limpet_extproc.memory.redis.errors import MemoryLog
 from limpet_extproc.telemetry.merged_metrics import merged
 from limpet_extproc.telemetry.metrics import WorkerMetrics
+from limpet_operator.probe.metrics import build_probe_metrics
 from limpet_operator.serve.metrics import build_metrics, count_objects
 from limpet_operator.status.metrics import build_writer_metrics
 
@@ -29,6 +30,7 @@ def planes() -> dict[str, dict[str, str]]:
     control, data = CollectorRegistry(), CollectorRegistry()
     build_metrics(control, "1")
     build_writer_metrics(control)
+    build_probe_metrics(control)
     WorkerMetrics(data)
     MemoryLog("redis", data)
     of_parent = text_string_to_metric_families(merged({}, {}).decode())
