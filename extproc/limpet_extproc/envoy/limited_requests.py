@@ -57,11 +57,12 @@ class LimitedRequests:
         now_s: float,
     ) -> None:
         """A request has ended, after these attempts; `usage` is what the last one reported."""
-        name = name_of(record)
-        heard = self._heard.pop(name, 0) if name else 0
         limited = self._limited()
         if not limited:
+            self._heard.clear()
             return
+        name = name_of(record)
+        heard = self._heard.pop(name, 0) if name else 0
         if record is not None:
             events = course_events(record, attempts, usage, limited, heard=heard, ended=True)
         else:
