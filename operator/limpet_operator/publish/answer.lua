@@ -18,8 +18,9 @@ local function client_status(status, cause)
 end
 
 -- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most telling error so
--- far. Returns that error, or nil if this answer is it.
+-- far. Returns that error, or nil if this answer is it. A probe gets every answer as it came.
 local function refuse(handle, number, status, cause, text)
+  if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
   local headers, after, name = handle:headers(), AFTER[cause], handle:filterContext():get("name")
   local metadata = handle:streamInfo():dynamicMetadata()
   local asked = headers:get("retry-after")
