@@ -1,5 +1,6 @@
 """Whether a provider fails too many of its requests, though never several in a row: a sliding window. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +44,12 @@ def with_attempt(
     while begin < len(window.at_s) and window.at_s[begin] <= oldest_s:
         begin += 1
     return ErrorWindow((*window.at_s[begin:], now_s), (*window.failed[begin:], failed))
+
+
+def calm_window(answers_at_s: Iterable[float]) -> ErrorWindow:
+    """The window of attempts that all went well."""
+    at_s = tuple(answers_at_s)
+    return ErrorWindow(at_s, (False,) * len(at_s))
 
 
 def too_many(window: ErrorWindow, thresholds: ErrorRateThresholds = DEFAULT_RATE) -> bool:

@@ -1,5 +1,6 @@
 """The states of the providers as a worker sees them now: besides its memory the one thing that changes over time."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -77,6 +78,8 @@ class ProviderTracker:
         self._by_model: dict[_Scope, HealthState] = {}
         self._probed: dict[_Scope, HealthState] = {}
         self._windows: dict[_Scope, error_rate.ErrorWindow] = {}
+        """Of those with a failure in it; for all others it is cheaper to note when they answered."""
+        self._calm: dict[_Scope, deque[float]] = {}
         self._paces: dict[_Scope, slowness.Pace] = {}
         self._last_answer_s: dict[_Scope, float] = {}
         self._last_asked_s: dict[_Scope, float] = {}
@@ -193,15 +196,28 @@ class ProviderTracker:
         return changed
 
     def _count(self, scope: _Scope, now_s: float, *, failed: bool) -> None:
-        window = error_rate.with_attempt(self._windows.get(scope, error_rate.EMPTY_WINDOW), now_s, failed=failed)
-        self._windows[scope] = window
-        if failed and error_rate.too_many(window):
-            self._degrade(scope, now_s, "ErrorRate")
+        window = self._windows.get(scope)
+        if window is None:
+            calm = self._calm.get(scope)
+            if calm is None:
+                calm = self._calm[scope] = deque(maxlen=error_rate.DEFAULT_RATE.attempts)
+            if not failed:
+                calm.append(now_s)
+                return
+            window = error_rate.calm_window(calm)
+        window = self._windows[scope] = error_rate.with_attempt(window, now_s, failed=failed)
+        if failed:
+            if error_rate.too_many(window):
+                self._degrade(scope, now_s, "ErrorRate")
+        elif not any(window.failed):
+            del self._windows[scope]
+            self._calm[scope].extend(window.at_s)
 
     def _degrade(self, scope: _Scope, now_s: float, cause: Cause) -> None:
         if self._state(scope).trouble is not None:
             return
         self._windows.pop(scope, None)
+        self._calm.pop(scope, None)
         self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
         if self._to_gateways is not None:
             self._to_gateways(ProviderDegraded(*scope, cause))
