@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
-from limpet_extproc.decision.filter import Filtered, by_demands, by_health
-from limpet_extproc.decision.pick import best_first, in_order, spread
+from limpet_extproc.decision.filter import Filtered, by_demands, by_health, without_better
+from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -50,10 +50,11 @@ def choose(
         if not allowed.providers:
             return Decision((), _bypass(steering) if steering.chooses() else "first.scored", None, filtered.excluded)
         if steering.chooses():
-            return _steered(query, steering, allowed, filtered, remembered, states, now_s)
+            return _steered(query, steering, allowed, without_better(filtered), remembered, states, now_s)
+    filtered = without_better(filtered)
     if mode == "Enforce":
         return _sticky(query, filtered, remembered, states, now_s)
-    order = in_order((), _spread(query, filtered.open, states, random_seed), filtered)
+    order = _in_order((), filtered.open, query, filtered, states, random_seed)
     if mode == "Off":
         return _decision(filtered, order, "off.spread")
     enforce_reason = _sticky(query, filtered, remembered, states, now_s).reason
@@ -63,8 +64,8 @@ def choose(
 def _sticky(
     query: Query, filtered: Filtered, remembered: Remembered | None, states: ProviderStates, now_s: float
 ) -> Decision:
-    warm, reason = warm_first(filtered, remembered, query.prompt_tokens, now_s)
-    order = in_order(warm, _spread(query, filtered.open, states, query.key), filtered)
+    warm, reason = warm_first(filtered, remembered, query, states, now_s)
+    order = _in_order(warm, filtered.open, query, filtered, states, query.key)
     if reason == "first.scored":
         # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
         reason = why_not_sticky(query.lane.by_provider[order[0]], query.prompt_tokens) or reason
@@ -86,16 +87,17 @@ def _steered(
     reason = _bypass(steering)
     policy = query.lane.policy
     if policy.client_order == "StickyWithin" and policy.mode == "Enforce":
-        warm, sticky_reason = warm_first(filtered, remembered, query.prompt_tokens, now_s)
-        if sticky_reason == "sticky.hit" and warm[0] in (named or allowed.providers):
+        warm, sticky_reason = warm_first(filtered, remembered, query, states, now_s)
+        if sticky_reason in ("sticky.hit", "sticky.returned") and warm[0] in (named or allowed.providers):
             first, reason = (warm[0], *first), "sticky.within"
     # A client may choose a provider that drains: draining turns away only requests that have no preference.
     candidates = (*filtered.open, *filtered.draining)
     if steering.sort is None:
-        ranked = _spread(query, candidates, states, query.key)
+        order = _in_order(first, candidates, query, filtered, states, query.key)
     else:
         ranked = best_first(candidates, by_sort(steering.sort, candidates, query, states))
-    order = in_order(first, ranked, filtered)
+        degraded = best_first(filtered.degraded, by_sort(steering.sort, filtered.degraded, query, states))
+        order = in_order(first, ranked, filtered, degraded)
     return _decision(filtered, order, reason, limit=None if steering.allow_fallbacks else len(named) or 1)
 
 
@@ -110,7 +112,23 @@ def _bypass(steering: Steering) -> DecisionReason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-def _spread(query: Query, candidates: Sequence[Candidate], states: ProviderStates, seed: bytes) -> list[str]:
+def _in_order(
+    first: Sequence[str],
+    candidates: Sequence[Candidate],
+    query: Query,
+    filtered: Filtered,
+    states: ProviderStates,
+    seed: bytes,
+) -> tuple[str, ...]:
+    ranked = _spread(query, candidates, filtered.shares, states, seed)
+    degraded = _spread(query, filtered.degraded, {}, states, seed) if filtered.degraded else ()
+    return in_order(first, ranked, filtered, degraded)
+
+
+def _spread(
+    query: Query, candidates: Sequence[Candidate], shares: Mapping[str, float], states: ProviderStates, seed: bytes
+) -> list[str]:
+    """`shares`: of new conversations, for those that may not have their full one yet."""
     if len(candidates) < 2:
         return [candidate.provider for candidate in candidates]
     if query.lane.zero_weights:
@@ -118,10 +136,11 @@ def _spread(query: Query, candidates: Sequence[Candidate], states: ProviderState
         if weighty and len(weighty) < len(candidates):
             # Not among the near-equals, however cheap: they would come first where the others are dearer than near.
             weightless = [candidate for candidate in candidates if not candidate.weight]
-            return [*_spread(query, weighty, states, seed), *_spread(query, weightless, states, seed)]
+            return [*_spread(query, weighty, shares, states, seed), *_spread(query, weightless, shares, states, seed)]
     usd = expected_usd(candidates, query)
     scores = weighted(usd, candidates, states.factors)
-    return spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)
+    ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)
+    return held_back(ranked, shares, seed) if shares else ranked
 
 
 def _decision(
@@ -132,7 +151,7 @@ def _decision(
     *,
     limit: int | None = None,
 ) -> Decision:
-    if filtered.out and len(filtered.out) == len(order):
+    if filtered.out and order == filtered.out:
         reason = "last_resort.all_out"
     attempts = filtered.lane.policy.max_attempts if limit is None else min(limit, filtered.lane.policy.max_attempts)
     return Decision(order[:attempts], reason, enforce_reason, filtered.excluded, order[0] in filtered.trials)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from limpet_extproc.contract.reasons import Exclusion
+from limpet_extproc.decision.health import judge
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Allowed, Steering
@@ -17,10 +18,14 @@ class Filtered(msgspec.Struct, frozen=True, gc=False):
     open: tuple[Candidate, ...]
     """Up, or to be tried again; new conversations may go there."""
     draining: tuple[Candidate, ...] = ()
+    degraded: tuple[Candidate, ...] = ()
+    """They answer, but badly: tried after all that are up."""
     out: tuple[str, ...] = ()
-    """Down or over their limit, the one that comes back first before the others."""
-    trials: frozenset[str] = frozenset()
-    """Of those that are open or draining: they were out, and this request may try them again."""
+    """Down or over their limit, the one that comes back first before the others; tried only where no other is left."""
+    trials: Mapping[str, Exclusion] = {}
+    """Of those that are open or draining: in trouble until now, and this request may try them again."""
+    shares: Mapping[str, float] = {}
+    """Of those that came back a moment ago: how much of their new conversations each may have, less than 1."""
     excluded: Mapping[str, Exclusion] = {}
 
     def may_stay(self, provider: str) -> bool:
@@ -35,24 +40,37 @@ def by_health(lane: Lane, states: ProviderStates, now_s: float) -> Filtered:
         return Filtered(lane, lane.candidates)
     open_: list[Candidate] = []
     draining: list[Candidate] = []
+    degraded: list[Candidate] = []
     out: list[tuple[float, str]] = []
-    trials: set[str] = set()
+    trials: dict[str, Exclusion] = {}
+    shares: dict[str, float] = {}
     excluded: dict[str, Exclusion] = {}
     for candidate in lane.candidates:
         name = candidate.provider
-        current = states.judge(name, lane.model, now_s)
-        if current.trouble is not None and not current.trial:
-            out.append((current.until_s, name))
-            excluded[name] = current.trouble
-        elif candidate.drain:
+        if found := states.of(name, lane.model):
+            judgement = judge(found, now_s)
+            trouble = judgement.trouble
+            if trouble is None:
+                share = states.share(name, lane.model, now_s)
+                if share < 1.0:
+                    shares[name] = share
+            elif judgement.trial:
+                trials[name] = trouble
+            else:
+                excluded[name] = trouble
+                if trouble == "degraded":
+                    degraded.append(candidate)
+                else:
+                    out.append((judgement.until_s, name))
+                continue
+        if candidate.drain:
             draining.append(candidate)
             excluded[name] = "draining"
         else:
             open_.append(candidate)
-        if current.trial:
-            trials.add(name)
     out.sort()
-    return Filtered(lane, tuple(open_), tuple(draining), tuple(name for _, name in out), frozenset(trials), excluded)
+    names = tuple(name for _, name in out)
+    return Filtered(lane, tuple(open_), tuple(draining), tuple(degraded), names, trials, shares, excluded)
 
 
 def by_demands(filtered: Filtered, steering: Steering, allowed: Allowed) -> Filtered:
@@ -63,7 +81,28 @@ def by_demands(filtered: Filtered, steering: Steering, allowed: Allowed) -> Filt
         filtered.lane,
         tuple(candidate for candidate in filtered.open if candidate.provider in allowed.providers),
         tuple(candidate for candidate in filtered.draining if candidate.provider in allowed.providers),
+        tuple(candidate for candidate in filtered.degraded if candidate.provider in allowed.providers),
         tuple(name for name in filtered.out if name in allowed.providers),
         filtered.trials,
+        filtered.shares,
         {**filtered.excluded, **allowed.excluded, **strangers},
+    )
+
+
+def without_better(filtered: Filtered) -> Filtered:
+    """Where none is open, degraded ones are as good as up: leaving one of them would not lead to a better one."""
+    if filtered.open or not filtered.degraded:
+        return filtered
+    excluded = dict(filtered.excluded)
+    for candidate in filtered.degraded:
+        if candidate.drain:
+            excluded[candidate.provider] = "draining"
+        else:
+            del excluded[candidate.provider]
+    return msgspec.structs.replace(
+        filtered,
+        open=tuple(candidate for candidate in filtered.degraded if not candidate.drain),
+        draining=(*filtered.draining, *(candidate for candidate in filtered.degraded if candidate.drain)),
+        degraded=(),
+        excluded=excluded,
     )

@@ -1,12 +1,16 @@
 """Third step of a decision: an order of the candidates, from their scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf, log
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from limpet_extproc.decision.filter import Filtered
 from limpet_extproc.decision.snapshot import Candidate
+
+_APART: Final = b"share "
+"""Keeps the numbers of shares apart from those of the spread, which are high for whom a provider has won."""
 
 
 def spread(
@@ -31,14 +35,30 @@ def best_first(candidates: Sequence[Candidate], scores: Sequence[float]) -> list
     return [name for _, name in sorted(zip(scores, (candidate.provider for candidate in candidates), strict=True))]
 
 
-def in_order(first: Iterable[str], ranked: Iterable[str], filtered: Filtered) -> tuple[str, ...]:
-    """Each once: `first`, then `ranked`, then those that drain, and last those that are out."""
+def in_order(
+    first: Iterable[str], ranked: Iterable[str], filtered: Filtered, degraded: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Each once: `first`, then `ranked`, those that drain, and `degraded`; if that is nobody, those that are out."""
     draining = (candidate.provider for candidate in filtered.draining)
-    return tuple(dict.fromkeys((*first, *ranked, *draining, *filtered.out)))
+    return tuple(dict.fromkeys((*first, *ranked, *draining, *degraded))) or filtered.out
+
+
+def held_back(ranked: Sequence[str], shares: Mapping[str, float], seed: bytes) -> list[str]:
+    """The order with those last that may have only a share of new conversations and have no right to this one.
+
+    Which conversations a provider gets depends on nothing but their seeds and its share, so it is the same on all
+    replicas; a greater share adds to them, and moves no other conversation.
+    """
+    held = {name for name in ranked if name in shares and _unit(_APART + name.encode() + seed) > shares[name]}
+    return [*(name for name in ranked if name not in held), *(name for name in ranked if name in held)]
 
 
 def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
     """Weighted rendezvous: the highest wins, in proportion to weight over price squared."""
-    unit = (xxh3_64_intdigest(seed + candidate.seed) + 1) / 2.0**64
+    unit = _unit(seed + candidate.seed)
     weight = candidate.weight / (usd * usd)
     return inf if unit >= 1.0 else weight / -log(unit)
+
+
+def _unit(text: bytes) -> float:
+    return (xxh3_64_intdigest(text) + 1) / 2.0**64

@@ -22,6 +22,12 @@ def cold_usd(price: Price, prompt_tokens: int, output_tokens: int) -> float:
     return _PER_MTOK * (prompt_tokens * price.cache_write + output_tokens * price.output)
 
 
+def warm_usd(price: Price, prompt_tokens: int, warm_tokens: int, output_tokens: int) -> float:
+    """The same at a provider that has the first `warm_tokens` of it warm, if it is as long as that."""
+    warm_tokens = min(warm_tokens, prompt_tokens)
+    return cold_usd(price, prompt_tokens - warm_tokens, output_tokens) + _PER_MTOK * warm_tokens * price.cache_read
+
+
 def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> UnstickyReason | None:
     """None if staying at this provider pays for a prompt of that length, else the reason why it does not.
 

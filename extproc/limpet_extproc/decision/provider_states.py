@@ -1,9 +1,18 @@
 """The states of the providers, as a decision reads them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from limpet_extproc.decision.health import UP, HealthState, Judgement, badness, explain, judge, share
+from limpet_extproc.decision.health import (
+    DEFAULT_THRESHOLDS,
+    UP,
+    HealthState,
+    Judgement,
+    badness,
+    explain,
+    judge,
+    share,
+)
 from limpet_extproc.decision.learn import Learned
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 
@@ -24,6 +33,9 @@ class ProviderStates:
     probed: Mapping[tuple[str, str], HealthState] = field(default_factory=dict)
     """What probes found wrong with a provider, or with one model there (without one: with all of them)."""
 
+    failed_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """When each provider, or one model there, failed last or was over its limit."""
+
     @property
     def all_well(self) -> bool:
         """Whether no provider needs a look at all."""
@@ -31,21 +43,31 @@ class ProviderStates:
 
     def judge(self, provider: str, model: str, now_s: float) -> Judgement:
         """The verdict on this model there: the worst of traffic and probes, of the provider and of the model."""
-        states = self._states(provider, model)
+        states = self.of(provider, model)
         return judge(states, now_s) if states else UP
 
     def share(self, provider: str, model: str, now_s: float) -> float:
         """Which share of its usual new conversations of this model it may take (`health.share`)."""
-        return min((share(state, now_s) for state in self._states(provider, model)), default=1.0)
+        return min((share(state, now_s) for state in self.of(provider, model)), default=1.0)
+
+    def has_been_well(self, provider: str, model: str, now_s: float) -> bool:
+        """Whether this model there has neither failed nor come back for a while (`HealthThresholds.well_s`)."""
+        times_s = [state.returned_s for state in self.of(provider, model)]
+        times_s += [self.failed_s.get((provider, scope), 0.0) for scope in ("", model)]
+        return now_s - max(times_s) >= DEFAULT_THRESHOLDS.well_s
 
     def problems(self, providers: Iterable[str], model: str, now_s: float) -> str:
         """What is wrong with these, for the text of an error. Empty if nothing is."""
-        worst = {name: max(self._states(name, model), key=badness, default=None) for name in providers}
+        worst = {name: max(self.of(name, model), key=badness, default=None) for name in providers}
         out = {name: state for name, state in worst.items() if state is not None and state.trouble}
         return "; ".join(explain(name, state, now_s) for name, state in out.items())
 
-    def _states(self, provider: str, model: str) -> list[HealthState]:
-        found = [self.health.get(provider), self.by_model.get((provider, model))]
-        if self.probed:
-            found += [self.probed.get((provider, "")), self.probed.get((provider, model))]
+    def of(self, provider: str, model: str) -> Sequence[HealthState]:
+        """All states that concern this model there; none if it is simply well."""
+        whole, one = self.health.get(provider), self.by_model.get((provider, model)) if self.by_model else None
+        if not self.probed:
+            if one is None:
+                return () if whole is None else (whole,)
+            return (one,) if whole is None else (whole, one)
+        found = (whole, one, self.probed.get((provider, "")), self.probed.get((provider, model)))
         return [state for state in found if state is not None]

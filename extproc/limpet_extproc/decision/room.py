@@ -27,6 +27,7 @@ def by_room(filtered: Filtered, used: UsedAt, tokens: int, now_s: float) -> Filt
         filtered,
         open=tuple(candidate for candidate in filtered.open if candidate.provider not in over_limit),
         draining=tuple(candidate for candidate in filtered.draining if candidate.provider not in over_limit),
+        degraded=tuple(candidate for candidate in filtered.degraded if candidate.provider not in over_limit),
         # Before those that are out: they answer, or refuse at once.
         out=(*names, *filtered.out),
         excluded={**filtered.excluded, **over_limit},

@@ -83,10 +83,13 @@ class ProviderTracker:
         self._paces: dict[_Scope, slowness.Pace] = {}
         self._last_answer_s: dict[_Scope, float] = {}
         self._last_asked_s: dict[_Scope, float] = {}
+        self._failed_s: dict[_Scope, float] = {}
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
-        self.states = ProviderStates(self._whole, self._learned, self._factors, self._by_model, used, self._probed)
+        self.states = ProviderStates(
+            self._whole, self._learned, self._factors, self._by_model, used, self._probed, self._failed_s
+        )
 
     @property
     def last_answer_s(self) -> Mapping[tuple[str, str], float]:
@@ -147,7 +150,7 @@ class ProviderTracker:
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
             case AttemptFailed(provider, model, cause, age_s):
                 scope = (provider, "" if cause in OF_THE_PROVIDER else model)
-                self._last_asked_s[provider, model] = now_s
+                self._last_asked_s[provider, model] = self._failed_s[scope] = now_s
                 state = health_changes.after_failure(self._state(scope), now_s, cause, age_s)
                 changed = self._set(scope, state, now_s)
                 if of_this_gateway:
@@ -155,7 +158,7 @@ class ProviderTracker:
                     self._count(scope, now_s, failed=True)
             case AttemptLimited(provider, model, retry_after_s, cause, age_s):
                 scope = (provider, model)
-                self._last_asked_s[scope] = now_s
+                self._last_asked_s[scope] = self._failed_s[scope] = now_s
                 state = health_changes.after_limit(self._state(scope), now_s, retry_after_s, cause, age_s)
                 changed = self._set(scope, state, now_s)
                 if of_this_gateway:

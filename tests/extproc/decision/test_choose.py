@@ -19,6 +19,10 @@ DOWN = HealthState(failures=3, trouble="down", since_s=990.0, until_s=1010.0, pa
 LIMITED = HealthState(trouble="over_limit", since_s=990.0, until_s=1005.0)
 TRIAL = HealthState(failures=3, trouble="down", since_s=900.0, until_s=999.0, pause_s=5.0)
 BEING_TRIED = HealthState(failures=3, trouble="down", since_s=900.0, until_s=999.0, pause_s=5.0, trial_until_s=1030.0)
+DEGRADED = HealthState(trouble="degraded", since_s=990.0, until_s=1010.0, cause="ErrorRate")
+DEGRADED_TRIAL = HealthState(trouble="degraded", since_s=900.0, until_s=999.0, cause="ErrorRate")
+BACK = HealthState(returned_s=NOW - 40)
+"""Takes all new conversations, and has not been well for long."""
 
 CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (0.1, 1.0, 2.0))
 PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}
@@ -55,20 +59,36 @@ def decide(
     [
         (None, {}, "first.scored", "abc"),
         (warm("c"), {}, "sticky.hit", "cab"),
-        (warm("c", "b"), {}, "sticky.hit", "cba"),
-        (warm("c", "gone", "b"), {}, "sticky.hit", "cba"),
-        (warm("c", "b"), {"b": DOWN}, "sticky.hit", "cab"),
-        (warm("c"), {"a": DOWN}, "sticky.hit", "cba"),
+        (warm("c", "b"), {"b": BACK}, "sticky.hit", "cba"),
+        (warm("c", "b"), {}, "sticky.returned", "bca"),
+        (warm("c", "gone", "b"), {}, "sticky.returned", "bca"),
+        (warm("c", "b"), {"b": DOWN}, "sticky.hit", "ca"),
+        (warm("c"), {"a": DOWN}, "sticky.hit", "cb"),
         (warm("c"), {"c": TRIAL}, "sticky.hit", "cab"),
+        (warm("c", "b"), {"c": TRIAL}, "sticky.left.down", "bca"),
+        (warm("c", "b"), {"c": TRIAL, "b": TRIAL}, "sticky.hit", "cba"),
+        (warm("c", "b", "a"), {"b": TRIAL, "a": BACK}, "sticky.hit", "cab"),
         (warm("c", until_s=NOW), {}, "sticky.expired", "abc"),
-        (warm("c"), {"c": DOWN}, "sticky.left.down", "abc"),
-        (warm("c", "b"), {"c": DOWN}, "sticky.left.down", "bac"),
-        (warm("c"), {"c": BEING_TRIED}, "sticky.left.down", "abc"),
-        (warm("c"), {"c": LIMITED}, "sticky.left.over_limit", "abc"),
+        (warm("c"), {"c": DOWN}, "sticky.left.down", "ab"),
+        (warm("c", "b"), {"c": DOWN}, "sticky.left.down", "ba"),
+        (warm("c"), {"c": BEING_TRIED}, "sticky.left.down", "ab"),
+        (warm("c"), {"c": LIMITED}, "sticky.left.over_limit", "ab"),
+        (warm("c"), {"c": DEGRADED}, "sticky.left.degraded", "abc"),
+        (warm("c", "b"), {"c": DEGRADED}, "sticky.left.degraded", "bac"),
+        (warm("c", "b"), {"b": DEGRADED}, "sticky.hit", "cab"),
+        (warm("c"), {"c": DEGRADED_TRIAL}, "sticky.hit", "cab"),
+        (warm("c", "b"), {"c": DEGRADED_TRIAL}, "sticky.left.degraded", "bca"),
+        (None, {"a": DEGRADED}, "first.scored", "bca"),
+        (None, {"a": DEGRADED, "b": DEGRADED}, "first.scored", "cab"),
+        (None, {"a": DEGRADED_TRIAL}, "first.scored", "abc"),
+        (warm("c"), {"a": DEGRADED, "b": DEGRADED, "c": DEGRADED}, "sticky.hit", "cab"),
+        (None, {"a": DEGRADED, "b": DEGRADED, "c": DEGRADED}, "first.scored", "abc"),
+        (warm("b"), {"a": LIMITED, "b": DEGRADED, "c": DOWN}, "sticky.hit", "b"),
         (warm("gone"), {}, "sticky.left.not_candidate", "abc"),
         (warm("gone", "b"), {}, "sticky.left.not_candidate", "bac"),
         (Remembered((), "c"), {}, "sticky.pending", "cab"),
-        (Remembered((), "c"), {"c": DOWN}, "first.scored", "abc"),
+        (Remembered((), "c"), {"c": DOWN}, "first.scored", "ab"),
+        (Remembered((), "c"), {"c": DEGRADED}, "first.scored", "abc"),
         (Remembered((), "gone"), {}, "first.scored", "abc"),
         (None, {"a": DOWN, "b": DOWN, "c": DOWN}, "last_resort.all_out", "abc"),
         (warm("b"), {"a": DOWN, "b": LIMITED, "c": DOWN}, "last_resort.all_out", "bac"),
@@ -146,9 +166,20 @@ def test_the_client_steers_and_is_obeyed(
     assert (decision.reason, "".join(decision.order), decision.excluded) == (reason, order, excluded)
 
 
-def test_a_provider_that_is_out_comes_last_whatever_the_client_says(make: Make) -> None:
+def test_a_provider_that_is_out_is_not_tried_whatever_the_client_says_unless_no_other_is_left(make: Make) -> None:
     decision = decide(make, steering=Steering(order=("c", "b")), health={"c": DOWN})
-    assert (decision.order, decision.excluded) == (("b", "a", "c"), {"c": "down"})
+    assert (decision.order, decision.excluded) == (("b", "a"), {"c": "down"})
+    alone = decide(make, steering=Steering(order=("c",), allow_fallbacks=False), health={"c": DOWN})
+    assert (alone.order, alone.reason) == (("c",), "last_resort.all_out")
+
+
+def test_a_degraded_provider_comes_after_the_others_unless_the_client_names_it(make: Make) -> None:
+    health = {"a": DEGRADED}
+    for steering in (Steering(sort="price"), Steering(ignore=("x",))):
+        decision = decide(make, steering=steering, health=health)
+        assert (decision.order, decision.excluded) == (("b", "c", "a"), {"a": "degraded"})
+    assert decide(make, steering=Steering(order=("a",)), health=health).order == ("a", "b", "c")
+    assert decide(make, steering=Steering(only=("a",)), health=health).excluded.get("a") is None
 
 
 def test_the_client_may_send_a_request_to_a_provider_that_drains(make: Make) -> None:
@@ -185,7 +216,17 @@ def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(mak
     assert decide(make, Remembered((), "a"), providers=draining).reason == "sticky.pending"
     fresh = decide(make, providers=draining)
     assert (fresh.order, fresh.excluded) == (("b", "c", "a"), {"a": "draining"})
-    assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a", "b", "c")
+    assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a",)
+
+
+def test_a_provider_that_drains_comes_before_degraded_ones_unless_these_are_all_there_is(make: Make) -> None:
+    draining = {"a": {"drain": True}}
+    one = decide(make, providers=draining, health={"b": DEGRADED})
+    assert (one.order, one.excluded) == (("c", "a", "b"), {"a": "draining", "b": "degraded"})
+    both = decide(make, providers=draining, health={"b": DEGRADED, "c": DEGRADED})
+    assert (both.order, both.excluded) == (("b", "c", "a"), {"a": "draining"})
+    everyone = decide(make, warm("a"), providers=draining, health=dict.fromkeys("abc", DEGRADED))
+    assert (everyone.order, everyone.reason) == (("a", "b", "c"), "sticky.hit")
 
 
 def test_no_more_attempts_than_the_policy_allows(make: Make) -> None:
@@ -196,7 +237,10 @@ def test_no_more_attempts_than_the_policy_allows(make: Make) -> None:
 def test_a_provider_whose_time_out_is_over_is_marked_as_tried_again(make: Make) -> None:
     assert decide(make, warm("c"), health={"c": TRIAL}).trial
     assert not decide(make, warm("b"), health={"c": TRIAL}).trial
+    assert not decide(make, warm("b", "a"), health={"a": TRIAL}).trial
+    assert not decide(make, warm("a", "b"), health={"a": TRIAL}).trial, "left to one that is warm nowhere else"
     assert decide(make, health={"a": TRIAL}).trial
+    assert decide(make, health={"a": DEGRADED_TRIAL}).trial
 
 
 NEAR = {name: {"price": CHEAP} for name in PRICES}
@@ -218,11 +262,10 @@ def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make:
         assert (observed.reason, observed.enforce_reason) == ("observe.spread", "sticky.hit")
 
 
-def test_an_error_names_what_is_wrong_with_those_that_were_tried(make: Make) -> None:
+def test_an_error_names_what_is_wrong_with_each_provider() -> None:
     health = {"a": DOWN, "b": LIMITED}
-    order = decide(make, health=health, max_attempts=2).order
-    problems = ProviderStates(health).problems(order, "m", NOW)
+    problems = ProviderStates(health).problems(("b", "c"), "m", NOW)
     assert problems == "b is rate-limiting us (429), out for 10 s, next trial in 5 s"
-    assert ProviderStates().problems(order, "m", NOW) == ""
+    assert ProviderStates().problems(("b", "c"), "m", NOW) == ""
     of_one_model = ProviderStates(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
-    assert of_one_model.problems(order, "m", NOW) == problems
+    assert of_one_model.problems(("b", "c"), "m", NOW) == problems

@@ -12,6 +12,7 @@ from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Pol
 from limpet_extproc.decision.choose import choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.learn import Learned, factors
+from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane, snapshot
@@ -55,9 +56,10 @@ POLICIES = st.builds(
 STATES = st.builds(
     HealthState,
     failures=st.integers(0, 5),
-    trouble=st.sampled_from([None, "down", "over_limit"]),
+    trouble=st.sampled_from([None, "degraded", "over_limit", "down"]),
     until_s=st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50]),
     trial_until_s=st.sampled_from([0.0, NOW + 10]),
+    returned_s=st.sampled_from([0.0, NOW - 100, NOW - 40, NOW - 10, NOW]),
 )
 LEARNED = st.builds(
     Learned, st.sampled_from([0, 9, 50]), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.2, 9.0])
@@ -91,26 +93,76 @@ def situations(draw: st.DrawFn) -> tuple[Query, Remembered | None, ProviderState
     return query, draw(MEMORIES), ProviderStates(draw(by_name), draw(st.dictionaries(st.sampled_from(NAMES), LEARNED)))
 
 
-def is_out(states: ProviderStates, name: str) -> bool:
+def standing(states: ProviderStates, name: str) -> str:
+    """What a decision may make of a provider: `up` (also on trial), `degraded` or `out`."""
     judged = states.judge(name, "m", NOW)
-    return judged.trouble is not None and not judged.trial
+    if judged.trouble is None or judged.trial:
+        return "up"
+    return "degraded" if judged.trouble == "degraded" else "out"
+
+
+def has_better(query: Query, states: ProviderStates) -> bool:
+    """Whether there is anywhere to go from a degraded provider."""
+    candidates = query.lane.by_provider
+    return any(standing(states, name) == "up" and not candidates[name].drain for name in allowed(query))
 
 
 @given(situations())
-def test_an_order_names_candidates_once_and_those_that_are_out_come_last(
+def test_an_order_names_candidates_once_and_those_that_are_out_only_where_all_are(
     situation: tuple[Query, Remembered | None, ProviderStates],
 ) -> None:
     query, remembered, states = situation
     decision = choose(query, remembered, states, NOW, b"seed")
-    policy, order = query.lane.policy, decision.order
+    order = decision.order
     assert set(order) <= set(query.lane.by_provider)
-    assert len(order) <= policy.max_attempts
+    assert len(order) <= query.lane.policy.max_attempts
     assert len(set(order)) == len(order)
-    outs = [is_out(states, name) for name in order]
-    assert outs == sorted(outs)
-    assert (decision.reason == "last_resort.all_out") == (
-        bool(order) and all(is_out(states, name) for name in allowed(query))
+    all_out = bool(order) and all(standing(states, name) == "out" for name in allowed(query))
+    assert {standing(states, name) == "out" for name in order} <= {all_out}
+    assert (decision.reason == "last_resort.all_out") == all_out
+
+
+@given(situations())
+def test_degraded_providers_come_after_all_that_are_up_unless_the_client_names_them(
+    situation: tuple[Query, Remembered | None, ProviderStates],
+) -> None:
+    query, remembered, states = situation
+    named = query.steering.order if query.steering else ()
+    order = choose(query, remembered, states, NOW, b"seed").order
+    degraded = [standing(states, name) == "degraded" for name in order if name not in named]
+    assert degraded == sorted(degraded) or not has_better(query, states)
+
+
+@given(situations())
+def test_the_sticky_provider_comes_first_exactly_if_it_is_well_and_staying_pays(
+    situation: tuple[Query, Remembered | None, ProviderStates],
+) -> None:
+    query, remembered, states = situation
+    lane = query.lane
+    query = msgspec.structs.replace(query, steering=None)
+    decision = choose(query, remembered, states, NOW, b"seed")
+    warm = [each for each in remembered.warm if each.until_s > NOW] if remembered else []
+    if lane.policy.mode != "Enforce" or not warm:
+        assert decision.reason not in ("sticky.hit", "sticky.returned")
+        return
+    sticky, *others = warm
+    well = [standing(states, each.provider) for each in warm]
+    trials = [states.judge(each.provider, "m", NOW).trial for each in warm]
+    stays = sticky.provider in lane.by_provider and (
+        well[0] == "up" or (well[0] == "degraded" and not has_better(query, states))
     )
+    left_to_another = trials[0] and any(
+        state == "up" and not trial and each.provider in lane.by_provider
+        for each, state, trial in zip(others, well[1:], trials[1:], strict=True)
+    )
+    tokens = max(query.prompt_tokens, sticky.prompt_tokens)
+    pays = stays and why_not_sticky(lane.by_provider[sticky.provider], tokens) is None
+    assert (decision.reason in ("sticky.hit", "sticky.returned")) == (pays and not left_to_another)
+    if decision.reason == "sticky.hit":
+        assert decision.order[0] == sticky.provider
+    if decision.reason == "sticky.returned":
+        assert sticky.provider in decision.order[1:2] or lane.policy.max_attempts == 1
+        assert decision.order[0] in {each.provider for each in others}
 
 
 def allowed(query: Query) -> set[str]:
@@ -153,8 +205,10 @@ def test_every_provider_closed_to_new_conversations_is_excluded_with_a_reason(
     for name in set(query.lane.by_provider) - allowed(query):
         assert excluded[name] in ("ignored", "not_in_only", "not_in_order")
     for name in allowed(query):
-        if is_out(states, name):
+        if standing(states, name) == "out":
             assert excluded[name] in ("down", "over_limit")
+        elif standing(states, name) == "degraded" and has_better(query, states):
+            assert excluded[name] == "degraded"
         else:
             assert excluded.get(name) == ("draining" if query.lane.by_provider[name].drain else None)
 
@@ -167,7 +221,7 @@ def test_weight_zero_takes_new_conversations_only_where_no_other_is_open(
     query = msgspec.structs.replace(query, steering=None)
     candidates = query.lane.by_provider
     first = candidates[choose(query, None, states, NOW, b"seed").order[0]]
-    others = (c for c in candidates.values() if c.weight and not c.drain and not is_out(states, c.provider))
+    others = (c for c in candidates.values() if c.weight and not c.drain and standing(states, c.provider) == "up")
     assert first.weight or not any(others)
 
 

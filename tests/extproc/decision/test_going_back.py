@@ -1,0 +1,151 @@
+"""After a failover: when a conversation goes back to where it was before, and when it stays."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.extproc.conftest import Make
+
+from limpet_extproc.contract.catalog import Price
+from limpet_extproc.decision.choose import Decision, choose
+from limpet_extproc.decision.health import HealthState
+from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.memory import Remembered, Warm
+
+NOW = 1000.0
+PROMPT = 4000
+OLD = Price(input=1.0, output=4.0, cache_read=0.1, cache_write=1.0)
+
+
+def times(factor: float) -> Price:
+    """The earlier provider's prices, all that many times as high."""
+    return Price(*(factor * usd for usd in (OLD.input, OLD.output, OLD.cache_read, OLD.cache_write)))
+
+
+def decide(
+    make: Make,
+    *,
+    new: Price | None = None,
+    old: Price | None = OLD,
+    warm_old: int = PROMPT,
+    warm_new: int = PROMPT,
+    until_s: float = NOW + 60,
+    states: ProviderStates | None = None,
+    **fields: Any,
+) -> Decision:
+    """A conversation that is at `new`, and was at `old` before; `fields` are those of `old`."""
+    lane = make.lane(make.provider("old", price=old, **fields), make.provider("new", price=new or times(2)))
+    remembered = Remembered((Warm("new", NOW + 60, warm_new), Warm("old", until_s, warm_old)))
+    query = make.query(lane, prompt_tokens=PROMPT)
+    return choose(query, remembered, states or ProviderStates(), NOW, b"")
+
+
+@pytest.mark.parametrize(
+    ("factor", "warm_old", "back"),
+    [
+        (1.0, PROMPT, False),  # the same
+        (1.1, PROMPT, False),  # cheaper, by no more than the margin
+        (1.2, PROMPT, True),
+        (2.0, 0, False),  # cold there: all of it would be written again
+        (2.0, 2500, True),
+        (2.0, 1500, False),
+        (3.5, 0, True),  # so dear here that it does not matter
+        (0.5, PROMPT, False),
+    ],
+)
+def test_going_back_has_to_be_cheaper_for_this_prompt_by_more_than_a_margin(
+    make: Make, factor: float, warm_old: int, back: bool
+) -> None:
+    decision = decide(make, new=times(factor), warm_old=warm_old)
+    assert (decision.reason, decision.order) == (
+        ("sticky.returned", ("old", "new")) if back else ("sticky.hit", ("new", "old"))
+    )
+
+
+def test_the_conversation_goes_back_in_the_plain_case(make: Make) -> None:
+    assert decide(make).reason == "sticky.returned"
+
+
+IN_TROUBLE = {
+    "has come back a moment ago": HealthState(returned_s=NOW - 10),
+    "has been back for less than a minute": HealthState(returned_s=NOW - 59),
+    "is degraded": HealthState(trouble="degraded", until_s=NOW + 10),
+    "is down": HealthState(trouble="down", until_s=NOW + 10),
+    "is over its limit": HealthState(trouble="over_limit", until_s=NOW + 10),
+    "is on trial": HealthState(trouble="down", until_s=NOW - 10),
+}
+
+
+@pytest.mark.parametrize("state", IN_TROUBLE.values(), ids=IN_TROUBLE.keys())
+@pytest.mark.parametrize("of_one_model", [False, True])
+def test_nobody_goes_back_to_a_provider_that_has_not_been_well_for_a_while(
+    make: Make, state: HealthState, of_one_model: bool
+) -> None:
+    states = (
+        ProviderStates(by_model={("old", make.model): state}) if of_one_model else ProviderStates(health={"old": state})
+    )
+    decision = decide(make, states=states)
+    assert (decision.reason, decision.order[0]) == ("sticky.hit", "new")
+
+
+@pytest.mark.parametrize(
+    ("failed_s", "back"), [(NOW - 1, False), (NOW - 59, False), (NOW - 60, True)], ids=["now", "lately", "long ago"]
+)
+@pytest.mark.parametrize("model", ["", "flash"])
+def test_a_failure_there_keeps_conversations_from_going_back_for_a_minute(
+    make: Make, failed_s: float, model: str, back: bool
+) -> None:
+    states = ProviderStates(failed_s={("old", model): failed_s, ("old", "another"): NOW, ("new", ""): NOW})
+    assert decide(make, states=states).reason == ("sticky.returned" if back else "sticky.hit")
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        {"old": None},
+        {"new": None, "old": None},
+        {"until_s": NOW},
+        {"drain": True},
+        {"weight": 0},
+        {"states": ProviderStates(factors={"old": 2.0})},
+    ],
+    ids=["unknown price", "no price at all", "cold", "draining", "weight 0", "slow or failing"],
+)
+def test_what_else_keeps_a_conversation_where_it_is(make: Make, situation: dict[str, Any]) -> None:
+    decision = decide(make, **situation)
+    assert (decision.reason, decision.order[0]) == ("sticky.hit", "new")
+
+
+def test_an_unknown_price_of_the_present_provider_is_a_reason_to_stay(make: Make) -> None:
+    lane = make.lane(make.provider("old", price=OLD), make.provider("new", price=None))
+    remembered = Remembered((Warm("new", NOW + 60, PROMPT), Warm("old", NOW + 60, PROMPT)))
+    assert choose(make.query(lane), remembered, ProviderStates(), NOW, b"").reason == "sticky.hit"
+
+
+def test_of_several_earlier_places_the_cheapest_is_gone_back_to_and_the_others_follow(make: Make) -> None:
+    prices = {"a": 3.0, "b": 2.0, "c": 1.0, "d": 1.5}
+    lane = make.lane(*(make.provider(name, price=times(factor)) for name, factor in prices.items()), max_attempts=4)
+    remembered = Remembered(tuple(Warm(name, NOW + 60, PROMPT) for name in "abcd"))
+    decision = choose(make.query(lane), remembered, ProviderStates(), NOW, b"")
+    assert (decision.reason, decision.order) == ("sticky.returned", ("c", "a", "b", "d"))
+
+
+USD = st.floats(0.01, 100.0)
+PRICES = st.tuples(USD, USD, USD, USD).map(
+    lambda usd: Price(input=sorted(usd[:3])[1], output=usd[3], cache_read=min(usd[:3]), cache_write=max(usd[:3]))
+)
+
+
+@given(PRICES, PRICES, st.integers(0, 9000), st.integers(0, 9000))
+def test_who_has_gone_back_does_not_leave_again_for_the_same_prompt(
+    old: Price, new: Price, warm_old: int, warm_new: int
+) -> None:
+    make = Make()
+    lane = make.lane(make.provider("old", price=old), make.provider("new", price=new))
+    query = make.query(lane, prompt_tokens=PROMPT)
+    there, back = Warm("new", NOW + 60, warm_new), Warm("old", NOW + 60, warm_old)
+    if choose(query, Remembered((there, back)), ProviderStates(), NOW, b"").reason != "sticky.returned":
+        return
+    served = Warm("old", NOW + 60, max(PROMPT, warm_new))
+    assert choose(query, Remembered((served, there)), ProviderStates(), NOW, b"").reason != "sticky.returned"
