@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--status-socket", type=Path, help="Unix socket on which a worker reports to its parent")
     parser.add_argument("--worker", type=int, help="number of this worker among those of its parent, from 0")
     parser.add_argument("--siblings", type=int, default=1, help="workers of its parent in all, in --socket's directory")
+    parser.add_argument(
+        "--clock-zero-s", type=float, help="Unix time of the machine's start by its parent; without: by the clock now"
+    )
     parser.add_argument("--verbose", action="store_true", help="print a line for every decision")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
     parser.add_argument(

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Final
 
 from limpet_extproc.contract.host_port import HostPort
@@ -13,6 +14,7 @@ from limpet_extproc.contract.worker_status import why_not_live, why_not_ready
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.settings import SupervisorSettings, WorkerSettings
 from limpet_extproc.process.start_error import StartError, listening
+from limpet_extproc.process.steady_clock import clock_zero_s
 from limpet_extproc.process.supervisor import Supervisor
 
 PROGRAM: Final = "limpet_extproc"
@@ -38,7 +40,9 @@ def run(settings: SupervisorSettings, program: str = PROGRAM) -> int:
 async def _run(settings: SupervisorSettings, program: str) -> None:
     # gRPC's own log lines are not JSON, and what matters of them is in ours.
     environment = {"GRPC_VERBOSITY": "NONE", **os.environ}
-    commands = [worker_command(settings.worker(number), program) for number in range(settings.workers)]
+    zero_s = clock_zero_s()
+    workers = [replace(settings.worker(number), clock_zero_s=zero_s) for number in range(settings.workers)]
+    commands = [worker_command(worker, program) for worker in workers]
     supervisor = Supervisor(settings.socket_dir, commands, environment)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)

@@ -56,6 +56,8 @@ class WorkerSettings(CommonSettings):
     """Its number among its supervisor's workers, from 0. Without: it has no supervisor."""
     siblings: int = 1
     """Workers of its supervisor, itself included; the sockets of all are in the directory of `socket`."""
+    clock_zero_s: float | None = None
+    """See `steady_clock.clock_zero_s`, as its supervisor had it. Without: as the machine's clock has it now."""
 
     def to_argv(self) -> list[str]:
         """The flags that parse to these settings."""

@@ -35,7 +35,7 @@ from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
-from limpet_extproc.process.steady_clock import steady_clock
+from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, receiver, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -70,7 +70,7 @@ class Worker:
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`clock`: Unix time for all that is decided and remembered; by default one that never jumps."""
-        clock = clock or steady_clock()
+        clock = clock or steady_clock(clock_zero_s() if settings.clock_zero_s is None else settings.clock_zero_s)
         self._settings = settings
         self._snapshot: Snapshot = EMPTY
         self._revision: str | None = None

@@ -78,6 +78,7 @@ WORKERS = st.builds(
     redis_deadline_ms=st.floats(0.1, 1e6),
     memory_key_file=PATHS,
     max_conversations=st.integers(),
+    clock_zero_s=st.none() | st.floats(0, 1e10),
     verbose=st.booleans(),
     log_level=st.sampled_from(LOG_LEVELS),
     log_format=st.sampled_from(LOG_FORMATS),

@@ -14,7 +14,7 @@ from typing import Final
 from limpet_extproc.process import parent, worker
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import SupervisorSettings
-from limpet_extproc.process.steady_clock import steady_clock
+from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
 from limpet_extproc.telemetry.logs import log_to_stderr
 
 CLOCK_VARIABLE: Final = "LIMPET_LAB_CLOCK"
@@ -32,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_stderr(settings.log_level, settings.log_format)
     if isinstance(settings, SupervisorSettings):
         return parent.run(settings, PROGRAM)
-    worker.run(settings, clock=steady_clock(wall=wrong_clock(Path(os.environ[CLOCK_VARIABLE]))))
+    zero_s = settings.clock_zero_s
+    if zero_s is None:
+        zero_s = clock_zero_s(wrong_clock(Path(os.environ[CLOCK_VARIABLE])))
+    worker.run(settings, clock=steady_clock(zero_s))
     return 0
 
 
