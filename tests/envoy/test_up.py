@@ -16,6 +16,7 @@ import pytest_asyncio
 from tests.envoy.cast import LONG, say
 from tests.envoy.command import Command, two_free_ports, write
 from tests.envoy.stage import Stage
+from tests.envoy.upstream import Reply, Upstream
 from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
@@ -25,6 +26,18 @@ from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
+_KEYS = {
+    "apiVersion": "limpet.dev/v1alpha1",
+    "kind": "HealthProbe",
+    "metadata": {"name": "keys"},
+    "spec": {
+        "providerSelector": {},
+        "interval": "1s",
+        "timeout": "500ms",
+        "http": {"path": "/models"},
+        "thresholds": {"failuresToDown": 1, "successesToUp": 1},
+    },
+}
 _OPENER = [say(LONG, "system"), say("Up and away")]
 
 
@@ -296,3 +309,28 @@ async def test_a_provider_that_refuses_its_key_is_reported_once(
         assert stage.provider("a") in await command.says("is Up again")
         assert sum("CredentialRefused" in each for each in command.lines) == 1
         assert stage.key not in command.output
+
+
+async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    refusal = Reply(status=401, body={"error": {"message": "Incorrect API key provided"}})
+    async with (
+        Upstream(lambda _: refusal) as upstream,
+        Command.up(tmp_path) as command,
+        _stage(number, sellers, command, parser) as stage,
+    ):
+        await command.says("Ctrl-C ends everything")
+        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
+        write(tmp_path, "a.yaml", stage.objects(["a"], url, {}))
+        write(tmp_path, "probe.yaml", [_KEYS])
+        await command.says("; 1 HealthProbe over 1 provider")
+        line = await command.says("rejects the API key")
+        name = stage.provider("a")
+        assert f"  {name} is Down (CredentialRefused): it rejects the API key: 401" in line
+        assert "(seen by probe keys)" in line
+        seen = len(upstream.got)
+        await until(lambda: len(upstream.got) >= seen + 3)
+        upstream.script = lambda _: Reply(body={"object": "list", "data": []})
+        assert f"{name} is Up again: its last probes were answered" in await command.says("is Up again")
+        assert sum(f"{name} is Down" in each for each in command.lines) == 1

@@ -123,7 +123,7 @@ def _reporting_health(say: Say) -> Callable[[Mapping[str, ProviderHealth]], None
 def _applying(gateway: LocalGateway, say: Say) -> Callable[[Plan], None]:
     def apply(new: Plan) -> None:
         gateway.apply(new)
-        say(f"{time.strftime(_TIME)}  changed: {summary(new)}")
+        say(f"{time.strftime(_TIME)}  changed: {'; '.join(filter(None, (summary(new), probes_summary(new))))}")
 
     return apply
 
@@ -147,8 +147,7 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator
         yield f"  curl -i {base_url}/chat/completions -H 'content-type: application/json' -d {quoted}"
         yield ""
     if now.probes:
-        probed = {target.provider for probe in now.probes for target in probe.targets}
-        yield f"{_counted(len(now.probes), 'HealthProbe')} over {_counted(len(probed), 'provider')}."
+        yield f"{probes_summary(now)}."
         yield ""
     if metrics_port:
         yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
@@ -166,6 +165,12 @@ def summary(now: Plan) -> str:
     models = {model.name for provider in now.providers if provider.served for model in provider.spec.models}
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"{_counted(len(models), 'model')} over {_counted(len(names), 'provider')} ({shown or 'none yet'})"
+
+
+def probes_summary(now: Plan) -> str:
+    """How many providers are probed; empty: none is."""
+    probed = {target.provider for probe in now.probes for target in probe.targets}
+    return f"{_counted(len(now.probes), 'HealthProbe')} over {_counted(len(probed), 'provider')}" if probed else ""
 
 
 def _counted(number: int, noun: str) -> str:

@@ -39,15 +39,3 @@ class ProbeView(Protocol):
 
     def probed(self) -> Mapping[str, Sequence[Probed]]:
         """Provider name -> the verdicts of all its probes together: of the provider as a whole, and of models there."""
-
-
-class NoProbes:
-    """Implements `ProbeView` where nothing is probed."""
-
-    def results(self) -> Mapping[ObjectKey, Sequence[ProbeResult]]:
-        """None."""
-        return {}
-
-    def probed(self) -> Mapping[str, Sequence[Probed]]:
-        """None."""
-        return {}

@@ -13,10 +13,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from limpet_extproc.contract.health_stream import Probed
 from limpet_operator.fleet.view import GatewayState, Traffic
 from limpet_operator.planning.finding import not_accepted, unresolved
 from limpet_operator.planning.plan import ObjectFindings, Plan
-from limpet_operator.probe.view import NoProbes
+from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.sources.cluster_store import StoredObject
@@ -31,12 +32,18 @@ LEASE = "limpet-operator"
 
 
 class Nobody:
-    """A fleet without gateways."""
+    """A fleet without gateways, and nothing is probed."""
 
     def gateways(self) -> Sequence[GatewayState]:
         return ()
 
     def traffic(self) -> Mapping[str, Traffic]:
+        return {}
+
+    def results(self) -> Mapping[ObjectKey, Sequence[ProbeResult]]:
+        return {}
+
+    def probed(self) -> Mapping[str, Sequence[Probed]]:
         return {}
 
 
@@ -65,7 +72,7 @@ async def write(kubeconfig: Path, namespace: str, identity: str, kind: type[Leas
         api,
         lease,
         Nobody(),
-        NoProbes(),
+        Nobody(),
         stored=stored.get,
         published=lambda _: None,
         record=lambda *_, **__: None,
