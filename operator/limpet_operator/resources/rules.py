@@ -69,9 +69,21 @@ def _no_longer_than(shorter: str, longer: str) -> Predicate:
     return holds
 
 
+def _at_least_duration(least: str) -> Predicate:
+    least_s = parse_duration(least)
+
+    def holds(value: str) -> bool:
+        try:
+            return parse_duration(value) >= least_s
+        except ValueError:
+            return True  # another rule says what is wrong with it
+
+    return holds
+
+
 _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
-    (re.compile(r"self\.matches\(r?'(.+)'\)"), _matches),
-    (re.compile(r"!self\.matches\(r?'(.+)'\)"), _matches_not),
+    (re.compile(r"self\.matches\(r?'([^']+)'\)"), _matches),
+    (re.compile(r"!self\.matches\(r?'([^']+)'\)"), _matches_not),
     (
         re.compile(r"!has\(self\.(\w+)\) \|\| !has\(self\.(\w+)\) \|\| !self\.\2\.exists\(h, h\.(\w+) in self\.\1\)"),
         _named_in_one_only,
@@ -81,6 +93,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
     (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+)\.startsWith\('([^']+)'\)"), _only_with_prefix),
     (re.compile(r"!has\(self\.(\w+)\) \|\| self\.(\w+) == '([^']+)'"), _only_with_value),
     (re.compile(r"self >= (\d+)"), _at_least),
+    (re.compile(r"!self\.matches\('[^']+'\) \|\| duration\(self\) >= duration\('(\w+)'\)"), _at_least_duration),
     (
         # In a cluster, comparing an invalid duration would add CEL's own error to that of the field.
         re.compile(
