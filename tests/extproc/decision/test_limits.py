@@ -96,6 +96,13 @@ def test_one_that_is_down_stays_down_when_it_is_full_too(make: Make) -> None:
     assert sorted(decision.order) == ["b", "c"]
 
 
+def test_a_degraded_one_that_is_full_gets_nothing_while_another_has_room(make: Make) -> None:
+    degraded = HealthState(trouble="degraded", since_s=NOW - 5, until_s=NOW + 5, cause="ErrorRate")
+    decision = decide(make, {"a": FULL}, "a", health={"a": degraded, "b": DOWN})
+    assert (decision.order, decision.reason) == (("c",), "sticky.left.over_limit")
+    assert decision.excluded == {"a": "over_limit", "b": "down"}
+
+
 def test_a_full_one_is_tried_all_the_same_if_the_client_allows_no_other(make: Make) -> None:
     only = Steering(only=("a",), allow_fallbacks=False)
     assert decide(make, {"a": FULL}, steering=only).order == ("a",)
