@@ -73,7 +73,13 @@ class FaultGateway:
     async def deciding(self) -> bool:
         """Whether every worker decides and Envoy sends it requests."""
         stats = await ask(self.place.admin, "/stats?filter=limpet_extproc.membership_healthy") or b""
-        return f": {WORKERS}\n".encode() in stats and await self._page("/readyz")
+        return f": {WORKERS}\n".encode() in stats and await self._page("/readyz") is not None
+
+    async def memory_is_up(self) -> bool:
+        """Whether every worker asks the shared memory."""
+        page = await self._page("/metrics") or ""
+        values = [line.rpartition(" ")[2] for line in page.splitlines() if line.startswith("limpet_memory_up")]
+        return len(values) == WORKERS and all(float(value) == 1 for value in values)
 
     async def _listening(self) -> bool:
         try:
@@ -83,16 +89,18 @@ class FaultGateway:
         writer.close()
         return True
 
-    async def _page(self, path: str) -> bool:
+    async def _page(self, path: str) -> str | None:
+        """A page of the workers' parent; None if it does not answer, or with an error."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.place.pages_port)
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
-                return b" 200 " in (await reader.read()).split(b"\r\n", 1)[0]
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
         except OSError:
-            return False
+            return None
+        return body.decode() if b" 200 " in head.split(b"\r\n", 1)[0] else None
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes, by their age."""

@@ -13,7 +13,6 @@ from limpet_lab.bench.faults.objects import BY_TLS, MODEL, changed
 from limpet_lab.bench.faults.scene import FaultStep, Scene
 from limpet_lab.sim.faults import NO_FAULT, Fault
 
-SLOW_REDIS_S: Final = 0.05
 _ROOM_BYTES: Final = 8 * 1024 * 1024
 """What a worker that is to run out of memory may still take."""
 _LARGE_BYTES: Final = 24 * 1024 * 1024
@@ -31,6 +30,7 @@ async def redis_dies(scene: Scene) -> None:
 async def redis_returns(scene: Scene) -> None:
     """It is started again, empty."""
     await scene.bed.redis.start()
+    await _memory_is_up(scene)
 
 
 async def redis_stalls(scene: Scene) -> None:
@@ -41,6 +41,7 @@ async def redis_stalls(scene: Scene) -> None:
 async def redis_goes_on(scene: Scene) -> None:
     """It goes on."""
     scene.bed.redis.go_on()
+    await _memory_is_up(scene)
 
 
 async def redis_forgets(scene: Scene) -> None:
@@ -50,12 +51,20 @@ async def redis_forgets(scene: Scene) -> None:
 
 async def redis_slows(scene: Scene) -> None:
     """Each of its answers is late."""
-    scene.bed.redis.delay_s = SLOW_REDIS_S
+    scene.bed.redis.slow_down()
 
 
 async def redis_recovers(scene: Scene) -> None:
     """Its answers are on time."""
-    scene.bed.redis.delay_s = 0.0
+    scene.bed.redis.speed_up()
+    await _memory_is_up(scene)
+
+
+async def _memory_is_up(scene: Scene) -> None:
+    async def is_up() -> bool:
+        return all([await gateway.memory_is_up() for gateway in scene.bed.gateways])
+
+    await scene.note_when("memory_up_s", is_up)
 
 
 async def worker_dies(scene: Scene) -> None:

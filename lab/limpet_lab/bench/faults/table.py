@@ -7,6 +7,7 @@ from limpet_lab.bench.faults import platform_steps as platform
 from limpet_lab.bench.faults import provider_steps as provider
 from limpet_lab.bench.faults.bars import (
     ALL_DECIDED,
+    ASKED_AGAIN,
     CHANGE_ARRIVES,
     CONDITION_SAYS,
     IN_DIALECT,
@@ -63,7 +64,7 @@ def _answering(name: str, victim: str, fault: Fault, *, short: bool = False) -> 
 def _of_redis(
     name: str, begin: FaultStep, end: FaultStep, *, heals: bool = False, short: bool = False
 ) -> CampaignFault:
-    bars = (NO_ERRORS, LITTLE_LATER, STICKY_IN_A_TURN, STAYS)
+    bars = (NO_ERRORS, LITTLE_LATER, *(() if heals else (ASKED_AGAIN,)), STICKY_IN_A_TURN, STAYS)
     return CampaignFault(name, begin, end, bars, concerns_provider=False, heals_at_once=heals, short=short)
 
 
