@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from tests.envoy.cast import LONG, say
+from tests.envoy.cast import LONG, PLAIN, say
 from tests.envoy.command import Command, two_free_ports, write
 from tests.envoy.stage import Stage
-from tests.envoy.upstream import Reply, Upstream
+from tests.envoy.upstream import Got, Reply, Upstream, completion
 from tests.waiting import until
 
 from limpet_lab.sim.faults import Fault
@@ -334,3 +334,34 @@ async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
         upstream.script = lambda _: Reply(body={"object": "list", "data": []})
         assert f"{name} is Up again: its last probes were answered" in await command.says("is Up again")
         assert sum(f"{name} is Down" in each for each in command.lines) == 1
+
+
+async def test_a_model_that_a_provider_lacks_is_named_and_its_other_models_are_served(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    def script(got: Got) -> Reply:
+        if got.json["model"] == PLAIN:
+            return completion()
+        error = {"message": "The model does not exist", "code": "model_not_found"}
+        return Reply(status=404, headers={"content-type": "application/json"}, body={"error": error})
+
+    async with (
+        Upstream(script) as upstream,
+        Command.up(tmp_path) as command,
+        _stage(number, sellers, command, parser) as stage,
+    ):
+        await command.says("Ctrl-C ends everything")
+        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
+        write(tmp_path, "both.yaml", stage.objects(["a", "b"], url, {}))
+
+        async def served() -> bool:
+            return await stage.announced() == {stage.provider(name) for name in "ab"}
+
+        await until(served, "two providers")
+        order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
+        assert (await stage.ask("Plain words", extra=order, model=PLAIN)).seller == "a"
+        assert (await stage.ask(_OPENER, extra=order)).seller == "b"
+        line = await command.says("does not know a requested model")
+        assert f"  {stage.provider('a')} is Degraded (ModelNotFound): model {stage.model} is Down: it does not" in line
+        assert 'path: 404 "The model does not exist" (seen by requests); ' in line
+        assert (await stage.ask("More plain words", extra=order, model=PLAIN)).seller == "a"

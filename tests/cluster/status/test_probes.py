@@ -1,6 +1,7 @@
 """What people see of their HealthProbes in a real API server, from `kubectl apply` to the status of each Provider."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 from tests.cluster.operator.gateway import Gateway
@@ -86,3 +87,23 @@ async def test_without_a_probe_nothing_is_probed(stage: Stage) -> None:
             await asyncio.sleep(2)
             assert worker.probed == 0
             assert conditions(await stage.status("providers", "alpha"))["Healthy"] == ("Unknown", "NoTraffic")
+
+
+async def test_when_the_prober_goes_the_next_one_finds_the_same_and_nothing_is_said(stage: Stage) -> None:
+    await stage.apply(provider("alpha"), secret("alpha"), health_probe("cheap"))
+    async with AsyncExitStack() as stack:
+        operators = {name: stack.enter_context(stage.operator(name)) for name in ("one", "two")}
+        for operator in operators.values():
+            await operator.ready()
+            worker = await stack.enter_async_context(Worker().connected(operator.address))
+            worker.answers[f"{stage.namespace}/alpha"] = refused
+            await stack.enter_async_context(Gateway().connected(operator.address))
+        before = await stage.until_condition("alpha", "Healthy", "CredentialRefused")
+        await stage.until_condition("cheap", "Probing", "Probing", "healthprobes")
+        versions, first = await stage.versions(), await stage.holder()
+        (other,) = operators.keys() - {first}
+        operators[str(first)].program.kill()
+        await stage.until_held(lambda holder: holder == other)
+        await asyncio.sleep(5)
+        assert await stage.status("providers", "alpha") == before
+        assert await stage.versions() == versions
