@@ -32,7 +32,7 @@ PRICES_USD: Final = {FLAKY: 1.0, "steady": 3.0, "spare": 3.2}
 """For a million tokens. The one that fails is the cheapest, and not by little: all else speaks for going back to it."""
 
 
-class Turn(msgspec.Struct, frozen=True, order=True):
+class FlakyTurn(msgspec.Struct, frozen=True, order=True):
     """One request of the load."""
 
     at_s: float
@@ -57,10 +57,10 @@ class FlakyRun(msgspec.Struct, frozen=True):
 class Turns(Protocol):
     """A router for the simulation."""
 
-    async def order(self, turn: Turn) -> Sequence[str]:
+    async def order(self, turn: FlakyTurn) -> Sequence[str]:
         """The providers to try."""
 
-    async def learn(self, turn: Turn, attempts: Sequence[Attempt], cached_tokens: int) -> None:
+    async def learn(self, turn: FlakyTurn, attempts: Sequence[Attempt], cached_tokens: int) -> None:
         """What became of the request whose order was asked for last."""
 
 
@@ -86,7 +86,7 @@ class _Seller:
     cached: dict[str, tuple[int, float]] = field(default_factory=dict)
     """By conversation: the tokens in the cache, and until when."""
 
-    def answer(self, turn: Turn) -> int | None:
+    def answer(self, turn: FlakyTurn) -> int | None:
         """The tokens read from the cache; None: it fails, and its cache stays as it is."""
         self.requests += 1
         if self.fails(self.requests, turn.at_s):
@@ -96,7 +96,7 @@ class _Seller:
         return tokens if turn.at_s < until_s else 0
 
 
-def load(seed: int) -> list[Turn]:
+def load(seed: int) -> list[FlakyTurn]:
     """The requests, the same for every router."""
     random = Random(seed)  # noqa: S311 - a load, no secret
     turns = []
@@ -105,14 +105,14 @@ def load(seed: int) -> list[Turn]:
         while at_s < DURATION_S:
             tokens = random.randint(*_FIRST_TOKENS)
             for _ in range(random.randint(*_TURNS)):
-                turns.append(Turn(at_s, f"{number}-{begun}", tokens))
+                turns.append(FlakyTurn(at_s, f"{number}-{begun}", tokens))
                 tokens += random.randint(*_MORE_TOKENS)
                 at_s += random.uniform(*_PAUSE_S)
             begun += 1
     return sorted(turn for turn in turns if turn.at_s < DURATION_S)
 
 
-async def run(router: Turns, turns: Sequence[Turn], fails: Fails = every_second) -> FlakyRun:
+async def run(router: Turns, turns: Sequence[FlakyTurn], fails: Fails = every_second) -> FlakyRun:
     """Send the load through a router."""
     sellers = {name: _Seller(fails if name == FLAKY else _never) for name in PRICES_USD}
     served: dict[str, list[str]] = {turn.conversation: [] for turn in turns}
@@ -146,11 +146,11 @@ MODEL: Final = "flash"
 class AlwaysTheSame:
     """Tries the provider that fails first, and then the others, whatever happens."""
 
-    async def order(self, turn: Turn) -> Sequence[str]:
+    async def order(self, turn: FlakyTurn) -> Sequence[str]:
         """See `Turns`."""
         return tuple(PRICES_USD)
 
-    async def learn(self, turn: Turn, attempts: Sequence[Attempt], cached_tokens: int) -> None:
+    async def learn(self, turn: FlakyTurn, attempts: Sequence[Attempt], cached_tokens: int) -> None:
         """See `Turns`."""
 
 
@@ -161,13 +161,13 @@ class OneWorker:
         self._now_s = 0.0
         self._worker = SimulatedWorker(_catalog(), lambda: self._now_s)
 
-    async def order(self, turn: Turn) -> Sequence[str]:
+    async def order(self, turn: FlakyTurn) -> Sequence[str]:
         """See `Turns`."""
         # Its clock must not begin at 0, which is before anything can have happened.
         self._now_s = _BEGIN_S + turn.at_s
         return await self._worker.order(turn.conversation, MODEL, turn.prompt_tokens)
 
-    async def learn(self, turn: Turn, attempts: Sequence[Attempt], cached_tokens: int) -> None:
+    async def learn(self, turn: FlakyTurn, attempts: Sequence[Attempt], cached_tokens: int) -> None:
         """See `Turns`."""
         await self._worker.learn(attempts, turn.prompt_tokens, cached_tokens, OUTPUT_TOKENS)
 
