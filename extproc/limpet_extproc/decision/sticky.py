@@ -44,12 +44,12 @@ def _of_warm(
     """`sticky` served last, `earlier` ones before it; the caches of all of them still live."""
     others = [each for each in earlier if filtered.may_stay(each.provider)]
     if others and filtered.trials:
-        # A conversation with another warm place leaves the trial to one that has none.
         others.sort(key=lambda each: each.provider in filtered.trials)
-        if sticky.provider in filtered.trials and others[0].provider not in filtered.trials:
-            return _names(others[0], sticky, *others[1:]), _left(filtered.trials[sticky.provider])
     if not filtered.may_stay(sticky.provider):
         return _names(*others), _left(filtered.excluded.get(sticky.provider))
+    if others and sticky.provider in filtered.trials and others[0].provider not in filtered.trials:
+        # A conversation with another warm place leaves the trial to one that has none.
+        return _names(others[0], sticky, *others[1:]), _left(filtered.trials[sticky.provider])
     prompt_tokens = max(query.prompt_tokens, sticky.prompt_tokens)
     unpaid = why_not_sticky(filtered.lane.by_provider[sticky.provider], prompt_tokens)
     if unpaid is not None:

@@ -80,6 +80,7 @@ STEERING = st.none() | st.builds(
     SOME_NAMES,
     st.sampled_from([None, "price", "latency", "throughput"]),
     st.booleans(),
+    max_prompt_usd=st.sampled_from([None, 0.11, 10.0]),
 )
 
 
@@ -172,7 +173,10 @@ def allowed(query: Query) -> set[str]:
         return names
     names = names if steering.only is None else names & set(steering.only)
     names = names - set(steering.ignore)
-    return names & set(steering.order) if steering.order and not steering.allow_fallbacks else names
+    names = names & set(steering.order) if steering.order and not steering.allow_fallbacks else names
+    limit = steering.max_prompt_usd
+    prices = {name: query.lane.by_provider[name].price for name in names}
+    return {name for name, price in prices.items() if limit is None or (price is not None and price.input <= limit)}
 
 
 @given(situations())
@@ -203,7 +207,7 @@ def test_every_provider_closed_to_new_conversations_is_excluded_with_a_reason(
     query, remembered, states = situation
     excluded = choose(query, remembered, states, NOW, b"seed").excluded
     for name in set(query.lane.by_provider) - allowed(query):
-        assert excluded[name] in ("ignored", "not_in_only", "not_in_order")
+        assert excluded[name] in ("ignored", "not_in_only", "not_in_order", "above_max_price")
     for name in allowed(query):
         if standing(states, name) == "out":
             assert excluded[name] in ("down", "over_limit")

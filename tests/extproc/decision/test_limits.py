@@ -85,6 +85,14 @@ def test_one_that_drains_is_full_like_any_other(make: Make) -> None:
     assert sorted(decision.order) == ["b", "c"]
 
 
+def test_a_full_one_is_no_trial(make: Make) -> None:
+    on_trial = HealthState(trouble="down", until_s=NOW - 1)
+    decision = decide(make, {"a": FULL}, "a", "b", health={"a": on_trial})
+    assert (decision.order[0], decision.reason) == ("b", "sticky.left.over_limit")
+    assert "a" not in decision.order
+    assert not decision.trial
+
+
 def test_where_all_are_full_or_out_the_one_with_most_room_is_tried_first(make: Make) -> None:
     decision = decide(make, {"a": FULLER, "b": FULL}, health={"c": DOWN})
     assert (decision.order, decision.reason) == (("b", "a", "c"), "last_resort.all_out")

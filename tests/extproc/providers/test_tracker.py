@@ -123,6 +123,28 @@ def test_a_degraded_one_returns_after_several_good_trials(observed: Observed) ->
     assert observed.providers.states.share("a", "m1", observed.clock.now_s) == 1
 
 
+@pytest.mark.parametrize(
+    ("event", "of_all_models"),
+    [
+        (failed("m1"), False),
+        (failed("m1", "ConnectionFailed"), True),
+        (AttemptLimited("a", "m1"), False),
+    ],
+)
+def test_a_single_failure_is_remembered_for_a_minute(
+    observed: Observed, event: ProviderEvent, of_all_models: bool
+) -> None:
+    def well(model: str) -> bool:
+        return observed.providers.states.has_been_well("a", model, observed.clock.now_s)
+
+    assert well("m1")
+    observed.happen(event, answered("m1"))
+    assert (well("m1"), well("m2")) == (False, not of_all_models)
+    observed.clock.now_s += 60
+    assert well("m1")
+    assert well("m2")
+
+
 def test_a_sweep_leaves_nothing_of_a_return_that_is_long_ago(observed: Observed) -> None:
     observed.happen(*[failed("m1")] * 3, answered())
     observed.clock.now_s += 59
