@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import openai
 import psutil
 import pytest
 import pytest_asyncio
@@ -365,3 +366,26 @@ async def test_a_model_that_a_provider_lacks_is_named_and_its_other_models_are_s
         assert f"  {stage.provider('a')} is Degraded (ModelNotFound): model {stage.model} is Down: it does not" in line
         assert 'path: 404 "The model does not exist" (seen by requests); ' in line
         assert (await stage.ask("More plain words", extra=order, model=PLAIN)).seller == "a"
+
+
+async def test_timeouts_that_are_too_short_are_reported_with_the_vendors_default(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    async with (
+        Upstream(lambda _: Reply(delay_s=30.0)) as upstream,
+        Command.up(tmp_path) as command,
+        _stage(number, sellers, command, parser) as stage,
+    ):
+        await command.says("Ctrl-C ends everything")
+        spec = {"url": f"http://127.0.0.1:{upstream.port}/v1", "timeouts": {"firstByte": "1s"}}
+        write(tmp_path, "a.yaml", stage.objects(["a"], {"a": spec}, {}))
+
+        async def served() -> bool:
+            return await stage.announced() == {stage.provider("a")}
+
+        await until(served, "the provider")
+        for turn in range(3):
+            with pytest.raises(openai.APIStatusError):
+                await stage.ask(f"Slowly, {turn}", stream=True)
+        line = await command.says("TimeoutTooShort")
+        assert "timeouts.firstByte is 1s, and for DeepSeek 10m by default; remove it, or allow more time" in line
