@@ -110,4 +110,5 @@ def noteworthy(found: Mapping[ObjectKey, Sequence[ProbeResult]]) -> Iterator[tup
     """What of the results changes seldom, to be compared: not when the last probe ended, and not its words."""
     for key, of_probe in found.items():
         for result in of_probe:
-            yield key, result.provider, result.verdict, result.cause, result.model, bool(result.not_sent)
+            at_fault = result.last_cause if result.verdict is None else ""
+            yield key, result.provider, result.verdict, result.cause, result.model, bool(result.not_sent), at_fault

@@ -12,7 +12,7 @@ from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.durations import format_duration
 from limpet_operator.resources.healthprobe import HealthProbe
 from limpet_operator.resources.problem import ObjectKey
-from limpet_operator.status.health_words import wording
+from limpet_operator.status.health_words import answered, wording
 
 _NAMED: Final = 5
 """Providers of one kind that a message names."""
@@ -36,10 +36,10 @@ def probing(
     if not gateways:
         message = "no gateway is connected, and probes go through one; check whether the gateway pods are ready"
         return _probing("Unknown", "NoGateway", message)
-    known = [result for result in results if result.verdict is not None]
-    if not known:
-        unsent = next((result.not_sent for result in results if result.not_sent), "")
-        return _probing("Unknown", "Pending", unsent or "there have not been enough answers for a verdict yet")
+    if all(result.verdict is None for result in results):
+        why = [_unknown(result) for result in results if result.not_sent or result.last_cause]
+        message = ", ".join(_first(why)) or "there have not been enough answers for a verdict yet"
+        return _probing("Unknown", "Pending", message)
     providers = f"{len(results)} provider{'' if len(results) == 1 else 's'}"
     clauses = [_verdicts(results), *_shared(results, others)]
     return _probing(
@@ -58,8 +58,16 @@ def _verdicts(results: Sequence[ProbeResult]) -> str:
         for result in results
         if result.verdict not in (None, "Up")
     ]
-    unknown = [f"{result.provider} not known yet" for result in results if result.verdict is None]
+    unknown = [_unknown(result) for result in results if result.verdict is None]
     return ", ".join((f"{up_count(results)} up", *_first(not_up), *_first(unknown)))
+
+
+def _unknown(result: ProbeResult) -> str:
+    """Why there is no verdict."""
+    if result.not_sent:
+        return f"{result.provider} not probed: {result.not_sent}"
+    answer = " ".join(filter(None, (result.last_cause, answered(result.status, result.message))))
+    return f"{result.provider} not known: {answer}" if answer else f"{result.provider} not known yet"
 
 
 def _shared(results: Sequence[ProbeResult], others: Mapping[str, Collection[str]]) -> list[str]:

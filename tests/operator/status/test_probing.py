@@ -56,7 +56,14 @@ def test_the_message_counts_and_names(
         (ObjectFindings(resolved_refs=unresolved("NothingSelected", "no")), 1, [], "RefsNotResolved", "ResolvedRefs"),
         (FINE, 0, RESULTS, "NoGateway", "check whether the gateway pods are ready"),
         (FINE, 1, [], "Pending", "there have not been enough answers"),
-        (FINE, 1, [ProbeResult("a", not_sent="no worker took it")], "Pending", "no worker took it"),
+        (FINE, 1, [ProbeResult("a", not_sent="no worker took it")], "Pending", "a not probed: no worker took it"),
+        (
+            FINE,
+            1,
+            [ProbeResult("a", last_cause="BadRequest", status=400, message="max_tokens is below 16")],
+            "Pending",
+            'a not known: BadRequest 400 "max_tokens is below 16"',
+        ),
     ],
 )
 def test_it_is_unknown_where_nothing_is_known(
