@@ -69,7 +69,7 @@ class _Opinion(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class _Witnesses:
     """A provider, or one model there, with every opinion on it."""
 
     opinions: tuple[_Opinion, ...]
@@ -111,9 +111,9 @@ def provider_health(
     if not planned.ok:
         return _unknown("NotProgrammed", "no requests are sent there; see the other conditions")
     known = traffic or Traffic()
-    whole = _Scope((*_of_requests(known.whole), *_of_probes(probed, "")))
+    whole = _Witnesses((*_of_requests(known.whole), *_of_probes(probed, "")))
     names = sorted({*known.models, *(each.model for each in probed if each.model)})
-    models = {name: _Scope((*_of_requests(known.models.get(name)), *_of_probes(probed, name))) for name in names}
+    models = {name: _Witnesses((*_of_requests(known.models.get(name)), *_of_probes(probed, name))) for name in names}
     if not whole.opinions and not models:
         return _unknown("NoTraffic", "no request or probe has shown anything yet; nothing to do")
     health = _judged(whole, models)
@@ -124,7 +124,7 @@ def provider_health(
     return health
 
 
-def _judged(whole: _Scope, models: Mapping[str, _Scope]) -> ProviderHealth:
+def _judged(whole: _Witnesses, models: Mapping[str, _Witnesses]) -> ProviderHealth:
     troubled = {name: scope for name, scope in models.items() if scope.worst.severity}
     by_whole = whole.worst if whole.opinions else _Opinion("Up")
     if not troubled or by_whole.severity >= _by_models(models, troubled):
@@ -143,7 +143,7 @@ def _judged(whole: _Scope, models: Mapping[str, _Scope]) -> ProviderHealth:
     return ProviderHealth(verdict, finding, tuple(shown))
 
 
-def _by_models(models: Mapping[str, _Scope], troubled: Mapping[str, _Scope]) -> int:
+def _by_models(models: Mapping[str, _Witnesses], troubled: Mapping[str, _Witnesses]) -> int:
     """How bad the provider is for the sake of its models."""
     if len(troubled) < len(models):
         return VERDICTS.index("Degraded")
@@ -171,7 +171,7 @@ def _named(probes: Sequence[str]) -> str:
     return f"probe {probes[0].rpartition('/')[2]}" if probes else "a probe"
 
 
-def _finding(scope: _Scope, worse_models: Mapping[str, _Scope]) -> Finding:
+def _finding(scope: _Witnesses, worse_models: Mapping[str, _Witnesses]) -> Finding:
     """What is wrong with a provider as a whole."""
     worst = scope.worst
     words = wording(worst.verdict, worst.cause)
@@ -180,7 +180,7 @@ def _finding(scope: _Scope, worse_models: Mapping[str, _Scope]) -> Finding:
     return Finding("Healthy", "False", words.reason, "; ".join(filter(None, parts)))
 
 
-def _of_models(troubled: Mapping[str, _Scope], verdict: Verdict, *, all_of_them: bool) -> Finding:
+def _of_models(troubled: Mapping[str, _Witnesses], verdict: Verdict, *, all_of_them: bool) -> Finding:
     """What is wrong with models of a provider that is well otherwise."""
     name, scope = max(troubled.items(), key=lambda item: item[1].worst.severity)
     worst = scope.worst
@@ -193,19 +193,19 @@ def _of_models(troubled: Mapping[str, _Scope], verdict: Verdict, *, all_of_them:
     return Finding("Healthy", "False", words.reason, "; ".join(filter(None, (what, moving, words.advice, others))))
 
 
-def _listed(models: Mapping[str, _Scope]) -> str:
+def _listed(models: Mapping[str, _Witnesses]) -> str:
     clauses = [f"model {name} is {scope.worst.verdict} ({_reason(scope.worst)})" for name, scope in models.items()]
     more = len(clauses) - _NAMED
     return ", ".join(clauses if more <= 0 else [*clauses[:_NAMED], f"and {more} more"])
 
 
-def _clause(scope: _Scope) -> str:
+def _clause(scope: _Witnesses) -> str:
     worst = scope.worst
     wrong, answer = wording(worst.verdict, worst.cause).wrong, answered(worst.status, worst.message)
     return f"{wrong}{f': {answer}' if answer else ''} (seen by {scope.sources})"
 
 
-def _well(whole: _Scope, models: Mapping[str, _Scope]) -> Finding:
+def _well(whole: _Witnesses, models: Mapping[str, _Witnesses]) -> Finding:
     opinions = [each for scope in (whole, *models.values()) for each in scope.opinions]
     by_requests = any(each.source == "requests" for each in opinions)
     by_probes = any(each.source != "requests" for each in opinions)

@@ -78,7 +78,7 @@ async def test_the_life_of_an_installation(installation: Installation, sellers: 
         typo = objects(cod, named="typo", url="http://no-such-vendor.invalid/v1")
         await installation.apply(*typo)
         await installation.kubelet.until(
-            installation.said("typo", "Healthy", "Failing"), "Healthy=False for a URL that resolves nowhere"
+            installation.said("typo", "Healthy", "NameNotResolved"), "Healthy=False for a URL that resolves nowhere"
         )
         await installation.delete(*typo)
         await installation.programmed("ada", "bee", "cod")
