@@ -173,6 +173,11 @@ def test_a_provider_that_is_out_is_not_tried_whatever_the_client_says_unless_no_
     assert (alone.order, alone.reason) == (("c",), "last_resort.all_out")
 
 
+def test_a_warm_provider_on_trial_that_the_client_rules_out_is_not_tried(make: Make) -> None:
+    decision = decide(make, warm("c", "b"), health={"c": TRIAL}, steering=Steering(max_prompt_usd=1.5))
+    assert (decision.order, decision.excluded) == (("b", "a"), {"c": "above_max_price"})
+
+
 def test_a_degraded_provider_comes_after_the_others_unless_the_client_names_it(make: Make) -> None:
     health = {"a": DEGRADED}
     for steering in (Steering(sort="price"), Steering(ignore=("x",))):
