@@ -32,10 +32,11 @@ Cause: TypeAlias = Literal[
     "BrokenOff",
     "ErrorRate",
     "SlowFirstByte",
+    "SlowStream",
 ]
 """Why an attempt did not succeed, or a provider is in trouble; empty if it did, or if the client left.
 
-`ErrorRate` and `SlowFirstByte` belong to no single attempt."""
+`ErrorRate`, `SlowFirstByte` and `SlowStream` belong to no single attempt."""
 
 CAUSES: Final[frozenset[str]] = frozenset(get_args(Cause))
 

@@ -140,7 +140,9 @@ def _wrong(state: HealthState) -> str:
     if state.probed:
         return {"degraded": "is degraded", "over_limit": "is over its limit"}.get(state.trouble or "", "is down")
     if state.cause == "SlowFirstByte":
-        return "answers far slower than it used to"
+        return "answers far later than it used to"
+    if state.cause == "SlowStream":
+        return "sends its answers far more slowly than it used to"
     if state.cause == "ErrorRate":
         return "fails too many requests"
     if state.trouble == "over_limit":

@@ -87,8 +87,11 @@ def degraded(
 
 
 def begin_trial(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
-    """One request tries the provider; others leave it alone until the outcome or the time limit."""
-    if state.trouble is None or now_s < state.until_s:
+    """One request tries the provider; others leave it alone until the outcome or the time limit.
+
+    Also where the pause has a moment to go: a worker that heard later of the failures hears of the trial all the same.
+    """
+    if state.trouble is None:
         return state
     return replace(state, trial_until_s=now_s + thresholds.trial_timeout_s)
 

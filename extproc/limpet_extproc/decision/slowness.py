@@ -1,18 +1,19 @@
-"""Whether a provider has become slow: its waits for the first byte against its own usual ones. Pure.
+"""Whether a provider has become slow, by how long its answers usually take. Pure.
 
-What is usual depends on how much there was to do, so each size of work has a baseline of its own, and streamed answers
-are apart from whole ones. A baseline is a histogram of logarithmic buckets that forgets: a level that lasts becomes the
-usual one after about ten minutes. An answer enters it late, so that the answers that are judged are not yet part of it.
+A streamed answer is measured twice: from the request to its first token, and how fast the rest of it comes. A whole one
+is measured once. What is usual depends on how much there was to do, so each size of work has a baseline of its own. An
+answer enters it late, so that the answers that are judged are not yet part of it.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
-from math import exp, log
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+
+from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.decision.baseline import NO_BASELINE, Baseline, Sample, with_samples
 
 _SIZES: Final = (1_000, 8_000, 32_000, 128_000)
 """Bounds of the classes of work, in tokens."""
@@ -20,23 +21,13 @@ _SIZES: Final = (1_000, 8_000, 32_000, 128_000)
 _OUTPUT_WORK: Final = 20
 """Generating a token takes about as long as reading so many of a prompt: tens of tokens a second against thousands."""
 
-_LEAST_S: Final = 0.001
-_STEP: Final = 1.25
-"""Each bucket reaches so many times further than the one before: waits are told apart to an eighth."""
-_BUCKETS: Final = 64
-"""Up to 1,600 seconds."""
-_LOG_STEP: Final = log(_STEP)
-
-_MOST_SHARE: Final = 0.05
-"""What one answer after a long silence weighs."""
-_HEAVY: Final = 1e100
-_NEARLY: Final = 1.0 - 1e-9
-"""Sums of floats are not exact."""
-
 _SETTLED: Final = 32
 """Samples after which a baseline changes little by each more, and ..."""
 _BATCH: Final = 8
 """... takes in so many at once, as its quantiles cost a pass over all buckets."""
+
+_Kind = tuple[Literal["first_token", "whole", "rest"], int]
+"""What a duration is of, and the class of its work. The rest of a stream counts for each KiB of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +36,18 @@ class SlownessThresholds:
 
     min_samples: int = 10
     """Of a baseline, before anything is judged by it."""
-    learning_samples: int = 200
-    """So many weigh alike; after them a sample weighs by the time since the one before, and slow ones always do."""
-    memory_s: float = 600.0
     recent: int = 5
     """Answers that are judged together."""
     slow_of_recent: int = 4
-    """So many of them were slow: degraded."""
+    """So many of them were slow: degraded. Or so many were very slow:"""
+    very_slow_of_recent: int = 3
     times_median: float = 3.0
     beyond_s: float = 0.1
     """An answer is slow if it takes longer than so many medians, than so much beyond the median, and ..."""
     times_p95: float = 1.5
     most_times_median: float = 6.0
     """... than so many p95, which count as no more than so many medians: a few slow answers move the p95 far."""
+    very_slow_times_median: float = 10.0
     good_times_median: float = 2.0
     good_most_times_median: float = 4.0
     """An answer of a degraded provider is no longer slow below so many medians, or below the p95 within this bound."""
@@ -66,37 +56,41 @@ class SlownessThresholds:
 DEFAULT_SLOWNESS: Final = SlownessThresholds()
 
 
-class Baseline(msgspec.Struct, frozen=True, gc=False):
-    """The usual waits of one class."""
+class Timing(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """How long one answer took."""
 
-    weights: tuple[float, ...] = (0.0,) * _BUCKETS
-    total: float = 0.0
-    """Of all weights."""
-    samples: int = 0
-    at_s: float = 0.0
-    """When the last sample came."""
-    median_s: float = 0.0
-    p95_s: float = 0.0
-
-
-NO_BASELINE: Final = Baseline()
+    first_byte_s: float
+    """From the request to the first token of a stream, or to the end of a whole answer."""
+    work_tokens: int = 0
+    """What had to be done until then (`work_tokens`)."""
+    rest_s: float | None = None
+    """From there to the end of a stream; None: it was none."""
+    rest_bytes: int = 0
 
 
-class Wait(msgspec.Struct, frozen=True, gc=False):
-    """One wait for a first byte, which no baseline has taken in yet."""
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """One duration of an answer that no baseline has taken in yet."""
 
-    size: tuple[bool, int]
-    """Streamed or not, and the class of its work."""
-    at_s: float
+    kind: _Kind
     seconds: float
     slow: bool
+    very_slow: bool
+    slow_still: bool
+    """For a provider that is degraded already."""
+
+
+class TimedAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer, judged by what was usual when it came."""
+
+    at_s: float
+    parts: tuple[_Part, ...]
 
 
 class Pace(msgspec.Struct, frozen=True, gc=False):
     """How fast one model at one provider usually answers, and how fast it did lately."""
 
-    baselines: Mapping[tuple[bool, int], Baseline] = {}
-    recent: tuple[Wait, ...] = ()
+    baselines: Mapping[_Kind, Baseline] = {}
+    recent: tuple[TimedAnswer, ...] = ()
     """Oldest first; the last few are judged."""
 
 
@@ -104,95 +98,62 @@ UNKNOWN_PACE: Final = Pace()
 
 
 def work_tokens(prompt: int, cached: int | None, output: int, *, streamed: bool) -> int:
-    """What a provider has to do before the first byte of an answer, in tokens of a prompt.
+    """What a provider has to do before the first token of a stream or the end of a whole answer, in prompt tokens.
 
-    What it read from its cache is nearly free; a whole answer begins when all of it has been generated.
+    What it read from its cache is nearly free.
     """
     return max(0, prompt - (cached or 0)) + (0 if streamed else output * _OUTPUT_WORK)
 
 
-def after_answer(
-    pace: Pace,
-    now_s: float,
-    first_byte_s: float,
-    tokens: int,
-    *,
-    streamed: bool,
-    thresholds: SlownessThresholds = DEFAULT_SLOWNESS,
-) -> Pace:
-    """The pace with one more answer in it, whose work was `tokens`."""
-    size = (streamed, bisect_right(_SIZES, tokens))
-    baseline = pace.baselines.get(size)
-    recent = (*pace.recent, Wait(size, now_s, first_byte_s, _is_slow(baseline, first_byte_s, thresholds)))
-    late = 1 if baseline is None or baseline.samples < _SETTLED else _BATCH
-    if len(recent) < thresholds.recent + late:
+def after_answer(pace: Pace, now_s: float, timing: Timing, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Pace:
+    """The pace with one more answer in it."""
+    size = bisect_right(_SIZES, timing.work_tokens)
+    first: _Kind = ("whole" if timing.rest_s is None else "first_token", size)
+    parts: tuple[_Part, ...] = (_part(pace, first, timing.first_byte_s, thresholds.beyond_s, thresholds),)
+    if timing.rest_s is not None and timing.rest_bytes > 0:
+        kib = timing.rest_bytes / 1024
+        parts = (*parts, _part(pace, ("rest", 0), timing.rest_s / kib, thresholds.beyond_s / kib, thresholds))
+    recent = (*pace.recent, TimedAnswer(now_s, parts))
+    known = pace.baselines.get(first, NO_BASELINE)
+    if len(recent) < thresholds.recent + (1 if known.samples < _SETTLED else _BATCH):
         return Pace(pace.baselines, recent)
-    by_size: dict[tuple[bool, int], list[Wait]] = {}
-    for wait in recent[: -thresholds.recent]:
-        by_size.setdefault(wait.size, []).append(wait)
-    new = {
-        each: _with_waits(pace.baselines.get(each, NO_BASELINE), waits, thresholds) for each, waits in by_size.items()
-    }
+    old: dict[_Kind, list[Sample]] = {}
+    for answer in recent[: -thresholds.recent]:
+        for part in answer.parts:
+            old.setdefault(part.kind, []).append(Sample(answer.at_s, part.seconds, part.slow))
+    new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), samples) for kind, samples in old.items()}
     return Pace({**pace.baselines, **new}, recent[-thresholds.recent :])
 
 
-def has_slowed(pace: Pace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> bool:
-    """Whether most of the latest answers were slow; one slow answer is none."""
-    return sum(wait.slow for wait in pace.recent[-thresholds.recent :]) >= thresholds.slow_of_recent
+def why_slow(pace: Pace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Cause:
+    """In what way most of the latest answers were slow; empty if they were not. One slow answer is none."""
+    judged = pace.recent[-thresholds.recent :]
+    slow = sum(any(part.slow for part in answer.parts) for answer in judged)
+    very_slow = sum(any(part.very_slow for part in answer.parts) for answer in judged)
+    if slow < thresholds.slow_of_recent and very_slow < thresholds.very_slow_of_recent:
+        return ""
+    late = sum(answer.parts[0].slow for answer in judged)
+    return "SlowFirstByte" if 2 * late >= slow else "SlowStream"
 
 
-def is_slow_still(pace: Pace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> bool:
+def is_slow_still(pace: Pace) -> bool:
     """Whether the last answer of a degraded provider is one more slow one."""
-    if not pace.recent:
-        return False
-    last = pace.recent[-1]
-    baseline = pace.baselines.get(last.size)
-    if baseline is None or baseline.samples < thresholds.min_samples:
-        return False
-    usual_s = max(
-        baseline.median_s * thresholds.good_times_median,
-        min(baseline.p95_s, baseline.median_s * thresholds.good_most_times_median),
-        baseline.median_s + thresholds.beyond_s,
+    return bool(pace.recent) and any(part.slow_still for part in pace.recent[-1].parts)
+
+
+def _part(pace: Pace, kind: _Kind, seconds: float, beyond_s: float, thresholds: SlownessThresholds) -> _Part:
+    usual = pace.baselines.get(kind)
+    if usual is None or usual.samples < thresholds.min_samples:
+        return _Part(kind, seconds, slow=False, very_slow=False, slow_still=False)
+    median_s, least_s = usual.median_s, usual.median_s + beyond_s
+    slow = seconds > max(
+        median_s * thresholds.times_median,
+        min(usual.p95_s * thresholds.times_p95, median_s * thresholds.most_times_median),
+        least_s,
     )
-    return last.seconds > usual_s
-
-
-def _is_slow(baseline: Baseline | None, seconds: float, thresholds: SlownessThresholds) -> bool:
-    if baseline is None or baseline.samples < thresholds.min_samples:
-        return False
-    return seconds > max(
-        baseline.median_s * thresholds.times_median,
-        min(baseline.p95_s * thresholds.times_p95, baseline.median_s * thresholds.most_times_median),
-        baseline.median_s + thresholds.beyond_s,
+    slow_still = seconds > max(
+        median_s * thresholds.good_times_median,
+        min(usual.p95_s, median_s * thresholds.good_most_times_median),
+        least_s,
     )
-
-
-def _with_waits(baseline: Baseline, waits: Sequence[Wait], thresholds: SlownessThresholds) -> Baseline:
-    weights, total, samples, at_s = list(baseline.weights), baseline.total, baseline.samples, baseline.at_s
-    for wait in waits:
-        samples += 1
-        share = 1.0 / samples
-        if samples > thresholds.learning_samples or wait.slow:
-            passed_s = max(0.0, wait.at_s - at_s)
-            share = min(1.0 - exp(-passed_s / thresholds.memory_s), max(share, _MOST_SHARE))
-        # Heavier new ones are the same as lighter old ones, and cost no pass over all buckets.
-        added = total * share / (1.0 - share) if total else 1.0
-        weights[_bucket(wait.seconds)] += added
-        total, at_s = total + added, wait.at_s
-    if total > _HEAVY:
-        weights, total = [weight / total for weight in weights], 1.0
-    return Baseline(
-        tuple(weights), total, samples, at_s, _quantile(weights, 0.5 * total), _quantile(weights, 0.95 * total)
-    )
-
-
-def _bucket(seconds: float) -> int:
-    return int(min(max(log(max(seconds, _LEAST_S) / _LEAST_S) / _LOG_STEP, 0.0), _BUCKETS - 1))
-
-
-def _quantile(weights: Sequence[float], below: float) -> float:
-    """The middle of the bucket up to which so much weight lies."""
-    for bucket, upto in enumerate(accumulate(weights)):
-        if upto >= below * _NEARLY:
-            return float(_LEAST_S * _STEP ** (bucket + 0.5))
-    return float(_LEAST_S * _STEP**_BUCKETS)
+    return _Part(kind, seconds, slow, slow and seconds > median_s * thresholds.very_slow_times_median, slow_still)

@@ -23,6 +23,7 @@ from limpet_extproc.contract.envoy import (
     USAGE_TOKENS,
 )
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.slowness import Timing, work_tokens
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy import usage as usages
 from limpet_extproc.envoy.decision_line import RequestSummary
@@ -161,16 +162,28 @@ def retry_after_s(text: str, now_s: float) -> float | None:
     return seconds if isfinite(seconds) and seconds > 0 else None
 
 
-def first_byte_s(common: Common) -> float | None:
-    """From the first byte sent to the provider to the first one back, in the attempt that answered.
+def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Timing | None:
+    """How long the attempt that answered took; None where it cannot be told.
 
-    Of a stream to the first that is part of the completion: some vendors send comments or an empty event before it.
+    A stream begins with the first token of its completion: some vendors send comments or an empty event before it.
     """
-    waited_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    common, sent = entry.common_properties, entry.response.response_body_bytes
+    begun_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    if record is None or begun_s <= 0:
+        return None
+    if usage is None:
+        work = record.prompt_tokens
+    else:
+        work = work_tokens(usage.prompt, usage.cached, usage.output, streamed=record.streamed)
+    # Beyond it a client that reads slowly holds the provider up.
+    in_time = sent < _CLIENT_BUFFER_BYTES
+    ended_s = max(answered_s(common), begun_s)
+    if not record.streamed:
+        return Timing(ended_s, work) if in_time else None
     later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
     if isfinite(later_ms) and later_ms > 0:
-        waited_s += later_ms / 1000
-    return waited_s if waited_s > 0 else None
+        begun_s += later_ms / 1000
+    return Timing(begun_s, work, max(0.0, ended_s - begun_s), sent if in_time else 0)
 
 
 def answered_s(common: Common) -> float:

@@ -16,11 +16,10 @@ from google.protobuf.message import DecodeError
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.slowness import work_tokens
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
-from limpet_extproc.envoy.log_entry import Common, Entry
+from limpet_extproc.envoy.log_entry import Entry
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
@@ -124,7 +123,7 @@ class Outcomes:
         if not provider or outcome != "ok":
             usage = None
         else:
-            self._succeeded(common, provider, record, usage, age_s)
+            self._succeeded(entry, provider, record, usage, age_s)
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
@@ -140,19 +139,16 @@ class Outcomes:
             self._verbose(log_entry.summary(entry, reason))
 
     def _succeeded(
-        self, common: Common, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float
+        self, entry: Entry, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float
     ) -> None:
-        model, streamed = (record.model, record.streamed) if record else ("", False)
-        work = _work(usage, record)
-        # Without the work that was done, a wait shows nothing.
-        first_byte_s = log_entry.first_byte_s(common) if record is not None else None
-        self._tracker.apply(AttemptSucceeded(provider, model, first_byte_s, work, streamed, age_s))
+        model = record.model if record else ""
+        self._tracker.apply(AttemptSucceeded(provider, model, log_entry.timing(entry, record, usage), age_s))
         self._complaints.resolve(provider, model)
         if usage is None:
             self._metrics.unreported.add(1, provider)
         else:
             self._count_tokens(usage, provider, model)
-            self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(common)))
+            self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties)))
 
     def _count_failures(
         self,
@@ -227,11 +223,3 @@ class Outcomes:
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
         self._caches.warm(provider, key, warm.until_s)
-
-
-def _work(usage: TokenUsage | None, record: Record | None) -> int:
-    if record is None:
-        return 0
-    if usage is None:
-        return record.prompt_tokens
-    return work_tokens(usage.prompt, usage.cached, usage.output, streamed=record.streamed)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.limit_events import LimitEvent
 
 
@@ -18,11 +19,8 @@ class AttemptSucceeded(msgspec.Struct, frozen=True, gc=False, array_like=True, t
 
     provider: str
     model: str = ""
-    first_byte_s: float | None = None
-    """Seconds from the request to the first token of a streamed answer, or to a whole one; None: not measured."""
-    work_tokens: int = 0
-    """What had to be done before that first byte, in tokens of a prompt (`slowness.work_tokens`)."""
-    streamed: bool = False
+    timing: Timing | None = None
+    """None: not measured."""
     age_s: float = 0.0
 
 

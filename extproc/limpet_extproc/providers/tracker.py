@@ -172,13 +172,13 @@ class ProviderTracker:
         return changed
 
     def _succeeded(self, event: AttemptSucceeded, now_s: float, *, of_this_gateway: bool) -> bool:
-        provider, first_byte_s = event.provider, event.first_byte_s
+        provider, timing = event.provider, event.timing
         whole, one = (provider, ""), (provider, event.model)
         self._last_answer_s[whole] = self._last_answer_s[one] = self._last_asked_s[one] = now_s
         pace = self._paces.get(one, slowness.UNKNOWN_PACE)
         slow = False
-        if first_byte_s is not None:
-            pace = slowness.after_answer(pace, now_s, first_byte_s, event.work_tokens, streamed=event.streamed)
+        if timing is not None:
+            pace = slowness.after_answer(pace, now_s, timing)
             slow = slowness.is_slow_still(pace)
         changed = False
         for scope in dict.fromkeys((whole, one)):
@@ -190,12 +190,12 @@ class ProviderTracker:
                 )
                 changed |= self._set(scope, state, now_s)
         if of_this_gateway:
-            self._learn(provider, now_s, failed=False, first_byte_s=first_byte_s)
+            self._learn(provider, now_s, failed=False, first_byte_s=timing.first_byte_s if timing else None)
             for scope in dict.fromkeys((whole, one)):
                 self._count(scope, now_s, failed=False)
             self._paces[one] = pace
-            if slow and slowness.has_slowed(pace):
-                self._degrade(one, now_s, "SlowFirstByte")
+            if slow and (cause := slowness.why_slow(pace)):
+                self._degrade(one, now_s, cause)
         return changed
 
     def _count(self, scope: _Scope, now_s: float, *, failed: bool) -> None:

@@ -52,6 +52,7 @@ HealthyReason = Literal[
     "OverLimit",
     "ErrorRate",
     "SlowFirstByte",
+    "SlowStream",
     "NoTraffic",
     "NotProgrammed",
 ]

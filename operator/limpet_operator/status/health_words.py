@@ -64,6 +64,7 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
     "Overloaded": Wording("OverLimit", "it is overloaded", _STATUS_PAGE),
     "ErrorRate": _ERROR_RATE,
     "SlowFirstByte": Wording("SlowFirstByte", "its answers begin much later than usual", _STATUS_PAGE),
+    "SlowStream": Wording("SlowStream", "its streams come much more slowly than usual", _STATUS_PAGE),
 }
 
 
@@ -73,7 +74,7 @@ def wording(verdict: Verdict, cause: str) -> Wording:
         case "Limited":
             return _BY_CAUSE["Overloaded"] if cause == "Overloaded" else _OVER_LIMIT
         case "Degraded":
-            return _BY_CAUSE["SlowFirstByte"] if cause == "SlowFirstByte" else _ERROR_RATE
+            return _BY_CAUSE[cause] if cause in ("SlowFirstByte", "SlowStream") else _ERROR_RATE
         case _:
             return _BY_CAUSE.get(cause, _FAILING)
 

@@ -102,7 +102,7 @@ def test_a_returning_provider_gets_its_share_back_over_half_a_minute(
             0,
             "a is overloaded, out for 0 s, next trial in 5 s",
         ),
-        (SLOW, 1, "a answers far slower than it used to, out for 1 s, next trial in 9 s"),
+        (SLOW, 1, "a answers far later than it used to, out for 1 s, next trial in 9 s"),
         (
             HealthState(trouble="degraded", until_s=10.0, cause="ErrorRate"),
             0,

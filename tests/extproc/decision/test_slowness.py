@@ -11,9 +11,10 @@ from limpet_extproc.decision.slowness import (
     DEFAULT_SLOWNESS,
     UNKNOWN_PACE,
     Pace,
+    Timing,
     after_answer,
-    has_slowed,
     is_slow_still,
+    why_slow,
     work_tokens,
 )
 
@@ -21,12 +22,19 @@ Answer = tuple[float, int]
 """Seconds to the first byte, and the work in tokens."""
 
 
-def after(answers: Iterable[Answer], pace: Pace = UNKNOWN_PACE, *, every_s: float = 1.0, streamed: bool = True) -> Pace:
+def after(
+    answers: Iterable[Answer], pace: Pace = UNKNOWN_PACE, *, every_s: float = 1.0, rest_s: float | None = 0.5
+) -> Pace:
+    """After streams whose rest took half a second for 4 KiB, or with `rest_s` None after whole answers."""
     now_s = max((each.at_s for each in pace.baselines.values()), default=0.0)
     for seconds, tokens in answers:
         now_s += every_s
-        pace = after_answer(pace, now_s, seconds, tokens, streamed=streamed)
+        pace = after_answer(pace, now_s, Timing(seconds, tokens, rest_s, 4096))
     return pace
+
+
+def has_slowed(pace: Pace) -> bool:
+    return why_slow(pace) != ""
 
 
 def noisy(seconds: float, tokens: int, count: int, seed: int = 1) -> list[Answer]:
@@ -50,16 +58,29 @@ def test_twenty_times_slower_is_seen_within_ten_answers(usual_s: float, known: i
     pace = after(noisy(usual_s, 500, known))
     found = answers_until_slow(pace, noisy(20 * usual_s, 500, 10, seed=2))
     assert found is not None
-    assert found <= 5
+    assert found == 3
 
 
 def test_streams_and_whole_answers_are_judged_together_each_by_its_own_baseline() -> None:
     pace = after(noisy(0.2, 500, 40))
-    pace = after(noisy(5.0, 9_000, 40), pace, streamed=False)
+    pace = after(noisy(5.0, 9_000, 40), pace, rest_s=None)
     assert not has_slowed(pace)
-    for number in range(8):
-        pace = after([(4.0, 500) if number % 2 else (100.0, 9_000)], pace, streamed=bool(number % 2))
-    assert has_slowed(pace)
+    for number in range(6):
+        streamed = number % 2 == 0
+        pace = after([(4.0, 500) if streamed else (100.0, 9_000)], pace, rest_s=0.5 if streamed else None)
+    assert why_slow(pace) == "SlowFirstByte"
+
+
+def test_a_stream_that_begins_in_time_and_then_drips_is_slow_too() -> None:
+    pace = after([(0.3, 500)] * 40)
+    for _ in range(5):
+        pace = after([(0.3, 500)], pace, rest_s=10.0)
+    assert why_slow(pace) == "SlowStream"
+    assert is_slow_still(pace)
+    longer = after([(0.3, 500)] * 40)
+    for _ in range(20):
+        longer = after_answer(longer, 60.0, Timing(0.3, 500, 10.0, 80 * 1024))
+    assert why_slow(longer) == "", "a longer answer takes longer"
 
 
 @pytest.mark.parametrize(
@@ -90,9 +111,9 @@ def test_a_prompt_that_was_not_in_the_cache_is_compared_with_others_that_were_no
 
 def test_a_long_whole_answer_is_compared_with_other_long_ones() -> None:
     short, long = (work_tokens(1_000, 0, output, streamed=False) for output in (20, 2_000))
-    usual = after(noisy(0.5, short, 100), streamed=False)
+    usual = after(noisy(0.5, short, 100), rest_s=None)
     for seconds, tokens in noisy(30.0, long, 50):
-        usual = after([(seconds, tokens)], usual, streamed=False)
+        usual = after([(seconds, tokens)], usual, rest_s=None)
         assert not has_slowed(usual)
 
 
@@ -114,19 +135,24 @@ def test_a_level_that_lasts_becomes_the_usual_one() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.floats(0, 1e6), st.integers(0, 10**9), st.booleans(), st.floats(-10, 1e6)),
+        st.tuples(
+            st.builds(
+                Timing, st.floats(0, 1e6), st.integers(0, 10**9), st.none() | st.floats(0, 1e6), st.integers(0, 10**9)
+            ),
+            st.floats(-10, 1e6),
+        ),
         max_size=60,
     )
 )
-def test_no_answer_breaks_it_and_what_is_kept_is_bounded(story: list[tuple[float, int, bool, float]]) -> None:
+def test_no_answer_breaks_it_and_what_is_kept_is_bounded(story: list[tuple[Timing, float]]) -> None:
     pace, now_s = UNKNOWN_PACE, 0.0
-    for seconds, tokens, streamed, passed_s in story:
+    for timing, passed_s in story:
         now_s += passed_s
-        pace = after_answer(pace, now_s, seconds, tokens, streamed=streamed)
-        has_slowed(pace)
+        pace = after_answer(pace, now_s, timing)
+        why_slow(pace)
         is_slow_still(pace)
     assert len(pace.recent) < DEFAULT_SLOWNESS.recent + 8
-    assert len(pace.baselines) <= 10
+    assert len(pace.baselines) <= 11
     for baseline in pace.baselines.values():
         assert sum(baseline.weights) == pytest.approx(baseline.total)
         assert 0 < baseline.median_s <= baseline.p95_s

@@ -424,7 +424,7 @@ async def test_a_whole_answer_without_usage_is_none_where_the_vendor_always_repo
 
 
 async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: World) -> None:
-    built = entry("a", first_byte_s=0.25)
+    built = entry("a", first_byte_s=0.25, record=replace(RECORD, streamed=True))
     built.common_properties.metadata.filter_metadata["limpet.trail"].update({"first_token_ms": 1500})
     await world.take(built)
     assert world.tracker.states.learned["a"].first_byte_s == pytest.approx(1.75)

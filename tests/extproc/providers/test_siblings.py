@@ -15,6 +15,7 @@ from tests.extproc.clock_loop import pass_time, run
 from tests.extproc.hand_clock import HandClock
 from tests.waiting import until
 
+from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.events import (
     AnswerGenerated,
     AttemptFailed,
@@ -31,7 +32,7 @@ from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 PROVIDERS, MODELS = st.sampled_from("ab"), st.sampled_from(["m1", "m2"])
 EVENTS = st.one_of(
     st.builds(AnswerGenerated, PROVIDERS, st.integers(0, 99), st.floats(0.1, 9.0)),
-    st.builds(AttemptSucceeded, PROVIDERS, MODELS, st.none() | st.floats(0.01, 1)),
+    st.builds(AttemptSucceeded, PROVIDERS, MODELS, st.none() | st.builds(Timing, st.floats(0.01, 1))),
     st.builds(AttemptFailed, PROVIDERS, MODELS, st.sampled_from(["ServerError", "ConnectionFailed"])),
     st.builds(TrialBegan, PROVIDERS, MODELS),
     st.builds(AttemptLimited, PROVIDERS, MODELS, st.none() | st.floats(0.1, 400)),
@@ -75,7 +76,7 @@ def test_failures_reported_here_and_the_answer_of_the_trial_there_end_an_outage(
     pair.clock.now_s += 10
     answers.apply(TrialBegan("a", "m"))
     assert not failures.states.judge("a", "m", 1_010.0).trial, "one trial at a time, whoever decides"
-    answers.apply(AttemptSucceeded("a", "m", 0.2))
+    answers.apply(AttemptSucceeded("a", "m"))
     assert failures.states.judge("a", "m", 1_010.0).trouble is None
 
 
@@ -117,7 +118,7 @@ async def test_all_others_receive_everything_in_order(tmp_path: Path) -> None:
 
 async def test_every_kind_of_event_arrives_as_it_was_sent(tmp_path: Path) -> None:
     sent: list[WorkerEvent] = [
-        AttemptSucceeded("a", "m", 0.2, 900, streamed=True, age_s=1.5),
+        AttemptSucceeded("a", "m", Timing(0.2, 900, 2.0, 4_000), age_s=1.5),
         AttemptSucceeded("a"),
         AnswerGenerated("a", 7, 0.5),
         AttemptFailed("a", "m", "Timeout", 30.0),

@@ -5,6 +5,7 @@ from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.contract.health_stream import Probed
+from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.events import (
     AnswerGenerated,
     AttemptFailed,
@@ -50,7 +51,7 @@ def failed(model: str = "", cause: Cause = "ServerError") -> ProviderEvent:
 
 
 def answered(model: str = "m1", first_byte_s: float | None = None) -> ProviderEvent:
-    return AttemptSucceeded("a", model, first_byte_s, 500, streamed=True)
+    return AttemptSucceeded("a", model, Timing(first_byte_s, 500, 0.1, 1024) if first_byte_s is not None else None)
 
 
 def test_one_models_failures_leave_the_others_in(observed: Observed) -> None:

@@ -10,6 +10,7 @@ from tests.extproc.hand_clock import HandClock
 from limpet_extproc.contract.health_stream import VERDICTS, Probed
 from limpet_extproc.decision.error_rate import DEFAULT_RATE
 from limpet_extproc.decision.health import DEFAULT_THRESHOLDS, TROUBLES
+from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.events import (
     AttemptFailed,
     AttemptLimited,
@@ -22,13 +23,12 @@ from limpet_extproc.providers.tracker import ProviderTracker
 
 PROVIDERS, MODELS = st.sampled_from("ab"), st.sampled_from(["m1", "m2"])
 AGES = st.sampled_from([0.0, 1.0, 30.0])
+TIMINGS = st.none() | st.builds(Timing, st.sampled_from([0.2, 9.0]), st.just(500))
 
 
 def events(providers: st.SearchStrategy[str], models: st.SearchStrategy[str]) -> st.SearchStrategy[ProviderEvent]:
     return st.one_of(
-        st.builds(
-            AttemptSucceeded, providers, models, st.none() | st.sampled_from([0.2, 9.0]), st.just(500), age_s=AGES
-        ),
+        st.builds(AttemptSucceeded, providers, models, TIMINGS, AGES),
         st.builds(AttemptFailed, providers, models, st.sampled_from(["ServerError", "ConnectionFailed"]), AGES),
         st.builds(AttemptLimited, providers, models, st.none() | st.floats(1, 999), st.just("Overloaded"), AGES),
         st.builds(TrialBegan, providers, models),

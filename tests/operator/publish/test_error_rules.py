@@ -30,7 +30,7 @@ def test_the_lua_has_every_rule_in_its_order() -> None:
 
 def test_what_follows_from_a_cause_is_known_for_each_that_an_answer_can_have() -> None:
     without_an_answer = {"", "ConnectionFailed", "ConnectionRefused", "NameNotResolved", "TLSFailed"}
-    of_no_single_attempt = {"BrokenOff", "ErrorRate", "SlowFirstByte"}
+    of_no_single_attempt = {"BrokenOff", "ErrorRate", "SlowFirstByte", "SlowStream"}
     follows = set(re.findall(r"^  ([A-Z][A-Za-z]+) = \{ outcome", CAUSES_LUA, re.MULTILINE))
     assert follows == CAUSES - without_an_answer - of_no_single_attempt
     statuses = CAUSES_LUA[CAUSES_LUA.index("local BY_STATUS") : CAUSES_LUA.index("local function cause_of")]
