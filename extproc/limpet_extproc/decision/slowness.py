@@ -68,7 +68,7 @@ class Timing(msgspec.Struct, frozen=True, gc=False, array_like=True):
     rest_bytes: int = 0
 
 
-class _Part(msgspec.Struct, frozen=True, gc=False):
+class _Duration(msgspec.Struct, frozen=True, gc=False):
     """One duration of an answer that no baseline has taken in yet."""
 
     kind: _Kind
@@ -83,10 +83,10 @@ class TimedAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer, judged by what was usual when it came."""
 
     at_s: float
-    parts: tuple[_Part, ...]
+    parts: tuple[_Duration, ...]
 
 
-class Pace(msgspec.Struct, frozen=True, gc=False):
+class UsualPace(msgspec.Struct, frozen=True, gc=False):
     """How fast one model at one provider usually answers, and how fast it did lately."""
 
     baselines: Mapping[_Kind, Baseline] = {}
@@ -94,7 +94,7 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
     """Oldest first; the last few are judged."""
 
 
-UNKNOWN_PACE: Final = Pace()
+UNKNOWN_PACE: Final = UsualPace()
 
 
 def work_tokens(prompt: int, cached: int | None, output: int, *, streamed: bool) -> int:
@@ -105,27 +105,29 @@ def work_tokens(prompt: int, cached: int | None, output: int, *, streamed: bool)
     return max(0, prompt - (cached or 0)) + (0 if streamed else output * _OUTPUT_WORK)
 
 
-def after_answer(pace: Pace, now_s: float, timing: Timing, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Pace:
+def after_answer(
+    pace: UsualPace, now_s: float, timing: Timing, thresholds: SlownessThresholds = DEFAULT_SLOWNESS
+) -> UsualPace:
     """The pace with one more answer in it."""
     size = bisect_right(_SIZES, timing.work_tokens)
     first: _Kind = ("whole" if timing.rest_s is None else "first_token", size)
-    parts: tuple[_Part, ...] = (_part(pace, first, timing.first_byte_s, thresholds.beyond_s, thresholds),)
+    parts: tuple[_Duration, ...] = (_part(pace, first, timing.first_byte_s, thresholds.beyond_s, thresholds),)
     if timing.rest_s is not None and timing.rest_bytes > 0:
         kib = timing.rest_bytes / 1024
         parts = (*parts, _part(pace, ("rest", 0), timing.rest_s / kib, thresholds.beyond_s / kib, thresholds))
     recent = (*pace.recent, TimedAnswer(now_s, parts))
     known = pace.baselines.get(first, NO_BASELINE)
     if len(recent) < thresholds.recent + (1 if known.samples < _SETTLED else _BATCH):
-        return Pace(pace.baselines, recent)
+        return UsualPace(pace.baselines, recent)
     old: dict[_Kind, list[Sample]] = {}
     for answer in recent[: -thresholds.recent]:
         for part in answer.parts:
             old.setdefault(part.kind, []).append(Sample(answer.at_s, part.seconds, part.slow))
     new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), samples) for kind, samples in old.items()}
-    return Pace({**pace.baselines, **new}, recent[-thresholds.recent :])
+    return UsualPace({**pace.baselines, **new}, recent[-thresholds.recent :])
 
 
-def why_slow(pace: Pace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Cause:
+def why_slow(pace: UsualPace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Cause:
     """In what way most of the latest answers were slow; empty if they were not. One slow answer is none."""
     judged = pace.recent[-thresholds.recent :]
     slow = sum(any(part.slow for part in answer.parts) for answer in judged)
@@ -136,15 +138,15 @@ def why_slow(pace: Pace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> C
     return "SlowFirstByte" if 2 * late >= slow else "SlowStream"
 
 
-def is_slow_still(pace: Pace) -> bool:
+def is_slow_still(pace: UsualPace) -> bool:
     """Whether the last answer of a degraded provider is one more slow one."""
     return bool(pace.recent) and any(part.slow_still for part in pace.recent[-1].parts)
 
 
-def _part(pace: Pace, kind: _Kind, seconds: float, beyond_s: float, thresholds: SlownessThresholds) -> _Part:
+def _part(pace: UsualPace, kind: _Kind, seconds: float, beyond_s: float, thresholds: SlownessThresholds) -> _Duration:
     usual = pace.baselines.get(kind)
     if usual is None or usual.samples < thresholds.min_samples:
-        return _Part(kind, seconds, slow=False, very_slow=False, slow_still=False)
+        return _Duration(kind, seconds, slow=False, very_slow=False, slow_still=False)
     median_s, least_s = usual.median_s, usual.median_s + beyond_s
     slow = seconds > max(
         median_s * thresholds.times_median,
@@ -156,4 +158,4 @@ def _part(pace: Pace, kind: _Kind, seconds: float, beyond_s: float, thresholds: 
         min(usual.p95_s, median_s * thresholds.good_most_times_median),
         least_s,
     )
-    return _Part(kind, seconds, slow, slow and seconds > median_s * thresholds.very_slow_times_median, slow_still)
+    return _Duration(kind, seconds, slow, slow and seconds > median_s * thresholds.very_slow_times_median, slow_still)

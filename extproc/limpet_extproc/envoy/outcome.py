@@ -25,7 +25,7 @@ from limpet_extproc.memory import Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, AttemptLimited, AttemptSucceeded
-from limpet_extproc.providers.timeouts import Timeouts
+from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -58,7 +58,7 @@ class Outcomes:
         metrics: WorkerMetrics,
         caches: CacheUses,
         complaints: Complaints,
-        timeouts: Timeouts,
+        timeouts: TimeoutCount,
         clock: Callable[[], float],
         always_reports_usage: Callable[[str], bool],
         verbose: Verbose | None = None,

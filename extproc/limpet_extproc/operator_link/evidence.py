@@ -49,7 +49,7 @@ def evidence(
     for name in models.keys() | tracker.states.health.keys():
         last = before.get(name)
         known = {each.model: each for each in last.models} if last is not None else {}
-        one = _Scope(tracker, complaints, name, now_s)
+        one = _Subject(tracker, complaints, name, now_s)
         of_models = [one.of(model, known.get(model)) for model in models.get(name, ())]
         told = sorted((each for each in of_models if each is not None), key=_worst_first)[:MAX_MODELS_REPORTED]
         whole = one.of("", last)
@@ -73,7 +73,7 @@ def _worst_first(each: ModelEvidence) -> tuple[int, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class _Subject:
     """What there is to be said about one provider."""
 
     tracker: ProviderTracker

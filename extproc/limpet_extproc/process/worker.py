@@ -40,7 +40,7 @@ from limpet_extproc.process.wiring import RoutingParts, WorkerContext, receiver,
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import WorkerEvent
-from limpet_extproc.providers.timeouts import Timeouts
+from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import HealthChange
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
@@ -94,7 +94,7 @@ class Worker:
             )
         )
         caches = CacheUses(clock)
-        complaints, timeouts = Complaints(lambda: self._reporter.changed()), Timeouts(clock)
+        complaints, timeouts = Complaints(lambda: self._reporter.changed()), TimeoutCount(clock)
         tracker = self.routing.tracker
         self._reporter = HealthReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
         self._health_link = HealthLink(

@@ -9,7 +9,7 @@ _MOST: Final = 1_000
 """Of one provider; more are as telling."""
 
 
-class Timeouts:
+class TimeoutCount:
     """Those that one worker has seen in the last ten minutes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

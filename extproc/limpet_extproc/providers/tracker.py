@@ -80,7 +80,7 @@ class ProviderTracker:
         self._windows: dict[_Scope, error_rate.ErrorWindow] = {}
         """Of those with a failure in it; for all others it is cheaper to note when they answered."""
         self._calm: dict[_Scope, deque[float]] = {}
-        self._paces: dict[_Scope, slowness.Pace] = {}
+        self._paces: dict[_Scope, slowness.UsualPace] = {}
         self._last_answer_s: dict[_Scope, float] = {}
         self._last_asked_s: dict[_Scope, float] = {}
         self._failed_s: dict[_Scope, float] = {}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from limpet_extproc.decision.slowness import (
     DEFAULT_SLOWNESS,
     UNKNOWN_PACE,
-    Pace,
     Timing,
+    UsualPace,
     after_answer,
     is_slow_still,
     why_slow,
@@ -23,8 +23,8 @@ Answer = tuple[float, int]
 
 
 def after(
-    answers: Iterable[Answer], pace: Pace = UNKNOWN_PACE, *, every_s: float = 1.0, rest_s: float | None = 0.5
-) -> Pace:
+    answers: Iterable[Answer], pace: UsualPace = UNKNOWN_PACE, *, every_s: float = 1.0, rest_s: float | None = 0.5
+) -> UsualPace:
     """After streams whose rest took half a second for 4 KiB, or with `rest_s` None after whole answers."""
     now_s = max((each.at_s for each in pace.baselines.values()), default=0.0)
     for seconds, tokens in answers:
@@ -33,7 +33,7 @@ def after(
     return pace
 
 
-def has_slowed(pace: Pace) -> bool:
+def has_slowed(pace: UsualPace) -> bool:
     return why_slow(pace) != ""
 
 
@@ -43,7 +43,7 @@ def noisy(seconds: float, tokens: int, count: int, seed: int = 1) -> list[Answer
     return [(seconds * random.lognormvariate(0.0, 0.35), tokens) for _ in range(count)]
 
 
-def answers_until_slow(pace: Pace, answers: Iterable[Answer]) -> int | None:
+def answers_until_slow(pace: UsualPace, answers: Iterable[Answer]) -> int | None:
     """How many of the answers it takes until the provider counts as slow."""
     for number, answer in enumerate(answers, 1):
         pace = after([answer], pace)

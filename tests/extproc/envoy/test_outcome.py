@@ -23,7 +23,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
-from limpet_extproc.providers.timeouts import Timeouts
+from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -135,7 +135,7 @@ class World:
         self.tracker = ProviderTracker(lambda: NOW, self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
-        self.complaints, self.timeouts = Complaints(lambda: None), Timeouts(lambda: NOW)
+        self.complaints, self.timeouts = Complaints(lambda: None), TimeoutCount(lambda: NOW)
         metrics = WorkerMetrics(self.registry)
         self.limit_events: list[LimitEvent] = []
         limited = LimitedRequests(lambda: {"a": Limits(5), "b": Limits(5)}, self.limit_events.append)

@@ -2,12 +2,12 @@
 
 from tests.extproc.hand_clock import HandClock
 
-from limpet_extproc.providers.timeouts import KEPT_S, Timeouts
+from limpet_extproc.providers.timeouts import KEPT_S, TimeoutCount
 
 
 def test_those_of_the_last_ten_minutes_count_each_for_its_provider() -> None:
     clock = HandClock(1_000.0)
-    timeouts = Timeouts(clock)
+    timeouts = TimeoutCount(clock)
     timeouts.add("a")
     clock.now_s += KEPT_S / 2
     for provider in "ab":
@@ -20,7 +20,7 @@ def test_those_of_the_last_ten_minutes_count_each_for_its_provider() -> None:
 
 
 def test_of_very_many_only_so_many_are_kept() -> None:
-    timeouts = Timeouts(lambda: 1_000.0)
+    timeouts = TimeoutCount(lambda: 1_000.0)
     for _ in range(5_000):
         timeouts.add("a")
     assert timeouts.recent() == {"a": 1_000}

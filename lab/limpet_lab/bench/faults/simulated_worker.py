@@ -35,7 +35,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.limit_use import LimitUse
-from limpet_extproc.providers.timeouts import Timeouts
+from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import RequestReader
@@ -63,7 +63,7 @@ class SimulatedWorker:
             WorkerMetrics(CollectorRegistry()),
             CacheUses(clock),
             Complaints(lambda: None),
-            Timeouts(clock),
+            TimeoutCount(clock),
             clock,
             lambda _provider: False,
         )
