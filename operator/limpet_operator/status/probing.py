@@ -54,7 +54,7 @@ def up_count(results: Sequence[ProbeResult]) -> int:
 
 def _verdicts(results: Sequence[ProbeResult]) -> str:
     not_up = [
-        f"{result.provider} {result.verdict} ({wording(result.verdict, result.cause).reason})"
+        f"{_name(result)} {result.verdict} ({wording(result.verdict, result.cause).reason})"
         for result in results
         if result.verdict not in (None, "Up")
     ]
@@ -65,18 +65,23 @@ def _verdicts(results: Sequence[ProbeResult]) -> str:
 def _unknown(result: ProbeResult) -> str:
     """Why there is no verdict."""
     if result.not_sent:
-        return f"{result.provider} not probed: {result.not_sent}"
+        return f"{_name(result)} not probed: {result.not_sent}"
     answer = " ".join(filter(None, (result.last_cause, answered(result.status, result.message))))
-    return f"{result.provider} not known: {answer}" if answer else f"{result.provider} not known yet"
+    return f"{_name(result)} not known: {answer}" if answer else f"{_name(result)} not known yet"
 
 
 def _shared(results: Sequence[ProbeResult], others: Mapping[str, Collection[str]]) -> list[str]:
     shared = [
-        f"{result.provider} is also probed by HealthProbe {', '.join(sorted(others[result.provider]))}"
+        f"{_name(result)} is also probed by HealthProbe {', '.join(sorted(others[result.provider]))}"
         for result in results
         if others.get(result.provider)
     ]
     return [f"{', '.join(_first(shared))}, and the worse verdict counts"] if shared else []
+
+
+def _name(result: ProbeResult) -> str:
+    """Without the namespace, which is the HealthProbe's own."""
+    return result.provider.rpartition("/")[2]
 
 
 def _first(clauses: list[str]) -> list[str]:

@@ -26,7 +26,11 @@ def spec(build: Build) -> HealthProbe:
     ("results", "others", "message"),
     [
         (RESULTS, {}, "3 providers probed every 30s: 2 up, alpha Down (CredentialRefused)"),
-        ([SLOW], {}, "1 provider probed every 30s: 0 up, alpha Degraded (SlowFirstByte)"),
+        (
+            [SLOW._replace(provider="team/alpha")],
+            {},
+            "1 provider probed every 30s: 0 up, alpha Degraded (SlowFirstByte)",
+        ),
         (RESULTS[1:], {}, "2 providers probed every 30s: 2 up"),
         ([RESULTS[1], ProbeResult("new")], {}, "2 providers probed every 30s: 1 up, new not known yet"),
         (
