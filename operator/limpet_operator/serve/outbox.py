@@ -6,18 +6,18 @@ from typing import Final, Generic, TypeVar
 MAX_UNSENT: Final = 200
 """Reports that wait, of some kilobytes each; the oldest are dropped for newer ones."""
 
-_Message = TypeVar("_Message")
+_Outgoing = TypeVar("_Outgoing")
 
 
-class Outbox(Generic[_Message]):
+class Outbox(Generic[_Outgoing]):
     """Messages of one stream that are not sent yet."""
 
     def __init__(self) -> None:
-        self._verdicts: _Message | None = None
-        self._probes: deque[_Message] = deque()
-        self._reports: deque[_Message] = deque()
+        self._verdicts: _Outgoing | None = None
+        self._probes: deque[_Outgoing] = deque()
+        self._reports: deque[_Outgoing] = deque()
 
-    def next(self) -> _Message | None:
+    def next(self) -> _Outgoing | None:
         """What to send now; None: nothing. Verdicts come first, then probes and their answers, then reports."""
         if self._verdicts is not None:
             verdicts, self._verdicts = self._verdicts, None
@@ -27,15 +27,15 @@ class Outbox(Generic[_Message]):
                 return waiting.popleft()
         return None
 
-    def put_verdicts(self, message: _Message) -> None:
+    def put_verdicts(self, message: _Outgoing) -> None:
         """Send these in the place of verdicts that still wait."""
         self._verdicts = message
 
-    def put_probe(self, message: _Message) -> None:
+    def put_probe(self, message: _Outgoing) -> None:
         """Send a probe, or the answer to one. Whoever asks waits for few at a time, so they need no bound."""
         self._probes.append(message)
 
-    def put_report(self, message: _Message) -> bool:
+    def put_report(self, message: _Outgoing) -> bool:
         """Send this report of a worker; False: the oldest one was dropped for it."""
         fits = len(self._reports) < MAX_UNSENT
         if not fits:
