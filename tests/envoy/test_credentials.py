@@ -99,5 +99,6 @@ async def test_a_key_goes_nowhere_while_its_providers_name_does_not_resolve(stag
         async with admin.get("http://envoy/clusters") as response:
             lines = (line.split("::") for line in (await response.text()).splitlines())
             hosts = {line[1] for line in lines if line[0] == stage.provider("a")}
-    assert [each["name"] for each in listeners] == ["limpet"], "a port that a stranger could have taken"
+    with_ports = [each["name"] for each in listeners if "socket_address" in each["local_address"]]
+    assert with_ports == ["limpet"], "a port that a stranger could have taken"
     assert {host for host in hosts if host[0].isdigit()} == {"127.0.0.1:0"}, "where nobody can listen"
