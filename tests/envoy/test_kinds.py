@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
+from tests.envoy.cast import say
 from tests.envoy.kinds import Ask, Kind, Rule, Want, play
 from tests.envoy.stage import Stage
-from tests.envoy.upstream import CLOSE, RESET, Reply, completion, events
+from tests.envoy.upstream import CLOSE, RESET, Reply, Upstream, completion, events
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -155,6 +156,20 @@ async def test_a_connection_that_ends_as_it_is_used_again_is_no_failure(stage: S
         asked={"b": 0},
     )
     await play(kind, stage)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("end", [RESET, CLOSE])
+async def test_with_one_provider_alone_such_a_connection_costs_no_error(stage: Stage, end: str, stream: bool) -> None:
+    async with Upstream(lambda got: end if got.on_connection == 2 else completion()) as a:
+        await stage.serve("a", specs={"a": {"url": a.url}})
+        for turn in range(1, 6):
+            body = {"model": stage.model, "messages": [say(f"Turn {turn}")], "stream": stream}
+            answer = await stage.post(body)
+            assert (answer.status, answer.headers["x-limpet-provider"]) == (200, stage.provider("a"))
+        assert a.connections > 1
+        await stage.settle()
+        assert not await stage.metric("limpet_provider_out", provider=stage.provider("a"))
 
 
 async def test_the_limit_of_one_model_leaves_the_others_where_they_are(stage: Stage) -> None:

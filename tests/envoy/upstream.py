@@ -67,15 +67,19 @@ class Reply:
     """In place of `body`: chunks of a chunked answer, and seconds of silence between them."""
     cut: bool = False
     """End the connection with a reset after what was sent of `pieces`, without the last chunk."""
+    stalls: bool = False
+    """Send nothing more after `pieces`, until the peer leaves."""
 
 
 RESET: Final = "reset"
 """In place of a Reply: the connection ends with RST before a byte of an answer."""
+HANG: Final = "hang"
+"""In place of a Reply: nothing, until the peer leaves."""
 CLOSE: Final = "close"
 """In place of a Reply: the connection ends with FIN before a byte of an answer."""
 
 Script = Callable[[Got], Reply | bytes | str]
-"""What to do with a request: a Reply, raw bytes that are sent as they are, RESET or CLOSE."""
+"""What to do with a request: a Reply, raw bytes that are sent as they are, RESET, CLOSE or HANG."""
 
 
 def completion(text: str = "At home on its rock.", usage: object = ..., **fields: object) -> Reply:
@@ -121,6 +125,8 @@ class Upstream:
         self.script = script
         self.got: list[Got] = []
         self.connections = 0
+        self.left = 0
+        """Requests whose peer left before it had an answer, or all of it."""
         self._host = host
         self._keep_alive_s = keep_alive_s
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,10 +168,18 @@ class Upstream:
                     on_connection += 1
                     got = Got(head, body, len(self.got) + 1, number, on_connection)
                     self.got.append(got)
-                    if not await _answer(self.script(got), writer):
+                    reply = self.script(got)
+                    if reply == HANG or not await _answer(reply, writer):
+                        if reply == HANG or (isinstance(reply, Reply) and reply.stalls):
+                            await self._until_left(reader)
                         return
         finally:
             writer.close()
+
+    async def _until_left(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            await reader.read(1)
+        self.left += 1
 
 
 async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:
@@ -201,9 +215,11 @@ async def _answer(reply: Reply | bytes | str, writer: asyncio.StreamWriter) -> b
     lines = [f"HTTP/1.1 {reply.status:03} Said", *(f"{name}: {value}" for name, value in headers), "", ""]
     writer.write("\r\n".join(lines).encode("latin-1") + (b"" if reply.pieces is not None else body))
     await writer.drain()
-    if reply.pieces is None:
-        return True
-    for piece in reply.pieces:
+    return reply.pieces is None or await _in_pieces(reply, reply.pieces, writer)
+
+
+async def _in_pieces(reply: Reply, pieces: Sequence[bytes | float], writer: asyncio.StreamWriter) -> bool:
+    for piece in pieces:
         if isinstance(piece, bytes):
             writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
             await writer.drain()
@@ -211,6 +227,7 @@ async def _answer(reply: Reply | bytes | str, writer: asyncio.StreamWriter) -> b
             await asyncio.sleep(piece)
     if reply.cut:
         _reset(writer)
+    if reply.cut or reply.stalls:
         return False
     writer.write(b"0\r\n\r\n")
     await writer.drain()

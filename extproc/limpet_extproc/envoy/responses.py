@@ -61,7 +61,7 @@ class Responses:
     """Builds the responses of one worker."""
 
     def __init__(self) -> None:
-        self._routes: dict[tuple[tuple[str, ...], str, bool, int, int], bytes] = {}
+        self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
         self._decisions: dict[tuple[str, str, float | None, float], bytes] = {}
 
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool) -> bytes:
@@ -86,7 +86,7 @@ class Responses:
         return built
 
     def _route(self, order: tuple[str, ...], route_knows: str, tries: Tries) -> bytes:
-        key = order, route_knows, tries.stream, tries.wait_level, tries.each
+        key = order, route_knows, tries
         built = self._routes.get(key)
         if built is None:
             if len(self._routes) >= _MAX_CACHED:
@@ -120,6 +120,7 @@ def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -
         {"name": name} if name in route_knows else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
         for name in (*order[:1] * tries.each, *order[1:])
     ]
+    # Where each is tried once, waiting for the first must not cost the last its attempt.
     attempts = len(order) * tries.each + (tries.each == 1 and tries.save_cache_s > 0)
     route = route_key(attempts, tries.stream, tries.wait_level)
     return _metadata(ROUTE_METADATA, {ROUTE_GROUPS: groups, ROUTE_TRIES: tries.each, ROUTE_KEY: route})

@@ -17,62 +17,77 @@ local function client_status(status, cause)
   return after.status or "503"
 end
 
+-- What came of this attempt, as the list of those who were tried has it.
+local function outcome_of(status, cause, asked, capped)
+  local outcome = status
+  if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then outcome = outcome .. " without a completion" end
+  if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), ",", "") .. " capped" end
+  return outcome
+end
+
+-- Status and rank of the most telling error before this attempt; only the first three ranks and refused credentials are kept.
+local function best_before(trail)
+  local status = trail[TRAIL_BEST_STATUS]
+  if status == nil then return nil, 6 end
+  return status, status == "429" and AFTER.Limited.rank or status == AFTER.CredentialRefused.status and AFTER.CredentialRefused.rank or 1
+end
+
+-- Whether another attempt follows; then sees to it that it is the right one.
+local function another_follows(handle, number, cause, wait_s)
+  if cause == "Limited" and wait_for_warm(handle, number, wait_s) then
+    if wait_s > 0 then handle:headers():replace(WAIT_HEADER, tostring(wait_s)) end
+    return true
+  end
+  return AFTER[cause].next and skip_to_next(handle, number)
+end
+
+-- Makes headers of an answer those of an error of ours.
+local function as_our_error(headers, status)
+  headers:replace(":status", status)
+  for _, name in ipairs({ "location", "www-authenticate", "content-encoding", "transfer-encoding" }) do headers:remove(name) end
+  headers:replace("content-type", "application/json")
+end
+
 -- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most telling error so
 -- far. Returns that error, or nil if this answer is it. A probe gets every answer as it came.
 local function refuse(handle, number, status, cause, text)
   if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
-  local headers, after, name = handle:headers(), AFTER[cause], handle:filterContext():get("name")
-  local metadata = handle:streamInfo():dynamicMetadata()
-  local asked = headers:get("retry-after")
+  local headers, name = handle:headers(), handle:filterContext():get("name")
+  local metadata, asked = handle:streamInfo():dynamicMetadata(), headers:get("retry-after")
   note_attempt(handle, number, name, status, cause, message_of(text), asked)
   local trail = metadata:get(TRAIL_METADATA)
   local wait_s, capped = wait_of(asked, headers:get("retry-after-ms"), now_ms(handle))
-  local outcome = after.status == nil and status or status .. (string.sub(status, 1, 1) == "2" and " without a completion" or "")
-  if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), ",", "") .. " capped" end
-  local tried = with_outcome(trail[TRAIL_TRIED] or "", name, outcome)
+  local tried = with_outcome(trail[TRAIL_TRIED] or "", name, outcome_of(status, cause, asked, capped))
   local least_s = tonumber(trail[TRAIL_LEAST_WAIT_S] or "")
   if cause == "Limited" and wait_s ~= nil then least_s = math.min(wait_s, least_s or wait_s) end
+  local best, best_rank = best_before(trail)
+  local is_best = AFTER[cause].rank <= best_rank
 
-  local follows = false
-  if cause == "Limited" and wait_for_warm(handle, number, wait_s) then
-    follows = true
-    if wait_s > 0 then headers:replace(WAIT_HEADER, tostring(wait_s)) end
-  elseif after.next then
-    follows = skip_to_next(handle, number)
-  end
-  local best, best_rank = trail[TRAIL_BEST_STATUS], 6
-  if best ~= nil then best_rank = best == "429" and 2 or best == AFTER.CredentialRefused.status and 4 or 1 end
-  local is_best = after.rank <= best_rank
-  if follows then
+  if another_follows(handle, number, cause, wait_s) then
     metadata:set(TRAIL_METADATA, TRAIL_TRIED, tried)
     if least_s ~= nil then metadata:set(TRAIL_METADATA, TRAIL_LEAST_WAIT_S, tostring(least_s)) end
-    if is_best and after.rank < 5 then
+    if is_best and AFTER[cause].rank <= AFTER.CredentialRefused.rank then
       local head, tail = error_pieces(name, cause, text)
       metadata:set(TRAIL_METADATA, TRAIL_BEST_STATUS, client_status(status, cause))
       metadata:set(TRAIL_METADATA, TRAIL_BEST_HEAD, head)
       metadata:set(TRAIL_METADATA, TRAIL_BEST_TAIL, tail)
     end
-    headers:replace(":status", "503")
+    as_our_error(headers, "503")
     return with_tried(tried, pieces("No provider answered", cause))
   end
 
   -- For Envoy this ends all retries; the route takes it out of what the client gets.
   headers:replace("x-envoy-ratelimited", "true")
   headers:replace(TRIED_HEADER, listed(tried))
-  local final = is_best and client_status(status, cause) or best
-  if final == "429" then wait_s = least_s elseif not is_best then wait_s = nil end
-  if wait_s ~= nil then headers:replace("retry-after", tostring(wait_s)) else headers:remove("retry-after") end
-  if wait_s == nil or asked ~= nil then headers:remove("retry-after-ms") end
+  local final, final_s = is_best and client_status(status, cause) or best, is_best and wait_s or nil
+  if final == "429" then final_s = least_s end
+  if final_s ~= nil then headers:replace("retry-after", tostring(final_s)) else headers:remove("retry-after") end
+  if final_s == nil or final_s ~= wait_s then headers:remove("retry-after-ms") end
   local alone = trail[TRAIL_TRIED] == nil and not capped
   if is_best and alone and final == status and (cause == "BadRequest" or is_json(text)) then return nil end
   local head, tail = trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
   if is_best then head, tail = error_pieces(name, cause, text) end
-  headers:replace(":status", final)
-  headers:remove("location")
-  headers:remove("www-authenticate")
-  headers:remove("content-encoding")
-  headers:remove("transfer-encoding")
-  headers:replace("content-type", "application/json")
+  as_our_error(headers, final)
   return with_tried(tried, head, tail)
 end
 
