@@ -42,7 +42,7 @@ class SlownessThresholds:
     """So many of them were slow: degraded. Or so many were very slow:"""
     very_slow_of_recent: int = 3
     times_median: float = 3.0
-    beyond_s: float = 0.1
+    beyond_s: float = 0.25
     """An answer is slow if it takes longer than so many medians, than so much beyond the median, and ..."""
     times_p95: float = 1.5
     most_times_median: float = 6.0
