@@ -22,10 +22,10 @@ PLAIN: Final = "gamma"
 SELLERS: Final = (BY_TLS, BY_NAME, PLAIN)
 """One is reached over TLS, one by a name that DNS resolves, one by its address."""
 
-FIRST_BYTE_S: Final = 1.0
+FIRST_BYTE_S: Final = 3.0
 """How long a provider may be silent: the longest that a hanging one holds up a request."""
 
-_PACE: Final = Pace(first_byte_ms=20.0, uncached_ms_per_thousand=5.0, chunk_ms=0.5)
+_PACE: Final = Pace(first_byte_ms=100.0, uncached_ms_per_thousand=5.0, chunk_ms=0.5)
 _PRICES: Final = {BY_TLS: "0.150", BY_NAME: "0.152", PLAIN: "0.154"}
 """Near enough to each other that new conversations are spread over all three."""
 

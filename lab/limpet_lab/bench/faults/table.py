@@ -30,8 +30,8 @@ from limpet_lab.sim.faults import Fault
 
 TIMES_SLOWER: Final = 20
 HOUR_S: Final = 3600.0
-_FIRST_BYTE_S: Final = 0.025
-"""Of a seller whose prompt is warm, and a little more."""
+_FIRST_BYTE_S: Final = 0.1
+"""Of a seller whose prompt is warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,39 @@ def _of_clock(name: str, by_s: float) -> CampaignFault:
 
 
 FAULTS: Final = (
+    _of_redis("redis_killed", platform.redis_dies, platform.redis_returns, short=True),
+    _of_redis("redis_stalled", platform.redis_stalls, platform.redis_goes_on),
+    _of_redis("redis_flushed", platform.redis_forgets, nothing, heals=True),
+    _of_redis("redis_slow", platform.redis_slows, platform.redis_recovers),
+    _of_worker("worker_killed", platform.worker_dies, short=True),
+    _of_worker("worker_frozen", platform.worker_freezes),
+    _of_worker("worker_out_of_memory", platform.worker_runs_out_of_memory),
+    CampaignFault(
+        "operator_killed",
+        platform.operators_die,
+        platform.operators_return,
+        (NO_ERRORS, ALL_DECIDED, STAYS),
+        concerns_provider=False,
+        before_load=True,
+    ),
+    CampaignFault(
+        "planes_killed_then_changed",
+        platform.planes_die_and_a_change_is_made,
+        platform.operators_return_with_the_change,
+        (NO_ERRORS, CHANGE_ARRIVES),
+        concerns_provider=False,
+        clean=platform.change_is_taken_back,
+    ),
+    CampaignFault(
+        "envoy_refuses_config",
+        platform.envoy_refuses,
+        platform.envoy_accepts,
+        (NO_ERRORS, STAYS, CONDITION_SAYS),
+        BY_TLS,
+        concerns_provider=False,
+    ),
+    _of_clock("clock_an_hour_ahead", HOUR_S),
+    _of_clock("clock_an_hour_back", -HOUR_S),
     CampaignFault("refuses_connections", provider.stops, provider.returns, MOVES, PLAIN, short=True),
     _answering("hangs", BY_NAME, Fault("hang"), short=True),
     _answering("resets_before_headers", BY_TLS, Fault("reset_before_headers")),
@@ -110,38 +143,5 @@ FAULTS: Final = (
         concerns_provider=False,
         clean=provider.others_return,
     ),
-    _of_redis("redis_killed", platform.redis_dies, platform.redis_returns, short=True),
-    _of_redis("redis_stalled", platform.redis_stalls, platform.redis_goes_on),
-    _of_redis("redis_flushed", platform.redis_forgets, nothing, heals=True),
-    _of_redis("redis_slow", platform.redis_slows, platform.redis_recovers),
-    _of_worker("worker_killed", platform.worker_dies, short=True),
-    _of_worker("worker_frozen", platform.worker_freezes),
-    _of_worker("worker_out_of_memory", platform.worker_runs_out_of_memory),
-    CampaignFault(
-        "operator_killed",
-        platform.operators_die,
-        platform.operators_return,
-        (NO_ERRORS, ALL_DECIDED, STAYS),
-        concerns_provider=False,
-        before_load=True,
-    ),
-    CampaignFault(
-        "planes_killed_then_changed",
-        platform.planes_die_and_a_change_is_made,
-        platform.operators_return_with_the_change,
-        (NO_ERRORS, CHANGE_ARRIVES),
-        concerns_provider=False,
-        clean=platform.change_is_taken_back,
-    ),
-    _of_clock("clock_an_hour_ahead", HOUR_S),
-    _of_clock("clock_an_hour_back", -HOUR_S),
-    CampaignFault(
-        "envoy_refuses_config",
-        platform.envoy_refuses,
-        platform.envoy_accepts,
-        (NO_ERRORS, STAYS, CONDITION_SAYS),
-        BY_TLS,
-        concerns_provider=False,
-    ),
 )
-"""Those that are played on the bed."""
+"""Those that are played on the bed: providers fail last, as for half a minute after its return one gets a small share."""
