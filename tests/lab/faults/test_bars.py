@@ -1,5 +1,6 @@
 """When a bar is held, and what it says when it is missed."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -7,6 +8,7 @@ from tests.lab.faults.exchanges import broken, exchange, outcome, seen
 
 from limpet_lab.bench.faults import bars
 from limpet_lab.bench.faults.bars import FaultBar
+from limpet_lab.bench.faults.figures import figures_of
 from limpet_lab.bench.faults.load import Exchange
 
 
@@ -40,11 +42,6 @@ from limpet_lab.bench.faults.load import Exchange
         (bars.IN_DIALECT, [], [broken(11, status=502, in_dialect=True)]),
         (bars.SERVED_AFTER_RETURN, [broken(20.5), exchange(21.5)], [broken(20.5), exchange(22.5)]),
         (
-            bars.LITTLE_LATER,
-            [exchange(5), exchange(15, first_byte_s=0.059)],
-            [exchange(5), exchange(15, first_byte_s=0.061)],
-        ),
-        (
             bars.STICKY_IN_A_TURN,
             [exchange(11, 1, decision="first.scored"), exchange(11, 2, decision="first.scored")],
             [exchange(11, 1, decision="first.scored"), exchange(12, 1, decision="first.scored")],
@@ -66,6 +63,18 @@ def test_a_bar_tells_good_from_bad(bar: FaultBar, good: list[Exchange], bad: lis
 
 def test_a_fault_that_nobody_met_holds_no_bar_about_moving() -> None:
     assert seen(bars.MOVED_SOON, exchange(11)) == seen(bars.TOLD_SOON, exchange(11)) == "nobody met the fault"
+
+
+@pytest.mark.parametrize(
+    ("p99_ms", "said"),
+    [((0.4, 10.4), None), ((0.4, 10.5), "10.1 ms"), ((0.4, inf), "inf ms"), ((None, 0.4), "not measured")],
+)
+def test_decisions_may_take_ten_milliseconds_longer(
+    p99_ms: tuple[float | None, float | None], said: str | None
+) -> None:
+    without = outcome()
+    figures = figures_of([], without.timeline, None, p99_ms)
+    assert bars.LITTLE_LATER.missed(replace(without, figures=figures)) == said
 
 
 def test_what_never_came_is_missed() -> None:

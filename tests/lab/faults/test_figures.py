@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.faults.exchanges import broken, exchange, outcome
 
-from limpet_lab.bench.faults.figures import Move, figures_of, gone_astray, move_away, p99_ms
+from limpet_lab.bench.faults.figures import Move, figures_of, first_byte_p99_ms, gone_astray, move_away
 
 
 def test_a_provider_is_left_by_the_last_request_before_it_is_left_alone() -> None:
@@ -70,7 +70,7 @@ def test_an_answer_from_elsewhere_goes_astray_once() -> None:
 
 @given(st.lists(st.floats(0.001, 10.0), min_size=1, max_size=300))
 def test_the_99th_percentile_is_a_time_that_was_seen_and_at_most_one_in_a_hundred_is_longer(times: list[float]) -> None:
-    result = p99_ms(exchange(1.0, first_byte_s=each) for each in times)
+    result = first_byte_p99_ms(exchange(1.0, first_byte_s=each) for each in times)
     assert result is not None
     assert any(1000 * each == result for each in times)
     assert sum(1000 * each > result for each in times) <= len(times) / 100
@@ -78,5 +78,5 @@ def test_the_99th_percentile_is_a_time_that_was_seen_and_at_most_one_in_a_hundre
 
 def test_nothing_asked_is_nothing_known() -> None:
     figures = outcome().figures
-    assert (figures.requests, figures.move, figures.cached_during, figures.added_p99_ms) == (0, None, None, None)
+    assert (figures.requests, figures.move, figures.cached_during, figures.later_p99_ms) == (0, None, None, None)
     assert figures_of([], outcome().timeline, None) == figures

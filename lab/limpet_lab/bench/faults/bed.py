@@ -1,6 +1,7 @@
 """The whole installation: sellers, Redis, a name server, and two gateways with a replica of the operator each."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Final, Self
 from limpet_lab.bed import Object
 from limpet_lab.bench.faults import objects
 from limpet_lab.bench.faults.authority import Authority
+from limpet_lab.bench.faults.decision_times import Buckets
 from limpet_lab.bench.faults.gateway import FaultGateway
 from limpet_lab.bench.faults.name_server import NameServer
 from limpet_lab.bench.faults.places import GatewayPlace, OperatorOrder, gateway_places
@@ -72,6 +74,14 @@ class FaultBed:
         """Make these objects the whole configuration, as soon as an operator reads them."""
         self.written = [*written]
         objects.write(self.written, self.folder / "objects")
+
+    async def decision_times(self) -> Buckets:
+        """How long all workers took for all decisions so far."""
+        total: dict[float, float] = defaultdict(float)
+        for gateway in self.gateways:
+            for bound, count in (await gateway.decision_times()).items():
+                total[bound] += count
+        return total
 
     async def start_operators(self) -> None:
         """Start both replicas, after they were killed."""

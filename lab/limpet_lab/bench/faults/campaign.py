@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 
 from limpet_lab.bench.faults.bars import FaultBar, FaultOutcome
 from limpet_lab.bench.faults.bed import FaultBed
+from limpet_lab.bench.faults.decision_times import p99_ms
 from limpet_lab.bench.faults.figures import Timeline, figures_of
 from limpet_lab.bench.faults.load import SteadyLoad
 from limpet_lab.bench.faults.objects import MODEL, SELLERS
@@ -82,11 +83,14 @@ async def play(
     load = SteadyLoad(clients, talks, pace.turn_s, Random(f"{seed}/{fault.name}"))  # noqa: S311 - no secret
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
+        times = [await bed.decision_times()]
         await asyncio.sleep(pace.before_s)
+        times.append(await bed.decision_times())
         begun_s = load.now_s
         if not fault.before_load:
             await fault.begin(scene)
         await asyncio.sleep(max(0.0, begun_s + (fault.during_s or pace.during_s) - load.now_s))
+        times.append(await bed.decision_times())
         await fault.end(scene)
         ended_s = load.now_s
         await asyncio.sleep(pace.after_s)
@@ -94,7 +98,7 @@ async def play(
     await fault.clean(scene)
     timeline = Timeline(begun_s, ended_s, begun_s if fault.heals_at_once else ended_s, scene.notes)
     victim = fault.victim if fault.concerns_provider else None
-    figures = figures_of(load.exchanges, timeline, victim)
+    figures = figures_of(load.exchanges, timeline, victim, (p99_ms(*times[:2]), p99_ms(*times[1:])))
     outcome = FaultOutcome(figures, timeline, load.exchanges, fault.victim)
     missed = tuple((bar, seen) for bar in fault.bars if (seen := bar.missed(outcome)) is not None)
     return Played(fault, outcome, missed)

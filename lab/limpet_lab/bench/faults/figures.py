@@ -67,15 +67,22 @@ class FaultFigures:
     cached_after: float | None
     """Shares of prompt tokens; None: nothing was asked."""
     added_p99_ms: float | None
-    """To the first byte, during the fault over before."""
+    """Of the workers' decisions, during the fault over before."""
+    later_p99_ms: float | None
+    """The same of the clients' first bytes, which shows all that the machine does besides."""
     undecided: int
     """Requests that no worker decided."""
     decisions: dict[str, int]
     """Of requests from the fault's beginning on."""
 
 
-def figures_of(exchanges: Sequence[Exchange], timeline: Timeline, victim: str | None) -> FaultFigures:
-    """`victim`: the provider that the fault concerns."""
+def figures_of(
+    exchanges: Sequence[Exchange],
+    timeline: Timeline,
+    victim: str | None,
+    decision_p99_ms: tuple[float | None, float | None] = (None, None),
+) -> FaultFigures:
+    """`victim`: the provider that the fault concerns; `decision_p99_ms`: before the fault, and during it."""
     begun_s, ended_s = timeline.begun_s, timeline.ended_s
     before = [each for each in exchanges if each.ended_s < begun_s]
     during = [each for each in exchanges if each.ended_s >= begun_s and each.began_s < ended_s]
@@ -94,7 +101,9 @@ def figures_of(exchanges: Sequence[Exchange], timeline: Timeline, victim: str | 
         cached_before=cached_share(each for each in before if each.turn > 1),
         cached_during=cached_share(each for each in during if each.turn > 1),
         cached_after=cached_share(each for each in after if each.turn > 1),
-        added_p99_ms=_added_p99_ms(before, during),
+        added_p99_ms=_more(*decision_p99_ms),
+        # First turns are slower everywhere, as nothing is cached yet.
+        later_p99_ms=_more(*(first_byte_p99_ms(each for each in part if each.turn > 1) for part in (before, during))),
         undecided=sum(each.decision == "fallback.undecided" for each in exchanges),
         decisions=dict(Counter(each.decision or "none" for each in (*during, *after)).most_common()),
     )
@@ -150,15 +159,13 @@ def cached_share(exchanges: Iterable[Exchange]) -> float | None:
     return cached / prompt if prompt else None
 
 
-def p99_ms(exchanges: Iterable[Exchange]) -> float | None:
+def first_byte_p99_ms(exchanges: Iterable[Exchange]) -> float | None:
     """The 99th percentile of the time to the first byte, by nearest rank; None: nothing was answered."""
     times = sorted(each.first_byte_s for each in exchanges if not each.error)
     return 1000 * times[ceil(0.99 * len(times)) - 1] if times else None
 
 
-def _added_p99_ms(before: Sequence[Exchange], during: Sequence[Exchange]) -> float | None:
-    # First turns are slower everywhere, as nothing is cached yet.
-    usual, now = (p99_ms(each for each in part if each.turn > 1) for part in (before, during))
+def _more(usual: float | None, now: float | None) -> float | None:
     return None if usual is None or now is None else now - usual
 
 

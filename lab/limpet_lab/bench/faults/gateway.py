@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import psutil
 
+from limpet_lab.bench.faults.decision_times import Buckets, read_buckets
 from limpet_lab.bench.faults.extproc import CLOCK_VARIABLE, PROGRAM
 from limpet_lab.bench.faults.operator import Condition, Conditions
 from limpet_lab.bench.faults.places import WORKERS, GatewayPlace, OperatorOrder
@@ -88,6 +89,10 @@ class FaultGateway:
             return False
         writer.close()
         return True
+
+    async def decision_times(self) -> Buckets:
+        """How long its workers took for all decisions so far."""
+        return read_buckets(await self._page("/metrics") or "")
 
     async def _page(self, path: str) -> str | None:
         """A page of the workers' parent; None if it does not answer, or with an error."""

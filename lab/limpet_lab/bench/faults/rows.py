@@ -62,6 +62,7 @@ def row_of(played: Played) -> FaultRow:
             "trials": None if move is None else move.trials,
             "unremembered_of_one": figures.unremembered_of_one,
             "astray": figures.astray,
+            "later_p99_ms": figures.later_p99_ms,
             "undecided": figures.undecided,
             "decisions": figures.decisions,
             "errors": sorted({each.error for each in figures.errors}),

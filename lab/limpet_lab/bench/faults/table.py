@@ -144,4 +144,4 @@ FAULTS: Final = (
         clean=provider.others_return,
     ),
 )
-"""Those that are played on the bed: providers fail last, as for half a minute after its return one gets a small share."""
+"""Those that are played on the bed. Providers fail last: for half a minute after its return one gets a small share."""
