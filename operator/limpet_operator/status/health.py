@@ -33,6 +33,10 @@ _MAY_TIME_OUT: Final = frozenset({"TrafficOK", "ProbeOK", "Timeout", "ErrorRate"
 """Reasons that say less than that its timeouts are too short."""
 
 
+_SEEN_BY_PROBES: Final = frozenset({"NameNotResolved", "TLSFailed", "ConnectionRefused"})
+"""Causes of which requests show no more than that the connection failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelHealth:
     """One model at a provider."""
@@ -77,7 +81,10 @@ class _Witnesses:
     @property
     def worst(self) -> _Opinion:
         # What a person has to settle says more than that it has gone out; of equal ones the first.
-        return max(self.opinions, key=lambda each: (each.severity, each.cause in SETTLED_BY_PEOPLE))
+        return max(
+            self.opinions,
+            key=lambda each: (each.severity, each.cause in SETTLED_BY_PEOPLE, each.cause in _SEEN_BY_PROBES),
+        )
 
     @property
     def sources(self) -> str:

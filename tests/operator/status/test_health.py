@@ -54,6 +54,8 @@ CASES: list[Case] = [
     ("DNS", Traffic(doing("down", "NameNotResolved")), [], "Down", "NameNotResolved", "does not resolve (seen by"),
     ("TLS", Traffic(doing("down", "TLSFailed")), [], "Down", "TLSFailed", "check its certificate, and spec.tls"),
     ("refused", Traffic(doing("down", "ConnectionRefused")), [], "Down", "ConnectionRefused", "refuses connections"),
+    ("DNS, which requests can't tell", Traffic(doing("down", "ConnectionFailed")), [probed("Down", "NameNotResolved")],
+     "Down", "NameNotResolved", "does not resolve (seen by probe strict)"),
     ("broken connections", Traffic(doing("down", "ConnectionFailed")), [], "Down", "ConnectionFailed", "firewalls"),
     ("silence", Traffic(doing("down", "Timeout")), [], "Down", "Timeout", "raise spec.timeouts"),
     ("a portal", Traffic(doing("down", "NotAnAnswer", 200)), [], "Down", "NotAnAnswer", "is the base URL of the API"),
