@@ -32,7 +32,6 @@ _OF_TROUBLE: Final[Mapping[Trouble | None, Verdict]] = {
 _MAY_TIME_OUT: Final = frozenset({"TrafficOK", "ProbeOK", "Timeout", "ErrorRate", "Failing"})
 """Reasons that say less than that its timeouts are too short."""
 
-
 _SEEN_BY_PROBES: Final = frozenset({"NameNotResolved", "TLSFailed", "ConnectionRefused"})
 """Causes of which requests show no more than that the connection failed."""
 

@@ -49,7 +49,8 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
     "ConnectionFailed": Wording(
         "ConnectionFailed",
         "connections with it fail",
-        "check whether the gateways can reach the host of spec.url: firewalls, NetworkPolicies, spec.proxy",
+        "check whether the host of spec.url resolves, and whether the gateways reach it (firewalls, NetworkPolicies, "
+        "spec.proxy)",
     ),
     "Timeout": Wording(
         "Timeout", "it does not answer in time", f"{_STATUS_PAGE}; if it is always this slow, raise spec.timeouts"
