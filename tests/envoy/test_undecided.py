@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.envoy.cast import say
 from tests.envoy.conftest import running_gateway, set_stage
 from tests.envoy.stage import Raw, Stage
-from tests.envoy.upstream import Reply, Upstream
+from tests.envoy.upstream import RESET, Reply, Upstream
 from tests.waiting import until
 
 from limpet_lab.sim.sellers import Sellers
@@ -138,6 +138,22 @@ async def test_a_failing_provider_is_passed_over(rig: Rig) -> None:
         rig.first.script = script
     assert answer.status == 200
     assert rig.bodies == ([b'{"model":"plain"}'], [b'{"model":"simple"}'])
+
+
+@pytest.mark.parametrize("stream", ["", ',"stream":true', ',"stream":false'])
+async def test_where_all_fail_the_most_telling_error_is_told(rig: Rig, stream: str) -> None:
+    if rig.stage.gateway.settings.header_mode:
+        pytest.skip("a header names one provider for all attempts")
+    scripts = rig.first.script, rig.second.script
+    rig.first.script, rig.second.script = lambda _: Reply(status=429, headers={"retry-after": "9"}), lambda _: RESET
+    try:
+        answer = await rig.post(f'{{"model":"plain"{stream}}}')
+    finally:
+        rig.first.script, rig.second.script = scripts
+    assert (answer.status, answer.headers["retry-after"]) == (429, "9")
+    tried = f"{rig.stage.provider('b')} 429, {rig.stage.provider('e')} no connection"
+    assert answer.headers["x-limpet-tried"] == tried
+    assert f"({tried})" in answer.json["error"]["message"]
 
 
 async def test_who_allows_no_fallbacks_is_served_by_one_provider_or_nobody(rig: Rig) -> None:

@@ -19,6 +19,7 @@ from limpet_extproc.contract.envoy import (
     TRAIL_FIRST_TOKEN_MS,
     TRAIL_METADATA,
     TRAIL_TIMEOUT,
+    TRAIL_WAITED,
     USAGE_METADATA,
     USAGE_TOKENS,
 )
@@ -108,6 +109,7 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
         attempt_count=common.upstream_request_attempt_count,
         notes=notes,
         timed_out=fields[TRAIL_TIMEOUT].bool_value if TRAIL_TIMEOUT in fields else False,
+        waited=int(fields[TRAIL_WAITED].number_value) if TRAIL_WAITED in fields else 0,
     )
     return trail.attempts(course, last), {notes[number].provider: seconds for number, seconds in waits.items()}
 

@@ -72,6 +72,8 @@ class Course(msgspec.Struct, frozen=True, gc=False):
     notes: Mapping[int, AttemptNote]
     timed_out: bool
     """The last attempt was not made, as the one before had taken all the time."""
+    waited: int = 0
+    """The attempt after which its provider was waited for and tried once more; 0: none."""
 
 
 def notes_of(fields: Mapping[str, Any]) -> dict[int, AttemptNote]:
@@ -110,6 +112,8 @@ def attempts(course: Course, last: LastAttempt) -> tuple[Attempt, ...]:
             outcome: AttemptOutcome = "refused" if note.refused else "limited" if note.cause in LIMITS else "failed"
             made.append(Attempt(note.provider, model, note.status, outcome, note.cause, note.message))
             position, begin = position + step + 1, number
+            if number == course.waited:  # its provider has one more place
+                position, begin = position - 1, number - (course.tries - 1)
         elif number < course.attempt_count:
             if position + step < len(course.order):
                 cause: Cause = "Timeout" if course.timed_out and number == count else "ConnectionFailed"

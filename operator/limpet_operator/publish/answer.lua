@@ -6,6 +6,7 @@
 local LOOKED_AT = 65536 -- bytes; of a longer body only this much is judged, while it passes
 local TAIL = 2560 -- bytes of what has passed that are searched together with what follows
 local SOON_MS = 200 -- a first token that comes later after the head is noted
+local NEVER_MS = 1800000 -- one that comes so late did not: the machine's clock was set
 local LONGEST_LINE = 16384 -- bytes of a line of a stream; of a longer one only the end is searched
 
 -- The status by which the client may learn of this answer.
@@ -128,7 +129,7 @@ end
 -- Notes how long a stream that had begun kept the client waiting for its first token.
 local function note_first_token(handle, head_ms)
   local waited_ms = now_ms(handle) - head_ms
-  if waited_ms >= SOON_MS then handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms) end
+  if waited_ms >= SOON_MS and waited_ms < NEVER_MS then handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms) end
 end
 
 -- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn of it. A stream

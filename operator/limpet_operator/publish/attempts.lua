@@ -58,7 +58,7 @@ local function wait_for_warm(handle, number, wait_s)
   local list = without_places(groups, number) or groups
   table.insert(list, number, groups[number])
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, list)
-  metadata:set(TRAIL_METADATA, TRAIL_WAITED, true)
+  metadata:set(TRAIL_METADATA, TRAIL_WAITED, number)
   return true
 end
 

@@ -57,6 +57,7 @@ def entry(
     notes: dict[int, Any] | None = None,
     found: dict[str, float] | None = None,
     timed_out: bool = False,
+    waited: int = 0,
     under_way: bool = False,
     body_bytes: int = 0,
     first_byte_s: float = 0.0,
@@ -83,6 +84,8 @@ def entry(
         common.metadata.filter_metadata["limpet.trail"].update({str(number): noted})
     if timed_out:
         common.metadata.filter_metadata["limpet.trail"].update({"timeout": True})
+    if waited:
+        common.metadata.filter_metadata["limpet.trail"].update({"waited": waited})
     if found is not None:
         common.metadata.filter_metadata["limpet.usage"].update({"v": found})
     if record is not None:
@@ -356,6 +359,25 @@ async def test_every_attempt_is_listed_in_its_order(
 ) -> None:
     record = replace(RECORD, tries=2)
     await world.take(entry(last[0], last[1], record=record, attempts=attempts, notes=notes))
+    assert world.tried == [tried]
+
+
+@pytest.mark.parametrize(
+    ("tries", "attempts", "tried"),
+    [
+        (2, 2, ["a 429", "a 200"]),
+        (2, 3, ["a 429", "a ConnectionFailed", "b 200"]),
+        (2, 4, ["a 429", "a ConnectionFailed", "b ConnectionFailed", "b 200"]),
+        (1, 3, ["a 429", "a ConnectionFailed", "b 200"]),
+    ],
+)
+async def test_a_provider_that_was_waited_for_has_one_more_attempt(
+    world: World, tries: int, attempts: int, tried: list[str]
+) -> None:
+    last = tried[-1].partition(" ")[0]
+    notes = {1: note("a", 429, "Limited", retry_after="1")}
+    record = replace(RECORD, tries=tries)
+    await world.take(entry(last, record=record, attempts=attempts, notes=notes, waited=1))
     assert world.tried == [tried]
 
 
