@@ -1,8 +1,9 @@
 """All that were tried fail: the client gets the most telling error, and learns what came of each."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -11,7 +12,7 @@ from typing import Any, Final
 import pytest
 from tests.envoy.cast import say
 from tests.envoy.stage import Raw, Stage
-from tests.envoy.upstream import CLOSE, HANG, Reply, Upstream
+from tests.envoy.upstream import CLOSE, HANG, Reply, Script, Upstream
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -24,11 +25,15 @@ def _error(status: int, message: str = "No.", code: str = "x", **headers: str) -
     return Reply(status, {"content-type": "application/json", **named}, body)
 
 
+def _always(reply: Reply | str) -> Script:
+    return lambda _: reply
+
+
 @asynccontextmanager
 async def _serving(stage: Stage, *scripts: Reply | str) -> AsyncIterator[list[Upstream]]:
     """Providers a, b and so on, each of which answers so."""
     async with AsyncExitStack() as stack:
-        upstreams = [await stack.enter_async_context(Upstream(lambda _, each=each: each)) for each in scripts]
+        upstreams = [await stack.enter_async_context(Upstream(_always(each))) for each in scripts]
         specs = {
             name: {"url": upstream.url, "timeouts": _QUICK} for name, upstream in zip("abc", upstreams, strict=False)
         }
@@ -119,6 +124,31 @@ async def test_the_most_telling_error_reaches_the_client_with_what_came_of_each(
         assert answer.headers.get("retry-after") == case.retry_after
         assert answer.headers["content-type"] == "application/json"
         assert not {"x-envoy-ratelimited", "x-limpet-wait", "x-limpet-attempt"} & set(answer.headers)
+
+
+@contextmanager
+def _nobody_accepts() -> Iterator[str]:
+    """The URL of a server whose queue of new connections is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_a_connection_that_does_not_come_about_in_time_is_no_timeout_of_an_answer(
+    stage: Stage, stream: bool
+) -> None:
+    with _nobody_accepts() as url:
+        await stage.serve("a", specs={"a": {"url": url, "timeouts": {"connect": "300ms"}}})
+        answer = await stage.post({"model": stage.model, "messages": [say("Hello?")], "stream": stream})
+        assert (answer.status, answer.json["error"]["code"]) == (503, "no_provider_available")
+        assert answer.headers["x-limpet-tried"] == f"{stage.provider('a')} no connection"
 
 
 async def test_one_providers_own_error_passes_byte_for_byte(stage: Stage) -> None:

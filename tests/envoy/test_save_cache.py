@@ -31,7 +31,7 @@ async def _warm_at_a(
 
     async with Upstream(script) as a, Upstream() as b:
         # `b` has weight 0 and so is only asked when `a` will not do.
-        specs = {"a": {"url": a.url}, "b": {"url": b.url, "weight": 0}}
+        specs: dict[str, dict[str, Any]] = {"a": {"url": a.url}, "b": {"url": b.url, "weight": 0}}
         await stage.serve("a", "b", specs=specs, policy=policy or _POLICY)
         assert (await _turn(stage, 1)).headers["x-limpet-provider"] == stage.provider("a")
         await stage.settle()

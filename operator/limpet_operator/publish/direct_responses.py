@@ -17,7 +17,8 @@ from limpet_operator.publish.envoy_settings import (
     VENDOR_HEADERS,
     EnvoySettings,
 )
-from limpet_operator.publish.local_replies import INVALID, SPOKEN, error_body, error_format
+from limpet_operator.publish.error_shape import error_body, error_format
+from limpet_operator.publish.local_replies import INVALID, SPOKEN
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.models import models, table
 from limpet_operator.publish.resource import TYPE

@@ -3,36 +3,18 @@
 Each refusal states what is wrong and what would be right, with its reason in `x-limpet-decision`.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
-from limpet_extproc.contract.envoy import (
-    DECISION_HEADER,
-    DECISION_METADATA,
-    DECISION_WHY,
-    DETAILS_PREFIX,
-    PROVIDER_HEADER,
-    TRAIL_BEST_HEAD,
-    TRAIL_BEST_STATUS,
-    TRAIL_BEST_TAIL,
-    TRAIL_LEAST_WAIT_S,
-    TRAIL_METADATA,
-    TRAIL_TRIED,
-    TRIED_HEADER,
-)
+from limpet_extproc.contract.envoy import DECISION_HEADER, DETAILS_PREFIX
 from limpet_extproc.contract.reasons import EnvoyRefusal
-from limpet_operator.publish.encode import Json, set_header, typed
+from limpet_operator.publish.encode import Json, set_header
+from limpet_operator.publish.error_shape import cel, error_body, error_format
+from limpet_operator.publish.no_answer import no_answer
 
 SPOKEN: Final = "POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}"
 
 INVALID: Final = "invalid_request_error"
-
-
-def error_body(message: str, kind: str, code: str, param: str | None = None) -> str:
-    """An error in the shape of OpenAI's API."""
-    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
-
 
 WRONG_METHOD: Final = error_body(f"Wrong method for this path; Limpet serves {SPOKEN}.", INVALID, "method_not_allowed")
 NO_BODY: Final = error_body(
@@ -50,19 +32,10 @@ NO_PROVIDERS: Final = error_body(
 )
 
 
-def error_format(message: str, kind: str, code: str, *, omit_empty: bool = False) -> Json:
-    """The same as a format: `message` may name properties of the request, such as `%REQ(:METHOD)%`."""
-    return {
-        "content_type": "application/json",
-        "json_format": {"error": {"message": message, "type": kind, "param": None, "code": code}},
-        **({"omit_empty_values": True} if omit_empty else {}),
-    }
-
-
 def local_replies(body_limit_bytes: int) -> Json:
     """All local replies; those that are JSON already pass as they are."""
     refusals = (_too_large(body_limit_bytes), *_REFUSALS)
-    mappers = [_passed_on(), *_health(), *map(_mapper, refusals), *_no_answer()]
+    mappers = [_passed_on(), *_health(), *map(_mapper, refusals), *no_answer()]
     return {
         "mappers": mappers,
         "body_format": error_format("%LOCAL_REPLY_BODY% (%RESPONSE_CODE_DETAILS%)", INVALID, "bad_request"),
@@ -72,7 +45,7 @@ def local_replies(body_limit_bytes: int) -> Json:
 def _passed_on() -> Json:
     """From ext_proc, routes and our Lua."""
     return {
-        "filter": _cel(
+        "filter": cel(
             f"response.code_details.startsWith('{DETAILS_PREFIX}') || response.code_details == 'direct_response' || "
             "response.code_details == 'lua_response'"
         ),
@@ -87,7 +60,7 @@ def _health() -> list[Json]:
     """For load balancers, which look at the status, and for people."""
     return [
         {
-            "filter": _cel(f"response.code_details == 'health_check_{detail}'"),
+            "filter": cel(f"response.code_details == 'health_check_{detail}'"),
             "body_format_override": {
                 "text_format_source": {"inline_string": f"{words}\n"},
                 "content_type": "text/plain",
@@ -216,87 +189,8 @@ def _too_large(body_limit_bytes: int) -> _Refusal:
 
 def _mapper(refusal: _Refusal) -> Json:
     return {
-        "filter": _cel(refusal.when),
+        "filter": cel(refusal.when),
         "body_format_override": error_format(refusal.message, refusal.kind, refusal.code),
         "headers_to_add": [set_header(DECISION_HEADER, refusal.reason)],
         **({"status_code": refusal.status} if refusal.status else {}),
-    }
-
-
-_TRIED: Final = "response.code >= 500 && response.code_details.startsWith('upstream_')"
-"""In CEL: the last attempt ended without an answer."""
-_TIMEOUT: Final = "(response.code_details.contains('timeout') || response.code_details.contains('duration'))"
-_EACH: Final = (
-    f"%DYNAMIC_METADATA({TRAIL_METADATA}:{TRAIL_TRIED})%%UPSTREAM_CLUSTER% "
-    f"%CEL({_TIMEOUT} ? 'timeout' : 'no connection')%"
-)
-"""What came of each provider; our Lua has noted it of those before the last."""
-_TOLD_BY_PROVIDERS: Final = (400, 403, 413, 422, 429)
-"""Statuses of providers' errors that say more than that another one was not reached, or did not answer in time."""
-
-
-def _no_answer() -> list[Json]:
-    """After failed attempts: the most telling error, and what is wrong with the others if ext_proc knew."""
-    failed = f"No provider answered ({_EACH}): %LOCAL_REPLY_BODY%."
-    code = "no_provider_available"
-    why = f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_WHY})%"
-    return [
-        *(_told_before(status) for status in _TOLD_BY_PROVIDERS),
-        {
-            "filter": _cel(f"{_TRIED} && {_TIMEOUT}"),
-            "body_format_override": error_format(
-                f"No answer began in time. The provider may have done the work all the same ({_EACH}).",
-                "server_error",
-                "provider_timeout",
-                omit_empty=True,
-            ),
-            "status_code": 504,
-            "headers_to_add": _WHO,
-        },
-        _told_before(502),
-        {
-            "filter": _cel(f"{_TRIED} && '{DECISION_WHY}' in metadata.filter_metadata['{DECISION_METADATA}']"),
-            "body_format_override": error_format(f"{failed} {why}", "server_error", code, omit_empty=True),
-            "headers_to_add": _WHO,
-        },
-        {
-            "filter": _cel(_TRIED),
-            "body_format_override": error_format(failed, "server_error", code, omit_empty=True),
-            "headers_to_add": _WHO,
-        },
-        {
-            "filter": _cel("response.code >= 500"),
-            "body_format_override": error_format(
-                "No provider could be asked: %RESPONSE_CODE_DETAILS%.", "server_error", code
-            ),
-        },
-    ]
-
-
-_WHO: Final = [set_header(PROVIDER_HEADER, "%UPSTREAM_CLUSTER%"), set_header(TRIED_HEADER, _EACH)]
-
-
-def _told_before(status: int) -> Json:
-    """The error of a provider that was tried before the last one, with this status for the client."""
-    trail = f"metadata.filter_metadata['{TRAIL_METADATA}']"
-    head, tail = (f"%DYNAMIC_METADATA({TRAIL_METADATA}:{key})%" for key in (TRAIL_BEST_HEAD, TRAIL_BEST_TAIL))
-    least_s = f"%DYNAMIC_METADATA({TRAIL_METADATA}:{TRAIL_LEAST_WAIT_S})%"
-    return {
-        "filter": _cel(f"{_TRIED} && '{TRAIL_BEST_STATUS}' in {trail} && {trail}['{TRAIL_BEST_STATUS}'] == '{status}'"),
-        "body_format_override": {
-            "text_format_source": {"inline_string": f"{head} ({_EACH}){tail}"},
-            "content_type": "application/json",
-            "omit_empty_values": True,
-        },
-        "status_code": status,
-        "headers_to_add": [*_WHO, *([set_header("retry-after", least_s)] if status == 429 else [])],
-    }
-
-
-def _cel(expression: str) -> Json:
-    return {
-        "extension_filter": {
-            "name": "envoy.access_loggers.extension_filters.cel",
-            "typed_config": typed("access_loggers.filters.cel.v3.ExpressionFilter", expression=expression),
-        }
     }
