@@ -170,6 +170,22 @@ async def test_a_message_that_is_hard_to_quote_stays_what_it_was(stage: Stage) -
         assert told == f"{hard} ({stage.provider('a')} 413, {stage.provider('b')} 500)"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff", b"caf\xe9", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\x00"],
+    ids=lambda each: each.hex(),
+)
+async def test_an_error_that_is_no_text_is_told_all_the_same_and_loses_no_log_entry(
+    stage: Stage, message: bytes
+) -> None:
+    broken = Reply(413, {"content-type": "application/json"}, b'{"error": {"message": "Too long ' + message + b'"}}')
+    async with _serving(stage, broken, CLOSE) as upstreams:
+        answer = await _ask(stage, upstreams)
+        assert (answer.status, answer.json["error"]["type"]) == (413, "invalid_request_error")
+        assert answer.json["error"]["message"].startswith("Too long ")
+        await stage.settle()
+
+
 _SOON: Final = format_datetime(datetime.now(UTC) + timedelta(seconds=3000), usegmt=True)
 
 
@@ -182,6 +198,7 @@ _SOON: Final = format_datetime(datetime.now(UTC) + timedelta(seconds=3000), useg
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0, ""),
         ("99999999", 86400, 86400, "429 with retry-after 99999999 capped"),
         ("Wed, 21 Oct 2099 07:28:00 GMT", 86400, 86400, "capped"),
+        ('"}} 21 Oct 2099 07:28:00 \\', 86400, 86400, "capped"),
     ],
 )
 async def test_a_retry_after_reaches_the_client_in_seconds_and_within_reason(

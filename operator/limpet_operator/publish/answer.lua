@@ -22,7 +22,7 @@ end
 local function outcome_of(status, cause, asked, capped)
   local outcome = status
   if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then outcome = outcome .. " without a completion" end
-  if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), ",", "") .. " capped" end
+  if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), "[^%w:. -]", "") .. " capped" end
   return outcome
 end
 

@@ -35,9 +35,21 @@ local function pieces(message, cause)
   return '{"error": {"message": "' .. message, '", "type": "' .. words[1] .. '", "param": null, "code": "' .. words[2] .. '"}}'
 end
 
--- The provider's own error cut in the same place; nil if it has no such place, or is too long to be kept.
+-- Whether it is UTF-8: one byte that is not would lose the log entries of many requests.
+local function is_utf8(text)
+  if not string.find(text, "[%z\128-\255]") then return true end
+  for _, character in ipairs({
+    "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]", "\237[\128-\159][\128-\191]",
+    "\240[\144-\191][\128-\191][\128-\191]", "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
+  }) do
+    text = string.gsub(text, character, " ")
+  end
+  return not string.find(text, "[%z\128-\255]")
+end
+
+-- The provider's own error cut in the same place; nil if it has no such place, or cannot be kept.
 local function own_pieces(text)
-  if #text > MOST_KEPT or not string.find(text, "^%s*{") then return nil end
+  if #text > MOST_KEPT or not string.find(text, "^%s*{") or not is_utf8(text) then return nil end
   local _, quote = string.find(text, '"error"%s*:%s*{.-"message"%s*:%s*"')
   if quote == nil then return nil end
   local close = quote
