@@ -14,7 +14,7 @@ CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 
 CLIENT_LISTENER: Final = "limpet"
 CLIENT_ROUTES: Final = "limpet"
-PROBE_LISTENER: Final = "limpet_probes"
+PROBE_LISTENER: Final = "limpet_healthprobes"
 FRONT_LUA: Final = "limpet.front"
 HEALTH: Final = "envoy.filters.http.health_check"
 """Filters of the client listener that are off except on routes that ask for them."""
