@@ -37,7 +37,7 @@ VALID_S: Final = 3 * REPEAT_S
 """How long they hold without that. Another replica takes over and has verdicts of its own within less."""
 MAX_UNDER_WAY: Final = 64
 """Probes at the same time; further ones wait their turn. A worker takes as many."""
-SETTLE_S: Final = 0.1
+SETTLE_S: Final = 0.25
 """What changes this soon after something was told is told with what follows: the answers of many come one by one."""
 LOOK_S: Final = 0.25
 """How often it is looked whether this replica still leads, and whether there is anything to tell."""
