@@ -68,7 +68,8 @@ async def test_after_a_timeout_nobody_else_is_paid_and_the_client_is_told(stage:
     assert (len(await stage.arrivals(first.seller)), len(await stage.arrivals(other))) == (2, 0)
     await stage.settle()
     await stage.sellers[first.seller].set_fault(Fault())
-    assert (await stage.ask(_OPENER, stream=stream)).decision == "first.scored", "what timed out is not remembered"
+    again = await stage.ask(_OPENER, stream=stream)
+    assert (again.seller, again.decision) == (other, "sticky.left.failed"), "what timed out is not asked first again"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

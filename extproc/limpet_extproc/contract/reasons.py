@@ -14,6 +14,7 @@ DecisionReason = (
         "sticky.expired",
         "sticky.left.degraded",
         "sticky.left.down",
+        "sticky.left.failed",
         "sticky.left.over_limit",
         "sticky.left.not_candidate",
         "first.scored",
@@ -74,7 +75,7 @@ ANSWERED: Final = "answered."
 RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
 """Why the client's demands rule a provider out."""
 
-Exclusion = Literal["not_candidate", "degraded", "down", "over_limit", "draining"] | RuledOut
+Exclusion = Literal["not_candidate", "degraded", "down", "over_limit", "draining", "just_failed"] | RuledOut
 """Why a provider of the model was passed over."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
-from limpet_extproc.decision.filter import Filtered, by_demands, by_health, without_better
+from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -64,6 +64,8 @@ def choose(
 def _sticky(
     query: Query, filtered: Filtered, remembered: Remembered | None, states: ProviderStates, now_s: float
 ) -> Decision:
+    if remembered is not None and (failed := remembered.failed_lately(now_s)):
+        filtered = by_failure(filtered, failed)
     warm, reason = warm_first(filtered, remembered, query, states, now_s)
     order = _in_order(warm, filtered.open, query, filtered, states, query.key)
     if reason == "first.scored":
@@ -121,6 +123,8 @@ def _in_order(
     seed: bytes,
 ) -> tuple[str, ...]:
     ranked = _spread(query, candidates, filtered.shares, states, seed)
+    if filtered.just_failed:
+        ranked += _spread(query, filtered.just_failed, filtered.shares, states, seed)
     degraded = _spread(query, filtered.degraded, {}, states, seed) if filtered.degraded else ()
     return in_order(first, ranked, filtered, degraded)
 

@@ -1,6 +1,6 @@
 """First step of a decision: which candidates may be tried, by their health and by what the client demands."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import msgspec
 
@@ -27,6 +27,8 @@ class Filtered(msgspec.Struct, frozen=True, gc=False):
     shares: Mapping[str, float] = {}
     """Of those that came back a moment ago: how much of their new conversations each may have, less than 1."""
     excluded: Mapping[str, Exclusion] = {}
+    just_failed: tuple[Candidate, ...] = ()
+    """Up, but they failed the conversation's last request: tried after those that are open."""
 
     def may_stay(self, provider: str) -> bool:
         """Whether a conversation that is warm there may stay."""
@@ -105,4 +107,16 @@ def without_better(filtered: Filtered) -> Filtered:
         draining=(*filtered.draining, *(candidate for candidate in filtered.degraded if candidate.drain)),
         degraded=(),
         excluded=excluded,
+    )
+
+
+def by_failure(filtered: Filtered, failed: Container[str]) -> Filtered:
+    """Put those that failed the conversation's last request behind the others, if one of these is up."""
+    others = tuple(candidate for candidate in filtered.open if candidate.provider not in failed)
+    if len(others) == len(filtered.open) or all(candidate.provider in filtered.trials for candidate in others):
+        return filtered
+    behind = tuple(candidate for candidate in filtered.open if candidate.provider in failed)
+    just_failed: dict[str, Exclusion] = {candidate.provider: "just_failed" for candidate in behind}
+    return msgspec.structs.replace(
+        filtered, open=others, just_failed=behind, excluded={**filtered.excluded, **just_failed}
     )

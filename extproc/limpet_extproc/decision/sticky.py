@@ -14,6 +14,7 @@ from limpet_extproc.memory import Remembered, Warm
 _LEFT: Final[Mapping[Exclusion | None, DecisionReason]] = {
     "degraded": "sticky.left.degraded",
     "down": "sticky.left.down",
+    "just_failed": "sticky.left.failed",
     "over_limit": "sticky.left.over_limit",
 }
 
@@ -31,7 +32,7 @@ def warm_first(
         pending = remembered.pending
         if pending is not None and filtered.may_stay(pending):
             return (pending,), "sticky.pending"
-        return (), "first.scored"
+        return (), "sticky.left.failed" if filtered.just_failed else "first.scored"
     warm = [each for each in remembered.warm if each.until_s > now_s]
     if not warm:
         return (), "sticky.expired"

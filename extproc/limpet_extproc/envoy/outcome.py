@@ -21,7 +21,7 @@ from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
 from limpet_extproc.envoy.log_entry import Entry
 from limpet_extproc.envoy.usage import TokenUsage
-from limpet_extproc.memory import Memory, Warm
+from limpet_extproc.memory import LastFailure, Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, AttemptLimited, AttemptSucceeded
@@ -199,7 +199,7 @@ class Outcomes:
             self._caches.read(provider, usage.prompt, usage.cached)
 
     def _remember(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None) -> None:
-        """Remember the provider that served, before all others; where none did, forget those that failed.
+        """Remember the provider that served, before all others; where none did, that these failed.
 
         One that failed before another served stays behind that one, as its cache still holds what it held.
         """
@@ -210,10 +210,11 @@ class Outcomes:
         position = record.order.index(provider) if provider in record.order else -1
         ttl_s = record.ttls_s[position] if position >= 0 else 0.0
         if last.outcome != "ok" or ttl_s <= 0:
-            for name in dict.fromkeys(attempt.provider for attempt in attempts):
-                # Neither a client that left nor a request that was refused shows what is warm there.
-                if name != provider or last.outcome not in ("client_left", "refused"):
-                    self._memory.forget(key, name)
+            if last.outcome == "ok":
+                self._memory.forget(key, provider)
+            failed = trail.failed_providers(attempts)
+            if failed:
+                self._memory.note_failure(key, LastFailure(failed, self._clock()))
             return
         warm = Warm(
             provider,

@@ -131,6 +131,15 @@ def without_usage(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     return (*attempts[:-1], last)
 
 
+def failed_providers(attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """The providers that failed the request, each once; also where the request may be the cause."""
+    last = attempts[-1]
+    # After a connection that we had kept too long it may answer at once.
+    spared = None if last.outcome in ("failed", "limited") else last.provider
+    failed = (attempt.provider for attempt in attempts if attempt.outcome in ("failed", "limited"))
+    return tuple(dict.fromkeys(name for name in failed if name != spared))
+
+
 def failures(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     """What counts against providers: at most one failure each, none where the request seems to be the cause.
 

@@ -1,8 +1,13 @@
 """Where conversations are warm: the port that every memory implements, and its values."""
 
-from typing import Protocol
+from collections.abc import Collection
+from typing import Final, Protocol
 
 import msgspec
+
+FAILED_S: Final = 60.0
+"""How long a conversation avoids the providers that failed its last request: long enough for a person to try again, and
+for failures that go on to show in the provider's own health."""
 
 
 class Warm(msgspec.Struct, frozen=True, gc=False):
@@ -17,13 +22,28 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     """Of these, what it read from its cache."""
 
 
+class LastFailure(msgspec.Struct, frozen=True, gc=False):
+    """A request of a conversation that no provider served."""
+
+    providers: tuple[str, ...]
+    """Those that failed it; none of them is among the warm ones."""
+    at_s: float
+    """When its outcome became known."""
+
+
 class Remembered(msgspec.Struct, frozen=True, gc=False):
-    """The memory of one conversation; at least one of the two is set."""
+    """The memory of one conversation; at least one of the three is set."""
 
     warm: tuple[Warm, ...] = ()
     """Newest first; the first one is where the conversation sticks, the others are where it was before."""
     pending: str | None = None
     """A provider to which its first request is under way, until an outcome is known."""
+    failure: LastFailure | None = None
+    """Its last failure, until a request succeeds; counts for `FAILED_S`."""
+
+    def failed_lately(self, now_s: float) -> tuple[str, ...]:
+        """The providers that failed its last request, if that was less than `FAILED_S` ago."""
+        return self.failure.providers if self.failure and now_s - self.failure.at_s < FAILED_S else ()
 
 
 class Memory(Protocol):
@@ -39,7 +59,10 @@ class Memory(Protocol):
         """A request succeeded at this provider, which comes first from now on."""
 
     def forget(self, key: bytes, provider: str) -> None:
-        """A request failed at this provider, and no other served it. Does nothing if the conversation is unknown."""
+        """A request succeeded at this provider, where staying does not pay. Does nothing if nothing is known of it."""
+
+    def note_failure(self, key: bytes, failure: LastFailure) -> None:
+        """A request failed, and is not remembered anywhere: these providers are not warm any more, but avoided."""
 
 
 def with_warm(before: Remembered | None, warm: Warm, max_providers: int, now_s: float) -> Remembered:
@@ -49,7 +72,21 @@ def with_warm(before: Remembered | None, warm: Warm, max_providers: int, now_s: 
 
 
 def without(before: Remembered, provider: str) -> Remembered | None:
-    """The memory after a failure there; None when nothing is left."""
-    warm = tuple(w for w in before.warm if w.provider != provider)
-    pending = None if before.pending == provider else before.pending
-    return Remembered(warm, pending) if warm or pending else None
+    """The memory without this provider; None when nothing is left."""
+    left = _warm_without(before, (provider,))
+    failure = before.failure
+    if failure is not None and provider in failure.providers:
+        others = tuple(name for name in failure.providers if name != provider)
+        failure = LastFailure(others, failure.at_s) if others else None
+    return Remembered(left.warm, left.pending, failure) if left.warm or left.pending or failure else None
+
+
+def with_failure(before: Remembered | None, failure: LastFailure) -> Remembered:
+    """The memory after a failure: only the last one counts."""
+    left = _warm_without(before or Remembered(), failure.providers)
+    return Remembered(left.warm, left.pending, failure)
+
+
+def _warm_without(before: Remembered, providers: Collection[str]) -> Remembered:
+    warm = tuple(w for w in before.warm if w.provider not in providers)
+    return Remembered(warm, None if before.pending in providers else before.pending)

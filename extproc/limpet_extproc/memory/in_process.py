@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from limpet_extproc.memory import Remembered, Warm, with_warm, without
+from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure, with_warm, without
 
 PENDING_S = 120.0
 """How long a request without an outcome counts as under way: longer than a provider may take for its first byte."""
@@ -27,6 +27,9 @@ class InProcessMemory:
         if conversation.pending is not None and now_s - self._pending_since_s.get(key, 0.0) > PENDING_S:
             self._drop(key)
             return None
+        if not conversation.warm and conversation.pending is None and not conversation.failed_lately(now_s):
+            self._drop(key)
+            return None
         if conversation.warm and all(w.until_s <= now_s for w in conversation.warm):
             self._drop(key)
         else:
@@ -39,7 +42,7 @@ class InProcessMemory:
         if conversation is not None and conversation.warm:
             return
         self._pending_since_s[key] = now_s
-        self._store(key, Remembered((), provider))
+        self._store(key, Remembered((), provider, conversation.failure if conversation else None))
 
     def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
         """See `Memory`."""
@@ -56,6 +59,10 @@ class InProcessMemory:
             self._drop(key)
         else:
             self._conversations[key] = rest
+
+    def note_failure(self, key: bytes, failure: LastFailure) -> None:
+        """See `Memory`."""
+        self._store(key, with_failure(self._conversations.get(key), failure))
 
     def _store(self, key: bytes, conversation: Remembered) -> None:
         self._conversations[key] = conversation

@@ -65,6 +65,7 @@ class StickyRouting:
                 self._limit_use.apply(RequestSent(first.provider, record.started_s, tokens))
             if decision.trial:
                 self._tracker.apply(TrialBegan(decision.order[0], record.model))
-            if remembered is None and record.learn and record.ttls_s[0] > 0:
+            unknown = remembered is None or not (remembered.warm or remembered.pending)
+            if unknown and record.learn and record.ttls_s[0] > 0:
                 self._memory.expect(key, decision.order[0], now_s)
         return routing

@@ -15,7 +15,7 @@ The last rule and the lifetime travel in the decision record: a lifetime of zero
 from collections import OrderedDict
 from typing import Final
 
-from limpet_extproc.memory import Remembered, Warm, with_warm
+from limpet_extproc.memory import LastFailure, Remembered, Warm, with_warm
 
 IDLE_S: Final = 600.0
 """Ten minutes."""
@@ -54,10 +54,15 @@ class StickyAfterHit:
             self._conversations.popitem(last=False)
 
     def forget(self, key: bytes, provider: str) -> None:
-        """An error there: the next request is routed afresh."""
+        """It served, where it does not stick."""
         remembered = self._conversations.get(key)
         if remembered is not None and remembered.warm[0].provider == provider:
             del self._conversations[key]
+
+    def note_failure(self, key: bytes, failure: LastFailure) -> None:
+        """An error: the next request is routed afresh."""
+        for provider in failure.providers:
+            self.forget(key, provider)
 
 
 class NoMemory:
@@ -74,4 +79,7 @@ class NoMemory:
         """See `Memory`."""
 
     def forget(self, key: bytes, provider: str) -> None:
+        """See `Memory`."""
+
+    def note_failure(self, key: bytes, failure: LastFailure) -> None:
         """See `Memory`."""

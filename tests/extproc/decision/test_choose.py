@@ -12,7 +12,7 @@ from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.learn import Learned
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.steering import Steering
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import FAILED_S, LastFailure, Remembered, Warm
 
 NOW = 1000.0
 DOWN = HealthState(failures=3, trouble="down", since_s=990.0, until_s=1010.0, pause_s=20.0)
@@ -31,6 +31,10 @@ PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}
 
 def warm(*names: str, until_s: float = NOW + 60) -> Remembered:
     return Remembered(tuple(Warm(name, until_s) for name in names))
+
+
+def failed(*names: str, warm: str = "", pending: str | None = None, at_s: float = NOW - 1) -> Remembered:
+    return Remembered(tuple(Warm(name, NOW + 60) for name in warm), pending, LastFailure(names, at_s))
 
 
 def decide(
@@ -90,6 +94,24 @@ def decide(
         (Remembered((), "c"), {"c": DOWN}, "first.scored", "ab"),
         (Remembered((), "c"), {"c": DEGRADED}, "first.scored", "abc"),
         (Remembered((), "gone"), {}, "first.scored", "abc"),
+        (failed("a"), {}, "sticky.left.failed", "bca"),
+        (failed("b"), {}, "sticky.left.failed", "acb"),
+        (failed("b", "a"), {}, "sticky.left.failed", "cab"),
+        (failed("a", "b", "c"), {}, "first.scored", "abc"),
+        (failed("gone"), {}, "first.scored", "abc"),
+        (failed("a", at_s=NOW - FAILED_S), {}, "first.scored", "abc"),
+        (failed("a"), {"b": DOWN, "c": LIMITED}, "first.scored", "a"),
+        (failed("a"), {"b": DEGRADED, "c": DOWN}, "first.scored", "ab"),
+        (failed("a"), {"b": TRIAL, "c": DOWN}, "first.scored", "ab"),
+        (failed("a"), {"b": TRIAL}, "sticky.left.failed", "bca"),
+        (failed("a"), {"a": DEGRADED, "b": DEGRADED, "c": DEGRADED}, "sticky.left.failed", "bca"),
+        (failed("a"), {"b": DEGRADED}, "sticky.left.failed", "cab"),
+        (failed("a"), {"a": DOWN}, "first.scored", "bc"),
+        (failed("a", warm="c"), {}, "sticky.hit", "cba"),
+        (failed("a", warm="c"), {"c": DOWN}, "sticky.left.down", "ba"),
+        (failed("c", warm="c"), {}, "sticky.left.failed", "abc"),
+        (failed("a", pending="c"), {}, "sticky.pending", "cba"),
+        (failed("a", pending="a"), {}, "sticky.left.failed", "bca"),
         (None, {"a": DOWN, "b": DOWN, "c": DOWN}, "last_resort.all_out", "abc"),
         (warm("b"), {"a": DOWN, "b": LIMITED, "c": DOWN}, "last_resort.all_out", "bac"),
     ],
@@ -274,3 +296,33 @@ def test_an_error_names_what_is_wrong_with_each_provider() -> None:
     assert ProviderStates().problems(("b", "c"), "m", NOW) == ""
     of_one_model = ProviderStates(by_model={("b", "m"): LIMITED, ("a", "another"): DOWN})
     assert of_one_model.problems(("b", "c"), "m", NOW) == problems
+
+
+def test_a_provider_that_just_failed_comes_before_those_that_drain_and_is_named_as_passed_over(make: Make) -> None:
+    decision = decide(make, failed("a"), providers={"b": {"drain": True}})
+    assert (decision.reason, "".join(decision.order)) == ("sticky.left.failed", "cab")
+    assert decision.excluded == {"a": "just_failed", "b": "draining"}
+
+
+@pytest.mark.parametrize(
+    ("steering", "order"),
+    [
+        (Steering(order=("a",)), "abc"),
+        (Steering(only=("a", "b")), "ab"),
+        (Steering(sort="price"), "abc"),
+        (Steering(allow_fallbacks=False), "a"),
+        (Steering(no_training=True), "bca"),
+    ],
+)
+def test_a_client_that_chooses_is_obeyed_whatever_failed_before(make: Make, steering: Steering, order: str) -> None:
+    trains_not = {name: {"trains_on_prompts": False} for name in "abc"}
+    assert "".join(decide(make, failed("a"), steering=steering, providers=trains_not).order) == order
+
+
+def test_stickiness_that_is_only_observed_leaves_it_too(make: Make) -> None:
+    decision = decide(make, failed("a"), mode="Observe")
+    assert (decision.reason, decision.enforce_reason, decision.order[0]) == (
+        "observe.spread",
+        "sticky.left.failed",
+        "a",
+    )

@@ -1,5 +1,6 @@
 """Rules of the decision that hold for every catalog, memory and health, and how new conversations spread."""
 
+from dataclasses import replace
 from random import Random
 
 import msgspec
@@ -17,7 +18,7 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane, snapshot
 from limpet_extproc.decision.steering import Steering
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure
 
 NOW = 1000.0
 NAMES = [f"p{number}" for number in range(6)]
@@ -64,7 +65,7 @@ STATES = st.builds(
 LEARNED = st.builds(
     Learned, st.sampled_from([0, 9, 50]), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.2, 9.0])
 )
-MEMORIES = st.none() | st.builds(
+UNFAILED = st.none() | st.builds(
     Remembered,
     st.lists(
         st.builds(Warm, st.sampled_from([*NAMES, "stranger"]), st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50])),
@@ -73,6 +74,12 @@ MEMORIES = st.none() | st.builds(
     ).map(tuple),
     st.none() | st.sampled_from(NAMES),
 )
+FAILURES = st.builds(
+    LastFailure,
+    st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True).map(tuple),
+    st.sampled_from([NOW - 61, NOW - 60, NOW - 59, NOW]),
+)
+MEMORIES = UNFAILED | st.builds(with_failure, UNFAILED, FAILURES)
 STEERING = st.none() | st.builds(
     Steering,
     SOME_NAMES,
@@ -166,6 +173,33 @@ def test_the_sticky_provider_comes_first_exactly_if_it_is_well_and_staying_pays(
         assert decision.order[0] in {each.provider for each in others}
 
 
+@given(situations())
+def test_after_a_failure_the_next_turn_goes_to_another_that_is_up_if_there_is_one(
+    situation: tuple[Query, Remembered | None, ProviderStates],
+) -> None:
+    query, remembered, states = situation
+    query = msgspec.structs.replace(query, steering=None)
+    failed = remembered.failed_lately(NOW) if remembered else ()
+    candidates = query.lane.by_provider
+    others = [
+        name
+        for name, candidate in candidates.items()
+        if name not in failed
+        and not candidate.drain
+        and standing(states, name) == "up"
+        and not states.judge(name, "m", NOW).trial
+    ]
+    order = choose(query, remembered, states, NOW, b"seed").order
+    if query.lane.policy.mode == "Enforce" and others:
+        assert order[0] not in failed
+    unlimited = msgspec.structs.replace(query.lane.policy, max_attempts=8)
+    query = msgspec.structs.replace(query, lane=replace(query.lane, policy=unlimited))
+    without = msgspec.structs.replace(remembered, failure=None) if remembered else None
+    assert set(choose(query, remembered, states, NOW, b"seed").order) == set(
+        choose(query, without, states, NOW, b"seed").order
+    ), "one that failed is still better than none"
+
+
 def allowed(query: Query) -> set[str]:
     names = set(query.lane.by_provider)
     steering = query.steering
@@ -213,8 +247,11 @@ def test_every_provider_closed_to_new_conversations_is_excluded_with_a_reason(
             assert excluded[name] in ("down", "over_limit")
         elif standing(states, name) == "degraded" and has_better(query, states):
             assert excluded[name] == "degraded"
+        elif query.lane.by_provider[name].drain:
+            assert excluded[name] == "draining"
         else:
-            assert excluded.get(name) == ("draining" if query.lane.by_provider[name].drain else None)
+            just_failed = remembered.failed_lately(NOW) if remembered else ()
+            assert excluded.get(name) in ((None, "just_failed") if name in just_failed else (None,))
 
 
 @given(situations())

@@ -18,7 +18,7 @@ from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import METADATA_KEY, TokenUsage
-from limpet_extproc.memory import Warm
+from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -177,6 +177,10 @@ class World:
         remembered = await self.memory.lookup(KEY, NOW)
         return remembered.warm if remembered else ()
 
+    async def failed(self) -> tuple[str, ...]:
+        remembered = await self.memory.lookup(KEY, NOW)
+        return remembered.failed_lately(NOW) if remembered else ()
+
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
 
@@ -202,12 +206,35 @@ async def test_a_provider_that_served_after_others_failed_takes_over_and_they_st
 async def test_a_provider_that_failed_is_forgotten_where_the_one_that_served_is_not_remembered(world: World) -> None:
     await world.take(entry("a"), entry("c", attempts=3, notes={1: note("a", 500, "ServerError")}))
     assert await world.warm() == ()
+    assert await world.failed() == ("a", "b")
 
 
-async def test_where_no_provider_served_all_that_failed_are_forgotten(world: World) -> None:
+async def test_where_no_provider_served_all_that_failed_are_forgotten_and_avoided(world: World) -> None:
     notes = {1: note("a", 500, "ServerError"), 2: note("b", 503, "Overloaded")}
     await world.take(entry("a"), entry("b"), entry("b", 503, attempts=2, notes=notes, usage=None))
     assert await world.warm() == ()
+    assert await world.failed() == ("a", "b")
+
+
+async def test_a_success_ends_what_failed_before(world: World) -> None:
+    await world.take(bad("a", 500, "ServerError"))
+    assert await world.memory.lookup(KEY, NOW) == Remembered((), None, LastFailure(("a",), NOW))
+    await world.take(entry("b"))
+    assert await world.failed() == ()
+
+
+async def test_a_success_where_staying_does_not_pay_leaves_what_failed_elsewhere(world: World) -> None:
+    await world.take(bad("a", 500, "ServerError"), entry("c"))
+    assert await world.failed() == ("a",)
+    await world.take(entry("a", record=replace(RECORD, ttls_s=(0.0, 0.0, 0.0))))
+    assert await world.failed() == ()
+
+
+async def test_a_provider_that_fails_before_the_client_leaves_is_avoided_and_the_one_it_leaves_is_not(
+    world: World,
+) -> None:
+    await world.take(entry("b", 0, attempts=2, notes={1: note("a", 500, "ServerError")}))
+    assert await world.failed() == ("a",)
 
 
 async def test_one_more_try_at_the_same_provider_does_not_count_against_it(world: World) -> None:
@@ -237,6 +264,7 @@ async def test_one_more_try_at_the_same_provider_does_not_count_against_it(world
 async def test_a_failure_forgets_and_nothing_else_does(world: World, last: Any, left: list[str]) -> None:
     await world.take(entry("a"), last)
     assert [warm.provider for warm in await world.warm()] == left
+    assert await world.failed() == (() if left else ("a",))
 
 
 async def test_without_usage_the_estimate_is_remembered_and_the_lack_counted(world: World) -> None:

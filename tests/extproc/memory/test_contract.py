@@ -7,7 +7,7 @@ import pytest_asyncio
 from tests.extproc.memory.conftest import Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import Memory, Remembered, Warm
+from limpet_extproc.memory import FAILED_S, LastFailure, Memory, Remembered, Warm
 from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
 from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
@@ -33,6 +33,9 @@ class Across:
 
     def forget(self, key: bytes, provider: str) -> None:
         self._told.forget(key, provider)
+
+    def note_failure(self, key: bytes, failure: LastFailure) -> None:
+        self._told.note_failure(key, failure)
 
 
 async def _in_process(_: Gateways, __: str) -> Memory:
@@ -145,10 +148,60 @@ async def test_an_outcome_that_never_comes_frees_the_conversation(memory: Memory
     assert await memory.lookup(key, PENDING_S + 1) is None
 
 
-async def test_the_failure_of_the_request_under_way_is_forgotten_at_once(memory: Memory, key: bytes) -> None:
+async def test_a_request_that_will_not_be_remembered_is_no_longer_under_way(memory: Memory, key: bytes) -> None:
     memory.expect(key, "a", 0.0)
     memory.forget(key, "b")
     assert await memory.lookup(key, 0.0) == Remembered((), "a")
+    memory.forget(key, "a")
+    assert await memory.lookup(key, 0.0) is None
+
+
+async def test_providers_that_failed_are_known_for_a_while_and_no_longer_warm(memory: Memory, key: bytes) -> None:
+    for name in "abc":
+        memory.remember(key, warm(name), 4, 0.0)
+    failure = LastFailure(("c", "a"), 10.0)
+    memory.note_failure(key, failure)
+    known = await memory.lookup(key, 10.0)
+    assert known == Remembered((warm("b"),), None, failure)
+    assert known.failed_lately(10.0 + FAILED_S - 1) == ("c", "a")
+    assert known.failed_lately(10.0 + FAILED_S) == ()
+
+
+async def test_the_failure_of_a_first_request_is_known_for_a_while_and_then_nothing_is(
+    memory: Memory, key: bytes
+) -> None:
+    memory.expect(key, "a", 0.0)
+    failure = LastFailure(("a",), 100.0)
+    memory.note_failure(key, failure)
+    assert await memory.lookup(key, 100.0 + FAILED_S - 1) == Remembered((), None, failure)
+    assert await memory.lookup(key, 100.0 + FAILED_S) is None
+
+
+async def test_only_the_last_failure_counts(memory: Memory, key: bytes) -> None:
+    memory.note_failure(key, LastFailure(("a",), 0.0))
+    memory.note_failure(key, LastFailure(("b",), 5.0))
+    assert await memory.lookup(key, 5.0) == Remembered((), None, LastFailure(("b",), 5.0))
+
+
+async def test_a_failure_is_known_while_the_next_request_is_under_way_and_ends_with_its_success(
+    memory: Memory, key: bytes
+) -> None:
+    failure = LastFailure(("a", "b"), 0.0)
+    memory.note_failure(key, failure)
+    memory.expect(key, "c", 1.0)
+    assert await memory.lookup(key, 1.0) == Remembered((), "c", failure)
+    memory.forget(key, "b")
+    assert await memory.lookup(key, 1.0) == Remembered((), "c", LastFailure(("a",), 0.0))
+    memory.remember(key, warm("c"), 4, 2.0)
+    assert await memory.lookup(key, 2.0) == Remembered((warm("c"),))
+
+
+async def test_where_staying_does_not_pay_a_success_ends_the_failure_of_that_provider(
+    memory: Memory, key: bytes
+) -> None:
+    memory.note_failure(key, LastFailure(("a",), 0.0))
+    memory.forget(key, "b")
+    assert await memory.lookup(key, 0.0) == Remembered((), None, LastFailure(("a",), 0.0))
     memory.forget(key, "a")
     assert await memory.lookup(key, 0.0) is None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.extproc.memory.conftest import PROVIDERS, Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import Memory, Remembered, Warm
+from limpet_extproc.memory import LastFailure, Memory, Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 
 
@@ -20,24 +20,26 @@ class Step:
     """Something happens some time later."""
 
     after_s: float
-    what: Literal["lookup", "expect", "remember", "forget"]
+    what: Literal["lookup", "expect", "remember", "forget", "note_failure"]
     provider: str
     ttl_s: float
     max_providers: int
     tokens: int
     gateway: int
+    failed: tuple[str, ...]
 
 
 STEPS = st.lists(
     st.builds(
         Step,
         after_s=st.one_of(st.just(0.0), st.floats(0.0, 150.0)),
-        what=st.sampled_from(["lookup", "expect", "remember", "forget"]),
+        what=st.sampled_from(["lookup", "expect", "remember", "forget", "note_failure"]),
         provider=st.sampled_from(PROVIDERS[:4]),
         ttl_s=st.one_of(st.sampled_from([0.0, 5.0, 300.0]), st.floats(-10.0, 200.0)),
         max_providers=st.integers(1, 4),
         tokens=st.integers(0, 2**31),
         gateway=st.integers(0, 1),
+        failed=st.lists(st.sampled_from(PROVIDERS[:4]), min_size=1, max_size=3, unique=True).map(tuple),
     ),
     max_size=25,
 )
@@ -59,6 +61,8 @@ async def told(memories: Sequence[Memory], key: bytes, steps: Sequence[Step]) ->
                 memory.remember(key, warm, step.max_providers, now_s)
             case "forget":
                 memory.forget(key, step.provider)
+            case "note_failure":
+                memory.note_failure(key, LastFailure(step.failed, now_s))
         if len(memories) > 1:
             await memory.written()  # type: ignore[attr-defined]
     return [*answers, await memories[0].lookup(key, now_s)]

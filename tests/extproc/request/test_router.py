@@ -11,7 +11,7 @@ from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
@@ -74,6 +74,18 @@ async def test_a_second_request_before_the_first_ones_outcome_follows_it(
     first, second = [(await world.route(make.body())).decision for _ in range(2)]
     assert (first.reason, second.reason) == ("first.scored", "sticky.pending")
     assert first.order[0] == second.order[0]
+
+
+async def test_after_a_failed_first_request_the_next_one_is_expected_elsewhere(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
+    world = routed(*map(make.provider, "abcd"))
+    first = await world.route(make.body())
+    home = first.decision.order[0]
+    world.memory.note_failure(bytes.fromhex(first.record.key), LastFailure((home,), NOW))
+    second, third = [(await world.route(make.body())).decision for _ in range(2)]
+    assert (second.reason, third.reason) == ("sticky.left.failed", "sticky.pending")
+    assert second.order[0] == third.order[0] != home
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Conversations in Redis: their values, the script that changes them, and the same rules in Python.
+"""Conversations in Redis: their values, the changes to them, and the rules of these in Python.
 
 A key is `lmpt:` and the 16 bytes of the conversation. Its value is MessagePack, `[version, pending, since_s, warm]`,
-with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`; docs/memory.md has the whole layout. A provider
-is stored as eight characters of its name's hash: names may be 300 characters long, and there may be a million values.
+with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`, and after a failure a fifth element `[at_s,
+names]`, which earlier releases pass over; docs/memory.md has the whole layout. A provider is stored as eight characters
+of its name's hash: names may be 300 characters long, and there may be a million values.
 """
 
 from base64 import urlsafe_b64encode
@@ -13,7 +14,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_digest
 
-from limpet_extproc.memory import Remembered, Warm, with_warm, without
+from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure, with_warm, without
 from limpet_extproc.memory.in_process import PENDING_S
 
 PREFIX: Final = b"lmpt:"
@@ -35,6 +36,11 @@ class StoredConversation(msgspec.Struct, frozen=True, gc=False):
     since_s: float = 0.0
     """When the pending request was sent."""
     warm: tuple[Warm, ...] = ()
+    failure: LastFailure | None = None
+
+    def remembered(self) -> Remembered:
+        """As decisions see it."""
+        return Remembered(self.warm, self.pending, self.failure)
 
 
 NOTHING: Final = StoredConversation()
@@ -61,27 +67,40 @@ class Forget(msgspec.Struct, frozen=True, gc=False):
     provider: str
 
 
+class NoteFailure(msgspec.Struct, frozen=True, gc=False):
+    """See `Memory.note_failure`."""
+
+    failure: LastFailure
+
+
 class Clear(msgspec.Struct, frozen=True, gc=False):
     """A lookup found the conversation over at `now_s`; if it still is, it is deleted."""
 
     now_s: float
 
 
-MemoryChange = Expect | Remember | Forget | Clear
+MemoryChange = Expect | Remember | Forget | NoteFailure | Clear
 
 
 def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
-    """The conversation after a change, by the rules of `SCRIPT`."""
+    """The conversation after a change, by the rules of `script.SCRIPT`."""
     match change:
         case Expect(provider, now_s):
-            return state if state.warm else StoredConversation(provider, now_s)
+            return state if state.warm else StoredConversation(provider, now_s, (), state.failure)
         case Remember(warm, max_providers, now_s):
-            return StoredConversation(None, 0.0, with_warm(Remembered(state.warm), warm, max_providers, now_s).warm)
+            return _stored(with_warm(state.remembered(), warm, max_providers, now_s))
         case Forget(provider):
-            rest = without(Remembered(state.warm, state.pending), provider)
-            return StoredConversation(rest.pending, state.since_s, rest.warm) if rest else NOTHING
+            rest = without(state.remembered(), provider)
+            return _stored(rest, state.since_s) if rest else NOTHING
+        case NoteFailure(failure):
+            return _stored(with_failure(state.remembered(), failure), state.since_s)
         case Clear(now_s):
             return NOTHING if is_over(state, now_s) else state
+
+
+def _stored(remembered: Remembered, since_s: float = 0.0) -> StoredConversation:
+    pending = remembered.pending
+    return StoredConversation(pending, since_s if pending else 0.0, remembered.warm, remembered.failure)
 
 
 def all_changed(state: StoredConversation, changes: Sequence[MemoryChange]) -> StoredConversation:
@@ -90,10 +109,12 @@ def all_changed(state: StoredConversation, changes: Sequence[MemoryChange]) -> S
 
 
 def is_over(state: StoredConversation, now_s: float) -> bool:
-    """Whether all its providers have gone cold, or the outcome of its first request never came."""
+    """Whether all its providers have gone cold, the outcome of its first request never came, or its failure is old."""
     if state.warm:
         return all(warm.until_s <= now_s for warm in state.warm)
-    return now_s - state.since_s > PENDING_S
+    if state.pending is not None:
+        return now_s - state.since_s > PENDING_S
+    return not state.remembered().failed_lately(now_s)
 
 
 class ShortNames:
@@ -137,6 +158,7 @@ class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
     pending: str
     since_s: float
     warm: tuple[tuple[str, float, int, int], ...]
+    failure: tuple[float, tuple[str, ...]] | None = None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_StoredValue)
@@ -152,11 +174,15 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     if stored.version != VERSION:
         return None
     warm = tuple(Warm(names.long(short), until_s, prompt, cached) for short, until_s, prompt, cached in stored.warm)
-    return StoredConversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm)
+    failure = None
+    if stored.failure is not None:
+        at_s, failed = stored.failure
+        failure = LastFailure(tuple(names.long(short) for short in failed), at_s)
+    return StoredConversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm, failure)
 
 
 def encode(change: MemoryChange, names: ShortNames) -> bytes:
-    """A change as an argument of `SCRIPT`."""
+    """A change as an argument of `script.SCRIPT`."""
     match change:
         case Expect(provider, now_s):
             return _ENCODER.encode(("e", names.short(provider), now_s))
@@ -167,82 +193,7 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
             )
         case Forget(provider):
             return _ENCODER.encode(("f", names.short(provider)))
+        case NoteFailure(failure):
+            return _ENCODER.encode(("x", failure.at_s, [names.short(name) for name in failure.providers]))
         case Clear(now_s):
             return _ENCODER.encode(("c", now_s))
-
-
-SCRIPT: Final = f"""
-local pending, since, warm = '', 0, {{}}
-local found = redis.call('GET', KEYS[1])
-if found then
-  local readable, value = pcall(cmsgpack.unpack, found)
-  if readable and type(value) == 'table' and value[1] == {VERSION} and type(value[4]) == 'table' then
-    pending, since, warm = value[2], value[3], value[4]
-  else
-    found = false
-  end
-end
-local touched, now = false, false
-for _, argument in ipairs(ARGV) do
-  local change = cmsgpack.unpack(argument)
-  local kind = change[1]
-  if kind == 'e' then
-    if #warm == 0 then
-      pending, since, now, touched = change[2], change[3], change[3], true
-    end
-  elseif kind == 'r' then
-    now, touched = change[7], true
-    local kept = {{{{change[2], change[3], change[4], change[5]}}}}
-    for _, other in ipairs(warm) do
-      if #kept < change[6] and other[1] ~= change[2] and other[2] > now then
-        kept[#kept + 1] = other
-      end
-    end
-    pending, since, warm = '', 0, kept
-  elseif kind == 'f' then
-    if pending == change[2] then
-      pending, since, touched = '', 0, true
-    end
-    local kept = {{}}
-    for _, other in ipairs(warm) do
-      if other[1] ~= change[2] then
-        kept[#kept + 1] = other
-      else
-        touched = true
-      end
-    end
-    warm = kept
-  elseif kind == 'c' then
-    local over = pending == '' or change[2] - since > {PENDING_S:.0f}
-    for _, each in ipairs(warm) do
-      over = over and each[2] <= change[2]
-    end
-    if over then
-      pending, since, warm, touched = '', 0, {{}}, true
-    end
-  end
-end
-if not touched then
-  return found
-end
-if pending == '' and #warm == 0 then
-  redis.call('DEL', KEYS[1])
-  return false
-end
-local value = cmsgpack.pack({{{VERSION}, pending, since, warm}})
-if now then
-  local left = {PENDING_S:.0f}
-  for index, each in ipairs(warm) do
-    local longer = each[2] - now + {SHOWN_S:.0f}
-    left = index == 1 and longer or math.max(left, longer)
-  end
-  redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', math.max(1, left * 1000)))
-else
-  redis.call('SET', KEYS[1], value, 'KEEPTTL')
-end
-return value
-"""
-"""Applies changes to one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
-
-Redis runs it as a whole, with nothing in between. A value of another version counts as none and is not returned.
-"""

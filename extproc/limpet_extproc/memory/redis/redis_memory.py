@@ -13,7 +13,7 @@ from typing import Final, Never
 
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.connector import Connector, end
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
@@ -23,6 +23,7 @@ from limpet_extproc.memory.redis.layout import (
     Expect,
     Forget,
     MemoryChange,
+    NoteFailure,
     Remember,
     ShortNames,
     all_changed,
@@ -126,8 +127,8 @@ class RedisMemory:
             return None
         if is_over(conversation, now_s):
             self._writes.add(key, Clear(now_s))
-            return Remembered(conversation.warm) if conversation.warm else None
-        return Remembered(conversation.warm, conversation.pending)
+            return conversation.remembered() if conversation.warm else None
+        return conversation.remembered()
 
     async def _value(self, key: bytes) -> tuple[bytes | None, Sequence[MemoryChange]]:
         """The value in Redis, and the changes that are not written yet. Raises `RedisError`."""
@@ -149,3 +150,7 @@ class RedisMemory:
     def forget(self, key: bytes, provider: str) -> None:
         """See `Memory`."""
         self._writes.add(key, Forget(provider))
+
+    def note_failure(self, key: bytes, failure: LastFailure) -> None:
+        """See `Memory`."""
+        self._writes.add(key, NoteFailure(failure))

@@ -19,7 +19,7 @@ from redis.credentials import CredentialProvider
 
 from limpet_extproc.memory.redis.address import Address
 from limpet_extproc.memory.redis.errors import ErrorReason, RedisError
-from limpet_extproc.memory.redis.layout import SCRIPT
+from limpet_extproc.memory.redis.script import SCRIPT
 
 TIMEOUT_S: Final = 1.0
 """For a connection to open, and for an answer before the connection is dropped: background time, no request's."""

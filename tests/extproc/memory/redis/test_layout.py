@@ -7,9 +7,9 @@ import pytest
 from tests.extproc.memory.conftest import PROVIDERS, Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import FAILED_S, LastFailure, Remembered, Warm
 from limpet_extproc.memory.in_process import PENDING_S
-from limpet_extproc.memory.redis.layout import SHOWN_S, ShortNames, decode, redis_key
+from limpet_extproc.memory.redis.layout import NOTHING, SHOWN_S, ShortNames, decode, redis_key
 
 NAMES = ShortNames(lambda: PROVIDERS)
 LONGEST = "n" * 63 + "/" + "p" * 253
@@ -21,6 +21,8 @@ FOREIGN = {
     "too short": msgspec.msgpack.encode((1, "")),
     "not MessagePack": b"\xc1 what is this",
     "empty": b"",
+    "of another form at its end": msgspec.msgpack.encode((1, "", 0.0, (), "later")),
+    "with half a failure": msgspec.msgpack.encode((1, "", 0.0, (), (1.0,))),
     "cut off": msgspec.msgpack.encode((1, "", 0.0, (("abcdefgh", 1.0, 1, 1),)))[:-3],
 }
 
@@ -76,6 +78,8 @@ async def test_conversations_expire(shared_redis: RedisServer, gateways: Gateway
     gateway.memory.forget(key, "a")
     await gateway.memory.written()
     assert shared_redis.run("EXISTS", redis_key(key)) == 0
+    gateway.memory.note_failure(key, LastFailure(("a",), 1000.0))
+    assert FAILED_S <= await left_s() <= PENDING_S
 
 
 async def test_the_longest_names_take_no_more_room_than_the_shortest(
@@ -117,3 +121,29 @@ def test_the_documented_layout_is_the_one_that_is_read() -> None:
     assert state.warm == (Warm("a", 300.5, 7, 5),)
     assert NAMES.short("a") == ShortNames(lambda: ()).short("a")
     assert len(NAMES.short(LONGEST)) == 8
+
+
+class _Earlier(msgspec.Struct, array_like=True):
+    """A value as releases read it that knew nothing of failures."""
+
+    version: int
+    pending: str
+    since_s: float
+    warm: tuple[tuple[str, float, int, int], ...]
+
+
+async def test_earlier_releases_read_a_value_with_a_failure_as_one_without(
+    shared_redis: RedisServer, gateways: Gateways, key: bytes
+) -> None:
+    gateway = await gateways.open(shared_redis.url)
+    gateway.memory.remember(key, Warm("a", 300.0, 7, 5), 4, 0.0)
+    gateway.memory.note_failure(key, LastFailure(("b", "c"), 10.5))
+    await gateway.memory.written()
+    value = shared_redis.run("GET", redis_key(key))
+    assert msgspec.msgpack.decode(value)[4] == [10.5, [NAMES.short("b"), NAMES.short("c")]]
+    assert msgspec.msgpack.decode(value, type=_Earlier).warm == ((NAMES.short("a"), 300.0, 7, 5),)
+
+
+def test_a_value_without_a_failure_is_written_as_earlier_releases_write_it() -> None:
+    state = decode(msgspec.msgpack.encode((1, "", 0.0, ())), NAMES)
+    assert state == NOTHING

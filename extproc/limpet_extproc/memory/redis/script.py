@@ -1,0 +1,116 @@
+"""The script that changes a conversation in Redis: the rules of `layout.changed`, where the value is."""
+
+from typing import Final
+
+from limpet_extproc.memory import FAILED_S
+from limpet_extproc.memory.in_process import PENDING_S
+from limpet_extproc.memory.redis.layout import SHOWN_S, VERSION
+
+SCRIPT: Final = f"""
+local pending, since, warm, failed_at, failed = '', 0, {{}}, 0, {{}}
+local found = redis.call('GET', KEYS[1])
+if found then
+  local readable, value = pcall(cmsgpack.unpack, found)
+  if readable and type(value) == 'table' and value[1] == {VERSION} and type(value[4]) == 'table' then
+    pending, since, warm = value[2], value[3], value[4]
+    if type(value[5]) == 'table' and type(value[5][2]) == 'table' then
+      failed_at, failed = value[5][1], value[5][2]
+    end
+  else
+    found = false
+  end
+end
+local touched, now = false, false
+local function has(names, name)
+  for _, each in ipairs(names) do
+    if each == name then
+      return true
+    end
+  end
+  return false
+end
+local function leave(names)
+  if has(names, pending) then
+    pending, since, touched = '', 0, true
+  end
+  local kept = {{}}
+  for _, other in ipairs(warm) do
+    if has(names, other[1]) then
+      touched = true
+    else
+      kept[#kept + 1] = other
+    end
+  end
+  warm = kept
+end
+for _, argument in ipairs(ARGV) do
+  local change = cmsgpack.unpack(argument)
+  local kind = change[1]
+  if kind == 'e' then
+    if #warm == 0 then
+      pending, since, now, touched = change[2], change[3], change[3], true
+    end
+  elseif kind == 'r' then
+    now, touched = change[7], true
+    local kept = {{{{change[2], change[3], change[4], change[5]}}}}
+    for _, other in ipairs(warm) do
+      if #kept < change[6] and other[1] ~= change[2] and other[2] > now then
+        kept[#kept + 1] = other
+      end
+    end
+    pending, since, warm, failed = '', 0, kept, {{}}
+  elseif kind == 'f' then
+    leave({{change[2]}})
+    local kept = {{}}
+    for _, name in ipairs(failed) do
+      if name == change[2] then
+        touched = true
+      else
+        kept[#kept + 1] = name
+      end
+    end
+    failed = kept
+  elseif kind == 'x' then
+    leave(change[3])
+    failed_at, failed, now, touched = change[2], change[3], change[2], true
+  elseif kind == 'c' then
+    local over = pending == '' or change[2] - since > {PENDING_S:.0f}
+    for _, each in ipairs(warm) do
+      over = over and each[2] <= change[2]
+    end
+    if pending == '' and #warm == 0 and #failed > 0 then
+      over = change[2] - failed_at >= {FAILED_S:.0f}
+    end
+    if over then
+      pending, since, warm, failed, touched = '', 0, {{}}, {{}}, true
+    end
+  end
+end
+if not touched then
+  return found
+end
+if pending == '' and #warm == 0 and #failed == 0 then
+  redis.call('DEL', KEYS[1])
+  return false
+end
+local value = {{{VERSION}, pending, since, warm}}
+if #failed > 0 then
+  value[5] = {{failed_at, failed}}
+end
+value = cmsgpack.pack(value)
+if now then
+  local left = {PENDING_S:.0f}
+  for index, each in ipairs(warm) do
+    local longer = each[2] - now + {SHOWN_S:.0f}
+    left = index == 1 and longer or math.max(left, longer)
+  end
+  redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', math.max(1, left * 1000)))
+else
+  redis.call('SET', KEYS[1], value, 'KEEPTTL')
+end
+return value
+"""
+"""Applies changes to one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
+
+Redis runs it as a whole, with nothing in between. A value of another version counts as none and is not returned.
+"""
