@@ -1,5 +1,6 @@
 """What has to hold for each fault. Pure."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -131,8 +132,13 @@ def _undecided_there(outcome: FaultOutcome) -> str | None:
 
 
 def _expired(outcome: FaultOutcome) -> str | None:
-    expired = outcome.figures.decisions.get("sticky.expired", 0)
-    return f"{expired} turns found their memory expired" if expired else None
+    later = [each for each in outcome.exchanges if each.began_s >= outcome.timeline.begun_s and each.turn > 1]
+    expired = sum(each.decision == "sticky.expired" for each in later)
+    if expired:
+        return f"{expired} turns found their memory expired"
+    forgotten = Counter(each.conversation for each in later if each.decision == "first.scored")
+    most = max(forgotten.values(), default=0)
+    return f"one conversation was not known {most} times" if most > 1 else None
 
 
 def _back(outcome: FaultOutcome) -> str | None:

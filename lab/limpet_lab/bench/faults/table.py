@@ -75,7 +75,7 @@ def _of_worker(name: str, begin: FaultStep, *, short: bool = False) -> CampaignF
 
 
 def _of_clock(name: str, by_s: float) -> CampaignFault:
-    bars = (NO_ERRORS, NOTHING_EXPIRES, NOTHING_STAYS, STICKY_IN_A_TURN)
+    bars = (NO_ERRORS, NOTHING_EXPIRES, NOTHING_STAYS)
     clean = platform.clock_is_right
     return CampaignFault(name, platform.clock_jumps(by_s), nothing, bars, concerns_provider=False, clean=clean)
 
