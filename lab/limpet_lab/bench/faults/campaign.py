@@ -23,6 +23,8 @@ from limpet_lab.bench.faults.talks import Talk
 
 _SETTLE_S: Final = 40.0
 _BETWEEN_S: Final = 0.05
+_IN_A_ROW: Final = 4
+"""Answers that show a provider to be well, whichever worker decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class LoadPace:
     turn_s: float = 2.0
     before_s: float = 5.0
     during_s: float = 6.0
-    after_s: float = 5.0
+    after_s: float = 4.0
 
 
 FULL: Final = LoadPace()
@@ -109,34 +111,30 @@ class NotSettledError(Exception):
 
 
 async def _settled(clients: Sequence[AsyncOpenAI], seed: str) -> None:
-    """Return when new conversations are sent to every provider through every gateway again, and no attempt fails.
-
-    Meanwhile others demand those that are missing, as what is known of a provider changes only with its answers.
-    """
-    missing = {(number, seller) for number in range(len(clients)) for seller in SELLERS}
+    """Return when every provider answers, through every gateway and at once, those who demand it."""
+    left = {(number, seller): _IN_A_ROW for number in range(len(clients)) for seller in SELLERS}
     asked = count()
     try:
         async with asyncio.timeout(_SETTLE_S):
-            while missing:
-                tries = [(number, None) for number in range(len(clients))]
-                for number, only in (*tries, *missing):
-                    provider = await _first_try(clients[number], f"{seed}/{next(asked)}", only)
-                    if only is None:
-                        missing.discard((number, provider))
+            while left:
+                for (number, seller), times in [*left.items()]:
+                    if not await _answers_at_once(clients[number], f"{seed}/{next(asked)}", seller):
+                        left[number, seller] = _IN_A_ROW
+                    elif times > 1:
+                        left[number, seller] = times - 1
+                    else:
+                        del left[number, seller]
                 await asyncio.sleep(_BETWEEN_S)
     except TimeoutError:
-        raise NotSettledError(
-            f"after {_SETTLE_S:.0f} s no new conversation was sent to {sorted({seller for _, seller in missing})}"
-        ) from None
+        sellers = sorted({seller for _, seller in left})
+        raise NotSettledError(f"after {_SETTLE_S:.0f} s {sellers} did not answer those who demand them") from None
 
 
-async def _first_try(client: AsyncOpenAI, seed: str, only: str | None) -> str:
-    talk = Talk(0, seed, streams=False)
-    demand = None if only is None else {"provider": {"only": [only]}}
+async def _answers_at_once(client: AsyncOpenAI, seed: str, seller: str) -> bool:
     try:
         answer = await client.chat.completions.with_raw_response.create(
-            model=MODEL, messages=talk.question(), extra_body=demand
+            model=MODEL, messages=Talk(0, seed, streams=False).question(), extra_body={"provider": {"only": [seller]}}
         )
     except openai.APIError:
-        return ""
-    return answer.headers.get("x-limpet-provider", "") if answer.headers.get("x-limpet-attempts") == "1" else ""
+        return False
+    return answer.headers.get("x-limpet-attempts") == "1"
