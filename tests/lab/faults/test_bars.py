@@ -48,11 +48,6 @@ from limpet_lab.bench.faults.load import Exchange
         ),
         (bars.NOTHING_EXPIRES, [exchange(11, decision="first.scored")], [exchange(11, decision="sticky.expired")]),
         (bars.NOTHING_EXPIRES, [], [exchange(11, decision="first.scored"), exchange(12, decision="first.scored")]),
-        (
-            bars.NOTHING_STAYS,
-            [exchange(9, provider="gamma"), exchange(19, provider="gamma")],
-            [exchange(9, provider="gamma"), exchange(21, provider="gamma")],
-        ),
         (bars.STAYS, [exchange(5), exchange(15)], [exchange(5), exchange(15, provider="alpha")]),
         (
             bars.UNDECIDED_THERE,

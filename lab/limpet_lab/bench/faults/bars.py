@@ -14,7 +14,8 @@ MOVED_S: Final = 1.0
 TOLD_BY: Final = 10
 RETURN_S: Final = 2.0
 ASKED_S: Final = 10.0
-BACK_S: Final = 10.0
+OVER_S: Final = 2.0
+"""For the requests that find it out."""
 ARRIVED_S: Final = 30.0
 UNDECIDED_S: Final = 5.0
 """By then a worker that takes calls and answers none is no longer asked."""
@@ -141,14 +142,6 @@ def _expired(outcome: FaultOutcome) -> str | None:
     return f"one conversation was not known {most} times" if most > 1 else None
 
 
-def _back(outcome: FaultOutcome) -> str | None:
-    served = (each for each in outcome.exchanges if each.provider == outcome.victim)
-    back_s = min(
-        (e.ended_s - outcome.timeline.begun_s for e in served if e.began_s > outcome.timeline.begun_s), default=inf
-    )
-    return f"it answered again after {back_s:.1f} s" if back_s > BACK_S else None
-
-
 def _all_decided(outcome: FaultOutcome) -> str | None:
     return f"{outcome.figures.undecided} were not" if outcome.figures.undecided else None
 
@@ -178,7 +171,7 @@ ASKED_AGAIN: Final = FaultBar(f"workers ask it again within {ASKED_S:.0f} s", _n
 STAYS: Final = FaultBar("every conversation stays where it is", _stays)
 UNDECIDED_THERE: Final = FaultBar("only requests in that worker go undecided", _undecided_there)
 NOTHING_EXPIRES: Final = FaultBar("nothing expires early", _expired)
-NOTHING_STAYS: Final = FaultBar(f"a limit of two seconds ends within {BACK_S:.0f}", _back)
+NOTHING_STAYS: Final = FaultBar("a limit of two seconds is over after six", _noted("limit_over_s", OVER_S))
 ALL_DECIDED: Final = FaultBar("every request is decided", _all_decided)
 CHANGE_ARRIVES: Final = FaultBar("the change arrives after the restart", _noted("arrived_s", ARRIVED_S))
 CONDITION_SAYS: Final = FaultBar("the condition says why", _noted("condition_s", ARRIVED_S))

@@ -75,6 +75,11 @@ class FaultBed:
         self.written = [*written]
         objects.write(self.written, self.folder / "objects")
 
+    def healthy(self, provider: str) -> bool:
+        """Whether both replicas' status calls it so."""
+        conditions = [gateway.condition(provider, "Healthy") for gateway in self.gateways]
+        return all(each is not None and each.status == "True" for each in conditions)
+
     async def decision_times(self) -> Buckets:
         """How long all workers took for all decisions so far."""
         total: dict[float, float] = defaultdict(float)

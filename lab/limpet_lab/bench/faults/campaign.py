@@ -67,7 +67,7 @@ async def campaign(bed: FaultBed, faults: Sequence[CampaignFault], seed: int, pa
             for gateway in bed.gateways
         ]
         for fault in faults:
-            await _settled(clients, f"{seed}/{fault.name}/settling")
+            await _settled(bed, clients, f"{seed}/{fault.name}/settling")
             yield await play(bed, fault, clients, seed, pace)
 
 
@@ -110,8 +110,8 @@ class NotSettledError(Exception):
     """Something is still amiss from the fault before; the message says what."""
 
 
-async def _settled(clients: Sequence[AsyncOpenAI], seed: str) -> None:
-    """Return when every provider answers, through every gateway and at once, those who demand it."""
+async def _settled(bed: FaultBed, clients: Sequence[AsyncOpenAI], seed: str) -> None:
+    """Return when every provider answers, through every gateway and at once, those who demand it, and is healthy."""
     left = {(number, seller): _IN_A_ROW for number in range(len(clients)) for seller in SELLERS}
     asked = count()
     try:
@@ -120,14 +120,14 @@ async def _settled(clients: Sequence[AsyncOpenAI], seed: str) -> None:
                 for (number, seller), times in [*left.items()]:
                     if not await _answers_at_once(clients[number], f"{seed}/{next(asked)}", seller):
                         left[number, seller] = _IN_A_ROW
-                    elif times > 1:
-                        left[number, seller] = times - 1
+                    elif times > 1 or not bed.healthy(seller):
+                        left[number, seller] = max(1, times - 1)
                     else:
                         del left[number, seller]
                 await asyncio.sleep(_BETWEEN_S)
     except TimeoutError:
         sellers = sorted({seller for _, seller in left})
-        raise NotSettledError(f"after {_SETTLE_S:.0f} s {sellers} did not answer those who demand them") from None
+        raise NotSettledError(f"after {_SETTLE_S:.0f} s {sellers} do not answer, or are not healthy") from None
 
 
 async def _answers_at_once(client: AsyncOpenAI, seed: str, seller: str) -> bool:

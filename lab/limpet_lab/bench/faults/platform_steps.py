@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from collections import Counter
 from typing import Final
 
 import aiohttp
@@ -10,6 +11,7 @@ import psutil
 
 from limpet_lab.bench.faults.gateway import FaultGateway
 from limpet_lab.bench.faults.objects import BY_TLS, MODEL, changed
+from limpet_lab.bench.faults.places import WORKERS
 from limpet_lab.bench.faults.scene import FaultStep, Scene
 from limpet_lab.sim.faults import NO_FAULT, Fault
 
@@ -18,6 +20,8 @@ _ROOM_BYTES: Final = 8 * 1024 * 1024
 _LARGE_BYTES: Final = 24 * 1024 * 1024
 _LARGE_REQUESTS: Final = 6
 """Envoy gives requests to its workers in turn; one of these reaches each of them."""
+_END_S: Final = 0.5
+"""In which a worker that must end does."""
 _LIMITED_S: Final = 2.0
 _NEW_MODEL: Final = "deepseek/added-during-the-fault"
 
@@ -78,23 +82,34 @@ async def worker_freezes(scene: Scene) -> None:
 
 
 async def worker_runs_out_of_memory(scene: Scene) -> None:
-    """One worker of the first gateway may take hardly more memory, and gets large requests."""
+    """One worker of the first gateway may take hardly more memory, and gets large requests for an unknown model."""
     gateway = scene.bed.gateways[0]
     worker = gateway.workers()[0]
-    limit = worker.memory_info().vms + _ROOM_BYTES
-    worker.rlimit(psutil.RLIMIT_AS, (limit, limit))
-    await _large_requests(gateway)
+    # Of the address space much is reserved for threads already, and would be left for use.
+    limit = worker.memory_info().data + _ROOM_BYTES
+    worker.rlimit(psutil.RLIMIT_DATA, (limit, limit))
+    scene.notes["large_requests"] = json.dumps(await _large_requests(gateway))
+    await asyncio.sleep(_END_S)
     scene.notes["worker_ended"] = "no" if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE else "yes"
 
 
-async def _large_requests(gateway: FaultGateway) -> None:
+async def _large_requests(gateway: FaultGateway) -> dict[str, int]:
+    """How many were answered how: by status and decision."""
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * _LARGE_BYTES}}
-    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": [picture]}], "max_tokens": 1}).encode()
-    headers = {"content-type": "application/json"}
-    async with aiohttp.ClientSession(headers=headers) as session:
+    body = json.dumps({"model": "nobody/serves-it", "messages": [{"role": "user", "content": [picture]}]}).encode()
+    answers: Counter[str] = Counter()
+    async with aiohttp.ClientSession(headers={"content-type": "application/json"}) as session:
         for _ in range(_LARGE_REQUESTS):
             async with session.post(f"{gateway.place.base_url}/chat/completions", data=body) as answer:
                 await answer.read()
+                answers[f"{answer.status} {answer.headers.get('x-limpet-decision', '')}"] += 1
+    return dict(answers)
+
+
+async def worker_is_replaced(scene: Scene) -> None:
+    """The worker that lacks memory, if it still lives, is killed, and another one decides."""
+    scene.bed.gateways[0].kill_workers()
+    await all_workers_decide(scene)
 
 
 async def all_workers_decide(scene: Scene) -> None:
@@ -190,6 +205,28 @@ def clock_jumps(by_s: float) -> FaultStep:
         await scene.seller.set_fault(NO_FAULT)
 
     return step
+
+
+async def limit_is_over(scene: Scene) -> None:
+    """How long until every worker counts the provider among those that may be asked."""
+    in_a_row = 0
+
+    async def is_over() -> bool:
+        nonlocal in_a_row
+        decisions = [await _decision(gateway, scene.victim) for gateway in scene.bed.gateways]
+        in_a_row = 0 if "last_resort.all_out" in decisions else in_a_row + 1
+        return in_a_row == 2 * WORKERS
+
+    await scene.note_when("limit_over_s", is_over)
+
+
+async def _decision(gateway: FaultGateway, only: str) -> str:
+    """Why a request goes where it goes that allows this provider alone."""
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "provider": {"only": [only]}}
+    url = f"{gateway.place.base_url}/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+        await answer.read()
+        return answer.headers.get("x-limpet-decision", "")
 
 
 async def clock_is_right(scene: Scene) -> None:

@@ -69,15 +69,17 @@ def _of_redis(
 
 
 def _of_worker(name: str, begin: FaultStep, *, short: bool = False) -> CampaignFault:
-    bars = (NO_ERRORS, UNDECIDED_THERE)
-    end = platform.all_workers_decide
-    return CampaignFault(name, begin, nothing, bars, concerns_provider=False, clean=end, short=short)
+    bars, clean = (NO_ERRORS, UNDECIDED_THERE), platform.worker_is_replaced
+    return CampaignFault(
+        name, begin, platform.all_workers_decide, bars, concerns_provider=False, clean=clean, short=short
+    )
 
 
 def _of_clock(name: str, by_s: float) -> CampaignFault:
     bars = (NO_ERRORS, NOTHING_EXPIRES, NOTHING_STAYS)
     clean = platform.clock_is_right
-    return CampaignFault(name, platform.clock_jumps(by_s), nothing, bars, concerns_provider=False, clean=clean)
+    begin, end = platform.clock_jumps(by_s), platform.limit_is_over
+    return CampaignFault(name, begin, end, bars, concerns_provider=False, clean=clean)
 
 
 FAULTS: Final = (
