@@ -18,8 +18,8 @@ from limpet_lab.sim.faults import NO_FAULT, Fault
 _ROOM_BYTES: Final = 8 * 1024 * 1024
 """What a worker that is to run out of memory may still take."""
 _LARGE_BYTES: Final = 24 * 1024 * 1024
-_LARGE_REQUESTS: Final = 6
-"""Envoy gives requests to its workers in turn; one of these reaches each of them."""
+_LARGE_REQUESTS: Final = 4
+"""At once: Envoy sends the next one to the worker that has fewer."""
 _END_S: Final = 0.5
 """In which a worker that must end does."""
 _LIMITED_S: Final = 2.0
@@ -99,10 +99,13 @@ async def _large_requests(gateway: FaultGateway) -> dict[str, int]:
     body = json.dumps({"model": "nobody/serves-it", "messages": [{"role": "user", "content": [picture]}]}).encode()
     answers: Counter[str] = Counter()
     async with aiohttp.ClientSession(headers={"content-type": "application/json"}) as session:
-        for _ in range(_LARGE_REQUESTS):
+
+        async def send() -> None:
             async with session.post(f"{gateway.place.base_url}/chat/completions", data=body) as answer:
                 await answer.read()
                 answers[f"{answer.status} {answer.headers.get('x-limpet-decision', '')}"] += 1
+
+        await asyncio.gather(*(send() for _ in range(_LARGE_REQUESTS)))
     return dict(answers)
 
 
