@@ -64,11 +64,14 @@ def choose(
 def _sticky(
     query: Query, filtered: Filtered, remembered: Remembered | None, states: ProviderStates, now_s: float
 ) -> Decision:
-    if remembered is not None and (failed := remembered.failed_lately(now_s)):
+    failed = remembered.failed_lately(now_s) if remembered is not None else ()
+    if failed:
         filtered = by_failure(filtered, failed)
     warm, reason = warm_first(filtered, remembered, query, states, now_s)
     order = _in_order(warm, filtered.open, query, filtered, states, query.key)
-    if reason == "first.scored":
+    if reason == "first.scored" and failed and order[0] not in failed:
+        reason = "sticky.left.failed"
+    elif reason == "first.scored":
         # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
         reason = why_not_sticky(query.lane.by_provider[order[0]], query.prompt_tokens) or reason
     return _decision(filtered, order, reason)

@@ -32,7 +32,7 @@ def warm_first(
         pending = remembered.pending
         if pending is not None and filtered.may_stay(pending):
             return (pending,), "sticky.pending"
-        return (), "sticky.left.failed" if filtered.just_failed else "first.scored"
+        return (), "first.scored"
     warm = [each for each in remembered.warm if each.until_s > now_s]
     if not warm:
         return (), "sticky.expired"
