@@ -141,7 +141,7 @@ async def test_a_stream_that_is_no_answer_makes_nothing_warm(stage: Stage, answe
     kind = Kind(
         "no answer in a stream",
         a=[Rule(answer, turns=range(1, 2))],
-        turns=[(Ask("torn", stream=True), Want()), (Ask("torn", 2), Want(by="a", decision="first.scored"))],
+        turns=[(Ask("torn", stream=True), Want()), (Ask("torn", 2), Want(by="b", decision="sticky.left.failed"))],
         up=(),
     )
     await play(kind, stage)
