@@ -75,7 +75,7 @@ def test_decisions_may_take_ten_milliseconds_longer(
     p99_ms: tuple[float | None, float | None], said: str | None
 ) -> None:
     without = outcome()
-    figures = figures_of([], without.timeline, None, p99_ms)
+    figures = figures_of([], without.timeline, None, decision_p99_ms=p99_ms)
     assert bars.LITTLE_LATER.missed(replace(without, figures=figures)) == said
 
 

@@ -33,7 +33,7 @@ class LoadPace:
 
     conversations: int = 50
     turn_s: float = 2.0
-    before_s: float = 5.0
+    before_s: float = 4.5
     during_s: float = 6.0
     after_s: float = 4.0
 
@@ -100,7 +100,7 @@ async def play(
     await fault.clean(scene)
     timeline = Timeline(begun_s, ended_s, begun_s if fault.heals_at_once else ended_s, scene.notes)
     victim = fault.victim if fault.concerns_provider else None
-    figures = figures_of(load.exchanges, timeline, victim, (p99_ms(*times[:2]), p99_ms(*times[1:])))
+    figures = figures_of(load.exchanges, timeline, victim, fault.slow, (p99_ms(*times[:2]), p99_ms(*times[1:])))
     outcome = FaultOutcome(figures, timeline, load.exchanges, fault.victim)
     missed = tuple((bar, seen) for bar in fault.bars if (seen := bar.missed(outcome)) is not None)
     return Played(fault, outcome, missed)

@@ -80,9 +80,13 @@ def figures_of(
     exchanges: Sequence[Exchange],
     timeline: Timeline,
     victim: str | None,
+    slow: bool = False,
     decision_p99_ms: tuple[float | None, float | None] = (None, None),
 ) -> FaultFigures:
-    """`victim`: the provider that the fault concerns; `decision_p99_ms`: before the fault, and during it."""
+    """`victim`: the provider that the fault concerns, which fails or is only `slow`.
+
+    `decision_p99_ms`: before the fault, and during it.
+    """
     begun_s, ended_s = timeline.begun_s, timeline.ended_s
     before = [each for each in exchanges if each.ended_s < begun_s]
     during = [each for each in exchanges if each.ended_s >= begun_s and each.began_s < ended_s]
@@ -94,7 +98,7 @@ def figures_of(
         errors=tuple(each for each in exchanges if each.error),
         extra_attempts=sum(max(0, each.attempts - 1) for each in exchanges),
         extra_attempts_of_one=max(extra.values(), default=0),
-        move=move_away(during, victim, _usual_s(before)) if victim else None,
+        move=move_away(during, victim, _usual_s(before) if slow else inf) if victim else None,
         sticky_again_s=max((each.began_s - timeline.healed_s for each in lost), default=0.0),
         unremembered_of_one=max(_per_conversation(lost, lambda _: 1).values(), default=0),
         astray=sum(each.began_s >= begun_s for each in gone_astray(exchanges)),
@@ -110,7 +114,10 @@ def figures_of(
 
 
 def move_away(during: Iterable[Exchange], victim: str, usual_s: float) -> Move | None:
-    """How a provider was left; None: nobody met the fault there. `usual_s`: how long an answer takes without it."""
+    """How a provider was left; None: nobody met the fault there.
+
+    `usual_s`: how long an answer takes without it; infinite if those that come take no longer.
+    """
     sent = sorted((each for each in during if touched(each, victim)), key=lambda each: each.began_s)
     # A fault may take effect later: names that no longer resolve are known for some seconds more.
     met = list(dropwhile(lambda each: not _harmed(each, usual_s), sent))

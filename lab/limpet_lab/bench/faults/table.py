@@ -45,6 +45,8 @@ class CampaignFault:
     victim: str = PLAIN
     concerns_provider: bool = True
     """Whether conversations have to leave the victim."""
+    slow: bool = False
+    """Whether the victim answers, and is only slow."""
     clean: FaultStep = nothing
     """Once all has been measured: puts back what `end` left out."""
     before_load: bool = False
@@ -57,8 +59,9 @@ class CampaignFault:
     """Part of the short form."""
 
 
-def _answering(name: str, victim: str, fault: Fault, *, short: bool = False) -> CampaignFault:
-    return CampaignFault(name, provider.answers(fault), provider.answers_again, MOVES, victim, short=short)
+def _answering(name: str, victim: str, fault: Fault, *, slow: bool = False, short: bool = False) -> CampaignFault:
+    begin, end = provider.answers(fault), provider.answers_again
+    return CampaignFault(name, begin, end, MOVES, victim, slow=slow, short=short)
 
 
 def _of_redis(
@@ -128,7 +131,7 @@ FAULTS: Final = (
     CampaignFault("name_stops_resolving", provider.name_is_gone, provider.name_is_back, MOVES, BY_NAME, during_s=10.0),
     CampaignFault("certificate_expires", provider.certificate_expires, provider.certificate_renewed, MOVES, BY_TLS),
     _answering("slow_drip", PLAIN, Fault("slow_drip", delay_s=0.1)),
-    _answering("slow_first_byte", BY_NAME, Fault("latency", delay_s=TIMES_SLOWER * _FIRST_BYTE_S)),
+    _answering("slow_first_byte", BY_NAME, Fault("latency", delay_s=TIMES_SLOWER * _FIRST_BYTE_S), slow=True),
     CampaignFault(
         "breaks_in_mid_body",
         provider.answers(Fault("reset_within_body")),
