@@ -43,11 +43,11 @@ from limpet_lab.bench.faults.load import Exchange
         (bars.SERVED_AFTER_RETURN, [broken(20.5), exchange(21.5)], [broken(20.5), exchange(22.5)]),
         (
             bars.STICKY_IN_A_TURN,
-            [exchange(11, 1, decision="first.scored"), exchange(11, 2, decision="first.scored")],
-            [exchange(11, 1, decision="first.scored"), exchange(12, 1, decision="first.scored")],
+            [exchange(11 + n, n // 2, decision="first.scored") for n in range(3)],
+            [exchange(11 + n, n // 2, decision="first.scored") for n in range(4)],
         ),
         (bars.NOTHING_EXPIRES, [exchange(11, decision="first.scored")], [exchange(11, decision="sticky.expired")]),
-        (bars.NOTHING_EXPIRES, [], [exchange(11, decision="first.scored"), exchange(12, decision="first.scored")]),
+        (bars.NOTHING_EXPIRES, [], [exchange(11 + n, n // 2, decision="first.scored") for n in range(4)]),
         (bars.STAYS, [exchange(5), exchange(15)], [exchange(5), exchange(15, provider="alpha")]),
         (
             bars.UNDECIDED_THERE,

@@ -60,6 +60,8 @@ class FaultFigures:
     """From when the memory could be right to the last turn of a known conversation that was not decided by it."""
     unremembered_of_one: int
     """The most such turns of any one conversation."""
+    unremembered_twice: int
+    """Conversations with more than one such turn."""
     astray: int
     """Turns that went to another provider than the conversation's last one, from the fault's beginning on."""
     cached_before: float | None
@@ -93,6 +95,7 @@ def figures_of(
     after = [each for each in exchanges if each.began_s >= ended_s]
     extra = _per_conversation(during, lambda each: max(0, each.attempts - 1))
     lost = [each for each in exchanges if each.began_s >= timeline.healed_s and each.turn > 1 and not _kept(each)]
+    turns_lost = _per_conversation(lost, lambda _: 1)
     return FaultFigures(
         requests=len(exchanges),
         errors=tuple(each for each in exchanges if each.error),
@@ -100,7 +103,8 @@ def figures_of(
         extra_attempts_of_one=max(extra.values(), default=0),
         move=move_away(during, victim, _usual_s(before) if slow else inf) if victim else None,
         sticky_again_s=max((each.began_s - timeline.healed_s for each in lost), default=0.0),
-        unremembered_of_one=max(_per_conversation(lost, lambda _: 1).values(), default=0),
+        unremembered_of_one=max(turns_lost.values(), default=0),
+        unremembered_twice=sum(turns > 1 for turns in turns_lost.values()),
         astray=sum(each.began_s >= begun_s for each in gone_astray(exchanges)),
         cached_before=cached_share(each for each in before if each.turn > 1),
         cached_during=cached_share(each for each in during if each.turn > 1),

@@ -61,6 +61,7 @@ def row_of(played: Played) -> FaultRow:
             "told_by": None if move is None else move.told_by,
             "trials": None if move is None else move.trials,
             "unremembered_of_one": figures.unremembered_of_one,
+            "unremembered_twice": figures.unremembered_twice,
             "astray": figures.astray,
             "later_p99_ms": figures.later_p99_ms,
             "undecided": figures.undecided,
