@@ -42,10 +42,15 @@ class Make:
 
     @staticmethod
     def query(
-        lane: Lane, *, key: bytes = b"conversation", prompt_tokens: int = 4000, steering: Steering | None = None
+        lane: Lane,
+        *,
+        key: bytes = b"conversation",
+        prompt_tokens: int = 4000,
+        output_tokens: int = 400,
+        steering: Steering | None = None,
     ) -> Query:
         """A request of 4,000 tokens that is expected to get 400 back."""
-        return Query(lane, key, prompt_tokens, 400, steering)
+        return Query(lane, key, prompt_tokens, output_tokens, steering)
 
     @staticmethod
     def body(text: str = "Hello", **fields: Any) -> bytes:

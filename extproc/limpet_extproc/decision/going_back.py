@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from limpet_extproc.decision.filter import Filtered
-from limpet_extproc.decision.price import warm_usd
+from limpet_extproc.decision.price import usual_usd, warm_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.memory import Warm
@@ -20,18 +20,21 @@ def cheaper_place(
     """The one of `others` at which this prompt costs so much less than at `sticky` that going back pays.
 
     It has to be well, to take new conversations too, and to have been well for a while. Without a price nobody knows.
+    It also has to be cheaper for a usual request: as that depends on prices alone, no conversation goes to and fro.
     """
+    price = filtered.lane.by_provider[sticky.provider].price
     usable = [each for each in others if _may_return(filtered, each.provider, states, now_s)]
-    if not usable:
+    if price is None or not usable:
         return None
     prompt_tokens = max(query.prompt_tokens, sticky.prompt_tokens)
-    stay_usd = _usd(filtered, sticky, prompt_tokens, query.output_tokens, states)
-    if stay_usd is None:
-        return None
+    stay_usd = warm_usd(price, prompt_tokens, sticky.prompt_tokens, query.output_tokens)
     best, best_usd = None, stay_usd * (1 - RETURN_MARGIN)
     for each in usable:
-        usd = _usd(filtered, each, prompt_tokens, query.output_tokens, states)
-        if usd is not None and usd < best_usd:
+        earlier = filtered.lane.by_provider[each.provider].price
+        if earlier is None or usual_usd(earlier) >= usual_usd(price):
+            continue
+        usd = warm_usd(earlier, prompt_tokens, each.prompt_tokens, query.output_tokens)
+        if usd < best_usd:
             best, best_usd = each, usd
     return best
 
@@ -44,13 +47,3 @@ def _may_return(filtered: Filtered, provider: str, states: ProviderStates, now_s
         and filtered.lane.by_provider[provider].weight > 0
         and states.has_been_well(provider, filtered.lane.model, now_s)
     )
-
-
-def _usd(
-    filtered: Filtered, place: Warm, prompt_tokens: int, output_tokens: int, states: ProviderStates
-) -> float | None:
-    price = filtered.lane.by_provider[place.provider].price
-    if price is None:
-        return None
-    usd = warm_usd(price, prompt_tokens, place.prompt_tokens, output_tokens)
-    return usd * states.factors.get(place.provider, 1.0)

@@ -75,6 +75,8 @@ class HealthState(msgspec.Struct, frozen=True, gc=False):
     """What it asked to wait, where that is more than it is given."""
     probed: bool = False
     """These are the words of its probes, which traffic neither confirms nor refutes; they lapse at `until_s`."""
+    beneath: "HealthState | None" = None
+    """While it is down or over its limit: how it was degraded when that began, which may outlast it."""
 
 
 HEALTHY: Final = HealthState()

@@ -68,7 +68,7 @@ def after_success(
     if now_s - age_s < state.began_s:
         return state
     if state.trouble != "degraded":
-        return back(state, now_s)
+        return _after_worse(state, now_s)
     counted = replace(state, failures=0, limits=0)
     if now_s < state.until_s:
         return counted
@@ -135,13 +135,14 @@ def _asked_to_wait(
         failures=state.failures,
         trouble="over_limit",
         since_s=since_s,
-        until_s=max(until_s, state.until_s),
+        until_s=until_s,
         pause_s=state.pause_s,
         cause=cause,
         began_s=now_s,
         limits=state.limits,
         degraded_pause_s=state.degraded_pause_s,
         asked_s=asked_s,
+        beneath=_degraded_beneath(state),
     )
 
 
@@ -159,13 +160,26 @@ def _out(state: HealthState, trouble: Trouble, cause: Cause, now_s: float, thres
         failures=state.failures,
         trouble=trouble,
         since_s=state.since_s if state.trouble == trouble else now_s,
-        until_s=max(now_s + (degraded_pause_s if trouble == "degraded" else pause_s), state.until_s),
+        until_s=now_s + (degraded_pause_s if trouble == "degraded" else pause_s),
         pause_s=pause_s,
         cause=cause,
         began_s=now_s,
         limits=state.limits,
         degraded_pause_s=degraded_pause_s,
+        beneath=None if trouble == "degraded" else _degraded_beneath(state),
     )
+
+
+def _degraded_beneath(state: HealthState) -> HealthState | None:
+    """Worse trouble has a pause of its own, which may be far shorter than that of a degraded provider."""
+    return state if state.trouble == "degraded" else state.beneath
+
+
+def _after_worse(state: HealthState, now_s: float) -> HealthState:
+    """It answers again; what is left of its pause as a degraded one still holds."""
+    if state.beneath is None or now_s >= state.beneath.until_s:
+        return back(state, now_s)
+    return replace(state.beneath, failures=0, limits=0, good=0, pause_s=state.pause_s, trial_until_s=0.0)
 
 
 def _well_for_a_while(state: HealthState, now_s: float, thresholds: HealthThresholds) -> bool:

@@ -14,6 +14,10 @@ pays full price."""
 DEFAULT_OUTPUT_TOKENS: Final = 400
 """Expected length of an answer when the client sets no limit below it."""
 
+_USUAL_PROMPT_TOKENS: Final = 10_000
+_USUAL_WARM_TOKENS: Final = 9_000
+"""A turn of a conversation that has gone on for a while: most of it is warm."""
+
 _PER_MTOK: Final = 1e-6
 
 
@@ -26,6 +30,11 @@ def warm_usd(price: Price, prompt_tokens: int, warm_tokens: int, output_tokens: 
     """The same at a provider that has the first `warm_tokens` of it warm, if it is as long as that."""
     warm_tokens = min(warm_tokens, prompt_tokens)
     return cold_usd(price, prompt_tokens - warm_tokens, output_tokens) + _PER_MTOK * warm_tokens * price.cache_read
+
+
+def usual_usd(price: Price) -> float:
+    """Dollars for a usual turn of a conversation: what compares two providers by their prices alone."""
+    return warm_usd(price, _USUAL_PROMPT_TOKENS, _USUAL_WARM_TOKENS, DEFAULT_OUTPUT_TOKENS)
 
 
 def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> UnstickyReason | None:

@@ -11,7 +11,7 @@ from limpet_extproc.contract.catalog import Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import Remembered, Warm, with_warm
 
 NOW = 1000.0
 PROMPT = 4000
@@ -108,9 +108,8 @@ def test_a_failure_there_keeps_conversations_from_going_back_for_a_minute(
         {"until_s": NOW},
         {"drain": True},
         {"weight": 0},
-        {"states": ProviderStates(factors={"old": 2.0})},
     ],
-    ids=["unknown price", "no price at all", "cold", "draining", "weight 0", "slow or failing"],
+    ids=["unknown price", "no price at all", "cold", "draining", "weight 0"],
 )
 def test_what_else_keeps_a_conversation_where_it_is(make: Make, situation: dict[str, Any]) -> None:
     decision = decide(make, **situation)
@@ -135,6 +134,36 @@ USD = st.floats(0.01, 100.0)
 PRICES = st.tuples(USD, USD, USD, USD).map(
     lambda usd: Price(input=sorted(usd[:3])[1], output=usd[3], cache_read=min(usd[:3]), cache_write=max(usd[:3]))
 )
+
+
+FACTORS = st.fixed_dictionaries({name: st.sampled_from([1.0, 1.25, 1.5, 2.0]) for name in "abc"})
+
+
+@given(
+    st.tuples(PRICES, PRICES, PRICES),
+    st.lists(st.tuples(st.integers(1024, 200_000), st.integers(0, 9000), FACTORS), max_size=20),
+)
+def test_with_the_same_prices_and_nobody_unwell_a_conversation_goes_back_to_each_provider_at_most_once(
+    prices: tuple[Price, Price, Price], turns: list[tuple[int, int, dict[str, float]]]
+) -> None:
+    """Whatever its prompts and answers are, and whatever is learned about the providers meanwhile."""
+    make = Make()
+    lane = make.lane(*(make.provider(name, price=price) for name, price in zip("abc", prices, strict=True)))
+    remembered = Remembered(tuple(Warm(name, NOW + 60, PROMPT) for name in "abc"))
+    left: set[str] = set()
+    for prompt, output, factors in turns:
+        query = make.query(lane, prompt_tokens=prompt, output_tokens=output)
+        decision = choose(query, remembered, ProviderStates(factors=factors), NOW, b"")
+        if decision.reason == "sticky.returned":
+            left.add(remembered.warm[0].provider)
+        assert decision.order[0] not in left
+        remembered = with_warm(remembered, Warm(decision.order[0], NOW + 60, prompt), 4, NOW)
+
+
+@pytest.mark.parametrize("waits", [1.0, 1.5])
+def test_how_long_others_wait_there_moves_no_warm_conversation(make: Make, waits: float) -> None:
+    assert decide(make, new=times(1.15), states=ProviderStates(factors={"old": waits})).reason == "sticky.returned"
+    assert decide(make, new=times(1.0), states=ProviderStates(factors={"new": waits})).reason == "sticky.hit"
 
 
 @given(PRICES, PRICES, st.integers(0, 9000), st.integers(0, 9000))
