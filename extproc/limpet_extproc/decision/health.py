@@ -133,7 +133,7 @@ def explain(provider: str, state: HealthState, now_s: float) -> str:
         return f"{provider} is up"
     out_s, left_s = now_s - state.since_s, max(0.0, state.until_s - now_s)
     if state.probed:
-        return f"{provider} {_wrong(state)} by its probes, for {out_s:.0f} s"
+        return f"{provider} {_wrong(state)} according to probes (for {out_s:.0f} s)"
     capped = f" (it asked for {state.asked_s:.0f} s)" if state.asked_s else ""
     return f"{provider} {_wrong(state)}, out for {out_s:.0f} s, next trial in {left_s:.0f} s{capped}"
 

@@ -1,6 +1,6 @@
 """One line for each request, to watch: what came, where it went, why, and what it read from the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -36,12 +36,18 @@ def decision_line(summary: RequestSummary, at: str) -> str:
     record = summary.record
     what = f"{record.key[:8]}  {record.model}" if record else f"{summary.method or '-'} {_shown(summary.path) or '-'}"
     observed = f" (would be {record.enforce_reason})" if record and record.enforce_reason is not None else ""
-    passed_over = record.excluded.items() if record else ()
-    left_out = "".join(f", without {name} ({reason})" for name, reason in passed_over)
+    left_out = "".join(f", without {name} ({reason})" for name, reason in _passed_over(summary))
     hint = _UNRECOGNISED if record and record.unrecognised else ""
     why = f"{summary.reason or '-'}{observed}"
     parts = [at, what, why, _way(summary) + left_out, _cached(summary), f"{summary.duration_s:.3f} s", hint]
     return "  ".join(part for part in parts if part)
+
+
+def _passed_over(summary: RequestSummary) -> Iterator[tuple[str, str]]:
+    """One that served all the same, because no other did or because the conversation is warm there, was not."""
+    served = {attempt.provider for attempt in summary.attempts if attempt.outcome == "ok"}
+    excluded = summary.record.excluded if summary.record else {}
+    return ((name, reason) for name, reason in excluded.items() if name not in served)
 
 
 def _way(summary: RequestSummary) -> str:

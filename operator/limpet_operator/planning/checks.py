@@ -92,11 +92,24 @@ def probed_providers_exist(subject: ProbeInput) -> Finding | None:
     """Every Provider that is probed by name exists."""
     for name in subject.spec.provider_refs:
         if name not in subject.providers:
-            message = (
-                f"there is no Provider {name} in namespace {subject.spec.key.namespace}; correct spec.providerRefs"
-            )
-            return unresolved("ProviderNotFound", message + did_you_mean(name, subject.providers))
+            missing = f"there is no Provider {name} in namespace {subject.spec.key.namespace}{_others(subject)}"
+            message = f"{missing}; correct spec.providerRefs{did_you_mean(name, subject.providers)}"
+            return unresolved("ProviderNotFound", message)
     return None
+
+
+def probed_providers_are_accepted(subject: ProbeInput) -> Finding | None:
+    """Every Provider that is probed by name is accepted."""
+    for name in subject.spec.provider_refs:
+        if isinstance(subject.providers.get(name), Invalid):
+            message = f"Provider {name} is not accepted, so it is not probed{_others(subject)}"
+            return unresolved("ProviderNotAccepted", f"{message}; correct it first")
+    return None
+
+
+def _others(subject: ProbeInput) -> str:
+    """What becomes of the Providers with which nothing is wrong."""
+    return " (the others are probed)" if subject.selected else ""
 
 
 def something_is_selected(subject: ProbeInput) -> Finding | None:
@@ -143,6 +156,7 @@ PRICING_ACCEPTED: tuple[Check[PricingInput], ...] = (prices_are_unique,)
 PRICING_REFERENCES: tuple[Check[PricingInput], ...] = (provider_exists, priced_models_are_served)
 PROBE_REFERENCES: tuple[Check[ProbeInput], ...] = (
     probed_providers_exist,
+    probed_providers_are_accepted,
     something_is_selected,
     probed_model_is_served,
 )

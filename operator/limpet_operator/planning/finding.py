@@ -19,6 +19,7 @@ ResolvedRefsReason = Literal[
     "CACertificateNotFound",
     "CACertificateInvalid",
     "ProviderNotFound",
+    "ProviderNotAccepted",
     "ModelNotServed",
     "NothingSelected",
 ]

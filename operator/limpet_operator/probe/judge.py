@@ -1,8 +1,8 @@
 """From the outcomes of one probe at one provider to a verdict, by the probe's thresholds. Pure.
 
 Each outcome speaks for one verdict. So many in a row that are all worse than the present verdict, or all better, change
-it: to the mildest of the worse ones, or to the worst of the better ones. So what is limited is never found down, and
-single outcomes change nothing.
+it: to the mildest of the worse ones, or to the worst of the better ones. So a provider that is limited never
+becomes Down, and single outcomes change nothing.
 """
 
 from dataclasses import dataclass, replace

@@ -12,7 +12,7 @@ _PER_TOKENS = 1_000_000
 
 
 def cost_usd(answer: ProbeAnswer, price: Price | None) -> float | None:
-    """Of a completion, in US dollars. An error costs nothing; None: unknown, for want of a price or of its usage."""
+    """Of a completion, in US dollars. An error costs nothing; None: unknown, as its price or its usage is missing."""
     if answer.status // 100 != 2:
         return 0.0
     usage = _usage(answer.body)

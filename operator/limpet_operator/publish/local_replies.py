@@ -26,7 +26,7 @@ ENCODED_BODY: Final = error_body(
     "unsupported_content_encoding",
 )
 NO_PROVIDERS: Final = error_body(
-    "No provider is configured, or none that is could be accepted; the operator says why.",
+    "No provider is configured, or the configuration of each has errors; ask whoever runs this gateway.",
     "server_error",
     "no_provider_available",
 )

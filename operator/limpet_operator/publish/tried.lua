@@ -72,7 +72,7 @@ local function error_pieces(name, cause, text)
     return pieces(message ~= "" and message or "The provider answered with an error.", cause)
   end
   if after.rank == 4 then
-    return pieces("The provider " .. name .. " refuses the gateway's own credential or account, which is its operator's to settle", cause)
+    return pieces("The provider " .. name .. " refuses the gateway's own credential or account; ask whoever runs this gateway", cause)
   end
   return pieces("No provider answered", cause)
 end

@@ -1,7 +1,7 @@
 """How a provider is doing, by requests and by probes together: the worse of both counts. Pure.
 
-What concerns one model leaves the others alone: the provider is then Degraded, and as bad as the best of its models
-only when none of those that are asked for is up.
+What concerns one model leaves the others alone: the provider is then Degraded. Only when none of the
+models that are asked for is up, it gets the mildest of their verdicts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -150,7 +150,7 @@ def _judged(whole: _Witnesses, models: Mapping[str, _Witnesses]) -> ProviderHeal
 
 
 def _by_models(models: Mapping[str, _Witnesses], troubled: Mapping[str, _Witnesses]) -> int:
-    """How bad the provider is for the sake of its models."""
+    """How bad the provider is because of its models."""
     if len(troubled) < len(models):
         return VERDICTS.index("Degraded")
     return min(scope.worst.severity for scope in troubled.values())

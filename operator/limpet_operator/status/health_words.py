@@ -42,13 +42,13 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
     "NameNotResolved": Wording(
         "NameNotResolved", "the host of spec.url does not resolve", "correct it, or check the DNS of the gateways"
     ),
-    "TLSFailed": Wording("TLSFailed", "no TLS connection with it comes about", "check its certificate, and spec.tls"),
+    "TLSFailed": Wording("TLSFailed", "TLS connections to it fail", "check its certificate, and spec.tls"),
     "ConnectionRefused": Wording(
         "ConnectionRefused", "it refuses connections", "check whether it runs, and the host and port of spec.url"
     ),
     "ConnectionFailed": Wording(
         "ConnectionFailed",
-        "connections with it fail",
+        "connections to it fail",
         "check whether the host of spec.url resolves, and whether the gateways reach it (firewalls, NetworkPolicies, "
         "spec.proxy)",
     ),

@@ -108,7 +108,7 @@ def test_a_returning_provider_gets_its_share_back_over_half_a_minute(
             0,
             "a fails too many requests, out for 0 s, next trial in 10 s",
         ),
-        (HealthState(trouble="down", until_s=10.0, probed=True), 7, "a is down by its probes, for 7 s"),
+        (HealthState(trouble="down", until_s=10.0, probed=True), 7, "a is down according to probes (for 7 s)"),
     ],
 )
 def test_the_explanation_names_the_problem_and_the_next_trial(state: HealthState, now_s: float, expected: str) -> None:

@@ -44,6 +44,16 @@ def test_a_line_has_when_where_why_and_what_was_cached(
 
 
 @pytest.mark.parametrize(
+    ("attempts", "left_out"),
+    [([B], ""), ([NO_KEY, B], ""), ([OK], ", without b (draining)"), ([NO_KEY], ", without b (draining)")],
+)
+def test_a_provider_that_served_was_not_passed_over(attempts: list[Attempt], left_out: str) -> None:
+    record = replace(RECORD, excluded={"b": "draining"})
+    line = decision_line(RequestSummary("sticky.hit", attempts[-1].status, 1.5, record, attempts), "20:15:00")
+    assert f"{attempts[-1].provider} {attempts[-1].status}{left_out}  " in line
+
+
+@pytest.mark.parametrize(
     ("summary", "line"),
     [
         (

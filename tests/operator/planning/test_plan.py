@@ -322,6 +322,32 @@ def test_a_provider_that_cannot_be_probed_keeps_no_other_from_it(build: Build) -
     assert "Provider other-api is not probed" in findings.notes[0].message
 
 
+@pytest.mark.parametrize(
+    ("refs", "reason", "message"),
+    [
+        (
+            ["good", "missing"],
+            "ProviderNotFound",
+            "there is no Provider missing in namespace default (the others are probed); correct spec.providerRefs",
+        ),
+        (
+            ["good", "bad"],
+            "ProviderNotAccepted",
+            "Provider bad is not accepted, so it is not probed (the others are probed); correct it first",
+        ),
+        (["bad"], "ProviderNotAccepted", "Provider bad is not accepted, so it is not probed; correct it first"),
+    ],
+)
+def test_a_probe_says_that_the_others_are_probed(build: Build, refs: list[str], reason: str, message: str) -> None:
+    planned = build.plan(
+        build.raw("Provider", "good", credential=None),
+        build.raw("Provider", "bad", url="ftp://bad.example"),
+        build.raw("HealthProbe", providerSelector=None, providerRefs=[{"name": name} for name in refs]),
+    )
+    assert _refs(planned, build.key("HealthProbe")) == (reason, message)
+    assert _targets(planned) == ([[("good", "")]] if "good" in refs else [])
+
+
 def test_policies(build: Build) -> None:
     planned = build.plan(
         build.raw("StickyPolicy", "c", models=["z"], routing="Header"),
