@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from tests.envoy.cast import say
 from tests.envoy.stage import Raw, Stage
-from tests.envoy.upstream import CLOSE, HANG, Reply, Script, Upstream
+from tests.envoy.upstream import CLOSE, HANG, Reply, Script, Upstream, completion
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -100,8 +100,21 @@ _CASES: Final = {
     "a limit that goes by 413": _Case(
         (_error(413, "Too many tokens per minute", "rate_limit_exceeded"),), 429, "rate_limit_exceeded", "a 413"
     ),
+    "one that no wait would make small enough": _Case(
+        (_error(413, "Request too large on tokens per minute (TPM)", "rate_limit_exceeded"),),
+        413,
+        "rate_limit_exceeded",
+        "a 413",
+    ),
     "faults alone": _Case((_error(500), _error(503, code="y")), 503, "y", "a 500, b 503"),
     "nobody there": _Case((CLOSE, CLOSE), 503, "no_provider_available", "a no connection, b no connection"),
+    "a firewall's page is no word about our account": _Case(
+        (Reply(403, {"content-type": "text/html"}, b"<html>You have been blocked"),),
+        502,
+        "no_provider_available",
+        "a 403",
+    ),
+    "no access to a model": _Case((_error(403, code="model_not_found"),), 503, "no_provider_available", "a 403"),
     "a fault and nobody": _Case((_error(500), CLOSE), 503, "no_provider_available", "a 500, b no connection"),
     "HTML is none of the API's": _Case(
         (Reply(500, {"content-type": "text/html"}, b"<html>Oops"),), 500, "no_provider_available", "a 500"
@@ -217,6 +230,23 @@ async def test_a_retry_after_that_says_nothing_is_left_out(stage: Stage, asked: 
         assert (answer.status, answer.headers.get("retry-after")) == (429, None)
 
 
+async def test_of_two_retry_afters_the_first_counts_and_milliseconds_where_there_is_none(stage: Stage) -> None:
+    body = _error(429).body
+    twice = Reply(429, [("content-type", "application/json"), ("retry-after", "7"), ("retry-after", "60")], body)
+    for reply, seconds in ((twice, "7"), (_error(429, retry_after_ms="1500"), "2")):
+        async with _serving(stage, reply) as upstreams:
+            answer = await _ask(stage, upstreams)
+            assert (answer.status, answer.headers["retry-after"]) == (429, seconds)
+
+
+async def test_a_provider_that_asks_for_milliseconds_is_left_alone_for_so_long(stage: Stage) -> None:
+    async with _serving(stage, _error(429, retry_after_ms="60000"), completion()) as upstreams:
+        for _ in range(3):
+            assert (await _ask(stage, upstreams)).status == 200
+            await stage.settle()
+        assert [len(each.got) for each in upstreams] == [1, 3]
+
+
 async def test_a_header_that_chooses_one_provider_tells_of_that_one(header_stage: Stage) -> None:
     async with _serving(header_stage, _error(401)) as upstreams:
         answer = await _ask(header_stage, upstreams)
@@ -226,3 +256,7 @@ async def test_a_header_that_chooses_one_provider_tells_of_that_one(header_stage
         answer = await _ask(header_stage, upstreams)
         assert (answer.status, answer.json["error"]["code"]) == (503, "no_provider_available")
         assert answer.headers["x-limpet-tried"] == f"{header_stage.provider('a')} no connection"
+    async with _serving(header_stage, HANG) as upstreams:
+        answer = await _ask(header_stage, upstreams)
+        assert (answer.status, answer.json["error"]["code"]) == (504, "provider_timeout")
+        assert answer.headers["x-limpet-tried"] == f"{header_stage.provider('a')} timeout"

@@ -84,7 +84,9 @@ VENDORS: Final = sorted(load_vendors())
 PIECES: Final = st.one_of(
     st.sampled_from(WORDS),
     st.sampled_from(WORDS).map(str.upper),
-    st.sampled_from(['{"error": {"message": "', '"error": "', '"message" : "', '"', '", "code": "', '"}}', "[", "{"]),
+    st.sampled_from(
+        ['{"error": {"message": "', '"error": "', '"message" : "', '"', '", "code": "', '"}}', "[", "{", " <p>"]
+    ),
     st.sampled_from([" ", "'", "`", "\\", "don't say '", "é", "\n", "İ", "a'b'"]),
     st.text(max_size=5),
 )

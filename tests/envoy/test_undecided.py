@@ -156,6 +156,29 @@ async def test_where_all_fail_the_most_telling_error_is_told(rig: Rig, stream: s
     assert f"({tried})" in answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize("stream", ["", ',"stream":true'], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    ("reply", "status", "outcome", "retry_after"),
+    [
+        (Reply(status=429, headers={"retry-after": "9"}), 429, "429", "9"),
+        (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}), 429, "429 with", "86400"),
+        (Reply(status=401), 502, "401", None),
+        (Reply(status=400, body={"error": {"message": "No."}}), 400, "400", None),
+    ],
+    ids=["limit", "date", "key", "request"],
+)
+async def test_where_there_is_one_provider_its_error_is_told(
+    rig: Rig, reply: Reply, status: int, outcome: str, retry_after: str | None, stream: str
+) -> None:
+    script, rig.second.script = rig.second.script, lambda _: reply
+    try:
+        answer = await rig.post(f'{{"model":"only-e"{stream}}}')
+    finally:
+        rig.second.script = script
+    assert (answer.status, answer.headers.get("retry-after")) == (status, retry_after)
+    assert answer.headers["x-limpet-tried"].startswith(f"{rig.stage.provider('e')} {outcome}")
+
+
 async def test_who_allows_no_fallbacks_is_served_by_one_provider_or_nobody(rig: Rig) -> None:
     sent = '{"model":"plain","allow_fallbacks":false}'
     assert (await rig.post(sent)).status == 200

@@ -54,10 +54,10 @@ end
 local function refuse(handle, number, status, cause, text)
   if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
   local headers, name = handle:headers(), handle:filterContext():get("name")
-  local metadata, asked = handle:streamInfo():dynamicMetadata(), headers:get("retry-after")
+  local metadata, asked = handle:streamInfo():dynamicMetadata(), asked_wait(headers)
   note_attempt(handle, number, name, status, cause, message_of(text), asked)
   local trail = metadata:get(TRAIL_METADATA)
-  local wait_s, capped = wait_of(asked, headers:get("retry-after-ms"), now_ms(handle))
+  local wait_s, capped = wait_of(asked, now_ms(handle))
   local tried = with_outcome(trail[TRAIL_TRIED] or "", name, outcome_of(status, cause, asked, capped))
   local least_s = tonumber(trail[TRAIL_LEAST_WAIT_S] or "")
   if cause == "Limited" and wait_s ~= nil then least_s = math.min(wait_s, least_s or wait_s) end

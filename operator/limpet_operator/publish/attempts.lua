@@ -3,6 +3,8 @@
 -- Route metadata: the provider that is being tried stands in the list `tries` times in a row, so that an attempt which ends without an
 -- answer is made once more at the same provider. Trail metadata: under its number, how each bad attempt ended, for the access log.
 
+local LONGEST_PAUSE = 1.5 -- times the seconds that Envoy is told: it adds up to half of them by chance
+
 local function note_attempt(handle, number, name, status, cause, message, retry_after)
   handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, number, {
     [TRAIL_PROVIDER] = name,
@@ -46,12 +48,12 @@ local function skip_to_next(handle, number)
   return true
 end
 
--- Under SaveCache: makes the next attempt one more at the same provider, if that is the first one and asks for no longer wait than allowed;
--- false if it is not to be waited for.
+-- Under SaveCache: makes the next attempt one more at the same provider, if that is the first one and the pause that it asks for is sure to
+-- end within the bound; false if it is not to be waited for.
 local function wait_for_warm(handle, number, wait_s)
   local metadata = handle:streamInfo():dynamicMetadata()
   local bound_s = metadata:get(DECISION_METADATA)[DECISION_SAVE_CACHE_S]
-  if bound_s == nil or wait_s == nil or wait_s > bound_s then return false end
+  if bound_s == nil or wait_s == nil or wait_s * LONGEST_PAUSE > bound_s then return false end
   local groups, attempts = plan_of(metadata)
   if groups == nil or groups[number] == nil or number >= attempts then return false end
   if groups[number]["name"] ~= groups[1]["name"] or (metadata:get(TRAIL_METADATA) or {})[TRAIL_WAITED] then return false end

@@ -67,9 +67,13 @@ local function beginning(lower)
   return string.sub(message, 1, math.min(quoted, quote) - 1)
 end
 
+-- A page of HTML with 403 comes from a firewall in front of the provider, which may have disliked one prompt: it says nothing of our account.
+local function is_blocked(status, text) return status == "403" and string.find(text, "^%s*<") ~= nil end
+
 -- The status decides, unless the text says more. Words that blame the provider count only as the whole of a value, as codes are, or in
 -- the beginning of the message.
 local function error_cause(vendor, status, text)
+  if is_blocked(status, text) then return "UnusableStatus" end
   if text ~= "" then
     local lower = string.lower(text)
     local message = beginning(lower)

@@ -36,6 +36,8 @@ OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset({"TooLarge", "ContentRefused
 
 _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"([^"]*)')
 _ERROR: Final = re.compile(rb'"error"\s*:\s*"([^"]*)')
+_PAGE: Final = re.compile(rb"\s*<")
+"""With 403 from a firewall in front of the provider, which may have disliked one prompt."""
 _JSON: Final = re.compile(rb"\s*[{\[]")
 _QUOTED: Final = re.compile(rb"[{\[`\\]")
 _QUOTE: Final = re.compile(rb"[^a-z]'")
@@ -44,6 +46,8 @@ _QUOTE: Final = re.compile(rb"[^a-z]'")
 def error_cause(vendor: str, status: int, text: str) -> Cause:
     """The status decides, unless the text says more; `text` is what has been read of the answer's body."""
     lower = text.encode().lower()
+    if status == 403 and _PAGE.match(lower):
+        return "UnusableStatus"
     beginning = _beginning(lower)
     for rule in RULES:
         if status in rule["status"] and vendor in rule.get("vendors", (vendor,)) and _found(rule, lower, beginning):

@@ -20,11 +20,13 @@ from limpet_extproc.contract.envoy import (
 from limpet_operator.publish.encode import Json, set_header
 from limpet_operator.publish.error_shape import cel, error_format
 
-_TRIED: Final = "response.code >= 500 && response.code_details.startsWith('upstream_')"
+_IDLE: Final = "response.code_details == 'stream_idle_timeout'"
+"""The route's own limit, the only one where a header names the provider."""
+_TRIED: Final = f"response.code >= 500 && (response.code_details.startsWith('upstream_') || {_IDLE})"
 """In CEL: the last attempt ended without an answer."""
 _TIMEOUT: Final = (
     "(response.code_details.startsWith('upstream_per_try_') || "
-    "response.code_details == 'upstream_max_stream_duration_reached')"
+    f"response.code_details == 'upstream_max_stream_duration_reached' || {_IDLE})"
 )
 """Of a connection that exists; one that did not come about in time is none, and no work was done."""
 _EACH: Final = (

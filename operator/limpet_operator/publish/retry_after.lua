@@ -15,16 +15,22 @@ local function unix_s(date)
   return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
 end
 
--- Whole seconds that `retry-after` or Azure's `retry-after-ms` asks for, at most LONGEST_WAIT_S; nil if neither says so. Then, whether
--- it asked for more.
-local function wait_of(after, after_ms, now_ms)
+-- What a provider asks for, as `retry-after` has it. Azure OpenAI also sends `retry-after-ms`, which OpenAI's own SDKs read; here it counts
+-- where the other is missing. Of a header that came twice the first counts.
+local function asked_wait(headers)
+  local after = headers:getAtIndex("retry-after", 0)
+  if after ~= nil then return after end
+  local after_ms = string.match(headers:getAtIndex("retry-after-ms", 0) or "", "^%d+%.?%d*$")
+  return after_ms and string.format("%.3f", tonumber(after_ms) / 1000) or nil
+end
+
+-- Whole seconds that it asks for, at most LONGEST_WAIT_S; nil if it says nothing of the kind. Then, whether it asked for more.
+local function wait_of(after, now_ms)
   local seconds
   if after ~= nil and string.find(after, "^%d+%.?%d*$") then
     seconds = tonumber(after)
   elseif after ~= nil and unix_s(after) ~= nil then
     seconds = math.max(0, unix_s(after) - now_ms / 1000)
-  elseif after_ms ~= nil and string.find(after_ms, "^%d+%.?%d*$") then
-    seconds = tonumber(after_ms) / 1000
   end
   if seconds == nil then return nil, false end
   return math.ceil(math.min(seconds, LONGEST_WAIT_S)), seconds > LONGEST_WAIT_S

@@ -221,10 +221,14 @@ function envoy_on_request(handle)
   metadata:set(DECISION_METADATA, DECISION_MODEL_LENGTH, model.value_length)
   local cuts = cuts_of(all)
   if #cuts > 0 then metadata:set(DECISION_METADATA, DECISION_CUTS, cuts) end
-  metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
-  metadata:set(ROUTE_METADATA, ROUTE_TRIES, tonumber(context:get("tries")))
-  local streamed = named.stream ~= nil and value_of(text, named.stream) == "true"
-  metadata:set(ROUTE_METADATA, ROUTE_KEY, #groups .. context:get(streamed and "stream" or "whole"))
-  if context:get("header_mode") then handle:headers():replace(CLUSTER_HEADER, groups[1].name) end
+  if context:get("header_mode") then
+    -- A list would promise attempts at others, which do not come: errors would be kept for them.
+    handle:headers():replace(CLUSTER_HEADER, groups[1].name)
+  else
+    local streamed = named.stream ~= nil and value_of(text, named.stream) == "true"
+    metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
+    metadata:set(ROUTE_METADATA, ROUTE_TRIES, tonumber(context:get("tries")))
+    metadata:set(ROUTE_METADATA, ROUTE_KEY, #groups .. context:get(streamed and "stream" or "whole"))
+  end
   handle:clearRouteCache()
 end

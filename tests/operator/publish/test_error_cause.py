@@ -47,6 +47,9 @@ def test_each_rule_is_found_as_a_code_and_in_the_message(rule: dict[str, Any]) -
         (400, '{"error": {"message": "unknown field in {\\"x\\": \\"no credit\\"}"}}', "BadRequest"),
         (400, '{"error": {"message": "can\'t read \'no credit\'"}}', "BadRequest"),
         (400, '{"error": {"message": "you have no credit left"}}', "NoCredit"),
+        (403, " <html>invalid api key</html>", "UnusableStatus"),
+        (403, '{"error": {"message": "<html>"}}', "Forbidden"),
+        (401, "<html>", "CredentialRefused"),
         (400, '{"x": "y", "detail": "it is a prompt is too long thing"}', "TooLarge"),
     ],
 )
