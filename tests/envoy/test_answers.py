@@ -90,6 +90,11 @@ ELSEWHERE: dict[str, Reply | bytes | str] = {
     "200 with an error object": Reply(200, _JSON, {"error": {"code": 502, "message": "behind us"}}),
     "200 with an error as text": Reply(200, _JSON, {"error": "overloaded"}),
     "200 that an error finished": _FINISHED_BY_ERROR,
+    "200 with a filter's error": replace(error(400, "content_filter"), status=200),
+    "200 with an error that is a limit": Reply(200, _JSON, {"error": {"message": "Slow down", "code": 429}}),
+    "200 with an error about the key": Reply(
+        200, _JSON, {"error": {"type": "invalid_request_error", "code": "invalid_api_key"}}
+    ),
     "200 empty": Reply(200, _JSON),
     "200 empty object": Reply(200, _JSON, {}),
     "200 HTML": Reply(200, {"content-type": "text/html; charset=utf-8"}, b"<html>Sign in</html>"),
@@ -110,6 +115,26 @@ FINAL: dict[str, Reply] = {
     "415": error(415),
 }
 """Those are about the request, so the provider's own answer passes at once."""
+
+INSIDE: dict[str, tuple[dict[str, Any], int]] = {
+    "code 400": ({"message": "n is too large", "type": "BadRequestError", "code": 400}, 400),
+    "code 422 as text": ({"message": "n is too large", "code": "422"}, 422),
+    "status 415": ({"message": "no audio", "status": 415}, 415),
+    "type invalid_request_error": ({"message": "n is too large", "type": "invalid_request_error"}, 400),
+}
+"""The same in an answer that calls itself a success: the error, and the status that it is for the client."""
+
+REFUSED_IN_STREAMS: dict[str, Reply] = {
+    "vLLM's 400": events({"error": {"message": "maximum context length", "type": "BadRequestError", "code": 400}}),
+    "a filter's error": events({"error": {"message": "flagged", "code": "content_filter"}}),
+    "a filter's error after some text": events(chunk("At"), {"error": {"code": "data_inspection_failed"}}),
+    "a named event": Reply(
+        200, _SSE, pieces=[b"event:error\n:HTTP_STATUS/400\n", b'data:{"code":"DataInspectionFailed"}\n\n']
+    ),
+    "type invalid_request_error": events({"error": {"message": "n", "type": "invalid_request_error"}}),
+    "JSON in pieces": chunked(Reply(200, _JSON, {"error": {"message": "n", "code": 400}})),
+}
+"""What a stream says about the request, once it has begun."""
 
 WATCHED: dict[str, Reply] = {
     "first event an error": events({"error": {"code": 502, "message": "behind us"}}),
@@ -228,6 +253,42 @@ async def test_what_is_about_the_request_passes_at_once_and_is_held_against_nobo
     assert pair.asked() == (4, 0)
     await pair.stage.settle()
     assert not await pair.out("a")
+
+
+@pytest.mark.parametrize(("inside", "status"), INSIDE.values(), ids=INSIDE.keys())
+async def test_a_fault_of_the_request_inside_a_200_passes_as_what_it_is_and_is_held_against_nobody(
+    pair: Pair, inside: dict[str, Any], status: int
+) -> None:
+    pair.a.script = always(Reply(200, _JSON, {"error": inside}))
+    for _ in range(4):
+        answer = await pair.ask("Wrong")
+        assert (answer.status, json.loads(answer.body)) == (status, {"error": inside})
+        tried = f"{pair.stage.provider('a')} 200 with an error {status}"
+        assert answer.headers["x-limpet-tried"] == tried
+    assert pair.asked() == (4, 0)
+    await pair.stage.settle()
+    assert not await pair.out("a")
+
+
+@pytest.mark.parametrize("reply", REFUSED_IN_STREAMS.values(), ids=REFUSED_IN_STREAMS.keys())
+async def test_a_fault_of_the_request_within_a_stream_is_held_against_nobody(pair: Pair, reply: Reply) -> None:
+    pair.a.script = always(reply)
+    for _ in range(4):
+        assert (await pair.ask("Wrong", stream=True)).status == 200
+    await pair.stage.settle()
+    assert not await pair.out("a")
+
+
+async def test_content_that_all_refuse_inside_a_200_is_the_clients_to_change(pair: Pair) -> None:
+    refused = Reply(200, _JSON, {"error": {"message": "Flagged.", "code": "content_filter", "type": "t"}})
+    pair.a.script = pair.b.script = always(refused)
+    for _ in range(4):
+        answer = await pair.ask("Wrong")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, "content_filter")
+        assert json.loads(answer.body)["error"]["message"].startswith("Flagged. (")
+    await pair.stage.settle()
+    assert not await pair.out("a")
+    assert not await pair.out("b")
 
 
 @pytest.mark.parametrize("reply", WATCHED.values(), ids=WATCHED.keys())

@@ -19,8 +19,9 @@ local function client_status(status, cause)
 end
 
 -- What came of this attempt, as the list of those who were tried has it.
-local function outcome_of(status, cause, asked, capped)
+local function outcome_of(status, stated, cause, asked, capped)
   local outcome = status
+  if stated ~= status then outcome = outcome .. " with an error " .. stated end
   if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then outcome = outcome .. " without a completion" end
   if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), "[^%w:. -]", "") .. " capped" end
   return outcome
@@ -50,15 +51,16 @@ local function as_our_error(headers, status)
 end
 
 -- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most telling error so
--- far. Returns that error, or nil if this answer is it. A probe gets every answer as it came.
-local function refuse(handle, number, status, cause, text)
+-- far. Returns that error, or nil if this answer is it. `stated` is the status that its error names, else its own. A probe gets every
+-- answer as it came.
+local function refuse(handle, number, status, stated, cause, text)
   if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
   local headers, name = handle:headers(), handle:filterContext():get("name")
   local metadata, asked = handle:streamInfo():dynamicMetadata(), asked_wait(headers)
   note_attempt(handle, number, name, status, cause, message_of(text), asked)
   local trail = metadata:get(TRAIL_METADATA)
   local wait_s, capped = wait_of(asked, now_ms(handle))
-  local tried = with_outcome(trail[TRAIL_TRIED] or "", name, outcome_of(status, cause, asked, capped))
+  local tried = with_outcome(trail[TRAIL_TRIED] or "", name, outcome_of(status, stated, cause, asked, capped))
   local least_s = tonumber(trail[TRAIL_LEAST_WAIT_S] or "")
   if cause == "Limited" and wait_s ~= nil then least_s = math.min(wait_s, least_s or wait_s) end
   local best, best_rank = best_before(trail)
@@ -69,7 +71,7 @@ local function refuse(handle, number, status, cause, text)
     if least_s ~= nil then metadata:set(TRAIL_METADATA, TRAIL_LEAST_WAIT_S, tostring(least_s)) end
     if is_best and AFTER[cause].rank <= AFTER.CredentialRefused.rank then
       local head, tail = error_pieces(name, cause, text)
-      metadata:set(TRAIL_METADATA, TRAIL_BEST_STATUS, client_status(status, cause))
+      metadata:set(TRAIL_METADATA, TRAIL_BEST_STATUS, client_status(stated, cause))
       metadata:set(TRAIL_METADATA, TRAIL_BEST_HEAD, head)
       metadata:set(TRAIL_METADATA, TRAIL_BEST_TAIL, tail)
     end
@@ -80,12 +82,15 @@ local function refuse(handle, number, status, cause, text)
   -- For Envoy this ends all retries; the route takes it out of what the client gets.
   headers:replace("x-envoy-ratelimited", "true")
   headers:replace(TRIED_HEADER, listed(tried))
-  local final, final_s = is_best and client_status(status, cause) or best, is_best and wait_s or nil
+  local final, final_s = is_best and client_status(stated, cause) or best, is_best and wait_s or nil
   if final == "429" then final_s = least_s end
   if final_s ~= nil then headers:replace("retry-after", tostring(final_s)) else headers:remove("retry-after") end
   if final_s == nil or final_s ~= wait_s then headers:remove("retry-after-ms") end
   local alone = trail[TRAIL_TRIED] == nil and not capped
-  if is_best and alone and final == status and (cause == "BadRequest" or is_json(text)) then return nil end
+  if is_best and alone and final == stated and (cause == "BadRequest" or is_json(text)) then
+    if stated ~= status then headers:replace(":status", stated) end
+    return nil
+  end
   local head, tail = trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
   if is_best then head, tail = error_pieces(name, cause, text) end
   as_our_error(headers, final)
@@ -159,7 +164,13 @@ local function watch(handle, number, status)
         end
         local ended = string.find(text, "[\r\n][^\r\n]*$")
         if ended ~= nil then
-          bad = bad or bad_line(string.sub(text, 1, ended))
+          local lines = string.sub(text, 1, ended)
+          if bad == nil then
+            bad = bad_line(lines)
+            if bad ~= nil then bad = string.sub(lines, (string.find(lines, bad, 1, true))) end
+          elseif #bad < TAIL then -- what follows the name of an event says what is the matter
+            bad = bad .. lines
+          end
           tail = string.sub(text, math.max(ended + 1, #text - LONGEST_LINE + 1))
         else
           tail = string.sub(text, -LONGEST_LINE)
@@ -168,13 +179,15 @@ local function watch(handle, number, status)
     end
   end
   if json == false then
-    bad = bad or bad_line(tail)
+    bad = bad and bad .. tail or bad_line(tail)
   elseif json then
     local text = string.sub(table.concat(head), 1, LOOKED_AT)
-    if has_error(text) then bad = text end
+    if error_in(text) ~= nil then bad = text end
   end
   if bad ~= nil then
-    note_attempt(handle, number, handle:filterContext():get("name"), status, "ErrorInAnswer", message_of(bad))
+    local context = handle:filterContext()
+    local cause = cause_in_answer(context:get("vendor"), error_in(bad))
+    note_attempt(handle, number, context:get("name"), status, cause, message_of(bad))
   elseif not answered then
     note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(tail))
   end
@@ -197,7 +210,8 @@ function envoy_on_response(handle)
   if status ~= "200" and status ~= "201" then
     local body = handle:body(true)
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
-    local replacement = refuse(handle, number, status, error_cause(handle:filterContext():get("vendor"), status, text), text)
+    local cause = error_cause(handle:filterContext():get("vendor"), status, text)
+    local replacement = refuse(handle, number, status, status, cause, text)
     if replacement ~= nil then replace_body(handle, body, replacement) end
     return
   end
@@ -211,16 +225,15 @@ function envoy_on_response(handle)
   end
   local body = handle:body(true)
   local text = body and body:getBytes(0, body:length()) or ""
-  local cause
-  if (html and not is_json(text)) or string.find(text, '"choices"', 1, true) == nil then
-    cause = has_error(text) and "ErrorInAnswer" or "NotAnAnswer"
-  elseif has_error(text) then
-    cause = "ErrorInAnswer"
-  end
-  if cause == nil then
+  local found, cause, stated = error_in(text), nil, nil
+  if found ~= nil then
+    cause, stated = cause_in_answer(handle:filterContext():get("vendor"), found)
+  elseif (html and not is_json(text)) or string.find(text, '"choices"', 1, true) == nil then
+    cause = "NotAnAnswer"
+  else
     note_usage(handle, text)
     return
   end
-  local replacement = refuse(handle, number, status, cause, text)
+  local replacement = refuse(handle, number, status, stated or status, cause, text)
   if replacement ~= nil then replace_body(handle, body, replacement) end
 end

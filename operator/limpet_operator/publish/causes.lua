@@ -87,3 +87,21 @@ local function error_cause(vendor, status, text)
   end
   return cause_of(status)
 end
+
+-- Causes that an error inside a 200 may have; any other blames this model at this provider, whatever it says of accounts.
+local IN_ANSWERS = { BadRequest = "400", TooLarge = "400", ContentRefused = "400", Limited = "429", Overloaded = "503" }
+
+-- The cause of an error inside an answer that calls itself a success, by the status or the words in `stated`, and the status that the
+-- client may learn it by.
+local function cause_in_answer(vendor, stated)
+  local named
+  for _, key in ipairs({ "code", "status", "status_code", "http_code" }) do
+    named = named or string.match(stated, '"' .. key .. '"%s*:%s*"?([45]%d%d)%f[^%d]')
+  end
+  named = named or string.match(stated, "HTTP_STATUS/([45]%d%d)%f[^%d]") -- a comment of Alibaba's streams
+  local cause = error_cause(vendor, named or "200", stated)
+  if IN_ANSWERS[cause] == nil then return "ErrorInAnswer", nil end
+  local passes = cause == "BadRequest" or AFTER[cause].outcome ~= "refused" or CLIENTS_TOO[named]
+  if named == nil or not passes then named = IN_ANSWERS[cause] end
+  return cause, named
+end

@@ -18,23 +18,25 @@ local function has_content(text, at)
     or string.find(object, ":%s*[%[{]%s*[^%s%]}]") ~= nil
 end
 
--- Whether the JSON object in `text` is an error, as a whole or in one of its choices. What lies deeper belongs to the answer:
--- arguments of a tool, the result of a vendor's tool.
-local function states_error(text)
+-- The value of the error that the JSON object in `text` is, as a whole or in one of its choices; nil if it is none. What lies deeper
+-- belongs to the answer: arguments of a tool, the result of a vendor's tool.
+local function stated_error(text)
   local depth, member, at = 0, nil, string.find(text, '["{}%[%]]')
   while at ~= nil do
     local byte, following = string.byte(text, at), at + 1
     if byte == 34 then
       local close = string.find(text, '["\\]', following)
       while close ~= nil and string.byte(text, close) == 92 do close = string.find(text, '["\\]', close + 2) end
-      if close == nil then return false end
+      if close == nil then return nil end
       local value = (depth == 1 or depth == 3) and string.match(text, "^%s*:%s*()", close + 1)
       if value then
         local key = string.sub(text, following, close - 1)
         if depth == 1 then member = key end
         if depth == 1 or member == "choices" then
-          if key == "error" and has_content(text, value) then return true end
-          if key == "finish_reason" and string.sub(text, value, value + 6) == '"error"' then return true end
+          if key == "error" and has_content(text, value) then
+            return string.match(text, '^"[^"]*"', value) or string.match(text, "^%b{}", value) or string.sub(text, value)
+          end
+          if key == "finish_reason" and string.sub(text, value, value + 6) == '"error"' then return '"error"' end
         end
       end
       following = close + 1
@@ -45,7 +47,7 @@ local function states_error(text)
     end
     at = string.find(text, '["{}%[%]]', following)
   end
-  return false
+  return nil
 end
 
 -- The same for whole lines of a stream: the first that is an error, or nil.
@@ -53,14 +55,17 @@ local function bad_line(text)
   if string.find(text, "error", 1, true) == nil then return nil end
   for line in string.gmatch(text, "[^\r\n]+") do
     if string.find(line, "^event:%s*error") then return line end
-    if string.find(line, '"error"', 1, true) and string.find(line, "^data:") and states_error(line) then return line end
+    if string.find(line, '"error"', 1, true) and string.find(line, "^data:") and stated_error(line) then return line end
   end
   return nil
 end
 
 local function is_json(text) return string.find(text, "^%s*[{%[]") ~= nil end
 
-local function has_error(text)
-  if not is_json(text) then return bad_line(text) ~= nil end
-  return string.find(text, '"error"', 1, true) ~= nil and states_error(text)
+-- The error that an answer is: its value, or of a named event what follows the name; nil if it is none.
+local function error_in(text)
+  if is_json(text) then return string.find(text, '"error"', 1, true) and stated_error(text) or nil end
+  local line = bad_line(text)
+  if line == nil or string.find(line, "^data:") then return line and stated_error(line) end
+  return string.sub(text, (string.find(text, line, 1, true)))
 end
