@@ -64,8 +64,9 @@ bench: $(READY)  ## all benchmarks
 	$(BIN)/limpet bench latency
 	$(BIN)/limpet bench reload
 	$(BIN)/limpet bench bodies
-	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory' fills"; $(call redis); }
+	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory' and 'limpet bench faults' need"; $(call redis); }
 	$(BIN)/limpet bench memory
+	$(BIN)/limpet bench faults
 	$(BIN)/limpet bench apply
 
 # Hashes pin what is installed, whatever the index; --no-build-isolation takes hatchling from the same lock. Python compiles
