@@ -39,7 +39,7 @@ class LoadPace:
 
 
 FULL: Final = LoadPace()
-SHORT: Final = LoadPace(conversations=30, turn_s=1.5, before_s=3.0, during_s=4.0, after_s=2.0)
+SHORT: Final = LoadPace(conversations=20, turn_s=1.0, before_s=2.5, during_s=3.5, after_s=1.5)
 
 
 @dataclass(frozen=True, slots=True)

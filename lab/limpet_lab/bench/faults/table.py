@@ -86,9 +86,9 @@ def _of_clock(name: str, by_s: float) -> CampaignFault:
 
 
 FAULTS: Final = (
-    _of_redis("redis_killed", platform.redis_dies, platform.redis_returns, short=True),
+    _of_redis("redis_killed", platform.redis_dies, platform.redis_returns),
     _of_redis("redis_stalled", platform.redis_stalls, platform.redis_goes_on),
-    _of_redis("redis_flushed", platform.redis_forgets, nothing, heals=True),
+    _of_redis("redis_flushed", platform.redis_forgets, nothing, heals=True, short=True),
     _of_redis("redis_slow", platform.redis_slows, platform.redis_recovers),
     _of_worker("worker_killed", platform.worker_dies, short=True),
     _of_worker("worker_frozen", platform.worker_freezes),
@@ -120,11 +120,11 @@ FAULTS: Final = (
     _of_clock("clock_an_hour_ahead", HOUR_S),
     _of_clock("clock_an_hour_back", -HOUR_S),
     CampaignFault("refuses_connections", provider.stops, provider.returns, MOVES, PLAIN, short=True),
-    _answering("hangs", BY_NAME, Fault("hang"), short=True),
+    _answering("hangs", BY_NAME, Fault("hang")),
     _answering("resets_before_headers", BY_TLS, Fault("reset_before_headers")),
     _answering("resets_within_headers", PLAIN, Fault("reset_within_headers")),
     _answering("answers_500", BY_NAME, Fault("status", status=500)),
-    _answering("answers_503", BY_TLS, Fault("status", status=503)),
+    _answering("answers_503", BY_TLS, Fault("status", status=503), short=True),
     _answering("answers_529", PLAIN, Fault("status", status=529)),
     _answering("limits_without_retry_after", BY_NAME, Fault("status", status=429)),
     _answering("limits_with_retry_after", PLAIN, Fault("status", status=429, retry_after_s=2), short=True),
