@@ -112,22 +112,23 @@ class NotSettledError(Exception):
 
 async def _settled(bed: FaultBed, clients: Sequence[AsyncOpenAI], seed: str) -> None:
     """Return when every provider answers, through every gateway and at once, those who demand it, and is healthy."""
-    left = {(number, seller): _IN_A_ROW for number in range(len(clients)) for seller in SELLERS}
+
+    async def settled(number: int, seller: str) -> None:
+        in_a_row = 0
+        while in_a_row < _IN_A_ROW or not bed.healthy(seller):
+            answered = await _answers_at_once(clients[number], f"{seed}/{number}/{next(asked)}", seller)
+            in_a_row = in_a_row + 1 if answered else 0
+            await asyncio.sleep(_BETWEEN_S)
+
     asked = count()
     try:
-        async with asyncio.timeout(_SETTLE_S):
-            while left:
-                for (number, seller), times in [*left.items()]:
-                    if not await _answers_at_once(clients[number], f"{seed}/{next(asked)}", seller):
-                        left[number, seller] = _IN_A_ROW
-                    elif times > 1 or not bed.healthy(seller):
-                        left[number, seller] = max(1, times - 1)
-                    else:
-                        del left[number, seller]
-                await asyncio.sleep(_BETWEEN_S)
+        async with asyncio.timeout(_SETTLE_S), asyncio.TaskGroup() as group:
+            for number in range(len(clients)):
+                for seller in SELLERS:
+                    group.create_task(settled(number, seller))
     except TimeoutError:
-        sellers = sorted({seller for _, seller in left})
-        raise NotSettledError(f"after {_SETTLE_S:.0f} s {sellers} do not answer, or are not healthy") from None
+        unwell = [seller for seller in SELLERS if not bed.healthy(seller)]
+        raise NotSettledError(f"after {_SETTLE_S:.0f} s a fault is not over; not healthy: {unwell or 'none'}") from None
 
 
 async def _answers_at_once(client: AsyncOpenAI, seed: str, seller: str) -> bool:

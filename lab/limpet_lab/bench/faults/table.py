@@ -127,7 +127,7 @@ FAULTS: Final = (
     _answering("answers_503", BY_TLS, Fault("status", status=503), short=True),
     _answering("answers_529", PLAIN, Fault("status", status=529)),
     _answering("limits_without_retry_after", BY_NAME, Fault("status", status=429)),
-    _answering("limits_with_retry_after", PLAIN, Fault("status", status=429, retry_after_s=2), short=True),
+    _answering("limits_with_retry_after", PLAIN, Fault("status", status=429, retry_after_s=5), short=True),
     CampaignFault("name_stops_resolving", provider.name_is_gone, provider.name_is_back, MOVES, BY_NAME, during_s=10.0),
     CampaignFault("certificate_expires", provider.certificate_expires, provider.certificate_renewed, MOVES, BY_TLS),
     _answering("slow_drip", PLAIN, Fault("slow_drip", delay_s=0.1), slow=True),
