@@ -224,6 +224,20 @@ async def test_a_provider_that_is_down_is_still_the_last_resort(stage: Stage) ->
     assert (answer.seller, answer.decision) == ("a", "last_resort.all_out")
 
 
+async def test_one_that_is_down_answers_where_the_only_one_that_is_up_fails(stage: Stage) -> None:
+    await stage.serve("a", "b")
+    only_a = {"provider": {"only": [stage.provider("a")]}}
+    await stage.sellers["a"].set_fault(Fault(kind="status", status=500, times=3))
+    for turn in range(3):
+        with pytest.raises(openai.InternalServerError):
+            await stage.ask(f"Alone, {turn}", extra=only_a)
+    await stage.out("a")
+    await stage.sellers["b"].set_fault(Fault(kind="status", status=500, times=1))
+    answer = await stage.ask("Nobody else is left")
+    assert answer.seller == "a"
+    assert len(await stage.arrivals("b")) == 1
+
+
 async def test_the_last_providers_own_refusal_reaches_the_client(stage: Stage) -> None:
     await stage.serve("a", "b")
     for seller in stage.each("a", "b"):

@@ -21,7 +21,7 @@ class Filtered(msgspec.Struct, frozen=True, gc=False):
     degraded: tuple[Candidate, ...] = ()
     """They answer, but badly: tried after all that are up."""
     out: tuple[str, ...] = ()
-    """Down or over their limit, the one that comes back first before the others; tried only where no other is left."""
+    """Down or over their limit, the one that comes back first before the others; the last resort of every order."""
     trials: Mapping[str, Exclusion] = {}
     """Of those that are open or draining: in trouble until now, and this request may try them again."""
     shares: Mapping[str, float] = {}

@@ -40,7 +40,15 @@ def ratios(limits: Limits, used: Used) -> dict[str, float]:
     return {name: amount / limit for name, (amount, limit) in parts.items() if limit}
 
 
-def fullness(limits: Limits, used: Used, tokens: int) -> float:
-    """The most used limit with one more request of that many tokens; above 1 that request would exceed it."""
+def used_most(limits: Limits, used: Used) -> float:
+    """How much of its most used limit is used, 1 being all; 0 without limits."""
+    return max(ratios(limits, used).values(), default=0.0)
+
+
+def is_full(limits: Limits, used: Used, tokens: int) -> bool:
+    """Whether one more request of that many tokens would exceed a limit.
+
+    Where nothing is used there is room for any: no wait would make more, and how many tokens it takes is a guess.
+    """
     after = Used(used.under_way + 1, used.requests + 1, used.tokens + tokens)
-    return max(ratios(limits, after).values(), default=0.0)
+    return used != UNUSED and used_most(limits, after) > 1

@@ -38,9 +38,9 @@ def best_first(candidates: Sequence[Candidate], scores: Sequence[float]) -> list
 def in_order(
     first: Iterable[str], ranked: Iterable[str], filtered: Filtered, degraded: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Each once: `first`, then `ranked`, those that drain, and `degraded`; if that is nobody, those that are out."""
+    """Each once: `first`, then `ranked`, those that drain, `degraded`, and as the last resort those that are out."""
     draining = (candidate.provider for candidate in filtered.draining)
-    return tuple(dict.fromkeys((*first, *ranked, *draining, *degraded))) or filtered.out
+    return tuple(dict.fromkeys((*first, *ranked, *draining, *degraded, *filtered.out)))
 
 
 def held_back(ranked: Sequence[str], shares: Mapping[str, float], seed: bytes) -> list[str]:

@@ -7,18 +7,18 @@ import msgspec
 
 from limpet_extproc.contract.reasons import Exclusion
 from limpet_extproc.decision.filter import Filtered
-from limpet_extproc.decision.limits import UsedAt, fullness
+from limpet_extproc.decision.limits import UsedAt, is_full, used_most
 
 
 def by_room(filtered: Filtered, used: UsedAt, tokens: int, now_s: float) -> Filtered:
-    """Pass over the full ones: they are tried only where no other is left, the one with most room first."""
+    """Pass over the full ones: the last resort, the one with most room first, before those that are out."""
     full: list[tuple[float, str]] = []
     for candidate in filtered.lane.candidates:
         if candidate.limits is None or candidate.provider in filtered.out:
             continue
-        ratio = fullness(candidate.limits, used(candidate.provider, now_s), tokens)
-        if ratio > 1:
-            full.append((ratio, candidate.provider))
+        used_now = used(candidate.provider, now_s)
+        if is_full(candidate.limits, used_now, tokens):
+            full.append((used_most(candidate.limits, used_now), candidate.provider))
     if not full:
         return filtered
     names = tuple(name for _, name in sorted(full))

@@ -66,17 +66,17 @@ def decide(
         (warm("c", "b"), {"b": BACK}, "sticky.hit", "cba"),
         (warm("c", "b"), {}, "sticky.returned", "bca"),
         (warm("c", "gone", "b"), {}, "sticky.returned", "bca"),
-        (warm("c", "b"), {"b": DOWN}, "sticky.hit", "ca"),
-        (warm("c"), {"a": DOWN}, "sticky.hit", "cb"),
+        (warm("c", "b"), {"b": DOWN}, "sticky.hit", "cab"),
+        (warm("c"), {"a": DOWN}, "sticky.hit", "cba"),
         (warm("c"), {"c": TRIAL}, "sticky.hit", "cab"),
         (warm("c", "b"), {"c": TRIAL}, "sticky.left.down", "bca"),
         (warm("c", "b"), {"c": TRIAL, "b": TRIAL}, "sticky.hit", "cba"),
         (warm("c", "b", "a"), {"b": TRIAL, "a": BACK}, "sticky.hit", "cab"),
         (warm("c", until_s=NOW), {}, "sticky.expired", "abc"),
-        (warm("c"), {"c": DOWN}, "sticky.left.down", "ab"),
-        (warm("c", "b"), {"c": DOWN}, "sticky.left.down", "ba"),
-        (warm("c"), {"c": BEING_TRIED}, "sticky.left.down", "ab"),
-        (warm("c"), {"c": LIMITED}, "sticky.left.over_limit", "ab"),
+        (warm("c"), {"c": DOWN}, "sticky.left.down", "abc"),
+        (warm("c", "b"), {"c": DOWN}, "sticky.left.down", "bac"),
+        (warm("c"), {"c": BEING_TRIED}, "sticky.left.down", "abc"),
+        (warm("c"), {"c": LIMITED}, "sticky.left.over_limit", "abc"),
         (warm("c"), {"c": DEGRADED}, "sticky.left.degraded", "abc"),
         (warm("c", "b"), {"c": DEGRADED}, "sticky.left.degraded", "bac"),
         (warm("c", "b"), {"b": DEGRADED}, "sticky.hit", "cab"),
@@ -87,11 +87,11 @@ def decide(
         (None, {"a": DEGRADED_TRIAL}, "first.scored", "abc"),
         (warm("c"), {"a": DEGRADED, "b": DEGRADED, "c": DEGRADED}, "sticky.hit", "cab"),
         (None, {"a": DEGRADED, "b": DEGRADED, "c": DEGRADED}, "first.scored", "abc"),
-        (warm("b"), {"a": LIMITED, "b": DEGRADED, "c": DOWN}, "sticky.hit", "b"),
+        (warm("b"), {"a": LIMITED, "b": DEGRADED, "c": DOWN}, "sticky.hit", "bac"),
         (warm("gone"), {}, "sticky.left.not_candidate", "abc"),
         (warm("gone", "b"), {}, "sticky.left.not_candidate", "bac"),
         (Remembered((), "c"), {}, "sticky.pending", "cab"),
-        (Remembered((), "c"), {"c": DOWN}, "first.scored", "ab"),
+        (Remembered((), "c"), {"c": DOWN}, "first.scored", "abc"),
         (Remembered((), "c"), {"c": DEGRADED}, "first.scored", "abc"),
         (Remembered((), "gone"), {}, "first.scored", "abc"),
         (failed("a"), {}, "sticky.left.failed", "bca"),
@@ -100,15 +100,15 @@ def decide(
         (failed("a", "b", "c"), {}, "first.scored", "abc"),
         (failed("gone"), {}, "sticky.left.failed", "abc"),
         (failed("a", at_s=NOW - FAILED_S), {}, "first.scored", "abc"),
-        (failed("a"), {"b": DOWN, "c": LIMITED}, "first.scored", "a"),
-        (failed("a"), {"b": DEGRADED, "c": DOWN}, "first.scored", "ab"),
-        (failed("a"), {"b": TRIAL, "c": DOWN}, "first.scored", "ab"),
+        (failed("a"), {"b": DOWN, "c": LIMITED}, "first.scored", "acb"),
+        (failed("a"), {"b": DEGRADED, "c": DOWN}, "first.scored", "abc"),
+        (failed("a"), {"b": TRIAL, "c": DOWN}, "first.scored", "abc"),
         (failed("a"), {"b": TRIAL}, "sticky.left.failed", "bca"),
         (failed("a"), {"a": DEGRADED, "b": DEGRADED, "c": DEGRADED}, "sticky.left.failed", "bca"),
         (failed("a"), {"b": DEGRADED}, "sticky.left.failed", "cab"),
-        (failed("a"), {"a": DOWN}, "sticky.left.failed", "bc"),
+        (failed("a"), {"a": DOWN}, "sticky.left.failed", "bca"),
         (failed("a", warm="c"), {}, "sticky.hit", "cba"),
-        (failed("a", warm="c"), {"c": DOWN}, "sticky.left.down", "ba"),
+        (failed("a", warm="c"), {"c": DOWN}, "sticky.left.down", "bac"),
         (failed("c", warm="c"), {}, "sticky.left.failed", "abc"),
         (failed("a", pending="c"), {}, "sticky.pending", "cba"),
         (failed("a", pending="a"), {}, "sticky.left.failed", "bca"),
@@ -188,9 +188,11 @@ def test_the_client_steers_and_is_obeyed(
     assert (decision.reason, "".join(decision.order), decision.excluded) == (reason, order, excluded)
 
 
-def test_a_provider_that_is_out_is_not_tried_whatever_the_client_says_unless_no_other_is_left(make: Make) -> None:
+def test_a_provider_that_is_out_is_the_last_resort_whatever_the_client_says(make: Make) -> None:
     decision = decide(make, steering=Steering(order=("c", "b")), health={"c": DOWN})
-    assert (decision.order, decision.excluded) == (("b", "a"), {"c": "down"})
+    assert (decision.order, decision.excluded) == (("b", "a", "c"), {"c": "down"})
+    within = decide(make, steering=Steering(order=("c", "b"), allow_fallbacks=False), health={"c": DOWN})
+    assert within.order == ("b", "c")
     alone = decide(make, steering=Steering(order=("c",), allow_fallbacks=False), health={"c": DOWN})
     assert (alone.order, alone.reason) == (("c",), "last_resort.all_out")
 
@@ -243,7 +245,7 @@ def test_a_provider_that_drains_keeps_its_conversations_and_gets_no_new_ones(mak
     assert decide(make, Remembered((), "a"), providers=draining).reason == "sticky.pending"
     fresh = decide(make, providers=draining)
     assert (fresh.order, fresh.excluded) == (("b", "c", "a"), {"a": "draining"})
-    assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a",)
+    assert decide(make, providers=draining, health={"b": DOWN, "c": DOWN}).order == ("a", "b", "c")
 
 
 def test_a_provider_that_drains_comes_before_degraded_ones_unless_these_are_all_there_is(make: Make) -> None:

@@ -116,7 +116,7 @@ def has_better(query: Query, states: ProviderStates) -> bool:
 
 
 @given(situations())
-def test_an_order_names_candidates_once_and_those_that_are_out_only_where_all_are(
+def test_an_order_names_candidates_once_and_those_that_are_out_last(
     situation: tuple[Query, Remembered | None, ProviderStates],
 ) -> None:
     query, remembered, states = situation
@@ -126,7 +126,13 @@ def test_an_order_names_candidates_once_and_those_that_are_out_only_where_all_ar
     assert len(order) <= query.lane.policy.max_attempts
     assert len(set(order)) == len(order)
     all_out = bool(order) and all(standing(states, name) == "out" for name in allowed(query))
-    assert {standing(states, name) == "out" for name in order} <= {all_out}
+    out = [standing(states, name) == "out" for name in order]
+    assert out == sorted(out)
+    back_s = [states.judge(name, "m", NOW).until_s for name in order if standing(states, name) == "out"]
+    assert back_s == sorted(back_s), "the one that comes back first before the others"
+    if query.steering is None:
+        attempts = min(query.lane.policy.max_attempts, len(query.lane.by_provider))
+        assert len(order) == attempts, "none is left out while there are attempts"
     assert (decision.reason == "last_resort.all_out") == all_out
 
 
@@ -137,8 +143,8 @@ def test_degraded_providers_come_after_all_that_are_up_unless_the_client_names_t
     query, remembered, states = situation
     named = query.steering.order if query.steering else ()
     order = choose(query, remembered, states, NOW, b"seed").order
-    degraded = [standing(states, name) == "degraded" for name in order if name not in named]
-    assert degraded == sorted(degraded) or not has_better(query, states)
+    ranks = [("up", "degraded", "out").index(standing(states, name)) for name in order if name not in named]
+    assert ranks == sorted(ranks) or not has_better(query, states)
 
 
 @given(situations())
