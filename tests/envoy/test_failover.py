@@ -161,8 +161,8 @@ async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_ba
     await stage.serve("a", "b")
     await stage.sellers["a"].set_fault(Fault(kind="status", status=500))
     order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
-    for _ in range(3):
-        assert (await stage.ask("Knock", extra=order)).seller == "b"
+    for number in range(3):
+        assert (await stage.ask(f"Knock {number}", extra=order)).seller == "b"
     await stage.out("a")
     knocked = len(await stage.arrivals("a"))
     for number in range(10):
@@ -197,9 +197,9 @@ async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_ba
 async def test_all_down_is_told_in_openais_words_with_why(stage: Stage) -> None:
     gone = {"url": f"http://127.0.0.1:{free_port()}/v1"}
     await stage.serve("a", "b", specs={"a": gone, "b": gone})
-    for _ in range(4):
+    for number in range(4):
         with pytest.raises(openai.InternalServerError):
-            await stage.ask("Anybody?")
+            await stage.ask(f"Anybody? {number}")
     await stage.out("a")
     await stage.out("b")
     with pytest.raises(openai.InternalServerError) as failure:
@@ -216,9 +216,9 @@ async def test_all_down_is_told_in_openais_words_with_why(stage: Stage) -> None:
 async def test_a_provider_that_is_down_is_still_the_last_resort(stage: Stage) -> None:
     await stage.serve("a")
     await stage.sellers["a"].set_fault(Fault(kind="status", status=500, times=3))
-    for _ in range(3):
+    for number in range(3):
         with pytest.raises(openai.InternalServerError):
-            await stage.ask("Alone")
+            await stage.ask(f"Alone {number}")
     await stage.out("a")
     answer = await stage.ask("Alone")
     assert (answer.seller, answer.decision) == ("a", "last_resort.all_out")

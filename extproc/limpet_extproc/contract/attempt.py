@@ -55,6 +55,22 @@ OF_THE_PROVIDER: Final[frozenset[Cause]] = frozenset(
 )
 """Causes that concern all models of a provider: its address, our key and our account. Any other concerns one model."""
 
+PERHAPS_OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset(
+    {
+        "Forbidden",
+        "ModelNotFound",
+        "UnusableStatus",
+        "NotAnAnswer",
+        "ErrorInAnswer",
+        "ServerError",
+        "ConnectionFailed",
+        "Timeout",
+        "BrokenOff",
+    }
+)
+"""Causes that one odd request may bring about at a provider that is well, such as a prompt that crashes a server. So
+only failures of several conversations show that the provider is not."""
+
 SETTLED_BY_PEOPLE: Final[frozenset[Cause]] = frozenset(
     {"CredentialRefused", "NoCredit", "Forbidden", "ModelNotFound", "Redirected"}
 )

@@ -30,26 +30,39 @@ class ErrorWindow(msgspec.Struct, frozen=True, gc=False):
 
     at_s: tuple[float, ...] = ()
     failed: tuple[bool, ...] = ()
+    conversations: tuple[str, ...] = ()
+    """Of each, as far as its failure may be due to the request."""
 
 
 EMPTY_WINDOW: Final = ErrorWindow()
 
 
 def with_attempt(
-    window: ErrorWindow, now_s: float, *, failed: bool, thresholds: ErrorRateThresholds = DEFAULT_RATE
+    window: ErrorWindow,
+    now_s: float,
+    *,
+    failed: bool,
+    conversation: str = "",
+    thresholds: ErrorRateThresholds = DEFAULT_RATE,
 ) -> ErrorWindow:
-    """The window with one more attempt; what has become too old or too many is dropped."""
+    """The window with one more attempt; what has become too old or too many is dropped.
+
+    `conversation`: of a failure that may be due to the request. Each has one in the window.
+    """
     begin = max(0, len(window.at_s) + 1 - thresholds.attempts)
     oldest_s = now_s - thresholds.window_s
     while begin < len(window.at_s) and window.at_s[begin] <= oldest_s:
         begin += 1
-    return ErrorWindow((*window.at_s[begin:], now_s), (*window.failed[begin:], failed))
+    conversations = window.conversations[begin:]
+    if conversation and conversation in conversations:
+        return ErrorWindow(window.at_s[begin:], window.failed[begin:], conversations)
+    return ErrorWindow((*window.at_s[begin:], now_s), (*window.failed[begin:], failed), (*conversations, conversation))
 
 
 def calm_window(answers_at_s: Iterable[float]) -> ErrorWindow:
     """The window of attempts that all went well."""
     at_s = tuple(answers_at_s)
-    return ErrorWindow(at_s, (False,) * len(at_s))
+    return ErrorWindow(at_s, (False,) * len(at_s), ("",) * len(at_s))
 
 
 def too_many(window: ErrorWindow, thresholds: ErrorRateThresholds = DEFAULT_RATE) -> bool:

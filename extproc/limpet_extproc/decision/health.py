@@ -73,6 +73,8 @@ class HealthState(msgspec.Struct, frozen=True, gc=False):
     """When it came back; 0: it has not been out lately."""
     asked_s: float = 0.0
     """What it asked to wait, where that is more than it is given."""
+    conversations: tuple[str, ...] = ()
+    """Those of the failures in a row that may be due to their requests."""
     probed: bool = False
     """These are the words of its probes, which traffic neither confirms nor refutes; they lapse at `until_s`."""
     beneath: "HealthState | None" = None

@@ -17,14 +17,36 @@ def after_failure(
     cause: Cause = "",
     age_s: float = 0.0,
     thresholds: HealthThresholds = DEFAULT_THRESHOLDS,
+    *,
+    conversation: str = "",
 ) -> HealthState:
-    """No answer, or one that shows the provider to be broken. One failed trial is enough to take it out again."""
+    """No answer, or one that shows the provider to be broken. One failed trial is enough to take it out again.
+
+    `conversation`: whose request may be the cause. However often one fails, it counts once in a row, so that a request
+    that breaks servers takes no provider out.
+    """
     if _shows_nothing_new(state, now_s, age_s):
         return state
-    counted = replace(state, failures=state.failures + 1, good=0)
+    if repeats(state, conversation):
+        return replace(state, trial_until_s=0.0)
+    conversations = (*state.conversations, conversation) if conversation else state.conversations
+    counted = replace(
+        state,
+        failures=state.failures + 1,
+        good=0,
+        conversations=conversations[-thresholds.failures_to_down :],
+    )
     if state.trouble in (None, "degraded") and counted.failures < thresholds.failures_to_down:
         return _failed_trial(counted, now_s, thresholds)
     return _out(counted, "down", cause, now_s, thresholds)
+
+
+def repeats(state: HealthState, conversation: str) -> bool:
+    """Whether another failure of the conversation shows nothing: it is among those in a row already.
+
+    Of a provider that is down or over its limit it is a failed trial like another.
+    """
+    return state.trouble in (None, "degraded") and conversation != "" and conversation in state.conversations
 
 
 def after_limit(
@@ -64,12 +86,12 @@ def after_success(
     `failing`: too many attempts still fail beside it for the provider to return.
     """
     if state.trouble is None:
-        return replace(state, failures=0, limits=0) if state is not HEALTHY else state
+        return replace(state, failures=0, limits=0, conversations=()) if state is not HEALTHY else state
     if now_s - age_s < state.began_s:
         return state
     if state.trouble != "degraded":
         return _after_worse(state, now_s)
-    counted = replace(state, failures=0, limits=0)
+    counted = replace(state, failures=0, limits=0, conversations=())
     if now_s < state.until_s:
         return counted
     if slow:
@@ -105,7 +127,7 @@ def settled(state: HealthState, now_s: float, thresholds: HealthThresholds = DEF
     """The state without what no longer matters: a return that is long enough ago."""
     if state.trouble is not None or not _well_for_a_while(state, now_s, thresholds):
         return state
-    return HealthState(failures=state.failures, limits=state.limits)
+    return HealthState(failures=state.failures, limits=state.limits, conversations=state.conversations)
 
 
 def _shows_nothing_new(state: HealthState, now_s: float, age_s: float) -> bool:
@@ -143,6 +165,7 @@ def _asked_to_wait(
         degraded_pause_s=state.degraded_pause_s,
         asked_s=asked_s,
         beneath=_degraded_beneath(state),
+        conversations=state.conversations,
     )
 
 
@@ -167,6 +190,7 @@ def _out(state: HealthState, trouble: Trouble, cause: Cause, now_s: float, thres
         limits=state.limits,
         degraded_pause_s=degraded_pause_s,
         beneath=None if trouble == "degraded" else _degraded_beneath(state),
+        conversations=state.conversations,
     )
 
 
@@ -179,7 +203,9 @@ def _after_worse(state: HealthState, now_s: float) -> HealthState:
     """It answers again; what is left of its pause as a degraded one still holds."""
     if state.beneath is None or now_s >= state.beneath.until_s:
         return back(state, now_s)
-    return replace(state.beneath, failures=0, limits=0, good=0, pause_s=state.pause_s, trial_until_s=0.0)
+    return replace(
+        state.beneath, failures=0, limits=0, conversations=(), good=0, pause_s=state.pause_s, trial_until_s=0.0
+    )
 
 
 def _well_for_a_while(state: HealthState, now_s: float, thresholds: HealthThresholds) -> bool:

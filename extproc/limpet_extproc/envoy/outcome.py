@@ -13,7 +13,7 @@ from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 
-from limpet_extproc.contract.attempt import Attempt
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, Cause
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import log_entry, trail
@@ -35,6 +35,12 @@ METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
 _MAX_UNDER_WAY: Final = 10_000
 """Requests under way with failures that are counted already; beyond it one may count twice."""
+
+_CONVERSATION_CHARS: Final = 8
+"""Of a record's key: enough to tell the few conversations of a run of failures apart."""
+
+_UNREAD: Final = "unread"
+"""Stands for the conversation of all requests that no worker has read."""
 
 Verbose = Callable[[RequestSummary], None]
 """Shows a person what became of a request."""
@@ -171,10 +177,12 @@ class Outcomes:
             if failure.provider in counted:
                 continue
             provider, model, cause = failure.provider, failure.model, failure.cause
+            if record is None and cause not in OF_THE_PROVIDER:
+                continue  # it concerns one model, and which one is unknown
             if failure.outcome == "limited":
                 self._tracker.apply(AttemptLimited(provider, model, waits_s.get(provider), cause, age_s))
             else:
-                self._tracker.apply(AttemptFailed(provider, model, cause, age_s))
+                self._tracker.apply(AttemptFailed(provider, model, cause, age_s, _whose(record, cause)))
         if not ended and name:
             if len(self._counted) >= _MAX_UNDER_WAY:
                 self._counted.pop(next(iter(self._counted)))
@@ -224,3 +232,10 @@ class Outcomes:
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
         self._caches.warm(provider, key, warm.until_s)
+
+
+def _whose(record: Record | None, cause: Cause) -> str:
+    """The conversation that a failure may be due to; empty where its cause cannot lie in a request."""
+    if cause not in PERHAPS_OF_THE_REQUEST:
+        return ""
+    return record.key[:_CONVERSATION_CHARS] if record is not None else _UNREAD

@@ -10,7 +10,14 @@ from typing import Any, Final, cast
 import msgspec
 
 from limpet_extproc.contract.api_keys import blanked
-from limpet_extproc.contract.attempt import CAUSES, MAX_MESSAGE_CHARS, Attempt, AttemptOutcome, Cause
+from limpet_extproc.contract.attempt import (
+    CAUSES,
+    MAX_MESSAGE_CHARS,
+    PERHAPS_OF_THE_REQUEST,
+    Attempt,
+    AttemptOutcome,
+    Cause,
+)
 from limpet_extproc.contract.envoy import (
     TRAIL_CAUSE,
     TRAIL_MESSAGE,
@@ -19,22 +26,6 @@ from limpet_extproc.contract.envoy import (
     TRAIL_RETRY_AFTER,
     TRAIL_STATUS,
 )
-
-_ABOUT_THE_REQUEST: Final[frozenset[str]] = frozenset(
-    {
-        "Forbidden",
-        "Limited",
-        "ModelNotFound",
-        "NotAnAnswer",
-        "ErrorInAnswer",
-        "Overloaded",
-        "ServerError",
-        "Timeout",
-        "UnusableStatus",
-    }
-)
-"""Causes that may lie in the request: if it meets the same one at each of several providers, none is to blame."""
-
 
 _WITHOUT_USAGE: Final = "The answer carries no token usage, as every answer of this vendor does."
 
@@ -141,19 +132,19 @@ def failed_providers(attempts: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def failures(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """What counts against providers: at most one failure each, none where the request seems to be the cause.
+    """What counts against providers: at most one failure each.
 
-    A provider that answered after all has only closed a connection that we had kept too long.
+    A provider that answered after all has only closed a connection that we had kept too long. Where another one refused
+    the request, what may lie in the request does.
     """
+    refused = any(attempt.outcome == "refused" for attempt in attempts)
     answered = {attempt.provider for attempt in attempts if attempt.outcome in ("ok", "refused")}
     worst: dict[str, Attempt] = {}
     for attempt in attempts:
-        if attempt.outcome in ("failed", "limited") and attempt.provider not in answered:
+        if attempt.outcome not in ("failed", "limited") or attempt.provider in answered:
+            continue
+        if not (refused and attempt.cause in PERHAPS_OF_THE_REQUEST):
             before = worst.get(attempt.provider)
             if before is None or (attempt.status and not before.status):
                 worst[attempt.provider] = attempt
-    causes = {attempt.cause for attempt in worst.values()}
-    tried = {attempt.provider for attempt in attempts}
-    if len(tried) > 1 and tried == set(worst) and len(causes) == 1 and causes <= _ABOUT_THE_REQUEST:
-        return ()
     return tuple(worst.values())

@@ -42,6 +42,8 @@ class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     model: str = ""
     cause: Cause = ""
     age_s: float = 0.0
+    conversation: str = ""
+    """A short form of the conversation's key, where the cause may lie in the request: then it counts once in a row."""
 
 
 class AttemptLimited(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):

@@ -148,14 +148,8 @@ class ProviderTracker:
             case AnswerGenerated(provider, tokens, seconds):
                 learned = self._learned.get(provider, learn.NOTHING)
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
-            case AttemptFailed(provider, model, cause, age_s):
-                scope = (provider, "" if cause in OF_THE_PROVIDER else model)
-                self._last_asked_s[provider, model] = self._failed_s[scope] = now_s
-                state = health_changes.after_failure(self._state(scope), now_s, cause, age_s)
-                changed = self._set(scope, state, now_s)
-                if of_this_gateway:
-                    self._learn(provider, now_s, failed=True, first_byte_s=None)
-                    self._count(scope, now_s, failed=True)
+            case AttemptFailed():
+                changed = self._failed(event, now_s, of_this_gateway=of_this_gateway)
             case AttemptLimited(provider, model, retry_after_s, cause, age_s):
                 scope = (provider, model)
                 self._last_asked_s[scope] = self._failed_s[scope] = now_s
@@ -169,6 +163,19 @@ class ProviderTracker:
             case ProviderDegraded(provider, model, cause):
                 scope = (provider, model)
                 changed = self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
+        return changed
+
+    def _failed(self, event: AttemptFailed, now_s: float, *, of_this_gateway: bool) -> bool:
+        scope = (event.provider, "" if event.cause in OF_THE_PROVIDER else event.model)
+        before = self._state(scope)
+        self._last_asked_s[event.provider, event.model] = now_s
+        state = health_changes.after_failure(before, now_s, event.cause, event.age_s, conversation=event.conversation)
+        changed = self._set(scope, state, now_s)
+        if not health_changes.repeats(before, event.conversation):
+            self._failed_s[scope] = now_s
+            if of_this_gateway:
+                self._learn(event.provider, now_s, failed=True, first_byte_s=None)
+                self._count(scope, now_s, failed=True, conversation=event.conversation)
         return changed
 
     def _succeeded(self, event: AttemptSucceeded, now_s: float, *, of_this_gateway: bool) -> bool:
@@ -198,7 +205,7 @@ class ProviderTracker:
                 self._degrade(one, now_s, cause)
         return changed
 
-    def _count(self, scope: _Scope, now_s: float, *, failed: bool) -> None:
+    def _count(self, scope: _Scope, now_s: float, *, failed: bool, conversation: str = "") -> None:
         window = self._windows.get(scope)
         if window is None:
             calm = self._calm.get(scope)
@@ -208,7 +215,7 @@ class ProviderTracker:
                 calm.append(now_s)
                 return
             window = error_rate.calm_window(calm)
-        window = self._windows[scope] = error_rate.with_attempt(window, now_s, failed=failed)
+        window = self._windows[scope] = error_rate.with_attempt(window, now_s, failed=failed, conversation=conversation)
         if failed:
             if error_rate.too_many(window):
                 self._degrade(scope, now_s, "ErrorRate")

@@ -42,6 +42,8 @@ RECORD = Record(
     max_providers=4,
     learn=True,
 )
+CONVERSATIONS = [replace(RECORD, key=bytes([number] * 16).hex()) for number in range(5)]
+"""The same request, of different ones."""
 USAGE = bytes.fromhex("1a03088827 2202080a 32050a0308801e")
 """TokenUsage on the wire: 5,000 input tokens of which 3,840 cached, 10 output tokens."""
 
@@ -294,7 +296,7 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
 
 
 async def test_failures_count_and_an_answer_brings_the_provider_back(world: World) -> None:
-    await world.take(*[bad("a", 500, "ServerError")] * 3)
+    await world.take(*(bad("a", 500, "ServerError", record=record) for record in CONVERSATIONS[:3]))
     assert world.changes == [("a", "down")]
     await world.take(entry("a", first_byte_s=0.25))
     assert world.changes == [("a", "down")], "it was under way when the provider went out"
@@ -336,11 +338,70 @@ async def test_neither_a_client_that_leaves_nor_its_own_mistake_counts_against_a
     assert world.tracker.states.all_well
 
 
-@pytest.mark.parametrize("cause", ["ServerError", "Limited", "Forbidden", "ErrorInAnswer", "Overloaded"])
-async def test_a_request_that_fails_alike_everywhere_counts_against_no_provider(world: World, cause: str) -> None:
-    notes = {number: note(name, 500, cause, retry_after="120") for number, name in enumerate("abc", 1)}
-    await world.take(*[entry("c", 500, attempts=3, notes=notes)] * 5)
+PERHAPS_POISON = ["ServerError", "Forbidden", "ErrorInAnswer", "NotAnAnswer", "ModelNotFound", "UnusableStatus"]
+
+
+@pytest.mark.parametrize("cause", PERHAPS_POISON)
+async def test_a_request_that_fails_everywhere_takes_no_provider_out_however_often(world: World, cause: str) -> None:
+    notes = {number: note(name, 500, cause) for number, name in enumerate("abc", 1)}
+    await world.take(*[entry("c", 500, attempts=3, notes=notes)] * 30)
+    assert world.changes == []
+
+
+@pytest.mark.parametrize("cause", PERHAPS_POISON)
+async def test_a_request_that_fails_at_one_provider_alone_takes_it_out_no_more(world: World, cause: str) -> None:
+    await world.take(*[entry("b", attempts=2, notes={1: note("a", 500, cause)})] * 30)
+    assert world.changes == []
+
+
+@pytest.mark.parametrize("cause", PERHAPS_POISON)
+async def test_three_conversations_that_fail_everywhere_in_a_row_show_that_all_are_down(
+    world: World, cause: str
+) -> None:
+    notes = {number: note(name, 500, cause) for number, name in enumerate("abc", 1)}
+    await world.take(*(entry("c", 500, attempts=3, notes=notes, record=record) for record in CONVERSATIONS[:2]))
+    assert world.changes == []
+    await world.take(entry("c", 500, attempts=3, notes=notes, record=CONVERSATIONS[2]))
+    assert world.changes == [("a", "down"), ("b", "down"), ("c", "down")]
+
+
+async def test_a_prompt_that_breaks_every_connection_takes_no_provider_out(world: World) -> None:
+    await world.take(*[entry("b", 503, attempts=2, flags=("upstream_remote_reset",), usage=None)] * 9)
+    assert world.changes == []
+
+
+@pytest.mark.parametrize("cause", ["Limited", "Overloaded"])
+async def test_limits_count_however_many_providers_are_over_theirs(world: World, cause: str) -> None:
+    notes = {number: note(name, 429, cause, retry_after="120") for number, name in enumerate("abc", 1)}
+    await world.take(entry("c", 429, attempts=3, notes=notes))
+    assert world.changes == [("a", "over_limit"), ("b", "over_limit"), ("c", "over_limit")]
+
+
+async def test_what_one_provider_refuses_is_not_the_others_fault(world: World) -> None:
+    first = {1: note("a", 500, "ServerError"), 2: note("b", 400, "BadRequest")}
+    await world.take(*(entry("b", 400, attempts=2, notes=first, record=record) for record in CONVERSATIONS))
     assert world.tracker.states.all_well
+    limited = {1: note("a", 429, "Limited", retry_after="9"), 2: note("b", 400, "BadRequest")}
+    await world.take(entry("b", 400, attempts=2, notes=limited))
+    assert world.changes == [("a", "over_limit")]
+
+
+@pytest.mark.parametrize(
+    ("cause", "out"),
+    [
+        ("ServerError", False),
+        ("ModelNotFound", False),
+        ("Limited", False),
+        ("Forbidden", False),
+        ("CredentialRefused", True),
+        ("Redirected", True),
+    ],
+)
+async def test_requests_that_no_worker_has_read_tell_nothing_of_the_model_they_asked_for(
+    world: World, cause: str, out: bool
+) -> None:
+    await world.take(*[bad("a", 400, cause, record=None, retry_after="30")] * 5)
+    assert (world.tracker.states.judge("a", "flash", NOW).trouble is not None) == out
 
 
 async def test_a_key_that_is_refused_counts_however_many_refuse(world: World) -> None:
@@ -352,11 +413,11 @@ async def test_a_key_that_is_refused_counts_however_many_refuse(world: World) ->
 async def test_what_fails_here_and_not_there_is_held_against_the_provider_once(world: World) -> None:
     twice = replace(RECORD, order=("a", "a", "b"), ttls_s=(300.0, 300.0, 300.0))
     notes = {1: note("a", 500, "ServerError"), 2: note("a", 500, "ServerError")}
-    await world.take(*[entry("b", record=twice, attempts=3, notes=notes)] * 2)
+    records = [replace(twice, key=record.key) for record in CONVERSATIONS]
+    await world.take(*(entry("b", record=record, attempts=3, notes=notes) for record in records[:2]))
     assert world.changes == []
-    await world.take(entry("b", record=twice, attempts=3, notes=notes))
+    await world.take(entry("b", record=records[2], attempts=3, notes=notes))
     assert world.changes == [("a", "down")]
-    assert [warm.provider for warm in await world.warm()] == ["b"]
 
 
 async def test_a_connection_that_closed_on_reuse_is_no_failure_and_moves_no_conversation(world: World) -> None:
@@ -421,15 +482,13 @@ async def test_a_timeout_without_a_further_attempt_counts_against_the_provider(w
 
 async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_counts_once(world: World) -> None:
     notes = {1: note("a", 500, "ServerError")}
-    requests = [replace(RECORD, started_s=NOW - number) for number in range(3)]
+    requests = [replace(record, started_s=NOW - number) for number, record in enumerate(CONVERSATIONS[:3])]
     for record in requests:
         under_way = entry("b", attempts=2, notes=notes, record=record, under_way=True)
         await world.take(under_way, under_way)
     assert world.changes == [("a", "down")]
     verdict = world.tracker.states.judge("a", "flash", NOW)
-    await world.take(
-        *(entry("b", attempts=2, notes=notes, record=replace(RECORD, started_s=NOW - number)) for number in range(3))
-    )
+    await world.take(*(entry("b", attempts=2, notes=notes, record=record) for record in requests))
     assert world.tracker.states.judge("a", "flash", NOW) == verdict
     assert world.counted("limpet_requests_total", provider="b", decision=RECORD.reason, outcome="ok") == 3
 
@@ -496,11 +555,12 @@ async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: 
 async def test_a_failure_to_connect_is_named_and_concerns_all_models(
     world: World, reason: str, address: tuple[str, int], cause: str
 ) -> None:
-    built = entry("a", 503, flags=("upstream_connection_failure",), usage=None)
-    built.common_properties.upstream_transport_failure_reason = reason
-    socket = built.common_properties.upstream_remote_address.socket_address
-    socket.address, socket.port_value = address
-    await world.take(*[built] * 3)
+    for record in CONVERSATIONS[:3]:
+        built = entry("a", 503, flags=("upstream_connection_failure",), usage=None, record=record)
+        built.common_properties.upstream_transport_failure_reason = reason
+        socket = built.common_properties.upstream_remote_address.socket_address
+        socket.address, socket.port_value = address
+        await world.take(built)
     assert world.tried[-1] == [f"a {cause}"]
     judged = world.tracker.states.judge("a", "another-model", NOW)
     assert (judged.trouble, judged.cause) == ("down", cause)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.extproc.hand_clock import HandClock
 
+from limpet_extproc.contract.attempt import PERHAPS_OF_THE_REQUEST, Cause
 from limpet_extproc.contract.health_stream import VERDICTS, Probed
 from limpet_extproc.decision.error_rate import DEFAULT_RATE
 from limpet_extproc.decision.health import DEFAULT_THRESHOLDS, TROUBLES
@@ -19,17 +20,18 @@ from limpet_extproc.providers.events import (
     ProviderEvent,
     TrialBegan,
 )
-from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 
 PROVIDERS, MODELS = st.sampled_from("ab"), st.sampled_from(["m1", "m2"])
 AGES = st.sampled_from([0.0, 1.0, 30.0])
+WHOSE = st.sampled_from(["", "one", "two"])
 TIMINGS = st.none() | st.builds(Timing, st.sampled_from([0.2, 9.0]), st.just(500))
 
 
 def events(providers: st.SearchStrategy[str], models: st.SearchStrategy[str]) -> st.SearchStrategy[ProviderEvent]:
     return st.one_of(
         st.builds(AttemptSucceeded, providers, models, TIMINGS, AGES),
-        st.builds(AttemptFailed, providers, models, st.sampled_from(["ServerError", "ConnectionFailed"]), AGES),
+        st.builds(AttemptFailed, providers, models, st.sampled_from(["ServerError", "ConnectionFailed"]), AGES, WHOSE),
         st.builds(AttemptLimited, providers, models, st.none() | st.floats(1, 999), st.just("Overloaded"), AGES),
         st.builds(TrialBegan, providers, models),
         st.builds(ProviderDegraded, providers, models, st.just("ErrorRate")),
@@ -102,6 +104,34 @@ def test_nothing_stays_out_for_ever(story: Story) -> None:
     clock.now_s += thresholds.well_s
     tracker.sweep()
     assert tracker.states.all_well
+
+
+REQUESTS = st.lists(
+    st.tuples(st.floats(0, 10), st.sampled_from(["ok", "poison"]), st.sampled_from(sorted(PERHAPS_OF_THE_REQUEST))),
+    max_size=80,
+)
+
+
+@given(REQUESTS)
+def test_the_requests_of_one_conversation_never_take_a_provider_out(
+    story: list[tuple[float, str, Cause]],
+) -> None:
+    clock, changes = HandClock(1_000.0), list[HealthChange]()
+    tracker = ProviderTracker(clock, changes.append)
+    for pause_s, what, cause in story:
+        clock.now_s += pause_s
+        if what == "ok":
+            tracker.apply(AttemptSucceeded("a", "m1"))
+        else:
+            tracker.apply(AttemptFailed("a", "m1", cause, 0.0, "poison"))
+    assert changes == []
+
+
+@given(STORIES, st.sampled_from(sorted(PERHAPS_OF_THE_REQUEST)), st.integers(1, 5))
+def test_three_conversations_that_fail_in_a_row_always_do(before: Story, cause: Cause, each: int) -> None:
+    failures = [AttemptFailed("a", "m1", cause, 0.0, key) for key in "xyz" for _ in range(each)]
+    tracker, clock = told([*before, *((0.0, failure) for failure in failures)])
+    assert tracker.states.judge("a", "m1", clock.now_s).trouble is not None
 
 
 @given(STORIES, st.sampled_from([86_400.0, 1_790_000_000.0]))
