@@ -129,6 +129,7 @@ class Worker:
         """Decide by this catalog from now on."""
         first = self._snapshot is EMPTY
         self._snapshot = snapshot(catalog, self._snapshot)
+        self.routing.limit_use.keep(self._snapshot.limited)
         self._revision = catalog.revision
         if first:
             # What has been allocated by now mostly stays: collecting it again and again would hold up requests.

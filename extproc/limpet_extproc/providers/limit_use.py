@@ -5,7 +5,7 @@ Siblings tell each other of every such request at once. Workers beside other Env
 Nothing is kept of a provider without limits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 from limpet_extproc.contract.catalog import Limits
@@ -98,6 +98,14 @@ class LimitUse:
     def apply_received(self, event: LimitEvent) -> None:
         """Count what another worker told."""
         self._count(event, own=False)
+
+    def keep(self, limited: Container[str]) -> None:
+        """Only these providers have limits from now on.
+
+        What is known of others is forgotten: as long as they have none, nobody tells that a request has ended there.
+        """
+        for provider in [name for name in self._uses if name not in limited]:
+            del self._uses[provider]
 
     def envoy_is_gone(self) -> None:
         """The requests that were under way through the Envoy beside this worker have ended with it."""

@@ -27,9 +27,12 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 
 
 def open_request(
-    head: RequestHead, request: ParsedRequest, body_bytes: int, snapshot: Snapshot, secret: bytes
+    head: RequestHead, request: ParsedRequest, text_bytes: int, snapshot: Snapshot, secret: bytes
 ) -> Opened | Refusal:
-    """Look the model up and recognise the conversation. `secret` is the installation's key for conversation keys."""
+    """Look the model up and recognise the conversation.
+
+    `text_bytes` is `size.prompt_bytes`, `secret` the installation's key for conversation keys.
+    """
     lane = snapshot.lanes.get((head.dialect.name, request.model))
     if lane is None:
         return unknown_model(request.model, head.dialect.name, snapshot)
@@ -38,7 +41,7 @@ def open_request(
     query = Query(
         lane,
         identity.key(secret, tenant, request.user, request.model, identified_by, value),
-        prompt_tokens=int(body_bytes / BYTES_PER_TOKEN),
+        prompt_tokens=int(text_bytes / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS),
         steering=steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers),
     )

@@ -144,6 +144,16 @@ def test_nothing_is_kept_of_a_provider_that_is_not_used_any_more(workers: Worker
     assert (len(use.reports()), use.known) == (1, 1)
 
 
+def test_what_was_under_way_when_a_limit_went_is_not_under_way_when_it_comes_back(workers: Workers) -> None:
+    use = workers.all[0]
+    use.apply(RequestSent("a", workers.clock(), 100))
+    use.apply(RequestSent("b", workers.clock(), 100))
+    use.keep({"b"})
+    use.keep({"a", "b"})
+    assert use.used("a", workers.clock()) == UNUSED
+    assert use.used("b", workers.clock()).under_way == 1
+
+
 def test_the_share_of_each_limit_is_shown_for_idle_providers_too(workers: Workers) -> None:
     use = workers.all[0]
     use.apply(RequestSent("a", 1.0, 500))
