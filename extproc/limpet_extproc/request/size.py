@@ -10,8 +10,14 @@ ATTACHMENT_BYTES: Final = 3_000
 and Anthropic, vision guides, 2026), however well it compresses."""
 
 
+SEARCHED_BYTES: Final = 128 * 1024
+"""A smaller body counts as text alone: to search each would cost as much as half a decision."""
+
+
 def prompt_bytes(body: bytes | memoryview) -> int:
     """The bytes of text in a request's body, with ATTACHMENT_BYTES for each attachment in base64."""
+    if len(body) < SEARCHED_BYTES:
+        return len(body)
     text = bytes(body)
     size = len(text)
     begin = text.find(_BASE64)

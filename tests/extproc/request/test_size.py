@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.request.size import ATTACHMENT_BYTES, prompt_bytes
+from limpet_extproc.request.size import ATTACHMENT_BYTES, SEARCHED_BYTES, prompt_bytes
 
-_TEXT = {"type": "text", "text": "What is this?"}
+_TEXT = {"type": "text", "text": "What is this? " * 10_000}
 
 
 def _picture(size: int) -> dict[str, Any]:
@@ -34,9 +34,14 @@ def test_an_attachment_counts_as_one(parts: tuple[dict[str, Any], ...], more: in
 
 
 def test_a_body_that_breaks_off_in_an_attachment_has_a_size() -> None:
-    assert prompt_bytes(b'{"a": "data:;base64,' + b"A" * 10_000) == 20 + ATTACHMENT_BYTES
+    assert prompt_bytes(b'{"a": "data:;base64,' + b"A" * SEARCHED_BYTES) == 20 + ATTACHMENT_BYTES
 
 
 def test_a_view_is_as_large_as_its_bytes() -> None:
     body = _body(_TEXT, _picture(9_999))
     assert prompt_bytes(memoryview(body)) == prompt_bytes(body)
+
+
+def test_a_small_body_is_not_searched() -> None:
+    body = _body(_picture(SEARCHED_BYTES // 2))
+    assert prompt_bytes(body) == len(body)
