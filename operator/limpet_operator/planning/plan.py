@@ -62,6 +62,11 @@ class PlannedProvider:
         """Whether requests can be sent there: it speaks an API that the gateway has routes for."""
         return not SERVED_DIALECTS.isdisjoint(self.spec.dialects)
 
+    def keys(self) -> tuple[str, ...]:
+        """Whatever of a Secret is sent to it, so that its answers can be shown without."""
+        secrets = (self.credential, *self.header_values.values())
+        return tuple(secret.reveal() for secret in secrets if secret is not None)
+
 
 class BuiltProvider(NamedTuple):
     """A Provider's inputs, and what was built from them; None: it can't be served."""

@@ -1,7 +1,7 @@
 """What one answer to a probe comes to. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,8 +14,6 @@ from limpet_operator.publish.error_cause import OF_THE_REQUEST, error_cause
 from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe, HttpCheck
 from limpet_operator.resources.provider import Provider
 
-_READ_CHARS: Final = 4096
-"""Of a text in which a message is looked for."""
 _HTML: Final = re.compile(r"\s*<(!doctype html|html)", re.IGNORECASE)
 _JSON: Final = re.compile(r"\s*[{\[]")
 
@@ -37,15 +35,15 @@ NOTHING: Final = Outcome(None)
 """Before the first probe has ended."""
 
 
-def outcome(answer: ProbeAnswer, probe: HealthProbe, provider: Provider) -> Outcome:
-    """`answer` is what became of a request of this probe at this provider."""
+def outcome(answer: ProbeAnswer, probe: HealthProbe, provider: Provider, keys: Collection[str] = ()) -> Outcome:
+    """`answer` is what became of a request of this probe at this provider; its own `keys` are in no message."""
     if answer.failure or not answer.status:
         cause, message = no_answer(answer.failure, provider.url.host, probe.timeout_s)
-        shown = _shown(message)
+        shown = _shown(message, keys)
         return Outcome(None, not_sent=shown) if cause is None else Outcome("Down", cause, message=shown)
     cause = _cause(answer, probe.check, provider.vendor)
     if cause:
-        return Outcome(_level(cause, probe.check), cause, answer.status, _message(answer.body))
+        return Outcome(_level(cause, probe.check), cause, answer.status, _message(answer.body, keys))
     slow_s = probe.thresholds.degraded_after_s
     if slow_s is not None and answer.seconds > slow_s:
         message = f"answered after {answer.seconds:.1f} s; degradedAfter is {slow_s:g} s"
@@ -113,7 +111,7 @@ def _has_choices(body: str) -> bool:
     return isinstance(choices, list) and len(choices) > 0
 
 
-def _message(body: str) -> str:
+def _message(body: str, keys: Collection[str]) -> str:
     """The provider's words: those of its error if there is one, else the beginning of the body."""
     decoded = _decoded(body)
     if isinstance(decoded, list) and decoded:
@@ -124,9 +122,9 @@ def _message(body: str) -> str:
             if isinstance(holder, Mapping):
                 for name in ("message", "detail", "error"):
                     if isinstance(words := holder.get(name), str) and words:
-                        return _shown(words)
-    return _shown(body)
+                        return _shown(words, keys)
+    return _shown(body, keys)
 
 
-def _shown(words: str) -> str:
-    return blanked(words[:_READ_CHARS])[:MAX_MESSAGE_CHARS]
+def _shown(words: str, keys: Collection[str]) -> str:
+    return blanked(words, keys)[:MAX_MESSAGE_CHARS]

@@ -197,7 +197,7 @@ class Prober:
             return ProbeAnswer(0, failure=f"{NOT_SENT}{error}")
 
     def _take(self, pair: Pair, asked: Probing, answer: ProbeAnswer) -> None:
-        found = outcome(answer, asked.probe, asked.provider.spec)
+        found = outcome(answer, asked.probe, asked.provider.spec, asked.provider.keys())
         check = asked.probe.check
         usd = cost_usd(answer, asked.provider.prices.get(check.model)) if isinstance(check, CompletionCheck) else 0.0
         count(self._metrics, pair.provider, found, usd)

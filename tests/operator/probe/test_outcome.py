@@ -186,3 +186,17 @@ def test_no_key_is_shown_whole_or_in_part(before: str, cut: int) -> None:
     key = "sk-proj-" + "Zq7w" * 20
     body = json.dumps({"error": {"message": f"{before[:cut]} {key} is refused"}})
     assert "Zq7w" not in judge(401, body).message
+
+
+def test_the_providers_own_key_is_never_shown_whatever_it_looks_like() -> None:
+    body = "correct horse is no key; nor is correct%20horse"
+    found = outcome(ProbeAnswer(1, status=401, body=body), probe(), provider(), ["correct horse"])
+    assert found.message == "[key] is no key; nor is [key]"
+
+
+@given(st.text(max_size=300))
+def test_a_message_is_one_line_that_can_be_printed(words: str) -> None:
+    shown = judge(500, json.dumps({"error": {"message": words}})).message
+    assert shown.isprintable()
+    failed = outcome(ProbeAnswer(1, failure=f"UF 10.0.0.1:443 {{{words}}} -"), probe(), provider())
+    assert (failed.message + failed.not_sent).isprintable()
