@@ -6,17 +6,20 @@ answer enters it late, so that the answers that are judged are not yet part of i
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.decision.baseline import NO_BASELINE, Baseline, Sample, with_samples
 
-_SIZES: Final = (1_000, 8_000, 32_000, 128_000)
+_SIZES: Final = (1_000, 8_000, 32_000, 128_000, 256_000, 512_000, 1_000_000)
 """Bounds of the classes of work, in tokens."""
+
+_REST_SIZES: Final = (1_024, 8_192, 65_536)
+"""Bounds of the classes of the rest of a stream, in bytes: the shorter, the more a pause counts for each of them."""
 
 _OUTPUT_WORK: Final = 20
 """Generating a token takes about as long as reading so many of a prompt: tens of tokens a second against thousands."""
@@ -26,8 +29,15 @@ _SETTLED: Final = 32
 _BATCH: Final = 8
 """... takes in so many at once, as its quantiles cost a pass over all buckets."""
 
-_Kind = tuple[Literal["first_token", "whole", "rest"], int]
-"""What a duration is of, and the class of its work. The rest of a stream counts for each KiB of it."""
+
+class _Kind(NamedTuple):
+    """What a duration is of. The rest of a stream counts for each KiB of it."""
+
+    part: Literal["first_token", "whole", "rest"]
+    size: int
+    """The class of its work, or of its bytes."""
+    known: bool
+    """Whether its work is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +46,20 @@ class SlownessThresholds:
 
     min_samples: int = 10
     """Of a baseline, before anything is judged by it."""
-    recent: int = 5
+    recent: int = 8
     """Answers that are judged together."""
-    slow_of_recent: int = 4
-    """So many of them were slow: degraded. Or so many were very slow:"""
-    very_slow_of_recent: int = 3
+    slow_of_recent: int = 7
+    """So many of them were slow: degraded."""
+    recent_s: float = 240.0
+    """An older one is judged no longer."""
+    times_p95: float = 1.5
     times_median: float = 3.0
     beyond_s: float = 0.25
-    """An answer is slow if it takes longer than so many medians, than so much beyond the median, and ..."""
-    times_p95: float = 1.5
-    most_times_median: float = 6.0
-    """... than so many p95, which count as no more than so many medians: a few slow answers move the p95 far."""
-    very_slow_times_median: float = 10.0
+    """An answer is slow if it takes longer than so many p95, than so many medians, and than so much beyond a median."""
+    times_median_unknown: float = 10.0
+    """The same where its work is not known: a cold prompt may take ten times as long as a warm one."""
     good_times_median: float = 2.0
-    good_most_times_median: float = 4.0
-    """An answer of a degraded provider is no longer slow below so many medians, or below the p95 within this bound."""
+    """An answer of a degraded provider is no longer slow below so many medians, or as far from the p95 as above."""
 
 
 DEFAULT_SLOWNESS: Final = SlownessThresholds()
@@ -66,15 +75,16 @@ class Timing(msgspec.Struct, frozen=True, gc=False, array_like=True):
     rest_s: float | None = None
     """From there to the end of a stream; None: it was none."""
     rest_bytes: int = 0
+    known: bool = True
+    """Whether `work_tokens` is: False without usage, or without how much was read from the cache."""
 
 
 class _Duration(msgspec.Struct, frozen=True, gc=False):
-    """One duration of an answer that no baseline has taken in yet."""
+    """One duration of an answer, judged by a baseline that has not taken it in yet."""
 
     kind: _Kind
     seconds: float
     slow: bool
-    very_slow: bool
     slow_still: bool
     """For a provider that is degraded already."""
 
@@ -108,54 +118,83 @@ def work_tokens(prompt: int, cached: int | None, output: int, *, streamed: bool)
 def after_answer(
     pace: UsualPace, now_s: float, timing: Timing, thresholds: SlownessThresholds = DEFAULT_SLOWNESS
 ) -> UsualPace:
-    """The pace with one more answer in it."""
-    size = bisect_right(_SIZES, timing.work_tokens)
-    first: _Kind = ("whole" if timing.rest_s is None else "first_token", size)
-    parts: tuple[_Duration, ...] = (_part(pace, first, timing.first_byte_s, thresholds.beyond_s, thresholds),)
-    if timing.rest_s is not None and timing.rest_bytes > 0:
-        kib = timing.rest_bytes / 1024
-        parts = (*parts, _part(pace, ("rest", 0), timing.rest_s / kib, thresholds.beyond_s / kib, thresholds))
-    recent = (*pace.recent, TimedAnswer(now_s, parts))
-    known = pace.baselines.get(first, NO_BASELINE)
-    if len(recent) < thresholds.recent + (1 if known.samples < _SETTLED else _BATCH):
-        return UsualPace(pace.baselines, recent)
-    old: dict[_Kind, list[Sample]] = {}
-    for answer in recent[: -thresholds.recent]:
+    """The pace with one more answer in it. What shows nothing enters its baseline at once, the others later.
+
+    An answer shows something if its first part can be judged, or if it is slow: sizes of work may have no baseline yet.
+    """
+    samples: dict[_Kind, list[Sample]] = {}
+    parts: list[_Duration] = []
+    for kind, seconds, beyond_s in _durations(timing, thresholds):
+        usual = pace.baselines.get(kind, NO_BASELINE)
+        if usual.samples < thresholds.min_samples:
+            samples[kind] = [Sample(now_s, seconds)]
+        else:
+            parts.append(_judged(kind, seconds, beyond_s, usual, thresholds))
+    recent = pace.recent
+    if any(part.slow or part.kind.part != "rest" for part in parts):
+        recent = (*recent, TimedAnswer(now_s, tuple(parts)))
+    else:
+        samples |= {part.kind: [Sample(now_s, part.seconds)] for part in parts}
+    entering = _entering(recent, now_s, pace.baselines, thresholds)
+    for answer in recent[:entering]:
         for part in answer.parts:
-            old.setdefault(part.kind, []).append(Sample(answer.at_s, part.seconds, part.slow))
-    new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), samples) for kind, samples in old.items()}
-    return UsualPace({**pace.baselines, **new}, recent[-thresholds.recent :])
+            samples.setdefault(part.kind, []).append(Sample(answer.at_s, part.seconds, part.slow))
+    if not samples:
+        return UsualPace(pace.baselines, recent)
+    new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), each) for kind, each in samples.items()}
+    return UsualPace({**pace.baselines, **new}, recent[entering:])
 
 
 def why_slow(pace: UsualPace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Cause:
-    """In what way most of the latest answers were slow; empty if they were not. One slow answer is none."""
-    judged = pace.recent[-thresholds.recent :]
-    slow = sum(any(part.slow for part in answer.parts) for answer in judged)
-    very_slow = sum(any(part.very_slow for part in answer.parts) for answer in judged)
-    if slow < thresholds.slow_of_recent and very_slow < thresholds.very_slow_of_recent:
+    """In what way nearly all of the latest answers were slow; empty if they were not. A few slow answers are none."""
+    slow = [each for each in pace.recent[-thresholds.recent :] if any(part.slow for part in each.parts)]
+    if len(slow) < thresholds.slow_of_recent:
         return ""
-    late = sum(answer.parts[0].slow for answer in judged)
-    return "SlowFirstByte" if 2 * late >= slow else "SlowStream"
+    late = sum(any(part.slow and part.kind.part != "rest" for part in each.parts) for each in slow)
+    return "SlowFirstByte" if 2 * late >= len(slow) else "SlowStream"
 
 
-def is_slow_still(pace: UsualPace) -> bool:
-    """Whether the last answer of a degraded provider is one more slow one."""
-    return bool(pace.recent) and any(part.slow_still for part in pace.recent[-1].parts)
+def is_slow_still(pace: UsualPace, now_s: float) -> bool:
+    """Whether the answer that came at `now_s`, of a degraded provider, is one more slow one."""
+    if not pace.recent or pace.recent[-1].at_s != now_s:
+        return False
+    return any(part.slow_still for part in pace.recent[-1].parts)
 
 
-def _part(pace: UsualPace, kind: _Kind, seconds: float, beyond_s: float, thresholds: SlownessThresholds) -> _Duration:
-    usual = pace.baselines.get(kind)
-    if usual is None or usual.samples < thresholds.min_samples:
-        return _Duration(kind, seconds, slow=False, very_slow=False, slow_still=False)
+def _durations(timing: Timing, thresholds: SlownessThresholds) -> Iterator[tuple[_Kind, float, float]]:
+    """Each with how much longer than usual it has to be at least, to be slow."""
+    part: Literal["first_token", "whole"] = "whole" if timing.rest_s is None else "first_token"
+    kind = _Kind(part, bisect_right(_SIZES, timing.work_tokens), timing.known)
+    yield kind, timing.first_byte_s, thresholds.beyond_s
+    if timing.rest_s is not None and timing.rest_bytes > 0:
+        kib = timing.rest_bytes / 1024
+        yield (
+            _Kind("rest", bisect_right(_REST_SIZES, timing.rest_bytes), True),
+            timing.rest_s / kib,
+            (thresholds.beyond_s / kib),
+        )
+
+
+def _judged(kind: _Kind, seconds: float, beyond_s: float, usual: Baseline, thresholds: SlownessThresholds) -> _Duration:
     median_s, least_s = usual.median_s, usual.median_s + beyond_s
-    slow = seconds > max(
-        median_s * thresholds.times_median,
-        min(usual.p95_s * thresholds.times_p95, median_s * thresholds.most_times_median),
-        least_s,
-    )
-    slow_still = seconds > max(
-        median_s * thresholds.good_times_median,
-        min(usual.p95_s, median_s * thresholds.good_most_times_median),
-        least_s,
-    )
-    return _Duration(kind, seconds, slow, slow and seconds > median_s * thresholds.very_slow_times_median, slow_still)
+    times_median = thresholds.times_median if kind.known else thresholds.times_median_unknown
+    slow = seconds > max(usual.p95_s * thresholds.times_p95, median_s * times_median, least_s)
+    slow_still = seconds > max(usual.p95_s * thresholds.times_p95, median_s * thresholds.good_times_median, least_s)
+    return _Duration(kind, seconds, slow, slow_still)
+
+
+def _entering(
+    recent: tuple[TimedAnswer, ...],
+    now_s: float,
+    baselines: Mapping[_Kind, Baseline],
+    thresholds: SlownessThresholds,
+) -> int:
+    """How many of the oldest are judged no longer, and enter their baselines now."""
+    if not recent:
+        return 0
+    settled = all(baselines[part.kind].samples >= _SETTLED for part in recent[-1].parts)
+    waiting = len(recent) - thresholds.recent
+    entering = waiting if waiting >= (_BATCH if settled else 1) else 0
+    while entering < len(recent) and recent[entering].at_s < now_s - thresholds.recent_s:
+        entering += 1
+    return entering

@@ -173,6 +173,7 @@ def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Tim
     begun_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
     if record is None or begun_s <= 0:
         return None
+    known = usage is not None and usage.cached is not None
     if usage is None:
         work = record.prompt_tokens
     else:
@@ -181,11 +182,11 @@ def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Tim
     in_time = sent < _CLIENT_BUFFER_BYTES
     ended_s = max(answered_s(common), begun_s)
     if not record.streamed:
-        return Timing(ended_s, work) if in_time else None
+        return Timing(ended_s, work, known=known) if in_time else None
     later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
     if isfinite(later_ms) and later_ms > 0:
         begun_s += later_ms / 1000
-    return Timing(begun_s, work, max(0.0, ended_s - begun_s), sent if in_time else 0)
+    return Timing(begun_s, work, max(0.0, ended_s - begun_s), sent if in_time else 0, known)
 
 
 def answered_s(common: Common) -> float:

@@ -186,7 +186,7 @@ class ProviderTracker:
         slow = False
         if timing is not None:
             pace = slowness.after_answer(pace, now_s, timing)
-            slow = slowness.is_slow_still(pace)
+            slow = slowness.is_slow_still(pace, now_s)
         changed = False
         for scope in dict.fromkeys((whole, one)):
             state = self._state(scope)
