@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.catalog import Limits
-from limpet_extproc.decision.limits import UNUSED, Used, fullness
+from limpet_extproc.decision.limits import UNUSED, Used, is_full
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent, UseReported
 from limpet_extproc.providers.limit_use import REPORT_HOLDS_S, LimitUse
 from limpet_extproc.providers.recent_use import LONGEST_S
@@ -189,7 +189,7 @@ def test_one_worker_never_exceeds_a_limit(arrivals: list[tuple[float, int, float
                 running.remove((ends_s, started_s, counted))
                 use.apply(RequestEnded("a", started_s, -random.randint(0, counted)))
         clock.now_s = until_s
-        if fullness(LIMITS, use.used("a", clock.now_s), tokens) > 1:
+        if is_full(LIMITS, use.used("a", clock.now_s), tokens):
             continue
         use.apply(RequestSent("a", clock.now_s, tokens))
         sent.append((clock.now_s, tokens))
@@ -212,7 +212,7 @@ def test_workers_exceed_a_limit_by_those_that_decide_before_they_hear_of_each_ot
         going = [
             number
             for number in deciding
-            if number < count and fullness(limits, workers.all[number].used("a", now_s), 1) <= 1
+            if number < count and not is_full(limits, workers.all[number].used("a", now_s), 1)
         ]
         for number in going:
             workers.tell(number, RequestSent("a", now_s, 1))
