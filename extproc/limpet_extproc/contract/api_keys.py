@@ -9,12 +9,15 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-_VENDORS: Final = "sk|pk|rk|gsk|csk|xai|key|nvapi|hf|r8|fw|fk|tgp|pplx|gh[oprsu]|glpat"
-"""What keys begin with, before a hyphen or an underscore."""
+KEY_PREFIXES: Final = " sk pk rk gsk csk xai key nvapi hf r8 fw fk tgp pplx gho ghp ghr ghs ghu glpat "
+"""What keys begin with, before a hyphen or an underscore. With spaces around each, as Envoy's Lua looks them up."""
+KEY_STARTS: Final = "AIza ya29. eyJ"
+"""Of Google's keys and tokens, and of JSON Web Tokens: the rest follows at once."""
 
+_VENDORS: Final = "|".join(KEY_PREFIXES.split())
 _PREFIXED: Final = rf"""
     (?<![A-Za-z0-9])(?:{_VENDORS})[-_][\w*.-]{{4,}}
-    | (?<![A-Za-z0-9])(?:AIza|ya29\.|eyJ)[\w*.-]{{4,}}
+    | (?<![A-Za-z0-9])(?:{"|".join(map(re.escape, KEY_STARTS.split()))})[\w*.-]{{4,}}
 """
 
 _PLAIN: Final = (

@@ -64,6 +64,8 @@ TRAIL_BEST_STATUS: Final = "best_status"
 about who was tried. Absent if none says more than that there was no answer."""
 TRAIL_BEST_HEAD: Final = "best_head"
 TRAIL_BEST_TAIL: Final = "best_tail"
+TRAIL_AWAITED: Final = "awaited"
+"""The number of an attempt and the status of the error whose text it waits for."""
 TRAIL_LEAST_WAIT_S: Final = "least_wait_s"
 """The shortest time that a limited provider asked for, as text."""
 TRAIL_FIRST_TOKEN_MS: Final = "first_token_ms"  # noqa: S105 (of a model's answer)

@@ -56,6 +56,8 @@ end
 local function refuse(handle, number, status, stated, cause, text)
   if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
   local headers, name = handle:headers(), handle:filterContext():get("name")
+  local own = text
+  if headers:get("content-encoding") == nil then text = blanked(text) end
   local metadata, asked = handle:streamInfo():dynamicMetadata(), asked_wait(headers)
   note_attempt(handle, number, name, status, cause, message_of(text), asked)
   local trail = metadata:get(TRAIL_METADATA)
@@ -89,7 +91,9 @@ local function refuse(handle, number, status, stated, cause, text)
   local alone = trail[TRAIL_TRIED] == nil and not capped
   if is_best and alone and final == stated and (cause == "BadRequest" or is_json(text)) then
     if stated ~= status then headers:replace(":status", stated) end
-    return nil
+    if text == own or #own == LOOKED_AT then return nil end
+    headers:remove("transfer-encoding")
+    return text
   end
   local head, tail = trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
   if is_best then head, tail = error_pieces(name, cause, text) end
@@ -208,6 +212,7 @@ function envoy_on_response(handle)
   local kind = headers:get("content-type") or ""
 
   if status ~= "200" and status ~= "201" then
+    await_text(handle, number, status)
     local body = handle:body(true)
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
     local cause = error_cause(handle:filterContext():get("vendor"), status, text)

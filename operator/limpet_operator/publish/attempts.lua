@@ -48,6 +48,13 @@ local function skip_to_next(handle, number)
   return true
 end
 
+-- Before the wait for an error's text, which may never come: then the attempt ends by its time limit, and the next one is elsewhere.
+local function await_text(handle, number, status)
+  if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return end
+  handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_AWAITED, number .. " " .. status)
+  skip_to_next(handle, number)
+end
+
 -- Under SaveCache: makes the next attempt one more at the same provider, if that is the first one and the pause that it asks for is sure to
 -- end within the bound; false if it is not to be waited for.
 local function wait_for_warm(handle, number, wait_s)
@@ -112,10 +119,14 @@ local function goes_on(handle, headers, number)
   local trail, may_take_ms = metadata:get(TRAIL_METADATA) or {}, tonumber(context:get("may_take_ms"))
   local before = groups[number - 1] and groups[number - 1]["name"]
   if before ~= nil and trail[tostring(number - 1)] == nil then
+    local status = string.match(trail[TRAIL_AWAITED] or "", "^" .. number - 1 .. " (.+)")
     local took_ms = trail[TRAIL_MAY_TAKE_MS]
       or (before == context:get("name") and may_take_ms or (metadata:get(DECISION_METADATA) or {})[DECISION_WAIT_MS])
     local timeout = was_timeout(headers, route, trail, took_ms)
-    if timeout or before ~= context:get("name") then
+    if status ~= nil then -- an error whose text did not come is no work that somebody bills
+      metadata:set(TRAIL_METADATA, TRAIL_TRIED, with_outcome(trail[TRAIL_TRIED] or "", before, status))
+      note_attempt(handle, number - 1, before, status, cause_of(status))
+    elseif timeout or before ~= context:get("name") then
       local tried = with_outcome(trail[TRAIL_TRIED] or "", before, timeout and "timeout" or "no connection")
       if timeout and route[ROUTE_TRIES] ~= 1 then
         metadata:set(TRAIL_METADATA, TRAIL_TIMEOUT, true)
@@ -124,7 +135,7 @@ local function goes_on(handle, headers, number)
       end
       metadata:set(TRAIL_METADATA, TRAIL_TRIED, tried)
     end
-    if timeout then note_attempt(handle, number - 1, before, "", "Timeout") end
+    if timeout and status == nil then note_attempt(handle, number - 1, before, "", "Timeout") end
   end
   metadata:set(TRAIL_METADATA, TRAIL_BEGAN_MS, tonumber(string.match(headers:get(ELAPSED_HEADER) or "", "^%d+") or "0"))
   metadata:set(TRAIL_METADATA, TRAIL_MAY_TAKE_MS, may_take_ms)

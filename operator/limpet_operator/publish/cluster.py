@@ -22,6 +22,7 @@ from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
 
 ATTEMPT_PROGRAM: Final = (
+    "keys.lua",
     "error_text.lua",
     "causes.lua",
     "retry_after.lua",

@@ -5,11 +5,16 @@ import re
 from importlib.resources import files
 from typing import Final
 
-from limpet_extproc.contract import envoy
+from limpet_extproc.contract import api_keys, envoy
 from limpet_extproc.contract.reasons import Reason, words
 
 CONSTANTS: Final = {
-    **{name: value for name, value in vars(envoy).items() if name.isupper() and isinstance(value, str)},
+    **{
+        name: value
+        for names in (envoy, api_keys)
+        for name, value in vars(names).items()
+        if name[0].isupper() and name.isupper() and isinstance(value, str)
+    },
     **{reason.upper().replace(".", "_"): reason for reason in words(Reason)},
 }
 """Name and value of each; `REFUSED_METHOD` is the reason `refused.method`."""
