@@ -130,6 +130,7 @@ class Worker:
         first = self._snapshot is EMPTY
         self._snapshot = snapshot(catalog, self._snapshot)
         self.routing.limit_use.keep(self._snapshot.limited)
+        self.routing.tracker.keep(self._snapshot.providers)
         self._revision = catalog.revision
         if first:
             # What has been allocated by now mostly stays: collecting it again and again would hold up requests.

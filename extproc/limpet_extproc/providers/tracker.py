@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from limpet_extproc.contract.attempt import OF_THE_PROVIDER, Cause
-from limpet_extproc.contract.catalog import Trouble
+from limpet_extproc.contract.catalog import CatalogProvider, Trouble
 from limpet_extproc.contract.health_stream import Probed, Verdict
 from limpet_extproc.decision import error_rate, health_changes, learn, slowness
 from limpet_extproc.decision.health import HEALTHY, HealthState, Judgement, judge
@@ -137,6 +137,26 @@ class ProviderTracker:
             self._set((provider, ""), health_changes.settled(state, now_s), now_s)
         for scope, state in list(self._by_model.items()):
             self._set(scope, health_changes.settled(state, now_s), now_s)
+
+    def keep(self, providers: Mapping[str, CatalogProvider]) -> None:
+        """Forget what is known of all but these providers, and of the models that they serve no longer."""
+
+        def gone(scope: _Scope) -> bool:
+            provider = providers.get(scope[0])
+            return provider is None or bool(scope[1] and all(model.name != scope[1] for model in provider.models))
+
+        now_s = self._clock()
+        for scope in [*((provider, "") for provider in self._whole), *self._by_model]:
+            if gone(scope):
+                self._set(scope, HEALTHY, now_s)
+        _drop(self._windows, gone)
+        _drop(self._calm, gone)
+        _drop(self._paces, gone)
+        _drop(self._last_answer_s, gone)
+        _drop(self._last_asked_s, gone)
+        _drop(self._failed_s, gone)
+        _drop(self._learned, lambda provider: provider not in providers)
+        _drop(self._factors, lambda provider: provider not in providers)
 
     def _apply(self, event: ProviderEvent, *, of_this_gateway: bool) -> bool:
         """Whether it changed the state of the provider or of the model."""
@@ -280,6 +300,11 @@ def _keep(states: dict[_Key, HealthState], key: _Key, state: HealthState) -> Non
         states.pop(key, None)
     else:
         states[key] = state
+
+
+def _drop(known: dict[_Key, Any], gone: Callable[[_Key], bool]) -> None:
+    for key in [key for key in known if gone(key)]:
+        del known[key]
 
 
 def _by_probe(probed: Probed, now_s: float, valid_s: float) -> HealthState:

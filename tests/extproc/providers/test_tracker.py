@@ -4,6 +4,7 @@ import pytest
 from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.contract.catalog import CatalogProvider, Model
 from limpet_extproc.contract.health_stream import Probed
 from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.events import (
@@ -212,3 +213,23 @@ def test_what_another_gateway_found_degraded_is_degraded_here(observed: Observed
     other.providers.apply_relayed(ProviderDegraded("a", "m1", "ErrorRate"))
     assert other.trouble() == "degraded"
     assert other.relayed == []
+
+
+def test_what_left_the_catalog_is_forgotten_and_all_else_is_kept(observed: Observed) -> None:
+    for provider, model in (("a", "m1"), ("a", "m2"), ("b", "m1")):
+        observed.happen(*[AttemptSucceeded(provider, model, Timing(0.2, 500))] * 20)
+        observed.happen(*[AttemptFailed(provider, model, "ServerError")] * 3)
+    known = observed.providers
+    a = CatalogProvider("a", (Model("m1", "m1", 0),))
+    known.keep({"a": a})
+    assert list(known.states.by_model) == [("a", "m1")]
+    assert list(known.states.failed_s) == [("a", "m1")]
+    assert set(known.last_answer_s) == {("a", ""), ("a", "m1")}
+    assert set(known.last_asked_s) == {("a", "m1")}
+    assert set(known.states.learned) == {"a"}
+    assert set(known.states.factors) <= {"a"}
+    assert observed.changes[-2:] == [("a", "m2", None), ("b", "m1", None)]
+    observed.happen(*[AttemptFailed("a", "m1", "ConnectionFailed")] * 3)
+    known.keep({})
+    assert not known.states.health
+    assert known.states.all_well
