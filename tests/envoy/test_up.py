@@ -33,8 +33,8 @@ _KEYS = {
     "metadata": {"name": "keys"},
     "spec": {
         "providerSelector": {},
-        "interval": "1s",
-        "timeout": "500ms",
+        "interval": "2s",
+        "timeout": "2s",
         "http": {"path": "/models"},
         "thresholds": {"failuresToDown": 1, "successesToUp": 1},
     },

@@ -85,6 +85,9 @@ class Probed(msgspec.Struct, frozen=True, array_like=True):
     """The provider's own, as in `attempt.Attempt`."""
     probes: tuple[str, ...] = ()
     """`namespace/name` of the HealthProbes behind it, the one that decided first."""
+    good_age_s: float | None = None
+    """How long ago the newest probe was sent, if it is Up and the last of each HealthProbe was good. As old as when
+    this was published."""
 
 
 class ProbeVerdicts(msgspec.Struct, frozen=True, tag=True):

@@ -98,7 +98,7 @@ class Worker:
         tracker = self.routing.tracker
         self._reporter = HealthReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
         self._health_link = HealthLink(
-            settings.control_plane, settings.node, self._events, self._health_hooks(), settings.tls_dir
+            settings.control_plane, settings.node, self._events, self._health_hooks(complaints, clock), settings.tls_dir
         )
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = _log.info if settings.log_format == "json" else print_line
@@ -196,7 +196,7 @@ class Worker:
             reporter=self._reporter,
         )
 
-    def _health_hooks(self) -> HealthHooks:
+    def _health_hooks(self, complaints: Complaints, clock: Callable[[], float]) -> HealthHooks:
         count = self.metrics.gateway_events.labels
         received, apply = count("received"), receiver(self.routing.tracker.apply_relayed, self.routing.limit_use)
 
@@ -206,6 +206,7 @@ class Worker:
 
         def verdicts(all_of_them: ProbeVerdicts) -> None:
             self.routing.tracker.take_probed(all_of_them.probed, all_of_them.valid_s)
+            complaints.resolve_probed(all_of_them.probed, clock())
 
         probes = ProbeSender(self._settings.socket.parent / PROBE_SOCKET)
         return HealthHooks(

@@ -6,12 +6,13 @@ operator with the provider's health. Of failures that pass unaided the last one 
 reason when the provider goes out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
 
 from limpet_extproc.contract.attempt import OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Attempt, Cause
+from limpet_extproc.contract.health_stream import Probed
 
 EXPIRES_S: Final = 300.0
 """How long a complaint about a model stands without being repeated: it may be that no client asks for it any more."""
@@ -59,6 +60,25 @@ class Complaints:
         """Drop what a successful attempt shows to be over: what concerns all models, and what concerns this one."""
         ended = [self._standing.pop((provider, each), None) for each in dict.fromkeys(("", model))]
         if any(ended):
+            self._on_change()
+
+    def resolve_probed(self, probed: Iterable[Probed], now_s: float) -> None:
+        """Drop what good probes that were sent later show to be over.
+
+        Of one without a model only if it was not good all the while: its path may need no key.
+        """
+        ended = False
+        for each in probed:
+            if each.good_age_s is None:
+                continue
+            for scope in dict.fromkeys(((each.provider, ""), (each.provider, each.model))):
+                last = self._last.get(scope)
+                if last is None or last.at_s >= now_s - each.good_age_s:
+                    continue
+                if each.model or each.since_s >= last.at_s:
+                    del self._last[scope]
+                    ended |= self._standing.pop(scope, None) is not None
+        if ended:
             self._on_change()
 
     def standing(self, provider: str, model: str, now_s: float) -> Complaint | None:

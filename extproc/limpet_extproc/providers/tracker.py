@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from limpet_extproc.contract.attempt import OF_THE_PROVIDER, Cause
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Cause
 from limpet_extproc.contract.catalog import CatalogProvider, Trouble
 from limpet_extproc.contract.health_stream import Probed, Verdict
 from limpet_extproc.decision import error_rate, health_changes, learn, slowness
@@ -29,6 +29,9 @@ _Scope = tuple[str, str]
 
 FACTORS_EVERY_S: Final = 1.0
 """A factor compares all providers, so it is not computed for each of their outcomes."""
+
+_SAME_PROBE_S: Final = 0.5
+"""Good probes that were sent no further apart are one that was told twice: ages arrive a little late."""
 
 _BY_PROBE: Final[Mapping[Verdict, Trouble | None]] = {
     "Up": None,
@@ -77,6 +80,7 @@ class ProviderTracker:
         self._whole: dict[str, HealthState] = {}
         self._by_model: dict[_Scope, HealthState] = {}
         self._probed: dict[_Scope, HealthState] = {}
+        self._good_probe_s: dict[_Scope, float] = {}
         self._windows: dict[_Scope, error_rate.ErrorWindow] = {}
         """Of those with a failure in it; for all others it is cheaper to note when they answered."""
         self._calm: dict[_Scope, deque[float]] = {}
@@ -126,6 +130,26 @@ class ProviderTracker:
         new = {(each.provider, each.model): _by_probe(each, now_s, valid_s) for each in probed}
         for scope in self._probed.keys() | new.keys():
             self._set_probed(scope, new.get(scope, HEALTHY), now_s)
+        for each in probed:
+            if each.good_age_s is not None:
+                self._take_good(each, now_s, each.good_age_s)
+
+    def _take_good(self, probed: Probed, now_s: float, age_s: float) -> None:
+        """A good probe is a trial that went well, of the provider and of the model that it asked for."""
+        by_model, subject = bool(probed.model), (probed.provider, probed.model)
+        is_new = now_s - age_s > self._good_probe_s.get(subject, 0.0) + _SAME_PROBE_S
+        self._good_probe_s[subject] = now_s - age_s
+        for scope in dict.fromkeys(((probed.provider, ""), subject)):
+            state = self._state(scope)
+            if state.trouble is None or now_s < state.until_s:
+                continue
+            if state.trouble == "degraded" and not (by_model and is_new):
+                continue
+            if state.cause in SETTLED_BY_PEOPLE and not by_model and probed.since_s < state.since_s:
+                # A path that was answered all the while needs no key.
+                continue
+            failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
+            self._set(scope, health_changes.after_success(state, now_s, age_s, failing=failing), now_s)
 
     def sweep(self) -> None:
         """Drop what is over: verdicts of probes that nobody repeats, and returns that are long ago. Once a second."""
@@ -155,6 +179,7 @@ class ProviderTracker:
         _drop(self._last_answer_s, gone)
         _drop(self._last_asked_s, gone)
         _drop(self._failed_s, gone)
+        _drop(self._good_probe_s, gone)
         _drop(self._learned, lambda provider: provider not in providers)
         _drop(self._factors, lambda provider: provider not in providers)
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from limpet_extproc.contract.health_stream import Probed
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.planning.probe_targets import PlannedProbe, ProbeTarget
@@ -60,12 +62,17 @@ def replanned(
     return Board(pairs), changed
 
 
-def with_outcome(board: Board, pair: Pair, asked: Probing, outcome: Outcome, now_s: float) -> Board:
-    """After one more outcome of a request that was sent as `asked`; of one that is sent no more it changes nothing."""
+def with_outcome(
+    board: Board, pair: Pair, asked: Probing, outcome: Outcome, now_s: float, sent_s: float = 0.0
+) -> Board:
+    """After one more outcome of a request that was sent as `asked`; of one that is sent no more it changes nothing.
+
+    `now_s` is Unix time, `sent_s` is by a steady clock.
+    """
     current = board.pairs.get(pair)
     if current is None or (current.probe.check, current.target) != (asked.probe.check, asked.target):
         return board
-    standing = judged(current.standing, outcome, current.probe.thresholds, now_s)
+    standing = judged(current.standing, outcome, current.probe.thresholds, now_s, sent_s)
     return Board({**board.pairs, pair: Probing(current.probe, current.target, current.provider, standing)})
 
 
@@ -80,6 +87,22 @@ def verdicts(board: Board, inherited: Iterable[Probed] = ()) -> tuple[Probed, ..
         *own,
         *(each for each in inherited if each.provider in unknown and (each.provider, each.model) not in known),
     )
+
+
+def with_ages(probed: Iterable[Probed], board: Board, now_s: float) -> tuple[Probed, ...]:
+    """The same, with the age of the newest probe where the last of each HealthProbe was good; `now_s` is steady."""
+    good_s: dict[tuple[str, str], list[float]] = {}
+    for probing in board.pairs.values():
+        provider, standing = probing.target.provider, probing.standing
+        subject = provider, model_of(ProviderStanding(probing.probe, provider, standing))
+        good_s.setdefault(subject, []).append(standing.good_s)
+    return tuple(_with_age(each, good_s.get((each.provider, each.model), ()), now_s) for each in probed)
+
+
+def _with_age(probed: Probed, good_s: Collection[float], now_s: float) -> Probed:
+    if probed.verdict != "Up" or not good_s or not all(good_s):
+        return probed
+    return msgspec.structs.replace(probed, good_age_s=now_s - max(good_s))
 
 
 def results(board: Board) -> Mapping[ObjectKey, Sequence[ProbeResult]]:

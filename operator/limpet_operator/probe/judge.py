@@ -42,6 +42,8 @@ class Standing:
     """The one of them that decides if the run grows long enough."""
     doubts: int = 1
     """Outcomes that must still agree with the verdict before it is asked as seldom as its probe says."""
+    good_s: float = 0.0
+    """When the newest probe that showed anything was sent, by a steady clock; 0: it was not a good one."""
 
     @property
     def settled(self) -> bool:
@@ -57,11 +59,13 @@ class Standing:
 NEW: Final = Standing()
 
 
-def judged(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: float) -> Standing:
-    """After one more outcome."""
+def judged(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: float, sent_s: float = 0.0) -> Standing:
+    """After one more outcome, of a probe that was sent at `sent_s` by a steady clock."""
     seen = replace(standing, last=outcome, last_s=now_s)
     level = outcome.level
-    if level is None:
+    if level is not None:
+        seen = replace(seen, good_s=sent_s if level == "Up" else 0.0)
+    else:
         return seen if outcome.not_sent else replace(seen, doubts=max(0, seen.doubts - 1))
     if standing.verdict is None and level == "Up":
         return _with_verdict(seen, "Up", outcome, now_s)

@@ -92,6 +92,7 @@ class Prober:
         self._inherited: tuple[Probed, ...] = ()
         self._inherited_until_s = 0.0
         self._published: tuple[Probed, ...] | None = None
+        self._good: frozenset[tuple[str, str]] = frozenset()
         self._publish_s = self._tell_s = 0.0
         self._noted: frozenset[tuple[object, ...]] = frozenset()
         self._told: Board | None = None
@@ -151,7 +152,8 @@ class Prober:
         for task in self._under_way.values():
             task.cancel()
         self._board, self._schedule = Board(), ProbeSchedule()
-        self._inherited, self._published, self._told, self._noted = (), None, None, frozenset()
+        self._inherited, self._published, self._told = (), None, None
+        self._noted = self._good = frozenset()
 
     def _replan(self, plan: Plan) -> None:
         providers = {provider.name: provider for provider in plan.providers}
@@ -176,7 +178,7 @@ class Prober:
         try:
             answer = await self._answer(asked)
             if self._leads():
-                self._take(pair, asked, answer)
+                self._take(pair, asked, answer, started_s)
         except Exception:
             _log.exception("a probe of %s failed in Limpet; please report this", pair.provider)
         probing = self._board.pairs.get(pair)
@@ -196,12 +198,12 @@ class Prober:
         except CannotAskError as error:
             return ProbeAnswer(0, failure=f"{NOT_SENT}{error}")
 
-    def _take(self, pair: Pair, asked: Probing, answer: ProbeAnswer) -> None:
+    def _take(self, pair: Pair, asked: Probing, answer: ProbeAnswer, sent_s: float) -> None:
         found = outcome(answer, asked.probe, asked.provider.spec, asked.provider.keys())
         check = asked.probe.check
         usd = cost_usd(answer, asked.provider.prices.get(check.model)) if isinstance(check, CompletionCheck) else 0.0
         count(self._metrics, pair.provider, found, usd)
-        self._board = boards.with_outcome(self._board, pair, asked, found, self._chance.now())
+        self._board = boards.with_outcome(self._board, pair, asked, found, self._chance.now(), sent_s)
 
     def _ended(self, pair: Pair, task: asyncio.Task[None]) -> None:
         if self._under_way.get(pair) is task:
@@ -217,10 +219,15 @@ class Prober:
         if now_s >= self._inherited_until_s:
             self._inherited = ()
         current = boards.verdicts(self._board, self._inherited)
-        if current != self._published or (current and now_s >= self._publish_s):
-            self._workers.publish(ProbeVerdicts(current, VALID_S))
+        aged = boards.with_ages(current, self._board, now_s)
+        good = frozenset((each.provider, each.model) for each in aged if each.good_age_s is not None)
+        # One that is good again after a bad one may end what requests saw, and is news although no verdict changes.
+        news = current != self._published or good - self._good
+        if news or (current and now_s >= self._publish_s):
+            self._workers.publish(ProbeVerdicts(aged, VALID_S))
             self._publish_s = now_s + REPEAT_S
             self._published = current
+        self._good = good
         noted = frozenset(boards.noteworthy(boards.results(self._board)))
         if noted != self._noted:
             self._noted = noted

@@ -136,11 +136,12 @@ class HealthExchange:
     # --- verdicts of probes
 
     def verdicts(self) -> ProbeVerdicts | None:
-        """Those that hold now, for as long as they still do."""
+        """Those that hold now, for as long as they still do; how old good probes are is told with the next ones."""
         left_s = self._verdicts_until_s - self._clock()
         if self._verdicts is None or left_s <= 0:
             return None
-        return msgspec.structs.replace(self._verdicts, valid_s=left_s)
+        probed = tuple(msgspec.structs.replace(each, good_age_s=None) for each in self._verdicts.probed)
+        return ProbeVerdicts(probed, left_s)
 
     def own_verdicts(self) -> ProbeVerdicts | None:
         """Those that hold now, if it is this replica that probes."""

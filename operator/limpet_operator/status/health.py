@@ -117,9 +117,17 @@ def provider_health(
     if not planned.ok:
         return _unknown("NotProgrammed", "no requests are sent there; see the other conditions")
     known = traffic or Traffic()
-    whole = _Witnesses((*_of_requests(known.whole), *_of_probes(probed, "")))
+    whole = _Witnesses((*_of_requests(known.whole, probed), *_of_probes(probed, "")))
     names = sorted({*known.models, *(each.model for each in probed if each.model)})
-    models = {name: _Witnesses((*_of_requests(known.models.get(name)), *_of_probes(probed, name))) for name in names}
+    models = {
+        name: _Witnesses(
+            (
+                *_of_requests(known.models.get(name), [each for each in probed if each.model == name]),
+                *_of_probes(probed, name),
+            )
+        )
+        for name in names
+    }
     if not whole.opinions and not models:
         return _unknown("NoTraffic", "no request or probe has shown anything yet; nothing to do")
     health = _judged(whole, models)
@@ -156,8 +164,14 @@ def _by_models(models: Mapping[str, _Witnesses], troubled: Mapping[str, _Witness
     return min(scope.worst.severity for scope in troubled.values())
 
 
-def _of_requests(state: TrafficState | None) -> Iterable[_Opinion]:
+def _of_requests(state: TrafficState | None, probed: Iterable[Probed]) -> Iterable[_Opinion]:
+    """`probed` are the verdicts that may show the same trouble to be over."""
     if state is None:
+        return
+    if state.trouble in ("down", "over_limit") and any(
+        each.verdict == "Up" and each.since_s > state.since_s for each in probed
+    ):
+        # The outage has ended for the probes. No request has been sent there since, or it would be out anew.
         return
     words = (state.cause, state.status, state.message, "requests")
     if state.cause in SETTLED_BY_PEOPLE:

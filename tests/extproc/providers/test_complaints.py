@@ -3,6 +3,7 @@
 import pytest
 
 from limpet_extproc.contract.attempt import SETTLED_BY_PEOPLE, Attempt, AttemptOutcome, Cause
+from limpet_extproc.contract.health_stream import Probed
 from limpet_extproc.providers.complaints import EXPIRES_S, Complaints
 
 NOW = 1_000.0
@@ -26,6 +27,26 @@ class Desk:
         """Of the provider, or else of its model."""
         found = self.complaints.standing("a", "", at_s) or self.complaints.standing("a", "m", at_s)
         return None if found is None else found.cause
+
+
+@pytest.mark.parametrize(
+    ("cause", "probed", "ends"),
+    [
+        ("CredentialRefused", Probed("a", "Up", since_s=NOW + 1, good_age_s=1.0), True),
+        ("CredentialRefused", Probed("a", "Up", since_s=NOW - 60, good_age_s=1.0), False),
+        ("CredentialRefused", Probed("a", "Up", since_s=NOW - 60, model="m", good_age_s=1.0), True),
+        ("CredentialRefused", Probed("a", "Up", since_s=NOW + 1, good_age_s=9.0), False),
+        ("CredentialRefused", Probed("a", "Up", since_s=NOW + 1), False),
+        ("CredentialRefused", Probed("b", "Up", since_s=NOW + 1, good_age_s=1.0), False),
+        ("ModelNotFound", Probed("a", "Up", since_s=NOW + 1, good_age_s=1.0), False),
+        ("ModelNotFound", Probed("a", "Up", model="m", good_age_s=1.0), True),
+    ],
+)
+def test_a_later_good_probe_shows_that_it_is_over(cause: Cause, probed: Probed, *, ends: bool) -> None:
+    desk = Desk()
+    desk.hear(cause)
+    desk.complaints.resolve_probed([probed], NOW + 5)
+    assert (desk.standing(), desk.news) == ((None, 2) if ends else (cause, 1))
 
 
 @pytest.mark.parametrize("cause", sorted(SETTLED_BY_PEOPLE))

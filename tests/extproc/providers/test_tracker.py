@@ -182,6 +182,54 @@ def test_only_probes_bring_back_what_probes_took_out_and_it_returns_by_and_by(ob
     assert observed.changes == [("a", "", "down"), ("a", "", None)]
 
 
+def good(model: str = "", age_s: float = 0.5, since_s: float = NOW - 3600) -> list[Probed]:
+    return [Probed("a", "Up", since_s=since_s, model=model, good_age_s=age_s)]
+
+
+@pytest.mark.parametrize(
+    ("events", "probes", "pause_s", "trouble"),
+    [
+        ([failed(cause="ConnectionFailed")] * 3, good(), 6, None),
+        ([failed(cause="ConnectionFailed")] * 3, good("m1"), 6, None),
+        ([failed(cause="ConnectionFailed")] * 3, good("m2"), 6, None),
+        ([failed(cause="ConnectionFailed")] * 3, good(), 4, "down"),  # in its pause
+        ([failed(cause="ConnectionFailed")] * 3, good(age_s=7), 6, "down"),  # sent before that
+        ([failed("m1")] * 3, good("m1"), 6, None),
+        ([failed("m1")] * 3, good(), 6, "down"),  # a list of models says nothing of answers
+        ([failed("m1")] * 3, good("m2"), 6, "down"),
+        ([AttemptLimited("a", "m1", 3.0)], good("m1"), 4, None),
+        ([failed(cause="CredentialRefused")] * 3, good(), 6, "down"),  # never refused the probe
+        ([failed(cause="CredentialRefused")] * 3, good(since_s=NOW + 1), 6, None),
+        ([failed(cause="CredentialRefused")] * 3, good("m1"), 6, None),
+        ([ProviderDegraded("a", "m1", "ErrorRate")], good("m1"), 11, "degraded"),  # takes three
+        ([ProviderDegraded("a", "m1", "ErrorRate")], good(), 11, "degraded"),
+    ],
+)
+def test_a_good_probe_is_a_trial_that_went_well(
+    observed: Observed, events: list[ProviderEvent], probes: list[Probed], pause_s: float, trouble: str | None
+) -> None:
+    observed.happen(*events)
+    observed.clock.now_s += pause_s
+    observed.providers.take_probed(probes, 30.0)
+    assert observed.trouble() == trouble
+    assert observed.relayed == events, "other gateways hear of probes themselves"
+    if trouble is None:
+        assert observed.providers.states.share("a", "m1", observed.clock.now_s) < 1
+
+
+def test_three_good_completions_in_a_row_end_degraded_and_one_that_is_told_thrice_does_not(observed: Observed) -> None:
+    observed.happen(ProviderDegraded("a", "m1", "SlowFirstByte"))
+    observed.clock.now_s += 11
+    for age_s in (0.0, 0.1, 0.2):
+        observed.providers.take_probed(good("m1", age_s), 30.0)
+        observed.clock.now_s += 0.1
+    assert observed.trouble() == "degraded"
+    for _ in range(2):
+        observed.clock.now_s += 10
+        observed.providers.take_probed(good("m1"), 30.0)
+    assert observed.trouble() is None
+
+
 def test_verdicts_of_probes_that_nobody_repeats_lapse(observed: Observed) -> None:
     observed.providers.take_probed([probed("Down")], 10.0)
     observed.clock.now_s += 10

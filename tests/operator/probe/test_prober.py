@@ -157,6 +157,34 @@ async def test_what_has_not_changed_is_repeated_before_it_expires(scene: Scene) 
     assert VALID_S >= 3 * REPEAT_S
 
 
+async def test_how_old_the_last_good_probe_is_is_told_with_every_repetition(scene: Scene) -> None:
+    scene.apply(scene.build.raw("HealthProbe", "all", interval="1h"))
+    await scene.time.advance(1.0)
+    ages = [told.probed[0].good_age_s for told in scene.workers.told if told.probed]
+    await scene.time.advance(2 * REPEAT_S)
+    later = [told.probed[0].good_age_s for told in scene.workers.told if told.probed]
+    assert ages[0] is not None
+    assert scene.workers.takes_s <= ages[0] < 1.0
+    assert later[-1] is not None
+    assert later[-1] > REPEAT_S
+    assert scene.changes == 2
+
+
+async def test_a_good_probe_after_a_bad_one_is_told_at_once(scene: Scene) -> None:
+    scene.apply(scene.build.raw("HealthProbe", "all", interval="3s", timeout="1s"))
+    await scene.time.advance(REPEAT_S)
+    scene.workers.answers = {"a": REFUSED}
+    asked = len(scene.workers.asked)
+    while len(scene.workers.asked) == asked:
+        await scene.time.advance(0.1)
+    await scene.time.advance(0.5)
+    scene.workers.answers = {}
+    told = len(scene.workers.told)
+    await scene.time.advance(4.5)
+    assert scene.workers.now == {"a": "Up"}, "one bad probe changes no verdict"
+    assert any(each.probed[0].good_age_s is not None for each in scene.workers.told[told:])
+
+
 async def test_one_that_does_not_lead_asks_nobody_and_knows_nothing(scene: Scene) -> None:
     scene.leads = False
     scene.apply(scene.build.raw("HealthProbe", "all", interval="1s", timeout="1s"))

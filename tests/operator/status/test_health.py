@@ -27,6 +27,10 @@ def probed(verdict: Verdict, cause: Cause = "", model: str = "", status: int = 0
     return Probed("a", verdict, cause, 9.0, model, status, message, ("default/strict",))
 
 
+def up_since(since_s: float, model: str = "") -> Probed:
+    return Probed("a", "Up", "", since_s, model, probes=("default/strict",))
+
+
 KEY = doing(None, "CredentialRefused", 401, "no way")
 BROKEN = doing("down", "ServerError", 500, "oops")
 
@@ -62,6 +66,11 @@ CASES: list[Case] = [
     ("errors in answers", Traffic(doing("down", "ErrorInAnswer", 200)), [], "Down", "ErrorInAnswer", "contain errors"),
     ("probes are worse", Traffic(UP), [probed("Down", "Timeout")], "Down", "Timeout", "(seen by probe strict)"),
     ("requests are worse", Traffic(BROKEN), [probed("Up")], "Down", "Failing", "(seen by requests)"),
+    ("probes are back since", Traffic(BROKEN), [up_since(10.0)], "Up", "ProbeOK", "its last probes were answered"),
+    ("or were well all the while", Traffic(BROKEN), [up_since(8.0)], "Down", "Failing", "(seen by requests)"),
+    ("they show no speed", Traffic(doing("degraded", "SlowStream")), [up_since(10.0)], "Degraded", "SlowStream", "by"),
+    ("nor single models", Traffic(UP, {"pro": BROKEN}), [up_since(10.0)], "Down", "Failing", "model pro is Down"),
+    ("unless they ask for it", Traffic(UP, {"pro": BROKEN}), [up_since(10.0, "pro")], "Up", "TrafficOK", "answered"),
     ("both say the same", Traffic(KEY), [probed("Down", "CredentialRefused")], "Down", "CredentialRefused",
      "(seen by requests and probe strict)"),
     ("what a person can settle comes first", Traffic(BROKEN), [probed("Down", "NoCredit")], "Down", "NoCredit",
