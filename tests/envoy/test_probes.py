@@ -148,6 +148,16 @@ async def test_what_is_not_a_good_answer_is_not_up_and_has_its_cause(stage: Stag
     assert results["a"].cause == cause
 
 
+async def test_a_hanging_provider_is_down_although_its_own_time_limit_is_shorter_than_the_probes(stage: Stage) -> None:
+    async with Upstream(lambda _: BAD_ANSWERS["slow"][0]) as upstream:
+        spec = {"url": f"http://127.0.0.1:{upstream.port}/v1", "timeouts": {"unstreamed": "500ms"}}
+        completions = {"completion": {"model": stage.model}}
+        apply(stage, {"a": spec}, probe("hangs", [stage.provider("a")], **completions))
+        results = await verdicts(stage, "hangs", a="Down")
+    assert results["a"].cause == "Timeout"
+    assert "timeouts.unstreamed" in results["a"].message
+
+
 @pytest.mark.parametrize(
     ("url", "cause", "words"),
     [

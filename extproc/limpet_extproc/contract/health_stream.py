@@ -27,6 +27,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 
 TIMEOUT: Final = "timeout"
 """As the failure of a probe: no answer came in its time."""
+HEAD_TOO_LARGE: Final = "head too large"
+"""As the failure of a probe: status and headers were more than any answer needs."""
 NOT_SENT: Final = "not sent: "
 """Begins the failure of a probe that did not get as far as Envoy's cluster, so it says nothing of the provider."""
 
@@ -55,8 +57,8 @@ class ProbeAnswer(msgspec.Struct, frozen=True, tag=True):
     body: str = ""
     """At most MAX_ANSWER_BYTES; what is not UTF-8 is replaced."""
     failure: str = ""
-    """Envoy's own words where it got no answer from the provider, TIMEOUT, or NOT_SENT and the reason; empty: it is
-    the provider's answer."""
+    """Envoy's own words where it got no answer from the provider, TIMEOUT, HEAD_TOO_LARGE, or NOT_SENT and the reason;
+    empty: it is the provider's answer."""
     seconds: float = 0.0
 
 

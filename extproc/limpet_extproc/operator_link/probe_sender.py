@@ -6,6 +6,7 @@ parsed but a head. Hanging up before that ends the request at the provider as we
 
 import asyncio
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from email.errors import MessageError
 from email.parser import BytesHeaderParser
@@ -15,10 +16,20 @@ from typing import Final, NamedTuple
 import msgspec
 
 from limpet_extproc.contract.envoy import CLUSTER_HEADER, NO_ANSWER_HEADER
-from limpet_extproc.contract.health_stream import MAX_ANSWER_BYTES, NOT_SENT, TIMEOUT, ProbeAnswer, ProbeRequest
+from limpet_extproc.contract.health_stream import (
+    HEAD_TOO_LARGE,
+    MAX_ANSWER_BYTES,
+    NOT_SENT,
+    TIMEOUT,
+    ProbeAnswer,
+    ProbeRequest,
+)
 
 _HEAD_BYTES: Final = 64 * 1024
-"""Envoy takes no larger head from a provider."""
+"""Envoy takes hardly more from a provider."""
+_FAILURE_CHARS: Final = 4000
+"""Of Envoy's words; far more than it needs."""
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _USER_AGENT: Final = "limpet-healthprobe"
 """Some vendors' firewalls refuse requests without any."""
 
@@ -56,12 +67,14 @@ class ProbeSender:
             writer.write(_written(request))
             try:
                 head = _parsed(await reader.readuntil(b"\r\n\r\n"))
-            except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, MessageError, ValueError):
+            except asyncio.LimitOverrunError:
+                return ProbeAnswer(request.id, failure=HEAD_TOO_LARGE)
+            except (asyncio.IncompleteReadError, MessageError, ValueError):
                 return ProbeAnswer(request.id, failure=f"{NOT_SENT}Envoy ended the connection")
             body = await _at_most(reader, MAX_ANSWER_BYTES)
         finally:
             writer.transport.abort()
-        return _answer(request.id, head, body.decode("utf-8", "replace"))
+        return _answer(request.id, head, _plain(body, head).decode("utf-8", "replace"))
 
 
 def _written(request: ProbeRequest) -> bytes:
@@ -93,9 +106,19 @@ async def _at_most(reader: asyncio.StreamReader, limit: int) -> bytes:
     return b"".join(pieces)
 
 
+def _plain(body: bytes, head: _Head) -> bytes:
+    """Some compress without being asked to. What is broken, or compressed in another way than usual, stays as it is."""
+    if head.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, MAX_ANSWER_BYTES)
+    except zlib.error:
+        return body
+
+
 def _answer(number: int, head: _Head, body: str) -> ProbeAnswer:
     if NO_ANSWER_HEADER in head.headers:
-        return ProbeAnswer(number, failure=body)
+        return ProbeAnswer(number, failure=body[:_FAILURE_CHARS])
     return ProbeAnswer(
         number,
         status=head.status,

@@ -8,12 +8,14 @@ import re
 from typing import Final, NamedTuple
 
 from limpet_extproc.contract.attempt import Cause
-from limpet_extproc.contract.health_stream import NOT_SENT, TIMEOUT
+from limpet_extproc.contract.health_stream import HEAD_TOO_LARGE, NOT_SENT, TIMEOUT
 
 _NOWHERE: Final = "127.0.0.1:0"
 """Where a cluster sends what it has no address for."""
-_TLS_REASON: Final = re.compile(r"([^:|]+):TLS_error_end")
-_IN_BRACES: Final = re.compile(r"\{([^}]*)\}")
+_TLS_REASON: Final = re.compile(r"(?<=[:|])([^:|]+):TLS_error_end")
+_IN_BRACES: Final = re.compile(r"\{([^{}]*)\}")
+_READ: Final = 4000
+"""Characters of Envoy's words that are read; a provider may choose some of them."""
 _UPSTREAM_FLAGS: Final[dict[str, Cause]] = {
     "UF": "ConnectionFailed",
     "UC": "ConnectionFailed",
@@ -21,6 +23,7 @@ _UPSTREAM_FLAGS: Final[dict[str, Cause]] = {
     "UPE": "ConnectionFailed",
     "UH": "Unreachable",
     "UT": "Timeout",
+    "UMSDR": "Timeout",
 }
 """Envoy's flags of failures on the provider's side. With any other it was not asked."""
 
@@ -38,12 +41,17 @@ def no_answer(failure: str, host: str, timeout_s: float) -> NoAnswer:
         return NoAnswer("Timeout", f"no answer within {timeout_s:g} s")
     if failure.startswith(NOT_SENT):
         return NoAnswer(None, failure.removeprefix(NOT_SENT))
+    if failure == HEAD_TOO_LARGE:
+        return NoAnswer("NotAnAnswer", "the head of its answer is too large")
+    failure = failure[:_READ]
     flags, _, rest = failure.partition(" ")
     address, _, details = rest.partition(" ")
     cause = next((_UPSTREAM_FLAGS[flag] for flag in flags.split(",") if flag in _UPSTREAM_FLAGS), None)
     if cause is None:
         missing = "cluster_not_found" in details
         return NoAnswer(None, "this gateway does not have the provider yet" if missing else _spaced(failure))
+    if cause == "Timeout":
+        return NoAnswer(cause, "no complete answer within timeouts.unstreamed of the Provider")
     if "TLS_error" in details:
         reason = _TLS_REASON.search(details)
         return NoAnswer("TLSFailed", _spaced(reason[1] if reason else details))

@@ -1,14 +1,23 @@
 """A probe on its way through Envoy's socket, and whatever may come back from there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from tests.waiting import until
 
-from limpet_extproc.contract.health_stream import MAX_ANSWER_BYTES, NOT_SENT, TIMEOUT, ProbeAnswer, ProbeRequest
+from limpet_extproc.contract.health_stream import (
+    HEAD_TOO_LARGE,
+    MAX_ANSWER_BYTES,
+    NOT_SENT,
+    TIMEOUT,
+    ProbeAnswer,
+    ProbeRequest,
+)
 from limpet_extproc.operator_link.probe_sender import ProbeSender
 
 
@@ -93,14 +102,34 @@ async def test_after_its_time_a_probe_is_given_up_and_the_connection_with_it(tmp
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"HTTP/1.0 200 OK\r\n", b"no HTTP\r\n\r\n", head("HTTP/1.0 many OK"), b"x" * 200_000],
-    ids=["nothing", "half a head", "no HTTP", "no status", "no end"],
+    [b"", b"HTTP/1.0 200 OK\r\n", b"no HTTP\r\n\r\n", head("HTTP/1.0 many OK")],
+    ids=["nothing", "half a head", "no HTTP", "no status"],
 )
 async def test_nothing_that_is_no_answer_raises(tmp_path: Path, answer: bytes) -> None:
     async with Envoy(answer).at(tmp_path / "s") as sender:
         got = await sender.send(GET)
     assert got.status == 0
     assert got.failure.startswith(NOT_SENT)
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n{}"], ids=["without end", "with an end"])
+async def test_a_head_that_is_too_large_is_the_providers_fault(tmp_path: Path, end: bytes) -> None:
+    async with Envoy(b"HTTP/1.0 200 OK\r\nx: " + b"a" * 200_000 + end).at(tmp_path / "s") as sender:
+        got = await sender.send(GET)
+    assert (got.status, got.failure) == (0, HEAD_TOO_LARGE)
+
+
+@pytest.mark.parametrize(("encoding", "packed"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_an_answer_that_was_compressed_unasked_is_read(
+    tmp_path: Path, encoding: str, packed: Callable[[bytes], bytes]
+) -> None:
+    start = head("HTTP/1.0 200 OK", f"content-encoding: {encoding}")
+    async with Envoy(start + packed(b'{"error": "no"}')).at(tmp_path / "a") as sender:
+        assert (await sender.send(GET)).body == '{"error": "no"}'
+    async with Envoy(start + packed(b"a" * MAX_ANSWER_BYTES * 100)).at(tmp_path / "b") as sender:
+        assert (await sender.send(GET)).body == "a" * MAX_ANSWER_BYTES
+    async with Envoy(start + b"none").at(tmp_path / "c") as sender:
+        assert (await sender.send(GET)).body == "none"
 
 
 async def test_without_envoy_nothing_is_sent(tmp_path: Path) -> None:

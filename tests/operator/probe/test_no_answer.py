@@ -39,7 +39,13 @@ _EXPIRED = "_X509_verify_cert:_certificate_verification_error_at_depth_0:_certif
         ("UPE 10.0.0.1:443 upstream_reset_before_response_started{protocol_error} -", "ConnectionFailed", None),
         ("UH - no_healthy_upstream -", "Unreachable", "no healthy upstream -"),
         ("UT 10.0.0.1:443 response_timeout -", "Timeout", None),
+        (
+            "UMSDR 10.0.0.1:443 upstream_max_stream_duration_reached -",
+            "Timeout",
+            "no complete answer within timeouts.unstreamed of the Provider",
+        ),
         ("timeout", "Timeout", "no answer within 5 s"),
+        ("head too large", "NotAnAnswer", "the head of its answer is too large"),
     ],
 )
 def test_what_the_provider_or_its_network_did_is_named(failure: str, cause: Cause, message: str | None) -> None:
@@ -63,3 +69,11 @@ def test_what_did_not_reach_the_provider_says_nothing_of_it(failure: str, messag
     found = no_answer(failure, "api.example", 5.0)
     assert found.cause is None
     assert message is None or found.message == message
+
+
+@pytest.mark.parametrize("piece", ["a", "{", "{a", ":", "a:", "TLS_error", "|a:TLS_error_"])
+@pytest.mark.parametrize("after", ["", "TLS_error"])
+def test_words_of_any_length_take_no_longer_than_their_beginning(piece: str, after: str) -> None:
+    for _ in range(20):
+        found = no_answer(f"UF 10.0.0.1:443 {piece * (1_000_000 // len(piece))}{after}", "api.example", 5.0)
+        assert found.cause in ("ConnectionFailed", "TLSFailed")
