@@ -30,6 +30,8 @@ class HealthThresholds:
     min_retry_after_s: float = 1.0
     trial_timeout_s: float = 60.0
     """A trial whose outcome never came ends after this."""
+    unasked_s: float = 5.0
+    """This long after the time that a provider named itself it is up unless a request has shown otherwise."""
     good_trials: int = 3
     """In a row, for a degraded provider to return; after other trouble one is enough."""
     well_s: float = 60.0
@@ -73,6 +75,8 @@ class HealthState(msgspec.Struct, frozen=True, gc=False):
     """When it came back; 0: it has not been out lately."""
     asked_s: float = 0.0
     """What it asked to wait, where that is more than it is given."""
+    named: bool = False
+    """The provider named the end of its pause itself."""
     conversations: tuple[str, ...] = ()
     """Those of the failures in a row that may be due to their requests."""
     probed: bool = False
@@ -137,7 +141,12 @@ def explain(provider: str, state: HealthState, now_s: float) -> str:
     if state.probed:
         return f"{provider} {_wrong(state)} according to probes (for {out_s:.0f} s)"
     capped = f" (it asked for {state.asked_s:.0f} s)" if state.asked_s else ""
-    return f"{provider} {_wrong(state)}, out for {out_s:.0f} s, next trial in {left_s:.0f} s{capped}"
+    if left_s:
+        return f"{provider} {_wrong(state)}, out for {out_s:.0f} s, next trial in {left_s:.0f} s{capped}"
+    trial = "a request is trying it" if now_s < state.trial_until_s else "it is tried again by the next request"
+    if state.trouble == "over_limit":
+        return f"{provider} {_wrong(state).replace('is', 'was', 1)} until {now_s - state.until_s:.0f} s ago; {trial}"
+    return f"{provider} {_wrong(state)}, out for {out_s:.0f} s; {trial}"
 
 
 def _wrong(state: HealthState) -> str:

@@ -124,7 +124,12 @@ def back(state: HealthState, now_s: float) -> HealthState:
 
 
 def settled(state: HealthState, now_s: float, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> HealthState:
-    """The state without what no longer matters: a return that is long enough ago."""
+    """The state without what no longer matters: a return that is long enough ago, a limit whose end has come.
+
+    Only an end that the provider named itself, and all of it: one that was capped, or is ours, takes an answer.
+    """
+    if state.named and not state.asked_s and now_s >= max(state.until_s + thresholds.unasked_s, state.trial_until_s):
+        return _after_worse(state, now_s)
     if state.trouble is not None or not _well_for_a_while(state, now_s, thresholds):
         return state
     return HealthState(failures=state.failures, limits=state.limits, conversations=state.conversations)
@@ -151,7 +156,11 @@ def _asked_to_wait(
     asked_s = retry_after_s if retry_after_s > wait_s else 0.0
     if state.trouble in ("down", "over_limit") and now_s < state.until_s:
         # Of several answers to requests that were under way, the longest wait holds.
-        return state if until_s <= state.until_s else replace(state, until_s=until_s, asked_s=asked_s)
+        return (
+            state
+            if until_s <= state.until_s
+            else replace(state, until_s=until_s, asked_s=asked_s, named=state.trouble == "over_limit")
+        )
     since_s = state.since_s if state.trouble == "over_limit" else now_s
     return HealthState(
         failures=state.failures,
@@ -164,6 +173,7 @@ def _asked_to_wait(
         limits=state.limits,
         degraded_pause_s=state.degraded_pause_s,
         asked_s=asked_s,
+        named=True,
         beneath=_degraded_beneath(state),
         conversations=state.conversations,
     )

@@ -152,7 +152,7 @@ class ProviderTracker:
             self._set(scope, health_changes.after_success(state, now_s, age_s, failing=failing), now_s)
 
     def sweep(self) -> None:
-        """Drop what is over: verdicts of probes that nobody repeats, and returns that are long ago. Once a second."""
+        """Drop what is over: verdicts of probes that nobody repeats, limits, returns long ago. Once a second."""
         now_s = self._clock()
         for scope, state in list(self._probed.items()):
             if now_s >= state.until_s:

@@ -90,7 +90,13 @@ def test_a_returning_provider_gets_its_share_back_over_half_a_minute(
     [
         (HEALTHY, 0, "a is up"),
         (DOWN, 2, "a failed 3 times in a row, out for 2 s, next trial in 3 s"),
-        (DOWN, 9, "a failed 3 times in a row, out for 9 s, next trial in 0 s"),
+        (DOWN, 9, "a failed 3 times in a row, out for 9 s; it is tried again by the next request"),
+        (LIMITED, 31, "a was rate-limiting us (429) until 1 s ago; it is tried again by the next request"),
+        (
+            HealthState(trouble="down", failures=3, until_s=5.0, trial_until_s=60.0),
+            9,
+            "a failed 3 times in a row, out for 9 s; a request is trying it",
+        ),
         (LIMITED, 10, "a is rate-limiting us (429), out for 10 s, next trial in 20 s"),
         (
             HealthState(trouble="over_limit", until_s=300.0, cause="Limited", asked_s=86400.0),

@@ -157,6 +157,31 @@ def test_a_sweep_leaves_nothing_of_a_return_that_is_long_ago(observed: Observed)
     assert observed.providers.states.all_well
 
 
+@pytest.mark.parametrize(
+    ("events", "passed_s", "trouble"),
+    [
+        ([AttemptLimited("a", "m1", 3.0)], 7, "over_limit"),
+        ([AttemptLimited("a", "m1", 3.0)], 8, None),
+        ([AttemptLimited("a", "m1", 3.0), AttemptLimited("a", "m1", 9.0)], 13, "over_limit"),
+        ([AttemptLimited("a", "m1", 3.0), AttemptLimited("a", "m1", 9.0)], 14, None),
+        ([AttemptLimited("a", "m1", 3.0), TrialBegan("a", "m1")], 8, "over_limit"),
+        ([AttemptLimited("a", "m1", 900.0)], 400, "over_limit"),  # asked for more than it was given
+        ([AttemptLimited("a", "m1")] * 3, 90, "over_limit"),  # named no time
+        ([*[failed("m1")] * 3, AttemptLimited("a", "m1", 30.0)], 90, "down"),
+    ],
+)
+def test_a_limit_is_over_soon_after_the_time_that_the_provider_named(
+    observed: Observed, events: list[ProviderEvent], passed_s: float, trouble: str | None
+) -> None:
+    observed.happen(*events)
+    observed.clock.now_s += passed_s
+    observed.providers.sweep()
+    assert observed.trouble() == trouble
+    if trouble is None:
+        assert observed.providers.states.share("a", "m1", observed.clock.now_s) < 1, "it returns by and by"
+        assert observed.changes[-1] == ("a", "m1", None)
+
+
 def probed(verdict: str, model: str = "") -> Probed:
     return Probed("a", verdict, "Timeout" if verdict != "Up" else "", NOW - 5, model)  # type: ignore[arg-type]
 
