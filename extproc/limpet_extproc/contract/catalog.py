@@ -28,6 +28,10 @@ Trouble = Literal["degraded", "over_limit", "down"]
 """What keeps requests from a provider; each is worse than the one before."""
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError)
+"""What decoding raises for bytes that are no message."""
+
+
 class ContractMismatch(Exception):  # noqa: N818 (says what happened)
     """The other plane speaks another version of this contract; the message says which and what to upgrade."""
 
@@ -236,7 +240,7 @@ def decode_report(data: bytes) -> Report:
     """A message of the data plane. Raises ContractMismatch for another version or bytes that are not a report."""
     try:
         message = _REPORT.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ContractMismatch(f"not a report of contract version {CONTRACT_VERSION}: {error}") from error
     if isinstance(message, Hello):
         _require_version(message.version, "data plane (ext_proc)", "control plane (operator)")
@@ -248,7 +252,7 @@ def decode_catalog(data: bytes) -> Catalog:
     try:
         _require_version(_VERSION_ONLY.decode(data).version, "control plane (operator)", "data plane (ext_proc)")
         return _CATALOG.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ContractMismatch(f"not a catalog of contract version {CONTRACT_VERSION}: {error}") from error
 
 

@@ -6,12 +6,12 @@ through the Envoy beside it, so that a probe takes the way of every request. Not
 without this stream a worker judges by what its own gateway sees.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
 from limpet_extproc.contract.attempt import Cause
-from limpet_extproc.contract.catalog import ContractMismatch
+from limpet_extproc.contract.catalog import UNREADABLE, ContractMismatch
 
 HEALTH_METHOD: Final = "/limpet.v1.ControlPlane/Health"
 """The gRPC method: the worker streams `HealthHello` once, then `Observed` and `ProbeAnswer`; the operator streams
@@ -24,6 +24,10 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("Up", "Degraded", "Limited", "Down")
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """Of a probed provider's answer that are read."""
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e10)]
+"""A length of time, or Unix seconds. A message with a number that cannot be meant is none."""
 
 TIMEOUT: Final = "timeout"
 """As the failure of a probe: no answer came in its time."""
@@ -49,8 +53,8 @@ class Observed(msgspec.Struct, frozen=True, tag=True):
 class ProbeAnswer(msgspec.Struct, frozen=True, tag=True):
     """What became of a `ProbeRequest`."""
 
-    id: int
-    status: int = 0
+    id: Count
+    status: Count = 0
     """0: there was no answer in time, or no way to send the request."""
     content_type: str = ""
     retry_after: str = ""
@@ -59,7 +63,7 @@ class ProbeAnswer(msgspec.Struct, frozen=True, tag=True):
     failure: str = ""
     """Envoy's own words where it got no answer from the provider, TIMEOUT, HEAD_TOO_LARGE, or NOT_SENT and the reason;
     empty: it is the provider's answer."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
 
 HealthReport = HealthHello | Observed | ProbeAnswer
@@ -77,11 +81,11 @@ class Probed(msgspec.Struct, frozen=True, array_like=True):
     provider: str
     verdict: Verdict
     cause: Cause = ""
-    since_s: float = 0.0
+    since_s: Seconds = 0.0
     """Unix seconds."""
     model: str = ""
     """Empty: the provider with all its models."""
-    status: int = 0
+    status: Count = 0
     """HTTP status of the answer that decided; 0: none."""
     message: str = ""
     """The provider's own, as in `attempt.Attempt`."""
@@ -96,20 +100,20 @@ class ProbeVerdicts(msgspec.Struct, frozen=True, tag=True):
     """The verdicts of all probes; replaces the ones before. A provider that is not probed is not among them."""
 
     probed: tuple[Probed, ...]
-    valid_s: float = 0.0
+    valid_s: Seconds = 0.0
     """How long they hold without being repeated: an operator that is gone must not keep a provider down."""
 
 
 class ProbeRequest(msgspec.Struct, frozen=True, tag=True):
     """Send this to the provider through the Envoy beside you."""
 
-    id: int
+    id: Count
     provider: str
     method: Literal["GET", "POST"]
     path: str
     """After the provider's own prefix, such as `/models`."""
     body: str = ""
-    timeout_s: float = 5.0
+    timeout_s: Seconds = 5.0
 
 
 HealthOrder = Relayed | ProbeVerdicts | ProbeRequest
@@ -128,7 +132,7 @@ def decode_report(data: bytes) -> HealthReport:
     """A worker's message. Raises ContractMismatch for bytes that are none."""
     try:
         return _REPORT.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ContractMismatch(f"not a message of the health stream: {error}") from error
 
 
@@ -136,5 +140,5 @@ def decode_order(data: bytes) -> HealthOrder:
     """The operator's message. Raises ContractMismatch for bytes that are none."""
     try:
         return _ORDER.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ContractMismatch(f"not a message of the health stream: {error}") from error

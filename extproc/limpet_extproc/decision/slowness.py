@@ -8,7 +8,7 @@ answer enters it late, so that the answers that are judged are not yet part of i
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -68,13 +68,13 @@ DEFAULT_SLOWNESS: Final = SlownessThresholds()
 class Timing(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """How long one answer took."""
 
-    first_byte_s: float
+    first_byte_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
     """From the request to the first token of a stream, or to the end of a whole answer."""
-    work_tokens: int = 0
+    work_tokens: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     """What had to be done until then (`work_tokens`)."""
-    rest_s: float | None = None
+    rest_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
     """From there to the end of a stream; None: it was none."""
-    rest_bytes: int = 0
+    rest_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     known: bool = True
     """Whether `work_tokens` is: False without usage, or without how much was read from the cache."""
 

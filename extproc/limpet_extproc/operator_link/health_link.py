@@ -13,6 +13,7 @@ from typing import Any, Final, Never
 
 import msgspec
 
+from limpet_extproc.contract.catalog import ContractMismatch
 from limpet_extproc.contract.health_stream import (
     HEALTH_METHOD,
     HealthHello,
@@ -27,6 +28,7 @@ from limpet_extproc.contract.health_stream import (
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.operator_channel import Pauses, one_stream
 from limpet_extproc.operator_link.stream_tasks import StreamTasks, writer
+from limpet_extproc.providers.event_reader import read_json
 from limpet_extproc.providers.events import WorkerEvent
 
 MAX_PROBES: Final = 64
@@ -38,7 +40,6 @@ SendProbe = Callable[[ProbeRequest], Awaitable[ProbeAnswer]]
 """Sends a probe through the Envoy beside us; what goes wrong is in the answer's `failure`."""
 
 _Send = Callable[[HealthReport], Awaitable[None]]
-_EVENTS: Final = msgspec.json.Decoder(list[WorkerEvent])
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class HealthHooks:
     """True when the operator has accepted the stream."""
     sent: Callable[[int], None] = _ignore
     """So many events went up."""
+    unreadable: Callable[[int], None] = _ignore
+    """So many events, or orders, could not be read."""
 
 
 class HealthLink:
@@ -85,7 +88,7 @@ class HealthLink:
         self._tls_dir = tls_dir
         self._sleep = sleep
         self._pauses = Pauses()
-        self._unreadable = False
+        self._warned: set[str] = set()
         self._accepted = False
 
     async def run(self) -> Never:
@@ -132,7 +135,12 @@ class HealthLink:
             self._hooks.sent(events)
 
     def _take(self, data: bytes, send: _Send, tasks: StreamTasks) -> None:
-        match decode_order(data):
+        try:
+            order = decode_order(data)
+        except ContractMismatch as error:
+            self._unread(1, "the operator", error)
+            return
+        match order:
             case Relayed(events):
                 self._apply(events)
             case ProbeVerdicts() as verdicts:
@@ -142,15 +150,18 @@ class HealthLink:
                 tasks.start(self._refuse(request, send) if len(tasks) > MAX_PROBES else self._probe(request, send))
 
     def _apply(self, raw: msgspec.Raw) -> None:
-        try:
-            events = _EVENTS.decode(raw)
-        except msgspec.MsgspecError as error:
-            if not self._unreadable:
-                self._unreadable = True
-                _log.warning("another gateway speaks another language: %s. Do all run the same version?", error)
-            return
-        for event in events:
+        read = read_json(raw)
+        if read.error is not None:
+            self._unread(read.unread, "another gateway", read.error)
+        for event in read.events:
             self._hooks.event(event)
+
+    def _unread(self, count: int, who: str, error: Exception) -> None:
+        """It is passed over: an operator or a gateway of a newer version may go on saying it."""
+        self._hooks.unreadable(count)
+        if who not in self._warned:
+            self._warned.add(who)
+            _log.warning("%s speaks another language: %s. Do all run the same version?", who, error)
 
     async def _probe(self, request: ProbeRequest, send: _Send) -> None:
         limit_s = request.timeout_s + _OVERDUE_S

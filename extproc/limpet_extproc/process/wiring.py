@@ -11,9 +11,9 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
-from limpet_extproc.providers.events import ProviderEvent, WorkerEvent
-from limpet_extproc.providers.limit_events import RequestEnded, RequestSent, UseReported
+from limpet_extproc.providers.events import WorkerEvent
 from limpet_extproc.providers.limit_use import LimitUse
+from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 from limpet_extproc.request.reading import ReadRequest
@@ -49,6 +49,8 @@ class WorkerContext:
     read: ReadRequest
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
+    known: Callable[[str], bool]
+    """Whether it has this provider."""
     metrics: WorkerMetrics
     provider_changed: Callable[[HealthChange], None]
     """To be called when a provider, or a model there, goes out or comes back."""
@@ -76,30 +78,18 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
     router = StickyRouting(
         context.read, context.snapshot, memory, tracker, limit_use, context.secret, context.clock, random_seed
     )
-    received = receiver(tracker.apply_received, limit_use)
+    received = Received(tracker.apply_received, limit_use, context.known, context.metrics.failures.inc)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         with ExitStack() as stack:
             if siblings is not None:
-                siblings.start(received)
+                siblings.start(received.take)
                 stack.callback(siblings.close)
             async with memory_running():
                 yield
 
     return RoutingParts(router, memory, tracker, limit_use, running)
-
-
-def receiver(apply: Callable[[ProviderEvent], None], limit_use: LimitUse) -> Callable[[WorkerEvent], None]:
-    """Takes what other workers tell; `apply` is the tracker's, for those beside this Envoy or beside others."""
-
-    def received(event: WorkerEvent) -> None:
-        if isinstance(event, RequestSent | RequestEnded | UseReported):
-            limit_use.apply_received(event)
-        else:
-            apply(event)
-
-    return received
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:

@@ -36,10 +36,11 @@ from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
 from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
-from limpet_extproc.process.wiring import RoutingParts, WorkerContext, receiver, sticky_routing
+from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import HealthChange
 from limpet_extproc.request.reading import RequestReader
@@ -87,6 +88,7 @@ class Worker:
                 secret,
                 self._reader.read,
                 lambda: self._snapshot,
+                self._known,
                 self.metrics,
                 self._provider_changed,
                 self._events.add,
@@ -151,7 +153,8 @@ class Worker:
             serving = await self._serve()
             turning = asyncio.create_task(self._turn())
             try:
-                await first_of(self._watch(), self._health_link.run(), stopped.wait())
+                # Shielded: until the end our parent is to see that the loop turns.
+                await first_of(self._watch(), self._health_link.run(), asyncio.shield(turning), stopped.wait())
             finally:
                 await serving.stop(grace=_GRACE_S)
                 turning.cancel()
@@ -198,11 +201,14 @@ class Worker:
 
     def _health_hooks(self, complaints: Complaints, clock: Callable[[], float]) -> HealthHooks:
         count = self.metrics.gateway_events.labels
-        received, apply = count("received"), receiver(self.routing.tracker.apply_relayed, self.routing.limit_use)
+        received = count("received")
+        others = Received(
+            self.routing.tracker.apply_relayed, self.routing.limit_use, self._known, self.metrics.failures.inc
+        )
 
         def take(event: WorkerEvent) -> None:
             received.inc()
-            apply(event)
+            others.take(event)
 
         def verdicts(all_of_them: ProbeVerdicts) -> None:
             self.routing.tracker.take_probed(all_of_them.probed, all_of_them.valid_s)
@@ -210,8 +216,16 @@ class Worker:
 
         probes = ProbeSender(self._settings.socket.parent / PROBE_SOCKET)
         return HealthHooks(
-            take, verdicts, probes.send, connected=self.metrics.health_connected.set, sent=count("sent").inc
+            take,
+            verdicts,
+            probes.send,
+            connected=self.metrics.health_connected.set,
+            sent=count("sent").inc,
+            unreadable=count("unreadable").inc,
         )
+
+    def _known(self, provider: str) -> bool:
+        return provider in self._snapshot.providers
 
     def _connected(self, connected: bool) -> None:
         self.metrics.catalog_connected.set(connected)

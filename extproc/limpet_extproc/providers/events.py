@@ -5,13 +5,17 @@ jump change nothing. An empty `model` means that no worker has read which one wa
 time: how long before the outcome the request was decided.
 """
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from limpet_extproc.contract.attempt import Cause
+from limpet_extproc.contract.health_stream import Count, Seconds
 from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.limit_events import LimitEvent
+
+Age: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e10, le=1e10)]
+"""Below 0 where a clock was read a moment earlier."""
 
 
 class AttemptSucceeded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -21,15 +25,15 @@ class AttemptSucceeded(msgspec.Struct, frozen=True, gc=False, array_like=True, t
     model: str = ""
     timing: Timing | None = None
     """None: not measured."""
-    age_s: float = 0.0
+    age_s: Age = 0.0
 
 
 class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """An answer of so many tokens was complete `seconds` after its request."""
 
     provider: str
-    tokens: int
-    seconds: float
+    tokens: Count
+    seconds: Seconds
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -41,7 +45,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     provider: str
     model: str = ""
     cause: Cause = ""
-    age_s: float = 0.0
+    age_s: Age = 0.0
     conversation: str = ""
     """A short form of the conversation's key, where the cause may lie in the request: then it counts once in a row."""
 
@@ -54,7 +58,7 @@ class AttemptLimited(msgspec.Struct, frozen=True, gc=False, array_like=True, tag
     retry_after_s: float | None = None
     """What it asked to wait, more than 0; None: it did not say."""
     cause: Cause = "Limited"
-    age_s: float = 0.0
+    age_s: Age = 0.0
 
 
 class TrialBegan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):

@@ -4,9 +4,13 @@ A request is named by `started_s`, when it was decided on the clock of the worke
 with another; what is counted by the minute counts from when the event arrives.
 """
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+_MOST = 1_000_000_000
+Amount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+"""Of requests or tokens; more cannot be meant."""
 
 
 class RequestSent(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -14,7 +18,7 @@ class RequestSent(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=Tr
 
     provider: str
     started_s: float
-    tokens: int
+    tokens: Amount
     """Of its prompt and of the answer that is expected, as far as can be estimated."""
 
 
@@ -23,7 +27,7 @@ class RequestEnded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=T
 
     provider: str
     started_s: float
-    more_tokens: int = 0
+    more_tokens: Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)] = 0
     """Than were counted when it began; below 0: fewer."""
 
 
@@ -32,10 +36,10 @@ class UseReported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=Tr
 
     provider: str
     worker: str
-    under_way: int
-    requests: int
+    under_way: Amount
+    requests: Amount
     """Of the last minute, as are the tokens."""
-    tokens: int
+    tokens: Amount
 
 
 LimitEvent: TypeAlias = RequestSent | RequestEnded | UseReported

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from limpet_extproc.providers.event_reader import read_msgpack
 from limpet_extproc.providers.events import WorkerEvent
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ class Siblings:
         self._unsent: dict[str, deque[bytes]] = {str(other): deque(maxlen=_MAX_UNSENT) for other in others}
         self._retry: asyncio.TimerHandle | None = None
         self._on_event: Callable[[WorkerEvent], None]
+        self._warned = False
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(list[WorkerEvent])
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
@@ -93,12 +94,11 @@ class Siblings:
         with suppress(BlockingIOError):
             while True:
                 data = self._socket.recv(_MAX_BYTES)
-                try:
-                    events = self._decoder.decode(data)
-                except msgspec.MsgspecError as error:
-                    _log.warning("another worker speaks another language: %s. Do all run the same version?", error)
-                    continue
-                for event in events:
+                read = read_msgpack(data)
+                if read.error is not None and not self._warned:
+                    self._warned = True
+                    _log.warning("another worker speaks another language: %s. Do all run the same version?", read.error)
+                for event in read.events:
                     self._on_event(event)
 
 

@@ -110,7 +110,7 @@ class WorkerMetrics:
         )
         self.gateway_events = Counter(
             "limpet_gateway_events",
-            "Events on providers that were sent to other gateways, received from them, or dropped on the way there.",
+            "Events on providers that were sent to other gateways, received from them, dropped or unreadable.",
             ["way"],
             registry=registry,
         )

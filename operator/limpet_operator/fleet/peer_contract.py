@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from limpet_extproc.contract.catalog import UNREADABLE
 from limpet_extproc.contract.health_stream import ProbeAnswer, ProbeRequest, ProbeVerdicts
 from limpet_operator.fleet.traffic import Summary
 from limpet_operator.fleet.view import GatewayState
@@ -119,7 +120,7 @@ def decode(data: bytes) -> PeerMessage:
     """A peer's message. Raises PeerMismatch for a `PeerHello` of another version or bytes that are no message."""
     try:
         message = _DECODER.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PeerMismatch(
             f"not a message of peer version {PEER_VERSION}: {error}; all replicas must run the same Limpet version"
         ) from error

@@ -33,6 +33,7 @@ from limpet_extproc.operator_link.stream_tasks import StreamTasks
 from limpet_extproc.providers.events import AnswerGenerated
 
 EVENT = AnswerGenerated("a", 7, 1.0)
+LINK = "limpet_extproc.operator_link.health_link"
 
 
 class Operator:
@@ -75,12 +76,21 @@ class Worker:
         self.queue = EventQueue()
         self.came: list[object] = []
         self.connected: list[bool] = []
-        self.sent = 0
+        self.sent = self.unreadable = 0
         self.pauses: list[float] = []
-        hooks = HealthHooks(self.came.append, self.came.append, connected=self.connected.append, sent=self._count)
+        hooks = HealthHooks(
+            self.came.append,
+            self.came.append,
+            connected=self.connected.append,
+            sent=self._count,
+            unreadable=self._passed_over,
+        )
         if send_probe is not None:
             hooks = HealthHooks(send_probe=send_probe)
         self.link = HealthLink(address, "node-1", self.queue, hooks, sleep=self._sleep)
+
+    def _passed_over(self, count: int) -> None:
+        self.unreadable += count
 
     def _count(self, events: int) -> None:
         self.sent += events
@@ -148,15 +158,34 @@ async def test_words_of_another_version_are_ignored_and_said_once(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     strange = Relayed(msgspec.Raw(b'[["ProviderSang","a"]]'))
-    async with Operator(strange, strange, Relayed(raw(EVENT))).at(address), Worker(address).running() as worker:
-        await until(lambda: worker.came == [EVENT])
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    mixed = Relayed(msgspec.Raw(b'[["AnswerGenerated","b",1,1.0],["ProviderSang","a"],["AnswerGenerated","b",2,1.0]]'))
+    async with Operator(strange, mixed, Relayed(raw(EVENT))).at(address), Worker(address).running() as worker:
+        await until(lambda: worker.came == [AnswerGenerated("b", 1, 1.0), AnswerGenerated("b", 2, 1.0), EVENT])
+        assert worker.unreadable == 2
+        assert [record.levelname for record in caplog.records if record.name == LINK] == ["WARNING"]
         assert "Do all run the same version?" in caplog.text
 
 
-async def test_an_order_that_is_none_ends_the_stream_and_the_next_one_is_opened(address: str) -> None:
-    async with Operator(b"{").at(address) as operator, Worker(address).running():
-        await until(lambda: len(operator.of(HealthHello)) > 2)
+@pytest.mark.parametrize("order", [
+    b"{",
+    b'{"type":"News"}',
+    b'{"type":"Relayed","events":' + b"[" * 100_000,
+    b'{"type":"ProbeVerdicts","probed":[["a","Down","NewCause"]],"valid_s":30}',
+    b'{"type":"ProbeVerdicts","probed":[["a","Resting"]],"valid_s":30}',
+    b'{"type":"ProbeVerdicts","probed":[["\xff","Down"]],"valid_s":30}',
+])  # fmt: skip
+async def test_an_order_of_a_newer_operator_is_passed_over_and_said_once(
+    address: str, order: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        Operator(order, order, Relayed(raw(EVENT))).at(address) as operator,
+        Worker(address).running() as worker,
+    ):
+        await until(lambda: worker.came == [EVENT])
+        assert operator.reports == [HealthHello("node-1")], "the stream stays open"
+        assert worker.unreadable == 2
+        assert [record.levelname for record in caplog.records if record.name == LINK] == ["WARNING"]
+        assert "the operator speaks another language" in caplog.text
 
 
 def probes(*numbers: int) -> list[ProbeRequest]:
@@ -190,12 +219,12 @@ async def _hangs(_: ProbeRequest) -> ProbeAnswer:
 
 
 @pytest.mark.parametrize(("send", "words"), [
-    (None, "sends no probes"), (_fails, "its log says how"), (_hangs, "could not send it within 0.01 s"),
+    (None, "sends no probes"), (_fails, "its log says how"), (_hangs, "could not send it within 1 s"),
 ])  # fmt: skip
 async def test_a_probe_that_cannot_be_sent_has_an_answer_that_says_so(
     address: str, send: SendProbe | None, words: str
 ) -> None:
-    request = ProbeRequest(5, "a", "GET", "/models", timeout_s=-0.99)
+    request = ProbeRequest(5, "a", "GET", "/models", timeout_s=0.0)
     async with Operator(request).at(address) as operator, Worker(address, send).running():
         await until(lambda: operator.of(ProbeAnswer))
         (answer,) = operator.of(ProbeAnswer)
