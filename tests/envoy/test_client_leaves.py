@@ -72,6 +72,11 @@ def _begun(_: Got) -> Reply:
     return Reply(headers={"content-type": "text/event-stream"}, pieces=pieces, stalls=True)
 
 
+def _head(_: Got) -> Reply:
+    """Some vendors send a blank line now and then while they work on a whole answer."""
+    return Reply(headers={"content-type": "application/json"}, pieces=[b"\n"], stalls=True)
+
+
 def _silent(_: Got) -> str:
     return HANG
 
@@ -79,8 +84,8 @@ def _silent(_: Got) -> str:
 @pytest.mark.parametrize("client", [_by_http1, _by_http2], ids=["HTTP/1.1", "HTTP/2"])
 @pytest.mark.parametrize(
     ("script", "stream"),
-    [(_silent, False), (_silent, True), (_begun, True)],
-    ids=["before a whole answer", "before a stream", "within a stream"],
+    [(_silent, False), (_head, False), (_silent, True), (_begun, True)],
+    ids=["before a whole answer", "within a whole answer", "before a stream", "within a stream"],
 )
 async def test_the_provider_is_left_at_once_and_nothing_is_held_against_it(
     stage: Stage, client: Any, script: Any, stream: bool

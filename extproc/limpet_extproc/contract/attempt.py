@@ -55,6 +55,11 @@ OF_THE_PROVIDER: Final[frozenset[Cause]] = frozenset(
 )
 """Causes that concern all models of a provider: its address, our key and our account. Any other concerns one model."""
 
+NOT_REACHED: Final[frozenset[Cause]] = frozenset(
+    {"ConnectionFailed", "ConnectionRefused", "NameNotResolved", "TLSFailed", "Unreachable"}
+)
+"""Causes that any HTTP answer of the provider refutes, whatever it says."""
+
 PERHAPS_OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset(
     {
         "Forbidden",

@@ -28,7 +28,7 @@ def after_failure(
     if _shows_nothing_new(state, now_s, age_s):
         return state
     if repeats(state, conversation):
-        return replace(state, trial_until_s=0.0)
+        return end_trial(state)
     conversations = (*state.conversations, conversation) if conversation else state.conversations
     counted = replace(
         state,
@@ -116,6 +116,11 @@ def begin_trial(state: HealthState, now_s: float, thresholds: HealthThresholds =
     if state.trouble is None:
         return state
     return replace(state, trial_until_s=now_s + thresholds.trial_timeout_s)
+
+
+def end_trial(state: HealthState) -> HealthState:
+    """The trial has shown nothing; the next request may be one."""
+    return replace(state, trial_until_s=0.0) if state.trial_until_s else state
 
 
 def back(state: HealthState, now_s: float) -> HealthState:

@@ -48,9 +48,9 @@ _BY_FLAG: Final[tuple[tuple[str, Cause], ...]] = (
 _NOWHERE: Final = ("127.0.0.1", 0)
 """Where a cluster sends what it has no address for."""
 
-_CLIENT_BUFFER_BYTES: Final = 512 * 1024
-"""Envoy takes more than this from a provider for a client that does not read. An answer that stalls after it may stall
-because of the client."""
+_CLIENT_BUFFER_BYTES: Final = 256 * 1024
+"""Envoy takes at least this from a provider for a client that does not read: by HTTP/2 as much as the listener's
+`initial_stream_window_size`, by HTTP/1.1 more. An answer that stalls after it may stall because of the client."""
 
 
 def record_of(common: Common) -> Record | None:
@@ -136,6 +136,12 @@ def last_attempt(entry: Entry) -> trail.LastAttempt:
     if status >= 400:
         return trail.LastAttempt(provider, status, "refused", "BadRequest")
     return trail.LastAttempt(provider, status, "failed", "Redirected" if status >= 300 else "NotAnAnswer")
+
+
+def client_left(common: Common) -> bool:
+    """Whether the client went before all of the answer was sent."""
+    flags = common.response_flags
+    return bool(flags.downstream_connection_termination or flags.downstream_remote_reset)
 
 
 def _named(flagged: Cause, common: Common) -> Cause:

@@ -24,7 +24,14 @@ from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.providers.events import AnswerGenerated, AttemptFailed, AttemptLimited, AttemptSucceeded
+from limpet_extproc.providers.events import (
+    AnswerGenerated,
+    AttemptFailed,
+    AttemptLimited,
+    AttemptSucceeded,
+    RequestRefused,
+    TrialEnded,
+)
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -108,6 +115,7 @@ class Outcomes:
         now_s = self._clock()
         if not common.upstream_cluster:
             self._answered_here(entry, reason)
+            self._end_trial(record, (), age_s=0.0)
             self._limited.ended(record, (), None, now_s)
             return
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
@@ -119,8 +127,11 @@ class Outcomes:
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         usage = log_entry.usage_of(common) if provider else None
-        if usage is None and record is not None and not record.streamed and self._always_reports_usage(provider):
-            attempts = trail.without_usage(attempts)
+        if usage is None and (record is None or not record.streamed):
+            if log_entry.client_left(common):
+                attempts = trail.left(attempts)
+            elif record is not None and self._always_reports_usage(provider):
+                attempts = trail.without_usage(attempts)
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
         self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
@@ -130,6 +141,7 @@ class Outcomes:
             usage = None
         else:
             self._succeeded(entry, provider, record, usage, age_s)
+        self._end_trial(record, attempts, age_s)
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
@@ -155,6 +167,19 @@ class Outcomes:
         else:
             self._count_tokens(usage, provider, model)
             self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties)))
+
+    def _end_trial(self, record: Record | None, attempts: tuple[Attempt, ...], age_s: float) -> None:
+        """Where the request shows less than whether the first provider of its order answers."""
+        refused = next((attempt for attempt in attempts if attempt.outcome == "refused"), None)
+        if refused is not None:
+            self._tracker.apply(RequestRefused(refused.provider, refused.model, age_s))
+        if record is None:
+            return
+        first = record.order[0]
+        counted = {failure.provider for failure in trail.failures(attempts)}
+        counted |= {attempt.provider for attempt in attempts if attempt.outcome in ("ok", "refused")}
+        if first not in counted:
+            self._tracker.apply(TrialEnded(first, record.model))
 
     def _count_failures(
         self,

@@ -122,6 +122,13 @@ def without_usage(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     return (*attempts[:-1], last)
 
 
+def left(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts, of the last of which the client did not take the answer: what it came to is unknown."""
+    if not attempts or attempts[-1].outcome != "ok":
+        return tuple(attempts)
+    return (*attempts[:-1], msgspec.structs.replace(attempts[-1], outcome="client_left"))
+
+
 def failed_providers(attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """The providers that failed the request, each once; also where the request may be the cause."""
     last = attempts[-1]

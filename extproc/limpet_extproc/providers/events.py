@@ -68,6 +68,24 @@ class TrialBegan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=Tru
     model: str = ""
 
 
+class RequestRefused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """An attempt was answered that the request is wrong: the provider is there and takes our key."""
+
+    provider: str
+    model: str = ""
+    age_s: float = 0.0
+
+
+class TrialEnded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """A request ended without showing anything of the provider that it was meant for, for example as its client left.
+
+    If it was a trial, the next request may be one.
+    """
+
+    provider: str
+    model: str = ""
+
+
 class ProviderDegraded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """The attempts that one gateway saw show the provider, or the model there, to be degraded.
 
@@ -81,7 +99,14 @@ class ProviderDegraded(msgspec.Struct, frozen=True, gc=False, array_like=True, t
 
 
 ProviderEvent: TypeAlias = (
-    AttemptSucceeded | AnswerGenerated | AttemptFailed | AttemptLimited | TrialBegan | ProviderDegraded
+    AttemptSucceeded
+    | AnswerGenerated
+    | AttemptFailed
+    | AttemptLimited
+    | RequestRefused
+    | TrialBegan
+    | TrialEnded
+    | ProviderDegraded
 )
 
 WorkerEvent: TypeAlias = ProviderEvent | LimitEvent

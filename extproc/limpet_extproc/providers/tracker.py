@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from limpet_extproc.contract.attempt import OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Cause
+from limpet_extproc.contract.attempt import NOT_REACHED, OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Cause
 from limpet_extproc.contract.catalog import CatalogProvider, Trouble
 from limpet_extproc.contract.health_stream import Probed, Verdict
 from limpet_extproc.decision import error_rate, health_changes, learn, slowness
@@ -20,12 +20,16 @@ from limpet_extproc.providers.events import (
     AttemptSucceeded,
     ProviderDegraded,
     ProviderEvent,
+    RequestRefused,
     TrialBegan,
+    TrialEnded,
 )
 
 _Key = TypeVar("_Key")
 _Scope = tuple[str, str]
 """A provider and one of its models; without a model: the provider with all of them."""
+
+_TELL_ONLY_IF_NEWS: Final = (AttemptSucceeded, AnswerGenerated, RequestRefused, TrialEnded)
 
 FACTORS_EVERY_S: Final = 1.0
 """A factor compares all providers, so it is not computed for each of their outcomes."""
@@ -110,7 +114,7 @@ class ProviderTracker:
         changed = self._apply(event, of_this_gateway=True)
         if self._to_siblings is not None:
             self._to_siblings(event)
-        if self._to_gateways is not None and (changed or not isinstance(event, AttemptSucceeded | AnswerGenerated)):
+        if self._to_gateways is not None and (changed or not isinstance(event, _TELL_ONLY_IF_NEWS)):
             self._to_gateways(event)
 
     def apply_received(self, event: ProviderEvent) -> None:
@@ -195,27 +199,54 @@ class ProviderTracker:
                 self._learned[provider] = learn.after_answer(learned, tokens, seconds)
             case AttemptFailed():
                 changed = self._failed(event, now_s, of_this_gateway=of_this_gateway)
-            case AttemptLimited(provider, model, retry_after_s, cause, age_s):
-                scope = (provider, model)
-                self._last_asked_s[scope] = self._failed_s[scope] = now_s
-                state = health_changes.after_limit(self._state(scope), now_s, retry_after_s, cause, age_s)
-                changed = self._set(scope, state, now_s)
-                if of_this_gateway:
-                    self._count(scope, now_s, failed=True)
+            case AttemptLimited():
+                changed = self._limited(event, now_s, of_this_gateway=of_this_gateway)
+            case RequestRefused(provider, model, age_s):
+                changed = self._answers((provider, ""), now_s, age_s)
+                changed |= self._end_trial((provider, model), now_s)
             case TrialBegan(provider, model):
                 for scope in {(provider, ""), (provider, model)}:
                     changed |= self._set(scope, health_changes.begin_trial(self._state(scope), now_s), now_s)
+            case TrialEnded(provider, model):
+                changed = self._end_trial((provider, ""), now_s) | self._end_trial((provider, model), now_s)
             case ProviderDegraded(provider, model, cause):
                 scope = (provider, model)
                 changed = self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
         return changed
 
+    def _answers(self, scope: _Scope, now_s: float, age_s: float, *, slow: bool = False) -> bool:
+        state = self._state(scope)
+        if state is HEALTHY:
+            return False
+        failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
+        return self._set(scope, health_changes.after_success(state, now_s, age_s, slow=slow, failing=failing), now_s)
+
+    def _is_reached(self, provider: str, now_s: float, age_s: float) -> bool:
+        """Whether an answer, be it a bad one, ends what was held against the provider's address."""
+        whole = (provider, "")
+        return self._state(whole).cause in NOT_REACHED and self._answers(whole, now_s, age_s)
+
+    def _end_trial(self, scope: _Scope, now_s: float) -> bool:
+        return self._set(scope, health_changes.end_trial(self._state(scope)), now_s)
+
+    def _limited(self, event: AttemptLimited, now_s: float, *, of_this_gateway: bool) -> bool:
+        scope = (event.provider, event.model)
+        self._last_asked_s[scope] = self._failed_s[scope] = now_s
+        changed = self._is_reached(event.provider, now_s, event.age_s)
+        state = health_changes.after_limit(self._state(scope), now_s, event.retry_after_s, event.cause, event.age_s)
+        changed |= self._set(scope, state, now_s)
+        if of_this_gateway:
+            self._count(scope, now_s, failed=True)
+        return changed
+
     def _failed(self, event: AttemptFailed, now_s: float, *, of_this_gateway: bool) -> bool:
         scope = (event.provider, "" if event.cause in OF_THE_PROVIDER else event.model)
-        before = self._state(scope)
         self._last_asked_s[event.provider, event.model] = now_s
+        answered = event.cause not in OF_THE_PROVIDER and event.cause not in ("Timeout", "")
+        changed = answered and self._is_reached(event.provider, now_s, event.age_s)
+        before = self._state(scope)
         state = health_changes.after_failure(before, now_s, event.cause, event.age_s, conversation=event.conversation)
-        changed = self._set(scope, state, now_s)
+        changed |= self._set(scope, state, now_s)
         if not health_changes.repeats(before, event.conversation):
             self._failed_s[scope] = now_s
             if of_this_gateway:
@@ -234,13 +265,7 @@ class ProviderTracker:
             slow = slowness.is_slow_still(pace, now_s)
         changed = False
         for scope in dict.fromkeys((whole, one)):
-            state = self._state(scope)
-            if state is not HEALTHY:
-                failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
-                state = health_changes.after_success(
-                    state, now_s, event.age_s, slow=slow and scope == one, failing=failing
-                )
-                changed |= self._set(scope, state, now_s)
+            changed |= self._answers(scope, now_s, event.age_s, slow=slow and scope == one)
         if of_this_gateway:
             self._learn(provider, now_s, failed=False, first_byte_s=timing.first_byte_s if timing else None)
             for scope in dict.fromkeys((whole, one)):

@@ -22,6 +22,7 @@ from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.events import AttemptLimited, TrialBegan
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
@@ -137,7 +138,8 @@ class World:
         self.tried: list[list[str]] = []
         self.summaries: list[RequestSummary] = []
         self.memory = InProcessMemory()
-        self.tracker = ProviderTracker(lambda: NOW, self._changed)
+        self.now_s = NOW
+        self.tracker = ProviderTracker(lambda: self.now_s, self._changed)
         self.registry = CollectorRegistry()
         self.caches = CacheUses(lambda: NOW)
         self.complaints, self.timeouts = Complaints(lambda: None), TimeoutCount(lambda: NOW)
@@ -495,11 +497,55 @@ async def test_a_failure_is_heard_of_while_another_provider_still_answers_and_co
 
 async def test_a_stall_that_may_be_the_clients_is_not_the_providers(world: World) -> None:
     stalled = ("stream_idle_timeout",)
-    await world.take(entry("a"), *[entry("a", 200, flags=stalled, body_bytes=2_000_000)] * 5)
+    await world.take(entry("a"), *[entry("a", 200, flags=stalled, body_bytes=270_000)] * 5)
     assert world.tracker.states.all_well
     assert [warm.provider for warm in await world.warm()] == ["a"]
     await world.take(entry("a", 200, flags=stalled, body_bytes=10_000))
     assert await world.warm() == ()
+
+
+async def test_an_answer_that_a_client_left_after_its_head_shows_nothing(world: World) -> None:
+    for flag in ("downstream_connection_termination", "downstream_remote_reset"):
+        await world.take(*[entry("reporting", flags=(flag,), usage=None)] * 5)
+        await world.take(entry("a", flags=(flag,), usage=None))
+    assert world.tracker.states.all_well
+    assert (await world.warm(), await world.failed()) == ((), ())
+    labels = {"provider": "a", "decision": RECORD.reason, "outcome": "client_left"}
+    assert world.counted("limpet_requests_total", **labels) == 2
+
+
+async def test_a_stream_that_a_client_left_has_filled_the_cache(world: World) -> None:
+    left = ("downstream_connection_termination",)
+    await world.take(entry("a", flags=left, usage=None, record=replace(RECORD, streamed=True)))
+    assert [warm.provider for warm in await world.warm()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        entry("a", 0),
+        entry("a", 200, flags=("downstream_remote_reset",), usage=None),
+        entry("", 0, usage=None),
+        bad("a", 400, "BadRequest"),
+        entry("b", 400, attempts=2, notes={1: note("a", 500, "ServerError"), 2: note("b", 400, "BadRequest")}),
+    ],
+    ids=["left before", "left after the head", "left unasked", "refused", "refused elsewhere"],
+)
+async def test_a_trial_that_shows_nothing_holds_nobody_back(world: World, end: Any) -> None:
+    world.tracker.apply(AttemptLimited("a", "flash", 1.0))
+    world.now_s += 2
+    world.tracker.apply(TrialBegan("a", "flash"))
+    assert not world.tracker.states.judge("a", "flash", world.now_s).trial
+    await world.take(end)
+    assert world.tracker.states.judge("a", "flash", world.now_s).trial
+
+
+async def test_a_refusal_shows_that_a_provider_is_there_again(world: World) -> None:
+    for record in CONVERSATIONS[:3]:
+        await world.take(entry("a", 0, flags=("upstream_remote_reset",), usage=None, record=record))
+    assert world.tracker.states.judge("a", "flash", NOW).trouble == "down"
+    await world.take(bad("a", 400, "BadRequest", record=replace(RECORD, started_s=NOW)))
+    assert world.tracker.states.judge("a", "flash", NOW).trouble is None
 
 
 async def test_a_providers_message_is_kept_without_the_key_in_it(world: World) -> None:

@@ -14,7 +14,9 @@ from limpet_extproc.providers.events import (
     AttemptSucceeded,
     ProviderDegraded,
     ProviderEvent,
+    RequestRefused,
     TrialBegan,
+    TrialEnded,
 )
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 
@@ -93,6 +95,52 @@ def test_a_trial_of_one_model_is_no_trial_of_another(observed: Observed) -> None
     judge = observed.providers.states.judge
     assert not judge("a", "m1", observed.clock.now_s).trial
     assert judge("a", "m2", observed.clock.now_s).trial
+
+
+@pytest.mark.parametrize(
+    ("cause", "event", "ended"),
+    [
+        ("ConnectionFailed", RequestRefused("a", "m2"), True),
+        ("ConnectionRefused", failed("m2"), True),
+        ("TLSFailed", failed("m2", "ModelNotFound"), True),
+        ("NameNotResolved", AttemptLimited("a", "m2"), True),
+        ("ConnectionFailed", AttemptLimited("a", "m2", 30.0, "Overloaded"), True),
+        ("CredentialRefused", RequestRefused("a", "m2"), True),
+        ("CredentialRefused", failed("m2"), False),
+        ("NoCredit", AttemptLimited("a", "m2"), False),
+        ("ConnectionFailed", failed("m2", "Timeout"), False),
+        ("ConnectionFailed", failed("m2", "CredentialRefused"), False),
+        ("ConnectionFailed", TrialEnded("a", "m2"), False),
+    ],
+)
+def test_any_answer_shows_that_a_provider_is_there_and_a_refusal_that_it_takes_the_key(
+    observed: Observed, cause: Cause, event: ProviderEvent, ended: bool
+) -> None:
+    observed.happen(*[failed("m1", cause)] * 3)
+    observed.clock.now_s += 5
+    observed.happen(TrialBegan("a", "m2"), event)
+    assert (observed.trouble("m1") is None) == ended
+
+
+@pytest.mark.parametrize("event", [RequestRefused("a", "m1"), TrialEnded("a", "m1")])
+@pytest.mark.parametrize(
+    "out", [AttemptLimited("a", "m1", 5.0), ProviderDegraded("a", "m1", "ErrorRate"), failed("m1")]
+)
+def test_a_trial_that_shows_nothing_of_the_model_leaves_the_next_request_to_try_it(
+    observed: Observed, out: ProviderEvent, event: ProviderEvent
+) -> None:
+    observed.happen(*[out] * 3)
+    observed.clock.now_s += 60
+    observed.happen(TrialBegan("a", "m1"))
+    before = observed.trouble()
+    observed.happen(event)
+    judged = observed.providers.states.judge("a", "m1", observed.clock.now_s)
+    assert (judged.trouble, judged.trial) == (before, True)
+
+
+def test_other_gateways_hear_that_a_trial_has_ended(observed: Observed) -> None:
+    observed.happen(AttemptLimited("a", "m1", 5.0), TrialBegan("a", "m1"), TrialEnded("a", "m1"), TrialEnded("a", "m1"))
+    assert observed.relayed[2:] == [TrialEnded("a", "m1")]
 
 
 def test_a_provider_that_fails_now_and_then_is_degraded(observed: Observed) -> None:

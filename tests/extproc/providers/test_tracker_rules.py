@@ -18,7 +18,9 @@ from limpet_extproc.providers.events import (
     AttemptSucceeded,
     ProviderDegraded,
     ProviderEvent,
+    RequestRefused,
     TrialBegan,
+    TrialEnded,
 )
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 
@@ -33,7 +35,9 @@ def events(providers: st.SearchStrategy[str], models: st.SearchStrategy[str]) ->
         st.builds(AttemptSucceeded, providers, models, TIMINGS, AGES),
         st.builds(AttemptFailed, providers, models, st.sampled_from(["ServerError", "ConnectionFailed"]), AGES, WHOSE),
         st.builds(AttemptLimited, providers, models, st.none() | st.floats(1, 999), st.just("Overloaded"), AGES),
+        st.builds(RequestRefused, providers, models, AGES),
         st.builds(TrialBegan, providers, models),
+        st.builds(TrialEnded, providers, models),
         st.builds(ProviderDegraded, providers, models, st.just("ErrorRate")),
     )
 
