@@ -37,7 +37,7 @@ def test_the_short_form_holds_all_that_is_not_a_matter_of_speed(tmp_path: Path) 
 def test_a_fault_that_does_not_exist_is_refused_with_those_that_do() -> None:
     refused = CliRunner().invoke(bench, ["faults", "--only", "earthquake"], env={"COLUMNS": "1000"})
     assert refused.exit_code == 2
-    assert "no fault earthquake; there are: refuses_connections, hangs" in refused.output
+    assert "no fault earthquake; there are: redis_killed, redis_stalled" in refused.output
 
 
 @pytest.mark.slow
