@@ -32,7 +32,7 @@ T = TypeVar("T")
 Dir = Annotated[
     Path,
     typer.Argument(
-        help="Directory of YAML files: Provider, Pricing, HealthProbe, StickyPolicy and Secret; or one file."
+        help="Directory of YAML files with Providers, Pricings, HealthProbes, StickyPolicies and Secrets, or one file."
     ),
 ]
 

@@ -131,11 +131,20 @@ BAD_ANSWERS: Mapping[str, tuple[Reply, str, str]] = {
     "html": (_served(kind="text/html", body=b"<html><h1>Sign in</h1></html>"), "Down", "NotAnAnswer"),
     "error": (_served(body={"error": {"message": "no such account"}}), "Down", "ErrorInAnswer"),
     "broken": (_served(500, body=b"oops"), "Down", "ServerError"),
-    "nothing": (_served(404, "text/plain", b"Not Found"), "Down", "UnusableStatus"),
     "poor": (_served(402, body={"error": {"message": "Insufficient Balance"}}), "Down", "NoCredit"),
     "limited": (_served(429, body=b"slow down", **{"retry-after": "30"}), "Limited", "Limited"),
     "slow": (Reply(body={"data": []}, delay_s=30.0), "Down", "Timeout"),
 }
+
+
+async def test_a_path_that_a_provider_does_not_have_says_nothing_about_the_provider(stage: Stage) -> None:
+    async with Upstream(lambda _: _served(404, "text/plain", b"Not Found")) as upstream:
+        url = {"url": f"http://127.0.0.1:{upstream.port}/v1"}
+        apply(stage, {"a": url}, probe("bad", [stage.provider("a")], http={"path": "/v1/models"}))
+        await until(lambda: any(each.rejected for of in stage.gateway.prober.results().values() for each in of))
+        (result,) = next(iter(stage.gateway.prober.results().values()))
+        assert (result.verdict, result.status, result.rejected) == (None, 404, "GET /v1/v1/models")
+        assert told(stage, "a") == ()
 
 
 @pytest.mark.parametrize("case", BAD_ANSWERS)

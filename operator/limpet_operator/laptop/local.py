@@ -29,10 +29,12 @@ from limpet_operator.laptop.run_dir import RunDir
 from limpet_operator.planning.plan import Plan
 from limpet_operator.probe.metrics import build_probe_metrics
 from limpet_operator.probe.prober import Prober
+from limpet_operator.probe.view import ProbeResult
 from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.publish.bootstrap import bootstrap
 from limpet_operator.publish.envoy_settings import CLIENT_LISTENER, EXTPROC_CLUSTER, EnvoySettings
 from limpet_operator.publish.overload import HEAP_BYTES
+from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.proxy import ProxySettings
 from limpet_operator.serve.acknowledgements import Nack
 from limpet_operator.serve.control_plane import ControlPlane
@@ -88,7 +90,9 @@ class LocalSettings:
     on_nack: Callable[[Nack], None] = lambda _: None
     """Called when Envoy refuses something, which is also logged as a warning."""
     on_health: Callable[[Mapping[str, ProviderHealth]], None] = lambda _: None
-    """Called with how the providers are doing, by name, whenever that may have changed."""
+    """Called with how the providers are doing, by name, whenever that may have changed, until the gateway ends."""
+    on_probes: Callable[[Mapping[ObjectKey, Sequence[ProbeResult]]], None] = lambda _: None
+    """Called at the same times with what each HealthProbe finds."""
 
 
 class LocalGateway:
@@ -131,6 +135,7 @@ class LocalGateway:
         )
         self._plan = Plan()
         self._running = AsyncExitStack()
+        self._ending = False
 
     @property
     def base_url(self) -> str:
@@ -153,6 +158,7 @@ class LocalGateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ending = True
         await self._running.aclose()
 
     def apply(self, plan: Plan) -> None:
@@ -247,4 +253,7 @@ class LocalGateway:
         return path
 
     def _health_changed(self) -> None:
+        if self._ending:  # What the worker knew goes with it, which is no news about any provider.
+            return
         self.settings.on_health(healths(self._plan, self._fleet.traffic(), self.prober.probed()))
+        self.settings.on_probes(self.prober.results())

@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,18 +19,23 @@ from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.objects import Parser
+from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.serve.garbage import freeze_what_exists
 from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
 from limpet_operator.status.health import ProviderHealth
-from limpet_operator.status.health_lines import health_lines
+from limpet_operator.status.health_lines import health_lines, told_after
+from limpet_operator.status.probing import rejection
 
 Say = Callable[[str], None]
 
 _TIME: Final = "%H:%M:%S"
 _METRICS_FLAG: Final = "--metrics-port PORT, the first of two"
+SETTLE_S: Final = 0.5
+"""From a change of a provider to the line about it: what changes twice within this time is one line."""
 SAY_AFTER_S: Final = 0.2
 """From a change to the lines about it."""
 
@@ -71,7 +76,7 @@ class Directory:
         for line in sorted(lines - self._reported):
             self._say(line)
         for line in sorted(self._reported - lines):
-            self._say(f"no longer so: {line.splitlines()[0]}")
+            self._say(f"{time.strftime(_TIME)}  no longer so: {line.splitlines()[0]}")
         self._reported = lines
 
 
@@ -84,7 +89,9 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
         directory = Directory(path, say)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
             find_listen_address("127.0.0.1", port, _METRICS_FLAG)
-        async with LocalGateway(replace(settings, on_health=_reporting_health(say))) as gateway:
+        loop = asyncio.get_running_loop()
+        news = HealthNews(say, lambda report: loop.call_later(SETTLE_S, report))
+        async with LocalGateway(replace(settings, on_health=news.providers, on_probes=news.probes)) as gateway:
             gateway.apply(directory.plan)
             async with beside(directory.follow(_applying(gateway, say))) as following:
                 await gateway.ready()
@@ -93,6 +100,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
                     _serve_metrics(metrics_port, gateway)
                 _greet(gateway, directory.plan, metrics_port, say)
                 await first_of(asyncio.wait({following}), gateway.running(say), stopped.wait())
+                news.end()
     except (CannotStart, ChildDied, FileNotFoundError) as error:
         say(f"limpet up: {error}")
         return 1
@@ -108,16 +116,51 @@ def _serve_metrics(port: int, gateway: LocalGateway) -> None:
         raise CannotStart(message) from error
 
 
-def _reporting_health(say: Say) -> Callable[[Mapping[str, ProviderHealth]], None]:
-    before: Mapping[str, ProviderHealth] = {}
+class HealthNews:
+    """Says how providers and probes are doing otherwise than was said last, once a change has settled."""
 
-    def report(now: Mapping[str, ProviderHealth]) -> None:
-        nonlocal before
-        for line in health_lines(before, now):
-            say(f"{time.strftime(_TIME)}  {line.text}")
-        before = now
+    def __init__(self, say: Say, later: Callable[[Callable[[], None]], object]) -> None:
+        """`later(report)` calls `report` after SETTLE_S."""
+        self._say = say
+        self._later = later
+        self._waiting = self._ended = False
+        self._told: Mapping[str, ProviderHealth] = {}
+        self._now: Mapping[str, ProviderHealth] = {}
+        self._rejections: Mapping[tuple[ObjectKey, str], str] = {}
+        self._rejections_told: Mapping[tuple[ObjectKey, str], str] = {}
 
-    return report
+    def providers(self, now: Mapping[str, ProviderHealth]) -> None:
+        """They are doing so now."""
+        self._now = now
+        self._wait()
+
+    def probes(self, now: Mapping[ObjectKey, Sequence[ProbeResult]]) -> None:
+        """The HealthProbes find this now."""
+        self._rejections = {
+            (key, each.provider): rejection(each) for key, results in now.items() for each in results if each.rejected
+        }
+        self._wait()
+
+    def end(self) -> None:
+        """Say nothing more."""
+        self._ended = True
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._later(self._report)
+
+    def _report(self) -> None:
+        self._waiting = False
+        if self._ended:
+            return
+        for line in health_lines(self._told, self._now):
+            self._say(f"{time.strftime(_TIME)}  {line.text}")
+        self._told = told_after(self._told, self._now)
+        for subject, text in self._rejections.items():
+            if subject not in self._rejections_told:
+                self._say(f"{time.strftime(_TIME)}  {subject[0]} (ProbeRejected): {text}")
+        self._rejections_told = self._rejections
 
 
 def _applying(gateway: LocalGateway, say: Say) -> Callable[[Plan], None]:

@@ -104,6 +104,21 @@ def probed_dialect_is_served(subject: ProbeInput) -> Finding | None:
     return no_effect("DialectNotServed", f"{message}; probe it by spec.http")
 
 
+def probed_path_is_whole(subject: ProbeInput) -> Finding | None:
+    """The probe's path does not repeat the end of a Provider's url, to which it is added."""
+    check = subject.spec.check
+    if isinstance(check, CompletionCheck):
+        return None
+    first = check.path.split("/")[1]
+    for provider in subject.selected:
+        prefix = provider.url.path_prefix
+        if first and prefix.rpartition("/")[2] == first:
+            asked = f"spec.http.path is added to the url of Provider {provider.key.name}, so it asks for {prefix}"
+            rest = check.path.removeprefix(f"/{first}") or "/"
+            return no_effect("PathRepeated", f"{asked}{check.path}; if /{first} is not there twice, write {rest}")
+    return None
+
+
 def patterns_match(subject: PatternInput) -> Finding | None:
     """Each of the policy's patterns matches a model that is served; `*` always does."""
     idle = [pattern for pattern in subject.spec.policy.models if pattern != "*" and not subject.served.match(pattern)]
@@ -128,5 +143,5 @@ PROVIDER_EFFECTS: tuple[Check[ProviderInput], ...] = (
     provider_fields_count,
 )
 PRICING_EFFECTS: tuple[Check[Pricing], ...] = (pricing_fields_count,)
-PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_served,)
+PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_served, probed_path_is_whole)
 POLICY_EFFECTS: tuple[Check[PatternInput], ...] = (patterns_match,)

@@ -30,6 +30,7 @@ EffectiveReason = Literal[
     "PlaceholderKey",
     "FieldWithoutEffect",
     "MatchesNothing",
+    "PathRepeated",
     "NotAccepted",
 ]
 ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
@@ -58,7 +59,7 @@ HealthyReason = Literal[
     "NotProgrammed",
 ]
 DrainedReason = Literal["Drained", "ConversationsLeft", "ConversationsUnknown"]
-ProbingReason = Literal["Probing", "Pending", "NoGateway", "NotAccepted", "RefsNotResolved"]
+ProbingReason = Literal["Probing", "ProbeRejected", "Pending", "NoGateway", "NotAccepted", "RefsNotResolved"]
 FreshReason = Literal["Fresh", "NoLimit", "Stale", "NoDate", "DateInFuture", "NotAccepted"]
 ConditionReason = (
     AcceptedReason

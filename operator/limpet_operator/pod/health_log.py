@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from limpet_operator.status.health import ProviderHealth
-from limpet_operator.status.health_lines import health_lines
+from limpet_operator.status.health_lines import health_lines, told_after
 
 _log = logging.getLogger(__name__)
 
@@ -20,4 +20,4 @@ class HealthLog:
         for line in health_lines(self._before, now):
             level = logging.WARNING if line.bad else logging.INFO
             _log.log(level, "%s", line.text, extra={"provider": line.provider, "reason": line.reason})
-        self._before = now
+        self._before = told_after(self._before, now)

@@ -11,6 +11,7 @@ from limpet_operator.planning.probe_targets import PlannedProbe, ProbeTarget
 from limpet_operator.probe.combine import ProviderStanding, combined, model_of
 from limpet_operator.probe.judge import NEW, Standing, judged, unsettled
 from limpet_operator.probe.outcome import Outcome
+from limpet_operator.probe.request import asked_for
 from limpet_operator.probe.schedule import Pair
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.healthprobe import HealthProbe
@@ -125,6 +126,7 @@ def _result(probing: Probing) -> ProbeResult:
         last_cause=last.cause,
         status=last.status,
         message=standing.decided_by.message or last.message,
+        rejected=asked_for(probing.probe, probing.provider.spec) if last.blames_probe else "",
         not_sent=last.not_sent,
     )
 
@@ -133,5 +135,5 @@ def noteworthy(found: Mapping[ObjectKey, Sequence[ProbeResult]]) -> Iterator[tup
     """What of the results changes seldom, to be compared: not when the last probe ended, and not its words."""
     for key, of_probe in found.items():
         for result in of_probe:
-            at_fault = result.last_cause if result.verdict is None else ""
+            at_fault = result.last_cause if result.verdict is None or result.rejected else ""
             yield key, result.provider, result.verdict, result.cause, result.model, bool(result.not_sent), at_fault

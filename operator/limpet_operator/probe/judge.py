@@ -40,6 +40,8 @@ class Standing:
     """Newest outcomes in a row that speak against the verdict, all in the same direction."""
     run_to: Outcome = NOTHING
     """The one of them that decides if the run grows long enough."""
+    rejections: int = 0
+    """Newest answers in a row that blame the probe itself."""
     doubts: int = 1
     """Outcomes that must still agree with the verdict before it is asked as seldom as its probe says."""
     good_s: float = 0.0
@@ -63,10 +65,9 @@ def judged(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: 
     """After one more outcome, of a probe that was sent at `sent_s` by a steady clock."""
     seen = replace(standing, last=outcome, last_s=now_s)
     level = outcome.level
-    if level is not None:
-        seen = replace(seen, good_s=sent_s if level == "Up" else 0.0)
-    else:
-        return seen if outcome.not_sent else replace(seen, doubts=max(0, seen.doubts - 1))
+    if level is None:
+        return seen if outcome.not_sent else _rejected(seen, outcome, thresholds, now_s)
+    seen = replace(seen, rejections=0, good_s=sent_s if level == "Up" else 0.0)
     if standing.verdict is None and level == "Up":
         return _with_verdict(seen, "Up", outcome, now_s)
     current = standing.verdict or "Up"
@@ -88,12 +89,20 @@ def judged(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: 
     return replace(seen, run=run, run_to=nearest)
 
 
+def _rejected(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: float) -> Standing:
+    """After an answer that blames the probe. Enough of them in a row end a verdict, which nothing supports any more."""
+    rejections = standing.rejections + 1
+    if standing.verdict is not None and rejections >= thresholds.failures_to_down:
+        return Standing(last=outcome, last_s=now_s, rejections=rejections, doubts=0)
+    return replace(standing, rejections=rejections, doubts=max(0, standing.doubts - 1))
+
+
 def _distance(one: Verdict, other: Verdict) -> int:
     return abs(_BADNESS[one] - _BADNESS[other])
 
 
 def _with_verdict(standing: Standing, verdict: Verdict, outcome: Outcome, now_s: float) -> Standing:
-    return replace(standing, verdict=verdict, since_s=now_s, decided_by=outcome, run=0, doubts=0)
+    return replace(standing, verdict=verdict, since_s=now_s, decided_by=outcome, run=0, rejections=0, doubts=0)
 
 
 def unsettled(standing: Standing) -> Standing:

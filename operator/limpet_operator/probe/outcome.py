@@ -30,6 +30,11 @@ class Outcome(NamedTuple):
     not_sent: str = ""
     """Why it did not reach the provider, if that is why it shows nothing."""
 
+    @property
+    def blames_probe(self) -> bool:
+        """Whether the provider answered that the probe itself is wrong."""
+        return self.level is None and self.cause != ""
+
 
 NOTHING: Final = Outcome(None)
 """Before the first probe has ended."""
@@ -43,19 +48,20 @@ def outcome(answer: ProbeAnswer, probe: HealthProbe, provider: Provider, keys: C
         return Outcome(None, not_sent=shown) if cause is None else Outcome("Down", cause, message=shown)
     cause = _cause(answer, probe.check, provider.vendor)
     if cause:
-        return Outcome(_level(cause, probe.check), cause, answer.status, _message(answer.body, keys))
+        return Outcome(_level(cause, answer.status, probe.check), cause, answer.status, _message(answer.body, keys))
     slow_s = probe.thresholds.degraded_after_s
     if slow_s is not None and answer.seconds > slow_s:
-        message = f"answered after {answer.seconds:.1f} s; degradedAfter is {slow_s:g} s"
+        message = f"slower than the probe's degradedAfter ({slow_s:g} s)"
         return Outcome("Degraded", "SlowFirstByte", answer.status, message)
     return Outcome("Up", status=answer.status)
 
 
-def _level(cause: Cause, check: HttpCheck | CompletionCheck) -> Verdict | None:
+def _level(cause: Cause, status: int, check: HttpCheck | CompletionCheck) -> Verdict | None:
     if cause in ("Limited", "Overloaded"):
         return "Limited"
-    # A completion that the provider finds faulty is our fault: it was up to read it.
-    return None if cause in OF_THE_REQUEST and isinstance(check, CompletionCheck) else "Down"
+    # What the provider finds faulty is the probe: it was up to read it. Of a path that does not exist the same is true.
+    faulty = cause in OF_THE_REQUEST if isinstance(check, CompletionCheck) else cause == "UnusableStatus"
+    return None if faulty and status // 100 == 4 else "Down"
 
 
 def _cause(answer: ProbeAnswer, check: HttpCheck | CompletionCheck, vendor: str) -> Cause:

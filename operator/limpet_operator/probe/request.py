@@ -12,6 +12,12 @@ _COMPLETIONS: Final = "/chat/completions"
 """Where OpenAIChat is spoken, the one dialect that `planning.probe_targets.speaks` lets through."""
 
 
+def asked_for(probe: HealthProbe, provider: Provider) -> str:
+    """Method and path as the provider gets them."""
+    check, prefix = probe.check, provider.url.path_prefix
+    return f"POST {prefix}{_COMPLETIONS}" if isinstance(check, CompletionCheck) else f"GET {prefix}{check.path}"
+
+
 def probe_request(probe: HealthProbe, target: ProbeTarget, provider: Provider) -> ProbeRequest:
     """What to send; whoever sends it gives it its number. The credential is Envoy's to add."""
     check = probe.check

@@ -27,6 +27,9 @@ class ProbeResult(NamedTuple):
     """HTTP status of the last answer; 0: none."""
     message: str = ""
     """The provider's own, or Envoy's if there was no answer, of the last probe that did not succeed."""
+    rejected: str = ""
+    """What the last probe asked for, such as `GET /v1/models`, if its answer blames the probe and not the provider;
+    else empty."""
     not_sent: str = ""
     """Why the last probe could not be sent, which says nothing about the provider; empty if it was."""
 

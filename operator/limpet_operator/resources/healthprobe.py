@@ -80,5 +80,5 @@ def _check(spec: Mapping[str, Any]) -> HttpCheck | CompletionCheck:
 
 
 def _status_range(text: str) -> tuple[int, int]:
-    ends = [int(end) for end in text.split("-")]
-    return min(ends), max(ends)
+    low, _, high = text.partition("-")
+    return int(low), int(high or low)

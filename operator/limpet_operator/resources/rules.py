@@ -69,6 +69,23 @@ def _no_longer_than(shorter: str, longer: str) -> Predicate:
     return holds
 
 
+def _shorter_if_set(parent: str, optional: str, longer: str) -> Predicate:
+    def holds(value: Mapping[str, Any]) -> bool:
+        if optional not in value[parent]:
+            return True
+        try:
+            return parse_duration(value[parent][optional]) < parse_duration(value[longer])
+        except ValueError:
+            return True  # the field's own rule says what is wrong with it
+
+    return holds
+
+
+def _ascends(pattern: str, low_end: str, high_start: str) -> Predicate:
+    matches = _matches(pattern)
+    return lambda value: not matches(value) or bool(value[: int(low_end)] <= value[int(high_start) :])
+
+
 def _at_least_duration(least: str) -> Predicate:
     least_s = parse_duration(least)
 
@@ -101,6 +118,17 @@ _SHAPES: tuple[tuple[re.Pattern[str], Callable[..., Predicate]], ...] = (
             r" \|\| duration\(self\.\1\) <= duration\(self\.\2\)"
         ),
         _no_longer_than,
+    ),
+    (
+        re.compile(
+            r"!has\(self\.(\w+)\.(\w+)\) \|\| \[self\.\1\.\2, self\.(\w+)\]\.exists\(d, !d\.matches\('[^']+'\)\)"
+            r" \|\| duration\(self\.\1\.\2\) < duration\(self\.\3\)"
+        ),
+        _shorter_if_set,
+    ),
+    (
+        re.compile(r"!self\.matches\('([^']+)'\) \|\| self\.substring\(0, (\d)\) <= self\.substring\((\d)\)"),
+        _ascends,
     ),
 )
 

@@ -54,6 +54,11 @@ class _SchemaNode:
     """What identifies an item: its key fields in a map list, the whole item (no fields) in a set; None: nothing."""
     rules: tuple[Rule, ...]
 
+    @property
+    def duration(self) -> bool:
+        """Whether a duration belongs here."""
+        return any(rule.message.startswith("must be a duration") for rule in self.rules)
+
     @classmethod
     def compile(cls, schema: Mapping[str, Any]) -> Self:
         properties = schema.get("properties")
@@ -189,7 +194,11 @@ def _explain(error: jsonschema.ValidationError, root: _SchemaNode) -> Iterator[P
                 field = (node.properties or {}).get(name)
                 yield Problem(_join(path, name), f"is missing{_in_brackets(field.hint) if field else ''}")
         return
-    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint, _shown_at(path, value)))
+    quoted = _shown_at(path, value)
+    if error.validator == "type" and node.duration and isinstance(value, int | float) and not isinstance(value, bool):
+        yield Problem(path, f"is the number {quoted}; write it with a unit, such as {quoted}s")
+        return
+    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint, quoted))
 
 
 def _shown_at(path: str, value: Any) -> str:

@@ -5,7 +5,7 @@ models that are asked for is up, it gets the mildest of their verdicts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from limpet_extproc.contract.attempt import SETTLED_BY_PEOPLE
@@ -13,9 +13,10 @@ from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
 from limpet_operator.fleet.view import Traffic, TrafficState
 from limpet_operator.planning.finding import Finding, HealthyReason
-from limpet_operator.planning.plan import ObjectFindings, Plan
+from limpet_operator.planning.plan import ObjectFindings, Plan, PlannedProvider
 from limpet_operator.status.findings import short_timeouts
-from limpet_operator.status.health_words import answered, moves, wording
+from limpet_operator.status.health_words import Wording, answered, moves, probe_wording, wording
+from limpet_operator.status.stranded import NONE_STRANDED, Stranded, stranded
 
 MAX_MODELS_SHOWN: Final = 32
 """In one status."""
@@ -31,6 +32,9 @@ _OF_TROUBLE: Final[Mapping[Trouble | None, Verdict]] = {
 
 _MAY_TIME_OUT: Final = frozenset({"TrafficOK", "ProbeOK", "Timeout", "ErrorRate", "Failing"})
 """Reasons that say less than that its timeouts are too short."""
+
+_REQUESTS: Final = "requests"
+"""Who has seen it, if not a probe."""
 
 _SEEN_BY_PROBES: Final = frozenset({"NameNotResolved", "TLSFailed", "ConnectionRefused"})
 """Causes of which requests show no more than that the connection failed."""
@@ -53,6 +57,15 @@ class ProviderHealth:
     finding: Finding
     models: tuple[ModelHealth, ...] = ()
     """Those whose verdict differs from the provider's, by name."""
+    by_requests: bool = False
+    """Whether requests have shown anything."""
+
+    def troubled(self, models: Iterable[str]) -> frozenset[str]:
+        """Those of its models that it is not up for."""
+        if self.verdict == "Up" and not self.models:
+            return frozenset()
+        apart = {each.name: each.verdict for each in self.models}
+        return frozenset(name for name in models if apart.get(name, self.verdict) not in ("Up", "Unknown"))
 
 
 class _Opinion(NamedTuple):
@@ -63,6 +76,8 @@ class _Opinion(NamedTuple):
     status: int = 0
     message: str = ""
     source: str = ""
+    probe: str = ""
+    """The HealthProbe whose opinion it is; empty: none's."""
     still_tried: bool = False
     """Requests go on being sent there, although they fail."""
 
@@ -98,22 +113,30 @@ def healths(
     plan: Plan, traffic: Mapping[str, Traffic], probed: Mapping[str, Sequence[Probed]]
 ) -> Mapping[str, ProviderHealth]:
     """The health of every provider of a plan of which something is known, by name."""
-    return {
-        each.name: provider_health(
-            plan.findings[each.spec.key],
-            traffic.get(each.name),
-            probed.get(each.name, ()),
-            short_timeouts(each.spec),
-        )
-        for each in plan.providers
-        if each.name in traffic or each.name in probed
-    }
+
+    def health(each: PlannedProvider, left: Stranded) -> ProviderHealth:
+        known = traffic.get(each.name), probed.get(each.name, ())
+        return provider_health(plan.findings[each.spec.key], *known, short_timeouts(each.spec), left)
+
+    known = {each.name: each for each in plan.providers if each.name in traffic or each.name in probed}
+    found = {name: health(each, NONE_STRANDED) for name, each in known.items()}
+    troubled = {name: found[name].troubled(model.name for model in each.spec.models) for name, each in known.items()}
+    left = stranded(plan.providers, troubled)
+    return found | {name: health(known[name], each) for name, each in left.items() if name in known}
 
 
 def provider_health(
-    planned: ObjectFindings, traffic: Traffic | None, probed: Sequence[Probed] = (), short_timeouts: str = ""
+    planned: ObjectFindings,
+    traffic: Traffic | None,
+    probed: Sequence[Probed] = (),
+    short_timeouts: str = "",
+    left: Stranded = NONE_STRANDED,
 ) -> ProviderHealth:
-    """The health of a provider; `short_timeouts` says which of its timeouts are below the vendor's defaults."""
+    """The health of a provider.
+
+    `short_timeouts` says which of its timeouts are below the vendor's defaults, `left` which of its models no provider
+    is up for.
+    """
     if not planned.ok:
         return _unknown("NotProgrammed", "no requests are sent there; see the other conditions")
     known = traffic or Traffic()
@@ -130,24 +153,25 @@ def provider_health(
     }
     if not whole.opinions and not models:
         return _unknown("NoTraffic", "no request or probe has shown anything yet; nothing to do")
-    health = _judged(whole, models)
+    by_requests = known.whole is not None or bool(known.models)
+    health = replace(_judged(whole, models, left), by_requests=by_requests)
     if known.times_out and short_timeouts and health.finding.reason in _MAY_TIME_OUT:
         message = f"its timeouts ended several requests of the last ten minutes: {short_timeouts}"
         finding = Finding("Healthy", "False", "TimeoutTooShort", message)
-        return ProviderHealth("Degraded" if health.verdict == "Up" else health.verdict, finding, health.models)
+        return replace(health, verdict="Degraded" if health.verdict == "Up" else health.verdict, finding=finding)
     return health
 
 
-def _judged(whole: _Witnesses, models: Mapping[str, _Witnesses]) -> ProviderHealth:
+def _judged(whole: _Witnesses, models: Mapping[str, _Witnesses], left: Stranded) -> ProviderHealth:
     troubled = {name: scope for name, scope in models.items() if scope.worst.severity}
     by_whole = whole.worst if whole.opinions else _Opinion("Up")
     if not troubled or by_whole.severity >= _by_models(models, troubled):
         verdict = by_whole.verdict
         worse = {name: scope for name, scope in troubled.items() if scope.worst.severity > by_whole.severity}
-        finding = _finding(whole, worse) if by_whole.severity else _well(whole, models)
+        finding = _finding(whole, worse, left) if by_whole.severity else _well(whole, models)
     else:
         verdict = VERDICTS[_by_models(models, troubled)]
-        finding = _of_models(troubled, verdict, all_of_them=len(troubled) == len(models))
+        finding = _of_models(troubled, verdict, left, all_of_them=len(troubled) == len(models))
     differing = [
         ModelHealth(name, worst.verdict, _reason(worst))
         for name, scope in sorted(models.items(), key=lambda item: (-item[1].worst.severity, item[0]))
@@ -173,7 +197,7 @@ def _of_requests(state: TrafficState | None, probed: Iterable[Probed]) -> Iterab
     ):
         # The outage has ended for the probes. No request has been sent there since, or it would be out anew.
         return
-    words = (state.cause, state.status, state.message, "requests")
+    words = (state.cause, state.status, state.message, _REQUESTS)
     if state.cause in SETTLED_BY_PEOPLE:
         yield _Opinion("Down", *words, still_tried=state.trouble in (None, "degraded"))
     else:
@@ -183,31 +207,30 @@ def _of_requests(state: TrafficState | None, probed: Iterable[Probed]) -> Iterab
 def _of_probes(probed: Sequence[Probed], model: str) -> Iterable[_Opinion]:
     for each in probed:
         if each.model == model:
-            yield _Opinion(each.verdict, each.cause, each.status, each.message, _named(each.probes))
+            probe = each.probes[0].rpartition("/")[2] if each.probes else ""  # The one that decided.
+            source = f"probe {probe}" if probe else "a probe"
+            yield _Opinion(each.verdict, each.cause, each.status, each.message, source, probe)
 
 
-def _named(probes: Sequence[str]) -> str:
-    """The one that decided."""
-    return f"probe {probes[0].rpartition('/')[2]}" if probes else "a probe"
-
-
-def _finding(scope: _Witnesses, worse_models: Mapping[str, _Witnesses]) -> Finding:
+def _finding(scope: _Witnesses, worse_models: Mapping[str, _Witnesses], left: Stranded) -> Finding:
     """What is wrong with a provider as a whole."""
     worst = scope.worst
-    words = wording(worst.verdict, worst.cause)
-    moving = moves(worst.verdict, still_tried=worst.still_tried)
+    words = _wording(worst)
+    moving = moves(worst.verdict, left, still_tried=worst.still_tried)
     parts = (_clause(scope), moving, words.advice, _listed(worse_models))
     return Finding("Healthy", "False", words.reason, "; ".join(filter(None, parts)))
 
 
-def _of_models(troubled: Mapping[str, _Witnesses], verdict: Verdict, *, all_of_them: bool) -> Finding:
+def _of_models(troubled: Mapping[str, _Witnesses], verdict: Verdict, left: Stranded, *, all_of_them: bool) -> Finding:
     """What is wrong with models of a provider that is well otherwise."""
     name, scope = max(troubled.items(), key=lambda item: item[1].worst.severity)
     worst = scope.worst
-    words = wording(worst.verdict, worst.cause)
+    words = _wording(worst)
     moving = "requests for it go to other providers, and other models stay"
     if all_of_them:
-        moving = moves(verdict, still_tried=worst.still_tried)
+        moving = moves(verdict, left, still_tried=worst.still_tried)
+    elif left.models:
+        moving = f"{left.clause}, and other models stay"
     what = f"model {name} is {worst.verdict}: {_clause(scope)}"
     others = _listed({each: of for each, of in troubled.items() if each != name})
     return Finding("Healthy", "False", words.reason, "; ".join(filter(None, (what, moving, words.advice, others))))
@@ -221,14 +244,20 @@ def _listed(models: Mapping[str, _Witnesses]) -> str:
 
 def _clause(scope: _Witnesses) -> str:
     worst = scope.worst
-    wrong, answer = wording(worst.verdict, worst.cause).wrong, answered(worst.status, worst.message)
-    return f"{wrong}{f': {answer}' if answer else ''} (seen by {scope.sources})"
+    # The status of a stream that broke off, or of an answer that was only slow, is a good one.
+    answer = "" if worst.cause in ("BrokenOff", "SlowFirstByte") else answered(worst.status, worst.message)
+    return f"{_wording(worst).wrong}{f': {answer}' if answer else ''} (seen by {scope.sources})"
+
+
+def _wording(opinion: _Opinion) -> Wording:
+    by_probe = probe_wording(opinion.probe, opinion.cause, opinion.message) if opinion.probe else None
+    return by_probe or wording(opinion.verdict, opinion.cause)
 
 
 def _well(whole: _Witnesses, models: Mapping[str, _Witnesses]) -> Finding:
     opinions = [each for scope in (whole, *models.values()) for each in scope.opinions]
-    by_requests = any(each.source == "requests" for each in opinions)
-    by_probes = any(each.source != "requests" for each in opinions)
+    by_requests = any(each.source == _REQUESTS for each in opinions)
+    by_probes = any(each.source != _REQUESTS for each in opinions)
     if by_requests:
         what = "requests and probes" if by_probes else "requests"
         return Finding("Healthy", "True", "TrafficOK", f"its last {what} were answered")
@@ -238,7 +267,7 @@ def _well(whole: _Witnesses, models: Mapping[str, _Witnesses]) -> Finding:
 def _reason(opinion: _Opinion) -> HealthyReason:
     if opinion.severity:
         return wording(opinion.verdict, opinion.cause).reason
-    return "TrafficOK" if opinion.source == "requests" else "ProbeOK"
+    return "TrafficOK" if opinion.source == _REQUESTS else "ProbeOK"
 
 
 def _unknown(reason: HealthyReason, message: str) -> ProviderHealth:

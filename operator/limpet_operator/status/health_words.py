@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from limpet_extproc.contract.health_stream import Verdict
 from limpet_operator.planning.finding import HealthyReason
+from limpet_operator.status.stranded import Stranded
 
 _STATUS_PAGE: Final = "look at the vendor's status page"
 
@@ -61,6 +62,7 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
         "check whether spec.url is the base URL of the API",
     ),
     "ErrorInAnswer": Wording("ErrorInAnswer", "its answers contain errors", _STATUS_PAGE),
+    "BrokenOff": Wording("Failing", "its answers break off before their end", _STATUS_PAGE),
     "Limited": _OVER_LIMIT,
     "Overloaded": Wording("OverLimit", "it is overloaded", _STATUS_PAGE),
     "ErrorRate": _ERROR_RATE,
@@ -80,9 +82,28 @@ def wording(verdict: Verdict, cause: str) -> Wording:
             return _BY_CAUSE.get(cause, _FAILING)
 
 
+def probe_wording(probe: str, cause: str, message: str) -> Wording | None:
+    """What is wrong by the probe's own settings, with what to change there; None: by nothing of them."""
+    slow = f"{_STATUS_PAGE}; if it is always this slow, raise"
+    match cause:
+        case "Timeout":
+            return Wording("Timeout", "it does not answer the probe in time", f"{slow} timeout of HealthProbe {probe}")
+        case "SlowFirstByte":
+            wrong = f"its answers are {message}" if message else "its answers to the probe are slow"
+            return Wording("SlowFirstByte", wrong, f"{slow} thresholds.degradedAfter of HealthProbe {probe}")
+        case "UnusableStatus":
+            advice = f"{_STATUS_PAGE}, or correct http.expectedStatuses of HealthProbe {probe}"
+            return Wording("Failing", "it answers with a status that the probe does not expect", advice)
+    return None
+
+
 def answered(status: int, message: str) -> str:
-    """An answer as messages show it: its status and the provider's own words, as far as there are any."""
-    return " ".join(part for part in (str(status) if status else "", f'"{message}"' if message else "") if part)
+    """An answer as messages show it: its status and the provider's own words in quotes, as far as there are any.
+
+    Without a status the words are Envoy's or our own.
+    """
+    quoted = f'"{message}"' if message and status else message
+    return " ".join(part for part in (str(status) if status else "", quoted) if part)
 
 
 _MOVES: Final[Mapping[Verdict, str]] = {
@@ -93,6 +114,9 @@ _MOVES: Final[Mapping[Verdict, str]] = {
 }
 
 
-def moves(verdict: Verdict, *, still_tried: bool) -> str:
+def moves(verdict: Verdict, left: Stranded, *, still_tried: bool) -> str:
     """What becomes of its conversations. `still_tried`: requests go on being sent there, and fail over one by one."""
-    return "requests that fail there go to other providers" if still_tried else _MOVES[verdict]
+    if left.all_of_them:
+        return f"{left.clause}, so requests are still sent there"
+    moving = "requests that fail there go to other providers" if still_tried else _MOVES[verdict]
+    return "; ".join(filter(None, (moving, left.clause)))

@@ -16,7 +16,7 @@ from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
 from limpet_operator.status import findings
-from limpet_operator.status.health import ProviderHealth, provider_health
+from limpet_operator.status.health import ProviderHealth, healths, provider_health
 from limpet_operator.status.probing import probes_by_provider, probing, up_count
 
 _Spec = TypeVar("_Spec")
@@ -58,7 +58,6 @@ class StatusInputs:
         self._traffic = traffic
         self._probed = probes.probed()
         self._results = probes.results()
-        self._health: dict[ObjectKey, ProviderHealth] = {}
         self._published = published
 
     def generation(self, key: ObjectKey) -> int | None:
@@ -107,13 +106,10 @@ class StatusInputs:
 
     def health(self, key: ObjectKey) -> ProviderHealth:
         """How a provider is doing."""
-        if key in self._health:
-            return self._health[key]
-        name, spec = key.display_name, self._spec(key, Provider)
-        short = "" if spec is None else findings.short_timeouts(spec)
-        found = provider_health(self.plan.findings[key], self._traffic.get(name), self._probed.get(name, ()), short)
-        self._health[key] = found
-        return found
+        if (found := self._healths.get(key.display_name)) is not None:
+            return found
+        name = key.display_name
+        return provider_health(self.plan.findings[key], self._traffic.get(name), self._probed.get(name, ()))
 
     def providers_up(self, key: ObjectKey) -> Mapping[str, int]:
         """How many providers a HealthProbe probes and how many it finds up, by their names in its status."""
@@ -131,6 +127,10 @@ class StatusInputs:
         others = {each.provider: [other.name for other in self._probes_of[each.provider] - {key}] for each in results}
         spec = self._spec(key, HealthProbe)
         return probing(self.plan.findings[key], spec, results, others, len(self._gateways))
+
+    @cached_property
+    def _healths(self) -> Mapping[str, ProviderHealth]:
+        return healths(self.plan, self._traffic, self._probed)
 
     @cached_property
     def _probes_of(self) -> Mapping[str, frozenset[ObjectKey]]:

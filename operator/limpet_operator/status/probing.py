@@ -36,8 +36,12 @@ def probing(
     if not gateways:
         message = "no gateway is connected, and probes go through one; check whether the gateway pods are ready"
         return _probing("Unknown", "NoGateway", message)
+    if not results:
+        return _probing("Unknown", "Pending", "none of its Providers is served yet; see their conditions")
     if all(result.verdict is None for result in results):
         why = [_unknown(result) for result in results if result.not_sent or result.last_cause]
+        if any(result.rejected for result in results):
+            return _probing("False", "ProbeRejected", ", ".join(_first(why)))
         message = ", ".join(_first(why)) or "there have not been enough answers for a verdict yet"
         return _probing("Unknown", "Pending", message)
     providers = f"{len(results)} provider{'' if len(results) == 1 else 's'}"
@@ -66,8 +70,17 @@ def _unknown(result: ProbeResult) -> str:
     """Why there is no verdict."""
     if result.not_sent:
         return f"{_name(result)} not probed: {result.not_sent}"
+    if result.rejected:
+        return rejection(result)
     answer = " ".join(filter(None, (result.last_cause, answered(result.status, result.message))))
     return f"{_name(result)} not known: {answer}" if answer else f"{_name(result)} not known yet"
+
+
+def rejection(result: ProbeResult) -> str:
+    """What a provider answers that finds fault with the probe, and what to do."""
+    field = "http.path" if result.rejected.startswith("GET ") else "completion"
+    answer = answered(result.status, result.message)
+    return f"{_name(result)} answers {result.rejected} with {answer}: correct spec.{field}"
 
 
 def _shared(results: Sequence[ProbeResult], others: Mapping[str, Collection[str]]) -> list[str]:

@@ -1,11 +1,18 @@
 """The output of `limpet up`: only what is true of the running gateway."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.operator.conftest import Build
 
-from limpet_operator.laptop.up import greeting, summary
+from limpet_extproc.contract.catalog import Trouble
+from limpet_operator.fleet.view import Traffic, TrafficState
+from limpet_operator.laptop.up import HealthNews, greeting, summary
+from limpet_operator.planning.plan import ObjectFindings
+from limpet_operator.probe.view import ProbeResult
+from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.status.health import ProviderHealth, provider_health
 
 URL = "http://127.0.0.1:10000/v1"
 
@@ -62,3 +69,53 @@ def test_a_gateway_on_the_network_warns_that_it_asks_for_no_key(build: Build, ho
     text = "\n".join(greeting(build.plan(), URL, host, 0))
     assert ("CAUTION" in text) is cautioned
     assert ("does not authenticate clients" in text) is cautioned
+
+
+class News:
+    """A HealthNews whose time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.due: list[Callable[[], None]] = []
+        self.news = HealthNews(self.said.append, self.due.append)
+
+    def settle(self) -> list[str]:
+        """The lines that are said now, without their time."""
+        self.said.clear()
+        for report in self.due[:]:
+            self.due.remove(report)
+            report()
+        return [line.partition("  ")[2] for line in self.said]
+
+
+def _health(trouble: Trouble | None, cause: str = "") -> dict[str, ProviderHealth]:
+    return {"a": provider_health(ObjectFindings(), Traffic(TrafficState(trouble, 9.0, cause)))}
+
+
+def test_what_changes_twice_within_a_moment_is_one_line() -> None:
+    stage = News()
+    stage.news.providers(_health(None))
+    assert stage.settle() == []
+    stage.news.providers(_health("degraded", "ErrorRate"))
+    stage.news.providers(_health("down", "Timeout"))
+    (line,) = stage.settle()
+    assert line.startswith("a is Down (Timeout): ")
+    stage.news.providers(_health(None))
+    stage.news.providers(_health("down", "Timeout"))
+    assert stage.settle() == []
+
+
+def test_nothing_is_said_once_it_ends() -> None:
+    stage = News()
+    stage.news.providers(_health("down", "Timeout"))
+    stage.news.end()
+    assert stage.settle() == []
+
+
+def test_a_probe_that_is_wrong_itself_is_said_once() -> None:
+    stage, key = News(), ObjectKey("HealthProbe", "default", "keys")
+    wrong = ProbeResult("a", last_cause="UnusableStatus", status=404, rejected="GET /v1/v1/models")
+    told = ["HealthProbe keys (ProbeRejected): a answers GET /v1/v1/models with 404: correct spec.http.path"]
+    for results, lines in [([wrong], told), ([wrong], []), ([ProbeResult("a", "Up")], []), ([wrong], told)]:
+        stage.news.probes({key: results})
+        assert stage.settle() == lines

@@ -71,6 +71,24 @@ def test_a_key_that_may_be_one_is_left_alone(build: Build, key: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "path", "message"),
+    [
+        ("https://a.example/v1", "/models", ""),
+        ("https://a.example", "/v1/models", ""),
+        ("https://a.example/api/v1", "/v1", "so it asks for /api/v1/v1; if /v1 is not there twice, write /"),
+        ("https://a.example/v1", "/v1/models", "asks for /v1/v1/models; if /v1 is not there twice, write /models"),
+    ],
+)
+def test_a_probe_whose_path_repeats_the_end_of_the_url_is_noted(
+    build: Build, url: str, path: str, message: str
+) -> None:
+    probe, provider = build.raw("HealthProbe", http={"path": path}), build.raw("Provider", url=url, credential=None)
+    notes = build.plan(probe, provider).findings[build.key("HealthProbe")].notes
+    assert [note.reason for note in notes] == (["PathRepeated"] if message else [])
+    assert all(message in note.message for note in notes)
+
+
 def test_a_provider_that_is_not_served_serves_no_pattern(build: Build) -> None:
     raws = build.raw("Provider", vendor="Anthropic"), build.secret(), build.raw("StickyPolicy", models=["flash"])
     assert build.plan(*raws).findings[build.key("StickyPolicy")].notes[0].reason == "MatchesNothing"

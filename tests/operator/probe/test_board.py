@@ -58,6 +58,15 @@ def test_another_question_begins_anew_and_answers_to_the_old_one_do_not_count(bu
     assert with_outcome(Board(), PAIR, asked_before, UP, 9.0) == Board()
 
 
+def test_a_path_that_does_not_exist_is_shown_as_it_was_asked_for(build: Build) -> None:
+    probe = build.raw("HealthProbe", "all", http={"path": "/v1/models"})
+    board, _ = _board(build.plan(probe, build.raw("Provider", "a", url="http://a.example/v1", credential=None)))
+    (result,) = results(_after(board, UP))[ALL]
+    assert result.rejected == ""
+    (result,) = results(_after(board, Outcome(None, "UnusableStatus", 404)))[ALL]
+    assert (result.rejected, result.verdict, result.status) == ("GET /v1/v1/models", None, 404)
+
+
 def test_a_plan_with_the_same_objects_changes_nothing(build: Build) -> None:
     plan = _planned(build, build.raw("HealthProbe", "all"))
     board = _after(_board(plan)[0], UP)

@@ -75,6 +75,16 @@ def test_what_shows_nothing_changes_nothing_but_what_is_known_of_the_last_probe(
         assert after(DOWN, begin=standing).verdict == "Down"
 
 
+def test_a_verdict_ends_where_the_provider_finds_the_probe_wrong_each_time() -> None:
+    down = after(DOWN, DOWN, DOWN)
+    assert after(UNCLEAR, UNCLEAR, begin=down).verdict == "Down"
+    assert after(UNCLEAR, UNCLEAR, DOWN, UNCLEAR, begin=down).verdict == "Down"
+    ended = after(UNCLEAR, UNCLEAR, NOT_SENT, UNCLEAR, begin=down)
+    assert (ended.verdict, ended.settled, ended.last) == (None, True, UNCLEAR)
+    assert after(UP, begin=ended).verdict == "Up"
+    assert after(DOWN, DOWN, DOWN, begin=ended).verdict == "Down"
+
+
 def test_after_a_change_the_verdict_stands_until_two_answers_agree_or_enough_do_not() -> None:
     down = after(REFUSED, REFUSED, REFUSED)
     assert down.settled
@@ -115,7 +125,10 @@ def test_a_verdict_changes_only_after_a_run_of_outcomes_that_all_speak_against_i
         if standing.verdict == before.verdict or before.verdict is None:
             continue
         was, now = before.verdict, standing.verdict
-        assert now is not None
+        if now is None:
+            answers = [each for each in history[:end] if not each.not_sent][-thresholds.failures_to_down :]
+            assert [each.blames_probe for each in answers] == [True] * thresholds.failures_to_down
+            continue
         needed = thresholds.failures_to_down if worse(now, was) else thresholds.successes_to_up
         levels = [each.level for each in history[:end] if each.level is not None][-needed:]
         assert len(levels) == needed

@@ -70,9 +70,6 @@ def test_a_provider_that_answers_as_expected_is_up(status: int, body: str, kind:
         (529, '{"error": {"type": "overloaded_error", "message": "busy"}}', ("Limited", "Overloaded", "busy")),
         (503, "", ("Down", "ServerError", "")),
         (500, "oops", ("Down", "ServerError", "oops")),
-        (418, "", ("Down", "UnusableStatus", "")),
-        (404, "Not Found", ("Down", "UnusableStatus", "Not Found")),
-        (405, "", ("Down", "UnusableStatus", "")),
         (301, "", ("Down", "Redirected", "")),
         (307, "", ("Down", "Redirected", "")),
     ],
@@ -98,6 +95,18 @@ def test_what_is_not_expected_has_a_cause_and_the_vendors_words(
 def test_a_success_that_is_none_is_not_up(body: str, kind: str, cause: str, spec: dict[str, Any]) -> None:
     found = judge(200, body, kind, **spec)
     assert (found.level, found.cause) == ("Down", cause)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 418, 422])
+def test_an_error_of_the_path_is_the_probes_and_not_the_providers(status: int) -> None:
+    found = judge(status, "Not Found")
+    assert found == Outcome(None, "UnusableStatus", status, "Not Found")
+    assert found.blames_probe
+
+
+def test_another_success_than_the_expected_one_is_not_up() -> None:
+    found = judge(204, http={"path": "/models", "expectedStatuses": ["200"]})
+    assert (found.level, found.cause) == ("Down", "UnusableStatus")
 
 
 def test_what_the_probe_expects_is_up_except_a_redirect() -> None:
@@ -140,7 +149,7 @@ def test_a_slow_answer_is_degraded_and_says_how_slow() -> None:
     limits = {"thresholds": {"degradedAfter": "2s"}}
     slow = ProbeAnswer(1, status=200, body="{}", seconds=2.44)
     assert outcome(slow, probe(**limits), provider()) == Outcome(
-        "Degraded", "SlowFirstByte", 200, "answered after 2.4 s; degradedAfter is 2 s"
+        "Degraded", "SlowFirstByte", 200, "slower than the probe's degradedAfter (2 s)"
     )
     assert outcome(slow, probe(), provider()).level == "Up"
     failed = ProbeAnswer(1, status=500, seconds=9.0)

@@ -129,7 +129,7 @@ def test_prices_come_back(build: Build, price: str) -> None:
 
 def test_healthprobe(build: Build) -> None:
     probe = build.parser.parse(
-        build.raw("HealthProbe", http={"path": "/models", "expectedStatuses": ["401", "299-200"]})
+        build.raw("HealthProbe", http={"path": "/models", "expectedStatuses": ["401", "200-299"]})
     )
     assert probe.check == HttpCheck("/models", ((401, 401), (200, 299)))
     assert (probe.selector, probe.provider_refs, probe.interval_s, probe.timeout_s) == ({}, (), 30.0, 5.0)

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.operator.conftest import Build
 
 from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.contract.catalog import Trouble
@@ -12,7 +13,7 @@ from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
 from limpet_operator.fleet.view import Traffic, TrafficState
 from limpet_operator.planning.finding import HealthyReason, unresolved
 from limpet_operator.planning.plan import ObjectFindings
-from limpet_operator.status.health import MAX_MODELS_SHOWN, ModelHealth, provider_health
+from limpet_operator.status.health import MAX_MODELS_SHOWN, ModelHealth, healths, provider_health
 
 FINE = ObjectFindings()
 NO_SECRET = ObjectFindings(resolved_refs=unresolved("SecretNotFound", "there is no Secret deepseek; create it"))
@@ -78,6 +79,17 @@ CASES: list[Case] = [
     ("only the probe that decided is named", None, [Probed("a", "Down", "Timeout", probes=("default/b", "default/a"))],
      "Down", "Timeout", "(seen by probe b)"),
     ("a slow probe", None, [probed("Degraded", "SlowFirstByte")], "Degraded", "SlowFirstByte", "probe strict"),
+    ("a probe's own timeout", None, [probed("Down", "Timeout", message="no answer within 2 s")], "Down", "Timeout",
+     "it does not answer the probe in time: no answer within 2 s (seen by probe strict); its conversations"),
+    ("and what to change", None, [probed("Down", "Timeout")], "Down", "Timeout", "raise timeout of HealthProbe strict"),
+    ("slower than the probe allows", None,
+     [probed("Degraded", "SlowFirstByte", status=200, message="slower than the probe's degradedAfter (0.6 s)")],
+     "Degraded", "SlowFirstByte",
+     "its answers are slower than the probe's degradedAfter (0.6 s) (seen by probe strict); its"),
+    ("another status than the probe's", None, [probed("Down", "UnusableStatus", status=204)], "Down", "Failing",
+     "a status that the probe does not expect: 204 (seen by probe strict)"),
+    ("broken streams", Traffic(doing("down", "BrokenOff", 200)), [], "Down", "Failing",
+     "its answers break off before their end (seen by requests)"),
     ("one model of two is out", Traffic(UP, {"flash": UP, "pro": doing("down", "ModelNotFound", 404, "no pro")}), [],
      "Degraded", "ModelNotFound",
      'model pro is Down: it does not know a requested model or path: 404 "no pro" (seen by requests); requests for it'),
@@ -170,3 +182,32 @@ def test_more_bad_news_never_makes_a_provider_better(traffic: Traffic, probes: l
         assert (found.finding.status == "True") == (found.verdict == "Up")
         assert all(model.verdict != found.verdict for model in found.models)
         assert found.finding.reason in get_args(HealthyReason)
+
+
+def test_where_no_other_provider_is_up_none_is_promised(build: Build) -> None:
+    """Of three providers one is alone with its model; of the other two one is down, and then both are."""
+    models = {"a": ["shared"], "b": ["shared", "own"], "c": ["sole"]}
+    planned = build.plan(
+        *(
+            build.raw("Provider", name, credential=None, models=[{"name": each} for each in served])
+            for name, served in models.items()
+        )
+    )
+
+    def messages(*down: str) -> dict[str, str]:
+        found = healths(planned, {name: Traffic(BROKEN if name in down else UP) for name in models}, {})
+        return {name: found[name].finding.message for name in down}
+
+    assert "its conversations go to other providers" in messages("a")["a"]
+    assert "no provider" not in messages("a")["a"]
+    assert "; no provider of model sole is up, so requests are still sent there; look at" in messages("c")["c"]
+    both = messages("a", "b")
+    assert "; no provider of model shared is up, so requests are still sent there; look at" in both["a"]
+    assert "; no provider of model shared, own is up, so requests are still sent there; look at" in both["b"]
+    assert "it is tried last; no provider of model own is up; look at" in messages("b")["b"]
+
+
+def test_a_model_that_no_provider_is_up_for_is_named(build: Build) -> None:
+    planned = build.plan(build.raw("Provider", "a", credential=None, models=[{"name": "flash"}, {"name": "pro"}]))
+    found = healths(planned, {"a": Traffic(UP, {"flash": UP, "pro": BROKEN})}, {})
+    assert "; no provider of model pro is up, and other models stay; look at" in found["a"].finding.message

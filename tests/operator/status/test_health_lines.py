@@ -2,10 +2,11 @@
 
 import pytest
 
+from limpet_extproc.contract.health_stream import Probed
 from limpet_operator.fleet.view import Traffic, TrafficState
 from limpet_operator.planning.plan import ObjectFindings
 from limpet_operator.status.health import ProviderHealth, provider_health
-from limpet_operator.status.health_lines import health_lines
+from limpet_operator.status.health_lines import health_lines, told_after
 
 WELL = TrafficState()
 FAILING = TrafficState("down", 9.0, "ServerError", 500, "oops")
@@ -57,3 +58,19 @@ def test_a_line_where_something_begins_changes_or_ends(
     assert len(found) == len(lines)
     assert all(line.text.startswith(begin) for line, begin in zip(found, lines, strict=True))
     assert all(line.bad == (" is Up again" not in line.text) for line in found)
+
+
+def test_evidence_that_is_gone_is_no_recovery() -> None:
+    """When a worker restarts, what its requests had shown is gone, and the probes alone are left."""
+    fine, shut = Probed("a", "Up"), Probed("a", "Down", "CredentialRefused")
+    by_probe, worse = (provider_health(ObjectFindings(), None, [each]) for each in (fine, shut))
+    told = {"a": LIMITED}
+    for now in (by_probe, UNKNOWN):
+        assert not list(health_lines(told, {"a": now}))
+        assert told_after(told, {"a": now}) == told
+    assert not list(health_lines(told, {}))
+    assert told_after(told, {}) == told
+    assert [line.bad for line in health_lines(told, {"a": worse})] == [True]
+    assert [line.bad for line in health_lines(told, {"a": UP})] == [False]
+    assert told_after(told, {"a": UP}) == {"a": UP}
+    assert [line.bad for line in health_lines({"a": worse}, {"a": by_probe})] == [False]

@@ -59,7 +59,8 @@ def test_the_message_counts_and_names(
         (ObjectFindings(not_accepted("Invalid", "no")), 1, RESULTS, "NotAccepted", "condition Accepted"),
         (ObjectFindings(resolved_refs=unresolved("NothingSelected", "no")), 1, [], "RefsNotResolved", "ResolvedRefs"),
         (FINE, 0, RESULTS, "NoGateway", "check whether the gateway pods are ready"),
-        (FINE, 1, [], "Pending", "there have not been enough answers"),
+        (FINE, 1, [], "Pending", "none of its Providers is served yet"),
+        (FINE, 1, [ProbeResult("a")], "Pending", "there have not been enough answers"),
         (FINE, 1, [ProbeResult("a", not_sent="no worker took it")], "Pending", "a not probed: no worker took it"),
         (
             FINE,
@@ -88,3 +89,39 @@ def test_probes_of_one_provider_are_found(build: Build) -> None:
     found = probes_by_provider({one: RESULTS, two: [DOWN]})
     assert found == {"alpha": {one, two}, "beta": {one}, "gamma": {one}}
     assert up_count(RESULTS) == 2
+
+
+NO_PATH = ProbeResult("a", last_cause="UnusableStatus", status=404, rejected="GET /v1/v1/models")
+BAD_COMPLETION = ProbeResult(
+    "b", last_cause="BadRequest", status=400, message="too short", rejected="POST /v1/chat/completions"
+)
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "reason", "message"),
+    [
+        (
+            [NO_PATH],
+            "False",
+            "ProbeRejected",
+            "a answers GET /v1/v1/models with 404: correct spec.http.path",
+        ),
+        (
+            [BAD_COMPLETION, ProbeResult("new")],
+            "False",
+            "ProbeRejected",
+            'b answers POST /v1/chat/completions with 400 "too short": correct spec.completion',
+        ),
+        (
+            [ProbeResult("good", "Up"), NO_PATH],
+            "True",
+            "Probing",
+            "2 providers probed every 30s: 1 up, a answers GET /v1/v1/models with 404: correct spec.http.path",
+        ),
+    ],
+)
+def test_a_probe_that_is_wrong_itself_says_so(
+    spec: HealthProbe, results: list[ProbeResult], status: str, reason: str, message: str
+) -> None:
+    found = probing(FINE, spec, results, {}, 1)
+    assert (found.status, found.reason, found.message) == (status, reason, message)
