@@ -6,7 +6,7 @@ answer enters it late, so that the answers that are judged are not yet part of i
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -49,7 +49,8 @@ class SlownessThresholds:
     recent: int = 8
     """Answers that are judged together."""
     slow_of_recent: int = 7
-    """So many of them were slow: degraded."""
+    """So many of them were slow: degraded. Or so many in a row were very slow:"""
+    very_slow_in_a_row: int = 4
     recent_s: float = 240.0
     """An older one is judged no longer."""
     times_p95: float = 1.5
@@ -58,6 +59,7 @@ class SlownessThresholds:
     """An answer is slow if it takes longer than so many p95, than so many medians, and than so much beyond a median."""
     times_median_unknown: float = 10.0
     """The same where its work is not known: a cold prompt may take ten times as long as a warm one."""
+    very_slow_times_median: float = 10.0
     good_times_median: float = 2.0
     """An answer of a degraded provider is no longer slow below so many medians, or as far from the p95 as above."""
 
@@ -85,6 +87,7 @@ class _Duration(msgspec.Struct, frozen=True, gc=False):
     kind: _Kind
     seconds: float
     slow: bool
+    very_slow: bool
     slow_still: bool
     """For a provider that is degraded already."""
 
@@ -118,10 +121,7 @@ def work_tokens(prompt: int, cached: int | None, output: int, *, streamed: bool)
 def after_answer(
     pace: UsualPace, now_s: float, timing: Timing, thresholds: SlownessThresholds = DEFAULT_SLOWNESS
 ) -> UsualPace:
-    """The pace with one more answer in it. What shows nothing enters its baseline at once, the others later.
-
-    An answer shows something if its first part can be judged, or if it is slow: sizes of work may have no baseline yet.
-    """
+    """The pace with one more answer in it. What no baseline can judge yet enters one at once, the others later."""
     samples: dict[_Kind, list[Sample]] = {}
     parts: list[_Duration] = []
     for kind, seconds, beyond_s in _durations(timing, thresholds):
@@ -130,15 +130,14 @@ def after_answer(
             samples[kind] = [Sample(now_s, seconds)]
         else:
             parts.append(_judged(kind, seconds, beyond_s, usual, thresholds))
-    recent = pace.recent
-    if any(part.slow or part.kind.part != "rest" for part in parts):
-        recent = (*recent, TimedAnswer(now_s, tuple(parts)))
-    else:
-        samples |= {part.kind: [Sample(now_s, part.seconds)] for part in parts}
+    recent = (*pace.recent, TimedAnswer(now_s, tuple(parts))) if parts else pace.recent
     entering = _entering(recent, now_s, pace.baselines, thresholds)
+    # Slow answers among others that are not are part of what is usual.
+    mostly_slow = 2 * sum(any(part.slow for part in answer.parts) for answer in recent) > len(recent)
     for answer in recent[:entering]:
         for part in answer.parts:
-            samples.setdefault(part.kind, []).append(Sample(answer.at_s, part.seconds, part.slow))
+            sample = Sample(answer.at_s, part.seconds, unusual=mostly_slow and part.slow)
+            samples.setdefault(part.kind, []).append(sample)
     if not samples:
         return UsualPace(pace.baselines, recent)
     new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), each) for kind, each in samples.items()}
@@ -146,12 +145,20 @@ def after_answer(
 
 
 def why_slow(pace: UsualPace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS) -> Cause:
-    """In what way nearly all of the latest answers were slow; empty if they were not. A few slow answers are none."""
-    slow = [each for each in pace.recent[-thresholds.recent :] if any(part.slow for part in each.parts)]
-    if len(slow) < thresholds.slow_of_recent:
-        return ""
-    late = sum(any(part.slow and part.kind.part != "rest" for part in each.parts) for each in slow)
-    return "SlowFirstByte" if 2 * late >= len(slow) else "SlowStream"
+    """In what way nearly all of the latest answers were slow; empty if they were not. A few slow answers are none.
+
+    The rest of streams is judged apart: other answers may be as fast as ever.
+    """
+    parts = [part for answer in pace.recent for part in answer.parts]
+    if _nearly_all_slow([part for part in parts if part.kind.part != "rest"], thresholds):
+        return "SlowFirstByte"
+    return "SlowStream" if _nearly_all_slow([part for part in parts if part.kind.part == "rest"], thresholds) else ""
+
+
+def _nearly_all_slow(durations: Sequence[_Duration], thresholds: SlownessThresholds) -> bool:
+    slow = sum(each.slow for each in durations[-thresholds.recent :])
+    very_slow = sum(each.very_slow for each in durations[-thresholds.very_slow_in_a_row :])
+    return slow >= thresholds.slow_of_recent or very_slow >= thresholds.very_slow_in_a_row
 
 
 def is_slow_still(pace: UsualPace, now_s: float) -> bool:
@@ -180,7 +187,8 @@ def _judged(kind: _Kind, seconds: float, beyond_s: float, usual: Baseline, thres
     times_median = thresholds.times_median if kind.known else thresholds.times_median_unknown
     slow = seconds > max(usual.p95_s * thresholds.times_p95, median_s * times_median, least_s)
     slow_still = seconds > max(usual.p95_s * thresholds.times_p95, median_s * thresholds.good_times_median, least_s)
-    return _Duration(kind, seconds, slow, slow_still)
+    very_slow = slow and seconds > median_s * thresholds.very_slow_times_median
+    return _Duration(kind, seconds, slow, very_slow, slow_still)
 
 
 def _entering(
@@ -193,7 +201,8 @@ def _entering(
     if not recent:
         return 0
     settled = all(baselines[part.kind].samples >= _SETTLED for part in recent[-1].parts)
-    waiting = len(recent) - thresholds.recent
+    # Twice as many, as only some of them may be streams.
+    waiting = len(recent) - 2 * thresholds.recent
     entering = waiting if waiting >= (_BATCH if settled else 1) else 0
     while entering < len(recent) and recent[entering].at_s < now_s - thresholds.recent_s:
         entering += 1

@@ -63,7 +63,8 @@ def answers_until_slow(pace: UsualPace, answers: Iterable[Answer]) -> int | None
 def test_twenty_times_slower_is_seen_within_ten_answers(usual_s: float, known: int) -> None:
     pace = after(noisy(usual_s, 500, known))
     found = answers_until_slow(pace, noisy(20 * usual_s, 500, 10, seed=2))
-    assert found == DEFAULT_SLOWNESS.slow_of_recent
+    assert found is not None
+    assert found <= DEFAULT_SLOWNESS.slow_of_recent
 
 
 def test_streams_and_whole_answers_are_judged_together_each_by_its_own_baseline() -> None:
@@ -74,6 +75,13 @@ def test_streams_and_whole_answers_are_judged_together_each_by_its_own_baseline(
         streamed = number % 2 == 0
         pace = after([(4.0, 500) if streamed else (100.0, 9_000)], pace, rest_s=0.5 if streamed else None)
     assert why_slow(pace) == "SlowFirstByte"
+
+
+def test_whole_answers_that_are_as_fast_as_ever_do_not_hide_streams_that_drip() -> None:
+    pace = after([(0.3, 500)] * 40, after([(0.3, 500)] * 40, rest_s=None))
+    for _ in range(4):
+        pace = after([(0.3, 500)], after([(0.3, 500)], pace, rest_s=None), rest_s=10.0)
+    assert why_slow(pace) == "SlowStream"
 
 
 def test_a_stream_that_begins_in_time_and_then_drips_is_slow_too() -> None:
@@ -176,7 +184,7 @@ def test_no_answer_breaks_it_and_what_is_kept_is_bounded(story: list[tuple[Timin
         pace = after_answer(pace, now_s, timing)
         why_slow(pace)
         is_slow_still(pace, now_s)
-    assert len(pace.recent) < DEFAULT_SLOWNESS.recent + 8
+    assert len(pace.recent) < 2 * DEFAULT_SLOWNESS.recent + 8
     assert len(pace.baselines) <= 2 * 2 * 8 + 4
     for baseline in pace.baselines.values():
         assert sum(baseline.weights) == pytest.approx(baseline.total)
