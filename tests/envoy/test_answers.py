@@ -301,9 +301,9 @@ async def test_a_broken_stream_is_passed_on_and_neither_remembered_nor_a_success
     pair.a.script = always(completion())
     again = await pair.ask("Stream", stream=True)
     assert again.headers["x-limpet-decision"] == "bypass.order", "nothing is warm"
-    for _ in range(3):
-        pair.a.script = always(reply)
-        await pair.ask("Stream", stream=True)
+    pair.a.script = always(reply)
+    for number in range(3):
+        await pair.ask(f"Stream {number}", stream=True)
     await pair.stage.out("a")
 
 
