@@ -218,9 +218,8 @@ async def test_of_two_probes_on_one_provider_the_worse_verdict_counts(stage: Sta
         await verdicts(stage, "kind", a="Up")
         await verdicts(stage, "strict", a="Down")
         await stage.out("a")
-        (probed,) = told(stage, "a")
-    assert probed.verdict == "Down"
-    assert probed.probes == ("default/strict", "default/kind")
+        both = ("default/strict", "default/kind")
+        await until(lambda: [(each.verdict, each.probes) for each in told(stage, "a")] == [("Down", both)])
 
 
 async def test_without_a_healthprobe_not_one_probe_reaches_a_provider(stage: Stage) -> None:
