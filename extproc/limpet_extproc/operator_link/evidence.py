@@ -94,7 +94,8 @@ class _Subject:
         else:
             if wrong is None and not success_s:
                 wrong = last
-            if wrong is None and not success_s:
+            told = before is not None and (before.trouble is not None or before.cause)
+            if wrong is None and not success_s and not told:
                 return None
             going_on = before is not None and before.trouble is None and before.since_s
             new = ModelEvidence(model, success_s, since_s=going_on or success_s or self.now_s)

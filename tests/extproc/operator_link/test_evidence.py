@@ -12,6 +12,7 @@ from tests.waiting import until
 
 from limpet_extproc.contract.attempt import Attempt, Cause
 from limpet_extproc.contract.catalog import MAX_MODELS_REPORTED, CacheUse, Evidence, EvidenceReport, ModelEvidence
+from limpet_extproc.contract.health_stream import Probed
 from limpet_extproc.decision.health import TROUBLES
 from limpet_extproc.operator_link.evidence import ASKED_LATELY_S, HealthReporter, ReportIntervals, evidence
 from limpet_extproc.providers.complaints import Complaints
@@ -270,3 +271,14 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
     await until(lambda: len(received) >= 3)
     task.cancel()
     assert received[:3] == [NOW + 1, NOW + 2, NOW + 3]
+
+
+def test_what_probes_have_ended_is_withdrawn_although_nothing_was_ever_answered() -> None:
+    seen = Seen(CUT, CUT, CUT)
+    down = seen.evidence()
+    assert down == DOWN
+    seen.clock.now_s += 6
+    seen.tracker.take_probed([Probed("a", "Up", since_s=NOW, good_age_s=0.5)], 30.0)
+    back = seen.evidence(down)
+    assert back is not None
+    assert (back.trouble, back.cause, back.success_s) == (None, "", 0.0)
