@@ -152,7 +152,11 @@ def why_slow(pace: UsualPace, thresholds: SlownessThresholds = DEFAULT_SLOWNESS)
     parts = [part for answer in pace.recent for part in answer.parts]
     if _nearly_all_slow([part for part in parts if part.kind.part != "rest"], thresholds):
         return "SlowFirstByte"
-    return "SlowStream" if _nearly_all_slow([part for part in parts if part.kind.part == "rest"], thresholds) else ""
+    if _nearly_all_slow([part for part in parts if part.kind.part == "rest"], thresholds):
+        return "SlowStream"
+    # A slow drip shows in the rest of streams, and in the whole of other answers.
+    slow = sum(any(part.slow for part in answer.parts) for answer in pace.recent[-thresholds.recent :])
+    return "SlowStream" if slow >= thresholds.slow_of_recent else ""
 
 
 def _nearly_all_slow(durations: Sequence[_Duration], thresholds: SlownessThresholds) -> bool:

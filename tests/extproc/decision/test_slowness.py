@@ -84,6 +84,13 @@ def test_whole_answers_that_are_as_fast_as_ever_do_not_hide_streams_that_drip() 
     assert why_slow(pace) == "SlowStream"
 
 
+def test_whole_answers_and_streams_that_drip_are_found_together() -> None:
+    pace = after([(0.3, 500)] * 40, after([(0.3, 500)] * 40, rest_s=None))
+    for _ in range(4):
+        pace = after([(0.3, 500)], after([(2.0, 500)], pace, rest_s=None), rest_s=4.0)
+    assert why_slow(pace) == "SlowStream"
+
+
 def test_a_stream_that_begins_in_time_and_then_drips_is_slow_too() -> None:
     pace = after([(0.3, 500)] * 40)
     for _ in range(8):
