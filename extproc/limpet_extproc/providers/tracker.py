@@ -13,6 +13,7 @@ from limpet_extproc.decision import error_rate, health_changes, learn, slowness
 from limpet_extproc.decision.health import HEALTHY, HealthState, Judgement, judge
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.providers.disputes import Disputes
 from limpet_extproc.providers.events import (
     AnswerGenerated,
     AttemptFailed,
@@ -92,6 +93,7 @@ class ProviderTracker:
         self._last_answer_s: dict[_Scope, float] = {}
         self._last_asked_s: dict[_Scope, float] = {}
         self._failed_s: dict[_Scope, float] = {}
+        self._disputes = Disputes()
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
@@ -126,7 +128,16 @@ class ProviderTracker:
 
         So neither the share of failures nor the speed can be told from such events.
         """
-        self._apply(event, of_this_gateway=False)
+        now_s = self._clock()
+        scopes = _held_against(event)
+        out = [scope for scope in scopes if self._state(scope).trouble is not None]
+        if any(self._disputes.found_well(scope, now_s) for scope in scopes):
+            return
+        if any(self._disputes.heard_enough(scope) for scope in out):
+            return
+        if self._apply(event, of_this_gateway=False) and not isinstance(event, TrialBegan):
+            for scope in out:
+                self._disputes.heard(scope, now_s)
 
     def take_probed(self, probed: Sequence[Probed], valid_s: float) -> None:
         """Take the verdicts of all probes, in the place of those before. They lapse after `valid_s`."""
@@ -158,6 +169,7 @@ class ProviderTracker:
     def sweep(self) -> None:
         """Drop what is over: verdicts of probes that nobody repeats, limits, returns long ago. Once a second."""
         now_s = self._clock()
+        self._disputes.sweep(now_s)
         for scope, state in list(self._probed.items()):
             if now_s >= state.until_s:
                 self._set_probed(scope, HEALTHY, now_s)
@@ -180,6 +192,7 @@ class ProviderTracker:
         _drop(self._windows, gone)
         _drop(self._calm, gone)
         _drop(self._paces, gone)
+        self._disputes.drop(gone)
         _drop(self._last_answer_s, gone)
         _drop(self._last_asked_s, gone)
         _drop(self._failed_s, gone)
@@ -202,7 +215,7 @@ class ProviderTracker:
             case AttemptLimited():
                 changed = self._limited(event, now_s, of_this_gateway=of_this_gateway)
             case RequestRefused(provider, model, age_s):
-                changed = self._answers((provider, ""), now_s, age_s)
+                changed = self._answers((provider, ""), now_s, age_s, of_this_gateway=of_this_gateway)
                 changed |= self._end_trial((provider, model), now_s)
             case TrialBegan(provider, model):
                 for scope in {(provider, ""), (provider, model)}:
@@ -214,17 +227,28 @@ class ProviderTracker:
                 changed = self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
         return changed
 
-    def _answers(self, scope: _Scope, now_s: float, age_s: float, *, slow: bool = False) -> bool:
-        state = self._state(scope)
-        if state is HEALTHY:
+    def _answers(self, scope: _Scope, now_s: float, age_s: float, *, of_this_gateway: bool, slow: bool = False) -> bool:
+        if not of_this_gateway and self._disputes.found_unwell(scope, now_s):
             return False
-        failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
-        return self._set(scope, health_changes.after_success(state, now_s, age_s, slow=slow, failing=failing), now_s)
+        state = before = self._state(scope)
+        changed = False
+        if before is not HEALTHY:
+            failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
+            state = health_changes.after_success(before, now_s, age_s, slow=slow, failing=failing)
+            changed = self._set(scope, state, now_s)
+        returned = before.trouble is not None and state.trouble is None
+        if of_this_gateway:
+            self._disputes.answered(scope, now_s, returned=returned)
+        elif returned:
+            self._disputes.told_well(scope, now_s)
+        return changed
 
-    def _is_reached(self, provider: str, now_s: float, age_s: float) -> bool:
+    def _is_reached(self, event: AttemptFailed | AttemptLimited, now_s: float, *, of_this_gateway: bool) -> bool:
         """Whether an answer, be it a bad one, ends what was held against the provider's address."""
-        whole = (provider, "")
-        return self._state(whole).cause in NOT_REACHED and self._answers(whole, now_s, age_s)
+        whole = (event.provider, "")
+        return self._state(whole).cause in NOT_REACHED and self._answers(
+            whole, now_s, event.age_s, of_this_gateway=of_this_gateway
+        )
 
     def _end_trial(self, scope: _Scope, now_s: float) -> bool:
         return self._set(scope, health_changes.end_trial(self._state(scope)), now_s)
@@ -232,10 +256,11 @@ class ProviderTracker:
     def _limited(self, event: AttemptLimited, now_s: float, *, of_this_gateway: bool) -> bool:
         scope = (event.provider, event.model)
         self._last_asked_s[scope] = self._failed_s[scope] = now_s
-        changed = self._is_reached(event.provider, now_s, event.age_s)
+        changed = self._is_reached(event, now_s, of_this_gateway=of_this_gateway)
         state = health_changes.after_limit(self._state(scope), now_s, event.retry_after_s, event.cause, event.age_s)
         changed |= self._set(scope, state, now_s)
         if of_this_gateway:
+            self._disputes.failed(scope, now_s)
             self._count(scope, now_s, failed=True)
         return changed
 
@@ -243,13 +268,14 @@ class ProviderTracker:
         scope = (event.provider, "" if event.cause in OF_THE_PROVIDER else event.model)
         self._last_asked_s[event.provider, event.model] = now_s
         answered = event.cause not in OF_THE_PROVIDER and event.cause not in ("Timeout", "")
-        changed = answered and self._is_reached(event.provider, now_s, event.age_s)
+        changed = answered and self._is_reached(event, now_s, of_this_gateway=of_this_gateway)
         before = self._state(scope)
         state = health_changes.after_failure(before, now_s, event.cause, event.age_s, conversation=event.conversation)
         changed |= self._set(scope, state, now_s)
         if not health_changes.repeats(before, event.conversation):
             self._failed_s[scope] = now_s
             if of_this_gateway:
+                self._disputes.failed(scope, now_s)
                 self._learn(event.provider, now_s, failed=True, first_byte_s=None)
                 self._count(scope, now_s, failed=True, conversation=event.conversation)
         return changed
@@ -265,7 +291,9 @@ class ProviderTracker:
             slow = slowness.is_slow_still(pace, now_s)
         changed = False
         for scope in dict.fromkeys((whole, one)):
-            changed |= self._answers(scope, now_s, event.age_s, slow=slow and scope == one)
+            changed |= self._answers(
+                scope, now_s, event.age_s, of_this_gateway=of_this_gateway, slow=slow and scope == one
+            )
         if of_this_gateway:
             self._learn(provider, now_s, failed=False, first_byte_s=timing.first_byte_s if timing else None)
             for scope in dict.fromkeys((whole, one)):
@@ -343,6 +371,19 @@ class ProviderTracker:
         now = self._judge(scope, now_s)
         if before.trouble != now.trouble:
             self._on_change(HealthChange(*scope, before.trouble, now))
+
+
+def _held_against(event: ProviderEvent) -> tuple[_Scope, ...]:
+    """Whose state this may make worse, or keep from being tried."""
+    match event:
+        case AttemptFailed(provider, model, cause):
+            return ((provider, "" if cause in OF_THE_PROVIDER else model),)
+        case AttemptLimited(provider, model) | ProviderDegraded(provider, model):
+            return ((provider, model),)
+        case TrialBegan(provider, model):
+            return (provider, ""), (provider, model)
+        case _:
+            return ()
 
 
 def _keep(states: dict[_Key, HealthState], key: _Key, state: HealthState) -> None:
