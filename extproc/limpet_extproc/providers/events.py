@@ -73,7 +73,7 @@ class RequestRefused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag
 
     provider: str
     model: str = ""
-    age_s: float = 0.0
+    age_s: Age = 0.0
 
 
 class TrialEnded(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
