@@ -162,7 +162,7 @@ class Worker:
 
     async def _serve(self) -> grpc_server.Server:
         # Without a connection there is no Envoy any more that carries requests.
-        serving = grpc_server.Server(self._find, on_alone=self.routing.limit_use.envoy_is_gone)
+        serving = grpc_server.Server(self._find, on_alone=self.routing.limit_use.forget_under_way)
         settings = self._settings
         with listening("--socket", settings.socket):
             await serving.start(settings.socket)

@@ -1,18 +1,18 @@
 """Reads what other workers tell: an event of a newer version, or one that makes no sense, costs only itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from limpet_extproc.contract.catalog import UNREADABLE
-from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.events import GatewayEvent, WorkerEvent
 
 
 class ReadEvents(NamedTuple):
     """What could be read of a message."""
 
-    events: list[WorkerEvent]
+    events: Sequence[WorkerEvent]
     unread: int = 0
     """So many could not; a message that is no list at all counts as one."""
     error: Exception | None = None
@@ -20,7 +20,7 @@ class ReadEvents(NamedTuple):
 
 
 def _reader(
-    all_of_them: Callable[[bytes], list[WorkerEvent]],
+    all_of_them: Callable[[bytes], Sequence[WorkerEvent]],
     each: Callable[[bytes], list[msgspec.Raw]],
     one: Callable[[msgspec.Raw], WorkerEvent],
 ) -> Callable[[bytes], ReadEvents]:
@@ -44,9 +44,9 @@ def _reader(
 
 
 read_json: Final = _reader(
-    msgspec.json.Decoder(list[WorkerEvent]).decode,
+    msgspec.json.Decoder(list[GatewayEvent]).decode,
     msgspec.json.Decoder(list[msgspec.Raw]).decode,
-    msgspec.json.Decoder[WorkerEvent](WorkerEvent).decode,
+    msgspec.json.Decoder[GatewayEvent](GatewayEvent).decode,
 )
 """Of the health stream."""
 

@@ -12,7 +12,7 @@ import msgspec
 from limpet_extproc.contract.attempt import Cause
 from limpet_extproc.contract.health_stream import Count, Seconds
 from limpet_extproc.decision.slowness import Timing
-from limpet_extproc.providers.limit_events import LimitEvent
+from limpet_extproc.providers.limit_events import LimitEvent, UseReported
 
 Age: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e10, le=1e10)]
 """Below 0 where a clock was read a moment earlier."""
@@ -108,6 +108,9 @@ ProviderEvent: TypeAlias = (
     | TrialEnded
     | ProviderDegraded
 )
+
+GatewayEvent: TypeAlias = ProviderEvent | UseReported
+"""What they tell workers beside other Envoys."""
 
 WorkerEvent: TypeAlias = ProviderEvent | LimitEvent
 """All that workers tell each other."""

@@ -42,4 +42,8 @@ class UseReported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=Tr
     tokens: Amount
 
 
-LimitEvent: TypeAlias = RequestSent | RequestEnded | UseReported
+class EventsMissed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """The receiver has lost events of a worker beside the same Envoy: ends of requests may be among them."""
+
+
+LimitEvent: TypeAlias = RequestSent | RequestEnded | UseReported | EventsMissed

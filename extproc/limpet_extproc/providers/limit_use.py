@@ -10,7 +10,7 @@ from typing import Final
 
 from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.decision.limits import UNUSED, Used, ratios
-from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent, UseReported
+from limpet_extproc.providers.limit_events import EventsMissed, LimitEvent, RequestEnded, RequestSent, UseReported
 from limpet_extproc.providers.recent_use import MINUTE_S, SlidingMinute, UnderWay
 
 REPORT_HOLDS_S: Final = float(MINUTE_S)
@@ -107,8 +107,12 @@ class LimitUse:
         for provider in [name for name in self._uses if name not in limited]:
             del self._uses[provider]
 
-    def envoy_is_gone(self) -> None:
-        """The requests that were under way through the Envoy beside this worker have ended with it."""
+    def forget_under_way(self) -> None:
+        """No request through the Envoy beside this worker is known to be under way.
+
+        They have ended with it, or their ends may have been missed: it is better to count those that go on too low
+        than ones that have ended for ten minutes.
+        """
         for use in self._uses.values():
             use.own.end_all()
             use.siblings.end_all()
@@ -157,6 +161,9 @@ class LimitUse:
         }
 
     def _count(self, event: LimitEvent, *, own: bool) -> None:
+        if isinstance(event, EventsMissed):
+            self.forget_under_way()
+            return
         now_s = self._clock()
         use = self._uses.get(event.provider)
         if use is None:

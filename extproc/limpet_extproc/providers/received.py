@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from limpet_extproc.providers.events import ProviderEvent, WorkerEvent
-from limpet_extproc.providers.limit_events import RequestEnded, RequestSent, UseReported
+from limpet_extproc.providers.limit_events import EventsMissed, RequestEnded, RequestSent, UseReported
 from limpet_extproc.providers.limit_use import LimitUse
 
 _log = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ class Received:
     def take(self, event: WorkerEvent) -> None:
         """Take in this event. Raises nothing."""
         try:
-            if not self._known(event.provider):
+            if not isinstance(event, EventsMissed) and not self._known(event.provider):
                 return
-            if isinstance(event, RequestSent | RequestEnded | UseReported):
+            if isinstance(event, RequestSent | RequestEnded | UseReported | EventsMissed):
                 self._limit_use.apply_received(event)
             else:
                 self._apply(event)

@@ -18,6 +18,7 @@ import msgspec
 
 from limpet_extproc.providers.event_reader import read_msgpack
 from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.limit_events import EventsMissed
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +38,12 @@ class Siblings:
         self._own = own
         self._pending: list[WorkerEvent] = []
         """Events of this turn of the loop."""
-        self._unsent: dict[str, deque[bytes]] = {str(other): deque(maxlen=_MAX_UNSENT) for other in others}
+        self._unsent: dict[str, deque[bytes]] = {str(other): deque() for other in others}
         self._retry: asyncio.TimerHandle | None = None
         self._on_event: Callable[[WorkerEvent], None]
         self._warned = False
+        self._missed = msgspec.msgpack.encode([EventsMissed()])
+        """In the place of the oldest datagrams for one that reads too slowly."""
         self._encoder = msgspec.msgpack.Encoder()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -71,6 +74,9 @@ class Siblings:
         for begin in range(0, len(events), _MAX_EVENTS):
             data = self._encoder.encode(events[begin : begin + _MAX_EVENTS])
             for unsent in self._unsent.values():
+                if len(unsent) == _MAX_UNSENT:
+                    unsent.popleft()
+                    unsent[0] = self._missed
                 unsent.append(data)
         self._send()
 

@@ -34,8 +34,7 @@ class HealthLinks:
         """Tell every other replica, once, what a worker of ours beside this Envoy reports."""
         message = PeerObserved(node, events)
         for link in self._links.one_to_each():
-            if not link.health.put_report(message):
-                self._metrics.dropped_reports.inc()
+            self._metrics.dropped_reports.inc(link.health.put_report(message, memoryview(events).nbytes))
             self._links.wake_one(link)
 
     def published(self, verdicts: ProbeVerdicts) -> None:

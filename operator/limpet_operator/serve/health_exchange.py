@@ -19,7 +19,7 @@ from limpet_extproc.contract.health_stream import (
     encode,
 )
 from limpet_operator.serve.metrics import ControlPlaneMetrics
-from limpet_operator.serve.outbox import Outbox
+from limpet_operator.serve.outbox import MAX_REPORT_BYTES, Outbox
 
 LATE_S: Final = 2.0
 """A worker's answer may come so much later than the time limit of its probe."""
@@ -120,6 +120,9 @@ class HealthExchange:
 
     def observed(self, worker: HealthWorker, events: msgspec.Raw) -> None:
         """One of our workers reports these: for the workers beside other Envoys, here and at other replicas."""
+        if memoryview(events).nbytes > MAX_REPORT_BYTES:
+            self._metrics.dropped_reports.inc()
+            return
         self.observed_elsewhere(worker.node, events)
         self._peers.observed(worker.node, events)
 
@@ -129,8 +132,7 @@ class HealthExchange:
         for worker in self._workers:
             if worker.node != node:
                 self._metrics.relayed_reports.inc()
-                if not worker.outbox.put_report(data):
-                    self._metrics.dropped_reports.inc()
+                self._metrics.dropped_reports.inc(worker.outbox.put_report(data, len(data)))
                 worker.wake.set()
 
     # --- verdicts of probes

@@ -6,6 +6,11 @@ from typing import Final, Generic, TypeVar
 MAX_UNSENT: Final = 200
 """Reports that wait, of some kilobytes each; the oldest are dropped for newer ones."""
 
+MAX_UNSENT_BYTES: Final = 4 << 20
+"""Of these reports together."""
+MAX_REPORT_BYTES: Final = 256 << 10
+"""Of one report; a longer one is not passed on. Most have some kilobytes."""
+
 _Outgoing = TypeVar("_Outgoing")
 
 
@@ -15,17 +20,17 @@ class Outbox(Generic[_Outgoing]):
     def __init__(self) -> None:
         self._verdicts: _Outgoing | None = None
         self._probes: deque[_Outgoing] = deque()
-        self._reports: deque[_Outgoing] = deque()
+        self._reports: deque[tuple[_Outgoing, int]] = deque()
+        self._bytes = 0
 
     def next(self) -> _Outgoing | None:
         """What to send now; None: nothing. Verdicts come first, then probes and their answers, then reports."""
         if self._verdicts is not None:
             verdicts, self._verdicts = self._verdicts, None
             return verdicts
-        for waiting in (self._probes, self._reports):
-            if waiting:
-                return waiting.popleft()
-        return None
+        if self._probes:
+            return self._probes.popleft()
+        return self._next_report() if self._reports else None
 
     def put_verdicts(self, message: _Outgoing) -> None:
         """Send these in the place of verdicts that still wait."""
@@ -35,10 +40,17 @@ class Outbox(Generic[_Outgoing]):
         """Send a probe, or the answer to one. Whoever asks waits for few at a time, so they need no bound."""
         self._probes.append(message)
 
-    def put_report(self, message: _Outgoing) -> bool:
-        """Send this report of a worker; False: the oldest one was dropped for it."""
-        fits = len(self._reports) < MAX_UNSENT
-        if not fits:
-            self._reports.popleft()
-        self._reports.append(message)
-        return fits
+    def put_report(self, message: _Outgoing, size_bytes: int) -> int:
+        """Send this report of a worker; returns how many of the oldest were dropped for it."""
+        dropped = 0
+        while self._reports and (len(self._reports) >= MAX_UNSENT or self._bytes + size_bytes > MAX_UNSENT_BYTES):
+            self._next_report()
+            dropped += 1
+        self._reports.append((message, size_bytes))
+        self._bytes += size_bytes
+        return dropped
+
+    def _next_report(self) -> _Outgoing:
+        message, size_bytes = self._reports.popleft()
+        self._bytes -= size_bytes
+        return message

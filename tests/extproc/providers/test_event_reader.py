@@ -23,8 +23,8 @@ HUGE = b"1" + b"0" * 400
     b'["UseReported","a","w",%s,1,1]' % HUGE,
     b'["UseReported","a","w",1,1000000001,1]',
     b'["UseReported","a","w",-1,1,1]',
-    b'["RequestSent","a",1.0,-1]',
-    b'["RequestEnded","a",1.0,-1000000001]',
+    b'["RequestEnded","a",1.0,0]',
+    b'["EventsMissed"]',
 ])  # fmt: skip
 def test_an_event_that_makes_no_sense_drops_only_itself(event: bytes) -> None:
     read = read_json(b"[" + GOOD + b"," + event + b"," + GOOD + b"]")
@@ -36,6 +36,11 @@ def test_an_event_that_makes_no_sense_drops_only_itself(event: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b'"\xff"', b"[" + GOOD])
 def test_what_is_no_list_of_events_is_one_that_is_not_read(data: bytes) -> None:
     assert read_json(data)[:2] == ([], 1)
+
+
+@pytest.mark.parametrize("event", [["RequestSent", "a", 1.0, -1], ["RequestEnded", "a", 1.0, -1_000_000_001]])
+def test_what_siblings_ask_for_has_bounds(event: list[object]) -> None:
+    assert read_msgpack(msgspec.msgpack.encode([event]))[:2] == ([], 1)
 
 
 def test_a_datagram_loses_only_what_cannot_be_read() -> None:

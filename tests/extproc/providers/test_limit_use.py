@@ -85,7 +85,7 @@ def test_the_requests_of_an_envoy_that_is_gone_are_no_longer_under_way(workers: 
     workers.tell(1, RequestSent("a", 1.5, 700))
     near = workers.all[0]
     near.apply_received(UseReported("a", "far/0", 4, 40, 400))
-    near.envoy_is_gone()
+    near.forget_under_way()
     assert near.used("a", workers.clock.now_s) == Used(4, 42, 1600)
     workers.tell(0, RequestEnded("a", 1.5))
     assert near.used("a", workers.clock.now_s).under_way == 4

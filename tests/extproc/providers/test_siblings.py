@@ -16,6 +16,7 @@ from tests.extproc.hand_clock import HandClock
 from tests.waiting import until
 
 from limpet_extproc.decision.slowness import Timing
+from limpet_extproc.providers.event_reader import read_msgpack
 from limpet_extproc.providers.events import (
     AnswerGenerated,
     AttemptFailed,
@@ -26,6 +27,8 @@ from limpet_extproc.providers.events import (
     TrialBegan,
     WorkerEvent,
 )
+from limpet_extproc.providers.limit_events import EventsMissed, RequestEnded, RequestSent
+from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.siblings import RETRY_S, Siblings, sibling_socket
 from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
 
@@ -168,6 +171,33 @@ async def test_one_that_is_busy_receives_it_a_moment_later(tmp_path: Path) -> No
             drain()
             assert len(received) < len(sent), "the socket took it all, so nothing is shown"
             await until(all_received)
+
+
+async def test_one_that_was_frozen_counts_nothing_as_under_way_that_has_ended(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        paths = [sibling_socket(tmp_path, number) for number in range(2)]
+        knows = LimitUse("n/1", lambda: 1_000.0)
+        busy = started(stack, paths[0], paths[1:], ignore)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as frozen:
+            frozen.bind(str(paths[1]))
+            sent: list[WorkerEvent] = [RequestSent("a", float(number), 10) for number in range(200)]
+            ended: list[WorkerEvent] = [RequestEnded("a", float(number)) for number in range(200)]
+            for event in [*sent, *ended, *sent[:3]]:
+                busy.send(event)
+                await asyncio.sleep(0)
+            frozen.setblocking(False)
+
+            def all_received() -> bool:
+                with suppress(BlockingIOError):
+                    while True:
+                        for event in read_msgpack(frozen.recv(1 << 20)).events:
+                            assert isinstance(event, RequestSent | RequestEnded | EventsMissed)
+                            knows.apply_received(event)
+                return not busy._unsent[str(paths[1])]
+
+            await until(all_received)
+            all_received()
+    assert knows.used("a", 1_000.0).under_way == 3
 
 
 class Counting(Siblings):

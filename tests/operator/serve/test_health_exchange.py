@@ -26,7 +26,7 @@ from limpet_operator.serve.health_exchange import (
     next_to_ask,
 )
 from limpet_operator.serve.metrics import build_metrics
-from limpet_operator.serve.outbox import MAX_UNSENT
+from limpet_operator.serve.outbox import MAX_REPORT_BYTES, MAX_UNSENT, MAX_UNSENT_BYTES
 
 EVENTS = msgspec.Raw(b'[["AttemptFailed","a","m"]]')
 DOWN = ProbeVerdicts((Probed("a", "Down"),), valid_s=30.0)
@@ -76,6 +76,20 @@ def test_a_worker_that_does_not_read_loses_the_oldest_and_holds_no_more_memory(r
         room.exchange.observed(one, msgspec.Raw(b"[%d]" % number))
     assert sent(slow) == [Relayed(msgspec.Raw(b"[%d]" % number)) for number in range(7, MAX_UNSENT + 7)]
     assert room.count("limpet_dropped_reports_total") == 7
+
+
+def test_reports_that_wait_hold_no_more_than_four_megabytes_and_a_longer_one_is_not_passed_on(room: Room) -> None:
+    one, slow = room.exchange.join("n1"), room.exchange.join("n2")
+    fits = msgspec.Raw(b'["' + b"x" * (MAX_REPORT_BYTES - 4) + b'"]')
+    for _ in range(100):
+        room.exchange.observed(one, fits)
+    room.exchange.observed(one, msgspec.Raw(b'["' + b"x" * MAX_REPORT_BYTES + b'"]'))
+    waiting = sent(slow)
+    assert waiting == [Relayed(fits)] * len(waiting)
+    assert MAX_UNSENT_BYTES - 2 * MAX_REPORT_BYTES < len(waiting) * MAX_REPORT_BYTES <= MAX_UNSENT_BYTES
+    assert room.count("limpet_dropped_reports_total") == 100 - len(waiting) + 1
+    room.exchange.observed(one, EVENTS)
+    assert sent(slow) == [Relayed(EVENTS)]
 
 
 def test_verdicts_go_to_all_now_and_to_later_ones_first_for_as_long_as_they_hold(room: Room) -> None:

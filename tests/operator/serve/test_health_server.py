@@ -136,8 +136,8 @@ async def test_a_worker_that_does_not_read_holds_up_nobody_and_loses_the_oldest(
         await until(lambda: operator.workers == 2)
         heard = 0
         while heard < MAX_UNSENT + 100:  # Of which the windows of the stream hold some dozens.
-            heard += 50
-            for _ in range(50):
+            heard += 25
+            for _ in range(25):
                 operator.health.exchange.observed_elsewhere("n1", big)
             await until(lambda so_far=heard: len(listener.events) == so_far)
         assert operator.registry.get_sample_value("limpet_dropped_reports_total")
