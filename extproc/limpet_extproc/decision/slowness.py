@@ -59,7 +59,7 @@ class SlownessThresholds:
     """An answer is slow if it takes longer than so many p95, than so many medians, and than so much beyond a median."""
     times_median_unknown: float = 10.0
     """The same where its work is not known: a cold prompt may take ten times as long as a warm one."""
-    very_slow_times_median: float = 10.0
+    very_slow_times_median: float = 6.0
     good_times_median: float = 2.0
     """An answer of a degraded provider is no longer slow below so many medians, or as far from the p95 as above."""
 
