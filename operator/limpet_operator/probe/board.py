@@ -55,12 +55,17 @@ def replanned(
             if before is None or (before.probe.check, before.target) != (planned.spec.check, target):
                 pairs[pair] = Probing(planned.spec, target, provider)
                 changed.add(pair)
-            elif before.probe != planned.spec or before.provider is not provider:
+            elif before.provider != provider or _outcome_depends(before.probe) != _outcome_depends(planned.spec):
                 pairs[pair] = Probing(planned.spec, target, provider, unsettled(before.standing))
                 changed.add(pair)
             else:
-                pairs[pair] = before
+                pairs[pair] = Probing(planned.spec, target, provider, before.standing)
     return Board(pairs), changed
+
+
+def _outcome_depends(probe: HealthProbe) -> tuple[object, ...]:
+    """What of a probe decides the outcome of one request; what else there is says how often, and how many count."""
+    return probe.check, probe.timeout_s, probe.thresholds.degraded_after_s
 
 
 def with_outcome(

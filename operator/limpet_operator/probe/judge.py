@@ -106,5 +106,8 @@ def _with_verdict(standing: Standing, verdict: Verdict, outcome: Outcome, now_s:
 
 
 def unsettled(standing: Standing) -> Standing:
-    """After the provider has changed: the verdict stands until new outcomes show what the change did."""
-    return replace(standing, run=0, doubts=_AFTER_CHANGE)
+    """After the provider has changed: the verdict stands until new outcomes show what the change did.
+
+    So does the run against it: otherwise whoever changes something all the time would keep a dead provider up.
+    """
+    return replace(standing, doubts=_AFTER_CHANGE)

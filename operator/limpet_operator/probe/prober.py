@@ -18,6 +18,7 @@ from limpet_operator.probe import board as boards
 from limpet_operator.probe import schedule as schedules
 from limpet_operator.probe.board import Board, Probing
 from limpet_operator.probe.combine import by_provider
+from limpet_operator.probe.fair_share import may_start
 from limpet_operator.probe.metrics import ProbeMetrics, count
 from limpet_operator.probe.money import cost_usd
 from limpet_operator.probe.outcome import outcome
@@ -36,7 +37,7 @@ REPEAT_S: Final = 10.0
 VALID_S: Final = 3 * REPEAT_S
 """How long they hold without that. Another replica takes over and has verdicts of its own within less."""
 MAX_UNDER_WAY: Final = 64
-"""Probes at the same time; further ones wait their turn. A worker takes as many."""
+"""Places for probes at the same time; further ones wait their turn. A worker takes as many."""
 SETTLE_S: Final = 0.25
 """What changes this soon after something was told is told with what follows: the answers of many come one by one."""
 LOOK_S: Final = 0.25
@@ -45,6 +46,10 @@ LOOK_S: Final = 0.25
 
 class ProbeWorkers(Protocol):
     """Those who send probes and hear of verdicts: a `serve.health_exchange.HealthExchange`."""
+
+    @property
+    def workers(self) -> int:
+        """How many are connected to this replica."""
 
     async def ask(self, request: ProbeRequest) -> ProbeAnswer:
         """What became of it. Raises CannotAskError if there is nobody to ask."""
@@ -89,6 +94,7 @@ class Prober:
         self._schedule = ProbeSchedule()
         self._under_way: dict[Pair, asyncio.Task[None]] = {}
         self._leading = False
+        self._reached = False
         self._inherited: tuple[Probed, ...] = ()
         self._inherited_until_s = 0.0
         self._published: tuple[Probed, ...] | None = None
@@ -133,7 +139,8 @@ class Prober:
             self._start_due()
             self._tell()
         now_s = self._chance.steady()
-        next_s = self._schedule.next_s() if len(self._under_way) < MAX_UNDER_WAY else None
+        # What is due already waits for its place: the end of another probe wakes this up.
+        next_s = self._schedule.next_s(after_s=now_s)
         wait_s = LOOK_S if next_s is None else min(LOOK_S, max(0.0, next_s - now_s))
         await first_of(self._wake.wait(), self._chance.sleep(wait_s))
 
@@ -165,31 +172,31 @@ class Prober:
         )
 
     def _start_due(self) -> None:
-        due = self._schedule.due(self._chance.steady())[: MAX_UNDER_WAY - len(self._under_way)]
-        if due:
-            self._schedule = schedules.started(self._schedule, due)
-        for pair in due:
+        now_s = self._chance.steady()
+        reached, self._reached = self._reached, self._workers.workers > 0
+        if self._reached and not reached:
+            self._schedule = schedules.reachable(self._schedule, now_s, self._chance.random)
+        starting = may_start(self._schedule.due(now_s), self._under_way, MAX_UNDER_WAY)
+        if starting:
+            self._schedule = schedules.started(self._schedule, starting, now_s)
+        for pair in starting:
             task = asyncio.create_task(self._probe(pair, self._board.pairs[pair]))
             self._under_way[pair] = task
             task.add_done_callback(partial(self._ended, pair))
 
     async def _probe(self, pair: Pair, asked: Probing) -> None:
         started_s = self._chance.steady()
+        sent = False
         try:
             answer = await self._answer(asked)
             if self._leads():
-                self._take(pair, asked, answer, started_s)
+                sent = self._take(pair, asked, answer, started_s)
         except Exception:
             _log.exception("a probe of %s failed in Limpet; please report this", pair.provider)
         probing = self._board.pairs.get(pair)
-        self._schedule = schedules.ended(
-            self._schedule,
-            pair,
-            started_s,
-            self._chance.steady(),
-            probing is None or probing.standing.settled,
-            self._chance.random,
-        )
+        settled = probing is None or probing.standing.settled
+        now_s, random = self._chance.steady(), self._chance.random
+        self._schedule = schedules.ended(self._schedule, pair, now_s, random, settled=settled, sent=sent)
 
     async def _answer(self, asked: Probing) -> ProbeAnswer:
         request = probe_request(asked.probe, asked.target, asked.provider.spec)
@@ -198,12 +205,14 @@ class Prober:
         except CannotAskError as error:
             return ProbeAnswer(0, failure=f"{NOT_SENT}{error}")
 
-    def _take(self, pair: Pair, asked: Probing, answer: ProbeAnswer, sent_s: float) -> None:
+    def _take(self, pair: Pair, asked: Probing, answer: ProbeAnswer, sent_s: float) -> bool:
+        """Note what came of it; whether it was sent."""
         found = outcome(answer, asked.probe, asked.provider.spec, asked.provider.keys())
         check = asked.probe.check
         usd = cost_usd(answer, asked.provider.prices.get(check.model)) if isinstance(check, CompletionCheck) else 0.0
         count(self._metrics, pair.provider, found, usd)
         self._board = boards.with_outcome(self._board, pair, asked, found, self._chance.now(), sent_s)
+        return not found.not_sent
 
     def _ended(self, pair: Pair, task: asyncio.Task[None]) -> None:
         if self._under_way.get(pair) is task:

@@ -41,11 +41,23 @@ def test_an_interval_may_change_without_a_verdict_being_lost(build: Build) -> No
     board, changed = _board(_planned(build, build.raw("HealthProbe", "all")))
     assert changed == {PAIR}
     board = _after(board, REFUSED, REFUSED, REFUSED)
-    board, changed = _board(_planned(build, build.raw("HealthProbe", "all", interval="10s")), board)
-    assert changed == {PAIR}
+    board, changed = _board(_planned(build, build.raw("HealthProbe", "all", interval="10s", timeout="4s")), board)
+    assert changed == {PAIR}, "a timeout decides whether there is an answer"
     assert _verdict(board) == "Down"
     assert not board.pairs[PAIR].standing.settled
-    assert board.intervals_s() == {PAIR: 10.0}
+    board, changed = _board(_planned(build, build.raw("HealthProbe", "all", interval="20s", timeout="4s")), board)
+    assert not changed
+    assert board.intervals_s() == {PAIR: 20.0}
+
+
+def test_whatever_changes_all_the_time_a_dead_provider_is_found(build: Build) -> None:
+    board, _ = _board(_planned(build, build.raw("HealthProbe", "all")))
+    board = _after(board, UP)
+    for interval in ("10s", "20s", "30s"):
+        probe = build.raw("HealthProbe", "all", interval=interval, thresholds={"failuresToDown": 3})
+        provider = build.raw("Provider", "a", credential=None, weight=len(interval))
+        board = _after(_board(build.plan(probe, provider), board)[0], REFUSED)
+    assert _verdict(board) == "Down"
 
 
 def test_another_question_begins_anew_and_answers_to_the_old_one_do_not_count(build: Build) -> None:

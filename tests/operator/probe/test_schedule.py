@@ -8,7 +8,18 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_operator.probe.schedule import APART_S, JITTER, UNSETTLED_S, Pair, ProbeSchedule, ended, planned, started
+from limpet_operator.probe.schedule import (
+    APART_S,
+    JITTER,
+    SOON_AGAIN,
+    UNSETTLED_S,
+    Pair,
+    ProbeSchedule,
+    ended,
+    planned,
+    reachable,
+    started,
+)
 from limpet_operator.resources.problem import ObjectKey
 
 PROBE = ObjectKey("HealthProbe", "default", "all")
@@ -28,26 +39,27 @@ def play(
     random: Random,
     *,
     takes_s: float = 0.0,
+    sent: bool = True,
     settled: Callable[[Pair, int], bool] = lambda _pair, _count: True,
 ) -> list[tuple[float, Pair]]:
     """When each probe starts, if every one of them takes so long; time goes from event to event."""
     starts: list[tuple[float, Pair]] = []
-    ends: list[tuple[float, Pair, float]] = []
+    ends: list[tuple[float, Pair]] = []
     counts: Counter[Pair] = Counter()
     while True:
-        times = [at for at in (schedule.next_s(), *(end for end, _, _ in ends)) if at is not None]
+        times = [at for at in (schedule.next_s(), *(end for end, _ in ends)) if at is not None]
         if not times or min(times) > until_s:
             return starts
         now_s = min(times)
         for end in [end for end in ends if end[0] <= now_s]:
             ends.remove(end)
-            schedule = ended(schedule, end[1], end[2], now_s, settled(end[1], counts[end[1]]), random)
+            schedule = ended(schedule, end[1], now_s, random, settled=settled(end[1], counts[end[1]]), sent=sent)
         due = schedule.due(now_s)
-        schedule = started(schedule, due)
+        schedule = started(schedule, due, now_s)
         for each in due:
             counts[each] += 1
             starts.append((now_s, each))
-            ends.append((now_s + takes_s, each, now_s))
+            ends.append((now_s + takes_s, each))
 
 
 def test_a_new_pair_starts_soon_and_then_at_its_interval() -> None:
@@ -82,11 +94,47 @@ def test_what_is_not_settled_is_probed_again_after_a_second() -> None:
     assert starts[3] - starts[2] > 20.0
 
 
+def test_what_is_never_sent_is_tried_less_and_less_often_down_to_its_interval() -> None:
+    schedule = planned(ProbeSchedule(), intervals(1, 600.0), (), 0.0, Random(5))
+    starts = [at for at, _ in play(schedule, 6000.0, Random(6), settled=lambda _pair, _count: False, sent=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert max(gaps[:SOON_AGAIN]) <= UNSETTLED_S * (1 + JITTER)
+    assert all(gap > 1.5 * before for before, gap in pairwise(gaps[SOON_AGAIN - 1 : 11]))
+    assert min(gaps[14:]) >= 600.0 * (1 - JITTER)
+
+
+def test_when_there_is_a_way_again_what_was_not_sent_is_sent_soon() -> None:
+    random = Random(7)
+    schedule = planned(ProbeSchedule(), intervals(2, 600.0), (), 0.0, random)
+    for _ in range(20):
+        now_s = schedule.next_s() or 0.0
+        due = schedule.due(now_s)
+        schedule = started(schedule, due, now_s)
+        for each in due:
+            schedule = ended(schedule, each, now_s, random, settled=False, sent=each == pair(1))
+    now_s += UNSETTLED_S
+    before = schedule.slots
+    after = reachable(schedule, now_s, random).slots
+    assert (after[pair(0)].due_s or 0) <= now_s + APART_S
+    assert after[pair(1)] == before[pair(1)]
+
+
+def test_what_changes_all_the_time_is_probed_no_more_often_than_what_is_unsettled() -> None:
+    random, schedule, starts = Random(7), ProbeSchedule(), list[float]()
+    for step in range(200):
+        now_s = step * 0.1
+        schedule = planned(schedule, intervals(1, 600.0), {pair(0)}, now_s, random)
+        for each in schedule.due(now_s):
+            starts.append(now_s)
+            schedule = ended(started(schedule, [each], now_s), each, now_s, random)
+    assert 15 <= len(starts) <= 20
+
+
 def test_a_change_makes_a_probe_due_soon_and_leaves_the_others_as_they_are() -> None:
     random = Random(7)
     schedule = planned(ProbeSchedule(), intervals(3, 30.0), (), 0.0, random)
     for each in schedule.due(1.0):
-        schedule = ended(started(schedule, [each]), each, 0.0, 0.1, True, random)
+        schedule = ended(started(schedule, [each], 0.0), each, 0.1, random)
     before = schedule.slots
     after = planned(schedule, intervals(3, 30.0), {pair(1)}, 5.0, random).slots
     assert 5.0 <= (after[pair(1)].due_s or 0) <= 5.0 + APART_S
@@ -96,11 +144,11 @@ def test_a_change_makes_a_probe_due_soon_and_leaves_the_others_as_they_are() -> 
 def test_a_shorter_interval_holds_at_once_and_what_is_gone_is_not_probed() -> None:
     schedule = planned(ProbeSchedule(), intervals(2, 3600.0), (), 0.0, Random(8))
     for each in schedule.due(1.0):
-        schedule = ended(started(schedule, [each]), each, 0.0, 0.1, True, Random(9))
+        schedule = ended(started(schedule, [each], 0.0), each, 0.1, Random(9))
     schedule = planned(schedule, intervals(1, 10.0), (), 5.0, Random(10))
     assert list(schedule.slots) == [pair(0)]
     assert (schedule.next_s() or 0) <= 15.0
-    assert ended(schedule, pair(1), 0.0, 5.0, True, Random(11)) is schedule
+    assert ended(schedule, pair(1), 5.0, Random(11)) is schedule
 
 
 @given(st.data())
@@ -117,11 +165,12 @@ def test_a_pair_is_never_probed_twice_at_once_whatever_changes_meanwhile(data: s
             case "start":
                 due = schedule.due(now_s)
                 assert not under_way & set(due)
-                schedule, under_way = started(schedule, due), under_way | set(due)
+                schedule, under_way = started(schedule, due, now_s), under_way | set(due)
             case _ if under_way:
                 each = data.draw(st.sampled_from(sorted(under_way)))
                 under_way.remove(each)
-                schedule = ended(schedule, each, now_s - 1, now_s, data.draw(st.booleans()), random)
+                settled, sent = data.draw(st.booleans()), data.draw(st.booleans())
+                schedule = ended(schedule, each, now_s, random, settled=settled, sent=sent)
                 assert (schedule.slots[each].due_s or 0) >= now_s
 
 
