@@ -337,6 +337,35 @@ async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
         assert sum(f"{name} is Down" in each for each in command.lines) == 1
 
 
+async def test_good_probes_end_what_requests_saw_without_any_request(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    refusal = Reply(status=401, body={"error": {"message": "Incorrect API key provided"}})
+    async with (
+        Upstream(lambda _: refusal) as upstream,
+        Command.up(tmp_path) as command,
+        _stage(number, sellers, command, parser) as stage,
+    ):
+        await command.says("Ctrl-C ends everything")
+        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
+        write(tmp_path, "a.yaml", stage.objects(["a"], url, {}))
+        write(tmp_path, "probe.yaml", [_KEYS])
+        await command.says("rejects the API key")
+        for turn in range(3):
+            with pytest.raises(openai.APIStatusError):
+                await stage.ask(f"Let me in, {turn}")
+        upstream.script = lambda got: completion() if got.target.endswith("/completions") else Reply(body={"data": []})
+        name = stage.provider("a")
+        assert f"{name} is Up again" in await command.says("is Up again")
+
+        async def is_back() -> bool:
+            return await stage.metric("limpet_provider_out", provider=name) == 0
+
+        await until(is_back, "the provider to be back")
+        assert (await stage.ask("And now")).decision != "last_resort.all_out"
+        assert sum(f"{name} is Down" in each for each in command.lines) == 1
+
+
 async def test_a_model_that_a_provider_lacks_is_named_and_its_other_models_are_served(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
 ) -> None:

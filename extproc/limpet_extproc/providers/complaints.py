@@ -17,6 +17,9 @@ from limpet_extproc.contract.health_stream import Probed
 EXPIRES_S: Final = 300.0
 """How long a complaint about a model stands without being repeated: it may be that no client asks for it any more."""
 
+HEARD_LATE_S: Final = 10.0
+"""By how much a failure may be heard of later than it happened, so after the probes have already recovered."""
+
 
 class Complaint(msgspec.Struct, frozen=True, gc=False):
     """A provider's answer, and the last time it was given (Unix seconds)."""
@@ -75,7 +78,7 @@ class Complaints:
                 last = self._last.get(scope)
                 if last is None or last.at_s >= now_s - each.good_age_s:
                     continue
-                if each.model or each.since_s >= last.at_s:
+                if each.model or each.since_s >= last.at_s - HEARD_LATE_S:
                     del self._last[scope]
                     ended |= self._standing.pop(scope, None) is not None
         if ended:

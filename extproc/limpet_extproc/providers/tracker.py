@@ -13,6 +13,7 @@ from limpet_extproc.decision import error_rate, health_changes, learn, slowness
 from limpet_extproc.decision.health import HEALTHY, HealthState, Judgement, judge
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.providers.complaints import HEARD_LATE_S
 from limpet_extproc.providers.disputes import Disputes
 from limpet_extproc.providers.events import (
     AnswerGenerated,
@@ -160,7 +161,7 @@ class ProviderTracker:
                 continue
             if state.trouble == "degraded" and not (by_model and is_new):
                 continue
-            if state.cause in SETTLED_BY_PEOPLE and not by_model and probed.since_s < state.since_s:
+            if state.cause in SETTLED_BY_PEOPLE and not by_model and probed.since_s < state.since_s - HEARD_LATE_S:
                 # A path that was answered all the while needs no key.
                 continue
             failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))

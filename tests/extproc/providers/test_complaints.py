@@ -33,6 +33,7 @@ class Desk:
     ("cause", "probed", "ends"),
     [
         ("CredentialRefused", Probed("a", "Up", since_s=NOW + 1, good_age_s=1.0), True),
+        ("CredentialRefused", Probed("a", "Up", since_s=NOW - 1, good_age_s=1.0), True),  # heard of late
         ("CredentialRefused", Probed("a", "Up", since_s=NOW - 60, good_age_s=1.0), False),
         ("CredentialRefused", Probed("a", "Up", since_s=NOW - 60, model="m", good_age_s=1.0), True),
         ("CredentialRefused", Probed("a", "Up", since_s=NOW + 1, good_age_s=9.0), False),
