@@ -46,6 +46,8 @@ def _knows_less(told: ProviderHealth | None, now: ProviderHealth) -> bool:
         return True
     if told is None or told.verdict == "Unknown" or not told.by_requests or now.by_requests:
         return False
+    if told.verdict == "Down" and now.finding.reason == "ProbeOK":
+        return False  # A good probe brings it back for requests, too.
     return VERDICTS.index(now.verdict) < VERDICTS.index(told.verdict)
 
 

@@ -60,6 +60,11 @@ def test_a_line_where_something_begins_changes_or_ends(
     assert all(line.bad == (" is Up again" not in line.text) for line in found)
 
 
+def test_good_probes_tell_that_a_provider_which_was_down_is_up_again() -> None:
+    by_probe = provider_health(ObjectFindings(), None, [Probed("a", "Up")])
+    assert [line.bad for line in health_lines({"a": OUT}, {"a": by_probe})] == [False]
+
+
 def test_evidence_that_is_gone_is_no_recovery() -> None:
     """When a worker restarts, what its requests had shown is gone, and the probes alone are left."""
     fine, shut = Probed("a", "Up"), Probed("a", "Down", "CredentialRefused")
