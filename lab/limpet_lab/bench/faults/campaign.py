@@ -23,6 +23,8 @@ from limpet_lab.bench.faults.talks import Talk
 
 _SETTLE_S: Final = 40.0
 _BETWEEN_S: Final = 0.05
+_LEARNING: Final = 3
+"""Times as long until a fault begins that makes a provider slow: it is slow by its own measure, learned from load."""
 _IN_A_ROW: Final = 4
 """Answers that show a provider to be well, whichever worker decides."""
 
@@ -86,7 +88,7 @@ async def play(
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
         times = [await bed.decision_times()]
-        await asyncio.sleep(pace.before_s)
+        await asyncio.sleep(pace.before_s * (_LEARNING if fault.slow else 1))
         times.append(await bed.decision_times())
         begun_s = load.now_s
         if not fault.before_load:
