@@ -25,7 +25,7 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("Up", "Degraded", "Limited", "Down")
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """Of a probed provider's answer that are read."""
 
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+BoundedCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e10)]
 """A length of time, or Unix seconds. A message with a number that cannot be meant is none."""
 
@@ -53,8 +53,8 @@ class Observed(msgspec.Struct, frozen=True, tag=True):
 class ProbeAnswer(msgspec.Struct, frozen=True, tag=True):
     """What became of a `ProbeRequest`."""
 
-    id: Count
-    status: Count = 0
+    id: BoundedCount
+    status: BoundedCount = 0
     """0: there was no answer in time, or no way to send the request."""
     content_type: str = ""
     retry_after: str = ""
@@ -85,7 +85,7 @@ class Probed(msgspec.Struct, frozen=True, array_like=True):
     """Unix seconds."""
     model: str = ""
     """Empty: the provider with all its models."""
-    status: Count = 0
+    status: BoundedCount = 0
     """HTTP status of the answer that decided; 0: none."""
     message: str = ""
     """The provider's own, as in `attempt.Attempt`."""
@@ -107,7 +107,7 @@ class ProbeVerdicts(msgspec.Struct, frozen=True, tag=True):
 class ProbeRequest(msgspec.Struct, frozen=True, tag=True):
     """Send this to the provider through the Envoy beside you."""
 
-    id: Count
+    id: BoundedCount
     provider: str
     method: Literal["GET", "POST"]
     path: str

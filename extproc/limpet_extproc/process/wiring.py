@@ -12,10 +12,11 @@ from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.health_states import HealthChange
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
-from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import WorkerMetrics

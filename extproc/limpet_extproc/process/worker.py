@@ -40,9 +40,9 @@ from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_ro
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import WorkerEvent
+from limpet_extproc.providers.health_states import HealthChange
 from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.timeouts import TimeoutCount
-from limpet_extproc.providers.tracker import HealthChange
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
 from limpet_extproc.telemetry.metrics import WorkerMetrics

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from limpet_extproc.contract.attempt import Cause
-from limpet_extproc.contract.health_stream import Count, Seconds
+from limpet_extproc.contract.health_stream import BoundedCount, Seconds
 from limpet_extproc.decision.slowness import Timing
 from limpet_extproc.providers.limit_events import LimitEvent, UseReported
 
@@ -32,7 +32,7 @@ class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, ta
     """An answer of so many tokens was complete `seconds` after its request."""
 
     provider: str
-    tokens: Count
+    tokens: BoundedCount
     seconds: Seconds
 
 

@@ -4,13 +4,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from limpet_extproc.contract.attempt import NOT_REACHED, OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Cause
-from limpet_extproc.contract.catalog import CatalogProvider, Trouble
-from limpet_extproc.contract.health_stream import Probed, Verdict
+from limpet_extproc.contract.catalog import CatalogProvider
+from limpet_extproc.contract.health_stream import Probed
 from limpet_extproc.decision import error_rate, health_changes, learn, slowness
-from limpet_extproc.decision.health import HEALTHY, HealthState, Judgement, judge
+from limpet_extproc.decision.health import HEALTHY
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.providers.complaints import HEARD_LATE_S
@@ -26,11 +24,9 @@ from limpet_extproc.providers.events import (
     TrialBegan,
     TrialEnded,
 )
+from limpet_extproc.providers.health_states import HealthChange, HealthScope, HealthStates, by_probe
 
 _Key = TypeVar("_Key")
-_Scope = tuple[str, str]
-"""A provider and one of its models; without a model: the provider with all of them."""
-
 _TELL_ONLY_IF_NEWS: Final = (AttemptSucceeded, AnswerGenerated, RequestRefused, TrialEnded)
 
 FACTORS_EVERY_S: Final = 1.0
@@ -38,23 +34,6 @@ FACTORS_EVERY_S: Final = 1.0
 
 _SAME_PROBE_S: Final = 0.5
 """Good probes that were sent no further apart are one that was told twice: ages arrive a little late."""
-
-_BY_PROBE: Final[Mapping[Verdict, Trouble | None]] = {
-    "Up": None,
-    "Degraded": "degraded",
-    "Limited": "over_limit",
-    "Down": "down",
-}
-
-
-class HealthChange(msgspec.Struct, frozen=True, gc=False):
-    """A provider, or one model there, went out, came back, or is in other trouble than before."""
-
-    provider: str
-    model: str
-    """Empty: the provider with all its models."""
-    before: Trouble | None
-    now: Judgement
 
 
 class ProviderTracker:
@@ -80,26 +59,29 @@ class ProviderTracker:
         `used` is for `states`.
         """
         self._clock = clock
-        self._on_change = on_change
+        self._health = HealthStates(on_change)
         self._to_siblings = to_siblings
         self._to_gateways = to_gateways
-        self._whole: dict[str, HealthState] = {}
-        self._by_model: dict[_Scope, HealthState] = {}
-        self._probed: dict[_Scope, HealthState] = {}
-        self._good_probe_s: dict[_Scope, float] = {}
-        self._windows: dict[_Scope, error_rate.ErrorWindow] = {}
+        self._good_probe_s: dict[HealthScope, float] = {}
+        self._windows: dict[HealthScope, error_rate.ErrorWindow] = {}
         """Of those with a failure in it; for all others it is cheaper to note when they answered."""
-        self._calm: dict[_Scope, deque[float]] = {}
-        self._paces: dict[_Scope, slowness.UsualPace] = {}
-        self._last_answer_s: dict[_Scope, float] = {}
-        self._last_asked_s: dict[_Scope, float] = {}
-        self._failed_s: dict[_Scope, float] = {}
+        self._calm: dict[HealthScope, deque[float]] = {}
+        self._paces: dict[HealthScope, slowness.UsualPace] = {}
+        self._last_answer_s: dict[HealthScope, float] = {}
+        self._last_asked_s: dict[HealthScope, float] = {}
+        self._failed_s: dict[HealthScope, float] = {}
         self._disputes = Disputes()
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
         self.states = ProviderStates(
-            self._whole, self._learned, self._factors, self._by_model, used, self._probed, self._failed_s
+            self._health.whole,
+            self._learned,
+            self._factors,
+            self._health.by_model,
+            used,
+            self._health.probed,
+            self._failed_s,
         )
 
     @property
@@ -131,7 +113,7 @@ class ProviderTracker:
         """
         now_s = self._clock()
         scopes = _held_against(event)
-        out = [scope for scope in scopes if self._state(scope).trouble is not None]
+        out = [scope for scope in scopes if self._health.state(scope).trouble is not None]
         if any(self._disputes.found_well(scope, now_s) for scope in scopes):
             return
         if any(self._disputes.heard_enough(scope) for scope in out):
@@ -143,9 +125,8 @@ class ProviderTracker:
     def take_probed(self, probed: Sequence[Probed], valid_s: float) -> None:
         """Take the verdicts of all probes, in the place of those before. They lapse after `valid_s`."""
         now_s = self._clock()
-        new = {(each.provider, each.model): _by_probe(each, now_s, valid_s) for each in probed}
-        for scope in self._probed.keys() | new.keys():
-            self._set_probed(scope, new.get(scope, HEALTHY), now_s)
+        verdicts = {(each.provider, each.model): by_probe(each, now_s, valid_s) for each in probed}
+        self._health.take_probed(verdicts, now_s)
         for each in probed:
             if each.good_age_s is not None:
                 self._take_good(each, now_s, each.good_age_s)
@@ -156,7 +137,7 @@ class ProviderTracker:
         is_new = now_s - age_s > self._good_probe_s.get(subject, 0.0) + _SAME_PROBE_S
         self._good_probe_s[subject] = now_s - age_s
         for scope in dict.fromkeys(((probed.provider, ""), subject)):
-            state = self._state(scope)
+            state = self._health.state(scope)
             if state.trouble is None or now_s < state.until_s:
                 continue
             if state.trouble == "degraded" and not (by_model and is_new):
@@ -165,31 +146,22 @@ class ProviderTracker:
                 # A path that was answered all the while needs no key.
                 continue
             failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
-            self._set(scope, health_changes.after_success(state, now_s, age_s, failing=failing), now_s)
+            self._health.set(scope, health_changes.after_success(state, now_s, age_s, failing=failing), now_s)
 
     def sweep(self) -> None:
         """Drop what is over: verdicts of probes that nobody repeats, limits, returns long ago. Once a second."""
         now_s = self._clock()
         self._disputes.sweep(now_s)
-        for scope, state in list(self._probed.items()):
-            if now_s >= state.until_s:
-                self._set_probed(scope, HEALTHY, now_s)
-        for provider, state in list(self._whole.items()):
-            self._set((provider, ""), health_changes.settled(state, now_s), now_s)
-        for scope, state in list(self._by_model.items()):
-            self._set(scope, health_changes.settled(state, now_s), now_s)
+        self._health.sweep(now_s)
 
     def keep(self, providers: Mapping[str, CatalogProvider]) -> None:
         """Forget what is known of all but these providers, and of the models that they serve no longer."""
 
-        def gone(scope: _Scope) -> bool:
+        def gone(scope: HealthScope) -> bool:
             provider = providers.get(scope[0])
             return provider is None or bool(scope[1] and all(model.name != scope[1] for model in provider.models))
 
-        now_s = self._clock()
-        for scope in [*((provider, "") for provider in self._whole), *self._by_model]:
-            if gone(scope):
-                self._set(scope, HEALTHY, now_s)
+        self._health.forget(gone, self._clock())
         _drop(self._windows, gone)
         _drop(self._calm, gone)
         _drop(self._paces, gone)
@@ -220,23 +192,29 @@ class ProviderTracker:
                 changed |= self._end_trial((provider, model), now_s)
             case TrialBegan(provider, model):
                 for scope in {(provider, ""), (provider, model)}:
-                    changed |= self._set(scope, health_changes.begin_trial(self._state(scope), now_s), now_s)
+                    changed |= self._health.set(
+                        scope, health_changes.begin_trial(self._health.state(scope), now_s), now_s
+                    )
             case TrialEnded(provider, model):
                 changed = self._end_trial((provider, ""), now_s) | self._end_trial((provider, model), now_s)
             case ProviderDegraded(provider, model, cause):
                 scope = (provider, model)
-                changed = self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
+                changed = self._health.set(
+                    scope, health_changes.degraded(self._health.state(scope), now_s, cause), now_s
+                )
         return changed
 
-    def _answers(self, scope: _Scope, now_s: float, age_s: float, *, of_this_gateway: bool, slow: bool = False) -> bool:
+    def _answers(
+        self, scope: HealthScope, now_s: float, age_s: float, *, of_this_gateway: bool, slow: bool = False
+    ) -> bool:
         if not of_this_gateway and self._disputes.found_unwell(scope, now_s):
             return False
-        state = before = self._state(scope)
+        state = before = self._health.state(scope)
         changed = False
         if before is not HEALTHY:
             failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
             state = health_changes.after_success(before, now_s, age_s, slow=slow, failing=failing)
-            changed = self._set(scope, state, now_s)
+            changed = self._health.set(scope, state, now_s)
         returned = before.trouble is not None and state.trouble is None
         if of_this_gateway:
             self._disputes.answered(scope, now_s, returned=returned)
@@ -247,19 +225,21 @@ class ProviderTracker:
     def _is_reached(self, event: AttemptFailed | AttemptLimited, now_s: float, *, of_this_gateway: bool) -> bool:
         """Whether an answer, be it a bad one, ends what was held against the provider's address."""
         whole = (event.provider, "")
-        return self._state(whole).cause in NOT_REACHED and self._answers(
+        return self._health.state(whole).cause in NOT_REACHED and self._answers(
             whole, now_s, event.age_s, of_this_gateway=of_this_gateway
         )
 
-    def _end_trial(self, scope: _Scope, now_s: float) -> bool:
-        return self._set(scope, health_changes.end_trial(self._state(scope)), now_s)
+    def _end_trial(self, scope: HealthScope, now_s: float) -> bool:
+        return self._health.set(scope, health_changes.end_trial(self._health.state(scope)), now_s)
 
     def _limited(self, event: AttemptLimited, now_s: float, *, of_this_gateway: bool) -> bool:
         scope = (event.provider, event.model)
         self._last_asked_s[scope] = self._failed_s[scope] = now_s
         changed = self._is_reached(event, now_s, of_this_gateway=of_this_gateway)
-        state = health_changes.after_limit(self._state(scope), now_s, event.retry_after_s, event.cause, event.age_s)
-        changed |= self._set(scope, state, now_s)
+        state = health_changes.after_limit(
+            self._health.state(scope), now_s, event.retry_after_s, event.cause, event.age_s
+        )
+        changed |= self._health.set(scope, state, now_s)
         if of_this_gateway:
             self._disputes.failed(scope, now_s)
             self._count(scope, now_s, failed=True)
@@ -270,9 +250,9 @@ class ProviderTracker:
         self._last_asked_s[event.provider, event.model] = now_s
         answered = event.cause not in OF_THE_PROVIDER and event.cause not in ("Timeout", "")
         changed = answered and self._is_reached(event, now_s, of_this_gateway=of_this_gateway)
-        before = self._state(scope)
+        before = self._health.state(scope)
         state = health_changes.after_failure(before, now_s, event.cause, event.age_s, conversation=event.conversation)
-        changed |= self._set(scope, state, now_s)
+        changed |= self._health.set(scope, state, now_s)
         if not health_changes.repeats(before, event.conversation):
             self._failed_s[scope] = now_s
             if of_this_gateway:
@@ -304,7 +284,7 @@ class ProviderTracker:
                 self._degrade(one, now_s, cause)
         return changed
 
-    def _count(self, scope: _Scope, now_s: float, *, failed: bool, conversation: str = "") -> None:
+    def _count(self, scope: HealthScope, now_s: float, *, failed: bool, conversation: str = "") -> None:
         window = self._windows.get(scope)
         if window is None:
             calm = self._calm.get(scope)
@@ -322,12 +302,12 @@ class ProviderTracker:
             del self._windows[scope]
             self._calm[scope].extend(window.at_s)
 
-    def _degrade(self, scope: _Scope, now_s: float, cause: Cause) -> None:
-        if self._state(scope).trouble is not None:
+    def _degrade(self, scope: HealthScope, now_s: float, cause: Cause) -> None:
+        if self._health.state(scope).trouble is not None:
             return
         self._windows.pop(scope, None)
         self._calm.pop(scope, None)
-        self._set(scope, health_changes.degraded(self._state(scope), now_s, cause), now_s)
+        self._health.set(scope, health_changes.degraded(self._health.state(scope), now_s, cause), now_s)
         if self._to_gateways is not None:
             self._to_gateways(ProviderDegraded(*scope, cause))
 
@@ -338,43 +318,8 @@ class ProviderTracker:
             self._factors.clear()
             self._factors.update(learn.factors(self._learned))
 
-    def _state(self, scope: _Scope) -> HealthState:
-        provider, model = scope
-        return (self._by_model.get(scope) if model else self._whole.get(provider)) or HEALTHY
 
-    def _judge(self, scope: _Scope, now_s: float) -> Judgement:
-        return judge((self._state(scope), self._probed.get(scope, HEALTHY)), now_s)
-
-    def _set(self, scope: _Scope, state: HealthState, now_s: float) -> bool:
-        """Whether this is another state than before."""
-        if state == self._state(scope):
-            return False
-        before = self._judge(scope, now_s)
-        self._keep(scope, state)
-        self._report(scope, before, now_s)
-        return True
-
-    def _set_probed(self, scope: _Scope, state: HealthState, now_s: float) -> None:
-        before = self._judge(scope, now_s)
-        _keep(self._probed, scope, state)
-        if before.trouble is not None and self._judge(scope, now_s).trouble is None:
-            self._keep(scope, health_changes.back(self._state(scope), now_s))
-        self._report(scope, before, now_s)
-
-    def _keep(self, scope: _Scope, state: HealthState) -> None:
-        provider, model = scope
-        if model:
-            _keep(self._by_model, scope, state)
-        else:
-            _keep(self._whole, provider, state)
-
-    def _report(self, scope: _Scope, before: Judgement, now_s: float) -> None:
-        now = self._judge(scope, now_s)
-        if before.trouble != now.trouble:
-            self._on_change(HealthChange(*scope, before.trouble, now))
-
-
-def _held_against(event: ProviderEvent) -> tuple[_Scope, ...]:
+def _held_against(event: ProviderEvent) -> tuple[HealthScope, ...]:
     """Whose state this may make worse, or keep from being tried."""
     match event:
         case AttemptFailed(provider, model, cause):
@@ -387,23 +332,6 @@ def _held_against(event: ProviderEvent) -> tuple[_Scope, ...]:
             return ()
 
 
-def _keep(states: dict[_Key, HealthState], key: _Key, state: HealthState) -> None:
-    if state == HEALTHY:
-        states.pop(key, None)
-    else:
-        states[key] = state
-
-
 def _drop(known: dict[_Key, Any], gone: Callable[[_Key], bool]) -> None:
     for key in [key for key in known if gone(key)]:
         del known[key]
-
-
-def _by_probe(probed: Probed, now_s: float, valid_s: float) -> HealthState:
-    trouble = _BY_PROBE[probed.verdict]
-    if trouble is None:
-        return HEALTHY
-    since_s = min(probed.since_s, now_s) or now_s
-    return HealthState(
-        trouble=trouble, since_s=since_s, until_s=now_s + valid_s, cause=probed.cause, began_s=since_s, probed=True
-    )

@@ -23,9 +23,10 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptLimited, TrialBegan
+from limpet_extproc.providers.health_states import HealthChange
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
 from limpet_extproc.providers.timeouts import TimeoutCount
-from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
+from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1_760_000_000.0

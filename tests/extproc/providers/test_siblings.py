@@ -27,10 +27,11 @@ from limpet_extproc.providers.events import (
     TrialBegan,
     WorkerEvent,
 )
+from limpet_extproc.providers.health_states import HealthChange
 from limpet_extproc.providers.limit_events import EventsMissed, RequestEnded, RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.siblings import RETRY_S, Siblings, sibling_socket
-from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
+from limpet_extproc.providers.tracker import ProviderTracker
 
 PROVIDERS, MODELS = st.sampled_from("ab"), st.sampled_from(["m1", "m2"])
 EVENTS = st.one_of(

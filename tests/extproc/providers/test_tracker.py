@@ -18,7 +18,8 @@ from limpet_extproc.providers.events import (
     TrialBegan,
     TrialEnded,
 )
-from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
+from limpet_extproc.providers.health_states import HealthChange
+from limpet_extproc.providers.tracker import ProviderTracker
 
 NOW = 1_760_000_000.0
 

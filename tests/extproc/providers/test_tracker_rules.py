@@ -22,7 +22,8 @@ from limpet_extproc.providers.events import (
     TrialBegan,
     TrialEnded,
 )
-from limpet_extproc.providers.tracker import HealthChange, ProviderTracker
+from limpet_extproc.providers.health_states import HealthChange
+from limpet_extproc.providers.tracker import ProviderTracker
 
 PROVIDERS, MODELS = st.sampled_from("ab"), st.sampled_from(["m1", "m2"])
 AGES = st.sampled_from([0.0, 1.0, 30.0])
