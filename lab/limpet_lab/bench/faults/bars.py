@@ -14,7 +14,7 @@ MOVED_S: Final = 1.0
 TOLD_BY: Final = 10
 RETURN_S: Final = 2.0
 ASKED_S: Final = 10.0
-OVER_S: Final = 2.0
+OVER_S: Final = 5.0
 """For the requests that find it out."""
 ARRIVED_S: Final = 30.0
 LATE_LOOKUPS: Final = 1
