@@ -130,7 +130,7 @@ FAULTS: Final = (
     _answering("limits_with_retry_after", PLAIN, Fault("status", status=429, retry_after_s=5), short=True),
     CampaignFault("name_stops_resolving", provider.name_is_gone, provider.name_is_back, MOVES, BY_NAME, during_s=10.0),
     CampaignFault("certificate_expires", provider.certificate_expires, provider.certificate_renewed, MOVES, BY_TLS),
-    _answering("slow_drip", PLAIN, Fault("slow_drip", delay_s=0.2), slow=True),
+    _answering("slow_drip", PLAIN, Fault("slow_drip", delay_s=0.35), slow=True),
     _answering("slow_first_byte", BY_NAME, Fault("latency", delay_s=TIMES_SLOWER * _FIRST_BYTE_S), slow=True),
     CampaignFault(
         "breaks_in_mid_body",
