@@ -1,0 +1,185 @@
+"""Access log entries, built as Envoy sends them, and outcomes over a real memory and real counters."""
+
+from typing import Any
+
+from envoy.data.accesslog.v3 import accesslog_pb2
+from envoy.service.accesslog.v3 import als_pb2
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from limpet_extproc.contract import record as records
+from limpet_extproc.contract.catalog import Limits
+from limpet_extproc.contract.record import Record
+from limpet_extproc.envoy.decision_line import RequestSummary
+from limpet_extproc.envoy.limited_requests import LimitedRequests
+from limpet_extproc.envoy.outcome import Outcomes
+from limpet_extproc.envoy.usage import METADATA_KEY, TokenUsage
+from limpet_extproc.memory import Warm
+from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.providers.cache_use import CacheUses
+from limpet_extproc.providers.complaints import Complaints
+from limpet_extproc.providers.health_states import HealthChange
+from limpet_extproc.providers.limit_events import LimitEvent
+from limpet_extproc.providers.timeouts import TimeoutCount
+from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.telemetry.metrics import WorkerMetrics
+
+NOW = 1_760_000_000.0
+KEY = bytes(range(16))
+RECORD = Record(
+    key=KEY.hex(),
+    model="flash",
+    identified_by="fingerprint",
+    reason="first.scored",
+    enforce_reason=None,
+    order=("a", "b", "c"),
+    ttls_s=(300.0, 60.0, 0.0),
+    started_s=NOW - 10,
+    prompt_tokens=1000,
+    max_providers=4,
+    learn=True,
+)
+CONVERSATIONS = [replace(RECORD, key=bytes([number] * 16).hex()) for number in range(5)]
+"""The same request, of different ones."""
+USAGE = bytes.fromhex("1a03088827 2202080a 32050a0308801e")
+"""TokenUsage on the wire: 5,000 input tokens of which 3,840 cached, 10 output tokens."""
+
+
+def entry(
+    provider: str = "a",
+    status: int = 200,
+    *,
+    record: Record | None = RECORD,
+    usage: bytes | None = USAGE,
+    attempts: int = 1,
+    flags: tuple[str, ...] = (),
+    notes: dict[int, Any] | None = None,
+    found: dict[str, float] | None = None,
+    timed_out: bool = False,
+    waited: int = 0,
+    under_way: bool = False,
+    body_bytes: int = 0,
+    first_byte_s: float = 0.0,
+    answered: bool = True,
+    details: str = "via_upstream",
+) -> Any:
+    built = accesslog_pb2.HTTPAccessLogEntry()
+    common = built.common_properties
+    common.upstream_cluster = provider
+    if provider and answered:
+        common.upstream_remote_address.socket_address.address = "192.0.2.1"
+    common.upstream_request_attempt_count = attempts
+    common.duration.FromMilliseconds(1500)
+    common.time_to_first_upstream_tx_byte.FromMilliseconds(5)
+    common.time_to_first_upstream_rx_byte.FromMilliseconds(int(first_byte_s * 1000) + 5)
+    built.response.response_code_details = details
+    for flag in flags:
+        setattr(common.response_flags, flag, True)
+    built.response.response_code.value = status
+    built.response.response_body_bytes = body_bytes
+    if under_way:
+        common.access_log_type = accesslog_pb2.AccessLogType.DownstreamPeriodic
+    for number, noted in (notes or {}).items():
+        common.metadata.filter_metadata["limpet.trail"].update({str(number): noted})
+    if timed_out:
+        common.metadata.filter_metadata["limpet.trail"].update({"timeout": True})
+    if waited:
+        common.metadata.filter_metadata["limpet.trail"].update({"waited": waited})
+    if found is not None:
+        common.metadata.filter_metadata["limpet.usage"].update({"v": found})
+    if record is not None:
+        fields = common.metadata.filter_metadata["limpet.decision"].fields
+        fields["reason"].string_value = record.reason
+        carried = common.metadata.filter_metadata["limpet.record"].fields
+        carried["v"].string_value = records.encode(record)
+    if usage is not None:
+        common.metadata.typed_filter_metadata[METADATA_KEY].value = usage
+    return built
+
+
+def note(provider: str, status: int, cause: str, *, message: str = "", retry_after: str = "") -> dict[str, str]:
+    """What the Lua of a cluster notes of an answer that was none."""
+    refused = cause in ("BadRequest", "TooLarge", "ContentRefused")
+    return {
+        "provider": provider,
+        "status": str(status),
+        "verdict": "refused" if refused else "failed",
+        "cause": cause,
+        "says": message,
+        "retry_after": retry_after,
+    }
+
+
+def bad(provider: str, status: int, cause: str, *, retry_after: str = "", **more: Any) -> Any:
+    """A request whose only attempt ended so."""
+    return entry(provider, status, notes={1: note(provider, status, cause, retry_after=retry_after)}, **more)
+
+
+class Call:
+    """The log stream as gRPC hands it over."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self._messages = list(messages)
+
+    async def read(self) -> object:
+        return self._messages.pop(0) if self._messages else object()
+
+
+class World:
+    """Outcomes over a real memory and real counters; notes who goes out or comes back and what a person is shown."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, str | None]] = []
+        self.shown: list[tuple[str, int, TokenUsage | None, float]] = []
+        self.tried: list[list[str]] = []
+        self.summaries: list[RequestSummary] = []
+        self.memory = InProcessMemory()
+        self.now_s = NOW
+        self.tracker = ProviderTracker(lambda: self.now_s, self._changed)
+        self.registry = CollectorRegistry()
+        self.caches = CacheUses(lambda: NOW)
+        self.complaints, self.timeouts = Complaints(lambda: None), TimeoutCount(lambda: NOW)
+        metrics = WorkerMetrics(self.registry)
+        self.limit_events: list[LimitEvent] = []
+        limited = LimitedRequests(lambda: {"a": Limits(5), "b": Limits(5)}, self.limit_events.append)
+        self.outcomes = Outcomes(
+            self.memory,
+            self.tracker,
+            limited,
+            metrics,
+            self.caches,
+            self.complaints,
+            self.timeouts,
+            lambda: NOW,
+            lambda provider: provider == "reporting",
+            self._show,
+        )
+
+    def _changed(self, change: HealthChange) -> None:
+        self.changes.append((change.provider, change.now.trouble))
+
+    def _show(self, summary: RequestSummary) -> None:
+        provider = summary.attempts[-1].provider if summary.attempts else ""
+        self.summaries.append(summary)
+        self.shown.append((provider, summary.status, summary.usage, summary.duration_s))
+        self.tried.append([f"{each.provider} {each.status or each.cause}" for each in summary.attempts])
+
+    async def take(self, *entries: Any) -> None:
+        """One message an entry."""
+        messages = []
+        for each in entries:
+            message = als_pb2.StreamAccessLogsMessage()
+            message.http_logs.log_entry.append(each)
+            messages.append(message.SerializeToString())
+        assert await self.outcomes.stream(Call(*messages)) == b""
+
+    async def warm(self) -> tuple[Warm, ...]:
+        remembered = await self.memory.lookup(KEY, NOW)
+        return remembered.warm if remembered else ()
+
+    async def failed(self) -> tuple[str, ...]:
+        remembered = await self.memory.lookup(KEY, NOW)
+        return remembered.failed_lately(NOW) if remembered else ()
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
