@@ -26,6 +26,12 @@ UNDECIDED_FILTER: Final = "limpet.undecided"
 """The filter for requests that ext_proc has not decided; routes of all others switch it off."""
 
 EXT_PROC_FILTER: Final = "limpet.ext_proc"
+EXT_PROC_WAIT_S: Final = 5
+"""How long a request waits for a decision.
+
+A worker that hangs costs a client this wait once: health checks notice before it is over. With less, the most expensive
+bodies would not be read in time on a busy machine.
+"""
 
 MIB: Final = 1024 * 1024
 

@@ -25,6 +25,7 @@ from limpet_operator.publish.envoy_settings import (
     CLIENT_LISTENER,
     CLIENT_ROUTES,
     EXT_PROC_FILTER,
+    EXT_PROC_WAIT_S,
     EXTPROC_CLUSTER,
     FRONT_LUA,
     HEALTH,
@@ -193,9 +194,7 @@ def _ext_proc(settings: EnvoySettings) -> Json:
                 "initial_metadata": [] if settings.header_mode else [{"key": ONE_MESSAGE[0], "value": ONE_MESSAGE[1]}],
             },
             failure_mode_allow=True,
-            # A worker that hangs costs a client this wait once: health checks notice before it is over. With less, the
-            # most expensive bodies would not be read in time on a busy machine.
-            message_timeout="5s",
+            message_timeout=f"{EXT_PROC_WAIT_S}s",
             processing_mode={
                 "request_header_mode": "SEND" if settings.header_mode else "SKIP",
                 "request_body_mode": "BUFFERED",

@@ -32,7 +32,7 @@ from limpet_operator.publish.direct_responses import (
     wrong_paths,
 )
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.envoy_settings import CLIENT_ROUTES, UNDECIDED_FILTER, EnvoySettings
+from limpet_operator.publish.envoy_settings import CLIENT_ROUTES, EXT_PROC_WAIT_S, UNDECIDED_FILTER, EnvoySettings
 from limpet_operator.publish.local_replies import NO_PROVIDERS
 from limpet_operator.publish.models import providers_of_models, table
 from limpet_operator.publish.origins import policy
@@ -118,7 +118,12 @@ def _chat_routes(match: Json, order: list[str], settings: EnvoySettings) -> list
         chosen = {**match, "headers": [*match["headers"], {"name": CLUSTER_HEADER, "present_match": True}]}
         return [
             _to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(settings)}, settings),
-            _to_providers(match, {"cluster": order[0], **_same_provider_again(settings)}, settings, decided=False),
+            _to_providers(
+                match,
+                _until_decided({"cluster": order[0], **_same_provider_again(settings)}),
+                settings,
+                decided=False,
+            ),
         ]
     return [
         # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
@@ -140,7 +145,9 @@ def _chat_routes(match: Json, order: list[str], settings: EnvoySettings) -> list
             "name": " ".join(order),
             **_to_providers(
                 match,
-                _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings),
+                _until_decided(
+                    _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings)
+                ),
                 settings,
                 decided=False,
             ),
@@ -218,6 +225,14 @@ def _in_order(order: list[str], attempts: int, silence: WaitLevel | None, settin
             },
         },
     }
+
+
+def _until_decided(action: Json) -> Json:
+    """A request has this route while it waits for its decision, too."""
+    if "idle_timeout" not in action:
+        return action
+    longest_s = max(float(action["idle_timeout"].removesuffix("s")), EXT_PROC_WAIT_S + 1.0)
+    return {**action, "idle_timeout": f"{longest_s}s"}
 
 
 def _silence(wait: WaitLevel, waited_for: int) -> tuple[Json, Json]:

@@ -125,7 +125,7 @@ def test_a_status_patch_changes_neither_spec_nor_generation(apiserver: ApiServer
     ("status", "expected"),
     [
         ({"health": {"verdict": "Fine"}},
-         'status.health.verdict: Unsupported value: "Fine": supported values: "Up", "Degraded", "Down", "Unknown"'),
+         '"Fine": supported values: "Up", "Degraded", "Limited", "Down", "Unknown"'),
         ({"cache": {"hitPercent": 101}},
          "status.cache.hitPercent: Invalid value: 101: cache.hitPercent in body should be less than or equal to 100"),
         ({"conditions": [condition("Accepted", "Yes")]}, 'supported values: "True", "False", "Unknown"'),

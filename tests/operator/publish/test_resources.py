@@ -21,7 +21,7 @@ from limpet_extproc.contract.reasons import DecisionReason, words
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.encode import encode
-from limpet_operator.publish.envoy_settings import HEALTH, UNDECIDED_FILTER, EnvoySettings
+from limpet_operator.publish.envoy_settings import EXT_PROC_WAIT_S, HEALTH, UNDECIDED_FILTER, EnvoySettings
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
 from limpet_operator.publish.publication import common_resources, provider_resources, rendered, settings_for
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
@@ -325,6 +325,12 @@ def test_a_route_of_streams_waits_as_long_as_the_providers_of_its_level(build: B
     assert waits["2s1"] == {"per_try_idle_timeout": "120.0s"}, "one limit for silence before an answer and within it"
     assert waits["2w0"] == {}, "whole answers are limited by the provider's cluster"
     assert "2w1" not in waits
+
+
+def test_a_request_may_wait_for_its_decision_however_quick_the_providers_have_to_be(build: Build) -> None:
+    plan = build.plan(build.raw("Provider", timeouts={"firstByte": "1s", "idle": "2s"}), build.secret())
+    (undecided,) = [each for each in routes(plan) if each.get("name") and "dynamic_metadata" not in each["match"]][:1]
+    assert undecided["route"]["idle_timeout"] == f"{EXT_PROC_WAIT_S + 1.0}s"
 
 
 def test_where_timeouts_move_on_a_pause_may_begin_after_several_attempts_that_were_waited_for(build: Build) -> None:
