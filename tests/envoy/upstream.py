@@ -156,6 +156,8 @@ class Upstream:
         task = asyncio.create_task(self._connection(reader, writer, self.connections))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before it has begun closes nothing.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         on_connection = 0
