@@ -146,13 +146,18 @@ class ProviderTracker:
                 # A path that was answered all the while needs no key.
                 continue
             failing = error_rate.still_failing(self._windows.get(scope, error_rate.EMPTY_WINDOW))
-            self._health.set(scope, health_changes.after_success(state, now_s, age_s, failing=failing), now_s)
+            after = health_changes.after_success(state, now_s, age_s, failing=failing)
+            self._health.set(scope, after, now_s)
+            if after.trouble is None:
+                self._forgive(probed.provider, now_s)
 
     def sweep(self) -> None:
-        """Drop what is over: verdicts of probes that nobody repeats, limits, returns long ago. Once a second."""
+        """Drop what is over: verdicts of probes, limits, returns long ago, factors of old failures. Once a second."""
         now_s = self._clock()
         self._disputes.sweep(now_s)
         self._health.sweep(now_s)
+        if self._factors:
+            self._factor(now_s)
 
     def keep(self, providers: Mapping[str, CatalogProvider]) -> None:
         """Forget what is known of all but these providers, and of the models that they serve no longer."""
@@ -216,6 +221,8 @@ class ProviderTracker:
             state = health_changes.after_success(before, now_s, age_s, slow=slow, failing=failing)
             changed = self._health.set(scope, state, now_s)
         returned = before.trouble is not None and state.trouble is None
+        if returned:
+            self._forgive(scope[0], now_s)
         if of_this_gateway:
             self._disputes.answered(scope, now_s, returned=returned)
         elif returned:
@@ -312,11 +319,21 @@ class ProviderTracker:
             self._to_gateways(ProviderDegraded(*scope, cause))
 
     def _learn(self, provider: str, now_s: float, *, failed: bool, first_byte_s: float | None) -> None:
-        self._learned[provider] = learn.after_attempt(self._learned.get(provider, learn.NOTHING), failed, first_byte_s)
+        learned = self._learned.get(provider, learn.NOTHING)
+        self._learned[provider] = learn.after_attempt(learned, failed, first_byte_s, now_s)
         if now_s - self._factored_s >= FACTORS_EVERY_S:
-            self._factored_s = now_s
-            self._factors.clear()
-            self._factors.update(learn.factors(self._learned))
+            self._factor(now_s)
+
+    def _forgive(self, provider: str, now_s: float) -> None:
+        """What made it go out would keep new conversations away after its return, too."""
+        if (learned := self._learned.get(provider)) is not None:
+            self._learned[provider] = learn.after_return(learned)
+            self._factor(now_s)
+
+    def _factor(self, now_s: float) -> None:
+        self._factored_s = now_s
+        self._factors.clear()
+        self._factors.update(learn.factors(self._learned, now_s))
 
 
 def _held_against(event: ProviderEvent) -> tuple[HealthScope, ...]:
