@@ -4,22 +4,24 @@ The reader owns the contract and the writer depends on it, so the hot path can b
 types. A peer with another version is an error (`ContractMismatch`), and the last good catalog stays in force.
 """
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
 
-CONTRACT_VERSION: Final = 3
+from limpet_extproc.contract.apis import DialectName
+
+CONTRACT_VERSION: Final = 4
 """Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
 
 WATCH_METHOD: Final = "/limpet.v1.ControlPlane/Watch"
 """The one gRPC method: the data plane streams `Hello` once, then `Seen` and `EvidenceReport`; the control plane
 streams `Catalog`."""
 
-DialectName = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
-SERVED_DIALECTS: Final[frozenset[DialectName]] = frozenset({"OpenAIChat"})
-"""Those for which this version of the gateway has routes."""
-
+CacheControl = Literal["None", "Blocks", "TopLevel"]
+"""Where a provider reads `cache_control`: nowhere, at single blocks of the prompt, or at the request itself, too."""
+PromptCaching = Literal["Off", "Auto"]
 Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]
@@ -56,6 +58,21 @@ class Model(msgspec.Struct, frozen=True):
     """Prompts shorter than this are never cached there."""
     price: Price | None = None
     """None: unknown, which is never the same as free."""
+    cache_key: bool = False
+    """Whether a `prompt_cache_key` of the conversation helps its cache: one is added where the client sent none."""
+
+
+class CacheFields(msgspec.Struct, frozen=True):
+    """Which fields of a request about its prompt cache a provider reads. It is not sent those that it does not know."""
+
+    cache_control: Mapping[DialectName, CacheControl] = {}
+    """By the dialect of the request; a dialect that is absent has none."""
+    only_marked: bool = False
+    """Whether it caches nothing without `cache_control`."""
+    retention: bool = False
+    """Whether it reads `prompt_cache_retention` and `prompt_cache_options`."""
+    cache_key_rpm: int = 0
+    """Requests a minute with one `prompt_cache_key` beyond which they go to another machine; 0: no such rate."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -97,6 +114,17 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     """What it may be asked for; None: as much as it takes."""
     always_reports_usage: bool = False
     """Whether every whole answer of this vendor carries its token usage, so that one without it is none."""
+    translated: tuple[DialectName, ...] = ()
+    """Dialects in which clients reach it although it does not speak them: they are translated on the way."""
+    endpoints: tuple[str, ...] = ()
+    """The other APIs that it serves, by `apis.Api.name`."""
+    cache_fields: CacheFields = CacheFields()
+    prompt_caching: PromptCaching = "Off"
+    """Auto: breakpoints are added for clients that send none, where that pays."""
+    stream_usage: bool = True
+    """Whether `stream_options.include_usage` may be added to a request for a stream."""
+    affinity_header: str = ""
+    """A header in which it takes the name of a conversation, so that its own replicas keep it; empty: none."""
 
 
 class Policy(msgspec.Struct, frozen=True):

@@ -29,6 +29,15 @@ DECISION_CUTS: Final = "cuts"
 """Pairs of offset and length: Limpet's own fields."""
 DECISION_PROVIDER_OBJECT_CUTS: Final = "cuts_for_readers"
 """The same for providers with `reads_provider_object`."""
+DECISION_EDITS: Final = "edits"
+"""By provider, and under "" for all others: what to replace in the body, in its order, as lists of offset, length and
+new text. The text `true` stands for the provider's name of the model; nothing is replaced where it has no other."""
+DECISION_API: Final = "api"
+"""The `apis.Api.name` of the request; absent: OpenAIChat."""
+DECISION_HIDE_USAGE: Final = "hide_usage"
+"""True: the client did not ask for the usage that its stream will carry."""
+DECISION_AFFINITY: Final = "affinity"
+"""The name of the conversation for providers that take one in a header."""
 DECISION_WAIT_MS: Final = "patience_ms"
 """How long the first provider may take for a whole answer; absent where that need not be known."""
 DECISION_SAVE_CACHE_S: Final = "save_cache_s"
@@ -71,13 +80,23 @@ TRAIL_LEAST_WAIT_S: Final = "least_wait_s"
 TRAIL_FIRST_TOKEN_MS: Final = "first_token_ms"  # noqa: S105 (of a model's answer)
 """From the head of a streamed answer to its first event with part of the completion; absent if that came at once."""
 
-# Dynamic metadata: token usage that Envoy's own filter does not read.
+# Dynamic metadata: the token usage of the answer. What it did not report is absent.
 
 USAGE_METADATA: Final = "limpet.usage"
 USAGE_TOKENS: Final = "v"
 USAGE_PROMPT: Final = "prompt"
 USAGE_OUTPUT: Final = "output"
 USAGE_CACHED: Final = "cached"
+USAGE_WRITTEN: Final = "written"
+"""All that was written to the cache, for whatever lifetime; of it the next, for an hour or longer."""
+USAGE_WRITTEN_LONG: Final = "written_long"
+USAGE_REASONING: Final = "reasoning"
+"""Of the output."""
+
+# Dynamic metadata: what an answer made that lives in the provider's account.
+
+OBJECT_METADATA: Final = "limpet.object"
+OBJECT_ID: Final = "id"
 
 # Filter state.
 
@@ -176,6 +195,15 @@ Servers close idle connections as they are used again, and then no program has r
 def route_key(attempts: int, stream: bool, wait_level: int) -> str:
     """Which of Envoy's routes makes so many attempts and waits so long for each."""
     return f"{attempts}{'s' if stream else 'w'}{wait_level}"
+
+
+TRANSLATING_FILTER: Final = "limpet.translate"
+"""The filter of a cluster that asks a worker to translate requests and answers."""
+
+
+def translator_socket(number: int) -> str:
+    """The file name of the Unix socket on which a worker translates."""
+    return f"translate-{number}.sock"
 
 
 PROBE_SOCKET: Final = "probe.sock"

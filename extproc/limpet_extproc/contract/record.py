@@ -38,6 +38,10 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Expected."""
     streamed: bool = False
     """Whether the client asked for a stream."""
+    api: str = "OpenAIChat"
+    """`apis.Api.name`."""
+    owner: str = ""
+    """Whose objects the answer may make, hexadecimal; empty: it makes none."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

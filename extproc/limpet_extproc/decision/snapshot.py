@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, DialectName, Limits, Model, Policy, Price
+from limpet_extproc.contract.catalog import (
+    CacheFields,
+    Catalog,
+    CatalogProvider,
+    Limits,
+    Model,
+    Policy,
+    Price,
+    PromptCaching,
+)
 from limpet_extproc.decision.policies import Policies
 
 
@@ -33,11 +42,19 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     wait_level: int = 0
     unstreamed_s: float = 600.0
     limits: Limits | None = None
+    translated: bool = False
+    """Whether it does not speak the dialect of the lane, so that requests and answers are translated."""
+    cache_key: bool = False
+    cache_fields: CacheFields = CacheFields()
+    prompt_caching: PromptCaching = "Off"
+    stream_usage: bool = True
+    takes_affinity: bool = False
+    """Whether it takes the name of a conversation in a header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """All that can serve one model in one dialect, and the policy that holds for it."""
+    """All that can serve one model by one API, and the policy that holds for it."""
 
     model: str
     candidates: tuple[Candidate, ...]
@@ -60,8 +77,10 @@ class Lane:
         return cls(model, candidates, policy, by_provider, drains, zero_weights, limited)
 
 
-_LaneKey = tuple[DialectName, str]
-_Serving = list[tuple[CatalogProvider, Model]]
+_LaneKey = tuple[str, str]
+"""`apis.Api.name` and the model."""
+_Serving = list[tuple[CatalogProvider, Model, bool]]
+"""The last one: whether it is translated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +97,9 @@ class Snapshot:
     limited: Mapping[str, Limits] = field(default_factory=dict)
     """The limits of the providers that have any."""
 
-    def models(self, dialect: DialectName) -> list[str]:
-        """Names of all models that are served in this dialect, sorted."""
-        return sorted(model for d, model in self.lanes if d == dialect)
+    def models(self, api: str) -> list[str]:
+        """Names of all models that are served by this API, sorted."""
+        return sorted(model for name, model in self.lanes if name == api)
 
 
 EMPTY = Snapshot(revision="", lanes={})
@@ -97,8 +116,10 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
     serving: dict[_LaneKey, _Serving] = {}
     for provider in providers.values():
         for model in provider.models:
-            for dialect in provider.dialects:
-                serving.setdefault((dialect, model.name), []).append((provider, model))
+            for api in (*provider.dialects, *provider.endpoints):
+                serving.setdefault((api, model.name), []).append((provider, model, False))
+            for api in provider.translated:
+                serving.setdefault((api, model.name), []).append((provider, model, True))
     lanes = {
         key: before.lanes[key]
         if policies is before.policies and before.serving.get(key) == found
@@ -114,11 +135,11 @@ def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvide
 
 
 def _lane(model: str, serving: _Serving, policies: Policies) -> Lane:
-    namespaces = {provider.namespace for provider, _ in serving}
+    namespaces = {provider.namespace for provider, _, _ in serving}
     return Lane.of(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
 
 
-def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
+def _candidate(provider: CatalogProvider, model: Model, translated: bool) -> Candidate:
     return Candidate(
         provider=provider.name,
         upstream_model=model.upstream_name,
@@ -135,4 +156,10 @@ def _candidate(provider: CatalogProvider, model: Model) -> Candidate:
         wait_level=provider.wait_level,
         unstreamed_s=provider.unstreamed_s,
         limits=provider.limits,
+        translated=translated,
+        cache_key=model.cache_key,
+        cache_fields=provider.cache_fields,
+        prompt_caching=provider.prompt_caching,
+        stream_usage=provider.stream_usage,
+        takes_affinity=bool(provider.affinity_header),
     )

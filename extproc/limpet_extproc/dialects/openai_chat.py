@@ -13,10 +13,11 @@ from msgspec import Meta, Raw
 from msgspec.structs import replace
 from xxhash import xxh3_128_hexdigest
 
+from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain_chat import PlainChat, cache_key_hint
-from limpet_extproc.dialects.port import BadRequestError, ParsedRequest, ProviderObject, Refusal
+from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, ProviderObject, Refusal
 from limpet_extproc.dialects.provider_object import lists_of, parse_provider_object
 from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
 from limpet_extproc.dialects.text import (
@@ -82,15 +83,18 @@ class OpenAIChat:
     """`POST /v1/chat/completions`."""
 
     name: Final = "OpenAIChat"
-    paths: Final = ("/v1/chat/completions",)
 
-    def parse(self, body: Body) -> ParsedRequest:
+    def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`."""
         if not body:  # Chunks without content, say; a request without any body is refused by Envoy.
             message = "The request has no body; send a JSON object with 'model' and 'messages'."
             raise BadRequestError(None, message, "empty_body")
         require_utf8(body)
         return ORDINARY.parse(body) or parse_carefully(body)
+
+    def last_block(self, body: Body) -> LastBlock | None:
+        """See `Dialect`."""
+        return None
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""

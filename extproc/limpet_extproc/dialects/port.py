@@ -1,10 +1,10 @@
 """The port that every dialect implements, and the values that it works with: parsed requests and refusals."""
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from limpet_extproc.contract.catalog import DialectName
+from limpet_extproc.contract.apis import Asked
 from limpet_extproc.contract.reasons import WorkerRefusal
 from limpet_extproc.dialects.spans import Body, Member, Span
 
@@ -58,6 +58,39 @@ class ProviderObject(msgspec.Struct, frozen=True):
     """Where `order`, `only` and `ignore` stand in the body."""
 
 
+class CacheAsk(msgspec.Struct, frozen=True, gc=False):
+    """What a request says about the prompt caches of providers."""
+
+    top_level: Member | None = None
+    """`cache_control` of the request itself."""
+    marks: tuple[Member, ...] = ()
+    """`cache_control` of single blocks of the prompt, in the order of the body."""
+    ttl_s: float | None = None
+    """How long the shortest-lived breakpoint that matters lasts, or what the request asks for otherwise; None: as is
+    usual at the provider."""
+    has_key: bool = False
+    """Whether there is a `prompt_cache_key`."""
+    retention: tuple[Member, ...] = ()
+    """`prompt_cache_retention` and `prompt_cache_options`."""
+
+
+class LastBlock(NamedTuple):
+    """Where a breakpoint at the end of the prompt goes."""
+
+    span: Span
+    """The text of a message, quotes included, or the last block that may have a breakpoint, braces included."""
+    is_text: bool
+    """Whether it is a text, which has to become a block first."""
+
+
+class Pin(NamedTuple):
+    """What a request goes on from, which lives at one provider."""
+
+    field: str
+    """`previous_response_id` or `conversation`."""
+    id: str
+
+
 class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     """The parts of a request that routing needs, in whatever dialect."""
 
@@ -79,21 +112,27 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     has_history: bool = False
     """Whether it answers something: it is not the first request of its conversation."""
+    cache: CacheAsk | None = None
+    """None: nothing."""
+    usage_asked: bool = True
+    """Whether the client wants the usage of a stream; False only for a stream that would carry none."""
+    stream_options: Span | None = None
+    """Where these stand in the body, if they do."""
+    pin: Pin | None = None
 
 
 class Dialect(Protocol):
-    """The API that a client speaks. One module each; `registry` lists them."""
+    """How the requests of an API are read and its errors written. `registry` lists them."""
 
     @property
-    def name(self) -> DialectName:
-        """As in the catalog."""
+    def name(self) -> str:
+        """`apis.Api.name`, or a word for all the APIs that are read alike."""
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Of the requests that are routed, without what a gateway puts before them."""
-
-    def parse(self, body: Body) -> ParsedRequest:
+    def parse(self, body: Body, asked: Asked) -> ParsedRequest:
         """Read a request. Raises BadRequestError, which names the field and what belongs there."""
+
+    def last_block(self, body: Body) -> LastBlock | None:
+        """The last block of the prompt that may have a breakpoint, of a body that `parse` has read."""
 
     def error_body(self, refusal: Refusal) -> bytes:
         """The refusal as this API writes its errors."""

@@ -1,25 +1,45 @@
-"""The dialects that are served, and which of them a request is in. A new one is a module and a line here."""
+"""Which dialect reads a request, by its path. A new one is a module and a line here."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from limpet_extproc.contract.apis import CONVERSATIONS, Api, Asked, api_of, asked
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Dialect
 
-DIALECTS: Final[tuple[Dialect, ...]] = (OpenAIChat(),)
-
-BY_NAME: Final = {dialect.name: dialect for dialect in DIALECTS}
-
-_BY_PATH: Final = {path: dialect for dialect in DIALECTS for path in dialect.paths}
+BY_NAME: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat(),)}
 
 
-def dialect_of(path: str) -> Dialect:
-    """The dialect of a request for this path, whose query does not matter.
+class Spoken(NamedTuple):
+    """What a request asks for, and in which dialect."""
+
+    dialect: Dialect
+    api: Api
+    asked: Asked
+
+
+_CHAT: Final = Asked("/chat/completions")
+_USUAL: Final = 4096
+"""Characters of a path; a longer one is no path of an API."""
+
+
+def spoken(path: str) -> Spoken:
+    """What a request for this path asks for.
 
     In Header mode the gateway is not Limpet's and may serve the APIs under a prefix, or under any name. A path that is
-    not recognised is taken for the first dialect's, and the body shows whether it is.
+    not recognised is taken for one of chat completions, and the body shows whether it is.
     """
-    return _BY_PATH.get(path) or _by_end(path.partition("?")[0])
+    return _EXACT.get(path) or _spoken(path[:_USUAL])
 
 
-def _by_end(path: str) -> Dialect:
-    return next((dialect for dialect in DIALECTS if path.endswith(dialect.paths)), DIALECTS[0])
+def _spoken(path: str) -> Spoken:
+    found = asked(path)
+    api = api_of(found.path)
+    dialect = BY_NAME.get(api.name) if api else None
+    if api is None or dialect is None:
+        found = next((Asked(end) for end in CONVERSATIONS if found.path.endswith(end)), _CHAT)
+        api = Api(CONVERSATIONS[found.path], "conversation")
+        dialect = BY_NAME.get(api.name, BY_NAME[CONVERSATIONS[_CHAT.path]])
+    return Spoken(dialect, api, found)
+
+
+_EXACT: Final = {path: _spoken(path) for path in (f"/v1{each}" for each in CONVERSATIONS)}

@@ -5,7 +5,7 @@ from typing import Final
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from limpet_extproc.contract.envoy import HEAD_ATTRIBUTE, READ_HEADERS
-from limpet_extproc.dialects.registry import dialect_of
+from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.wire import body_apart
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import LIGHT_BYTES
@@ -31,7 +31,7 @@ def head_of_attributes(request: pb.ProcessingRequest) -> RequestHead:
         name, _, value = line.partition(" ")
         if value:
             headers[name] = value
-    return RequestHead(dialect_of(headers.get(_PATH, "")), headers)
+    return _head(headers)
 
 
 def head_of_headers(request: pb.ProcessingRequest) -> RequestHead:
@@ -40,7 +40,12 @@ def head_of_headers(request: pb.ProcessingRequest) -> RequestHead:
     for header in request.request_headers.headers.headers:
         # A policy may name any header, and two texts must not become one.
         headers[header.key] = header.value or header.raw_value.decode("utf-8", "backslashreplace")
-    return RequestHead(dialect_of(headers.get(_PATH, "")), headers)
+    return _head(headers)
+
+
+def _head(headers: dict[str, str]) -> RequestHead:
+    found = spoken(headers.get(_PATH, ""))
+    return RequestHead(found.dialect, headers, found.api, found.asked)
 
 
 def not_utf8_header(request: pb.ProcessingRequest) -> str | None:

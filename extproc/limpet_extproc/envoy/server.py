@@ -12,7 +12,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from limpet_extproc.dialects.port import Dialect, Refusal
-from limpet_extproc.dialects.registry import dialect_of
+from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.requests import head_of_attributes, head_of_headers, not_utf8_header, parsed
 from limpet_extproc.envoy.responses import CONTINUE_BODY, CONTINUE_HEADERS, Responses, refused
 from limpet_extproc.envoy.wire import body_apart, not_utf8, path_of
@@ -53,7 +53,7 @@ class ExtProc:
         except DecodeError:
             # As an error it would count against this worker, and Envoy leaves out one that fails a few times in a row.
             rest, _ = body_apart(data)
-            return self._refuse_header(not_utf8(rest), dialect_of(path_of(rest)))
+            return self._refuse_header(not_utf8(rest), spoken(path_of(rest)).dialect)
         answer = await self._answer(request, body, None)
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer

@@ -33,9 +33,9 @@ def open_request(
 
     `text_bytes` is `size.prompt_bytes`, `secret` the installation's key for conversation keys.
     """
-    lane = snapshot.lanes.get((head.dialect.name, request.model))
+    lane = snapshot.lanes.get((head.api.name, request.model))
     if lane is None:
-        return unknown_model(request.model, head.dialect.name, snapshot)
+        return unknown_model(request.model, head.api.name, snapshot)
     identified_by, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
     tenant = identity.tenant(head.headers)
     query = Query(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from limpet_extproc.contract.apis import Api, Asked
 from limpet_extproc.dialects.port import BadRequestError, Dialect, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.request.refusals import bad_request, encoded_body
@@ -14,11 +15,13 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 
     dialect: Dialect
     headers: Mapping[str, str]
+    api: Api = Api("OpenAIChat", "conversation")
+    asked: Asked = Asked("/chat/completions")
 
 
 def read(head: RequestHead, body: Body) -> ParsedRequest | Refusal:
     """What routing needs of the request, or what is wrong with it."""
-    return unreadable(head) or parse(head.dialect, body)
+    return unreadable(head) or parse(head.dialect, body, head.asked)
 
 
 def unreadable(head: RequestHead) -> Refusal | None:
@@ -27,9 +30,9 @@ def unreadable(head: RequestHead) -> Refusal | None:
     return None if not encoding or encoding.lower() == "identity" else encoded_body(encoding)
 
 
-def parse(dialect: Dialect, body: Body) -> ParsedRequest | Refusal:
+def parse(dialect: Dialect, body: Body, asked: Asked) -> ParsedRequest | Refusal:
     """The body alone."""
     try:
-        return dialect.parse(body)
+        return dialect.parse(body, asked)
     except BadRequestError as error:
         return bad_request(error.param, error.message, error.code)

@@ -11,35 +11,35 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.dialects.registry import BY_NAME
+from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.request.parsing import parse
 from limpet_extproc.request.reading_protocol import LENGTH_BYTES, ReaderReply, length_prefix
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_BY_WRITTEN_NAME: Final = {name.encode(): dialect for name, dialect in BY_NAME.items()}
 
 
-def reply(dialect: bytes, body: Body) -> ReaderReply:
+def reply(path: bytes, body: Body) -> ReaderReply:
     """The request in the body, or what is wrong with it."""
-    parsed = parse(_BY_WRITTEN_NAME[dialect], body)
+    found = spoken(path.decode())
+    parsed = parse(found.dialect, body, found.asked)
     return ReaderReply(refusal=parsed) if isinstance(parsed, Refusal) else ReaderReply(request=parsed)
 
 
 def serve(connection: socket.socket) -> None:
     """Reply until the other side closes the connection."""
-    while (dialect := _receive(connection)) is not None:
+    while (path := _receive(connection)) is not None:
         body = _receive(connection)
         if body is None:
             return
-        encoded = _encoded(bytes(dialect), body)
+        encoded = _encoded(bytes(path), body)
         del body  # so that the next one never lies beside it
         connection.sendall(length_prefix(encoded) + encoded)
 
 
-def _encoded(dialect: bytes, body: Body) -> bytes:
+def _encoded(path: bytes, body: Body) -> bytes:
     try:
-        return _ENCODER.encode(reply(dialect, body))
+        return _ENCODER.encode(reply(path, body))
     except Exception:
         # Not the end of this process: then the body would be read once more, and the next one would wait for a start.
         return _ENCODER.encode(ReaderReply(bug=traceback.format_exc()))

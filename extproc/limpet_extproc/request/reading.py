@@ -71,7 +71,7 @@ class RequestReader:
         # A caller cancelled while it waits gives up its turn. A body that was sent is read to its end, so that replies
         # stay in step with bodies.
         await self._turn.acquire()
-        reading = asyncio.create_task(self._read_twice(head.dialect.name.encode(), body))
+        reading = asyncio.create_task(self._read_twice(head.headers.get(":path", "").encode(), body))
         reading.add_done_callback(lambda _: self._turn.release())
         reply = await asyncio.shield(reading)
         if reply.request is not None:
@@ -90,23 +90,23 @@ class RequestReader:
         """Of the process, if one runs."""
         return None if self._process is None else self._process.pid
 
-    async def _read_twice(self, dialect: bytes, body: bytes | memoryview) -> ReaderReply:
+    async def _read_twice(self, path: bytes, body: bytes | memoryview) -> ReaderReply:
         try:
-            return await self._read_in_time(dialect, body)
+            return await self._read_in_time(path, body)
         except OSError:
             await self._end(0)
         try:
-            return await self._read_in_time(dialect, body)
+            return await self._read_in_time(path, body)
         except OSError:
             await self._end(0)
             raise
 
-    async def _read_in_time(self, dialect: bytes, body: bytes | memoryview) -> ReaderReply:
+    async def _read_in_time(self, path: bytes, body: bytes | memoryview) -> ReaderReply:
         # A TimeoutError is an OSError.
         async with asyncio.timeout(self._timeout_s):
             loop = asyncio.get_running_loop()
             connection = self._connection or await self._start()
-            await loop.sock_sendall(connection, length_prefix(dialect) + dialect + length_prefix(body))
+            await loop.sock_sendall(connection, length_prefix(path) + path + length_prefix(body))
             await loop.sock_sendall(connection, body)
             length = int.from_bytes(await _receive(connection, LENGTH_BYTES), "little")
             return _REPLY.decode(await _receive(connection, length))

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from limpet_extproc.contract.catalog import DialectName
 from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.decision.steering import Steering, allowed_by
 from limpet_extproc.dialects.port import Refusal
@@ -24,9 +23,9 @@ def encoded_body(encoding: str) -> Refusal:
     return Refusal(415, "refused.content_encoding", message, None, "unsupported_content_encoding")
 
 
-def unknown_model(model: str, dialect: DialectName, snapshot: Snapshot) -> Refusal:
-    """No provider serves this model in this dialect; the message lists what is served."""
-    models = snapshot.models(dialect)
+def unknown_model(model: str, api: str, snapshot: Snapshot) -> Refusal:
+    """No provider serves this model by this API; the message lists what is served."""
+    models = snapshot.models(api)
     more = f" and {len(models) - _MAX_LISTED} more" if len(models) > _MAX_LISTED else ""
     served = ", ".join(models[:_MAX_LISTED]) + more
     message = f"The model '{model[:_MAX_NAME_CHARS]}' is not served here. Available models: {served or 'none yet'}."

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from limpet_extproc.contract.catalog import SERVED_DIALECTS, Policy, Price
+from limpet_extproc.contract.catalog import Policy, Price
 from limpet_operator.planning import checks, effects, provider_checks
 from limpet_operator.planning.checks import PolicyInput, PricingInput, ProbeInput, first_failure
 from limpet_operator.planning.effects import ModelNames, PatternInput, all_findings
@@ -60,7 +60,7 @@ class PlannedProvider:
     @property
     def served(self) -> bool:
         """Whether requests can be sent there: it speaks an API that the gateway has routes for."""
-        return not SERVED_DIALECTS.isdisjoint(self.spec.dialects)
+        return "OpenAIChat" in self.spec.dialects
 
     def keys(self) -> tuple[str, ...]:
         """Whatever of a Secret is sent to it, so that its answers can be shown without."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from limpet_extproc.contract.catalog import DialectName, Limits
+from limpet_extproc.contract.apis import DialectName
+from limpet_extproc.contract.catalog import Limits
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem

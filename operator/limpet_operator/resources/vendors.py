@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from limpet_extproc.contract.catalog import DialectName
+from limpet_extproc.contract.apis import DialectName
 from limpet_operator.resources.durations import parse_duration
 
 UNKNOWN_CACHE_TTL_S: Final = 300.0

@@ -5,35 +5,25 @@ from pathlib import Path
 import pytest
 
 import limpet_extproc
-from limpet_extproc.contract.catalog import SERVED_DIALECTS
-from limpet_extproc.dialects.port import Dialect
-from limpet_extproc.dialects.registry import BY_NAME, DIALECTS, dialect_of
+from limpet_extproc.contract.apis import CONVERSATIONS
+from limpet_extproc.dialects.registry import BY_NAME, spoken
 
 
-def test_the_operator_has_routes_for_the_dialects_that_are_listed_and_no_other() -> None:
-    assert BY_NAME.keys() == SERVED_DIALECTS
+@pytest.mark.parametrize("path", CONVERSATIONS)
+def test_a_path_means_the_same_with_a_query_and_under_a_prefix(path: str) -> None:
+    found = spoken(f"/v1{path}")
+    assert found.api == (CONVERSATIONS[path], "conversation")
+    assert found == spoken(f"/v1{path}?a=b") == spoken(f"/v1/v1{path}/") == spoken(f"/llm/v1{path}?a=/v1/x")
 
 
-def test_no_path_belongs_to_two_dialects() -> None:
-    paths = [path for dialect in DIALECTS for path in dialect.paths]
-    assert len(set(paths)) == len(paths)
+def test_an_unknown_path_is_taken_for_chat() -> None:
+    assert spoken("/ask") == spoken("") == spoken("/v1/chat/completions")
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_path_means_the_same_with_a_query_and_under_a_prefix(dialect: Dialect) -> None:
-    for path in dialect.paths:
-        assert dialect_of(path) is dialect_of(f"{path}?a=b") is dialect_of(f"/llm{path}?a=/v1/x") is dialect
-
-
-def test_an_unknown_path_is_taken_for_the_first_dialect() -> None:
-    assert dialect_of("/ask") is dialect_of("") is DIALECTS[0]
-
-
-def test_nothing_outside_of_dialects_knows_one_by_name() -> None:
+def test_nothing_outside_of_dialects_knows_one_by_its_module() -> None:
     root = Path(limpet_extproc.__file__).parent
     sources = {path: path.read_text() for path in root.rglob("*.py")}
-    for dialect in DIALECTS:
+    for dialect in BY_NAME.values():
         for path, source in sources.items():
             if path.parent.name not in ("dialects", "contract"):
-                assert dialect.name not in source, path
                 assert type(dialect).__module__ not in source, path

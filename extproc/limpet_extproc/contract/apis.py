@@ -1,0 +1,103 @@
+"""The APIs that clients speak, told by the path of a request: one table for both planes.
+
+Clients write a path in many ways: with a `/v1` too few or too many, as OpenAI's SDK for Azure does, with a slash at the
+end. What is left of it is what follows `/v1` at the vendor's own address.
+"""
+
+import re
+from typing import Final, Literal, NamedTuple
+from urllib.parse import unquote
+
+DialectName = Literal["OpenAIChat", "OpenAIResponses", "AnthropicMessages"]
+"""The APIs in which conversations are held."""
+
+ApiKind = Literal["conversation", "counting", "stateless", "object"]
+"""conversation: a turn, which is remembered. counting: asks about a turn, goes where its conversation is and teaches
+nothing. stateless: goes to any provider of its model. object: its path or body names what lives in one account."""
+
+CONVERSATIONS: Final[dict[str, DialectName]] = {
+    "/chat/completions": "OpenAIChat",
+    "/responses": "OpenAIResponses",
+    "/messages": "AnthropicMessages",
+}
+COUNTING: Final[dict[str, DialectName]] = {
+    "/messages/count_tokens": "AnthropicMessages",
+    "/responses/input_tokens": "OpenAIResponses",
+    "/responses/compact": "OpenAIResponses",
+}
+MESSAGE_BATCHES: Final = "message_batches"
+"""Anthropic's `/messages/batches`, whose first part is that of another API."""
+
+OBJECTS: Final = frozenset(
+    {
+        "assistants",
+        "batches",
+        "chatkit",
+        "containers",
+        "conversations",
+        "evals",
+        "files",
+        "fine_tuning",
+        "organization",
+        MESSAGE_BATCHES,
+        "skills",
+        "threads",
+        "uploads",
+        "vector_stores",
+        "videos",
+    }
+)
+"""APIs whose objects belong to an account, from OpenAI's and Anthropic's references, 2026: a shared gateway would show
+those of one client to another."""
+
+LIVE: Final = frozenset({"realtime"})
+"""APIs that are spoken over WebSocket or WebRTC, which this gateway does not pass on."""
+
+
+class Asked(NamedTuple):
+    """A path without all that differs from client to client."""
+
+    path: str
+    """What follows `/v1`, without query: `/chat/completions`."""
+    model: str = ""
+    """Azure's deployment, which stands in the path; the body need not name a model then."""
+
+
+NOWHERE: Final = Asked("")
+
+
+class Api(NamedTuple):
+    """What a request asks for."""
+
+    name: str
+    """A `DialectName`, or the first part of the path of any other API: `embeddings`, `images`, `files`."""
+    kind: ApiKind
+
+
+_DEPLOYMENT: Final = re.compile(r"/openai/deployments/([^/]+)(?=/)")
+_BASE: Final = re.compile(r"(?:/openai|/anthropic)?(?:/v1)*(?=/|$)")
+
+
+def asked(path: str) -> Asked:
+    """What a path asks for, however it is written."""
+    plain = re.sub(r"/{2,}", "/", path.partition("?")[0]).rstrip("/")
+    if found := _DEPLOYMENT.match(plain):
+        return Asked(plain[found.end() :], unquote(found[1]))
+    base = _BASE.match(plain)
+    return Asked(plain[base.end() :] if base else plain)
+
+
+def api_of(path: str) -> Api | None:
+    """The API of a path that `asked` has left; None: it is no path of an API."""
+    if dialect := CONVERSATIONS.get(path):
+        return Api(dialect, "conversation")
+    if dialect := COUNTING.get(path):
+        return Api(dialect, "counting")
+    if path.startswith("/responses/"):
+        return Api("OpenAIResponses", "object")
+    if path == "/messages/batches" or path.startswith("/messages/batches/"):
+        return Api(MESSAGE_BATCHES, "object")
+    first = path[1:].partition("/")[0]
+    if not path.startswith("/") or not re.fullmatch(r"[a-z][a-z0-9_-]*", first) or first in ("chat", "messages"):
+        return None
+    return Api(first, "object" if first in OBJECTS else "stateless")
