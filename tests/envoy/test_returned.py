@@ -1,15 +1,13 @@
 """A conversation that had to leave goes back where this is cheaper, as its cache is still warm there."""
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.envoy import worker_by_file
 from tests.envoy.cast import LONG, say
-from tests.envoy.conftest import running_gateway, set_stage
+from tests.envoy.clocked import stage_with_a_clock
 from tests.envoy.stage import Stage
 from tests.waiting import until
 
@@ -65,14 +63,7 @@ async def test_a_conversation_returns_from_a_dearer_provider_once_the_first_one_
 async def test_after_a_failover_it_stays_until_the_first_provider_has_been_well_for_a_minute(
     numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_path: Path
 ) -> None:
-    ahead = tmp_path / "seconds-ahead"
-    ahead.write_text("0")
-    program = (sys.executable, worker_by_file.__file__, str(ahead))
-    async with (
-        running_gateway(header_mode=False, extproc=program) as running,
-        set_stage(next(numbers), sellers, running, parser) as stage,
-    ):
-        await running[0].ready()
+    async with stage_with_a_clock(numbers, sellers, parser, tmp_path) as (stage, pass_s):
         await stage.serve("a", "b", prices={"b": _DEAR})
         assert (await stage.ask(_conversation(0))).seller == "a"
         await stage.settle()
@@ -82,7 +73,7 @@ async def test_after_a_failover_it_stays_until_the_first_provider_has_been_well_
         stays = await stage.ask(_conversation(0))
         assert (stays.seller, stays.decision) == ("b", "sticky.hit")
         await stage.settle()
-        ahead.write_text(str(DEFAULT_THRESHOLDS.well_s))
+        pass_s(DEFAULT_THRESHOLDS.well_s)
         back = await stage.ask(_conversation(0))
         assert (back.seller, back.decision) == ("a", "sticky.returned")
         await stage.settle()
