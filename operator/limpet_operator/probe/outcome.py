@@ -14,8 +14,10 @@ from limpet_operator.publish.error_cause import OF_THE_REQUEST, error_cause
 from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe, HttpCheck
 from limpet_operator.resources.provider import Provider
 
-_HTML: Final = re.compile(r"\s*<(!doctype html|html)", re.IGNORECASE)
-_JSON: Final = re.compile(r"\s*[{\[]")
+_BOM: Final = "\ufeff"
+# Atomic: what a provider sends must not make it slow.
+_HTML: Final = re.compile(rf"{_BOM}?(?>\s|<\?xml.*?\?>|<!--.*?-->)*+<(!doctype html|html)", re.IGNORECASE | re.DOTALL)
+_JSON: Final = re.compile(rf"{_BOM}?\s*[{{\[]")
 
 
 class Outcome(NamedTuple):
@@ -90,14 +92,19 @@ def _error_in(answer: ProbeAnswer) -> Cause:
 def _decoded(body: str) -> Any:
     """None for what is no JSON; so is a long answer of which only the beginning was read."""
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(body.removeprefix(_BOM))
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
 def _states_error(answer: object) -> bool:
+    # Google's errors are arrays of one; vLLM's may be objects that call themselves so.
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
     if not isinstance(answer, Mapping):
         return False
+    if answer.get("object") == "error" or answer.get("success") is False:
+        return True
     choices = answer.get("choices")
     nested = choices if isinstance(choices, list) else []
     return _is_error(answer) or any(isinstance(choice, Mapping) and _is_error(choice) for choice in nested)

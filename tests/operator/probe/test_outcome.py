@@ -50,8 +50,26 @@ def judge(status: int, body: str = "", kind: str = "application/json", **spec: A
         (200, '{"data": [], "error": {"code": null, "message": ""}}', "application/json"),
         (200, '{"data": ["<html>"]}', "text/html"),
         (200, '{"data": [' + '{"id": "model", "error": "no"},' * 4000, "application/json"),
+        (200, '[{"id": "m", "error": "no longer served"}, {"id": "n"}]', "application/json"),
+        (200, '{"success": true, "errors": []}', "application/json"),
+        (200, '\ufeff{"data": []}', "text/html"),
+        (200, "<!-- " * 10, "text/plain"),
     ],
-    ids=["list", "array", "no content", "empty", "words", "null error", "empty error", "JSON as HTML", "cut off"],
+    ids=[
+        "list",
+        "array",
+        "no content",
+        "empty",
+        "words",
+        "null error",
+        "empty error",
+        "JSON as HTML",
+        "cut off",
+        "an entry's error",
+        "success",
+        "JSON after a BOM",
+        "a comment without end",
+    ],
 )
 def test_a_provider_that_answers_as_expected_is_up(status: int, body: str, kind: str) -> None:
     assert judge(status, body[:MAX_ANSWER_BYTES], kind) == Outcome("Up", status=status)
@@ -87,14 +105,27 @@ def test_what_is_not_expected_has_a_cause_and_the_vendors_words(
     [
         ("<html><title>Sign in</title>", "text/html; charset=utf-8", "NotAnAnswer"),
         ("\n<!DOCTYPE html><p>", "", "NotAnAnswer"),
+        ("\ufeff<html>", "", "NotAnAnswer"),
+        ('<?xml version="1.0"?>\n<!DOCTYPE html>', "", "NotAnAnswer"),
+        ("<!-- generated\n--><!-- twice -->\n<html>", "", "NotAnAnswer"),
         ('{"error": {"message": "no such account"}}', "application/json", "ErrorInAnswer"),
         ('{"error": "maintenance"}', "application/json", "ErrorInAnswer"),
+        ('\ufeff{"error": "maintenance"}', "application/json", "ErrorInAnswer"),
+        ('[{"error": {"code": 400, "message": "no such account"}}]', "application/json", "ErrorInAnswer"),
+        ('{"object": "error", "message": "no such account"}', "application/json", "ErrorInAnswer"),
+        ('{"success": false, "errors": [{"message": "no such account"}]}', "application/json", "ErrorInAnswer"),
     ],
 )
 @pytest.mark.parametrize("spec", [{}, COMPLETION], ids=["http", "completion"])
 def test_a_success_that_is_none_is_not_up(body: str, kind: str, cause: str, spec: dict[str, Any]) -> None:
     found = judge(200, body, kind, **spec)
     assert (found.level, found.cause) == ("Down", cause)
+
+
+@pytest.mark.parametrize("piece", ["<!---->", "<?xml?>", " ", "<!-- ", "\ufeff"])
+def test_a_page_that_is_made_to_be_hard_to_recognise_is_not(piece: str) -> None:
+    body = (piece * MAX_ANSWER_BYTES)[:MAX_ANSWER_BYTES]
+    assert judge(200, body, "").level == "Up"
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 410, 418, 422])
