@@ -238,5 +238,5 @@ async def test_without_a_healthprobe_not_one_probe_reaches_a_provider(stage: Sta
 async def test_a_provider_that_envoy_does_not_have_is_blamed_for_nothing(stage: Stage) -> None:
     await stage.serve("a")
     request = ProbeRequest(0, "nobody-at-all", "GET", "/models")
-    answer = await stage.gateway.control_plane.health.ask(request)
+    answer = await stage.gateway.control_plane.health.exchange.ask(request)
     assert (answer.status, answer.failure) == (0, "NC - cluster_not_found -")

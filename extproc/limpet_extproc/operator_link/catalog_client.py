@@ -19,7 +19,7 @@ from limpet_extproc.contract.catalog import (
     decode_catalog,
     encode,
 )
-from limpet_extproc.operator_link.evidence import HealthReporter
+from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_extproc.operator_link.operator_channel import LONGEST_PAUSE_S, Pauses, one_stream
 from limpet_extproc.operator_link.stream_tasks import StreamTasks, writer
 
@@ -47,7 +47,7 @@ async def watch(
     hooks: StreamHooks | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     tls_dir: Path | None = None,
-    reporter: HealthReporter | None = None,
+    reporter: EvidenceReporter | None = None,
 ) -> Never:
     """Hand over every catalog that the operator sends to the Envoy `node`'s data planes, until cancelled.
 
@@ -117,7 +117,7 @@ class _Link:
         return self._pauses.next_s()
 
 
-async def _receive(call: Any, node: str, take: Callable[[Catalog], None], reporter: HealthReporter | None) -> None:
+async def _receive(call: Any, node: str, take: Callable[[Catalog], None], reporter: EvidenceReporter | None) -> None:
     write = writer(call)
 
     async def send(report: Report) -> None:

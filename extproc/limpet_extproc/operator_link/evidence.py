@@ -116,7 +116,7 @@ class ReportIntervals:
     """How often answers are reported if nothing else has changed."""
 
 
-class HealthReporter:
+class EvidenceReporter:
     """Reports to one stream after another; call `changed()` when a provider goes out or comes back."""
 
     def __init__(

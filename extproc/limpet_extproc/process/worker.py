@@ -27,7 +27,7 @@ from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
-from limpet_extproc.operator_link.evidence import HealthReporter
+from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
 from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.first_of import first_of
@@ -98,7 +98,7 @@ class Worker:
         caches = CacheUses(clock)
         complaints, timeouts = Complaints(lambda: self._reporter.changed()), TimeoutCount(clock)
         tracker = self.routing.tracker
-        self._reporter = HealthReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
+        self._reporter = EvidenceReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
         self._health_link = HealthLink(
             settings.control_plane, settings.node, self._events, self._health_hooks(complaints, clock), settings.tls_dir
         )

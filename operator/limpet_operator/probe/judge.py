@@ -72,9 +72,7 @@ def judged(standing: Standing, outcome: Outcome, thresholds: Thresholds, now_s: 
         return _with_verdict(seen, "Up", outcome, now_s)
     current = standing.verdict or "Up"
     if level == current:
-        # The first words are kept: they may hold the number of the request, and each would be a change.
-        same = outcome[:3] == standing.decided_by[:3]
-        by = standing.decided_by if same else outcome
+        by = standing.decided_by if outcome.says_the_same_as(standing.decided_by) else outcome
         return replace(seen, decided_by=by, run=0, doubts=max(0, seen.doubts - 1))
     worsens = worse(level, current)
     run, nearest = 1, outcome

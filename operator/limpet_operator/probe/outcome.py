@@ -37,6 +37,10 @@ class Outcome(NamedTuple):
         """Whether the provider answered that the probe itself is wrong."""
         return self.level is None and self.cause != ""
 
+    def says_the_same_as(self, other: "Outcome") -> bool:
+        """Whether they differ by their words at most, which may hold the number of the request."""
+        return (self.level, self.cause, self.status) == (other.level, other.cause, other.status)
+
 
 NOTHING: Final = Outcome(None)
 """Before the first probe has ended."""

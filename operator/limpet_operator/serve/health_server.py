@@ -16,8 +16,6 @@ from limpet_extproc.contract.health_stream import (
     HealthHello,
     Observed,
     ProbeAnswer,
-    ProbeRequest,
-    ProbeVerdicts,
     decode_report,
 )
 from limpet_operator.serve.health_exchange import HealthExchange, HealthWorker
@@ -39,14 +37,6 @@ class HealthServer:
     def __init__(self, exchange: HealthExchange) -> None:
         self.exchange = exchange
         self._open = OpenStreams()
-
-    def publish(self, verdicts: ProbeVerdicts) -> None:
-        """`HealthExchange.publish`."""
-        self.exchange.publish(verdicts)
-
-    async def ask(self, request: ProbeRequest, gateway: str | None = None) -> ProbeAnswer:
-        """`HealthExchange.ask`. Raises CannotAskError."""
-        return await self.exchange.ask(request, gateway)
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The service for `limpet_operator.serve.grpc_server.serve`: one method, raw bytes."""

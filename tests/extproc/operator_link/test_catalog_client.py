@@ -11,7 +11,7 @@ from tests.waiting import until
 
 from limpet_extproc.contract.catalog import Catalog, Evidence, EvidenceReport, Hello, Seen, encode
 from limpet_extproc.operator_link.catalog_client import watch
-from limpet_extproc.operator_link.evidence import HealthReporter
+from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptSucceeded
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -74,7 +74,7 @@ async def test_a_catalog_it_cannot_read_leaves_the_last_one_in_force(address: st
 async def test_each_operator_gets_all_evidence_from_the_start(address: str) -> None:
     tracker = ProviderTracker(lambda: 1000.0, lambda _change: None)
     tracker.apply(AttemptSucceeded("a"))
-    reporter = HealthReporter(tracker, dict, Complaints(lambda: None), dict, lambda: 1000.0)
+    reporter = EvidenceReporter(tracker, dict, Complaints(lambda: None), dict, lambda: 1000.0)
     task = asyncio.create_task(watch(address, "node-1", lambda _: None, reporter=reporter))
     try:
         for _ in range(2):

@@ -14,7 +14,7 @@ from limpet_extproc.contract.attempt import Attempt, Cause
 from limpet_extproc.contract.catalog import MAX_MODELS_REPORTED, CacheUse, Evidence, EvidenceReport, ModelEvidence
 from limpet_extproc.contract.health_stream import Probed
 from limpet_extproc.decision.health import TROUBLES
-from limpet_extproc.operator_link.evidence import ASKED_LATELY_S, HealthReporter, ReportIntervals, evidence
+from limpet_extproc.operator_link.evidence import ASKED_LATELY_S, EvidenceReporter, ReportIntervals, evidence
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptFailed, AttemptLimited, AttemptSucceeded, ProviderEvent, TrialBegan
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -229,7 +229,7 @@ async def test_news_is_reported_once_and_soon_and_a_new_stream_gets_everything()
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    reporter = HealthReporter(seen.tracker, dict, QUIET, dict, seen.clock, ReportIntervals(0.2, 60.0), sleep=sleep)
+    reporter = EvidenceReporter(seen.tracker, dict, QUIET, dict, seen.clock, ReportIntervals(0.2, 60.0), sleep=sleep)
     streams: list[list[EvidenceReport]] = []
 
     def stream() -> asyncio.Task[None]:
@@ -266,7 +266,7 @@ async def test_answers_that_change_nothing_are_reported_every_now_and_then() -> 
         received.append(report.providers["a"].success_s)
         seen.tell(OK)
 
-    reporter = HealthReporter(seen.tracker, dict, QUIET, dict, seen.clock, ReportIntervals(0.0, 0.01))
+    reporter = EvidenceReporter(seen.tracker, dict, QUIET, dict, seen.clock, ReportIntervals(0.0, 0.01))
     task = asyncio.create_task(reporter.report(send))
     await until(lambda: len(received) >= 3)
     task.cancel()

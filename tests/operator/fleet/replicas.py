@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_extproc.operator_link.catalog_client import watch
-from limpet_extproc.operator_link.evidence import HealthReporter
+from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
@@ -123,7 +123,7 @@ class Replica:
 class Worker:
     """An ext_proc worker: decides by the newest catalog it was sent."""
 
-    def __init__(self, reporter: HealthReporter | None = None) -> None:
+    def __init__(self, reporter: EvidenceReporter | None = None) -> None:
         self.catalogs: list[Catalog] = []
         self.reporter = reporter
 

@@ -45,12 +45,12 @@ async def test_events_verdicts_and_probes_pass_between_replicas(pair: Pair) -> N
         assert there.events == [AnswerGenerated("p", number, 1.0) for number in range(50)]
         assert sibling.events == here.events == [], "siblings share events by themselves"
         verdicts = ProbeVerdicts((Probed("p", "Down", "Overloaded"),), 60.0)
-        a.control_plane.health.publish(verdicts)
+        a.control_plane.health.exchange.publish(verdicts)
         await until(lambda: all(worker.verdicts for worker in (here, sibling, there)))
         assert {each.probed for worker in (here, sibling, there) for each in worker.verdicts} == {verdicts.probed}
-        answer = await a.control_plane.health.ask(ProbeRequest(0, "p", "GET", "/models"), "y")
+        answer = await a.control_plane.health.exchange.ask(ProbeRequest(0, "p", "GET", "/models"), "y")
         assert (answer.status, answer.body) == (200, "y")
     await until(lambda: a.control_plane.health.exchange.workers == 0)
     async with there.at(b):
-        answer = await a.control_plane.health.ask(ProbeRequest(0, "p", "GET", "/models"))
+        answer = await a.control_plane.health.exchange.ask(ProbeRequest(0, "p", "GET", "/models"))
         assert answer.body == "y"

@@ -7,7 +7,7 @@ from tests.operator.fake_envoy import FakeEnvoy
 from tests.operator.fleet.replicas import Names, Pair, Replica, Worker
 from tests.waiting import until
 
-from limpet_extproc.operator_link.evidence import HealthReporter, ReportIntervals
+from limpet_extproc.operator_link.evidence import EvidenceReporter, ReportIntervals
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import AttemptFailed, AttemptSucceeded
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -92,7 +92,7 @@ async def test_what_workers_report_of_providers_is_known_everywhere(pair: Pair) 
     for _ in range(3):
         tracker.apply(AttemptFailed("p"))
     one, two = (
-        Worker(HealthReporter(tracker, dict, Complaints(lambda: None), dict, clock, ReportIntervals(0.001, 0.01)))
+        Worker(EvidenceReporter(tracker, dict, Complaints(lambda: None), dict, clock, ReportIntervals(0.001, 0.01)))
         for _ in range(2)
     )
     async with one.beside("e", a.address), two.beside("e", b.address):

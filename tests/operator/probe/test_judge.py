@@ -143,7 +143,7 @@ def test_whatever_was_before_the_same_answer_for_long_enough_is_believed(
 ) -> None:
     standing = after(*history, *[outcome] * 12, thresholds=thresholds)
     assert standing.verdict == outcome.level
-    assert standing.decided_by[:3] == outcome[:3]
+    assert standing.decided_by.says_the_same_as(outcome)
     assert standing.settled
 
 

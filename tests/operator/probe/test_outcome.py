@@ -194,6 +194,20 @@ def test_without_an_answer_the_cause_is_envoys_and_without_a_request_there_is_no
     assert unknown == Outcome(None, not_sent="this gateway does not have the provider yet")
 
 
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (Outcome("Down", "ServerError", 500, "request 2"), True),
+        (Outcome("Down", "ServerError", 502, "request 1"), False),
+        (Outcome("Down", "NotAnAnswer", 500, "request 1"), False),
+        (Outcome("Limited", "ServerError", 500, "request 1"), False),
+    ],
+    ids=["words", "status", "cause", "level"],
+)
+def test_outcomes_that_differ_by_their_words_say_the_same(other: Outcome, same: bool) -> None:
+    assert Outcome("Down", "ServerError", 500, "request 1").says_the_same_as(other) == same
+
+
 ANSWERS = st.builds(
     ProbeAnswer,
     st.just(1),

@@ -112,17 +112,17 @@ async def test_gateways_tell_each_other_how_much_they_ask_of_a_provider_with_lim
 
 async def test_verdicts_and_probes_take_the_same_stream(operator: Operator) -> None:
     with pytest.raises(CannotAskError):
-        await operator.health.ask(ProbeRequest(0, "a", "GET", "/models"))
+        await operator.health.exchange.ask(ProbeRequest(0, "a", "GET", "/models"))
     verdicts = ProbeVerdicts((Probed("a", "Down", "Overloaded"),), 60.0)
     early, late = Worker(operator, "n1"), Worker(operator, "n2")
     async with early.running():
         await until(lambda: operator.workers == 1)
-        operator.health.publish(verdicts)
+        operator.health.exchange.publish(verdicts)
         await until(lambda: early.verdicts == [verdicts])
         async with late.running():
             await until(lambda: late.verdicts)
             assert late.verdicts[0].probed == verdicts.probed
-            asked = [operator.health.ask(ProbeRequest(0, name, "GET", "/models")) for name in "abcd"]
+            asked = [operator.health.exchange.ask(ProbeRequest(0, name, "GET", "/models")) for name in "abcd"]
             assert [answer.body for answer in await asyncio.gather(*asked)] == ["a", "b", "c", "d"]
             assert len(early.probes) == len(late.probes) == 2
         await until(lambda: operator.workers == 1)
@@ -141,7 +141,7 @@ async def test_a_worker_that_does_not_read_holds_up_nobody_and_loses_the_oldest(
                 operator.health.exchange.observed_elsewhere("n1", big)
             await until(lambda so_far=heard: len(listener.events) == so_far)
         assert operator.registry.get_sample_value("limpet_dropped_reports_total")
-        assert (await operator.health.ask(ProbeRequest(0, "a", "GET", "/models"), "n2")).status == 200
+        assert (await operator.health.exchange.ask(ProbeRequest(0, "a", "GET", "/models"), "n2")).status == 200
     await until(lambda: operator.workers == 0)
 
 
