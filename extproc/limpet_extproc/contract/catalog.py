@@ -146,6 +146,8 @@ class Policy(msgspec.Struct, frozen=True):
     client_order: ClientOrder = "Strict"
     on_timeout: OnTimeout = "Fail"
     """Whether another provider is tried after one that did not answer in time, but may bill the request."""
+    prompt_caching: PromptCaching = "Off"
+    """Auto: at all providers of the matching models, as at one whose own `prompt_caching` is Auto."""
     namespace: str | None = None
     """Holds only for models that providers of this namespace alone serve, there before all others; None: for all."""
 

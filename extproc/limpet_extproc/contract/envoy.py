@@ -122,7 +122,7 @@ HEADERS_STATE: Final = "limpet.kept"
 """Headers that not every attempt sends alike: a line for each, `name value`."""
 
 PROBE_STATE: Final = "limpet.probe"
-"""Of a probe, in place of all these: its path after the provider's own prefix. Its answer is passed on as it comes."""
+"""Of a probe, in place of all these: its path as the provider gets it. Its answer is passed on as it comes."""
 
 # Headers.
 

@@ -53,16 +53,6 @@ def all_findings(effects: tuple[Check[Subject], ...], subject: Subject) -> tuple
     return tuple(finding for effect in effects if (finding := effect(subject)) is not None)
 
 
-def dialect_is_served(subject: ProviderInput) -> Finding | None:
-    """The gateway can send requests there: both speak one API."""
-    dialects = subject.spec.dialects
-    ours = "OpenAIChat"
-    if ours in dialects:
-        return None
-    message = f"it speaks only {', '.join(dialects)} and this version serves {ours}, so no request goes there"
-    return no_effect("DialectNotServed", f"{message}; set spec.dialects: [{ours}] if its endpoint has that too")
-
-
 def names_are_names(subject: ProviderInput) -> Finding | None:
     """No model's name was meant as a pattern."""
     for model in subject.spec.models:
@@ -92,15 +82,15 @@ def pricing_fields_count(subject: Pricing) -> Finding | None:
     return _unused(subject.unused_fields)
 
 
-def probed_dialect_is_served(subject: ProbeInput) -> Finding | None:
-    """Every Provider that is probed by a completion speaks an API in which this version can ask for one."""
+def probed_dialect_is_spoken(subject: ProbeInput) -> Finding | None:
+    """Every Provider that is probed by a completion holds conversations."""
     if not isinstance(subject.spec.check, CompletionCheck):
         return None
     silent = next((each for each in subject.selected if not speaks(each)), None)
     if silent is None:
         return None
-    message = f"Provider {silent.key.name} is not probed, as it speaks only {', '.join(silent.dialects)}"
-    return no_effect("DialectNotServed", f"{message}; probe it by spec.http")
+    message = f"Provider {silent.key.name} is not probed, as its spec.dialects are empty: it gives no completions"
+    return no_effect("NoCompletions", f"{message}; probe it by spec.http")
 
 
 def probed_path_is_whole(subject: ProbeInput) -> Finding | None:
@@ -136,11 +126,10 @@ def _unused(fields: tuple[str, ...]) -> Finding | None:
 
 
 PROVIDER_EFFECTS: tuple[Check[ProviderInput], ...] = (
-    dialect_is_served,
     names_are_names,
     key_was_written,
     provider_fields_count,
 )
 PRICING_EFFECTS: tuple[Check[Pricing], ...] = (pricing_fields_count,)
-PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_served, probed_path_is_whole)
+PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_spoken, probed_path_is_whole)
 POLICY_EFFECTS: tuple[Check[PatternInput], ...] = (patterns_match,)

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 Truth = Literal["True", "False", "Unknown"]
 ConditionType = Literal["Accepted", "ResolvedRefs", "Effective", "Programmed", "Healthy", "Drained", "Probing", "Fresh"]
 
-AcceptedReason = Literal["Accepted", "Invalid", "Conflicted", "NotPermitted"]
+AcceptedReason = Literal["Accepted", "Invalid", "Conflicted", "NotPermitted", "ServesNothing"]
 ResolvedRefsReason = Literal[
     "ResolvedRefs",
     "Invalid",
@@ -25,7 +25,7 @@ ResolvedRefsReason = Literal[
 ]
 EffectiveReason = Literal[
     "Effective",
-    "DialectNotServed",
+    "NoCompletions",
     "NotAPattern",
     "PlaceholderKey",
     "FieldWithoutEffect",

@@ -60,7 +60,7 @@ class PlannedProvider:
     @property
     def served(self) -> bool:
         """Whether requests can be sent there: it speaks an API that the gateway has routes for."""
-        return "OpenAIChat" in self.spec.dialects
+        return bool(self.spec.dialects or self.spec.endpoints)
 
     def keys(self) -> tuple[str, ...]:
         """Whatever of a Secret is sent to it, so that its answers can be shown without."""
@@ -111,9 +111,11 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
             built[spec.key] = reusable
             findings[spec.key] = before.findings[spec.key]
         else:
+            idle = provider_checks.something_is_served(subject)
             failure = first_failure(provider_checks.PROVIDER_REFERENCES, subject)
-            built[spec.key] = BuiltProvider(inputs, None if failure else _planned(subject, prices.get(spec.key, {})))
-            findings[spec.key] = _findings(refs=failure, notes=all_findings(effects.PROVIDER_EFFECTS, subject))
+            planned = None if idle or failure else _planned(subject, prices.get(spec.key, {}))
+            built[spec.key] = BuiltProvider(inputs, planned)
+            findings[spec.key] = _findings(idle, failure, all_findings(effects.PROVIDER_EFFECTS, subject))
     providers = [each.planned for each in built.values() if each.planned is not None]
     policies = _policies(objects, owner, findings, providers)
     return Plan(

@@ -45,5 +45,5 @@ def _target(spec: HealthProbe, provider: Provider) -> Iterator[ProbeTarget]:
 
 
 def speaks(provider: Provider) -> bool:
-    """Whether it can be asked for a completion by a probe of this version."""
-    return "OpenAIChat" in provider.dialects
+    """Whether it can be asked for a completion."""
+    return bool(provider.dialects)

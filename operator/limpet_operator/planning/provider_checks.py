@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from limpet_operator.planning.checks import Check
-from limpet_operator.planning.finding import Finding, unresolved
+from limpet_operator.planning.finding import Finding, not_accepted, unresolved
 from limpet_operator.resources.problem import Invalid, named
 from limpet_operator.resources.provider import EnvVar, Provider, SecretKeyRef
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
@@ -46,6 +46,14 @@ def header_texts(subject: ProviderInput) -> dict[str, str]:
         if text is not None:
             found[header.name] = text
     return found
+
+
+def something_is_served(subject: ProviderInput) -> Finding | None:
+    """It speaks an API that the gateway can serve."""
+    if subject.spec.dialects or subject.spec.endpoints:
+        return None
+    message = "spec.dialects is empty and there are no spec.endpoints, so no request can go there"
+    return not_accepted("ServesNothing", f"{message}; name the APIs that it serves, such as endpoints: [embeddings]")
 
 
 def secret_exists(subject: ProviderInput) -> Finding | None:

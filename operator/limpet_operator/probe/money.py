@@ -16,10 +16,12 @@ def cost_usd(answer: ProbeAnswer, price: Price | None) -> float | None:
     if answer.status // 100 != 2:
         return 0.0
     usage = _usage(answer.body)
-    prompt, output = _tokens(usage, "prompt_tokens"), _tokens(usage, "completion_tokens")
+    chat = "prompt_tokens" in usage
+    prompt = _tokens(usage, "prompt_tokens" if chat else "input_tokens")
+    output = _tokens(usage, "completion_tokens" if chat else "output_tokens")
     if price is None or prompt is None or output is None:
         return None
-    details = usage.get("prompt_tokens_details")
+    details = usage.get("prompt_tokens_details" if chat else "input_tokens_details")
     cached = min(prompt, _tokens(details, "cached_tokens") or 0)
     return ((prompt - cached) * price.input + cached * price.cache_read + output * price.output) / _PER_TOKENS
 

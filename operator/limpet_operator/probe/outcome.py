@@ -76,7 +76,7 @@ def _cause(answer: ProbeAnswer, check: HttpCheck | CompletionCheck, vendor: str)
         return "Redirected"
     if isinstance(check, CompletionCheck):
         if answer.status in (200, 201):
-            return _error_in(answer) or ("" if _has_choices(answer.body) else "NotAnAnswer")
+            return _error_in(answer) or ("" if _has_completion(answer.body) else "NotAnAnswer")
         return error_cause(vendor, answer.status, answer.body)
     if any(low <= answer.status <= high for low, high in check.expected_statuses):
         return _error_in(answer) if answer.status // 100 == 2 else ""
@@ -122,10 +122,15 @@ def _is_error(member: Mapping[str, Any]) -> bool:
     return any(error.values()) if isinstance(error, Mapping) else isinstance(error, str) and error != ""
 
 
-def _has_choices(body: str) -> bool:
+def _has_completion(body: str) -> bool:
+    """Whether there is a choice (chat), or a list of content (Messages) or output (Responses), which may be empty."""
     decoded = _decoded(body)
-    choices = decoded.get("choices") if isinstance(decoded, Mapping) else None
-    return isinstance(choices, list) and len(choices) > 0
+    if not isinstance(decoded, Mapping):
+        return False
+    choices = decoded.get("choices")
+    if isinstance(choices, list):
+        return len(choices) > 0
+    return isinstance(decoded.get("content" if decoded.get("type") == "message" else "output"), list)
 
 
 def _message(body: str, keys: Collection[str]) -> str:

@@ -18,7 +18,7 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
     return CatalogProvider(
         name=planned.name,
         models=tuple(
-            Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name))
+            Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name), model.cache_key)
             for model in spec.models
         ),
         dialects=spec.dialects,
@@ -34,4 +34,10 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
         unstreamed_s=spec.timeouts.unstreamed_s,
         limits=spec.limits,
         always_reports_usage=spec.always_reports_usage,
+        translated=spec.translated,
+        endpoints=spec.endpoints,
+        cache_fields=spec.cache_fields,
+        prompt_caching=spec.prompt_caching,
+        stream_usage=spec.stream_usage,
+        affinity_header=spec.affinity_header,
     )

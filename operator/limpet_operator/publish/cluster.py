@@ -200,12 +200,25 @@ def _strip_and_name(provider: PlannedProvider) -> Json:
                         for name, value in texts.items()
                         if not isinstance(value, SecretKeyRef)
                     ),
+                    *_version(provider),
                     {"append": set_header(ELAPSED_HEADER, "%DURATION% %REQUEST_DURATION%")},
                 ],
                 "response_mutations": [{"append": set_header(PROVIDER_HEADER, provider.name)}],
             },
         ),
     }
+
+
+def _version(provider: PlannedProvider) -> list[Json]:
+    """For probes and translated requests, whose senders do not know the API; its own clients always send a version."""
+    if not provider.spec.translated:
+        return []
+    header = {"key": "anthropic-version", "value": _ANTHROPIC_VERSION}
+    return [{"append": {"header": header, "append_action": "ADD_IF_ABSENT"}}]
+
+
+_ANTHROPIC_VERSION: Final = "2023-06-01"
+"""The one that all of Anthropic's API asks for, as of 2026."""
 
 
 def _secrets(provider: PlannedProvider) -> list[Json]:
@@ -255,6 +268,9 @@ def _rewrite(provider: PlannedProvider) -> Json:
             filter_context={
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,
+                **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
+                **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
+                **({"keeps_model": True} if spec.response_model == "Upstream" else {}),
                 **({"query": spec.url.query} if spec.url.query else {}),
                 **({"reads_provider_object": True} if spec.reads_provider_object else {}),
                 "name": provider.name,

@@ -47,7 +47,7 @@ local function rewrite(handle)
   choose_headers(headers, context, state:get(HEADERS_STATE))
   local path, query = state:get(PATH_STATE), context:get("query")
   if path == nil then -- a probe
-    headers:replace(":path", context:get("prefix") .. state:get(PROBE_STATE) .. (query and "?" .. query or ""))
+    headers:replace(":path", state:get(PROBE_STATE) .. (query and "?" .. query or ""))
     headers:replace(":authority", context:get("host"))
     return
   end

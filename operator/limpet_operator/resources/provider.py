@@ -1,11 +1,11 @@
 """Provider: an account at an LLM endpoint, with the vendor's preset filled in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from limpet_extproc.contract.apis import DialectName
-from limpet_extproc.contract.catalog import Limits
+from limpet_extproc.contract.catalog import CacheFields, Limits, PromptCaching
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
@@ -105,6 +105,12 @@ class ProviderModel:
     name: str
     upstream_name: str
     min_tokens: int
+    cache_key: bool = False
+    """Whether a `prompt_cache_key` of the conversation is added where the client sent none."""
+
+
+ResponseModel = Literal["Requested", "Upstream"]
+"""Which name of the model an answer carries: the one that the client asked for, or the provider's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,26 @@ class Provider:
     """How long an unused connection is kept."""
     answer_limit: str = "max_tokens"
     """The field of a chat completion that bounds the length of its answer."""
+    paths: Mapping[DialectName, str] = field(default_factory=dict)
+    """Where a dialect begins that does not begin at `url`."""
+    endpoints: tuple[str, ...] = ()
+    """The other APIs that it serves, by the first part of their paths after /v1."""
+    cache_fields: CacheFields = field(default_factory=CacheFields)
+    prompt_caching: PromptCaching = "Off"
+    stream_usage: bool = True
+    """Whether `stream_options.include_usage` may be asked for."""
+    affinity_header: str = ""
+    """A header that takes the name of a conversation; empty: none."""
+    response_model: ResponseModel = "Requested"
+
+    @property
+    def translated(self) -> tuple[DialectName, ...]:
+        """The dialects in which clients reach it although it does not speak them."""
+        return ("OpenAIChat",) if "OpenAIChat" not in self.dialects and "AnthropicMessages" in self.dialects else ()
+
+    def prefix_of(self, dialect: DialectName) -> str:
+        """What stands at the vendor where the client's path has `/v1`."""
+        return self.paths.get(dialect, self.url.path_prefix)
 
 
 _USUAL_TIMEOUTS: Final = {"connect": "2s", "unstreamed": "10m", "idle": "120s"}
@@ -166,6 +192,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
     except ValueError as error:
         return Invalid(metadata.key, (Problem("spec.proxy.url", str(error)),))
     vendor = vendors[spec["vendor"]]
+    url = replace(url, path_prefix=url.path_prefix or vendor.path)
     cache = spec.get("cache", {})
     return Provider(
         key=metadata.key,
@@ -175,7 +202,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         url=url,
         credential=_credential(spec["credential"], vendor) if "credential" in spec else None,
         models=tuple(_model(model, cache, vendor) for model in spec["models"]),
-        dialects=tuple(spec.get("dialects", vendor.dialects)),
+        dialects=tuple(spec.get("dialects", _dialects_at(url, vendor))),
         headers=_headers(spec.get("headers", {})),
         vendor_headers=vendor.headers,
         passed_query=tuple(dict.fromkeys((*vendor.query, *spec.get("query", {}).get("pass", ())))),
@@ -193,7 +220,28 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         unused_fields=unused_fields("Provider", spec),
         idle_connection_s=vendor.idle_connection_s,
         answer_limit=vendor.answer_limit,
+        paths=_paths(spec.get("paths", {}), url, vendor),
+        endpoints=tuple(spec.get("endpoints", vendor.endpoints)),
+        cache_fields=vendor.cache_fields,
+        prompt_caching=spec["promptCaching"],
+        stream_usage=vendor.stream_usage,
+        affinity_header=vendor.affinity_header,
+        response_model=spec["responseModel"],
     )
+
+
+_USUAL_PATHS: Final = ("", "/v1")
+"""Of a url at the vendor's own host; a gateway in front has another."""
+
+
+def _dialects_at(url: Url, vendor: Vendor) -> tuple[DialectName, ...]:
+    """A url that is one dialect's own speaks no other."""
+    own = tuple(dialect for dialect, path in vendor.paths.items() if url.path_prefix == path)
+    return own or vendor.dialects
+
+
+def _paths(spec: Mapping[DialectName, str], url: Url, vendor: Vendor) -> Mapping[DialectName, str]:
+    return {**(vendor.paths if url.path_prefix in _USUAL_PATHS else {}), **spec}
 
 
 def _credential(spec: Mapping[str, Any], vendor: Vendor) -> Credential:
@@ -219,7 +267,8 @@ def _set_header(spec: Mapping[str, Any]) -> SetHeader:
 
 def _model(model: Mapping[str, str], cache: Mapping[str, Any], vendor: Vendor) -> ProviderModel:
     upstream = model.get("upstreamName", model["name"])
-    return ProviderModel(model["name"], upstream, cache.get("minTokens", vendor.min_tokens(upstream)))
+    min_tokens = cache.get("minTokens", vendor.min_tokens(upstream))
+    return ProviderModel(model["name"], upstream, min_tokens, vendor.cache_key(upstream))
 
 
 def _cache_rules(spec: Mapping[str, Any], preset: PromptCacheRules) -> PromptCacheRules:

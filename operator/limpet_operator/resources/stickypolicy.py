@@ -46,6 +46,7 @@ def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPoli
         spread_within_percent=float(spec["spread"]["withinPercent"]),
         client_order=spec["clientOrder"],
         on_timeout=spec["failover"]["onTimeout"],
+        prompt_caching=spec["promptCaching"],
     )
     return StickyPolicy(metadata.key, metadata.generation, policy, spec["routing"])
 

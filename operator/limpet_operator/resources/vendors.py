@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from limpet_extproc.contract.apis import DialectName
+from limpet_extproc.contract.catalog import CacheFields
 from limpet_operator.resources.durations import parse_duration
 
 UNKNOWN_CACHE_TTL_S: Final = 300.0
@@ -47,12 +48,37 @@ class Vendor:
     """How long an unused connection is kept: for less time than the vendor keeps it."""
     answer_limit: str
     """The field of a chat completion that bounds the length of its answer."""
+    path: str
+    """Where the API begins on the vendor's host, for a url without a path."""
+    paths: Mapping[DialectName, str]
+    """Where a dialect begins there that does not begin where the others do."""
+    endpoints: tuple[str, ...]
+    """The other APIs, by `apis.Api.name`."""
+    cache_fields: CacheFields
+    adds_cache_key: bool
+    """Whether a `prompt_cache_key` helps the models that `cache_key_by_model` does not name."""
+    cache_key_by_model: Mapping[str, bool]
+    affinity_header: str
+    """A header that takes the name of a conversation; empty: none."""
+    stream_usage: bool
+    """Whether `stream_options.include_usage` may be asked for."""
 
     def min_tokens(self, upstream_name: str) -> int:
         """The shortest prompt that is cached for a model, by the longest listed prefix of its name."""
-        bare = upstream_name.rsplit("/", 1)[-1]
-        prefixes = [prefix for prefix in self.min_tokens_by_model if bare.startswith(prefix)]
-        return self.min_tokens_by_model[max(prefixes, key=len)] if prefixes else self.cache.min_tokens
+        return _by_model(self.min_tokens_by_model, upstream_name, self.cache.min_tokens)
+
+    def cache_key(self, upstream_name: str) -> bool:
+        """Whether a `prompt_cache_key` helps a model, by the longest listed prefix of its name."""
+        return _by_model(self.cache_key_by_model, upstream_name, self.adds_cache_key)
+
+
+_Value = TypeVar("_Value")
+
+
+def _by_model(values: Mapping[str, _Value], upstream_name: str, default: _Value) -> _Value:
+    bare = upstream_name.rsplit("/", 1)[-1]
+    prefixes = [prefix for prefix in values if bare.startswith(prefix)]
+    return values[max(prefixes, key=len)] if prefixes else default
 
 
 def load_vendors() -> Mapping[str, Vendor]:
@@ -79,4 +105,23 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         first_byte_s=parse_duration(entry.get("firstByte", "5m")),
         idle_connection_s=parse_duration(entry.get("idleConnection", "50s")),
         answer_limit=entry.get("answerLimit", {}).get("field", "max_tokens"),
+        path=entry.get("path", ""),
+        paths=entry.get("paths", {}),
+        endpoints=tuple(entry.get("endpoints", {}).get("list", ())),
+        cache_fields=_cache_fields(entry),
+        adds_cache_key=entry.get("cacheKey", {}).get("add", False),
+        cache_key_by_model=entry.get("cacheKey", {}).get("models", {}),
+        affinity_header=entry.get("affinity", {}).get("header", ""),
+        stream_usage=entry.get("streamUsage", {}).get("add", True),
+    )
+
+
+def _cache_fields(entry: Mapping[str, Any]) -> CacheFields:
+    control = entry.get("cacheControl", {})
+    return CacheFields(
+        # A field of that API; whoever does not use it ignores it.
+        cache_control={"AnthropicMessages": "Blocks", **control.get("read", {})},
+        only_marked=control.get("onlyMarked", False),
+        retention=entry.get("retention", {}).get("reads", False),
+        cache_key_rpm=entry.get("cacheKey", {}).get("perMinute", 0),
     )

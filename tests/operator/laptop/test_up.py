@@ -35,7 +35,7 @@ def test_models_and_providers_are_counted(build: Build, providers: list[tuple[st
 
 
 def test_what_no_request_can_reach_is_neither_counted_nor_suggested(build: Build) -> None:
-    claude = _provider(build, "claude", "claude-sonnet", vendor="Anthropic")
+    claude = _provider(build, "claude", "claude-sonnet", dialects=[], endpoints=[])
     alone = "\n".join(greeting(build.plan(claude), URL, "127.0.0.1", 0))
     assert "Limpet routes 0 models over 0 providers (none yet)" in alone
     assert "curl" not in alone

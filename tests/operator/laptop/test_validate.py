@@ -86,7 +86,7 @@ NOTED = """
 apiVersion: limpet.dev/v1alpha1
 kind: Provider
 metadata: {name: claude}
-spec: {vendor: Anthropic, url: "https://api.anthropic.com/v1", models: [{name: "claude-*"}]}
+spec: {vendor: Anthropic, url: "https://api.anthropic.com/v1", models: [{name: "claude-*"}], cache: {blockTokens: 1}}
 ---
 apiVersion: limpet.dev/v1alpha1
 kind: HealthProbe
@@ -101,10 +101,9 @@ def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build: Build
     assert output == [
         (
             "note Provider claude  (a.yaml, document 1):\n"
-            "       DialectNotServed: it speaks only AnthropicMessages and this version serves OpenAIChat, so no "
-            "request goes there; set spec.dialects: [OpenAIChat] if its endpoint has that too\n"
             '       NotAPattern: the model name "claude-*" is not a pattern and matches only requests for exactly '
-            "this name; list the models one by one"
+            "this name; list the models one by one\n"
+            "       FieldWithoutEffect: spec.cache.blockTokens has no effect in this version: no decision depends on it"
         ),
         "ok   HealthProbe all  (a.yaml, document 2)",
     ]

@@ -21,10 +21,8 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
     ("kind", "spec", "reason", "message"),
     [
         ("Provider", {}, None, ""),
-        ("Provider", {"vendor": "Anthropic"}, "DialectNotServed", "set spec.dialects: [OpenAIChat] if its endpoint"),
-        ("Provider", {"vendor": "Anthropic", "dialects": ["OpenAIChat"]}, None, ""),
-        ("Provider", {"dialects": ["OpenAIResponses"]}, "DialectNotServed", "it speaks only OpenAIResponses"),
-        ("Provider", {"dialects": ["AnthropicMessages", "OpenAIChat"]}, None, ""),
+        ("Provider", {"vendor": "Anthropic"}, None, ""),
+        ("Provider", {"dialects": [], "endpoints": ["embeddings"]}, None, ""),
         (
             "Provider",
             {"models": [{"name": "flash"}, {"name": "*"}]},
@@ -89,15 +87,19 @@ def test_a_probe_whose_path_repeats_the_end_of_the_url_is_noted(
     assert all(message in note.message for note in notes)
 
 
-def test_a_provider_that_is_not_served_serves_no_pattern(build: Build) -> None:
-    raws = build.raw("Provider", vendor="Anthropic"), build.secret(), build.raw("StickyPolicy", models=["flash"])
+def test_a_provider_that_serves_nothing_is_not_accepted_and_serves_no_pattern(build: Build) -> None:
+    idle = build.raw("Provider", dialects=[], endpoints=[])
+    raws = idle, build.secret(), build.raw("StickyPolicy", models=["flash"])
+    found = build.plan(*raws).findings[build.key("Provider")].accepted
+    assert (found.reason, found.status) == ("ServesNothing", "False")
+    assert "endpoints: [embeddings]" in found.message
     assert build.plan(*raws).findings[build.key("StickyPolicy")].notes[0].reason == "MatchesNothing"
 
 
 def test_all_that_is_wrong_with_a_provider_is_told_at_once(build: Build) -> None:
-    raw = build.raw("Provider", vendor="Anthropic", models=[{"name": "*"}], cache={"blockTokens": 1})
+    raw = build.raw("Provider", models=[{"name": "*"}], cache={"blockTokens": 1})
     notes = build.plan(raw, build.secret()).findings[build.key("Provider")].notes
-    assert [note.reason for note in notes] == ["DialectNotServed", "NotAPattern", "FieldWithoutEffect"]
+    assert [note.reason for note in notes] == ["NotAPattern", "FieldWithoutEffect"]
 
 
 @given(st.lists(st.text("ab/-", min_size=1, max_size=5)), st.text("ab/-", max_size=3), st.booleans())

@@ -312,13 +312,13 @@ def test_a_provider_that_cannot_be_probed_keeps_no_other_from_it(build: Build) -
         build.raw("Provider", "good", credential=None),
         build.raw("Provider", "keyless"),
         build.raw("Provider", "no-such-model", credential=None, models=[{"name": "x"}]),
-        build.raw("Provider", "other-api", vendor="Anthropic", credential=None),
+        build.raw("Provider", "other-api", dialects=[], endpoints=["embeddings"], credential=None),
         build.raw("HealthProbe", providerSelector=None, providerRefs=refs, http=None, completion={"model": "flash"}),
     )
     assert _targets(planned) == [[("good", "flash")]]
     findings = planned.findings[build.key("HealthProbe")]
     assert findings.resolved_refs.reason == "ProviderNotFound"
-    assert [note.reason for note in findings.notes] == ["DialectNotServed"]
+    assert [note.reason for note in findings.notes] == ["NoCompletions"]
     assert "Provider other-api is not probed" in findings.notes[0].message
 
 

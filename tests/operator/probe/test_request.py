@@ -1,6 +1,7 @@
 """What a probe sends, and what it costs."""
 
 import json
+from typing import Any
 
 import pytest
 from tests.operator.conftest import Build
@@ -17,7 +18,7 @@ def test_a_get_has_a_path_and_nothing_else(build: Build) -> None:
     planned = build.plan(build.raw("Provider", credential=None), build.raw("HealthProbe", timeout="3s"))
     (probe,) = planned.probes
     request = probe_request(probe.spec, probe.targets[0], planned.providers[0].spec)
-    assert (request.provider, request.method, request.path) == ("deepseek", "GET", "/models")
+    assert (request.provider, request.method, request.path) == ("deepseek", "GET", "/v1/models")
     assert (request.body, request.timeout_s) == ("", 3.0)
 
 
@@ -29,8 +30,41 @@ def test_a_completion_is_as_short_as_its_probe_says_in_the_vendors_words(build: 
     )
     (probe,) = planned.probes
     request = probe_request(probe.spec, probe.targets[0], planned.providers[0].spec)
-    assert (request.method, request.path) == ("POST", "/chat/completions")
+    assert (request.method, request.path) == ("POST", "/v1/chat/completions")
     assert json.loads(request.body) == {"model": "f-4", "messages": [{"role": "user", "content": "ping"}], limit: 2}
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "body"),
+    [
+        (
+            {"vendor": "Anthropic", "url": "https://api.anthropic.com"},
+            "/v1/messages",
+            {"model": "flash", "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1},
+        ),
+        (
+            {"vendor": "DeepSeek", "dialects": ["AnthropicMessages"]},
+            "/anthropic/v1/messages",
+            {"model": "flash", "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1},
+        ),
+        (
+            {"vendor": "OpenAI", "dialects": ["OpenAIResponses"]},
+            "/v1/responses",
+            {"model": "flash", "input": "ping", "max_output_tokens": 16, "store": False},
+        ),
+    ],
+    ids=["Anthropic", "under a path of its own", "Responses"],
+)
+def test_a_completion_is_asked_for_in_a_dialect_that_the_provider_speaks(
+    build: Build, spec: dict[str, Any], path: str, body: dict[str, Any]
+) -> None:
+    planned = build.plan(
+        build.raw("Provider", credential=None, **spec),
+        build.raw("HealthProbe", http=None, completion={"model": "flash", "maxTokens": 1}),
+    )
+    (probe,) = planned.probes
+    request = probe_request(probe.spec, probe.targets[0], planned.providers[0].spec)
+    assert (request.method, request.path, json.loads(request.body)) == ("POST", path, body)
 
 
 def _answer(status: int = 200, **usage: object) -> ProbeAnswer:
@@ -44,6 +78,7 @@ def _answer(status: int = 200, **usage: object) -> ProbeAnswer:
         (_answer(prompt_tokens=10, completion_tokens=1, prompt_tokens_details={"cached_tokens": 8}), 12.8e-6),
         (_answer(prompt_tokens=10, completion_tokens=1, prompt_tokens_details={"cached_tokens": 80}), 11e-6),
         (_answer(prompt_tokens=10, completion_tokens=1, prompt_tokens_details=None), 20e-6),
+        (_answer(input_tokens=10, output_tokens=1), 20e-6),
         (_answer(429, prompt_tokens=10, completion_tokens=1), 0.0),
         (ProbeAnswer(1, failure="timeout"), 0.0),
         (_answer(), None),

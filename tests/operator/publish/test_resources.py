@@ -166,7 +166,7 @@ def test_only_models_with_another_name_are_renamed(varied: Plan) -> None:
     for name, context in contexts.items():
         assert (context.pop("name"), context.pop("vendor")) == (name, vendors[name])
         assert context.pop("may_take_ms") == "600000"
-    own = {"own:authorization": True}
+    own = {"own:authorization": True, "prefix:AnthropicMessages": "/anthropic/v1"}
     assert contexts["plain"] == {"host": "127.0.0.1:8000", "prefix": "", "model:flash": '"local-flash"', **own}
     assert contexts["bearer"] == {"host": "api.deepseek.com", "prefix": "/v1", **own}
 

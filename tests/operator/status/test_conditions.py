@@ -140,9 +140,9 @@ def test_fresh_goes_by_the_day_on_which_the_prices_were_read(
 
 
 def test_what_has_no_effect_is_told_with_every_message_and_the_first_reason() -> None:
-    notes = (no_effect("DialectNotServed", "no request goes there"), no_effect("NotAPattern", "list the models"))
+    notes = (no_effect("FieldWithoutEffect", "no request goes there"), no_effect("NotAPattern", "list the models"))
     found = findings.effective(ObjectFindings(notes=notes))
-    assert found == ("Effective", "False", "DialectNotServed", "no request goes there; list the models")
+    assert found == ("Effective", "False", "FieldWithoutEffect", "no request goes there; list the models")
     assert findings.effective(FINE)[1:3] == ("True", "Effective")
     assert findings.effective(INVALID)[1:3] == ("Unknown", "NotAccepted")
 
