@@ -74,6 +74,14 @@ async def set_stage(
 
 
 @pytest_asyncio.fixture(loop_scope="session")
+async def number(numbers: Iterator[int], sellers: Sellers) -> int:
+    """Of a stage over a gateway that the story runs; the sellers are without what the last story left."""
+    for seller in sellers:
+        await seller.reset()
+    return next(numbers)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def stage(
     numbers: Iterator[int], sellers: Sellers, by_metadata: tuple[LocalGateway, int], parser: Parser
 ) -> AsyncIterator[Stage]:

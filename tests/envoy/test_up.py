@@ -7,55 +7,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import openai
 import psutil
 import pytest
-import pytest_asyncio
-from tests.envoy.cast import LONG, PLAIN, say
-from tests.envoy.command import Command, two_free_ports, write
-from tests.envoy.stage import Stage
-from tests.envoy.upstream import Got, Reply, Upstream, completion
+from tests.envoy.cast import LONG, say
+from tests.envoy.command import Command, two_free_ports
+from tests.envoy.up import stage_over, until_served, write_providers
 from tests.waiting import until
 
-from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.machine import free_port
 from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
-_KEYS = {
-    "apiVersion": "limpet.dev/v1alpha1",
-    "kind": "HealthProbe",
-    "metadata": {"name": "keys"},
-    "spec": {
-        "providerSelector": {},
-        "interval": "2s",
-        "timeout": "2s",
-        "http": {"path": "/models"},
-        "thresholds": {"failuresToDown": 1, "successesToUp": 1},
-    },
-}
 _OPENER = [say(LONG, "system"), say("Up and away")]
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def number(numbers: Iterator[int], sellers: Sellers) -> AsyncIterator[int]:
-    for seller in sellers:
-        await seller.reset()
-    yield next(numbers)
-
-
-def _stage(number: int, sellers: Sellers, command: Command, parser: Parser) -> Stage:
-    return Stage(number, sellers, command, parser, command.metrics_port + 1)
-
-
-def _written(directory: Path, stage: Stage, *names: str) -> None:
-    for name in names:
-        write(directory, f"{name}.yaml", stage.objects([name], {}, {}))
 
 
 async def _nobody(pids: list[int], port: int) -> None:
@@ -78,15 +45,11 @@ async def test_it_greets_routes_shows_decisions_and_leaves_nothing_behind(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser, routing: str
 ) -> None:
     async with Command.up(tmp_path, "--verbose", f"--routing={routing}") as command:
-        async with _stage(number, sellers, command, parser) as stage:
-            _written(tmp_path, stage, "a", "b", "c")
+        async with stage_over(number, sellers, command, parser) as stage:
+            write_providers(tmp_path, stage, "a", "b", "c")
             await command.says("Ctrl-C ends everything")
             assert f"export OPENAI_BASE_URL={command.base_url}" in command.output
-
-            async def served() -> bool:
-                return await stage.announced() == {stage.provider(name) for name in "abc"}
-
-            await until(served, "three providers")
+            await until_served(stage, "a", "b", "c")
             first = await stage.ask(_OPENER)
             await stage.settle()
             second = await stage.ask(_OPENER, stream=True)
@@ -138,17 +101,14 @@ async def test_an_envoy_that_dies_ends_it_with_a_message(tmp_path: Path) -> None
 async def test_ext_proc_is_replaced_and_every_request_is_answered(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser, how: signal.Signals
 ) -> None:
-    async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
-        _written(tmp_path, stage, "a")
+    async with Command.up(tmp_path) as command, stage_over(number, sellers, command, parser) as stage:
+        write_providers(tmp_path, stage, "a")
         await command.says("Ctrl-C ends everything")
 
         async def decided() -> bool:
             return (await stage.ask(_OPENER)).decision not in ("fallback.undecided", "refused.no_provider")
 
-        async def served() -> bool:
-            return await stage.announced() == {stage.provider("a")}
-
-        await until(served, "the provider")
+        await until_served(stage, "a")
         await until(decided, "a decision")
         worker = command.child("limpet_extproc")
         worker.send_signal(how)
@@ -243,40 +203,31 @@ async def test_a_flag_that_cannot_be_is_explained(tmp_path: Path, flag: str, say
 async def test_a_key_missing_in_the_environment_is_named_and_the_others_run(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
 ) -> None:
-    async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
-        write(tmp_path, "a.yaml", stage.objects(["a"], {"a": {"credential": {"env": "LIMPET_TEST_NO_SUCH_KEY"}}}, {}))
-        _written(tmp_path, stage, "b")
+    async with Command.up(tmp_path) as command, stage_over(number, sellers, command, parser) as stage:
+        write_providers(tmp_path, stage, "a", specs={"a": {"credential": {"env": "LIMPET_TEST_NO_SUCH_KEY"}}})
+        write_providers(tmp_path, stage, "b")
         await command.says("environment variable LIMPET_TEST_NO_SUCH_KEY is not set")
         await command.says("Ctrl-C ends everything")
-
-        async def served() -> bool:
-            return await stage.announced() == {stage.provider("b")}
-
-        await until(served, "the other provider")
+        await until_served(stage, "b")
         assert (await stage.ask(_OPENER)).seller == "b"
 
 
 async def test_a_key_in_the_environment_is_used(tmp_path: Path, number: int, sellers: Sellers, parser: Parser) -> None:
     async with (
         Command.up(tmp_path, env={"LIMPET_TEST_KEY": "key-of-a"}) as command,
-        _stage(number, sellers, command, parser) as stage,
+        stage_over(number, sellers, command, parser) as stage,
     ):
-        write(tmp_path, "a.yaml", stage.objects(["a"], {"a": {"credential": {"env": "LIMPET_TEST_KEY"}}}, {}))
-
+        write_providers(tmp_path, stage, "a", specs={"a": {"credential": {"env": "LIMPET_TEST_KEY"}}})
         await command.says("Ctrl-C ends everything")
-
-        async def served() -> bool:
-            return await stage.announced() == {stage.provider("a")}
-
-        await until(served, "the provider")
+        await until_served(stage, "a")
         assert (await stage.ask(_OPENER)).text
 
 
 async def test_what_is_refused_has_a_line_with_a_time(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
 ) -> None:
-    async with Command.up(tmp_path, "--verbose") as command, _stage(number, sellers, command, parser) as stage:
-        _written(tmp_path, stage, "a")
+    async with Command.up(tmp_path, "--verbose") as command, stage_over(number, sellers, command, parser) as stage:
+        write_providers(tmp_path, stage, "a")
         await command.says("Ctrl-C ends everything")
         for body in (b'{"model": "nobody", "messages": [{"role": "user", "content": "Up and away"}]}', b"no JSON"):
             assert (await stage.post(body)).status in (400, 404)
@@ -285,136 +236,3 @@ async def test_what_is_refused_has_a_line_with_a_time(
             assert re.match(r"\d\d:\d\d:\d\d  POST /v1/chat/completions  refused\.", line)
             assert "unreported" not in line
         assert "Up and away" not in command.output
-
-
-async def test_a_provider_that_refuses_its_key_is_reported_once(
-    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
-) -> None:
-    async with Command.up(tmp_path) as command, _stage(number, sellers, command, parser) as stage:
-        _written(tmp_path, stage, "a", "b")
-        await command.says("Ctrl-C ends everything")
-
-        async def served() -> bool:
-            return await stage.announced() == {stage.provider(name) for name in "ab"}
-
-        await until(served, "two providers")
-        await sellers["a"].set_fault(Fault(kind="status", status=401))
-        order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
-        for _ in range(2):
-            answer = await stage.ask(_OPENER, extra=order)
-            assert answer.seller == "b"
-        line = await command.says("rejects the API key")
-        assert f"  {stage.provider('a')} is Down (CredentialRefused): it rejects the API key: 401" in line
-        await sellers["a"].reset()
-        await stage.ask(_OPENER, extra=order)
-        assert stage.provider("a") in await command.says("is Up again")
-        assert sum("CredentialRefused" in each for each in command.lines) == 1
-        assert stage.key not in command.output
-
-
-async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
-    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
-) -> None:
-    refusal = Reply(status=401, body={"error": {"message": "Incorrect API key provided"}})
-    async with (
-        Upstream(lambda _: refusal) as upstream,
-        Command.up(tmp_path) as command,
-        _stage(number, sellers, command, parser) as stage,
-    ):
-        await command.says("Ctrl-C ends everything")
-        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
-        write(tmp_path, "a.yaml", stage.objects(["a"], url, {}))
-        write(tmp_path, "probe.yaml", [_KEYS])
-        await command.says("; 1 HealthProbe over 1 provider")
-        line = await command.says("rejects the API key")
-        name = stage.provider("a")
-        assert f"  {name} is Down (CredentialRefused): it rejects the API key: 401" in line
-        assert "(seen by probe keys)" in line
-        seen = len(upstream.got)
-        await until(lambda: len(upstream.got) >= seen + 3)
-        upstream.script = lambda _: Reply(body={"object": "list", "data": []})
-        assert f"{name} is Up again: its last probes were answered" in await command.says("is Up again")
-        assert sum(f"{name} is Down" in each for each in command.lines) == 1
-
-
-async def test_good_probes_end_what_requests_saw_without_any_request(
-    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
-) -> None:
-    refusal = Reply(status=401, body={"error": {"message": "Incorrect API key provided"}})
-    async with (
-        Upstream(lambda _: refusal) as upstream,
-        Command.up(tmp_path) as command,
-        _stage(number, sellers, command, parser) as stage,
-    ):
-        await command.says("Ctrl-C ends everything")
-        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
-        write(tmp_path, "a.yaml", stage.objects(["a"], url, {}))
-        write(tmp_path, "probe.yaml", [_KEYS])
-        await command.says("rejects the API key")
-        for turn in range(3):
-            with pytest.raises(openai.APIStatusError):
-                await stage.ask(f"Let me in, {turn}")
-        upstream.script = lambda got: completion() if got.target.endswith("/completions") else Reply(body={"data": []})
-        name = stage.provider("a")
-        assert f"{name} is Up again" in await command.says("is Up again")
-
-        async def is_back() -> bool:
-            return await stage.metric("limpet_provider_out", provider=name) == 0
-
-        await until(is_back, "the provider to be back")
-        assert (await stage.ask("And now")).decision != "last_resort.all_out"
-        assert sum(f"{name} is Down" in each for each in command.lines) == 1
-
-
-async def test_a_model_that_a_provider_lacks_is_named_and_its_other_models_are_served(
-    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
-) -> None:
-    def script(got: Got) -> Reply:
-        if got.json["model"] == PLAIN:
-            return completion()
-        error = {"message": "The model does not exist", "code": "model_not_found"}
-        return Reply(status=404, headers={"content-type": "application/json"}, body={"error": error})
-
-    async with (
-        Upstream(script) as upstream,
-        Command.up(tmp_path) as command,
-        _stage(number, sellers, command, parser) as stage,
-    ):
-        await command.says("Ctrl-C ends everything")
-        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
-        write(tmp_path, "both.yaml", stage.objects(["a", "b"], url, {}))
-
-        async def served() -> bool:
-            return await stage.announced() == {stage.provider(name) for name in "ab"}
-
-        await until(served, "two providers")
-        order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
-        assert (await stage.ask("Plain words", extra=order, model=PLAIN)).seller == "a"
-        assert (await stage.ask(_OPENER, extra=order)).seller == "b"
-        line = await command.says("does not know a requested model")
-        assert f"  {stage.provider('a')} is Degraded (ModelNotFound): model {stage.model} is Down: it does not" in line
-        assert 'path: 404 "The model does not exist" (seen by requests); ' in line
-        assert (await stage.ask("More plain words", extra=order, model=PLAIN)).seller == "a"
-
-
-async def test_timeouts_that_are_too_short_are_reported_with_the_vendors_default(
-    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
-) -> None:
-    async with (
-        Upstream(lambda _: Reply(delay_s=30.0)) as upstream,
-        Command.up(tmp_path) as command,
-        _stage(number, sellers, command, parser) as stage,
-    ):
-        await command.says("Ctrl-C ends everything")
-        spec = {"url": f"http://127.0.0.1:{upstream.port}/v1", "timeouts": {"firstByte": "1s"}}
-        write(tmp_path, "a.yaml", stage.objects(["a"], {"a": spec}, {}))
-
-        async def served() -> bool:
-            return await stage.announced() == {stage.provider("a")}
-
-        await until(served, "the provider")
-        for turn in range(3):
-            with pytest.raises(openai.APIStatusError):
-                await stage.ask(f"Slowly, {turn}", stream=True)
-        line = await command.says("TimeoutTooShort")
-        assert "timeouts.firstByte is 1s, and for DeepSeek 10m by default; remove it, or allow more time" in line
