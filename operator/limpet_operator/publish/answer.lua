@@ -51,10 +51,8 @@ local function as_our_error(headers, status)
 end
 
 -- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most telling error so
--- far. Returns that error, or nil if this answer is it. `stated` is the status that its error names, else its own. A probe gets every
--- answer as it came.
+-- far. Returns that error, or nil if this answer is it. `stated` is the status that its error names, else its own.
 local function refuse(handle, number, status, stated, cause, text)
-  if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return nil end
   local headers, name = handle:headers(), handle:filterContext():get("name")
   local own = text
   if headers:get("content-encoding") == nil then text = blanked(text) end
@@ -129,12 +127,6 @@ local function note_usage(handle, text)
   })
 end
 
--- Whether a part of a stream has a part of the completion, be it thought, said or the call of a tool.
-local function has_token(text)
-  return string.find(text, '"content"%s*:%s*"[^"]') ~= nil or string.find(text, '"reasoning[%a_]*"%s*:%s*"[^"]') ~= nil
-    or string.find(text, '"arguments"', 1, true) ~= nil or string.find(text, '"text"%s*:%s*"[^"]') ~= nil
-end
-
 -- Notes how long a stream that had begun kept the client waiting for its first token.
 local function note_first_token(handle, head_ms)
   local waited_ms = now_ms(handle) - head_ms
@@ -143,7 +135,7 @@ end
 
 -- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn of it. A stream
 -- is judged line by line, JSON once its head has arrived.
-local function watch(handle, number, status)
+local function watch(handle, number, status, api)
   local answered, bad, tail, json = false, nil, "", nil
   local head, head_bytes = {}, 0
   local head_ms = now_ms(handle)
@@ -152,7 +144,7 @@ local function watch(handle, number, status)
     if length > 0 then
       local piece = chunk:getBytes(0, length)
       local text = tail .. piece
-      answered = answered or string.find(text, '"choices"', 1, true) ~= nil
+      answered = answered or is_answer(api, text)
       -- A usage that two chunks share is read with the second one.
       if string.find(text, '"usage"', 1, true) then note_usage(handle, text) end
       if json == nil and string.find(text, "%S") then json = is_json(text) end
@@ -162,7 +154,7 @@ local function watch(handle, number, status)
       end
       tail = string.sub(text, -TAIL)
       if json == false then
-        if head_ms ~= nil and has_token(text) then
+        if head_ms ~= nil and has_token(api, text) then
           note_first_token(handle, head_ms)
           head_ms = nil
         end
@@ -203,29 +195,48 @@ local function replace_body(handle, body, text)
   handle:headers():replace("content-length", tostring(body and #text or 0))
 end
 
+-- Whether a status is one of an answer. Objects come with others too: 202 for what was begun, 204 for what was deleted.
+local function is_success(status, unread)
+  return status == "200" or status == "201" or unread and string.sub(status, 1, 1) == "2"
+end
+
+-- The cause of an error. That an object is not there, or not in such a state, is no fault of its provider.
+local function cause_of_error(handle, api, path, status, text)
+  local cause = error_cause(handle:filterContext():get("vendor"), status, text)
+  if (cause == "ModelNotFound" or cause == "UnusableStatus") and string.sub(status, 1, 1) == "4" and is_object(api, path) then
+    return "BadRequest"
+  end
+  return cause
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local number, status = headers:get(ATTEMPT_HEADER), headers:get(":status")
   headers:remove(ATTEMPT_HEADER)
+  local state = handle:streamInfo():filterState()
+  if state:get(PROBE_STATE) ~= nil then return end -- a probe gets every answer as it came
   number = tonumber(number) or 1
   local length = tonumber(headers:get("content-length") or "")
   local kind = headers:get("content-type") or ""
+  local decision = handle:streamInfo():dynamicMetadata():get(DECISION_METADATA) or {}
+  local api, path = decision[DECISION_API] or "OpenAIChat", state:get(PATH_STATE)
+  local unread = passes_unread(api, path)
 
-  if status ~= "200" and status ~= "201" then
+  if not is_success(status, unread) then
     await_text(handle, number, status)
     local body = handle:body(true)
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
-    local cause = error_cause(handle:filterContext():get("vendor"), status, text)
+    local cause = cause_of_error(handle, api, path, status, text)
     local replacement = refuse(handle, number, status, status, cause, text)
     if replacement ~= nil then replace_body(handle, body, replacement) end
     return
   end
 
-  if headers:get("content-encoding") ~= nil then return end
+  if unread or headers:get("content-encoding") ~= nil then return end
   -- HTML is buffered whatever its length; some servers send every answer as text/html.
   local html = string.find(kind, "text/html", 1, true) ~= nil
   if not html and (length == nil or length > LOOKED_AT) then
-    watch(handle, number, status)
+    watch(handle, number, status, api)
     return
   end
   local body = handle:body(true)
@@ -233,7 +244,7 @@ function envoy_on_response(handle)
   local found, cause, stated = error_in(text), nil, nil
   if found ~= nil then
     cause, stated = cause_in_answer(handle:filterContext():get("vendor"), found)
-  elseif (html and not is_json(text)) or string.find(text, '"choices"', 1, true) == nil then
+  elseif (html and not is_json(text)) or not is_answer(api, text) then
     cause = "NotAnAnswer"
   else
     note_usage(handle, text)

@@ -50,7 +50,6 @@ end
 
 -- Before the wait for an error's text, which may never come: then the attempt ends by its time limit, and the next one is elsewhere.
 local function await_text(handle, number, status)
-  if handle:streamInfo():filterState():get(PROBE_STATE) ~= nil then return end
   handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_AWAITED, number .. " " .. status)
   skip_to_next(handle, number)
 end

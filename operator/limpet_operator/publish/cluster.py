@@ -28,11 +28,12 @@ ATTEMPT_PROGRAM: Final = (
     "retry_after.lua",
     "tried.lua",
     "attempts.lua",
+    "completion.lua",
     "answer.lua",
     "upstream.lua",
 )
 """The files of the Lua of every attempt, in their order."""
-_LUA: Final = lua_rules() + lua_lists() + program(*ATTEMPT_PROGRAM)
+ATTEMPT_LUA: Final = lua_rules() + lua_lists() + program(*ATTEMPT_PROGRAM)
 
 NEVER_FULL: Final = 1_000_000
 """An open circuit breaker answers 503 without a retry, so none may ever open."""
@@ -264,7 +265,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet",
-            default_source_code={"inline_string": _LUA},
+            default_source_code={"inline_string": ATTEMPT_LUA},
             filter_context={
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,

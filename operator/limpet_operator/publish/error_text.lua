@@ -18,24 +18,25 @@ local function has_content(text, at)
     or string.find(object, ":%s*[%[{]%s*[^%s%]}]") ~= nil
 end
 
--- The value of the error that the JSON object in `text` is, as a whole or in one of its choices; nil if it is none. What lies deeper
--- belongs to the answer: arguments of a tool, the result of a vendor's tool.
+-- The value of the error that the JSON object in `text` is: as a whole, in one of its choices or in the `response` of an event; nil if it
+-- is none. What lies deeper belongs to the answer: arguments of a tool, the result of a vendor's tool.
 local function stated_error(text)
-  local depth, member, at = 0, nil, string.find(text, '["{}%[%]]')
+  local depth, member, calls_itself_one, at = 0, nil, false, string.find(text, '["{}%[%]]')
   while at ~= nil do
     local byte, following = string.byte(text, at), at + 1
     if byte == 34 then
       local close = string.find(text, '["\\]', following)
       while close ~= nil and string.byte(text, close) == 92 do close = string.find(text, '["\\]', close + 2) end
       if close == nil then return nil end
-      local value = (depth == 1 or depth == 3) and string.match(text, "^%s*:%s*()", close + 1)
+      local value = depth <= 3 and string.match(text, "^%s*:%s*()", close + 1)
       if value then
         local key = string.sub(text, following, close - 1)
         if depth == 1 then member = key end
-        if depth == 1 or member == "choices" then
+        if depth == 1 or depth == 3 and member == "choices" or depth == 2 and member == "response" then
           if key == "error" and has_content(text, value) then
             return string.match(text, '^"[^"]*"', value) or string.match(text, "^%b{}", value) or string.sub(text, value)
           end
+          if depth == 1 and key == "type" and string.find(text, '^"error"', value) then calls_itself_one = true end
           if key == "finish_reason" and string.sub(text, value, value + 6) == '"error"' then return '"error"' end
         end
       end
@@ -47,7 +48,7 @@ local function stated_error(text)
     end
     at = string.find(text, '["{}%[%]]', following)
   end
-  return nil
+  return calls_itself_one and text or nil
 end
 
 -- The same for whole lines of a stream: the first that is an error, or nil.

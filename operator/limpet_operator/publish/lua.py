@@ -5,7 +5,7 @@ import re
 from importlib.resources import files
 from typing import Final
 
-from limpet_extproc.contract import api_keys, envoy
+from limpet_extproc.contract import api_keys, apis, envoy
 from limpet_extproc.contract.reasons import Reason, words
 
 CONSTANTS: Final = {
@@ -16,6 +16,7 @@ CONSTANTS: Final = {
         if name[0].isupper() and name.isupper() and isinstance(value, str)
     },
     **{reason.upper().replace(".", "_"): reason for reason in words(Reason)},
+    "OBJECT_APIS": f" {' '.join(sorted(apis.OBJECTS))} ",
 }
 """Name and value of each; `REFUSED_METHOD` is the reason `refused.method`."""
 

@@ -1,0 +1,96 @@
+"""The Lua of every attempt outside of Envoy, in the same LuaJIT: what it makes of an answer, and what it notes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lupa.luajit21 import LuaRuntime
+
+from limpet_extproc.contract.envoy import DECISION_METADATA, PATH_STATE, USAGE_METADATA, USAGE_TOKENS
+from limpet_operator.publish.cluster import ATTEMPT_LUA
+
+_FAKE: Final = Path(__file__).with_name("fake_envoy.lua").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a client got of an attempt's answer, and what was noted about it."""
+
+    chunks: Sequence[bytes]
+    headers: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(self.chunks)
+
+    @property
+    def usage(self) -> Mapping[str, float] | None:
+        """The tokens that were noted."""
+        noted: Mapping[str, float] | None = self.metadata.get(USAGE_METADATA, {}).get(USAGE_TOKENS)
+        return noted
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A provider's answer: one chunk is a body with its length, more come as they are."""
+
+    chunks: Sequence[bytes]
+    status: str = "200"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class LuaWorld:
+    """The program, loaded once."""
+
+    def __init__(self) -> None:
+        self.lua: Any = LuaRuntime(encoding=None, unpack_returned_tuples=True)
+        self.lua.execute(_FAKE.encode())
+        self.lua.execute(ATTEMPT_LUA.encode())
+
+    def call(self, name: str, *arguments: object) -> Any:
+        """A function that the program has under a global name."""
+        return self.lua.globals()[name.encode()](*map(self._lua, arguments))
+
+    def answer(
+        self,
+        reply: Reply,
+        *,
+        decision: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        path: str = "/v1/chat/completions",
+        passed: Callable[[int], None] = lambda number: None,
+        now_ms: Callable[[], int] = lambda: 1000,
+    ) -> Attempt:
+        """What becomes of an answer. `passed` hears of each chunk but the last as it goes on to the client."""
+        whole = len(reply.chunks) == 1
+        length = {"content-length": str(len(reply.chunks[0]))} if whole else {}
+        headers = self._lua({":status": reply.status, **length, **reply.headers})
+        chunks = self._lua(list(reply.chunks))
+        metadata = self._lua({DECISION_METADATA: {"reason": "first.scored", **(decision or {})}})
+        known = self._lua({"name": "alpha", "vendor": "Custom", **(context or {})})
+        state = self._lua({PATH_STATE: path})
+        scope = self.lua.globals()
+        handle = scope[b"handle_of"](headers, chunks, known, metadata, state, passed, now_ms)
+        scope[b"envoy_on_response"](handle)
+        return Attempt(
+            [bytes(chunk) for chunk in chunks.values()],
+            {key.decode(): value.decode() for key, value in headers.items()},
+            {key: value for key, value in self._python(metadata).items() if key != DECISION_METADATA},
+        )
+
+    def _lua(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value.encode()
+        if isinstance(value, Mapping):
+            return self.lua.table_from({self._lua(key): self._lua(item) for key, item in value.items()})
+        return self.lua.table_from([self._lua(item) for item in value]) if isinstance(value, list) else value
+
+    def _python(self, value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value.decode()
+        if not hasattr(value, "items"):
+            return value
+        return {self._python(key): self._python(item) for key, item in value.items()}
