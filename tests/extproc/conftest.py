@@ -13,7 +13,6 @@ from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead, read
-from limpet_extproc.request.size import prompt_bytes
 
 MODEL = "flash"
 CHEAP = Price(input=0.15, output=0.6, cache_read=0.003, cache_write=0.15)
@@ -63,11 +62,7 @@ class Make:
         """A request, read and opened; underscores in header names stand for dashes."""
         head = RequestHead(OpenAIChat(), {name.replace("_", "-"): value for name, value in headers.items()})
         request = read(head, body)
-        return (
-            request
-            if isinstance(request, Refusal)
-            else open_request(head, request, prompt_bytes(body), snapshot, secret)
-        )
+        return request if isinstance(request, Refusal) else open_request(head, request, body, snapshot, secret)
 
 
 @pytest.fixture(scope="session")

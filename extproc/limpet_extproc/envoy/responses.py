@@ -3,23 +3,19 @@
 Parts that only depend on the order are built once and joined, since protobuf messages concatenate.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
-from google.protobuf import struct_pb2
 
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.envoy import (
     CLUSTER_HEADER,
-    DECISION_CUTS,
+    DECISION_EDITS,
     DECISION_HEADER,
     DECISION_METADATA,
     DECISION_MODEL,
-    DECISION_MODEL_AT,
-    DECISION_MODEL_LENGTH,
-    DECISION_PROVIDER_OBJECT_CUTS,
     DECISION_REASON,
     DECISION_SAVE_CACHE_S,
     DECISION_WAIT_MS,
@@ -35,8 +31,9 @@ from limpet_extproc.contract.envoy import (
     route_key,
 )
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.envoy.wire import metadata_of
-from limpet_extproc.request.edits import Edits
+from limpet_extproc.envoy import struct_wire
+from limpet_extproc.envoy.struct_wire import entry
+from limpet_extproc.request.edits import Edits, Splices
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.routing import Routing, Tries
 
@@ -54,7 +51,6 @@ def _body_response(mutation: pb.HeaderMutation) -> bytes:
 
 
 _ROUTED: Final = _body_response(pb.HeaderMutation())
-_RECORD: Final = metadata_of(RECORD_METADATA, RECORD_TEXT)
 
 
 class Responses:
@@ -67,14 +63,19 @@ class Responses:
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order."""
         record = routing.record
-        noted = self._decision(routing) + _RECORD(records.encode(record))
+        decision = self._decision(routing)
+        if routing.edits is not None:
+            decision += _edits(routing.edits)
+        noted = struct_wire.metadata(DECISION_METADATA, decision) + struct_wire.metadata(
+            RECORD_METADATA, entry(RECORD_TEXT, struct_wire.text(records.encode(record)))
+        )
         if by_header:
             return _chosen_by_header(routing.decision.order[0]) + noted
         return _ROUTED + self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries) + noted
 
     def _decision(self, routing: Routing) -> bytes:
-        """Reason and edits. Without edits and failures they are the same for all requests of a model."""
-        if routing.edits is not None or routing.why:
+        """Without failures it is the same for all requests of a model but for its edits."""
+        if routing.why:
             return _decision(routing)
         tries = routing.tries
         key = routing.decision.reason, routing.record.model, tries.wait_s, tries.save_cache_s
@@ -104,51 +105,60 @@ def refused(refusal: Refusal, body: bytes) -> bytes:
     return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
 
 
-def _metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
-    metadata = struct_pb2.Struct()
-    metadata.fields[namespace].struct_value.update(values)
-    return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
-
-
 def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -> bytes:
     """Each provider is its own group with its own cluster; those that the route has not are described.
 
     A name alone is a third of the work for Envoy, which copies all of this into its access log too. The first stands
     there as often as it may be tried; the Lua of the clusters sees to it for the others, and goes on after an answer.
     """
-    groups = [
-        {"name": name} if name in route_knows else {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
-        for name in (*order[:1] * tries.each, *order[1:])
-    ]
+    named = {
+        name: entry("name", struct_wire.text(name)) + (b"" if name in route_knows else _clusters(name))
+        for name in order
+    }
+    groups = [struct_wire.table(named[name]) for name in (*order[:1] * tries.each, *order[1:])]
     # Where each is tried once, waiting for the first must not cost the last its attempt.
     attempts = len(order) * tries.each + (tries.each == 1 and tries.save_cache_s > 0)
     route = route_key(attempts, tries.stream, tries.wait_level)
-    return _metadata(ROUTE_METADATA, {ROUTE_GROUPS: groups, ROUTE_TRIES: tries.each, ROUTE_KEY: route})
+    entries = entry(ROUTE_GROUPS, struct_wire.array(groups))
+    entries += entry(ROUTE_TRIES, struct_wire.number(tries.each)) + entry(ROUTE_KEY, struct_wire.text(route))
+    return struct_wire.metadata(ROUTE_METADATA, entries)
+
+
+def _clusters(name: str) -> bytes:
+    cluster = entry("cluster_name", struct_wire.text(name)) + entry("weight", struct_wire.number(1))
+    return entry("clusters", struct_wire.array([struct_wire.table(cluster)]))
 
 
 def _decision(routing: Routing) -> bytes:
-    metadata = struct_pb2.Struct()
-    decision = metadata.fields[DECISION_METADATA].struct_value
-    decision.fields[DECISION_REASON].string_value = routing.decision.reason
+    entries = entry(DECISION_REASON, struct_wire.text(routing.decision.reason))
     if routing.why:
-        decision.fields[DECISION_WHY].string_value = routing.why
-    decision.fields[DECISION_MODEL].string_value = routing.record.model
+        entries += entry(DECISION_WHY, struct_wire.text(routing.why))
+    entries += entry(DECISION_MODEL, struct_wire.text(routing.record.model))
     if routing.tries.wait_s is not None:
-        decision.fields[DECISION_WAIT_MS].number_value = routing.tries.wait_s * 1000
+        entries += entry(DECISION_WAIT_MS, struct_wire.number(routing.tries.wait_s * 1000))
     if routing.tries.save_cache_s > 0:
-        decision.fields[DECISION_SAVE_CACHE_S].number_value = routing.tries.save_cache_s
-    if routing.edits is not None:
-        _add_edits(decision, routing.edits)
-    return bytes(pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
+        entries += entry(DECISION_SAVE_CACHE_S, struct_wire.number(routing.tries.save_cache_s))
+    return entries
 
 
-def _add_edits(struct: struct_pb2.Struct, edits: Edits) -> None:
-    struct.fields[DECISION_MODEL_AT].number_value = edits.model_span.offset
-    struct.fields[DECISION_MODEL_LENGTH].number_value = edits.model_span.length
-    if edits.cuts:
-        struct.update({DECISION_CUTS: [[cut.offset, cut.length] for cut in edits.cuts]})
-    if edits.provider_object_cuts is not None:
-        struct.update({DECISION_PROVIDER_OBJECT_CUTS: [[cut.offset, cut.length] for cut in edits.provider_object_cuts]})
+def _edits(edits: Edits) -> bytes:
+    lists = entry("", _splices(edits.common))
+    for provider, splices in edits.own:
+        lists += entry(provider, _splices(splices))
+    return entry(DECISION_EDITS, struct_wire.table(lists))
+
+
+def _splices(splices: Splices) -> bytes:
+    return struct_wire.array(
+        struct_wire.array(
+            (
+                struct_wire.number(offset),
+                struct_wire.number(length),
+                struct_wire.TRUE if text is True else struct_wire.text(text),
+            )
+        )
+        for offset, length, text in splices
+    )
 
 
 def _chosen_by_header(cluster: str) -> bytes:

@@ -1,10 +1,10 @@
-"""Envoy's messages as bytes: what would be copied, refused or built piece by piece by the classes made for them.
+"""Envoy's messages as bytes: what would be copied or refused by the classes made for them.
 
 Protocol Buffers wire format: https://protobuf.dev/programming-guides/encoding/
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 _REQUEST_BODY: Final = 4
@@ -41,40 +41,6 @@ def path_of(head: bytes) -> str:
     """The path in these bytes of header lines; empty if there is none."""
     lines = (line["value"] for line in _LINE.finditer(head) if line["name"] == b":path")
     return next(lines, b"").decode("utf-8", "replace")
-
-
-def metadata_of(namespace: str, text_key: str) -> Callable[[str], bytes]:
-    """A writer of a ProcessingResponse that has this value in its dynamic metadata.
-
-    It gives what the message's class would, for which a Struct in a Struct takes a good part of a decision's time.
-    """
-    outer, text_name = (b"\x0a" + _length(each) + each for each in (namespace.encode(), text_key.encode()))
-
-    def write(text: str) -> bytes:
-        content = text.encode()
-        string = b"\x1a" + _length(content) + content  # Value.string_value
-        entry = text_name + b"\x12" + _length(string) + string
-        fields = b"\x0a" + _length(entry) + entry
-        struct = b"\x2a" + _length(fields) + fields  # Value.struct_value
-        entry = outer + b"\x12" + _length(struct) + struct
-        fields = b"\x0a" + _length(entry) + entry
-        return b"\x42" + _length(fields) + fields  # ProcessingResponse.dynamic_metadata
-
-    return write
-
-
-def _length(content: bytes) -> bytes:
-    value = len(content)
-    if value < 0x80:
-        return value.to_bytes(1, "little")
-    if value < 0x4000:
-        return bytes((value & 0x7F | 0x80, value >> 7))
-    written = bytearray()
-    while value >= 0x80:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, memoryview, memoryview | None]]:

@@ -13,6 +13,7 @@ from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.request import identity
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import unknown_model
+from limpet_extproc.request.size import prompt_bytes
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
@@ -24,15 +25,14 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     """How the conversation was recognised."""
     providers: Mapping[str, CatalogProvider]
     """All of the catalog, by name."""
+    head: RequestHead
+    body: bytes | memoryview
 
 
 def open_request(
-    head: RequestHead, request: ParsedRequest, text_bytes: int, snapshot: Snapshot, secret: bytes
+    head: RequestHead, request: ParsedRequest, body: bytes | memoryview, snapshot: Snapshot, secret: bytes
 ) -> Opened | Refusal:
-    """Look the model up and recognise the conversation.
-
-    `text_bytes` is `size.prompt_bytes`, `secret` the installation's key for conversation keys.
-    """
+    """Look the model up and recognise the conversation. `secret` is the installation's key for conversation keys."""
     lane = snapshot.lanes.get((head.api.name, request.model))
     if lane is None:
         return unknown_model(request.model, head.api.name, snapshot)
@@ -41,8 +41,8 @@ def open_request(
     query = Query(
         lane,
         identity.key(secret, tenant, request.user, request.model, identified_by, value),
-        prompt_tokens=int(text_bytes / BYTES_PER_TOKEN),
+        prompt_tokens=int(prompt_bytes(body) / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS),
         steering=steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers),
     )
-    return Opened(request, query, identified_by, snapshot.providers)
+    return Opened(request, query, identified_by, snapshot.providers, head, body)

@@ -14,7 +14,6 @@ from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.routing import Routing, decide
-from limpet_extproc.request.size import prompt_bytes
 
 
 class Router(Protocol):
@@ -52,7 +51,7 @@ class StickyRouting:
         request = await self._read(head, body)
         if isinstance(request, Refusal):
             return request
-        opened = open_request(head, request, prompt_bytes(body), self._snapshot(), self._secret)
+        opened = open_request(head, request, body, self._snapshot(), self._secret)
         if isinstance(opened, Refusal):
             return opened
         key, now_s = opened.query.key, self._clock()

@@ -58,7 +58,7 @@ def decide(
     return Routing(
         decision=decision,
         record=_record(opened, decision, now_s),
-        edits=edits(opened.request, order, lane.by_provider, opened.providers),
+        edits=edits(opened, order),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
     )

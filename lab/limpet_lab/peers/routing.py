@@ -23,7 +23,6 @@ from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.routing import Routing, decide
-from limpet_extproc.request.size import prompt_bytes
 from limpet_lab.peers.rank import Offer
 from limpet_lab.peers.rule_sets import RuleSet, Situation
 from limpet_lab.peers.stickiness import IDLE_S
@@ -81,7 +80,7 @@ class PeerRouting:
         request = await self._read(head, body)
         if isinstance(request, Refusal):
             return request
-        opened = open_request(head, request, prompt_bytes(body), all_listed(self._snapshot()), self._secret)
+        opened = open_request(head, request, body, all_listed(self._snapshot()), self._secret)
         if isinstance(opened, Refusal):
             return opened
         now_s, random_seed = self._clock(), self._random_seed()

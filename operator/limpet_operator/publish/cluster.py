@@ -273,7 +273,6 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
                 **({"keeps_model": True} if spec.response_model == "Upstream" else {}),
                 **({"query": spec.url.query} if spec.url.query else {}),
-                **({"reads_provider_object": True} if spec.reads_provider_object else {}),
                 "name": provider.name,
                 "vendor": spec.vendor,
                 "may_take_ms": str(round(spec.timeouts.unstreamed_s * 1000)),

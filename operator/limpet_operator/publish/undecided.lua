@@ -114,21 +114,22 @@ local function value_of(text, member)
   return string.sub(text, member.value_at + 1, member.value_at + member.value_length)
 end
 
--- What to cut so that Limpet's own members are gone and the rest is still an object: offset and length, each with one comma.
-local function cuts_of(all)
-  local cuts, kept_before = {}, false
+-- Splices without Limpet's own members, each cut with one comma, so that the rest is still an object; and for the model's name.
+local function splices_of(all)
+  local splices, kept_before = {}, false
   for n, member in ipairs(all) do
     if not OURS[member.key] then
       kept_before = true
+      if member.key == "model" then splices[#splices + 1] = { member.value_at, member.value_length, true } end
     elseif kept_before then
-      cuts[#cuts + 1] = { all[n - 1].to, member.to - all[n - 1].to }
+      splices[#splices + 1] = { all[n - 1].to, member.to - all[n - 1].to, "" }
     elseif all[n + 1] ~= nil then
-      cuts[#cuts + 1] = { member.from, all[n + 1].from - member.from }
+      splices[#splices + 1] = { member.from, all[n + 1].from - member.from, "" }
     else
-      cuts[#cuts + 1] = { member.from, member.to - member.from }
+      splices[#splices + 1] = { member.from, member.to - member.from, "" }
     end
   end
-  return cuts
+  return splices
 end
 
 -- Whether a field of `provider` restricts the choice.
@@ -217,10 +218,7 @@ function envoy_on_request(handle)
     end
   end
   metadata:set(DECISION_METADATA, DECISION_MODEL, name)
-  metadata:set(DECISION_METADATA, DECISION_MODEL_AT, model.value_at)
-  metadata:set(DECISION_METADATA, DECISION_MODEL_LENGTH, model.value_length)
-  local cuts = cuts_of(all)
-  if #cuts > 0 then metadata:set(DECISION_METADATA, DECISION_CUTS, cuts) end
+  metadata:set(DECISION_METADATA, DECISION_EDITS, { [""] = splices_of(all) })
   if context:get("header_mode") then
     -- A list would promise attempts at others, which do not come: errors would be kept for them.
     handle:headers():replace(CLUSTER_HEADER, groups[1].name)

@@ -4,8 +4,8 @@
 -- The lists for every provider, PASSED (names) and PASSED_PREFIX, come before this program.
 -- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
 -- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
--- reads_provider_object = the provider reads the client's `provider` object, "model:NAME" = the provider's name of the model as a JSON
--- string, for each model that is called differently there, "may_take_ms" = how long it may take for a whole answer.
+-- "model:NAME" = the provider's name of the model as a JSON string, for each model that is called differently there, "may_take_ms" = how
+-- long it may take for a whole answer.
 
 -- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
@@ -59,15 +59,16 @@ local function rewrite(handle)
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
-  local cuts, rename = decision[DECISION_CUTS] or {}, nil
-  if context:get("reads_provider_object") ~= nil then cuts = decision[DECISION_PROVIDER_OBJECT_CUTS] or cuts end
-  if decision[DECISION_MODEL] ~= nil then rename = context:get("model:" .. decision[DECISION_MODEL]) end
-  if #cuts == 0 and rename == nil then
+  local splices = decision[DECISION_EDITS] or {}
+  splices = splices[context:get("name")] or splices[""] or {}
+  local renamed = decision[DECISION_MODEL] ~= nil and context:get("model:" .. decision[DECISION_MODEL]) or nil
+  local same = true
+  for _, splice in ipairs(splices) do same = same and splice[3] == true and renamed == nil end
+  if same then
     headers:replace("content-length", state:get(LENGTH_STATE))
     return
   end
 
-  local model_at, model_length = decision[DECISION_MODEL_AT], decision[DECISION_MODEL_LENGTH]
   local body = handle:body() -- objects from before this line are invalid after it
   if body == nil then return end
   local pieces, at = {}, 0
@@ -75,20 +76,15 @@ local function rewrite(handle)
   local function keep(stop)
     if stop > at then pieces[#pieces + 1] = body:getBytes(at, stop - at) end
   end
-  local function splice(offset, length, replacement)
-    keep(offset)
-    pieces[#pieces + 1] = replacement
-    at = offset + length
-  end
-  local renamed = rename == nil
-  for _, cut in ipairs(cuts) do
-    if not renamed and model_at < cut[1] then
-      splice(model_at, model_length, rename)
-      renamed = true
+  for _, splice in ipairs(splices) do
+    local text = splice[3]
+    if text == true then text = renamed end
+    if text ~= nil then
+      keep(splice[1])
+      pieces[#pieces + 1] = text
+      at = splice[1] + splice[2]
     end
-    splice(cut[1], cut[2], "")
   end
-  if not renamed then splice(model_at, model_length, rename) end
   keep(body:length())
   body:setBytes(table.concat(pieces))
   handle:headers():replace("content-length", tostring(body:length()))

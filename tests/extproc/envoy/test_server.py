@@ -9,6 +9,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
 from tests.extproc.conftest import Make
+from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.record import decode
 from limpet_extproc.dialects.port import Refusal
@@ -18,6 +19,7 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.edits import Splice
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import Router, StickyRouting
@@ -118,10 +120,11 @@ async def test_one_message_in_and_one_out_with_order_record_and_edits(make: Make
     assert record is not None
     assert (list(record.order), record.identified_by) == (order[::2], "session_id")
     decision = written["limpet.decision"]
-    at, length = int(decision["model_at"]), int(decision["model_length"])
-    assert (decision["model"], body[at : at + length]) == ("flash", b'"flash"')
-    ((offset, length),) = decision["cuts"]
-    assert json.loads(body[: int(offset)] + body[int(offset + length) :]) == json.loads(make.body())
+    assert decision["model"] == "flash"
+    splices = tuple(Splice(int(offset), int(length), text) for offset, length, text in decision["edits"].pop(""))
+    assert not decision["edits"], "one list serves those that call the model otherwise and those that do not"
+    assert spliced(body, splices) == make.body()
+    assert spliced(body, splices, "B") == make.body(model="B")
     assert server.counted("limpet_decisions_total", reason="first.scored") == 1
     assert server.counted("limpet_added_seconds_count") == 1
 

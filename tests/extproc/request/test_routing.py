@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.extproc.conftest import Make
+from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.health import HealthState
@@ -14,6 +15,7 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.request.edits import Edits, Splice
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.routing import Routing, decide
 
@@ -118,11 +120,7 @@ def test_a_provider_that_reads_the_object_gets_the_whole_list_to_ignore(
     snapshot = make.snapshot(make.provider("a"), make.provider("relay", reads_provider_object=True))
     body: bytes = make.body(provider=lists)
     edits = routed(make.opened(snapshot, body)).edits
-    assert edits is not None
-    assert edits.provider_object_cuts is not None
-    for cut in reversed(edits.provider_object_cuts):
-        body = body[: cut.offset] + body[cut.offset + cut.length :]
-    assert json.loads(body)["provider"] == read
+    assert json.loads(spliced(body, edits.of("relay") if edits else ()))["provider"] == read
 
 
 @pytest.mark.parametrize("demand", [{"zdr": True}, {"data_collection": "deny"}])
@@ -148,13 +146,10 @@ def test_a_body_that_is_not_encoded_may_say_so(make: Make, snapshot: Snapshot, e
 
 
 def after(body: bytes, routing: Routing) -> Any:
-    """The body without what is cut from it."""
+    """The body that every provider gets."""
     assert routing.edits is not None
-    left, at = b"", 0
-    for cut in routing.edits.cuts:
-        left += body[at : cut.offset]
-        at = cut.offset + cut.length
-    return json.loads(left + body[at:])
+    assert not routing.edits.own
+    return json.loads(spliced(body, routing.edits.common))
 
 
 @pytest.mark.parametrize(
@@ -184,11 +179,7 @@ def test_a_body_that_suits_every_provider_is_not_touched(make: Make, snapshot: S
 def test_a_model_that_is_called_otherwise_anywhere_in_the_order_is_located(make: Make) -> None:
     snapshot = make.snapshot(make.provider("a"), make.provider("b", upstream="B"))
     body = make.body('"model":"x"')
-    edits = routed(make.opened(snapshot, body)).edits
-    assert edits is not None
-    assert edits.provider_object_cuts is None
-    assert body[edits.model_span.offset :][: edits.model_span.length] == b'"flash"'
-    assert edits.cuts == ()
+    assert routed(make.opened(snapshot, body)).edits == Edits((Splice(body.index(b'"flash"'), 7, True),))
 
 
 @pytest.mark.parametrize(
