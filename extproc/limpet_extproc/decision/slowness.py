@@ -132,14 +132,14 @@ def after_answer(
             parts.append(_judged(kind, seconds, beyond_s, usual, thresholds))
     recent = (*pace.recent, TimedAnswer(now_s, tuple(parts))) if parts else pace.recent
     entering = _entering(recent, now_s, pace.baselines, thresholds)
+    if not entering and not samples:
+        return UsualPace(pace.baselines, recent)
     # Slow answers among others that are not are part of what is usual.
     mostly_slow = 2 * sum(any(part.slow for part in answer.parts) for answer in recent) > len(recent)
     for answer in recent[:entering]:
         for part in answer.parts:
             sample = Sample(answer.at_s, part.seconds, unusual=mostly_slow and part.slow)
             samples.setdefault(part.kind, []).append(sample)
-    if not samples:
-        return UsualPace(pace.baselines, recent)
     new = {kind: with_samples(pace.baselines.get(kind, NO_BASELINE), each) for kind, each in samples.items()}
     return UsualPace({**pace.baselines, **new}, recent[entering:])
 

@@ -117,8 +117,9 @@ def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tupl
 def last_attempt(entry: Entry) -> trail.LastAttempt:
     """How the last attempt ended, by its status and Envoy's flags alone."""
     status, common = entry.response.response_code.value, entry.common_properties
-    flags = common.response_flags if common.HasField("response_flags") else None
-    flagged = next((cause for flag, cause in _BY_FLAG if flags is not None and getattr(flags, flag)), None)
+    flags = common.response_flags
+    # Nearly all have none.
+    flagged = next((cause for flag, cause in _BY_FLAG if getattr(flags, flag)), None) if flags.ByteSize() else None
     # A refusal of our own has no host and is not an attempt; an attempt that reached no host has a flag.
     provider = common.upstream_cluster if common.HasField("upstream_remote_address") or flagged else ""
     if flagged is not None:

@@ -128,25 +128,36 @@ class Outcomes:
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
         usage = log_entry.usage_of(common) if provider else None
         if usage is None and (record is None or not record.streamed):
-            if log_entry.client_left(common):
-                attempts = trail.left(attempts)
-            elif record is not None and self._always_reports_usage(provider):
-                attempts = trail.without_usage(attempts)
+            attempts = self._without_usage(entry, provider, record, attempts)
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
         self._metrics.requests.add(1, provider or "none", reason, outcome)
-        self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
+        # Nearly all requests: none failed before, and whoever was to be tried has answered.
+        at_once = outcome == "ok" and len(attempts) == 1 and (record is None or record.order[0] == provider)
+        if not at_once:
+            self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
         if not provider or outcome != "ok":
             usage = None
         else:
             self._succeeded(entry, provider, record, usage, age_s)
-        self._end_trial(record, attempts, age_s)
+        if not at_once:
+            self._end_trial(record, attempts, age_s)
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
         if self._verbose is not None:
             self._verbose(log_entry.summary(entry, reason, record, attempts, usage))
+
+    def _without_usage(
+        self, entry: Entry, provider: str, record: Record | None, attempts: tuple[Attempt, ...]
+    ) -> tuple[Attempt, ...]:
+        """The attempts of a request whose whole answer had no usage: it was not taken, or is none."""
+        if log_entry.client_left(entry.common_properties):
+            return trail.left(attempts)
+        if record is not None and self._always_reports_usage(provider):
+            return trail.without_usage(attempts)
+        return attempts
 
     def _answered_here(self, entry: Entry, reason: str) -> None:
         """No provider was needed: a list, a health check, or a refusal by the gateway itself."""
@@ -208,10 +219,11 @@ class Outcomes:
                 self._tracker.apply(AttemptLimited(provider, model, waits_s.get(provider), cause, age_s))
             else:
                 self._tracker.apply(AttemptFailed(provider, model, cause, age_s, _whose(record, cause)))
-        if not ended and name:
+        counted |= {failure.provider for failure in failures}
+        if not ended and name and counted:
             if len(self._counted) >= _MAX_UNDER_WAY:
                 self._counted.pop(next(iter(self._counted)))
-            self._counted[name] = counted | {failure.provider for failure in failures}
+            self._counted[name] = counted
 
     def _count(self, attempt: Attempt) -> None:
         if attempt.cause == "Timeout":

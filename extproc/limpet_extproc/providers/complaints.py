@@ -61,6 +61,8 @@ class Complaints:
 
     def resolve(self, provider: str, model: str) -> None:
         """Drop what a successful attempt shows to be over: what concerns all models, and what concerns this one."""
+        if not self._standing:
+            return
         ended = [self._standing.pop((provider, each), None) for each in dict.fromkeys(("", model))]
         if any(ended):
             self._on_change()

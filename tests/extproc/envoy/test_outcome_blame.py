@@ -239,9 +239,10 @@ async def test_a_stream_that_a_client_left_has_filled_the_cache(world: World) ->
         entry("a", 200, flags=("downstream_remote_reset",), usage=None),
         entry("", 0, usage=None),
         bad("a", 400, "BadRequest"),
+        entry("b"),
         entry("b", 400, attempts=2, notes={1: note("a", 500, "ServerError"), 2: note("b", 400, "BadRequest")}),
     ],
-    ids=["left before", "left after the head", "left unasked", "refused", "refused elsewhere"],
+    ids=["left before", "left after the head", "left unasked", "refused", "answered elsewhere", "refused elsewhere"],
 )
 async def test_a_trial_that_shows_nothing_holds_nobody_back(world: World, end: Any) -> None:
     world.tracker.apply(AttemptLimited("a", "flash", 1.0))
