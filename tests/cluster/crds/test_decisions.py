@@ -56,7 +56,13 @@ def test_bad(apiserver: ApiServer, place: str, table: dict[str, Any], case: dict
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     # No firstByte: how long a vendor may think is the preset's to say.
-    "Provider": {"timeouts": {"connect": "2s", "unstreamed": "10m", "idle": "120s"}, "weight": 100, "drain": False},
+    "Provider": {
+        "timeouts": {"connect": "2s", "unstreamed": "10m", "idle": "120s"},
+        "weight": 100,
+        "drain": False,
+        "promptCaching": "Off",
+        "responseModel": "Requested",
+    },
     "Pricing": {"currency": "USD"},
     "HealthProbe": {
         "interval": "30s",
@@ -72,6 +78,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "failover": {"policy": "SaveRequest", "onTimeout": "Fail", "maxAttempts": 3},
         "spread": {"withinPercent": 25},
         "clientOrder": "Strict",
+        "promptCaching": "Off",
         "routing": "Metadata",
     },
 }
