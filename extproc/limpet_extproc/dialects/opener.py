@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 from xxhash import xxh3_128, xxh3_128_digest
 
+from limpet_extproc.dialects.port import BadRequestError
 from limpet_extproc.dialects.spans import Text, cuts, member_at, span_of
 from limpet_extproc.dialects.text import as_written, decode, name
 
@@ -33,7 +34,10 @@ ABSENT: Final = Raw(b"")
 """Stands for a missing value."""
 
 _OPENERS: Final = frozenset({"system", "developer"})
+_TEXTS: Final = ("text", "input_text")
+"""Types of a part that is a text alone."""
 _WRITTEN_USER: Final = memoryview(b'"user"')
+_WRITTEN_NULL: Final = memoryview(b"null")
 _MAX_ROLE_BYTES: Final = 64
 _QUOTE: Final = 0x22
 _BRACKET: Final = 0x5B
@@ -57,7 +61,7 @@ _PARTS: Final = msgspec.json.Decoder(
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
-    role: Raw
+    role: Raw = ABSENT
     content: Raw = ABSENT
 
 
@@ -74,6 +78,7 @@ class _Marks(msgspec.Struct, frozen=True, gc=False):
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 _TEXT_MESSAGE: Final = msgspec.json.Decoder(_TextMessage)
 _MARKS: Final = msgspec.json.Decoder(_Marks)
+_STR: Final = msgspec.json.Decoder(str)
 _ANY: Final = msgspec.json.Decoder()
 _CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
 _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
@@ -88,15 +93,26 @@ def present(messages: msgspec.Struct) -> tuple[Raw, ...]:
     return found[: found.index(ABSENT)] if found[-1] is ABSENT else found
 
 
-def fingerprint(messages: Sequence[Text], seen: Sequence[Text] | None = None) -> bytes:
+def fingerprint(
+    messages: Sequence[Text],
+    seen: Sequence[Text] | None = None,
+    system: Text = ABSENT,
+    prompt: Text = ABSENT,
+    items: bool = False,
+) -> bytes:
     """System and developer messages up to the first user message inclusive. Raises BadRequestError for a malformed one.
 
-    `seen`: the same as the decoder could read them, where it could not read all that is written.
+    `seen`: the same as the decoder could read them, where it could not read all that is written. `system` stands before
+    all messages, where an API has a field for it; `prompt` is a user's, where it has one instead of messages. Both are
+    texts or lists of parts, as written. `items`: the list has others than messages, without a role.
     """
-    pieces: list[_Piece] = []
     budget = MAX_TEXT_BYTES
+    pieces = _field("system", system, budget)
+    budget -= len(memoryview(system))
+    if prompt is not ABSENT:
+        return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces + _field("user", prompt, budget)))
     for position, (text, readable) in enumerate(zip(messages, messages if seen is None else seen, strict=True)):
-        role, content = _role_and_content(text, readable, position, budget)
+        role, content = _role_and_content(text, readable, position, budget, items)
         if role == "user" or role in _OPENERS:
             pieces.append("user" if role == "user" else "system")
             pieces += ("t", content) if isinstance(content, str) else _content(content, budget)
@@ -109,21 +125,34 @@ def fingerprint(messages: Sequence[Text], seen: Sequence[Text] | None = None) ->
 def has_history(messages: Sequence[Raw]) -> bool:
     """Whether this conversation already has an answer: then this is not its first request.
 
-    The last message but one shows it: in a later turn that is an answer or the result of a tool. Its role stands at the
-    beginning where people write it, and behind the content where an SDK does; what is between is not searched.
+    The last message but one shows it: in a later turn that is an answer or the result of a tool; or the one before, as
+    the last may be the beginning of the answer that is asked for. The role stands at the beginning where people write
+    it, and behind the content where an SDK does; what is between is not searched.
     """
     if len(messages) < 2:
         return False
-    if len(messages) >= MAX_MESSAGES:
-        return True
-    view = memoryview(messages[-2])
+    return len(messages) >= MAX_MESSAGES or any(map(_is_answer, messages[-3:-1]))
+
+
+def _is_answer(message: Raw) -> bool:
+    view = memoryview(message)
     # Within a text the quotes would be escaped.
     return _ANSWERED.search(view, 0, _HEAD_BYTES) is not None or (
         len(view) > _HEAD_BYTES and _ANSWERED.search(view, max(0, len(view) - _TAIL_BYTES)) is not None
     )
 
 
-def _role_and_content(text: Text, readable: Text, position: int, budget: int) -> tuple[str, str | Text]:
+def _field(role: str, value: Text, budget: int) -> list[_Piece]:
+    view = memoryview(value)
+    if not view or view == _WRITTEN_NULL:
+        return []
+    if view[0] == _QUOTE and len(view) <= budget:
+        with suppress(msgspec.DecodeError):
+            return [role, "t", _STR.decode(value)]
+    return [role, *_content(value, budget)]
+
+
+def _role_and_content(text: Text, readable: Text, position: int, budget: int, items: bool) -> tuple[str, str | Text]:
     """Role and content; the latter as written, unless it is a string and not too long."""
     if len(memoryview(text)) <= budget:
         try:
@@ -132,18 +161,25 @@ def _role_and_content(text: Text, readable: Text, position: int, budget: int) ->
             pass
         else:
             return message.role, message.content
-    other, seen = decode(_MESSAGE, readable, f"messages[{position}]")
+    where = f"{'input' if items else 'messages'}[{position}]"
+    other, seen = decode(_MESSAGE, readable, where)
     content = other.content
-    return _role(other.role, position), content if content is ABSENT else as_written(content, text, seen)
+    if other.role is not ABSENT:
+        role = _role(other.role, f"{where}.role")
+    elif items:
+        role = ""
+    else:
+        raise BadRequestError(f"{where}.role", f"'{where}.role' is missing")
+    return role, content if content is ABSENT else as_written(content, text, seen)
 
 
-def _role(value: Raw, position: int) -> str:
+def _role(value: Raw, field: str) -> str:
     written = memoryview(value)
     if written == _WRITTEN_USER:
         return "user"
     if written[0] == _QUOTE and len(written) > _MAX_ROLE_BYTES:
         return ""
-    return name(value, f"messages[{position}].role")
+    return name(value, field)
 
 
 def _content(content: Text, budget: int) -> list[_Piece]:
@@ -183,7 +219,7 @@ def _part(text: Text, budget: int) -> list[_Piece]:
             part = _ANY.decode(text)
             if isinstance(part, dict):
                 content = part.get("text")
-                if part.get("type") == "text" and isinstance(content, str):
+                if part.get("type") in _TEXTS and isinstance(content, str):
                     return ["t", content]
                 part = {key: value for key, value in part.items() if key not in _CACHE_MARKS}
             return ["v", _CANONICAL.encode(part)]

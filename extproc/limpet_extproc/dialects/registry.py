@@ -3,10 +3,11 @@
 from typing import Final, NamedTuple
 
 from limpet_extproc.contract.apis import CONVERSATIONS, Api, Asked, api_of, asked
+from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Dialect
 
-BY_NAME: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat(),)}
+BY_NAME: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat(), AnthropicMessages())}
 
 
 class Spoken(NamedTuple):

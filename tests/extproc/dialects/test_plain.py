@@ -1,13 +1,14 @@
 """An ordinary request is read in one pass, and comes to what the careful reading finds in it."""
 
 import json
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from limpet_extproc.dialects.openai_chat import ORDINARY, parse_carefully
+from limpet_extproc.dialects import anthropic_messages, openai_chat
 from limpet_extproc.dialects.port import BadRequestError
 
 _HELLO = b'[{"role":"user","content":"hello"}]'
@@ -22,11 +23,17 @@ _MESSAGES = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": _VALUES}), max_size=3
 )
 _KEYS = st.sampled_from(
-    ["stream", "user", "prompt_cache_key", "max_tokens", "metadata", "tools", "Model", "session_id"]
+    ["stream", "user", "prompt_cache_key", "max_tokens", "metadata", "tools", "Model", "session_id", "system"]
 )
+_USER_IDS = st.sampled_from(["u", "user_1_account__session_0-a", '{"session_id":"s"}', '{"session_id":1}', "{", ""])
+_METADATA = st.fixed_dictionaries({"user_id": st.one_of(_USER_IDS, _VALUES)})
 _MEMBERS = st.one_of(
-    st.tuples(st.just("model"), _VALUES), st.tuples(st.just("messages"), _MESSAGES), st.tuples(_KEYS, _VALUES)
+    st.tuples(st.just("model"), _VALUES),
+    st.tuples(st.just("messages"), _MESSAGES),
+    st.tuples(st.just("metadata"), _METADATA),
+    st.tuples(_KEYS, _VALUES),
 )
+_DIALECTS = pytest.mark.parametrize("dialect", [openai_chat, anthropic_messages], ids=["chat", "messages"])
 
 
 @st.composite
@@ -36,20 +43,22 @@ def _bodies(draw: st.DrawFn) -> bytes:
     return ("{" + ", ".join(written) + "}").encode()
 
 
-@given(_bodies())
-@example(b'{"messages": [{"role": "user", "content": "x"}], "x": {"model": "y"}, "model": "m"}')
-@example(b'{"messages": [{"role": "user", "content": "x"}], "model": "m", "x": {"model": "y"}}')
-def test_what_is_ordinary_comes_to_the_same_when_it_is_read_carefully(body: bytes) -> None:
+@_DIALECTS
+@given(body=_bodies())
+@example(body=b'{"messages": [{"role": "user", "content": "x"}], "x": {"model": "y"}, "model": "m"}')
+@example(body=b'{"messages": [{"role": "user", "content": "x"}], "model": "m", "x": {"model": "y"}}')
+def test_what_is_ordinary_comes_to_the_same_when_it_is_read_carefully(dialect: ModuleType, body: bytes) -> None:
     try:
-        ordinary = ORDINARY.parse(body)
+        ordinary = dialect.parse_plain(body)
     except BadRequestError:
         with pytest.raises(BadRequestError):
-            parse_carefully(body)
+            dialect.parse_carefully(body)
         return
     if ordinary is not None:
-        assert ordinary == parse_carefully(body)
+        assert ordinary == dialect.parse_carefully(body)
 
 
+@_DIALECTS
 @pytest.mark.parametrize(
     "body",
     [
@@ -57,14 +66,20 @@ def test_what_is_ordinary_comes_to_the_same_when_it_is_read_carefully(body: byte
         b' { "model" : "m" , "messages" : %s } ' % _HELLO,
         b'{"messages":%s,"model":"m","temperature":0.2}' % _HELLO,
         b'{"messages":%s,"model":"m","stream":true,"stream_options":{"include_usage":true},"stop":["a"]}' % _HELLO,
+        b'{"mod\\u0065l":"m","messages":%s,"x":{"model":"n"}}' % _HELLO,
+        b'{"x":1,"messages":%s,"y":{"model":"n"},"model":"m","tools":[{"a":{"b":1}}]}' % _HELLO,
         b'{"model":"m","stream":true,"max_tokens":20,"user":"u","messages":%s,"tools":[{"model":1}]}' % _HELLO,
     ],
-    ids=["model first", "white space", "as the SDK writes", "as the SDK streams", "tools"],
+    ids=["model first", "white space", "as the SDK writes", "as the SDK streams", "escaped", "in the middle", "tools"],
 )
-def test_what_sdks_send_is_ordinary(body: bytes) -> None:
-    assert ORDINARY.parse(body) is not None
+def test_what_sdks_send_is_ordinary(dialect: ModuleType, body: bytes) -> None:
+    plain = dialect.parse_plain(body)
+    assert plain is not None
+    assert plain == dialect.parse_carefully(body)
+    assert body[plain.model_span.offset :][: plain.model_span.length] == b'"m"'
 
 
+@_DIALECTS
 @pytest.mark.parametrize(
     "body",
     [
@@ -72,13 +87,12 @@ def test_what_sdks_send_is_ordinary(body: bytes) -> None:
         b'{"messages":[],"model":"m","messages":%s}' % _HELLO,
         b'{"model":"m","messages":%s,"Model":"m"}' % _HELLO,
         b'{"model":"m","messages":%s,"session_id":"s"}' % _HELLO,
-        b'{"mod\\u0065l":"m","messages":%s}' % _HELLO,
-        b'{"model":"m","messages":%s,"user":"%s"}' % (_HELLO, b"u" * 300),
+        b'{"model":"m","messages":%s,"user":"%s","metadata":{"user_id":"%s"}}' % (_HELLO, b"u" * 300, b"u" * 300),
         b'{"model":"m","messages":%s,"max_tokens":99999999999999999999}' % _HELLO,
         b'{"model":"m","messages":"x"}',
         b"[]",
         b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % (b"x" * 140_000),
     ],
 )
-def test_the_rest_is_left_to_the_careful_reading(body: bytes) -> None:
-    assert ORDINARY.parse(body) is None
+def test_the_rest_is_left_to_the_careful_reading(dialect: ModuleType, body: bytes) -> None:
+    assert dialect.parse_plain(body) is None

@@ -1,0 +1,121 @@
+"""An ordinary request in one pass of the decoder: what nearly every client of a conversation's API sends.
+
+A body that is unusual or wrong is left to the careful reading of its dialect, which gives the same for every request
+that is read here.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta, Raw
+
+from limpet_extproc.dialects.careful import MISSPELT, OURS
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, MESSAGE_FIELDS, present
+from limpet_extproc.dialects.spans import Body, Span, address
+
+MAX_BYTES: Final = 1 << 17
+"""Of a body that is read here; reading a longer one twice would cost too much."""
+
+_TAIL_BYTES: Final = 512
+_MAX_NAME_CHARS: Final = 256
+
+ShortName = Annotated[str, Meta(max_length=_MAX_NAME_CHARS)] | None
+TokenCount = Annotated[int, Meta(le=1 << 53)] | None
+Flag = bool | None
+"""Types of fields; a value of another type is unusual."""
+
+_UNUSUAL: Final = (*OURS, *MISSPELT)
+_USUAL: Final = (ABSENT,) * len(_UNUSUAL)
+
+_AT_FIRST: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
+_AFTER_MESSAGES: Final = re.compile(rb'\s*\]\s*,\s*"model"\s*:\s*("[^"\\]*")')
+_SHALLOW: Final = rb'(?:"[^"\\{}\[\]]*"|[^"{}\[\]])*+'
+_AT_LAST: Final = re.compile(
+    rb'"model"\s*:\s*("[^"\\]*")\s*'
+    rb'(?:,\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+|\{' + _SHALLOW + rb"\}|\[" + _SHALLOW + rb"\])\s*)*+\}\s*\Z"
+)
+"""The key and all that follows it up to the end of the body, where only one brace is closed: it is not a nested one."""
+
+
+class _Model(msgspec.Struct, frozen=True, gc=False):
+    model: Raw
+
+
+_MODEL: Final = msgspec.json.Decoder(_Model)
+
+
+class _ModelName(str):
+    """The model's name; its own type, so that the decoder calls a hook for each."""
+
+    __slots__ = ()
+
+
+class Plain(NamedTuple):
+    """What is read alike in all dialects."""
+
+    model: str
+    model_span: Span
+    messages: tuple[Raw, ...]
+    """The first ones."""
+    fields: tuple[Any, ...]
+    """The dialect's own, in the order in which it has named them."""
+
+
+class PlainReader:
+    """Reads ordinary requests of one API. Its decoder counts, so it serves one thread."""
+
+    def __init__(self, prompt: str, fields: Sequence[tuple[str, Any, Any]]) -> None:
+        """`prompt` is the field with the messages; `fields` are others, each with its type and what stands for none."""
+        self._names = self._lists = 0
+        messages = msgspec.defstruct(
+            "Messages",
+            MESSAGE_FIELDS,
+            array_like=True,
+            frozen=True,
+            gc=False,
+            namespace={"__post_init__": self._count_list},
+        )
+        members: list[tuple[str, Any, Any]] = [*fields, *((key, Raw, ABSENT) for key in _UNUSUAL)]
+        body = msgspec.defstruct("Body", [("model", _ModelName), (prompt, messages), *members], frozen=True, gc=False)
+        self._decoder = msgspec.json.Decoder(body, dec_hook=self._count_name)
+        self._read = 2 + len(fields)
+
+    def read(self, body: Body) -> Plain | None:
+        """What is read of the request, if it is an ordinary one."""
+        if len(body) > MAX_BYTES:
+            return None
+        self._names = self._lists = 0
+        try:
+            fields = msgspec.structs.astuple(self._decoder.decode(body))
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+        model, decoded = fields[:2]
+        if fields[self._read :] != _USUAL or self._names != 1 or self._lists != 1 or not model:
+            return None
+        messages = present(decoded)
+        if not messages:
+            return None
+        return Plain(str(model), _model_span(body, messages), messages, fields[2 : self._read])
+
+    def _count_list(self, _: object = None) -> None:
+        self._lists += 1
+
+    def _count_name(self, _: type, value: Any) -> _ModelName:
+        self._names += 1
+        if self._names > 1 or not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
+            raise ValueError(value)
+        return _ModelName(value)
+
+
+def _model_span(body: Body, messages: tuple[Raw, ...]) -> Span:
+    """Where the only name of a model stands."""
+    found = _AT_FIRST.match(body)
+    if found is None and len(messages) < MAX_MESSAGES:
+        last = messages[-1]
+        found = _AFTER_MESSAGES.match(body, address(last) - address(body) + len(memoryview(last)))
+    if found := found or _AT_LAST.search(body, max(0, len(body) - _TAIL_BYTES)):
+        return Span(found.start(1), found.end(1) - found.start(1))
+    value = _MODEL.decode(body).model
+    return Span(address(value) - address(body), len(memoryview(value)))
