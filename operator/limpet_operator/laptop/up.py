@@ -14,6 +14,7 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
+from limpet_extproc.contract.apis import DialectName
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
@@ -178,13 +179,16 @@ def _greet(gateway: LocalGateway, now: Plan, metrics_port: int, say: Say) -> Non
 
 def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator[str]:
     """What a user needs to begin, line by line. Only models that some provider serves are promised."""
-    yield f"Limpet routes {summary(now)}. Point any OpenAI SDK at it:"
+    messages = _models(now, "AnthropicMessages")
+    yield f"Limpet routes {summary(now)}. Point any {'OpenAI or Anthropic' if messages else 'OpenAI'} SDK at it:"
     yield ""
     yield f"  export OPENAI_BASE_URL={base_url}"
     yield "  export OPENAI_API_KEY=anything    # tells conversations of different users apart; providers never see it"
+    if messages:
+        yield f"  export ANTHROPIC_BASE_URL={base_url.removesuffix('/v1')}"
+        yield "  export ANTHROPIC_API_KEY=anything"
     yield ""
-    models = sorted({model.name for provider in now.providers if provider.served for model in provider.spec.models})
-    if models:
+    if models := _models(now, "OpenAIChat"):
         body = json.dumps({"model": models[0], "messages": [{"role": "user", "content": "Hello"}]})
         quoted = shlex.quote(body)
         yield f"  curl -i {base_url}/chat/completions -H 'content-type: application/json' -d {quoted}"
@@ -200,6 +204,12 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator
             "spends your providers' keys. Listen on 127.0.0.1, or put an authenticating proxy in front of it."
         )
     yield "Ctrl-C ends everything."
+
+
+def _models(now: Plan, dialect: DialectName) -> list[str]:
+    """Those that clients can ask for by this API, sorted."""
+    serving = (each.spec for each in now.providers if dialect in (*each.spec.dialects, *each.spec.translated))
+    return sorted({model.name for spec in serving for model in spec.models})
 
 
 def summary(now: Plan) -> str:

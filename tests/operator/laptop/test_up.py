@@ -44,6 +44,16 @@ def test_what_no_request_can_reach_is_neither_counted_nor_suggested(build: Build
     assert '"model": "flash"' in both
 
 
+def test_an_anthropic_sdk_is_told_where_to_go_if_somebody_speaks_its_api(build: Build) -> None:
+    claude = _provider(build, "claude", "claude-sonnet", vendor="Anthropic")
+    text = "\n".join(greeting(build.plan(claude), URL, "127.0.0.1", 0))
+    assert "Point any OpenAI or Anthropic SDK at it" in text
+    assert f"export ANTHROPIC_BASE_URL={URL.removesuffix('/v1')}\n" in text
+    assert '"model": "claude-sonnet"' in text
+    chat = _provider(build, "chat", "flash", dialects=["OpenAIChat"])
+    assert "ANTHROPIC" not in "\n".join(greeting(build.plan(chat), URL, "127.0.0.1", 0))
+
+
 def test_a_model_with_a_quote_in_its_name_is_still_a_command_for_the_shell(build: Build) -> None:
     text = "\n".join(greeting(build.plan(_provider(build, "a", "it's")), URL, "127.0.0.1", 0))
     assert """'{"model": "it'"'"'s",""" in text
