@@ -1,0 +1,97 @@
+"""Tools, and which of them has to be called."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from limpet_extproc.translation.content import marked
+from limpet_extproc.translation.untranslatable import ABSENT, Block, decoded, given, refuse
+
+
+class _Declared(msgspec.Struct, frozen=True, gc=False):
+    name: str
+    description: str | None = None
+    parameters: Raw = ABSENT
+    strict: bool | None = None
+    cache_control: Raw = ABSENT
+
+
+class _Tool(msgspec.Struct, frozen=True, gc=False):
+    type: str = "function"
+    function: _Declared | None = None
+    cache_control: Raw = ABSENT
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    name: str
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    type: str
+    function: _Named | None = None
+
+
+_TOOLS: Final[msgspec.json.Decoder[list[_Tool]]] = msgspec.json.Decoder(list[_Tool])
+_SCHEMA: Final = msgspec.json.Decoder(dict[str, Raw])
+_CHOICE: Final[msgspec.json.Decoder[str | _Choice]] = msgspec.json.Decoder(str | _Choice)
+_BOOLEAN: Final = msgspec.json.Decoder(bool)
+_ANYTHING: Final = Raw(b'{"type":"object"}')
+_WORDS: Final = {"auto": "auto", "none": "none", "required": "any"}
+
+
+def tools(raw: Raw) -> list[Block]:
+    """The tools. Raises UntranslatableError for others than functions."""
+    if not given(raw):
+        return []
+    declared = decoded(_TOOLS, raw, "tools")
+    return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(declared)]
+
+
+def undeclared(names: Sequence[str]) -> list[Block]:
+    """Tools that the conversation has called and the request no longer declares: Anthropic takes no calls without."""
+    return [{"name": name, "input_schema": _ANYTHING} for name in names]
+
+
+def tool_choice(choice: Raw, parallel: Raw, tools_: Sequence[Block]) -> Block | None:
+    """Which tool has to be called; None where nothing has to be said. Raises UntranslatableError."""
+    alone = given(parallel) and not decoded(_BOOLEAN, parallel, "parallel_tool_calls")
+    if not tools_:
+        return None
+    chosen: dict[str, Any] | None = _chosen(choice) if given(choice) else {"type": "auto"} if alone else None
+    if chosen is not None and alone and chosen["type"] != "none":
+        chosen["disable_parallel_tool_use"] = True
+    return chosen
+
+
+def _tool(tool: _Tool, field: str) -> Block:
+    declared = tool.function
+    if declared is None or tool.type != "function":
+        refuse(f"{field}.type", f"Anthropic takes no tools of type '{tool.type[:40]}'")
+    block: Block = {"name": declared.name}
+    if declared.description:
+        block["description"] = declared.description
+    block["input_schema"] = _schema(declared.parameters, f"{field}.function.parameters")
+    if declared.strict:
+        block["strict"] = True
+    return marked(block, tool.cache_control if given(tool.cache_control) else declared.cache_control)
+
+
+def _schema(parameters: Raw, field: str) -> Raw | Block:
+    """As it was written, but it has to say that it is an object."""
+    if not given(parameters):
+        return _ANYTHING
+    members = decoded(_SCHEMA, parameters, field)
+    return parameters if "type" in members else {"type": "object", **members}
+
+
+def _chosen(raw: Raw) -> Block:
+    choice = decoded(_CHOICE, raw, "tool_choice")
+    if isinstance(choice, str):
+        if choice not in _WORDS:
+            refuse("tool_choice", f"write one of {', '.join(_WORDS)}, or name a function")
+        return {"type": _WORDS[choice]}
+    if choice.type != "function" or choice.function is None:
+        refuse("tool_choice.type", f"Anthropic takes no choice of type '{choice.type[:40]}'")
+    return {"type": "tool", "name": choice.function.name}

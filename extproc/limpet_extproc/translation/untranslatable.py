@@ -1,0 +1,49 @@
+"""What a request has that cannot be carried over."""
+
+import re
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+
+class UntranslatableError(Exception):
+    """`field` is the field of the request as an error's `param`, the message why it cannot be carried over."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
+        self.why = why
+
+
+ABSENT: Final = msgspec.Raw(b"null")
+"""A field that is not there, or null, which means the same."""
+
+_NULL: Final = b"null"
+_T = TypeVar("_T")
+_AT: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+
+
+def given(raw: msgspec.Raw) -> bool:
+    """Whether a field has a value."""
+    return len(memoryview(raw)) != len(_NULL) or bytes(raw) != _NULL
+
+
+def decoded(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, field: str) -> _T:
+    """A field's value. Raises UntranslatableError, which names the part of it that has another type."""
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        found = _AT.search(text)
+        refuse(field + (found[1] if found else ""), _AT.sub("", text))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        refuse(field, str(error))
+
+
+def refuse(field: str, why: str) -> NoReturn:
+    """Raises UntranslatableError."""
+    raise UntranslatableError(field, why)
+
+
+Block = dict[str, Any]
+"""A part of Anthropic's JSON; what is taken over as it was written is `msgspec.Raw`."""
