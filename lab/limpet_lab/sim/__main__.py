@@ -15,9 +15,10 @@ import time
 import msgspec
 from aiohttp import web
 
-from limpet_lab.sim.app import SimulatedProvider, Times, seller_app
+from limpet_lab.sim.app import seller_app
 from limpet_lab.sim.config import Certificate, SellerConfig
 from limpet_lab.sim.control import add_control
+from limpet_lab.sim.provider import SimulatedProvider, Times
 from limpet_lab.sim.word import Failed, Ready
 
 

@@ -36,6 +36,10 @@ class Answer(msgspec.Struct, frozen=True):
     pieces: tuple[str, ...]
     tool: str | None = None
     """Name of the called function."""
+    thoughts: str = ""
+    """What was thought before, if the request asks for it; `tokens` count it."""
+    reasoning: int = 0
+    """Tokens of the thoughts."""
 
     def message(self, call_id: str) -> dict[str, object]:
         """Return the assistant's message as a client sends it back in the next turn."""
@@ -46,21 +50,32 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def answer(
-    prompt: Prompt, length: tuple[int, int], max_tokens: int | None, tool: Mapping[str, object] | None
+    prompt: Prompt,
+    length: tuple[int, int],
+    max_tokens: int | None,
+    tool: Mapping[str, object] | None,
+    *,
+    schema: Mapping[str, object] | None = None,
+    reasoning: int = 0,
 ) -> Answer:
-    """Answer a prompt with `length[0]` to `length[1]` tokens in 8 to 16 pieces, or with a call of `tool`."""
+    """Answer a prompt with `length[0]` to `length[1]` tokens in 8 to 16 pieces.
+
+    With a `tool` it is a call of it, with a `schema` a value that matches; `reasoning` tokens of thoughts come first.
+    """
     seed = xxhash.xxh3_64_intdigest("\x00".join(prompt.segments).encode("utf-8", "surrogatepass"))
     count = 8 + seed % 9
-    if tool is not None:
-        arguments = msgspec.json.encode(_sample(tool.get("parameters"))).decode()
-        return Answer(
-            arguments, prompt.ruler.tokens(arguments), "tool_calls", _cut(arguments, count), str(tool["name"])
-        )
+    ruler = prompt.ruler
+    thoughts = _prose(seed ^ 1, ruler, reasoning)
+    if tool is not None or schema is not None:
+        value = msgspec.json.encode(_sample(schema if tool is None else tool.get("parameters"))).decode()
+        name, finish = (None, "stop") if tool is None else (str(tool["name"]), "tool_calls")
+        return Answer(value, ruler.tokens(value) + reasoning, finish, _cut(value, count), name, thoughts, reasoning)
     low, high = length
     wanted = low + seed % (high - low + 1)
     tokens = wanted if max_tokens is None else min(wanted, max_tokens)
-    text = _prose(seed, prompt.ruler, tokens)
-    return Answer(text, tokens, "length" if tokens < wanted else "stop", _cut(text, count))
+    text = _prose(seed, ruler, tokens)
+    finish = "length" if tokens < wanted else "stop"
+    return Answer(text, tokens + reasoning, finish, _cut(text, count), None, thoughts, reasoning)
 
 
 def _prose(seed: int, ruler: Ruler, tokens: int) -> str:

@@ -5,7 +5,7 @@ first cold one. Times are seconds of the injected clock; lifetimes count from a 
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ import xxhash
 
 from limpet_lab.sim.prompt import Prompt, chain
 from limpet_lab.sim.rules import CacheRules
+from limpet_lab.sim.turn import Mark
 
 
 class _Entry(NamedTuple):
@@ -29,6 +30,10 @@ class Reading(msgspec.Struct, frozen=True):
     """Prompt tokens that this request adds to it."""
     hashes: tuple[int, ...]
     """The prompt's steps, so that storing needs no second walk."""
+    written_long: int = 0
+    """The part of `written` that stays for an hour."""
+    ttls_s: tuple[float, ...] = ()
+    """How long each of `hashes` stays, where the request says so."""
 
 
 class PrefixCache:
@@ -42,10 +47,10 @@ class PrefixCache:
         return len(self._entries)
 
     def clear(self) -> None:
-        """Turn everything cold."""
+        """AskedTurn everything cold."""
         self._entries.clear()
 
-    def read(self, prompt: Prompt, scope: int, now: float) -> Reading:
+    def read(self, prompt: Prompt, scope: int, now: float, _marks: Sequence[Mark] = ()) -> Reading:
         """Look the prompt up at the start of a request and, if the rules want it, refresh what was found."""
         rules, tokens = self._rules, prompt.tokens
         if tokens < rules.min_tokens:
@@ -65,11 +70,11 @@ class PrefixCache:
         written = (len(hashes) - warm) * rules.step_tokens
         return Reading(cached if cached >= rules.min_tokens else 0, written, hashes)
 
-    def write(self, hashes: tuple[int, ...], started: float, now: float) -> None:
+    def write(self, reading: Reading, started: float, now: float) -> None:
         """Store what a request that began at `started` has computed; `now` is its first byte."""
         base = started if self._rules.readable_after == "RequestStart" else now
         fresh = _Entry(self._expiry(started), base + self._rules.readable_delay_seconds)
-        for step in hashes:
+        for step in reading.hashes:
             entry = self._entries.get(step)
             if entry is None or entry.expires <= now:
                 self._entries[step] = fresh
@@ -82,14 +87,23 @@ class PrefixCache:
     def extend(self, prompt: Prompt, scope: int, started: float, now: float) -> None:
         """Store a prompt together with its answer, for vendors that keep both."""
         if prompt.tokens >= self._rules.min_tokens:
-            self.write(tuple(chain(prompt, self._rules.step_tokens, scope)), started, now)
+            self.write(Reading(0, 0, tuple(chain(prompt, self._rules.step_tokens, scope))), started, now)
 
     def scope(self, account: str, model: str, body: Mapping[str, object]) -> int:
-        """Who shares: the account, the model and the fields by which the vendor partitions."""
-        parts = [account if self._rules.per_account else "", model]
-        parts.extend(str(body.get(field, "")) for field in self._rules.partition_by)
-        return xxhash.xxh3_64_intdigest("\x00".join(parts).encode("utf-8", "surrogatepass"))
+        """Who shares."""
+        return scope_of(self._rules, account, model, body)
 
     def _expiry(self, started: float) -> float:
         ttl = self._rules.ttl_seconds
         return float("inf") if ttl is None else started + ttl
+
+
+def scope_of(rules: CacheRules, account: str, model: str, body: Mapping[str, object]) -> int:
+    """Who shares: the account, the model and the fields by which the vendor partitions."""
+    parts = [account if rules.per_account else "", model]
+    for path in rules.partition_by:
+        value: object = body
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        parts.append("" if value is None else str(value))
+    return xxhash.xxh3_64_intdigest("\x00".join(parts).encode("utf-8", "surrogatepass"))

@@ -5,29 +5,11 @@ from typing import Final
 
 import msgspec
 
-from limpet_lab.sim.prompt import text_of
+from limpet_lab.sim.prompt import Ruler, render, text_of
+from limpet_lab.sim.refusal import RefusalError
+from limpet_lab.sim.turn import AskedTurn
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-
-
-class RefusalError(Exception):
-    """An answer that is an error: its HTTP status and the four fields of OpenAI's error object."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        kind: str = "invalid_request_error",
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.param, self.code, self.kind = status, message, param, code, kind
-
-    def body(self) -> dict[str, object]:
-        """The JSON the client gets."""
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
 class Chat(msgspec.Struct, frozen=True):
@@ -40,11 +22,26 @@ class Chat(msgspec.Struct, frozen=True):
     max_tokens: int | None
     tool: Mapping[str, object] | None
     """The declared function the answer has to call."""
+    schema: Mapping[str, object] | None
+    reasoning: int
+
+    def turn(self, ruler: Ruler) -> AskedTurn:
+        """The same for the model."""
+        return AskedTurn(
+            self.body,
+            self.model,
+            render(self.body, ruler),
+            self.stream,
+            self.max_tokens,
+            self.tool,
+            self.schema,
+            reasoning=self.reasoning,
+        )
 
 
 def read_chat(data: bytes, known_fields: frozenset[str] | None) -> Chat:
     """Check a request body. `known_fields`: None lets unknown ones pass. Raises RefusalError with status 400."""
-    body = _json_object(data)
+    body = json_object(data)
     if known_fields is not None and (unknown := [name for name in body if name not in known_fields]):
         raise RefusalError(400, f"Unrecognized request argument supplied: {', '.join(unknown)}")
     model = body.get("model")
@@ -67,10 +64,28 @@ def read_chat(data: bytes, known_fields: frozenset[str] | None) -> Chat:
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         max_tokens=limit if isinstance(limit, int) else None,
         tool=_wanted_tool(body),
+        schema=_schema(body.get("response_format")),
+        reasoning=thoughts(body.get("reasoning_effort")),
     )
 
 
-def _json_object(data: bytes) -> dict[str, object]:
+def thoughts(effort: object) -> int:
+    """Tokens of thoughts at this effort; a vendor's default thinks nothing here."""
+    return {"minimal": 8, "low": 16, "medium": 32, "high": 64, "xhigh": 128}.get(str(effort), 0)
+
+
+def _schema(wanted: object) -> Mapping[str, object] | None:
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return None
+    described = wanted.get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if not isinstance(schema, dict):
+        raise RefusalError(400, "'response_format.json_schema.schema' is missing.", param="response_format")
+    return schema
+
+
+def json_object(data: bytes) -> dict[str, object]:
+    """The body of a request. Raises RefusalError with status 400."""
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -27,6 +27,8 @@ class PriceList(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fiel
     """None: a read costs what input costs."""
     cache_write: Decimal | None = None
     """None: a write costs what input costs."""
+    cache_write_long: Decimal | None = None
+    """Of what stays for an hour. None: as any other write."""
 
 
 class SellerModel(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -102,6 +104,11 @@ class SellerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
                 f"listen is {self.listen!r}: write HOST:PORT, for example 127.0.0.1:19101 (port 0: any free one)"
             )
         return host, int(port)
+
+    @property
+    def base(self) -> str:
+        """What comes before the path of an API."""
+        return self.prefix.rstrip("/")
 
     def rules(self) -> VendorRules:
         """The vendor's rules as this seller follows them. Raises ConfigError."""

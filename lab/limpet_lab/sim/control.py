@@ -6,8 +6,8 @@
 import msgspec
 from aiohttp import web
 
-from limpet_lab.sim.app import SimulatedProvider
 from limpet_lab.sim.faults import Fault
+from limpet_lab.sim.provider import SimulatedProvider
 
 
 class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,8 @@ from typing import Final, Literal
 import msgspec
 from aiohttp import web
 
+from limpet_lab.sim.refusal import ErrorShape, anthropic_error
+
 Kind = Literal[
     "none",
     "status",
@@ -22,6 +24,9 @@ Kind = Literal[
     "reset_within_body",
 ]
 
+Endpoint = Literal["chat", "messages", "responses", "models", "other"]
+"""What a request asks for; `other`: neither a turn nor the list of models."""
+
 _FLUSH_S: Final = 0.02
 """Time for bytes already written to leave before the reset that would drop them."""
 
@@ -32,11 +37,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind = "none"
     times: int | None = None
     """Requests it still hits; None: until another one replaces it."""
-    on: Literal["chat", "models", "all"] = "chat"
+    on: Endpoint | Literal["all"] = "chat"
     status: int = 500
     retry_after_s: float | None = None
     body: object = None
-    """Body of a `status` fault: an object is sent as JSON, a string as it is, null gives an OpenAI error object."""
+    """Body of a `status` fault: an object is sent as JSON, a string as it is, null gives an error object of the API."""
     delay_s: float = 1.0
     """`latency`: before the first byte; `slow_drip`: between pieces."""
     after_pieces: int = 2
@@ -72,7 +77,7 @@ class Faults:
         """Replace the fault in force."""
         self.current = fault
 
-    def take(self, endpoint: Literal["chat", "models"]) -> Fault:
+    def take(self, endpoint: Endpoint) -> Fault:
         """Return the fault that this request meets."""
         fault = self.current
         if fault.kind == "none" or fault.on not in (endpoint, "all"):
@@ -82,11 +87,11 @@ class Faults:
         return fault
 
 
-async def meet(fault: Fault, request: web.Request) -> web.Response | None:
+async def meet(fault: Fault, request: web.Request, shape: ErrorShape = "OpenAI") -> web.Response | None:
     """Do to a request what the fault does before an answer exists; None: go on and answer it."""
     match fault.kind:
         case "status":
-            return _status(fault)
+            return _status(fault, shape)
         case "hang":
             await asyncio.Event().wait()
         case "latency":
@@ -113,12 +118,14 @@ async def reset(request: web.Request) -> web.Response:
     return web.Response(status=503)
 
 
-def _status(fault: Fault) -> web.Response:
+def _status(fault: Fault, shape: ErrorShape) -> web.Response:
     headers = {} if fault.retry_after_s is None else {"Retry-After": f"{fault.retry_after_s:g}"}
     if isinstance(fault.body, str):
         return web.Response(status=fault.status, headers=headers, text=fault.body)
     body = fault.body
-    if body is None:
+    if body is None and shape == "Anthropic":
+        body = anthropic_error(fault.status, f"Simulated {fault.status}.")
+    elif body is None:
         kind = (
             "rate_limit_error"
             if fault.status == 429

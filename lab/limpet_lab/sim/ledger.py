@@ -26,6 +26,8 @@ class Row(msgspec.Struct, frozen=True):
     written: int
     output: int
     usd: Decimal | None
+    written_long: int = 0
+    """The part of `written` that stays for an hour."""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -58,9 +60,13 @@ def price(usage: Usage, prices: PriceList | None) -> Decimal | None:
         return None
     read = prices.input if prices.cache_read is None else prices.cache_read
     write = prices.input if prices.cache_write is None else prices.cache_write
-    plain = usage.prompt - usage.cached - usage.written
+    long = write if prices.cache_write_long is None else prices.cache_write_long
     return (
-        plain * prices.input + usage.cached * read + usage.written * write + usage.output * prices.output
+        usage.plain * prices.input
+        + usage.cached * read
+        + (usage.written - usage.written_long) * write
+        + usage.written_long * long
+        + usage.output * prices.output
     ) / _MILLION
 
 

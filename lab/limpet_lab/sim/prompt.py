@@ -115,10 +115,10 @@ def _parts(content: object, ruler: Ruler) -> Iterator[str]:
             if part.get("type") == "text":
                 yield part["text"]
             else:
-                yield _picture(msgspec.json.encode(part), ruler)
+                yield picture(msgspec.json.encode(part), ruler)
 
 
-def _picture(part: bytes, ruler: Ruler) -> str:
+def picture(part: bytes, ruler: Ruler) -> str:
     """An image or file as text of a fixed weight that differs whenever the part differs."""
     mark = xxhash.xxh3_64_hexdigest(part)
     length = ruler.chars(ruler.image_tokens)

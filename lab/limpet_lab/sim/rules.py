@@ -7,7 +7,19 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-Quantity = Literal["prompt", "output", "total", "cached", "missed", "written", "zero"]
+Quantity = Literal[
+    "prompt",
+    "plain",
+    "output",
+    "reasoning",
+    "total",
+    "cached",
+    "missed",
+    "written",
+    "written_short",
+    "written_long",
+    "zero",
+]
 
 
 class UnknownVendorError(Exception):
@@ -27,6 +39,7 @@ class CacheRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     per_account: bool = True
     partition_by: tuple[str, ...] = ()
     cache_output: bool = False
+    only_marked: bool = False
     max_blocks: int = 50_000
 
     def __post_init__(self) -> None:
@@ -72,8 +85,16 @@ class VendorRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
     reports_cache: bool = True
     stream_usage: Literal["Asked", "Always"] = "Asked"
     auth: Auth = Auth()
+    auth_too: Auth | None = None
+    dialects: tuple[str, ...] = ("OpenAIChat",)
+    messages_base: str = ""
+    endpoints: tuple[str, ...] = ()
     extra_fields: tuple[str, ...] = ()
     errors: Errors = Errors()
+
+    def messages_bases(self, base: str) -> tuple[str, ...]:
+        """What may come before `/messages`."""
+        return tuple(dict.fromkeys((base, self.messages_base or base)))
 
 
 def vendors() -> tuple[str, ...]:
@@ -81,9 +102,9 @@ def vendors() -> tuple[str, ...]:
     return tuple(_document()["vendors"])
 
 
-def chat_fields() -> frozenset[str]:
-    """The top-level request fields of OpenAI chat."""
-    return frozenset(_document()["chatFields"])
+def fields_of(api: str) -> frozenset[str]:
+    """The top-level fields of a request to an API, as the file names it."""
+    return frozenset(_document()["fields"][api])
 
 
 def rules_for(vendor: str, cache_overrides: dict[str, object] | None = None) -> VendorRules:

@@ -56,7 +56,7 @@ class Seller:
     @property
     def base_url(self) -> str:
         """What an SDK takes as its base URL."""
-        return self.origin + self.config.prefix.rstrip("/")
+        return self.origin + self.config.base
 
     @property
     def pid(self) -> int | None:

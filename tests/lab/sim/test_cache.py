@@ -17,7 +17,7 @@ def _prompt(tokens: int, tail: str = "") -> Prompt:
 
 
 def _store(cache: PrefixCache, prompt: Prompt, at: float = 0.0, scope: int = 1) -> None:
-    cache.write(cache.read(prompt, scope, at).hashes, at, at)
+    cache.write(cache.read(prompt, scope, at), at, at)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def _store(cache: PrefixCache, prompt: Prompt, at: float = 0.0, scope: int = 1) 
 def test_a_repeated_prompt_is_read_in_the_vendors_steps(vendor: str, tokens: int, cached: int) -> None:
     cache = PrefixCache(rules_for(vendor).cache)
     first = cache.read(_prompt(tokens), 1, 0.0)
-    cache.write(first.hashes, 0.0, 0.1)
+    cache.write(first, 0.0, 0.1)
     assert first.cached == 0
     assert cache.read(_prompt(tokens), 1, 1.0).cached == cached
 
@@ -79,7 +79,7 @@ def test_lifetime(ttl: float | None, refresh: bool, reads: list[float], warm: bo
 
 def test_lifetime_counts_from_the_start_of_the_request_that_wrote() -> None:
     cache = PrefixCache(CacheRules(block_tokens=10, ttl_seconds=300.0))
-    cache.write(cache.read(_prompt(100), 1, 0.0).hashes, started=0.0, now=200.0)
+    cache.write(cache.read(_prompt(100), 1, 0.0), started=0.0, now=200.0)
     assert cache.read(_prompt(100), 1, 299.0).cached == 90
 
 
@@ -96,7 +96,7 @@ def test_lifetime_counts_from_the_start_of_the_request_that_wrote() -> None:
 def test_an_entry_becomes_readable_when_the_rules_say(after: str, delay: float, at: float, cached: int) -> None:
     rules = {"blockTokens": 10, "minTokens": 0, "readableAfter": after, "readableDelaySeconds": delay}
     cache = PrefixCache(rules_for("Groq", rules).cache)
-    cache.write(cache.read(_prompt(100), 1, 0.0).hashes, started=0.0, now=2.0)
+    cache.write(cache.read(_prompt(100), 1, 0.0), started=0.0, now=2.0)
     assert cache.read(_prompt(100), 1, at).cached == cached
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from limpet_lab.sim.chat import RefusalError, read_chat
-from limpet_lab.sim.rules import chat_fields, rules_for, vendors
+from limpet_lab.sim.chat import read_chat
+from limpet_lab.sim.refusal import RefusalError
+from limpet_lab.sim.rules import fields_of, rules_for, vendors
 
 _USER = {"role": "user", "content": "hi"}
 _TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -44,7 +45,7 @@ def _body(**fields: object) -> bytes:
 )
 def test_a_malformed_body_is_a_400_that_names_the_field(body: bytes, param: str | None) -> None:
     with pytest.raises(RefusalError) as refusal:
-        read_chat(body, chat_fields())
+        read_chat(body, fields_of("chat"))
     error: Any = refusal.value.body()["error"]
     assert refusal.value.status == 400
     assert error["type"] == "invalid_request_error"
@@ -54,7 +55,7 @@ def test_a_malformed_body_is_a_400_that_names_the_field(body: bytes, param: str 
 def test_unknown_fields_are_named_when_strict_and_pass_otherwise() -> None:
     body = _body(provider={"order": ["x"]}, sort="price")
     with pytest.raises(RefusalError, match="Unrecognized request argument supplied: provider, sort"):
-        read_chat(body, chat_fields())
+        read_chat(body, fields_of("chat"))
     assert read_chat(body, None).model == "m"
 
 
@@ -70,7 +71,7 @@ def test_unknown_fields_are_named_when_strict_and_pass_otherwise() -> None:
     ],
 )
 def test_when_the_answer_calls_a_tool(fields: dict[str, object], called: bool) -> None:
-    chat = read_chat(_body(tools=[_TOOL], **fields), chat_fields())
+    chat = read_chat(_body(tools=[_TOOL], **fields), fields_of("chat"))
     assert (chat.tool is not None) is called
 
 
@@ -78,4 +79,5 @@ def test_every_vendor_of_the_file_has_valid_rules() -> None:
     names = vendors()
     assert {"OpenAI", "DeepSeek", "Moonshot", "VLLM"} <= set(names)
     for name in names:
-        assert "prompt" in rules_for(name).usage.values()
+        rules = rules_for(name)
+        assert ("prompt" in rules.usage.values()) is ("OpenAIChat" in rules.dialects)
