@@ -48,9 +48,10 @@ class Make:
         prompt_tokens: int = 4000,
         output_tokens: int = 400,
         steering: Steering | None = None,
+        stays: bool = True,
     ) -> Query:
         """A request of 4,000 tokens that is expected to get 400 back."""
-        return Query(lane, key, prompt_tokens, output_tokens, steering)
+        return Query(lane, key, prompt_tokens, output_tokens, steering, stays)
 
     @staticmethod
     def body(text: str = "Hello", **fields: Any) -> bytes:

@@ -164,6 +164,7 @@ READ_HEADERS: Final = (
     "api-key",
     "x-goog-api-key",
     "content-encoding",
+    "content-type",
     "user-agent",
     *SESSION_HEADERS,
     *CODEX_SESSION_HEADERS,

@@ -25,6 +25,7 @@ DecisionReason = (
         "bypass.allow_fallbacks",
         "off.spread",
         "observe.spread",
+        "stateless.spread",
         "last_resort.all_out",
     ]
     | UnstickyReason

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 
 import msgspec
 
+from limpet_extproc.contract.apis import ApiKind
+
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """Travels as dynamic metadata inside Envoy only."""
 
     key: str
-    """The conversation, hexadecimal."""
+    """The conversation, hexadecimal; of a request that belongs to none, the request itself."""
     model: str
     identified_by: str
-    """How the conversation was recognised: `fingerprint`, `x-session-id` and so on."""
+    """How the conversation was recognised: `fingerprint`, `x-session-id` and so on; empty: there is none."""
     reason: str
     enforce_reason: str | None
     order: tuple[str, ...]
@@ -42,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """`apis.Api.name`."""
     owner: str = ""
     """Whose objects the answer may make, hexadecimal; empty: it makes none."""
+    kind: ApiKind = "conversation"
+    """Only the turns of conversations are expected to report usage, and to take about as long as each other."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -38,9 +38,11 @@ def choose(
 ) -> Decision:
     """Order the providers for one request.
 
-    `now_s` is wall clock; `random_seed` is used where no conversation may matter (modes Off and Observe).
+    `now_s` is wall clock; `random_seed` is used where no conversation may matter (modes Off and Observe) or there is
+    none.
     """
-    mode, steering = query.lane.policy.mode, query.steering
+    steering = query.steering
+    mode = query.lane.policy.mode if query.stays else "Off"
     filtered = by_health(query.lane, states, now_s)
     if query.lane.limited:
         filtered = by_room(filtered, states.used, query.prompt_tokens + query.output_tokens, now_s)
@@ -50,13 +52,14 @@ def choose(
         if not allowed.providers:
             return Decision((), _bypass(steering) if steering.chooses() else "first.scored", None, filtered.excluded)
         if steering.chooses():
-            return _steered(query, steering, allowed, without_better(filtered), remembered, states, now_s)
+            seed = query.key if query.stays else random_seed
+            return _steered(query, steering, allowed, without_better(filtered), remembered, states, now_s, seed)
     filtered = without_better(filtered)
     if mode == "Enforce":
         return _sticky(query, filtered, remembered, states, now_s)
     order = _in_order((), filtered.open, query, filtered, states, random_seed)
     if mode == "Off":
-        return _decision(filtered, order, "off.spread")
+        return _decision(filtered, order, "off.spread" if query.stays else "stateless.spread")
     enforce_reason = _sticky(query, filtered, remembered, states, now_s).reason
     return _decision(filtered, order, "observe.spread", enforce_reason)
 
@@ -85,6 +88,7 @@ def _steered(
     remembered: Remembered | None,
     states: ProviderStates,
     now_s: float,
+    seed: bytes,
 ) -> Decision:
     """The client's own order and set, obeyed; memory counts only under policy StickyWithin."""
     named = tuple(name for name in dict.fromkeys(steering.order) if name in allowed.providers)
@@ -98,7 +102,7 @@ def _steered(
     # A client may choose a provider that drains: draining turns away only requests that have no preference.
     candidates = (*filtered.open, *filtered.draining)
     if steering.sort is None:
-        order = _in_order(first, candidates, query, filtered, states, query.key)
+        order = _in_order(first, candidates, query, filtered, states, seed)
     else:
         ranked = best_first(candidates, by_sort(steering.sort, candidates, query, states))
         degraded = best_first(filtered.degraded, by_sort(steering.sort, filtered.degraded, query, states))

@@ -11,7 +11,9 @@ class Query(msgspec.Struct, frozen=True, gc=False):
 
     lane: Lane
     key: bytes
-    """The conversation; equal on all replicas."""
+    """The conversation; equal on all replicas. Of a request that belongs to none: the request itself."""
     prompt_tokens: int
     output_tokens: int
     steering: Steering | None = None
+    stays: bool = True
+    """Whether it belongs to a conversation, which may be warm somewhere."""

@@ -97,6 +97,11 @@ class Snapshot:
     limited: Mapping[str, Limits] = field(default_factory=dict)
     """The limits of the providers that have any."""
 
+    def only_lane(self, api: str) -> Lane | None:
+        """Of an API that is served for one model alone; None: for none, or for several."""
+        found = [lane for (name, _), lane in self.lanes.items() if name == api]
+        return found[0] if len(found) == 1 else None
+
     def models(self, api: str) -> list[str]:
         """Names of all models that are served by this API, sorted."""
         return sorted(model for name, model in self.lanes if name == api)

@@ -50,24 +50,33 @@ F = TypeVar("F", bound=Fields)
 
 
 class BodyShape(Generic[F]):
-    """The bodies of one API; `prompt` is its field with the messages."""
+    """The bodies of one API; `prompt` is its field with the messages, if it has one.
 
-    def __init__(self, fields: type[F], prompt: str, prompt_type: Any) -> None:
-        members: list[tuple[str, Any, Any]] = [(spelling, _Never, 0) for spelling in MISSPELT]
-        once = ("model", prompt, *OURS)
+    `once` are fields of it that may not stand there twice either, besides model, prompt and Limpet's own.
+    """
+
+    def __init__(self, fields: type[F], prompt: str = "", prompt_type: Any = Raw, once: Sequence[str] = ()) -> None:
+        members: list[Any] = [(prompt, prompt_type)] if prompt else []
+        members += ((spelling, _Never, 0) for spelling in MISSPELT)
         self.prompt: Final = prompt
+        self.once: Final = once
         key = prompt.encode()
-        body = msgspec.defstruct(
-            "Body", [(prompt, prompt_type), *members], bases=(fields,), frozen=True, gc=False, kw_only=True
-        )
+        body = msgspec.defstruct("Body", members, bases=(fields,), frozen=True, gc=False, kw_only=True)
         self.body: Final[msgspec.json.Decoder[F]] = msgspec.json.Decoder(cast("type[F]", body))
         self.doubles: Final = msgspec.json.Decoder(
-            msgspec.defstruct("Doubles", [(field, _Never, 0) for field in once], frozen=True, gc=False)
+            msgspec.defstruct(
+                "Doubles",
+                [(field, _Never, 0) for field in ("model", *OURS, *once, *([prompt] if prompt else []))],
+                frozen=True,
+                gc=False,
+            )
         )
         self.model_first: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")\s*,\s*"' + key + rb'"\s*:\s*\[\s*')
         self.prompt_first: Final = re.compile(rb'\s*\{\s*"' + key + rb'"\s*:\s*\[\s*')
 
 
+_BEGIN: Final = re.compile(rb"(\s*\{)\s*")
+_BRACE: Final = 0x7D
 _THEN_MODEL: Final = re.compile(rb'\s*\]\s*,\s*"model"\s*:\s*')
 
 
@@ -89,21 +98,26 @@ class CarefulReader(Generic[F]):
         self._view = memoryview(self.text)
         self._address = address(self.text)
 
-    def request(self, messages: Sequence[Raw], prompt: Span | None = None, asked_model: str = "") -> ParsedRequest:
+    def request(self, messages: Sequence[Raw] = (), prompt: Span | None = None, asked_model: str = "") -> ParsedRequest:
         """What is the same in all dialects, which leaves the fingerprint to be added. Raises BadRequestError.
 
         `prompt` is the value of the field with the messages; None if they are an array, and these are its first.
         `asked_model`: see `Asked`.
         """
-        fields = self.fields
+        fields, shape = self.fields, self._shape
         model, model_span = self._model(asked_model)
-        if not messages and prompt is None:
-            field = self._shape.prompt
-            raise BadRequestError(field, f"'{field}' is empty; send at least one message")
+        if shape.prompt and not messages and prompt is None:
+            raise BadRequestError(shape.prompt, f"'{shape.prompt}' is empty; send at least one message")
         ours = self._ours() if msgspec.structs.astuple(fields)[_OURS_AT] != _NONE_OF_OURS else ()
-        if ours or prompt or not self._starts_with_both(model_span, messages):
-            at = prompt.offset if prompt else array_at(self._view, self.span(messages[0]).offset)
-            self._require_no_doubles(model_span, at, ours)
+        values = [self.span(raw).offset for field in shape.once if (raw := getattr(fields, field)) is not ABSENT]
+        if prompt:
+            values.append(prompt.offset)
+        if ours or values or not messages or not self._starts_with_both(model_span, messages):
+            if messages and not prompt:
+                values.append(array_at(self._view, self.span(messages[0]).offset))
+            if model_span.length:
+                values.append(model_span.offset)
+            self._require_no_doubles([*values, *(member.value for member in ours)])
         if fields.models is not ABSENT:
             _require_no_other_model(model, names(self.written(fields.models), "models"))
         return ParsedRequest(
@@ -117,6 +131,7 @@ class CarefulReader(Generic[F]):
             ),
             provider_object=self._provider_object(),
             model_span=model_span,
+            model_form="json" if model_span.length else "missing",
             ours=ours,
             stream=fields.stream is True,
         )
@@ -155,9 +170,11 @@ class CarefulReader(Generic[F]):
     def _model(self, asked_model: str) -> tuple[str, Span]:
         value = self.fields.model
         if value is ABSENT:
-            if not asked_model:
+            begin = _BEGIN.match(self._view)
+            assert begin is not None  # the decoder has read an object
+            if (not asked_model and self._shape.prompt) or self._view[begin.end()] == _BRACE:
                 raise BadRequestError("model", "'model' is missing")
-            return asked_model, Span(bytes(self._view).index(b"{") + 1, 0)
+            return asked_model, Span(begin.end(1), 0)
         model = name(self.written(value), "model")
         if not model:
             raise BadRequestError("model", "'model' is empty; name a model, GET /v1/models lists them")
@@ -188,16 +205,17 @@ class CarefulReader(Generic[F]):
         provider_object = parse_provider_object(self.written(value))
         return None if provider_object is None else replace(provider_object, lists=lists_of(self._view, value))
 
-    def _require_no_doubles(self, model: Span, prompt: int, ours: tuple[Member, ...]) -> None:
+    def _require_no_doubles(self, values: Sequence[int]) -> None:
         """Of two members with one key a provider may believe either, and here one of them was read.
 
         What was read is the last one. So every key that was found is made unrecognisable, and what is still found in
         the text before the last of them is an earlier one.
         """
         view = self._view
-        keys = [key_of(view, model.offset)] if model.length else []
-        keys += [key_of(view, prompt), *(key_of(view, member.value) for member in ours)]
-        end = max(key.offset for key in keys)
+        keys = [key_of(view, value) for value in values]
+        end = max((key.offset for key in keys), default=0)
+        if not end:
+            return
         before = bytearray(view[:end])
         for offset, length in keys:
             if offset < end:

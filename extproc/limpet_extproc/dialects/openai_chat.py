@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
+from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
@@ -55,13 +56,7 @@ class OpenAIChat:
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""
-        error = {
-            "message": refusal.message,
-            "type": "invalid_request_error",
-            "param": refusal.param,
-            "code": refusal.code,
-        }
-        return msgspec.json.encode({"error": error})
+        return openai_error(refusal)
 
 
 def parse_plain(body: Body) -> ParsedRequest | None:

@@ -74,6 +74,11 @@ class CacheAsk(msgspec.Struct, frozen=True, gc=False):
     """`prompt_cache_retention` and `prompt_cache_options`."""
 
 
+ModelForm = Literal["json", "plain", "missing"]
+"""How a model's name stands in a body: as a JSON string, as it is (in a form), or not at all. To name it in
+a JSON object that does not, `"model":"…",` is put at the span."""
+
+
 class LastBlock(NamedTuple):
     """Where a breakpoint at the end of the prompt goes."""
 
@@ -95,6 +100,7 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     """The parts of a request that routing needs, in whatever dialect."""
 
     model: str
+    """Empty only where the API does not require one."""
     fingerprint: bytes
     """Hash of what opens the conversation, in a canonical form."""
     session_id: str | None = None
@@ -106,7 +112,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     allow_fallbacks: bool | None = None
     provider_object: ProviderObject | None = None
     model_span: Span = Span(0, 0)
-    """The model's name in the body, quotes included."""
+    """The model's name in the body, in JSON with its quotes; length 0: it is not there."""
+    model_form: ModelForm = "json"
     ours: tuple[Member, ...] = ()
     """Fields meant for Limpet, null or not: a provider may refuse what it does not know."""
     stream: bool = False

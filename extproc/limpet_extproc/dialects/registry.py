@@ -1,13 +1,17 @@
-"""Which dialect reads a request, by its path. A new one is a module and a line here."""
+"""Which dialect reads a request, by its path and the type of its body. A new one is a module and a line here."""
 
 from typing import Final, NamedTuple
 
-from limpet_extproc.contract.apis import CONVERSATIONS, Api, Asked, api_of, asked
+from limpet_extproc.contract.apis import CONVERSATIONS, MESSAGE_BATCHES, OBJECTS, Api, Asked, api_of, asked
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
+from limpet_extproc.dialects.endpoint import Endpoint
+from limpet_extproc.dialects.form import Form, is_form
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Dialect
 
 BY_NAME: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat(), AnthropicMessages())}
+_ENDPOINT: Final = Endpoint()
+_CHAT: Final = Asked("/chat/completions")
 
 
 class Spoken(NamedTuple):
@@ -18,29 +22,42 @@ class Spoken(NamedTuple):
     asked: Asked
 
 
-_CHAT: Final = Asked("/chat/completions")
+_CLEAR: Final = OBJECTS | {"audio", "completions", "embeddings", "images", "moderations", "rerank", "responses"}
+"""First parts of paths that name an API without `/v1` before them, too."""
 _USUAL: Final = 4096
 """Characters of a path; a longer one is no path of an API."""
 
 
-def spoken(path: str) -> Spoken:
+def spoken(path: str, content_type: str = "") -> Spoken:
     """What a request for this path asks for.
 
     In Header mode the gateway is not Limpet's and may serve the APIs under a prefix, or under any name. A path that is
     not recognised is taken for one of chat completions, and the body shows whether it is.
     """
-    return _EXACT.get(path) or _spoken(path[:_USUAL])
+    found = _EXACT.get(path) or _spoken(path[:_USUAL])
+    if content_type and found.api.kind in ("stateless", "object") and is_form(content_type):
+        return found._replace(dialect=Form(content_type))
+    return found
 
 
 def _spoken(path: str) -> Spoken:
-    found = asked(path)
+    plain = path.partition("?")[0]
+    found = asked(plain)
     api = api_of(found.path)
-    dialect = BY_NAME.get(api.name) if api else None
-    if api is None or dialect is None:
-        found = next((Asked(end) for end in CONVERSATIONS if found.path.endswith(end)), _CHAT)
-        api = Api(CONVERSATIONS[found.path], "conversation")
-        dialect = BY_NAME.get(api.name, BY_NAME[CONVERSATIONS[_CHAT.path]])
-    return Spoken(dialect, api, found)
+    if api is None or (api.kind == "stateless" and plain.startswith(found.path) and api.name not in _CLEAR):
+        found = _under_prefix(plain)
+        api = api_of(found.path) or Api("OpenAIChat", "conversation")
+    if api.kind == "stateless" or (api.kind == "object" and api.name != MESSAGE_BATCHES):
+        return Spoken(BY_NAME.get(api.name, _ENDPOINT), api, found)
+    name = "AnthropicMessages" if api.name == MESSAGE_BATCHES else api.name
+    return Spoken(BY_NAME.get(name, BY_NAME["OpenAIChat"]), api, found)
 
 
-_EXACT: Final = {path: _spoken(path) for path in (f"/v1{each}" for each in CONVERSATIONS)}
+def _under_prefix(path: str) -> Asked:
+    _, base, rest = path.rpartition("/v1/")
+    if base and api_of((found := asked(base + rest)).path) is not None:
+        return found
+    return next((Asked(end) for end in CONVERSATIONS if path.rstrip("/").endswith(end)), _CHAT)
+
+
+_EXACT: Final = {path: _spoken(path) for path in (*(f"/v1{each}" for each in CONVERSATIONS), "/v1/embeddings")}

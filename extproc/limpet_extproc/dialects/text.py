@@ -16,8 +16,9 @@ from limpet_extproc.dialects.spans import Body, Text, span_of
 
 T = TypeVar("T")
 
+MAX_NAME_CHARS: Final = 256
 MAX_NAME_BYTES: Final = 4096
-"""As written. More than 256 characters, however they are spelled, cannot be a name."""
+"""As written. More than MAX_NAME_CHARS characters, however they are spelled, cannot be a name."""
 
 _MAX_NUMBER_BYTES: Final = 30
 _MOST_TOKENS: Final = 1 << 53
@@ -86,7 +87,7 @@ def as_written(value: Raw, text: Text, seen: Text) -> Raw | memoryview:
 def name(value: Text, field: str) -> str:
     """A string whose text matters. Raises BadRequestError."""
     if len(memoryview(value)) > MAX_NAME_BYTES:
-        raise BadRequestError(field, f"'{field}' is longer than any name; 256 characters are the most")
+        raise BadRequestError(field, f"'{field}' is longer than any name; {MAX_NAME_CHARS} characters are the most")
     try:
         return _STR.decode(value)
     except msgspec.ValidationError as error:

@@ -34,13 +34,21 @@ class RequestSummary(msgspec.Struct, frozen=True, gc=False):
 def decision_line(summary: RequestSummary, at: str) -> str:
     """`at` is the time of day. The conversation is shown by the beginning of its key."""
     record = summary.record
-    what = f"{record.key[:8]}  {record.model}" if record else f"{summary.method or '-'} {_shown(summary.path) or '-'}"
+    what = _what(record) if record else f"{summary.method or '-'} {_shown(summary.path) or '-'}"
     observed = f" (would be {record.enforce_reason})" if record and record.enforce_reason is not None else ""
     left_out = "".join(f", without {name} ({reason})" for name, reason in _passed_over(summary))
     hint = _UNRECOGNISED if record and record.unrecognised else ""
     why = f"{summary.reason or '-'}{observed}"
     parts = [at, what, why, _way(summary) + left_out, _cached(summary), f"{summary.duration_s:.3f} s", hint]
     return "  ".join(part for part in parts if part)
+
+
+def _what(record: Record) -> str:
+    """The API in the place of the conversation where there is none."""
+    if record.kind == "stateless":
+        return f"{record.api}  {record.model}"
+    by = "" if record.api == "OpenAIChat" else f" by {record.api}"
+    return f"{record.key[:8]}  {record.model}{by}"
 
 
 def _passed_over(summary: RequestSummary) -> Iterator[tuple[str, str]]:
@@ -73,7 +81,8 @@ def _cached(summary: RequestSummary) -> str:
     """Of a request that was answered; what any other read from a cache is unknown."""
     if summary.usage is None:
         answered = bool(summary.attempts) and summary.attempts[-1].outcome == "ok"
-        return "usage unreported" if answered else ""
+        expected = summary.record is None or summary.record.kind == "conversation"
+        return "usage unreported" if answered and expected else ""
     if summary.usage.cached is None:
         return f"{summary.usage.prompt} tokens, cache unreported"
     return f"{summary.usage.cached} of {summary.usage.prompt} tokens cached"

@@ -155,7 +155,7 @@ class Outcomes:
         """The attempts of a request whose whole answer had no usage: it was not taken, or is none."""
         if log_entry.client_left(entry.common_properties):
             return trail.left(attempts)
-        if record is not None and self._always_reports_usage(provider):
+        if record is not None and record.kind == "conversation" and self._always_reports_usage(provider):
             return trail.without_usage(attempts)
         return attempts
 
@@ -171,12 +171,16 @@ class Outcomes:
         self, entry: Entry, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float
     ) -> None:
         model = record.model if record else ""
-        self._tracker.apply(AttemptSucceeded(provider, model, log_entry.timing(entry, record, usage), age_s))
+        is_turn = record is None or record.kind == "conversation"
+        # What else is asked for takes as long as it takes.
+        timing = log_entry.timing(entry, record, usage) if is_turn else None
+        self._tracker.apply(AttemptSucceeded(provider, model, timing, age_s))
         self._complaints.resolve(provider, model)
-        if usage is None:
-            self._metrics.unreported.add(1, provider)
-        else:
+        if usage is not None:
             self._count_tokens(usage, provider, model)
+        elif is_turn:
+            self._metrics.unreported.add(1, provider)
+        if is_turn and usage is not None:
             self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties)))
 
     def _end_trial(self, record: Record | None, attempts: tuple[Attempt, ...], age_s: float) -> None:

@@ -44,7 +44,7 @@ def head_of_headers(request: pb.ProcessingRequest) -> RequestHead:
 
 
 def _head(headers: dict[str, str]) -> RequestHead:
-    found = spoken(headers.get(_PATH, ""))
+    found = spoken(headers.get(_PATH, ""), headers.get("content-type", ""))
     return RequestHead(found.dialect, headers, found.api, found.asked)
 
 

@@ -39,7 +39,7 @@ def edits(opened: Opened, order: tuple[str, ...]) -> Edits | None:
     """None when every provider of the order takes the body as it is."""
     request, candidates = opened.request, opened.query.lane.by_provider
     renamed = any(candidates[name].upstream_model != request.model for name in order)
-    if not renamed and not request.ours and request.model_span.length:
+    if not renamed and not request.ours and request.model_form != "missing":
         return None
     body = _Body(opened, renamed)
     splices = [body.splices(candidates[name]) for name in order]
@@ -66,14 +66,12 @@ class _Body:
         return tuple(sorted(found))
 
     def _model(self, candidate: Candidate) -> Splice | None:
-        span = self._request.model_span
-        if not span.length:
+        span, form = self._request.model_span, self._request.model_form
+        if form == "missing":
             return self._added(f'"model":{_text(candidate.upstream_model)}')
-        if not self._renamed:
+        if not self._renamed or not span.length:
             return None
-        quoted = self._opened.body[span.offset] == _QUOTE
-        # In a form the name stands as it is, and where it has to be written differently, it is different text.
-        return Splice(*span, True if quoted else candidate.upstream_model)
+        return Splice(*span, True if form == "json" else candidate.upstream_model)
 
     def _added(self, member: str) -> Splice:
         """A member before all others, of which at least one stays."""
@@ -89,7 +87,6 @@ class _Body:
         return (*cuts(ours), *cuts(_naming_ours(request, self._opened.providers)))
 
 
-_QUOTE: Final = 0x22
 _NEAR: Final = 64
 
 

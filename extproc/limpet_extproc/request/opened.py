@@ -13,16 +13,16 @@ from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.request import identity
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import unknown_model
-from limpet_extproc.request.size import prompt_bytes
+from limpet_extproc.request.size import ATTACHMENT_BYTES, prompt_bytes
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
-    """A request for a model that is served, with its conversation."""
+    """A request for a model that is served, with its conversation if it has one."""
 
     request: ParsedRequest
     query: Query
     identified_by: str
-    """How the conversation was recognised."""
+    """How the conversation was recognised; empty: there is none."""
     providers: Mapping[str, CatalogProvider]
     """All of the catalog, by name."""
     head: RequestHead
@@ -32,17 +32,28 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 def open_request(
     head: RequestHead, request: ParsedRequest, body: bytes | memoryview, snapshot: Snapshot, secret: bytes
 ) -> Opened | Refusal:
-    """Look the model up and recognise the conversation. `secret` is the installation's key for conversation keys."""
-    lane = snapshot.lanes.get((head.api.name, request.model))
+    """Look the model up, and recognise the conversation or, where the API has none, the request.
+
+    `secret` is the installation's key for conversation keys.
+    """
+    api = head.api
+    lane = snapshot.lanes.get((api.name, request.model)) if request.model else snapshot.only_lane(api.name)
     if lane is None:
-        return unknown_model(request.model, head.api.name, snapshot)
-    identified_by, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
+        return unknown_model(request.model, api.name, snapshot)
+    stays = api.kind != "stateless"
+    if stays:
+        identified_by, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
+    else:
+        identified_by, value = "", request.fingerprint
     tenant = identity.tenant(head.headers)
+    text_bytes = ATTACHMENT_BYTES if request.model_form == "plain" else prompt_bytes(body)
+    usual_tokens = DEFAULT_OUTPUT_TOKENS if stays else 0
     query = Query(
         lane,
-        identity.key(secret, tenant, request.user, request.model, identified_by, value),
-        prompt_tokens=int(prompt_bytes(body) / BYTES_PER_TOKEN),
-        output_tokens=min(request.max_output_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS),
+        identity.key(secret, tenant, request.user, lane.model, identified_by, value),
+        prompt_tokens=int(text_bytes / BYTES_PER_TOKEN),
+        output_tokens=min(request.max_output_tokens or usual_tokens, DEFAULT_OUTPUT_TOKENS),
         steering=steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers),
+        stays=stays,
     )
     return Opened(request, query, identified_by, snapshot.providers, head, body)

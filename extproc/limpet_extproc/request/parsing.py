@@ -1,10 +1,11 @@
 """A request, read: its head as Envoy hands it over, and its body in the dialect that the client speaks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from limpet_extproc.contract.apis import Api, Asked
+from limpet_extproc.dialects.form import Form, FormBody
 from limpet_extproc.dialects.port import BadRequestError, Dialect, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.request.refusals import bad_request, encoded_body
@@ -30,9 +31,18 @@ def unreadable(head: RequestHead) -> Refusal | None:
     return None if not encoding or encoding.lower() == "identity" else encoded_body(encoding)
 
 
+def read_form(head: RequestHead, form: Form, body: FormBody) -> ParsedRequest | Refusal:
+    """The same of a form, where it lies."""
+    return unreadable(head) or _parsed(lambda: form.parse(body, head.asked))
+
+
 def parse(dialect: Dialect, body: Body, asked: Asked) -> ParsedRequest | Refusal:
     """The body alone."""
+    return _parsed(lambda: dialect.parse(body, asked))
+
+
+def _parsed(parse: Callable[[], ParsedRequest]) -> ParsedRequest | Refusal:
     try:
-        return dialect.parse(body, asked)
+        return parse()
     except BadRequestError as error:
         return bad_request(error.param, error.message, error.code)

@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
+from limpet_extproc.dialects.form import Form
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
-from limpet_extproc.request.parsing import RequestHead, read, unreadable
+from limpet_extproc.request.parsing import RequestHead, read, read_form, unreadable
 from limpet_extproc.request.reading_protocol import LENGTH_BYTES, ReaderReply, length_prefix
 
 ReadRequest = Callable[[RequestHead, bytes | memoryview], Awaitable[ParsedRequest | Refusal]]
@@ -64,6 +65,8 @@ class RequestReader:
 
     async def read(self, head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:
         """The request, or what is wrong with it. Raises OSError or ReaderError if it cannot be read."""
+        if isinstance(head.dialect, Form):
+            return read_form(head, head.dialect, body)
         if not is_heavy(body):
             return read(head, bytes(body))
         if refusal := unreadable(head):

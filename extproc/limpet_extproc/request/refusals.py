@@ -24,10 +24,15 @@ def encoded_body(encoding: str) -> Refusal:
 
 
 def unknown_model(model: str, api: str, snapshot: Snapshot) -> Refusal:
-    """No provider serves this model by this API; the message lists what is served."""
+    """No provider serves this model by this API, or none is named; the message lists what is served."""
     models = snapshot.models(api)
     more = f" and {len(models) - _MAX_LISTED} more" if len(models) > _MAX_LISTED else ""
     served = ", ".join(models[:_MAX_LISTED]) + more
+    if not model and models:
+        return bad_request("model", f"'model' is missing. Available models: {served}.")
+    if not model:
+        message = f"No model is served here by /v1/{api}. A Provider names that API in spec.endpoints."
+        return Refusal(404, "refused.unknown_model", message, "model", "model_not_found")
     message = f"The model '{model[:_MAX_NAME_CHARS]}' is not served here. Available models: {served or 'none yet'}."
     return Refusal(404, "refused.unknown_model", message, "model", "model_not_found")
 

@@ -55,7 +55,7 @@ class StickyRouting:
         if isinstance(opened, Refusal):
             return opened
         key, now_s = opened.query.key, self._clock()
-        remembered = await self._memory.lookup(key, now_s)
+        remembered = await self._memory.lookup(key, now_s) if opened.query.stays else None
         routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed())
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record

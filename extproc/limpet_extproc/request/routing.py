@@ -92,7 +92,6 @@ def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
 
 def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
     query, policy = opened.query, opened.query.lane.policy
-    steered = query.steering is not None and query.steering.chooses()
     return Record(
         key=query.key.hex(),
         model=query.lane.model,
@@ -106,14 +105,24 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         prompt_tokens=query.prompt_tokens,
         output_tokens=query.output_tokens,
         max_providers=policy.max_providers,
-        learn=policy.mode != "Off" and (not steered or policy.client_order == "StickyWithin"),
+        learn=_learns(opened),
         tries=1 if policy.on_timeout == "NextProvider" else TRIES,
         streamed=opened.request.stream,
+        api=opened.head.api.name,
+        kind=opened.head.api.kind,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
     )
 
 
 _MAX_EXCLUDED: Final = 16
+
+
+def _learns(opened: Opened) -> bool:
+    """Whether the outcome may be remembered."""
+    policy, steering = opened.query.lane.policy, opened.query.steering
+    steered = steering is not None and steering.chooses()
+    turn = opened.head.api.kind == "conversation"
+    return turn and policy.mode != "Off" and (not steered or policy.client_order == "StickyWithin")
 
 
 def _unrecognised(opened: Opened, decision: Decision) -> bool:

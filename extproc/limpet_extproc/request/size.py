@@ -6,8 +6,8 @@ _BASE64: Final = b";base64,"
 """Begins the content of a data URL, which ends with the string that it stands in."""
 
 ATTACHMENT_BYTES: Final = 3_000
-"""What an attachment counts as: about a thousand tokens. Vendors charge 85 to 1,600 for a picture, by its area (OpenAI
-and Anthropic, vision guides, 2026), however well it compresses."""
+"""What an attachment, or a form with files, counts as: about a thousand tokens. Vendors charge 85 to 1,600 for a
+picture, by its area (OpenAI and Anthropic, vision guides, 2026), however well it compresses."""
 
 
 SEARCHED_BYTES: Final = 128 * 1024

@@ -283,6 +283,18 @@ def test_off_has_no_conversation(make: Make) -> None:
     assert {decision.reason for decision in many} == {"off.spread"}
 
 
+@pytest.mark.parametrize("mode", ["Enforce", "Observe", "Off"])
+def test_a_request_without_a_conversation_goes_anywhere_in_every_mode(make: Make, mode: str) -> None:
+    lane = make.lane(*(make.provider(name) for name in "abc"), mode=mode)
+    query = make.query(lane, stays=False)
+    many = [choose(query, None, ProviderStates({}, {}), NOW, bytes([n])) for n in range(50)]
+    assert {decision.order[0] for decision in many} == {"a", "b", "c"}
+    assert {(decision.reason, decision.enforce_reason) for decision in many} == {("stateless.spread", None)}
+    steered = make.query(lane, stays=False, steering=Steering(ignore=("a",)))
+    orders = {choose(steered, None, ProviderStates({}, {}), NOW, bytes([n])).order for n in range(50)}
+    assert {order[0] for order in orders} == {"b", "c"}
+
+
 def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make: Make) -> None:
     for n in range(50):
         random_seed = bytes([n])

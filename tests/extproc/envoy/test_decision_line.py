@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from limpet_extproc.contract.apis import ApiKind
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy.decision_line import RequestSummary, decision_line
@@ -41,6 +42,22 @@ def test_a_line_has_when_where_why_and_what_was_cached(
 ) -> None:
     summary = RequestSummary("sticky.hit", status, 1.5, RECORD, attempts, usage)
     assert decision_line(summary, "20:15:00") == f"20:15:00  01234567  flash  {line}  1.500 s"
+
+
+@pytest.mark.parametrize(
+    ("api", "kind", "what"),
+    [
+        ("AnthropicMessages", "conversation", "01234567  flash by AnthropicMessages"),
+        ("embeddings", "stateless", "embeddings  flash"),
+    ],
+)
+def test_a_line_names_another_api_than_chat(api: str, kind: ApiKind, what: str) -> None:
+    record = replace(RECORD, api=api, kind=kind)
+    usage = TokenUsage(5000, None, 3)
+    line = decision_line(RequestSummary("first.scored", 200, 1.5, record, [OK], usage), "20:15:00")
+    assert line == f"20:15:00  {what}  first.scored  a 200  5000 tokens, cache unreported  1.500 s"
+    bare = decision_line(RequestSummary("first.scored", 200, 1.5, record, [OK]), "20:15:00")
+    assert ("usage unreported" in bare) == (kind == "conversation")
 
 
 @pytest.mark.parametrize(

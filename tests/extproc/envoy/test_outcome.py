@@ -148,6 +148,13 @@ async def test_a_whole_answer_without_usage_is_none_where_the_vendor_always_repo
     assert [warm.provider for warm in await world.warm()] == ["reporting"], "a stream has it only if it is asked for"
 
 
+async def test_a_request_that_is_no_turn_needs_no_usage(world: World) -> None:
+    record = replace(RECORD, order=("reporting",), kind="stateless", api="audio", learn=False)
+    await world.take(entry("reporting", record=record, usage=None))
+    assert world.counted("limpet_attempts_total", provider="reporting", outcome="ok") == 1
+    assert world.counted("limpet_usage_unreported_total", provider="reporting") == 0
+
+
 async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: World) -> None:
     built = entry("a", first_byte_s=0.25, record=replace(RECORD, streamed=True))
     built.common_properties.metadata.filter_metadata["limpet.trail"].update({"first_token_ms": 1500})

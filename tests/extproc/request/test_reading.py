@@ -14,6 +14,7 @@ from tests.extproc.conftest import Make
 
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
+from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.request.parsing import RequestHead, read
 from limpet_extproc.request.reading import HEAVY_BYTES, LIGHT_BYTES, ReaderError, RequestReader, is_heavy
 
@@ -75,6 +76,16 @@ async def test_a_large_body_is_read_alike_in_either_process(
 async def test_a_small_body_starts_no_process(make: Make, reader: RequestReader) -> None:
     assert isinstance(await reader.read(HEAD, make.body()), ParsedRequest)
     assert reader.pid is None
+
+
+async def test_a_large_form_is_read_where_it_lies(reader: RequestReader) -> None:
+    found = spoken("/v1/audio/transcriptions", "multipart/form-data; boundary=x")
+    head = RequestHead(found.dialect, {}, found.api, found.asked)
+    sound = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + LARGE.encode()
+    body = sound + b'\r\n--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--x--\r\n'
+    answer = await reader.read(head, memoryview(body))
+    assert isinstance(answer, ParsedRequest)
+    assert (answer.model, reader.pid) == ("m", None)
 
 
 async def test_an_encoded_body_is_refused_without_a_look_at_it(make: Make, reader: RequestReader) -> None:

@@ -1,0 +1,53 @@
+"""The APIs that keep nothing: embeddings, completions, images and the like, told by their model alone.
+
+What else their bodies hold is up to the provider.
+"""
+
+from typing import Final
+
+from msgspec import Raw
+from msgspec.structs import replace
+from xxhash import xxh3_128_digest
+
+from limpet_extproc.contract.apis import NOWHERE, Asked
+from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
+from limpet_extproc.dialects.openai_errors import openai_error
+from limpet_extproc.dialects.opener import ABSENT
+from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
+from limpet_extproc.dialects.spans import Body
+from limpet_extproc.dialects.text import require_utf8
+
+
+class _EndpointFields(Fields, frozen=True, gc=False, kw_only=True):
+    user: Raw = ABSENT
+    max_tokens: Raw = ABSENT
+
+
+_SHAPE: Final = BodyShape(_EndpointFields)
+
+
+class Endpoint:
+    """`POST /v1/embeddings` and all others with a JSON body that ask for a model and hold no conversation."""
+
+    name: Final = "endpoint"
+
+    def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
+        """See `Dialect`. Two requests open alike if they are the same, byte for byte."""
+        if not body:
+            raise BadRequestError(None, "The request has no body; send a JSON object with 'model'.", "empty_body")
+        require_utf8(body)
+        reader = CarefulReader(_SHAPE, body)
+        return replace(
+            reader.request(asked_model=asked.model),
+            fingerprint=xxh3_128_digest(body),
+            user=reader.person("user", reader.fields.user),
+            max_output_tokens=reader.least(max_tokens=reader.fields.max_tokens),
+        )
+
+    def last_block(self, body: Body) -> LastBlock | None:
+        """See `Dialect`: there is no prompt to mark."""
+        return None
+
+    def error_body(self, refusal: Refusal) -> bytes:
+        """See `Dialect`."""
+        return openai_error(refusal)

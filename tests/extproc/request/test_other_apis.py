@@ -1,0 +1,132 @@
+"""Requests of APIs without conversations, and those that ask about a turn: where they go and what they leave behind."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from tests.extproc.conftest import CHEAP, Make
+from tests.extproc.hand_clock import HandClock
+
+from limpet_extproc.contract.catalog import CatalogProvider, Model
+from limpet_extproc.decision.snapshot import Snapshot
+from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.dialects.registry import spoken
+from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.providers.limit_use import LimitUse
+from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.reading import RequestReader
+from limpet_extproc.request.router import StickyRouting
+from limpet_extproc.request.routing import Routing
+
+NOW = 1000.0
+EMBED = {"model": "embed", "input": "x"}
+_FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n--x--\r\n'
+
+
+class Gateway:
+    """Sticky routing for requests of any path."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.memory = InProcessMemory()
+        clock, self._seeds = HandClock(NOW), iter(range(256))
+        limit_use = LimitUse("node/0", clock)
+        self._router = StickyRouting(
+            RequestReader().read,
+            lambda: snapshot,
+            self.memory,
+            ProviderTracker(clock, lambda _change: None, used=limit_use.used),
+            limit_use,
+            b"secret",
+            clock,
+            lambda: bytes([next(self._seeds)]),
+        )
+
+    async def answer(self, path: str, body: Any, **headers: str) -> Routing | Refusal:
+        found = spoken(path, headers.get("content-type", ""))
+        encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return await self._router.route(RequestHead(found.dialect, headers, found.api, found.asked), encoded)
+
+    async def route(self, path: str, body: Any, **headers: str) -> Routing:
+        routing = await self.answer(path, body, **headers)
+        assert isinstance(routing, Routing), routing
+        return routing
+
+
+def seller(make: Make, name: str, *models: str, endpoints: tuple[str, ...] = (), **fields: Any) -> CatalogProvider:
+    models = models or ("embed",)
+    provider = make.provider(name, endpoints=endpoints, **fields)
+    return msgspec.structs.replace(provider, models=tuple(Model(each, each, 0, CHEAP) for each in models))
+
+
+async def test_an_embedding_is_spread_and_leaves_nothing_behind(make: Make) -> None:
+    gateway = Gateway(
+        make.snapshot(*(seller(make, name, endpoints=("embeddings",)) for name in "ab"), make.provider("c"))
+    )
+    routings = [await gateway.route("/v1/embeddings", EMBED) for _ in range(30)]
+    assert {routing.decision.reason for routing in routings} == {"stateless.spread"}
+    assert {routing.decision.order[0] for routing in routings} == {"a", "b"}
+    record = routings[0].record
+    assert (record.learn, record.api, record.kind, record.identified_by) == (False, "embeddings", "stateless", "")
+    assert record.output_tokens == 0
+    assert len(gateway.memory) == 0
+
+
+async def test_requests_are_told_apart_by_their_bodies_alone(make: Make) -> None:
+    gateway = Gateway(make.snapshot(seller(make, "a", endpoints=("embeddings",))))
+    one, same, other = [
+        (await gateway.route("/v1/embeddings", {**EMBED, "input": text}, **{"x-session-id": "s"})).record.key
+        for text in ("x", "x", "y")
+    ]
+    assert one == same != other
+
+
+@pytest.mark.parametrize(
+    ("models", "body", "status", "message"),
+    [
+        (("mod",), {"input": "x"}, 200, ""),
+        (("mod", "mod-2"), {"input": "x"}, 400, "'model' is missing. Available models: mod, mod-2."),
+        ((), {"input": "x"}, 404, "No model is served here by /v1/moderations"),
+        (("mod",), {"model": "other", "input": "x"}, 404, "Available models: mod."),
+    ],
+)
+async def test_a_model_need_not_be_named_where_only_one_is_served(
+    make: Make, models: tuple[str, ...], body: Any, status: int, message: str
+) -> None:
+    sellers = [seller(make, "a", *models, endpoints=("moderations",))] if models else [make.provider("b")]
+    answer = await Gateway(make.snapshot(*sellers)).answer("/v1/moderations", body)
+    if isinstance(answer, Refusal):
+        assert (answer.status, answer.param) == (status, "model")
+        assert message in answer.message
+    else:
+        assert (status, answer.record.model) == (200, "mod")
+
+
+async def test_a_form_goes_by_the_model_in_it(make: Make) -> None:
+    gateway = Gateway(make.snapshot(seller(make, "a", "whisper", endpoints=("audio",))))
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    routing = await gateway.route("/v1/audio/transcriptions", _FORM % b"whisper", **headers)
+    assert (routing.decision.order, routing.record.model) == (("a",), "whisper")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sent"),
+    [
+        ("/v1/audio/speech", b'{"model":"whisper"}', b'{"model":<True>}'),
+        ("/v1/audio/speech", b' {"input":"x"}', b' {"model":"big-whisper","input":"x"}'),
+        ("/openai/deployments/whisper/audio/speech", b'{"input":"x"}', b'{"model":"big-whisper","input":"x"}'),
+        ("/v1/audio/transcriptions", _FORM % b"whisper", _FORM % b"big-whisper"),
+        ("/openai/deployments/whisper/audio/transcriptions", b"--x--", b"--x--"),
+    ],
+    ids=["named", "the only one", "in the path", "in a form", "in the path of a form"],
+)
+async def test_a_provider_gets_its_own_name_of_the_model(make: Make, path: str, body: bytes, sent: bytes) -> None:
+    provider = make.provider("a", endpoints=("audio",))
+    provider = msgspec.structs.replace(provider, models=(Model("whisper", "big-whisper"),))
+    headers = {"content-type": "multipart/form-data; boundary=x"} if body.startswith(b"--") else {}
+    routing = await Gateway(make.snapshot(provider)).route(path, body, **headers)
+    changed = body
+    for splice in reversed(routing.edits.of("a") if routing.edits else ()):
+        text = b"<True>" if splice.text is True else splice.text.encode()
+        changed = changed[: splice.offset] + text + changed[splice.offset + splice.length :]
+    assert changed == sent
