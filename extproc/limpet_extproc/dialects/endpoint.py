@@ -26,7 +26,7 @@ class _EndpointFields(Fields, frozen=True, gc=False, kw_only=True):
 _SHAPE: Final = BodyShape(_EndpointFields)
 
 
-class Endpoint:
+class StatelessJson:
     """`POST /v1/embeddings` and all others with a JSON body that ask for a model and hold no conversation."""
 
     name: Final = "endpoint"

@@ -27,7 +27,7 @@ _ENCODING: Final = re.compile(rb"(?im)^content-transfer-encoding[ \t]*:[ \t]*+(?
 _PARAMETER: Final = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*("(?:\\.|[^"\\])*"|[^\s;"]*)[ \t]*')
 
 
-class FormPart(NamedTuple):
+class FormMember(NamedTuple):
     """One part of a form."""
 
     name: bytes
@@ -94,12 +94,12 @@ def boundary_of(content_type: str) -> bytes:
     return found.encode()
 
 
-def parts(view: memoryview, boundary: bytes) -> list[FormPart]:
+def parts(view: memoryview, boundary: bytes) -> list[FormMember]:
     """All parts of a form. Raises BadRequestError for one that two readers could take for different ones."""
     between = b"\r\n--" + boundary
     if bytes(view[: len(between) - 2]) != between[2:]:
         raise _malformed(f"it does not begin with its boundary, '--{boundary.decode()}'")
-    found: list[FormPart] = []
+    found: list[FormMember] = []
     at = len(between) - 2
     while bytes(view[at : at + 2]) != b"--":
         if len(found) >= MAX_PARTS:
@@ -130,7 +130,7 @@ def _end_of_head(view: memoryview, head: int) -> int:
     return head - 2 + end + 4
 
 
-def _part(head: bytes, content: Span, position: int) -> FormPart:
+def _part(head: bytes, content: Span, position: int) -> FormMember:
     lines = head.replace(b"\r\n", b"\n")
     dispositions = _DISPOSITION.findall(lines)
     if len(dispositions) != 1 or b"\r" in lines or b"\n" in head.replace(b"\r\n", b""):
@@ -146,10 +146,10 @@ def _part(head: bytes, content: Span, position: int) -> FormPart:
     if at != len(written) or b"name" not in parameters:
         raise _malformed(f"part {position} has no readable name in its 'Content-Disposition'")
     is_file = b"filename" in parameters or b"filename*" in parameters
-    return FormPart(parameters[b"name"], is_file, _ENCODING.search(lines) is not None, content)
+    return FormMember(parameters[b"name"], is_file, _ENCODING.search(lines) is not None, content)
 
 
-def _require_plain(part: FormPart, before: dict[bytes, Span]) -> None:
+def _require_plain(part: FormMember, before: dict[bytes, Span]) -> None:
     if part.name in before:
         raise BadRequestError("model", "the form has the part 'model' more than once")
     if part.is_file or part.encoded:

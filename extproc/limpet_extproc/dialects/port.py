@@ -126,6 +126,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     stream_options: Span | None = None
     """Where these stand in the body, if they do."""
     pin: Pin | None = None
+    kept: bool = False
+    """Whether the provider keeps the answer, so that requests may go on from it."""
 
 
 class Dialect(Protocol):

@@ -4,13 +4,15 @@ from typing import Final, NamedTuple
 
 from limpet_extproc.contract.apis import CONVERSATIONS, MESSAGE_BATCHES, OBJECTS, Api, Asked, api_of, asked
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
-from limpet_extproc.dialects.endpoint import Endpoint
+from limpet_extproc.dialects.endpoint import StatelessJson
 from limpet_extproc.dialects.form import Form, is_form
 from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.openai_responses import OpenAIResponses
 from limpet_extproc.dialects.port import Dialect
 
-BY_NAME: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat(), AnthropicMessages())}
-_ENDPOINT: Final = Endpoint()
+_CONVERSATIONAL: Final[tuple[Dialect, ...]] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
+BY_NAME: Final = {dialect.name: dialect for dialect in _CONVERSATIONAL}
+_ENDPOINT: Final = StatelessJson()
 _CHAT: Final = Asked("/chat/completions")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.apis import Asked
-from limpet_extproc.dialects.endpoint import Endpoint
+from limpet_extproc.dialects.endpoint import StatelessJson
 from limpet_extproc.dialects.port import BadRequestError, Refusal
 
 _VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -17,7 +17,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["model", "input", "é"]), inner),
     max_leaves=6,
 )
-parse = Endpoint().parse
+parse = StatelessJson().parse
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,9 @@ def test_any_object_is_read_or_explained(value: dict[str, Any]) -> None:
 
 
 def test_an_error_has_openais_shape() -> None:
-    error = json.loads(Endpoint().error_body(Refusal(404, "refused.unknown_model", "no", "model", "model_not_found")))
+    error = json.loads(
+        StatelessJson().error_body(Refusal(404, "refused.unknown_model", "no", "model", "model_not_found"))
+    )
     assert error == {
         "error": {"message": "no", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
     }

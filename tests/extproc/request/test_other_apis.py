@@ -4,13 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.extproc.conftest import CHEAP, Make
+from tests.extproc.conftest import CHEAP, MODEL, Make
 from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.catalog import CatalogProvider, Model
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.dialects.registry import spoken
+from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
@@ -130,3 +131,17 @@ async def test_a_provider_gets_its_own_name_of_the_model(make: Make, path: str, 
         text = b"<True>" if splice.text is True else splice.text.encode()
         changed = changed[: splice.offset] + text + changed[splice.offset + splice.length :]
     assert changed == sent
+
+
+async def test_a_question_about_a_turn_goes_where_the_turn_goes_and_teaches_nothing(make: Make) -> None:
+    asking = ("OpenAIResponses",)
+    gateway = Gateway(make.snapshot(*(make.provider(name, dialects=asking) for name in "abcd")))
+    body = {"model": MODEL, "input": "Hello"}
+    new = await gateway.route("/v1/responses/input_tokens", body)
+    assert (new.record.learn, new.record.kind, len(gateway.memory)) == (False, "counting", 0)
+    turn = await gateway.route("/v1/responses", body)
+    assert turn.decision.order == new.decision.order
+    last = turn.decision.order[-1]
+    gateway.memory.remember(bytes.fromhex(turn.record.key), Warm(last, NOW + 60), 4, NOW)
+    warm = await gateway.route("/v1/responses/input_tokens", body)
+    assert (warm.decision.reason, warm.decision.order[0]) == ("sticky.hit", last)
