@@ -8,7 +8,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
+from limpet_extproc.dialects.cache_ask import MessagesPrompt, cache_ask
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
+from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_block
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
@@ -84,7 +86,7 @@ class AnthropicMessages:
 
     def last_block(self, body: Body) -> LastBlock | None:
         """See `Dialect`."""
-        return None
+        return last_block(body, MESSAGE_BLOCKS)
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""
@@ -111,6 +113,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         model_span=plain.model_span,
         stream=stream is True,
         has_history=has_history(plain.messages),
+        cache=cache_ask(body, MessagesPrompt),
     )
 
 
@@ -129,6 +132,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         user=user,
         max_output_tokens=reader.least(max_tokens=fields.max_tokens),
         has_history=has_history(messages),
+        cache=cache_ask(reader.text, MessagesPrompt),
     )
 
 

@@ -89,6 +89,7 @@ class CarefulReader(Generic[F]):
         """Raises BadRequestError if this is no body of that shape."""
         self._shape = shape
         self.body: Final = body
+        self.text: Body
         try:
             self.fields, self.text = decode(shape.body, body)
         except BadRequestError as error:

@@ -3,16 +3,18 @@
 from typing import Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
+from limpet_extproc.dialects.cache_ask import ChatPrompt, cache_ask
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
+from limpet_extproc.dialects.last_block import CHAT_PARTS, last_block
 from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
-from limpet_extproc.dialects.spans import Body
+from limpet_extproc.dialects.spans import Body, span_of
 from limpet_extproc.dialects.text import require_utf8
 
 
@@ -22,17 +24,28 @@ class _ChatFields(Fields, frozen=True, gc=False, kw_only=True):
     user: Raw = ABSENT
     max_tokens: Raw = ABSENT
     max_completion_tokens: Raw = ABSENT
+    prompt_cache_retention: Raw = ABSENT
+    prompt_cache_options: Raw = ABSENT
+    stream_options: Raw = ABSENT
 
 
+class _UsageOption(msgspec.Struct, frozen=True, gc=False):
+    include_usage: bool | None = None
+
+
+_STREAM_OPTIONS: Final[msgspec.json.Decoder[_UsageOption | None]] = msgspec.json.Decoder(_UsageOption | None)
 _SHAPE: Final = BodyShape(_ChatFields, "messages", FirstMessages)
 _PLAIN: Final = PlainReader(
     "messages",
     [
-        ("prompt_cache_key", ShortName, None),
+        ("prompt_cache_key", ShortName | UnsetType, UNSET),
         ("user", ShortName, None),
         ("max_tokens", TokenCount, None),
         ("max_completion_tokens", TokenCount, None),
         ("stream", Flag, None),
+        ("stream_options", Raw, ABSENT),
+        ("prompt_cache_retention", Raw, ABSENT),
+        ("prompt_cache_options", Raw, ABSENT),
     ],
 )
 
@@ -52,7 +65,7 @@ class OpenAIChat:
 
     def last_block(self, body: Body) -> LastBlock | None:
         """See `Dialect`."""
-        return None
+        return last_block(body, CHAT_PARTS)
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""
@@ -64,17 +77,20 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    cache_key, user, max_tokens, max_completion_tokens, stream = plain.fields
+    cache_key, user, max_tokens, max_completion_tokens, stream, stream_options, retention, options = plain.fields
     limits = [n for n in (max_tokens, max_completion_tokens) if n is not None and n > 0]
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages),
-        session_hints=_hints(cache_key),
+        session_hints=_hints(cache_key or None),
         user=user or None,
         max_output_tokens=min(limits, default=None),
         model_span=plain.model_span,
         stream=stream is True,
         has_history=has_history(plain.messages),
+        cache=cache_ask(body, ChatPrompt, has_key=cache_key is not UNSET, retention=retention, options=options),
+        usage_asked=not stream or _asks_for_usage(stream_options),
+        stream_options=None if stream_options is ABSENT else span_of(body, stream_options),
     )
 
 
@@ -92,8 +108,28 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             max_completion_tokens=fields.max_completion_tokens, max_tokens=fields.max_tokens
         ),
         has_history=has_history(messages),
+        cache=cache_ask(
+            reader.text,
+            ChatPrompt,
+            has_key=fields.prompt_cache_key is not ABSENT,
+            retention=fields.prompt_cache_retention,
+            options=fields.prompt_cache_options,
+        ),
+        usage_asked=not fields.stream or _asks_for_usage(fields.stream_options),
+        stream_options=None if fields.stream_options is ABSENT else reader.span(fields.stream_options),
     )
 
 
 def _hints(cache_key: str | None) -> tuple[tuple[str, str], ...]:
     return (("prompt_cache_key", cache_key),) if cache_key else ()
+
+
+def _asks_for_usage(options: Raw) -> bool:
+    """Whether there will be usage; and true for what is wrong here, which is the provider's to complain of."""
+    if options is ABSENT:
+        return False
+    try:
+        read = _STREAM_OPTIONS.decode(options)
+    except (msgspec.MsgspecError, RecursionError):
+        return True
+    return read is not None and read.include_usage is True

@@ -106,9 +106,11 @@ def fingerprint(
     all messages, where an API has a field for it; `prompt` is a user's, where it has one instead of messages. Both are
     texts or lists of parts, as written. `items`: the list has others than messages, without a role.
     """
+    pieces: list[_Piece] = []
     budget = MAX_TEXT_BYTES
-    pieces = _field("system", system, budget)
-    budget -= len(memoryview(system))
+    if system is not ABSENT:
+        pieces = _field("system", system, budget)
+        budget -= len(memoryview(system))
     if prompt is not ABSENT:
         return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces + _field("user", prompt, budget)))
     for position, (text, readable) in enumerate(zip(messages, messages if seen is None else seen, strict=True)):
@@ -131,7 +133,9 @@ def has_history(messages: Sequence[Raw]) -> bool:
     """
     if len(messages) < 2:
         return False
-    return len(messages) >= MAX_MESSAGES or any(map(_is_answer, messages[-3:-1]))
+    if len(messages) >= MAX_MESSAGES or _is_answer(messages[-2]):
+        return True
+    return len(messages) > 2 and _is_answer(messages[-3])
 
 
 def _is_answer(message: Raw) -> bool:

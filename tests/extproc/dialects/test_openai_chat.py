@@ -255,3 +255,33 @@ BIG = "The tide comes twice a day. " * 50_000
 )
 def test_what_goes_beyond_the_bounds_counts_as_it_is_written(one: bytes, other: bytes, same: bool) -> None:
     assert (parse(one).fingerprint == parse(other).fingerprint) is same
+
+
+@pytest.mark.parametrize(
+    ("fields", "usage_asked"),
+    [
+        ({}, True),
+        ({"stream": False}, True),
+        ({"stream": True}, False),
+        ({"stream": True, "stream_options": None}, False),
+        ({"stream": True, "stream_options": {}}, False),
+        ({"stream": True, "stream_options": {"include_usage": False}}, False),
+        ({"stream": True, "stream_options": {"include_usage": None}}, False),
+        ({"stream": True, "stream_options": {"include_obfuscation": False}}, False),
+        ({"stream": True, "stream_options": {"include_usage": True}}, True),
+        ({"stream": True, "stream_options": {"include_usage": "yes"}}, True),
+        ({"stream": True, "stream_options": 5}, True),
+        ({"stream_options": {"include_usage": False}}, True),
+    ],
+)
+@pytest.mark.parametrize("ours", [{}, {"session_id": "s"}], ids=["plain", "careful"])
+def test_a_stream_carries_usage_where_it_is_asked_for(
+    fields: dict[str, Any], usage_asked: bool, ours: dict[str, Any]
+) -> None:
+    body = request(USER, **fields, **ours)
+    read = parse(body)
+    assert read.usage_asked is usage_asked
+    assert (read.stream_options is not None) == ("stream_options" in fields)
+    if read.stream_options:
+        offset, length = read.stream_options
+        assert json.loads(body[offset : offset + length]) == fields["stream_options"]
