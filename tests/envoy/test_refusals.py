@@ -26,7 +26,8 @@ def _chat(*headers: str, body: bytes = _BODY, **kinds: str) -> bytes:
 _MALFORMED: dict[str, tuple[bytes, int, str, str]] = {
     "no host": (_chat(_LENGTH, host=""), 400, "no Host header", "refused.malformed"),
     "a host that is none": (_chat(_LENGTH, host="a b"), 400, "is not a host", "refused.malformed"),
-    "a websocket": (_chat(_LENGTH, "connection: upgrade", "upgrade: websocket"), 400, "websocket", "refused.malformed"),
+    "a websocket": (_chat(_LENGTH, "connection: upgrade", "upgrade: websocket"), 400, "WebSocket", "refused.websocket"),
+    "another upgrade": (_chat(_LENGTH, "connection: upgrade", "upgrade: foo"), 400, "(foo)", "refused.malformed"),
     "headers too large": (
         _chat(_LENGTH, "x-big: " + "a" * 70_000),
         431,
@@ -112,7 +113,7 @@ async def test_a_wrong_method_or_path_says_what_is_served(
     assert not await stage.arrivals("a")
 
 
-@pytest.mark.parametrize("path", ["/api/v1/chat/completions", "/openai/v1/models", "/V1/chat/completions"])
+@pytest.mark.parametrize("path", ["/api/v1/chat/completions", "/llm/v1/models", "/V1/chat/completions"])
 async def test_a_path_that_only_begins_wrongly_is_told_how_a_base_url_ends(stage: Stage, path: str) -> None:
     await stage.serve("a")
     answer = await stage.post({}, path=path)

@@ -60,6 +60,7 @@ EnvoyRefusal = (
         "refused.headers_too_large",
         "refused.no_provider",
         "refused.overloaded",
+        "refused.websocket",
     ]
     | WorkerRefusal
 )

@@ -8,6 +8,7 @@ import ipaddress
 import json
 from typing import Any, Final
 
+from limpet_extproc.contract.apis import CONVERSATIONS
 from limpet_extproc.contract.envoy import ATTEMPT_HEADER, ELAPSED_HEADER, PROVIDER_HEADER
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
@@ -17,12 +18,13 @@ from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passe
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.secret import header_secret_name, secret_name
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
-from limpet_operator.resources.provider import SecretKeyRef
+from limpet_operator.resources.provider import Provider, SecretKeyRef
 from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
 
 ATTEMPT_PROGRAM: Final = (
     "keys.lua",
+    "asked.lua",
     "error_text.lua",
     "causes.lua",
     "retry_after.lua",
@@ -270,6 +272,11 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,
                 **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
+                **(
+                    {"path:/chat/completions": f"{spec.prefix_of('AnthropicMessages')}/messages"}
+                    if spec.translated
+                    else {}
+                ),
                 **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
                 **({"keeps_model": True} if spec.response_model == "Upstream" else {}),
                 **({"query": spec.url.query} if spec.url.query else {}),
@@ -283,6 +290,12 @@ def _rewrite(provider: PlannedProvider) -> Json:
             },
         ),
     }
+
+
+def _translated_paths(spec: Provider) -> dict[str, str]:
+    """Where requests go there that are translated."""
+    messages = f"{spec.prefix_of('AnthropicMessages')}/messages"
+    return {path: messages for path, dialect in CONVERSATIONS.items() if dialect in spec.translated}
 
 
 def cluster_of_proxy(proxy: Proxy, settings: EnvoySettings) -> Json:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from limpet_extproc.contract.envoy import DECISION_HEADER
-from limpet_extproc.contract.reasons import EnvoyReason
+from limpet_extproc.contract.reasons import EnvoyReason, EnvoyRefusal
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish import local_replies, origins
+from limpet_operator.publish import origins, paths
 from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.publish.envoy_settings import (
     EXT_PROC_FILTER,
@@ -17,14 +17,11 @@ from limpet_operator.publish.envoy_settings import (
     VENDOR_HEADERS,
     EnvoySettings,
 )
-from limpet_operator.publish.error_shape import error_body, error_format
-from limpet_operator.publish.local_replies import INVALID, SPOKEN
-from limpet_operator.publish.lua import program
+from limpet_operator.publish.error_shape import INVALID
+from limpet_operator.publish.local_replies import ENCODED_BODY, NO_BODY
 from limpet_operator.publish.models import models, table
+from limpet_operator.publish.paths import Served
 from limpet_operator.publish.resource import TYPE
-
-ANY_BASE: Final = "(?:/v1)*"
-"""For base URLs with a /v1 too few or too many, the most common mistake."""
 
 _LISTED: Final = 20
 
@@ -38,25 +35,55 @@ _OFF: Final = {
     EXT_PROC_FILTER: typed("filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
     "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
 }
-_READING: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+
+FRONT_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "models": ("table.lua", "asked.lua", "error_shape.lua", "models.lua"),
+    "refuse": ("asked.lua", "error_shape.lua", "nearest.lua", "refuse.lua"),
+    "require_body": ("asked.lua", "error_shape.lua", "require_body.lua"),
+}
+"""The Lua of routes that answer themselves, by the name that a route has for it."""
 
 
-def method(name: str) -> Json:
-    """A header matcher for one method."""
-    return {"name": ":method", "string_match": {"exact": name}}
+def method(*names: str) -> Json:
+    """A header matcher for these methods."""
+    matched = {"exact": names[0]} if len(names) == 1 else {"safe_regex": {"regex": "|".join(names)}}
+    return {"name": ":method", "string_match": matched}
 
 
-def answer(
-    match: Json, status: int, body: str | Json, reason: EnvoyReason, headers: Mapping[str, str] | None = None
-) -> Json:
-    """A route that ends here. `body` is text, or a format that names something of the request."""
+_READING: Final = method("GET", "HEAD")
+
+
+def answer(match: Json, status: int, body: str, reason: EnvoyReason, headers: Mapping[str, str] | None = None) -> Json:
+    """A route that ends here."""
     all_headers = {"content-type": "application/json", DECISION_HEADER: reason, **(headers or {})}
-    written = {"body": {"inline_string": body}} if isinstance(body, str) else {"body_format": body}
     return {
         "match": match,
-        "direct_response": {"status": status, **written},
+        "direct_response": {"status": status, "body": {"inline_string": body}},
         "response_headers_to_add": [set_header(key, value) for key, value in all_headers.items()],
         "typed_per_filter_config": _OFF,
+    }
+
+
+def refusal(
+    match: Json,
+    status: int,
+    message: str,
+    code: str,
+    reason: EnvoyRefusal,
+    kind: str = INVALID,
+    **context: str,
+) -> Json:
+    """A route that ends in an error, whose shape is that of the client's API: see `refuse.lua`."""
+    told = {"status": str(status), "message": json.dumps(message)[1:-1], "type": kind, "code": code, "reason": reason}
+    return _by_lua(match, status, reason, "refuse", told | {"exposed": origins.EXPOSED} | context)
+
+
+def _by_lua(match: Json, status: int, reason: EnvoyReason, name: str, context: Json) -> Json:
+    """A route whose answer a program writes; the status and the reason here are there should it fail."""
+    config = typed("filters.http.lua.v3.LuaPerRoute", name=name, filter_context=context)
+    return {
+        **answer(match, status, "", reason),
+        "typed_per_filter_config": {**_OFF, FRONT_LUA: config},
     }
 
 
@@ -72,15 +99,14 @@ def before_all(settings: EnvoySettings) -> list[Json]:
     """Checks of every request, whatever its path."""
     preflight = [*_ALLOWED_PREFLIGHT, *_allowed(settings)]
     private = {"name": "access-control-request-private-network", "present_match": True}
-    refused = error_format(
-        "The page at %REQ(ORIGIN):200% may not use this gateway: a browser would let any page spend its keys. Allow it "
-        "with --cors-origin ORIGIN, in a cluster with the chart's value gateway.cors.origins.",
-        INVALID,
-        "origin_not_allowed",
+    refused = (
+        "The page at {origin} may not use this gateway: a browser would let any page spend its keys. Allow it "
+        "with --cors-origin ORIGIN, in a cluster with the chart's value gateway.cors.origins."
     )
+    foreign = {"prefix": "/", "headers": origins.foreign(settings.cors_origins)}
     return [
         connect(),
-        answer({"prefix": "/", "headers": origins.foreign(settings.cors_origins)}, 403, refused, "refused.origin"),
+        _unreadable(refusal(foreign, 403, refused, "origin_not_allowed", "refused.origin")),
         *(
             _without_cors(
                 answer(
@@ -94,6 +120,14 @@ def before_all(settings: EnvoySettings) -> list[Json]:
             for privately in (True, False)
         ),
     ]
+
+
+def _unreadable(route: Json) -> Json:
+    """A refusal that no page may read."""
+    configs = route["typed_per_filter_config"]
+    lua = configs[FRONT_LUA]
+    context = {key: value for key, value in lua["filter_context"].items() if key != "exposed"}
+    return {**route, "typed_per_filter_config": {**configs, FRONT_LUA: {**lua, "filter_context": context}}}
 
 
 _ALLOWED_PREFLIGHT: Final = [
@@ -122,15 +156,14 @@ def foreign_host(settings: EnvoySettings) -> Json:
     """For a request that reaches a loopback listener by a name that is not its own."""
     names = ", ".join(settings.own_names)
     message = (
-        "This gateway listens on this machine alone and answers to its own names, and %REQ(:AUTHORITY):200% is none of "
+        "This gateway listens on this machine alone and answers to its own names, and {host} is none of "
         f"them: a web page could have made its own name point here. They are {names}; add one with --allow-host NAME."
     )
-    return answer({"prefix": "/"}, 421, error_format(message, INVALID, "misdirected_request"), "refused.host")
+    return _unreadable(refusal({"prefix": "/"}, 421, message, "misdirected_request", "refused.host"))
 
 
-def wrong_bodies(chat: Json) -> list[Json]:
-    """Chat requests that no provider needs to see, whether or not ext_proc answers."""
-    posted = [*chat["headers"]]
+def wrong_bodies(posted: Json) -> list[Json]:
+    """Requests that no provider needs to see, whether or not ext_proc answers."""
     empty = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}}
     encoded = [
         {"name": "content-encoding", "present_match": True},
@@ -141,92 +174,102 @@ def wrong_bodies(chat: Json) -> list[Json]:
         },
     ]
     return [
-        answer({**chat, "headers": [*posted, empty]}, 400, local_replies.NO_BODY, "refused.bad_request"),
-        answer({**chat, "headers": [*posted, *encoded]}, 415, local_replies.ENCODED_BODY, "refused.content_encoding"),
+        refusal(also(posted, empty), 400, NO_BODY, "empty_body", "refused.bad_request"),
+        refusal(also(posted, *encoded), 415, ENCODED_BODY, "unsupported_content_encoding", "refused.content_encoding"),
     ]
+
+
+def also(match: Json, *headers: Json) -> Json:
+    """The same match with these headers as well."""
+    return {**match, "headers": [*match.get("headers", ()), *headers]}
+
+
+_UNANNOUNCED: Final = [{"name": name, "present_match": False} for name in ("content-length", "transfer-encoding")]
 
 
 def without_length(route: Json) -> Json:
     """The same route for requests that announce no body, and may turn out to have none."""
-    match = route["match"]
-    absent = [{"name": name, "present_match": False} for name in ("content-length", "transfer-encoding")]
-    look = _lua("require_body.lua", refusal=local_replies.NO_BODY)
+    look = typed("filters.http.lua.v3.LuaPerRoute", name="require_body", filter_context={"message": NO_BODY})
     return {
         **route,
-        "match": {**match, "headers": [*match["headers"], *absent]},
-        "typed_per_filter_config": {**route["typed_per_filter_config"], **look},
+        "match": also(route["match"], *_UNANNOUNCED),
+        "typed_per_filter_config": {**route["typed_per_filter_config"], FRONT_LUA: look},
     }
 
 
-def pages(providers: Sequence[PlannedProvider]) -> list[Json]:
+def pages(providers: Sequence[PlannedProvider], served: Served) -> list[Json]:
     """Pages to read: the models, health, and a greeting."""
     described = models(providers)
+    hello = f"This is Limpet. The base_url ends in /v1, for Anthropic's SDKs before it. Served are {served.words}."
     return [
-        {
-            **answer(_regex(f"{ANY_BASE}/models(?:/.*)?", _READING), 404, "", "refused.unknown_model"),
-            "typed_per_filter_config": {**_OFF, **_lua("table.lua", "models.lua", **_models_context(described))},
-        },
+        _by_lua(
+            regex(paths.MODELS, _READING),
+            404,
+            "refused.unknown_model",
+            "models",
+            {"models": table(described), "available": _available([*described]), "exposed": origins.EXPOSED},
+        ),
         {
             **answer({"path": "/healthz", "headers": [_READING]}, 200, "", "answered.health"),
             "typed_per_filter_config": {**_OFF, HEALTH: _ON},
         },
-        answer(_regex("/|/v1/?", _READING), 200, _HELLO, "answered.health"),
+        # Claude Code asks for this before anything else.
+        answer(regex(_HELLO_PATHS, _READING), 200, "", "answered.health"),
+        answer(regex("/|/v1/?", _READING), 200, json.dumps({"object": "gateway", "message": hello}), "answered.health"),
     ]
 
 
 _ON: Final = {"@type": _FILTER, "config": {}}
 """For a filter that is off elsewhere and has no settings of its own for a route, hence the empty ones."""
 
-_HELLO: Final = json.dumps(
-    {"object": "gateway", "message": f"This is Limpet. The base_url ends in /v1; served are {SPOKEN}."}
-)
+_HELLO_PATHS: Final = "(?:/anthropic)?/api/hello/?"
 
 
-def wrong_paths(chat: Sequence[Json]) -> list[Json]:
-    """The rest: a served path with another method, one that looks like a served path, and all others."""
-    wrong = local_replies.WRONG_METHOD
-    requested = "%REQ(:METHOD):20% %PATH(NQ):200%"
-    advice = f"Limpet does not serve {requested}. The base_url should end in /v1; served are {SPOKEN}."
-    plain = f"Limpet does not serve {requested}; it serves {SPOKEN}."
+def wrong_methods(match: Json, allowed: str, served: Served) -> Json:
+    """A path that is served, with another method."""
+    message = f"Wrong method for this path; Limpet serves {served.words}."
+    return refusal(match, 405, message, "method_not_allowed", "refused.method", allow=allowed)
+
+
+def wrong_paths(served: Served) -> list[Json]:
+    """The rest: the pages with another method, APIs that are not passed on, and all other paths."""
+    stateless, objects = served.unlisted
+    unlisted = (
+        "Limpet does not serve {method} {path}: no Provider of this gateway lists this API in spec.endpoints. "
+        f"Served are {served.words}."
+    )
+    of_accounts = (
+        "Limpet does not serve {method} {path}: its objects belong to the gateway's account at a provider, which many "
+        "clients share. Ask that provider directly, or whoever runs this gateway to list this API in spec.endpoints of "
+        "one Provider."
+    )
+    live = (
+        "Limpet does not serve {method} {path}: the realtime APIs speak WebSocket or WebRTC, and this gateway passes "
+        "plain HTTP requests and their streams on. Ask the provider directly."
+    )
+    unknown = (
+        "Limpet does not serve {method} {path}. The base_url should end in /v1, for Anthropic's SDKs before it; served "
+        f"are {served.words}."
+    )
+    told = {
+        "served": "\n".join(served.lines),
+        "unlisted": f" {' '.join(stateless)} ",
+        "unlisted_message": unlisted,
+        "of_accounts": f" {' '.join(objects)} ",
+        "of_accounts_message": of_accounts,
+    }
     return [
-        *(
-            answer({k: v for k, v in match.items() if k != "headers"}, 405, wrong, "refused.method", {"allow": "POST"})
-            for match in chat
-        ),
-        answer(
-            _regex(f"{ANY_BASE}/models(?:/.*)?|/|/healthz|/v1/?"), 405, wrong, "refused.method", {"allow": "GET, HEAD"}
-        ),
-        answer(
-            _regex("(?i).*/(?:chat/completions|models)(?:/.*)?"),
-            404,
-            error_format(advice, INVALID, "unknown_url"),
-            "refused.unknown_path",
-        ),
-        answer({"prefix": "/"}, 404, error_format(plain, INVALID, "unknown_url"), "refused.unknown_path"),
+        wrong_methods(regex(f"{paths.MODELS}|/|/healthz|/v1/?|{_HELLO_PATHS}"), "GET, HEAD", served),
+        refusal(regex(paths.LIVE_APIS), 404, live, "realtime_not_supported", "refused.websocket"),
+        refusal({"prefix": "/"}, 404, unknown, "unknown_url", "refused.unknown_path", **told),
     ]
 
 
-def _regex(path: str, *headers: Json) -> Json:
+def regex(path: str, *headers: Json) -> Json:
+    """A match of whole paths and of headers."""
     return {"safe_regex": {"regex": path}, **({"headers": list(headers)} if headers else {})}
 
 
-def _lua(*file_names: str, **context: Any) -> Json:
-    return {
-        FRONT_LUA: typed(
-            "filters.http.lua.v3.LuaPerRoute",
-            source_code={"inline_string": program(*file_names)},
-            filter_context=context,
-        )
-    }
-
-
-def _models_context(described: Mapping[str, str]) -> Json:
-    names = list(described)
+def _available(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    served = (", ".join(names[:_LISTED]) + more).replace("@", "(at)") or "none yet"
-    missing = f"The model '@' is not served here. Available models: {served}."
-    return {
-        "models": table(described),
-        "missing": error_body(missing, INVALID, "model_not_found", "model"),
-        "exposed": origins.EXPOSED,
-    }
+    return json.dumps(", ".join(names[:_LISTED]) + more)[1:-1] or "none yet"

@@ -43,6 +43,14 @@ _OFTEN: Final = (
 )
 """What follows it in nearly every request: a name in the table is found faster than a prefix is compared."""
 
+PASSED_QUERY: Final = ("beta",)
+"""Parameters of the client's query that every provider gets. A Provider's preset and `spec.query` add to it."""
+_READING_QUERY: Final = (
+    *("after", "after_id", "before", "before_id", "limit", "order", "purpose"),
+    *("include", "include[]", "include_obfuscation", "starting_after", "stream"),
+)
+"""Those that it gets besides when something is read: what the vendors' APIs select and sort by."""
+
 _OWN: Final = (":authority", ":method", ":path", ":scheme", "content-length")
 """Envoy's own, without which it is no request."""
 
@@ -80,8 +88,13 @@ ENDS_HERE_PREFIXES: Final = (
 def lua_lists() -> str:
     """The lists as Lua, for the program of every attempt."""
     often = (PASSED_PREFIX + rest for rest in _OFTEN)
-    names = ", ".join(f'["{name}"] = true' for name in (*PASSED, *_OWN, *often))
-    return f'local PASSED = {{{names}}}\nlocal PASSED_PREFIX = "{PASSED_PREFIX}"\n'
+    query = (_set("PASSED_QUERY", PASSED_QUERY), _set("READING_QUERY", _READING_QUERY))
+    return "".join((_set("PASSED", (*PASSED, *_OWN, *often)), f'local PASSED_PREFIX = "{PASSED_PREFIX}"\n', *query))
+
+
+def _set(name: str, members: Iterable[str]) -> str:
+    entries = ", ".join(f'["{member}"] = true' for member in members)
+    return f"local {name} = {{{entries}}}\n"
 
 
 def passed_to(provider: PlannedProvider) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from limpet_extproc.contract.envoy import (
     ROUTE_METADATA,
 )
 from limpet_extproc.contract.reasons import UNDECIDED
+from limpet_operator.publish.direct_responses import FRONT_PROGRAMS
 from limpet_operator.publish.encode import Json, listening, typed, typed_struct
 from limpet_operator.publish.envoy_settings import (
     CLIENT_LISTENER,
@@ -56,7 +57,14 @@ def client_listener(settings: EnvoySettings) -> Json:
 _CORS: Json = {"name": "envoy.filters.http.cors", "typed_config": typed("filters.http.cors.v3.Cors")}
 
 _ON_SOME_ROUTES: Final[list[Json]] = [
-    {"name": FRONT_LUA, "disabled": True, "typed_config": typed("filters.http.lua.v3.Lua")},
+    {
+        "name": FRONT_LUA,
+        "disabled": True,
+        "typed_config": typed(
+            "filters.http.lua.v3.Lua",
+            source_codes={name: {"inline_string": program(*files)} for name, files in FRONT_PROGRAMS.items()},
+        ),
+    },
     {
         # Unlike a route's answer it knows when Envoy drains, and a load balancer should go elsewhere.
         "name": HEALTH,
@@ -118,7 +126,7 @@ def _http(settings: EnvoySettings) -> Json:
             http_filters=_filters(settings),
             access_log=[{**_access_log(REQUEST_LOG), "filter": _WORTH_AN_ENTRY}],
             access_log_options={"access_log_flush_interval": "1s"},
-            local_reply_config=local_replies(settings.body_limit_bytes),
+            local_reply_config=local_replies(settings.body_limit_bytes, readable=bool(settings.cors_origins)),
         ),
     }
 
@@ -215,6 +223,9 @@ def _head(settings: EnvoySettings) -> Json:
     return _note(HEAD_STATE, [_state(HEAD_STATE, "\n".join(lines))])
 
 
+UNDECIDED_PROGRAM: Final = ("table.lua", "asked.lua", "error_shape.lua", "undecided.lua")
+
+
 def _undecided() -> Json:
     """For requests that ext_proc has not decided; the routes of all others switch it off."""
     return {
@@ -222,7 +233,7 @@ def _undecided() -> Json:
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet-undecided",
-            default_source_code={"inline_string": program("table.lua", "undecided.lua")},
+            default_source_code={"inline_string": program(*UNDECIDED_PROGRAM)},
         ),
     }
 

@@ -9,36 +9,43 @@ from typing import Final
 from limpet_extproc.contract.envoy import DECISION_HEADER, DETAILS_PREFIX
 from limpet_extproc.contract.reasons import EnvoyRefusal
 from limpet_operator.publish.encode import Json, set_header
-from limpet_operator.publish.error_shape import cel, error_body, error_format
-from limpet_operator.publish.no_answer import no_answer
-
-SPOKEN: Final = "POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}"
-
-INVALID: Final = "invalid_request_error"
-
-WRONG_METHOD: Final = error_body(f"Wrong method for this path; Limpet serves {SPOKEN}.", INVALID, "method_not_allowed")
-NO_BODY: Final = error_body(
-    "The request has no body; send a JSON object with 'model' and 'messages'.", INVALID, "empty_body"
-)
-ENCODED_BODY: Final = error_body(
-    "Limpet has to read the prompt; send the body uncompressed.",
+from limpet_operator.publish.error_shape import (
+    ASKED_ANTHROPIC,
     INVALID,
-    "unsupported_content_encoding",
+    anthropic_error,
+    cel,
+    formatted,
+    mappers,
+    openai_error,
 )
-NO_PROVIDERS: Final = error_body(
-    "No provider is configured, or the configuration of each has errors; ask whoever runs this gateway.",
-    "server_error",
-    "no_provider_available",
+from limpet_operator.publish.no_answer import no_answer
+from limpet_operator.publish.origins import answer_headers
+
+SPOKEN: Final = (
+    "POST /v1/chat/completions, /v1/responses and /v1/messages, GET /v1/models and GET /v1/models/{id}, and what else "
+    "its Providers list in spec.endpoints"
+)
+
+NO_BODY: Final = "The request has no body; send a JSON object with 'model' and what else its API asks for."
+ENCODED_BODY: Final = "Limpet has to read the prompt; send the body uncompressed."
+NO_PROVIDERS: Final = (
+    "No provider is configured, or the configuration of each has errors; ask whoever runs this gateway."
 )
 
 
-def local_replies(body_limit_bytes: int) -> Json:
-    """All local replies; those that are JSON already pass as they are."""
+def local_replies(body_limit_bytes: int, *, readable: bool = False) -> Json:
+    """All local replies; those that are JSON already pass as they are. `readable`: web pages may use the gateway."""
     refusals = (_too_large(body_limit_bytes), *_REFUSALS)
-    mappers = [_passed_on(), *_health(), *map(_mapper, refusals), *no_answer()]
+    other = "%LOCAL_REPLY_BODY% (%RESPONSE_CODE_DETAILS%)"
     return {
-        "mappers": mappers,
-        "body_format": error_format("%LOCAL_REPLY_BODY% (%RESPONSE_CODE_DETAILS%)", INVALID, "bad_request"),
+        "mappers": [
+            _passed_on(),
+            *_health(readable),
+            *(each for refusal in refusals for each in _mappers(refusal)),
+            *no_answer(),
+            {"filter": ASKED_ANTHROPIC, "body_format_override": formatted(anthropic_error(other, 400))},
+        ],
+        "body_format": formatted(openai_error(other, INVALID, "bad_request")),
     }
 
 
@@ -56,8 +63,9 @@ def _passed_on() -> Json:
     }
 
 
-def _health() -> list[Json]:
+def _health(readable: bool) -> list[Json]:
     """For load balancers, which look at the status, and for people."""
+    headers = {DECISION_HEADER: "answered.health", **(answer_headers() if readable else {})}
     return [
         {
             "filter": cel(f"response.code_details == 'health_check_{detail}'"),
@@ -65,7 +73,7 @@ def _health() -> list[Json]:
                 "text_format_source": {"inline_string": f"{words}\n"},
                 "content_type": "text/plain",
             },
-            "headers_to_add": [set_header(DECISION_HEADER, "answered.health")],
+            "headers_to_add": [set_header(*each) for each in headers.items()],
         }
         for detail, words in (("ok", "ok"), ("failed", "draining"))
     ]
@@ -81,18 +89,20 @@ class _Refusal:
     code: str
     reason: EnvoyRefusal
     kind: str = INVALID
-    status: int | None = None
-    """None: Envoy's own."""
+    status: int = 400
 
 
 _REFUSALS: Final = (
-    _Refusal("response.code == 408", "The request did not arrive in time.", "request_timeout", "refused.too_slow"),
+    _Refusal(
+        "response.code == 408", "The request did not arrive in time.", "request_timeout", "refused.too_slow", status=408
+    ),
     _Refusal(
         "response.code == 431",
         "The request's headers are larger than 60 KiB in all, or more than 100: send fewer or smaller ones "
         "(cookies are the usual cause).",
         "headers_too_large",
         "refused.headers_too_large",
+        status=431,
     ),
     _Refusal(
         "response.code_details == 'missing_host_header'",
@@ -109,18 +119,26 @@ _REFUSALS: Final = (
         status=405,
     ),
     _Refusal(
+        "response.code_details == 'upgrade_failed' && 'upgrade' in request.headers && "
+        "request.headers['upgrade'] in ['websocket', 'WebSocket', 'Websocket']",
+        "The request asks for a WebSocket, and this gateway passes plain HTTP requests and their streams on: use the "
+        "API without it, or ask the provider directly.",
+        "websocket_not_supported",
+        "refused.websocket",
+    ),
+    _Refusal(
         "response.code_details == 'upgrade_failed'",
         "The request asks for an upgrade of its connection (%REQ(UPGRADE)%), and this gateway serves plain HTTP "
         "requests alone: leave out the headers Connection: upgrade and Upgrade.",
         "upgrade_not_supported",
         "refused.malformed",
-        status=400,
     ),
     _Refusal(
         "response.code_details == 'http1.invalid_transfer_encoding'",
         "The request has a Transfer-Encoding other than 'chunked', the only one that is known here.",
         "unsupported_transfer_encoding",
         "refused.malformed",
+        status=501,
     ),
     _Refusal(
         "response.code_details == 'path_normalization_failed'",
@@ -134,7 +152,6 @@ _REFUSALS: Final = (
         f"The request's path does not begin with a slash; Limpet serves {SPOKEN}.",
         "bad_request",
         "refused.malformed",
-        status=400,
     ),
     _Refusal(
         "response.code_details == 'http.invalid_authority'",
@@ -174,6 +191,7 @@ _REFUSALS: Final = (
         "overloaded",
         "refused.overloaded",
         kind="server_error",
+        status=503,
     ),
 )
 
@@ -184,13 +202,17 @@ def _too_large(body_limit_bytes: int) -> _Refusal:
         f"The request body is larger than {body_limit_bytes} bytes, the most this gateway takes.",
         "request_too_large",
         "refused.too_large",
+        status=413,
     )
 
 
-def _mapper(refusal: _Refusal) -> Json:
-    return {
-        "filter": cel(refusal.when),
-        "body_format_override": error_format(refusal.message, refusal.kind, refusal.code),
-        "headers_to_add": [set_header(DECISION_HEADER, refusal.reason)],
-        **({"status_code": refusal.status} if refusal.status else {}),
-    }
+def _mappers(refusal: _Refusal) -> list[Json]:
+    return mappers(
+        cel(refusal.when),
+        ASKED_ANTHROPIC,
+        refusal.message,
+        refusal.kind,
+        refusal.code,
+        refusal.status,
+        headers_to_add=[set_header(DECISION_HEADER, refusal.reason)],
+    )

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Final
 
 from limpet_extproc.contract import api_keys, apis, envoy
+from limpet_extproc.contract.error_types import ANTHROPIC
 from limpet_extproc.contract.reasons import Reason, words
 
 CONSTANTS: Final = {
@@ -17,6 +18,7 @@ CONSTANTS: Final = {
     },
     **{reason.upper().replace(".", "_"): reason for reason in words(Reason)},
     "OBJECT_APIS": f" {' '.join(sorted(apis.OBJECTS))} ",
+    "ERROR_TYPES": "".join(f" {status}={name}" for status, name in ANTHROPIC.items()),
 }
 """Name and value of each; `REFUSED_METHOD` is the reason `refused.method`."""
 

@@ -27,15 +27,26 @@ def _model(name: str, owners: str) -> str:
     return f'{{"id": {json.dumps(name)}, "object": "model", "created": 0, "owned_by": {json.dumps(owners)}}}'
 
 
+def apis_of(providers: Iterable[PlannedProvider]) -> dict[str, str]:
+    """The APIs of each provider, with spaces around them."""
+    return {each.name: f" {' '.join((*each.spec.dialects, *each.spec.endpoints))} " for each in providers}
+
+
 def providers_of_models(providers: Iterable[PlannedProvider], most: int) -> dict[str, str]:
-    """For a request without a decision: at most so many providers of each model in the fixed order, with spaces."""
+    """For a request without a decision: the providers of each model in the fixed order, with spaces.
+
+    At most so many of each API, so a provider that has no API of its own to add may be left out.
+    """
     serving: dict[str, list[str]] = {}
+    room: dict[tuple[str, str], int] = {}
     # A draining provider comes after all others: no new conversation should begin there.
     for provider in sorted(providers, key=lambda provider: provider.spec.drain):
+        apis = (*provider.spec.dialects, *provider.spec.endpoints)
         for model in provider.spec.models:
-            names = serving.setdefault(model.name, [])
-            if len(names) < most:
-                names.append(provider.name)
+            wanted = [(model.name, api) for api in apis if room.get((model.name, api), most)]
+            room |= {each: room.get(each, most) - 1 for each in wanted}
+            if wanted:
+                serving.setdefault(model.name, []).append(provider.name)
     return {model: " ".join(names) for model, names in serving.items()}
 
 

@@ -18,7 +18,7 @@ from limpet_extproc.contract.envoy import (
     TRIED_HEADER,
 )
 from limpet_operator.publish.encode import Json, set_header
-from limpet_operator.publish.error_shape import cel, error_format
+from limpet_operator.publish.error_shape import ASKED_ANTHROPIC, DECIDED_ANTHROPIC, cel, mappers
 
 _IDLE: Final = "response.code_details == 'stream_idle_timeout'"
 """The route's own limit, the only one where a header names the provider."""
@@ -44,36 +44,48 @@ def no_answer() -> list[Json]:
     failed = f"No provider answered ({_EACH}): %LOCAL_REPLY_BODY%."
     code = "no_provider_available"
     why = f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_WHY})%"
+    knows_why = f"'{DECISION_WHY}' in metadata.filter_metadata['{DECISION_METADATA}']"
     return [
         *(_told_before(status) for status in _TOLD_BY_PROVIDERS),
-        {
-            "filter": cel(f"{_TRIED} && {_TIMEOUT}"),
-            "body_format_override": error_format(
-                f"No answer began in time. The provider may have done the work all the same ({_EACH}).",
-                "server_error",
-                "provider_timeout",
-                omit_empty=True,
-            ),
-            "status_code": 504,
-            "headers_to_add": _WHO,
-        },
+        *mappers(
+            cel(f"{_TRIED} && {_TIMEOUT}"),
+            DECIDED_ANTHROPIC,
+            f"No answer began in time. The provider may have done the work all the same ({_EACH}).",
+            "server_error",
+            "provider_timeout",
+            504,
+            omit_empty=True,
+            headers_to_add=_WHO,
+        ),
         _told_before(502),
-        {
-            "filter": cel(f"{_TRIED} && '{DECISION_WHY}' in metadata.filter_metadata['{DECISION_METADATA}']"),
-            "body_format_override": error_format(f"{failed} {why}", "server_error", code, omit_empty=True),
-            "headers_to_add": _WHO,
-        },
-        {
-            "filter": cel(_TRIED),
-            "body_format_override": error_format(failed, "server_error", code, omit_empty=True),
-            "headers_to_add": _WHO,
-        },
-        {
-            "filter": cel("response.code >= 500"),
-            "body_format_override": error_format(
-                "No provider could be asked: %RESPONSE_CODE_DETAILS%.", "server_error", code
-            ),
-        },
+        *mappers(
+            cel(f"{_TRIED} && {knows_why}"),
+            DECIDED_ANTHROPIC,
+            f"{failed} {why}",
+            "server_error",
+            code,
+            503,
+            omit_empty=True,
+            headers_to_add=_WHO,
+        ),
+        *mappers(
+            cel(_TRIED),
+            DECIDED_ANTHROPIC,
+            failed,
+            "server_error",
+            code,
+            503,
+            omit_empty=True,
+            headers_to_add=_WHO,
+        ),
+        *mappers(
+            cel("response.code >= 500"),
+            {"or_filter": {"filters": [DECIDED_ANTHROPIC, ASKED_ANTHROPIC]}},
+            "No provider could be asked: %RESPONSE_CODE_DETAILS%.",
+            "server_error",
+            code,
+            503,
+        ),
     ]
 
 

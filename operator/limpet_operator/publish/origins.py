@@ -27,7 +27,7 @@ LOOPBACK_ORIGINS: Final = ("http*://localhost:*", "http*://127.0.0.1:*", "http*:
 
 _ORIGIN: Final = re.compile(r"\*|null|[a-zA-Z*][a-zA-Z0-9+.*-]*://[^/,\s]+")
 
-_METHODS: Final = "GET, HEAD, POST"
+_METHODS: Final = "GET, HEAD, POST, DELETE"
 _MAX_AGE_S: Final = 600
 _REQUEST_HEADERS: Final = "authorization, content-type, *"
 """By the Fetch standard a star does not stand for `authorization`."""

@@ -17,25 +17,35 @@ from limpet_extproc.contract.envoy import (
     route_key,
 )
 from limpet_operator.planning.plan import PlannedProvider
+from limpet_operator.publish import paths
 from limpet_operator.publish.direct_responses import (
-    ANY_BASE,
     NO_UNDECIDED,
-    answer,
+    also,
     before_all,
     connect,
     foreign_host,
     method,
     pages,
     readable,
+    refusal,
+    regex,
     without_length,
     wrong_bodies,
+    wrong_methods,
     wrong_paths,
 )
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.envoy_settings import CLIENT_ROUTES, EXT_PROC_WAIT_S, UNDECIDED_FILTER, EnvoySettings
+from limpet_operator.publish.envoy_settings import (
+    CLIENT_ROUTES,
+    EXT_PROC_FILTER,
+    EXT_PROC_WAIT_S,
+    UNDECIDED_FILTER,
+    EnvoySettings,
+)
 from limpet_operator.publish.local_replies import NO_PROVIDERS
-from limpet_operator.publish.models import providers_of_models, table
+from limpet_operator.publish.models import apis_of, providers_of_models, table
 from limpet_operator.publish.origins import policy
+from limpet_operator.publish.paths import Served
 from limpet_operator.publish.wait_levels import WaitLevel
 
 CHAT: Final = "/v1/chat/completions"
@@ -66,20 +76,25 @@ _NOT_FOR_PROVIDERS: Final = (
 
 _NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", ATTEMPT_HEADER, WAIT_HEADER)
 
-_CANONICAL: Final = {"path": CHAT}
-_MISSPELT: Final = {"safe_regex": {"regex": f"{ANY_BASE}/chat/completions/?"}}
-"""From a base URL with a /v1 too few or too many, or a slash at the end. It comes second, because it is rare."""
+_USUAL: Final = {"path": CHAT}
+"""By far the most requests, so it comes first and needs no expression."""
 
 
 def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySettings) -> Json:
-    """All routes. They change with the first few providers and with the models, not with every provider."""
-    speaking = [provider for provider in providers if provider.served]
-    order = [provider.name for provider in speaking[:DEFAULT_ORDER_LENGTH]]
-    posted = [{**path, "headers": [method("POST")]} for path in (_CANONICAL, _MISSPELT)]
+    """All routes. They change with the first few providers, with models and endpoints, not with every provider."""
+    serving = [provider for provider in providers if provider.served]
+    order = [provider.name for provider in serving[:DEFAULT_ORDER_LENGTH]]
+    served = Served.of(name for provider in serving for name in provider.spec.endpoints)
+    posted = [_USUAL, regex(paths.MESSAGES), regex(paths.TOLD), *map(regex, paths.below(served.stateless))]
     routes = [
-        *(route for match in posted for route in (_chat(match, order, settings) if order else [_no_provider(match)])),
-        *pages(speaking),
-        *wrong_paths(posted),
+        *(_decided(order, settings) if order else []),
+        *(each for match in posted for each in _with_a_body(also(match, method("POST")), order, settings)),
+        *(wrong_methods(match, "POST", served) for match in posted),
+        *(each for match in _OF_RESPONSES for each in _without_a_body(match, order, settings)),
+        wrong_methods(regex(paths.pattern(f"{paths.RESPONSE}(?:/cancel|/input_items)?")), "GET, DELETE, POST", served),
+        *(each for path in paths.below(served.objects) for each in _of_objects(path, served, order, settings)),
+        *pages(serving, served),
+        *wrong_paths(served),
     ]
     if settings.cors_origins:
         routes = [readable(route) for route in routes]
@@ -92,7 +107,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         "include_is_timeout_retry_header": True,
         "routes": [*before_all(settings), *routes],
         # The routes of requests that are decided, or need no decision, switch it off.
-        "typed_per_filter_config": {UNDECIDED_FILTER: _undecided(speaking, settings), **cors},
+        "typed_per_filter_config": {UNDECIDED_FILTER: _undecided(serving, settings), **cors},
     }
     foreign = {"name": "foreign", "domains": ["*"], "routes": [connect(), foreign_host(settings)]}
     return {
@@ -104,60 +119,113 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
 
 
 def _no_provider(match: Json) -> Json:
-    return answer(match, 503, NO_PROVIDERS, "refused.no_provider")
+    return refusal(match, 503, NO_PROVIDERS, "no_provider_available", "refused.no_provider", "server_error")
 
 
-def _chat(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
-    *decided, undecided = _chat_routes(match, order, settings)
-    # Envoy looks for a request's route when it arrives, and again when ext_proc has decided.
-    return [*wrong_bodies(match), *decided, without_length(undecided), undecided]
+def _with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
+    """What becomes of requests with a body until they are decided."""
+    if not order:
+        return [_no_provider(match)]
+    waiting = _waiting(match, order, settings)
+    return [*wrong_bodies(match), without_length(waiting), waiting]
 
 
-def _chat_routes(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
+_OF_RESPONSES: Final = (
+    regex(paths.pattern(f"{paths.RESPONSE}(?:/input_items)?"), method("GET")),
+    regex(paths.pattern(paths.RESPONSE), method("DELETE")),
+    regex(paths.pattern(f"{paths.RESPONSE}/cancel"), method("POST")),
+)
+"""Requests for a response, which lives at one provider: its id stands in the path, and they have no body."""
+
+
+def _without_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
+    if not order:
+        return [_no_provider(match)]
+    waiting = _waiting(match, order, settings)
+    return [{**waiting, "typed_per_filter_config": {EXT_PROC_FILTER: _HEADERS_ALONE, UNDECIDED_FILTER: _NAMELESS}}]
+
+
+def _of_objects(path: str, served: Served, order: list[str], settings: EnvoySettings) -> list[Json]:
+    """Requests that make, read or change what lives at a provider, with a body or without."""
+    posted = regex(path, method("POST"))
+    waiting = _waiting(posted, order, settings)
+    return [
+        *_without_a_body(regex(path, method("GET", "DELETE")), order, settings),
+        *_without_a_body(also(posted, *_EMPTY), order, settings),
+        {**waiting, "typed_per_filter_config": {UNDECIDED_FILTER: _NAMELESS}},
+        wrong_methods(regex(path), "GET, POST, DELETE", served),
+    ]
+
+
+_EMPTY: Final = [
+    {
+        "name": "content-length",
+        "string_match": {"safe_regex": {"regex": "0*"}},
+        "treat_missing_header_as_empty": True,
+    },
+    {"name": "transfer-encoding", "present_match": False},
+]
+
+_HEADERS_ALONE: Final = typed(
+    "filters.http.ext_proc.v3.ExtProcPerRoute",
+    overrides={
+        "processing_mode": {
+            "request_header_mode": "SEND",
+            "request_body_mode": "NONE",
+            "response_header_mode": "SKIP",
+        }
+    },
+)
+"""ext_proc is called for a body alone, and these have none; a body that comes all the same is passed on."""
+
+_NAMELESS: Final = typed("filters.http.lua.v3.LuaPerRoute", filter_context={"of_objects": "yes"})
+"""Of requests that name no model."""
+
+
+def _decided(order: list[str], settings: EnvoySettings) -> list[Json]:
+    """The routes of decided requests, whatever their API.
+
+    Envoy looks for a request's route when it arrives, and again when ext_proc has decided. Nobody else can write what
+    these match.
+    """
+    match = {"prefix": "/"}
     if settings.header_mode:
-        chosen = {**match, "headers": [*match["headers"], {"name": CLUSTER_HEADER, "present_match": True}]}
-        return [
-            _to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(settings)}, settings),
-            _to_providers(
-                match,
-                _until_decided({"cluster": order[0], **_same_provider_again(settings)}),
-                settings,
-                decided=False,
-            ),
-        ]
+        chosen = also(match, {"name": CLUSTER_HEADER, "present_match": True})
+        return [_to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(settings)}, settings)]
     return [
         # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
         # again for every retry beyond them, by whether for a streamed answer or a whole one, and how long that may be
         # silent. It names its providers in the same metadata, so the order of these routes themselves is never used.
-        *(
-            _to_providers(
-                {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
-                _in_order(order, attempts, wait, settings) if stream else _in_order(order, attempts, None, settings),
-                settings,
-                stream=stream,
-            )
-            for attempts in _attempts(settings)
-            for level, wait in enumerate(settings.wait_levels)
-            for stream in ((True, False) if level == 0 else (True,))
-        ),
-        {
-            # ext_proc reads the name: so it knows the route of this very request, whatever has changed since.
-            "name": " ".join(order),
-            **_to_providers(
-                match,
-                _until_decided(
-                    _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings)
-                ),
-                settings,
-                decided=False,
-            ),
-        },
+        _to_providers(
+            {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
+            _in_order(order, attempts, wait, settings) if stream else _in_order(order, attempts, None, settings),
+            settings,
+            stream=stream,
+        )
+        for attempts in _attempts(settings)
+        for level, wait in enumerate(settings.wait_levels)
+        for stream in ((True, False) if level == 0 else (True,))
     ]
 
 
+def _waiting(match: Json, order: list[str], settings: EnvoySettings) -> Json:
+    """The route of a request while it waits for its decision, and if none comes."""
+    if settings.header_mode:
+        action = {"cluster": order[0], **_same_provider_again(settings)}
+    else:
+        action = _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings)
+    # ext_proc reads the name: so it knows the route of this very request, whatever has changed since.
+    name = {} if settings.header_mode else {"name": " ".join(order)}
+    return {**name, **_to_providers(match, _until_decided(action), settings, decided=False)}
+
+
 def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) -> Json:
+    tried = providers_of_models(providers, settings.max_attempts)
+    named = {name for names in tried.values() for name in names.split()}
     context = {
-        "models": table(providers_of_models(providers, settings.max_attempts)),
+        "models": table(tried),
+        "apis": table(apis_of(provider for provider in providers if provider.name in named)),
+        "attempts": str(settings.max_attempts),
         "tries": str(TRIES),
         "stream": route_key(0, True, len(settings.wait_levels) - 1)[1:],
         "whole": route_key(0, False, 0)[1:],

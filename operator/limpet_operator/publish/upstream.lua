@@ -1,11 +1,11 @@
 -- Rewrites every attempt in its provider's cluster. Header changes of an earlier attempt survive into this one, so path, host,
 -- content-length and all that a client sent are always set again; the body always starts as the client sent it.
 --
--- The lists for every provider, PASSED (names) and PASSED_PREFIX, come before this program.
--- filter context: host, prefix (stands where the client wrote /v1), query (of the provider's URL), "passes:NAME" = a header that this
--- provider gets too, "own:NAME" = a header that was set for this provider before this program, "query:NAME" = a parameter that it gets,
--- "model:NAME" = the provider's name of the model as a JSON string, for each model that is called differently there, "may_take_ms" = how
--- long it may take for a whole answer.
+-- The lists for every provider, PASSED (names), PASSED_PREFIX, PASSED_QUERY and READING_QUERY, come before this program.
+-- filter context: host, prefix (stands where the client wrote /v1), "prefix:API" = the same for an API that begins elsewhere, "path:PATH" =
+-- where requests go that are translated, query (of the provider's URL), "passes:NAME" = a header that this provider gets too, "own:NAME" =
+-- a header that was set for this provider before this program, "query:NAME" = a parameter that it gets, "model:NAME" = the provider's name
+-- of the model as a JSON string, for each model that is called differently there, "may_take_ms" = how long it may take for a whole answer.
 
 -- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
@@ -26,15 +26,21 @@ local function choose_headers(headers, context, kept)
 end
 
 -- The provider's own query, and those of the client's parameters that it may see and its URL does not set.
-local function choose_query(own, context, asked)
+local function choose_query(own, context, sent, reads)
   local parts = { own }
-  for parameter in string.gmatch(asked, "[^&]+") do
-    local name = string.match(parameter, "^[^=]*")
-    if context:get("query:" .. name) ~= nil and string.find("&" .. (own or ""), "&" .. name .. "=", 1, true) == nil then
+  for parameter in string.gmatch(sent, "[^&]+") do
+    local name = unescaped_url(string.match(parameter, "^[^=]*"))
+    local passes = PASSED_QUERY[name] or reads and READING_QUERY[name] or context:get("query:" .. name) ~= nil
+    if passes and string.find("&" .. (own or ""), "&" .. name .. "=", 1, true) == nil then
       parts[#parts + 1] = parameter
     end
   end
   return #parts > 0 and "?" .. table.concat(parts, "&") or ""
+end
+
+-- Where the provider has what is asked for.
+local function path_of(context, plain)
+  return context:get("path:" .. plain) or (context:get("prefix:" .. (api_of(plain) or "")) or context:get("prefix")) .. plain
 end
 
 local function rewrite(handle)
@@ -53,9 +59,10 @@ local function rewrite(handle)
   end
   local mark = string.find(path, "?", 1, true)
   if mark ~= nil or query ~= nil then
-    query = choose_query(query, context, mark ~= nil and string.sub(path, mark + 1) or "")
+    local sent = mark ~= nil and string.sub(path, mark + 1) or ""
+    query = choose_query(query, context, sent, headers:get(":method") ~= "POST")
   end
-  headers:replace(":path", context:get("prefix") .. "/chat/completions" .. (query or ""))
+  headers:replace(":path", path_of(context, asked(path)) .. (query or ""))
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
@@ -65,7 +72,8 @@ local function rewrite(handle)
   local same = true
   for _, splice in ipairs(splices) do same = same and splice[3] == true and renamed == nil end
   if same then
-    headers:replace("content-length", state:get(LENGTH_STATE))
+    local length = state:get(LENGTH_STATE) or ""
+    if length == "" then headers:remove("content-length") else headers:replace("content-length", length) end
     return
   end
 

@@ -11,8 +11,10 @@ import limpet_operator
 from limpet_extproc.contract import envoy
 from limpet_extproc.contract.reasons import Reason, words
 from limpet_operator.publish.cluster import ATTEMPT_PROGRAM
+from limpet_operator.publish.direct_responses import FRONT_PROGRAMS
 from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import lua_lists
+from limpet_operator.publish.listener import UNDECIDED_PROGRAM
 from limpet_operator.publish.lua import CONSTANTS, program
 
 PUBLISH = Path(str(files("limpet_operator.publish")))
@@ -47,9 +49,8 @@ def test_no_lua_file_has_a_key_of_the_metadata_as_a_string() -> None:
     "files",
     [
         ATTEMPT_PROGRAM,
-        ("table.lua", "undecided.lua"),
-        ("table.lua", "models.lua"),
-        ("require_body.lua",),
+        UNDECIDED_PROGRAM,
+        *FRONT_PROGRAMS.values(),
     ],
 )
 def test_every_constant_of_a_program_is_declared_in_it(files: tuple[str, ...]) -> None:

@@ -21,8 +21,9 @@ from limpet_extproc.contract.reasons import DecisionReason, words
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.publish.catalog import catalog
 from limpet_operator.publish.encode import encode
-from limpet_operator.publish.envoy_settings import EXT_PROC_WAIT_S, HEALTH, UNDECIDED_FILTER, EnvoySettings
+from limpet_operator.publish.envoy_settings import EXT_PROC_WAIT_S, FRONT_LUA, HEALTH, UNDECIDED_FILTER, EnvoySettings
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, ENDS_HERE, PASSED, kept_for_later_attempts
+from limpet_operator.publish.paths import MODELS
 from limpet_operator.publish.publication import common_resources, provider_resources, rendered, settings_for
 from limpet_operator.publish.resource import CLUSTER, LISTENER, SECRET
 from limpet_operator.publish.resource import ROUTE as ROUTES
@@ -259,32 +260,63 @@ def context_of(cluster: dict[str, Any]) -> dict[str, Any]:
 PLUGIN = "inline_cluster_specifier_plugin"
 
 
-CHAT = {"path": "/v1/chat/completions"}
-"""As nearly every client writes it; the misspelt path has the same routes after these."""
+def decided(route: dict[str, Any]) -> bool:
+    """Whether only a request that has its decision takes this route."""
+    return "dynamic_metadata" in route["match"] or any(
+        header["name"] == "x-limpet-cluster" for header in route["match"].get("headers", ())
+    )
 
 
 @pytest.mark.parametrize(
-    ("gateway", "expected"),
-    [
-        ({"max_attempts": 2}, ["400", "415", *[PLUGIN] * 6]),
-        ({"header_mode": True}, ["400", "415", "cluster_header", "cluster", "cluster"]),
-    ],
+    ("gateway", "ways"),
+    [({"max_attempts": 2}, [*[PLUGIN] * 4, PLUGIN]), ({"header_mode": True}, ["cluster_header", "cluster"])],
 )
 def test_routes_stand_in_the_order_in_which_envoy_tries_them(
-    varied: Plan, gateway: dict[str, Any], expected: list[str]
+    varied: Plan, gateway: dict[str, Any], ways: list[str]
 ) -> None:
     every = routes(varied, **gateway)
-    chat = [what(route) for route in every if CHAT.items() <= route["match"].items()]
-    assert chat == [*expected, "405"]
+    *after, waiting = ways
+    posted = ["400", "415", waiting, waiting]
     assert [what(route) for route in every[:4]] == ["405", "403", "204", "204"], "asked of every path"
-    assert [what(route) for route in every[4 : 4 + 2 * len(expected)]] == [*expected, *expected]
-    assert {what(route) for route in every[4 + 2 * len(expected) :]} == {"200", "404", "405"}
+    rest = [what(route) for route in every[4:]]
+    usual = len(after) + len(posted)
+    assert rest[:usual] == [*after, *posted]
+    assert every[4 + len(after)]["match"]["path"] == "/v1/chat/completions"
+    others = [*posted, *posted, *["405"] * 3, *[waiting] * 3, "405"]
+    assert rest[usual : usual + len(others)] == others
+    assert set(rest[usual + len(others) :]) == {"200", "404", "405"}
+    assert [decided(route) for route in every].count(True) == len(after), "once for all APIs"
 
 
-def test_without_a_provider_the_chat_path_says_so(build: Build) -> None:
-    answers = [route for route in routes(build.plan()) if CHAT.items() <= route["match"].items()]
-    assert [what(route) for route in answers] == ["503", "405"]
-    assert "No provider is configured" in answers[0]["direct_response"]["body"]["inline_string"]
+def test_the_number_of_routes_hardly_depends_on_how_many_apis_there_are(build: Build) -> None:
+    few, many = (
+        routes(build.plan(build.raw("Provider", endpoints=endpoints), build.secret()))
+        for endpoints in (["audio"], ["audio", "completions", "embeddings", "images", "moderations", "rerank"])
+    )
+    assert len(many) - len(few) == 5, "one more pattern"
+
+
+def test_another_provider_of_the_same_apis_changes_no_route_but_those_of_models(build: Build) -> None:
+    names = [f"p{number:02}" for number in range(DEFAULT_ORDER_LENGTH + 1)]
+    before, after = (
+        routes(build.plan(*(build.raw("Provider", name, endpoints=["embeddings"]) for name in some), build.secret()))
+        for some in (names[:-1], names)
+    )
+    changed = [new["match"] for old, new in zip(before, after, strict=True) if old != new]
+    assert [match["safe_regex"]["regex"] for match in changed] == [MODELS]
+
+
+def test_without_a_provider_every_conversation_says_so(build: Build) -> None:
+    answers = [route for route in routes(build.plan()) if context(route).get("reason") == "refused.no_provider"]
+    assert len(answers) == 6
+    assert {what(route) for route in answers} == {"503"}
+    assert "No provider is configured" in context(answers[0])["message"]
+
+
+def context(route: dict[str, Any]) -> dict[str, Any]:
+    """What the Lua of a route that answers itself is told."""
+    found: dict[str, Any] = route.get("typed_per_filter_config", {}).get(FRONT_LUA, {}).get("filter_context", {})
+    return found
 
 
 def test_a_request_is_tried_no_more_often_than_its_decision_names_providers(varied: Plan) -> None:
@@ -367,32 +399,26 @@ def test_the_routes_own_order_is_short_however_many_providers_there_are(build: B
 def test_every_answer_of_the_gateway_itself_is_json_of_the_api_and_says_why(varied: Plan, build: Build) -> None:
     for route in (*routes(varied), *routes(build.plan())):
         if "direct_response" in route and "connect_matcher" not in route["match"]:
-            answer = route["direct_response"]
-            written = (
-                answer["body"]["inline_string"]
-                if "body" in answer
-                else json.dumps(answer["body_format"]["json_format"])
-            )
-            if written:
-                assert set(json.loads(written)) == (
-                    {"object", "data"}
-                    if "data" in written
-                    else {"object", "message"}
-                    if answer["status"] == 200
-                    else {"error"}
-                )
+            answer, told = route["direct_response"], context(route)
+            if answer["body"]["inline_string"]:
+                assert set(json.loads(answer["body"]["inline_string"])) == {"object", "message"}
+            if answer["status"] >= 400 and "models" not in told:
+                assert told["status"] == str(answer["status"])
+                assert json.loads(f'"{told["message"]}"')
+                assert told["type"] in ("invalid_request_error", "server_error")
             headers = {each["header"]["key"]: each["header"]["value"] for each in route["response_headers_to_add"]}
             assert headers["content-type"] == "application/json"
+            assert headers["x-limpet-decision"] == told.get("reason", headers["x-limpet-decision"])
             assert headers["x-limpet-decision"].startswith("answered." if answer["status"] < 300 else "refused.")
 
 
 def test_the_table_of_models_stands_once_and_routes_that_need_it_do_not_switch_it_off(varied: Plan) -> None:
     whole = host(varied)
-    context = whole["typed_per_filter_config"][UNDECIDED_FILTER]["filter_context"]
-    assert context["models"].startswith("\n=flash\n")
-    chat = [route for route in whole["routes"] if "retry_policy" in route.get("route", {})]
-    switched_off = [UNDECIDED_FILTER in route["typed_per_filter_config"] for route in chat]
-    assert switched_off == ["dynamic_metadata" in route["match"] for route in chat]
+    told = whole["typed_per_filter_config"][UNDECIDED_FILTER]["filter_context"]
+    assert told["models"].startswith("\n=flash\n")
+    sent = [route for route in whole["routes"] if "retry_policy" in route.get("route", {})]
+    configs = [route["typed_per_filter_config"].get(UNDECIDED_FILTER, {}) for route in sent]
+    assert [config.get("disabled", False) for config in configs] == [decided(route) for route in sent]
 
 
 def test_the_program_of_an_attempt_reaches_envoy_as_the_message_it_is(varied: Plan, build: Build) -> None:
@@ -473,6 +499,7 @@ import sys
 from limpet_operator.planning.plan import plan
 from limpet_operator.publish.encode import encode
 from limpet_operator.publish.envoy_settings import EnvoySettings
+from limpet_operator.publish.paths import MODELS
 from limpet_operator.publish.publication import provider_resources
 from limpet_operator.resources.objects import Parser
 from limpet_operator.sources import files

@@ -1,0 +1,22 @@
+"""The `type` of an error as Anthropic's API has it, which follows from its status."""
+
+from collections.abc import Mapping
+from typing import Final
+
+ANTHROPIC: Final[Mapping[int, str]] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_type(status: int) -> str:
+    """The type for any status of an error."""
+    return ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")

@@ -1,0 +1,35 @@
+-- What the path of a request asks for, however a client writes it; the same as `apis.asked` in Python. Pure.
+
+local function without(path, part)
+  local rest = string.sub(path, #part + 1)
+  if string.sub(path, 1, #part) == part and (rest == "" or string.byte(rest) == 47) then return rest end
+end
+
+local function unescaped_url(text)
+  return (string.gsub(text, "%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- What follows /v1, without the query; and the model, where it stands in the path.
+local function asked(path)
+  if path == "/v1/chat/completions" then return "/chat/completions" end
+  local plain = string.gsub(string.gsub(string.match(path, "^[^?]*"), "//+", "/"), "/+$", "")
+  local model, rest = string.match(plain, "^/openai/deployments/([^/]+)(/.*)$")
+  if model ~= nil then return rest, unescaped_url(model) end
+  plain = without(plain, "/openai") or without(plain, "/anthropic") or plain
+  repeat
+    local shorter = without(plain, "/v1")
+    plain = shorter or plain
+  until shorter == nil
+  return plain
+end
+
+-- Whether what is asked for is `api` or stands below it.
+local function is_at(path, api) return path == api or string.sub(path, 1, #api + 1) == api .. "/" end
+
+-- The name of the API that a path asks for, as `apis.Api` has it; of what is no path of one, its first part or nil.
+local function api_of(path)
+  if path == "/chat/completions" then return "OpenAIChat" end
+  if is_at(path, "/responses") then return "OpenAIResponses" end
+  if is_at(path, "/messages") then return "AnthropicMessages" end
+  return string.match(path, "^/([^/]+)")
+end

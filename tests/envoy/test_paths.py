@@ -1,0 +1,127 @@
+"""A path is served however a client writes it, and goes on as its provider has it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from tests.contract.test_apis import WRITTEN
+from tests.envoy.cast import say
+from tests.envoy.stage import Stage
+from tests.envoy.upstream import Got, Reply, Upstream
+
+from limpet_extproc.contract.apis import api_of
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+_SPEAKS: dict[str, Any] = {
+    "vendor": "Custom",
+    "dialects": ["OpenAIChat", "OpenAIResponses", "AnthropicMessages"],
+    "paths": {"AnthropicMessages": "/anthropic/v1"},
+    "endpoints": ["embeddings", "images"],
+}
+_SERVED = {*_SPEAKS["dialects"], *_SPEAKS["endpoints"]}
+_POSTED = {
+    path: found.path
+    for path, found in WRITTEN.items()
+    if (api := api_of(found.path)) is not None and api.kind != "object" and api.name in _SERVED
+}
+_SENT = [path for path in _POSTED if "beta" not in path and "deployments" not in path]
+
+
+def anything(_: Got) -> Reply:
+    """What passes for an answer of every API."""
+    marks = {"object": "x", "choices": [], "content": [], "data": [], "results": [], "input_tokens": 1}
+    return Reply(headers={"content-type": "application/json"}, body=marks)
+
+
+def body(model: str) -> Mapping[str, Any]:
+    """A request of every API."""
+    return {"model": model, "max_tokens": 9, "messages": [say("Hi")], "input": "Hi", "prompt": "Hi"}
+
+
+def upstream_path(found: str) -> str:
+    """Where a provider that speaks all has what is asked for."""
+    return ("/anthropic/v1" if found.startswith("/messages") else "/v1") + found
+
+
+@pytest.mark.parametrize("path", _POSTED)
+async def test_every_way_to_write_a_path_reaches_the_providers_own(stage: Stage, path: str) -> None:
+    async with Upstream(anything) as upstream:
+        await stage.serve("e", specs={"e": {**_SPEAKS, "url": upstream.url}})
+        written = path.replace(quote(WRITTEN[path].model) or "-", quote(stage.model, safe=""))
+        answer = await stage.post(body(stage.model), path=written)
+        assert (answer.status, answer.headers.get("x-limpet-provider")) == (200, stage.provider("e")), answer.body
+        assert upstream.got[0].target.partition("?")[0] == upstream_path(_POSTED[path])
+
+
+async def test_header_mode_serves_them_as_well(header_stage: Stage) -> None:
+    stage = header_stage
+    async with Upstream(anything) as upstream:
+        await stage.serve("e", specs={"e": {**_SPEAKS, "url": upstream.url}})
+        for path in _SENT:
+            assert (await stage.post(body(stage.model), path=path)).status == 200, path
+        assert [got.target for got in upstream.got] == [upstream_path(_POSTED[path]) for path in _SENT]
+
+
+async def test_a_url_with_a_query_keeps_it_and_anthropics_parameter_passes(stage: Stage) -> None:
+    async with Upstream(anything) as upstream:
+        await stage.serve("e", specs={"e": {**_SPEAKS, "url": f"{upstream.url}?api-version=preview"}})
+        await stage.post(body(stage.model), path="/v1/messages?beta=true&key=secret")
+        assert upstream.got[0].target == "/anthropic/v1/messages?api-version=preview&beta=true"
+
+
+async def test_another_provider_gets_its_own_path_at_the_next_attempt(stage: Stage) -> None:
+    async with Upstream(lambda _: Reply(status=503)) as first, Upstream(anything) as second:
+        specs = {
+            "a": {**_SPEAKS, "url": first.url},
+            "e": {**_SPEAKS, "url": f"http://127.0.0.1:{second.port}/x", "paths": {}},
+        }
+        await stage.serve("a", "e", specs=specs)
+        steered = {**body(stage.model), "provider": {"order": [stage.provider("a"), stage.provider("e")]}}
+        assert (await stage.post(steered, path="/v1/messages")).status == 200
+        assert [got.target for got in (*first.got, *second.got)] == ["/anthropic/v1/messages", "/x/messages"]
+
+
+_UNSERVED: dict[str, tuple[str, str, int, str | None, str]] = {
+    "a typo": ("POST", "/v1/embedings", 404, "Did you mean POST /v1/embeddings?", "refused.unknown_path"),
+    "a word less": ("POST", "/v1/completions/chat", 404, None, "refused.unknown_path"),
+    "nothing near": ("POST", "/v1/zzzzzzzzzzzzzzz", 404, None, "refused.unknown_path"),
+    "an API that nobody lists": ("POST", "/v1/audio/speech", 404, "lists this API", "refused.unknown_path"),
+    "files": ("GET", "/v1/files", 404, "account", "refused.unknown_path"),
+    "a file": ("POST", "/openai/v1/files/", 404, "account", "refused.unknown_path"),
+    "batches of messages": ("POST", "/v1/messages/batches", 404, "account", "refused.unknown_path"),
+    "realtime": ("GET", "/v1/realtime?model=x", 404, "WebSocket", "refused.websocket"),
+    "a realtime session": ("POST", "/v1/realtime/client_secrets", 404, "WebSocket", "refused.websocket"),
+    "messages to read": ("GET", "/v1/messages", 405, "Wrong method", "refused.method"),
+    "embeddings to delete": ("DELETE", "/v1/embeddings", 405, "Wrong method", "refused.method"),
+    "a response to replace": ("PUT", "/v1/responses/resp_1", 405, "Wrong method", "refused.method"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "status", "says", "decision"), _UNSERVED.values(), ids=_UNSERVED.keys())
+@pytest.mark.parametrize("version", ["", "2023-06-01"], ids=["OpenAI", "Anthropic"])
+async def test_what_is_not_served_is_told_so_in_the_clients_own_shape(
+    stage: Stage, method: str, path: str, status: int, says: str | None, decision: str, version: str
+) -> None:
+    async with Upstream(anything) as upstream:
+        await stage.serve("e", specs={"e": {**_SPEAKS, "url": upstream.url}})
+        headers = {"anthropic-version": version} if version else {}
+        async with stage.http.request(method, stage.origin + path, headers=headers) as response:
+            answer = json.loads(await response.read())
+            assert (response.status, response.headers["x-limpet-decision"]) == (status, decision)
+            assert response.headers.get("allow", "") == {"/v1/responses/resp_1": "GET, DELETE, POST"}.get(
+                path, "POST" if status == 405 else ""
+            )
+        anthropic = "/messages" in path or (version and "/responses" not in path)
+        assert set(answer) == ({"type", "error"} if anthropic else {"error"})
+        if anthropic:
+            assert answer["error"]["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
+        else:
+            assert set(answer["error"]) == {"message", "type", "param", "code"}
+        message = answer["error"]["message"]
+        assert (says or "") in message
+        assert "Did you mean" in message or says != _UNSERVED["a typo"][3]
+        assert status != 404 or path.partition("?")[0] in message
+        assert not upstream.got
