@@ -62,6 +62,7 @@ bench: $(READY)  ## all benchmarks
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator of 'limpet bench latency'"; $(call install,wrk); }
 	$(BIN)/limpet bench infron
 	$(BIN)/limpet bench latency
+	$(BIN)/limpet bench latency --dialects
 	$(BIN)/limpet bench reload
 	$(BIN)/limpet bench bodies
 	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory' and 'limpet bench faults' need"; $(call redis); }

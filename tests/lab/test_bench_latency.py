@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from limpet_lab.bench import latency_dialects
 from limpet_lab.bench.latency import NotMeasuredError, check, decisions_of, require_decided
-from limpet_lab.bench.latency_load import SIZES, answer, body, write_bodies
+from limpet_lab.bench.latency_cell import Cell
+from limpet_lab.bench.latency_load import DIALECTS, SIZES, answer, body, write_bodies
 from limpet_lab.bench.latency_memory import MemoryReading, as_json
 from limpet_lab.bench.latency_memory import table as memory_table
-from limpet_lab.bench.latency_report import BARS, Bar, Cell, Figures, bars, report, table
+from limpet_lab.bench.latency_report import BARS, Bar, Figures, bars, report, table
 from limpet_lab.bench.latency_targets import TARGETS, ask, running
 from limpet_lab.bench.latency_wrk import WrkError, WrkRun, find_wrk, measured, parse, percentile
 
@@ -128,6 +130,22 @@ def test_bodies_have_their_exact_size_and_differ_where_a_conversation_begins(tmp
         assert roles[0] == "system"
         assert all(role == ("user", "assistant")[turn % 2] for turn, role in enumerate(roles[1:]))
         assert roles[-1] == "user"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_says_the_same_in_its_own_words(dialect: str) -> None:
+    asked = json.loads(body(3, SIZES["12KB"], dialect=dialect))
+    assert len(body(3, SIZES["12KB"], dialect=dialect)) == SIZES["12KB"]
+    turns = asked["input" if dialect == "responses" else "messages"]
+    system = {"chat": turns[0]["content"], "messages": asked.get("system"), "responses": asked.get("instructions")}
+    assert system[dialect].startswith("You are assistant 3.")
+    assert [turn["role"] for turn in turns][-2:] == ["assistant", "user"]
+    said = json.loads(answer(dialect))
+    assert 500 <= len(answer(dialect)) <= 780
+    assert 2944 in (
+        said["usage"].get("cache_read_input_tokens"),
+        *(said["usage"].get(f"{of}_tokens_details", {}).get("cached_tokens") for of in ("prompt", "input")),
+    )
 
 
 def test_a_body_that_is_too_small_says_the_least() -> None:
@@ -272,3 +290,36 @@ async def test_the_three_targets_answer_alike_and_only_limpet_names_a_provider(t
             for target, url in targets.urls.items()
         }
     assert statuses == dict.fromkeys(TARGETS, 200)
+
+
+def _by_dialect(p50_us: tuple[int, int, int]) -> list[Cell]:
+    return [
+        _cell(number, dialect, us * (1 + number), 4_000 // (1 + number))
+        for number in range(3)
+        for dialect, us in zip(DIALECTS, p50_us, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("messages", "ratio", "outcome"), [(840, 1.05, "holds"), (1_000, 1.25, "missed")])
+def test_another_dialect_is_compared_with_chat_inside_a_round(messages: int, ratio: float, outcome: str) -> None:
+    result = latency_dialects.report(_by_dialect((800, messages, 800)))
+    entry = result["messages"]["12KB"]
+    assert (entry["p50_of_chat"], entry["rps_of_chat"]) == (ratio, 1.0)
+    assert "p50_of_chat" not in result["chat"]["12KB"]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(latency_dialects.table(result), latency_dialects.bars(result))
+    text = console.export_text()
+    assert "…" not in text
+    line = next(line for line in text.splitlines() if "p50 of messages" in line)
+    assert outcome in line
+
+
+def test_a_failed_request_of_a_dialect_leaves_nothing_to_compare() -> None:
+    cells = [
+        replace(cell, one=replace(cell.one, failed=1)) if (cell.target, cell.round) == ("chat", 1) else cell
+        for cell in _by_dialect((800, 800, 800))
+    ]
+    result = latency_dialects.report(cells)
+    assert result["responses"]["12KB"]["rps_of_chat"] is None
+    assert result["responses"]["12KB"]["p50_ms"] is not None
+    assert result["chat"]["12KB"]["failed"] == 1

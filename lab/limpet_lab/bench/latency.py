@@ -19,6 +19,7 @@ request of the cell, or of the cell it is compared with, failed:
      "decisions": {reason: requests},
      "machine": {"cores", "envoy_workers", "python", "rounds", "seconds", "connections", "renamed"}}
 
+With `--dialects` only `{"dialects": …, "decisions": …, "machine": …}`: see `latency_dialects`.
 With `--memory` only `{"memory": [{"after", "requests", "rss_mb"}, …], "machine": …}`: see `latency_memory`.
 """
 
@@ -34,20 +35,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import psutil
 import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from limpet_lab.bench import latency_memory
-from limpet_lab.bench.latency_load import CONVERSATIONS, MODEL, SIZES, body, write_bodies
-from limpet_lab.bench.latency_report import Cell, bars, report, table
+from limpet_lab.bench import latency_dialects, latency_memory
+from limpet_lab.bench.latency_cell import CONNECTIONS, Cell, Place, take
+from limpet_lab.bench.latency_load import CONVERSATIONS, DIALECTS, MODEL, SIZES, body, write_bodies
+from limpet_lab.bench.latency_report import bars, report, table
 from limpet_lab.bench.latency_targets import TARGETS, Targets, ask, running
 from limpet_lab.bench.latency_wrk import Load, WrkError, find_wrk, run
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart
 
-CONNECTIONS: Final = 32
 _WARM_UP_S: Final = 1
 
 
@@ -76,32 +76,30 @@ def latency(
     memory: Annotated[
         bool, typer.Option("--memory", help="Watch ext_proc's memory over 100,000 requests instead.")
     ] = False,
+    dialects: Annotated[
+        bool, typer.Option("--dialects", help="Compare Messages and Responses with chat completions instead.")
+    ] = False,
     envoy_workers: Annotated[int, typer.Option(help="Worker threads of Envoy alone; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Measure what the gateway adds to a call: time, CPU and memory, beside a direct call and Envoy alone."""
     plan = Schedule(1 if quick else rounds, 1 if quick else seconds, envoy_workers or os.cpu_count() or 1, rename)
     console = Console()
     try:
-        result = asyncio.run(_run(plan, find_wrk(), console, memory=memory))
+        wrk = find_wrk()
+        measuring = _run_dialects(plan, wrk, console) if dialects else _run(plan, wrk, console, memory=memory)
+        result = asyncio.run(measuring)
     except (WrkError, NotMeasuredError, CannotStart, ChildDied) as error:
         print(f"limpet bench latency: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
-    if any(entry["failed"] for target in TARGETS for entry in result.get(target, {}).values()):
+    shown = result.get("dialects", result)
+    if any(entry["failed"] for row in (*TARGETS, *DIALECTS) for entry in shown.get(row, {}).values()):
         raise typer.Exit(1)
 
 
 async def _run(plan: Schedule, wrk: str, console: Console, *, memory: bool) -> dict[str, Any]:
-    machine = {
-        "cores": os.cpu_count(),
-        "envoy_workers": plan.concurrency,
-        "python": sys.version,
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "connections": CONNECTIONS,
-        "renamed": plan.rename,
-    }
+    machine = _machine(plan)
     with tempfile.TemporaryDirectory(prefix="limpet-bench-") as name:
         folder = Path(name)
         bodies = {size: write_bodies(folder / size, length) for size, length in SIZES.items()}
@@ -126,6 +124,32 @@ async def _run(plan: Schedule, wrk: str, console: Console, *, memory: bool) -> d
     return {**result, "decisions": decisions, "machine": machine}
 
 
+async def _run_dialects(plan: Schedule, wrk: str, console: Console) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="limpet-bench-") as name:
+        folder = Path(name)
+        bodies = latency_dialects.write_all(folder)
+        async with running(folder, concurrency=plan.concurrency, rename=plan.rename) as targets:
+            await check(targets)
+            cells = await latency_dialects.measure(plan.rounds, plan.seconds, wrk, targets, bodies, console.print)
+            decisions = await _decisions(targets)
+    require_decided(decisions, sum(cell.one.requests + cell.many.requests for cell in cells))
+    result = latency_dialects.report(cells)
+    console.print(latency_dialects.table(result), latency_dialects.bars(result), sep="\n")
+    return {"dialects": result, "decisions": decisions, "machine": _machine(plan)}
+
+
+def _machine(plan: Schedule) -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "envoy_workers": plan.concurrency,
+        "python": sys.version,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "connections": CONNECTIONS,
+        "renamed": plan.rename,
+    }
+
+
 async def measure(
     plan: Schedule, wrk: str, targets: Targets, bodies: Mapping[str, Path], say: Callable[[str], None]
 ) -> list[Cell]:
@@ -139,25 +163,10 @@ async def measure(
         turn = TARGETS[number % len(TARGETS) :] + TARGETS[: number % len(TARGETS)]
         for size, folder in bodies.items():
             for target in turn:
-                cells.append(await _cell(number, size, target, plan, wrk, targets, folder))  # noqa: PERF401
+                place = Place(number, size, target)
+                cells.append(await take(place, targets.urls[target], folder, plan.seconds, wrk, targets))
         say(f"round {number + 1} of {plan.rounds} done")
     return cells
-
-
-async def _cell(number: int, size: str, target: str, plan: Schedule, wrk: str, targets: Targets, folder: Path) -> Cell:
-    url = targets.urls[target]
-    parts = {part: psutil.Process(pid) for part, pid in targets.pids.items()}
-    one = await run(wrk, url, Load(folder, CONVERSATIONS, 1, plan.seconds))
-    before = {part: _cpu_s(process) for part, process in parts.items()}
-    many = await run(wrk, url, Load(folder, CONVERSATIONS, CONNECTIONS, plan.seconds))
-    cpu_s = {part: _cpu_s(process) - before[part] for part, process in parts.items()}
-    rss_mb = {part: process.memory_info().rss / 1e6 for part, process in parts.items()}
-    return Cell(number, size, target, one, many, cpu_s, rss_mb)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 async def check(targets: Targets) -> None:

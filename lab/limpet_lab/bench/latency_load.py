@@ -1,4 +1,4 @@
-"""What the load consists of: conversations as an OpenAI SDK sends them, all different, of an exact size."""
+"""What the load consists of: conversations as the official SDKs send them, all different, of an exact size."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,8 @@ MODEL: Final = "bench/open-model"
 SIZES: Final = {"2KB": 2_000, "12KB": 12_000, "100KB": 100_000}
 """Bytes of a request body by what the results call it."""
 CONVERSATIONS: Final = 200
+DIALECTS: Final = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
+"""Paths, by what the results call the API."""
 
 _SYSTEM: Final = 600
 _TURN: Final = 700
@@ -23,17 +25,18 @@ _SENTENCES: Final = (
 )
 
 
-def body(number: int, size: int, model: str = MODEL) -> bytes:
+def body(number: int, size: int, model: str = MODEL, dialect: str = "chat") -> bytes:
     """Conversation `number` as JSON of exactly `size` bytes. Raises ValueError if that is too small for one."""
-    messages = [{"role": "system", "content": f"You are assistant {number}. " + _prose(number, _SYSTEM)}]
+    messages: list[dict[str, str]] = [
+        {"role": "system", "content": f"You are assistant {number}. " + _prose(number, _SYSTEM)}
+    ]
     for turn in range((size - 2 * _SYSTEM) // (_TURN + 100)):
         role = ("user", "assistant")[turn % 2]
         messages.append({"role": role, "content": f"Part {turn} of {number}: " + _prose(number + turn, _TURN)})
     if messages[-1]["role"] == "user":
         messages.append({"role": "assistant", "content": "Go on."})
     last = {"role": "user", "content": ""}
-    # The official SDK writes the messages before the model's name.
-    request: dict[str, Any] = {"messages": [*messages, last], "model": model, "temperature": 0.2}
+    request = _request(dialect, [*messages, last], model)
     missing = size - len(_encoded(request))
     if missing < 1:
         raise ValueError(f"{size} bytes are too few for a conversation, {size - missing + 1} is the least")
@@ -41,20 +44,35 @@ def body(number: int, size: int, model: str = MODEL) -> bytes:
     return _encoded(request)
 
 
-def write_bodies(folder: Path, size: int, number: int = CONVERSATIONS) -> Path:
+def _request(dialect: str, messages: list[dict[str, str]], model: str) -> dict[str, Any]:
+    # The members in the order of the official SDKs.
+    match dialect:
+        case "messages":
+            return {"max_tokens": 1000, "messages": messages[1:], "model": model, "system": messages[0]["content"]}
+        case "responses":
+            return {"input": messages[1:], "instructions": messages[0]["content"], "model": model, "store": False}
+        case _:
+            return {"messages": messages, "model": model, "temperature": 0.2}
+
+
+def write_bodies(folder: Path, size: int, number: int = CONVERSATIONS, dialect: str = "chat") -> Path:
     """The folder, made and filled with `0.json` … for `number` conversations."""
     folder.mkdir()
     for each in range(number):
-        folder.joinpath(f"{each}.json").write_bytes(body(each, size))
+        folder.joinpath(f"{each}.json").write_bytes(body(each, size, dialect=dialect))
     return folder
 
 
-def answer() -> bytes:
-    """A short chat completion with usage, about 730 bytes, the same for everybody."""
+def answer(dialect: str = "chat") -> bytes:
+    """A short answer with usage, about 730 bytes, the same for everybody."""
     text = (
         "The two drafts differ in tone more than in substance; the second is plainer because it names who does what, "
         "when, and for whom. "
     )
+    if dialect == "messages":
+        return _encoded(_message(text * 3))
+    if dialect == "responses":
+        return _encoded(_response(text * 3))
     completion = {
         "id": "chatcmpl-000000000000000000000000",
         "object": "chat.completion",
@@ -76,6 +94,42 @@ def answer() -> bytes:
         },
     }
     return _encoded(completion)
+
+
+def _message(text: str) -> dict[str, Any]:
+    return {
+        "id": "msg_000000000000000000000000",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL,
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": 56,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 2944,
+            "output_tokens": 72,
+        },
+    }
+
+
+def _response(text: str) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    return {
+        "id": "resp_000000000000000000000000",
+        "object": "response",
+        "created_at": 1_790_000_000,
+        "status": "completed",
+        "model": MODEL,
+        "output": [{"type": "message", "id": "msg_0", "role": "assistant", "status": "completed", "content": content}],
+        "usage": {
+            "input_tokens": 3000,
+            "input_tokens_details": {"cached_tokens": 2944},
+            "output_tokens": 72,
+            "total_tokens": 3072,
+        },
+    }
 
 
 def _prose(start: int, length: int) -> str:

@@ -4,7 +4,7 @@ Targets of one round ran one right after the other, so what Limpet adds is taken
 over the rounds is shown. A cell in which any request failed has no numbers, nor has what would be compared with it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
@@ -12,40 +12,14 @@ from typing import Any, Final
 from rich.box import SIMPLE
 from rich.table import Table
 
+from limpet_lab.bench.latency_cell import Cell
 from limpet_lab.bench.latency_load import SIZES
 from limpet_lab.bench.latency_targets import TARGETS
-from limpet_lab.bench.latency_wrk import WrkRun
 
 Figures = dict[str, Any]
 
 _ENVOY_OF: Final = {"direct": "upstream", "envoy": "envoy", "limpet": "limpet"}
 """Whose CPU time `cpu_us` is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One target with one size of body in one round."""
-
-    round: int
-    size: str
-    target: str
-    one: WrkRun
-    """By a single connection: latencies."""
-    many: WrkRun
-    """By many connections: how many a second, and what each costs."""
-    cpu_s: Mapping[str, float]
-    """CPU time of every part while `many` ran."""
-    rss_mb: Mapping[str, float]
-    """Resident memory of every part afterwards, in 10^6 bytes."""
-
-    @property
-    def failed(self) -> int:
-        """Requests without a good answer."""
-        return self.one.failed + self.many.failed
-
-    def cpu_us(self, part: str) -> float:
-        """CPU time of a part, by request."""
-        return self.cpu_s[part] * 1e6 / self.many.requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +66,10 @@ def report(cells: Iterable[Cell]) -> Figures:
 def _entry(target: str, cells: list[Cell], direct: list[Cell], envoy: list[Cell]) -> Figures:
     failed = sum(cell.failed for cell in cells)
     entry: Figures = {
-        "p50_ms": _median(cells, lambda cell: cell.one.percentile_ms(50)),
-        "p99_ms": _median(cells, lambda cell: cell.one.percentile_ms(99)),
-        "rps": _median(cells, lambda cell: cell.many.rps),
-        "cpu_us": _median(cells, lambda cell: cell.cpu_us(_ENVOY_OF[target])),
+        "p50_ms": middle(cells, lambda cell: cell.one.percentile_ms(50)),
+        "p99_ms": middle(cells, lambda cell: cell.one.percentile_ms(99)),
+        "rps": middle(cells, lambda cell: cell.many.rps),
+        "cpu_us": middle(cells, lambda cell: cell.cpu_us(_ENVOY_OF[target])),
         "rss_mb": max(cell.rss_mb[_ENVOY_OF[target]] for cell in cells),
         "failed": failed,
     }
@@ -104,24 +78,26 @@ def _entry(target: str, cells: list[Cell], direct: list[Cell], envoy: list[Cell]
             entry[f"added_p{percent}_ms"] = _added(cells, direct, percent)
     if target == "limpet":
         entry["share_of_envoy"] = _share(cells, envoy)
-        entry["extproc_cpu_us"] = _median(cells, lambda cell: cell.cpu_us("extproc"))
+        entry["extproc_cpu_us"] = middle(cells, lambda cell: cell.cpu_us("extproc"))
         entry["extproc_rss_mb"] = max(cell.rss_mb["extproc"] for cell in cells)
     return entry
 
 
 def _added(cells: list[Cell], direct: list[Cell], percent: float) -> float | None:
-    return _paired(cells, direct, lambda ours, base: ours.one.percentile_ms(percent) - base.one.percentile_ms(percent))
+    return paired(cells, direct, lambda ours, base: ours.one.percentile_ms(percent) - base.one.percentile_ms(percent))
 
 
 def _share(cells: list[Cell], envoy: list[Cell]) -> float | None:
-    return _paired(cells, envoy, lambda ours, base: ours.many.rps / base.many.rps)
+    return paired(cells, envoy, lambda ours, base: ours.many.rps / base.many.rps)
 
 
-def _median(cells: list[Cell], number: Callable[[Cell], float]) -> float | None:
+def middle(cells: list[Cell], number: Callable[[Cell], float]) -> float | None:
+    """The median of a number; None if a request failed."""
     return None if any(cell.failed for cell in cells) else round(median(map(number, cells)), 4)
 
 
-def _paired(ours: list[Cell], base: list[Cell], number: Callable[[Cell, Cell], float]) -> float | None:
+def paired(ours: list[Cell], base: list[Cell], number: Callable[[Cell, Cell], float]) -> float | None:
+    """The median of what two cells of one round give; None if a request of either failed."""
     if not base or any(cell.failed for cell in (*ours, *base)):
         return None
     by_round = {cell.round: cell for cell in base}
@@ -160,10 +136,11 @@ def table(result: Figures, about: str) -> Table:
 def _row(entry: Figures) -> Sequence[str]:
     if entry["failed"]:
         return [f"failed ({entry['failed']})", *[""] * (len(_COLUMNS) - 1)]
-    return [_number(entry[key], shape) if key in entry else "" for key, _, shape in _COLUMNS]
+    return [number_of(entry[key], shape) if key in entry else "" for key, _, shape in _COLUMNS]
 
 
-def _number(value: float | None, shape: str) -> str:
+def number_of(value: float | None, shape: str) -> str:
+    """As it is shown in a table."""
     return "–" if value is None else format(value, shape)
 
 
@@ -176,5 +153,5 @@ def bars(result: Figures) -> Table:
         value = result["limpet"].get(bar.size, {}).get(bar.key)
         sign = "≥" if bar.at_least else "≤"
         outcome = "not measured" if value is None else "holds" if bar.holds(value) else "missed"
-        shown.add_row(bar.words, f"{sign} {bar.limit:g}{bar.unit}", _number(value, ".3g") + bar.unit, outcome)
+        shown.add_row(bar.words, f"{sign} {bar.limit:g}{bar.unit}", number_of(value, ".3g") + bar.unit, outcome)
     return shown

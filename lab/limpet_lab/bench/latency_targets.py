@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from limpet_lab.bed import Bed, Object, policy_object
-from limpet_lab.bench.latency_load import MODEL, answer
+from limpet_lab.bench.latency_load import DIALECTS, MODEL, answer
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.listen import CannotStart
@@ -26,7 +26,6 @@ from limpet_operator.publish.encode import Json, set_header, typed
 from limpet_operator.resources.objects import Parser
 
 TARGETS: Final = ("direct", "envoy", "limpet")
-CHAT: Final = "/v1/chat/completions"
 PROVIDERS: Final = 3
 
 _HOST: Final = "127.0.0.1"
@@ -115,12 +114,16 @@ def ask(url: str, body: bytes) -> tuple[int, Mapping[str, str]]:
 
 def upstream_config(port: int) -> Json:
     """The Envoy that answers every request once it has read it."""
-    direct = {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": answer().decode()}},
-        "response_headers_to_add": [set_header("content-type", "application/json")],
-    }
-    return {"static_resources": {"listeners": [_listener(port, direct)]}}
+    routes: list[Json] = [
+        {
+            # A vendor may have a dialect under a path of its own.
+            "match": {"safe_regex": {"regex": ".*" + path.removeprefix("/v1")}},
+            "direct_response": {"status": 200, "body": {"inline_string": answer(dialect).decode()}},
+            "response_headers_to_add": [set_header("content-type", "application/json")],
+        }
+        for dialect, path in DIALECTS.items()
+    ]
+    return {"static_resources": {"listeners": [_listener(port, *routes)]}}
 
 
 def plain_config(port: int, upstream_port: int) -> Json:
@@ -145,14 +148,14 @@ def plain_config(port: int, upstream_port: int) -> Json:
     return {"static_resources": {"listeners": [_listener(port, route)], "clusters": [cluster]}}
 
 
-def _listener(port: int, route: Json) -> Json:
+def _listener(port: int, *routes: Json) -> Json:
     manager = typed(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="bench",
         stream_idle_timeout="0s",
         request_headers_timeout="30s",
         request_timeout="300s",
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*routes]}]},
         http_filters=[
             {
                 "name": "envoy.filters.http.buffer",
@@ -205,4 +208,4 @@ def _object(api: str, kind: str, name: str, **rest: Any) -> Object:
 
 
 def _url(port: int) -> str:
-    return f"http://{_HOST}:{port}{CHAT}"
+    return f"http://{_HOST}:{port}{DIALECTS['chat']}"

@@ -18,7 +18,7 @@ _BLOCKS: Final = (
 )
 _MIN_BUDGET: Final = 1024
 
-Block = Mapping[str, Any]
+PromptBlock = Mapping[str, Any]
 """One block of a request's prompt: a tool, or a part of a system prompt or of a message."""
 
 
@@ -54,7 +54,7 @@ def read_messages(
     )
 
 
-def _messages(messages: object) -> list[tuple[str, Block]]:
+def _messages(messages: object) -> list[tuple[str, PromptBlock]]:
     _require(isinstance(messages, list) and bool(messages), "messages: at least one message is required")
     assert isinstance(messages, list)
     blocks = []
@@ -67,7 +67,7 @@ def _messages(messages: object) -> list[tuple[str, Block]]:
     return blocks
 
 
-def _content(where: str, content: object) -> list[Block]:
+def _content(where: str, content: object) -> list[PromptBlock]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     _require(isinstance(content, list), f"{where}: Input should be a valid string or list")
@@ -81,7 +81,7 @@ def _content(where: str, content: object) -> list[Block]:
     return content
 
 
-def _rendered(role: str, block: Block, ruler: Ruler) -> str:
+def _rendered(role: str, block: PromptBlock, ruler: Ruler) -> str:
     """What the model sees of a block: where breakpoints stand is not part of it."""
     if block.get("type") == "text":
         return f"<{role}>{block['text']}"
@@ -90,7 +90,7 @@ def _rendered(role: str, block: Block, ruler: Ruler) -> str:
     return f"<{role}>" + msgspec.json.encode(_without_mark(block)).decode()
 
 
-def _without_mark(block: Block) -> dict[str, Any]:
+def _without_mark(block: PromptBlock) -> dict[str, Any]:
     return {name: value for name, value in block.items() if name != "cache_control"}
 
 
