@@ -2,7 +2,7 @@
 
 import json
 
-from limpet_extproc.request.edits import Splices
+from limpet_extproc.request.splices import Splices
 
 
 def spliced(body: bytes, splices: Splices, model: str | None = None) -> bytes:

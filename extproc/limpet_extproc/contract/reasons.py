@@ -2,7 +2,9 @@
 
 from typing import Final, Literal, get_args
 
-UnstickyReason = Literal["unsticky.no_cache", "unsticky.below_minimum", "unsticky.no_discount"]
+UnstickyReason = Literal[
+    "unsticky.no_cache", "unsticky.below_minimum", "unsticky.no_breakpoint", "unsticky.no_discount"
+]
 """Why staying at a provider would not pay."""
 
 DecisionReason = (

@@ -76,7 +76,7 @@ def _sticky(
         reason = "sticky.left.failed"
     elif reason == "first.scored":
         # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
-        reason = why_not_sticky(query.lane.by_provider[order[0]], query.prompt_tokens) or reason
+        reason = why_not_sticky(query.lane.by_provider[order[0]], query) or reason
     return _decision(filtered, order, reason)
 
 

@@ -4,6 +4,8 @@ from typing import Final
 
 from limpet_extproc.contract.catalog import Price
 from limpet_extproc.contract.reasons import UnstickyReason
+from limpet_extproc.decision.breakpoints import caches
+from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate
 
 BYTES_PER_TOKEN: Final = 3.0
@@ -37,15 +39,18 @@ def usual_usd(price: Price) -> float:
     return warm_usd(price, _USUAL_PROMPT_TOKENS, _USUAL_WARM_TOKENS, DEFAULT_OUTPUT_TOKENS)
 
 
-def why_not_sticky(candidate: Candidate, prompt_tokens: int) -> UnstickyReason | None:
-    """None if staying at this provider pays for a prompt of that length, else the reason why it does not.
+def why_not_sticky(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> UnstickyReason | None:
+    """None if staying at this provider pays, else the reason why it does not.
 
+    `prompt_tokens`: the prompt counts as at least that long.
     Where the price is unknown it pays if the vendor caches at all: a self-hosted engine gains time to the first token.
     """
     if not candidate.caches:
         return "unsticky.no_cache"
-    if prompt_tokens < candidate.min_tokens:
+    if max(query.prompt_tokens, prompt_tokens) < candidate.min_tokens:
         return "unsticky.below_minimum"
+    if not caches(candidate, query):
+        return "unsticky.no_breakpoint"
     if candidate.price is not None and candidate.price.cache_read >= candidate.price.input:
         return "unsticky.no_discount"
     return None

@@ -17,3 +17,8 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     steering: Steering | None = None
     stays: bool = True
     """Whether it belongs to a conversation, which may be warm somewhere."""
+    marked: bool = False
+    """Whether the client itself says by `cache_control` what is to be cached."""
+    has_history: bool = False
+    lasting_tokens: int = 0
+    """Of the prompt: without its last message. Counted only where it decides."""

@@ -5,10 +5,13 @@ A catalog is sent whole, however little has changed; what is the same in the one
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
+from limpet_extproc.contract.apis import DialectName
 from limpet_extproc.contract.catalog import (
+    CacheControl,
     CacheFields,
     Catalog,
     CatalogProvider,
@@ -45,8 +48,12 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     translated: bool = False
     """Whether it does not speak the dialect of the lane, so that requests and answers are translated."""
     cache_key: bool = False
+    """Whether a `prompt_cache_key` is added for it, as the lane's API has that field and it helps."""
     cache_fields: CacheFields = CacheFields()
+    cache_control: CacheControl = "None"
+    """Where it reads this of a request in the lane's API; of a translated one: after that."""
     prompt_caching: PromptCaching = "Off"
+    """Its own or the policy's."""
     stream_usage: bool = True
     takes_affinity: bool = False
     """Whether it takes the name of a conversation in a header."""
@@ -66,6 +73,11 @@ class Lane:
     """Whether any has weight 0."""
     limited: bool
     """Whether any has limits."""
+    marks: bool
+    """Whether breakpoints may be added for any."""
+    adds_keys: bool
+    """Whether a `prompt_cache_key` is added for any."""
+    takes_affinity: bool
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -74,11 +86,29 @@ class Lane:
         drains = any(candidate.drain for candidate in candidates)
         zero_weights = any(candidate.weight == 0 for candidate in candidates)
         limited = any(candidate.limits is not None for candidate in candidates)
-        return cls(model, candidates, policy, by_provider, drains, zero_weights, limited)
+        marks = any(each.prompt_caching == "Auto" and each.cache_control != "None" for each in candidates)
+        adds_keys = any(candidate.cache_key for candidate in candidates)
+        takes_affinity = any(candidate.takes_affinity for candidate in candidates)
+        return cls(
+            model,
+            candidates,
+            policy,
+            by_provider,
+            drains,
+            zero_weights,
+            limited,
+            marks,
+            adds_keys,
+            takes_affinity,
+        )
 
 
 _LaneKey = tuple[str, str]
 """`apis.Api.name` and the model."""
+_KEYED: Final = frozenset({"OpenAIChat", "OpenAIResponses"})
+"""APIs that have a `prompt_cache_key`."""
+TRANSLATED: Final[DialectName] = "AnthropicMessages"
+"""What requests are translated to."""
 _Serving = list[tuple[CatalogProvider, Model, bool]]
 """The last one: whether it is translated."""
 
@@ -128,7 +158,7 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
     lanes = {
         key: before.lanes[key]
         if policies is before.policies and before.serving.get(key) == found
-        else _lane(key[1], found, policies)
+        else _lane(key, found, policies)
         for key, found in serving.items()
     }
     limited = {each.name: each.limits for each in providers.values() if each.limits is not None}
@@ -139,12 +169,16 @@ def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvide
     return old if old is not None and old == new else new
 
 
-def _lane(model: str, serving: _Serving, policies: Policies) -> Lane:
-    namespaces = {provider.namespace for provider, _, _ in serving}
-    return Lane.of(model, tuple(_candidate(*each) for each in serving), policies.holding(model, namespaces))
+def _lane(key: _LaneKey, serving: _Serving, policies: Policies) -> Lane:
+    api, model = key
+    policy = policies.holding(model, {provider.namespace for provider, _, _ in serving})
+    return Lane.of(model, tuple(_candidate(*each, api, policy.prompt_caching) for each in serving), policy)
 
 
-def _candidate(provider: CatalogProvider, model: Model, translated: bool) -> Candidate:
+def _candidate(
+    provider: CatalogProvider, model: Model, translated: bool, api: str, prompt_caching: PromptCaching
+) -> Candidate:
+    read = {str(name): where for name, where in provider.cache_fields.cache_control.items()}
     return Candidate(
         provider=provider.name,
         upstream_model=model.upstream_name,
@@ -162,9 +196,10 @@ def _candidate(provider: CatalogProvider, model: Model, translated: bool) -> Can
         unstreamed_s=provider.unstreamed_s,
         limits=provider.limits,
         translated=translated,
-        cache_key=model.cache_key,
+        cache_key=model.cache_key and not translated and api in _KEYED,
         cache_fields=provider.cache_fields,
-        prompt_caching=provider.prompt_caching,
+        cache_control=read.get(TRANSLATED if translated else api, "None"),
+        prompt_caching="Auto" if prompt_caching == "Auto" else provider.prompt_caching,
         stream_usage=provider.stream_usage,
         takes_affinity=bool(provider.affinity_header),
     )

@@ -51,8 +51,7 @@ def _of_warm(
     if others and sticky.provider in filtered.trials and others[0].provider not in filtered.trials:
         # A conversation with another warm place leaves the trial to one that has none.
         return _names(others[0], sticky, *others[1:]), _left(filtered.trials[sticky.provider])
-    prompt_tokens = max(query.prompt_tokens, sticky.prompt_tokens)
-    unpaid = why_not_sticky(filtered.lane.by_provider[sticky.provider], prompt_tokens)
+    unpaid = why_not_sticky(filtered.lane.by_provider[sticky.provider], query, sticky.prompt_tokens)
     if unpaid is not None:
         return (), unpaid
     if not others:

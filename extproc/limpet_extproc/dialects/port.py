@@ -128,6 +128,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     pin: Pin | None = None
     kept: bool = False
     """Whether the provider keeps the answer, so that requests may go on from it."""
+    last_block: LastBlock | msgspec.UnsetType | None = msgspec.UNSET
+    """What `Dialect.last_block` finds; unset: it was not looked for."""
 
 
 class Dialect(Protocol):

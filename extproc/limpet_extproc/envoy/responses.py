@@ -10,10 +10,14 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from limpet_extproc.contract import record as records
+from limpet_extproc.contract.apis import DialectName
 from limpet_extproc.contract.envoy import (
     CLUSTER_HEADER,
+    DECISION_AFFINITY,
+    DECISION_API,
     DECISION_EDITS,
     DECISION_HEADER,
+    DECISION_HIDE_USAGE,
     DECISION_METADATA,
     DECISION_MODEL,
     DECISION_REASON,
@@ -33,12 +37,16 @@ from limpet_extproc.contract.envoy import (
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy import struct_wire
 from limpet_extproc.envoy.struct_wire import entry
-from limpet_extproc.request.edits import Edits, Splices
+from limpet_extproc.request.edits import Edits
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.routing import Routing, Tries
+from limpet_extproc.request.splices import Splices
 
 CONTINUE_HEADERS: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
 CONTINUE_BODY: Final = bytes(pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString())
+
+USUAL_API: Final[DialectName] = "OpenAIChat"
+"""That need not be told."""
 
 _MAX_CACHED: Final = 10_000
 """Parts of each kind that are cached; a bound for gateways with very many providers or models."""
@@ -58,7 +66,7 @@ class Responses:
 
     def __init__(self) -> None:
         self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
-        self._decisions: dict[tuple[str, str, float | None, float], bytes] = {}
+        self._decisions: dict[tuple[str, str, str, float | None, float], bytes] = {}
 
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order."""
@@ -66,6 +74,8 @@ class Responses:
         decision = self._decision(routing)
         if routing.edits is not None:
             decision += _edits(routing.edits)
+        if routing.affinity:
+            decision += entry(DECISION_AFFINITY, struct_wire.text(routing.affinity))
         noted = struct_wire.metadata(DECISION_METADATA, decision) + struct_wire.metadata(
             RECORD_METADATA, entry(RECORD_TEXT, struct_wire.text(records.encode(record)))
         )
@@ -78,7 +88,8 @@ class Responses:
         if routing.why:
             return _decision(routing)
         tries = routing.tries
-        key = routing.decision.reason, routing.record.model, tries.wait_s, tries.save_cache_s
+        record = routing.record
+        key = routing.decision.reason, record.api, record.model, tries.wait_s, tries.save_cache_s
         built = self._decisions.get(key)
         if built is None:
             if len(self._decisions) >= _MAX_CACHED:
@@ -134,6 +145,8 @@ def _decision(routing: Routing) -> bytes:
     if routing.why:
         entries += entry(DECISION_WHY, struct_wire.text(routing.why))
     entries += entry(DECISION_MODEL, struct_wire.text(routing.record.model))
+    if routing.record.api != USUAL_API:
+        entries += entry(DECISION_API, struct_wire.text(routing.record.api))
     if routing.tries.wait_s is not None:
         entries += entry(DECISION_WAIT_MS, struct_wire.number(routing.tries.wait_s * 1000))
     if routing.tries.save_cache_s > 0:
@@ -145,7 +158,8 @@ def _edits(edits: Edits) -> bytes:
     lists = entry("", _splices(edits.common))
     for provider, splices in edits.own:
         lists += entry(provider, _splices(splices))
-    return entry(DECISION_EDITS, struct_wire.table(lists))
+    written = entry(DECISION_EDITS, struct_wire.table(lists))
+    return written + entry(DECISION_HIDE_USAGE, struct_wire.TRUE) if edits.asks_usage else written
 
 
 def _splices(splices: Splices) -> bytes:

@@ -1,26 +1,20 @@
-"""What each provider of the order gets another body for: splices of the client's own bytes, which all else stays."""
+"""What each provider of the order gets another body for, as splices of the client's own bytes."""
 
 from collections.abc import Container
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from limpet_extproc.contract.catalog import CacheControl
+from limpet_extproc.decision.breakpoints import adds_breakpoint
 from limpet_extproc.decision.snapshot import Candidate
-from limpet_extproc.dialects.port import ParsedRequest
-from limpet_extproc.dialects.spans import Member, Span, cuts
-from limpet_extproc.request.opened import Opened
-
-
-class Splice(NamedTuple):
-    """New text in the place of `length` bytes from `offset`; True is the provider's own name of the model."""
-
-    offset: int
-    length: int
-    text: str | Literal[True]
-
-
-Splices = tuple[Splice, ...]
-"""In the order of the body, none over another."""
+from limpet_extproc.dialects.port import LastBlock, ParsedRequest
+from limpet_extproc.dialects.spans import Member, cuts
+from limpet_extproc.request.cache_keys import cache_key, put_key
+from limpet_extproc.request.cache_marks import put_marks
+from limpet_extproc.request.opened import Opened, last_block
+from limpet_extproc.request.splices import BodyDraft, Splice, Splices
+from limpet_extproc.request.stream_usage import put_usage
 
 
 class Edits(msgspec.Struct, frozen=True, gc=False):
@@ -29,69 +23,130 @@ class Edits(msgspec.Struct, frozen=True, gc=False):
     common: Splices
     own: tuple[tuple[str, Splices], ...] = ()
     """Of the providers that get others."""
+    asks_usage: bool = False
+    """Whether any is asked for the usage of a stream whose client did not ask for it."""
 
     def of(self, provider: str) -> Splices:
         """What this one gets."""
         return next((splices for name, splices in self.own if name == provider), self.common)
 
 
-def edits(opened: Opened, order: tuple[str, ...]) -> Edits | None:
-    """None when every provider of the order takes the body as it is."""
-    request, candidates = opened.request, opened.query.lane.by_provider
-    renamed = any(candidates[name].upstream_model != request.model for name in order)
-    if not renamed and not request.ours and request.model_form != "missing":
-        return None
-    body = _Body(opened, renamed)
+def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | None:
+    """None if every provider of the order takes the body as it is.
+
+    `before`: how many requests of the conversation came in this minute, see `KeyRates`.
+    """
+    request, lane = opened.request, opened.query.lane
+    candidates = lane.by_provider
+    renamed = any(candidates[name].upstream_model != lane.model for name in order)
+    if _is_ordinary(opened):
+        return Edits((Splice(*request.model_span, True),)) if renamed else None
+    body = _Body(opened, before, renamed)
     splices = [body.splices(candidates[name]) for name in order]
     own = tuple((name, each) for name, each in zip(order, splices, strict=True) if each != splices[0])
-    return Edits(splices[0], own) if splices[0] or own else None
+    return Edits(splices[0], own, body.asks_usage) if splices[0] or own else None
+
+
+def _is_ordinary(opened: Opened) -> bool:
+    """Whether nothing but the model's name can differ: nearly all requests."""
+    request, lane = opened.request, opened.query.lane
+    return (
+        not request.ours
+        and request.cache is None
+        and request.usage_asked
+        and request.model_form == "json"
+        and not lane.marks
+        and not lane.adds_keys
+    )
+
+
+class _Wants(NamedTuple):
+    """What a provider is sent, as far as it differs between providers."""
+
+    model: str | Literal[True] | None
+    reads_provider_object: bool
+    cache_control: CacheControl
+    adds_breakpoint: bool
+    retention: bool
+    cache_key: str
+    stream_usage: bool
 
 
 class _Body:
-    """One request, for every provider that may get it."""
+    """One request for all the providers that may get it; equal wishes get the same splices."""
 
-    __slots__ = ("_begin", "_opened", "_renamed", "_request")
+    __slots__ = ("_before", "_last_block", "_made", "_opened", "_renamed", "_request", "asks_usage")
 
-    def __init__(self, opened: Opened, renamed: bool) -> None:
+    def __init__(self, opened: Opened, before: int, renamed: bool) -> None:
         self._opened = opened
         self._request = opened.request
+        self._before = before
         self._renamed = renamed
-        self._begin = -1
+        self._last_block: LastBlock | Literal["unknown"] | None = "unknown"
+        self._made: dict[_Wants, Splices] = {}
+        self.asks_usage = False
 
     def splices(self, candidate: Candidate) -> Splices:
         """What changes on the way to this one."""
-        found = [Splice(*cut, "") for cut in self._cuts(candidate)]
-        if model := self._model(candidate):
-            found.append(model)
-        return tuple(sorted(found))
+        wants = self._wants(candidate)
+        made = self._made.get(wants)
+        if made is None:
+            made = self._made[wants] = self._draft(wants).done(self._opened.body)
+        return made
 
-    def _model(self, candidate: Candidate) -> Splice | None:
-        span, form = self._request.model_span, self._request.model_form
+    def _wants(self, candidate: Candidate) -> _Wants:
+        query, request = self._opened.query, self._request
+        turn = self._opened.head.api.kind == "conversation"
+        adds_key = turn and candidate.cache_key and not (request.cache and request.cache.has_key)
+        return _Wants(
+            self._model(candidate),
+            candidate.reads_provider_object,
+            candidate.cache_control,
+            turn and adds_breakpoint(candidate, query),
+            candidate.cache_fields.retention,
+            cache_key(query.key, self._before, candidate.cache_fields.cache_key_rpm) if adds_key else "",
+            candidate.stream_usage and not request.usage_asked,
+        )
+
+    def _model(self, candidate: Candidate) -> str | Literal[True] | None:
+        """The name to write; None: as it is. True where it is a JSON string, which the Lua of the provider knows."""
+        form = self._request.model_form
         if form == "missing":
-            return self._added(f'"model":{_text(candidate.upstream_model)}')
-        if not self._renamed or not span.length:
+            return candidate.upstream_model
+        if not self._renamed:
             return None
-        return Splice(*span, True if form == "json" else candidate.upstream_model)
+        return True if form == "json" else candidate.upstream_model
 
-    def _added(self, member: str) -> Splice:
-        """A member before all others, of which at least one stays."""
-        if self._begin < 0:
-            self._begin = bytes(self._opened.body[:_NEAR]).find(b"{") + 1 or bytes(self._opened.body).index(b"{") + 1
-        return Splice(self._begin, 0, member + ",")
+    def _draft(self, wants: _Wants) -> BodyDraft:
+        draft, request, body = BodyDraft(), self._request, self._opened.body
+        ask = request.cache
+        if wants.model is not None:
+            self._put_model(draft, wants.model)
+        if wants.reads_provider_object:
+            draft.cut.extend(member for member in request.ours if member.name != "provider")
+            draft.splices.extend(Splice(*cut, "") for cut in cuts(_naming_ours(request, self._opened.providers)))
+        else:
+            draft.cut.extend(request.ours)
+        if ask is not None or wants.adds_breakpoint:
+            put_marks(draft, ask, body, wants.cache_control, self._find_last_block, adds=wants.adds_breakpoint)
+        if ask is not None and not wants.retention:
+            draft.cut.extend(ask.retention)
+        if wants.cache_key:
+            put_key(draft, body, wants.cache_key)
+        if wants.stream_usage:
+            self.asks_usage |= put_usage(draft, body, request.stream_options)
+        return draft
 
-    def _cuts(self, candidate: Candidate) -> tuple[Span, ...]:
-        request = self._request
-        if not candidate.reads_provider_object:
-            return cuts(request.ours)
-        ours = (member for member in request.ours if member.name != "provider")
-        return (*cuts(ours), *cuts(_naming_ours(request, self._opened.providers)))
+    def _put_model(self, draft: BodyDraft, model: str | Literal[True]) -> None:
+        if self._request.model_form == "missing":
+            draft.added.append(f'"model":{msgspec.json.encode(model).decode()}')
+        elif self._request.model_span.length:
+            draft.splices.append(Splice(*self._request.model_span, model))
 
-
-_NEAR: Final = 64
-
-
-def _text(value: str) -> str:
-    return msgspec.json.encode(value).decode()
+    def _find_last_block(self) -> LastBlock | None:
+        if self._last_block == "unknown":
+            self._last_block = last_block(self._opened)
+        return self._last_block
 
 
 def _naming_ours(request: ParsedRequest, providers: Container[str]) -> list[Member]:

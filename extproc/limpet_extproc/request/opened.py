@@ -9,8 +9,9 @@ from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.decision.steering import steering_of
-from limpet_extproc.dialects.port import ParsedRequest, Refusal
+from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
 from limpet_extproc.request import identity
+from limpet_extproc.request.cache_marks import is_marked
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import unknown_model
 from limpet_extproc.request.size import ATTACHMENT_BYTES, prompt_bytes
@@ -45,6 +46,9 @@ def open_request(
         identified_by, value = identity.conversation(head.headers, request, lane.policy.identity_headers)
     else:
         identified_by, value = "", request.fingerprint
+    marked = is_marked(request.cache, body)
+    if lane.marks and not marked and not request.has_history and isinstance(request.last_block, msgspec.UnsetType):
+        request = msgspec.structs.replace(request, last_block=head.dialect.last_block(bytes(body)))
     tenant = identity.tenant(head.headers)
     text_bytes = ATTACHMENT_BYTES if request.model_form == "plain" else prompt_bytes(body)
     usual_tokens = DEFAULT_OUTPUT_TOKENS if stays else 0
@@ -55,5 +59,20 @@ def open_request(
         output_tokens=min(request.max_output_tokens or usual_tokens, DEFAULT_OUTPUT_TOKENS),
         steering=steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers),
         stays=stays,
+        marked=marked,
+        has_history=request.has_history,
+        lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
     return Opened(request, query, identified_by, snapshot.providers, head, body)
+
+
+def last_block(opened: Opened) -> LastBlock | None:
+    """Where a breakpoint at the end of the prompt goes."""
+    found = opened.request.last_block
+    return opened.head.dialect.last_block(bytes(opened.body)) if isinstance(found, msgspec.UnsetType) else found
+
+
+def _lasting_bytes(request: ParsedRequest, size: int) -> int:
+    """What another request may begin with as well: all but the last message."""
+    found = request.last_block
+    return 0 if isinstance(found, msgspec.UnsetType) or found is None else max(0, size - found.span.length)

@@ -23,7 +23,10 @@ def reply(path: bytes, body: Body) -> ReaderReply:
     """The request in the body, or what is wrong with it."""
     found = spoken(path.decode())
     parsed = parse(found.dialect, body, found.asked)
-    return ReaderReply(refusal=parsed) if isinstance(parsed, Refusal) else ReaderReply(request=parsed)
+    if isinstance(parsed, Refusal):
+        return ReaderReply(refusal=parsed)
+    # Here, as it would hold up other requests there too.
+    return ReaderReply(request=msgspec.structs.replace(parsed, last_block=found.dialect.last_block(body)))
 
 
 def serve(connection: socket.socket) -> None:

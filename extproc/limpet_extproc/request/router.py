@@ -10,6 +10,7 @@ from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.cache_keys import KeyRates
 from limpet_extproc.request.opened import open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import ReadRequest
@@ -45,6 +46,7 @@ class StickyRouting:
         self._secret = secret
         self._clock = clock
         self._random_seed = random_seed
+        self._key_rates = KeyRates()
 
     async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
         """See `Router`."""
@@ -56,7 +58,8 @@ class StickyRouting:
             return opened
         key, now_s = opened.query.key, self._clock()
         remembered = await self._memory.lookup(key, now_s) if opened.query.stays else None
-        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed())
+        before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
+        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before)
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             first = opened.query.lane.by_provider[decision.order[0]]

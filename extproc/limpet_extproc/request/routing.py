@@ -11,11 +11,12 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
-from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered
 from limpet_extproc.request import identity
+from limpet_extproc.request.cache_keys import affinity
 from limpet_extproc.request.edits import Edits, edits
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.refusals import nobody_left
@@ -44,12 +45,19 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     why: str
     """For the client, should all fail; empty while nothing is known to be wrong."""
     tries: Tries = Tries()
+    affinity: str = ""
+    """The conversation's name for providers that take one in a header; empty: none of the order does."""
 
 
 def decide(
-    opened: Opened, remembered: Remembered | None, states: ProviderStates, now_s: float, random_seed: bytes
+    opened: Opened,
+    remembered: Remembered | None,
+    states: ProviderStates,
+    now_s: float,
+    random_seed: bytes,
+    before: int = 0,
 ) -> Routing | Refusal:
-    """The order of providers and all that goes with it. `random_seed`: see `choose`."""
+    """The order of providers and all that goes with it. `random_seed`: see `choose`, `before`: see `edits`."""
     query, lane = opened.query, opened.query.lane
     decision = choose(query, remembered, states, now_s, random_seed)
     order = decision.order
@@ -58,9 +66,10 @@ def decide(
     return Routing(
         decision=decision,
         record=_record(opened, decision, now_s),
-        edits=edits(opened, order),
+        edits=edits(opened, order, before),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
+        affinity=_affinity(opened, order) if lane.takes_affinity else "",
     )
 
 
@@ -90,6 +99,12 @@ def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
     return Tries(TRIES, stream, wait_level, None, save_cache_s)
 
 
+def _affinity(opened: Opened, order: tuple[str, ...]) -> str:
+    query = opened.query
+    takes = any(query.lane.by_provider[name].takes_affinity for name in order)
+    return affinity(query.key) if takes and query.stays else ""
+
+
 def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
     query, policy = opened.query, opened.query.lane.policy
     return Record(
@@ -100,7 +115,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         reason=decision.reason,
         enforce_reason=decision.enforce_reason,
         order=decision.order,
-        ttls_s=tuple(_ttl_s(query.lane, name, query.prompt_tokens) for name in decision.order),
+        ttls_s=tuple(_ttl_s(opened, name) for name in decision.order),
         started_s=now_s,
         prompt_tokens=query.prompt_tokens,
         output_tokens=query.output_tokens,
@@ -131,8 +146,18 @@ def _unrecognised(opened: Opened, decision: Decision) -> bool:
     return new and opened.request.has_history and opened.identified_by == identity.FINGERPRINT
 
 
-def _ttl_s(lane: Lane, provider: str, prompt_tokens: int) -> float:
-    candidate = lane.by_provider[provider]
-    if why_not_sticky(candidate, prompt_tokens) is not None:
+def _ttl_s(opened: Opened, provider: str) -> float:
+    query = opened.query
+    candidate = query.lane.by_provider[provider]
+    if why_not_sticky(candidate, query) is not None:
         return 0.0
-    return lane.policy.memory_ttl_s or candidate.cache_ttl_s
+    return query.lane.policy.memory_ttl_s or _asked_ttl_s(opened, candidate) or candidate.cache_ttl_s
+
+
+def _asked_ttl_s(opened: Opened, candidate: Candidate) -> float | None:
+    """How long the request itself wants to be kept, if the provider reads where it says so."""
+    ask = opened.request.cache
+    if ask is None:
+        return None
+    reads = candidate.cache_control != "None" if opened.query.marked else candidate.cache_fields.retention
+    return ask.ttl_s if reads else None

@@ -99,7 +99,9 @@ def _set(name: str, members: Iterable[str]) -> str:
 
 def passed_to(provider: PlannedProvider) -> tuple[str, ...]:
     """The client's headers that this provider gets in addition, in lower case."""
-    added = (*provider.spec.vendor_headers, *provider.spec.headers.passed)
+    spec = provider.spec
+    # Whoever names the conversation in that header is not overruled.
+    added = (*spec.vendor_headers, *spec.headers.passed, *([spec.affinity_header] if spec.affinity_header else []))
     return tuple(name for name in dict.fromkeys(added) if name not in PASSED)
 
 

@@ -5,7 +5,8 @@
 -- filter context: host, prefix (stands where the client wrote /v1), "prefix:API" = the same for an API that begins elsewhere, "path:PATH" =
 -- where requests go that are translated, query (of the provider's URL), "passes:NAME" = a header that this provider gets too, "own:NAME" =
 -- a header that was set for this provider before this program, "query:NAME" = a parameter that it gets, "model:NAME" = the provider's name
--- of the model as a JSON string, for each model that is called differently there, "may_take_ms" = how long it may take for a whole answer.
+-- of the model as a JSON string, for each model that is called differently there, "affinity_header" = a header in which it takes the name
+-- of a conversation, "may_take_ms" = how long it may take for a whole answer.
 
 -- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
 local function choose_headers(headers, context, kept)
@@ -66,6 +67,11 @@ local function rewrite(handle)
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
+  local affinity_header = context:get("affinity_header")
+  if affinity_header ~= nil and decision[DECISION_AFFINITY] ~= nil and headers:get(affinity_header) == nil then
+    headers:replace(affinity_header, decision[DECISION_AFFINITY])
+  end
+
   local splices = decision[DECISION_EDITS] or {}
   splices = splices[context:get("name")] or splices[""] or {}
   local renamed = decision[DECISION_MODEL] ~= nil and context:get("model:" .. decision[DECISION_MODEL]) or nil

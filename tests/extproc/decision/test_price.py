@@ -46,4 +46,4 @@ def test_staying_pays_only_where_the_cache_is_real_and_cheaper(
     make: Make, caches: bool, min_tokens: int, price: Price | None, tokens: int, reason: str | None
 ) -> None:
     lane = make.lane(make.provider("a", caches=caches, min_tokens=min_tokens, price=price))
-    assert why_not_sticky(lane.candidates[0], tokens) == reason
+    assert why_not_sticky(lane.candidates[0], make.query(lane, prompt_tokens=tokens)) == reason

@@ -19,11 +19,11 @@ from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
-from limpet_extproc.request.edits import Splice
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.request.routing import Routing
+from limpet_extproc.request.splices import Splice
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1000.0

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
+import msgspec
 import psutil
 import pytest
 import pytest_asyncio
@@ -20,6 +21,13 @@ from limpet_extproc.request.reading import HEAVY_BYTES, LIGHT_BYTES, ReaderError
 
 HEAD = RequestHead(OpenAIChat(), {})
 LARGE = "x" * (HEAVY_BYTES + 1)
+
+
+def read_here(body: bytes) -> ParsedRequest | Refusal:
+    """With what is only looked for at once where it may take long."""
+    found = read(HEAD, body)
+    last_block = HEAD.dialect.last_block(body)
+    return found if isinstance(found, Refusal) else msgspec.structs.replace(found, last_block=last_block)
 
 
 @pytest_asyncio.fixture
@@ -69,7 +77,7 @@ async def test_a_large_body_is_read_alike_in_either_process(
         body = make.body().replace(b"Hello", b"\\ud83e" + LARGE.encode())
     else:
         body = make.body(LARGE, **fields).replace(b"HALF", b"\\ud83e")
-    assert await reader.read(HEAD, memoryview(body)) == read(HEAD, body)
+    assert await reader.read(HEAD, memoryview(body)) == read_here(body)
     assert reader.pid is not None
 
 
@@ -165,7 +173,7 @@ def test_the_loop_of_a_real_worker_reads_large_bodies_too(make: Make) -> None:
         await reader.close()
         return answers
 
-    assert uvloop.run(twice()) == [read(HEAD, body)] * 2
+    assert uvloop.run(twice()) == [read_here(body)] * 2
 
 
 async def test_the_process_ends_with_the_worker(make: Make) -> None:

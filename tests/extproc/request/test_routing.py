@@ -15,9 +15,10 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered, Warm
-from limpet_extproc.request.edits import Edits, Splice
+from limpet_extproc.request.edits import Edits
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.routing import Routing, decide
+from limpet_extproc.request.splices import Splice
 
 NOW = 1000.0
 SECRET_TEXT = "the launch code is 4711"

@@ -1,0 +1,39 @@
+"""Where the prompt is marked for caching by `cache_control`, and where Limpet adds that mark."""
+
+from typing import Final
+
+from limpet_extproc.contract.catalog import Price
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.snapshot import Candidate
+
+_LEAST_TOKENS: Final = 1024
+"""Of the tools and the system prompt of an agent, where the provider's minimum is lower or unknown."""
+
+
+def adds_breakpoint(candidate: Candidate, query: Query) -> bool:
+    """Whether promptCaching Auto adds a breakpoint at the end of the prompt for this provider.
+
+    It does where that pays by the second turn, which has to be likely: the conversation has an answer already, or it
+    begins with as many tools and instructions as an agent's.
+    """
+    return (
+        candidate.prompt_caching == "Auto"
+        and candidate.cache_control != "None"
+        and not query.marked
+        and query.prompt_tokens >= candidate.min_tokens
+        and (query.has_history or query.lasting_tokens >= max(candidate.min_tokens, _LEAST_TOKENS))
+        and candidate.price is not None
+        and pays_by_the_second_turn(candidate.price)
+    )
+
+
+def pays_by_the_second_turn(price: Price) -> bool:
+    """Whether writing a prompt and reading it once costs less than sending it twice."""
+    return price.cache_write + price.cache_read < 2 * price.input
+
+
+def caches(candidate: Candidate, query: Query) -> bool:
+    """Whether the provider caches anything of this request; some cache only what is marked."""
+    if not candidate.cache_fields.only_marked:
+        return True
+    return (candidate.cache_control != "None" and query.marked) or adds_breakpoint(candidate, query)

@@ -1,0 +1,63 @@
+"""Names of a conversation for the caches of providers, and how many of them it gets."""
+
+import json
+
+import pytest
+from tests.extproc.splicing import spliced
+
+from limpet_extproc.request.cache_keys import KeyRates, affinity, cache_key, put_key
+from limpet_extproc.request.splices import BodyDraft
+
+ONE, OTHER = b"1" * 16, b"2" * 16
+
+
+def test_the_names_of_a_conversation_are_its_own_and_tell_nothing() -> None:
+    names = [affinity(ONE), cache_key(ONE, 0, 15), affinity(OTHER), cache_key(OTHER, 0, 15)]
+    assert len({*names}) == 4
+    assert all(len(name) == 32 and ONE.hex() not in name for name in names)
+    assert names == [affinity(ONE), cache_key(ONE, 0, 15), affinity(OTHER), cache_key(OTHER, 0, 15)]
+
+
+@pytest.mark.parametrize(("most", "keys"), [(0, 1), (15, 3), (45, 1)])
+def test_requests_above_the_rate_share_further_keys(most: int, keys: int) -> None:
+    sent = [cache_key(ONE, before, most) for before in range(45)]
+    assert len({*sent}) == keys
+    assert not most or all(sent.count(key) <= most for key in sent)
+
+
+def test_a_conversations_rate_is_counted_by_the_minute() -> None:
+    rates = KeyRates()
+    assert [rates.count(ONE, 60.0 + second) for second in range(3)] == [0, 1, 2]
+    assert rates.count(OTHER, 63.0) == 0
+    assert rates.count(ONE, 119.9) == 3
+    assert rates.count(ONE, 120.0) == 0
+
+
+def test_very_many_conversations_are_not_all_counted() -> None:
+    rates = KeyRates()
+    for number in range(rates.MOST + 10):
+        rates.count(number.to_bytes(16, "little"), 0.0)
+    assert [rates.count(ONE, 1.0), rates.count(ONE, 1.0)] == [0, 0]
+    assert rates.count((0).to_bytes(16, "little"), 1.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        (b'{"model":"m"}', '{"prompt_cache_key":"k","model":"m"}'),
+        (b' \n{ "model":"m"}', ' \n{"prompt_cache_key":"k", "model":"m"}'),
+        (b" " * 200 + b'{"model":"m"}', " " * 200 + '{"prompt_cache_key":"k","model":"m"}'),
+        (b'{"prompt_cache_key" : null ,"model":"m"}', '{"prompt_cache_key" : "k" ,"model":"m"}'),
+        (rb'{"prompt_c\u0061che_key":null,"model":"m"}', r'{"prompt_c\u0061che_key":"k","model":"m"}'),
+        (b'{"a":{"prompt_cache_key":null}}', '{"prompt_cache_key":"k","a":{"prompt_cache_key":null}}'),
+        (rb'{"a":"\ud83e","prompt_cache_key":null}', r'{"a":"\ud83e","prompt_cache_key":"k"}'),
+        (b'{"prompt_cache_key":"","model":"m"}', '{"prompt_cache_key":"","model":"m"}'),
+        (b'{"prompt_cache_key":7,"model":"m"}', '{"prompt_cache_key":7,"model":"m"}'),
+    ],
+)
+def test_a_key_is_added_where_there_is_none(body: bytes, result: str) -> None:
+    for given in (body, memoryview(body)):
+        draft = BodyDraft()
+        put_key(draft, given, "k")
+        assert spliced(body, draft.done(given)).decode() == result
+    json.loads(result)
