@@ -43,6 +43,16 @@ async def test_bare_session_headers_are_believed_from_codex_alone(stage: Stage, 
     assert await _same(stage, headers, headers) is trusted
 
 
+async def test_a_subagent_is_a_conversation_of_its_own(stage: Stage) -> None:
+    await stage.serve("a", "b", "c")
+    main = {"x-claude-code-session-id": "one"}
+    agent = {**main, "x-claude-code-agent-id": "a"}
+    assert not await _same(stage, {"headers": main}, {"headers": agent})
+    await stage.settle()
+    third = await stage.ask(_text(3), headers=agent)
+    assert third.decision == "sticky.hit"
+
+
 async def test_session_id_in_the_body_is_ours_and_goes_no_further(stage: Stage) -> None:
     await stage.serve("a", "b", "c")
     assert await _same(stage, {"extra": {"session_id": "one"}}, {"extra": {"session_id": "one"}})

@@ -154,8 +154,12 @@ SESSION_HEADERS: Final = (
 )
 """Headers in which agents and SDKs name a session, first match wins; from the clients' sources and documents, 2026."""
 
-CODEX_SESSION_HEADERS: Final = ("session-id", "session_id")
-"""Trusted only from a user agent that names Codex: bare names that other software may use for other things."""
+AGENT_HEADERS: Final = {"x-claude-code-session-id": "x-claude-code-agent-id"}
+"""Headers that tell the subagents of a session apart, by the one that names the session."""
+
+CODEX_SESSION_HEADERS: Final = ("thread-id", "session-id", "session_id")
+"""Trusted only from a user agent that names Codex: bare names that other software may use for other things. A subagent
+has a thread of its own."""
 
 READ_HEADERS: Final = (
     ":path",
@@ -167,6 +171,7 @@ READ_HEADERS: Final = (
     "content-type",
     "user-agent",
     *SESSION_HEADERS,
+    *AGENT_HEADERS.values(),
     *CODEX_SESSION_HEADERS,
 )
 """What ext_proc gets of a request's headers, besides those that a policy names."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.envoy import CODEX_SESSION_HEADERS, SESSION_HEADERS
+from limpet_extproc.contract.envoy import AGENT_HEADERS, CODEX_SESSION_HEADERS, SESSION_HEADERS
 from limpet_extproc.dialects.port import ParsedRequest
 
 MAX_SESSION_CHARS: Final = 256
@@ -20,6 +20,9 @@ FINGERPRINT: Final = "fingerprint"
 _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
 """Lengths stand before contents, so that no two sets of parts encode alike."""
 
+_AND: Final = b"\n"
+"""Stands in no header."""
+
 _EXPLICIT: Final = ("x-session-id",)
 _HARNESS: Final = frozenset(SESSION_HEADERS)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -29,7 +32,7 @@ def conversation(headers: Mapping[str, str], request: ParsedRequest, configured:
     """How the conversation was recognised, and the value by which.
 
     `headers` have lower-case names. `configured` are the policy's own headers; they come before all others. The
-    fields of the dialect itself come after all headers.
+    fields of the dialect itself come after all headers. A subagent is a conversation of its own (record 55).
     """
     if found := _first(headers, configured):
         return f"header:{found[0]}", found[1]
@@ -38,7 +41,9 @@ def conversation(headers: Mapping[str, str], request: ParsedRequest, configured:
     if value := _usable(request.session_id):
         return "session_id", value
     if not headers.keys().isdisjoint(_HARNESS) and (found := _first(headers, SESSION_HEADERS)):
-        return found
+        name, session = found
+        agent = _usable(headers.get(AGENT_HEADERS.get(name, "")))
+        return name, session if agent is None else session + _AND + agent
     if "codex" in headers.get("user-agent", "").lower() and (found := _first(headers, CODEX_SESSION_HEADERS)):
         return found
     for field, hint in request.session_hints:

@@ -13,17 +13,18 @@ EVERYTHING = {
     "x-session-id": "explicit",
     **{name: f"by {name}" for name in SESSION_HEADERS if name != "x-session-id"},
     "user-agent": "codex_cli_rs/0.50",
+    "thread-id": "codex thread",
     "session-id": "codex",
     "session_id": "codex too",
 }
 AGENTS = [name for name in SESSION_HEADERS if name != "x-session-id"]
-LADDER = ["x-mine", "x-session-id", "body session_id", *AGENTS, "session-id", "session_id", "prompt_cache_key"]
+CODEX = ["thread-id", "session-id", "session_id"]
+LADDER = ["x-mine", "x-session-id", "body session_id", *AGENTS, *CODEX, "metadata.user_id", "prompt_cache_key"]
 """From the strongest identified_by to the weakest; after all of them comes the fingerprint."""
 
 
-def request(session_id: str | None = None, prompt_cache_key: str | None = None) -> ParsedRequest:
-    hints = (("prompt_cache_key", prompt_cache_key),) if prompt_cache_key else ()
-    return ParsedRequest("m", b"opener", session_id, hints)
+def request(session_id: str | None = None, **hints: str) -> ParsedRequest:
+    return ParsedRequest("m", b"opener", session_id, tuple(hints.items()))
 
 
 @pytest.mark.parametrize("missing", range(len(LADDER) + 1))
@@ -31,7 +32,9 @@ def test_each_sign_counts_when_all_stronger_ones_are_missing(missing: int) -> No
     left = LADDER[missing:]
     headers = {name: value for name, value in EVERYTHING.items() if name in left or name == "user-agent"}
     fields = {
-        name.removeprefix("body "): "in the body" for name in left if name in ("body session_id", "prompt_cache_key")
+        name.removeprefix("body "): "in the body"
+        for name in left
+        if name in ("body session_id", "metadata.user_id", "prompt_cache_key")
     }
     identified_by, value = conversation(headers, request(**fields), ["x-mine"])
     strongest = left[0] if left else "fingerprint"
@@ -57,6 +60,27 @@ def test_configured_headers_come_first_in_their_own_order() -> None:
 )
 def test_bare_session_headers_are_believed_from_codex_only(agent: str, identified_by: str) -> None:
     assert conversation({"user-agent": agent, "session_id": "s"}, request(), [])[0] == identified_by
+
+
+CLAUDE = "x-claude-code-session-id"
+
+
+def test_a_subagent_of_a_session_is_a_conversation_of_its_own() -> None:
+    main, one, same, other, elsewhere = (
+        conversation({CLAUDE: session, "x-claude-code-agent-id": agent}, request(), [])
+        for session, agent in (("s", ""), ("s", "a"), ("s", "a"), ("s", "b"), ("t", "a"))
+    )
+    assert one == same
+    assert len({main, one, other, elsewhere}) == 4
+    assert {name for name, _ in (main, one, other, elsewhere)} == {CLAUDE}
+    assert main == conversation({CLAUDE: "s"}, request(), [])
+
+
+def test_an_agent_alone_names_nothing_and_the_clients_own_name_holds_for_all_of_them() -> None:
+    agent = {"x-claude-code-agent-id": "a"}
+    assert conversation({**agent, "x-session-id": "mine"}, request(), []) == ("x-session-id", b"mine")
+    assert conversation({**agent, "x-opencode-session": "s"}, request(), []) == ("x-opencode-session", b"s")
+    assert conversation(agent, request(), [])[0] == "fingerprint"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +118,7 @@ def test_the_tenant_is_the_clients_own_credential(headers: dict[str, str], owner
 
 def test_every_header_that_is_looked_at_is_asked_of_envoy() -> None:
     credentials = {"authorization", "x-api-key", "api-key", "x-goog-api-key"}
-    assert credentials | {"user-agent", "content-encoding", "session-id", "session_id"} <= {*READ_HEADERS}
+    assert credentials | {"user-agent", "content-encoding", *CODEX, "x-claude-code-agent-id"} <= {*READ_HEADERS}
     assert set(SESSION_HEADERS) <= {*READ_HEADERS}
 
 
