@@ -16,14 +16,18 @@ from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.dialects.text import require_utf8
+from limpet_extproc.dialects.usage_option import asks_for_usage
 
 
 class _EndpointFields(Fields, frozen=True, gc=False, kw_only=True):
     user: Raw = ABSENT
     max_tokens: Raw = ABSENT
+    stream_options: Raw = ABSENT
 
 
 _SHAPE: Final = BodyShape(_EndpointFields)
+_COMPLETIONS: Final = "/completions"
+"""The only one whose streams have `stream_options`."""
 
 
 class StatelessJson:
@@ -37,11 +41,14 @@ class StatelessJson:
             raise BadRequestError(None, "The request has no body; send a JSON object with 'model'.", "empty_body")
         require_utf8(body)
         reader = CarefulReader(_SHAPE, body)
+        request, options = reader.request(asked_model=asked.model), reader.fields.stream_options
         return replace(
-            reader.request(asked_model=asked.model),
+            request,
             fingerprint=xxh3_128_digest(body),
             user=reader.person("user", reader.fields.user),
             max_output_tokens=reader.least(max_tokens=reader.fields.max_tokens),
+            usage_asked=asked.path != _COMPLETIONS or not request.stream or asks_for_usage(options),
+            stream_options=None if options is ABSENT else reader.span(options),
         )
 
     def last_block(self, body: Body) -> LastBlock | None:

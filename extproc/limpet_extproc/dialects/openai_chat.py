@@ -3,7 +3,7 @@
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
@@ -16,6 +16,7 @@ from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCou
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body, span_of
 from limpet_extproc.dialects.text import require_utf8
+from limpet_extproc.dialects.usage_option import asks_for_usage
 
 
 class _ChatFields(Fields, frozen=True, gc=False, kw_only=True):
@@ -29,16 +30,11 @@ class _ChatFields(Fields, frozen=True, gc=False, kw_only=True):
     stream_options: Raw = ABSENT
 
 
-class _UsageOption(msgspec.Struct, frozen=True, gc=False):
-    include_usage: bool | None = None
-
-
-_STREAM_OPTIONS: Final[msgspec.json.Decoder[_UsageOption | None]] = msgspec.json.Decoder(_UsageOption | None)
 _SHAPE: Final = BodyShape(_ChatFields, "messages", FirstMessages)
 _PLAIN: Final = PlainReader(
     "messages",
     [
-        ("prompt_cache_key", ShortName | UnsetType, UNSET),
+        ("prompt_cache_key", ShortName, None),
         ("user", ShortName, None),
         ("max_tokens", TokenCount, None),
         ("max_completion_tokens", TokenCount, None),
@@ -82,14 +78,14 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages),
-        session_hints=_hints(cache_key or None),
+        session_hints=_hints(cache_key),
         user=user or None,
         max_output_tokens=min(limits, default=None),
         model_span=plain.model_span,
         stream=stream is True,
         has_history=has_history(plain.messages),
-        cache=cache_ask(body, ChatPrompt, has_key=cache_key is not UNSET, retention=retention, options=options),
-        usage_asked=not stream or _asks_for_usage(stream_options),
+        cache=cache_ask(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options),
+        usage_asked=not stream or asks_for_usage(stream_options),
         stream_options=None if stream_options is ABSENT else span_of(body, stream_options),
     )
 
@@ -99,10 +95,11 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
     reader = CarefulReader(_SHAPE, body)
     fields = reader.fields
     messages = present(fields.messages)
+    cache_key = reader.words("prompt_cache_key", fields.prompt_cache_key)
     return replace(
         reader.request(messages, asked_model=asked.model),
         fingerprint=fingerprint(reader.all_written(messages), messages),
-        session_hints=_hints(reader.words("prompt_cache_key", fields.prompt_cache_key)),
+        session_hints=_hints(cache_key),
         user=reader.person("user", fields.user),
         max_output_tokens=reader.least(
             max_completion_tokens=fields.max_completion_tokens, max_tokens=fields.max_tokens
@@ -111,25 +108,14 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         cache=cache_ask(
             reader.text,
             ChatPrompt,
-            has_key=fields.prompt_cache_key is not ABSENT,
+            has_key=bool(cache_key),
             retention=fields.prompt_cache_retention,
             options=fields.prompt_cache_options,
         ),
-        usage_asked=not fields.stream or _asks_for_usage(fields.stream_options),
+        usage_asked=not fields.stream or asks_for_usage(fields.stream_options),
         stream_options=None if fields.stream_options is ABSENT else reader.span(fields.stream_options),
     )
 
 
 def _hints(cache_key: str | None) -> tuple[tuple[str, str], ...]:
     return (("prompt_cache_key", cache_key),) if cache_key else ()
-
-
-def _asks_for_usage(options: Raw) -> bool:
-    """Whether there will be usage; and true for what is wrong here, which is the provider's to complain of."""
-    if options is ABSENT:
-        return False
-    try:
-        read = _STREAM_OPTIONS.decode(options)
-    except (msgspec.MsgspecError, RecursionError):
-        return True
-    return read is not None and read.include_usage is True

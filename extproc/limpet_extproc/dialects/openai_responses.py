@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
+from limpet_extproc.dialects.cache_ask import cache_ask
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.openai_errors import openai_error
@@ -29,6 +30,8 @@ class _ResponsesFields(Fields, frozen=True, gc=False, kw_only=True):
     conversation: Raw = ABSENT
     store: bool | None = None
     prompt_cache_key: Raw = ABSENT
+    prompt_cache_retention: Raw = ABSENT
+    prompt_cache_options: Raw = ABSENT
     user: Raw = ABSENT
     safety_identifier: Raw = ABSENT
     max_output_tokens: Raw = ABSENT
@@ -46,6 +49,8 @@ _PLAIN: Final = PlainReader(
         ("safety_identifier", ShortName, None),
         ("max_output_tokens", TokenCount, None),
         ("stream", Flag, None),
+        ("prompt_cache_retention", Raw, ABSENT),
+        ("prompt_cache_options", Raw, ABSENT),
         (PREVIOUS, Raw, ABSENT),
         (CONVERSATION, Raw, ABSENT),
     ],
@@ -88,7 +93,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None or plain.fields[-2:] != _NO_PIN:
         return None
-    instructions, store, cache_key, user, person, max_tokens, stream = plain.fields[:-2]
+    instructions, store, cache_key, user, person, max_tokens, stream, retention, options = plain.fields[:-2]
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages, system=instructions, items=True),
@@ -98,6 +103,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         model_span=plain.model_span,
         stream=stream is True,
         has_history=_has_history(plain.messages),
+        cache=cache_ask(body, None, has_key=bool(cache_key), retention=retention, options=options),
         kept=store is not False,
     )
 
@@ -116,6 +122,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         message = f"'{PREVIOUS}' and '{CONVERSATION}' exclude each other: send one of them"
         raise BadRequestError(PREVIOUS, message, "mutually_exclusive_parameters")
     pin = Pin(PREVIOUS, previous) if previous else Pin(CONVERSATION, conversation) if conversation else None
+    cache_key = reader.words("prompt_cache_key", fields.prompt_cache_key)
     return replace(
         common,
         fingerprint=fingerprint(
@@ -125,10 +132,17 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             text,
             items=True,
         ),
-        session_hints=_hints(reader.words("prompt_cache_key", fields.prompt_cache_key), conversation),
+        session_hints=_hints(cache_key, conversation),
         user=reader.person("user", fields.user) or reader.person("safety_identifier", fields.safety_identifier),
         max_output_tokens=reader.least(max_output_tokens=fields.max_output_tokens),
         has_history=pin is not None or _has_history(items),
+        cache=cache_ask(
+            reader.text,
+            None,
+            has_key=bool(cache_key),
+            retention=fields.prompt_cache_retention,
+            options=fields.prompt_cache_options,
+        ),
         pin=pin,
         kept=fields.store is not False,
     )

@@ -69,7 +69,7 @@ class CacheAsk(msgspec.Struct, frozen=True, gc=False):
     """How long the shortest-lived breakpoint that matters lasts, or what the request asks for otherwise; None: as is
     usual at the provider."""
     has_key: bool = False
-    """Whether there is a `prompt_cache_key`."""
+    """Whether there is a `prompt_cache_key` that says something."""
     retention: tuple[Member, ...] = ()
     """`prompt_cache_retention` and `prompt_cache_options`."""
 

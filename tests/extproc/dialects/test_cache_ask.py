@@ -176,7 +176,7 @@ def test_chat_says_how_long_an_entry_is_kept(fields: dict[str, Any], ttl_s: floa
 
 
 @pytest.mark.parametrize("ours", [{}, {"session_id": "s"}], ids=["plain", "careful"])
-def test_a_key_of_the_cache_counts_even_when_it_is_null(ours: dict[str, Any]) -> None:
+def test_a_key_of_the_cache_counts_if_it_says_something(ours: dict[str, Any]) -> None:
     assert asked(CHAT, request(USER, prompt_cache_key="k", **ours)) == CacheAsk(has_key=True)
-    assert asked(CHAT, request(USER, prompt_cache_key=None, **ours)) == CacheAsk(has_key=True)
+    assert cache_of(CHAT, request(USER, prompt_cache_key=None, **ours)) is None
     assert cache_of(CHAT, request(USER, **ours)) is None

@@ -80,6 +80,22 @@ def test_other_fields_are_those_of_all_apis() -> None:
     assert (request.user, request.stream, request.max_output_tokens) == ("u", True, 9)
 
 
+@pytest.mark.parametrize(
+    ("path", "options", "usage_asked"),
+    [
+        ("/completions", "", False),
+        ("/completions", ',"stream_options":null', False),
+        ("/completions", ',"stream_options":{"include_usage":true}', True),
+        ("/audio/speech", "", True),
+    ],
+)
+def test_only_a_stream_of_completions_can_be_asked_for_usage(path: str, options: str, usage_asked: bool) -> None:
+    read = StatelessJson().parse(f'{{"model":"m","stream":true{options}}}'.encode(), Asked(path))
+    assert read.usage_asked is usage_asked
+    assert (read.stream_options is not None) is bool(options)
+    assert StatelessJson().parse(b'{"model":"m"}', Asked(path)).usage_asked
+
+
 def test_two_requests_open_alike_only_if_they_are_the_same() -> None:
     one, same, other = (parse(b'{"model":"m","input":"%s"}' % text) for text in (b"a", b"a", b"b"))
     assert one.fingerprint == same.fingerprint != other.fingerprint

@@ -229,3 +229,12 @@ def test_no_body_leads_to_anything_but_a_request_or_a_complaint(body: bytes) -> 
     with suppress(BadRequestError):
         found = parse(body)
         assert json.loads(body[found.model_span.offset :][: found.model_span.length]) == found.model
+
+
+@pytest.mark.parametrize("ours", [{}, {"session_id": "s"}], ids=["plain", "careful"])
+def test_what_it_asks_of_prompt_caches_is_read(ours: dict[str, Any]) -> None:
+    assert parse(request([HELLO], prompt_cache_key=None, **ours)).cache is None
+    read = parse(request([HELLO], prompt_cache_key="k", prompt_cache_options={"ttl": "12h"}, **ours)).cache
+    assert read is not None
+    assert (read.has_key, read.ttl_s) == (True, 12 * 3600)
+    assert [member.name for member in read.retention] == ["prompt_cache_options"]
