@@ -4,6 +4,8 @@ A key is `lmpt:` and the 16 bytes of the conversation. Its value is MessagePack,
 with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`, and after a failure a fifth element `[at_s,
 names]`, which earlier releases pass over; docs/memory.md has the whole layout. A provider is stored as eight characters
 of its name's hash: names may be 300 characters long, and there may be a million values.
+
+The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`.
 """
 
 from base64 import urlsafe_b64encode
@@ -16,8 +18,10 @@ from xxhash import xxh3_64_digest
 
 from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure, with_warm, without
 from limpet_extproc.memory.in_process import PENDING_S
+from limpet_extproc.memory.objects import Place
 
 PREFIX: Final = b"lmpt:"
+OBJECT: Final = b"o"
 VERSION: Final = 1
 
 SHOWN_S: Final = 300.0
@@ -79,7 +83,13 @@ class Clear(msgspec.Struct, frozen=True, gc=False):
     now_s: float
 
 
-MemoryChange = Expect | Remember | Forget | NoteFailure | Clear
+class NotePlace(msgspec.Struct, frozen=True, gc=False):
+    """See `ObjectMemory.note_place`; of a key that is an object's."""
+
+    place: Place
+
+
+MemoryChange = Expect | Remember | Forget | NoteFailure | Clear | NotePlace
 
 
 def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
@@ -96,6 +106,8 @@ def changed(state: StoredConversation, change: MemoryChange) -> StoredConversati
             return _stored(with_failure(state.remembered(), failure), state.since_s)
         case Clear(now_s):
             return NOTHING if is_over(state, now_s) else state
+        case NotePlace():
+            return state
 
 
 def _stored(remembered: Remembered, since_s: float = 0.0) -> StoredConversation:
@@ -161,6 +173,13 @@ class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
     failure: tuple[float, tuple[str, ...]] | None = None
 
 
+class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    version: int
+    provider: str
+    owner: str
+
+
+_PLACE: Final = msgspec.msgpack.Decoder(_StoredPlace)
 _DECODER: Final = msgspec.msgpack.Decoder(_StoredValue)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -181,6 +200,15 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     return StoredConversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm, failure)
 
 
+def decode_place(value: bytes, names: ShortNames) -> Place | None:
+    """Where the object of a value lives; None if another version wrote it."""
+    try:
+        stored = _PLACE.decode(value)
+    except msgspec.MsgspecError:
+        return None
+    return Place(names.long(stored.provider), stored.owner) if stored.version == VERSION else None
+
+
 def encode(change: MemoryChange, names: ShortNames) -> bytes:
     """A change as an argument of `script.SCRIPT`."""
     match change:
@@ -197,3 +225,5 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
             return _ENCODER.encode(("x", failure.at_s, [names.short(name) for name in failure.providers]))
         case Clear(now_s):
             return _ENCODER.encode(("c", now_s))
+        case NotePlace(place):
+            return _ENCODER.encode(("p", names.short(place.provider), place.owner))

@@ -14,20 +14,24 @@ from typing import Final, Never
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.memory import LastFailure, Remembered, Warm
+from limpet_extproc.memory.objects import Place, PlacesUnknownError
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.connector import Connector, end
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
 from limpet_extproc.memory.redis.layout import (
     NOTHING,
+    OBJECT,
     Clear,
     Expect,
     Forget,
     MemoryChange,
     NoteFailure,
+    NotePlace,
     Remember,
     ShortNames,
     all_changed,
     decode,
+    decode_place,
     is_over,
     redis_key,
 )
@@ -63,7 +67,7 @@ def open_memory(
 
 
 class RedisMemory:
-    """A `Memory` in Redis. `start` it in the loop that looks up, and `close` it there."""
+    """A `Memory` and an `ObjectMemory` in Redis. `start` it in the loop that looks up, and `close` it there."""
 
     def __init__(
         self,
@@ -129,6 +133,21 @@ class RedisMemory:
             self._writes.add(key, Clear(now_s))
             return conversation.remembered() if conversation.warm else None
         return conversation.remembered()
+
+    async def place(self, key: bytes, now_s: float) -> Place | None:
+        """See `ObjectMemory`."""
+        try:
+            value, unwritten = await self._value(OBJECT + key)
+        except RedisError as error:
+            self._log.count("lookup", error.reason)
+            raise PlacesUnknownError(error.reason) from error
+        if value is not None and (place := decode_place(value, self._names)) is not None:
+            return place
+        return next((change.place for change in unwritten if isinstance(change, NotePlace)), None)
+
+    def note_place(self, key: bytes, place: Place, now_s: float) -> None:
+        """See `ObjectMemory`. Redis counts how long it is kept."""
+        self._writes.add(OBJECT + key, NotePlace(place))
 
     async def _value(self, key: bytes) -> tuple[bytes | None, Sequence[MemoryChange]]:
         """The value in Redis, and the changes that are not written yet. Raises `RedisError`."""

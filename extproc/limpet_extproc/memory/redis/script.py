@@ -4,11 +4,22 @@ from typing import Final
 
 from limpet_extproc.memory import FAILED_S
 from limpet_extproc.memory.in_process import PENDING_S
+from limpet_extproc.memory.objects import KEPT_S
 from limpet_extproc.memory.redis.layout import SHOWN_S, VERSION
 
 SCRIPT: Final = f"""
 local pending, since, warm, failed_at, failed = '', 0, {{}}, 0, {{}}
 local found = redis.call('GET', KEYS[1])
+local first = cmsgpack.unpack(ARGV[1])
+if first[1] == 'p' then
+  local readable, place = pcall(cmsgpack.unpack, found or '')
+  if found and readable and type(place) == 'table' and place[1] == {VERSION} and place[3] ~= first[3] then
+    return found
+  end
+  local value = cmsgpack.pack({{{VERSION}, first[2], first[3]}})
+  redis.call('SET', KEYS[1], value, 'PX', '{KEPT_S * 1000:.0f}')
+  return value
+end
 if found then
   local readable, value = pcall(cmsgpack.unpack, found)
   if readable and type(value) == 'table' and value[1] == {VERSION} and type(value[4]) == 'table' then
@@ -111,6 +122,7 @@ end
 return value
 """
 """Applies changes to one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
+If KEYS[1] is an object, the first of ARGV says where it lives, and the others are the same or somebody else's.
 
 Redis runs it as a whole, with nothing in between. A value of another version counts as none and is not returned.
 """
