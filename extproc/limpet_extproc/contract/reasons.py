@@ -28,6 +28,8 @@ DecisionReason = (
         "off.spread",
         "observe.spread",
         "stateless.spread",
+        "pinned.object",
+        "placed.object",
         "last_resort.all_out",
     ]
     | UnstickyReason
@@ -46,6 +48,7 @@ WorkerRefusal = Literal[
     "refused.bad_request",
     "refused.content_encoding",
     "refused.nobody_left",
+    "refused.object_gone",
     "refused.unknown_model",
 ]
 """Why ext_proc refused a request; Envoy does for the same reasons while no worker answers."""

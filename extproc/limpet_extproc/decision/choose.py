@@ -42,6 +42,8 @@ def choose(
     none.
     """
     steering = query.steering
+    if query.pinned:
+        return _pinned(query, steering, states, now_s)
     mode = query.lane.policy.mode if query.stays else "Off"
     filtered = by_health(query.lane, states, now_s)
     if query.lane.limited:
@@ -62,6 +64,14 @@ def choose(
         return _decision(filtered, order, "off.spread" if query.stays else "stateless.spread")
     enforce_reason = _sticky(query, filtered, remembered, states, now_s).reason
     return _decision(filtered, order, "observe.spread", enforce_reason)
+
+
+def _pinned(query: Query, steering: Steering | None, states: ProviderStates, now_s: float) -> Decision:
+    """That provider alone, also while it is out: nobody else has what is asked for."""
+    if steering is not None and query.pinned not in allowed_by(steering, query.lane).providers:
+        return Decision((), "pinned.object")
+    filtered = by_health(query.lane, states, now_s)
+    return Decision((query.pinned,), "pinned.object", None, {}, query.pinned in filtered.trials)
 
 
 def _sticky(

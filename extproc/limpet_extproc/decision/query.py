@@ -22,3 +22,5 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     has_history: bool = False
     lasting_tokens: int = 0
     """Of the prompt: without its last message. Counted only where it decides."""
+    pinned: str = ""
+    """The one provider that has what it goes on from; empty: any will do."""

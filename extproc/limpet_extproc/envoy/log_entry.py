@@ -14,6 +14,8 @@ from limpet_extproc.contract.envoy import (
     DECISION_METADATA,
     DECISION_REASON,
     DETAILS_PREFIX,
+    OBJECT_ID,
+    OBJECT_METADATA,
     RECORD_METADATA,
     RECORD_TEXT,
     TRAIL_FIRST_TOKEN_MS,
@@ -211,3 +213,9 @@ def usage_of(common: Common) -> TokenUsage | None:
     by_envoy = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
     by_lua = common.metadata.filter_metadata[USAGE_METADATA].fields[USAGE_TOKENS].struct_value
     return usages.read(by_envoy.value if by_envoy is not None else None, by_lua)
+
+
+def object_of(common: Common) -> str:
+    """The id of what the answer made and the provider keeps; empty: it made nothing."""
+    made: str = common.metadata.filter_metadata[OBJECT_METADATA].fields[OBJECT_ID].string_value
+    return made

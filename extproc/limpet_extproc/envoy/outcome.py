@@ -19,7 +19,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
-from limpet_extproc.envoy.log_entry import Entry
+from limpet_extproc.envoy.log_entry import Common, Entry
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Memory, Warm
 from limpet_extproc.providers.cache_use import CacheUses
@@ -34,6 +34,7 @@ from limpet_extproc.providers.events import (
 )
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Outcomes:
     def __init__(
         self,
         memory: Memory,
+        pins: Pins,
         tracker: ProviderTracker,
         limited: LimitedRequests,
         metrics: WorkerMetrics,
@@ -78,6 +80,7 @@ class Outcomes:
     ) -> None:
         """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
         self._memory = memory
+        self._pins = pins
         self._tracker = tracker
         self._limited = limited
         self._metrics = metrics
@@ -146,6 +149,7 @@ class Outcomes:
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
+            self._note_object(common, record, provider)
         if self._verbose is not None:
             self._verbose(log_entry.summary(entry, reason, record, attempts, usage))
 
@@ -273,6 +277,12 @@ class Outcomes:
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
         self._caches.warm(provider, key, warm.until_s)
+
+    def _note_object(self, common: Common, record: Record, provider: str) -> None:
+        """Also of an answer that the client did not wait for, as it may know the id from its beginning."""
+        made = log_entry.object_of(common)
+        if made and record.owner and provider:
+            self._pins.note(record.owner, made, provider)
 
 
 def _whose(record: Record | None, cause: Cause) -> str:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from limpet_extproc.memory.objects import KEPT_S, Place
+from limpet_extproc.memory.objects import KEPT_S, ObjectPlace
 
 
 class InProcessObjects:
@@ -10,12 +10,12 @@ class InProcessObjects:
 
     def __init__(self, max_objects: int = 50_000) -> None:
         self._max = max_objects
-        self._places: OrderedDict[bytes, tuple[Place, float]] = OrderedDict()
+        self._places: OrderedDict[bytes, tuple[ObjectPlace, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._places)
 
-    async def place(self, key: bytes, now_s: float) -> Place | None:
+    async def place(self, key: bytes, now_s: float) -> ObjectPlace | None:
         """See `ObjectMemory`."""
         found = self._places.get(key)
         if found is None:
@@ -27,7 +27,7 @@ class InProcessObjects:
         self._places.move_to_end(key)
         return place
 
-    def note_place(self, key: bytes, place: Place, now_s: float) -> None:
+    def note_place(self, key: bytes, place: ObjectPlace, now_s: float) -> None:
         """See `ObjectMemory`."""
         before = self._places.get(key)
         if before is not None and before[1] > now_s and before[0].owner != place.owner:

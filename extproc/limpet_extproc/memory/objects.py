@@ -11,7 +11,7 @@ KEPT_S: Final = 30 * 86_400.0
 """From when it was made. OpenAI keeps a response for 30 days (Responses API reference, 2026)."""
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class ObjectPlace(msgspec.Struct, frozen=True, gc=False):
     """Where one lives."""
 
     provider: str
@@ -26,8 +26,8 @@ class PlacesUnknownError(Exception):
 class ObjectMemory(Protocol):
     """Keys are `identity.object_key`."""
 
-    async def place(self, key: bytes, now_s: float) -> Place | None:
+    async def place(self, key: bytes, now_s: float) -> ObjectPlace | None:
         """Where this one lives; None: it is not known. Raises `PlacesUnknownError`."""
 
-    def note_place(self, key: bytes, place: Place, now_s: float) -> None:
+    def note_place(self, key: bytes, place: ObjectPlace, now_s: float) -> None:
         """It was made there. Nothing happens to one that is known as another owner's."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_objects import InProcessObjects
+from limpet_extproc.memory.objects import ObjectMemory
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.providers.events import WorkerEvent
 from limpet_extproc.providers.health_states import HealthChange
@@ -17,6 +19,7 @@ from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -34,6 +37,7 @@ class RoutingParts:
 
     router: Router
     memory: Memory
+    pins: Pins
     tracker: ProviderTracker
     limit_use: LimitUse
     running: _Running = nullcontext
@@ -74,10 +78,11 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
         to_gateways=context.concern,
         used=limit_use.used,
     )
-    memory, memory_running = _memory(context)
+    memory, objects, memory_running = _memory(context)
+    pins = Pins(objects, context.secret, context.clock)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     router = StickyRouting(
-        context.read, context.snapshot, memory, tracker, limit_use, context.secret, context.clock, random_seed
+        context.read, context.snapshot, memory, tracker, limit_use, pins, context.secret, context.clock, random_seed
     )
     received = Received(tracker.apply_received, limit_use, context.known, context.metrics.failures.inc)
 
@@ -90,7 +95,7 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
             async with memory_running():
                 yield
 
-    return RoutingParts(router, memory, tracker, limit_use, running)
+    return RoutingParts(router, memory, pins, tracker, limit_use, running)
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:
@@ -101,13 +106,13 @@ def _siblings(settings: WorkerSettings) -> Siblings | None:
     return Siblings(sibling_socket(directory, settings.worker), others)
 
 
-def _memory(context: WorkerContext) -> tuple[Memory, _Running]:
+def _memory(context: WorkerContext) -> tuple[Memory, ObjectMemory, _Running]:
     if context.settings.redis_url is not None:
         shared = _shared_memory(context, context.settings.redis_url)
-        return shared, shared.running
+        return shared, shared, shared.running
     memory = InProcessMemory(context.settings.max_conversations)
     context.metrics.conversations.set_function(lambda: len(memory))
-    return memory, nullcontext
+    return memory, InProcessObjects(context.settings.max_conversations), nullcontext
 
 
 def _shared_memory(context: WorkerContext, url: str) -> "RedisMemory":

@@ -13,6 +13,7 @@ MAX_SESSION_CHARS: Final = 256
 """Longer values are ignored; the limit that clients know from other gateways."""
 
 KEY_BYTES: Final = 16
+OWNER_BYTES: Final = 8
 
 FINGERPRINT: Final = "fingerprint"
 """How a conversation is recognised that is named by nothing but what opens it."""
@@ -64,6 +65,16 @@ def key(secret: bytes, owner: bytes, user: str | None, model: str, identified_by
     """The conversation's key: HMAC-SHA256 under the installation's secret; it reveals neither tenant nor text."""
     message = _UNAMBIGUOUS.encode((owner, user or "", model, identified_by, value))
     return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
+
+
+def owner(secret: bytes, client: bytes) -> str:
+    """Whose objects those are that this client makes; `client` as `tenant` gives it. An HMAC, hexadecimal."""
+    return hmac.digest(secret, _UNAMBIGUOUS.encode(("owner", client)), "sha256")[:OWNER_BYTES].hex()
+
+
+def object_key(secret: bytes, object_id: str) -> bytes:
+    """The key of an object, whosever it is."""
+    return hmac.digest(secret, _UNAMBIGUOUS.encode(("object", object_id)), "sha256")[:KEY_BYTES]
 
 
 def _first(headers: Mapping[str, str], names: Sequence[str]) -> tuple[str, bytes] | None:

@@ -26,6 +26,8 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     """How the conversation was recognised; empty: there is none."""
     providers: Mapping[str, CatalogProvider]
     """All of the catalog, by name."""
+    owner: str
+    """Whose objects the answer makes; empty: it makes none."""
     head: RequestHead
     body: bytes | memoryview
 
@@ -63,7 +65,8 @@ def open_request(
         has_history=request.has_history,
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
-    return Opened(request, query, identified_by, snapshot.providers, head, body)
+    owner = identity.owner(secret, tenant) if request.kept and api.kind == "conversation" else ""
+    return Opened(request, query, identified_by, snapshot.providers, owner, head, body)
 
 
 def last_block(opened: Opened) -> LastBlock | None:

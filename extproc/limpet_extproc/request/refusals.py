@@ -4,7 +4,7 @@ from typing import Final
 
 from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.decision.steering import Steering, allowed_by
-from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.dialects.port import Pin, Refusal
 from limpet_extproc.dialects.provider_object import SUPPORTED
 from limpet_extproc.request.suggestions import suggestion
 
@@ -48,6 +48,27 @@ def nobody_left(lane: Lane, steering: Steering) -> Refusal:
     elif param == "provider.only" and (close := suggestion(steering.only or (), serving)):
         advice = f"Did you mean '{close}'?"
     return Refusal(400, "refused.nobody_left", f"{message} {advice}".rstrip(), param, "no_provider_left")
+
+
+def pin_ruled_out(provider: str) -> Refusal:
+    """The client's demands rule out the one provider that can serve this."""
+    message = f"This goes on from what '{provider}' alone has, and 'provider' rules that provider out."
+    return Refusal(400, "refused.nobody_left", message, "provider", "no_provider_left")
+
+
+def gone(pin: Pin) -> Refusal:
+    """What the request goes on from is not known here, or its provider is gone: in the words of OpenAI's own API."""
+    name = pin.id[:_MAX_NAME_CHARS]
+    if pin.field == "conversation":
+        return Refusal(404, "refused.object_gone", f"Conversation with id '{name}' not found.", pin.field)
+    message = f"Previous response with id '{name}' not found."
+    return Refusal(400, "refused.object_gone", message, pin.field, "previous_response_not_found")
+
+
+def places_unknown(param: str | None) -> Refusal:
+    """The memory is away, so nobody knows which provider has it."""
+    message = "Which provider has this cannot be looked up at present; send the request again in a few seconds."
+    return Refusal(503, "refused.object_gone", message, param, "memory_unavailable")
 
 
 _ADVICE: Final = {

@@ -3,17 +3,23 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from limpet_extproc.decision.snapshot import Snapshot
-from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.dialects.port import Pin, Refusal
 from limpet_extproc.memory import Memory
+from limpet_extproc.memory.objects import PlacesUnknownError
 from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import KeyRates
-from limpet_extproc.request.opened import open_request
+from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.pins import Found, Pins
 from limpet_extproc.request.reading import ReadRequest
+from limpet_extproc.request.refusals import gone, places_unknown
 from limpet_extproc.request.routing import Routing, decide
 
 
@@ -34,6 +40,7 @@ class StickyRouting:
         memory: Memory,
         tracker: ProviderTracker,
         limit_use: LimitUse,
+        pins: Pins,
         secret: bytes,
         clock: Callable[[], float],
         random_seed: Callable[[], bytes],
@@ -43,6 +50,7 @@ class StickyRouting:
         self._memory = memory
         self._tracker = tracker
         self._limit_use = limit_use
+        self._pins = pins
         self._secret = secret
         self._clock = clock
         self._random_seed = random_seed
@@ -56,8 +64,14 @@ class StickyRouting:
         opened = open_request(head, request, body, self._snapshot(), self._secret)
         if isinstance(opened, Refusal):
             return opened
+        if request.pin is not None:
+            pinned = await self._pinned(opened, request.pin)
+            if isinstance(pinned, Refusal):
+                return pinned
+            opened = pinned
         key, now_s = opened.query.key, self._clock()
-        remembered = await self._memory.lookup(key, now_s) if opened.query.stays else None
+        known = opened.query.stays and not opened.query.pinned
+        remembered = await self._memory.lookup(key, now_s) if known else None
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
         routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before)
         if isinstance(routing, Routing):
@@ -69,6 +83,25 @@ class StickyRouting:
             if decision.trial:
                 self._tracker.apply(TrialBegan(decision.order[0], record.model))
             unknown = remembered is None or not (remembered.warm or remembered.pending)
-            if unknown and record.learn and record.ttls_s[0] > 0:
+            if unknown and known and record.learn and record.ttls_s[0] > 0:
                 self._memory.expect(key, decision.order[0], now_s)
         return routing
+
+    async def _pinned(self, opened: Opened, pin: Pin) -> Opened | Refusal:
+        """The same request, for the provider that has what it goes on from.
+
+        Of what is not known, the only provider of the model is asked itself.
+        """
+        lane = opened.query.lane
+        alone = lane.candidates[0].provider if len(lane.candidates) == 1 else ""
+        owner = identity.owner(self._secret, identity.tenant(opened.head.headers))
+        try:
+            found = await self._pins.find(owner, pin.id, patiently=not alone)
+        except PlacesUnknownError:
+            if not alone:
+                return places_unknown(pin.field)
+            found = Found()
+        provider = found.provider or ("" if found.strangers else alone)
+        if provider not in lane.by_provider:
+            return gone(pin)
+        return replace(opened, query=replace(opened.query, pinned=provider))

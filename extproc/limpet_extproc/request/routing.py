@@ -19,7 +19,7 @@ from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import affinity
 from limpet_extproc.request.edits import Edits, edits
 from limpet_extproc.request.opened import Opened
-from limpet_extproc.request.refusals import nobody_left
+from limpet_extproc.request.refusals import nobody_left, pin_ruled_out
 
 
 class Tries(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +61,8 @@ def decide(
     query, lane = opened.query, opened.query.lane
     decision = choose(query, remembered, states, now_s, random_seed)
     order = decision.order
+    if not order and query.pinned:
+        return pin_ruled_out(query.pinned)
     if not order:
         return nobody_left(lane, query.steering or Steering())
     return Routing(
@@ -125,6 +127,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         streamed=opened.request.stream,
         api=opened.head.api.name,
         kind=opened.head.api.kind,
+        owner=opened.owner,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
     )
 

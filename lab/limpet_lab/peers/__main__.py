@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext
 from limpet_extproc.process.worker import run
 from limpet_extproc.providers.limit_use import LimitUse
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.telemetry.logs import log_to_stderr
 from limpet_lab.peers.routing import Outages, PeerRouting
 from limpet_lab.peers.rule_sets import RULE_SETS, RuleSetName
@@ -29,7 +31,8 @@ def peer_routing(name: RuleSetName) -> Callable[[WorkerContext], RoutingParts]:
         router = PeerRouting(
             rule_set, context.read, context.snapshot, memory, outages, context.secret, context.clock, random_seed
         )
-        return RoutingParts(router, memory, outages, LimitUse(context.settings.node, context.clock))
+        pins = Pins(InProcessObjects(), context.secret, context.clock)
+        return RoutingParts(router, memory, pins, outages, LimitUse(context.settings.node, context.clock))
 
     return build
 

@@ -16,12 +16,14 @@ from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import METADATA_KEY, TokenUsage
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.health_states import HealthChange
 from limpet_extproc.providers.limit_events import LimitEvent
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 NOW = 1_760_000_000.0
@@ -62,6 +64,7 @@ def entry(
     first_byte_s: float = 0.0,
     answered: bool = True,
     details: str = "via_upstream",
+    made: str = "",
 ) -> Any:
     built = accesslog_pb2.HTTPAccessLogEntry()
     common = built.common_properties
@@ -87,6 +90,7 @@ def entry(
         common.metadata.filter_metadata["limpet.trail"].update({"waited": waited})
     if found is not None:
         common.metadata.filter_metadata["limpet.usage"].update({"v": found})
+    common.metadata.filter_metadata["limpet.object"].update({"id": made})
     if record is not None:
         fields = common.metadata.filter_metadata["limpet.decision"].fields
         fields["reason"].string_value = record.reason
@@ -142,8 +146,10 @@ class World:
         metrics = WorkerMetrics(self.registry)
         self.limit_events: list[LimitEvent] = []
         limited = LimitedRequests(lambda: {"a": Limits(5), "b": Limits(5)}, self.limit_events.append)
+        self.pins = Pins(InProcessObjects(), b"secret", lambda: self.now_s)
         self.outcomes = Outcomes(
             self.memory,
+            self.pins,
             self.tracker,
             limited,
             metrics,

@@ -13,6 +13,7 @@ from tests.extproc.envoy.log_world import KEY, NOW, RECORD, Call, World, bad, en
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.providers.limit_events import RequestEnded, RequestSent
+from limpet_extproc.request.pins import Found
 
 
 async def test_the_provider_that_served_is_remembered_from_the_start_of_the_request(world: World) -> None:
@@ -291,3 +292,13 @@ async def test_limits_hear_of_a_failover_at_once_and_of_every_end(world: World) 
 async def test_limits_hear_of_a_request_that_left_before_it_was_tried(world: World) -> None:
     await world.take(entry("", 0, usage=None))
     assert world.limit_events == [RequestEnded("a", RECORD.started_s, -1000)]
+
+
+@pytest.mark.parametrize("flags", [(), ("downstream_connection_termination",)])
+async def test_what_an_answer_made_is_pinned_to_who_made_it_even_if_the_client_left(
+    world: World, flags: tuple[str, ...]
+) -> None:
+    kept = replace(RECORD, owner="me", api="OpenAIResponses")
+    await world.take(entry("b", record=kept, made="resp_1", flags=flags), entry("a", made="resp_2"), entry("a"))
+    assert await world.pins.find("me", "resp_1", patiently=False) == Found("b")
+    assert await world.pins.find("me", "resp_2", patiently=False) == Found()

@@ -16,10 +16,12 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.request.routing import Routing
@@ -56,6 +58,7 @@ class Server:
             self.memory,
             self.tracker,
             LimitUse("node/0", lambda: NOW),
+            Pins(InProcessObjects(), b"secret", lambda: NOW),
             b"secret",
             lambda: NOW,
             lambda: b"seed",

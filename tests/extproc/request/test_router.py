@@ -13,10 +13,12 @@ from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import StickyRouting
 from limpet_extproc.request.routing import Routing
@@ -38,6 +40,7 @@ class Routed:
             self.memory,
             self.tracker,
             self.limit_use,
+            Pins(InProcessObjects(), b"secret", self.clock),
             b"secret",
             self.clock,
             lambda: b"seed",

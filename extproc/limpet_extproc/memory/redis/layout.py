@@ -18,7 +18,7 @@ from xxhash import xxh3_64_digest
 
 from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure, with_warm, without
 from limpet_extproc.memory.in_process import PENDING_S
-from limpet_extproc.memory.objects import Place
+from limpet_extproc.memory.objects import ObjectPlace
 
 PREFIX: Final = b"lmpt:"
 OBJECT: Final = b"o"
@@ -86,7 +86,7 @@ class Clear(msgspec.Struct, frozen=True, gc=False):
 class NotePlace(msgspec.Struct, frozen=True, gc=False):
     """See `ObjectMemory.note_place`; of a key that is an object's."""
 
-    place: Place
+    place: ObjectPlace
 
 
 MemoryChange = Expect | Remember | Forget | NoteFailure | Clear | NotePlace
@@ -200,13 +200,13 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     return StoredConversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm, failure)
 
 
-def decode_place(value: bytes, names: ShortNames) -> Place | None:
+def decode_place(value: bytes, names: ShortNames) -> ObjectPlace | None:
     """Where the object of a value lives; None if another version wrote it."""
     try:
         stored = _PLACE.decode(value)
     except msgspec.MsgspecError:
         return None
-    return Place(names.long(stored.provider), stored.owner) if stored.version == VERSION else None
+    return ObjectPlace(names.long(stored.provider), stored.owner) if stored.version == VERSION else None
 
 
 def encode(change: MemoryChange, names: ShortNames) -> bytes:

@@ -14,7 +14,7 @@ from typing import Final, Never
 from prometheus_client import CollectorRegistry
 
 from limpet_extproc.memory import LastFailure, Remembered, Warm
-from limpet_extproc.memory.objects import Place, PlacesUnknownError
+from limpet_extproc.memory.objects import ObjectPlace, PlacesUnknownError
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.connector import Connector, end
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
@@ -134,7 +134,7 @@ class RedisMemory:
             return conversation.remembered() if conversation.warm else None
         return conversation.remembered()
 
-    async def place(self, key: bytes, now_s: float) -> Place | None:
+    async def place(self, key: bytes, now_s: float) -> ObjectPlace | None:
         """See `ObjectMemory`."""
         try:
             value, unwritten = await self._value(OBJECT + key)
@@ -145,7 +145,7 @@ class RedisMemory:
             return place
         return next((change.place for change in unwritten if isinstance(change, NotePlace)), None)
 
-    def note_place(self, key: bytes, place: Place, now_s: float) -> None:
+    def note_place(self, key: bytes, place: ObjectPlace, now_s: float) -> None:
         """See `ObjectMemory`. Redis counts how long it is kept."""
         self._writes.add(OBJECT + key, NotePlace(place))
 

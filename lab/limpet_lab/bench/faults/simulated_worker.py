@@ -32,12 +32,14 @@ from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import StickyRouting
 from limpet_extproc.request.routing import Routing
@@ -53,11 +55,21 @@ class SimulatedWorker:
         tables = snapshot(catalog)
         memory, limit_use = InProcessMemory(), LimitUse("simulated", clock, lambda _event: None)
         self._tracker = ProviderTracker(clock, lambda _change: None)
+        pins = Pins(InProcessObjects(), b"secret", clock)
         self._routing = StickyRouting(
-            RequestReader().read, lambda: tables, memory, self._tracker, limit_use, b"secret", clock, lambda: b"seed"
+            RequestReader().read,
+            lambda: tables,
+            memory,
+            self._tracker,
+            limit_use,
+            pins,
+            b"secret",
+            clock,
+            lambda: b"seed",
         )
         self._outcomes = Outcomes(
             memory,
+            pins,
             self._tracker,
             LimitedRequests(lambda: tables.limited, limit_use.apply),
             WorkerMetrics(CollectorRegistry()),
