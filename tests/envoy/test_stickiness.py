@@ -1,11 +1,16 @@
 """When a conversation stays, when it does not pay to stay, and what each mode does."""
 
-import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.envoy.cast import LONG, PRICES, say
+from tests.envoy.clocked import stage_with_a_clock
 from tests.envoy.stage import Stage
 from tests.waiting import until
+
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -58,23 +63,29 @@ async def test_an_unknown_price_holds_if_the_vendor_caches(stage: Stage) -> None
     assert (second.seller, second.decision) == (first.seller, "sticky.hit")
 
 
-async def test_memory_ends_with_its_lifetime(stage: Stage) -> None:
-    await stage.serve("a", "b", "c", policy={"memory": {"ttl": "800ms"}})
-    first = await stage.ask(_OPENER)
-    await stage.settle()
-    await asyncio.sleep(0.85)
-    late = await stage.ask(_OPENER)
-    assert (first.decision, late.decision) == ("first.scored", "sticky.expired")
-    await stage.settle()
-    assert (await stage.ask(_OPENER)).decision == "sticky.hit"
+async def test_memory_ends_with_its_lifetime(
+    numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_path: Path
+) -> None:
+    async with stage_with_a_clock(numbers, sellers, parser, tmp_path) as (stage, pass_s):
+        await stage.serve("a", "b", "c", policy={"memory": {"ttl": "4m"}})
+        first = await stage.ask(_OPENER)
+        await stage.settle()
+        pass_s(241.0)
+        late = await stage.ask(_OPENER)
+        assert (first.decision, late.decision) == ("first.scored", "sticky.expired")
+        await stage.settle()
+        assert (await stage.ask(_OPENER)).decision == "sticky.hit"
 
 
-async def test_the_lifetime_of_the_providers_own_cache_counts(stage: Stage) -> None:
-    await stage.serve("a", "b", "c", specs={name: {"cache": {"ttl": "800ms"}} for name in "abc"})
-    await stage.ask(_OPENER)
-    await stage.settle()
-    await asyncio.sleep(0.85)
-    assert (await stage.ask(_OPENER)).decision == "sticky.expired"
+async def test_the_lifetime_of_the_providers_own_cache_counts(
+    numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_path: Path
+) -> None:
+    async with stage_with_a_clock(numbers, sellers, parser, tmp_path) as (stage, pass_s):
+        await stage.serve("a", "b", "c", specs={name: {"cache": {"ttl": "4m"}} for name in "abc"})
+        await stage.ask(_OPENER)
+        await stage.settle()
+        pass_s(241.0)
+        assert (await stage.ask(_OPENER)).decision == "sticky.expired"
 
 
 async def test_a_conversation_leaves_a_provider_that_is_gone(stage: Stage) -> None:
