@@ -74,7 +74,7 @@ async def test_parallel_conversations_spread_over_the_sellers_and_each_one_stays
 async def test_a_second_request_before_the_first_ones_outcome_goes_the_same_way(stage: Stage) -> None:
     await stage.serve("a", "b", "c")
     for seller in stage.each("a", "b", "c"):
-        await seller.set_fault(Fault(kind="latency", delay_s=0.5))
+        await seller.set_fault(Fault(kind="latency", delay_s=2.0))
     messages = [say(LONG, "system"), say("Twice at once")]
     slow = asyncio.create_task(stage.ask(messages))
 

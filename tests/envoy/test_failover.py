@@ -169,7 +169,7 @@ async def test_failures_in_a_row_take_a_provider_out_and_single_trials_let_it_ba
         assert (await stage.ask(f"New {number}")).seller == "b"
     assert len(await stage.arrivals("a")) == knocked == 3
 
-    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=0.5))
+    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=2.0))
 
     numbers = count()
 

@@ -58,7 +58,7 @@ async def test_where_all_are_full_they_are_tried_all_the_same(stage: Stage) -> N
 
 async def test_a_place_is_free_again_when_its_request_has_ended(stage: Stage) -> None:
     await _limited(stage, {"concurrentRequests": 1})
-    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=1.0))
+    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=3.0))
     slow = asyncio.create_task(stage.ask(_conversation(0)))
     await until(lambda: _arrived(stage, "a"), "the slow request at a")
     assert [(await stage.ask(_conversation(number))).seller for number in (1, 2)] == ["b", "b"]

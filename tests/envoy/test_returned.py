@@ -41,7 +41,7 @@ async def test_a_conversation_returns_from_a_dearer_provider_once_the_first_one_
         number += 1
     await stage.settle()
     asked = len(await stage.arrivals("a"))
-    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=1.0, times=1))
+    await stage.sellers["a"].set_fault(Fault(kind="latency", delay_s=3.0, times=1))
     slow = asyncio.create_task(stage.ask("Take your time", extra=order))
 
     async def full() -> bool:
