@@ -1,27 +1,19 @@
 """A path is served however a client writes it, and goes on as its provider has it."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tests.contract.test_apis import WRITTEN
-from tests.envoy.cast import say
+from tests.envoy.every_api import SPEAKS, anything, body, upstream_path
 from tests.envoy.stage import Stage
-from tests.envoy.upstream import Got, Reply, Upstream
+from tests.envoy.upstream import Reply, Upstream
 
 from limpet_extproc.contract.apis import api_of
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
-_SPEAKS: dict[str, Any] = {
-    "vendor": "Custom",
-    "dialects": ["OpenAIChat", "OpenAIResponses", "AnthropicMessages"],
-    "paths": {"AnthropicMessages": "/anthropic/v1"},
-    "endpoints": ["embeddings", "images"],
-}
-_SERVED = {*_SPEAKS["dialects"], *_SPEAKS["endpoints"]}
+_SERVED = {*SPEAKS["dialects"], *SPEAKS["endpoints"]}
 _POSTED = {
     path: found.path
     for path, found in WRITTEN.items()
@@ -30,26 +22,10 @@ _POSTED = {
 _SENT = [path for path in _POSTED if "beta" not in path and "deployments" not in path]
 
 
-def anything(_: Got) -> Reply:
-    """What passes for an answer of every API."""
-    marks = {"object": "x", "choices": [], "content": [], "data": [], "results": [], "input_tokens": 1}
-    return Reply(headers={"content-type": "application/json"}, body=marks)
-
-
-def body(model: str) -> Mapping[str, Any]:
-    """A request of every API."""
-    return {"model": model, "max_tokens": 9, "messages": [say("Hi")], "input": "Hi", "prompt": "Hi"}
-
-
-def upstream_path(found: str) -> str:
-    """Where a provider that speaks all has what is asked for."""
-    return ("/anthropic/v1" if found.startswith("/messages") else "/v1") + found
-
-
 @pytest.mark.parametrize("path", _POSTED)
 async def test_every_way_to_write_a_path_reaches_the_providers_own(stage: Stage, path: str) -> None:
     async with Upstream(anything) as upstream:
-        await stage.serve("e", specs={"e": {**_SPEAKS, "url": upstream.url}})
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url}})
         written = path.replace(quote(WRITTEN[path].model) or "-", quote(stage.model, safe=""))
         answer = await stage.post(body(stage.model), path=written)
         assert (answer.status, answer.headers.get("x-limpet-provider")) == (200, stage.provider("e")), answer.body
@@ -59,7 +35,7 @@ async def test_every_way_to_write_a_path_reaches_the_providers_own(stage: Stage,
 async def test_header_mode_serves_them_as_well(header_stage: Stage) -> None:
     stage = header_stage
     async with Upstream(anything) as upstream:
-        await stage.serve("e", specs={"e": {**_SPEAKS, "url": upstream.url}})
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url}})
         for path in _SENT:
             assert (await stage.post(body(stage.model), path=path)).status == 200, path
         assert [got.target for got in upstream.got] == [upstream_path(_POSTED[path]) for path in _SENT]
@@ -67,7 +43,7 @@ async def test_header_mode_serves_them_as_well(header_stage: Stage) -> None:
 
 async def test_a_url_with_a_query_keeps_it_and_anthropics_parameter_passes(stage: Stage) -> None:
     async with Upstream(anything) as upstream:
-        await stage.serve("e", specs={"e": {**_SPEAKS, "url": f"{upstream.url}?api-version=preview"}})
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": f"{upstream.url}?api-version=preview"}})
         await stage.post(body(stage.model), path="/v1/messages?beta=true&key=secret")
         assert upstream.got[0].target == "/anthropic/v1/messages?api-version=preview&beta=true"
 
@@ -75,8 +51,8 @@ async def test_a_url_with_a_query_keeps_it_and_anthropics_parameter_passes(stage
 async def test_another_provider_gets_its_own_path_at_the_next_attempt(stage: Stage) -> None:
     async with Upstream(lambda _: Reply(status=503)) as first, Upstream(anything) as second:
         specs = {
-            "a": {**_SPEAKS, "url": first.url},
-            "e": {**_SPEAKS, "url": f"http://127.0.0.1:{second.port}/x", "paths": {}},
+            "a": {**SPEAKS, "url": first.url},
+            "e": {**SPEAKS, "url": f"http://127.0.0.1:{second.port}/x", "paths": {}},
         }
         await stage.serve("a", "e", specs=specs)
         steered = {**body(stage.model), "provider": {"order": [stage.provider("a"), stage.provider("e")]}}
@@ -106,7 +82,7 @@ async def test_what_is_not_served_is_told_so_in_the_clients_own_shape(
     stage: Stage, method: str, path: str, status: int, says: str | None, decision: str, version: str
 ) -> None:
     async with Upstream(anything) as upstream:
-        await stage.serve("e", specs={"e": {**_SPEAKS, "url": upstream.url}})
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url}})
         headers = {"anthropic-version": version} if version else {}
         async with stage.http.request(method, stage.origin + path, headers=headers) as response:
             answer = json.loads(await response.read())

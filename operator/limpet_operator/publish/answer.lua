@@ -70,13 +70,13 @@ local function refuse(handle, number, status, stated, cause, text)
     metadata:set(TRAIL_METADATA, TRAIL_TRIED, tried)
     if least_s ~= nil then metadata:set(TRAIL_METADATA, TRAIL_LEAST_WAIT_S, tostring(least_s)) end
     if is_best and AFTER[cause].rank <= AFTER.CredentialRefused.rank then
-      local head, tail = error_pieces(name, cause, text)
+      local head, tail = error_pieces(handle, client_status(stated, cause), name, cause, text)
       metadata:set(TRAIL_METADATA, TRAIL_BEST_STATUS, client_status(stated, cause))
       metadata:set(TRAIL_METADATA, TRAIL_BEST_HEAD, head)
       metadata:set(TRAIL_METADATA, TRAIL_BEST_TAIL, tail)
     end
     as_our_error(headers, "503")
-    return with_tried(tried, pieces("No provider answered", cause))
+    return with_tried(tried, pieces(handle, "503", "No provider answered", cause))
   end
 
   -- For Envoy this ends all retries; the route takes it out of what the client gets.
@@ -87,14 +87,14 @@ local function refuse(handle, number, status, stated, cause, text)
   if final_s ~= nil then headers:replace("retry-after", tostring(final_s)) else headers:remove("retry-after") end
   if final_s == nil or final_s ~= wait_s then headers:remove("retry-after-ms") end
   local alone = trail[TRAIL_TRIED] == nil and not capped
-  if is_best and alone and final == stated and (cause == "BadRequest" or is_json(text)) then
+  if is_best and alone and final == stated and passes_as_is(handle, cause, text) then
     if stated ~= status then headers:replace(":status", stated) end
     if text == own or #own == LOOKED_AT then return nil end
     headers:remove("transfer-encoding")
     return text
   end
   local head, tail = trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
-  if is_best then head, tail = error_pieces(name, cause, text) end
+  if is_best then head, tail = error_pieces(handle, final, name, cause, text) end
   as_our_error(headers, final)
   return with_tried(tried, head, tail)
 end

@@ -98,7 +98,8 @@ local function answer_timeout(handle, name, tried, trail)
   local status, head, tail = trail[TRAIL_BEST_STATUS], trail[TRAIL_BEST_HEAD], trail[TRAIL_BEST_TAIL]
   if status == nil or status == AFTER.CredentialRefused.status then
     status = AFTER.Timeout.status
-    head, tail = pieces("No answer began in time. The provider may have done the work all the same, so no other was asked", "Timeout")
+    local message = "No answer began in time. The provider may have done the work all the same, so no other was asked"
+    head, tail = pieces(handle, status, message, "Timeout")
   end
   handle:respond({
     [":status"] = status,

@@ -25,6 +25,7 @@ from limpet_operator.resources.url import Url, is_ip
 ATTEMPT_PROGRAM: Final = (
     "keys.lua",
     "asked.lua",
+    "error_shape.lua",
     "error_text.lua",
     "causes.lua",
     "retry_after.lua",

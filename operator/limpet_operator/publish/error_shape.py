@@ -36,6 +36,12 @@ def mappers(
     ]
 
 
+def either_mapper(when: Json, message: str, kind: str, code: str, status: int, **rest: list[Json]) -> Json:
+    """The same to a client of which nobody knows what it speaks: an error that both can read."""
+    error = {"type": "error", **openai_error(message, kind, code)}
+    return {"filter": when, "body_format_override": formatted(error), "status_code": status, **rest}
+
+
 def openai_error(message: str, kind: str, code: str) -> Json:
     """An error of OpenAI's API."""
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}

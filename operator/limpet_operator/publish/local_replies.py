@@ -14,6 +14,7 @@ from limpet_operator.publish.error_shape import (
     INVALID,
     anthropic_error,
     cel,
+    either_mapper,
     formatted,
     mappers,
     openai_error,
@@ -90,6 +91,8 @@ class _Refusal:
     reason: EnvoyRefusal
     kind: str = INVALID
     status: int = 400
+    unread: bool = False
+    """Whether it may be that Envoy has not read whose API is asked for."""
 
 
 _REFUSALS: Final = (
@@ -103,6 +106,7 @@ _REFUSALS: Final = (
         "headers_too_large",
         "refused.headers_too_large",
         status=431,
+        unread=True,
     ),
     _Refusal(
         "response.code_details == 'missing_host_header'",
@@ -176,6 +180,7 @@ _REFUSALS: Final = (
         "A header of the request has a control character, or an invalid name.",
         "bad_request",
         "refused.malformed",
+        unread=True,
     ),
     _Refusal(
         "response.code_details.startsWith('http1.') || response.code_details.startsWith('http2.') || "
@@ -184,6 +189,7 @@ _REFUSALS: Final = (
         "to this plain port, a method in lower case, a Content-Length that is not a number, and a broken chunk.",
         "bad_request",
         "refused.malformed",
+        unread=True,
     ),
     _Refusal(
         "response.code_details.startsWith('overload')",
@@ -207,12 +213,8 @@ def _too_large(body_limit_bytes: int) -> _Refusal:
 
 
 def _mappers(refusal: _Refusal) -> list[Json]:
-    return mappers(
-        cel(refusal.when),
-        ASKED_ANTHROPIC,
-        refusal.message,
-        refusal.kind,
-        refusal.code,
-        refusal.status,
-        headers_to_add=[set_header(DECISION_HEADER, refusal.reason)],
-    )
+    headers = [set_header(DECISION_HEADER, refusal.reason)]
+    told = (refusal.message, refusal.kind, refusal.code)
+    if refusal.unread:
+        return [either_mapper(cel(refusal.when), *told, refusal.status, headers_to_add=headers)]
+    return mappers(cel(refusal.when), ASKED_ANTHROPIC, *told, refusal.status, headers_to_add=headers)

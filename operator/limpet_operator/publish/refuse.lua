@@ -9,7 +9,7 @@ local function shown(text) return quotable(string.sub(text or "", 1, 200)) end
 
 -- The message about an API that is known, and not served here; nil if there is none.
 local function about_api(context, plain)
-  local name = is_at(plain, "/messages/batches") and "message_batches" or string.match(plain, "^/([^/]+)")
+  local name = is_at(plain, "/messages/batches") and MESSAGE_BATCHES or string.match(plain, "^/([^/]+)")
   for _, why in ipairs({ "unlisted", "of_accounts" }) do
     if name and string.find(context:get(why) or "", " " .. name .. " ", 1, true) then return context:get(why .. "_message") end
   end

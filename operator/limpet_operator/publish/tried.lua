@@ -29,10 +29,17 @@ local WORDS = {
 }
 local NO_WORDS = { "server_error", "no_provider_available" }
 
--- An error of OpenAI's shape, cut where its message ends.
-local function pieces(message, cause)
+-- Whether the client speaks Anthropic's API.
+local function is_for_anthropic(handle)
+  local api = (handle:streamInfo():dynamicMetadata():get(DECISION_METADATA) or {})[DECISION_API]
+  return api == "AnthropicMessages" or api == MESSAGE_BATCHES
+end
+
+-- An error of the client's API, cut where its message ends.
+local function pieces(handle, status, message, cause)
   local words = WORDS[cause] or NO_WORDS
-  return '{"error": {"message": "' .. message, '", "type": "' .. words[1] .. '", "param": null, "code": "' .. words[2] .. '"}}'
+  local head, tail = error_halves(is_for_anthropic(handle), status, words[1], words[2])
+  return head .. message, tail
 end
 
 -- Whether it is UTF-8: one byte that is not would lose the log entries of many requests.
@@ -47,8 +54,19 @@ local function is_utf8(text)
   return not string.find(text, "[%z\128-\255]")
 end
 
--- The provider's own error cut in the same place; nil if it has no such place, or cannot be kept.
-local function own_pieces(text)
+-- Whether an error is in the shape of the client's API, and need not be put into it. OpenAI's is told by nothing.
+local function is_clients_shape(handle, text)
+  return not is_for_anthropic(handle) or string.find(text, '^%s*{.*"type"%s*:%s*"error"') ~= nil
+end
+
+-- Whether a provider's error may reach the client as it came.
+local function passes_as_is(handle, cause, text)
+  return is_clients_shape(handle, text) and (cause == "BadRequest" or is_json(text))
+end
+
+-- Where the message of a provider's own error begins and ends, which is text within a JSON string; nil if it has no such place, or cannot
+-- be kept.
+local function own_message(text)
   if #text > MOST_KEPT or not string.find(text, "^%s*{") or not is_utf8(text) then return nil end
   local _, quote = string.find(text, '"error"%s*:%s*{.-"message"%s*:%s*"')
   if quote == nil then return nil end
@@ -59,20 +77,21 @@ local function own_pieces(text)
     local escaped = string.byte(text, close) == 92
     if escaped then close = close + 1 end
   until not escaped
-  return string.sub(text, 1, close - 1), string.sub(text, close)
+  return quote + 1, close - 1
 end
 
--- In the same place: the error that tells the client of this answer. `name` is its provider.
-local function error_pieces(name, cause, text)
+-- In the same place: the error that tells the client, with this status, of this answer. `name` is its provider.
+local function error_pieces(handle, status, name, cause, text)
   local after = AFTER[cause]
   if after.own then
-    local head, tail = own_pieces(text)
-    if head ~= nil then return head, tail end
-    local message = string.gsub(string.gsub(message_of(text), "\\[nrt]", " "), '[\\"]', "'")
-    return pieces(message ~= "" and message or "The provider answered with an error.", cause)
+    local from, to = own_message(text)
+    if from ~= nil and is_clients_shape(handle, text) then return string.sub(text, 1, to), string.sub(text, to + 1) end
+    local message = from and string.sub(text, from, to) or string.gsub(string.gsub(message_of(text), "\\[nrt]", " "), '[\\"]', "'")
+    return pieces(handle, status, message ~= "" and message or "The provider answered with an error.", cause)
   end
   if after.rank == 4 then
-    return pieces("The provider " .. name .. " refuses the gateway's own credential or account; ask whoever runs this gateway", cause)
+    local message = "The provider " .. name .. " refuses the gateway's own credential or account; ask whoever runs this gateway"
+    return pieces(handle, status, message, cause)
   end
-  return pieces("No provider answered", cause)
+  return pieces(handle, status, "No provider answered", cause)
 end

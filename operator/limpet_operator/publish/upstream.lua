@@ -109,7 +109,8 @@ function envoy_on_request(handle)
   local fine, why = pcall(rewrite, handle)
   if not fine then
     handle:logErr("a request could not be rewritten and was not sent; this is a bug in Limpet: " .. tostring(why))
+    local head, tail = error_halves(is_for_anthropic(handle), "500", "server_error", "internal_error")
     handle:respond({ [":status"] = "500", ["content-type"] = "application/json" },
-      '{"error":{"message":"The gateway could not prepare the request; it was not sent.","type":"server_error","param":null,"code":"internal_error"}}')
+      head .. "The gateway could not prepare the request; it was not sent." .. tail)
   end
 end
