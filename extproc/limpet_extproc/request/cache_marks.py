@@ -8,13 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from msgspec import Raw
 
 from limpet_extproc.contract.catalog import CacheControl
-from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.port import CacheAsk, LastBlock
-from limpet_extproc.dialects.spans import Member, Span, cuts, span_of
-from limpet_extproc.dialects.text import decode
+from limpet_extproc.dialects.spans import Member, cuts
 from limpet_extproc.request.splices import NULL, AnyBody, BodyDraft, Splice, text_at
 
 MOST: Final = 4
@@ -23,16 +20,11 @@ _USUAL: Final = '{"type":"ephemeral"}'
 _NOTHING: Final = CacheAsk()
 
 
-class _CacheControl(msgspec.Struct, frozen=True, gc=False):
+class _Lifetime(msgspec.Struct, frozen=True, gc=False):
     ttl: str | None = None
 
 
-class _Block(msgspec.Struct, frozen=True, gc=False):
-    cache_control: Raw = ABSENT
-
-
-_CACHE_CONTROL: Final = msgspec.json.Decoder(_CacheControl)
-_BLOCK: Final = msgspec.json.Decoder(_Block)
+_CACHE_CONTROL: Final = msgspec.json.Decoder(_Lifetime)
 
 
 def is_marked(ask: CacheAsk | None, body: AnyBody) -> bool:
@@ -86,18 +78,11 @@ def _put_mark(
         draft.splices.append(Splice(begin, 0, '[{"type":"text","text":'))
         draft.splices.append(Splice(end, 0, f',"cache_control":{value}}}]'))
         return
-    inside = [mark for mark in marks if begin <= mark.start < end]
-    own = _own(bytes(body[begin:end])) if inside else None
-    if own is not None and body[begin + own.offset] == NULL:
-        draft.splices.append(Splice(begin + own.offset, own.length, value))
-    elif own is None and all(body[mark.value] == NULL for mark in inside):
+    own = next((mark for mark in marks if begin <= mark.start < end), None)
+    if own is None:
         draft.splices.append(Splice(end - 1, 0, f',"cache_control":{value}'))
-
-
-def _own(block: bytes) -> Span | None:
-    """The value in the block itself, not in a part of it."""
-    found, seen = decode(_BLOCK, block)
-    return None if found.cache_control is ABSENT else span_of(seen, found.cache_control)
+    elif body[own.value] == NULL:
+        draft.splices.append(Splice(own.value, own.end - own.value, value))
 
 
 def _is_long(value: str) -> bool:

@@ -98,10 +98,9 @@ def test_at_blocks_that_of_the_request_becomes_the_last_blocks(content: Any, bec
         ([text("a"), text("b", HOUR)], HOUR),
         ([text("a", FIVE), text("b")], HOUR),
         ([text("a", HOUR), text("c", FIVE), text("b")], HOUR),
-        ([text("a"), {"type": "tool_result", "content": [text("b", FIVE)]}], FIVE),
         ([text("a"), text("b")], None),
     ],
-    ids=["four", "five", "its own, shorter", "its own", "hour after five", "mixed", "within", "null"],
+    ids=["four", "five", "its own, shorter", "its own", "hour after five", "mixed", "null"],
 )
 def test_the_clients_own_are_neither_moved_nor_joined_by_one_too_many(content: Any, top_level: Any) -> None:
     got = sent(request(content, cache_control=top_level), "Blocks")
@@ -115,15 +114,8 @@ def test_the_clients_own_are_neither_moved_nor_joined_by_one_too_many(content: A
         ([text("a", HOUR), text("b")], FIVE),
         ([text("a", FIVE)] * 3 + [text("b")], FIVE),
         ([text("a", None)] * 5 + [text("b")], FIVE),
-        (
-            [
-                {"type": "tool_result", "content": [text("a", None)]},
-                {"type": "tool_result", "content": [text("b", None)]},
-            ],
-            FIVE,
-        ),
     ],
-    ids=["hours", "hour first", "a fourth", "nulls are none", "nulls within"],
+    ids=["hours", "hour first", "a fourth", "nulls are none"],
 )
 def test_beside_the_clients_own_there_is_room_for_one(content: Any, top_level: Any) -> None:
     got = of(sent(request(content, cache_control=top_level), "Blocks"))
