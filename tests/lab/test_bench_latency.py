@@ -304,7 +304,7 @@ def _by_dialect(p50_us: tuple[int, int, int]) -> list[Cell]:
 def test_another_dialect_is_compared_with_chat_inside_a_round(messages: int, ratio: float, outcome: str) -> None:
     result = latency_dialects.report(_by_dialect((800, messages, 800)))
     entry = result["messages"]["12KB"]
-    assert (entry["p50_of_chat"], entry["rps_of_chat"]) == (ratio, 1.0)
+    assert (entry["p50_of_chat"], entry["rps_of_chat"], entry["cpu_of_chat"]) == (ratio, 1.0, 1.0)
     assert "p50_of_chat" not in result["chat"]["12KB"]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(latency_dialects.table(result), latency_dialects.bars(result))

@@ -5,7 +5,8 @@ is taken pairwise inside a round, and the median over the rounds is shown. JSON,
 
     {"chat" | "messages" | "responses": {"2KB" | "12KB" | "100KB": {
         "p50_ms", "p99_ms", "rps", "cpu_us", "extproc_cpu_us", "failed",
-        "p50_of_chat", "rps_of_chat"  over those of chat in the same round (not in "chat")}}}
+        "p50_of_chat", "rps_of_chat",
+        "cpu_of_chat"  of Envoy and ext_proc; over those of chat in the same round (not in "chat")}}}
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -85,7 +86,12 @@ def _entry(dialect: str, cells: list[Cell], chat: list[Cell]) -> Figures:
     if dialect != "chat":
         entry["p50_of_chat"] = paired(cells, chat, lambda a, b: a.one.percentile_ms(50) / b.one.percentile_ms(50))
         entry["rps_of_chat"] = paired(cells, chat, lambda a, b: a.many.rps / b.many.rps)
+        entry["cpu_of_chat"] = paired(cells, chat, lambda a, b: _cpu_us(a) / _cpu_us(b))
     return entry
+
+
+def _cpu_us(cell: Cell) -> float:
+    return cell.cpu_us("limpet") + cell.cpu_us("extproc")
 
 
 _COLUMNS: Final = (
@@ -96,6 +102,7 @@ _COLUMNS: Final = (
     ("rps_of_chat", "of chat", ".2f"),
     ("cpu_us", "Envoy µs", ".0f"),
     ("extproc_cpu_us", "ext µs", ".0f"),
+    ("cpu_of_chat", "of chat", ".2f"),
 )
 
 
@@ -119,6 +126,13 @@ def _row(entry: Figures) -> Sequence[str]:
     return [number_of(entry[key], shape) if key in entry else "" for key, _, shape in _COLUMNS]
 
 
+_BARS: Final = (
+    ("p50_of_chat", "p50", 1 + WITHIN),
+    ("rps_of_chat", "req/s", 1 - WITHIN),
+    ("cpu_of_chat", "CPU", 1 + WITHIN),
+)
+
+
 def bars(result: Figures) -> Table:
     """Whether no API is slower than chat by more than `WITHIN`."""
     shown = Table(title="what must hold", box=SIMPLE)
@@ -126,7 +140,7 @@ def bars(result: Figures) -> Table:
         shown.add_column(title, justify="left" if title == "what" else "right")
     for dialect in tuple(DIALECTS)[1:]:
         for size, entry in result[dialect].items():
-            for key, words, limit in (("p50_of_chat", "p50", 1 + WITHIN), ("rps_of_chat", "req/s", 1 - WITHIN)):
+            for key, words, limit in _BARS:
                 value = entry[key]
                 holds = value is not None and (value <= limit if limit > 1 else value >= limit)
                 outcome = "not measured" if value is None else "holds" if holds else "missed"
