@@ -17,6 +17,7 @@ Cause: TypeAlias = Literal[
     "TooLarge",
     "BadRequest",
     "ContentRefused",
+    "Untranslated",
     "UnusableStatus",
     "Redirected",
     "NotAnAnswer",

@@ -91,6 +91,15 @@ USAGE_REASONING: Final = "reasoning"
 OBJECT_METADATA: Final = "limpet.object"
 OBJECT_ID: Final = "id"
 
+# Dynamic metadata: the translation of the present attempt.
+
+TRANSLATION_METADATA: Final = "limpet.translation"
+TRANSLATION_STATE: Final = "state"
+"""`TRANSLATED` once its request is; the Lua that prepares an attempt empties it."""
+TRANSLATED: Final = "done"
+TRANSLATION_USAGE: Final = "usage_asked"
+"""True: its stream ends with the usage."""
+
 # Filter state.
 
 HEAD_STATE: Final = "limpet.head"
@@ -197,7 +206,14 @@ def route_key(attempts: int, stream: bool, wait_level: int) -> str:
 
 
 TRANSLATING_FILTER: Final = "limpet.translate"
-"""The filter of a cluster that asks a worker to translate requests and answers."""
+"""The filters of a cluster that have a worker translate requests and answers; `.request` and `.answer` follow."""
+
+UNTRANSLATED_PATH: Final = "/limpet-untranslated"
+"""Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that
+was not."""
+
+VENDOR_KEY: Final = "x-limpet-vendor"
+"""gRPC metadata: whose API a request is translated for."""
 
 
 def translator_socket(number: int) -> str:

@@ -50,6 +50,7 @@ WorkerRefusal = Literal[
     "refused.nobody_left",
     "refused.object_gone",
     "refused.unknown_model",
+    "refused.untranslatable",
 ]
 """Why ext_proc refused a request; Envoy does for the same reasons while no worker answers."""
 
@@ -79,8 +80,10 @@ Reason = DecisionReason | EnvoyReason
 ANSWERED: Final = "answered."
 """Begins every `OwnAnswer`."""
 
-RuledOut = Literal["ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown"]
-"""Why the client's demands rule a provider out."""
+RuledOut = Literal[
+    "ignored", "not_in_only", "not_in_order", "above_max_price", "data_policy", "demand_unknown", "untranslatable"
+]
+"""Why what the client demands or sends rules a provider out."""
 
 Exclusion = Literal["not_candidate", "degraded", "down", "over_limit", "draining", "just_failed"] | RuledOut
 """Why a provider of the model was passed over."""

@@ -78,6 +78,8 @@ class Lane:
     adds_keys: bool
     """Whether a `prompt_cache_key` is added for any."""
     takes_affinity: bool
+    translates: bool
+    """Whether requests are translated for any."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -89,6 +91,7 @@ class Lane:
         marks = any(each.prompt_caching == "Auto" and each.cache_control != "None" for each in candidates)
         adds_keys = any(candidate.cache_key for candidate in candidates)
         takes_affinity = any(candidate.takes_affinity for candidate in candidates)
+        translates = any(candidate.translated for candidate in candidates)
         return cls(
             model,
             candidates,
@@ -100,6 +103,7 @@ class Lane:
             marks,
             adds_keys,
             takes_affinity,
+            translates,
         )
 
 

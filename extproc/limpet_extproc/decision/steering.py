@@ -23,6 +23,8 @@ class Steering(msgspec.Struct, frozen=True, gc=False):
     no_retention: bool = False
     unsupported: tuple[str, ...] = ()
     """Demands that only a provider that reads the object itself can meet."""
+    untranslatable: str = ""
+    """A field of the request that cannot be translated, so that only who speaks its dialect can serve it."""
 
     def chooses(self) -> bool:
         """Whether it chooses among providers; else it only restricts them, and memory counts."""
@@ -133,3 +135,5 @@ def _demands(steering: Steering) -> Iterator[_Demand]:
             "above_max_price",
             lambda c: c.reads_provider_object or (c.price is not None and c.price.output <= completion),
         )
+    if steering.untranslatable:
+        yield steering.untranslatable, "untranslatable", lambda candidate: not candidate.translated

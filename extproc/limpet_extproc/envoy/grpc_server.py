@@ -6,6 +6,7 @@ threads in between, and exchanges windows and pings.
 
 import asyncio
 import logging
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,8 @@ _PREFIX: Final = 5
 
 MAX_MESSAGE_BYTES: Final = 1100 << 20
 """The largest body that a gateway can be set to accept, with Envoy's message around it; Envoy's own limit decides."""
+
+BACKLOG: Final = 1024
 
 CANCELLED, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 2, 8, 12, 13
 """Status codes."""
@@ -194,11 +197,16 @@ class Server:
     async def start(self, path: Path) -> None:
         """Listen. Raises OSError."""
         self._path = path
+        self._server = await asyncio.get_running_loop().create_unix_server(self._connection, path, backlog=BACKLOG)
+
+    async def start_on(self, listening: socket.socket) -> None:
+        """Take connections from a socket that somebody else has opened, and will close."""
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(self._open, self._connections, self._max_bytes + _PREFIX, self._closed),
-            path,
-            backlog=1024,
+            self._connection, sock=listening, backlog=BACKLOG
         )
+
+    def _connection(self) -> Connection:
+        return Connection(self._open, self._connections, self._max_bytes + _PREFIX, self._closed)
 
     async def stop(self, grace: float) -> None:
         """Accept no more calls, give those under way `grace` seconds, and close all connections."""

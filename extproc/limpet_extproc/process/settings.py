@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from limpet_extproc.contract.envoy import extproc_socket
+from limpet_extproc.contract.envoy import extproc_socket, translator_socket
 from limpet_extproc.contract.host_port import HostPort
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -58,6 +58,11 @@ class WorkerSettings(CommonSettings):
     """Workers of its supervisor, itself included; the sockets of all are in the directory of `socket`."""
     clock_zero_s: float | None = None
     """See `steady_clock.clock_zero_s`, as its supervisor had it. Without: as the machine's clock has it now."""
+
+    @property
+    def translator_socket(self) -> Path:
+        """Unix socket on which Envoy has requests translated, beside the other one."""
+        return self.socket.with_name(translator_socket(self.worker or 0))
 
     def to_argv(self) -> list[str]:
         """The flags that parse to these settings."""

@@ -20,7 +20,7 @@ from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.pins import Pins
-from limpet_extproc.request.reading import ReadRequest
+from limpet_extproc.request.reading import CheckTranslation, ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -52,6 +52,7 @@ class WorkerContext:
     secret: bytes
     """For conversation keys."""
     read: ReadRequest
+    untranslatable: CheckTranslation
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
     known: Callable[[str], bool]
@@ -82,7 +83,16 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
     pins = Pins(objects, context.secret, context.clock)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     router = StickyRouting(
-        context.read, context.snapshot, memory, tracker, limit_use, pins, context.secret, context.clock, random_seed
+        context.read,
+        context.snapshot,
+        memory,
+        tracker,
+        limit_use,
+        pins,
+        context.secret,
+        context.clock,
+        random_seed,
+        context.untranslatable,
     )
     received = Received(tracker.apply_received, limit_use, context.known, context.metrics.failures.inc)
 

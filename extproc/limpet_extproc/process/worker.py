@@ -36,6 +36,7 @@ from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
 from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
+from limpet_extproc.process.translation import keep_translator, translator_listener
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -87,6 +88,7 @@ class Worker:
                 settings,
                 secret,
                 self._reader.read,
+                self._reader.untranslatable,
                 lambda: self._snapshot,
                 self._known,
                 self.metrics,
@@ -152,11 +154,22 @@ class Worker:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with self.routing.running():
             serving = await self._serve()
+            socket_of_translator = self._settings.translator_socket
+            with listening("--socket", socket_of_translator):
+                translating = translator_listener(socket_of_translator)
             turning = asyncio.create_task(self._turn())
             try:
                 # Shielded: until the end our parent is to see that the loop turns.
-                await first_of(self._watch(), self._health_link.run(), asyncio.shield(turning), stopped.wait())
+                await first_of(
+                    self._watch(),
+                    self._health_link.run(),
+                    keep_translator(translating),
+                    asyncio.shield(turning),
+                    stopped.wait(),
+                )
             finally:
+                translating.close()
+                socket_of_translator.unlink(missing_ok=True)
                 await serving.stop(grace=_GRACE_S)
                 turning.cancel()
                 await self._reader.close()

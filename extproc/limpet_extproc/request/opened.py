@@ -8,7 +8,7 @@ from limpet_extproc.contract.catalog import CatalogProvider
 from limpet_extproc.decision.price import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Snapshot
-from limpet_extproc.decision.steering import steering_of
+from limpet_extproc.decision.steering import Steering, steering_of
 from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_marks import is_marked
@@ -33,11 +33,16 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 
 
 def open_request(
-    head: RequestHead, request: ParsedRequest, body: bytes | memoryview, snapshot: Snapshot, secret: bytes
+    head: RequestHead,
+    request: ParsedRequest,
+    body: bytes | memoryview,
+    snapshot: Snapshot,
+    secret: bytes,
+    untranslatable: str | None = None,
 ) -> Opened | Refusal:
     """Look the model up, and recognise the conversation or, where the API has none, the request.
 
-    `secret` is the installation's key for conversation keys.
+    `secret` is the installation's key for conversation keys, `untranslatable` a field that no translation can carry.
     """
     api = head.api
     lane = snapshot.lanes.get((api.name, request.model)) if request.model else snapshot.only_lane(api.name)
@@ -52,6 +57,9 @@ def open_request(
     if lane.marks and not marked and not request.has_history and isinstance(request.last_block, msgspec.UnsetType):
         request = msgspec.structs.replace(request, last_block=head.dialect.last_block(bytes(body)))
     tenant = identity.tenant(head.headers)
+    steering = steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers)
+    if untranslatable is not None:
+        steering = msgspec.structs.replace(steering or Steering(), untranslatable=untranslatable)
     text_bytes = ATTACHMENT_BYTES if request.model_form == "plain" else prompt_bytes(body)
     usual_tokens = DEFAULT_OUTPUT_TOKENS if stays else 0
     query = Query(
@@ -59,7 +67,7 @@ def open_request(
         identity.key(secret, tenant, request.user, lane.model, identified_by, value),
         prompt_tokens=int(text_bytes / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or usual_tokens, DEFAULT_OUTPUT_TOKENS),
-        steering=steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers),
+        steering=steering,
         stays=stays,
         marked=marked,
         has_history=request.has_history,

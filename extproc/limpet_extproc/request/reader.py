@@ -14,13 +14,16 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.request.parsing import parse
-from limpet_extproc.request.reading_protocol import LENGTH_BYTES, ReaderReply, length_prefix
+from limpet_extproc.request.reading_protocol import CHECK_TRANSLATION, LENGTH_BYTES, ReaderReply, length_prefix
+from limpet_extproc.translation.request import untranslatable
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 def reply(path: bytes, body: Body) -> ReaderReply:
     """The request in the body, or what is wrong with it."""
+    if path == CHECK_TRANSLATION:
+        return ReaderReply(untranslatable=untranslatable(bytes(body)))
     found = spoken(path.decode())
     parsed = parse(found.dialect, body, found.asked)
     if isinstance(parsed, Refusal):

@@ -12,10 +12,14 @@ import msgspec
 from limpet_extproc.dialects.form import Form
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.request.parsing import RequestHead, read, read_form, unreadable
-from limpet_extproc.request.reading_protocol import LENGTH_BYTES, ReaderReply, length_prefix
+from limpet_extproc.request.reading_protocol import CHECK_TRANSLATION, LENGTH_BYTES, ReaderReply, length_prefix
+from limpet_extproc.translation.request import untranslatable
 
 ReadRequest = Callable[[RequestHead, bytes | memoryview], Awaitable[ParsedRequest | Refusal]]
 """How a request is read."""
+
+CheckTranslation = Callable[[bytes | memoryview], Awaitable[str | None]]
+"""Which field of a request cannot be translated."""
 
 LIGHT_BYTES: Final = 1 << 18
 """A body up to here is read at once: that takes less than sending it elsewhere, whatever is in it."""
@@ -71,17 +75,29 @@ class RequestReader:
             return read(head, bytes(body))
         if refusal := unreadable(head):
             return refusal
-        # A caller cancelled while it waits gives up its turn. A body that was sent is read to its end, so that replies
-        # stay in step with bodies.
-        await self._turn.acquire()
-        reading = asyncio.create_task(self._read_twice(head.headers.get(":path", "").encode(), body))
-        reading.add_done_callback(lambda _: self._turn.release())
-        reply = await asyncio.shield(reading)
+        reply = await self._replied(head.headers.get(":path", "").encode(), body)
         if reply.request is not None:
             return reply.request
         if reply.refusal is not None:
             return reply.refusal
         raise ReaderError(reply.bug)
+
+    async def untranslatable(self, body: bytes | memoryview) -> str | None:
+        """The field of a request that cannot be translated. Raises OSError or ReaderError if that cannot be told."""
+        if not is_heavy(body):
+            return untranslatable(bytes(body))
+        reply = await self._replied(CHECK_TRANSLATION, body)
+        if reply.bug:
+            raise ReaderError(reply.bug)
+        return reply.untranslatable
+
+    async def _replied(self, path: bytes, body: bytes | memoryview) -> ReaderReply:
+        # A caller cancelled while it waits gives up its turn. A body that was sent is read to its end, so that replies
+        # stay in step with bodies.
+        await self._turn.acquire()
+        reading = asyncio.create_task(self._read_twice(path, body))
+        reading.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(reading)
 
     async def close(self) -> None:
         """End the process, if one was started."""

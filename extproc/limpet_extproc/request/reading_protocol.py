@@ -9,14 +9,19 @@ from limpet_extproc.dialects.port import ParsedRequest, Refusal
 LENGTH_BYTES: Final = 8
 """Little endian."""
 
+CHECK_TRANSLATION: Final = b"translation"
+"""In place of a path: whether the body can be translated."""
+
 
 class ReaderReply(msgspec.Struct, frozen=True, array_like=True):
-    """What became of a body; one of the three."""
+    """What became of a body; one of these, or none if it can be translated."""
 
     request: ParsedRequest | None = None
     refusal: Refusal | None = None
     bug: str = ""
     """A traceback: the reader itself failed."""
+    untranslatable: str | None = None
+    """The field that cannot be translated."""
 
 
 def length_prefix(content: bytes | memoryview) -> bytes:

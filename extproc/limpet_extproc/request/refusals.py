@@ -40,6 +40,8 @@ def unknown_model(model: str, api: str, snapshot: Snapshot) -> Refusal:
 def nobody_left(lane: Lane, steering: Steering) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
     param = allowed_by(steering, lane).unmet or "provider"
+    if param == steering.untranslatable:
+        return _untranslatable(param, lane)
     serving = [candidate.provider for candidate in lane.candidates]
     message = f"'{param}' rules out every provider of '{lane.model}'. It is served by: {', '.join(serving)}."
     advice = _ADVICE.get(param, "")
@@ -69,6 +71,14 @@ def places_unknown(param: str | None) -> Refusal:
     """The memory is away, so nobody knows which provider has it."""
     message = "Which provider has this cannot be looked up at present; send the request again in a few seconds."
     return Refusal(503, "refused.object_gone", message, param, "memory_unavailable")
+
+
+def _untranslatable(field: str, lane: Lane) -> Refusal:
+    message = (
+        f"'{field[:_MAX_NAME_CHARS]}' cannot be translated for the API that the providers of '{lane.model}' speak. "
+        "Leave it out, or ask for a model of a provider that speaks chat completions."
+    )
+    return Refusal(400, "refused.untranslatable", message, field[:_MAX_NAME_CHARS], "untranslatable")
 
 
 _ADVICE: Final = {

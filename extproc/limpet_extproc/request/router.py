@@ -18,7 +18,7 @@ from limpet_extproc.request.cache_keys import KeyRates
 from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Found, Pins
-from limpet_extproc.request.reading import ReadRequest
+from limpet_extproc.request.reading import CheckTranslation, ReadRequest
 from limpet_extproc.request.refusals import gone, places_unknown
 from limpet_extproc.request.routing import Routing, decide
 
@@ -44,8 +44,10 @@ class StickyRouting:
         secret: bytes,
         clock: Callable[[], float],
         random_seed: Callable[[], bytes],
+        untranslatable: CheckTranslation,
     ) -> None:
         self._read = read
+        self._untranslatable = untranslatable
         self._snapshot = snapshot
         self._memory = memory
         self._tracker = tracker
@@ -61,7 +63,10 @@ class StickyRouting:
         request = await self._read(head, body)
         if isinstance(request, Refusal):
             return request
-        opened = open_request(head, request, body, self._snapshot(), self._secret)
+        snapshot = self._snapshot()
+        lane = snapshot.lanes.get((head.api.name, request.model))
+        field = await self._untranslatable(body) if lane is not None and lane.translates else None
+        opened = open_request(head, request, body, snapshot, self._secret, field)
         if isinstance(opened, Refusal):
             return opened
         if request.pin is not None:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.translation.untranslatable import ABSENT, Block, decoded, given, refuse
+from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, decoded, given, refuse
 
 
 class ContentPart(msgspec.Struct, frozen=True, gc=False):
@@ -40,7 +40,7 @@ _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _SPELLINGS: Final = {"image/jpg": "image/jpeg"}
 
 
-def blocks(content: Content, field: str) -> Iterator[Block]:
+def blocks(content: Content, field: str) -> Iterator[MessagesBlock]:
     """The blocks of a message. Empty texts are left out, as Anthropic takes none."""
     if isinstance(content, str):
         if content:
@@ -52,12 +52,12 @@ def blocks(content: Content, field: str) -> Iterator[Block]:
             yield marked(block, part.cache_control)
 
 
-def marked(block: Block, cache_control: Raw) -> Block:
+def marked(block: MessagesBlock, cache_control: Raw) -> MessagesBlock:
     """The block with the client's breakpoint, if there is one."""
     return {**block, "cache_control": cache_control} if given(cache_control) else block
 
 
-def _block(part: ContentPart, field: str) -> Block | None:
+def _block(part: ContentPart, field: str) -> MessagesBlock | None:
     if part.type == "text" and part.text is None:
         refuse(f"{field}.text", "it is missing")
     if part.type in ("text", "refusal"):
@@ -70,7 +70,7 @@ def _block(part: ContentPart, field: str) -> Block | None:
     return _document(decoded(_FILE, part.file, f"{field}.file"), f"{field}.file")
 
 
-def _image(image: _Image, field: str) -> Block:
+def _image(image: _Image, field: str) -> MessagesBlock:
     found = _DATA_URL.match(image.url)
     if found is None:
         if image.url[:8].lower().startswith(("https://", "http://")):
@@ -83,7 +83,7 @@ def _image(image: _Image, field: str) -> Block:
     return {"type": "base64", "media_type": media_type, "data": image.url[found.end() :]}
 
 
-def _document(file: _File, field: str) -> Block:
+def _document(file: _File, field: str) -> MessagesBlock:
     if file.file_id is not None:
         refuse(f"{field}.file_id", "a file at OpenAI; send its content as file_data")
     if file.file_data is None:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from limpet_extproc.dialects.careful import OURS
 from limpet_extproc.translation.untranslatable import refuse
 
 
@@ -25,6 +26,7 @@ def _only(*values: object) -> Callable[[object], bool]:
 
 
 UNCARRIED: Final[dict[str, Uncarried]] = {
+    **{name: Uncarried("Limpet's own") for name in OURS},
     "store": Uncarried("keeping answers is a service of OpenAI's own"),
     "metadata": Uncarried("labels what OpenAI stores"),
     "seed": Uncarried("best effort at OpenAI, too; Anthropic has none"),

@@ -10,7 +10,7 @@ from limpet_extproc.translation.models import ModelTraits, traits_of
 from limpet_extproc.translation.thinking import Thoughts, thoughts
 from limpet_extproc.translation.tools import tool_choice, tools, undeclared
 from limpet_extproc.translation.turns import MessagesTurns, turns
-from limpet_extproc.translation.untranslatable import ABSENT, Block, UntranslatableError, decoded, given, refuse
+from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, UntranslatableError, decoded, given, refuse
 
 _T = TypeVar("_T")
 
@@ -130,7 +130,7 @@ class _Translation:
         )
 
     def _thoughts(
-        self, traits: ModelTraits, max_tokens: int, choice: Block | None, conversation: MessagesTurns
+        self, traits: ModelTraits, max_tokens: int, choice: MessagesBlock | None, conversation: MessagesTurns
     ) -> Thoughts:
         if "thinking" in self._fields:
             return Thoughts({"type": str(self._get("thinking", _THINKING, {}).get("type"))})
@@ -140,14 +140,16 @@ class _Translation:
         forced = choice is not None and choice["type"] in ("any", "tool")
         return thoughts(effort, traits, max_tokens, forced=forced, unsigned_call=conversation.unsigned_call)
 
-    def _sampling(self, traits: ModelTraits, thoughts_: Thoughts) -> Block:
+    def _sampling(self, traits: ModelTraits, thoughts_: Thoughts) -> MessagesBlock:
         """None for a model that thinks, nor for those since Opus 4.7: they refuse it."""
         if self._get("temperature", _NUMBER, 0.0) > 1:
             refuse("temperature", "Anthropic's highest is 1")
         self._get("top_p", _NUMBER, 0.0)
         if not traits.sampling or thoughts_.on:
             return {}
-        found: Block = {name: self._fields[name] for name in ("temperature", "top_p", "top_k") if name in self._fields}
+        found: MessagesBlock = {
+            name: self._fields[name] for name in ("temperature", "top_p", "top_k") if name in self._fields
+        }
         if "temperature" in found and not traits.both_sampling:
             found.pop("top_p", None)
         return found
@@ -159,7 +161,7 @@ class _Translation:
             refuse("stop", "Anthropic takes no sequence that is only white space")
         return sequences
 
-    def _user(self) -> Block | None:
+    def _user(self) -> MessagesBlock | None:
         user = self._get("safety_identifier", _TEXT, "") or self._get("user", _TEXT, "")
         if not user or len(user) > _MAX_USER or self._vendor in PARTITIONING_VENDORS:
             return None
@@ -181,11 +183,11 @@ class _Translation:
             refuse("response_format.json_schema.schema", "it is missing")
         return found
 
-    def _json_only(self) -> list[Block]:
+    def _json_only(self) -> list[MessagesBlock]:
         return [{"type": "text", "text": _JSON_ONLY}] if self._format().type == "json_object" else []
 
-    def _output_config(self, thoughts_: Thoughts) -> Block:
-        config: Block = {"effort": thoughts_.effort} if thoughts_.effort else {}
+    def _output_config(self, thoughts_: Thoughts) -> MessagesBlock:
+        config: MessagesBlock = {"effort": thoughts_.effort} if thoughts_.effort else {}
         found = self._format()
         if found.type == "json_schema" and found.json_schema is not None:
             config["format"] = {"type": "json_schema", "schema": found.json_schema.schema}

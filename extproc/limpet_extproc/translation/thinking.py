@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from limpet_extproc.translation.models import ModelTraits
-from limpet_extproc.translation.untranslatable import Block, refuse
+from limpet_extproc.translation.untranslatable import MessagesBlock, refuse
 
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -23,7 +23,7 @@ _BUDGETS: Final = {
 class Thoughts(NamedTuple):
     """What a request says about thinking."""
 
-    thinking: Block | None = None
+    thinking: MessagesBlock | None = None
     effort: str | None = None
     """For `output_config`."""
 

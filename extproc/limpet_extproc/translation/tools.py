@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.translation.content import marked
-from limpet_extproc.translation.untranslatable import ABSENT, Block, decoded, given, refuse
+from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, decoded, given, refuse
 
 
 class _Declared(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +41,7 @@ _ANYTHING: Final = Raw(b'{"type":"object"}')
 _WORDS: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def tools(raw: Raw) -> list[Block]:
+def tools(raw: Raw) -> list[MessagesBlock]:
     """The tools. Raises UntranslatableError for others than functions."""
     if not given(raw):
         return []
@@ -49,12 +49,12 @@ def tools(raw: Raw) -> list[Block]:
     return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(declared)]
 
 
-def undeclared(names: Sequence[str]) -> list[Block]:
+def undeclared(names: Sequence[str]) -> list[MessagesBlock]:
     """Tools that the conversation has called and the request no longer declares: Anthropic takes no calls without."""
     return [{"name": name, "input_schema": _ANYTHING} for name in names]
 
 
-def tool_choice(choice: Raw, parallel: Raw, tools_: Sequence[Block]) -> Block | None:
+def tool_choice(choice: Raw, parallel: Raw, tools_: Sequence[MessagesBlock]) -> MessagesBlock | None:
     """Which tool has to be called; None where nothing has to be said. Raises UntranslatableError."""
     alone = given(parallel) and not decoded(_BOOLEAN, parallel, "parallel_tool_calls")
     if not tools_:
@@ -65,11 +65,11 @@ def tool_choice(choice: Raw, parallel: Raw, tools_: Sequence[Block]) -> Block | 
     return chosen
 
 
-def _tool(tool: _Tool, field: str) -> Block:
+def _tool(tool: _Tool, field: str) -> MessagesBlock:
     declared = tool.function
     if declared is None or tool.type != "function":
         refuse(f"{field}.type", f"Anthropic takes no tools of type '{tool.type[:40]}'")
-    block: Block = {"name": declared.name}
+    block: MessagesBlock = {"name": declared.name}
     if declared.description:
         block["description"] = declared.description
     block["input_schema"] = _schema(declared.parameters, f"{field}.function.parameters")
@@ -78,7 +78,7 @@ def _tool(tool: _Tool, field: str) -> Block:
     return marked(block, tool.cache_control if given(tool.cache_control) else declared.cache_control)
 
 
-def _schema(parameters: Raw, field: str) -> Raw | Block:
+def _schema(parameters: Raw, field: str) -> Raw | MessagesBlock:
     """As it was written, but it has to say that it is an object."""
     if not given(parameters):
         return _ANYTHING
@@ -86,7 +86,7 @@ def _schema(parameters: Raw, field: str) -> Raw | Block:
     return parameters if "type" in members else {"type": "object", **members}
 
 
-def _chosen(raw: Raw) -> Block:
+def _chosen(raw: Raw) -> MessagesBlock:
     choice = decoded(_CHOICE, raw, "tool_choice")
     if isinstance(choice, str):
         if choice not in _WORDS:

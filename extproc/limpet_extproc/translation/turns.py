@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.translation.content import Content, blocks, marked
-from limpet_extproc.translation.untranslatable import ABSENT, Block, decoded, given, refuse
+from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, decoded, given, refuse
 
 
 class _Function(msgspec.Struct, frozen=True, gc=False):
@@ -36,8 +36,8 @@ class _ChatMessage(msgspec.Struct, frozen=True, gc=False):
 class MessagesTurns(NamedTuple):
     """A conversation as the Messages API has it."""
 
-    system: list[Block]
-    messages: list[Block]
+    system: list[MessagesBlock]
+    messages: list[MessagesBlock]
     called: tuple[str, ...]
     """Names of all tools that were called."""
     unsigned_call: bool
@@ -69,7 +69,7 @@ class _Builder:
     """Puts messages together to turns: those of one side that follow each other are one."""
 
     def __init__(self) -> None:
-        self.messages: list[Block] = []
+        self.messages: list[MessagesBlock] = []
         self.called: list[str] = []
         self.unsigned_call = False
         self._results = 0
@@ -89,7 +89,7 @@ class _Builder:
             case other:
                 refuse(f"{field}.role", f"Anthropic knows no role '{other[:40]}'")
 
-    def _say(self, role: str, said: list[Block]) -> None:
+    def _say(self, role: str, said: list[MessagesBlock]) -> None:
         if not said:
             return
         if self.messages and self.messages[-1]["role"] == role:
@@ -103,7 +103,7 @@ class _Builder:
             refuse(f"{field}.function_call", "the old form of tool calls; send tool_calls")
         if given(message.audio):
             refuse(f"{field}.audio", "Anthropic takes no audio")
-        thinking: list[Block] = [
+        thinking: list[MessagesBlock] = [
             {key: value for key, value in block.items() if key != "index"} for block in message.thinking_blocks or ()
         ]
         said = list(blocks(message.content, f"{field}.content"))
@@ -115,7 +115,7 @@ class _Builder:
         self._say("assistant", _last_marked([*thinking, *said, *calls], message.cache_control))
         self.unsigned_call = bool(calls) and not thinking
 
-    def _call(self, call: _ToolCall, field: str) -> Block:
+    def _call(self, call: _ToolCall, field: str) -> MessagesBlock:
         if call.function is None:
             refuse(f"{field}.type", f"Anthropic takes no calls of type '{call.type[:40]}'")
         self.called.append(call.function.name)
@@ -128,7 +128,7 @@ class _Builder:
         if message.tool_call_id is None:
             refuse(f"{field}.tool_call_id", "it is missing")
         said = list(blocks(message.content, f"{field}.content"))
-        result: Block = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id)}
+        result: MessagesBlock = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id)}
         if isinstance(message.content, str):
             result["content"] = message.content
         elif said:
@@ -142,16 +142,16 @@ class _Builder:
             self._results = 1
 
 
-def _marked_blocks(message: _ChatMessage, field: str) -> list[Block]:
+def _marked_blocks(message: _ChatMessage, field: str) -> list[MessagesBlock]:
     return _last_marked(list(blocks(message.content, f"{field}.content")), message.cache_control)
 
 
-def _last_marked(said: list[Block], cache_control: Raw) -> list[Block]:
+def _last_marked(said: list[MessagesBlock], cache_control: Raw) -> list[MessagesBlock]:
     """A message's own breakpoint is that of its last block."""
     return [*said[:-1], marked(said[-1], cache_control)] if said else said
 
 
-def _as_reminder(block: Block) -> Block:
+def _as_reminder(block: MessagesBlock) -> MessagesBlock:
     """An instruction in the middle of a conversation.
 
     Only newer models take the role `system` there, and moving it to the front would change the prefix that is cached.

@@ -45,5 +45,5 @@ def refuse(field: str, why: str) -> NoReturn:
     raise UntranslatableError(field, why)
 
 
-Block = dict[str, Any]
+MessagesBlock = dict[str, Any]
 """A part of Anthropic's JSON; what is taken over as it was written is `msgspec.Raw`."""

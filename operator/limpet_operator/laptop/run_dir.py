@@ -16,7 +16,7 @@ _LOCK: Final = "limpet.lock"
 
 
 _SOCKET_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103
-_LONGEST: Final = f"{_PREFIX}12345678/extproc-0.sock"
+_LONGEST: Final = f"{_PREFIX}12345678/translate-0.sock"
 """A path in it as long as that of any socket."""
 
 

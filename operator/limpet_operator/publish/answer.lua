@@ -209,6 +209,12 @@ local function cause_of_error(handle, api, path, status, text)
   return cause
 end
 
+-- Whether this is what the provider says to a request that no worker has translated.
+local function was_not_translated(handle)
+  local noted = handle:streamInfo():dynamicMetadata():get(TRANSLATION_METADATA) or {}
+  return noted[TRANSLATION_STATE] ~= TRANSLATED
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local number, status = headers:get(ATTEMPT_HEADER), headers:get(":status")
@@ -221,6 +227,12 @@ function envoy_on_response(handle)
   local decision = handle:streamInfo():dynamicMetadata():get(DECISION_METADATA) or {}
   local api, path = decision[DECISION_API] or "OpenAIChat", state:get(PATH_STATE)
   local unread = passes_unread(api, path)
+
+  if api == "OpenAIChat" and handle:filterContext():get("path:/chat/completions") ~= nil and was_not_translated(handle) then
+    local body = handle:body(true)
+    replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", "The request could not be translated."))
+    return
+  end
 
   if not is_success(status, unread) then
     await_text(handle, number, status)

@@ -12,6 +12,7 @@ local AFTER = {
   BadRequest = { outcome = "refused", rank = 1, own = true },
   TooLarge = { outcome = "refused", rank = 1, next = true, own = true },
   ContentRefused = { outcome = "refused", rank = 1, next = true, own = true },
+  Untranslated = { outcome = "refused", rank = 5, next = true, status = "503" },
   Limited = { outcome = "failed", rank = 2, next = true, own = true },
   Timeout = { outcome = "failed", rank = 3, next = true, status = "504" },
   CredentialRefused = { outcome = "failed", rank = 4, next = true, status = "502" },

@@ -12,11 +12,12 @@ from limpet_extproc.contract.apis import CONVERSATIONS
 from limpet_extproc.contract.envoy import ATTEMPT_HEADER, ELAPSED_HEADER, PROVIDER_HEADER
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
-from limpet_operator.publish.envoy_settings import EnvoySettings
+from limpet_operator.publish.envoy_settings import NEVER_FULL, EnvoySettings
 from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.secret import header_secret_name, secret_name
+from limpet_operator.publish.translation import translation_filters
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
 from limpet_operator.resources.provider import Provider, SecretKeyRef
 from limpet_operator.resources.proxy import Proxy
@@ -37,9 +38,6 @@ ATTEMPT_PROGRAM: Final = (
 )
 """The files of the Lua of every attempt, in their order."""
 ATTEMPT_LUA: Final = lua_rules() + lua_lists() + program(*ATTEMPT_PROGRAM)
-
-NEVER_FULL: Final = 1_000_000
-"""An open circuit breaker answers 503 without a retry, so none may ever open."""
 
 _BREAKERS: Final = {
     "thresholds": [
@@ -110,6 +108,7 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
                     *_secrets(provider),
                     _rewrite(provider),
                     _WHICH_ATTEMPT,
+                    *translation_filters(provider.spec),
                     _CODEC,
                 ],
             )
@@ -273,11 +272,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,
                 **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
-                **(
-                    {"path:/chat/completions": f"{spec.prefix_of('AnthropicMessages')}/messages"}
-                    if spec.translated
-                    else {}
-                ),
+                **{f"path:{path}": there for path, there in _translated_paths(spec).items()},
                 **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
                 **({"keeps_model": True} if spec.response_model == "Upstream" else {}),
                 **({"query": spec.url.query} if spec.url.query else {}),

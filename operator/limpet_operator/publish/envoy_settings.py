@@ -9,8 +9,12 @@ from limpet_operator.publish.wait_levels import WaitLevel
 from limpet_operator.resources.proxy import ProxySettings
 
 EXTPROC_CLUSTER: Final = "limpet_extproc"
+TRANSLATOR_CLUSTER: Final = "limpet_translator"
 CONTROLPLANE_CLUSTER: Final = "limpet_controlplane"
 """Names of our own clusters; no Kubernetes object can have one, because of the underscore."""
+
+NEVER_FULL: Final = 1_000_000
+"""An open circuit breaker answers 503 without a retry, so none may ever open."""
 
 CLIENT_LISTENER: Final = "limpet"
 CLIENT_ROUTES: Final = "limpet"

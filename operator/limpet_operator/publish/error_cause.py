@@ -31,7 +31,7 @@ BY_STATUS: Final[dict[int, Cause]] = {
 }
 _BY_CLASS: Final[dict[int, Cause]] = {2: "NotAnAnswer", 3: "Redirected", 5: "ServerError"}
 
-OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset({"TooLarge", "ContentRefused", "BadRequest"})
+OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset({"TooLarge", "ContentRefused", "Untranslated", "BadRequest"})
 """Causes that blame the request and not the provider."""
 
 _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"([^"]*)')

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from limpet_operator.publish.cluster import NEVER_FULL
 from limpet_operator.publish.encode import Json, typed
-from limpet_operator.publish.envoy_settings import EnvoySettings
+from limpet_operator.publish.envoy_settings import NEVER_FULL, EnvoySettings
 
 _HEALTH_CHECK: Final = {
     "interval": "0.5s",
@@ -17,7 +16,7 @@ _HEALTH_CHECK: Final = {
     "grpc_health_check": {},
 }
 
-_OUTLIER_DETECTION: Final = {
+OUTLIER_DETECTION: Final = {
     "split_external_local_origin_errors": True,
     "consecutive_local_origin_failure": 1,
     "enforcing_consecutive_local_origin_failure": 100,
@@ -55,7 +54,7 @@ def extproc_cluster(settings: EnvoySettings, name: str) -> Json:
         "health_checks": [_HEALTH_CHECK],
         "close_connections_on_host_health_failure": True,
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "outlier_detection": _OUTLIER_DETECTION,
+        "outlier_detection": OUTLIER_DETECTION,
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}}

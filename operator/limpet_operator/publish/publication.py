@@ -15,6 +15,7 @@ from limpet_operator.publish.probe_listener import probe_listener
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Publication, Resource, ResourceKey
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
+from limpet_operator.publish.translation import translator_cluster
 from limpet_operator.publish.tunnel import tunnel_listener, tunnels
 from limpet_operator.publish.wait_levels import wait_levels
 
@@ -46,6 +47,7 @@ def common_resources(plan: Plan, settings: EnvoySettings) -> Iterator[tuple[str,
     """Type and body of what every gateway has, whatever its providers."""
     if settings.extproc_sockets:
         yield CLUSTER, extproc_cluster(settings, EXTPROC_CLUSTER)
+        yield CLUSTER, translator_cluster(settings.extproc_sockets)
     for proxy in tunnels(plan.providers, settings):
         yield CLUSTER, cluster_of_proxy(proxy, settings)
         yield LISTENER, tunnel_listener(proxy)

@@ -63,7 +63,12 @@ local function rewrite(handle)
     local sent = mark ~= nil and string.sub(path, mark + 1) or ""
     query = choose_query(query, context, sent, headers:get(":method") ~= "POST")
   end
-  headers:replace(":path", path_of(context, asked(path)) .. (query or ""))
+  local plain, before = asked(path), ""
+  if context:get("path:" .. plain) ~= nil then -- not its own dialect
+    before = UNTRANSLATED_PATH
+    info:dynamicMetadata():set(TRANSLATION_METADATA, TRANSLATION_STATE, "")
+  end
+  headers:replace(":path", before .. path_of(context, plain) .. (query or ""))
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)

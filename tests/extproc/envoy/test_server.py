@@ -62,6 +62,7 @@ class Server:
             b"secret",
             lambda: NOW,
             lambda: b"seed",
+            RequestReader().untranslatable,
         )
         self.metrics = WorkerMetrics(self.registry)
         self.extproc = ExtProc(router or own, self.metrics, lambda: ready)

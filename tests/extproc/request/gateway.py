@@ -43,6 +43,7 @@ class Gateway:
             b"secret",
             clock,
             lambda: bytes([next(self._seeds)]),
+            RequestReader().untranslatable,
         )
 
     @staticmethod

@@ -44,6 +44,7 @@ class Routed:
             b"secret",
             self.clock,
             lambda: b"seed",
+            RequestReader().untranslatable,
         )
 
     async def answer(self, body: bytes) -> Routing | Refusal:

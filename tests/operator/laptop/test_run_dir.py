@@ -13,7 +13,7 @@ import pytest
 from limpet_operator.laptop.listen import CannotStart
 from limpet_operator.laptop.run_dir import RunDir
 
-_LONGEST_PARENT = 76 if sys.platform == "linux" else 72
+_LONGEST_PARENT = 74 if sys.platform == "linux" else 70
 
 _KILLED = """
 import os, signal, sys
@@ -79,7 +79,7 @@ def _parent(short_path: Path, length: int) -> Path:
 def test_a_parent_is_taken_as_long_as_sockets_fit_in_it(short_path: Path) -> None:
     made = RunDir(_parent(short_path, _LONGEST_PARENT))
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(made.path / "extproc-0.sock"))
+        server.bind(str(made.path / "translate-0.sock"))
     made.cleanup()
 
 

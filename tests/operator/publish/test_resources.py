@@ -100,7 +100,7 @@ def test_routes_lose_nothing_on_their_way_through_two_packages(varied: Plan, hea
 
 def test_every_way_of_signing_in_encodes(varied: Plan) -> None:
     kinds = [encode(kind, body).type_url for kind, body in everything(varied)]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {CLUSTER: 5, LISTENER: 1, ROUTES: 1, SECRET: 3}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {CLUSTER: 6, LISTENER: 1, ROUTES: 1, SECRET: 3}
 
 
 @pytest.mark.parametrize("wrong", [{"name": "a", "no_such_field": 1}, {"name": "a", "connect_timeout": "soon"}])

@@ -56,8 +56,9 @@ class SimulatedWorker:
         memory, limit_use = InProcessMemory(), LimitUse("simulated", clock, lambda _event: None)
         self._tracker = ProviderTracker(clock, lambda _change: None)
         pins = Pins(InProcessObjects(), b"secret", clock)
+        reader = RequestReader()
         self._routing = StickyRouting(
-            RequestReader().read,
+            reader.read,
             lambda: tables,
             memory,
             self._tracker,
@@ -66,6 +67,7 @@ class SimulatedWorker:
             b"secret",
             clock,
             lambda: b"seed",
+            reader.untranslatable,
         )
         self._outcomes = Outcomes(
             memory,

@@ -1,0 +1,195 @@
+"""Translation on the way to one cluster: Envoy's two calls for an attempt, one for its request and one for its answer.
+
+Apart, because they fail differently: an attempt whose request is not translated is an answer of nobody, which the next
+provider may better; a stream whose rest is not translated has to be cut.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+
+from limpet_extproc.contract.envoy import (
+    DECISION_HEADER,
+    DETAILS_PREFIX,
+    TRANSLATED,
+    TRANSLATION_METADATA,
+    TRANSLATION_STATE,
+    TRANSLATION_USAGE,
+    UNTRANSLATED_PATH,
+)
+from limpet_extproc.contract.reasons import WorkerRefusal
+from limpet_extproc.envoy.requests import parsed
+from limpet_extproc.translation.answer import chat_completion
+from limpet_extproc.translation.errors import error_object
+from limpet_extproc.translation.request import TranslatedRequest, translated
+from limpet_extproc.translation.stream import StreamTranslation
+from limpet_extproc.translation.untranslatable import UntranslatableError
+
+MAX_ANSWER_BYTES: Final = 64 << 20
+"""Of an answer that comes as a whole; a longer one is none."""
+
+BUFFERED_BYTES: Final = 1 << 19
+"""An answer of known length up to here is held by Envoy until it is complete, so that it can still be refused."""
+
+_CONTINUE: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
+_NOTHING_YET: Final = bytes(
+    pb.ProcessingResponse(
+        response_body=pb.BodyResponse(response=pb.CommonResponse(body_mutation=pb.BodyMutation(clear_body=True)))
+    ).SerializeToString()
+)
+
+
+class MessageCall(Protocol):
+    """One call of Envoy's."""
+
+    async def read(self) -> bytes | None:
+        """The next message; None when there are no more."""
+
+    async def write(self, message: bytes) -> None:
+        """Send a message."""
+
+
+class _Translating(Protocol):
+    """An answer that is being translated."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What follows from these bytes."""
+
+    def end(self) -> bytes:
+        """What follows from the end."""
+
+
+class _Whole:
+    """An answer that can be translated only when it is complete."""
+
+    def __init__(self, translate: Callable[[bytes], bytes]) -> None:
+        self._translate = translate
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        if len(self._body) + len(data) > MAX_ANSWER_BYTES:
+            raise OverflowError("an answer larger than any that is translated")
+        self._body += data
+        return b""
+
+    def end(self) -> bytes:
+        return self._translate(bytes(self._body))
+
+
+class Translator:
+    """Answers both calls. `clock`: Unix time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    async def process(self, vendor: str, call: MessageCall) -> bytes | None:
+        """One call, for a provider of this vendor; which of the two shows its first message."""
+        data = await call.read()
+        if data is None:
+            return None
+        first, _ = parsed(data)
+        if first.HasField("response_headers"):
+            await self._answer(first, call)
+            return None
+        await call.write(_CONTINUE)
+        data = await call.read()
+        return None if data is None else _request(first, data, vendor)
+
+    async def _answer(self, head: pb.ProcessingRequest, call: MessageCall) -> None:
+        headers = {header.key: _text(header) for header in head.response_headers.headers.headers}
+        asked = head.metadata_context.filter_metadata[TRANSLATION_METADATA].fields[TRANSLATION_USAGE].bool_value
+        answer, response = self._begin(headers, usage_asked=asked)
+        await call.write(response)
+        if head.response_headers.end_of_stream:
+            return
+        ended = False
+        while not ended and (data := await call.read()) is not None:
+            request, _ = parsed(data)
+            body = request.response_body.body
+            ended = request.response_body.end_of_stream
+            out = answer.feed(body) + (answer.end() if ended else b"")
+            await call.write(_body(out, whole=ended and isinstance(answer, _Whole)))
+
+    def _begin(self, headers: Mapping[str, str], *, usage_asked: bool) -> tuple[_Translating, bytes]:
+        """How an answer is translated, and what happens to its head."""
+        created = int(self._clock())
+        response = pb.ProcessingResponse(response_headers=pb.HeadersResponse())
+        encoding = headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            # Nobody asked for that. As an error of the provider it leads to the next one.
+            mutation = response.response_headers.response.header_mutation
+            _set(mutation, ":status", "502")
+            mutation.remove_headers.append("content-encoding")
+            message = f"The provider answered in the encoding '{encoding[:40]}', which was not asked for."
+            refusal = msgspec.json.encode(error_object(message, "api_error"))
+            return _Whole(lambda _: refusal), bytes(response.SerializeToString())
+        if headers.get(":status") == "200" and "text/event-stream" in headers.get("content-type", ""):
+            return StreamTranslation(created, usage_asked=usage_asked), bytes(response.SerializeToString())
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) <= BUFFERED_BYTES:
+            response.mode_override.response_body_mode = modes.ProcessingMode.BUFFERED
+        return _Whole(lambda body: chat_completion(body, created)), bytes(response.SerializeToString())
+
+
+def _request(head: pb.ProcessingRequest, data: bytes, vendor: str) -> bytes:
+    """The answer to a request's body."""
+    _, body = parsed(data)
+    try:
+        request = translated(bytes(body), vendor)
+    except UntranslatableError as error:
+        return _refused(error)
+    path = next((_text(header) for header in head.request_headers.headers.headers if header.key == ":path"), "")
+    return _translated(request, path.removeprefix(UNTRANSLATED_PATH))
+
+
+def _translated(request: TranslatedRequest, path: str) -> bytes:
+    response = pb.ProcessingResponse()
+    common = response.request_body.response
+    common.body_mutation.body = request.body
+    _set(common.header_mutation, ":path", path)
+    _set(common.header_mutation, "content-type", "application/json")
+    _set(common.header_mutation, "content-length", str(len(request.body)))
+    noted = response.dynamic_metadata.fields[TRANSLATION_METADATA].struct_value
+    noted.update({TRANSLATION_STATE: TRANSLATED, TRANSLATION_USAGE: request.usage_asked})
+    return bytes(response.SerializeToString())
+
+
+_UNTRANSLATABLE: Final[WorkerRefusal] = "refused.untranslatable"
+
+
+def _refused(error: UntranslatableError) -> bytes:
+    """Only a request that no worker has decided comes this far: others do not go where they cannot be translated."""
+    message = f"'{error.field}' cannot be translated for the provider of this model: {error.why}."
+    refusal = {"message": message, "type": "invalid_request_error", "param": error.field, "code": "untranslatable"}
+    immediate = pb.ImmediateResponse(
+        body=msgspec.json.encode({"error": refusal}), details=DETAILS_PREFIX + _UNTRANSLATABLE
+    )
+    immediate.status.code = 400
+    _set(immediate.headers, "content-type", "application/json")
+    _set(immediate.headers, DECISION_HEADER, _UNTRANSLATABLE)
+    return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
+
+
+def _body(out: bytes, *, whole: bool) -> bytes:
+    if not out:
+        return _NOTHING_YET
+    response = pb.ProcessingResponse()
+    common = response.response_body.response
+    common.body_mutation.body = out
+    if whole:
+        _set(common.header_mutation, "content-length", str(len(out)))
+    return bytes(response.SerializeToString())
+
+
+def _set(mutation: pb.HeaderMutation, name: str, value: str) -> None:
+    option = mutation.set_headers.add()
+    option.header.key, option.header.raw_value = name, value.encode()
+    option.append_action = option.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def _text(header: base_pb2.HeaderValue) -> str:
+    return str(header.value or header.raw_value.decode("utf-8", "replace"))

@@ -1,0 +1,97 @@
+"""The translator of a worker: a process that is started when Envoy first needs one, and again if it ends."""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+COMMAND: Final = (sys.executable, "-m", "limpet_extproc.process.translator")
+
+SILENCE_S: Final = 15.0
+"""So long it may show no sign of life; the largest body takes it two seconds."""
+
+_PAUSE_S: Final = 1.0
+"""Between two starts."""
+_STOP_S: Final = 2.0
+"""For it to end with its worker."""
+_BACKLOG: Final = 1024
+
+
+def translator_listener(path: Path) -> socket.socket:
+    """The socket on which Envoy finds it, whether it runs or not. Raises OSError."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+async def keep_translator(
+    listening: socket.socket, command: Sequence[str] = COMMAND, silence_s: float = SILENCE_S
+) -> None:
+    """Start it whenever there is a connection to take and it does not run. Never returns; it ends when cancelled."""
+    while True:
+        await _readable(listening)
+        await _run(listening, command, silence_s)
+        _log.warning("the translator has ended; it is started again for the next request that is translated")
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _run(listening: socket.socket, command: Sequence[str], silence_s: float) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                str(listening.fileno()),
+                stdin=theirs.fileno(),
+                pass_fds=(listening.fileno(),),
+                start_new_session=True,  # a Ctrl-C at the terminal must not end it before its worker
+            )
+        grace_s = 0.0
+        try:
+            await _silence(ours, silence_s)
+        except asyncio.CancelledError:
+            grace_s = _STOP_S
+            raise
+        finally:
+            ours.close()
+            await _ended(process, grace_s)
+
+
+async def _silence(connection: socket.socket, silence_s: float) -> None:
+    """Return when it has ended, or shows no sign of life."""
+    with suppress(OSError):  # a TimeoutError is one
+        while await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 64), silence_s):
+            pass
+
+
+async def _ended(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), grace_s)
+        return
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+async def _readable(listening: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(listening, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(listening)

@@ -1,0 +1,66 @@
+"""`python -m limpet_extproc.process.translator`: translates for a worker, beside its loop.
+
+It takes Envoy's calls from a listening socket of the worker, so that large bodies hold up no decision. On the socket
+that is its standard input it shows that its loop turns, and sees the end of the worker, which is its own.
+"""
+
+import asyncio
+import socket
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import uvloop
+
+from limpet_extproc.contract.envoy import VENDOR_KEY
+from limpet_extproc.envoy import server
+from limpet_extproc.envoy.grpc_server import Server, Streaming
+from limpet_extproc.envoy.h2_frames import Request
+from limpet_extproc.envoy.translator import Translator
+
+BEAT: Final = b"."
+BEAT_S: Final = 1.0
+
+_GRACE_S: Final = 1.0
+"""For what is under way when the worker stops."""
+
+
+async def serve(listening: socket.socket, ended: asyncio.Event) -> None:
+    """Translate until the event."""
+    translator = Translator(time.time)
+
+    def find(request: Request) -> Streaming | None:
+        vendor = next((value for name, value in request.metadata if name == VENDOR_KEY), "")
+        return Streaming(partial(translator.process, vendor)) if request.path == server.METHOD else None
+
+    serving = Server(find)
+    await serving.start_on(listening)
+    try:
+        await ended.wait()
+    finally:
+        await serving.stop(grace=_GRACE_S)
+
+
+async def _run(listening: socket.socket, worker: socket.socket) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(worker, ended.set)  # It says nothing; there is an end to read.
+    serving = asyncio.create_task(serve(listening, ended))
+    while not ended.is_set():
+        with suppress(OSError):
+            worker.send(BEAT)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), BEAT_S)
+    await serving
+
+
+def main() -> None:
+    """Serve on the socket whose number is the argument, until the end of standard input."""
+    with socket.socket(fileno=int(sys.argv[1])) as listening, socket.socket(fileno=sys.stdin.fileno()) as worker:
+        worker.setblocking(False)
+        uvloop.run(_run(listening, worker))
+
+
+if __name__ == "__main__":
+    main()
