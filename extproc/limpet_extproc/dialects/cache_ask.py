@@ -77,7 +77,7 @@ def _marked(lists: tuple[Sequence[_Marked] | str | None, ...]) -> list[Raw]:
     ]
 
 
-class _CacheControl(msgspec.Struct, frozen=True, gc=False):
+class _AskedLifetime(msgspec.Struct, frozen=True, gc=False):
     type: str = ""
     ttl: str | None = None
 
@@ -90,7 +90,7 @@ MessagesPrompt: Final = msgspec.json.Decoder(_MessagesPrompt)
 ChatPrompt: Final = msgspec.json.Decoder(_ChatPrompt)
 """How marks are found in the bodies of each API."""
 
-_CACHE_CONTROL: Final = msgspec.json.Decoder(_CacheControl)
+_CACHE_CONTROL: Final = msgspec.json.Decoder(_AskedLifetime)
 _LASTS: Final[msgspec.json.Decoder[_Options | str | None]] = msgspec.json.Decoder(_Options | str | None)
 _OBJECT_OR_NULL: Final = (b"{", b"n")
 

@@ -39,14 +39,14 @@ class _Turn(msgspec.Struct, frozen=True, gc=False):
     content: Raw = ABSENT
 
 
-class _Block(msgspec.Struct, frozen=True, gc=False):
+class _EndBlock(msgspec.Struct, frozen=True, gc=False):
     type: str
     text: Raw = ABSENT
 
 
 _PROMPT: Final = msgspec.json.Decoder(_Prompt)
 _TURN: Final = msgspec.json.Decoder(_Turn)
-_BLOCK: Final = msgspec.json.Decoder(_Block)
+_BLOCK: Final = msgspec.json.Decoder(_EndBlock)
 _LIST: Final = msgspec.json.Decoder(list[Raw])
 
 

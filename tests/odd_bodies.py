@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -35,11 +35,14 @@ class Member(NamedTuple):
     value: str
 
 
-def bodies(model: str, seed: int, count: int) -> Iterator[bytes]:
-    """So many bodies, half of them mutated; most of the others are requests for the model."""
+def bodies(model: str, seed: int, count: int, *, api: str = "OpenAIChat", blocks: bool = False) -> Iterator[bytes]:
+    """So many bodies, half of them mutated; most of the others are requests for the model.
+
+    `blocks`: with fields of the API besides, and messages of blocks, some of which have a `cache_control`.
+    """
     dice = Random(seed)
     for _ in range(count):
-        body = _body(dice, model)
+        body = _body(dice, model, _of_api(dice, api) if blocks else [])
         yield _mutated(dice, body) if dice.random() < 0.5 else body
 
 
@@ -82,9 +85,9 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _body(dice: Random, model: str) -> bytes:
+def _body(dice: Random, model: str, more: list[tuple[str, str]]) -> bytes:
     message = _object(dice, [("role", '"user"'), ("content", _value(dice, 2) if dice.random() < 0.5 else '"Hi"')])
-    fields = [("model", _string(dice, model)), ("messages", f"[{message}]")]
+    fields = [("model", _string(dice, model)), *(more or [("messages", f"[{message}]")])]
     fields += [(dice.choice(_FIELDS), _value(dice, 0)) for _ in range(dice.choice((0, 0, 1, 2, 4)))]
     if dice.random() < 0.3:
         fields.append(("session_id", _string(dice, dice.choice(_STRINGS))))
@@ -100,6 +103,72 @@ def _body(dice: Random, model: str) -> bytes:
         fields.append(("x", json.dumps("x" * dice.randrange(60_000, 3_000_000))))
     dice.shuffle(fields)
     return (dice.choice(_SPACE) + _object(dice, fields) + dice.choice(_SPACE)).encode("utf-8", "replace")
+
+
+def _of_api(dice: Random, api: str) -> list[tuple[str, str]]:
+    fields = [("messages", _list(dice, _message, 1))]
+    for name, kind in (*_SHARED, *(_MESSAGES if api == "AnthropicMessages" else _CHAT)):
+        if dice.random() < 0.3:
+            fields.append((name, kind(dice) if dice.random() < 0.9 else _value(dice, 2)))
+    return fields
+
+
+def _message(dice: Random) -> str:
+    if dice.random() < 0.05:
+        return _value(dice, 2)
+    role = ("role", _string(dice, dice.choice(("user", "user", "assistant", "system"))))
+    fields = [role, ("content", _text(dice) if dice.random() < 0.3 else _list(dice, _block))]
+    dice.shuffle(fields)
+    return _object(dice, fields + _mark(dice, 0.05))
+
+
+def _block(dice: Random) -> str:
+    kind = dice.choice(("text", "text", "text", "image", "thinking", "tool_use", "tool_result", "x"))
+    fields = [("type", _string(dice, kind)), *_mark(dice, 0.3)]
+    if kind == "text" or dice.random() < 0.1:
+        fields.append(("text", _text(dice)))
+    if kind == "tool_use":
+        fields.append(("input", _object(dice, _mark(dice, 0.5))))
+    if kind == "tool_result":
+        fields.append(("content", f"[{_object(dice, _mark(dice, 0.5))}]"))
+    dice.shuffle(fields)
+    return _object(dice, fields) if dice.random() < 0.97 else _value(dice, 2)
+
+
+def _mark(dice: Random, chance: float) -> list[tuple[str, str]]:
+    return [("cache_control", _cache_control(dice))] if dice.random() < chance else []
+
+
+def _cache_control(dice: Random) -> str:
+    return dice.choice((*_MARKS, _value(dice, 2)))
+
+
+def _text(dice: Random) -> str:
+    return _string(dice, dice.choice(("Hi", "", *_STRINGS, '{"cache_control":{}}', "cache_control")))
+
+
+def _list(dice: Random, each: Callable[[Random], str], least: int = 0) -> str:
+    return "[" + ",".join(each(dice) for _ in range(dice.randrange(least, 4))) + "]"
+
+
+_USER_IDS: Final = ("alice", "", "user_0_account__session_1-2", '{"session_id":"s"}', '{"session_id":')
+_MARKS: Final = ('{"type":"ephemeral"}', '{"ttl":"1h","type":"ephemeral"}', '{"type":"ephemeral","ttl":"2h"}', "null")
+_SHARED: Final[tuple[tuple[str, Callable[[Random], str]], ...]] = (
+    ("cache_control", _cache_control),
+    ("stream", lambda dice: dice.choice(("true", "true", "false", "null"))),
+    ("tools", lambda dice: _list(dice, lambda dice: _object(dice, [("name", '"f"'), *_mark(dice, 0.5)]))),
+)
+_MESSAGES: Final[tuple[tuple[str, Callable[[Random], str]], ...]] = (
+    ("max_tokens", lambda dice: str(dice.randrange(-1, 9))),
+    ("metadata", lambda dice: _object(dice, [("user_id", _string(dice, dice.choice(_USER_IDS)))])),
+    ("system", lambda dice: _text(dice) if dice.random() < 0.4 else _list(dice, _block)),
+)
+_CHAT: Final[tuple[tuple[str, Callable[[Random], str]], ...]] = (
+    ("prompt_cache_key", _text),
+    ("prompt_cache_options", lambda dice: _object(dice, [("ttl", dice.choice(('"30m"', '"1h"', "null")))])),
+    ("prompt_cache_retention", lambda dice: dice.choice(('"24h"', '"in_memory"', "null"))),
+    ("stream_options", lambda dice: _object(dice, [("include_usage", dice.choice(("true", "false", "null")))])),
+)
 
 
 def _object(dice: Random, fields: list[tuple[str, str]]) -> str:
