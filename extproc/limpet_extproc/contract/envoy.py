@@ -172,6 +172,7 @@ has a thread of its own."""
 
 READ_HEADERS: Final = (
     ":path",
+    ":method",
     "authorization",
     "x-api-key",
     "api-key",

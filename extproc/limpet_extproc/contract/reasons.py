@@ -47,6 +47,7 @@ OwnAnswer = Literal["answered.models", "answered.health", "answered.preflight"]
 WorkerRefusal = Literal[
     "refused.bad_request",
     "refused.content_encoding",
+    "refused.method",
     "refused.nobody_left",
     "refused.object_gone",
     "refused.unknown_model",
@@ -59,7 +60,6 @@ EnvoyRefusal = (
         "refused.malformed",
         "refused.origin",
         "refused.unknown_path",
-        "refused.method",
         "refused.too_slow",
         "refused.too_large",
         "refused.host",

@@ -59,11 +59,18 @@ def choose(
     filtered = without_better(filtered)
     if mode == "Enforce":
         return _sticky(query, filtered, remembered, states, now_s)
-    order = _in_order((), filtered.open, query, filtered, states, random_seed)
+    seed = query.key if query.placed else random_seed
+    order = _in_order((), filtered.open, query, filtered, states, seed)
     if mode == "Off":
-        return _decision(filtered, order, "off.spread" if query.stays else "stateless.spread")
+        return _decision(filtered, order, _spread_reason(query))
     enforce_reason = _sticky(query, filtered, remembered, states, now_s).reason
     return _decision(filtered, order, "observe.spread", enforce_reason)
+
+
+def _spread_reason(query: Query) -> DecisionReason:
+    if query.stays:
+        return "off.spread"
+    return "placed.object" if query.placed else "stateless.spread"
 
 
 def _pinned(query: Query, steering: Steering | None, states: ProviderStates, now_s: float) -> Decision:

@@ -24,3 +24,5 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Of the prompt: without its last message. Counted only where it decides."""
     pinned: str = ""
     """The one provider that has what it goes on from; empty: any will do."""
+    placed: bool = False
+    """Whether it makes what lives at one provider: all that a client makes should come to the same."""

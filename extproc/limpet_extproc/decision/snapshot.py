@@ -136,11 +136,18 @@ class Snapshot:
         found = [lane for (name, _), lane in self.lanes.items() if name == api]
         return found[0] if len(found) == 1 else None
 
+    def object_lane(self, api: str, provider: str = "") -> Lane | None:
+        """All that serve an API whatever the model, or this provider of them; None: nobody does."""
+        several = self.providers.values() if not provider else (self.providers.get(provider),)
+        serving = [(each, _NAMELESS, False) for each in several if each and api in (*each.dialects, *each.endpoints)]
+        return _lane((api, ""), serving, self.policies) if serving else None
+
     def models(self, api: str) -> list[str]:
         """Names of all models that are served by this API, sorted."""
         return sorted(model for name, model in self.lanes if name == api)
 
 
+_NAMELESS: Final = Model("", "")
 EMPTY = Snapshot(revision="", lanes={})
 
 

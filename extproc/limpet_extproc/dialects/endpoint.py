@@ -3,6 +3,7 @@
 What else their bodies hold is up to the provider.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Raw
@@ -35,6 +36,10 @@ class StatelessJson:
 
     name: Final = "endpoint"
 
+    def __init__(self, error: Callable[[Refusal], bytes] = openai_error) -> None:
+        """`error` writes a refusal in the shape of the API's family."""
+        self._error = error
+
     def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`. Two requests open alike if they are the same, byte for byte."""
         if not body:
@@ -57,4 +62,4 @@ class StatelessJson:
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""
-        return openai_error(refusal)
+        return self._error(refusal)

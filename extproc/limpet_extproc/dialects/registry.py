@@ -13,6 +13,7 @@ from limpet_extproc.dialects.port import Dialect
 _CONVERSATIONAL: Final[tuple[Dialect, ...]] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
 BY_NAME: Final = {dialect.name: dialect for dialect in _CONVERSATIONAL}
 _ENDPOINT: Final = StatelessJson()
+_BATCHES: Final = StatelessJson(BY_NAME["AnthropicMessages"].error_body)
 _CHAT: Final = Asked("/chat/completions")
 
 
@@ -49,10 +50,7 @@ def _spoken(path: str) -> Spoken:
     if api is None or (api.kind == "stateless" and plain.startswith(found.path) and api.name not in _CLEAR):
         found = _under_prefix(plain)
         api = api_of(found.path) or Api("OpenAIChat", "conversation")
-    if api.kind == "stateless" or (api.kind == "object" and api.name != MESSAGE_BATCHES):
-        return Spoken(BY_NAME.get(api.name, _ENDPOINT), api, found)
-    name = "AnthropicMessages" if api.name == MESSAGE_BATCHES else api.name
-    return Spoken(BY_NAME.get(name, BY_NAME["OpenAIChat"]), api, found)
+    return Spoken(_BATCHES if api.name == MESSAGE_BATCHES else BY_NAME.get(api.name, _ENDPOINT), api, found)
 
 
 def _under_prefix(path: str) -> Asked:

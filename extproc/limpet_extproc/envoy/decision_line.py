@@ -44,9 +44,9 @@ def decision_line(summary: RequestSummary, at: str) -> str:
 
 
 def _what(record: Record) -> str:
-    """The API in the place of the conversation where there is none."""
-    if record.kind == "stateless":
-        return f"{record.api}  {record.model}"
+    """The API in the place of the conversation where there is none, and of the model of what has none."""
+    if record.kind in ("stateless", "object"):
+        return f"{record.api}  {record.model or 'object'}"
     by = "" if record.api == "OpenAIChat" else f" by {record.api}"
     return f"{record.key[:8]}  {record.model}{by}"
 

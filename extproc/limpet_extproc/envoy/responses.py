@@ -52,13 +52,16 @@ _MAX_CACHED: Final = 10_000
 """Parts of each kind that are cached; a bound for gateways with very many providers or models."""
 
 
-def _body_response(mutation: pb.HeaderMutation) -> bytes:
+def _response(mutation: pb.HeaderMutation, *, of_headers: bool) -> bytes:
     # clear_route_cache counts only with a header_mutation beside it, an empty one will do.
     response = pb.CommonResponse(clear_route_cache=True, header_mutation=mutation)
+    if of_headers:
+        return bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse(response=response)).SerializeToString())
     return bytes(pb.ProcessingResponse(request_body=pb.BodyResponse(response=response)).SerializeToString())
 
 
-_ROUTED: Final = _body_response(pb.HeaderMutation())
+_ROUTED: Final = _response(pb.HeaderMutation(), of_headers=False)
+_ROUTED_BY_HEADERS: Final = _response(pb.HeaderMutation(), of_headers=True)
 
 
 class Responses:
@@ -68,8 +71,11 @@ class Responses:
         self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
         self._decisions: dict[tuple[str, str, str, float | None, float], bytes] = {}
 
-    def routed(self, routing: Routing, head: RequestHead, *, by_header: bool) -> bytes:
-        """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order."""
+    def routed(self, routing: Routing, head: RequestHead, *, by_header: bool, of_headers: bool = False) -> bytes:
+        """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order.
+
+        `of_headers`: it is the answer to a request's headers, as it has no body.
+        """
         record = routing.record
         decision = self._decision(routing)
         if routing.edits is not None:
@@ -80,8 +86,9 @@ class Responses:
             RECORD_METADATA, entry(RECORD_TEXT, struct_wire.text(records.encode(record)))
         )
         if by_header:
-            return _chosen_by_header(routing.decision.order[0]) + noted
-        return _ROUTED + self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries) + noted
+            return _chosen_by_header(routing.decision.order[0], of_headers) + noted
+        begin = _ROUTED_BY_HEADERS if of_headers else _ROUTED
+        return begin + self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries) + noted
 
     def _decision(self, routing: Routing) -> bytes:
         """Without failures it is the same for all requests of a model but for its edits."""
@@ -175,8 +182,8 @@ def _splices(splices: Splices) -> bytes:
     )
 
 
-def _chosen_by_header(cluster: str) -> bytes:
+def _chosen_by_header(cluster: str, of_headers: bool) -> bytes:
     header = base_pb2.HeaderValue(key=CLUSTER_HEADER, raw_value=cluster.encode())
     overwrite = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
     option = base_pb2.HeaderValueOption(header=header, append_action=overwrite)
-    return _body_response(pb.HeaderMutation(set_headers=[option]))
+    return _response(pb.HeaderMutation(set_headers=[option]), of_headers=of_headers)

@@ -69,18 +69,22 @@ class ExtProc:
                 if name := not_utf8_header(request):
                     await stream.write(self._refuse_header(name, head.dialect))
                     return
-                await stream.write(CONTINUE_HEADERS)
-                if request.request_headers.end_of_stream:
+                if not request.request_headers.end_of_stream:
+                    await stream.write(CONTINUE_HEADERS)
+                    continue
+                if head.api.kind != "object":
+                    await stream.write(CONTINUE_HEADERS)
                     return
-                continue
             answer = await self._answer(request, body, head)
             self._metrics.added_s.append(time.perf_counter() - began)
             await stream.write(answer)
             return
 
     async def _answer(self, request: pb.ProcessingRequest, body: bytes | memoryview, head: RequestHead | None) -> bytes:
+        of_headers = request.HasField("request_headers")
+        go_on = CONTINUE_HEADERS if of_headers else CONTINUE_BODY
         if not self._ready():
-            return CONTINUE_BODY
+            return go_on
         by_header = head is not None
         try:
             head = head or head_of_attributes(request)
@@ -89,7 +93,7 @@ class ExtProc:
             # A bug of ours must not cost the client the request: Envoy goes on in the order of the route.
             _log.exception("a request was let through undecided; please report this")
             self._metrics.failures.inc()
-            return CONTINUE_BODY
+            return go_on
         if isinstance(routing, Refusal):
             return self._refuse(routing, head.dialect)
         self._metrics.decisions.add(1, routing.decision.reason)
@@ -97,7 +101,7 @@ class ExtProc:
             self._metrics.observed_decisions.add(1, routing.decision.enforce_reason)
         if routing.record.unrecognised:
             self._metrics.unrecognised.add(1, routing.record.model)
-        return self._responses.routed(routing, head, by_header=by_header)
+        return self._responses.routed(routing, head, by_header=by_header, of_headers=of_headers)
 
     def _refuse(self, refusal: Refusal, dialect: Dialect) -> bytes:
         self._metrics.decisions.add(1, refusal.reason)

@@ -1,7 +1,9 @@
 """Why a request is not routed: what is wrong with it, and what would be right."""
 
+from collections.abc import Mapping
 from typing import Final
 
+from limpet_extproc.contract.apis import CONVERSATIONS
 from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.decision.steering import Steering, allowed_by
 from limpet_extproc.dialects.port import Pin, Refusal
@@ -65,6 +67,32 @@ def gone(pin: Pin) -> Refusal:
         return Refusal(404, "refused.object_gone", f"Conversation with id '{name}' not found.", pin.field)
     message = f"Previous response with id '{name}' not found."
     return Refusal(400, "refused.object_gone", message, pin.field, "previous_response_not_found")
+
+
+def no_object(api: str, object_id: str) -> Refusal:
+    """Nothing of this id is known as the client's own, or its provider is gone."""
+    name = object_id[:_MAX_NAME_CHARS]
+    if api in CONVERSATIONS.values():
+        message = f"Response with id '{name}' not found."
+    else:
+        message = f"No such object: '{name}'. Known are those that this client has made here."
+    return Refusal(404, "refused.object_gone", message, "id")
+
+
+def apart(where: Mapping[str, str]) -> Refusal:
+    """A new object names others that no provider has all of; `where`: one of each, by provider."""
+    places = ", ".join(f"'{object_id[:_MAX_NAME_CHARS]}' at {provider}" for provider, object_id in where.items())
+    message = f"The objects that this names live at different providers: {places}. Make them anew, all at one time."
+    return bad_request(None, message, "objects_apart")
+
+
+def no_list(path: str) -> Refusal:
+    """A list would hold the objects of all clients, as they share the account."""
+    message = (
+        f"GET /v1{path[:_MAX_NAME_CHARS]} is not served: all clients of this gateway share an account at the provider, "
+        "and it would list what belongs to others. Ask for each object by its id."
+    )
+    return Refusal(405, "refused.method", message, None, "list_not_supported")
 
 
 def places_unknown(param: str | None) -> Refusal:

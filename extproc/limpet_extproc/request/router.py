@@ -15,6 +15,7 @@ from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import KeyRates
+from limpet_extproc.request.object_routing import ObjectRouting
 from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Found, Pins
@@ -57,23 +58,13 @@ class StickyRouting:
         self._clock = clock
         self._random_seed = random_seed
         self._key_rates = KeyRates()
+        self._objects = ObjectRouting(read, snapshot, pins, secret)
 
     async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
         """See `Router`."""
-        request = await self._read(head, body)
-        if isinstance(request, Refusal):
-            return request
-        snapshot = self._snapshot()
-        lane = snapshot.lanes.get((head.api.name, request.model))
-        field = await self._untranslatable(body) if lane is not None and lane.translates else None
-        opened = open_request(head, request, body, snapshot, self._secret, field)
+        opened = await (self._objects.open if head.api.kind == "object" else self._opened)(head, body)
         if isinstance(opened, Refusal):
             return opened
-        if request.pin is not None:
-            pinned = await self._pinned(opened, request.pin)
-            if isinstance(pinned, Refusal):
-                return pinned
-            opened = pinned
         key, now_s = opened.query.key, self._clock()
         known = opened.query.stays and not opened.query.pinned
         remembered = await self._memory.lookup(key, now_s) if known else None
@@ -91,6 +82,19 @@ class StickyRouting:
             if unknown and known and record.learn and record.ttls_s[0] > 0:
                 self._memory.expect(key, decision.order[0], now_s)
         return routing
+
+    async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
+        """The request with its lane, and its conversation if it has one."""
+        request = await self._read(head, body)
+        if isinstance(request, Refusal):
+            return request
+        snapshot = self._snapshot()
+        lane = snapshot.lanes.get((head.api.name, request.model))
+        field = await self._untranslatable(body) if lane is not None and lane.translates else None
+        opened = open_request(head, request, body, snapshot, self._secret, field)
+        if isinstance(opened, Refusal) or request.pin is None:
+            return opened
+        return await self._pinned(opened, request.pin)
 
     async def _pinned(self, opened: Opened, pin: Pin) -> Opened | Refusal:
         """The same request, for the provider that has what it goes on from.

@@ -49,10 +49,11 @@ def test_a_line_has_when_where_why_and_what_was_cached(
     [
         ("AnthropicMessages", "conversation", "01234567  flash by AnthropicMessages"),
         ("embeddings", "stateless", "embeddings  flash"),
+        ("files", "object", "files  object"),
     ],
 )
 def test_a_line_names_another_api_than_chat(api: str, kind: ApiKind, what: str) -> None:
-    record = replace(RECORD, api=api, kind=kind)
+    record = replace(RECORD, api=api, kind=kind, model="" if kind == "object" else RECORD.model)
     usage = TokenUsage(5000, None, 3)
     line = decision_line(RequestSummary("first.scored", 200, 1.5, record, [OK], usage), "20:15:00")
     assert line == f"20:15:00  {what}  first.scored  a 200  5000 tokens, cache unreported  1.500 s"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.extproc.json_places import ObjectPlace, places
+from tests.extproc.json_places import Place, places
 from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.catalog import CacheControl
@@ -17,7 +17,7 @@ FIVE = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
 
 
-def marks_of(place: ObjectPlace) -> list[Member]:
+def marks_of(place: Place) -> list[Member]:
     """Every `cache_control` within."""
     found: list[Member] = []
     for number, (key, begin, value) in enumerate(place.members):
