@@ -1,0 +1,141 @@
+"""Each attempt's body and headers are its provider's own: what of a request about caches and usage goes where."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.envoy.cast import LONG, body_of, headers_of, say
+from tests.envoy.stage import Stage
+
+from limpet_lab.sim.faults import Fault
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+FIVE = {"type": "ephemeral"}
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+
+
+async def sent_to_both(
+    stage: Stage, first: str, second: str, fields: dict[str, Any], path: str = "/v1/chat/completions"
+) -> tuple[Any, Any]:
+    """What providers of these vendors get of a request that the first one does not serve."""
+    models = [{"name": stage.model, "upstreamName": "flash.b"}]
+    await stage.serve("a", "b", specs={"a": {"vendor": first}, "b": {"vendor": second, "models": models}})
+    await stage.sellers["a"].set_fault(Fault(kind="status", status=413, on="all"))
+    order = {"provider": {"order": [stage.provider("a"), stage.provider("b")]}}
+    answer = await stage.post({"model": stage.model, **fields, **order}, path=path)
+    # The simulated seller refuses what OpenRouter takes.
+    assert answer.status == (400 if second == "OpenRouter" else 200), answer.body
+    assert stage.seller_of(answer.headers["x-limpet-provider"]) == "b"
+    got = []
+    for seller in "ab":
+        arrival = (await stage.arrivals(seller))[-1]
+        assert headers_of(arrival)["content-length"] == str(len(body_of(arrival)))
+        got.append(json.loads(body_of(arrival)))
+        assert got[-1].pop("model") == f"flash.{seller}"
+    return got[0], got[1]
+
+
+CHAT = {"messages": [say("Be brief.", "system"), say("Hello")]}
+
+
+def marked(text: str, mark: Any) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "text", "text": text, "cache_control": mark}]}
+
+
+MARKED = {"messages": [CHAT["messages"][0], marked("Hello", HOUR)]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sent_first", "sent_second"),
+    [
+        ("Alibaba", "DeepSeek", MARKED, CHAT),
+        ("DeepSeek", "Alibaba", CHAT, MARKED),
+        ("OpenRouter", "Alibaba", {**CHAT, "cache_control": HOUR}, MARKED),
+        ("Alibaba", "OpenRouter", MARKED, {**CHAT, "cache_control": HOUR}),
+    ],
+)
+async def test_a_breakpoint_stands_where_the_provider_reads_it(
+    stage: Stage, first: str, second: str, sent_first: Any, sent_second: Any
+) -> None:
+    got = await sent_to_both(stage, first, second, {**CHAT, "cache_control": HOUR})
+    for each in got:
+        each.pop("provider", None)
+    assert got == (sent_first, sent_second)
+
+
+async def test_breakpoints_of_messages_stand_where_the_provider_reads_them(stage: Stage) -> None:
+    fields = {"max_tokens": 9, "messages": [say("Hello")], "system": [marked("Be brief.", FIVE)["content"][0]]}
+    body = {**fields, "cache_control": FIVE}
+    got = await sent_to_both(stage, "Anthropic", "Moonshot", body, "/v1/messages")
+    assert got == (body, {**fields, "messages": [marked("Hello", FIVE)]})
+
+
+async def test_fields_about_the_cache_go_where_they_are_read(stage: Stage) -> None:
+    body = {"prompt_cache_retention": "24h", **CHAT, "prompt_cache_options": {"ttl": "30m"}}
+    assert await sent_to_both(stage, "OpenAI", "DeepSeek", body) == (body, CHAT)
+
+
+async def test_a_key_of_the_conversation_goes_where_it_helps(stage: Stage) -> None:
+    keys = []
+    for text in ("Hello", "Hello", "Another"):
+        first, second = await sent_to_both(stage, "Fireworks", "DeepSeek", {"messages": [say(text)]})
+        keys.append(first.pop("prompt_cache_key"))
+        assert first == second == {"messages": [say(text)]}
+    assert keys[0] == keys[1] != keys[2]
+
+
+async def test_a_clients_own_key_stays_wherever_it_goes(stage: Stage) -> None:
+    body = {**CHAT, "prompt_cache_key": "mine"}
+    assert await sent_to_both(stage, "Fireworks", "DeepSeek", body) == (body, body)
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": None}, {"stream_options": {}}])
+async def test_a_stream_is_asked_for_usage_where_that_is_not_refused(stage: Stage, options: dict[str, Any]) -> None:
+    body = {**CHAT, "stream": True, "prompt_cache_key": "k", **options}
+    got = await sent_to_both(stage, "Mistral", "DeepSeek", body)
+    assert got == (body, {**body, "stream_options": {"include_usage": True}})
+
+
+async def test_a_conversation_has_a_name_at_the_replicas_of_a_provider_that_takes_one(stage: Stage) -> None:
+    names = []
+    for text in ("Hello", "Hello", "Another"):
+        await sent_to_both(stage, "Baseten", "XAI", {"messages": [say(text)], "prompt_cache_key": text})
+        first, second = [headers_of((await stage.arrivals(seller))[-1]) for seller in "ab"]
+        assert "x-grok-conv-id" not in first
+        assert "x-session-affinity" not in second, "left by the first attempt"
+        assert first["x-session-affinity"] == second["x-grok-conv-id"]
+        names.append(second["x-grok-conv-id"])
+    assert names[0] == names[1] != names[2]
+    assert all(len(name) == 32 for name in names)
+
+
+async def test_a_clients_own_name_of_a_conversation_is_not_overruled(stage: Stage) -> None:
+    await stage.serve("a", "b", specs={"a": {"vendor": "XAI"}, "b": {"vendor": "DeepSeek"}})
+    order = {"provider": {"order": [stage.provider("b"), stage.provider("a")]}}
+    await stage.sellers["b"].set_fault(Fault(kind="status", status=413))
+    body = {"model": stage.model, **CHAT, **order}
+    assert (await stage.post(body, headers={"x-grok-conv-id": "mine"})).status == 200
+    assert headers_of((await stage.arrivals("a"))[-1])["x-grok-conv-id"] == "mine"
+    assert "x-grok-conv-id" not in headers_of((await stage.arrivals("b"))[-1])
+
+
+async def test_auto_marks_a_conversation_that_goes_on(stage: Stage) -> None:
+    price = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
+    specs = {"a": {"vendor": "Alibaba", "promptCaching": "Auto"}}
+    await stage.serve("a", specs=specs, prices={"a": price})
+    first = {"model": stage.model, "messages": [say(LONG)]}
+    turn = {"model": stage.model, "messages": [say(LONG), say("Yes.", "assistant"), say("More")]}
+    assert (await stage.post(first)).status == (await stage.post(turn)).status == 200
+    one, two = [json.loads(body_of(arrival)) for arrival in await stage.arrivals("a")]
+    assert one["messages"] == first["messages"], "a question without more to it may be the only one"
+    assert two["messages"] == [*turn["messages"][:2], marked("More", FIVE)]
+
+
+async def test_what_caches_only_what_is_marked_says_so(stage: Stage) -> None:
+    await stage.serve("a", specs={"a": {"vendor": "Anthropic"}})
+    body = {"model": stage.model, "max_tokens": 9, "messages": [say(LONG)]}
+    answer = await stage.post(body, path="/v1/messages")
+    assert (answer.status, answer.headers["x-limpet-decision"]) == (200, "unsticky.no_breakpoint")
+    answer = await stage.post({**body, "cache_control": FIVE}, path="/v1/messages")
+    assert (answer.status, answer.headers["x-limpet-decision"]) == (200, "first.scored")
