@@ -43,7 +43,9 @@ async def test_header_mode_serves_them_as_well(header_stage: Stage) -> None:
 
 async def test_a_url_with_a_query_keeps_it_and_anthropics_parameter_passes(stage: Stage) -> None:
     async with Upstream(anything) as upstream:
-        await stage.serve("e", specs={"e": {**SPEAKS, "url": f"{upstream.url}?api-version=preview"}})
+        await stage.serve(
+            "e", specs={"e": {**SPEAKS, "vendor": "Anthropic", "url": f"{upstream.url}?api-version=preview"}}
+        )
         await stage.post(body(stage.model), path="/v1/messages?beta=true&key=secret")
         assert upstream.got[0].target == "/anthropic/v1/messages?api-version=preview&beta=true"
 

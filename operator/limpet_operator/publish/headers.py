@@ -43,13 +43,12 @@ _OFTEN: Final = (
 )
 """What follows it in nearly every request: a name in the table is found faster than a prefix is compared."""
 
-PASSED_QUERY: Final = ("beta",)
-"""Parameters of the client's query that every provider gets. A Provider's preset and `spec.query` add to it."""
 _READING_QUERY: Final = (
     *("after", "after_id", "before", "before_id", "limit", "order", "purpose"),
     *("include", "include[]", "include_obfuscation", "starting_after", "stream"),
 )
-"""Those that it gets besides when something is read: what the vendors' APIs select and sort by."""
+"""Parameters of the client's query that every provider gets where something is read: by these the vendors' APIs select
+and sort. A Provider's preset and `spec.query` add others, whatever is asked for."""
 
 _OWN: Final = (":authority", ":method", ":path", ":scheme", "content-length")
 """Envoy's own, without which it is no request."""
@@ -88,8 +87,8 @@ ENDS_HERE_PREFIXES: Final = (
 def lua_lists() -> str:
     """The lists as Lua, for the program of every attempt."""
     often = (PASSED_PREFIX + rest for rest in _OFTEN)
-    query = (_set("PASSED_QUERY", PASSED_QUERY), _set("READING_QUERY", _READING_QUERY))
-    return "".join((_set("PASSED", (*PASSED, *_OWN, *often)), f'local PASSED_PREFIX = "{PASSED_PREFIX}"\n', *query))
+    passed = f'local PASSED_PREFIX = "{PASSED_PREFIX}"\n'
+    return _set("PASSED", (*PASSED, *_OWN, *often)) + passed + _set("READING_QUERY", _READING_QUERY)
 
 
 def _set(name: str, members: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 -- Rewrites every attempt in its provider's cluster. Header changes of an earlier attempt survive into this one, so path, host,
 -- content-length and all that a client sent are always set again; the body always starts as the client sent it.
 --
--- The lists for every provider, PASSED (names), PASSED_PREFIX, PASSED_QUERY and READING_QUERY, come before this program.
+-- The lists for every provider, PASSED (names), PASSED_PREFIX and READING_QUERY, come before this program.
 -- filter context: host, prefix (stands where the client wrote /v1), "prefix:API" = the same for an API that begins elsewhere, "path:PATH" =
 -- where requests go that are translated, query (of the provider's URL), "passes:NAME" = a header that this provider gets too, "own:NAME" =
 -- a header that was set for this provider before this program, "query:NAME" = a parameter that it gets, "model:NAME" = the provider's name
@@ -31,7 +31,7 @@ local function choose_query(own, context, sent, reads)
   local parts = { own }
   for parameter in string.gmatch(sent, "[^&]+") do
     local name = unescaped_url(string.match(parameter, "^[^=]*"))
-    local passes = PASSED_QUERY[name] or reads and READING_QUERY[name] or context:get("query:" .. name) ~= nil
+    local passes = reads and READING_QUERY[name] or context:get("query:" .. name) ~= nil
     if passes and string.find("&" .. (own or ""), "&" .. name .. "=", 1, true) == nil then
       parts[#parts + 1] = parameter
     end
