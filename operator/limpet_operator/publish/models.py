@@ -28,8 +28,12 @@ def _model(name: str, owners: str) -> str:
 
 
 def apis_of(providers: Iterable[PlannedProvider]) -> dict[str, str]:
-    """The APIs of each provider, with spaces around them."""
-    return {each.name: f" {' '.join((*each.spec.dialects, *each.spec.endpoints))} " for each in providers}
+    """The APIs in which clients reach each provider, with spaces around them."""
+    return {each.name: f" {' '.join(_apis(each))} " for each in providers}
+
+
+def _apis(provider: PlannedProvider) -> tuple[str, ...]:
+    return (*provider.spec.dialects, *provider.spec.translated, *provider.spec.endpoints)
 
 
 def providers_of_models(providers: Iterable[PlannedProvider], most: int) -> dict[str, str]:
@@ -41,7 +45,7 @@ def providers_of_models(providers: Iterable[PlannedProvider], most: int) -> dict
     room: dict[tuple[str, str], int] = {}
     # A draining provider comes after all others: no new conversation should begin there.
     for provider in sorted(providers, key=lambda provider: provider.spec.drain):
-        apis = (*provider.spec.dialects, *provider.spec.endpoints)
+        apis = _apis(provider)
         for model in provider.spec.models:
             wanted = [(model.name, api) for api in apis if room.get((model.name, api), most)]
             room |= {each: room.get(each, most) - 1 for each in wanted}
