@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -24,8 +24,8 @@ from limpet_operator.resources.objects import Parser
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
-_TTL_S: Final = 3.0
-"""Longer than the pause between two turns of a conversation under load."""
+_SHORT_TTL_S: Final = 3.0
+"""Of the caches that a story sees the end of; all others outlast it, however long a busy machine takes."""
 _CONVERSATIONS: Final = range(24)
 _fresh: Final = count(1000)
 """Conversations that nobody has had yet."""
@@ -45,10 +45,13 @@ async def pair(numbers: Iterator[int], sellers: Sellers, parser: Parser, tmp_pat
             yield stages[0], stages[1]
 
 
-async def _serve(pair: Pair, *names: str, draining: str = "") -> None:
+async def _serve(pair: Pair, *names: str, draining: str = "", ttl: str = "10m") -> None:
+    """`ttl` is that of the caches of a draining provider."""
     for stage in pair:
-        cache = {"cache": {"ttl": f"{_TTL_S:.0f}s"}}
-        await stage.serve(*names, specs={name: {**cache, "drain": name == draining} for name in names})
+        specs: dict[str, dict[str, Any]] = {name: {"cache": {"ttl": "10m"}} for name in names}
+        if draining:
+            specs[draining] = {"drain": True, "cache": {"ttl": ttl}}
+        await stage.serve(*names, specs=specs)
         await all_decide(stage)
 
 
@@ -99,7 +102,11 @@ async def test_after_the_drain_a_removal_concerns_no_conversation(pair: Pair) ->
 
     at_a = [number for number, home in homes.items() if home == "a"]
     others = [number for number, home in homes.items() if home != "a"]
-    await _load(pair, _TTL_S + 1, others)
+    await _serve(pair, "a", "b", "c", draining="a", ttl=f"{_SHORT_TTL_S:g}s")
+    last = [await turn(pair[0], number) for number in at_a]
+    assert {answer.seller for answer in last} == {"a"}
+    await pair[0].settle()
+    await _load(pair, _SHORT_TTL_S + 1, others)
     late = [await turn(stage, number) for stage, number in zip(pair, at_a, strict=False)]
     assert {answer.decision for answer in late} == {"sticky.expired"}
     assert "a" not in {answer.seller for answer in late}
@@ -114,18 +121,18 @@ async def test_a_removal_before_the_drain_moves_conversations_and_loses_no_reque
     await _serve(pair, "a", "b", "c")
     homes = await _settled(pair)
     await _serve(pair, "a", "b", "c", draining="a")
-    loading = asyncio.create_task(_load(pair, 6))
-    await asyncio.sleep(1.5)
+    assert _went(await _load(pair, 2)) == {number: {home} for number, home in homes.items()}
+    loading = asyncio.create_task(_load(pair, 4))
+    await asyncio.sleep(1)
     await _serve(pair, "b", "c")
     removed_s = time.monotonic()
-    answers = [each for load in await loading for each in load.answers]
+    # On a busy machine the first load may have ended before the removal.
+    answers = [each for load in [*await loading, *await _load(pair, 3)] for each in load.answers]
     for number, home in homes.items():
-        before = {answer.seller for asked_s, each, answer in answers if each == number and asked_s < removed_s}
         after = {answer.seller for asked_s, each, answer in answers if each == number and asked_s > removed_s}
-        assert home in before
         if home != "a":
-            assert before == after == {home}, "a conversation moved without need"
+            assert {answer.seller for _, each, answer in answers if each == number} == {home}, "it moved without need"
         else:
-            assert len(after) == 1, "a conversation moved more than once"
+            assert len(after) == 1, "it moved more than once"
             assert "a" not in after
     assert "sticky.left.not_candidate" in {answer.decision for _, _, answer in answers}
