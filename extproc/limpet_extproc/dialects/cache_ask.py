@@ -16,8 +16,8 @@ from limpet_extproc.dialects.text import begin_of, decode, mentions
 MAX_MARKS: Final = 64
 """Vendors take four; of more than these none is mentioned."""
 
-MAX_OBJECTS: Final = 50_000
-"""In a body that is looked into; one with more braces takes longer than all the rest of its request."""
+MAX_OBJECTS: Final = 100_000
+"""In a body that is looked into; all of them are decoded, which takes about a tenth of a microsecond each."""
 
 _FEW_BYTES: Final = 1 << 17
 """A shorter body need not be counted."""
@@ -149,9 +149,12 @@ def _breakpoints(text: Body, prompt: msgspec.json.Decoder[Any]) -> _Breakpoints:
         read, seen = decode(prompt, text)
     except BadRequestError:
         return _NO_BREAKPOINTS
-    marks = [raw for raw in read.marked() if begin_of(raw) in _OBJECT_OR_NULL]
+    marks = read.marked()
+    if len(marks) > MAX_MARKS:
+        return _NO_BREAKPOINTS
+    marks = [raw for raw in marks if begin_of(raw) in _OBJECT_OR_NULL]
     top_level = read.cache_control if begin_of(read.cache_control) in _OBJECT_OR_NULL else ABSENT
-    if len(marks) > MAX_MARKS or (not marks and top_level is ABSENT):
+    if not marks and top_level is ABSENT:
         return _NO_BREAKPOINTS
     view = memoryview(seen)
     members = (member_at(view, "cache_control", span_of(seen, raw)) for raw in marks)

@@ -29,25 +29,26 @@ _EMPTY_BYTES: Final = 2
 """Of a text, quotes included."""
 
 
-class _Prompt(msgspec.Struct, frozen=True, gc=False):
-    messages: list[Raw]
+class _EndTurn(msgspec.Struct, frozen=True, gc=False):
+    content: Raw = ABSENT
+
+
+class _EndPrompt(msgspec.Struct, frozen=True, gc=False):
+    messages: list[_EndTurn]
     system: Raw = ABSENT
     tools: Raw = ABSENT
 
 
-class _Turn(msgspec.Struct, frozen=True, gc=False):
-    content: Raw = ABSENT
-
-
 class _EndBlock(msgspec.Struct, frozen=True, gc=False):
-    type: str
+    type: Raw = ABSENT
     text: Raw = ABSENT
 
 
-_PROMPT: Final = msgspec.json.Decoder(_Prompt)
-_TURN: Final = msgspec.json.Decoder(_Turn)
-_BLOCK: Final = msgspec.json.Decoder(_EndBlock)
-_LIST: Final = msgspec.json.Decoder(list[Raw])
+# Lists of objects alone, whose number is bounded: one of anything else ends the decoding where it stands.
+_PROMPT: Final = msgspec.json.Decoder(_EndPrompt)
+_BLOCKS: Final = msgspec.json.Decoder(list[_EndBlock])
+_WRITTEN: Final = msgspec.json.Decoder(list[Raw])
+_TYPE: Final = msgspec.json.Decoder(str)
 
 
 def last_block(body: Body, kinds: Container[str]) -> LastBlock | None:
@@ -62,47 +63,40 @@ def last_block(body: Body, kinds: Container[str]) -> LastBlock | None:
     return next((each for each in candidates if each is not None), None)
 
 
-def _backwards(prompt: _Prompt, text: Body, kinds: Container[str]) -> Iterator[LastBlock | None]:
+def _backwards(prompt: _EndPrompt, text: Body, kinds: Container[str]) -> Iterator[LastBlock | None]:
     """Each place from the last one on; None for one that cannot have a breakpoint."""
     for message in reversed(prompt.messages):
         yield None
-        yield from _blocks(_content(message), text, kinds)
-    yield from _blocks(prompt.system, text, kinds)
-    yield from (LastBlock(span_of(text, tool), False) for tool in reversed(_list(prompt.tools)) if _is_object(tool))
+        yield from _in_content(message.content, text, kinds)
+    yield from _in_content(prompt.system, text, kinds)
+    yield from (LastBlock(span_of(text, tool), False) for _, tool in _blocks(prompt.tools))
 
 
-def _content(message: Raw) -> Raw:
-    try:
-        return _TURN.decode(message).content
-    except (msgspec.MsgspecError, RecursionError):
-        return ABSENT
-
-
-def _blocks(content: Raw, text: Body, kinds: Container[str]) -> Iterator[LastBlock | None]:
+def _in_content(content: Raw, text: Body, kinds: Container[str]) -> Iterator[LastBlock | None]:
     if _is_text(content):
         yield LastBlock(span_of(text, content), True)
-    for block in reversed(_list(content)):
-        yield LastBlock(span_of(text, block), False) if _may_end(block, kinds) else None
+    for block, written in _blocks(content):
+        yield LastBlock(span_of(text, written), False) if _may_end(block, kinds) else None
 
 
-def _may_end(block: Raw, kinds: Container[str]) -> bool:
+def _blocks(value: Raw) -> Iterator[tuple[_EndBlock, Raw]]:
+    """From the last one on."""
+    if begin_of(value) != b"[":
+        return
     try:
-        read = _BLOCK.decode(block)
+        blocks = _BLOCKS.decode(value)
     except (msgspec.MsgspecError, RecursionError):
+        return
+    yield from zip(reversed(blocks), reversed(_WRITTEN.decode(value)), strict=True)
+
+
+def _may_end(block: _EndBlock, kinds: Container[str]) -> bool:
+    try:
+        kind = _TYPE.decode(block.type)
+    except msgspec.MsgspecError:
         return False
-    return read.type in kinds and (read.type != "text" or _is_text(read.text))
-
-
-def _list(value: Raw) -> list[Raw]:
-    try:
-        return _LIST.decode(value) if begin_of(value) == b"[" else []
-    except (msgspec.MsgspecError, RecursionError):
-        return []
+    return kind in kinds and (kind != "text" or _is_text(block.text))
 
 
 def _is_text(value: Raw) -> bool:
     return begin_of(value) == b'"' and len(memoryview(value)) > _EMPTY_BYTES
-
-
-def _is_object(value: Raw) -> bool:
-    return begin_of(value) == b"{"

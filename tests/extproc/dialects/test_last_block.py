@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
+from limpet_extproc.dialects.cache_ask import MAX_OBJECTS
 from limpet_extproc.dialects.last_block import MAX_BLOCKS
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Dialect
@@ -52,8 +53,8 @@ def turn(role: str, *blocks: Any) -> dict[str, Any]:
         ([USER, {"role": "assistant", "content": '{"'}], ('{"', True)),
         ([USER, {"role": "user", "content": "torn \ud83e"}], ("torn \ud83e", True)),
         ([turn("user", A), CALLS], (A, False)),
-        ([turn("user", A), {"role": "user", "content": 5}, 7, "x", [A], turn("user", 5, "x", [A])], (A, False)),
-        ([turn("user", A), turn("user", {"type": 5}, {"text": "x"})], (A, False)),
+        ([turn("user", A), {"role": "user", "content": 5}, turn("user", 5, "x", [A]), turn("user", A, 5)], (A, False)),
+        ([turn("user", A), turn("user", {"type": 5}, {"text": "x"}, {"type": "\ud83e"})], (A, False)),
     ],
 )
 def test_the_last_block_that_may_have_a_breakpoint_ends_the_prompt(
@@ -74,7 +75,9 @@ def test_without_any_in_the_messages_it_is_the_system_prompt_or_a_tool() -> None
     assert found(MESSAGES, messages=nothing, system=system, tools=[TOOL]) == (B, False)
     assert found(MESSAGES, messages=nothing, system="Be brief.", tools=[TOOL]) == ("Be brief.", True)
     assert found(MESSAGES, messages=nothing, system="", tools=[{"name": "g"}, TOOL]) == (TOOL, False)
-    assert found(MESSAGES, messages=nothing, system=[EMPTY], tools=[TOOL, 5]) == (TOOL, False)
+    assert found(MESSAGES, messages=nothing, system=[EMPTY], tools=[TOOL]) == (TOOL, False)
+    assert found(MESSAGES, messages=nothing, system=[EMPTY], tools=[TOOL, 5]) is None
+    assert found(MESSAGES, messages=[USER, 5], system="Be brief.") is None
     assert found(MESSAGES, messages=nothing, system=5, tools={}) is None
     assert found(MESSAGES, messages=nothing) is None
 
@@ -82,4 +85,4 @@ def test_without_any_in_the_messages_it_is_the_system_prompt_or_a_tool() -> None
 def test_the_search_ends_after_so_many_blocks() -> None:
     assert found(MESSAGES, messages=[USER, turn("user", *[EMPTY] * (MAX_BLOCKS - 4))]) == ("hi", True)
     assert found(MESSAGES, messages=[USER, turn("user", *[EMPTY] * MAX_BLOCKS)]) is None
-    assert found(MESSAGES, messages=[USER], x=[{}] * 100_000) is None
+    assert found(MESSAGES, messages=[USER], x=[{}] * MAX_OBJECTS) is None

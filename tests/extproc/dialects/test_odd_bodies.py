@@ -133,15 +133,16 @@ def _usage_asked(value: dict[str, Any]) -> bool:
 def _is_last(body: bytes, dialect: Dialect, value: dict[str, Any]) -> None:
     """The last block that may have a breakpoint."""
     kinds = CHAT_PARTS if dialect.name == "OpenAIChat" else MESSAGE_BLOCKS
-    contents = [message.get("content") for message in value["messages"] if isinstance(message, dict)]
-    tools = value["tools"] if isinstance(value.get("tools"), list) else []
-    places: list[Any] = [each for each in tools if isinstance(each, dict)]
-    for content in (value.get("system"), *contents):
+    found = dialect.last_block(body)
+    if not _are_objects(value["messages"]):
+        assert found is None, body
+        return
+    places: list[Any] = value["tools"] if _are_objects(value.get("tools")) else []
+    for content in (value.get("system"), *(message.get("content") for message in value["messages"])):
         if isinstance(content, str) and content:
             places.append(content)
-        elif isinstance(content, list):
-            places += [block for block in content if isinstance(block, dict) and _may_end(block, kinds)]
-    found = dialect.last_block(body)
+        elif _are_objects(content):
+            places += [block for block in content if _may_end(block, kinds)]
     assert (found is None) == (not places), body
     if found is not None:
         assert _at(body, *found.span) == places[-1], body
