@@ -90,7 +90,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         *(_decided(order, settings) if order else []),
         *(each for match in posted for each in _with_a_body(also(match, method("POST")), order, settings)),
         *(wrong_methods(match, "POST", served) for match in posted),
-        *(each for match in _OF_RESPONSES for each in _without_a_body(match, order, settings)),
+        *_of_responses(order, settings),
         wrong_methods(regex(paths.pattern(f"{paths.RESPONSE}(?:/cancel|/input_items)?")), "GET, DELETE, POST", served),
         *(each for path in paths.below(served.objects) for each in _of_objects(path, served, order, settings)),
         *pages(serving, served),
@@ -130,12 +130,16 @@ def _with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list
     return [*wrong_bodies(match), without_length(waiting), waiting]
 
 
-_OF_RESPONSES: Final = (
-    regex(paths.pattern(f"{paths.RESPONSE}(?:/input_items)?"), method("GET")),
-    regex(paths.pattern(paths.RESPONSE), method("DELETE")),
-    regex(paths.pattern(f"{paths.RESPONSE}/cancel"), method("POST")),
-)
-"""Requests for a response, which lives at one provider: its id stands in the path, and they have no body."""
+def _of_responses(order: list[str], settings: EnvoySettings) -> list[Json]:
+    """Requests for a response, which lives at one provider: its id stands in the path."""
+    read = regex(paths.pattern(f"{paths.RESPONSE}(?:/input_items)?"), method("GET"))
+    deleted = regex(paths.pattern(paths.RESPONSE), method("DELETE"))
+    cancelled = regex(paths.pattern(f"{paths.RESPONSE}/cancel"), method("POST"))
+    return [
+        *_without_a_body(read, order, settings),
+        *_without_a_body(deleted, order, settings),
+        *_perhaps_with_a_body(cancelled, order, settings),
+    ]
 
 
 def _without_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
@@ -145,14 +149,21 @@ def _without_a_body(match: Json, order: list[str], settings: EnvoySettings) -> l
     return [{**waiting, "typed_per_filter_config": {EXT_PROC_FILTER: _HEADERS_ALONE, UNDECIDED_FILTER: _NAMELESS}}]
 
 
+def _perhaps_with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
+    if not order:
+        return [_no_provider(match)]
+    waiting = _waiting(match, order, settings)
+    return [
+        *_without_a_body(also(match, *_EMPTY), order, settings),
+        {**waiting, "typed_per_filter_config": {UNDECIDED_FILTER: _NAMELESS}},
+    ]
+
+
 def _of_objects(path: str, served: Served, order: list[str], settings: EnvoySettings) -> list[Json]:
-    """Requests that make, read or change what lives at a provider, with a body or without."""
-    posted = regex(path, method("POST"))
-    waiting = _waiting(posted, order, settings)
+    """Requests that make, read or change what lives at a provider."""
     return [
         *_without_a_body(regex(path, method("GET", "DELETE")), order, settings),
-        *_without_a_body(also(posted, *_EMPTY), order, settings),
-        {**waiting, "typed_per_filter_config": {UNDECIDED_FILTER: _NAMELESS}},
+        *_perhaps_with_a_body(regex(path, method("POST")), order, settings),
         wrong_methods(regex(path), "GET, POST, DELETE", served),
     ]
 
