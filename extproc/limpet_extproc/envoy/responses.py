@@ -61,6 +61,7 @@ def _response(mutation: pb.HeaderMutation, *, of_headers: bool) -> bytes:
 
 
 _ROUTED: Final = _response(pb.HeaderMutation(), of_headers=False)
+_RECORD: Final = struct_wire.text_metadata(RECORD_METADATA, RECORD_TEXT)
 _ROUTED_BY_HEADERS: Final = _response(pb.HeaderMutation(), of_headers=True)
 
 
@@ -69,40 +70,33 @@ class Responses:
 
     def __init__(self) -> None:
         self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
-        self._decisions: dict[tuple[str, str, str, float | None, float], bytes] = {}
+        self._decisions: dict[tuple[str, str, str, float | None, float], tuple[bytes, bytes]] = {}
 
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool, of_headers: bool = False) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order.
 
         `of_headers`: it is the answer to a request's headers, as it has no body.
         """
-        record = routing.record
-        decision = self._decision(routing)
-        if routing.edits is not None:
-            decision += _edits(routing.edits)
-        if routing.affinity:
-            decision += entry(DECISION_AFFINITY, struct_wire.text(routing.affinity))
-        noted = struct_wire.metadata(DECISION_METADATA, decision) + struct_wire.metadata(
-            RECORD_METADATA, entry(RECORD_TEXT, struct_wire.text(records.encode(record)))
-        )
+        noted = self._decision(routing) + _RECORD(records.encode(routing.record))
         if by_header:
             return _chosen_by_header(routing.decision.order[0], of_headers) + noted
         begin = _ROUTED_BY_HEADERS if of_headers else _ROUTED
         return begin + self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries) + noted
 
     def _decision(self, routing: Routing) -> bytes:
-        """Without failures it is the same for all requests of a model but for its edits."""
+        """Without failures and what is the request's own, it is the same for all requests of a model."""
         if routing.why:
-            return _decision(routing)
-        tries = routing.tries
-        record = routing.record
+            return struct_wire.metadata(DECISION_METADATA, _decision(routing) + _own(routing))
+        tries, record = routing.tries, routing.record
         key = routing.decision.reason, record.api, record.model, tries.wait_s, tries.save_cache_s
         built = self._decisions.get(key)
         if built is None:
             if len(self._decisions) >= _MAX_CACHED:
                 self._decisions.clear()
-            built = self._decisions[key] = _decision(routing)
-        return built
+            entries = _decision(routing)
+            built = self._decisions[key] = entries, struct_wire.metadata(DECISION_METADATA, entries)
+        own = _own(routing)
+        return struct_wire.metadata(DECISION_METADATA, built[0] + own) if own else built[1]
 
     def _route(self, order: tuple[str, ...], route_knows: str, tries: Tries) -> bytes:
         key = order, route_knows, tries
@@ -161,6 +155,11 @@ def _decision(routing: Routing) -> bytes:
     return entries
 
 
+def _own(routing: Routing) -> bytes:
+    entries = b"" if routing.edits is None else _edits(routing.edits)
+    return entries + entry(DECISION_AFFINITY, struct_wire.text(routing.affinity)) if routing.affinity else entries
+
+
 def _edits(edits: Edits) -> bytes:
     lists = entry("", _splices(edits.common))
     for provider, splices in edits.own:
@@ -171,14 +170,10 @@ def _edits(edits: Edits) -> bytes:
 
 def _splices(splices: Splices) -> bytes:
     return struct_wire.array(
-        struct_wire.array(
-            (
-                struct_wire.number(offset),
-                struct_wire.number(length),
-                struct_wire.TRUE if text is True else struct_wire.text(text),
-            )
-        )
-        for offset, length, text in splices
+        [
+            struct_wire.splice(offset, length, struct_wire.TRUE if text is True else struct_wire.text(text))
+            for offset, length, text in splices
+        ]
     )
 
 

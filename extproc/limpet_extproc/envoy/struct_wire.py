@@ -4,10 +4,13 @@ A Struct is a map, whose entries may be written one by one and joined. https://p
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 _pack_double: Final = struct.Struct("<d").pack
+_pack_two: Final = struct.Struct("<3sd3sd").pack
+_NUMBER: Final = b"\x0a\x09\x11"
+"""Goes before a double that is an element of a list."""
 
 TRUE: Final = b"\x20\x01"
 """A Value; so are the next three."""
@@ -46,6 +49,29 @@ def metadata(namespace: str, entries: bytes) -> bytes:
     """ProcessingResponse.dynamic_metadata. A message with two of the same namespace has only the second."""
     content = entry(namespace, table(entries))
     return b"\x42" + length(content) + content
+
+
+def text_metadata(namespace: str, name: str) -> Callable[[str], bytes]:
+    """The same of one text, for every request: what does not change is written once."""
+    outer, key = (b"\x0a" + length(each) + each for each in (namespace.encode(), name.encode()))
+
+    def write(value: str) -> bytes:
+        content = value.encode()
+        content = b"\x1a" + length(content) + content
+        content = key + b"\x12" + length(content) + content
+        content = b"\x0a" + length(content) + content
+        content = b"\x2a" + length(content) + content
+        content = outer + b"\x12" + length(content) + content
+        content = b"\x0a" + length(content) + content
+        return b"\x42" + length(content) + content
+
+    return write
+
+
+def splice(offset: int, size: int, value: bytes) -> bytes:
+    """A list of two numbers and another Value."""
+    content = _pack_two(_NUMBER, offset, _NUMBER, size) + b"\x0a" + length(value) + value
+    return b"\x32" + length(content) + content
 
 
 def length(content: bytes) -> bytes:

@@ -40,7 +40,10 @@ def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | No
     candidates = lane.by_provider
     renamed = any(candidates[name].upstream_model != lane.model for name in order)
     if _is_ordinary(opened):
-        return Edits((Splice(*request.model_span, True),)) if renamed else None
+        model = (Splice(*request.model_span, True),) if renamed else ()
+        if request.usage_asked:
+            return Edits(model) if model else None
+        return _with_usage(opened, order, model)
     body = _Body(opened, before, renamed)
     splices = [body.splices(candidates[name]) for name in order]
     own = tuple((name, each) for name, each in zip(order, splices, strict=True) if each != splices[0])
@@ -48,16 +51,27 @@ def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | No
 
 
 def _is_ordinary(opened: Opened) -> bool:
-    """Whether nothing but the model's name can differ: nearly all requests."""
+    """Whether nothing but the model's name and the usage of a stream can differ: nearly all requests."""
     request, lane = opened.request, opened.query.lane
     return (
         not request.ours
         and request.cache is None
-        and request.usage_asked
         and request.model_form == "json"
         and not lane.marks
         and not lane.adds_keys
     )
+
+
+def _with_usage(opened: Opened, order: tuple[str, ...], model: Splices) -> Edits | None:
+    candidates = opened.query.lane.by_provider
+    draft = BodyDraft()
+    asks = any(candidates[name].stream_usage for name in order)
+    asks = asks and put_usage(draft, opened.body, opened.request.stream_options)
+    if not asks:
+        return Edits(model) if model else None
+    draft.splices.extend(model)
+    own = tuple((name, model) for name in order if not candidates[name].stream_usage)
+    return Edits(draft.done(opened.body), own, asks_usage=True)
 
 
 class _Wants(NamedTuple):

@@ -38,9 +38,9 @@ class BodyDraft:
 
     def done(self, body: AnyBody) -> Splices:
         """All of it. Members of the request itself are added before all others, at least one of which has to stay."""
-        found = [Splice(*cut, "") for cut in cuts(self.cut)] + self.splices
+        found = [*self.splices, *(Splice(*cut, "") for cut in cuts(self.cut))] if self.cut else self.splices
         if self.added:
-            found.append(Splice(_begin(body), 0, "".join(f"{member}," for member in self.added)))
+            found = [*found, Splice(_begin(body), 0, ",".join([*self.added, ""]))]
         return tuple(sorted(found))
 
 

@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from limpet_extproc.envoy.struct_wire import TRUE, array, entry, metadata, number, table, text
+from limpet_extproc.envoy.struct_wire import TRUE, array, entry, metadata, number, splice, table, text, text_metadata
 
 VALUE = st.recursive(
     st.just(True) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=300),
@@ -36,3 +36,13 @@ def entries(values: dict[str, Any]) -> bytes:
 def test_metadata_is_read_as_it_was_meant(namespace: str, values: dict[str, Any]) -> None:
     message = pb.ProcessingResponse.FromString(metadata(namespace, entries(values)))
     assert MessageToDict(message.dynamic_metadata) == {namespace: values}
+
+
+@given(st.text(max_size=40_000))
+def test_a_text_of_each_request_is_written_as_any_other(value: str) -> None:
+    assert text_metadata("limpet.record", "v")(value) == metadata("limpet.record", entry("v", text(value)))
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40), st.just(True) | st.text(max_size=300))
+def test_a_splice_is_written_as_any_other_list(offset: int, size: int, value: Any) -> None:
+    assert splice(offset, size, written(value)) == array([number(offset), number(size), written(value)])
