@@ -82,6 +82,8 @@ def _embeddings(seller: SimulatedProvider) -> _Work:
         if not inputs or inputs[0] in (None, ""):
             raise RefusalError(400, "'input' must be a string or an array of them.", param="input")
         size = body.get("dimensions") or _DIMENSIONS
+        if not isinstance(size, int) or size < 1:
+            raise RefusalError(400, "'dimensions' must be a whole number of at least 1.", param="dimensions")
         in_base64 = body.get("encoding_format") == "base64"
         data = [
             {"object": "embedding", "index": index, "embedding": _vector(text, size, in_base64=in_base64)}

@@ -23,6 +23,8 @@ PIXEL: Final = bytes.fromhex(
 SOUND: Final = b"ID3\x04\x00\x00\x00\x00\x00\x00" + bytes(range(256)) * 8
 """What stands for speech: bytes that are no text."""
 
+_MOST_IMAGES: Final = 10
+
 _Made = Callable[[dict[str, Any]], web.Response]
 
 
@@ -42,7 +44,10 @@ def media_routes(seller: SimulatedProvider) -> Iterable[web.RouteDef]:
             "output_tokens": 1,
             "total_tokens": tokens + 1,
         }
-        data = [image] * int(body.get("n") or 1)
+        count = str(body.get("n") or 1)
+        if not count.isdecimal() or not 1 <= int(count) <= _MOST_IMAGES:
+            raise RefusalError(400, f"'n' must be from 1 to {_MOST_IMAGES}.", param="n")
+        data = [image] * int(count)
         return json_response(200, {"created": int(seller.times.wall()), "data": data, "usage": usage})
 
     def speech(body: dict[str, Any]) -> web.Response:

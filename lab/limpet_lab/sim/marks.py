@@ -20,7 +20,7 @@ def marks_of(top_level: object, blocks: Sequence[tuple[str, Mapping[str, Any]]])
     for mark in marks:
         if blocks[mark.segment][1].get("type") in _UNMARKED:
             raise RefusalError(400, "cache_control: Extra inputs are not permitted on a thinking block")
-    if top_level is not None:
+    if top_level is not None and _last(blocks) >= 0:
         automatic = Mark(_last(blocks), _ttl_s({"cache_control": top_level}))
         same = next((mark for mark in marks if mark.segment == automatic.segment), None)
         if same is not None and same.ttl_s != automatic.ttl_s:
@@ -36,13 +36,15 @@ def marks_of(top_level: object, blocks: Sequence[tuple[str, Mapping[str, Any]]])
 
 
 def _last(blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
-    return max(number for number, (_, block) in enumerate(blocks) if block.get("type") not in _UNMARKED)
+    markable = (number for number, (_, block) in enumerate(blocks) if block.get("type") not in _UNMARKED)
+    return max(markable, default=-1)
 
 
 def _ttl_s(block: Mapping[str, Any]) -> float:
     control = block["cache_control"]
     if not isinstance(control, dict) or control.get("type") != "ephemeral" or not set(control) <= {"type", "ttl"}:
         raise RefusalError(400, "cache_control: Input should be {'type': 'ephemeral'} with an optional ttl")
-    if control.get("ttl") not in _TTLS_S:
+    ttl = control.get("ttl")
+    if not isinstance(ttl, str | None) or ttl not in _TTLS_S:
         raise RefusalError(400, "cache_control.ephemeral.ttl: Input should be '5m' or '1h'")
-    return _TTLS_S[control.get("ttl")]
+    return _TTLS_S[ttl]

@@ -52,13 +52,10 @@ class MessagesVoice:
 
     def kept(self, prompt: Prompt, head: Head, answer: Answer) -> Prompt:
         """One more message."""
-        block = _content(head, answer)[-1:]
-        text = (
-            [f"<assistant>{answer.text}"]
-            if answer.tool is None
-            else ["<assistant>" + msgspec.json.encode(each).decode() for each in block]
-        )
-        return Prompt((*prompt.segments, *text), prompt.ruler)
+        if answer.tool is None:
+            return Prompt((*prompt.segments, f"<assistant>{answer.text}"), prompt.ruler)
+        call = msgspec.json.encode(_content(head, answer)[-1]).decode()
+        return Prompt((*prompt.segments, f"<assistant>{call}"), prompt.ruler)
 
 
 def _message(head: Head, report: Mapping[str, object], output: int) -> dict[str, Any]:

@@ -172,6 +172,7 @@ _BLOCK: Any = {"type": "text", "text": "a", "cache_control": _MARK}
         ({"system": [_BLOCK] * 4, "cache_control": _MARK}, "Found 5."),
         ({"system": [_BLOCK, {**_BLOCK, "cache_control": {**_MARK, "ttl": "1h"}}]}, "must not come after"),
         ({"system": [{**_BLOCK, "cache_control": {"type": "ephemeral", "ttl": "2h"}}]}, "ttl"),
+        ({"system": [{**_BLOCK, "cache_control": {"type": "ephemeral", "ttl": ["1h"]}}]}, "ttl"),
         ({"system": [{**_BLOCK, "cache_control": {"type": "always"}}]}, "ephemeral"),
         ({"messages": [{"role": "user", "content": [{**_BLOCK, "text": ""}]}]}, "must be non-empty"),
         ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, "max_tokens"),
