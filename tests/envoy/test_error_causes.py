@@ -45,7 +45,7 @@ class Lua:
 
 
 def _bootstrap(socket: Path) -> dict[str, object]:
-    lua = {"inline_string": lua_rules() + program("causes.lua") + _ASK}
+    lua = {"inline_string": lua_rules() + program("causes.lua", then=_ASK)}
     http = typed(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="lua",

@@ -83,9 +83,10 @@ def _cached(summary: RequestSummary) -> str:
         answered = bool(summary.attempts) and summary.attempts[-1].outcome == "ok"
         expected = summary.record is None or summary.record.kind == "conversation"
         return "usage unreported" if answered and expected else ""
+    written = f", {summary.usage.written} written" if summary.usage.written else ""
     if summary.usage.cached is None:
-        return f"{summary.usage.prompt} tokens, cache unreported"
-    return f"{summary.usage.cached} of {summary.usage.prompt} tokens cached"
+        return f"{summary.usage.prompt} tokens, cache unreported{written}"
+    return f"{summary.usage.cached} of {summary.usage.prompt} tokens cached{written}"
 
 
 def _shown(path: str) -> str:

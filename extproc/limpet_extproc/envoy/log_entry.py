@@ -210,9 +210,10 @@ def _seconds(duration: Any) -> float:
 
 def usage_of(common: Common) -> TokenUsage | None:
     """The tokens that the provider reported, if it did."""
-    by_envoy = common.metadata.typed_filter_metadata.get(usages.METADATA_KEY)
-    by_lua = common.metadata.filter_metadata[USAGE_METADATA].fields[USAGE_TOKENS].struct_value
-    return usages.read(by_envoy.value if by_envoy is not None else None, by_lua)
+    noted = common.metadata.filter_metadata
+    return (
+        usages.read(noted[USAGE_METADATA].fields[USAGE_TOKENS].struct_value.fields) if USAGE_METADATA in noted else None
+    )
 
 
 def object_of(common: Common) -> str:

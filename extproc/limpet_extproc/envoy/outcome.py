@@ -245,6 +245,12 @@ class Outcomes:
     def _count_tokens(self, usage: TokenUsage, provider: str, model: str) -> None:
         self._metrics.prompt_tokens.add(usage.prompt, provider, model)
         self._metrics.output_tokens.add(usage.output, provider, model)
+        if usage.written is not None:
+            self._metrics.written_tokens.add(usage.written, provider, model)
+        if usage.written_long is not None:
+            self._metrics.written_long_tokens.add(usage.written_long, provider, model)
+        if usage.reasoning is not None:
+            self._metrics.reasoning_tokens.add(usage.reasoning, provider, model)
         if usage.cached is None:
             self._metrics.cache_unreported.add(usage.prompt, provider, model)
         else:

@@ -58,6 +58,18 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         "Prompt tokens of answers that did not say how many of them came from the cache; no part of a hit rate.",
         ["provider", "model"],
     ),
+    "limpet_cache_written_tokens": (
+        "Prompt tokens that providers reported to have written to their caches.",
+        ["provider", "model"],
+    ),
+    "limpet_cache_written_long_tokens": (
+        "Of these, tokens written for an hour or longer.",
+        ["provider", "model"],
+    ),
+    "limpet_reasoning_tokens": (
+        "Output tokens that providers reported to have spent on reasoning.",
+        ["provider", "model"],
+    ),
     "limpet_output_tokens": ("Output tokens that providers reported.", ["provider", "model"]),
     "limpet_usage_unreported": ("Answers without token usage, which is not the same as nothing cached.", ["provider"]),
 }
@@ -80,7 +92,10 @@ class WorkerMetrics:
         self.prompt_tokens = counts["limpet_prompt_tokens"]
         self.cached_tokens = counts["limpet_cached_tokens"]
         self.cache_unreported = counts["limpet_cache_unreported_tokens"]
+        self.written_tokens = counts["limpet_cache_written_tokens"]
+        self.written_long_tokens = counts["limpet_cache_written_long_tokens"]
         self.output_tokens = counts["limpet_output_tokens"]
+        self.reasoning_tokens = counts["limpet_reasoning_tokens"]
         self.unreported = counts["limpet_usage_unreported"]
         self.added_s: list[float] = []
         """Seconds from Envoy's message to our answer, since the last flush."""

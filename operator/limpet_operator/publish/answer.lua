@@ -3,12 +3,6 @@
 --
 -- filter context: name and vendor of the provider.
 
-local LOOKED_AT = 65536 -- bytes; of a longer body only this much is judged, while it passes
-local TAIL = 2560 -- bytes of what has passed that are searched together with what follows
-local SOON_MS = 200 -- a first token that comes later after the head is noted
-local NEVER_MS = 1800000 -- one that comes so late did not: the machine's clock was set
-local LONGEST_LINE = 16384 -- bytes of a line of a stream; of a longer one only the end is searched
-
 -- The status by which the client may learn of this answer.
 local function client_status(status, cause)
   if cause == "Limited" then return "429" end
@@ -99,96 +93,6 @@ local function refuse(handle, number, status, stated, cause, text)
   return with_tried(tried, head, tail)
 end
 
--- Notes cached tokens in spellings that Envoy's own filter does not read, and usage in places where it does not look.
-local function note_usage(handle, text)
-  local at
-  local from = string.find(text, '"usage"', 1, true)
-  while from ~= nil do
-    if string.find(text, "^%s*:%s*{", from + 7) then at = from end
-    from = string.find(text, '"usage"', from + 7, true)
-  end
-  if at == nil then return end
-  local usage = string.sub(text, at, at + 2048)
-  if string.find(usage, '"prompt_tokens_details"%s*:%s*{[^}]*"cached_tokens"%s*:%s*%d') then return end
-  local numbers = {}
-  for key, value in string.gmatch(usage, '"([%a_]+)"%s*:%s*(%d+)') do
-    if numbers[key] == nil and #value < 16 then numbers[key] = tonumber(value) end
-  end
-  local cached = numbers["cached_tokens"]
-    or numbers["num_cached_tokens"]
-    or numbers["prompt_cache_hit_tokens"]
-    or numbers["cache_read_input_tokens"]
-  local prompt = numbers["prompt_tokens"] or numbers["input_tokens"]
-  if prompt == nil then return end
-  handle:streamInfo():dynamicMetadata():set(USAGE_METADATA, USAGE_TOKENS, {
-    [USAGE_PROMPT] = prompt,
-    [USAGE_OUTPUT] = numbers["completion_tokens"] or numbers["output_tokens"] or 0,
-    [USAGE_CACHED] = cached,
-  })
-end
-
--- Notes how long a stream that had begun kept the client waiting for its first token.
-local function note_first_token(handle, head_ms)
-  local waited_ms = now_ms(handle) - head_ms
-  if waited_ms >= SOON_MS and waited_ms < NEVER_MS then handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms) end
-end
-
--- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn of it. A stream
--- is judged line by line, JSON once its head has arrived.
-local function watch(handle, number, status, api)
-  local answered, bad, tail, json = false, nil, "", nil
-  local head, head_bytes = {}, 0
-  local head_ms = now_ms(handle)
-  for chunk in handle:bodyChunks() do
-    local length = chunk:length()
-    if length > 0 then
-      local piece = chunk:getBytes(0, length)
-      local text = tail .. piece
-      answered = answered or is_answer(api, text)
-      -- A usage that two chunks share is read with the second one.
-      if string.find(text, '"usage"', 1, true) then note_usage(handle, text) end
-      if json == nil and string.find(text, "%S") then json = is_json(text) end
-      if json and head_bytes < LOOKED_AT then
-        head[#head + 1] = piece
-        head_bytes = head_bytes + length
-      end
-      tail = string.sub(text, -TAIL)
-      if json == false then
-        if head_ms ~= nil and has_token(api, text) then
-          note_first_token(handle, head_ms)
-          head_ms = nil
-        end
-        local ended = string.find(text, "[\r\n][^\r\n]*$")
-        if ended ~= nil then
-          local lines = string.sub(text, 1, ended)
-          if bad == nil then
-            bad = bad_line(lines)
-            if bad ~= nil then bad = string.sub(lines, (string.find(lines, bad, 1, true))) end
-          elseif #bad < TAIL then -- what follows the name of an event says what is the matter
-            bad = bad .. lines
-          end
-          tail = string.sub(text, math.max(ended + 1, #text - LONGEST_LINE + 1))
-        else
-          tail = string.sub(text, -LONGEST_LINE)
-        end
-      end
-    end
-  end
-  if json == false then
-    bad = bad and bad .. tail or bad_line(tail)
-  elseif json then
-    local text = string.sub(table.concat(head), 1, LOOKED_AT)
-    if error_in(text) ~= nil then bad = text end
-  end
-  if bad ~= nil then
-    local context = handle:filterContext()
-    local cause = cause_in_answer(context:get("vendor"), error_in(bad))
-    note_attempt(handle, number, context:get("name"), status, cause, message_of(bad))
-  elseif not answered then
-    note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(tail))
-  end
-end
-
 -- Without a body there is nothing to replace.
 local function replace_body(handle, body, text)
   if body ~= nil then body:setBytes(text) end
@@ -213,6 +117,31 @@ end
 local function was_not_translated(handle)
   local noted = handle:streamInfo():dynamicMetadata():get(TRANSLATION_METADATA) or {}
   return noted[TRANSLATION_STATE] ~= TRANSLATED
+end
+
+-- Whether an answer is one that can be read: APIs that nobody here knows may send anything.
+local function has_text(api, kind)
+  return MARKS[api] ~= nil or string.find(kind, "json", 1, true) ~= nil or string.find(kind, "event-stream", 1, true) ~= nil
+end
+
+-- Notes the id of an object while its answer passes.
+local function watch_for_id(handle, seen)
+  local text = ""
+  for chunk in handle:bodyChunks() do
+    local length = chunk:length()
+    if length > 0 then text = text .. chunk:getBytes(0, length) end
+    local open = string.match(text, "^%s*(){")
+    local at, stop = nil, nil
+    if open ~= nil then at, stop = member(text, open, "id") end
+    if stop ~= nil then note_id(seen, text, at) end
+    if stop ~= nil or #text > LOOKED_AT then return end
+  end
+end
+
+-- A good answer that is held, as the client gets it; nil if nothing changes. A short stream may come with its length.
+local function as_client_gets_it(seen, text)
+  if is_json(text) then return whole_for_client(seen, text) end
+  return lines_for_client(seen, text)
 end
 
 function envoy_on_response(handle)
@@ -244,11 +173,19 @@ function envoy_on_response(handle)
     return
   end
 
-  if unread or headers:get("content-encoding") ~= nil then return end
+  local seen = seen_of(handle, api, decision)
+  local is_json_type = string.find(kind, "json", 1, true) ~= nil
+  if unread then
+    if is_json_type and is_object(api, path) then watch_for_id(handle, seen) end
+    return
+  end
+  if headers:get("content-encoding") ~= nil then return end
   -- HTML is buffered whatever its length; some servers send every answer as text/html.
   local html = string.find(kind, "text/html", 1, true) ~= nil
   if not html and (length == nil or length > LOOKED_AT) then
-    watch(handle, number, status, api)
+    if not has_text(api, kind) then return end
+    headers:remove("content-length") -- it may get longer
+    watch(handle, number, status, seen)
     return
   end
   local body = handle:body(true)
@@ -259,7 +196,8 @@ function envoy_on_response(handle)
   elseif (html and not is_json(text)) or not is_answer(api, text) then
     cause = "NotAnAnswer"
   else
-    note_usage(handle, text)
+    local changed = as_client_gets_it(seen, text)
+    if changed ~= nil then replace_body(handle, body, changed) end
     return
   end
   local replacement = refuse(handle, number, status, stated or status, cause, text)

@@ -19,6 +19,7 @@ from limpet_operator.publish.lua import program
 from limpet_operator.publish.secret import header_secret_name, secret_name
 from limpet_operator.publish.translation import translation_filters
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
+from limpet_operator.publish.usage_fields import lua_usage_fields
 from limpet_operator.resources.provider import Provider, SecretKeyRef
 from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
@@ -33,11 +34,15 @@ ATTEMPT_PROGRAM: Final = (
     "tried.lua",
     "attempts.lua",
     "completion.lua",
+    "json.lua",
+    "usage.lua",
+    "rewrite.lua",
+    "passing.lua",
     "answer.lua",
     "upstream.lua",
 )
 """The files of the Lua of every attempt, in their order."""
-ATTEMPT_LUA: Final = lua_rules() + lua_lists() + program(*ATTEMPT_PROGRAM)
+ATTEMPT_LUA: Final = lua_rules() + lua_lists() + lua_usage_fields() + program(*ATTEMPT_PROGRAM)
 
 _BREAKERS: Final = {
     "thresholds": [

@@ -144,13 +144,6 @@ def _filters(settings: EnvoySettings) -> list[Json]:
         },
         _undecided(),
         _originals(settings),
-        {
-            "name": "envoy.filters.http.ai_protocol_manager",
-            "typed_config": typed_struct(
-                "filters.http.ai_protocol_manager.v3.AiProtocolManager",
-                response_handling={"token_usage": {"include_unconfigured_routes": True}},
-            ),
-        },
         _vendor_headers(),
         {
             "name": "envoy.filters.http.router",

@@ -24,10 +24,33 @@ CONSTANTS: Final = {
 """Name and value of each; `REFUSED_METHOD` is the reason `refused.method`."""
 
 _NAME: Final = re.compile(r"\b[A-Z][A-Z_]+\b")
+_WORD: Final = re.compile(r"\w+")
+_DECLARED: Final = re.compile(r"^local (?:function (\w+)|(\w+) =)", re.MULTILINE)
 
 
-def program(*file_names: str) -> str:
-    """These files as one program, with the constants that it uses: Lua allows 200 locals."""
-    source = "\n".join(files(__package__).joinpath(name).read_text() for name in file_names)
-    used = sorted(CONSTANTS.keys() & set(_NAME.findall(source)))
-    return "".join(f"local {name} = {json.dumps(CONSTANTS[name])}\n" for name in used) + source
+def program(*file_names: str, then: str = "") -> str:
+    """These files, and what comes after them, as one program with the constants that it uses.
+
+    Lua allows 200 locals, so those of a file that no later one uses end with it.
+    """
+    sources = [*(files(__package__).joinpath(name).read_text() for name in file_names), then]
+    used = sorted(CONSTANTS.keys() & {name for source in sources for name in _NAME.findall(source)})
+    constants = "".join(f"local {name} = {json.dumps(CONSTANTS[name])}\n" for name in used)
+    words = [set(_WORD.findall(source)) for source in sources]
+    return constants + "\n".join(
+        _scoped(source, set().union(*words[number + 1 :])) for number, source in enumerate(sources)
+    )
+
+
+def _scoped(source: str, later: set[str]) -> str:
+    """A file as a block of its own, around which stand the locals that later ones use."""
+    shared = sorted(
+        name for function, value in _DECLARED.findall(source) if (name := function or value) and name in later
+    )
+
+    def declared(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        return found[0].removeprefix("local ") if name in shared else found[0]
+
+    before = f"local {', '.join(shared)}\n" if shared else ""
+    return f"{before}do\n{_DECLARED.sub(declared, source)}\nend\n"

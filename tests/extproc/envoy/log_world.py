@@ -1,5 +1,6 @@
 """Access log entries, built as Envoy sends them, and outcomes over a real memory and real counters."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from envoy.data.accesslog.v3 import accesslog_pb2
@@ -13,7 +14,7 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
-from limpet_extproc.envoy.usage import METADATA_KEY, TokenUsage
+from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.memory.in_process_objects import InProcessObjects
@@ -43,8 +44,8 @@ RECORD = Record(
 )
 CONVERSATIONS = [replace(RECORD, key=bytes([number] * 16).hex()) for number in range(5)]
 """The same request, of different ones."""
-USAGE = bytes.fromhex("1a03088827 2202080a 32050a0308801e")
-"""TokenUsage on the wire: 5,000 input tokens of which 3,840 cached, 10 output tokens."""
+USAGE = {"prompt": 5000.0, "cached": 3840.0, "output": 10.0}
+"""As the Lua of a cluster notes it."""
 
 
 def entry(
@@ -52,11 +53,10 @@ def entry(
     status: int = 200,
     *,
     record: Record | None = RECORD,
-    usage: bytes | None = USAGE,
+    usage: Mapping[str, Any] | None = USAGE,
     attempts: int = 1,
     flags: tuple[str, ...] = (),
     notes: dict[int, Any] | None = None,
-    found: dict[str, float] | None = None,
     timed_out: bool = False,
     waited: int = 0,
     under_way: bool = False,
@@ -88,16 +88,14 @@ def entry(
         common.metadata.filter_metadata["limpet.trail"].update({"timeout": True})
     if waited:
         common.metadata.filter_metadata["limpet.trail"].update({"waited": waited})
-    if found is not None:
-        common.metadata.filter_metadata["limpet.usage"].update({"v": found})
+    if usage is not None:
+        common.metadata.filter_metadata["limpet.usage"].update({"v": dict(usage)})
     common.metadata.filter_metadata["limpet.object"].update({"id": made})
     if record is not None:
         fields = common.metadata.filter_metadata["limpet.decision"].fields
         fields["reason"].string_value = record.reason
         carried = common.metadata.filter_metadata["limpet.record"].fields
         carried["v"].string_value = records.encode(record)
-    if usage is not None:
-        common.metadata.typed_filter_metadata[METADATA_KEY].value = usage
     return built
 
 

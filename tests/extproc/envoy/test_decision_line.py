@@ -26,6 +26,7 @@ B = Attempt("b", "flash", 200, "ok")
     [
         ([OK], 200, TokenUsage(5000, 4096, 3), "sticky.hit  a 200  4096 of 5000 tokens cached"),
         ([OK], 200, TokenUsage(5000, None, 3), "sticky.hit  a 200  5000 tokens, cache unreported"),
+        ([OK], 200, TokenUsage(5000, 0, 3, 4096), "sticky.hit  a 200  0 of 5000 tokens cached, 4096 written"),
         ([OK], 200, None, "sticky.hit  a 200  usage unreported"),
         ([NO_KEY, B], 200, TokenUsage(5000, 0, 3), "sticky.hit  a 401 > b 200  0 of 5000 tokens cached"),
         ([NO_ANSWER, B], 200, None, "sticky.hit  a ConnectionFailed > b 200  usage unreported"),

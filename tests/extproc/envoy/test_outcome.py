@@ -8,7 +8,7 @@ from envoy.service.accesslog.v3 import als_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.extproc.envoy.log_world import KEY, NOW, RECORD, Call, World, bad, entry, note
+from tests.extproc.envoy.log_world import KEY, NOW, RECORD, USAGE, Call, World, bad, entry, note
 
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Remembered, Warm
@@ -119,6 +119,17 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
 
 
+async def test_what_was_written_and_thought_is_counted_where_it_was_reported(world: World) -> None:
+    labels = {"provider": "a", "model": "flash"}
+    await world.take(entry("a"))
+    for name in ("cache_written", "cache_written_long", "reasoning"):
+        assert world.registry.get_sample_value(f"limpet_{name}_tokens_total", labels) is None
+    await world.take(entry("a", usage={**USAGE, "written": 64.0, "written_long": 24.0, "reasoning": 7.0}))
+    assert world.counted("limpet_cache_written_tokens_total", **labels) == 64
+    assert world.counted("limpet_cache_written_long_tokens_total", **labels) == 24
+    assert world.counted("limpet_reasoning_tokens_total", **labels) == 7
+
+
 async def test_a_providers_message_is_kept_without_the_key_in_it(world: World) -> None:
     message = "Incorrect API key provided: sk-abc****wxyz.\nSee the docs."
     await world.take(entry("a", 503, notes={1: note("a", 401, "CredentialRefused", message=message)}))
@@ -130,7 +141,7 @@ async def test_a_providers_message_is_kept_without_the_key_in_it(world: World) -
 
 async def test_cached_tokens_that_were_not_reported_are_no_zero(world: World) -> None:
     labels = {"provider": "a", "model": "flash"}
-    await world.take(entry("a", usage=None, found={"prompt": 900.0, "output": 5.0}))
+    await world.take(entry("a", usage={"prompt": 900.0, "output": 5.0}))
     assert world.registry.get_sample_value("limpet_cached_tokens_total", labels) is None
     assert world.counted("limpet_cache_unreported_tokens_total", **labels) == 900
     assert world.caches.refresh()["a"].prompt_tokens == 0
@@ -219,16 +230,17 @@ async def test_an_attempt_that_nothing_was_noted_of_ended_as_envoy_says(
         ),
         max_size=5,
     ),
-    found=st.dictionaries(st.sampled_from(["prompt", "cached", "output", "x"]), st.floats() | st.text(max_size=3)),
-    usage=st.binary(max_size=40) | st.none(),
+    usage=st.dictionaries(
+        st.sampled_from(["prompt", "cached", "written", "output", "x"]), st.floats() | st.text(max_size=3)
+    ),
     status=st.integers(0, 999),
     attempts=st.integers(0, 12),
 )
 def test_no_number_and_no_word_of_a_provider_breaks_what_is_learned(
-    notes: dict[Any, Any], found: dict[str, Any], usage: bytes | None, status: int, attempts: int
+    notes: dict[Any, Any], usage: dict[str, Any], status: int, attempts: int
 ) -> None:
     world = World()
-    asyncio.run(world.take(entry("a", status, notes=notes, found=found, usage=usage, attempts=attempts)))
+    asyncio.run(world.take(entry("a", status, notes=notes, usage=usage, attempts=attempts)))
     assert world.counted("limpet_extproc_failures_total") == 0
     use = world.caches.refresh().get("a")
     assert use is None or 0 <= use.cached_tokens <= use.prompt_tokens

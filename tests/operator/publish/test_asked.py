@@ -10,7 +10,7 @@ from limpet_extproc.contract.apis import CONVERSATIONS, COUNTING, Asked, api_of,
 from limpet_operator.publish.lua import program
 
 _LUA = LuaRuntime(unpack_returned_tuples=True)
-_ASKED, _API_OF = _LUA.execute(program("asked.lua") + "\nreturn asked, api_of")
+_ASKED, _API_OF = _LUA.execute(program("asked.lua", then="return asked, api_of"))
 _PARTS = [
     "/",
     "/v1",

@@ -16,6 +16,7 @@ from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import lua_lists
 from limpet_operator.publish.listener import UNDECIDED_PROGRAM
 from limpet_operator.publish.lua import CONSTANTS, program
+from limpet_operator.publish.usage_fields import lua_usage_fields
 
 PUBLISH = Path(str(files("limpet_operator.publish")))
 PROGRAMS = [*PUBLISH.glob("*.lua")]
@@ -54,9 +55,10 @@ def test_no_lua_file_has_a_key_of_the_metadata_as_a_string() -> None:
     ],
 )
 def test_every_constant_of_a_program_is_declared_in_it(files: tuple[str, ...]) -> None:
-    before = lua_rules() + lua_lists() if "upstream.lua" in files else ""
+    before = lua_rules() + lua_lists() + lua_usage_fields() if "upstream.lua" in files else ""
     text = code(before + program(*files))
-    assert set(re.findall(r"\b[A-Z][A-Z_]+\b", text)) == set(re.findall(r"\blocal ([A-Z][A-Z_]+) =", text))
+    declared = set(re.findall(r"^(?:local )?([A-Z][A-Z_]+) =", text, re.MULTILINE))
+    assert set(re.findall(r"\b[A-Z][A-Z_]+\b", text)) == declared
 
 
 @pytest.mark.parametrize("package", [limpet_operator, limpet_extproc], ids=lambda package: package.__name__)

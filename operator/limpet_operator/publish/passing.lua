@@ -1,0 +1,136 @@
+-- Passes an answer on while it arrives: reads it, and gives the client of each part what rewrite.lua makes of it. Nothing is held back but
+-- what a client cannot use yet: a line without its end, and of JSON its first and last bytes.
+
+local MOST_HELD = 1048576 -- bytes of a line without its end; a longer one passes as it is
+local HELD_OF_JSON = 8192
+local TAIL = 2560 -- bytes of a bad answer that are kept for what it says
+local SOON_MS = 200 -- a first token that comes later after the head is noted
+local NEVER_MS = 1800000 -- one that comes so late did not: the machine's clock was set
+
+-- Notes how long a stream that had begun kept the client waiting for its first token.
+local function note_first_token(handle, head_ms)
+  local waited_ms = now_ms(handle) - head_ms
+  if waited_ms >= SOON_MS and waited_ms < NEVER_MS then handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms) end
+end
+
+-- Judges whole lines.
+local function judge_lines(seen, text)
+  if not seen.answered then seen.answered = is_answer(seen.api, text) end
+  if seen.head_ms ~= nil and has_token(seen.api, text) then
+    note_first_token(seen.handle, seen.head_ms)
+    seen.head_ms = nil
+  end
+  if seen.bad == nil then
+    local bad = bad_line(text)
+    if bad ~= nil then seen.bad = string.sub(text, (string.find(text, bad, 1, true))) end
+  elseif #seen.bad < TAIL then -- what follows the name of an event says what is the matter
+    seen.bad = seen.bad .. text
+  end
+  if not seen.answered and #seen.last < TAIL then seen.last = seen.last .. text end
+end
+
+-- The next piece of a stream as the client gets it; nil if it is the same.
+local function pass_lines(seen, piece)
+  local waiting = seen.waiting
+  local last = string.byte(piece, -1)
+  local ended = (last == 10 or last == 13) and #piece or string.match(piece, "^.*()[\r\n]")
+  if ended == nil then
+    waiting[#waiting + 1] = piece
+    seen.waits = seen.waits + #piece
+    if seen.waits <= MOST_HELD and not seen.overlong then return "" end
+    local all = table.concat(waiting)
+    seen.waiting, seen.waits, seen.overlong = {}, 0, true
+    seen.answered = seen.answered or is_answer(seen.api, all)
+    return all
+  end
+  local all_whole = #waiting == 0 and ended == #piece
+  waiting[#waiting + 1] = string.sub(piece, 1, ended)
+  local text = table.concat(waiting)
+  local rest = string.sub(piece, ended + 1)
+  seen.waiting, seen.waits = rest ~= "" and { rest } or {}, #rest
+  if seen.overlong then
+    seen.overlong = false
+    return text
+  end
+  judge_lines(seen, text)
+  local changed = lines_for_client(seen, text)
+  -- Of an event that has gone in part the rest goes as well.
+  if seen.hide then seen.within_event = not string.find(string.sub(text, -3), "\n\r?\n$") and not string.find(text, "^\r?\n$") end
+  if changed == nil and all_whole then return nil end
+  return changed or text
+end
+
+-- What is left of a stream at its end.
+local function end_lines(seen)
+  local text = table.concat(seen.waiting)
+  if text == "" then return "" end
+  judge_lines(seen, text)
+  return lines_for_client(seen, text) or text
+end
+
+-- The next piece of JSON as the client gets it. What may be a usage is kept in mind, should it not stand at the end.
+local function pass_json(seen, piece)
+  seen.answered = seen.answered or is_answer(seen.api, piece)
+  if seen.head_bytes < LOOKED_AT then
+    seen.head[#seen.head + 1] = piece
+    seen.head_bytes = seen.head_bytes + #piece
+  end
+  local text = seen.held .. piece
+  if #text <= 2 * HELD_OF_JSON then
+    seen.held = text
+    return ""
+  end
+  if not seen.head_read then
+    local changes = {}
+    seen.head_read, seen.has_model = true, read_head(seen, changes, text)
+    text = #changes > 0 and with_changes(text, changes) or text
+  end
+  local at = usage_from(text, 1)
+  if at ~= nil then seen.perhaps = string.sub(text, at + 7, at + 2055) end
+  seen.held = string.sub(text, -HELD_OF_JSON)
+  return string.sub(text, 1, -HELD_OF_JSON - 1)
+end
+
+local function end_json(seen)
+  local changes, text = {}, seen.held
+  seen.answered = seen.answered or is_answer(seen.api, text)
+  if not seen.head_read then seen.has_model = read_head(seen, changes, text) end
+  if not read_end(seen, changes, text, seen.has_model) and seen.perhaps ~= nil then
+    read_numbers(seen.numbers, seen.perhaps, string.find(seen.perhaps, "{", 1, true), "", 1)
+    note_usage(seen)
+  end
+  local head = string.sub(table.concat(seen.head), 1, LOOKED_AT)
+  if error_in(head) ~= nil then seen.bad = head end
+  return #changes > 0 and with_changes(text, changes) or text
+end
+
+-- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn of it. A stream
+-- is judged line by line, JSON once its head has arrived.
+local function watch(handle, number, status, seen)
+  seen.head_ms, seen.waiting, seen.waits, seen.last = now_ms(handle), {}, 0, ""
+  seen.held, seen.head, seen.head_bytes, seen.has_model = "", {}, 0, seen.model == nil
+  local json, chunk, left = nil, nil, ""
+  for each in handle:bodyChunks() do
+    chunk = each
+    local length = chunk:length()
+    if length > 0 then
+      local piece = chunk:getBytes(0, length)
+      if json == nil and string.find(piece, "%S") then json = is_json(piece) end
+      local passed
+      if json == false then passed = pass_lines(seen, piece) elseif json then passed = pass_json(seen, piece) end
+      left = passed or piece
+      if passed ~= nil then chunk:setBytes(passed) end
+    else
+      left = ""
+    end
+  end
+  local rest = json == false and end_lines(seen) or json and end_json(seen) or ""
+  if rest ~= "" then chunk:setBytes(left .. rest) end -- the last chunk passes once this program has ended
+  local name = handle:filterContext():get("name")
+  if seen.bad ~= nil then
+    local cause = cause_in_answer(handle:filterContext():get("vendor"), error_in(seen.bad))
+    note_attempt(handle, number, name, status, cause, message_of(seen.bad))
+  elseif not seen.answered then
+    note_attempt(handle, number, name, status, "NotAnAnswer", message_of(json and seen.held or seen.last))
+  end
+end

@@ -1,0 +1,198 @@
+-- What changes in a good answer on its way to the client: its usage gets the names that clients look for, the model its client's name, and
+-- a usage that nobody asked for stays away. What an answer is known by is noted as it passes: its usage, and the id of what it made.
+--
+-- `seen` is what is known of the answer: handle, api, model (the client's name of it in JSON, or nil), hide (whether usage was not asked for),
+-- and what has been read so far.
+
+local INNER = { OpenAIResponses = "response", AnthropicMessages = "message" } -- of events: the member that has what a whole answer is
+local LONGEST_ID = 256
+
+local function seen_of(handle, api, decision)
+  local model = decision[DECISION_MODEL]
+  return {
+    handle = handle,
+    api = api,
+    model = model ~= nil and model ~= "" and quoted(model) or nil,
+    hide = decision[DECISION_HIDE_USAGE] and (api == "OpenAIChat" or api == "completions"),
+    numbers = {},
+  }
+end
+
+local function note_usage(seen)
+  local tokens = tokens_of(seen.numbers, seen.api)
+  if tokens ~= nil then seen.handle:streamInfo():dynamicMetadata():set(USAGE_METADATA, USAGE_TOKENS, tokens) end
+  return tokens
+end
+
+-- Notes the id that the value at `at` is, once.
+local function note_id(seen, text, at)
+  local id = at and string.match(text, '^"([%w%p]-)"', at)
+  if id == nil or seen.id ~= nil or #id > LONGEST_ID then return end
+  seen.id = id
+  seen.handle:streamInfo():dynamicMetadata():set(OBJECT_METADATA, OBJECT_ID, id)
+end
+
+-- Puts the client's name of the model in the place of another; not where the provider's own is wanted.
+local function add_model(seen, changes, text, value, stop)
+  if string.byte(text, value) ~= 34 or string.sub(text, value, stop) == seen.model then return end
+  if seen.keeps == nil then seen.keeps = seen.handle:filterContext():get("keeps_model") ~= nil end
+  if not seen.keeps then changes[#changes + 1] = { value, stop, seen.model } end
+end
+
+local function is_object_at(text, at) return at ~= nil and string.byte(text, at) == 123 end
+
+-- Reads the usage that is open at `open`, and what the answer says of it elsewhere: `root_of` finds its members.
+local function read_usage(seen, text, open, root_of)
+  read_numbers(seen.numbers, text, open, "", 1)
+  for root in pairs(USAGE_ROOTS) do
+    local at = root_of(root)
+    if is_object_at(text, at) then read_numbers(seen.numbers, text, at, "/" .. root .. ".", 1) end
+  end
+  return note_usage(seen)
+end
+
+local function add_usage(seen, changes, text, open, tokens)
+  local details = DETAILS[seen.api]
+  if tokens == nil or details == false then return end
+  add_details(changes, text, open, details or "prompt_tokens_details", tokens[USAGE_CACHED], tokens[USAGE_WRITTEN])
+end
+
+-- Where the usage of an event is open that has it in a place of its own: at a choice, as Moonshot's older streams do, or in what Groq adds.
+local function usage_elsewhere(text, found)
+  local choice = found.choices and string.match(text, "^%[%s*(){", found.choices)
+  local at = choice and member(text, choice, "usage")
+  if not is_object_at(text, at) and is_object_at(text, found.x_groq) then at = member(text, found.x_groq, "usage") end
+  return is_object_at(text, at) and at or nil
+end
+
+-- Gives an event such a usage in the usual place as well.
+local function add_copy(seen, changes, text, open, found, close, tokens)
+  local copy, inside = string.sub(text, open, closing(text, open + 1)), {}
+  add_usage(seen, inside, copy, 1, tokens)
+  copy = with_changes(copy, inside)
+  if found.usage ~= nil then
+    changes[#changes + 1] = { found.usage, value_end(text, found.usage), copy }
+  else
+    changes[#changes + 1] = { close, close - 1, ',"usage":' .. copy }
+  end
+end
+
+-- Reads the event that is open at `open`. Returns whether it is kept from the client.
+local function read_event(seen, changes, text, open, has_usage)
+  local found, close = members(text, open)
+  if found == nil then return false end
+  local inner = INNER[seen.api]
+  local whole = found
+  if inner ~= nil and is_object_at(text, found[inner]) then
+    whole = members(text, found[inner])
+    seen.began = true
+    if seen.api == "OpenAIResponses" then note_id(seen, text, whole.id) end
+  end
+  if seen.model ~= nil and whole.model ~= nil and (inner == nil or whole ~= found) then
+    add_model(seen, changes, text, whole.model, value_end(text, whole.model))
+  end
+  if not has_usage then return false end
+  local at = is_object_at(text, whole.usage) and whole.usage or is_object_at(text, found.usage) and found.usage or nil
+  local elsewhere = at == nil and inner == nil and usage_elsewhere(text, found) or nil
+  if at == nil and elsewhere == nil then return false end
+  local tokens = read_usage(seen, text, at or elsewhere, function(root) return found[root] end)
+  if at ~= nil then
+    if seen.hide and (found.choices == nil or string.find(text, "^%[%s*%]", found.choices)) then return true end
+    add_usage(seen, changes, text, at, tokens)
+  elseif not seen.hide and seen.api == "OpenAIChat" then
+    add_copy(seen, changes, text, elsewhere, found, close, tokens)
+  end
+  return false
+end
+
+-- Where the next usage of a text begins that is more than null.
+local function usage_from(text, at)
+  at = string.find(text, '"usage"', at, true)
+  while at ~= nil and not string.find(text, "^%s*:%s*{", at + 7) do at = string.find(text, '"usage"', at + 7, true) end
+  return at
+end
+
+-- The model of most events stands where that of the last one did, after the same text: then nothing has to be searched. Returns whether
+-- it does in the line that begins at `at`.
+local function same_model(seen, changes, text, at)
+  local known = seen.before_model
+  if known == nil or string.sub(text, at, at + #known - 1) ~= known then return false end
+  if seen.model_at ~= nil then changes[#changes + 1] = { at + seen.model_at, at + #known - 1, seen.model } end
+  return true
+end
+
+local function remember_model(seen, changes, before, text, at, open)
+  local value, stop = member(text, open, "model")
+  if stop == nil then return end
+  seen.before_model = string.sub(text, at, stop)
+  seen.model_at = #changes > before and value - at or nil
+end
+
+-- Whole lines of a stream as the client gets them; nil if nothing changes.
+local function lines_for_client(seen, text)
+  local inner = INNER[seen.api]
+  local usage = usage_from(text, 1)
+  local named = inner ~= nil and string.find(text, '"' .. inner .. '"', 1, true)
+  if usage == nil and (inner ~= nil and not named or inner == nil and seen.model == nil) then return nil end
+  local changes, at, event_from = {}, 1, not seen.within_event and 1 or nil
+  local separator = string.find(text, "\n", 1, true) and "\n" or "\r"
+  while at <= #text do
+    local stop = string.find(text, separator, at, true) or #text
+    if usage ~= nil and usage < at then usage = usage_from(text, at) end
+    local has_usage = usage ~= nil and usage <= stop
+    local open = string.byte(text, at) == 100 and string.match(text, "^data:%s*(){", at)
+    if open then
+      local before, known = #changes, inner == nil and same_model(seen, changes, text, at)
+      if has_usage or not known and (inner == nil and seen.model ~= nil or named) then
+        while #changes > before do changes[#changes] = nil end
+        if read_event(seen, changes, text, open, has_usage) and event_from ~= nil then
+          while #changes > before do changes[#changes] = nil end
+          local blank = string.match(text, "^\r?\n()", stop + 1)
+          stop = blank and blank - 1 or stop
+          changes[#changes + 1] = { event_from, stop, "" }
+          event_from = stop + 1
+        elseif inner == nil and not has_usage and seen.model ~= nil then
+          remember_model(seen, changes, before, text, at, open)
+        end
+      end
+    elseif stop - at <= 1 and string.find(text, "^\r?[\r\n]", at) then
+      event_from = stop + 1
+    end
+    at = stop + 1
+  end
+  return #changes > 0 and with_changes(text, changes) or nil
+end
+
+-- The same for what the beginning of a JSON answer has. Returns whether its model was found.
+local function read_head(seen, changes, text)
+  local open = string.match(text, "^%s*(){")
+  if open == nil then return true end
+  if seen.api == "OpenAIResponses" and seen.id == nil then
+    local object = member(text, open, "object")
+    if object ~= nil and string.find(text, '^"response"', object) then note_id(seen, text, (member(text, open, "id"))) end
+  end
+  if seen.model == nil then return true end
+  local value, stop = member(text, open, "model")
+  if stop == nil then return false end
+  add_model(seen, changes, text, value, stop)
+  return true
+end
+
+-- The same for what its end has. Returns whether its usage was found.
+local function read_end(seen, changes, text, has_model)
+  if not has_model then
+    local value, stop = outermost(text, '"model"')
+    if value ~= nil then add_model(seen, changes, text, value, stop) end
+  end
+  local at = outermost(text, '"usage"')
+  if not is_object_at(text, at) then return false end
+  add_usage(seen, changes, text, at, read_usage(seen, text, at, function(root) return (outermost(text, '"' .. root .. '"')) end))
+  return true
+end
+
+-- A whole JSON answer as the client gets it; nil if nothing changes.
+local function whole_for_client(seen, text)
+  local changes = {}
+  read_end(seen, changes, text, read_head(seen, changes, text))
+  return #changes > 0 and with_changes(text, changes) or nil
+end

@@ -1,0 +1,105 @@
+-- Reads the token usage of an answer, in whatever words its vendor has for it, and adds it in the words that clients look for.
+--
+-- USAGE_FIELDS comes before this program: for each number the places where it may stand.
+
+local MOST_TOKENS = 1e9 -- no answer has more; a larger number is a mistake
+local DEEPEST = 3 -- objects inside of a usage
+
+-- Members of an answer, beside its usage, that have such a number.
+local USAGE_ROOTS = {}
+for _, fields in pairs(USAGE_FIELDS) do
+  for _, places in ipairs(fields) do
+    for _, place in ipairs(places) do
+      local root = string.match(place, "^/([^.]+)")
+      if root ~= nil then USAGE_ROOTS[root] = true end
+    end
+  end
+end
+
+-- What clients of each API look for; a Messages answer has its vendor's own names in all cases.
+local DETAILS = { OpenAIResponses = "input_tokens_details", AnthropicMessages = false }
+
+-- Adds the numbers in an object to `numbers`, by their paths. What is no count is none: text, null, less than nothing. A later number counts,
+-- unless it is 0: some vendors repeat the fields of the prompt so.
+local function read_numbers(numbers, text, open, path, depth)
+  local name, value, stop = next_member(text, open + 1)
+  while name ~= nil and stop ~= nil do
+    local byte = string.byte(text, value)
+    if byte == 123 then
+      if depth < DEEPEST then read_numbers(numbers, text, value, path .. name .. ".", depth + 1) end
+    else
+      local number = tonumber(string.match(string.sub(text, value, stop), "^%d[%d.eE+-]*$") or "")
+      if number ~= nil and number <= MOST_TOKENS and (number > 0 or numbers[path .. name] == nil) then
+        numbers[path .. name] = math.floor(number)
+      end
+    end
+    name, value, stop = next_member(text, stop + 1)
+  end
+end
+
+-- The number that stands in the first of its places; nil: it was not reported.
+local function reported(numbers, fields)
+  for _, places in ipairs(fields) do
+    local sum
+    for _, place in ipairs(places) do
+      if numbers[place] ~= nil then sum = (sum or 0) + numbers[place] end
+    end
+    if sum ~= nil then return sum end
+  end
+  return nil
+end
+
+-- The numbers of an answer, each absent if it was not reported. The prompt has all that was read from the cache and written to it:
+-- Anthropic counts these apart.
+local function tokens_of(numbers, api)
+  local tokens = {}
+  for name, fields in pairs(USAGE_FIELDS) do tokens[name] = reported(numbers, fields) end
+  local prompt = tokens[USAGE_PROMPT]
+  if prompt == nil then return nil end
+  if api == "AnthropicMessages" then
+    prompt = prompt + (tokens[USAGE_CACHED] or 0) + (tokens[USAGE_WRITTEN] or 0)
+    tokens[USAGE_PROMPT] = prompt
+  end
+  -- xAI counts what was thought beside the output, and all of it in the total.
+  local output, thought, total = tokens[USAGE_OUTPUT], tokens[USAGE_REASONING], numbers["total_tokens"]
+  if output ~= nil and thought ~= nil and thought > 0 and total == prompt + output + thought then
+    tokens[USAGE_OUTPUT] = output + thought
+  end
+  for _, part in ipairs({ USAGE_CACHED, USAGE_WRITTEN }) do
+    if tokens[part] ~= nil then tokens[part] = math.min(tokens[part], prompt) end
+  end
+  return tokens
+end
+
+local function is_number(text, at) return string.find(text, "^%d", at) ~= nil end
+
+-- Adds to `changes` what the usage that is open at `open` lacks of these two.
+local function add_details(changes, text, open, name, cached, written)
+  local wanted = { { "cached_tokens", cached }, { "cache_write_tokens", written } }
+  local at, stop = member(text, open, name)
+  local is_object = at ~= nil and string.byte(text, at) == 123
+  local lacking = {}
+  for _, each in ipairs(wanted) do
+    if each[2] ~= nil then
+      local value, value_stop
+      if is_object then value, value_stop = member(text, at, each[1]) end
+      if value == nil then
+        lacking[#lacking + 1] = '"' .. each[1] .. '":' .. string.format("%d", each[2])
+      elseif not is_number(text, value) then
+        changes[#changes + 1] = { value, value_stop, string.format("%d", each[2]) }
+      end
+    end
+  end
+  if #lacking == 0 then return end
+  local added = table.concat(lacking, ",")
+  if is_object then
+    if not string.find(text, "^%s*}", at + 1) then added = added .. "," end
+    changes[#changes + 1] = { at + 1, at, added }
+  elseif at ~= nil then
+    changes[#changes + 1] = { at, stop, "{" .. added .. "}" }
+  else
+    local close = closing(text, open + 1)
+    local comma = string.find(text, "^%s*}", open + 1) and "" or ","
+    changes[#changes + 1] = { close, close - 1, comma .. '"' .. name .. '":{' .. added .. "}" }
+  end
+end
