@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.apis import DialectName
+from limpet_extproc.contract.apis import OBJECTS, DialectName
 from limpet_extproc.contract.catalog import (
     CacheControl,
     CacheFields,
@@ -130,6 +130,8 @@ class Snapshot:
     """The inputs of each lane."""
     limited: Mapping[str, Limits] = field(default_factory=dict)
     """The limits of the providers that have any."""
+    keeps_objects: bool = False
+    """Whether any serves an API with objects besides responses, such as files."""
 
     def only_lane(self, api: str) -> Lane | None:
         """Of an API that is served for one model alone; None: for none, or for several."""
@@ -173,7 +175,8 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
         for key, found in serving.items()
     }
     limited = {each.name: each.limits for each in providers.values() if each.limits is not None}
-    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited)
+    keeps_objects = any(not OBJECTS.isdisjoint(each.endpoints) for each in catalog.providers)
+    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited, keeps_objects)
 
 
 def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:

@@ -14,7 +14,7 @@ from limpet_extproc.dialects.form import Form
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.memory.objects import PlacesUnknownError
 from limpet_extproc.request import identity
-from limpet_extproc.request.object_ids import named_ids, object_path
+from limpet_extproc.request.object_ids import ids_in_turn, named_ids, object_path
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Pins
@@ -73,17 +73,29 @@ class ObjectRouting:
             request = replace(request, model="", model_form="plain")
         owner = self._owner(head)
         ids = () if isinstance(head.dialect, Form) else named_ids(body)
-        where = await self._where(owner, api, ids, lane)
+        where = await self._where(owner, ids, lane, required=True)
         return where if isinstance(where, Refusal) else self._opened(head, body, request, lane, where, owner)
 
-    async def _where(self, owner: str, api: str, ids: Iterable[str], lane: Lane) -> str | Refusal:
+    async def of_turn(self, opened: Opened) -> Opened | Refusal:
+        """The request, for the provider that has the files and the like that it names; those may be from elsewhere."""
+        ids = () if isinstance(opened.head.dialect, Form) else ids_in_turn(opened.body)
+        if not ids:
+            return opened
+        try:
+            head, lane = opened.head, opened.query.lane
+            where = await self._where(self._owner(head), ids, lane, required=False)
+        except PlacesUnknownError:
+            return places_unknown(None)
+        return where if isinstance(where, Refusal) else replace(opened, query=replace(opened.query, pinned=where))
+
+    async def _where(self, owner: str, ids: Iterable[str], lane: Lane, *, required: bool) -> str | Refusal:
         """The provider that has all these; empty: any that is asked by this API will do."""
         alone, unknown = len(lane.candidates) == 1, ""
         providers: dict[str, str] = {}
         for object_id in ids:
             found = await self._pins.find(owner, object_id, patiently=not alone)
             if found.strangers:
-                return no_object(api, object_id)
+                return no_object("", object_id)
             if found.provider:
                 providers[found.provider] = object_id
             else:
@@ -91,9 +103,9 @@ class ObjectRouting:
         if len(providers) > 1:
             return apart(providers)
         provider, object_id = next(iter(providers.items()), ("", unknown))
-        if provider in lane.by_provider or not object_id or (alone and not provider):
+        if provider in lane.by_provider or not object_id or (not provider and (alone or not required)):
             return provider
-        return no_object(api, object_id)
+        return no_object("", object_id)
 
     def _owner(self, head: RequestHead) -> str:
         return identity.owner(self._secret, identity.tenant(head.headers))

@@ -92,9 +92,11 @@ class StickyRouting:
         lane = snapshot.lanes.get((head.api.name, request.model))
         field = await self._untranslatable(body) if lane is not None and lane.translates else None
         opened = open_request(head, request, body, snapshot, self._secret, field)
-        if isinstance(opened, Refusal) or request.pin is None:
+        if isinstance(opened, Refusal):
             return opened
-        return await self._pinned(opened, request.pin)
+        if request.pin is not None:
+            return await self._pinned(opened, request.pin)
+        return await self._objects.of_turn(opened) if snapshot.keeps_objects else opened
 
     async def _pinned(self, opened: Opened, pin: Pin) -> Opened | Refusal:
         """The same request, for the provider that has what it goes on from.

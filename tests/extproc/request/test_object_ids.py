@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.apis import api_of
-from limpet_extproc.request.object_ids import named_ids, object_path
+from limpet_extproc.request.object_ids import ids_in_turn, named_ids, object_path
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,18 @@ def test_a_path_that_could_lead_to_another_object_is_odd(path: str) -> None:
 )
 def test_a_body_names_others_by_the_fields_for_that(body: bytes, expected: tuple[str, ...]) -> None:
     assert named_ids(memoryview(body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"messages":[{"content":[{"type":"file","file":{"file_id":"file-1"}}]}]}', ("file-1",)),
+        (b'{"tools":[{"type":"file_search","vector_store_ids":["vs_1"]}],"container":"c_1"}', ("vs_1", "c_1")),
+        (b'{"previous_response_id":"resp_1","input":"\\"file_id\\":\\"x\\""}', ()),
+    ],
+)
+def test_a_turn_names_files_and_the_like(body: bytes, expected: tuple[str, ...]) -> None:
+    assert ids_in_turn(body) == expected
 
 
 @given(st.binary(max_size=200))

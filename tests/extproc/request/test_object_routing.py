@@ -191,3 +191,28 @@ async def test_a_model_that_is_served_gets_its_providers_and_their_name_for_it(m
     assert routing.record.model == MODEL
     other = await gateway.route("/v1/videos", {"model": "sora-base", "prompt": "x"}, **ME)
     assert (other.edits, other.record.model) == (None, "")
+
+
+def turn(file_id: str) -> dict[str, Any]:
+    return {"model": "embed", "input": [{"role": "user", "content": [{"type": "input_file", "file_id": file_id}]}]}
+
+
+@pytest.mark.parametrize("home", "abc")
+async def test_a_turn_goes_where_the_file_is_that_it_names(gateway: Gateway, home: str) -> None:
+    gateway.pins.note((await gateway.route("/v1/vector_stores", {}, **ME)).record.owner, "file-1", home)
+    routing = await gateway.route("/v1/responses", turn("file-1"), **ME)
+    assert (routing.decision.reason, routing.decision.order) == ("pinned.object", (home,))
+    answer = await gateway.answer("/v1/responses", turn("file-1"), **YOU)
+    assert isinstance(answer, Refusal)
+    assert (answer.status, answer.reason) == (404, "refused.object_gone")
+
+
+def test_a_file_from_elsewhere_does_not_hinder_a_turn(gateway: Gateway) -> None:
+    answer = late(lambda: gateway.answer("/v1/responses", turn("file-9"), **ME))
+    assert isinstance(answer, Routing)
+    assert answer.decision.reason == "first.scored"
+
+
+async def test_where_nobody_keeps_files_a_turn_is_not_searched_for_them(make: Make) -> None:
+    gateway = Gateway(make.snapshot(*(seller(make, name, dialects=("OpenAIResponses",)) for name in "ab")))
+    assert (await gateway.route("/v1/responses", turn("file-9"), **ME)).decision.reason == "first.scored"
