@@ -1,7 +1,7 @@
 """What each provider of the order gets another body for, as splices of the client's own bytes."""
 
 from collections.abc import Container
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,7 @@ from limpet_extproc.dialects.spans import Member, cuts
 from limpet_extproc.request.cache_keys import cache_key, put_key
 from limpet_extproc.request.cache_marks import put_marks
 from limpet_extproc.request.opened import Opened, last_block
-from limpet_extproc.request.splices import BodyDraft, Splice, Splices
+from limpet_extproc.request.splices import AnyBody, BodyDraft, Splice, Splices
 from limpet_extproc.request.stream_usage import put_usage
 
 
@@ -125,11 +125,17 @@ class _Body:
     def _model(self, candidate: Candidate) -> str | Literal[True] | None:
         """The name to write; None: as it is. True where it is a JSON string, which the Lua of the provider knows."""
         form = self._request.model_form
-        if form == "missing":
+        if form == "missing" or self._in_path:
             return candidate.upstream_model
         if not self._renamed:
             return None
         return True if form == "json" else candidate.upstream_model
+
+    @property
+    def _in_path(self) -> bool:
+        """Whether it is a form without its model, which the path names."""
+        request = self._request
+        return request.model_form == "plain" and not request.model_span.length and bool(request.model)
 
     def _draft(self, wants: _Wants) -> BodyDraft:
         draft, request, body = BodyDraft(), self._request, self._opened.body
@@ -156,11 +162,23 @@ class _Body:
             draft.added.append(f'"model":{msgspec.json.encode(model).decode()}')
         elif self._request.model_span.length:
             draft.splices.append(Splice(*self._request.model_span, model))
+        elif self._in_path:
+            draft.splices.append(Splice(0, 0, f"{_first_line(self._opened.body)}{_MODEL_PART}{model}\r\n"))
 
     def _find_last_block(self) -> LastBlock | None:
         if self._last_block == "unknown":
             self._last_block = last_block(self._opened)
         return self._last_block
+
+
+_MODEL_PART: Final = '\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
+_LONGEST_LINE: Final = 128
+"""More than a boundary has (RFC 2046, section 5.1.1: 70)."""
+
+
+def _first_line(form: AnyBody) -> str:
+    """What stands before each part."""
+    return bytes(form[:_LONGEST_LINE]).partition(b"\r\n")[0].decode()
 
 
 def _naming_ours(request: ParsedRequest, providers: Container[str]) -> list[Member]:

@@ -8,9 +8,10 @@ import pytest
 from tests.extproc.conftest import CHEAP, Make
 from tests.extproc.splicing import spliced
 
-from limpet_extproc.contract.apis import Api
+from limpet_extproc.contract.apis import Api, Asked
 from limpet_extproc.contract.catalog import CacheFields, CatalogProvider, Model, Price
-from limpet_extproc.dialects.port import CacheAsk, LastBlock, ParsedRequest
+from limpet_extproc.dialects.form import Form
+from limpet_extproc.dialects.port import CacheAsk, LastBlock
 from limpet_extproc.dialects.spans import Member, Span
 from limpet_extproc.request.cache_keys import cache_key
 from limpet_extproc.request.edits import Edits, edits
@@ -239,5 +240,15 @@ def test_in_a_form_the_name_is_written_as_it_is(make: Make) -> None:
     assert made == Edits((Splice(10, 5, "flash"),), (("b", (Splice(10, 5, "B"),)),))
 
 
-def test_a_request_that_was_read_has_the_fields_that_this_needs() -> None:
-    assert {"cache", "usage_asked", "stream_options", "last_block"} <= {*ParsedRequest.__struct_fields__}
+def test_a_form_gets_its_model_from_the_path(make: Make) -> None:
+    form = Form("multipart/form-data; boundary=x-y")
+    body = b'--x-y\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n1\r\n--x-y--\r\n'
+    found = opened(make, make.body(), make.provider("a"), make.provider("b", upstream="B"))
+    request = form.parse(body, Asked("/audio/transcriptions", "flash"))
+    found = msgspec.structs.replace(found, request=request, body=body)
+    made = edits(found, order(found))
+    assert made is not None
+    for name, model in (("a", "flash"), ("b", "B")):
+        got = spliced(body, made.of(name))
+        read = form.parse(got)
+        assert (read.model, got.endswith(body)) == (model, True)
