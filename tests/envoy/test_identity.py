@@ -1,5 +1,6 @@
 """Who the conversation is: each rung of the ladder, seen from outside."""
 
+import json
 from typing import Any
 
 import pytest
@@ -121,3 +122,47 @@ async def test_another_system_prompt_is_another_conversation(stage: Stage) -> No
     await stage.settle()
     other = await stage.ask([say(LONG + "Be brief.", "system"), say("Hello")])
     assert other.decision == "first.scored"
+
+
+SPEAKS_BOTH: dict[str, Any] = {"dialects": ["OpenAIChat", "AnthropicMessages"]}
+SESSION = "7581b58b-1234-4d3c-9c52-3e8a0a6d5c11"
+
+
+async def _message(stage: Stage, number: int, fields: dict[str, Any], *, count: bool = False) -> str:
+    """Ask by Anthropic's Messages, or count what would be asked; the reason of the decision."""
+    body = {"model": stage.model, "system": LONG, "messages": [say(f"Opener {number}")]} | fields
+    path = "/v1/messages/count_tokens" if count else "/v1/messages"
+    limit = {} if count else {"max_tokens": 9}
+    answer = await stage.post(body | limit, path=path, headers={"anthropic-version": "2023-06-01"})
+    assert answer.status == 200, answer
+    await stage.settle()
+    return answer.headers["x-limpet-decision"]
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    [json.dumps({"device_id": "d", "account_uuid": "", "session_id": SESSION}), f"user_0_account__session_{SESSION}"],
+    ids=["today", "older"],
+)
+async def test_the_session_that_claude_code_writes_into_the_body_names_the_conversation(
+    stage: Stage, user_id: str
+) -> None:
+    await stage.serve("a", "b", "c", specs=dict.fromkeys("abc", SPEAKS_BOTH))
+    named = {"metadata": {"user_id": user_id}}
+    assert await _message(stage, 1, named) == "first.scored"
+    assert await _message(stage, 2, named) == "sticky.hit"
+
+
+async def test_a_person_in_its_place_names_none_but_keeps_equal_texts_apart(stage: Stage) -> None:
+    await stage.serve("a", "b", "c", specs=dict.fromkeys("abc", SPEAKS_BOTH))
+    anne, bob = {"metadata": {"user_id": "anne"}}, {"metadata": {"user_id": "bob"}}
+    assert [await _message(stage, 1, who) for who in (anne, bob, anne)] == ["first.scored"] * 2 + ["sticky.hit"]
+    assert await _message(stage, 2, anne) == "first.scored"
+
+
+async def test_messages_are_recognised_by_system_and_first_message_and_counted_where_they_are(stage: Stage) -> None:
+    await stage.serve("a", "b", "c", specs=dict.fromkeys("abc", SPEAKS_BOTH))
+    marked = [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]
+    assert await _message(stage, 1, {}) == "first.scored"
+    assert await _message(stage, 1, {"system": marked}) == "sticky.hit"
+    assert await _message(stage, 1, {}, count=True) == "sticky.hit"
