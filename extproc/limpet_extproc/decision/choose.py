@@ -77,8 +77,8 @@ def _pinned(query: Query, steering: Steering | None, states: ProviderStates, now
     """That provider alone, also while it is out: nobody else has what is asked for."""
     if steering is not None and query.pinned not in allowed_by(steering, query.lane).providers:
         return Decision((), "pinned.object")
-    filtered = by_health(query.lane, states, now_s)
-    return Decision((query.pinned,), "pinned.object", None, {}, query.pinned in filtered.trials)
+    trials = by_health(query.lane, states, now_s).trials if query.lane.model else ()
+    return Decision((query.pinned,), "pinned.object", None, {}, query.pinned in trials)
 
 
 def _sticky(

@@ -174,6 +174,8 @@ class Outcomes:
     def _succeeded(
         self, entry: Entry, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float
     ) -> None:
+        if record is not None and not record.model:
+            return  # it shows nothing of any model
         model = record.model if record else ""
         is_turn = record is None or record.kind == "conversation"
         # What else is asked for takes as long as it takes.
@@ -221,8 +223,8 @@ class Outcomes:
             if failure.provider in counted:
                 continue
             provider, model, cause = failure.provider, failure.model, failure.cause
-            if record is None and cause not in OF_THE_PROVIDER:
-                continue  # it concerns one model, and which one is unknown
+            if not model and cause not in OF_THE_PROVIDER:
+                continue  # it concerns one model, and which one is unknown, or none
             if failure.outcome == "limited":
                 self._tracker.apply(AttemptLimited(provider, model, waits_s.get(provider), cause, age_s))
             else:

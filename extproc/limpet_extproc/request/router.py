@@ -76,7 +76,7 @@ class StickyRouting:
             if first.limits is not None:
                 tokens = record.prompt_tokens + record.output_tokens
                 self._limit_use.apply(RequestSent(first.provider, record.started_s, tokens))
-            if decision.trial:
+            if decision.trial and record.model:
                 self._tracker.apply(TrialBegan(decision.order[0], record.model))
             unknown = remembered is None or not (remembered.warm or remembered.pending)
             if unknown and known and record.learn and record.ttls_s[0] > 0:

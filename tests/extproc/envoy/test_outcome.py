@@ -314,3 +314,17 @@ async def test_what_an_answer_made_is_pinned_to_who_made_it_even_if_the_client_l
     await world.take(entry("b", record=kept, made="resp_1", flags=flags), entry("a", made="resp_2"), entry("a"))
     assert await world.pins.find("me", "resp_1", patiently=False) == Found("b")
     assert await world.pins.find("me", "resp_2", patiently=False) == Found()
+
+
+@pytest.mark.parametrize(("status", "cause", "out"), [(500, "ServerError", None), (401, "CredentialRefused", "down")])
+async def test_what_becomes_of_objects_shows_nothing_but_what_concerns_the_whole_provider(
+    world: World, status: int, cause: str, out: str | None
+) -> None:
+    record = replace(RECORD, order=("a",), kind="object", api="files", model="", learn=False)
+    for _ in range(5):
+        await world.take(bad("a", status, cause, record=record, usage=None))
+    state = world.tracker.states.health.get("a")
+    assert (state.trouble if state else None) == out
+    await world.take(entry("a", record=record, usage=None))
+    after = world.tracker.states.health.get("a")
+    assert after == state, "a file that can be read says nothing about completions"

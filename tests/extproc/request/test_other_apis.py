@@ -12,6 +12,7 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Warm
 
 EMBED = {"model": "embed", "input": "x"}
+_FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nsound\r\n--x--\r\n'
 _FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n--x--\r\n'
 
 
@@ -72,7 +73,7 @@ async def test_a_form_goes_by_the_model_in_it(make: Make) -> None:
         ("/v1/audio/speech", b' {"input":"x"}', b' {"model":"big-whisper","input":"x"}'),
         ("/openai/deployments/whisper/audio/speech", b'{"input":"x"}', b'{"model":"big-whisper","input":"x"}'),
         ("/v1/audio/transcriptions", _FORM % b"whisper", _FORM % b"big-whisper"),
-        ("/openai/deployments/whisper/audio/transcriptions", b"--x--", b"--x--"),
+        ("/openai/deployments/whisper/audio/transcriptions", _FILE, _FORM[:-7] % b"big-whisper" + _FILE),
     ],
     ids=["named", "the only one", "in the path", "in a form", "in the path of a form"],
 )
