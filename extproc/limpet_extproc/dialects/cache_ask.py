@@ -11,7 +11,7 @@ from msgspec import Raw
 from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.port import BadRequestError, CacheAsk
 from limpet_extproc.dialects.spans import Body, Member, member_at, span_of
-from limpet_extproc.dialects.text import begin_of, decode, mentions
+from limpet_extproc.dialects.text import begin_of, decode, find
 
 MAX_MARKS: Final = 64
 """Vendors take four; of more than these none is mentioned."""
@@ -109,7 +109,7 @@ def cache_ask(
     are the values of `prompt_cache_retention` and `prompt_cache_options`, views into `text`. What has a wrong shape is
     the provider's to complain of, and not mentioned here.
     """
-    found = _breakpoints(text, prompt) if prompt is not None and mentions(text, _KEY) else _NO_BREAKPOINTS
+    found = _breakpoints(text, prompt) if prompt is not None and find(text, _KEY) >= 0 else _NO_BREAKPOINTS
     if found is _NO_BREAKPOINTS and not has_key and retention is ABSENT and options is ABSENT:
         return None
     fields = (("prompt_cache_retention", retention), ("prompt_cache_options", options))

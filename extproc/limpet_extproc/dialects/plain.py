@@ -6,6 +6,7 @@ that is read here.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -14,11 +15,14 @@ from msgspec import Meta, Raw
 from limpet_extproc.dialects.careful import MISSPELT, OURS
 from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, MESSAGE_FIELDS, present
 from limpet_extproc.dialects.spans import Body, Span, address
+from limpet_extproc.dialects.text import find
 
 MAX_BYTES: Final = 1 << 17
 """Of a body that is read here; reading a longer one twice would cost too much."""
 
 _TAIL_BYTES: Final = 512
+_BACKSLASH: Final = 0x5C
+"""Stands in texts alone."""
 _MAX_NAME_CHARS: Final = 256
 
 ShortName = Annotated[str, Meta(max_length=_MAX_NAME_CHARS)] | None
@@ -111,11 +115,28 @@ class PlainReader:
 
 def _model_span(body: Body, messages: tuple[Raw, ...]) -> Span:
     """Where the only name of a model stands."""
-    found = _AT_FIRST.match(body)
-    if found is None and len(messages) < MAX_MESSAGES:
-        last = messages[-1]
-        found = _AFTER_MESSAGES.match(body, address(last) - address(body) + len(memoryview(last)))
+    if found := _AT_FIRST.match(body):
+        return Span(found.start(1), found.end(1) - found.start(1))
+    last = messages[-1]
+    end = address(last) - address(body) + len(memoryview(last))
+    if len(messages) < MAX_MESSAGES:
+        found = _AFTER_MESSAGES.match(body, end)
     if found := found or _AT_LAST.search(body, max(0, len(body) - _TAIL_BYTES)):
         return Span(found.start(1), found.end(1) - found.start(1))
-    value = _MODEL.decode(body).model
-    return Span(address(value) - address(body), len(memoryview(value)))
+    return _further_on(body, end) or _decoded(body, 0)
+
+
+def _further_on(body: Body, begin: int) -> Span | None:
+    """Where it stands if the first key of this name after `begin` is that of the request itself."""
+    at = find(body, b'"model"', begin)
+    if at < 0 or body[at - 1] == _BACKSLASH:
+        return None
+    # What follows the key of a nested object closes more than the one brace that is put before it.
+    with suppress(msgspec.MsgspecError, RecursionError):
+        return _decoded(b"{" + body[at:], at - 1)
+    return None
+
+
+def _decoded(text: Body, offset: int) -> Span:
+    value = _MODEL.decode(text).model
+    return Span(offset + address(value) - address(text), len(memoryview(value)))

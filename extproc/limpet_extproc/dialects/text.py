@@ -83,11 +83,14 @@ def _hide_surrogates(text: bytearray) -> bool:
     return found
 
 
-def mentions(body: Body, what: bytes) -> bool:
-    """Whether these bytes are somewhere in it; over a long body this takes a third of the time that `in` does."""
-    if len(body) < _SHORT_BYTES:
-        return what in body
-    return _memmem(address(body), len(body), what, len(what)) is not None
+def find(body: Body, what: bytes, begin: int = 0) -> int:
+    """What `body.find` says; over a long body this takes a third of the time."""
+    length = len(body) - begin
+    if length < _SHORT_BYTES:
+        return body.find(what, begin)
+    start = address(body)
+    found: int | None = _memmem(start + begin, length, what, len(what))
+    return -1 if found is None else found - start
 
 
 def begin_of(value: Text) -> bytes:

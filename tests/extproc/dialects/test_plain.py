@@ -79,6 +79,36 @@ def test_what_sdks_send_is_ordinary(dialect: ModuleType, body: bytes) -> None:
     assert body[plain.model_span.offset :][: plain.model_span.length] == b'"m"'
 
 
+_MANY = b"[" + b",".join([_HELLO[1:-1]] * 40) + b"]"
+_LONG = b',"z":[{"x":"' + b"z" * 600 + b'"}]'
+_OTHERS = [
+    b"",
+    b',"x":{"model":"n"}',
+    b',"x":"model"',
+    b',"x":["model",{"model":"n"}]',
+    b',"x":"\\"model\\":"',
+    b',"x\\"model":"n"',
+    b',"x\\"model":{"y":"z"},"x":[{"model":"n"}]',
+]
+
+
+@_DIALECTS
+@pytest.mark.parametrize("messages", [_HELLO, _MANY], ids=["one message", "many"])
+@pytest.mark.parametrize("after", _OTHERS)
+@pytest.mark.parametrize("before", _OTHERS)
+def test_the_name_of_the_model_is_found_wherever_it_stands(
+    dialect: ModuleType, before: bytes, after: bytes, messages: bytes
+) -> None:
+    rest = (messages, before, b',"model":"m"', after, _LONG)
+    for body in (
+        b'{"messages":%s%s%s%s%s}' % rest,
+        b'{"y":1%s%s,"messages":%s%s%s}' % (*rest[1:3], messages, *rest[3:]),
+    ):
+        plain = dialect.parse_plain(body)
+        assert plain is not None
+        assert plain == dialect.parse_carefully(body)
+
+
 @_DIALECTS
 @pytest.mark.parametrize(
     "body",
