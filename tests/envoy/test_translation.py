@@ -1,5 +1,6 @@
 """Chat completions at providers that speak only Anthropic's Messages, by OpenAI's own SDK through a real Envoy."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest_asyncio
 from pydantic import BaseModel
 from tests.envoy.cast import big, say
 from tests.envoy.conftest import running_gateway, set_stage
-from tests.envoy.messages import called, ended, failure, message, said, streamed, text
+from tests.envoy.messages import called, ended, event, failure, message, said, streamed, text
 from tests.envoy.stage import Stage
 from tests.envoy.upstream import HANG, RESET, Reply, Upstream, completion
 from tests.waiting import until
@@ -213,6 +214,29 @@ async def test_from_a_native_provider_to_a_translated_one(scene: Scene, stream: 
     (request,) = scene.messages.got
     assert request.target == "/v1/messages"
     assert request.header("content-length") == str(len(request.body))
+
+
+async def test_a_long_stream_that_comes_faster_than_it_is_read(scene: Scene) -> None:
+    """More than all buffers on the way hold: the provider has to wait, and nothing is lost."""
+    await scene.serve("a")
+    word, many = "limpet " * 300, 20_000
+    head, tail = streamed(*said()[:1], whole=False).pieces, streamed(*said()[1:]).pieces
+    assert head is not None
+    assert tail is not None
+    piece = event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}})
+    pieces = [*head, *([piece * 10] * (many // 10)), *tail[2:]]
+    scene.script(Reply(headers={"content-type": "text/event-stream"}, pieces=pieces))
+    body = {"model": scene.stage.model, "messages": [say("Go on")], "stream": True}
+    url = f"{scene.stage.base_url}/chat/completions"
+    async with scene.stage.http.post(url, json=body) as response:
+        await asyncio.sleep(0.5)  # the client does something else
+        said_words = 0
+        async for line in response.content:
+            said_words += line.count(word.encode())
+    assert said_words == many
+    assert line == b"\n"
+    scene.script(message())
+    assert (await scene.ask()).choices[0].message.content == "At home."
 
 
 async def test_an_error_in_the_middle_of_a_stream_is_raised(scene: Scene) -> None:

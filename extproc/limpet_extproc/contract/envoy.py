@@ -207,11 +207,15 @@ def route_key(attempts: int, stream: bool, wait_level: int) -> str:
 
 
 TRANSLATING_FILTER: Final = "limpet.translate"
-"""The filters of a cluster that have a worker translate requests and answers; `.request` and `.answer` follow."""
+"""The filters that have a worker translate requests, in a cluster, and answers, in the listener; `.request` and `.answer`
+follow."""
 
 UNTRANSLATED_PATH: Final = "/limpet-untranslated"
 """Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that
 was not."""
+
+TRANSLATE_HEADER: Final = "x-limpet-translate"
+"""On an attempt's answer, for the filter that has it translated, and takes the header away."""
 
 VENDOR_KEY: Final = "x-limpet-vendor"
 """gRPC metadata: whose API a request is translated for."""

@@ -1,4 +1,4 @@
-"""Translation on the way to one cluster: Envoy's two calls for an attempt, one for its request and one for its answer.
+"""Translation on the way to one cluster and back: Envoy's calls, one for an attempt's request and one for the answer.
 
 Apart, because they fail differently: an attempt whose request is not translated is an answer of nobody, which the next
 provider may better; a stream whose rest is not translated has to be cut.
@@ -14,7 +14,10 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from limpet_extproc.contract.envoy import (
     DECISION_HEADER,
+    DECISION_HIDE_USAGE,
+    DECISION_METADATA,
     DETAILS_PREFIX,
+    TRANSLATE_HEADER,
     TRANSLATED,
     TRANSLATION_METADATA,
     TRANSLATION_STATE,
@@ -101,7 +104,9 @@ class Translator:
 
     async def _answer(self, head: pb.ProcessingRequest, call: MessageCall) -> None:
         headers = {header.key: _text(header) for header in head.response_headers.headers.headers}
-        asked = head.metadata_context.filter_metadata[TRANSLATION_METADATA].fields[TRANSLATION_USAGE].bool_value
+        noted = head.metadata_context.filter_metadata
+        asked = noted[TRANSLATION_METADATA].fields[TRANSLATION_USAGE].bool_value
+        asked = asked and not noted[DECISION_METADATA].fields[DECISION_HIDE_USAGE].bool_value
         answer, response = self._begin(headers, usage_asked=asked)
         await call.write(response)
         if head.response_headers.end_of_stream:
@@ -118,9 +123,10 @@ class Translator:
         """How an answer is translated, and what happens to its head."""
         created = int(self._clock())
         response = pb.ProcessingResponse(response_headers=pb.HeadersResponse())
+        response.response_headers.response.header_mutation.remove_headers.append(TRANSLATE_HEADER)
         encoding = headers.get("content-encoding", "identity")
         if encoding != "identity":
-            # Nobody asked for that. As an error of the provider it leads to the next one.
+            # Nobody asked for that.
             mutation = response.response_headers.response.header_mutation
             _set(mutation, ":status", "502")
             mutation.remove_headers.append("content-encoding")

@@ -1,6 +1,6 @@
 """Anthropic's errors as OpenAI's SDK expects them. The message stays as it is: clients match on its words."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -11,6 +11,7 @@ class _Error(msgspec.Struct, frozen=True, gc=False):
 
 
 class _ErrorBody(msgspec.Struct, frozen=True, gc=False):
+    type: Literal["error"]
     error: _Error
 
 

@@ -9,7 +9,8 @@ from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
 from limpet_lab.bench.reload import reload
+from limpet_lab.bench.translation import translation
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (apply, bodies, faults, infron, latency, memory, reload):
+for each in (apply, bodies, faults, infron, latency, memory, reload, translation):
     bench.command()(each)

@@ -157,10 +157,15 @@ function envoy_on_response(handle)
   local api, path = decision[DECISION_API] or "OpenAIChat", state:get(PATH_STATE)
   local unread = passes_unread(api, path)
 
-  if api == "OpenAIChat" and handle:filterContext():get("path:/chat/completions") ~= nil and was_not_translated(handle) then
-    local body = handle:body(true)
-    replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", "The request could not be translated."))
-    return
+  if is_translated(handle) then
+    if was_not_translated(handle) then
+      local body = handle:body(true)
+      replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", "The request could not be translated."))
+      return
+    end
+    -- What the client gets of it is translated after this, errors in Anthropic's shape included.
+    api = "AnthropicMessages"
+    headers:replace(TRANSLATE_HEADER, TRANSLATED)
   end
 
   if not is_success(status, unread) then

@@ -17,7 +17,7 @@ from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
 from limpet_operator.publish.lua import program
 from limpet_operator.publish.secret import header_secret_name, secret_name
-from limpet_operator.publish.translation import translation_filters
+from limpet_operator.publish.translation import request_translation
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
 from limpet_operator.publish.usage_fields import lua_usage_fields
 from limpet_operator.resources.provider import Provider, SecretKeyRef
@@ -113,7 +113,7 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
                     *_secrets(provider),
                     _rewrite(provider),
                     _WHICH_ATTEMPT,
-                    *translation_filters(provider.spec),
+                    *request_translation(provider.spec),
                     _CODEC,
                 ],
             )

@@ -37,6 +37,7 @@ from limpet_operator.publish.envoy_settings import (
 from limpet_operator.publish.headers import vendor_headers
 from limpet_operator.publish.local_replies import local_replies
 from limpet_operator.publish.lua import program
+from limpet_operator.publish.translation import answer_translation
 
 
 def client_listener(settings: EnvoySettings) -> Json:
@@ -145,6 +146,7 @@ def _filters(settings: EnvoySettings) -> list[Json]:
         _undecided(),
         _originals(settings),
         _vendor_headers(),
+        *([answer_translation()] if settings.translates else []),
         {
             "name": "envoy.filters.http.router",
             "typed_config": typed(

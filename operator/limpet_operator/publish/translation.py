@@ -1,20 +1,22 @@
-"""The filters of a cluster whose provider speaks only Anthropic's Messages, and the cluster of the translators.
+"""The filters for providers that speak only Anthropic's Messages, and the cluster of the translators.
 
-Two calls of ext_proc for an attempt, because they fail differently (decision 0059). One for the request: if nobody
-answers it, the request goes on untranslated to a path that no provider has, and the Lua of the attempt makes that an
-answer that is retried elsewhere; a failure of the filter itself would be final. One for the answer: if nobody answers
-that, the stream is cut. Requests in the provider's own API pass both unseen.
+Two calls of ext_proc, because they fail differently (decision 0059). One in the provider's cluster, for each attempt's
+request: if nobody answers it, the request goes on untranslated to a path that no provider has, and the Lua of the
+attempt makes that an answer that is retried elsewhere; a failure of the filter itself would be final. One in the
+listener, for the answer that the client gets: if nobody answers that, the stream is cut. There, because an ext_proc
+among the filters of a cluster crashes Envoy 1.40 when it holds back an answer that comes too fast.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
 from limpet_extproc.contract.envoy import (
+    DECISION_METADATA,
+    TRANSLATE_HEADER,
     TRANSLATED,
     TRANSLATING_FILTER,
     TRANSLATION_METADATA,
-    TRANSLATION_STATE,
     UNTRANSLATED_PATH,
     VENDOR_KEY,
     translator_socket,
@@ -45,43 +47,41 @@ _IS_UNTRANSLATED: Final = {
     },
     "value_match": {"prefix": UNTRANSLATED_PATH},
 }
-_IS_TRANSLATED: Final = {
+_IS_TO_BE_TRANSLATED: Final = {
     "input": {
-        "name": "state",
-        "typed_config": typed(
-            "matching.common_inputs.network.v3.DynamicMetadataInput",
-            filter=TRANSLATION_METADATA,
-            path=[{"key": TRANSLATION_STATE}],
-        ),
+        "name": "header",
+        "typed_config": {
+            "@type": f"{_TYPES}envoy.type.matcher.v3.HttpResponseHeaderMatchInput",
+            "header_name": TRANSLATE_HEADER,
+        },
     },
-    "custom_match": {
-        "name": "done",
-        "typed_config": typed(
-            "matching.input_matchers.metadata.v3.Metadata", value={"string_match": {"exact": TRANSLATED}}
-        ),
-    },
+    "value_match": {"exact": TRANSLATED},
 }
 
 
-def translation_filters(provider: Provider) -> list[Json]:
+def request_translation(provider: Provider) -> list[Json]:
     """What stands before the codec of a provider's cluster; nothing where nothing is translated."""
     if not provider.translated:
         return []
     request = _ext_proc(
-        provider,
+        initial_metadata=[{"key": VENDOR_KEY, "value": provider.vendor}],
         failure_mode_allow=True,
         processing_mode=_REQUEST_ONLY,
         metadata_options={"receiving_namespaces": {"untyped": [TRANSLATION_METADATA]}},
     )
+    return [_where("request", _IS_UNTRANSLATED, request)]
+
+
+def answer_translation() -> Json:
+    """What stands before the router of a gateway that has such providers."""
     answer = _ext_proc(
-        provider,
         failure_mode_allow=False,
         status_on_error={"code": 503},
         processing_mode=_ANSWER_ONLY,
         allow_mode_override=True,
-        metadata_options={"forwarding_namespaces": {"untyped": [TRANSLATION_METADATA]}},
+        metadata_options={"forwarding_namespaces": {"untyped": [TRANSLATION_METADATA, DECISION_METADATA]}},
     )
-    return [_where("request", _IS_UNTRANSLATED, request), _where("answer", _IS_TRANSLATED, answer)]
+    return _where("answer", _IS_TO_BE_TRANSLATED, answer)
 
 
 def translator_cluster(extproc_sockets: Iterable[str]) -> Json:
@@ -110,12 +110,12 @@ def translator_cluster(extproc_sockets: Iterable[str]) -> Json:
     }
 
 
-def _ext_proc(provider: Provider, **how: Any) -> Json:
+def _ext_proc(*, initial_metadata: Sequence[Json] = (), **how: Any) -> Json:
     return typed(
         "filters.http.ext_proc.v3.ExternalProcessor",
         grpc_service={
             "envoy_grpc": {"cluster_name": TRANSLATOR_CLUSTER},
-            "initial_metadata": [{"key": VENDOR_KEY, "value": provider.vendor}],
+            "initial_metadata": [*initial_metadata],
         },
         message_timeout=f"{_WAIT_S}s",
         **how,

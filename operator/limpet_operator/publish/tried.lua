@@ -35,6 +35,12 @@ local function is_for_anthropic(handle)
   return api == "AnthropicMessages" or api == MESSAGE_BATCHES
 end
 
+-- Whether this attempt's provider does not speak the client's API.
+local function is_translated(handle)
+  local decision = handle:streamInfo():dynamicMetadata():get(DECISION_METADATA) or {}
+  return decision[DECISION_API] == nil and handle:filterContext():get("path:/chat/completions") ~= nil
+end
+
 -- An error of the client's API, cut where its message ends.
 local function pieces(handle, status, message, cause)
   local words = WORDS[cause] or NO_WORDS
@@ -85,7 +91,7 @@ local function error_pieces(handle, status, name, cause, text)
   local after = AFTER[cause]
   if after.own then
     local from, to = own_message(text)
-    if from ~= nil and is_clients_shape(handle, text) then return string.sub(text, 1, to), string.sub(text, to + 1) end
+    if from ~= nil and is_clients_shape(handle, text) and not is_translated(handle) then return string.sub(text, 1, to), string.sub(text, to + 1) end
     local message = from and string.sub(text, from, to) or string.gsub(string.gsub(message_of(text), "\\[nrt]", " "), '[\\"]', "'")
     return pieces(handle, status, message ~= "" and message or "The provider answered with an error.", cause)
   end
