@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 180.0
 """Longer than anything takes on a loaded machine: only a broken program makes a test wait this long."""
 
 _EVERY_S: Final = 0.01

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import psutil
 import yaml
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 from limpet_operator.laptop.machine import free_port
 
@@ -52,7 +52,7 @@ class Command:
 
     async def ended(self) -> int:
         """Its exit status, as soon as it has one."""
-        return await asyncio.wait_for(self.process.wait(), 60)
+        return await asyncio.wait_for(self.process.wait(), TIMEOUT_S)
 
     async def stop(self) -> int:
         """Ctrl-C."""
