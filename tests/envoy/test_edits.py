@@ -97,6 +97,18 @@ async def test_a_stream_is_asked_for_usage_where_that_is_not_refused(stage: Stag
     assert got == (body, {**body, "stream_options": {"include_usage": True}})
 
 
+async def test_a_client_sees_no_usage_that_it_did_not_ask_for(stage: Stage) -> None:
+    await stage.serve("b")
+    body = {"model": stage.model, **CHAT, "stream": True}
+    plain = await stage.post(body)
+    asked = await stage.post({**body, "stream_options": {"include_usage": True}})
+    assert b'"prompt_tokens"' not in plain.body
+    assert b'"prompt_tokens"' in asked.body
+    assert plain.body.endswith(b"data: [DONE]\n\n")
+    for arrival in await stage.arrivals("b"):
+        assert json.loads(body_of(arrival))["stream_options"] == {"include_usage": True}
+
+
 async def test_a_conversation_has_a_name_at_the_replicas_of_a_provider_that_takes_one(stage: Stage) -> None:
     names = []
     for text in ("Hello", "Hello", "Another"):
@@ -130,6 +142,37 @@ async def test_auto_marks_a_conversation_that_goes_on(stage: Stage) -> None:
     one, two = [json.loads(body_of(arrival)) for arrival in await stage.arrivals("a")]
     assert one["messages"] == first["messages"], "a question without more to it may be the only one"
     assert two["messages"] == [*turn["messages"][:2], marked("More", FIVE)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields"),
+    [
+        ({"vendor": "Anthropic"}, {"cache_control": FIVE}),
+        ({"vendor": "Moonshot"}, {"cache_control": HOUR}),
+        ({"vendor": "Anthropic", "promptCaching": "Auto"}, {}),
+        ({"vendor": "Moonshot", "promptCaching": "Auto"}, {}),
+    ],
+    ids=["request", "last block", "auto", "auto at blocks"],
+)
+async def test_the_breakpoint_moves_on_with_the_conversation(
+    stage: Stage, spec: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    price = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
+    await stage.serve("a", specs={"a": spec}, prices={"a": price})
+    system = LONG * 4  # as long as an agent's
+    turns: list[dict[str, Any]] = []
+    read, decisions = [], []
+    for turn in range(3):
+        turns.append(say(f"{LONG} {turn}"))
+        body = {"model": stage.model, "max_tokens": 20, "system": system, "messages": turns, **fields}
+        answer = await stage.post(body, path="/v1/messages", headers={"anthropic-version": "2023-06-01"})
+        assert answer.status == 200, answer.body
+        read.append(answer.json["usage"]["cache_read_input_tokens"])
+        decisions.append(answer.headers["x-limpet-decision"])
+        turns.append({"role": "assistant", "content": answer.json["content"]})
+        await stage.settle()
+    assert 0 == read[0] < read[1] < read[2]
+    assert decisions == ["first.scored", "sticky.hit", "sticky.hit"]
 
 
 async def test_what_caches_only_what_is_marked_says_so(stage: Stage) -> None:
