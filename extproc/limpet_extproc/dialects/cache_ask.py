@@ -107,7 +107,7 @@ def cache_ask(
 
     `prompt` is `MessagesPrompt` or `ChatPrompt`, or None where there is no `cache_control`. `retention` and `options`
     are the values of `prompt_cache_retention` and `prompt_cache_options`, views into `text`. What has a wrong shape is
-    the provider's to complain of, and not mentioned here.
+    the provider's to complain of, and not mentioned here; nor is `cache_control` if it is never spelled plainly.
     """
     found = _breakpoints(text, prompt) if prompt is not None and find(text, _KEY) >= 0 else _NO_BREAKPOINTS
     if found is _NO_BREAKPOINTS and not has_key and retention is ABSENT and options is ABSENT:
