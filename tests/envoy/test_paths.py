@@ -4,10 +4,12 @@ import json
 from urllib.parse import quote
 
 import pytest
+from openai import AsyncAzureOpenAI
 from tests.contract.test_apis import WRITTEN
+from tests.envoy.cast import say
 from tests.envoy.every_api import SPEAKS, anything, body, upstream_path
 from tests.envoy.stage import Stage
-from tests.envoy.upstream import Reply, Upstream
+from tests.envoy.upstream import Reply, Upstream, completion
 
 from limpet_extproc.contract.apis import api_of
 
@@ -103,3 +105,30 @@ async def test_what_is_not_served_is_told_so_in_the_clients_own_shape(
         assert "Did you mean" in message or says != _UNSERVED["a typo"][3]
         assert status != 404 or path.partition("?")[0] in message
         assert not upstream.got
+
+
+async def test_azures_sdk_names_the_deployment_in_the_path(stage: Stage) -> None:
+    async with Upstream(lambda _: completion()) as upstream:
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url}})
+        client = AsyncAzureOpenAI(
+            azure_endpoint=stage.origin, api_version="2025-01-01", api_key=stage.key, max_retries=0, timeout=60
+        )
+        async with client:
+            await client.chat.completions.create(model="plain", messages=[say("Hi")])
+        written = f"/openai/deployments/{quote(stage.model, safe='')}/chat/completions?api-version=2025-01-01"
+        assert (await stage.post({"messages": [say("Hi")]}, path=written)).status == 200
+        assert [got.target for got in upstream.got] == ["/v1/chat/completions"] * 2
+        assert [got.json["model"] for got in upstream.got] == ["plain", "flash.e"]
+
+
+async def test_a_form_finds_its_model_and_arrives_as_it_was_sent(stage: Stage) -> None:
+    async with Upstream(anything) as upstream:
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url, "endpoints": ["audio"]}})
+        sound = bytes(range(256)) * 64
+        await stage.client.audio.transcriptions.create(model="plain", file=("a.wav", sound))
+        assert upstream.got[0].target == "/v1/audio/transcriptions"
+        assert sound in upstream.got[0].body
+        assert b"flash" not in upstream.got[0].body
+        await stage.client.audio.transcriptions.create(model=stage.model, file=("a.wav", sound))
+        assert b"\r\n\r\nflash.e\r\n" in upstream.got[1].body
+        assert sound in upstream.got[1].body
