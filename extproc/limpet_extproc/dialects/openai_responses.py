@@ -14,7 +14,7 @@ from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
-from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
+from limpet_extproc.dialects.plain import Flag, OnceName, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Pin, Refusal
 from limpet_extproc.dialects.spans import Body, Text
 from limpet_extproc.dialects.text import name, require_utf8
@@ -51,12 +51,10 @@ _PLAIN: Final = PlainReader(
         ("stream", Flag, None),
         ("prompt_cache_retention", Raw, ABSENT),
         ("prompt_cache_options", Raw, ABSENT),
-        (PREVIOUS, Raw, ABSENT),
+        (PREVIOUS, OnceName, OnceName("")),
         (CONVERSATION, Raw, ABSENT),
     ],
 )
-_NO_PIN: Final = (ABSENT, ABSENT)
-
 _NULL: Final = memoryview(b"null")
 _QUOTE: Final = 0x22
 _BRACE: Final = 0x7B
@@ -91,7 +89,10 @@ class OpenAIResponses:
 def parse_plain(body: Body) -> ParsedRequest | None:
     """The request, if it is an ordinary one with a list of items. Raises BadRequestError for a malformed item."""
     plain = _PLAIN.read(body)
-    if plain is None or plain.fields[-2:] != _NO_PIN:
+    if plain is None:
+        return None
+    *_, previous, conversation = plain.fields
+    if conversation is not ABSENT:
         return None
     instructions, store, cache_key, user, person, max_tokens, stream, retention, options = plain.fields[:-2]
     return ParsedRequest(
@@ -102,7 +103,8 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         max_output_tokens=max_tokens if max_tokens and max_tokens > 0 else None,
         model_span=plain.model_span,
         stream=stream is True,
-        has_history=_has_history(plain.messages),
+        has_history=previous != "" or _has_history(plain.messages),
+        pin=Pin(PREVIOUS, str(previous)) if previous else None,
         cache=cache_ask(body, None, has_key=bool(cache_key), retention=retention, options=options),
         kept=store is not False,
     )

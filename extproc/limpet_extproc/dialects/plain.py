@@ -56,6 +56,12 @@ class _ModelName(str):
     __slots__ = ()
 
 
+class OnceName(str):
+    """A name or null, and not twice; its own type for the same reason. An API has one such field at most."""
+
+    __slots__ = ()
+
+
 class Plain(NamedTuple):
     """What is read alike in all dialects."""
 
@@ -72,7 +78,7 @@ class PlainReader:
 
     def __init__(self, prompt: str, fields: Sequence[tuple[str, Any, Any]]) -> None:
         """`prompt` is the field with the messages; `fields` are others, each with its type and what stands for none."""
-        self._names = self._lists = 0
+        self._names = self._others = self._lists = 0
         messages = msgspec.defstruct(
             "Messages",
             MESSAGE_FIELDS,
@@ -90,7 +96,7 @@ class PlainReader:
         """What is read of the request, if it is an ordinary one."""
         if len(body) > MAX_BYTES:
             return None
-        self._names = self._lists = 0
+        self._names = self._others = self._lists = 0
         try:
             fields = msgspec.structs.astuple(self._decoder.decode(body))
         except (msgspec.MsgspecError, RecursionError):
@@ -106,11 +112,19 @@ class PlainReader:
     def _count_list(self, _: object = None) -> None:
         self._lists += 1
 
-    def _count_name(self, _: type, value: Any) -> _ModelName:
+    def _count_name(self, kind: type, value: Any) -> str:
+        if kind is OnceName:
+            return self._count_other("" if value is None else value)
         self._names += 1
         if self._names > 1 or not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
             raise ValueError(value)
         return _ModelName(value)
+
+    def _count_other(self, value: Any) -> OnceName:
+        self._others += 1
+        if self._others > 1 or not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
+            raise ValueError(value)
+        return OnceName(value)
 
 
 def _model_span(body: Body, messages: tuple[Raw, ...]) -> Span:

@@ -177,6 +177,7 @@ def test_an_error_names_the_field_and_what_belongs_there(body: bytes, param: str
         b'{"input":[{"role":"user","content":"x"}],"model":"m"}',
         b'{"input":[{"role":"user","content":"x"}],"instructions":"y","model":"m","store":false,"stream":true}',
         b'{"model":"m","instructions":"y","input":[{"type":"message","role":"user","content":[]}],"tools":[]}',
+        b'{"input":[{"type":"function_call_output","output":"x"}],"model":"m","previous_response_id":"resp_1"}',
     ],
 )
 def test_what_sdks_and_agents_send_is_ordinary(body: bytes) -> None:
@@ -207,6 +208,9 @@ def _bodies(draw: st.DrawFn) -> bytes:
 
 @given(_bodies())
 @example(b'{"model": "m", "input": [{"role": "user", "content": "x"}], "input": "y"}')
+@example(b'{"previous_response_id": "a", "model": "m", "input": [{"role": "user"}], "previous_response_id": "b"}')
+@example(b'{"previous_response_id": null, "model": "m", "input": [{"role": "user"}], "previous_response_id": "b"}')
+@example(b'{"previous_response_\\u0069d": "a", "model": "m", "input": [{"role": "user"}], "previous_response_id": "b"}')
 def test_what_is_ordinary_comes_to_the_same_when_it_is_read_carefully(body: bytes) -> None:
     try:
         ordinary = parse_plain(body)
