@@ -72,10 +72,10 @@ class Vendor:
         return _by_model(self.cache_key_by_model, upstream_name, self.adds_cache_key)
 
 
-_Value = TypeVar("_Value")
+_OfModel = TypeVar("_OfModel")
 
 
-def _by_model(values: Mapping[str, _Value], upstream_name: str, default: _Value) -> _Value:
+def _by_model(values: Mapping[str, _OfModel], upstream_name: str, default: _OfModel) -> _OfModel:
     bare = upstream_name.rsplit("/", 1)[-1]
     prefixes = [prefix for prefix in values if bare.startswith(prefix)]
     return values[max(prefixes, key=len)] if prefixes else default
