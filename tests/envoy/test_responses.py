@@ -1,14 +1,17 @@
 """Responses by the official SDK: what goes on from one goes to the provider that has it, and is its owner's alone."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 import pytest_asyncio
 from tests.envoy.cast import LONG
+from tests.envoy.group import all_decide, gateway_of_two, shared_memory
 from tests.envoy.keepers import NAMES, keepers_stage, keeping, of
 from tests.envoy.stage import Stage
+from tests.extproc.memory.redis_server import RedisServer, servers
 
 from limpet_lab.sim.faults import Fault
 from limpet_operator.laptop.local import LocalGateway
@@ -118,3 +121,20 @@ async def test_header_mode_keeps_what_is_pinned(header_stage: Stage) -> None:
     assert seller == home
     raw = await stage.client.responses.with_raw_response.retrieve(response.id)
     assert stage.seller_of(raw.headers.get("x-limpet-provider")) == home
+
+
+async def test_two_workers_and_a_redis_know_the_same(numbers: Iterator[int], parser: Parser, tmp_path: Path) -> None:
+    with servers(RedisServer(tmp_path)) as (redis,):
+        async with (
+            gateway_of_two(shared_memory(redis.url, tmp_path)) as running,
+            keepers_stage(numbers, running, parser) as stage,
+        ):
+            await all_decide(stage)
+            for number in range(10):
+                response, home, _ = await _respond(stage, f"Hello {number}")
+                raw = await stage.client.responses.with_raw_response.retrieve(response.id)
+                assert stage.seller_of(raw.headers.get("x-limpet-provider")) == home
+                response, seller, reason = await _respond(stage, "And then?", previous_response_id=response.id)
+                assert (seller, reason) == (home, "pinned.object")
+                with pytest.raises(openai.NotFoundError):
+                    await of(stage, "another key").responses.delete(response.id)
