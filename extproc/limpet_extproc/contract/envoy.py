@@ -207,8 +207,8 @@ def route_key(attempts: int, stream: bool, wait_level: int) -> str:
 
 
 TRANSLATING_FILTER: Final = "limpet.translate"
-"""The filters that have a worker translate requests, in a cluster, and answers, in the listener; `.request` and `.answer`
-follow."""
+"""The filters that have a worker translate: requests in a cluster (`.request` follows), answers in the listener
+(`.answer`)."""
 
 UNTRANSLATED_PATH: Final = "/limpet-untranslated"
 """Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that

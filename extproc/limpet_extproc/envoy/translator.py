@@ -123,7 +123,7 @@ class Translator:
         """How an answer is translated, and what happens to its head."""
         created = int(self._clock())
         response = pb.ProcessingResponse(response_headers=pb.HeadersResponse())
-        response.response_headers.response.header_mutation.remove_headers.append(TRANSLATE_HEADER)
+        response.response_headers.response.header_mutation.remove_headers.extend((TRANSLATE_HEADER, "content-length"))
         encoding = headers.get("content-encoding", "identity")
         if encoding != "identity":
             # Nobody asked for that.

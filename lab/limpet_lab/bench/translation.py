@@ -5,7 +5,7 @@ the other Messages. They are asked in turns, so that what else the machine does 
 
 JSON (`--json FILE`), milliseconds; medians:
 
-    {"first_byte": {"2KB" | "100KB" | "1MB": {"native_ms", "translated_ms", "added_ms"}},  streamed, by size of the request
+    {"first_byte": {"2KB" | "100KB" | "1MB": {"native_ms", "translated_ms", "added_ms"}},  of a stream, by size of request
      "whole":      {"2KB": …},                                                             an unstreamed answer
      "stream":     {"native_ms_per_mb", "translated_ms_per_mb", "added_ms_per_mb"}}        of 10^6 bytes at the client
 """
