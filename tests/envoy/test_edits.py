@@ -97,8 +97,9 @@ async def test_a_stream_is_asked_for_usage_where_that_is_not_refused(stage: Stag
     assert got == (body, {**body, "stream_options": {"include_usage": True}})
 
 
-async def test_a_client_sees_no_usage_that_it_did_not_ask_for(stage: Stage) -> None:
-    await stage.serve("b")
+@pytest.mark.parametrize("vendor", ["DeepSeek", "Anthropic"], ids=["native", "translated"])
+async def test_a_client_sees_no_usage_that_it_did_not_ask_for(stage: Stage, vendor: str) -> None:
+    await stage.serve("b", specs={"b": {"vendor": vendor}})
     body = {"model": stage.model, **CHAT, "stream": True}
     plain = await stage.post(body)
     asked = await stage.post({**body, "stream_options": {"include_usage": True}})
@@ -106,7 +107,9 @@ async def test_a_client_sees_no_usage_that_it_did_not_ask_for(stage: Stage) -> N
     assert b'"prompt_tokens"' in asked.body
     assert plain.body.endswith(b"data: [DONE]\n\n")
     for arrival in await stage.arrivals("b"):
-        assert json.loads(body_of(arrival))["stream_options"] == {"include_usage": True}
+        sent = json.loads(body_of(arrival))
+        assert sent["stream"] is True
+        assert sent.get("stream_options") == ({"include_usage": True} if vendor == "DeepSeek" else None)
 
 
 async def test_a_conversation_has_a_name_at_the_replicas_of_a_provider_that_takes_one(stage: Stage) -> None:
@@ -173,6 +176,25 @@ async def test_the_breakpoint_moves_on_with_the_conversation(
         await stage.settle()
     assert 0 == read[0] < read[1] < read[2]
     assert decisions == ["first.scored", "sticky.hit", "sticky.hit"]
+
+
+@pytest.mark.parametrize(
+    ("caching", "fields"), [("Off", {"cache_control": FIVE}), ("Auto", {})], ids=["the client's", "auto"]
+)
+async def test_so_does_that_of_a_chat_that_is_translated(stage: Stage, caching: str, fields: dict[str, Any]) -> None:
+    price = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
+    await stage.serve("a", specs={"a": {"vendor": "Anthropic", "promptCaching": caching}}, prices={"a": price})
+    turns = [say(LONG * 4, "system")]
+    cached = []
+    for turn in range(3):
+        turns.append(say(f"{LONG} {turn}"))
+        answer = await stage.post({"model": stage.model, "max_tokens": 20, "messages": turns, **fields})
+        assert answer.status == 200, answer.body
+        cached.append(answer.json["usage"]["prompt_tokens_details"]["cached_tokens"])
+        turns.append(say(answer.json["choices"][0]["message"]["content"], "assistant"))
+        await stage.settle()
+    assert answer.headers["x-limpet-decision"] == "sticky.hit"
+    assert 0 == cached[0] < cached[1] < cached[2]
 
 
 async def test_what_caches_only_what_is_marked_says_so(stage: Stage) -> None:
