@@ -129,7 +129,7 @@ class Outcomes:
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
-        usage = log_entry.usage_of(common) if provider else None
+        usage = log_entry.usage_of(common) if provider and not _is_read_again(record) else None
         if usage is None and (record is None or not record.streamed):
             attempts = self._without_usage(entry, provider, record, attempts)
         outcome = attempts[-1].outcome if attempts else log_entry.last_attempt(entry).outcome
@@ -291,6 +291,11 @@ class Outcomes:
         made = log_entry.object_of(common)
         if made and record.owner and provider:
             self._pins.note(record.owner, made, provider)
+
+
+def _is_read_again(record: Record | None) -> bool:
+    """Whether the usage in the answer is that of a request before it: a response that is asked for by its id."""
+    return record is not None and record.kind == "object"
 
 
 def _whose(record: Record | None, cause: Cause) -> str:

@@ -3,6 +3,7 @@
 All clients share these accounts, so each is shown what is its own: by its id alone, which is looked up.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -22,6 +23,8 @@ from limpet_extproc.request.reading import ReadRequest
 from limpet_extproc.request.refusals import apart, no_list, no_object, places_unknown, unknown_model
 
 _NAMELESS: Final = ParsedRequest(model="", fingerprint=b"", model_form="plain")
+_STREAM: Final = re.compile(r"[?&]stream=true(?:&|$)")
+"""In the query of a response by its id."""
 _EMPTY: Final = (b"", b"{}")
 _METHOD: Final = ":method"
 _ALL_OBJECTS: Final = "objects"
@@ -56,7 +59,8 @@ class ObjectRouting:
         lane = self._snapshot().object_lane(head.api.name, found.provider) if found.provider else None
         if lane is None:
             return no_object(head.api.name, object_id)
-        return self._opened(head, body, _NAMELESS, lane, found.provider, "")
+        request = replace(_NAMELESS, stream=_STREAM.search(head.headers.get(":path", "")) is not None)
+        return self._opened(head, body, request, lane, found.provider, "")
 
     async def _new(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
         snapshot, api = self._snapshot(), head.api.name

@@ -328,3 +328,10 @@ async def test_what_becomes_of_objects_shows_nothing_but_what_concerns_the_whole
     await world.take(entry("a", record=record, usage=None))
     after = world.tracker.states.health.get("a")
     assert after == state, "a file that can be read says nothing about completions"
+
+
+async def test_the_usage_of_a_response_that_is_read_again_is_not_counted_again(world: World) -> None:
+    record = replace(RECORD, order=("a",), kind="object", api="OpenAIResponses", model="", learn=False)
+    await world.take(entry("a", record=record))
+    assert world.counted("limpet_prompt_tokens_total", provider="a", model="") == 0
+    assert world.summaries[-1].usage is None

@@ -53,7 +53,9 @@ class Gateway:
     async def answer(self, path: str, body: Any, **headers: str) -> Routing | Refusal:
         found = spoken(path, headers.get("content-type", ""))
         encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return await self._router.route(RequestHead(found.dialect, headers, found.api, found.asked), encoded)
+        return await self._router.route(
+            RequestHead(found.dialect, {":path": path, **headers}, found.api, found.asked), encoded
+        )
 
     async def route(self, path: str, body: Any, **headers: str) -> Routing:
         routing = await self.answer(path, body, **headers)

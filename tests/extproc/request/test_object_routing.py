@@ -93,6 +93,17 @@ async def test_a_response_is_read_where_it_was_made(gateway: Gateway, path: str)
     assert (answer.status, answer.message) == (404, "Response with id 'resp_1' not found.")
 
 
+@pytest.mark.parametrize(
+    ("query", "stream"), [("", False), ("?stream=true&starting_after=2", True), ("?x=1&stream=true", True)]
+)
+async def test_a_response_that_is_still_made_may_be_asked_for_as_a_stream(
+    gateway: Gateway, query: str, stream: bool
+) -> None:
+    note(gateway, await gateway.route("/v1/responses", {"model": "embed", "input": "x"}, **ME), "resp_1")
+    routing = await gateway.route(f"/v1/responses/resp_1{query}", b"", **read(ME))
+    assert (routing.tries.stream, routing.record.streamed) == (stream, stream)
+
+
 async def test_an_object_of_another_is_unknown(gateway: Gateway) -> None:
     await upload(gateway)
     for body, path in ((b"", "/v1/files/file-1"), ({"input_file_id": "file-1"}, "/v1/batches")):
