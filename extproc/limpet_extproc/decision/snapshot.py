@@ -74,7 +74,7 @@ class Lane:
     limited: bool
     """Whether any has limits."""
     marks: bool
-    """Whether breakpoints may be added for any."""
+    """Whether breakpoints may be added for any, see `adds_breakpoint`."""
     adds_keys: bool
     """Whether a `prompt_cache_key` is added for any."""
     takes_affinity: bool

@@ -45,7 +45,7 @@ from limpet_extproc.request.splices import Splices
 CONTINUE_HEADERS: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
 CONTINUE_BODY: Final = bytes(pb.ProcessingResponse(request_body=pb.BodyResponse()).SerializeToString())
 
-USUAL_API: Final[DialectName] = "OpenAIChat"
+_USUAL_API: Final[DialectName] = "OpenAIChat"
 """That need not be told."""
 
 _MAX_CACHED: Final = 10_000
@@ -146,7 +146,7 @@ def _decision(routing: Routing) -> bytes:
     if routing.why:
         entries += entry(DECISION_WHY, struct_wire.text(routing.why))
     entries += entry(DECISION_MODEL, struct_wire.text(routing.record.model))
-    if routing.record.api != USUAL_API:
+    if routing.record.api != _USUAL_API:
         entries += entry(DECISION_API, struct_wire.text(routing.record.api))
     if routing.tries.wait_s is not None:
         entries += entry(DECISION_WAIT_MS, struct_wire.number(routing.tries.wait_s * 1000))
