@@ -157,7 +157,9 @@ function envoy_on_response(handle)
   local api, path = decision[DECISION_API] or "OpenAIChat", state:get(PATH_STATE)
   local unread = passes_unread(api, path)
 
-  if is_translated(handle) then
+  local context = not unread and handle:filterContext() -- once: Envoy copies it each time
+  local keeps_model = context and context:get("keeps_model") ~= nil
+  if decision[DECISION_API] == nil and context:get("path:/chat/completions") ~= nil then
     if was_not_translated(handle) then
       local body = handle:body(true)
       replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", "The request could not be translated."))
@@ -178,7 +180,7 @@ function envoy_on_response(handle)
     return
   end
 
-  local seen = seen_of(handle, api, decision)
+  local seen = seen_of(handle, api, decision, keeps_model)
   local is_json_type = string.find(kind, "json", 1, true) ~= nil
   if unread then
     if is_json_type and is_object(api, path) then watch_for_id(handle, seen) end
@@ -202,7 +204,10 @@ function envoy_on_response(handle)
     cause = "NotAnAnswer"
   else
     local changed = as_client_gets_it(seen, text)
-    if changed ~= nil then replace_body(handle, body, changed) end
+    if changed ~= nil then
+      handle:headers():remove("transfer-encoding")
+      replace_body(handle, body, changed)
+    end
     return
   end
   local replacement = refuse(handle, number, status, stated or status, cause, text)

@@ -126,11 +126,12 @@ local function watch(handle, number, status, seen)
   end
   local rest = json == false and end_lines(seen) or json and end_json(seen) or ""
   if rest ~= "" then chunk:setBytes(left .. rest) end -- the last chunk passes once this program has ended
-  local name = handle:filterContext():get("name")
   if seen.bad ~= nil then
-    local cause = cause_in_answer(handle:filterContext():get("vendor"), error_in(seen.bad))
-    note_attempt(handle, number, name, status, cause, message_of(seen.bad))
+    local context = handle:filterContext()
+    local cause = cause_in_answer(context:get("vendor"), error_in(seen.bad))
+    note_attempt(handle, number, context:get("name"), status, cause, message_of(seen.bad))
   elseif not seen.answered then
-    note_attempt(handle, number, name, status, "NotAnAnswer", message_of(json and seen.held or seen.last))
+    local said = json and seen.held or seen.last
+    note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(said))
   end
 end

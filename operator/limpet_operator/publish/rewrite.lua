@@ -1,18 +1,18 @@
 -- What changes in a good answer on its way to the client: its usage gets the names that clients look for, the model its client's name, and
 -- a usage that nobody asked for stays away. What an answer is known by is noted as it passes: its usage, and the id of what it made.
 --
--- `seen` is what is known of the answer: handle, api, model (the client's name of it in JSON, or nil), hide (whether usage was not asked for),
--- and what has been read so far.
+-- `seen` is what is known of the answer: handle, api, model (the client's name of it in JSON; nil: the provider's own is wanted), hide (whether
+-- usage was not asked for), and what has been read so far.
 
 local INNER = { OpenAIResponses = "response", AnthropicMessages = "message" } -- of events: the member that has what a whole answer is
 local LONGEST_ID = 256
 
-local function seen_of(handle, api, decision)
+local function seen_of(handle, api, decision, keeps_model)
   local model = decision[DECISION_MODEL]
   return {
     handle = handle,
     api = api,
-    model = model ~= nil and model ~= "" and quoted(model) or nil,
+    model = not keeps_model and model ~= nil and model ~= "" and quoted(model) or nil,
     hide = decision[DECISION_HIDE_USAGE] and (api == "OpenAIChat" or api == "completions"),
     numbers = {},
   }
@@ -32,11 +32,9 @@ local function note_id(seen, text, at)
   seen.handle:streamInfo():dynamicMetadata():set(OBJECT_METADATA, OBJECT_ID, id)
 end
 
--- Puts the client's name of the model in the place of another; not where the provider's own is wanted.
+-- Puts the client's name of the model in the place of another.
 local function add_model(seen, changes, text, value, stop)
-  if string.byte(text, value) ~= 34 or string.sub(text, value, stop) == seen.model then return end
-  if seen.keeps == nil then seen.keeps = seen.handle:filterContext():get("keeps_model") ~= nil end
-  if not seen.keeps then changes[#changes + 1] = { value, stop, seen.model } end
+  if string.byte(text, value) == 34 and string.sub(text, value, stop) ~= seen.model then changes[#changes + 1] = { value, stop, seen.model } end
 end
 
 local function is_object_at(text, at) return at ~= nil and string.byte(text, at) == 123 end
