@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,6 +97,19 @@ async def test_a_stream_arrives_as_it_comes_with_its_usage(scene: Scene) -> None
     assert chunks[-1].usage.prompt_tokens == 125
     assert chunks[-1].usage.completion_tokens == 9
     assert scene.messages.got[0].json["stream"] is True
+
+
+async def test_a_stream_in_odd_pieces_has_the_clients_name_of_the_model(scene: Scene) -> None:
+    await scene.serve("a")
+    reply = streamed(*said(*"At home on its rock"), pause_s=0.0)
+    sent = b"".join(piece for piece in reply.pieces or () if isinstance(piece, bytes))
+    pieces: list[bytes | float] = []
+    for at in range(0, len(sent), 70):
+        pieces += [sent[at : at + 70], 0.005]
+    scene.script(replace(reply, pieces=pieces))
+    chunks = [chunk async for chunk in await scene.ask(stream=True)]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "At home on its rock"
+    assert {c.model for c in chunks} == {scene.stage.model}
 
 
 async def test_streamed_tool_calls_are_rebuilt_by_the_sdk(scene: Scene) -> None:
