@@ -11,7 +11,8 @@ from tests.envoy.every_api import SPEAKS, anything, body, upstream_path
 from tests.envoy.stage import Stage
 from tests.envoy.upstream import Reply, Upstream, completion
 
-from limpet_extproc.contract.apis import api_of
+from limpet_extproc.contract.apis import MESSAGE_BATCHES, OBJECTS, api_of
+from limpet_operator.publish.paths import KNOWN
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -77,6 +78,7 @@ _UNSERVED: dict[str, tuple[str, str, int, str | None, str]] = {
     "messages to read": ("GET", "/v1/messages", 405, "Wrong method", "refused.method"),
     "embeddings to delete": ("DELETE", "/v1/embeddings", 405, "Wrong method", "refused.method"),
     "a response to replace": ("PUT", "/v1/responses/resp_1", 405, "Wrong method", "refused.method"),
+    "a cancellation to read": ("GET", "/v1/responses/resp_1/cancel", 405, "Wrong method", "refused.method"),
 }
 
 
@@ -91,9 +93,8 @@ async def test_what_is_not_served_is_told_so_in_the_clients_own_shape(
         async with stage.http.request(method, stage.origin + path, headers=headers) as response:
             answer = json.loads(await response.read())
             assert (response.status, response.headers["x-limpet-decision"]) == (status, decision)
-            assert response.headers.get("allow", "") == {"/v1/responses/resp_1": "GET, DELETE, POST"}.get(
-                path, "POST" if status == 405 else ""
-            )
+            allowed = "GET, DELETE" if path == "/v1/responses/resp_1" else "POST"
+            assert response.headers.get("allow") == (allowed if status == 405 else None)
         anthropic = "/messages" in path or (version and "/responses" not in path)
         assert set(answer) == ({"type", "error"} if anthropic else {"error"})
         if anthropic:
@@ -132,3 +133,16 @@ async def test_a_form_finds_its_model_and_arrives_as_it_was_sent(stage: Stage) -
         await stage.client.audio.transcriptions.create(model=stage.model, file=("a.wav", sound))
         assert b"\r\n\r\nflash.e\r\n" in upstream.got[1].body
         assert sound in upstream.got[1].body
+
+
+async def test_envoy_takes_the_patterns_of_every_api_that_there_is(stage: Stage) -> None:
+    async with Upstream(anything) as upstream:
+        everything = sorted(KNOWN | OBJECTS)
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url, "endpoints": everything}})
+        for name in sorted(KNOWN):
+            assert (await stage.post(body(stage.model), path=f"/v1/{name}")).status == 200, name
+        for name in OBJECTS - {MESSAGE_BATCHES}:
+            decision = (await stage.get(f"/v1/{name}/x_1")).headers["x-limpet-decision"]
+            assert decision in ("refused.object_gone", "refused.method"), name
+        assert (await stage.get("/v1/messages/batches/x_1")).json["type"] == "error"
+        assert [got.target for got in upstream.got] == [f"/v1/{name}" for name in sorted(KNOWN)]

@@ -91,7 +91,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         *(each for match in posted for each in _with_a_body(also(match, method("POST")), order, settings)),
         *(wrong_methods(match, "POST", served) for match in posted),
         *_of_responses(order, settings),
-        wrong_methods(regex(paths.pattern(f"{paths.RESPONSE}(?:/cancel|/input_items)?")), "GET, DELETE, POST", served),
+        *(wrong_methods(regex(paths.pattern(path)), allowed, served) for path, allowed in _ALLOWED_OF_RESPONSES),
         *(each for path in paths.below(served.objects) for each in _of_objects(path, served, order, settings)),
         *pages(serving, served),
         *wrong_paths(served),
@@ -130,11 +130,16 @@ def _with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list
     return [*wrong_bodies(match), without_length(waiting), waiting]
 
 
+_ITEMS: Final = f"{paths.RESPONSE}/input_items"
+_CANCEL: Final = f"{paths.RESPONSE}/cancel"
+_ALLOWED_OF_RESPONSES: Final = ((paths.RESPONSE, "GET, DELETE"), (_ITEMS, "GET"), (_CANCEL, "POST"))
+
+
 def _of_responses(order: list[str], settings: EnvoySettings) -> list[Json]:
     """Requests for a response, which lives at one provider: its id stands in the path."""
-    read = regex(paths.pattern(f"{paths.RESPONSE}(?:/input_items)?"), method("GET"))
+    read = regex(paths.pattern(paths.RESPONSE, _ITEMS), method("GET"))
     deleted = regex(paths.pattern(paths.RESPONSE), method("DELETE"))
-    cancelled = regex(paths.pattern(f"{paths.RESPONSE}/cancel"), method("POST"))
+    cancelled = regex(paths.pattern(_CANCEL), method("POST"))
     return [
         *_without_a_body(read, order, settings),
         *_without_a_body(deleted, order, settings),
