@@ -82,7 +82,7 @@ local function read_event(seen, changes, text, open, has_usage)
   local inner = INNER[seen.api]
   local whole = found
   if inner ~= nil and is_object_at(text, found[inner]) then
-    whole = members(text, found[inner])
+    whole = members(text, found[inner]) or found
     seen.began = true
     if seen.api == "OpenAIResponses" then note_id(seen, text, whole.id) end
   end

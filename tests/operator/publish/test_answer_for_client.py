@@ -1,9 +1,12 @@
 """What a client gets of a good answer: its own name of the model, no usage unasked, and every event when it came."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.operator.publish.lua_world import LuaWorld, Reply
 
 from limpet_extproc.contract.envoy import OBJECT_ID, OBJECT_METADATA
@@ -206,3 +209,50 @@ def test_the_id_of_a_stream_is_noted_with_its_first_event(lua: LuaWorld) -> None
     cut_off = [STREAMS["a response"][1][0]]
     got = lua.answer(Reply([*cut_off, b""], headers=_SSE), decision={"api": "OpenAIResponses"})
     assert got.metadata[OBJECT_METADATA] == {OBJECT_ID: "resp_1"}
+
+
+_PARTS = [
+    *(
+        "data: ",
+        "event: error",
+        "\n",
+        "\r\n",
+        "\n\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        ":",
+        ",",
+        "\\",
+        " ",
+        "7",
+        "-1",
+        "null",
+        "x",
+    ),
+    *('"usage":', '"model":', '"choices":', '"response":', '"message":', '"error":', '"id":', '"object":', '"type":'),
+    *('"usage":{"prompt_tokens":9,"cached_tokens":5}', '"model":"m"', '"choices":[]', '"x_groq":{', '"timings":{'),
+    *('"prompt_tokens_details":', '"cached_tokens":', '"message_start"', "data: [DONE]", '{"response":{"id" "x"},'),
+]
+
+
+@given(
+    parts=st.lists(st.sampled_from(_PARTS), max_size=30),
+    cuts=st.lists(st.integers(0, 300), max_size=5),
+    api=st.sampled_from(["OpenAIChat", "OpenAIResponses", "AnthropicMessages", "embeddings", "ocr", "files"]),
+    kind=st.sampled_from([_SSE, _JSON]),
+    decision=st.fixed_dictionaries({}, optional={"model": st.just("theirs"), "hide_usage": st.just(True)}),
+)
+def test_no_text_breaks_the_program_and_what_it_does_not_know_stays(
+    parts: list[str], cuts: list[int], api: str, kind: dict[str, str], decision: dict[str, Any]
+) -> None:
+    sent = "".join(parts).encode()
+    stops = [0, *sorted({min(cut, len(sent)) for cut in cuts}), len(sent)]
+    chunks = [sent[start:stop] for start, stop in pairwise(stops)]
+    got = _LUA.answer(Reply([*chunks, b""], headers=kind), decision={"api": api, **decision})
+    if not decision and api in ("AnthropicMessages", "files"):
+        assert got.body == sent
+    if not decision:
+        assert len(got.body) >= len(sent) - sent.count(b"null") * 4
