@@ -15,6 +15,7 @@ from tests.waiting import until
 
 from limpet_lab.bed import objects_for
 from limpet_lab.sim.config import SellerConfig, SellerModel
+from limpet_lab.sim.ledger import Row
 from limpet_lab.sim.sellers import Seller, Sellers
 
 MODEL: Final = "tide"
@@ -33,7 +34,7 @@ CHAT: Final = ("open", "plain", "claude")
 """All can be asked for a chat completion, the last one by translation."""
 
 _SPECS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "open": {"endpoints": ["completions", "embeddings", "moderations", "images", "audio", "files"]},
+    "open": {"endpoints": ["completions", "embeddings", "moderations", "images", "audio", "files", "conversations"]},
     "ranks": {"dialects": [], "endpoints": ["rerank"]},
 }
 _ANSWER_S: Final = 60.0
@@ -77,6 +78,15 @@ class Gate:
         """Forget what the sellers were asked."""
         for seller in self.sellers:
             await seller.reset()
+
+    async def rows(self, seller: str, count: int = 1) -> tuple[Row, ...]:
+        """The bill of a seller, once it has so many rows: a client may have its answer a moment before it is booked."""
+
+        async def booked() -> bool:
+            return len((await self.sellers[seller].ledger()).rows) >= count
+
+        await until(booked, f"{count} rows at {seller}")
+        return (await self.sellers[seller].ledger()).rows
 
     @classmethod
     @asynccontextmanager

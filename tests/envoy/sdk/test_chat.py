@@ -10,6 +10,7 @@ from openai import AsyncOpenAI
 from tests.envoy.cast import LONG, say
 from tests.envoy.sdk.asked import CALLED, PDF, PIXEL, Home
 from tests.envoy.sdk.gate import CHAT, MODEL, ROCK, Gate
+from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -40,7 +41,7 @@ async def test_create(of_openai: AsyncOpenAI, gate: Gate, seller: str) -> None:
     )
     assert (answer.object, answer.model, answer.choices[0].finish_reason) == ("chat.completion", MODEL, "stop")
     assert answer.choices[0].message.content
-    (row,) = (await gate.sellers[seller].ledger()).rows
+    (row,) = await gate.rows(seller)
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (row.prompt, row.output)
     assert answer.usage.prompt_tokens_details is not None
@@ -57,7 +58,7 @@ async def test_stream_with_usage(of_openai: AsyncOpenAI, gate: Gate, seller: str
         extra_body=at(seller),
     )
     chunks = [chunk async for chunk in stream]
-    (row,) = (await gate.sellers[seller].ledger()).rows
+    (row,) = await gate.rows(seller)
     assert row.stream
     assert {chunk.model for chunk in chunks} == {MODEL}
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -130,6 +131,21 @@ async def test_parse(of_openai: AsyncOpenAI, seller: str) -> None:
     assert answer.choices[0].message.parsed == Home(name="sample", rocks=1)
 
 
+@at_each
+async def test_reasoning(of_openai: AsyncOpenAI, gate: Gate, seller: str) -> None:
+    answer = await of_openai.chat.completions.create(
+        model=MODEL,
+        messages=[say("Be brief.", "developer"), say("Think.")],
+        reasoning_effort="low",
+        max_completion_tokens=4000,
+        extra_body=at(seller),
+    )
+    assert answer.choices[0].message.content
+    (row,) = await gate.rows(seller)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == row.output
+
+
 async def turns(
     sdk: AsyncOpenAI, opener: str, *, stream: bool = False, model: str = MODEL, **fields: Any
 ) -> tuple[list[str], list[int]]:
@@ -171,7 +187,7 @@ async def test_cache_control(of_openai: AsyncOpenAI, number: int) -> None:
 async def test_cache_control_translated(of_openai: AsyncOpenAI, gate: Gate, stream: bool) -> None:
     marked = {"cache_control": {"type": "ephemeral"}, **at("claude")}
     _, cached = await turns(of_openai, f"Marked, {stream}", stream=stream, **marked)
-    assert cached == [row.cached for row in (await gate.sellers["claude"].ledger()).rows]
+    assert cached == [row.cached for row in await gate.rows("claude", 3)]
     assert [tokens > 1000 for tokens in cached] == [False, True, True]
 
 
@@ -180,8 +196,11 @@ async def test_parallel_requests(of_openai: AsyncOpenAI, gate: Gate) -> None:
         *(of_openai.chat.completions.create(model=MODEL, messages=[say(f"Side by side, {n}")]) for n in range(20))
     )
     assert all(answer.choices[0].message.content for answer in answers)
-    ledgers = [await seller.ledger() for seller in gate.sellers]
-    assert sum(ledger.totals.requests for ledger in ledgers) == 20
+
+    async def booked() -> bool:
+        return sum([(await seller.ledger()).totals.requests for seller in gate.sellers]) == 20
+
+    await until(booked, "20 requests at all sellers")
 
 
 async def test_errors(of_openai: AsyncOpenAI) -> None:

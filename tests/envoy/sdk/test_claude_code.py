@@ -68,7 +68,7 @@ async def test_fields_flags_and_events_that_nobody_knows_pass_untouched(gate: Ga
     assert answer.content == EVENTS
     got = gate.upstream.got[-1]
     assert got.body == sent
-    assert got.target.startswith("/v1/messages")
+    assert got.target == "/v1/messages?beta=true"
     for name in ("anthropic-version", "anthropic-beta", "user-agent"):
         assert got.header(name) == HEADERS[name]
 

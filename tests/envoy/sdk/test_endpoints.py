@@ -82,11 +82,12 @@ async def test_files_where_a_provider_allows_them(of_openai: AsyncOpenAI, gate: 
     assert (await of_openai.files.delete(file.id)).deleted
 
 
-async def test_batches_where_none_allows_them(of_openai: AsyncOpenAI) -> None:
+@pytest.mark.parametrize("api", ["batches", "assistants", "fine_tuning/jobs", "uploads", "vector_stores", "evals"])
+async def test_objects_where_none_allows_them(of_openai: AsyncOpenAI, api: str) -> None:
     with pytest.raises(openai.APIStatusError) as refused:
-        await of_openai.batches.create(input_file_id="file-0", endpoint="/v1/chat/completions", completion_window="24h")
+        await of_openai.post(f"/{api}", body={"model": MODEL}, cast_to=object)
     assert refused.value.status_code in (403, 404)
-    assert "batches" in refused.value.message
+    assert f"/v1/{api}" in refused.value.message
 
 
 async def test_realtime(of_openai: AsyncOpenAI) -> None:

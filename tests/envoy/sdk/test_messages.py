@@ -6,7 +6,7 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic import AsyncAnthropic
-from tests.envoy.cast import LONG, say
+from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.envoy.sdk.asked import CALLED, PDF, PIXEL, Home
 from tests.envoy.sdk.gate import MODEL, Gate
 
@@ -24,7 +24,7 @@ async def test_create(of_anthropic: AsyncAnthropic, gate: Gate) -> None:
         model=MODEL, max_tokens=100, system=LONG, messages=[say("Where is home?")]
     )
     assert (answer.type, answer.model, answer.stop_reason) == ("message", MODEL, "end_turn")
-    (row,) = (await gate.sellers["claude"].ledger()).rows
+    (row,) = await gate.rows("claude")
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (row.prompt, row.output)
 
 
@@ -34,7 +34,7 @@ async def test_stream(of_anthropic: AsyncAnthropic, gate: Gate) -> None:
         final = await stream.get_final_message()
     assert (names[0], names[-1]) == ("message_start", "message_stop")
     assert final.model == MODEL
-    (row,) = (await gate.sellers["claude"].ledger()).rows
+    (row,) = await gate.rows("claude")
     assert (final.usage.input_tokens, final.usage.output_tokens) == (row.prompt, row.output)
 
 
@@ -50,7 +50,7 @@ async def test_multi_turn_with_a_marked_system_prompt(of_anthropic: AsyncAnthrop
         answer = await raw.parse()
         messages += [{"role": "assistant", "content": answer.content}, say("And then?")]
     assert all(decision.startswith("sticky.") for decision in decisions[1:])
-    rows = (await gate.sellers["claude"].ledger()).rows
+    rows = await gate.rows("claude", 3)
     assert [row.cached > 1000 for row in rows] == [False, True, True]
     assert answer.usage.cache_read_input_tokens == rows[-1].cached
 
@@ -62,7 +62,7 @@ async def test_top_level_cache_control(of_anthropic: AsyncAnthropic, gate: Gate)
             model=MODEL, max_tokens=100, system=LONG, messages=messages, cache_control=_MARK
         )
         messages += [{"role": "assistant", "content": answer.content}, say("And then?")]
-    rows = (await gate.sellers["claude"].ledger()).rows
+    rows = await gate.rows("claude", 3)
     assert rows[0].cached == 0
     assert [row.cached for row in rows[1:]] == [row.cached + row.written for row in rows[:-1]]
 
@@ -137,7 +137,7 @@ async def test_parallel_requests(of_anthropic: AsyncAnthropic, gate: Gate) -> No
         )
     )
     assert all(answer.content for answer in answers)
-    assert (await gate.sellers["claude"].ledger()).totals.requests == 20
+    assert len(await gate.rows("claude", 20)) == 20
 
 
 async def test_errors(of_anthropic: AsyncAnthropic) -> None:
@@ -150,6 +150,16 @@ async def test_errors(of_anthropic: AsyncAnthropic) -> None:
     marked: Any = [{"type": "text", "text": "a", "cache_control": _MARK}] * 5
     with pytest.raises(anthropic.BadRequestError, match="Found 5"):
         await of_anthropic.messages.create(model=MODEL, max_tokens=9, messages=[say("Where?")], system=marked)
+
+
+async def test_beta(of_anthropic: AsyncAnthropic, gate: Gate) -> None:
+    answer = await of_anthropic.beta.messages.create(
+        model=MODEL, max_tokens=50, messages=[say("Where?")], betas=["some-beta-2026-11-01"], extra_body={"new": 1}
+    )
+    assert answer.content[0].type == "text"
+    (arrival,) = await gate.sellers["claude"].requests()
+    assert headers_of(arrival)["anthropic-beta"] == "some-beta-2026-11-01"
+    assert b'"new":1' in body_of(arrival).replace(b" ", b"")
 
 
 async def test_message_batches_are_refused(of_anthropic: AsyncAnthropic) -> None:

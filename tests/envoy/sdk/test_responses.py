@@ -24,7 +24,7 @@ async def test_create(of_openai: AsyncOpenAI, gate: Gate) -> None:
     answer = await of_openai.responses.create(model=MODEL, instructions=LONG, input="Where is home?")
     assert (answer.object, answer.status, answer.model) == ("response", "completed", MODEL)
     assert answer.output_text
-    (row,) = (await gate.sellers["open"].ledger()).rows
+    (row,) = await gate.rows("open")
     assert answer.usage is not None
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (row.prompt, row.output)
 
@@ -37,7 +37,7 @@ async def test_stream(of_openai: AsyncOpenAI, gate: Gate) -> None:
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert final.output_text
     assert final.model == MODEL
-    (row,) = (await gate.sellers["open"].ledger()).rows
+    (row,) = await gate.rows("open")
     assert final.usage is not None
     assert (final.usage.input_tokens, final.usage.output_tokens) == (row.prompt, row.output)
 
@@ -53,7 +53,22 @@ async def test_previous_response(of_openai: AsyncOpenAI, gate: Gate) -> None:
     assert second.previous_response_id == first.id
     assert second.usage is not None
     assert second.usage.input_tokens_details.cached_tokens > 1000
-    assert len((await gate.sellers["open"].ledger()).rows) == 2
+    assert len(await gate.rows("open", 2)) == 2
+
+
+async def test_conversation(of_openai: AsyncOpenAI, gate: Gate) -> None:
+    conversation = await of_openai.conversations.create()
+    for _ in range(2):
+        raw = await of_openai.responses.with_raw_response.create(
+            model=MODEL, input="Where is home?", conversation=conversation.id
+        )
+        assert raw.headers["x-limpet-decision"] == "pinned.object"
+        assert raw.parse().conversation is not None
+    assert len([item async for item in of_openai.conversations.items.list(conversation.id)]) == 4
+    async with gate.of_openai("somebody-else") as other:
+        with pytest.raises(openai.NotFoundError):
+            await other.conversations.retrieve(conversation.id)
+    await of_openai.conversations.delete(conversation.id)
 
 
 async def test_multi_turn(of_openai: AsyncOpenAI) -> None:
@@ -179,4 +194,4 @@ async def test_codex(of_openai: AsyncOpenAI, gate: Gate) -> None:
         decisions.append(raw.headers["x-limpet-decision"])
         assert [event.type async for event in raw.parse()][-1] == "response.completed"
     assert all(decision.startswith("sticky.") for decision in decisions[1:])
-    assert [row.cached > 1000 for row in (await gate.sellers["open"].ledger()).rows] == [False, True, True]
+    assert [row.cached > 1000 for row in await gate.rows("open", 3)] == [False, True, True]
