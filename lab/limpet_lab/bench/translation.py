@@ -3,11 +3,12 @@
 One gateway, one upstream that has its answers ready in both APIs, and two Providers of it: one speaks chat completions,
 the other Messages. They are asked in turns, so that what else the machine does concerns both.
 
-JSON (`--json FILE`), milliseconds; medians:
+JSON (`--json FILE`), milliseconds; medians. `first_byte` is that of a stream, by size of request, `whole` an unstreamed
+answer, and a megabyte 10^6 bytes at the client:
 
-    {"first_byte": {"2KB" | "100KB" | "1MB": {"native_ms", "translated_ms", "added_ms"}},  of a stream, by size of request
-     "whole":      {"2KB": …},                                                             an unstreamed answer
-     "stream":     {"native_ms_per_mb", "translated_ms_per_mb", "added_ms_per_mb"}}        of 10^6 bytes at the client
+    {"first_byte": {"2KB" | "100KB" | "1MB": {"native_ms", "translated_ms", "added_ms"}},
+     "whole":      {"2KB": …},
+     "stream":     {"native_ms_per_mb", "translated_ms_per_mb", "added_ms_per_mb"}}
 """
 
 import asyncio
