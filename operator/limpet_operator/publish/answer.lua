@@ -146,7 +146,8 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local number, status = headers:get(ATTEMPT_HEADER), headers:get(":status")
+  local number, words = string.match(headers:get(ATTEMPT_HEADER) or "", "^(%d*)(.*)")
+  local status = headers:get(":status")
   headers:remove(ATTEMPT_HEADER)
   local state = handle:streamInfo():filterState()
   if state:get(PROBE_STATE) ~= nil then return end -- a probe gets every answer as it came
@@ -157,9 +158,7 @@ function envoy_on_response(handle)
   local api, path = decision[DECISION_API] or "OpenAIChat", state:get(PATH_STATE)
   local unread = passes_unread(api, path)
 
-  local context = not unread and handle:filterContext() -- once: Envoy copies it each time
-  local keeps_model = context and context:get("keeps_model") ~= nil
-  if decision[DECISION_API] == nil and context:get("path:/chat/completions") ~= nil then
+  if decision[DECISION_API] == nil and string.find(words, TRANSLATED_CHAT, 1, true) then
     if was_not_translated(handle) then
       local body = handle:body(true)
       replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", "The request could not be translated."))
@@ -180,7 +179,7 @@ function envoy_on_response(handle)
     return
   end
 
-  local seen = seen_of(handle, api, decision, keeps_model)
+  local seen = seen_of(handle, api, decision, string.find(words, KEEPS_MODEL, 1, true))
   local is_json_type = string.find(kind, "json", 1, true) ~= nil
   if unread then
     if is_json_type and is_object(api, path) then watch_for_id(handle, seen) end

@@ -9,7 +9,13 @@ import json
 from typing import Any, Final
 
 from limpet_extproc.contract.apis import CONVERSATIONS
-from limpet_extproc.contract.envoy import ATTEMPT_HEADER, ELAPSED_HEADER, PROVIDER_HEADER
+from limpet_extproc.contract.envoy import (
+    ATTEMPT_HEADER,
+    ELAPSED_HEADER,
+    KEEPS_MODEL,
+    PROVIDER_HEADER,
+    TRANSLATED_CHAT,
+)
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.envoy_settings import NEVER_FULL, EnvoySettings
@@ -60,20 +66,6 @@ _CODEC: Final = {
     "name": "envoy.filters.http.upstream_codec",
     "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec"),
 }
-_WHICH_ATTEMPT: Final = {
-    "name": "limpet.which_attempt",
-    "typed_config": typed(
-        "filters.http.header_mutation.v3.HeaderMutation",
-        mutations={
-            "response_mutations": [
-                *vendor_headers_early(),
-                {"append": set_header(ATTEMPT_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")},
-            ]
-        },
-    ),
-}
-"""For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then."""
-
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
     "typed_config": typed("transport_sockets.raw_buffer.v3.RawBuffer"),
@@ -112,12 +104,23 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
                     _strip_and_name(provider),
                     *_secrets(provider),
                     _rewrite(provider),
-                    _WHICH_ATTEMPT,
+                    _which_attempt(provider.spec),
                     *request_translation(provider.spec),
                     _CODEC,
                 ],
             )
         },
+    }
+
+
+def _which_attempt(spec: Provider) -> Json:
+    """For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then."""
+    words = {KEEPS_MODEL: spec.response_model == "Upstream", TRANSLATED_CHAT: "OpenAIChat" in spec.translated}
+    value = " ".join(["%UPSTREAM_REQUEST_ATTEMPT_COUNT%", *(word for word, holds in words.items() if holds)])
+    mutations = {"response_mutations": [*vendor_headers_early(), {"append": set_header(ATTEMPT_HEADER, value)}]}
+    return {
+        "name": "limpet.which_attempt",
+        "typed_config": typed("filters.http.header_mutation.v3.HeaderMutation", mutations=mutations),
     }
 
 
@@ -279,7 +282,6 @@ def _rewrite(provider: PlannedProvider) -> Json:
                 **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
                 **{f"path:{path}": there for path, there in _translated_paths(spec).items()},
                 **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
-                **({"keeps_model": True} if spec.response_model == "Upstream" else {}),
                 **({"query": spec.url.query} if spec.url.query else {}),
                 "name": provider.name,
                 "vendor": spec.vendor,

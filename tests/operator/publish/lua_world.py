@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from lupa.luajit21 import LuaRuntime
 
-from limpet_extproc.contract.envoy import DECISION_METADATA, PATH_STATE, USAGE_METADATA, USAGE_TOKENS
+from limpet_extproc.contract.envoy import (
+    ATTEMPT_HEADER,
+    DECISION_METADATA,
+    PATH_STATE,
+    USAGE_METADATA,
+    USAGE_TOKENS,
+)
 from limpet_operator.publish.cluster import ATTEMPT_LUA
 
 _FAKE: Final = Path(__file__).with_name("fake_envoy.lua").read_text()
@@ -59,18 +65,22 @@ class LuaWorld:
         reply: Reply,
         *,
         decision: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
+        words: Sequence[str] = (),
         path: str = "/v1/chat/completions",
         passed: Callable[[int], None] = lambda number: None,
         now_ms: Callable[[], int] = lambda: 1000,
     ) -> Attempt:
-        """What becomes of an answer. `passed` hears of each chunk but the last as it goes on to the client."""
+        """What becomes of an answer. `words` hold of its provider.
+
+        `passed` hears of each chunk but the last as it goes on to the client.
+        """
         whole = len(reply.chunks) == 1
         length = {"content-length": str(len(reply.chunks[0]))} if whole else {}
-        headers = self._lua({":status": reply.status, **length, **reply.headers})
+        attempt = " ".join(["1", *words])
+        headers = self._lua({":status": reply.status, ATTEMPT_HEADER: attempt, **length, **reply.headers})
         chunks = self._lua(list(reply.chunks))
         metadata = self._lua({DECISION_METADATA: {"reason": "first.scored", **(decision or {})}})
-        known = self._lua({"name": "alpha", "vendor": "Custom", **(context or {})})
+        known = self._lua({"name": "alpha", "vendor": "Custom"})
         state = self._lua({PATH_STATE: path})
         scope = self.lua.globals()
         handle = scope[b"handle_of"](headers, chunks, known, metadata, state, passed, now_ms)

@@ -103,7 +103,7 @@ def test_the_vendors_name_stays_where_that_is_wanted_or_is_the_same(
     lua: LuaWorld, api: str, events: list[bytes]
 ) -> None:
     keeps = lua.answer(
-        Reply([*events, b""], headers=_SSE), decision={"api": api, "model": "theirs"}, context={"keeps_model": True}
+        Reply([*events, b""], headers=_SSE), decision={"api": api, "model": "theirs"}, words=["keeps_model"]
     )
     same = lua.answer(Reply([*events, b""], headers=_SSE), decision={"api": api, "model": "vendors-1"})
     unknown = lua.answer(Reply([*events, b""], headers=_SSE), decision={"api": api})
