@@ -39,12 +39,15 @@ end
 
 local function is_object_at(text, at) return at ~= nil and string.byte(text, at) == 123 end
 
--- Reads the usage that is open at `open`, and what the answer says of it elsewhere: `root_of` finds its members.
+-- Reads the usage that is open at `open`, and if that does not tell what was cached, what the answer says elsewhere: `root_of` finds its
+-- members.
 local function read_usage(seen, text, open, root_of)
   read_numbers(seen.numbers, text, open, "", 1)
-  for root in pairs(USAGE_ROOTS) do
-    local at = root_of(root)
-    if is_object_at(text, at) then read_numbers(seen.numbers, text, at, "/" .. root .. ".", 1) end
+  if reported(seen.numbers, USAGE_FIELDS[USAGE_CACHED]) == nil then
+    for root in pairs(USAGE_ROOTS) do
+      local at = root_of(root)
+      if is_object_at(text, at) then read_numbers(seen.numbers, text, at, "/" .. root .. ".", 1) end
+    end
   end
   return note_usage(seen)
 end
