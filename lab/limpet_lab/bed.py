@@ -43,6 +43,8 @@ def objects_for(seller: Seller, model: str | None = None, **provider: Any) -> li
         per_million = {"input": str(prices.input), "output": str(prices.output), "cacheRead": str(reads)}
         if prices.cache_write is not None:
             per_million["cacheWrite"] = str(prices.cache_write)
+        if prices.cache_write_1h is not None:
+            per_million["cacheWrite1h"] = str(prices.cache_write_1h)
         priced = [{"name": each["name"], "perMillionTokens": per_million} for each in models]
         written.append(
             {

@@ -27,7 +27,7 @@ class PriceList(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fiel
     """None: a read costs what input costs."""
     cache_write: Decimal | None = None
     """None: a write costs what input costs."""
-    cache_write_long: Decimal | None = None
+    cache_write_1h: Decimal | None = msgspec.field(default=None, name="cacheWrite1h")
     """Of what stays for an hour. None: as any other write."""
 
 

@@ -60,7 +60,7 @@ def price(usage: Usage, prices: PriceList | None) -> Decimal | None:
         return None
     read = prices.input if prices.cache_read is None else prices.cache_read
     write = prices.input if prices.cache_write is None else prices.cache_write
-    long = write if prices.cache_write_long is None else prices.cache_write_long
+    long = write if prices.cache_write_1h is None else prices.cache_write_1h
     return (
         usage.plain * prices.input
         + usage.cached * read

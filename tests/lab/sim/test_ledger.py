@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _FULL = PriceList(
     input=Decimal("0.15"), output=Decimal("0.60"), cache_read=Decimal("0.003"), cache_write=Decimal("0.1875")
 )
+_LONG = PriceList(input=Decimal(1), output=Decimal(5), cache_write=Decimal("1.25"), cache_write_1h=Decimal(2))
 _SHORT = PriceList(input=Decimal("0.15"), output=Decimal("0.60"))
 
 
@@ -26,6 +27,8 @@ _SHORT = PriceList(input=Decimal("0.15"), output=Decimal("0.60"))
         (Usage(prompt=4213, cached=4096, written=0, output=50), _FULL, "0.000059838"),
         (Usage(prompt=4213, cached=0, written=4096, output=0), _FULL, "0.00078555"),
         (Usage(prompt=1000, cached=500, written=500, output=0), _SHORT, "0.00015"),
+        (Usage(prompt=1000, cached=0, written=800, output=0, written_long=300), _LONG, "0.001425"),
+        (Usage(prompt=1000, cached=0, written=800, output=0, written_long=300), _FULL, "0.00018"),
         (Usage(prompt=1000, cached=500, written=0, output=1), None, None),
     ],
 )
