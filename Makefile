@@ -65,6 +65,7 @@ bench: $(READY)  ## all benchmarks
 	$(BIN)/limpet bench latency --dialects
 	$(BIN)/limpet bench reload
 	$(BIN)/limpet bench bodies
+	$(BIN)/limpet bench translation
 	@command -v redis-server >/dev/null || { echo "installing redis-server, which 'limpet bench memory' and 'limpet bench faults' need"; $(call redis); }
 	$(BIN)/limpet bench memory
 	$(BIN)/limpet bench faults

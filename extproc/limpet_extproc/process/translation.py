@@ -73,14 +73,17 @@ async def _run(listening: socket.socket, command: Sequence[str], silence_s: floa
 
 async def _silence(connection: socket.socket, silence_s: float) -> None:
     """Return when it has ended, or shows no sign of life."""
+    beat = b"."
     with suppress(OSError):  # a TimeoutError is one
-        while await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 64), silence_s):
-            pass
+        while beat:
+            async with asyncio.timeout(silence_s):
+                beat = await asyncio.get_running_loop().sock_recv(connection, 64)
 
 
 async def _ended(process: asyncio.subprocess.Process, grace_s: float) -> None:
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), grace_s)
+        async with asyncio.timeout(grace_s):
+            await process.wait()
         return
     with suppress(ProcessLookupError):
         process.kill()

@@ -51,7 +51,8 @@ async def _run(listening: socket.socket, worker: socket.socket) -> None:
         with suppress(OSError):
             worker.send(BEAT)
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), BEAT_S)
+            async with asyncio.timeout(BEAT_S):
+                await ended.wait()
     await serving
 
 
