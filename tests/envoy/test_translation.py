@@ -14,7 +14,7 @@ import openai
 import pytest
 import pytest_asyncio
 from pydantic import BaseModel
-from tests.envoy.cast import big, say
+from tests.envoy.cast import LONG, big, say
 from tests.envoy.conftest import running_gateway, set_stage
 from tests.envoy.messages import called, ended, event, failure, message, said, streamed, text
 from tests.envoy.stage import Stage
@@ -68,6 +68,7 @@ async def test_a_question_and_its_answer(scene: Scene) -> None:
     got = await scene.ask(messages=[say("Be brief.", "system"), say("Where is it?")], stop="END", temperature=0.5)
     assert got.choices[0].message.content == "At home."
     assert got.choices[0].finish_reason == "stop"
+    assert got.model == scene.stage.model
     assert got.usage.to_dict() == {
         "prompt_tokens": 125,
         "completion_tokens": 7,
@@ -110,6 +111,37 @@ async def test_a_stream_in_odd_pieces_has_the_clients_name_of_the_model(scene: S
     chunks = [chunk async for chunk in await scene.ask(stream=True)]
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "At home on its rock"
     assert {c.model for c in chunks} == {scene.stage.model}
+
+
+async def test_a_usage_that_nobody_asked_for_stays_away(scene: Scene) -> None:
+    """But the gateway knows it."""
+    await scene.serve("a")
+    scene.script(streamed(*said("At home.")))
+    chunks = [chunk async for chunk in await scene.ask(stream=True)]
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+    await scene.stage.settle()
+    provider = scene.stage.provider("a")
+    assert await scene.stage.metric("limpet_cached_tokens_total", provider=provider) == 100
+
+
+async def test_the_most_telling_error_is_in_the_clients_shape(scene: Scene) -> None:
+    """Though it was the translated provider's, and the native one had the last word."""
+    await scene.serve("a", "b", first="a")
+    scene.script(failure(429, "rate_limit_error", "Slow down.", retry_after="90"))
+    scene.native.script = lambda _: Reply(500, body={"error": {"message": "No.", "type": "server_error"}})
+    with pytest.raises(openai.RateLimitError) as error:
+        await scene.ask()
+    assert error.value.code == "rate_limit_exceeded"
+    assert error.value.message.find("Slow down. (") > 0
+
+
+async def test_a_breakpoint_that_the_gateway_adds_is_translated(scene: Scene) -> None:
+    specs = {"a": {**ANTHROPIC, "url": scene.messages.url, "promptCaching": "Auto"}}
+    await scene.stage.serve("a", specs=specs)
+    await scene.ask(messages=[say(LONG * 4, "system"), say("One?"), say("At home.", "assistant"), say("Two?")])
+    (request,) = scene.messages.got
+    assert b'"cache_control"' in request.body
+    assert request.header("content-length") == str(len(request.body))
 
 
 async def test_streamed_tool_calls_are_rebuilt_by_the_sdk(scene: Scene) -> None:
