@@ -15,8 +15,9 @@ ANTHROPIC: Final[Mapping[int, str]] = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+"""By status, from Anthropic's page on errors, 2026."""
 
 
 def anthropic_type(status: int) -> str:
-    """The type for any status of an error."""
+    """The type for any status of 400 or more."""
     return ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")

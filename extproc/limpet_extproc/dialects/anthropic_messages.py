@@ -8,6 +8,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
+from limpet_extproc.contract.error_types import anthropic_type
 from limpet_extproc.dialects.cache_ask import MessagesPrompt, cache_ask
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
 from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_block
@@ -56,18 +57,6 @@ _PLAIN: Final = PlainReader(
     ],
 )
 
-_TYPES: Final = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
-"""By status (platform.claude.com, errors, 2026); of the others each below 500 is an `invalid_request_error`."""
 _PLACE: Final = re.compile(r"\[(\d+)\]")
 
 
@@ -90,11 +79,12 @@ class AnthropicMessages:
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""
-        kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
         # A place in a list is written `messages.0.role` there.
         param = refusal.param or ""
         message = refusal.message.replace(param, _PLACE.sub(r".\1", param)) if "[" in param else refusal.message
-        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+        return msgspec.json.encode(
+            {"type": "error", "error": {"type": anthropic_type(refusal.status), "message": message}}
+        )
 
 
 def parse_plain(body: Body) -> ParsedRequest | None:

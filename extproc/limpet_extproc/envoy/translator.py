@@ -13,10 +13,8 @@ from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as mod
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from limpet_extproc.contract.envoy import (
-    DECISION_HEADER,
     DECISION_HIDE_USAGE,
     DECISION_METADATA,
-    DETAILS_PREFIX,
     TRANSLATE_HEADER,
     TRANSLATED,
     TRANSLATION_METADATA,
@@ -24,8 +22,10 @@ from limpet_extproc.contract.envoy import (
     TRANSLATION_USAGE,
     UNTRANSLATED_PATH,
 )
-from limpet_extproc.contract.reasons import WorkerRefusal
+from limpet_extproc.dialects.openai_errors import openai_error
+from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.requests import parsed
+from limpet_extproc.envoy.responses import CONTINUE_HEADERS, refused
 from limpet_extproc.translation.answer import chat_completion
 from limpet_extproc.translation.errors import error_object
 from limpet_extproc.translation.request import TranslatedRequest, translated
@@ -38,7 +38,6 @@ MAX_ANSWER_BYTES: Final = 64 << 20
 BUFFERED_BYTES: Final = 1 << 19
 """An answer of known length up to here is held by Envoy until it is complete, so that it can still be refused."""
 
-_CONTINUE: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
 _NOTHING_YET: Final = bytes(
     pb.ProcessingResponse(
         response_body=pb.BodyResponse(response=pb.CommonResponse(body_mutation=pb.BodyMutation(clear_body=True)))
@@ -98,7 +97,7 @@ class Translator:
         if first.HasField("response_headers"):
             await self._answer(first, call)
             return None
-        await call.write(_CONTINUE)
+        await call.write(CONTINUE_HEADERS)
         data = await call.read()
         return None if data is None else _request(first, data, vendor)
 
@@ -164,20 +163,11 @@ def _translated(request: TranslatedRequest, path: str) -> bytes:
     return bytes(response.SerializeToString())
 
 
-_UNTRANSLATABLE: Final[WorkerRefusal] = "refused.untranslatable"
-
-
 def _refused(error: UntranslatableError) -> bytes:
     """Only a request that no worker has decided comes this far: others do not go where they cannot be translated."""
     message = f"'{error.field}' cannot be translated for the provider of this model: {error.why}."
-    refusal = {"message": message, "type": "invalid_request_error", "param": error.field, "code": "untranslatable"}
-    immediate = pb.ImmediateResponse(
-        body=msgspec.json.encode({"error": refusal}), details=DETAILS_PREFIX + _UNTRANSLATABLE
-    )
-    immediate.status.code = 400
-    _set(immediate.headers, "content-type", "application/json")
-    _set(immediate.headers, DECISION_HEADER, _UNTRANSLATABLE)
-    return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
+    refusal = Refusal(400, "refused.untranslatable", message, error.field, "untranslatable")
+    return refused(refusal, openai_error(refusal))
 
 
 def _body(out: bytes, *, whole: bool) -> bytes:
