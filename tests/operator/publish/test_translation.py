@@ -7,12 +7,10 @@ import pytest
 from tests.operator.publish.lua_world import LuaWorld, Reply
 from tests.operator.publish.test_resources import GATEWAY, chain, clusters
 
-from limpet_extproc.contract.envoy import TRAIL_CAUSE, TRAIL_METADATA, TRANSLATE_HEADER
+from limpet_extproc.contract.envoy import TRAIL_CAUSE, TRAIL_METADATA, TRANSLATE_HEADER, TRANSLATED_CHAT
 from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.publication import settings_for
 from limpet_operator.publish.translation import translator_cluster
-
-CONTEXT = {"vendor": "Anthropic", "path:/chat/completions": "/v1/messages"}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def test_each_worker_has_a_translator_beside_it() -> None:
 
 
 def test_a_request_that_was_not_translated_is_nobodys_fault(world: LuaWorld) -> None:
-    attempt = world.answer(Reply([b"not found"], status="404"), context=CONTEXT)
+    attempt = world.answer(Reply([b"not found"], status="404"), words=[TRANSLATED_CHAT])
     assert attempt.metadata[TRAIL_METADATA][1][TRAIL_CAUSE] == "Untranslated"
     assert attempt.metadata[TRAIL_METADATA][1]["verdict"] == "refused"
     assert attempt.headers[":status"] == "503"
