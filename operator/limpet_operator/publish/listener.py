@@ -218,7 +218,7 @@ def _head(settings: EnvoySettings) -> Json:
     return _note(HEAD_STATE, [_state(HEAD_STATE, "\n".join(lines))])
 
 
-UNDECIDED_PROGRAM: Final = ("table.lua", "asked.lua", "error_shape.lua", "undecided.lua")
+UNDECIDED_PROGRAM: Final = ("table.lua", "asked.lua", "error_shape.lua", "json.lua", "body.lua", "undecided.lua")
 
 
 def _undecided() -> Json:
