@@ -1,25 +1,18 @@
-"""The routes: which requests go to providers, how often and in what order these are tried."""
+"""The routes: which requests go to providers, and what becomes of those that wait for their decision."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from limpet_extproc.contract.envoy import (
-    ATTEMPT_HEADER,
-    ATTEMPTS_HEADER,
     CLUSTER_HEADER,
-    DECISION_HEADER,
-    DECISION_METADATA,
-    DECISION_REASON,
     ROUTE_KEY,
     ROUTE_METADATA,
     TRIES,
-    WAIT_HEADER,
     route_key,
 )
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import paths
 from limpet_operator.publish.direct_responses import (
-    NO_UNDECIDED,
     also,
     before_all,
     connect,
@@ -34,11 +27,10 @@ from limpet_operator.publish.direct_responses import (
     wrong_methods,
     wrong_paths,
 )
-from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.encode import Json, typed
 from limpet_operator.publish.envoy_settings import (
     CLIENT_ROUTES,
     EXT_PROC_FILTER,
-    EXT_PROC_WAIT_S,
     UNDECIDED_FILTER,
     EnvoySettings,
 )
@@ -46,7 +38,13 @@ from limpet_operator.publish.local_replies import NO_PROVIDERS
 from limpet_operator.publish.models import apis_of, providers_of_models, table
 from limpet_operator.publish.origins import policy
 from limpet_operator.publish.paths import Served
-from limpet_operator.publish.wait_levels import WaitLevel
+from limpet_operator.publish.route_action import (
+    attempt_counts,
+    in_order,
+    same_provider_again,
+    to_providers,
+    until_decided,
+)
 
 CHAT: Final = "/v1/chat/completions"
 
@@ -54,27 +52,6 @@ DEFAULT_ORDER_LENGTH: Final = 8
 """How many providers the routes themselves name: for requests without a decision, and so that a decision may name
 providers instead of describing them. Each costs every request a little."""
 
-_RETRIED_STATUSES: Final = (400, 403, 413, 422, 429)
-"""Besides 5xx. The Lua of the provider's cluster has looked at each answer: what concerns the provider alone it has
-made a 5xx, and where no other provider should be tried it sets a header that ends all retries."""
-
-_LONGEST_WAIT_S: Final = 60
-"""The longest that a policy may wait for a warm provider."""
-
-_NOT_FOR_PROVIDERS: Final = (
-    "accept-encoding",  # a compressed answer would hide its usage from the access log
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-external-address",
-    "x-envoy-internal",
-    "x-envoy-original-path",
-    "x-forwarded-client-cert",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    CLUSTER_HEADER,
-    "x-request-id",
-)
-
-_NOT_FOR_CLIENTS: Final = ("x-envoy-ratelimited", ATTEMPT_HEADER, WAIT_HEADER)
 
 _USUAL: Final = {"path": CHAT}
 """By far the most requests, so it comes first and needs no expression."""
@@ -207,18 +184,18 @@ def _decided(order: list[str], settings: EnvoySettings) -> list[Json]:
     match = {"prefix": "/"}
     if settings.header_mode:
         chosen = also(match, {"name": CLUSTER_HEADER, "present_match": True})
-        return [_to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **_same_provider_again(settings)}, settings)]
+        return [to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **same_provider_again(settings)}, settings)]
     return [
         # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
         # again for every retry beyond them, by whether for a streamed answer or a whole one, and how long that may be
         # silent. It names its providers in the same metadata, so the order of these routes themselves is never used.
-        _to_providers(
+        to_providers(
             {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
-            _in_order(order, attempts, wait, settings) if stream else _in_order(order, attempts, None, settings),
+            in_order(order, attempts, wait, settings) if stream else in_order(order, attempts, None, settings),
             settings,
             stream=stream,
         )
-        for attempts in _attempts(settings)
+        for attempts in attempt_counts(settings)
         for level, wait in enumerate(settings.wait_levels)
         for stream in ((True, False) if level == 0 else (True,))
     ]
@@ -227,12 +204,12 @@ def _decided(order: list[str], settings: EnvoySettings) -> list[Json]:
 def _waiting(match: Json, order: list[str], settings: EnvoySettings) -> Json:
     """The route of a request while it waits for its decision, and if none comes."""
     if settings.header_mode:
-        action = {"cluster": order[0], **_same_provider_again(settings)}
+        action = {"cluster": order[0], **same_provider_again(settings)}
     else:
-        action = _in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings)
+        action = in_order(order, min(settings.max_attempts, len(order)), settings.wait_levels[-1], settings)
     # ext_proc reads the name: so it knows the route of this very request, whatever has changed since.
     name = {} if settings.header_mode else {"name": " ".join(order)}
-    return {**name, **_to_providers(match, _until_decided(action), settings, decided=False)}
+    return {**name, **to_providers(match, until_decided(action), settings, decided=False)}
 
 
 def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) -> Json:
@@ -249,98 +226,6 @@ def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) ->
     if settings.header_mode:
         context["header_mode"] = "yes"
     return typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)
-
-
-def _attempts(settings: EnvoySettings) -> list[int]:
-    """Each provider may be tried twice; where a timeout moves on, once, and the first again to save its cache."""
-    attempts = {TRIES * number for number in range(1, settings.max_attempts + 1)}
-    return sorted(attempts | (set(range(1, settings.max_attempts + 2)) if settings.timeouts_move_on else set()))
-
-
-def _to_providers(
-    match: Json, action: Json, settings: EnvoySettings, *, stream: bool = True, decided: bool = True
-) -> Json:
-    return {
-        "match": match,
-        "request_body_buffer_limit": settings.body_limit_bytes,
-        "request_headers_to_remove": list(_NOT_FOR_PROVIDERS),
-        # A provider's limit for whole answers would cut a stream; the header never leaves Envoy.
-        **({"request_headers_to_add": [set_header("x-envoy-upstream-stream-duration-ms", "0")]} if stream else {}),
-        "response_headers_to_add": [
-            set_header(DECISION_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_REASON})%"),
-            # More than 1: the decision's first provider failed, and x-limpet-provider names the one that answered.
-            set_header(ATTEMPTS_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
-        ],
-        "typed_per_filter_config": {UNDECIDED_FILTER: NO_UNDECIDED} if decided else {},
-        "response_headers_to_remove": list(_NOT_FOR_CLIENTS),
-        "route": {"timeout": "0s", **action},
-    }
-
-
-def _in_order(order: list[str], attempts: int, silence: WaitLevel | None, settings: EnvoySettings) -> Json:
-    """`silence`: how long a streamed answer may be silent; None for whole answers, which the clusters limit."""
-    waited_for = attempts if settings.timeouts_move_on else 1
-    route, per_try = _silence(silence, waited_for) if silence is not None else ({}, {})
-    return {
-        **route,
-        "inline_cluster_specifier_plugin": {
-            "extension": {
-                "name": "envoy.router.cluster_specifier_plugin.priority_group",
-                "typed_config": typed_struct(
-                    "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
-                    override_metadata_namespace=ROUTE_METADATA,
-                    priority_groups=[
-                        {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in order
-                    ],
-                ),
-            }
-        },
-        "retry_policy": {
-            "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
-            "retriable_status_codes": list(_RETRIED_STATUSES),
-            "num_retries": attempts - 1,
-            **per_try,
-            "refresh_cluster_on_retry": True,
-            "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
-            # Set by our Lua alone: a vendor's own header would delay the attempt at another.
-            "rate_limited_retry_back_off": {
-                "reset_headers": [{"name": WAIT_HEADER, "format": "SECONDS"}],
-                "max_interval": f"{_LONGEST_WAIT_S}s",
-            },
-        },
-    }
-
-
-def _until_decided(action: Json) -> Json:
-    """A request has this route while it waits for its decision, too."""
-    if "idle_timeout" not in action:
-        return action
-    longest_s = max(float(action["idle_timeout"].removesuffix("s")), EXT_PROC_WAIT_S + 1.0)
-    return {**action, "idle_timeout": f"{longest_s}s"}
-
-
-def _silence(wait: WaitLevel, waited_for: int) -> tuple[Json, Json]:
-    """The limits of a route and those of each attempt there.
-
-    One limit of an attempt serves both kinds of silence, unless an answer may pause for longer than it may take to
-    begin. Envoy has two for that, but forgets the one for pauses as soon as the other has passed: the route's own limit
-    takes its place, which counts from the request on, and so over all attempts that may have to be waited for.
-    """
-    if wait.idle_s <= wait.first_byte_s:
-        return {}, {"per_try_idle_timeout": f"{wait.first_byte_s}s"}
-    within_s = wait.idle_s + (waited_for - 1) * wait.first_byte_s
-    return {"idle_timeout": f"{within_s}s"}, {"per_try_timeout": f"{wait.first_byte_s}s"}
-
-
-def _same_provider_again(settings: EnvoySettings) -> Json:
-    """A cluster header names one provider for all attempts, so only what cannot have reached it is retried."""
-    longest_s = max(
-        settings.longest_unstreamed_s, *(max(level.idle_s, level.first_byte_s) for level in settings.wait_levels)
-    )
-    return {
-        "idle_timeout": f"{longest_s}s",
-        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
-    }
 
 
 def _attempts_are(key: str) -> Json:
