@@ -23,6 +23,9 @@ _FEW_BYTES: Final = 1 << 17
 """A shorter body need not be counted."""
 
 _KEY: Final = b'"cache_control"'
+_BEFORE: Final = _KEY.index(b"_")
+_FEW: Final = 4
+"""Bytes `_` of a body without code, in the names of fields."""
 _FIVE_MINUTES_S: Final = 300.0
 _LIFETIMES_S: Final = {None: _FIVE_MINUTES_S, "5m": _FIVE_MINUTES_S, "1h": 3600.0}
 """Of a breakpoint, by its `ttl` (Anthropic, prompt caching guide, 2026)."""
@@ -109,7 +112,7 @@ def cache_ask(
     are the values of `prompt_cache_retention` and `prompt_cache_options`, views into `text`. What has a wrong shape is
     the provider's to complain of, and not mentioned here; nor is `cache_control` if it is never spelled plainly.
     """
-    found = _breakpoints(text, prompt) if prompt is not None and find(text, _KEY) >= 0 else _NO_BREAKPOINTS
+    found = _breakpoints(text, prompt) if prompt is not None and _mentions_key(text) else _NO_BREAKPOINTS
     if found is _NO_BREAKPOINTS and not has_key and retention is ABSENT and options is ABSENT:
         return None
     fields = (("prompt_cache_retention", retention), ("prompt_cache_options", options))
@@ -129,6 +132,18 @@ def cache_ask(
 def is_looked_into(body: Body) -> bool:
     """Whether its blocks are, one by one."""
     return len(body) <= _FEW_BYTES or body.count(b"{") <= MAX_OBJECTS
+
+
+def _mentions_key(text: Body) -> bool:
+    """Whether the key is anywhere in it. Prose hardly has a `_`, and a single byte is found much faster than a word."""
+    at = -1
+    for _ in range(_FEW):
+        at = text.find(b"_", at + 1)
+        if at < 0:
+            return False
+        if text.startswith(_KEY, at - _BEFORE):
+            return True
+    return find(text, _KEY, at) >= 0
 
 
 class _Breakpoints(NamedTuple):

@@ -47,13 +47,14 @@ class StatelessJson:
         require_utf8(body)
         reader = CarefulReader(_SHAPE, body)
         request, options = reader.request(asked_model=asked.model), reader.fields.stream_options
+        usage_asked = asked.path != _COMPLETIONS or not request.stream or asks_for_usage(options)
         return replace(
             request,
             fingerprint=xxh3_128_digest(body),
             user=reader.person("user", reader.fields.user),
             max_output_tokens=reader.least(max_tokens=reader.fields.max_tokens),
-            usage_asked=asked.path != _COMPLETIONS or not request.stream or asks_for_usage(options),
-            stream_options=None if options is ABSENT else reader.span(options),
+            usage_asked=usage_asked,
+            stream_options=None if usage_asked or options is ABSENT else reader.span(options),
         )
 
     def last_block(self, body: Body) -> LastBlock | None:

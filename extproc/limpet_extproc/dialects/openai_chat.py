@@ -74,19 +74,20 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     if plain is None:
         return None
     cache_key, user, max_tokens, max_completion_tokens, stream, stream_options, retention, options = plain.fields
-    limits = [n for n in (max_tokens, max_completion_tokens) if n is not None and n > 0]
+    limits = [n for n in (max_tokens, max_completion_tokens) if n and n > 0]
+    usage_asked = not stream or asks_for_usage(stream_options)
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages),
         session_hints=_hints(cache_key),
         user=user or None,
-        max_output_tokens=min(limits, default=None),
+        max_output_tokens=min(limits) if limits else None,
         model_span=plain.model_span,
         stream=stream is True,
         has_history=has_history(plain.messages),
         cache=cache_ask(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options),
-        usage_asked=not stream or asks_for_usage(stream_options),
-        stream_options=None if stream_options is ABSENT else span_of(body, stream_options),
+        usage_asked=usage_asked,
+        stream_options=None if usage_asked or stream_options is ABSENT else span_of(body, stream_options),
     )
 
 
@@ -96,6 +97,8 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
     fields = reader.fields
     messages = present(fields.messages)
     cache_key = reader.words("prompt_cache_key", fields.prompt_cache_key)
+    options = fields.stream_options
+    usage_asked = not fields.stream or asks_for_usage(options)
     return replace(
         reader.request(messages, asked_model=asked.model),
         fingerprint=fingerprint(reader.all_written(messages), messages),
@@ -112,8 +115,8 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             retention=fields.prompt_cache_retention,
             options=fields.prompt_cache_options,
         ),
-        usage_asked=not fields.stream or asks_for_usage(fields.stream_options),
-        stream_options=None if fields.stream_options is ABSENT else reader.span(fields.stream_options),
+        usage_asked=usage_asked,
+        stream_options=None if usage_asked or options is ABSENT else reader.span(options),
     )
 
 

@@ -113,12 +113,13 @@ def fingerprint(
         budget -= len(memoryview(system))
     if prompt is not ABSENT:
         return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces + _field("user", prompt, budget)))
-    for position, (text, readable) in enumerate(zip(messages, messages if seen is None else seen, strict=True)):
-        role, content = _role_and_content(text, readable, position, budget, items)
+    for position, text in enumerate(messages):
+        size = len(memoryview(text))
+        role, content = _role_and_content(text, seen[position] if seen else text, position, size <= budget, items)
         if role == "user" or role in _OPENERS:
             pieces.append("user" if role == "user" else "system")
             pieces += ("t", content) if isinstance(content, str) else _content(content, budget)
-            budget -= len(memoryview(text))
+            budget -= size
         if role == "user":
             break
     return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces))
@@ -156,9 +157,9 @@ def _field(role: str, value: Text, budget: int) -> list[_Piece]:
     return [role, *_content(value, budget)]
 
 
-def _role_and_content(text: Text, readable: Text, position: int, budget: int, items: bool) -> tuple[str, str | Text]:
+def _role_and_content(text: Text, readable: Text, position: int, short: bool, items: bool) -> tuple[str, str | Text]:
     """Role and content; the latter as written, unless it is a string and not too long."""
-    if len(memoryview(text)) <= budget:
+    if short:
         try:
             message = _TEXT_MESSAGE.decode(text)
         except msgspec.DecodeError:

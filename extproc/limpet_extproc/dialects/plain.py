@@ -7,7 +7,7 @@ that is read here.
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw
@@ -62,7 +62,7 @@ class OnceName(str):
     __slots__ = ()
 
 
-class Plain(NamedTuple):
+class Plain(msgspec.Struct, frozen=True, gc=False):
     """What is read alike in all dialects."""
 
     model: str
@@ -129,15 +129,18 @@ class PlainReader:
 
 def _model_span(body: Body, messages: tuple[Raw, ...]) -> Span:
     """Where the only name of a model stands."""
-    if found := _AT_FIRST.match(body):
-        return Span(found.start(1), found.end(1) - found.start(1))
+    if found := _AT_FIRST.match(body) or _AT_LAST.search(body, max(0, len(body) - _TAIL_BYTES)):
+        return _span(found)
     last = messages[-1]
     end = address(last) - address(body) + len(memoryview(last))
-    if len(messages) < MAX_MESSAGES:
-        found = _AFTER_MESSAGES.match(body, end)
-    if found := found or _AT_LAST.search(body, max(0, len(body) - _TAIL_BYTES)):
-        return Span(found.start(1), found.end(1) - found.start(1))
+    if len(messages) < MAX_MESSAGES and (found := _AFTER_MESSAGES.match(body, end)):
+        return _span(found)
     return _further_on(body, end) or _decoded(body, 0)
+
+
+def _span(found: re.Match[bytes]) -> Span:
+    begin, end = found.span(1)
+    return Span(begin, end - begin)
 
 
 def _further_on(body: Body, begin: int) -> Span | None:

@@ -124,7 +124,7 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     usage_asked: bool = True
     """Whether the client wants the usage of a stream; False only for a stream that would carry none."""
     stream_options: Span | None = None
-    """Where these stand in the body, if they do."""
+    """Where these stand in the body, if they do and usage is not asked for."""
     pin: Pin | None = None
     kept: bool = False
     """Whether the provider keeps the answer, so that requests may go on from it."""

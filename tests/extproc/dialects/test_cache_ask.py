@@ -180,3 +180,15 @@ def test_a_key_of_the_cache_counts_if_it_says_something(ours: dict[str, Any]) ->
     assert asked(CHAT, request(USER, prompt_cache_key="k", **ours)) == CacheAsk(has_key=True)
     assert cache_of(CHAT, request(USER, prompt_cache_key=None, **ours)) is None
     assert cache_of(CHAT, request(USER, **ours)) is None
+
+
+@both
+@pytest.mark.parametrize("underscores", range(7))
+@pytest.mark.parametrize("size", [10, 10_000], ids=["short", "long"])
+def test_a_breakpoint_is_found_after_whatever_else_has_an_underscore(
+    dialect: Dialect, underscores: int, size: int
+) -> None:
+    text = {"type": "text", "text": "a_" * underscores + "x" * size}
+    body = request(user(text, marked(HOUR)))
+    assert values(body, asked(dialect, body)) == [HOUR]
+    assert cache_of(dialect, request(user(text))) is None

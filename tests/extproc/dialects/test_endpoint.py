@@ -92,7 +92,7 @@ def test_other_fields_are_those_of_all_apis() -> None:
 def test_only_a_stream_of_completions_can_be_asked_for_usage(path: str, options: str, usage_asked: bool) -> None:
     read = StatelessJson().parse(f'{{"model":"m","stream":true{options}}}'.encode(), Asked(path))
     assert read.usage_asked is usage_asked
-    assert (read.stream_options is not None) is bool(options)
+    assert (read.stream_options is not None) is (bool(options) and not usage_asked)
     assert StatelessJson().parse(b'{"model":"m"}', Asked(path)).usage_asked
 
 

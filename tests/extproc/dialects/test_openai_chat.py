@@ -281,7 +281,7 @@ def test_a_stream_carries_usage_where_it_is_asked_for(
     body = request(USER, **fields, **ours)
     read = parse(body)
     assert read.usage_asked is usage_asked
-    assert (read.stream_options is not None) == ("stream_options" in fields)
+    assert (read.stream_options is not None) == ("stream_options" in fields and not read.usage_asked)
     if read.stream_options:
         offset, length = read.stream_options
         assert json.loads(body[offset : offset + length]) == fields["stream_options"]
