@@ -32,8 +32,6 @@ def pays_by_the_second_turn(price: Price) -> bool:
     return price.cache_write + price.cache_read < 2 * price.input
 
 
-def caches(candidate: Candidate, query: Query) -> bool:
-    """Whether the provider caches anything of this request; some cache only what is marked."""
-    if not candidate.cache_fields.only_marked:
-        return True
+def is_marked(candidate: Candidate, query: Query) -> bool:
+    """Whether this provider gets the request with a mark that it reads."""
     return (candidate.cache_control != "None" and query.marked) or adds_breakpoint(candidate, query)

@@ -26,7 +26,10 @@ def expected_usd(candidates: Sequence[Candidate], query: Query) -> list[float]:
         else max(cold_usd(candidate.price, query.prompt_tokens, query.output_tokens), _NEARLY_FREE_USD)
         for candidate in candidates
     ]
-    dearest = max((usd for usd in priced if usd is not None), default=1.0)
+    known = [usd for usd in priced if usd is not None]
+    if len(known) == len(priced):
+        return known
+    dearest = max(known, default=1.0)
     return [dearest if usd is None else usd for usd in priced]
 
 

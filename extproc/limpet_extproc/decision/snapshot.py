@@ -80,6 +80,8 @@ class Lane:
     takes_affinity: bool
     translates: bool
     """Whether requests are translated for any."""
+    renames: bool
+    """Whether any calls the model otherwise."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -92,6 +94,7 @@ class Lane:
         adds_keys = any(candidate.cache_key for candidate in candidates)
         takes_affinity = any(candidate.takes_affinity for candidate in candidates)
         translates = any(candidate.translated for candidate in candidates)
+        renames = any(candidate.upstream_model != model for candidate in candidates)
         return cls(
             model,
             candidates,
@@ -104,6 +107,7 @@ class Lane:
             adds_keys,
             takes_affinity,
             translates,
+            renames,
         )
 
 
@@ -132,6 +136,8 @@ class Snapshot:
     """The limits of the providers that have any."""
     keeps_objects: bool = False
     """Whether any serves an API with objects besides responses, such as files."""
+    translates: bool = False
+    """Whether requests are translated for any."""
 
     def only_lane(self, api: str) -> Lane | None:
         """Of an API that is served for one model alone; None: for none, or for several."""
@@ -176,7 +182,8 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
     }
     limited = {each.name: each.limits for each in providers.values() if each.limits is not None}
     keeps_objects = any(not OBJECTS.isdisjoint(each.endpoints) for each in catalog.providers)
-    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited, keeps_objects)
+    translates = any(each.translated for each in catalog.providers)
+    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited, keeps_objects, translates)
 
 
 def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:

@@ -4,7 +4,8 @@ Parts that only depend on the order are built once and joined, since protobuf me
 """
 
 from collections.abc import Collection
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -61,8 +62,18 @@ def _response(mutation: pb.HeaderMutation, *, of_headers: bool) -> bytes:
 
 
 _ROUTED: Final = _response(pb.HeaderMutation(), of_headers=False)
+_HIDE_USAGE: Final = entry(DECISION_HIDE_USAGE, struct_wire.TRUE)
 _RECORD: Final = struct_wire.text_metadata(RECORD_METADATA, RECORD_TEXT)
 _ROUTED_BY_HEADERS: Final = _response(pb.HeaderMutation(), of_headers=True)
+
+
+class _Built(NamedTuple):
+    """A decision without what is the request's own."""
+
+    written: bytes
+    entries: bytes
+    hiding: bytes
+    """The same for a request whose client does not get the usage."""
 
 
 class Responses:
@@ -70,7 +81,7 @@ class Responses:
 
     def __init__(self) -> None:
         self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
-        self._decisions: dict[tuple[str, str, str, float | None, float], tuple[bytes, bytes]] = {}
+        self._decisions: dict[tuple[str, str, str, float | None, float], _Built] = {}
 
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool, of_headers: bool = False) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order.
@@ -85,6 +96,7 @@ class Responses:
 
     def _decision(self, routing: Routing) -> bytes:
         """Without failures and what is the request's own, it is the same for all requests of a model."""
+        edits = routing.edits
         if routing.why:
             return struct_wire.metadata(DECISION_METADATA, _decision(routing) + _own(routing))
         tries, record = routing.tries, routing.record
@@ -94,9 +106,14 @@ class Responses:
             if len(self._decisions) >= _MAX_CACHED:
                 self._decisions.clear()
             entries = _decision(routing)
-            built = self._decisions[key] = entries, struct_wire.metadata(DECISION_METADATA, entries)
-        own = _own(routing)
-        return struct_wire.metadata(DECISION_METADATA, built[0] + own) if own else built[1]
+            written = struct_wire.metadata(DECISION_METADATA, entries)
+            built = self._decisions[key] = _Built(written, entries, entries + _HIDE_USAGE)
+        if routing.affinity or (edits is not None and edits.own):
+            return struct_wire.metadata(DECISION_METADATA, built.entries + _own(routing))
+        if edits is None:
+            return built.written
+        splices = _splices(edits.common)
+        return _before_splices(built.hiding if edits.asks_usage else built.entries, len(splices)) + splices
 
     def _route(self, order: tuple[str, ...], route_knows: str, tries: Tries) -> bytes:
         key = order, route_knows, tries
@@ -127,7 +144,7 @@ def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -
         name: entry("name", struct_wire.text(name)) + (b"" if name in route_knows else _clusters(name))
         for name in order
     }
-    groups = [struct_wire.table(named[name]) for name in (*order[:1] * tries.each, *order[1:])]
+    groups = struct_wire.items([struct_wire.table(named[name]) for name in (*order[:1] * tries.each, *order[1:])])
     # Where each is tried once, waiting for the first must not cost the last its attempt.
     attempts = len(order) * tries.each + (tries.each == 1 and tries.save_cache_s > 0)
     route = route_key(attempts, tries.stream, tries.wait_level)
@@ -138,7 +155,7 @@ def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -
 
 def _clusters(name: str) -> bytes:
     cluster = entry("cluster_name", struct_wire.text(name)) + entry("weight", struct_wire.number(1))
-    return entry("clusters", struct_wire.array([struct_wire.table(cluster)]))
+    return entry("clusters", struct_wire.array(struct_wire.items([struct_wire.table(cluster)])))
 
 
 def _decision(routing: Routing) -> bytes:
@@ -161,15 +178,23 @@ def _own(routing: Routing) -> bytes:
 
 
 def _edits(edits: Edits) -> bytes:
-    lists = entry("", _splices(edits.common))
+    lists = entry("", struct_wire.array(_splices(edits.common)))
     for provider, splices in edits.own:
-        lists += entry(provider, _splices(splices))
+        lists += entry(provider, struct_wire.array(_splices(splices)))
     written = entry(DECISION_EDITS, struct_wire.table(lists))
-    return written + entry(DECISION_HIDE_USAGE, struct_wire.TRUE) if edits.asks_usage else written
+    return written + _HIDE_USAGE if edits.asks_usage else written
+
+
+@lru_cache(maxsize=_MAX_CACHED)
+def _before_splices(entries: bytes, size: int) -> bytes:
+    """A decision up to the splices that end it, the same for all providers: only their size matters."""
+    lists = entry("", struct_wire.array(bytes(size)))
+    written = struct_wire.metadata(DECISION_METADATA, entries + entry(DECISION_EDITS, struct_wire.table(lists)))
+    return written[: len(written) - size]
 
 
 def _splices(splices: Splices) -> bytes:
-    return struct_wire.array(
+    return struct_wire.items(
         [
             struct_wire.splice(offset, length, struct_wire.TRUE if text is True else struct_wire.text(text))
             for offset, length, text in splices

@@ -5,10 +5,13 @@ A Struct is a map, whose entries may be written one by one and joined. https://p
 
 import struct
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final
 
 _pack_double: Final = struct.Struct("<d").pack
 _pack_two: Final = struct.Struct("<3sd3sd").pack
+_LENGTHS: Final = 1024
+"""Of texts for which what stands before them is kept."""
 _NUMBER: Final = b"\x0a\x09\x11"
 """Goes before a double that is an element of a list."""
 
@@ -27,9 +30,13 @@ def text(value: str) -> bytes:
     return b"\x1a" + length(content) + content
 
 
-def array(values: Iterable[bytes]) -> bytes:
-    """Value.list_value."""
-    content = b"".join([b"\x0a" + length(value) + value for value in values])
+def items(values: Iterable[bytes]) -> bytes:
+    """What is in a list."""
+    return b"".join([b"\x0a" + length(value) + value for value in values])
+
+
+def array(content: bytes) -> bytes:
+    """Value.list_value of `items`."""
     return b"\x32" + length(content) + content
 
 
@@ -52,18 +59,16 @@ def metadata(namespace: str, entries: bytes) -> bytes:
 
 
 def text_metadata(namespace: str, name: str) -> Callable[[str], bytes]:
-    """The same of one text, for every request: what does not change is written once."""
-    outer, key = (b"\x0a" + length(each) + each for each in (namespace.encode(), name.encode()))
+    """The same of one text, for every request: what stands before the text depends on its length alone."""
+
+    @lru_cache(maxsize=_LENGTHS)
+    def before(size: int) -> bytes:
+        written = metadata(namespace, entry(name, text("-" * size)))
+        return written[: len(written) - size]
 
     def write(value: str) -> bytes:
         content = value.encode()
-        content = b"\x1a" + length(content) + content
-        content = key + b"\x12" + length(content) + content
-        content = b"\x0a" + length(content) + content
-        content = b"\x2a" + length(content) + content
-        content = outer + b"\x12" + length(content) + content
-        content = b"\x0a" + length(content) + content
-        return b"\x42" + length(content) + content
+        return before(len(content)) + content
 
     return write
 

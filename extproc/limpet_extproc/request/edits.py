@@ -38,8 +38,15 @@ def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | No
     """
     request, lane = opened.request, opened.query.lane
     candidates = lane.by_provider
-    renamed = any(candidates[name].upstream_model != lane.model for name in order)
-    if _is_ordinary(opened):
+    renamed = lane.renames and any(candidates[name].upstream_model != lane.model for name in order)
+    # Where nothing but the model's name and the usage of a stream can differ: nearly all requests.
+    if (
+        request.cache is None
+        and not request.ours
+        and request.model_form == "json"
+        and not lane.marks
+        and not lane.adds_keys
+    ):
         model = (Splice(*request.model_span, True),) if renamed else ()
         if request.usage_asked:
             return Edits(model) if model else None
@@ -50,27 +57,13 @@ def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | No
     return Edits(splices[0], own, body.asks_usage) if splices[0] or own else None
 
 
-def _is_ordinary(opened: Opened) -> bool:
-    """Whether nothing but the model's name and the usage of a stream can differ: nearly all requests."""
-    request, lane = opened.request, opened.query.lane
-    return (
-        not request.ours
-        and request.cache is None
-        and request.model_form == "json"
-        and not lane.marks
-        and not lane.adds_keys
-    )
-
-
 def _with_usage(opened: Opened, order: tuple[str, ...], model: Splices) -> Edits | None:
     candidates = opened.query.lane.by_provider
+    own = tuple([(name, model) for name in order if not candidates[name].stream_usage])
     draft = BodyDraft()
-    asks = any(candidates[name].stream_usage for name in order)
-    asks = asks and put_usage(draft, opened.body, opened.request.stream_options)
-    if not asks:
+    if len(own) == len(order) or not put_usage(draft, opened.body, opened.request.stream_options):
         return Edits(model) if model else None
     draft.splices.extend(model)
-    own = tuple((name, model) for name in order if not candidates[name].stream_usage)
     return Edits(draft.done(opened.body), own, asks_usage=True)
 
 

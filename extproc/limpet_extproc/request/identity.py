@@ -35,11 +35,11 @@ def conversation(headers: Mapping[str, str], request: ParsedRequest, configured:
     `headers` have lower-case names. `configured` are the policy's own headers; they come before all others. The
     fields of the dialect itself come after all headers. A subagent is a conversation of its own (record 55).
     """
-    if found := _first(headers, configured):
+    if configured and (found := _first(headers, configured)):
         return f"header:{found[0]}", found[1]
     if found := _first(headers, _EXPLICIT):
         return found
-    if value := _usable(request.session_id):
+    if request.session_id and (value := _usable(request.session_id)):
         return "session_id", value
     if not headers.keys().isdisjoint(_HARNESS) and (found := _first(headers, SESSION_HEADERS)):
         name, session = found

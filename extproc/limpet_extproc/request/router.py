@@ -89,8 +89,10 @@ class StickyRouting:
         if isinstance(request, Refusal):
             return request
         snapshot = self._snapshot()
-        lane = snapshot.lanes.get((head.api.name, request.model))
-        field = await self._untranslatable(body) if lane is not None and lane.translates else None
+        field = None
+        if snapshot.translates:
+            lane = snapshot.lanes.get((head.api.name, request.model))
+            field = await self._untranslatable(body) if lane is not None and lane.translates else None
         opened = open_request(head, request, body, snapshot, self._secret, field)
         if isinstance(opened, Refusal):
             return opened

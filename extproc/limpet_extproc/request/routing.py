@@ -11,9 +11,10 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Steering
-from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.dialects.port import CacheAsk, Refusal
 from limpet_extproc.memory import Remembered
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import affinity
@@ -117,7 +118,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         reason=decision.reason,
         enforce_reason=decision.enforce_reason,
         order=decision.order,
-        ttls_s=tuple(_ttl_s(opened, name) for name in decision.order),
+        ttls_s=_ttls_s(opened, decision.order),
         started_s=now_s,
         prompt_tokens=query.prompt_tokens,
         output_tokens=query.output_tokens,
@@ -149,18 +150,21 @@ def _unrecognised(opened: Opened, decision: Decision) -> bool:
     return new and opened.request.has_history and opened.identified_by == identity.FINGERPRINT
 
 
-def _ttl_s(opened: Opened, provider: str) -> float:
-    query = opened.query
-    candidate = query.lane.by_provider[provider]
-    if why_not_sticky(candidate, query) is not None:
-        return 0.0
-    return query.lane.policy.memory_ttl_s or _asked_ttl_s(opened, candidate) or candidate.cache_ttl_s
+def _ttls_s(opened: Opened, order: tuple[str, ...]) -> tuple[float, ...]:
+    query, ask = opened.query, opened.request.cache
+    lane = query.lane
+    set_s = lane.policy.memory_ttl_s
+    ttls_s = []
+    for candidate in map(lane.by_provider.__getitem__, order):
+        if why_not_sticky(candidate, query) is not None:
+            ttls_s.append(0.0)
+        else:
+            asked_s = None if ask is None else _asked_ttl_s(ask, query, candidate)
+            ttls_s.append(set_s or asked_s or candidate.cache_ttl_s)
+    return tuple(ttls_s)
 
 
-def _asked_ttl_s(opened: Opened, candidate: Candidate) -> float | None:
+def _asked_ttl_s(ask: CacheAsk, query: Query, candidate: Candidate) -> float | None:
     """How long the request itself wants to be kept, if the provider reads where it says so."""
-    ask = opened.request.cache
-    if ask is None:
-        return None
-    reads = candidate.cache_control != "None" if opened.query.marked else candidate.cache_fields.retention
+    reads = candidate.cache_control != "None" if query.marked else candidate.cache_fields.retention
     return ask.ttl_s if reads else None

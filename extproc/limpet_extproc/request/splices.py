@@ -40,8 +40,8 @@ class BodyDraft:
         """All of it. Members of the request itself are added before all others, at least one of which has to stay."""
         found = [*self.splices, *(Splice(*cut, "") for cut in cuts(self.cut))] if self.cut else self.splices
         if self.added:
-            found = [*found, Splice(_begin(body), 0, ",".join([*self.added, ""]))]
-        return tuple(sorted(found))
+            found = [*found, Splice(_begin(body), 0, f"{','.join(self.added)},")]
+        return tuple(sorted(found)) if len(found) > 1 else tuple(found)
 
 
 def text_at(body: AnyBody, begin: int, end: int) -> str:

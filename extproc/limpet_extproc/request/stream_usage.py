@@ -17,13 +17,14 @@ class _UsageOptions(msgspec.Struct, frozen=True, gc=False):
 
 _STREAM_OPTIONS: Final = msgspec.json.Decoder(_UsageOptions)
 _ASKED: Final = '"include_usage":true'
+_OPTION: Final = f'"stream_options":{{{_ASKED}}}'
 _NO: Final = (b"null", b"false")
 
 
 def put_usage(draft: BodyDraft, body: AnyBody, stream_options: Span | None) -> bool:
     """Ask for usage, if the options are such that it can be; what is wrong in them is the provider's to refuse."""
     if stream_options is None:
-        draft.added.append(f'"stream_options":{{{_ASKED}}}')
+        draft.added.append(_OPTION)
         return True
     begin, length = stream_options
     if body[begin] == NULL:

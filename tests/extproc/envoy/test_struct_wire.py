@@ -7,7 +7,18 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from limpet_extproc.envoy.struct_wire import TRUE, array, entry, metadata, number, splice, table, text, text_metadata
+from limpet_extproc.envoy.struct_wire import (
+    TRUE,
+    array,
+    entry,
+    items,
+    metadata,
+    number,
+    splice,
+    table,
+    text,
+    text_metadata,
+)
 
 VALUE = st.recursive(
     st.just(True) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=300),
@@ -22,7 +33,7 @@ def written(value: Any) -> bytes:
         return number(value)
     if isinstance(value, str):
         return text(value)
-    return array(map(written, value)) if isinstance(value, list) else table(entries(value))
+    return array(items(map(written, value))) if isinstance(value, list) else table(entries(value))
 
 
 def entries(values: dict[str, Any]) -> bytes:
@@ -45,4 +56,4 @@ def test_a_text_of_each_request_is_written_as_any_other(value: str) -> None:
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.just(True) | st.text(max_size=300))
 def test_a_splice_is_written_as_any_other_list(offset: int, size: int, value: Any) -> None:
-    assert splice(offset, size, written(value)) == array([number(offset), number(size), written(value)])
+    assert splice(offset, size, written(value)) == array(items([number(offset), number(size), written(value)]))
