@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 FIVE = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
+CLAUDE = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
 
 
 async def sent_to_both(
@@ -135,10 +136,10 @@ async def test_a_clients_own_name_of_a_conversation_is_not_overruled(stage: Stag
     assert "x-grok-conv-id" not in headers_of((await stage.arrivals("b"))[-1])
 
 
-async def test_auto_marks_a_conversation_that_goes_on(stage: Stage) -> None:
-    price = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
+@pytest.mark.parametrize("prices", [{"a": CLAUDE}, {"a": None}], ids=["a price", "no price"])
+async def test_auto_marks_a_conversation_that_goes_on(stage: Stage, prices: dict[str, dict[str, str] | None]) -> None:
     specs = {"a": {"vendor": "Alibaba", "promptCaching": "Auto"}}
-    await stage.serve("a", specs=specs, prices={"a": price})
+    await stage.serve("a", specs=specs, prices=prices)
     first = {"model": stage.model, "messages": [say(LONG)]}
     turn = {"model": stage.model, "messages": [say(LONG), say("Yes.", "assistant"), say("More")]}
     assert (await stage.post(first)).status == (await stage.post(turn)).status == 200
@@ -160,8 +161,7 @@ async def test_auto_marks_a_conversation_that_goes_on(stage: Stage) -> None:
 async def test_the_breakpoint_moves_on_with_the_conversation(
     stage: Stage, spec: dict[str, Any], fields: dict[str, Any]
 ) -> None:
-    price = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
-    await stage.serve("a", specs={"a": spec}, prices={"a": price})
+    await stage.serve("a", specs={"a": spec}, prices={"a": CLAUDE})
     system = LONG * 4  # as long as an agent's
     turns: list[dict[str, Any]] = []
     read, decisions = [], []
@@ -182,8 +182,7 @@ async def test_the_breakpoint_moves_on_with_the_conversation(
     ("caching", "fields"), [("Off", {"cache_control": FIVE}), ("Auto", {})], ids=["the client's", "auto"]
 )
 async def test_so_does_that_of_a_chat_that_is_translated(stage: Stage, caching: str, fields: dict[str, Any]) -> None:
-    price = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
-    await stage.serve("a", specs={"a": {"vendor": "Anthropic", "promptCaching": caching}}, prices={"a": price})
+    await stage.serve("a", specs={"a": {"vendor": "Anthropic", "promptCaching": caching}}, prices={"a": CLAUDE})
     turns = [say(LONG * 4, "system")]
     cached = []
     for turn in range(3):
