@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.envoy.cast import LONG, say
+from tests.envoy.every_api import SPEAKS, anything
 from tests.envoy.stage import Raw, Stage
-from tests.envoy.upstream import CLOSE, RESET, Reply, Script, Upstream, completion, events
+from tests.envoy.upstream import CLOSE, RESET, Got, Reply, Script, Upstream, completion, events
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -319,6 +320,42 @@ async def test_a_good_answer_passes_byte_for_byte_but_for_its_model_and_is_remem
     await pair.stage.settle()
     assert (await pair.ask("Good", stream=stream)).headers["x-limpet-decision"] == "sticky.within"
     assert pair.asked() == (2, 0)
+
+
+_GONE = error(404, message="Conversation with id 'conv_zz' not found.")
+
+
+async def test_what_the_request_names_and_nobody_knows_is_the_clients_to_know(pair: Pair) -> None:
+    pair.a.script = pair.b.script = always(_GONE)
+    for _ in range(4):
+        answer = await pair.ask("Go on")
+        assert (answer.status, answer.json["error"]["code"]) == (404, "x")
+        assert answer.json["error"]["message"].startswith("Conversation with id 'conv_zz' not found. (")
+    pair.a.script = pair.b.script = always(completion())
+    await pair.stage.settle()
+    assert (await pair.ask("Still well?")).headers["x-limpet-decision"] != "last_resort.all_out"
+
+
+async def test_one_provider_alone_says_so_in_its_own_words(stage: Stage) -> None:
+    async with Upstream(always(_GONE)) as upstream:
+        await stage.serve("a", specs={"a": {"url": upstream.url}})
+        answer = await stage.post({"model": stage.model, "messages": [say("Go on")]})
+        assert (answer.status, answer.json) == (404, _GONE.body)
+
+
+async def test_an_api_that_is_not_there_is_asked_elsewhere_and_hinders_no_other(stage: Stage) -> None:
+    def lacks_messages(got: Got) -> Reply:
+        return anything(got) if got.target.endswith("/chat/completions") else Reply(404, _JSON, {"detail": "Not Found"})
+
+    async with Upstream(lacks_messages) as a, Upstream(anything) as b:
+        specs = {"a": {**SPEAKS, "url": a.url}, "b": {**SPEAKS, "url": b.url, "weight": 0}}
+        await stage.serve("a", "b", specs=specs)
+        for turn in range(6):
+            sent = {"model": stage.model, "max_tokens": 9, "messages": [say(f"Hi {turn}")]}
+            assert (await stage.post(sent, path="/v1/messages")).status == 200
+        await stage.settle()
+        answer = await stage.post({"model": stage.model, "messages": [say("Hi")]})
+        assert (answer.status, answer.headers["x-limpet-provider"]) == (200, stage.provider("a"))
 
 
 @pytest.mark.parametrize(

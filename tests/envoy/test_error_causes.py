@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.operator.publish.test_error_cause import NOT_FOUND
 from tests.waiting import eventually
 
 from limpet_operator.laptop.machine import envoy_command
@@ -98,6 +99,11 @@ STATUSES: Final = st.sampled_from([200, 302, 400, 401, 402, 403, 404, 410, 413, 
 @given(st.sampled_from(VENDORS), STATUSES, TEXTS)
 def test_both_find_the_same_cause_in_any_text(lua: Lua, vendor: str, status: int, text: str) -> None:
     assert lua.error_cause(vendor, status, text) == error_cause(vendor, status, text)
+
+
+@pytest.mark.parametrize(("text", "cause"), NOT_FOUND)
+def test_the_lua_knows_what_a_404_did_not_find(lua: Lua, text: str, cause: str) -> None:
+    assert lua.error_cause("Custom", 404, text) == cause
 
 
 @pytest.mark.parametrize("words", WORDS)

@@ -130,7 +130,7 @@ async def test_a_model_that_a_provider_lacks_is_named_and_its_other_models_are_s
         assert (await stage.ask(_OPENER, extra=order)).seller == "b"
         line = await command.says("does not know a requested model")
         assert f"  {stage.provider('a')} is Degraded (ModelNotFound): model {stage.model} is Down: it does not" in line
-        assert 'path: 404 "The model does not exist" (seen by requests); ' in line
+        assert 'model: 404 "The model does not exist" (seen by requests); ' in line
         assert (await stage.ask("More plain words", extra=order, model=PLAIN)).seller == "a"
 
 

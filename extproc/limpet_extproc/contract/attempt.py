@@ -13,6 +13,8 @@ Cause: TypeAlias = Literal[
     "NoCredit",
     "Forbidden",
     "ModelNotFound",
+    "PathNotFound",
+    "NotFound",
     "Limited",
     "TooLarge",
     "BadRequest",
@@ -37,7 +39,8 @@ Cause: TypeAlias = Literal[
 ]
 """Why an attempt did not succeed, or a provider is in trouble; empty if it did, or if the client left.
 
-`ErrorRate`, `SlowFirstByte` and `SlowStream` belong to no single attempt."""
+`ErrorRate`, `SlowFirstByte` and `SlowStream` belong to no single attempt. `NotFound` is a 404 about what the request
+names, such as a conversation; `PathNotFound` one about where we sent it."""
 
 CAUSES: Final[frozenset[str]] = frozenset(get_args(Cause))
 
@@ -55,6 +58,10 @@ OF_THE_PROVIDER: Final[frozenset[Cause]] = frozenset(
     }
 )
 """Causes that concern all models of a provider: its address, our key and our account. Any other concerns one model."""
+
+OF_ONE_API: Final[frozenset[Cause]] = frozenset({"PathNotFound"})
+"""Causes that concern one API of a provider and none of its models, which others may serve well. They are reported and
+held against nothing."""
 
 NOT_REACHED: Final[frozenset[Cause]] = frozenset(
     {"ConnectionFailed", "ConnectionRefused", "NameNotResolved", "TLSFailed", "Unreachable"}
@@ -78,7 +85,7 @@ PERHAPS_OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset(
 only failures of several conversations show that the provider is not."""
 
 SETTLED_BY_PEOPLE: Final[frozenset[Cause]] = frozenset(
-    {"CredentialRefused", "NoCredit", "Forbidden", "ModelNotFound", "Redirected"}
+    {"CredentialRefused", "NoCredit", "Forbidden", "ModelNotFound", "PathNotFound", "Redirected"}
 )
 """Causes that stay until a key, an account, a name or a URL is changed. They are reported the first time, and count
 even while other requests succeed."""

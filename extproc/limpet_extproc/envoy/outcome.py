@@ -181,7 +181,7 @@ class Outcomes:
         # What else is asked for takes as long as it takes.
         timing = log_entry.timing(entry, record, usage) if is_turn else None
         self._tracker.apply(AttemptSucceeded(provider, model, timing, age_s))
-        self._complaints.resolve(provider, model)
+        self._complaints.resolve(provider, model, record.api if record else "")
         if usage is not None:
             self._count_tokens(usage, provider, model)
         elif is_turn:
@@ -218,7 +218,7 @@ class Outcomes:
         failures = trail.failures(attempts)
         for attempt in attempts:
             if attempt.status or attempt in failures:
-                self._complaints.add(attempt, now_s)
+                self._complaints.add(attempt, now_s, record.api if record else "")
         for failure in failures:
             if failure.provider in counted:
                 continue

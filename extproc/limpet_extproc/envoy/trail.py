@@ -13,6 +13,7 @@ from limpet_extproc.contract.api_keys import blanked
 from limpet_extproc.contract.attempt import (
     CAUSES,
     MAX_MESSAGE_CHARS,
+    OF_ONE_API,
     PERHAPS_OF_THE_REQUEST,
     Attempt,
     AttemptOutcome,
@@ -141,8 +142,8 @@ def failed_providers(attempts: Sequence[Attempt]) -> tuple[str, ...]:
 def failures(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     """What counts against providers: at most one failure each.
 
-    A provider that answered after all has only closed a connection that we had kept too long. Where another one refused
-    the request, what may lie in the request does.
+    What concerns one of its APIs alone does not. A provider that answered after all has only closed a connection that
+    we had kept too long. Where another one refused the request, what may lie in the request does not count either.
     """
     refused = any(attempt.outcome == "refused" for attempt in attempts)
     answered = {attempt.provider for attempt in attempts if attempt.outcome in ("ok", "refused")}
@@ -150,7 +151,7 @@ def failures(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     for attempt in attempts:
         if attempt.outcome not in ("failed", "limited") or attempt.provider in answered:
             continue
-        if not (refused and attempt.cause in PERHAPS_OF_THE_REQUEST):
+        if attempt.cause not in OF_ONE_API and not (refused and attempt.cause in PERHAPS_OF_THE_REQUEST):
             before = worst.get(attempt.provider)
             if before is None or (attempt.status and not before.status):
                 worst[attempt.provider] = attempt

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.attempt import OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Attempt, Cause
+from limpet_extproc.contract.attempt import OF_ONE_API, OF_THE_PROVIDER, SETTLED_BY_PEOPLE, Attempt, Cause
 from limpet_extproc.contract.health_stream import Probed
 
 EXPIRES_S: Final = 300.0
@@ -28,6 +28,8 @@ class Complaint(msgspec.Struct, frozen=True, gc=False):
     status: int
     message: str
     at_s: float
+    api: str = ""
+    """What was asked for, as `apis.Api` names it."""
 
 
 class Complaints:
@@ -42,29 +44,34 @@ class Complaints:
         self._last: dict[tuple[str, str], Complaint] = {}
         self._on_change = on_change
 
-    def add(self, attempt: Attempt, now_s: float) -> None:
+    def add(self, attempt: Attempt, now_s: float, api: str = "") -> None:
         """Keep what an attempt failed with."""
         if attempt.outcome not in ("failed", "limited") or not attempt.cause:
             return
         scope = (attempt.provider, "" if attempt.cause in OF_THE_PROVIDER else attempt.model)
-        new = Complaint(attempt.cause, attempt.status, attempt.message, now_s)
+        new = Complaint(attempt.cause, attempt.status, attempt.message, now_s, api)
         self._last[scope] = new
         if attempt.cause not in SETTLED_BY_PEOPLE:
             return
         before = self._standing.get(scope)
-        if before is None or (before.cause, before.status) != (new.cause, new.status):
+        if before is None or (before.cause, before.status, before.api) != (new.cause, new.status, new.api):
             self._standing[scope] = new
             self._on_change()
         else:
             # The first words are kept: they may contain the number of the request, and each answer would be a change.
             self._standing[scope] = msgspec.structs.replace(before, at_s=now_s)
 
-    def resolve(self, provider: str, model: str) -> None:
+    def resolve(self, provider: str, model: str, api: str = "") -> None:
         """Drop what a successful attempt shows to be over: what concerns all models, and what concerns this one."""
         if not self._standing:
             return
-        ended = [self._standing.pop((provider, each), None) for each in dict.fromkeys(("", model))]
-        if any(ended):
+        ended = False
+        for scope in dict.fromkeys(((provider, ""), (provider, model))):
+            found = self._standing.get(scope)
+            if found is not None and not (found.cause in OF_ONE_API and found.api != api):
+                del self._standing[scope]
+                ended = True
+        if ended:
             self._on_change()
 
     def resolve_probed(self, probed: Iterable[Probed], now_s: float) -> None:
@@ -78,7 +85,7 @@ class Complaints:
                 continue
             for scope in dict.fromkeys(((each.provider, ""), (each.provider, each.model))):
                 last = self._last.get(scope)
-                if last is None or last.at_s >= now_s - each.good_age_s:
+                if last is None or last.cause in OF_ONE_API or last.at_s >= now_s - each.good_age_s:
                     continue
                 if each.model or each.since_s >= last.at_s - HEARD_LATE_S:
                     del self._last[scope]

@@ -41,6 +41,7 @@ HealthyReason = Literal[
     "NoCredit",
     "Forbidden",
     "ModelNotFound",
+    "PathNotFound",
     "Redirected",
     "NameNotResolved",
     "TLSFailed",

@@ -17,6 +17,7 @@ from limpet_operator.resources.provider import Provider
 _BOM: Final = "\ufeff"
 # Atomic: what a provider sends must not make it slow.
 _HTML: Final = re.compile(rf"{_BOM}?(?>\s|<\?xml.*?\?>|<!--.*?-->)*+<(!doctype html|html)", re.IGNORECASE | re.DOTALL)
+_OF_PATHS: Final[frozenset[Cause]] = OF_THE_REQUEST | {"ModelNotFound", "PathNotFound", "NotAnAnswer"}
 _JSON: Final = re.compile(rf"{_BOM}?\s*[{{\[]")
 
 
@@ -77,12 +78,13 @@ def _cause(answer: ProbeAnswer, check: HttpCheck | CompletionCheck, vendor: str)
     if isinstance(check, CompletionCheck):
         if answer.status in (200, 201):
             return _error_in(answer) or ("" if _has_completion(answer.body) else "NotAnAnswer")
-        return error_cause(vendor, answer.status, answer.body)
+        cause = error_cause(vendor, answer.status, answer.body)
+        return "ModelNotFound" if cause == "NotFound" else cause  # the probe names nothing else
     if any(low <= answer.status <= high for low, high in check.expected_statuses):
         return _error_in(answer) if answer.status // 100 == 2 else ""
     cause = error_cause(vendor, answer.status, answer.body)
     # Of a path that is not there, or not for GET, nothing is known but its status.
-    return "UnusableStatus" if cause in OF_THE_REQUEST or cause in ("ModelNotFound", "NotAnAnswer") else cause
+    return "UnusableStatus" if cause in _OF_PATHS else cause
 
 
 def _error_in(answer: ProbeAnswer) -> Cause:

@@ -8,7 +8,7 @@ local function client_status(status, cause)
   if cause == "Limited" then return "429" end
   if cause == "TooLarge" and status == "429" then return "413" end -- it may never be tried again as it is
   local after = AFTER[cause]
-  if after.own and (cause == "BadRequest" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5") then return status end
+  if after.own and (cause == "BadRequest" or cause == "NotFound" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5") then return status end
   return after.status or "503"
 end
 
@@ -104,10 +104,12 @@ local function is_success(status, unread)
   return status == "200" or status == "201" or unread and string.sub(status, 1, 1) == "2"
 end
 
+local OF_OBJECTS = { ModelNotFound = true, PathNotFound = true, NotFound = true, UnusableStatus = true }
+
 -- The cause of an error. That an object is not there, or not in such a state, is no fault of its provider.
 local function cause_of_error(handle, api, path, status, text)
   local cause = error_cause(handle:filterContext():get("vendor"), status, text)
-  if (cause == "ModelNotFound" or cause == "UnusableStatus") and string.sub(status, 1, 1) == "4" and is_object(api, path) then
+  if OF_OBJECTS[cause] and string.sub(status, 1, 1) == "4" and is_object(api, path) then
     return "BadRequest"
   end
   return cause

@@ -13,12 +13,14 @@ local AFTER = {
   TooLarge = { outcome = "refused", rank = 1, next = true, own = true },
   ContentRefused = { outcome = "refused", rank = 1, next = true, own = true },
   Untranslated = { outcome = "refused", rank = 5, next = true, status = "503" },
+  NotFound = { outcome = "refused", rank = 5, next = true, own = true },
   Limited = { outcome = "failed", rank = 2, next = true, own = true },
   Timeout = { outcome = "failed", rank = 3, next = true, status = "504" },
   CredentialRefused = { outcome = "failed", rank = 4, next = true, status = "502" },
   NoCredit = { outcome = "failed", rank = 4, next = true, status = "502" },
   Forbidden = { outcome = "failed", rank = 4, next = true, status = "502" },
   ModelNotFound = { outcome = "failed", rank = 5, next = true, status = "503" },
+  PathNotFound = { outcome = "failed", rank = 5, next = true, status = "503" },
   UnusableStatus = { outcome = "failed", rank = 5, next = true, status = "502" },
   Redirected = { outcome = "failed", rank = 5, next = true, status = "502" },
   NotAnAnswer = { outcome = "failed", rank = 5, next = true, status = "502" },
@@ -33,7 +35,7 @@ local BY_STATUS = {
   ["401"] = "CredentialRefused",
   ["402"] = "NoCredit",
   ["403"] = "Forbidden",
-  ["404"] = "ModelNotFound",
+  ["404"] = "NotFound",
   ["406"] = "BadRequest",
   ["408"] = "ServerError",
   ["410"] = "ModelNotFound",
@@ -68,24 +70,27 @@ local function beginning(lower)
   return string.sub(message, 1, math.min(quoted, quote) - 1)
 end
 
--- A page of HTML with 403 comes from a firewall in front of the provider, which may have disliked one prompt: it says nothing of our account.
-local function is_blocked(status, text) return status == "403" and string.find(text, "^%s*<") ~= nil end
+-- What a page of HTML says. With 403 it comes from a firewall in front of the provider, which may have disliked one prompt: it says nothing
+-- of our account. With 404 no API was there to answer.
+local OF_PAGES = { ["403"] = "UnusableStatus", ["404"] = "PathNotFound" }
 
 -- The status decides, unless the text says more. Words that blame the provider count only as the whole of a value, as codes are, or in
 -- the beginning of the message.
 local function error_cause(vendor, status, text)
-  if is_blocked(status, text) then return "UnusableStatus" end
+  if OF_PAGES[status] ~= nil and string.find(text, "^%s*<") then return OF_PAGES[status] end
   if text ~= "" then
     local lower = string.lower(text)
     local message = beginning(lower)
     for _, rule in ipairs(RULES) do
       if string.find(rule.status, status, 1, true) and (rule.vendors == nil or rule.vendors[vendor]) then
-        local found = string.find(message, rule.find, 1, true) or string.find(lower, '"' .. rule.find .. '"', 1, true)
+        local found = string.find(lower, '"' .. rule.find .. '"', 1, true)
+        if found == nil and not rule.whole then found = string.find(message, rule.find, 1, true) end
         if found == nil and AFTER[rule.cause].outcome == "refused" then found = string.find(lower, rule.find, 1, true) end
         if found ~= nil then return rule.cause end
       end
     end
   end
+  if status == "404" and not string.find(text, "^%s*[{%[]") then return "PathNotFound" end
   return cause_of(status)
 end
 

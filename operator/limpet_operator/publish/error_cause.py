@@ -14,7 +14,7 @@ BY_STATUS: Final[dict[int, Cause]] = {
     401: "CredentialRefused",
     402: "NoCredit",
     403: "Forbidden",
-    404: "ModelNotFound",
+    404: "NotFound",
     406: "BadRequest",
     408: "ServerError",
     410: "ModelNotFound",
@@ -31,13 +31,17 @@ BY_STATUS: Final[dict[int, Cause]] = {
 }
 _BY_CLASS: Final[dict[int, Cause]] = {2: "NotAnAnswer", 3: "Redirected", 5: "ServerError"}
 
-OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset({"TooLarge", "ContentRefused", "Untranslated", "BadRequest"})
+OF_THE_REQUEST: Final[frozenset[Cause]] = frozenset(
+    {"TooLarge", "ContentRefused", "Untranslated", "BadRequest", "NotFound"}
+)
 """Causes that blame the request and not the provider."""
 
 _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"([^"]*)')
 _ERROR: Final = re.compile(rb'"error"\s*:\s*"([^"]*)')
 _PAGE: Final = re.compile(rb"\s*<")
-"""With 403 from a firewall in front of the provider, which may have disliked one prompt."""
+_OF_PAGES: Final[dict[int, Cause]] = {403: "UnusableStatus", 404: "PathNotFound"}
+"""What a page of HTML says. With 403 it comes from a firewall in front of the provider, which may have disliked one
+prompt; with 404 no API was there to answer."""
 _JSON: Final = re.compile(rb"\s*[{\[]")
 _QUOTED: Final = re.compile(rb"[{\[`\\]")
 _QUOTE: Final = re.compile(rb"[^a-z]'")
@@ -46,20 +50,24 @@ _QUOTE: Final = re.compile(rb"[^a-z]'")
 def error_cause(vendor: str, status: int, text: str) -> Cause:
     """The status decides, unless the text says more; `text` is what has been read of the answer's body."""
     lower = text.encode().lower()
-    if status == 403 and _PAGE.match(lower):
-        return "UnusableStatus"
+    if status in _OF_PAGES and _PAGE.match(lower):
+        return _OF_PAGES[status]
     beginning = _beginning(lower)
     for rule in RULES:
         if status in rule["status"] and vendor in rule.get("vendors", (vendor,)) and _found(rule, lower, beginning):
             cause: Cause = rule["cause"]
             return cause
+    if status == 404 and not _JSON.match(lower):
+        return "PathNotFound"
     return BY_STATUS.get(status) or _BY_CLASS.get(status // 100, "UnusableStatus")
 
 
 def _found(rule: dict[str, Any], lower: bytes, beginning: bytes) -> bool:
     """Words that blame the provider count only as the whole of a value or in the beginning of the message."""
     words = rule["find"].encode()
-    return words in beginning or b'"' + words + b'"' in lower or (rule["cause"] in OF_THE_REQUEST and words in lower)
+    if b'"' + words + b'"' in lower:
+        return True
+    return (words in beginning and not rule.get("whole")) or (rule["cause"] in OF_THE_REQUEST and words in lower)
 
 
 def _beginning(lower: bytes) -> bytes:

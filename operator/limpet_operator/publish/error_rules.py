@@ -9,7 +9,8 @@ import yaml
 RULES: Final[list[dict[str, Any]]] = yaml.load(
     files(__package__).joinpath("error_rules.yaml").read_bytes(), yaml.CSafeLoader
 )
-"""The first that applies wins. Each has statuses, words in lower case, a cause and, unless for all, vendors."""
+"""The first that applies wins. Each has statuses, words in lower case, a cause and, unless for all, vendors;
+`whole` if the words have to be the whole of a value."""
 
 
 def _lua(rule: dict[str, Any]) -> str:
@@ -18,6 +19,7 @@ def _lua(rule: dict[str, Any]) -> str:
         "status": json.dumps(" ".join(map(str, rule["status"]))),
         "find": json.dumps(rule["find"]),
         "cause": json.dumps(rule["cause"]),
+        **({"whole": "true"} if rule.get("whole") else {}),
         **({"vendors": f"{{ {vendors} }}"} if vendors else {}),
     }
     return "{ " + ", ".join(f"{key} = {value}" for key, value in fields.items()) + " }"

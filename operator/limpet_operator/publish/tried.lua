@@ -21,6 +21,7 @@ local WORDS = {
   BadRequest = { "invalid_request_error", "bad_request" },
   TooLarge = { "invalid_request_error", "request_too_large" },
   ContentRefused = { "invalid_request_error", "content_refused" },
+  NotFound = { "invalid_request_error", "not_found" },
   Limited = { "rate_limit_error", "rate_limit_exceeded" },
   Timeout = { "server_error", "provider_timeout" },
   CredentialRefused = { "server_error", "provider_credential_refused" },

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
-from limpet_extproc.contract.attempt import SETTLED_BY_PEOPLE
+from limpet_extproc.contract.attempt import OF_ONE_API, SETTLED_BY_PEOPLE
 from limpet_extproc.contract.catalog import Trouble
 from limpet_extproc.contract.health_stream import VERDICTS, Probed, Verdict
 from limpet_operator.fleet.view import Traffic, TrafficState
@@ -198,7 +198,9 @@ def _of_requests(state: TrafficState | None, probed: Iterable[Probed]) -> Iterab
         # The outage has ended for the probes. No request has been sent there since, or it would be out anew.
         return
     words = (state.cause, state.status, state.message, _REQUESTS)
-    if state.cause in SETTLED_BY_PEOPLE:
+    if state.cause in OF_ONE_API and state.trouble is None:
+        yield _Opinion("Degraded", *words, still_tried=True)
+    elif state.cause in SETTLED_BY_PEOPLE:
         yield _Opinion("Down", *words, still_tried=state.trouble in (None, "degraded"))
     else:
         yield _Opinion(_OF_TROUBLE[state.trouble], *words)
@@ -227,7 +229,9 @@ def _of_models(troubled: Mapping[str, _Witnesses], verdict: Verdict, left: Stran
     worst = scope.worst
     words = _wording(worst)
     moving = "requests for it go to other providers, and other models stay"
-    if all_of_them:
+    if worst.cause in OF_ONE_API:
+        moving = moves(verdict, NONE_STRANDED, still_tried=True)
+    elif all_of_them:
         moving = moves(verdict, left, still_tried=worst.still_tried)
     elif left.models:
         moving = f"{left.clause}, and other models stay"

@@ -32,8 +32,13 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
     ),
     "ModelNotFound": Wording(
         "ModelNotFound",
-        "it does not know a requested model or path",
-        "correct upstreamName in spec.models, or the path of spec.url",
+        "it does not know a requested model",
+        "correct upstreamName in spec.models",
+    ),
+    "PathNotFound": Wording(
+        "PathNotFound",
+        "it does not have an API that it is asked for",
+        "correct the path of spec.url, or list in spec.dialects and spec.endpoints only what it has",
     ),
     "Redirected": Wording(
         "Redirected",
@@ -71,13 +76,16 @@ _BY_CAUSE: Final[Mapping[str, Wording]] = {
 }
 
 
+_OF_DEGRADED: Final = frozenset({"SlowFirstByte", "SlowStream", "PathNotFound"})
+
+
 def wording(verdict: Verdict, cause: str) -> Wording:
     """What is wrong with a provider that is not up."""
     match verdict:
         case "Limited":
             return _BY_CAUSE["Overloaded"] if cause == "Overloaded" else _OVER_LIMIT
         case "Degraded":
-            return _BY_CAUSE[cause] if cause in ("SlowFirstByte", "SlowStream") else _ERROR_RATE
+            return _BY_CAUSE[cause] if cause in _OF_DEGRADED else _ERROR_RATE
         case _:
             return _BY_CAUSE.get(cause, _FAILING)
 

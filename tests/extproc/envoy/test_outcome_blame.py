@@ -79,6 +79,13 @@ async def test_three_conversations_that_fail_everywhere_in_a_row_show_that_all_a
     assert world.changes == [("a", "down"), ("b", "down"), ("c", "down")]
 
 
+async def test_an_api_that_is_not_there_takes_no_model_out(world: World) -> None:
+    gone = {1: note("a", 404, "PathNotFound")}
+    await world.take(*(entry("b", attempts=2, notes=gone, record=record) for record in CONVERSATIONS * 10))
+    assert world.changes == []
+    assert world.tracker.states.all_well
+
+
 async def test_a_prompt_that_breaks_every_connection_takes_no_provider_out(world: World) -> None:
     await world.take(*[entry("b", 503, attempts=2, flags=("upstream_remote_reset",), usage=None)] * 9)
     assert world.changes == []

@@ -98,6 +98,17 @@ def test_only_an_answer_of_the_model_itself_ends_what_is_wrong_with_a_model() ->
     assert desk.standing() is None
 
 
+def test_an_api_that_is_not_there_stays_so_whatever_else_answers() -> None:
+    desk = Desk()
+    gone = Attempt("a", "m", 404, "failed", "PathNotFound", "Not Found")
+    desk.complaints.add(gone, NOW, "AnthropicMessages")
+    desk.complaints.resolve("a", "m", "OpenAIChat")
+    desk.complaints.resolve_probed([Probed("a", "Up", model="m", good_age_s=1.0)], NOW + 5)
+    assert (desk.standing(), desk.news) == ("PathNotFound", 1)
+    desk.complaints.resolve("a", "m", "AnthropicMessages")
+    assert (desk.standing(), desk.news) == (None, 2)
+
+
 def test_a_model_without_requests_is_forgotten_and_a_refused_key_is_not() -> None:
     desk = Desk()
     desk.hear("ModelNotFound", 404)

@@ -158,6 +158,8 @@ def test_what_the_probe_expects_is_up_except_a_redirect() -> None:
         (200, '{"choices": [{"error": {"message": "upstream"}}]}', "Down", "ErrorInAnswer"),
         (202, DONE, "Down", "NotAnAnswer"),
         (404, '{"error": {"message": "no such model"}}', "Down", "ModelNotFound"),
+        (404, '{"error": {"message": "nothing of that name"}}', "Down", "ModelNotFound"),
+        (404, "", "Down", "PathNotFound"),
         (429, "", "Limited", "Limited"),
         (400, '{"error": {"message": "max_tokens is too low"}}', None, "BadRequest"),
         (422, "", None, "BadRequest"),
