@@ -223,8 +223,8 @@ was not."""
 TRANSLATE_HEADER: Final = "x-limpet-translate"
 """On an attempt's answer, for the filter that has it translated, and takes the header away."""
 
-VENDOR_KEY: Final = "x-limpet-vendor"
-"""gRPC metadata: whose API a request is translated for."""
+NO_USER_ID: Final = ("x-limpet-user-id", "none")
+"""gRPC metadata: a request is translated for a provider whose prompt cache `metadata.user_id` would divide."""
 
 
 def translator_socket(number: int) -> str:

@@ -88,8 +88,8 @@ class Translator:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
 
-    async def process(self, vendor: str, call: MessageCall) -> bytes | None:
-        """One call, for a provider of this vendor; which of the two shows its first message."""
+    async def process(self, call: MessageCall, *, user_id: bool = True) -> bytes | None:
+        """One call; which of the two shows its first message. `user_id`: see `translated`."""
         data = await call.read()
         if data is None:
             return None
@@ -99,7 +99,7 @@ class Translator:
             return None
         await call.write(CONTINUE_HEADERS)
         data = await call.read()
-        return None if data is None else _request(first, data, vendor)
+        return None if data is None else _request(first, data, user_id=user_id)
 
     async def _answer(self, head: pb.ProcessingRequest, call: MessageCall) -> None:
         headers = {header.key: _text(header) for header in head.response_headers.headers.headers}
@@ -140,11 +140,11 @@ class Translator:
         return _Whole(lambda body: chat_completion(body, created)), bytes(response.SerializeToString())
 
 
-def _request(head: pb.ProcessingRequest, data: bytes, vendor: str) -> bytes:
+def _request(head: pb.ProcessingRequest, data: bytes, *, user_id: bool) -> bytes:
     """The answer to a request's body."""
     _, body = parsed(data)
     try:
-        request = translated(bytes(body), vendor)
+        request = translated(bytes(body), user_id=user_id)
     except UntranslatableError as error:
         return _refused(error)
     path = next((_text(header) for header in head.request_headers.headers.headers if header.key == ":path"), "")

@@ -14,7 +14,7 @@ from typing import Final
 
 import uvloop
 
-from limpet_extproc.contract.envoy import VENDOR_KEY
+from limpet_extproc.contract.envoy import NO_USER_ID
 from limpet_extproc.envoy import server
 from limpet_extproc.envoy.grpc_server import Server, Streaming
 from limpet_extproc.envoy.h2_frames import Request
@@ -32,8 +32,9 @@ async def serve(listening: socket.socket, ended: asyncio.Event) -> None:
     translator = Translator(time.time)
 
     def find(request: Request) -> Streaming | None:
-        vendor = next((value for name, value in request.metadata if name == VENDOR_KEY), "")
-        return Streaming(partial(translator.process, vendor)) if request.path == server.METHOD else None
+        if request.path != server.METHOD:
+            return None
+        return Streaming(partial(translator.process, user_id=NO_USER_ID not in request.metadata))
 
     serving = Server(find)
     await serving.start_on(listening)

@@ -50,9 +50,6 @@ _TIERS: Final = {"auto": "auto", "default": "standard_only", "priority": "auto"}
 _MAX_USER: Final = 256
 """Characters that `metadata.user_id` may have."""
 
-PARTITIONING_VENDORS: Final = frozenset({"DeepSeek"})
-"""Vendors at which `metadata.user_id` divides the prompt cache; https://api-docs.deepseek.com/quick_start/rate_limit."""
-
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else: no text around it, no code fence."
 
 _TAKEN: Final = frozenset(
@@ -75,17 +72,17 @@ def untranslatable(body: bytes) -> str | None:
     return None
 
 
-def translated(body: bytes, vendor: str = "") -> TranslatedRequest:
-    """The request for a provider of this vendor. Raises UntranslatableError."""
-    return _Translation(decoded(_BODY, body, "messages"), vendor).result()
+def translated(body: bytes, *, user_id: bool = True) -> TranslatedRequest:
+    """The request for the provider. `user_id`: `metadata` names the user there. Raises UntranslatableError."""
+    return _Translation(decoded(_BODY, body, "messages"), user_id).result()
 
 
 class _Translation:
     """One request; each method adds to what the provider gets."""
 
-    def __init__(self, fields: dict[str, Raw], vendor: str) -> None:
+    def __init__(self, fields: dict[str, Raw], user_id: bool) -> None:
         self._fields = {name: raw for name, raw in fields.items() if given(raw)}
-        self._vendor = vendor
+        self._user_id = user_id
         self._model = self._get("model", _TEXT, "")
 
     def result(self) -> TranslatedRequest:
@@ -163,7 +160,7 @@ class _Translation:
 
     def _user(self) -> MessagesBlock | None:
         user = self._get("safety_identifier", _TEXT, "") or self._get("user", _TEXT, "")
-        if not user or len(user) > _MAX_USER or self._vendor in PARTITIONING_VENDORS:
+        if not user or len(user) > _MAX_USER or not self._user_id:
             return None
         return {"user_id": user}
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from limpet_extproc.contract.envoy import (
     DECISION_METADATA,
+    NO_USER_ID,
     TRANSLATE_HEADER,
     TRANSLATED,
     TRANSLATING_FILTER,
     TRANSLATION_METADATA,
     UNTRANSLATED_PATH,
-    VENDOR_KEY,
     translator_socket,
 )
 from limpet_operator.publish.encode import Json, typed, typed_struct
@@ -64,7 +64,7 @@ def request_translation(provider: Provider) -> list[Json]:
     if not provider.translated:
         return []
     request = _ext_proc(
-        initial_metadata=[{"key": VENDOR_KEY, "value": provider.vendor}],
+        initial_metadata=[] if provider.user_id else [dict(zip(("key", "value"), NO_USER_ID, strict=True))],
         failure_mode_allow=True,
         processing_mode=_REQUEST_ONLY,
         metadata_options={"receiving_namespaces": {"untyped": [TRANSLATION_METADATA]}},

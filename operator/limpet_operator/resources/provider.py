@@ -159,6 +159,8 @@ class Provider:
     prompt_caching: PromptCaching = "Off"
     stream_usage: bool = True
     """Whether `stream_options.include_usage` may be asked for."""
+    user_id: bool = True
+    """Whether translation writes `metadata.user_id`."""
     affinity_header: str = ""
     """A header that takes the name of a conversation; empty: none."""
     response_model: ResponseModel = "Requested"
@@ -225,6 +227,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         cache_fields=vendor.cache_fields,
         prompt_caching=spec["promptCaching"],
         stream_usage=vendor.stream_usage,
+        user_id=vendor.user_id,
         affinity_header=vendor.affinity_header,
         response_model=spec["responseModel"],
     )

@@ -62,6 +62,8 @@ class Vendor:
     """A header that takes the name of a conversation; empty: none."""
     stream_usage: bool
     """Whether `stream_options.include_usage` may be asked for."""
+    user_id: bool
+    """Whether translation writes `metadata.user_id`; False where that would divide the prompt cache."""
 
     def min_tokens(self, upstream_name: str) -> int:
         """The shortest prompt that is cached for a model, by the longest listed prefix of its name."""
@@ -113,6 +115,7 @@ def _vendor(name: str, entry: Mapping[str, Any]) -> Vendor:
         cache_key_by_model=entry.get("cacheKey", {}).get("models", {}),
         affinity_header=entry.get("affinity", {}).get("header", ""),
         stream_usage=entry.get("streamUsage", {}).get("add", True),
+        user_id=entry.get("userId", {}).get("add", True),
     )
 
 

@@ -27,10 +27,10 @@ class Call:
         self.written.append(pb.ProcessingResponse.FromString(message))
 
 
-async def said(*messages: pb.ProcessingRequest, vendor: str = "Anthropic") -> list[Any]:
+async def said(*messages: pb.ProcessingRequest, user_id: bool = True) -> list[Any]:
     """All that is written, the last message included."""
     call = Call(*messages)
-    last = await Translator(lambda: 17.5).process(vendor, call)
+    last = await Translator(lambda: 17.5).process(call, user_id=user_id)
     return [*call.written, *([pb.ProcessingResponse.FromString(last)] if last is not None else [])]
 
 
@@ -77,10 +77,10 @@ async def test_a_request_that_cannot_be_translated() -> None:
     assert json.loads(last.immediate_response.body)["error"]["param"] == "n"
 
 
-async def test_the_vendor_is_that_of_the_cluster() -> None:
+async def test_a_user_is_named_where_the_cluster_says_so() -> None:
     request = head("request", __path="/x"), body("request", json.dumps(chat(user="u")).encode())
-    for vendor, named in (("Anthropic", True), ("DeepSeek", False)):
-        *_, last = await said(*request, vendor=vendor)
+    for named in (True, False):
+        *_, last = await said(*request, user_id=named)
         assert ("metadata" in json.loads(last.request_body.response.body_mutation.body)) is named
 
 

@@ -381,8 +381,8 @@ def test_arguments_stay_as_they_were_written() -> None:
 
 def test_a_user_is_not_named_where_that_divides_the_cache() -> None:
     body = json.dumps(chat(user="u-1")).encode()
-    assert b"metadata" in translated(body, "Anthropic").body
-    assert b"metadata" not in translated(body, "DeepSeek").body
+    assert b"metadata" in translated(body).body
+    assert b"metadata" not in translated(body, user_id=False).body
 
 
 @pytest.mark.parametrize(

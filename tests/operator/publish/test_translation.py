@@ -7,7 +7,7 @@ import pytest
 from tests.operator.publish.lua_world import LuaWorld, Reply
 from tests.operator.publish.test_resources import GATEWAY, chain, clusters
 
-from limpet_extproc.contract.envoy import TRAIL_CAUSE, TRAIL_METADATA, TRANSLATE_HEADER, TRANSLATED_CHAT
+from limpet_extproc.contract.envoy import NO_USER_ID, TRAIL_CAUSE, TRAIL_METADATA, TRANSLATE_HEADER, TRANSLATED_CHAT
 from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.publication import settings_for
 from limpet_operator.publish.translation import translator_cluster
@@ -33,6 +33,13 @@ def test_only_where_somebody_speaks_messages_alone(build: Any, vendor: str, tran
     made = build.plan(build.raw("Provider", "a", vendor=vendor), build.secret())
     assert names(chain(clusters(made)["a"])) == ["limpet.translate.request"] * translates
     assert names(listener_filters(made)) == ["limpet.translate.answer"] * translates
+
+
+@pytest.mark.parametrize(("vendor", "told"), [("Anthropic", False), ("DeepSeek", True)])
+def test_the_translator_learns_where_a_user_would_divide_the_cache(build: Any, vendor: str, told: bool) -> None:
+    spec = {"vendor": vendor, "dialects": ["AnthropicMessages"]}
+    made = build.plan(build.raw("Provider", "a", **spec), build.secret())
+    assert (NO_USER_ID[0] in json.dumps(clusters(made)["a"])) is told
 
 
 def test_the_answer_is_translated_before_anything_else_sees_it(build: Any) -> None:

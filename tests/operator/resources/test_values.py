@@ -1,6 +1,7 @@
 """Durations, URLs and presets: the small values that objects are made of."""
 
 from importlib.resources import files
+from typing import Final
 
 import pytest
 import yaml
@@ -80,18 +81,25 @@ def test_no_such_host(host: str) -> None:
 
 def test_what_a_preset_passes_is_no_secret_and_no_account() -> None:
     for name, vendor in load_vendors().items():
-        for header in vendor.headers:
+        for header in (*vendor.headers, vendor.affinity_header):
             assert header == header.lower(), name
             assert not any(word in header for word in ("auth", "key", "token", "cookie", "org", "project")) or (
                 header == "x-smg-routing-key"
             ), name
 
 
+_SOURCED: Final = {
+    *("affinity", "answerLimit", "cacheControl", "cacheKey", "headers", "query", "retention", "streamUsage", "usage"),
+    "userId",
+}
+
+
 def test_each_preset_has_its_source_and_how_certain_it_is() -> None:
     for name, entry in yaml.safe_load((files("limpet_operator.resources") / "vendors.yaml").read_bytes()).items():
         assert entry["source"], name
         assert entry["confidence"] in ("high", "medium", "low"), name
-        assert "usage" not in entry or entry["usage"]["source"], name
+        for field in _SOURCED & entry.keys():
+            assert entry[field]["source"], (name, field)
 
 
 def test_every_vendor_has_a_preset(build: Build) -> None:
