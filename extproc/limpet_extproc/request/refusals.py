@@ -82,7 +82,8 @@ def no_object(api: str, object_id: str) -> Refusal:
 def apart(where: Mapping[str, str]) -> Refusal:
     """A new object names others that no provider has all of; `where`: one of each, by provider."""
     places = ", ".join(f"'{object_id[:_MAX_NAME_CHARS]}' at {provider}" for provider, object_id in where.items())
-    message = f"The objects that this names live at different providers: {places}. Create all of them again, one after the other."
+    apart = f"The objects that this names live at different providers: {places}."
+    message = f"{apart} Create all of them again, one after the other."
     return bad_request(None, message, "objects_apart")
 
 

@@ -63,7 +63,7 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         ["provider", "model"],
     ),
     "limpet_cache_written_long_tokens": (
-        "Of these, tokens written for an hour or longer.",
+        "Prompt tokens that providers reported to have written to their caches for an hour or longer.",
         ["provider", "model"],
     ),
     "limpet_reasoning_tokens": (
