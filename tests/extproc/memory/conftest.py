@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from tests.extproc.memory.redis_server import RedisServer, servers
+from tests.waiting import until
 
 from limpet_extproc.memory.redis.redis_memory import RedisMemory, open_memory
 
@@ -69,6 +70,12 @@ class Gateways:
         self._stack.push_async_callback(memory.close)
         await memory.start()
         return Gateway(memory, registry)
+
+    async def memory_at(self, url: str) -> RedisMemory:
+        """One that is up: a start goes on without Redis when that takes long, as on a loaded machine it may."""
+        gateway = await self.open(url)
+        await until(lambda: gateway.up, f"memory at {url}")
+        return gateway.memory
 
 
 @pytest_asyncio.fixture

@@ -43,11 +43,11 @@ async def _in_process(_: Gateways, __: str) -> Memory:
 
 
 async def _redis(gateways: Gateways, url: str) -> Memory:
-    return (await gateways.open(url)).memory
+    return await gateways.memory_at(url)
 
 
 async def _across(gateways: Gateways, url: str) -> Memory:
-    return Across((await gateways.open(url)).memory, (await gateways.open(url)).memory)
+    return Across(await gateways.memory_at(url), await gateways.memory_at(url))
 
 
 MEMORIES: dict[str, Callable[[Gateways, str], Awaitable[Memory]]] = {

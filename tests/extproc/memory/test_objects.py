@@ -36,11 +36,11 @@ async def _in_process(_: Gateways, __: str) -> ObjectMemory:
 
 
 async def _redis(gateways: Gateways, url: str) -> ObjectMemory:
-    return (await gateways.open(url)).memory
+    return await gateways.memory_at(url)
 
 
 async def _across(gateways: Gateways, url: str) -> ObjectMemory:
-    return AcrossGateways((await gateways.open(url)).memory, (await gateways.open(url)).memory)
+    return AcrossGateways(await gateways.memory_at(url), await gateways.memory_at(url))
 
 
 MEMORIES: dict[str, Callable[[Gateways, str], Awaitable[ObjectMemory]]] = {
@@ -102,7 +102,7 @@ async def test_in_process_only_so_many_are_kept_and_the_longest_unused_goes_firs
 async def test_in_redis_it_expires_by_itself_and_is_no_conversation(
     shared_redis: RedisServer, gateways: Gateways, key: bytes
 ) -> None:
-    memory = (await gateways.open(shared_redis.url)).memory
+    memory = await gateways.memory_at(shared_redis.url)
     memory.note_place(key, ObjectPlace("a", "me"), NOW)
     memory.remember(key, Warm("b", NOW + 60), 4, NOW)
     await memory.written()
@@ -116,7 +116,7 @@ async def test_in_redis_it_expires_by_itself_and_is_no_conversation(
 async def test_in_redis_a_value_of_another_version_is_written_over(
     shared_redis: RedisServer, gateways: Gateways, key: bytes
 ) -> None:
-    memory = (await gateways.open(shared_redis.url)).memory
+    memory = await gateways.memory_at(shared_redis.url)
     for value in (b"\xc1", b"\x93\x02\xa1a\xa1b", b"\xa1a"):
         shared_redis.run("SET", redis_key(OBJECT + key), value)
         assert await memory.place(key, NOW) is None

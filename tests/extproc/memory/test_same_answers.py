@@ -72,7 +72,7 @@ def test_the_same_is_remembered_whatever_happens(shared_redis: RedisServer, numb
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         gateways = Gateways(stack)
-        one, first, second = (runner.run(gateways.open(shared_redis.url)).memory for _ in range(3))
+        one, first, second = (runner.run(gateways.memory_at(shared_redis.url)) for _ in range(3))
 
         @settings(max_examples=150, deadline=None)
         @given(STEPS)
