@@ -22,6 +22,8 @@ WRITTEN: dict[str, Asked] = {
     "/messages/count_tokens/": Asked("/messages/count_tokens"),
     "/openai/deployments/gpt-5/chat/completions?api-version=2025-01-01": Asked("/chat/completions", "gpt-5"),
     "/openai/deployments/a%20b/embeddings": Asked("/embeddings", "a b"),
+    "/openai/deployments/x/v1/files/file-1": Asked("/files/file-1", "x"),
+    "/openai/deployments/x/v1": Asked("", "x"),
     "/openai/deployments/x": Asked("/deployments/x"),
     "/openai/v1/v1/images/generations": Asked("/images/generations"),
     "/v1/responses/resp_1/input_items": Asked("/responses/resp_1/input_items"),

@@ -54,6 +54,10 @@ LIVE: Final = frozenset({"realtime"})
 """APIs that are spoken over WebSocket or WebRTC, which this gateway does not pass on."""
 
 
+MOST_PATH_CHARS: Final = 4096
+"""Of a request, with its query. A longer one is refused: it is no path of an API."""
+
+
 class Asked(NamedTuple):
     """A path without all that differs from client to client."""
 
@@ -76,13 +80,15 @@ class Api(NamedTuple):
 
 _DEPLOYMENT: Final = re.compile(r"/openai/deployments/([^/]+)(?=/)")
 _BASE: Final = re.compile(r"(?:/openai|/anthropic)?(?:/v1)*(?=/|$)")
+_VERSIONS: Final = re.compile(r"(?:/v1)*(?=/|$)")
 
 
 def asked(path: str) -> Asked:
     """What a path asks for, however it is written."""
     plain = re.sub(r"/{2,}", "/", path.partition("?")[0]).rstrip("/")
     if found := _DEPLOYMENT.match(plain):
-        return Asked(plain[found.end() :], unquote(found[1]))
+        rest = plain[found.end() :]
+        return Asked(_VERSIONS.sub("", rest, count=1), unquote(found[1]))
     base = _BASE.match(plain)
     return Asked(plain[base.end() :] if base else plain)
 

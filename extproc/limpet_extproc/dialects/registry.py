@@ -2,7 +2,16 @@
 
 from typing import Final, NamedTuple
 
-from limpet_extproc.contract.apis import CONVERSATIONS, MESSAGE_BATCHES, OBJECTS, Api, Asked, api_of, asked
+from limpet_extproc.contract.apis import (
+    CONVERSATIONS,
+    MESSAGE_BATCHES,
+    MOST_PATH_CHARS,
+    OBJECTS,
+    Api,
+    Asked,
+    api_of,
+    asked,
+)
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
 from limpet_extproc.dialects.endpoint import StatelessJson
 from limpet_extproc.dialects.form import Form, is_form
@@ -27,8 +36,6 @@ class Spoken(NamedTuple):
 
 _CLEAR: Final = OBJECTS | {"audio", "completions", "embeddings", "images", "moderations", "rerank", "responses"}
 """First parts of paths that name an API without `/v1` before them, too."""
-_USUAL: Final = 4096
-"""Characters of a path; a longer one is no path of an API."""
 
 
 def spoken(path: str, content_type: str = "") -> Spoken:
@@ -37,7 +44,7 @@ def spoken(path: str, content_type: str = "") -> Spoken:
     In Header mode the gateway is not Limpet's and may serve the APIs under a prefix, or under any name. A path that is
     not recognised is taken for one of chat completions, and the body shows whether it is.
     """
-    found = _EXACT.get(path) or _spoken(path[:_USUAL])
+    found = _EXACT.get(path) or _spoken(path[:MOST_PATH_CHARS])
     if content_type and found.api.kind in ("stateless", "object") and is_form(content_type):
         return found._replace(dialect=Form(content_type))
     return found

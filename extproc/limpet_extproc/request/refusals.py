@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from limpet_extproc.contract.apis import CONVERSATIONS
+from limpet_extproc.contract.apis import CONVERSATIONS, MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.decision.steering import Steering, allowed_by
 from limpet_extproc.dialects.port import Pin, Refusal
@@ -17,6 +17,13 @@ _MAX_NAME_CHARS: Final = 200
 def bad_request(param: str | None, message: str, code: str | None = None) -> Refusal:
     """The request cannot be understood; `param` is the field that is wrong."""
     return Refusal(400, "refused.bad_request", message, param, code)
+
+
+def long_path() -> Refusal:
+    """The path is longer than that of any API, and only its beginning was looked at."""
+    return Refusal(
+        414, "refused.bad_request", f"The path has more than {MOST_PATH_CHARS} characters.", None, "long_path"
+    )
 
 
 def encoded_body(encoding: str) -> Refusal:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Pin, Refusal
 from limpet_extproc.memory import Memory
@@ -20,7 +21,7 @@ from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Found, Pins
 from limpet_extproc.request.reading import CheckTranslation, ReadRequest
-from limpet_extproc.request.refusals import gone, places_unknown
+from limpet_extproc.request.refusals import gone, long_path, places_unknown
 from limpet_extproc.request.routing import Routing, decide
 
 
@@ -62,6 +63,8 @@ class StickyRouting:
 
     async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
         """See `Router`."""
+        if len(head.headers.get(":path", "")) > MOST_PATH_CHARS:
+            return long_path()
         opened = await (self._objects.open if head.api.kind == "object" else self._opened)(head, body)
         if isinstance(opened, Refusal):
             return opened

@@ -9,18 +9,21 @@ local function unescaped_url(text)
   return (string.gsub(text, "%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
+local function without_versions(path)
+  local shorter = without(path, "/v1")
+  while shorter ~= nil do
+    path, shorter = shorter, without(shorter, "/v1")
+  end
+  return path
+end
+
 -- What follows /v1, without the query; and the model, where it stands in the path.
 local function asked(path)
   if path == "/v1/chat/completions" then return "/chat/completions" end
   local plain = string.gsub(string.gsub(string.match(path, "^[^?]*"), "//+", "/"), "/+$", "")
   local model, rest = string.match(plain, "^/openai/deployments/([^/]+)(/.*)$")
-  if model ~= nil then return rest, unescaped_url(model) end
-  plain = without(plain, "/openai") or without(plain, "/anthropic") or plain
-  repeat
-    local shorter = without(plain, "/v1")
-    plain = shorter or plain
-  until shorter == nil
-  return plain
+  if model ~= nil then return without_versions(rest), unescaped_url(model) end
+  return without_versions(without(plain, "/openai") or without(plain, "/anthropic") or plain)
 end
 
 -- Whether what is asked for is `api` or stands below it.

@@ -39,6 +39,7 @@ _OFF: Final = {
 FRONT_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "models": ("table.lua", "asked.lua", "error_shape.lua", "models.lua"),
     "refuse": ("asked.lua", "error_shape.lua", "nearest.lua", "refuse.lua"),
+    "announce_empty": ("announce_empty.lua",),
     "require_body": ("asked.lua", "error_shape.lua", "require_body.lua"),
 }
 """The Lua of routes that answer themselves, by the name that a route has for it."""
@@ -190,6 +191,15 @@ _UNANNOUNCED: Final = [{"name": name, "present_match": False} for name in ("cont
 def without_length(route: Json) -> Json:
     """The same route for requests that announce no body, and may turn out to have none."""
     look = typed("filters.http.lua.v3.LuaPerRoute", name="require_body", filter_context={"message": NO_BODY})
+    return _unannounced(route, look)
+
+
+def announced(route: Json) -> Json:
+    """The same for requests that may have none: one that has none takes the route of those that say so."""
+    return _unannounced(route, typed("filters.http.lua.v3.LuaPerRoute", name="announce_empty"))
+
+
+def _unannounced(route: Json, look: Json) -> Json:
     return {
         **route,
         "match": also(route["match"], *_UNANNOUNCED),
@@ -229,6 +239,20 @@ def wrong_methods(match: Json, allowed: str, served: Served) -> Json:
     """A path that is served, with another method."""
     message = f"Wrong method for this path; Limpet serves {served.words}."
     return refusal(match, 405, message, "method_not_allowed", "refused.method", allow=allowed)
+
+
+def odd_paths() -> Json:
+    """Paths that this gateway and a provider could read differently."""
+
+    def is_path(expression: str, **how: bool) -> Json:
+        return {"name": ":path", "string_match": {"safe_regex": {"regex": expression}}, **how}
+
+    match = {"prefix": "/", "headers": [is_path(paths.ODD), is_path(paths.NAMES_A_MODEL, invert_match=True)]}
+    message = (
+        "The path {path} has an encoded slash, dot, percent sign or the like (%2F, %2E, %25 …), which can be read in "
+        "more than one way: write it plainly."
+    )
+    return refusal(match, 404, message, "unknown_url", "refused.unknown_path")
 
 
 def wrong_paths(served: Served) -> list[Json]:

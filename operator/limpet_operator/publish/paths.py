@@ -59,6 +59,10 @@ TOLD: Final = pattern(*(path for path in (*CONVERSATIONS, *COUNTING) if not path
 """Chat and Responses."""
 MODELS: Final = pattern("/models(?:/\\C*)?")
 RESPONSE: Final = "/responses/[!-.0-~]+"
+ODD: Final = r"(?i)[^?]*(?:\\|%(?:2[35ef]|3f|5c|7f|[01][0-9a-f]))\C*"
+"""Paths that a server behind could take for others: with an encoded slash, dot, percent sign, or the like."""
+NAMES_A_MODEL: Final = rf"{MODELS}|/openai/deployments/[^/?]+/[^%?\\]*(?:\?\C*)?"
+"""Of these, those where it stands in the name of a model, which no provider gets by its path."""
 LIVE_APIS: Final = below(tuple(LIVE))[0]
 
 

@@ -14,10 +14,12 @@ from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import paths
 from limpet_operator.publish.direct_responses import (
     also,
+    announced,
     before_all,
     connect,
     foreign_host,
     method,
+    odd_paths,
     pages,
     readable,
     refusal,
@@ -65,6 +67,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
     posted = [_USUAL, regex(paths.MESSAGES), regex(paths.TOLD), *map(regex, paths.below(served.stateless))]
     routes = [
         *(_decided(order, settings) if order else []),
+        odd_paths(),
         *(each for match in posted for each in _with_a_body(also(match, method("POST")), order, settings)),
         *(wrong_methods(match, "POST", served) for match in posted),
         *_of_responses(order, settings),
@@ -134,11 +137,8 @@ def _without_a_body(match: Json, order: list[str], settings: EnvoySettings) -> l
 def _perhaps_with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
     if not order:
         return [_no_provider(match)]
-    waiting = _waiting(match, order, settings)
-    return [
-        *_without_a_body(also(match, *_EMPTY), order, settings),
-        {**waiting, "typed_per_filter_config": {UNDECIDED_FILTER: _NAMELESS}},
-    ]
+    waiting = {**_waiting(match, order, settings), "typed_per_filter_config": {UNDECIDED_FILTER: _NAMELESS}}
+    return [*_without_a_body(also(match, _EMPTY), order, settings), announced(waiting), waiting]
 
 
 def _of_objects(path: str, served: Served, order: list[str], settings: EnvoySettings) -> list[Json]:
@@ -150,14 +150,8 @@ def _of_objects(path: str, served: Served, order: list[str], settings: EnvoySett
     ]
 
 
-_EMPTY: Final = [
-    {
-        "name": "content-length",
-        "string_match": {"safe_regex": {"regex": "0*"}},
-        "treat_missing_header_as_empty": True,
-    },
-    {"name": "transfer-encoding", "present_match": False},
-]
+_EMPTY: Final = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}}
+"""No other request is sure to have no body: Envoy drops `transfer-encoding`, and any header that `connection` names."""
 
 _HEADERS_ALONE: Final = typed(
     "filters.http.ext_proc.v3.ExtProcPerRoute",

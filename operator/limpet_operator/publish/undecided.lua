@@ -6,6 +6,7 @@
 -- that name no model; stream and whole = what follows the number of attempts in the key of Envoy's route; header_mode is set where a header names the
 -- provider.
 
+local MOST_PATH = 4096 -- as ext_proc has it
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
 local ONCE = { model = true, messages = true, provider = true, allow_fallbacks = true, session_id = true, models = true,
   input = true, previous_response_id = true, conversation = true }
@@ -78,6 +79,9 @@ function envoy_on_request(handle)
   local path, in_path = asked(headers:get(":path"))
   local api = api_of(path) or ""
   local client = { handle = handle, anthropic = speaks_anthropic(path, headers:get("anthropic-version")) }
+  if #headers:get(":path") > MOST_PATH then
+    return refuse(client, "414", REFUSED_BAD_REQUEST, "invalid_request_error", "long_path", nil, "The path is too long.")
+  end
   if handle:filterContext():get("of_objects") then return undecidable(client, nil, " for what lives at a provider") end
   local encoding = headers:get("content-encoding")
   if encoding ~= nil and string.lower(encoding) ~= "identity" then
