@@ -6,20 +6,28 @@ Such an object is valid and the rest of it is used. But an author who sets a fie
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from limpet_extproc.contract.apis import DialectName
 from limpet_operator.planning.checks import Check, ProbeInput, Subject
 from limpet_operator.planning.finding import Finding, no_effect
 from limpet_operator.planning.probe_targets import speaks
 from limpet_operator.planning.provider_checks import ProviderInput, credential_text
 from limpet_operator.resources.healthprobe import CompletionCheck
 from limpet_operator.resources.pricing import Pricing
-from limpet_operator.resources.provider import EnvVar
+from limpet_operator.resources.provider import EnvVar, Provider
 from limpet_operator.resources.stickypolicy import StickyPolicy
 
 _SHOWN: Final = 5
+_VERSIONED: Final = re.compile(r"/v\d|/deployments/")
+"""Azure's paths of a deployment have their version in the query."""
+_LAST_PART: Final[Mapping[DialectName, str]] = {
+    "OpenAIChat": "/chat/completions",
+    "OpenAIResponses": "/responses",
+    "AnthropicMessages": "/messages",
+}
 _PLACEHOLDER: Final = re.compile(
     r"(?i)(replace|change)[-_ ]?(me|this)|(sk-)?your[-_ ].*|<.*>|(sk-)?(\.{3,}|…|x{3,}|\*{3,})|todo"
 )
@@ -74,7 +82,34 @@ def key_was_written(subject: ProviderInput) -> Finding | None:
 
 def provider_fields_count(subject: ProviderInput) -> Finding | None:
     """Each field of the Provider changes something."""
-    return _unused(subject.spec.unused_fields)
+    return _unused((*subject.spec.unused_fields, *_idle_prompt_caching(subject.spec)))
+
+
+def _idle_prompt_caching(spec: Provider) -> Iterator[str]:
+    if spec.prompt_caching != "Auto":
+        return
+    idle = "spec.promptCaching: Auto has no effect"
+    read = spec.cache_fields.cache_control
+    if not any(read.get(dialect, "None") != "None" for dialect in spec.dialects):
+        apis = " and ".join(spec.dialects) or "spec.endpoints"
+        yield f"{idle}: vendor {spec.vendor} reads no cache_control in {apis}"
+    elif not spec.cache.caches:
+        yield f"{idle} at a provider without a prompt cache; describe the one that it has in spec.cache"
+
+
+def path_has_version(subject: ProviderInput) -> Finding | None:
+    """The path of an API that begins with /v1 everywhere has a version."""
+    spec = subject.spec
+    for dialect in spec.dialects:
+        path = spec.prefix_of(dialect)
+        always = dialect == "AnthropicMessages" or spec.vendor == "OpenAI"
+        if not always or _VERSIONED.search(path):
+            continue
+        where = "spec.url" if path == spec.url.path_prefix else f"spec.paths.{dialect}"
+        asked = f"{dialect} is asked for at {path}{_LAST_PART[dialect]}, without /v1"
+        advice = f"if it is at {path}/v1{_LAST_PART[dialect]}, as at the vendor itself, let {where} end in {path}/v1"
+        return no_effect("PathWithoutVersion", f"{asked}; {advice}")
+    return None
 
 
 def pricing_fields_count(subject: Pricing) -> Finding | None:
@@ -129,6 +164,7 @@ PROVIDER_EFFECTS: tuple[Check[ProviderInput], ...] = (
     names_are_names,
     key_was_written,
     provider_fields_count,
+    path_has_version,
 )
 PRICING_EFFECTS: tuple[Check[Pricing], ...] = (pricing_fields_count,)
 PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_spoken, probed_path_is_whole)

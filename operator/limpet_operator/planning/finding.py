@@ -31,6 +31,7 @@ EffectiveReason = Literal[
     "FieldWithoutEffect",
     "MatchesNothing",
     "PathRepeated",
+    "PathWithoutVersion",
     "NotAccepted",
 ]
 ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]

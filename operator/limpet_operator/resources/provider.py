@@ -146,7 +146,7 @@ class Provider:
     always_reports_usage: bool
     """Whether every whole answer carries its token usage."""
     unused_fields: tuple[str, ...] = ()
-    """Messages about fields that are set and have no effect in this version."""
+    """Messages about fields that are set and have no effect."""
     idle_connection_s: float = 50.0
     """How long an unused connection is kept."""
     answer_limit: str = "max_tokens"
@@ -196,6 +196,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
     vendor = vendors[spec["vendor"]]
     url = replace(url, path_prefix=url.path_prefix or vendor.path)
     cache = spec.get("cache", {})
+    dialects = tuple(spec.get("dialects", _dialects_at(url, vendor)))
     return Provider(
         key=metadata.key,
         generation=metadata.generation,
@@ -204,7 +205,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         url=url,
         credential=_credential(spec["credential"], vendor) if "credential" in spec else None,
         models=tuple(_model(model, cache, vendor) for model in spec["models"]),
-        dialects=tuple(spec.get("dialects", _dialects_at(url, vendor))),
+        dialects=dialects,
         headers=_headers(spec.get("headers", {})),
         vendor_headers=vendor.headers,
         passed_query=tuple(dict.fromkeys((*vendor.query, *spec.get("query", {}).get("pass", ())))),
@@ -219,7 +220,7 @@ def parse_provider(raw: Mapping[str, Any], schema: KindSchema, vendors: Mapping[
         data_policy=_data_policy(spec.get("dataPolicy", {})),
         reads_provider_object=vendor.reads_provider_object,
         always_reports_usage=vendor.always_reports_usage,
-        unused_fields=unused_fields("Provider", spec),
+        unused_fields=(*unused_fields("Provider", spec), *_idle_paths(spec.get("paths", {}), dialects)),
         idle_connection_s=vendor.idle_connection_s,
         answer_limit=vendor.answer_limit,
         paths=_paths(spec.get("paths", {}), url, vendor),
@@ -245,6 +246,11 @@ def _dialects_at(url: Url, vendor: Vendor) -> tuple[DialectName, ...]:
 
 def _paths(spec: Mapping[DialectName, str], url: Url, vendor: Vendor) -> Mapping[DialectName, str]:
     return {**(vendor.paths if url.path_prefix in _USUAL_PATHS else {}), **spec}
+
+
+def _idle_paths(spec: Mapping[DialectName, str], dialects: tuple[DialectName, ...]) -> tuple[str, ...]:
+    idle = (dialect for dialect in spec if dialect not in dialects)
+    return tuple(f"spec.paths.{dialect} has no effect: {dialect} is not among the dialects" for dialect in idle)
 
 
 def _credential(spec: Mapping[str, Any], vendor: Vendor) -> Credential:

@@ -32,6 +32,26 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
         ("Provider", {"models": [{"name": "deepseek/*"}]}, "NotAPattern", "list the models one by one"),
         ("Provider", {"cache": {"blockTokens": 64}}, "FieldWithoutEffect", "spec.cache.blockTokens has no effect"),
         ("Provider", {"cache": {"minTokens": 64}}, None, ""),
+        ("Provider", {"promptCaching": "Auto"}, None, ""),
+        (
+            "Provider",
+            {"vendor": "OpenAI", "promptCaching": "Auto"},
+            "FieldWithoutEffect",
+            "Auto has no effect: vendor OpenAI reads no cache_control in OpenAIChat and OpenAIResponses",
+        ),
+        (
+            "Provider",
+            {"vendor": "Custom", "dialects": ["AnthropicMessages"], "promptCaching": "Auto"},
+            "FieldWithoutEffect",
+            "Auto has no effect at a provider without a prompt cache",
+        ),
+        ("Provider", {"vendor": "MiniMax", "paths": {"AnthropicMessages": "/v1"}}, None, ""),
+        (
+            "Provider",
+            {"vendor": "OpenAI", "paths": {"AnthropicMessages": "/anthropic/v1"}},
+            "FieldWithoutEffect",
+            "spec.paths.AnthropicMessages has no effect: AnthropicMessages is not among the dialects",
+        ),
         ("Pricing", {}, None, ""),
         ("Pricing", {"windows": [WINDOW]}, "FieldWithoutEffect", "spec.models applies at all hours"),
         ("Pricing", {"windows": []}, None, ""),
@@ -84,6 +104,41 @@ def test_a_probe_whose_path_repeats_the_end_of_the_url_is_noted(
     probe, provider = build.raw("HealthProbe", http={"path": path}), build.raw("Provider", url=url, credential=None)
     notes = build.plan(probe, provider).findings[build.key("HealthProbe")].notes
     assert [note.reason for note in notes] == (["PathRepeated"] if message else [])
+    assert all(message in note.message for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "url", "more", "message"),
+    [
+        ("Anthropic", "https://api.anthropic.com", {}, ""),
+        ("Anthropic", "https://gw.example/anthropic/v1", {}, ""),
+        (
+            "Anthropic",
+            "https://gw.example/anthropic",
+            {},
+            "AnthropicMessages is asked for at /anthropic/messages, without /v1; if it is at /anthropic/v1/messages,"
+            " as at the vendor itself, let spec.url end in /anthropic/v1",
+        ),
+        ("OpenAI", "https://gw.example/openai", {}, "OpenAIChat is asked for at /openai/chat/completions, without /v1"),
+        ("OpenAI", "https://gw.example/v1/account/openai", {}, ""),
+        ("OpenAI", "https://gw.example/openai/deployments/gpt?api-version=1", {}, ""),
+        ("DeepSeek", "https://api.deepseek.com", {}, ""),
+        ("DeepSeek", "https://gw.example/deepseek", {}, "AnthropicMessages is asked for at /deepseek/messages"),
+        ("DeepSeek", "https://gw.example/deepseek", {"dialects": ["OpenAIChat"]}, ""),
+        (
+            "DeepSeek",
+            "https://gw.example/v1",
+            {"paths": {"AnthropicMessages": "/anthropic"}},
+            "let spec.paths.AnthropicMessages end in /anthropic/v1",
+        ),
+    ],
+)
+def test_a_path_without_the_version_that_its_api_has_everywhere_is_noted(
+    build: Build, vendor: str, url: str, more: dict[str, Any], message: str
+) -> None:
+    provider = build.raw("Provider", vendor=vendor, url=url, credential=None, **more)
+    notes = build.plan(provider).findings[build.key("Provider")].notes
+    assert [note.reason for note in notes] == (["PathWithoutVersion"] if message else [])
     assert all(message in note.message for note in notes)
 
 
