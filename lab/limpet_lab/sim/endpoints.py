@@ -147,15 +147,15 @@ def _completions(seller: SimulatedProvider) -> Callable[[web.Request], Awaitable
             text = prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode()
             stream, options = body.get("stream") is True, body.get("stream_options")
             turn = AskedTurn(body, body["model"], Prompt((text,), seller.config.tokens), stream, body.get("max_tokens"))
-            voice = _TextVoice(isinstance(options, dict) and options.get("include_usage") is True)
-            return await serve(seller, request, turn, voice, account, fault)
+            writer = _TextWriter(isinstance(options, dict) and options.get("include_usage") is True)
+            return await serve(seller, request, turn, writer, account, fault)
 
         return await seller.handle(request, "other", reply)
 
     return handler
 
 
-class _TextVoice:
+class _TextWriter:
     """Legacy completions."""
 
     id_prefix = "cmpl-"

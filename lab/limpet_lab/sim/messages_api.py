@@ -6,7 +6,7 @@ from aiohttp import web
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.messages import read_messages
-from limpet_lab.sim.messages_voice import MessagesVoice
+from limpet_lab.sim.messages_writer import MessagesWriter
 from limpet_lab.sim.provider import SimulatedProvider, json_response
 from limpet_lab.sim.refusal import RefusalError
 from limpet_lab.sim.serve import serve
@@ -29,7 +29,7 @@ def message_routes(seller: SimulatedProvider) -> Iterable[web.RouteDef]:
     async def create(request: web.Request) -> web.StreamResponse:
         async def reply(account: str, fault: Fault) -> web.StreamResponse:
             turn = await read(request, counting=False)
-            return await serve(seller, request, turn, MessagesVoice(), account, fault)
+            return await serve(seller, request, turn, MessagesWriter(), account, fault)
 
         return await seller.handle(request, "messages", reply, "Anthropic")
 

@@ -11,7 +11,7 @@ from limpet_lab.sim.provider import ObjectAnswer, SimulatedProvider, answering
 from limpet_lab.sim.refusal import RefusalError
 from limpet_lab.sim.responses import AskedResponse, read_response
 from limpet_lab.sim.responses_store import OpenConversation, ResponseStore
-from limpet_lab.sim.responses_voice import ResponsesVoice
+from limpet_lab.sim.responses_writer import ResponsesWriter
 from limpet_lab.sim.serve import serve
 
 
@@ -30,7 +30,7 @@ def response_routes(seller: SimulatedProvider) -> Iterable[web.RouteDef]:
     async def create(request: web.Request) -> web.StreamResponse:
         async def reply(account: str, fault: Fault) -> web.StreamResponse:
             asked = await read(request, account)
-            return await serve(seller, request, asked.turn, ResponsesVoice(asked, store, account), account, fault)
+            return await serve(seller, request, asked.turn, ResponsesWriter(asked, store, account), account, fault)
 
         return await seller.handle(request, "responses", reply)
 

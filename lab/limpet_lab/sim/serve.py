@@ -10,7 +10,7 @@ from limpet_lab.sim.answer import answer
 from limpet_lab.sim.faults import Fault, reset
 from limpet_lab.sim.ledger import Row, price
 from limpet_lab.sim.provider import SimulatedProvider, pause
-from limpet_lab.sim.turn import AskedTurn, Voice
+from limpet_lab.sim.turn import AnswerWriter, AskedTurn
 from limpet_lab.sim.wire import Head, Usage
 
 _DRIP_PIECES: Final = 8
@@ -29,7 +29,7 @@ class _Delivery(msgspec.Struct):
 
 
 async def serve(
-    seller: SimulatedProvider, request: web.Request, turn: AskedTurn, voice: Voice, account: str, fault: Fault
+    seller: SimulatedProvider, request: web.Request, turn: AskedTurn, writer: AnswerWriter, account: str, fault: Fault
 ) -> web.StreamResponse:
     """Answer a valid request of an account."""
     started = seller.times.monotonic()
@@ -48,8 +48,10 @@ async def serve(
     usage = Usage(
         turn.prompt.tokens, reading.cached, reading.written, reply.tokens, reading.written_long, reply.reasoning
     )
-    head = Head(voice.id_prefix + seller.new_id(), int(seller.times.wall()), turn.model)
-    pieces = tuple(voice.events(head, reply, usage)) if turn.stream else _pieces(voice.whole(head, reply, usage), fault)
+    head = Head(writer.id_prefix + seller.new_id(), int(seller.times.wall()), turn.model)
+    pieces = (
+        tuple(writer.events(head, reply, usage)) if turn.stream else _pieces(writer.whole(head, reply, usage), fault)
+    )
     pace = seller.config.pace
     await pause((pace.first_byte_ms + pace.uncached_ms_per_thousand * (usage.prompt - usage.cached) / 1000) / 1000)
     seller.cache.write(reading, started, seller.times.monotonic())
@@ -60,7 +62,7 @@ async def serve(
     finally:
         _book(seller, head, turn, account, usage, delivery)
     if seller.rules.cache.cache_output and delivery.sent == delivery.pieces:
-        seller.cache.extend(voice.kept(turn.prompt, head, reply), scope, started, seller.times.monotonic())
+        seller.cache.extend(writer.kept(turn.prompt, head, reply), scope, started, seller.times.monotonic())
     return response
 
 

@@ -35,7 +35,7 @@ class AskedTurn(msgspec.Struct, frozen=True):
     """Tokens of thoughts before the answer."""
 
 
-class Voice(Protocol):
+class AnswerWriter(Protocol):
     """How an API writes an answer."""
 
     @property

@@ -24,7 +24,7 @@ _SPLIT: Final[Mapping[str, Quantity]] = {
 _STOPS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-class MessagesVoice:
+class MessagesWriter:
     """Messages."""
 
     id_prefix = "msg_"

@@ -41,7 +41,7 @@ _ECHOED: Final[Mapping[str, Any]] = {
 """Fields of a request that its response repeats, and what they are where it has none."""
 
 
-class ResponsesVoice:
+class ResponsesWriter:
     """Responses of one account, which are kept where they are asked for later."""
 
     id_prefix = "resp_"

@@ -10,7 +10,7 @@ from limpet_lab.sim.rules import VendorRules
 from limpet_lab.sim.wire import Head, Usage, call_id, usage_object
 
 
-class ChatVoice:
+class ChatWriter:
     """`include_usage`: as the client's `stream_options` ask."""
 
     id_prefix = "chatcmpl-"
