@@ -14,9 +14,9 @@ from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
 from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_block
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
-from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
+from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
-from limpet_extproc.dialects.text import decode, require_utf8
+from limpet_extproc.dialects.text import decode, require_text
 
 SESSION_HINT: Final = "metadata.user_id"
 """In which Claude Code names a session."""
@@ -67,10 +67,7 @@ class AnthropicMessages:
 
     def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`."""
-        if not body:
-            message = "The request has no body; send a JSON object with 'model', 'max_tokens' and 'messages'."
-            raise BadRequestError(None, message, "empty_body")
-        require_utf8(body)
+        require_text(body, "'model', 'max_tokens' and 'messages'")
         return (None if asked.model else parse_plain(body)) or parse_carefully(body, asked)
 
     def last_block(self, body: Body) -> LastBlock | None:

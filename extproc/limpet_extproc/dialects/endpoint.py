@@ -14,9 +14,9 @@ from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
 from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.opener import ABSENT
-from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
+from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
-from limpet_extproc.dialects.text import require_utf8
+from limpet_extproc.dialects.text import require_text
 from limpet_extproc.dialects.usage_option import asks_for_usage
 
 
@@ -42,9 +42,7 @@ class StatelessJson:
 
     def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`. Two requests open alike if they are the same, byte for byte."""
-        if not body:
-            raise BadRequestError(None, "The request has no body; send a JSON object with 'model'.", "empty_body")
-        require_utf8(body)
+        require_text(body, "'model'")
         reader = CarefulReader(_SHAPE, body)
         request, options = reader.request(asked_model=asked.model), reader.fields.stream_options
         usage_asked = asked.path != _COMPLETIONS or not request.stream or asks_for_usage(options)

@@ -8,25 +8,22 @@ from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.cache_ask import ChatPrompt, cache_ask
-from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
+from limpet_extproc.dialects.careful import BodyShape, CarefulReader
 from limpet_extproc.dialects.last_block import CHAT_PARTS, last_block
 from limpet_extproc.dialects.openai_errors import openai_error
+from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_ask
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
-from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
-from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Refusal
+from limpet_extproc.dialects.plain import PlainReader, TokenCount
+from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body, span_of
-from limpet_extproc.dialects.text import require_utf8
+from limpet_extproc.dialects.text import require_text
 from limpet_extproc.dialects.usage_option import asks_for_usage
 
 
-class _ChatFields(Fields, frozen=True, gc=False, kw_only=True):
+class _ChatFields(OpenAIFields, frozen=True, gc=False, kw_only=True):
     messages: msgspec.Struct
-    prompt_cache_key: Raw = ABSENT
-    user: Raw = ABSENT
     max_tokens: Raw = ABSENT
     max_completion_tokens: Raw = ABSENT
-    prompt_cache_retention: Raw = ABSENT
-    prompt_cache_options: Raw = ABSENT
     stream_options: Raw = ABSENT
 
 
@@ -34,14 +31,10 @@ _SHAPE: Final = BodyShape(_ChatFields, "messages", FirstMessages)
 _PLAIN: Final = PlainReader(
     "messages",
     [
-        ("prompt_cache_key", ShortName, None),
-        ("user", ShortName, None),
+        *PLAIN_FIELDS,
         ("max_tokens", TokenCount, None),
         ("max_completion_tokens", TokenCount, None),
-        ("stream", Flag, None),
         ("stream_options", Raw, ABSENT),
-        ("prompt_cache_retention", Raw, ABSENT),
-        ("prompt_cache_options", Raw, ABSENT),
     ],
 )
 
@@ -53,10 +46,7 @@ class OpenAIChat:
 
     def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`."""
-        if not body:  # Chunks without content, say; a request without any body is refused by Envoy.
-            message = "The request has no body; send a JSON object with 'model' and 'messages'."
-            raise BadRequestError(None, message, "empty_body")
-        require_utf8(body)
+        require_text(body, "'model' and 'messages'")
         return (None if asked.model else parse_plain(body)) or parse_carefully(body, asked)
 
     def last_block(self, body: Body) -> LastBlock | None:
@@ -73,7 +63,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    cache_key, user, max_tokens, max_completion_tokens, stream, stream_options, retention, options = plain.fields
+    cache_key, retention, options, user, stream, max_tokens, max_completion_tokens, stream_options = plain.fields
     limits = [n for n in (max_tokens, max_completion_tokens) if n and n > 0]
     usage_asked = not stream or asks_for_usage(stream_options)
     return ParsedRequest(
@@ -108,13 +98,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             max_completion_tokens=fields.max_completion_tokens, max_tokens=fields.max_tokens
         ),
         has_history=has_history(messages),
-        cache=cache_ask(
-            reader.text,
-            ChatPrompt,
-            has_key=bool(cache_key),
-            retention=fields.prompt_cache_retention,
-            options=fields.prompt_cache_options,
-        ),
+        cache=careful_cache_ask(reader, ChatPrompt, cache_key),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or options is ABSENT else reader.span(options),
     )

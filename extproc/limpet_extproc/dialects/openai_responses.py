@@ -10,29 +10,26 @@ from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.cache_ask import cache_ask
-from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
+from limpet_extproc.dialects.careful import BodyShape, CarefulReader
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.openai_errors import openai_error
+from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_ask
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, OnceName, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Pin, Refusal
 from limpet_extproc.dialects.spans import Body, Text
-from limpet_extproc.dialects.text import name, require_utf8
+from limpet_extproc.dialects.text import name, require_text
 
 PREVIOUS: Final = "previous_response_id"
 CONVERSATION: Final = "conversation"
 
 
-class _ResponsesFields(Fields, frozen=True, gc=False, kw_only=True):
+class _ResponsesFields(OpenAIFields, frozen=True, gc=False, kw_only=True):
     input: Raw = ABSENT
     instructions: Raw = ABSENT
     previous_response_id: Raw = ABSENT
     conversation: Raw = ABSENT
     store: bool | None = None
-    prompt_cache_key: Raw = ABSENT
-    prompt_cache_retention: Raw = ABSENT
-    prompt_cache_options: Raw = ABSENT
-    user: Raw = ABSENT
     safety_identifier: Raw = ABSENT
     max_output_tokens: Raw = ABSENT
 
@@ -42,15 +39,11 @@ _ITEMS: Final = msgspec.json.Decoder(FirstMessages)
 _PLAIN: Final = PlainReader(
     "input",
     [
+        *PLAIN_FIELDS,
         ("instructions", Raw, ABSENT),
         ("store", Flag, None),
-        ("prompt_cache_key", ShortName, None),
-        ("user", ShortName, None),
         ("safety_identifier", ShortName, None),
         ("max_output_tokens", TokenCount, None),
-        ("stream", Flag, None),
-        ("prompt_cache_retention", Raw, ABSENT),
-        ("prompt_cache_options", Raw, ABSENT),
         (PREVIOUS, OnceName, OnceName("")),
         (CONVERSATION, Raw, ABSENT),
     ],
@@ -71,10 +64,7 @@ class OpenAIResponses:
 
     def parse(self, body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`."""
-        if not body:
-            message = "The request has no body; send a JSON object with 'model' and 'input'."
-            raise BadRequestError(None, message, "empty_body")
-        require_utf8(body)
+        require_text(body, "'model' and 'input'")
         return (None if asked.model else parse_plain(body)) or parse_carefully(body, asked)
 
     def last_block(self, body: Body) -> LastBlock | None:
@@ -94,7 +84,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     *_, previous, conversation = plain.fields
     if conversation is not ABSENT:
         return None
-    instructions, store, cache_key, user, person, max_tokens, stream, retention, options = plain.fields[:-2]
+    cache_key, retention, options, user, stream, instructions, store, person, max_tokens = plain.fields[:-2]
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages, system=instructions, items=True),
@@ -138,13 +128,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         user=reader.person("user", fields.user) or reader.person("safety_identifier", fields.safety_identifier),
         max_output_tokens=reader.least(max_output_tokens=fields.max_output_tokens),
         has_history=pin is not None or _has_history(items),
-        cache=cache_ask(
-            reader.text,
-            None,
-            has_key=bool(cache_key),
-            retention=fields.prompt_cache_retention,
-            options=fields.prompt_cache_options,
-        ),
+        cache=careful_cache_ask(reader, None, cache_key),
         pin=pin,
         kept=fields.store is not False,
     )

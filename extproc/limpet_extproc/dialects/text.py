@@ -39,8 +39,14 @@ _MAYBE_NAMES: Final[msgspec.json.Decoder[list[str] | None]] = msgspec.json.Decod
 _MAYBE_INT: Final[msgspec.json.Decoder[int | None]] = msgspec.json.Decoder(int | None)
 
 
-def require_utf8(body: Body) -> None:
-    """The decoder looks only at the strings it needs. Raises BadRequestError."""
+def require_text(body: Body, members: str) -> None:
+    """That there is a body, and that it is UTF-8: the decoder looks only at the strings it needs.
+
+    `members` are those that its API asks for. Raises BadRequestError.
+    """
+    if not body:  # Chunks without content, say; a request without any body is refused by Envoy.
+        message = f"The request has no body; send a JSON object with {members}."
+        raise BadRequestError(None, message, "empty_body")
     if body.isascii():
         return
     # As one string a large body would take four times its size.

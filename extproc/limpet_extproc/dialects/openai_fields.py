@@ -1,0 +1,47 @@
+"""What chat completions and Responses have in common: the fields about caches, and who asks."""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from limpet_extproc.dialects.cache_ask import cache_ask
+from limpet_extproc.dialects.careful import CarefulReader, Fields
+from limpet_extproc.dialects.opener import ABSENT
+from limpet_extproc.dialects.plain import Flag, ShortName
+from limpet_extproc.dialects.port import CacheAsk
+
+
+class OpenAIFields(Fields, frozen=True, gc=False, kw_only=True):
+    """For `CarefulReader`."""
+
+    prompt_cache_key: Raw = ABSENT
+    prompt_cache_retention: Raw = ABSENT
+    prompt_cache_options: Raw = ABSENT
+    user: Raw = ABSENT
+
+
+_OpenAI = TypeVar("_OpenAI", bound=OpenAIFields)
+
+PLAIN_FIELDS: Final[list[tuple[str, Any, Any]]] = [
+    ("prompt_cache_key", ShortName, None),
+    ("prompt_cache_retention", Raw, ABSENT),
+    ("prompt_cache_options", Raw, ABSENT),
+    ("user", ShortName, None),
+    ("stream", Flag, None),
+]
+"""For `PlainReader`, the first of a dialect's."""
+
+
+def careful_cache_ask(
+    reader: CarefulReader[_OpenAI], prompt: msgspec.json.Decoder[Any] | None, cache_key: str | None
+) -> CacheAsk | None:
+    """`cache_ask` of a request that is read carefully."""
+    fields = reader.fields
+    return cache_ask(
+        reader.text,
+        prompt,
+        has_key=bool(cache_key),
+        retention=fields.prompt_cache_retention,
+        options=fields.prompt_cache_options,
+    )
