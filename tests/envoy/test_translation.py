@@ -367,6 +367,25 @@ async def test_a_translator_that_died_costs_nobody_a_request(scene: Scene) -> No
     await until(back, "translations again")
 
 
+async def test_no_request_waits_for_the_start_of_a_translator(
+    numbers: Iterator[int], sellers: Sellers, parser: Parser
+) -> None:
+    others = set(translators())
+    async with (
+        running_gateway(header_mode=False) as running,
+        set_stage(next(numbers), sellers, running, parser) as stage,
+        Upstream(lambda _: Reply(404)) as a,
+        Upstream(lambda _: Reply(404)) as b,
+    ):
+        await Scene(stage, a, b).serve("a")
+
+        async def runs() -> bool:
+            return bool(set(translators()) - others)
+
+        await until(runs, "a translator")
+        assert (a.got, b.got) == ([], [])
+
+
 def translators() -> list[int]:
     """The processes that translate for the workers of this network."""
     found = []

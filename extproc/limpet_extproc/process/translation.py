@@ -1,4 +1,4 @@
-"""The translator of a worker: a process that is started when Envoy first needs one, and again if it ends."""
+"""The translator of a worker: a process that is started when one will be needed, and again if it ends."""
 
 import asyncio
 import logging
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from limpet_extproc.process.first_of import first_of
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +40,19 @@ def translator_listener(path: Path) -> socket.socket:
 
 
 async def keep_translator(
-    listening: socket.socket, command: Sequence[str] = COMMAND, silence_s: float = SILENCE_S
+    listening: socket.socket,
+    expected: asyncio.Event,
+    command: Sequence[str] = COMMAND,
+    silence_s: float = SILENCE_S,
 ) -> None:
-    """Start it whenever there is a connection to take and it does not run. Never returns; it ends when cancelled."""
+    """Keep it running while it is `expected`, and from the first connection on. Never returns; ends when cancelled.
+
+    A start takes a second, which no request is to wait for; what is expected by nobody takes no memory.
+    """
     while True:
-        await _readable(listening)
+        await first_of(_readable(listening), expected.wait())
         await _run(listening, command, silence_s)
-        _log.warning("the translator has ended; it is started again for the next request that is translated")
+        _log.warning("the translator has ended; it is started again")
         await asyncio.sleep(_PAUSE_S)
 
 

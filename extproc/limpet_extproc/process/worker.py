@@ -78,6 +78,7 @@ class Worker:
         self._revision: str | None = None
         self._why: str | None = None
         self._turned_s = time.monotonic()
+        self._translates = asyncio.Event()
         self.metrics = WorkerMetrics(Registry())
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
@@ -137,6 +138,10 @@ class Worker:
         self.routing.limit_use.keep(self._snapshot.limited)
         self.routing.tracker.keep(self._snapshot.providers)
         self._revision = catalog.revision
+        if any(provider.translated for provider in catalog.providers):
+            self._translates.set()
+        else:
+            self._translates.clear()
         if first:
             # What has been allocated by now mostly stays: collecting it again and again would hold up requests.
             gc.collect()
@@ -163,7 +168,7 @@ class Worker:
                 await first_of(
                     self._watch(),
                     self._health_link.run(),
-                    keep_translator(translating),
+                    keep_translator(translating, self._translates),
                     asyncio.shield(turning),
                     stopped.wait(),
                 )

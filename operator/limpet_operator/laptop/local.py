@@ -46,6 +46,8 @@ from limpet_operator.status.health import ProviderHealth, healths
 EXTPROC_ENVIRONMENT: Final = {
     # gRPC's own poller instead of its event engine: a third fewer thread switches for a request, measured with 1.85.
     "GRPC_EXPERIMENTS": "-event_engine_listener,-event_engine_client",
+    # The translator is started from beside gRPC's threads and uses none of them; gRPC would warn of it.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     # Buffers of ordinary prompts are kept by the allocator, those of huge ones go back to the system at once.
     "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),

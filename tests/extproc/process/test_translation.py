@@ -23,11 +23,12 @@ HANGS = (
 
 
 @asynccontextmanager
-async def kept(path: Path, command: Sequence[str] = COMMAND, silence_s: float = 60.0) -> AsyncIterator[None]:
+async def kept(path: Path, command: Sequence[str] = COMMAND, silence_s: float = 60.0) -> AsyncIterator[asyncio.Event]:
+    expected = asyncio.Event()
     with translator_listener(path) as listening:
-        keeping = asyncio.create_task(keep_translator(listening, command, silence_s))
+        keeping = asyncio.create_task(keep_translator(listening, expected, command, silence_s))
         try:
-            yield
+            yield expected
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -54,6 +55,17 @@ async def test_it_starts_with_the_first_connection_and_ends_with_its_worker(tmp_
         assert children() == []
         assert await answered(tmp_path / "t.sock")
         assert len(children()) == 1
+    assert children() == []
+
+
+async def test_one_that_is_expected_waits_for_no_connection(tmp_path: Path) -> None:
+    async with kept(tmp_path / "t.sock") as expected:
+        expected.set()
+
+        async def runs() -> bool:
+            return len(children()) == 1
+
+        await until(runs, "a start")
     assert children() == []
 
 
