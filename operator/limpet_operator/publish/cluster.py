@@ -1,54 +1,15 @@
-"""The Envoy cluster of a provider: its address, its transport, and the filter chain that every attempt passes.
-
-The chain has the same filters in every cluster, and each of them sets or removes everything it is responsible for,
-because attempt 2 gets the headers as attempt 1 left them: a partial chain would send one vendor's key to another.
-"""
+"""The Envoy cluster of a provider: its address, its transport, and how long an attempt may take."""
 
 import ipaddress
-import json
 from typing import Any, Final
 
-from limpet_extproc.contract.apis import CONVERSATIONS
-from limpet_extproc.contract.envoy import (
-    ATTEMPT_HEADER,
-    ELAPSED_HEADER,
-    KEEPS_MODEL,
-    PROVIDER_HEADER,
-    TRANSLATED_CHAT,
-)
 from limpet_operator.planning.plan import PlannedProvider
-from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.attempt_filters import attempt_filters
+from limpet_operator.publish.encode import Json, typed
 from limpet_operator.publish.envoy_settings import NEVER_FULL, EnvoySettings
-from limpet_operator.publish.error_rules import lua_rules
-from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
-from limpet_operator.publish.lua import program
-from limpet_operator.publish.secret import header_secret_name, secret_name
-from limpet_operator.publish.translation import request_translation
 from limpet_operator.publish.tunnel import proxy_cluster, proxy_of, tunnelled_endpoint, tunnelled_transport
-from limpet_operator.publish.usage_fields import lua_usage_fields
-from limpet_operator.resources.provider import Provider, SecretKeyRef
 from limpet_operator.resources.proxy import Proxy
 from limpet_operator.resources.url import Url, is_ip
-
-ATTEMPT_PROGRAM: Final = (
-    "keys.lua",
-    "asked.lua",
-    "error_shape.lua",
-    "error_text.lua",
-    "causes.lua",
-    "retry_after.lua",
-    "tried.lua",
-    "attempts.lua",
-    "completion.lua",
-    "json.lua",
-    "usage.lua",
-    "rewrite.lua",
-    "passing.lua",
-    "answer.lua",
-    "upstream.lua",
-)
-"""The files of the Lua of every attempt, in their order."""
-ATTEMPT_LUA: Final = lua_rules() + lua_lists() + lua_usage_fields() + program(*ATTEMPT_PROGRAM)
 
 _BREAKERS: Final = {
     "thresholds": [
@@ -60,12 +21,7 @@ _BREAKERS: Final = {
         }
     ]
 }
-_STRIPPED: Final = [{"remove": header} for header in CREDENTIAL_HEADERS]
 _STATIC: Final = {"type": "STATIC"}
-_CODEC: Final = {
-    "name": "envoy.filters.http.upstream_codec",
-    "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec"),
-}
 _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
     "typed_config": typed("transport_sockets.raw_buffer.v3.RawBuffer"),
@@ -100,27 +56,9 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
                     # Of each attempt here, from the connection to the answer's end. Routes of streams switch it off.
                     "max_stream_duration": f"{provider.spec.timeouts.unstreamed_s}s",
                 },
-                http_filters=[
-                    _strip_and_name(provider),
-                    *_secrets(provider),
-                    _rewrite(provider),
-                    _which_attempt(provider.spec),
-                    *request_translation(provider.spec),
-                    _CODEC,
-                ],
+                http_filters=attempt_filters(provider),
             )
         },
-    }
-
-
-def _which_attempt(spec: Provider) -> Json:
-    """For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then."""
-    words = {KEEPS_MODEL: spec.response_model == "Upstream", TRANSLATED_CHAT: "OpenAIChat" in spec.translated}
-    value = " ".join(["%UPSTREAM_REQUEST_ATTEMPT_COUNT%", *(word for word, holds in words.items() if holds)])
-    mutations = {"response_mutations": [*vendor_headers_early(), {"append": set_header(ATTEMPT_HEADER, value)}]}
-    return {
-        "name": "limpet.which_attempt",
-        "typed_config": typed("filters.http.header_mutation.v3.HeaderMutation", mutations=mutations),
     }
 
 
@@ -191,114 +129,6 @@ def _tls(validation: Json, **names: Any) -> Json:
             common_tls_context={"validation_context": validation},
         ),
     }
-
-
-def _strip_and_name(provider: PlannedProvider) -> Json:
-    """Removes every key and sets the provider's own headers; on the answer, sets the provider's name.
-
-    The keys are removed here too, although the Lua lets only listed headers pass: it must not depend on that.
-    """
-    texts = {header.name: header.value for header in provider.spec.headers.set}
-    return {
-        "name": "limpet.strip_and_name",
-        "typed_config": typed(
-            "filters.http.header_mutation.v3.HeaderMutation",
-            mutations={
-                "request_mutations": [
-                    *_STRIPPED,
-                    *(
-                        {"append": set_header(name, value.replace("%", "%%"))}
-                        for name, value in texts.items()
-                        if not isinstance(value, SecretKeyRef)
-                    ),
-                    *_version(provider),
-                    {"append": set_header(ELAPSED_HEADER, "%DURATION% %REQUEST_DURATION%")},
-                ],
-                "response_mutations": [{"append": set_header(PROVIDER_HEADER, provider.name)}],
-            },
-        ),
-    }
-
-
-def _version(provider: PlannedProvider) -> list[Json]:
-    """For probes and translated requests, whose senders do not know the API; its own clients always send a version."""
-    if not provider.spec.translated:
-        return []
-    header = {"key": "anthropic-version", "value": _ANTHROPIC_VERSION}
-    return [{"append": {"header": header, "append_action": "ADD_IF_ABSENT"}}]
-
-
-_ANTHROPIC_VERSION: Final = "2023-06-01"
-"""The one that all of Anthropic's API asks for, as of 2026."""
-
-
-def _secrets(provider: PlannedProvider) -> list[Json]:
-    """The credential, if the provider needs one, and each header whose value comes from a Secret."""
-    credential = provider.spec.credential
-    return [
-        *([] if credential is None else [_injected(credential.header, secret_name(provider.name))]),
-        *(
-            _injected(header.name, header_secret_name(provider.name, header.name))
-            for header, _ in provider.spec.headers.secret
-        ),
-    ]
-
-
-def _injected(header: str, secret: str) -> Json:
-    return {
-        "name": "envoy.filters.http.credential_injector",
-        "typed_config": typed(
-            "filters.http.credential_injector.v3.CredentialInjector",
-            overwrite=True,
-            credential={
-                "name": "envoy.http.injected_credentials.generic",
-                "typed_config": typed(
-                    "http.injected_credentials.generic.v3.Generic",
-                    credential={"name": secret, "sds_config": {"ads": {}, "resource_api_version": "V3"}},
-                    header=header,
-                ),
-            },
-        ),
-    }
-
-
-def _rewrite(provider: PlannedProvider) -> Json:
-    spec = provider.spec
-    own = [header.name for header in spec.headers.set] + ([spec.credential.header] if spec.credential else [])
-    renames = {
-        f"model:{model.name}": json.dumps(model.upstream_name)
-        for model in spec.models
-        if model.upstream_name != model.name
-    }
-    return {
-        "name": "envoy.filters.http.lua",
-        "typed_config": typed_struct(
-            "filters.http.lua.v3.Lua",
-            shared_vm_id="limpet",
-            default_source_code={"inline_string": ATTEMPT_LUA},
-            filter_context={
-                "host": spec.url.authority,
-                "prefix": spec.url.path_prefix,
-                **{f"prefix:{dialect}": path for dialect, path in spec.paths.items()},
-                **{f"path:{path}": there for path, there in _translated_paths(spec).items()},
-                **({"affinity_header": spec.affinity_header} if spec.affinity_header else {}),
-                **({"query": spec.url.query} if spec.url.query else {}),
-                "name": provider.name,
-                "vendor": spec.vendor,
-                "may_take_ms": str(round(spec.timeouts.unstreamed_s * 1000)),
-                **renames,
-                **{f"passes:{name}": True for name in passed_to(provider)},
-                **{f"own:{name}": True for name in own},
-                **{f"query:{name}": True for name in spec.passed_query},
-            },
-        ),
-    }
-
-
-def _translated_paths(spec: Provider) -> dict[str, str]:
-    """Where requests go there that are translated."""
-    messages = f"{spec.prefix_of('AnthropicMessages')}/messages"
-    return {path: messages for path, dialect in CONVERSATIONS.items() if dialect in spec.translated}
 
 
 def cluster_of_proxy(proxy: Proxy, settings: EnvoySettings) -> Json:

@@ -14,7 +14,7 @@ from limpet_extproc.contract.envoy import (
     USAGE_METADATA,
     USAGE_TOKENS,
 )
-from limpet_operator.publish.cluster import ATTEMPT_LUA
+from limpet_operator.publish.attempt_filters import ATTEMPT_LUA
 
 _FAKE: Final = Path(__file__).with_name("fake_envoy.lua").read_text()
 

@@ -10,7 +10,7 @@ import limpet_extproc
 import limpet_operator
 from limpet_extproc.contract import envoy
 from limpet_extproc.contract.reasons import Reason, words
-from limpet_operator.publish.cluster import ATTEMPT_PROGRAM
+from limpet_operator.publish.attempt_filters import ATTEMPT_PROGRAM
 from limpet_operator.publish.direct_responses import FRONT_PROGRAMS
 from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import lua_lists
