@@ -27,6 +27,8 @@ Kind = Literal[
 Endpoint = Literal["chat", "messages", "responses", "models", "other"]
 """What a request asks for; `other`: neither a turn nor the list of models."""
 
+_TURNS: Final = frozenset({"chat", "messages", "responses"})
+
 _FLUSH_S: Final = 0.02
 """Time for bytes already written to leave before the reset that would drop them."""
 
@@ -37,7 +39,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind = "none"
     times: int | None = None
     """Requests it still hits; None: until another one replaces it."""
-    on: Endpoint | Literal["all"] = "chat"
+    on: Endpoint | Literal["turns", "all"] = "turns"
+    """`turns`: whatever asks a model to answer, by any of the three APIs."""
     status: int = 500
     retry_after_s: float | None = None
     body: object = None
@@ -80,7 +83,8 @@ class Faults:
     def take(self, endpoint: Endpoint) -> Fault:
         """Return the fault that this request meets."""
         fault = self.current
-        if fault.kind == "none" or fault.on not in (endpoint, "all"):
+        hit = fault.on in (endpoint, "all") or (fault.on == "turns" and endpoint in _TURNS)
+        if fault.kind == "none" or not hit:
             return NO_FAULT
         if fault.times is not None:
             self.current = msgspec.structs.replace(fault, times=fault.times - 1) if fault.times > 1 else NO_FAULT

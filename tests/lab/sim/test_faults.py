@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from limpet_lab.sim.config import Pace, SellerConfig, SellerModel
-from limpet_lab.sim.faults import Fault, Faults
+from limpet_lab.sim.faults import Endpoint, Fault, Faults
 from limpet_lab.sim.sellers import Seller, SellerFailedError, Sellers
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -209,3 +210,18 @@ async def test_a_fault_without_times_stays() -> None:
     faults.set(Fault("hang"))
     assert [faults.take("chat").kind for _ in range(3)] == ["hang"] * 3
     assert faults.take("models").kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("fault", "hits"),
+    [
+        (Fault("hang"), {"chat", "messages", "responses"}),
+        (Fault("hang", on="messages"), {"messages"}),
+        (Fault("hang", on="all"), {"chat", "messages", "responses", "models", "other"}),
+    ],
+    ids=["by default", "one", "all"],
+)
+async def test_a_fault_hits_what_it_is_on(fault: Fault, hits: set[str]) -> None:
+    faults = Faults()
+    faults.set(fault)
+    assert {each for each in get_args(Endpoint) if faults.take(each).kind == "hang"} == hits

@@ -215,7 +215,7 @@ async def test_key_and_version_are_required(sellers: Sellers) -> None:
 async def test_a_fault_has_the_shape_of_the_api(
     client: anthropic.AsyncAnthropic, sellers: Sellers, status: int, kind: str
 ) -> None:
-    await sellers["Anthropic"].set_fault(Fault(kind="status", status=status, on="messages"))
+    await sellers["Anthropic"].set_fault(Fault(kind="status", status=status))
     with pytest.raises(anthropic.APIStatusError) as refused:
         await client.messages.create(model="m", max_tokens=9, messages=_HI)
     assert (refused.value.status_code, refused.value.body["error"]["type"]) == (status, kind)
