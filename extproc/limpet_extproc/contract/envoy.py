@@ -153,11 +153,16 @@ WAIT_HEADER: Final = "x-limpet-wait"
 """On an attempt's answer, for Envoy: seconds to wait before the next attempt."""
 CLUSTER_HEADER: Final = "x-limpet-cluster"
 """On a request, in header mode, and on a probe: the provider that it goes to."""
+TRANSLATE_HEADER: Final = "x-limpet-translate"
+"""On an attempt's answer, for the filter that has it translated, and takes the header away."""
 NO_ANSWER_HEADER: Final = "x-limpet-no-answer"
 """On what Envoy itself says to a probe: the body is not the provider's."""
 
 ONE_MESSAGE: Final = ("x-limpet-messages", "one")
 """gRPC metadata by which an Envoy announces one message a request, so that the answer may end the call."""
+
+NO_USER_ID: Final = ("x-limpet-user-id", "none")
+"""gRPC metadata: a request is translated for a provider whose prompt cache `metadata.user_id` would divide."""
 
 SESSION_HEADERS: Final = (
     "x-claude-code-session-id",
@@ -192,13 +197,24 @@ READ_HEADERS: Final = (
 )
 """What ext_proc gets of a request's headers, besides those that a policy names."""
 
-# Access log and sockets.
+# Filters, access log and sockets.
+
+TRANSLATING_FILTER: Final = "limpet.translate"
+"""The filters that have a worker translate: requests in a cluster (`.request` follows), answers in the listener
+(`.answer`)."""
+
+UNTRANSLATED_PATH: Final = "/limpet-untranslated"
+"""Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that
+was not."""
 
 REQUEST_LOG: Final = "limpet.request"
 """The access log that ext_proc learns from: one entry a request, with all its attempts."""
 
 DETAILS_PREFIX: Final = "limpet_"
 """Begins the response code details of what ext_proc itself answered; the reason follows."""
+
+PROBE_SOCKET: Final = "probe.sock"
+"""The file name of the Unix socket, beside those of the workers, on which Envoy takes probes."""
 
 TRIES: Final = 2
 """How often a provider is tried that ends the connection without an answer, before the next one is.
@@ -212,30 +228,11 @@ def route_key(attempts: int, stream: bool, wait_level: int) -> str:
     return f"{attempts}{'s' if stream else 'w'}{wait_level}"
 
 
-TRANSLATING_FILTER: Final = "limpet.translate"
-"""The filters that have a worker translate: requests in a cluster (`.request` follows), answers in the listener
-(`.answer`)."""
-
-UNTRANSLATED_PATH: Final = "/limpet-untranslated"
-"""Before the path of a request that is still to be translated. No provider has it, so that it does no work for one that
-was not."""
-
-TRANSLATE_HEADER: Final = "x-limpet-translate"
-"""On an attempt's answer, for the filter that has it translated, and takes the header away."""
-
-NO_USER_ID: Final = ("x-limpet-user-id", "none")
-"""gRPC metadata: a request is translated for a provider whose prompt cache `metadata.user_id` would divide."""
+def extproc_socket(number: int) -> str:
+    """The file name of the Unix socket on which a worker takes Envoy's calls."""
+    return f"extproc-{number}.sock"
 
 
 def translator_socket(number: int) -> str:
     """The file name of the Unix socket on which a worker translates."""
     return f"translate-{number}.sock"
-
-
-PROBE_SOCKET: Final = "probe.sock"
-"""The file name of the Unix socket, beside those of the workers, on which Envoy takes probes."""
-
-
-def extproc_socket(number: int) -> str:
-    """The file name of the Unix socket on which a worker takes Envoy's calls."""
-    return f"extproc-{number}.sock"
