@@ -18,7 +18,8 @@ from limpet_operator.resources.problem import (
     did_you_mean,
     shown,
 )
-from limpet_operator.resources.provider import Provider, parse_provider
+from limpet_operator.resources.provider import Provider
+from limpet_operator.resources.provider_parsing import parse_provider
 from limpet_operator.resources.schema import KindSchema, load_schemas
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject, parse_configmap, parse_secret
 from limpet_operator.resources.stickypolicy import StickyPolicy, parse_stickypolicy
