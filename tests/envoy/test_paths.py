@@ -29,7 +29,8 @@ _SENT = [path for path in _POSTED if "beta" not in path and "deployments" not in
 async def test_every_way_to_write_a_path_reaches_the_providers_own(stage: Stage, path: str) -> None:
     async with Upstream(anything) as upstream:
         await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url}})
-        written = path.replace(quote(WRITTEN[path].model) or "-", quote(stage.model, safe=""))
+        model, served = WRITTEN[path].model, quote(stage.model, safe="")
+        written = path.replace(quote(model) or "-", served).replace(quote(model, safe="") or "-", served)
         answer = await stage.post(body(stage.model), path=written)
         assert (answer.status, answer.headers.get("x-limpet-provider")) == (200, stage.provider("e")), answer.body
         assert upstream.got[0].target.partition("?")[0] == upstream_path(_POSTED[path])
@@ -120,6 +121,27 @@ async def test_azures_sdk_names_the_deployment_in_the_path(stage: Stage) -> None
         assert (await stage.post({"messages": [say("Hi")]}, path=written)).status == 200
         assert [got.target for got in upstream.got] == ["/v1/chat/completions"] * 2
         assert [got.json["model"] for got in upstream.got] == ["plain", "flash.e"]
+
+
+async def test_azures_deployment_may_have_a_slash_and_counts_whatever_the_body_names(stage: Stage) -> None:
+    name = f"openai/{stage.model}"
+    models = [{"name": name, "upstreamName": "theirs"}, {"name": stage.model}, {"name": f"{name}/mini"}]
+    async with Upstream(anything) as upstream:
+        await stage.serve("e", specs={"e": {**SPEAKS, "url": upstream.url, "models": models}})
+        client = AsyncAzureOpenAI(
+            azure_endpoint=stage.origin,
+            azure_deployment=name,
+            api_version="2025-01-01",
+            api_key=stage.key,
+            max_retries=0,
+            timeout=60,
+        )
+        async with client:
+            await client.chat.completions.create(model="whatever", messages=[say("Hi")])
+            await client.embeddings.create(model=stage.model, input="Hi", encoding_format="float")
+        path = f"/openai/deployments/{name}/mini/chat/completions"
+        assert (await stage.post({"model": "gpt-4", "messages": [say("Hi")]}, path=path)).status == 200
+        assert [got.json["model"] for got in upstream.got] == ["theirs", "theirs", f"{name}/mini"]
 
 
 async def test_a_form_finds_its_model_and_arrives_as_it_was_sent(stage: Stage) -> None:

@@ -64,7 +64,7 @@ class Asked(NamedTuple):
     path: str
     """What follows `/v1`, without query: `/chat/completions`."""
     model: str = ""
-    """Azure's deployment, which stands in the path; the body need not name a model then."""
+    """Azure's deployment, which stands in the path; whatever model the body names, this one is meant."""
 
 
 NOWHERE: Final = Asked("")
@@ -78,7 +78,14 @@ class Api(NamedTuple):
     kind: ApiKind
 
 
-_DEPLOYMENT: Final = re.compile(r"/openai/deployments/([^/]+)(?=/)")
+_OF_DEPLOYMENTS: Final = (
+    *("/audio/transcriptions", "/audio/translations", "/images/generations", "/chat/completions", "/audio/speech"),
+    *("/images/edits", "/completions", "/embeddings", "/responses", "/messages"),
+)
+"""What Azure serves below a deployment, as OpenAI's SDK has it (`lib/azure.py`), and the other conversations; the
+longest first. What stands before one of these is the deployment, whose name may have slashes here."""
+_DEPLOYMENTS: Final = "/openai/deployments/"
+_DEPLOYMENT: Final = re.compile(f"{_DEPLOYMENTS}(?:(.+?)(?:/v1)*(?=(?:{'|'.join(_OF_DEPLOYMENTS)})$)|([^/]+)(?=/))")
 _BASE: Final = re.compile(r"(?:/openai|/anthropic)?(?:/v1)*(?=/|$)")
 _VERSIONS: Final = re.compile(r"(?:/v1)*(?=/|$)")
 
@@ -88,7 +95,7 @@ def asked(path: str) -> Asked:
     plain = re.sub(r"/{2,}", "/", path.partition("?")[0]).rstrip("/")
     if found := _DEPLOYMENT.match(plain):
         rest = plain[found.end() :]
-        return Asked(_VERSIONS.sub("", rest, count=1), unquote(found[1]))
+        return Asked(_VERSIONS.sub("", rest, count=1), unquote(found[1] or found[2]))
     base = _BASE.match(plain)
     return Asked(plain[base.end() :] if base else plain)
 

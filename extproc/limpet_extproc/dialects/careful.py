@@ -77,6 +77,7 @@ class BodyShape(Generic[F]):
 
 _BEGIN: Final = re.compile(rb"(\s*\{)\s*")
 _BRACE: Final = 0x7D
+_NULL: Final = b"null"
 _THEN_MODEL: Final = re.compile(rb'\s*\]\s*,\s*"model"\s*:\s*')
 
 
@@ -106,7 +107,8 @@ class CarefulReader(Generic[F]):
         `asked_model`: see `Asked`.
         """
         fields, shape = self.fields, self._shape
-        model, model_span = self._model(asked_model)
+        written, model_span = self._model(asked_model)
+        model = asked_model or written
         if shape.prompt and not messages and prompt is None:
             raise BadRequestError(shape.prompt, f"'{shape.prompt}' is empty; send at least one message")
         ours = self._ours() if msgspec.structs.astuple(fields)[_OURS_AT] != _NONE_OF_OURS else ()
@@ -133,6 +135,7 @@ class CarefulReader(Generic[F]):
             provider_object=self._provider_object(),
             model_span=model_span,
             model_form="json" if model_span.length else "missing",
+            model_differs=model_span.length > 0 and model != written,
             ours=ours,
             stream=fields.stream is True,
         )
@@ -175,13 +178,10 @@ class CarefulReader(Generic[F]):
             assert begin is not None  # the decoder has read an object
             if (not asked_model and self._shape.prompt) or self._view[begin.end()] == _BRACE:
                 raise BadRequestError("model", "'model' is missing")
-            return asked_model, Span(begin.end(1), 0)
-        model = name(self.written(value), "model")
-        if not model:
+            return "", Span(begin.end(1), 0)
+        model = "" if asked_model and bytes(value) == _NULL else name(self.written(value), "model")
+        if not model and not asked_model:
             raise BadRequestError("model", "'model' is empty; name a model, GET /v1/models lists them")
-        if asked_model and model != asked_model:
-            message = f"'model' is '{model}' here and '{asked_model}' in the path: write the same, or leave it out here"
-            raise BadRequestError("model", message)
         return model, self.span(value)
 
     def _ours(self) -> tuple[Member, ...]:

@@ -58,11 +58,12 @@ class Form:
         written = _model(view, texts[b"model"]) if b"model" in texts else ""
         stream, user = _short(view, texts.get(b"stream")), _short(view, texts.get(b"user"))
         return ParsedRequest(
-            model=written or asked.model,
+            model=asked.model or written,
             fingerprint=xxh3_128_digest(view),
             user=user.decode("utf-8", "replace") or None,
             model_span=texts.get(b"model", Span(0, 0)),
             model_form="plain",
+            model_differs=written != "" and asked.model not in ("", written),
             stream=stream.strip().lower() in (b"true", b"1"),
         )
 

@@ -114,6 +114,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     model_span: Span = Span(0, 0)
     """The model's name in the body, in JSON with its quotes; length 0: it is not there."""
     model_form: ModelForm = "json"
+    model_differs: bool = False
+    """Whether the body names another one than the path, which counts."""
     ours: tuple[Member, ...] = ()
     """Fields meant for Limpet, null or not: a provider may refuse what it does not know."""
     stream: bool = False

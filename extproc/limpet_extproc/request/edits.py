@@ -44,6 +44,7 @@ def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | No
         request.cache is None
         and not request.ours
         and request.model_form == "json"
+        and not request.model_differs
         and not lane.marks
         and not lane.adds_keys
     ):
@@ -118,7 +119,7 @@ class _Body:
     def _model(self, candidate: Candidate) -> str | Literal[True] | None:
         """The name to write; None: as it is. True where it is a JSON string, which the Lua of the provider knows."""
         form = self._request.model_form
-        if form == "missing" or self._in_path:
+        if form == "missing" or self._in_path or self._request.model_differs:
             return candidate.upstream_model
         if not self._renamed:
             return None
@@ -154,7 +155,9 @@ class _Body:
         if self._request.model_form == "missing":
             draft.added.append(f'"model":{msgspec.json.encode(model).decode()}')
         elif self._request.model_span.length:
-            draft.splices.append(Splice(*self._request.model_span, model))
+            quoted = self._request.model_form == "json" and model is not True
+            text = msgspec.json.encode(model).decode() if quoted else model
+            draft.splices.append(Splice(*self._request.model_span, text))
         elif self._in_path:
             draft.splices.append(Splice(0, 0, f"{_first_line(self._opened.body)}{_MODEL_PART}{model}\r\n"))
 

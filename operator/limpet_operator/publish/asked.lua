@@ -17,11 +17,34 @@ local function without_versions(path)
   return path
 end
 
+-- What Azure serves below a deployment; the longest first, as in Python.
+local OF_DEPLOYMENTS = {
+  "/audio/transcriptions", "/audio/translations", "/images/generations", "/chat/completions", "/audio/speech", "/images/edits",
+  "/completions", "/embeddings", "/responses", "/messages",
+}
+
+-- The name of a deployment, which may have slashes where an API follows that is known; and what is asked of it.
+local function deployment_of(path)
+  local below = string.match(path, "^/openai/deployments/(.*)$")
+  if below == nil then return nil end
+  for _, api in ipairs(OF_DEPLOYMENTS) do
+    local model = string.sub(below, 1, -#api - 1)
+    if model ~= "" and string.sub(below, -#api) == api then
+      local shorter = string.match(model, "^(.+)/v1$")
+      while shorter ~= nil do
+        model, shorter = shorter, string.match(shorter, "^(.+)/v1$")
+      end
+      return model, api
+    end
+  end
+  return string.match(below, "^([^/]+)(/.*)$")
+end
+
 -- What follows /v1, without the query; and the model, where it stands in the path.
 local function asked(path)
   if path == "/v1/chat/completions" then return "/chat/completions" end
   local plain = string.gsub(string.gsub(string.match(path, "^[^?]*"), "//+", "/"), "/+$", "")
-  local model, rest = string.match(plain, "^/openai/deployments/([^/]+)(/.*)$")
+  local model, rest = deployment_of(plain)
   if model ~= nil then return without_versions(rest), unescaped_url(model) end
   return without_versions(without(plain, "/openai") or without(plain, "/anthropic") or plain)
 end

@@ -11,7 +11,7 @@ from typing import Final
 
 from limpet_extproc.contract.apis import CONVERSATIONS, COUNTING, LIVE, MESSAGE_BATCHES, OBJECTS
 
-_BASE: Final = "(?:/(?:anthropic|openai(?:/deployments/[!-.0-~]+)?))?(?:/v1)*"
+_BASE: Final = "(?:/(?:anthropic|openai(?:/deployments/[!-~]+)?))?(?:/v1)*"
 
 _MOST_LETTERS: Final = 48
 """Of the names in one pattern: by default Envoy takes no expression whose program has more than a hundred steps."""

@@ -1,5 +1,6 @@
 """Requests of APIs without conversations, and those that ask about a turn: where they go and what they leave behind."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -72,10 +73,24 @@ async def test_a_form_goes_by_the_model_in_it(make: Make) -> None:
         ("/v1/audio/speech", b'{"model":"whisper"}', b'{"model":<True>}'),
         ("/v1/audio/speech", b' {"input":"x"}', b' {"model":"big-whisper","input":"x"}'),
         ("/openai/deployments/whisper/audio/speech", b'{"input":"x"}', b'{"model":"big-whisper","input":"x"}'),
+        (
+            "/openai/deployments/whisper/audio/speech",
+            b'{"model":"any","input":"x"}',
+            b'{"model":"big-whisper","input":"x"}',
+        ),
+        (
+            "/openai/deployments/whisper/audio/speech",
+            b'{"input":"x","model":null}',
+            b'{"input":"x","model":"big-whisper"}',
+        ),
         ("/v1/audio/transcriptions", _FORM % b"whisper", _FORM % b"big-whisper"),
+        ("/openai/deployments/whisper/audio/transcriptions", _FORM % b"any", _FORM % b"big-whisper"),
         ("/openai/deployments/whisper/audio/transcriptions", _FILE, _FORM[:-7] % b"big-whisper" + _FILE),
     ],
-    ids=["named", "the only one", "in the path", "in a form", "in the path of a form"],
+    ids=[
+        *("named", "the only one", "in the path", "another in the path", "null, and in the path", "in a form"),
+        *("another in a form", "in the path of a form"),
+    ],
 )
 async def test_a_provider_gets_its_own_name_of_the_model(make: Make, path: str, body: bytes, sent: bytes) -> None:
     provider = make.provider("a", endpoints=("audio",))
@@ -87,6 +102,17 @@ async def test_a_provider_gets_its_own_name_of_the_model(make: Make, path: str, 
         text = b"<True>" if splice.text is True else splice.text.encode()
         changed = changed[: splice.offset] + text + changed[splice.offset + splice.length :]
     assert changed == sent
+
+
+@pytest.mark.parametrize("written", ["other", "", "m"])
+async def test_the_deployment_of_the_path_counts_where_no_provider_calls_it_otherwise(make: Make, written: str) -> None:
+    routing = await Gateway(make.snapshot(make.provider("a"))).route(
+        f"/openai/deployments/{MODEL}/chat/completions",
+        {"model": written, "messages": [{"role": "user", "content": "Hi"}]},
+    )
+    assert routing.record.model == MODEL
+    assert routing.edits is not None
+    assert [splice.text for splice in routing.edits.of("a")] == [json.dumps(MODEL)]
 
 
 async def test_a_question_about_a_turn_goes_where_the_turn_goes_and_teaches_nothing(make: Make) -> None:

@@ -20,6 +20,8 @@ _PARTS = [
     "/gpt-5",
     "/a%2Fb",
     "/messages",
+    "/completions",
+    "/chat",
     "/v1beta",
     "?x=/v1",
     ".",
