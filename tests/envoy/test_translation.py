@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import openai
 import pytest
 import pytest_asyncio
@@ -21,7 +22,7 @@ from tests.envoy.stage import Stage
 from tests.envoy.upstream import HANG, RESET, Reply, Upstream, completion
 from tests.waiting import until
 
-from limpet_extproc.contract.envoy import translator_socket
+from limpet_extproc.contract.envoy import TRANSLATE_HEADER, translator_socket
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
 
@@ -307,6 +308,27 @@ async def test_a_stream_that_is_cut_is_cut(scene: Scene) -> None:
     stream = await scene.ask(stream=True)
     with pytest.raises(openai.APIConnectionError):
         [chunk async for chunk in stream]
+
+
+async def test_the_first_translated_provider_takes_over_open_connections(scene: Scene) -> None:
+    """All that Envoy gets for it are a cluster and a route: none of these connections keeps an older listener."""
+    scene.native.script = lambda _: completion("Native.")
+    body = {"model": scene.stage.model, "messages": [say("Where is it?")]}
+    await scene.serve("b", first="b")
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)))
+            for _ in range(8)
+        ]
+
+        async def ask(client: aiohttp.ClientSession) -> Any:
+            async with client.post(f"{scene.stage.base_url}/chat/completions", json=body) as response:
+                assert TRANSLATE_HEADER not in response.headers
+                return (await response.json())["choices"][0]["message"]["content"]
+
+        assert {await ask(client) for client in clients} == {"Native."}
+        await scene.serve("a")
+        assert {await ask(client) for client in clients} == {"At home."}
 
 
 async def test_what_cannot_be_translated_goes_to_who_need_not(scene: Scene) -> None:

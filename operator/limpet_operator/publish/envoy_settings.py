@@ -75,8 +75,6 @@ class EnvoySettings:
     """Levels of how long a streamed answer may be silent, in rising order."""
     longest_unstreamed_s: float = 600.0
     """The longest that any provider may take for a whole answer."""
-    translates: bool = False
-    """Whether some provider has answers translated."""
     timeouts_move_on: bool = False
     """Whether some policy tries another provider after a timeout."""
     dns_lookup_family: LookupFamily = "V4_PREFERRED"

@@ -18,6 +18,7 @@ from limpet_extproc.contract.envoy import (
     RECORD_METADATA,
     REQUEST_LOG,
     ROUTE_METADATA,
+    TRANSLATE_HEADER,
 )
 from limpet_extproc.contract.reasons import UNDECIDED
 from limpet_operator.publish.direct_responses import FRONT_PROGRAMS
@@ -146,7 +147,7 @@ def _filters(settings: EnvoySettings) -> list[Json]:
         _undecided(),
         _originals(settings),
         _vendor_headers(),
-        *([answer_translation()] if settings.translates else []),
+        answer_translation(),
         {
             "name": "envoy.filters.http.router",
             "typed_config": typed(
@@ -234,11 +235,12 @@ def _undecided() -> Json:
 
 
 def _vendor_headers() -> Json:
-    """Removes what vendors send to their own clients, for all providers alike."""
+    """Removes what vendors send to their own clients, for all providers alike, and our word to the translator."""
     return {
         "name": VENDOR_HEADERS,
         "typed_config": typed(
-            "filters.http.header_mutation.v3.HeaderMutation", mutations={"response_mutations": vendor_headers()}
+            "filters.http.header_mutation.v3.HeaderMutation",
+            mutations={"response_mutations": [*vendor_headers(), {"remove": TRANSLATE_HEADER}]},
         ),
     }
 

@@ -32,7 +32,6 @@ def settings_for(plan: Plan, settings: EnvoySettings) -> EnvoySettings:
         longest_unstreamed_s=max(
             (provider.spec.timeouts.unstreamed_s for provider in plan.providers), default=settings.longest_unstreamed_s
         ),
-        translates=any(provider.spec.translated for provider in plan.providers),
         timeouts_move_on=any(policy.on_timeout == "NextProvider" for policy in plan.policies),
     )
 

@@ -73,7 +73,9 @@ def request_translation(provider: Provider) -> list[Json]:
 
 
 def answer_translation() -> Json:
-    """What stands before the router of a gateway that has such providers."""
+    """What stands before the router of every gateway: a listener that changed when the first such provider comes would
+    leave the clients of open connections without it, whose requests are routed there already.
+    """
     answer = _ext_proc(
         failure_mode_allow=False,
         status_on_error={"code": 503},
