@@ -1,6 +1,6 @@
 # Everything here works on a fresh Debian or Ubuntu with Python 3.11 or newer; the environment lives in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast fuzz check bench lock clean
+.PHONY: help demo install tools dist test test-fast fuzz check bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,8 @@ demo: $(DEMO)  ## the whole thing with simulated providers: no key, no cluster
 
 install: $(DEMO)  ## the command .venv/bin/limpet, and nothing that only tests need
 	@echo "The command is $(BIN)/limpet; try: $(BIN)/limpet --help"
+
+tools: $(READY)  ## what tests and benchmarks need besides, into the same environment
 
 dist: $(DEMO)  ## a wheel that stands alone: pipx install 'dist/limpet-….whl[lab]'
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

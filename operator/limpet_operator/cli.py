@@ -55,6 +55,7 @@ def up(
         Literal["Metadata", "Header"] | None,
         typer.Option(
             case_sensitive=False,
+            metavar="Metadata|Header",
             help="How Envoy receives the provider; Header is for Envoys without the priority-group specifier.",
         ),
     ] = None,
@@ -119,7 +120,12 @@ def validate(
     raise typer.Exit(exit_status(lines, strict))
 
 
-def render(directory: Dir) -> None:
+def render(
+    directory: Dir,
+    scripts: Annotated[
+        bool, typer.Option("--scripts", help="Print the Lua as well, and whatever else is long.")
+    ] = False,
+) -> None:
     """Print the Envoy resources that a directory means, as YAML in Envoy's own words, for people to read."""
     store = FileStore(Parser.load())
     try:
@@ -135,10 +141,12 @@ def render(directory: Dir) -> None:
         system_ca_file=system_ca_file(),
     )
     resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]
-    yaml.dump_all(resources, sys.stdout, Dumper=_Readable, sort_keys=False, allow_unicode=True, width=140)
+    yaml.dump_all(
+        resources, sys.stdout, Dumper=_Whole if scripts else _Readable, sort_keys=False, allow_unicode=True, width=140
+    )
 
 
-class _Readable(yaml.SafeDumper):
+class _Whole(yaml.SafeDumper):
     """Scripts as blocks, and no references to what stands twice."""
 
     def ignore_aliases(self, data: object) -> bool:
@@ -146,11 +154,25 @@ class _Readable(yaml.SafeDumper):
         return True
 
 
+class _Readable(_Whole):
+    """Of long scripts their length."""
+
+
+_LONG: Final = 40
+"""Lines of a text beyond which it hides what stands around it."""
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Readable.add_representer(str, _text)
+def _short_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    lines = text.count("\n") + 1
+    return _text(dumper, text if lines <= _LONG else f"({lines:,} lines, see --scripts)")
+
+
+_Whole.add_representer(str, _text)
+_Readable.add_representer(str, _short_text)
 
 
 def _say(line: str) -> None:
@@ -196,8 +218,8 @@ def _whole(
 def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None = None) -> typer.Typer:
     """The command with the subcommand that the arguments name, or else with every one that is installed.
 
-    `entries` are subcommands of other packages, by default of all that are installed. One that lacks a package is left
-    out of the list; SystemExit with what to install if it is the one that was called.
+    `entries` are subcommands of other packages, by default of all that are installed. One that lacks a package is
+    listed with what to install; SystemExit with the same if it is the one that was called.
     """
     app = typer.Typer(
         cls=_Commands,
@@ -218,17 +240,25 @@ def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None =
         try:
             added = entry.load()
         except ModuleNotFoundError as error:
+            how = f"'make tools' in the checkout, or pip install 'limpet[{_EXTRA.get(entry.name, 'lab')}]'"
             if called:
-                raise SystemExit(
-                    f"limpet {entry.name}: the Python package {error.name} is not installed here; "
-                    f"pip install 'limpet[{'bench' if entry.name == 'bench' else 'lab'}]' brings it"
-                ) from error
+                message = f"limpet {entry.name}: the Python package {error.name} is not installed here"
+                raise SystemExit(f"{message}; {how} brings it") from error
+            app.command(entry.name, help=f"Needs packages that are not installed here: {how}.")(_absent)
             continue
         if isinstance(added, typer.Typer):
             app.add_typer(added, name=entry.name)
         else:
             app.command(entry.name)(added)
     return app
+
+
+_EXTRA: Final = {"bench": "bench"}
+"""What a subcommand's packages are called in the metadata of this one."""
+
+
+def _absent() -> None:
+    """What is listed and never runs: a subcommand that is called is loaded first."""
 
 
 def main() -> None:

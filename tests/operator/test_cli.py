@@ -140,16 +140,20 @@ def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet: Limpet) 
     assert "key-of-seller" not in result.stdout
     assert result.stdout.count("(hidden)") == 3
     assert "&id" not in result.stdout, "each resource can be read by itself"
-    assert "|\n" in result.stdout, "a script is a block of lines"
+    assert "lines, see --scripts)" in result.stdout
+    whole = limpet("render", "--scripts", QUICKSTART).stdout
+    assert "--scripts" not in whole
+    assert "inline_string: |\n" in whole, "a script is a block of lines"
+    assert whole.count("\n") > 2 * result.stdout.count("\n")
 
 
 def test_a_command_whose_packages_are_not_installed_spoils_none_of_the_others() -> None:
     lab = EntryPoint("soar", "limpet_wings.fly:soar", "limpet.commands")
     listed = CliRunner().invoke(application(["--help"], [lab]), ["--help"])
     assert "validate" in listed.output
-    assert "soar" not in listed.output
+    assert "make tools" in listed.output
     with pytest.raises(
         SystemExit,
-        match=r"limpet_wings is not installed here; pip install .limpet\[lab\]",
+        match=r"limpet_wings is not installed here; 'make tools' in the checkout, or pip install 'limpet\[lab\]'",
     ):
         application(["soar"], [lab])
