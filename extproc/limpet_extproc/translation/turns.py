@@ -131,9 +131,14 @@ class _Builder:
         result: MessagesBlock = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id)}
         if isinstance(message.content, str):
             result["content"] = message.content
+        elif [each["type"] for each in said] == ["text"]:
+            # In one form, as a text becomes a part where a breakpoint is put.
+            result["content"] = said[0]["text"]
         elif said:
-            result["content"] = said
-        result = marked(result, message.cache_control)
+            result["content"] = [{key: each[key] for key in each if key != "cache_control"} for each in said]
+        # What is in a block cannot have a breakpoint, but the block can.
+        of_parts = [each["cache_control"] for each in said if "cache_control" in each]
+        result = marked(result, message.cache_control if given(message.cache_control) or not of_parts else of_parts[-1])
         if self.messages and self.messages[-1]["role"] == "user":
             self.messages[-1]["content"].insert(self._results, result)
             self._results += 1

@@ -110,7 +110,7 @@ CASES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
             user("Go"),
             {"role": "assistant", "content": "So.", "tool_calls": [call('{"x": 1}'), call("", "call_2")]},
             {"role": "tool", "tool_call_id": "call_1", "content": "one"},
-            {"role": "tool", "tool_call_id": "call_2", "content": [text("two")]},
+            {"role": "tool", "tool_call_id": "call_2", "content": [text("two"), text("2")]},
             user("And?"),
             tools=[F],
         ),
@@ -123,7 +123,7 @@ CASES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
                     "role": "user",
                     "content": [
                         {"type": "tool_result", "tool_use_id": "call_1", "content": "one"},
-                        {"type": "tool_result", "tool_use_id": "call_2", "content": [text("two")]},
+                        {"type": "tool_result", "tool_use_id": "call_2", "content": [text("two"), text("2")]},
                         text("And?"),
                     ],
                 },
@@ -329,6 +329,36 @@ CASES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
                 {"role": "user", "content": [{**text("B"), "cache_control": MARK}]},
                 {"role": "assistant", "content": [{**text("C"), "cache_control": MARK}]},
                 {"role": "user", "content": [text("D")]},
+            ],
+        },
+    ),
+    "breakpoints_of_results": (
+        asked(
+            user("Go"),
+            {"role": "assistant", "tool_calls": [call(), call(id_="call_2"), call(id_="call_3")]},
+            {"role": "tool", "tool_call_id": "call_1", "content": [{**text("one"), "cache_control": HOUR}]},
+            {"role": "tool", "tool_call_id": "call_2", "content": [{**text("2"), "cache_control": MARK}, text("b")]},
+            {"role": "tool", "tool_call_id": "call_3", "content": [text("three")], "cache_control": MARK},
+            tools=[F],
+        ),
+        {
+            "tools": [TOOL],
+            "messages": [
+                {"role": "user", "content": [text("Go")]},
+                {"role": "assistant", "content": [use(), use(id_="call_2"), use(id_="call_3")]},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": "call_1", "content": "one", "cache_control": HOUR},
+                        {
+                            "type": "tool_result",
+                            "tool_use_id": "call_2",
+                            "content": [text("2"), text("b")],
+                            "cache_control": MARK,
+                        },
+                        {"type": "tool_result", "tool_use_id": "call_3", "content": "three", "cache_control": MARK},
+                    ],
+                },
             ],
         },
     ),
