@@ -1,19 +1,24 @@
 """Each attempt's body and headers are its provider's own: what of a request about caches and usage goes where."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from tests.envoy.cast import LONG, body_of, headers_of, say
 from tests.envoy.stage import Stage
 
+from limpet_lab.sim.config import SellerConfig, SellerModel
 from limpet_lab.sim.faults import Fault
+from limpet_lab.sim.sellers import Seller, Sellers
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 FIVE = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
 CLAUDE = {"input": "1", "cacheRead": "0.1", "cacheWrite": "1.25", "output": "5"}
+VERSION = {"anthropic-version": "2023-06-01"}
 
 
 async def sent_to_both(
@@ -168,7 +173,7 @@ async def test_the_breakpoint_moves_on_with_the_conversation(
     for turn in range(3):
         turns.append(say(f"{LONG} {turn}"))
         body = {"model": stage.model, "max_tokens": 20, "system": system, "messages": turns, **fields}
-        answer = await stage.post(body, path="/v1/messages", headers={"anthropic-version": "2023-06-01"})
+        answer = await stage.post(body, path="/v1/messages", headers=VERSION)
         assert answer.status == 200, answer.body
         read.append(answer.json["usage"]["cache_read_input_tokens"])
         decisions.append(answer.headers["x-limpet-decision"])
@@ -194,6 +199,63 @@ async def test_so_does_that_of_a_chat_that_is_translated(stage: Stage, caching: 
         await stage.settle()
     assert answer.headers["x-limpet-decision"] == "sticky.hit"
     assert 0 == cached[0] < cached[1] < cached[2]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def anthropic() -> AsyncIterator[Seller]:
+    """One that caches only what is marked; the path is one that every vendor of this story has."""
+    models = (SellerModel("claude"),)
+    config = SellerConfig(name="anthropic", vendor="Anthropic", models=models, prefix="/anthropic/v1")
+    async with Sellers.start([config]) as sellers:
+        yield sellers["anthropic"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "caching", "chat"),
+    [
+        ("Anthropic", "Off", False),
+        ("Anthropic", "Auto", False),
+        ("Moonshot", "Off", False),
+        ("Moonshot", "Auto", False),
+        ("Anthropic", "Off", True),
+        ("Anthropic", "Auto", True),
+    ],
+    ids=["request", "auto", "last block", "auto at blocks", "translated", "auto, translated"],
+)
+async def test_a_turn_with_more_results_than_are_looked_back_reads_the_cache(
+    stage: Stage, anthropic: Seller, vendor: str, caching: str, chat: bool
+) -> None:
+    models = [{"name": stage.model, "upstreamName": "claude"}]
+    spec = {"vendor": vendor, "url": anthropic.base_url, "models": models, "promptCaching": caching}
+    await stage.serve("e", specs={"e": spec}, prices={"e": CLAUDE})
+    fields: dict[str, Any] = {"model": stage.model, "max_tokens": 20}
+    fields |= {} if caching == "Auto" else {"cache_control": FIVE}
+    schema = {"type": "object", "properties": {}}
+    tool = {"function": {"name": "look", "parameters": schema}, "type": "function"}
+    fields |= {"tools": [tool]} if chat else {"tools": [{"name": "look", "input_schema": schema}], "system": LONG * 4}
+    turns = [say(LONG * 4, "system")] if chat else []
+    turns.append(say(LONG))
+    cached = []
+    for _ in range(3):
+        body = {**fields, "messages": turns}
+        answer = await (stage.post(body) if chat else stage.post(body, path="/v1/messages", headers=VERSION))
+        assert answer.status == 200, answer.body
+        usage = answer.json["usage"]
+        cached.append(usage["prompt_tokens_details"]["cached_tokens"] if chat else usage["cache_read_input_tokens"])
+        turns += called(chat, [f"call_{len(turns)}_{number}" for number in range(45)])
+        await stage.settle()
+    assert 0 == cached[0] < cached[1] < cached[2]
+
+
+def called(chat: bool, ids: list[str]) -> list[dict[str, Any]]:
+    """Tools that were called all at once, and what came of it."""
+    if chat:
+        calls = [{"id": each, "type": "function", "function": {"name": "look", "arguments": "{}"}} for each in ids]
+        results = [{"role": "tool", "tool_call_id": each, "content": f"{each} is here"} for each in ids]
+        return [{"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    uses = [{"type": "tool_use", "id": each, "name": "look", "input": {}} for each in ids]
+    blocks = [{"type": "tool_result", "tool_use_id": each, "content": f"{each} is here"} for each in ids]
+    return [{"role": "assistant", "content": uses}, {"role": "user", "content": blocks}]
 
 
 async def test_what_caches_only_what_is_marked_says_so(stage: Stage) -> None:

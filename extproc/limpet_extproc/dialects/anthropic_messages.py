@@ -11,7 +11,7 @@ from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.contract.error_types import anthropic_type
 from limpet_extproc.dialects.cache_ask import MessagesPrompt, cache_ask
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
-from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_block
+from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_blocks
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
@@ -70,9 +70,9 @@ class AnthropicMessages:
         require_text(body, "'model', 'max_tokens' and 'messages'")
         return (None if asked.model else parse_plain(body)) or parse_carefully(body, asked)
 
-    def last_block(self, body: Body) -> LastBlock | None:
+    def last_blocks(self, body: Body) -> tuple[LastBlock, ...]:
         """See `Dialect`."""
-        return last_block(body, MESSAGE_BLOCKS)
+        return last_blocks(body, MESSAGE_BLOCKS)
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""

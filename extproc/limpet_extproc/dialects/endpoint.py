@@ -55,9 +55,9 @@ class StatelessJson:
             stream_options=None if usage_asked or options is ABSENT else reader.span(options),
         )
 
-    def last_block(self, body: Body) -> LastBlock | None:
+    def last_blocks(self, body: Body) -> tuple[LastBlock, ...]:
         """See `Dialect`: there is no prompt to mark."""
-        return None
+        return ()
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""

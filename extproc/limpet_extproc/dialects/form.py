@@ -67,9 +67,9 @@ class Form:
             stream=stream.strip().lower() in (b"true", b"1"),
         )
 
-    def last_block(self, body: Body) -> LastBlock | None:
+    def last_blocks(self, body: Body) -> tuple[LastBlock, ...]:
         """See `Dialect`: there is no prompt to mark."""
-        return None
+        return ()
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""

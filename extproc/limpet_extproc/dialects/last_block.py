@@ -1,11 +1,11 @@
-"""Where a breakpoint goes that is to cache the whole prompt: the last block that may have one.
+"""Where breakpoints go that are to cache the whole prompt: the last block that may have one, and perhaps one before it.
 
 The rules are Anthropic's (prompt caching guide, 2026). The search goes back from the end and ends after so many blocks.
 """
 
 from collections.abc import Container, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -19,18 +19,24 @@ from limpet_extproc.dialects.text import begin_of, decode
 MAX_BLOCKS: Final = 256
 """Messages and blocks that are looked at."""
 
+LOOK_BACK: Final = 20
+"""Blocks in which a vendor looks for the end of an earlier prompt from each breakpoint, which is the first of them."""
+
 MESSAGE_BLOCKS: Final = frozenset({"text", "image", "document", "search_result", "tool_use", "tool_result"})
 """Of Anthropic's messages; thinking cannot have a breakpoint."""
 
 CHAT_PARTS: Final = frozenset({"text"})
 """OpenAI's API has no breakpoints of this kind; gateways and providers that take them there do so at texts."""
 
+_ASSISTANT: Final = memoryview(b'"assistant"')
 _EMPTY_BYTES: Final = 2
 """Of a text, quotes included."""
 
 
 class _EndTurn(msgspec.Struct, frozen=True, gc=False):
+    role: Raw = ABSENT
     content: Raw = ABSENT
+    tool_calls: Raw = ABSENT
 
 
 class _EndPrompt(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +50,13 @@ class _EndBlock(msgspec.Struct, frozen=True, gc=False):
     text: Raw = ABSENT
 
 
+class _Place(NamedTuple):
+    block: LastBlock | None
+    """None: what cannot have a breakpoint."""
+    answers: int = 0
+    """Among the messages after it."""
+
+
 # Lists of objects alone, whose number is bounded: one of anything else ends the decoding where it stands.
 _PROMPT: Final = msgspec.json.Decoder(_EndPrompt)
 _BLOCKS: Final = msgspec.json.Decoder(list[_EndBlock])
@@ -51,25 +64,38 @@ _WRITTEN: Final = msgspec.json.Decoder(list[Raw])
 _TYPE: Final = msgspec.json.Decoder(str)
 
 
-def last_block(body: Body, kinds: Container[str]) -> LastBlock | None:
-    """The last block of one of these types: of the messages, or else of the system prompt, or else a tool."""
+def last_blocks(body: Body, kinds: Container[str]) -> tuple[LastBlock, ...]:
+    """The last block of one of these types: of the messages, or else of the system prompt, or else a tool.
+
+    After it, if it is too far back to be found from there: the one that was the last of the request before, whose
+    answer is the last one among the messages.
+    """
     if not is_looked_into(body):
-        return None
+        return ()
     try:
         prompt, text = decode(_PROMPT, body)
     except BadRequestError:
-        return None
-    candidates = islice(_backwards(prompt, text, kinds), MAX_BLOCKS)
-    return next((each for each in candidates if each is not None), None)
+        return ()
+    places = islice(_backwards(prompt, text, kinds), MAX_BLOCKS)
+    last = next((place for place in places if place.block is not None), None)
+    if last is None or last.block is None:
+        return ()
+    for distance, place in enumerate(places, 1):
+        if place.block is not None and place.answers > last.answers:
+            return (last.block, place.block) if distance >= LOOK_BACK else (last.block,)
+    return (last.block,)
 
 
-def _backwards(prompt: _EndPrompt, text: Body, kinds: Container[str]) -> Iterator[LastBlock | None]:
-    """Each place from the last one on; None for one that cannot have a breakpoint."""
+def _backwards(prompt: _EndPrompt, text: Body, kinds: Container[str]) -> Iterator[_Place]:
+    """Each place from the last one on. A message counts as one, too: rather too many are counted than too few."""
+    answers = 0
     for message in reversed(prompt.messages):
-        yield None
-        yield from _in_content(message.content, text, kinds)
-    yield from _in_content(prompt.system, text, kinds)
-    yield from (LastBlock(span_of(text, tool), False) for _, tool in _blocks(prompt.tools))
+        yield _Place(None, answers)
+        yield from (_Place(None, answers) for _ in _blocks(message.tool_calls))
+        yield from (_Place(block, answers) for block in _in_content(message.content, text, kinds))
+        answers += memoryview(message.role) == _ASSISTANT
+    yield from (_Place(block) for block in _in_content(prompt.system, text, kinds))
+    yield from (_Place(LastBlock(span_of(text, tool), False)) for _, tool in _blocks(prompt.tools))
 
 
 def _in_content(content: Raw, text: Body, kinds: Container[str]) -> Iterator[LastBlock | None]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.cache_ask import ChatPrompt, cache_ask
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader
-from limpet_extproc.dialects.last_block import CHAT_PARTS, last_block
+from limpet_extproc.dialects.last_block import CHAT_PARTS, last_blocks
 from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_ask
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
@@ -49,9 +49,9 @@ class OpenAIChat:
         require_text(body, "'model' and 'messages'")
         return (None if asked.model else parse_plain(body)) or parse_carefully(body, asked)
 
-    def last_block(self, body: Body) -> LastBlock | None:
+    def last_blocks(self, body: Body) -> tuple[LastBlock, ...]:
         """See `Dialect`."""
-        return last_block(body, CHAT_PARTS)
+        return last_blocks(body, CHAT_PARTS)
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""

@@ -67,9 +67,9 @@ class OpenAIResponses:
         require_text(body, "'model' and 'input'")
         return (None if asked.model else parse_plain(body)) or parse_carefully(body, asked)
 
-    def last_block(self, body: Body) -> LastBlock | None:
+    def last_blocks(self, body: Body) -> tuple[LastBlock, ...]:
         """See `Dialect`: the vendors of this API place breakpoints themselves."""
-        return None
+        return ()
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""

@@ -80,7 +80,7 @@ a JSON object that does not, `"model":"…",` is put at the span."""
 
 
 class LastBlock(NamedTuple):
-    """Where a breakpoint at the end of the prompt goes."""
+    """A place for a breakpoint."""
 
     span: Span
     """The text of a message, quotes included, or the last block that may have a breakpoint, braces included."""
@@ -130,8 +130,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     pin: Pin | None = None
     kept: bool = False
     """Whether the provider keeps the answer, so that requests may go on from it."""
-    last_block: LastBlock | msgspec.UnsetType | None = msgspec.UNSET
-    """What `Dialect.last_block` finds; unset: it was not looked for."""
+    last_blocks: tuple[LastBlock, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What `Dialect.last_blocks` finds; unset: it was not looked for."""
 
 
 class Dialect(Protocol):
@@ -144,8 +144,8 @@ class Dialect(Protocol):
     def parse(self, body: Body, asked: Asked) -> ParsedRequest:
         """Read a request. Raises BadRequestError, which names the field and what belongs there."""
 
-    def last_block(self, body: Body) -> LastBlock | None:
-        """The last block of the prompt that may have a breakpoint, of a body that `parse` has read."""
+    def last_blocks(self, body: Body) -> tuple[LastBlock, ...]:
+        """Where breakpoints go that cache the prompt of a body that `parse` has read, the last block first."""
 
     def error_body(self, refusal: Refusal) -> bytes:
         """The refusal as this API writes its errors."""

@@ -39,7 +39,7 @@ def put_marks(
     ask: CacheAsk | None,
     body: AnyBody,
     read: CacheControl,
-    last_block: Callable[[], LastBlock | None],
+    last_blocks: Callable[[], tuple[LastBlock, ...]],
     *,
     adds: bool,
 ) -> None:
@@ -47,32 +47,53 @@ def put_marks(
     marks, top_level = (ask or _NOTHING).marks, (ask or _NOTHING).top_level
     if read == "None":
         draft.splices.extend(Splice(*cut, "") for mark in marks for cut in cuts((mark,)))
+    value = _USUAL if adds else _value(top_level, body)
     if read == "TopLevel":
         if adds and top_level is None:
             draft.added.append(f'"cache_control":{_USUAL}')
         elif adds and top_level is not None:
             draft.splices.append(Splice(top_level.value, top_level.end - top_level.value, _USUAL))
-        return
-    if top_level is not None:
+    elif top_level is not None:
         draft.cut.append(top_level)
-    if read == "Blocks" and (value := _USUAL if adds else _value(top_level, body)):
-        _put_mark(draft, marks, body, value, last_block)
+    if read != "None" and value:
+        _put_marks(draft, marks, body, value, last_blocks, by_itself=read == "TopLevel")
 
 
 def _value(member: Member | None, body: AnyBody) -> str | None:
     return None if member is None or body[member.value] == NULL else text_at(body, member.value, member.end)
 
 
-def _put_mark(
-    draft: BodyDraft, marks: tuple[Member, ...], body: AnyBody, value: str, last_block: Callable[[], LastBlock | None]
+def _put_marks(
+    draft: BodyDraft,
+    marks: tuple[Member, ...],
+    body: AnyBody,
+    value: str,
+    last_blocks: Callable[[], tuple[LastBlock, ...]],
+    *,
+    by_itself: bool,
 ) -> None:
-    """A breakpoint on the last block, unless the client's own leave no room for it."""
-    values = [text_at(body, mark.value, mark.end) for mark in marks if body[mark.value] != NULL]
-    if len(values) >= MOST or (_is_long(value) and not all(map(_is_long, values))):
+    """Breakpoints on the last blocks, as far as the client's own leave room. `by_itself`: the provider marks the last.
+
+    The last block is the first to get one; an earlier one is for what the look-back from there does not reach.
+    """
+    own = [(mark.start, text_at(body, mark.value, mark.end)) for mark in marks if body[mark.value] != NULL]
+    long = _is_long(value)
+    room = MOST - len(own)
+    if room <= 0 or (long and not all(_is_long(each) for _, each in own)):
         return
-    block = last_block()
-    if block is None:
+    blocks = last_blocks()
+    if blocks and not by_itself:
+        _put_mark(draft, marks, body, value, blocks[0])
+    if len(blocks) < 2 or room < 2:
         return
+    last, earlier = blocks
+    between = range(earlier.span.offset, sum(last.span))
+    if long or not any(start in between and _is_long(each) for start, each in own):
+        _put_mark(draft, marks, body, value, earlier)
+
+
+def _put_mark(draft: BodyDraft, marks: tuple[Member, ...], body: AnyBody, value: str, block: LastBlock) -> None:
+    """A breakpoint on this block, unless it has one."""
     begin, end = block.span.offset, block.span.offset + block.span.length
     if block.is_text:
         draft.splices.append(Splice(begin, 0, '[{"type":"text","text":'))

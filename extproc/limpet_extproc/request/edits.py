@@ -12,7 +12,7 @@ from limpet_extproc.dialects.port import LastBlock, ParsedRequest
 from limpet_extproc.dialects.spans import Member, cuts
 from limpet_extproc.request.cache_keys import cache_key, put_key
 from limpet_extproc.request.cache_marks import put_marks
-from limpet_extproc.request.opened import Opened, last_block
+from limpet_extproc.request.opened import Opened, last_blocks
 from limpet_extproc.request.splices import AnyBody, BodyDraft, Splice, Splices
 from limpet_extproc.request.stream_usage import put_usage
 
@@ -83,14 +83,14 @@ class _Wants(NamedTuple):
 class _Body:
     """One request for all the providers that may get it; equal wishes get the same splices."""
 
-    __slots__ = ("_before", "_last_block", "_made", "_opened", "_renamed", "_request", "asks_usage")
+    __slots__ = ("_before", "_last_blocks", "_made", "_opened", "_renamed", "_request", "asks_usage")
 
     def __init__(self, opened: Opened, before: int, renamed: bool) -> None:
         self._opened = opened
         self._request = opened.request
         self._before = before
         self._renamed = renamed
-        self._last_block: LastBlock | Literal["unknown"] | None = "unknown"
+        self._last_blocks: tuple[LastBlock, ...] | None = None
         self._made: dict[_Wants, Splices] = {}
         self.asks_usage = False
 
@@ -142,7 +142,7 @@ class _Body:
         else:
             draft.cut.extend(request.ours)
         if ask is not None or wants.adds_breakpoint:
-            put_marks(draft, ask, body, wants.cache_control, self._find_last_block, adds=wants.adds_breakpoint)
+            put_marks(draft, ask, body, wants.cache_control, self._find_last_blocks, adds=wants.adds_breakpoint)
         if ask is not None and not wants.retention:
             draft.cut.extend(ask.retention)
         if wants.cache_key:
@@ -161,10 +161,10 @@ class _Body:
         elif self._in_path:
             draft.splices.append(Splice(0, 0, f"{_first_line(self._opened.body)}{_MODEL_PART}{model}\r\n"))
 
-    def _find_last_block(self) -> LastBlock | None:
-        if self._last_block == "unknown":
-            self._last_block = last_block(self._opened)
-        return self._last_block
+    def _find_last_blocks(self) -> tuple[LastBlock, ...]:
+        if self._last_blocks is None:
+            self._last_blocks = last_blocks(self._opened)
+        return self._last_blocks
 
 
 _MODEL_PART: Final = '\r\nContent-Disposition: form-data; name="model"\r\n\r\n'

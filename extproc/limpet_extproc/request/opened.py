@@ -54,8 +54,8 @@ def open_request(
     else:
         identified_by, value = "", request.fingerprint
     marked = is_marked(request.cache, body)
-    if lane.marks and not marked and not request.has_history and isinstance(request.last_block, msgspec.UnsetType):
-        request = msgspec.structs.replace(request, last_block=head.dialect.last_block(bytes(body)))
+    if lane.marks and not marked and not request.has_history and isinstance(request.last_blocks, msgspec.UnsetType):
+        request = msgspec.structs.replace(request, last_blocks=head.dialect.last_blocks(bytes(body)))
     tenant = identity.tenant(head.headers)
     steering = steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers)
     if untranslatable is not None:
@@ -77,13 +77,13 @@ def open_request(
     return Opened(request, query, identified_by, snapshot.providers, owner, head, body)
 
 
-def last_block(opened: Opened) -> LastBlock | None:
-    """Where a breakpoint at the end of the prompt goes."""
-    found = opened.request.last_block
-    return opened.head.dialect.last_block(bytes(opened.body)) if isinstance(found, msgspec.UnsetType) else found
+def last_blocks(opened: Opened) -> tuple[LastBlock, ...]:
+    """Where breakpoints for the whole prompt go, the last block first."""
+    found = opened.request.last_blocks
+    return opened.head.dialect.last_blocks(bytes(opened.body)) if isinstance(found, msgspec.UnsetType) else found
 
 
 def _lasting_bytes(request: ParsedRequest, size: int) -> int:
     """What another request may begin with as well: all but the last message."""
-    found = request.last_block
-    return 0 if isinstance(found, msgspec.UnsetType) or found is None else max(0, size - found.span.length)
+    found = request.last_blocks
+    return 0 if isinstance(found, msgspec.UnsetType) or not found else max(0, size - found[0].span.length)

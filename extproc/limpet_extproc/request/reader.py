@@ -29,7 +29,7 @@ def reply(path: bytes, body: Body) -> ReaderReply:
     if isinstance(parsed, Refusal):
         return ReaderReply(refusal=parsed)
     # Here, as it would hold up other requests there too.
-    return ReaderReply(request=msgspec.structs.replace(parsed, last_block=found.dialect.last_block(body)))
+    return ReaderReply(request=msgspec.structs.replace(parsed, last_blocks=found.dialect.last_blocks(body)))
 
 
 def serve(connection: socket.socket) -> None:

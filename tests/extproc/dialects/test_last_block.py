@@ -7,7 +7,7 @@ import pytest
 
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
 from limpet_extproc.dialects.cache_ask import MAX_OBJECTS
-from limpet_extproc.dialects.last_block import MAX_BLOCKS
+from limpet_extproc.dialects.last_block import LOOK_BACK, MAX_BLOCKS
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Dialect
 
@@ -24,13 +24,15 @@ TOOL = {"name": "f", "input_schema": {"type": "object"}}
 
 
 def found(dialect: Dialect, **fields: Any) -> tuple[Any, bool] | None:
-    """The value that was found, and whether it is a text."""
+    """The value that was found as the last, and whether it is a text."""
+    return next(iter(all_found(dialect, **fields)), None)
+
+
+def all_found(dialect: Dialect, **fields: Any) -> list[tuple[Any, bool]]:
+    """All that was found."""
     body = b" " + json.dumps({"model": "m", **fields}).encode()
-    block = dialect.last_block(body)
-    if block is None:
-        return None
-    offset, length = block.span
-    return json.loads(body[offset : offset + length]), block.is_text
+    blocks = dialect.last_blocks(body)
+    return [(json.loads(body[each.span.offset : sum(each.span)]), each.is_text) for each in blocks]
 
 
 def turn(role: str, *blocks: Any) -> dict[str, Any]:
@@ -86,3 +88,29 @@ def test_the_search_ends_after_so_many_blocks() -> None:
     assert found(MESSAGES, messages=[USER, turn("user", *[EMPTY] * (MAX_BLOCKS - 4))]) == ("hi", True)
     assert found(MESSAGES, messages=[USER, turn("user", *[EMPTY] * MAX_BLOCKS)]) is None
     assert found(MESSAGES, messages=[USER], x=[{}] * MAX_OBJECTS) is None
+
+
+@pytest.mark.parametrize("blocks", range(LOOK_BACK + 5))
+def test_the_end_of_the_prompt_before_is_found_too_where_no_look_back_reaches_it(blocks: int) -> None:
+    messages = [USER, turn("user", A), turn("assistant", THINKING, *[CALL] * blocks), turn("user", RESULT)]
+    one, *more = all_found(MESSAGES, messages=messages)
+    assert one == (RESULT, False)
+    # From one block to the other, counting both; a message or two may count as well.
+    between = blocks + 3
+    assert more == [(A, False)] or (not more and between <= LOOK_BACK)
+    assert not more or between > LOOK_BACK - 4
+
+
+def test_many_calls_at_once_and_their_results_are_passed_over() -> None:
+    calls: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}] * 45}
+    results = [{"role": "tool", "tool_call_id": "1", "content": f"{number}"} for number in range(45)]
+    assert all_found(CHAT, messages=[USER, calls, *results]) == [("44", True), ("hi", True)]
+    assert all_found(CHAT, messages=[USER, {**calls, "content": "Well"}, *results]) == [("44", True), ("hi", True)]
+    blocks = [turn("assistant", *[CALL] * 45), turn("user", *[RESULT] * 45)]
+    assert all_found(MESSAGES, messages=[turn("user", B), *blocks]) == [(RESULT, False), (B, False)]
+    assert all_found(MESSAGES, messages=[turn("user", B), *blocks, *blocks]) == [(RESULT, False), (RESULT, False)]
+
+
+def test_before_the_first_answer_there_is_no_prompt() -> None:
+    assert all_found(MESSAGES, messages=[turn("user", *[A] * 50)]) == [(A, False)]
+    assert all_found(MESSAGES, messages=[turn("assistant", *[A] * 50), turn("user", *[A] * 50)]) == [(A, False)]

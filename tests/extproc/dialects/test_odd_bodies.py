@@ -133,7 +133,7 @@ def _usage_asked(value: dict[str, Any]) -> bool:
 def _is_last(body: bytes, dialect: Dialect, value: dict[str, Any]) -> None:
     """The last block that may have a breakpoint."""
     kinds = CHAT_PARTS if dialect.name == "OpenAIChat" else MESSAGE_BLOCKS
-    found = dialect.last_block(body)
+    found = next(iter(dialect.last_blocks(body)), None)
     if not _are_objects(value["messages"]):
         assert found is None, body
         return

@@ -1,7 +1,7 @@
 """What a provider is to get of a request, said once more, of decoded JSON and in the simplest way."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 from limpet_extproc.decision.snapshot import Candidate
 
@@ -31,19 +31,78 @@ def expected(request: dict[str, Any], candidate: Candidate, key: str, *, adds: b
 
 def put_marks(sent: dict[str, Any], read: str, added: Any) -> None:
     """`cache_control` where it is read."""
-    if read == "TopLevel":
-        if added:
-            sent["cache_control"] = added
-        return
-    top_level = sent.pop("cache_control", None) or added
+    top_level = added or sent.get("cache_control")
+    if read != "TopLevel":
+        sent.pop("cache_control", None)
+    elif added:
+        sent["cache_control"] = added
     if read == "None":
         for each in owners(sent):
             each.pop("cache_control", None)
         return
     marks = [each["cache_control"] for each in owners(sent) if each.get("cache_control")]
-    clash = top_level and top_level.get("ttl") == "1h" and any(mark.get("ttl") != "1h" for mark in marks)
-    if top_level and len(marks) < 4 and not clash:
-        put_last(sent, top_level)
+    hour = top_level and top_level.get("ttl") == "1h"
+    if not top_level or len(marks) > 3 or (hour and any(mark.get("ttl") != "1h" for mark in marks)):
+        return
+    blocks = blocks_from_the_end(sent)
+    ends = [number for number, block in enumerate(blocks) if block.may_end]
+    if not ends:
+        return
+    earlier = next((number for number in ends if blocks[number].answers > blocks[ends[0]].answers), None)
+    if earlier is not None and blocks[earlier].at - blocks[ends[0]].at >= 20 and len(marks) < 3:
+        between = [block.mark() or {} for block in blocks[ends[0] : earlier + 1]]
+        if hour or not any(mark.get("ttl") == "1h" for mark in between):
+            blocks[earlier].put(top_level)
+    if read == "Blocks":
+        blocks[ends[0]].put(top_level)
+
+
+class Block(NamedTuple):
+    """Of a message, the system prompt or the tools."""
+
+    holder: Any
+    key: Any
+    at: int
+    """How far from the end, each message counting as a block more."""
+    answers: int = 0
+    """Among the messages after it."""
+    may_end: bool = True
+
+    def mark(self) -> Any:
+        """Its own."""
+        return self.holder[self.key].get("cache_control") if isinstance(self.holder[self.key], dict) else None
+
+    def put(self, mark: Any) -> None:
+        """A breakpoint, unless it has one."""
+        if isinstance(self.holder[self.key], str):
+            self.holder[self.key] = [{"type": "text", "text": self.holder[self.key], "cache_control": mark}]
+        elif not self.mark():
+            self.holder[self.key]["cache_control"] = mark
+
+
+def blocks_from_the_end(sent: dict[str, Any]) -> list[Block]:
+    """All of them; a text in their place is one, unless it is empty."""
+    blocks: list[Block] = []
+    at = answers = 0
+
+    def add(holder: Any, key: str, answers: int) -> None:
+        nonlocal at
+        content = holder.get(key) or []
+        places = [(holder, key)] if isinstance(content, str) else [(content, n) for n in reversed(range(len(content)))]
+        for within, place in places:
+            at += 1
+            block = within[place]
+            may_end = isinstance(block, str) or (block.get("type") != "thinking" and block.get("text") != "")
+            blocks.append(Block(within, place, at, answers, may_end))
+
+    for message in reversed(sent["messages"]):
+        at += 1
+        add(message, "content", answers)
+        answers += message["role"] == "assistant"
+    if "max_tokens" in sent:
+        add(sent, "system", 0)
+    add(sent, "tools", 0)
+    return blocks
 
 
 def owners(sent: dict[str, Any]) -> list[dict[str, Any]]:
@@ -51,23 +110,3 @@ def owners(sent: dict[str, Any]) -> list[dict[str, Any]]:
     contents = [sent.get("system"), *(message["content"] for message in sent["messages"])]
     chat = sent["messages"] if "max_tokens" not in sent else []
     return [*sent.get("tools", []), *(b for c in contents if isinstance(c, list) for b in c), *chat]
-
-
-def put_last(sent: dict[str, Any], mark: Any) -> None:
-    """On the last block that may have one, unless it has."""
-    for holder in [*reversed(sent["messages"]), *([sent] if "system" in sent and "max_tokens" in sent else [])]:
-        field = "system" if holder is sent else "content"
-        if isinstance(holder[field], str):
-            if holder[field]:
-                holder[field] = [{"type": "text", "text": holder[field], "cache_control": mark}]
-                return
-            continue
-        for block in reversed(holder[field]):
-            if block["type"] != "thinking" and block.get("text") != "":
-                if not block.get("cache_control"):
-                    block["cache_control"] = mark
-                return
-    for tool in reversed(sent.get("tools", [])):
-        if not tool.get("cache_control"):
-            tool["cache_control"] = mark
-        return

@@ -129,7 +129,8 @@ def content(random: Random, kinds: Sequence[str]) -> Any:
     """A text or blocks."""
     if random.random() < 0.4:
         return random.choice(TEXTS)
-    return [block(random, random.choice(kinds)) for _ in range(random.randint(1, 3))]
+    most = 24 if random.random() < 0.1 else 3
+    return [block(random, random.choice(kinds)) for _ in range(random.randint(1, most))]
 
 
 def block(random: Random, kind: str) -> Fields:

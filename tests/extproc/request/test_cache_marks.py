@@ -35,11 +35,13 @@ def sent(body: bytes, read: CacheControl, *, adds: bool = False) -> Any:
     own = [mark for mark in marks_of(whole) if (b'"cache_control"', mark.start) in {m[:2] for m in whole.members}]
     others = tuple(sorted(mark for mark in marks_of(whole) if mark not in own))
     ask = CacheAsk(top_level=own[0] if own else None, marks=others) if own or others else None
-    content = whole["messages"].items[-1]["content"]
-    last = content.items[-1] if content.items else content
-    block = LastBlock(Span(last.begin, last.end - last.begin), is_text=not content.items)
+    blocks = []
+    for message in reversed(whole["messages"].items):
+        content = message["content"]
+        last = content.items[-1] if content.items else content
+        blocks.append(LastBlock(Span(last.begin, last.end - last.begin), is_text=not content.items))
     draft = BodyDraft()
-    put_marks(draft, ask, body, read, lambda: block, adds=adds)
+    put_marks(draft, ask, body, read, lambda: tuple(blocks), adds=adds)
     return json.loads(spliced(body, draft.done(body)))
 
 
@@ -133,7 +135,7 @@ def test_a_prompt_without_a_block_that_may_have_one_gets_none() -> None:
     body = request("Hi", cache_control=FIVE)
     top_level = marks_of(places(body))[0]
     draft = BodyDraft()
-    put_marks(draft, CacheAsk(top_level=top_level), body, "Blocks", lambda: None, adds=False)
+    put_marks(draft, CacheAsk(top_level=top_level), body, "Blocks", tuple, adds=False)
     assert json.loads(spliced(body, draft.done(body))) == json.loads(request("Hi"))
 
 
@@ -149,3 +151,35 @@ def test_null_marks_nothing(fields: dict[str, Any], marked: bool, mark: Any, als
     ask = CacheAsk(top_level=own[0] if own else None, marks=tuple(m for m in found if m not in own))
     assert is_marked(ask, body) == (marked or also)
     assert not is_marked(None, body)
+
+
+@pytest.mark.parametrize(("read", "last"), [("Blocks", text("c", FIVE)), ("TopLevel", text("c"))])
+def test_a_prompt_too_far_back_has_one_at_its_end_as_well(read: CacheControl, last: dict[str, Any]) -> None:
+    """The blocks that are found stand for such that are far from each other."""
+    got = sent(two([text("a")], [text("c")], cache_control=FIVE), read)
+    assert [message["content"][-1] for message in got["messages"]] == [text("a", FIVE), last]
+    got = sent(two([text("a")], [text("c")]), read, adds=True)
+    assert [message["content"][-1] for message in got["messages"]] == [text("a", FIVE), last]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value", "becomes"),
+    [
+        ([text("a", FIVE)] * 3 + [text("b")], [text("c")], FIVE, [..., FIVE]),
+        ([text("a", FIVE)] * 2 + [text("b")], [text("c")], FIVE, [FIVE, FIVE]),
+        ([text("b")], [text("c", HOUR), text("d")], FIVE, [..., FIVE]),
+        ([text("b", HOUR), text("b")], [text("d")], FIVE, [FIVE, FIVE]),
+        ([text("b", HOUR), text("b")], [text("d")], HOUR, [HOUR, HOUR]),
+        ([text("a", FIVE), text("b", FIVE)], [text("d")], FIVE, [FIVE, FIVE]),
+        ([text("b", None)], [text("d", None)], FIVE, [FIVE, FIVE]),
+    ],
+    ids=["a fifth", "a fourth", "before an hour", "after an hour", "hours", "its own", "nulls"],
+)
+def test_neither_is_one_too_many_or_out_of_order(first: Any, second: Any, value: Any, becomes: list[Any]) -> None:
+    got = sent(two(first, second, cache_control=value), "Blocks")
+    assert [message["content"][-1].get("cache_control", ...) for message in got["messages"]] == becomes
+
+
+def two(first: Any, second: Any, **fields: Any) -> bytes:
+    messages = [{"role": "user", "content": first}, {"role": "user", "content": second}]
+    return json.dumps({**fields, "messages": messages}).encode()

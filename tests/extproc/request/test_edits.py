@@ -155,7 +155,7 @@ class TestCacheControl:
             make.provider("b", cache_fields=BLOCKS),
             make.provider("c", cache_fields=CacheFields(cache_control={"OpenAIChat": "TopLevel"})),
             cache=CacheAsk(top_level=top_level),
-            last_block=LastBlock(Span(text, 7), is_text=True),
+            last_blocks=(LastBlock(Span(text, 7), is_text=True),),
         )
         marked = [{"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": mark}]}]
         assert sent(found) == {
@@ -172,7 +172,7 @@ class TestCacheControl:
             make.body(),
             provider,
             kind=kind,
-            last_block=LastBlock(Span(make.body().index(b'"Hello"'), 7), is_text=True),
+            last_blocks=(LastBlock(Span(make.body().index(b'"Hello"'), 7), is_text=True),),
         )
         found = msgspec.structs.replace(found, query=msgspec.structs.replace(found.query, has_history=True))
         assert (b"cache_control" in json.dumps(sent(found)).encode()) is added

@@ -26,8 +26,8 @@ LARGE = "x" * (HEAVY_BYTES + 1)
 def read_here(body: bytes) -> ParsedRequest | Refusal:
     """With what is only looked for at once where it may take long."""
     found = read(HEAD, body)
-    last_block = HEAD.dialect.last_block(body)
-    return found if isinstance(found, Refusal) else msgspec.structs.replace(found, last_block=last_block)
+    last_blocks = HEAD.dialect.last_blocks(body)
+    return found if isinstance(found, Refusal) else msgspec.structs.replace(found, last_blocks=last_blocks)
 
 
 @pytest_asyncio.fixture
