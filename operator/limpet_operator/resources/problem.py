@@ -92,7 +92,12 @@ def _cut(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` where a known word is similar, else nothing."""
+    """`; did you mean X?` where a known word is similar, else nothing.
+
+    One that begins with another letter has to be very similar: Other is not meant for Together.
+    """
+    lower = word.lower()
     by_lower = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    alike = [name for name in by_lower if name[:1] == lower[:1]]
+    near = get_close_matches(lower, alike, n=1, cutoff=0.6) or get_close_matches(lower, by_lower, n=1, cutoff=0.8)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""

@@ -6,7 +6,7 @@ exists.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -198,17 +198,19 @@ def _explain(error: jsonschema.ValidationError, root: _SchemaNode) -> Iterator[P
     if error.validator == "type" and node.duration and isinstance(value, int | float) and not isinstance(value, bool):
         yield Problem(path, f"is the number {quoted}; write it with a unit, such as {quoted}s")
         return
-    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint, quoted))
+    words = error.schema.get("enum", ()) if isinstance(error.schema, Mapping) else ()
+    yield Problem(path, _wrong_value(str(error.validator), limit, value, node.hint, quoted, words))
 
 
 def _shown_at(path: str, value: Any) -> str:
     return HIDDEN if value is not None and _SECRET_PLACES.fullmatch(path) else shown(value)
 
 
-def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, quoted: str) -> str:
+def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, quoted: str, words: Sequence[str]) -> str:
+    """`words`: the only ones that belong here; empty: any."""
     match keyword:
         case "type":
-            return _wrong_type(limit, value, quoted)
+            return _wrong_type(limit, value, quoted, words)
         case "enum":
             return f"{quoted} is not known; write one of {', '.join(limit)}{did_you_mean(str(value), limit)}"
         case "minimum" | "maximum":
@@ -225,9 +227,12 @@ def _wrong_value(keyword: str, limit: Any, value: Any, hint: str, quoted: str) -
             return f"{quoted} does not fit{_in_brackets(hint)}"
 
 
-def _wrong_type(expected: str, value: Any, quoted: str) -> str:
+def _wrong_type(expected: str, value: Any, quoted: str, words: Sequence[str]) -> str:
     if expected == "string" and isinstance(value, bool):
-        return f'is {quoted}, as YAML reads y, n, On, Off, Yes and No; write the word in quotes, such as "Off"'
+        read = f"is {quoted}, as YAML reads y, n, On, Off, Yes and No"
+        if words and "Off" not in words:
+            return f"{read}; write one of {', '.join(words)}"
+        return f"{read}; write the word in quotes" + (', such as "Off"' if words else "")
     if expected == "string" and isinstance(value, int | float):
         return f"is the number {quoted}; write it in quotes" + ("" if quoted == HIDDEN else f': "{value}"')
     if value is None:
