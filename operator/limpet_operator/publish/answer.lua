@@ -1,5 +1,6 @@
--- Judges each attempt's answer before the router does. One that is no completion gets a status that Envoy retries, and the route's list
--- is rewritten so that the retry goes to the next provider. A good answer costs one look and no metadata.
+-- Judges each attempt's answer before the router does. One that is no completion gets a status that Envoy retries, and
+-- the route's list is rewritten so that the retry goes to the next provider. A good answer costs one look and no
+-- metadata.
 --
 -- filter context: name and vendor of the provider.
 
@@ -8,7 +9,10 @@ local function client_status(status, cause)
   if cause == "Limited" then return "429" end
   if cause == "TooLarge" and status == "429" then return "413" end -- it may never be tried again as it is
   local after = AFTER[cause]
-  if after.own and (cause == "BadRequest" or cause == "NotFound" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5") then return status end
+  if after.own then
+    local same = cause == "BadRequest" or cause == "NotFound" or CLIENTS_TOO[status] or string.sub(status, 1, 1) == "5"
+    if same then return status end
+  end
   return after.status or "503"
 end
 
@@ -17,15 +21,21 @@ local function outcome_of(status, stated, cause, asked, capped)
   local outcome = status
   if stated ~= status then outcome = outcome .. " with an error " .. stated end
   if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then outcome = outcome .. " without a completion" end
-  if capped then outcome = outcome .. " with retry-after " .. string.gsub(string.sub(asked or "", 1, 40), "[^%w:. -]", "") .. " capped" end
+  if capped then
+    local shown = string.gsub(string.sub(asked or "", 1, 40), "[^%w:. -]", "")
+    outcome = outcome .. " with retry-after " .. shown .. " capped"
+  end
   return outcome
 end
 
--- Status and rank of the most telling error before this attempt; only the first three ranks and refused credentials are kept.
+-- Status and rank of the most telling error before this attempt; only the first three ranks and refused credentials are
+-- kept.
 local function best_before(trail)
   local status = trail[TRAIL_BEST_STATUS]
   if status == nil then return nil, 6 end
-  return status, status == "429" and AFTER.Limited.rank or status == AFTER.CredentialRefused.status and AFTER.CredentialRefused.rank or 1
+  if status == "429" then return status, AFTER.Limited.rank end
+  if status == AFTER.CredentialRefused.status then return status, AFTER.CredentialRefused.rank end
+  return status, 1
 end
 
 -- Whether another attempt follows; then sees to it that it is the right one.
@@ -40,12 +50,15 @@ end
 -- Makes headers of an answer those of an error of ours.
 local function as_our_error(headers, status)
   headers:replace(":status", status)
-  for _, name in ipairs({ "location", "www-authenticate", "content-encoding", "transfer-encoding" }) do headers:remove(name) end
+  for _, name in ipairs({ "location", "www-authenticate", "content-encoding", "transfer-encoding" }) do
+    headers:remove(name)
+  end
   headers:replace("content-type", "application/json")
 end
 
--- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most telling error so
--- far. Returns that error, or nil if this answer is it. `stated` is the status that its error names, else its own.
+-- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most
+-- telling error so far. Returns that error, or nil if this answer is it. `stated` is the status that its error names,
+-- else its own.
 local function refuse(handle, number, status, stated, cause, text)
   local headers, name = handle:headers(), handle:filterContext():get("name")
   local own = text
@@ -123,7 +136,8 @@ end
 
 -- Whether an answer is one that can be read: APIs that nobody here knows may send anything.
 local function has_text(api, kind)
-  return MARKS[api] ~= nil or string.find(kind, "json", 1, true) ~= nil or string.find(kind, "event-stream", 1, true) ~= nil
+  if MARKS[api] ~= nil then return true end
+  return string.find(kind, "json", 1, true) ~= nil or string.find(kind, "event-stream", 1, true) ~= nil
 end
 
 -- Notes the id of an object while its answer passes.
@@ -163,7 +177,8 @@ function envoy_on_response(handle)
   if decision[DECISION_API] == nil and string.find(words, TRANSLATED_CHAT, 1, true) then
     if was_not_translated(handle) then
       local body = handle:body(true)
-      replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", "The request could not be translated."))
+      local why = "The request could not be translated."
+      replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", why))
       return
     end
     -- What the client gets of it is translated after this, errors in Anthropic's shape included.

@@ -1,7 +1,8 @@
 -- The route's list of providers and the trail of attempts, as they change from attempt to attempt.
 --
--- Route metadata: the provider that is being tried stands in the list `tries` times in a row, so that an attempt which ends without an
--- answer is made once more at the same provider. Trail metadata: under its number, how each bad attempt ended, for the access log.
+-- Route metadata: the provider that is being tried stands in the list `tries` times in a row, so that an attempt which
+-- ends without an answer is made once more at the same provider. Trail metadata: under its number, how each bad attempt
+-- ended, for the access log.
 
 local LONGEST_PAUSE = 1.5 -- times the seconds that Envoy is told: it adds up to half of them by chance
 
@@ -29,7 +30,9 @@ end
 -- The list with `number` as the last place of its provider; nil if no other follows.
 local function without_places(groups, number)
   local following = number + 1
-  while groups[following] ~= nil and groups[following]["name"] == groups[number]["name"] do following = following + 1 end
+  while groups[following] ~= nil and groups[following]["name"] == groups[number]["name"] do
+    following = following + 1
+  end
   if groups[following] == nil then return nil end
   local list = {}
   for i = 1, number do list[i] = groups[i] end
@@ -48,21 +51,23 @@ local function skip_to_next(handle, number)
   return true
 end
 
--- Before the wait for an error's text, which may never come: then the attempt ends by its time limit, and the next one is elsewhere.
+-- Before the wait for an error's text, which may never come: then the attempt ends by its time limit, and the next one
+-- is elsewhere.
 local function await_text(handle, number, status)
   handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_AWAITED, number .. " " .. status)
   skip_to_next(handle, number)
 end
 
--- Under SaveCache: makes the next attempt one more at the same provider, if that is the first one and the pause that it asks for is sure to
--- end within the bound; false if it is not to be waited for.
+-- Under SaveCache: makes the next attempt one more at the same provider, if that is the first one and the pause that it
+-- asks for is sure to end within the bound; false if it is not to be waited for.
 local function wait_for_warm(handle, number, wait_s)
   local metadata = handle:streamInfo():dynamicMetadata()
   local bound_s = metadata:get(DECISION_METADATA)[DECISION_SAVE_CACHE_S]
   if bound_s == nil or wait_s == nil or wait_s * LONGEST_PAUSE > bound_s then return false end
   local groups, attempts = plan_of(metadata)
   if groups == nil or groups[number] == nil or number >= attempts then return false end
-  if groups[number]["name"] ~= groups[1]["name"] or (metadata:get(TRAIL_METADATA) or {})[TRAIL_WAITED] then return false end
+  if groups[number]["name"] ~= groups[1]["name"] then return false end
+  if (metadata:get(TRAIL_METADATA) or {})[TRAIL_WAITED] then return false end
   local list = without_places(groups, number) or groups
   table.insert(list, number, groups[number])
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, list)
@@ -70,8 +75,8 @@ local function wait_for_warm(handle, number, wait_s)
   return true
 end
 
--- Called before each attempt but the first: a provider that is tried for the first time gets its further places in the list. In the list
--- from the start they would cost every request, and nearly none needs them.
+-- Called before each attempt but the first: a provider that is tried for the first time gets its further places in the
+-- list. In the list from the start they would cost every request, and nearly none needs them.
 local function add_retries(metadata, number)
   local groups, _, route = plan_of(metadata)
   local tries = groups and route[ROUTE_TRIES] or 1
@@ -84,8 +89,9 @@ local function add_retries(metadata, number)
   metadata:set(ROUTE_METADATA, ROUTE_GROUPS, groups)
 end
 
--- Whether the attempt before ended because its provider took too long. Envoy says so of the limits that belong to a route. Of the one for
--- whole answers, which belongs to the provider, it does not: its time tells, by a clock that nobody sets.
+-- Whether the attempt before ended because its provider took too long. Envoy says so of the limits that belong to a
+-- route. Of the one for whole answers, which belongs to the provider, it does not: its time tells, by a clock that
+-- nobody sets.
 local function was_timeout(headers, route, trail, may_take_ms)
   if headers:get("x-envoy-is-timeout-retry") == "true" then return true end
   if may_take_ms == nil or not string.find(route[ROUTE_KEY] or "", "w", 1, true) then return false end
@@ -110,8 +116,9 @@ local function answer_timeout(handle, name, tried, trail)
   }, with_tried(tried, head, tail))
 end
 
--- Called before each attempt but the first: notes what came of the one before, if it ended without an answer. After a timeout no other
--- provider is tried, unless the policy says so, because the one before may have done the work and bill it: then it answers, and is false.
+-- Called before each attempt but the first: notes what came of the one before, if it ended without an answer. After a
+-- timeout no other provider is tried, unless the policy says so, because the one before may have done the work and bill
+-- it: then it answers, and is false.
 local function goes_on(handle, headers, number)
   local metadata, context = handle:streamInfo():dynamicMetadata(), handle:filterContext()
   local groups, _, route = plan_of(metadata)

@@ -1,7 +1,8 @@
--- Reads the body of a request: the members of a JSON object, however their names are spelled. Pure. Unlike json.lua, which looks for
--- a few members of an answer that passes, it takes nothing that is not an object as a whole.
+-- Reads the body of a request: the members of a JSON object, however their names are spelled. Pure. Unlike json.lua,
+-- which looks for a few members of an answer that passes, it takes nothing that is not an object as a whole.
 
-local MOST_STEPS = 200000 -- strings and brackets; so many take about 50 ms, in which this thread serves no other request
+-- Strings and brackets; so many take about 50 ms, in which this thread serves no other request.
+local MOST_STEPS = 200000
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ['"'] = '"', ["\\"] = "\\", ["/"] = "/" }
 
 local function utf8(code)
@@ -42,15 +43,17 @@ local function unescaped(quoted)
   return table.concat(pieces)
 end
 
--- The members of an object: key, offset of its first byte, offset and length of its value, and the offset after it. If it is no object,
--- nil; if it has too many parts, nil and the first members.
+-- The members of an object: key, offset of its first byte, offset and length of its value, and the offset after it. If
+-- it is no object, nil; if it has too many parts, nil and the first members.
 local function members_of(text)
   local found, depth, steps = {}, 0, 0
   local key, key_at, value_at
   local function add(stop)
     local value, to = string.find(text, "%S", value_at), stop - 1
     while string.find(text, "^%s", to) do to = to - 1 end
-    found[#found + 1] = { key = unescaped(key), from = key_at - 1, value_at = value - 1, value_length = to - value + 1, to = to }
+    found[#found + 1] = {
+      key = unescaped(key), from = key_at - 1, value_at = value - 1, value_length = to - value + 1, to = to,
+    }
     key, key_at, value_at = nil, nil, nil
     return to >= value and found[#found].key ~= nil
   end

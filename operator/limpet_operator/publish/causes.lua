@@ -1,13 +1,14 @@
 -- The cause of an answer that is no completion, by its status and its text, and what follows from it.
 --
--- RULES, a list of {status, find, cause, vendors}, comes before this program: lower-case words by which an error says more than its
--- status does. They are not part of the filter context, because Envoy copies all of that whenever a program asks for it.
+-- RULES, a list of {status, find, cause, vendors}, comes before this program: lower-case words by which an error says
+-- more than its status does. They are not part of the filter context, because Envoy copies all of that whenever a
+-- program asks for it.
 
 -- Statuses by which the provider's own error may reach the client; any other becomes `status`.
 local CLIENTS_TOO = { ["400"] = true, ["403"] = true, ["413"] = true, ["422"] = true, ["429"] = true }
 
--- own: if no provider follows, the client gets the provider's own answer, else `status` and the gateway's error. next: another provider
--- may do better. rank: of several failures the client is told of the one with the lowest.
+-- own: if no provider follows, the client gets the provider's own answer, else `status` and the gateway's error. next:
+-- another provider may do better. rank: of several failures the client is told of the one with the lowest.
 local AFTER = {
   BadRequest = { outcome = "refused", rank = 1, own = true },
   TooLarge = { outcome = "refused", rank = 1, next = true, own = true },
@@ -70,12 +71,12 @@ local function beginning(lower)
   return string.sub(message, 1, math.min(quoted, quote) - 1)
 end
 
--- What a page of HTML says. With 403 it comes from a firewall in front of the provider, which may have disliked one prompt: it says nothing
--- of our account. With 404 no API was there to answer.
+-- What a page of HTML says. With 403 it comes from a firewall in front of the provider, which may have disliked one
+-- prompt: it says nothing of our account. With 404 no API was there to answer.
 local OF_PAGES = { ["403"] = "UnusableStatus", ["404"] = "PathNotFound" }
 
--- The status decides, unless the text says more. Words that blame the provider count only as the whole of a value, as codes are, or in
--- the beginning of the message.
+-- The status decides, unless the text says more. Words that blame the provider count only as the whole of a value, as
+-- codes are, or in the beginning of the message.
 local function error_cause(vendor, status, text)
   if OF_PAGES[status] ~= nil and string.find(text, "^%s*<") then return OF_PAGES[status] end
   if text ~= "" then
@@ -85,7 +86,9 @@ local function error_cause(vendor, status, text)
       if string.find(rule.status, status, 1, true) and (rule.vendors == nil or rule.vendors[vendor]) then
         local found = string.find(lower, '"' .. rule.find .. '"', 1, true)
         if found == nil and not rule.whole then found = string.find(message, rule.find, 1, true) end
-        if found == nil and AFTER[rule.cause].outcome == "refused" then found = string.find(lower, rule.find, 1, true) end
+        if found == nil and AFTER[rule.cause].outcome == "refused" then
+          found = string.find(lower, rule.find, 1, true)
+        end
         if found ~= nil then return rule.cause end
       end
     end
@@ -94,11 +97,12 @@ local function error_cause(vendor, status, text)
   return cause_of(status)
 end
 
--- Causes that an error inside a 200 may have; any other blames this model at this provider, whatever it says of accounts.
+-- Causes that an error inside a 200 may have; any other blames this model at this provider, whatever it says of
+-- accounts.
 local IN_ANSWERS = { BadRequest = "400", TooLarge = "400", ContentRefused = "400", Limited = "429", Overloaded = "503" }
 
--- The cause of an error inside an answer that calls itself a success, by the status or the words in `stated`, and the status that the
--- client may learn it by.
+-- The cause of an error inside an answer that calls itself a success, by the status or the words in `stated`, and the
+-- status that the client may learn it by.
 local function cause_in_answer(vendor, stated)
   local named
   for _, key in ipairs({ "code", "status", "status_code", "http_code" }) do

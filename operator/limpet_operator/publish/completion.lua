@@ -2,8 +2,8 @@
 
 local LOOKED_AT = 65536 -- bytes; of a longer body only this much is judged, while it passes
 
--- Of JSON, whole or in an event of a stream, the names of members of which an answer has at least one. An API that is absent here is
--- answered by anything but an error or a page.
+-- Of JSON, whole or in an event of a stream, the names of members of which an answer has at least one. An API that is
+-- absent here is answered by anything but an error or a page.
 local MARKS = {
   OpenAIChat = { '"choices"' },
   OpenAIResponses = { '"object"', '"response"', '"response.' },

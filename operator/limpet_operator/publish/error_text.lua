@@ -6,8 +6,8 @@ local function message_of(text)
   return (string.gsub(string.sub(message, 1, 300), "[^\32-\126]+", " "))
 end
 
--- Whether the value that begins at `at` is more than empty: some vendors send `"error": null`, "" or {} with every good answer, or an
--- object whose members are empty.
+-- Whether the value that begins at `at` is more than empty: some vendors send `"error": null`, "" or {} with every good
+-- answer, or an object whose members are empty.
 local function has_content(text, at)
   local first = string.sub(text, at, at)
   if first == '"' then return string.sub(text, at + 1, at + 1) ~= '"' end
@@ -18,8 +18,9 @@ local function has_content(text, at)
     or string.find(object, ":%s*[%[{]%s*[^%s%]}]") ~= nil
 end
 
--- The value of the error that the JSON object in `text` is: as a whole, in one of its choices or in the `response` of an event; nil if it
--- is none. What lies deeper belongs to the answer: arguments of a tool, the result of a vendor's tool.
+-- The value of the error that the JSON object in `text` is: as a whole, in one of its choices or in the `response` of
+-- an event; nil if it is none. What lies deeper belongs to the answer: arguments of a tool, the result of a vendor's
+-- tool.
 local function stated_error(text)
   local depth, member, calls_itself_one, at = 0, nil, false, string.find(text, '["{}%[%]]')
   while at ~= nil do
@@ -34,7 +35,8 @@ local function stated_error(text)
         if depth == 1 then member = key end
         if depth == 1 or depth == 3 and member == "choices" or depth == 2 and member == "response" then
           if key == "error" and has_content(text, value) then
-            return string.match(text, '^"[^"]*"', value) or string.match(text, "^%b{}", value) or string.sub(text, value)
+            local whole = string.match(text, '^"[^"]*"', value) or string.match(text, "^%b{}", value)
+            return whole or string.sub(text, value)
           end
           if depth == 1 and key == "type" and string.find(text, '^"error"', value) then calls_itself_one = true end
           if key == "finish_reason" and string.sub(text, value, value + 6) == '"error"' then return '"error"' end

@@ -42,7 +42,8 @@ local function value_end(text, at)
   return after and after - 1
 end
 
--- The next member of an object from `at` on: its name, where its value begins, and where that ends; nil if there is none.
+-- The next member of an object from `at` on: its name, where its value begins, and where that ends; nil if there is
+-- none.
 local function next_member(text, at)
   local open = string.match(text, '^[%s,]*()"', at)
   local close = open and string_close(text, open)
@@ -51,7 +52,8 @@ local function next_member(text, at)
   return string.sub(text, open + 1, close - 1), value, value_end(text, value)
 end
 
--- Where the value of a member of the object begins that is open at `open`, and where it ends; nil if it has no such member so far.
+-- Where the value of a member of the object begins that is open at `open`, and where it ends; nil if it has no such
+-- member so far.
 local function member(text, open, wanted)
   local name, value, stop = next_member(text, open + 1)
   while name ~= nil and name ~= wanted do
@@ -61,7 +63,8 @@ local function member(text, open, wanted)
   return value, stop
 end
 
--- Where the values of all its members begin, by their names, and where it closes; nil if it does not close in this text.
+-- Where the values of all its members begin, by their names, and where it closes; nil if it does not close in this
+-- text.
 local function members(text, open)
   local found, at = {}, open
   while true do
@@ -76,10 +79,10 @@ local function members(text, open)
   return found, close
 end
 
--- Where the value of a member begins of the outermost object, which ends with the text; its beginning may be missing. Names are told from
--- words: a quote inside of a string has a backslash before it.
+-- Where the value of a member begins of the outermost object, which ends with the text; its beginning may be missing.
+-- Names are told from words: a quote inside of a string has a backslash before it.
 local function outermost(text, quoted)
-  local tried, found = 0, {}
+  local found = {}
   local at = string.find(text, quoted, 1, true)
   while at ~= nil do
     local value = string.match(text, "^%s*:%s*()", at + #quoted)

@@ -1,5 +1,6 @@
--- Blanks what looks like a key in an error that the client gets: some vendors quote the key that they were sent, and that is ours. The
--- beginnings of keys are the contract's (api_keys.py); ids without such a beginning stay, because people look errors up by them. Pure.
+-- Blanks what looks like a key in an error that the client gets: some vendors quote the key that they were sent, and
+-- that is ours. The beginnings of keys are the contract's (api_keys.py); ids without such a beginning stay, because
+-- people look errors up by them. Pure.
 
 -- Whether what follows a prefix may be a key's rest: `key_values` is a word.
 local function may_be_rest(rest) return #rest >= 4 and (string.find(rest, "[%d*]") ~= nil or #rest >= 20) end
@@ -7,7 +8,8 @@ local function may_be_rest(rest) return #rest >= 4 and (string.find(rest, "[%d*]
 -- A word with the key in it blanked; nil if it has none.
 local function without_key(word)
   for at, prefix, rest in string.gmatch(word, "()%f[%w](%w+)[-_]()") do
-    if string.find(KEY_PREFIXES, " " .. string.lower(prefix) .. " ", 1, true) and may_be_rest(string.sub(word, rest)) then
+    local known = string.find(KEY_PREFIXES, " " .. string.lower(prefix) .. " ", 1, true)
+    if known and may_be_rest(string.sub(word, rest)) then
       return string.sub(word, 1, at - 1) .. BLANK
     end
   end

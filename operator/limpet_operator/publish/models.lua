@@ -1,14 +1,15 @@
 -- Answers GET /v1/models and GET /v1/models/{id}, as OpenAI's API does or as Anthropic's.
 --
--- filter context: models = a table of each as JSON of OpenAI's API; available = their names, or some of them; exposed = the headers that a
--- web page may read.
+-- filter context: models = a table of each as JSON of OpenAI's API; available = their names, or some of them; exposed =
+-- the headers that a web page may read.
 
 local function answer(handle, status, decision, body)
   handle:respond({
     [":status"] = status,
     ["content-type"] = "application/json",
     [DECISION_HEADER] = decision,
-    ["access-control-allow-origin"] = handle:headers():get("origin"), -- a page that is not allowed has been refused before
+    -- A page that is not allowed has been refused before.
+    ["access-control-allow-origin"] = handle:headers():get("origin"),
     ["access-control-expose-headers"] = handle:filterContext():get("exposed"),
   }, body)
 end
@@ -64,6 +65,7 @@ function envoy_on_request(handle)
   if found ~= nil then return answer(handle, "200", ANSWERED_MODELS, version and as_anthropic(found) or found) end
   local head, tail = error_halves(version ~= nil, "404", "invalid_request_error", "model_not_found", "model")
   local shown = string.gsub(string.sub(wanted, 1, 200), "[^%w._~:/@%%-]", "?")
-  local message = "The model '" .. shown .. "' is not served here. Available models: " .. context:get("available") .. "."
+  local message = "The model '" .. shown .. "' is not served here. Available models: "
+    .. context:get("available") .. "."
   answer(handle, "404", REFUSED_UNKNOWN_MODEL, head .. message .. tail)
 end

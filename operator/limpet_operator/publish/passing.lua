@@ -1,5 +1,5 @@
--- Passes an answer on while it arrives: reads it, and gives the client of each part what rewrite.lua makes of it. Nothing is held back but
--- what a client cannot use yet: a line without its end, and of JSON its first and last bytes.
+-- Passes an answer on while it arrives: reads it, and gives the client of each part what rewrite.lua makes of it.
+-- Nothing is held back but what a client cannot use yet: a line without its end, and of JSON its first and last bytes.
 
 local MOST_HELD = 1048576 -- bytes of a line without its end; a longer one passes as it is
 local HELD_OF_JSON = 8192
@@ -10,7 +10,9 @@ local NEVER_MS = 1800000 -- one that comes so late did not: the machine's clock 
 -- Notes how long a stream that had begun kept the client waiting for its first token.
 local function note_first_token(handle, head_ms)
   local waited_ms = now_ms(handle) - head_ms
-  if waited_ms >= SOON_MS and waited_ms < NEVER_MS then handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms) end
+  if waited_ms >= SOON_MS and waited_ms < NEVER_MS then
+    handle:streamInfo():dynamicMetadata():set(TRAIL_METADATA, TRAIL_FIRST_TOKEN_MS, waited_ms)
+  end
 end
 
 -- Judges whole lines.
@@ -55,7 +57,10 @@ local function pass_lines(seen, piece)
   judge_lines(seen, text)
   local changed = lines_for_client(seen, text)
   -- Of an event that has gone in part the rest goes as well.
-  if seen.hide then seen.within_event = not string.find(string.sub(text, -3), "\n\r?\n$") and not string.find(text, "^\r?\n$") end
+  if seen.hide then
+    local blank = string.find(string.sub(text, -3), "\n\r?\n$") or string.find(text, "^\r?\n$")
+    seen.within_event = not blank
+  end
   if changed == nil and all_whole then return nil end
   return changed or text
 end
@@ -104,8 +109,8 @@ local function end_json(seen)
   return #changes > 0 and with_changes(text, changes) or text
 end
 
--- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn of it. A stream
--- is judged line by line, JSON once its head has arrived.
+-- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn
+-- of it. A stream is judged line by line, JSON once its head has arrived.
 local function watch(handle, number, status, seen)
   seen.head_ms, seen.waiting, seen.waits, seen.last = now_ms(handle), {}, 0, ""
   seen.held, seen.head, seen.head_bytes, seen.has_model = "", {}, 0, seen.model == nil

@@ -1,9 +1,9 @@
 -- Refuses a request in the shape of the API that its client speaks.
 --
--- filter context: status, reason, type and code of the error; message = its text, in which {method}, {path}, {origin} and {host} stand for
--- those of the request; allow = the methods of the path; exposed = the headers that a web page may read, if it may read this; served = what
--- there is, a line `METHOD /path` for each, of which the nearest is named; unlisted and of_accounts = names of APIs that have a message of
--- their own, with spaces around.
+-- filter context: status, reason, type and code of the error; message = its text, in which {method}, {path}, {origin}
+-- and {host} stand for those of the request; allow = the methods of the path; exposed = the headers that a web page may
+-- read, if it may read this; served = what there is, a line `METHOD /path` for each, of which the nearest is named;
+-- unlisted and of_accounts = names of APIs that have a message of their own, with spaces around.
 
 local function shown(text) return quotable(string.sub(text or "", 1, 200)) end
 
@@ -11,7 +11,9 @@ local function shown(text) return quotable(string.sub(text or "", 1, 200)) end
 local function about_api(context, plain)
   local name = is_at(plain, "/messages/batches") and MESSAGE_BATCHES or string.match(plain, "^/([^/]+)")
   for _, why in ipairs({ "unlisted", "of_accounts" }) do
-    if name and string.find(context:get(why) or "", " " .. name .. " ", 1, true) then return context:get(why .. "_message") end
+    if name and string.find(context:get(why) or "", " " .. name .. " ", 1, true) then
+      return context:get(why .. "_message")
+    end
   end
 end
 
@@ -36,7 +38,8 @@ function envoy_on_request(handle)
     ["content-type"] = "application/json",
     ["allow"] = context:get("allow"),
     [DECISION_HEADER] = context:get("reason"),
-    ["access-control-allow-origin"] = exposed and headers:get("origin"), -- a page that is not allowed has been refused before
+    -- A page that is not allowed has been refused before.
+    ["access-control-allow-origin"] = exposed and headers:get("origin"),
     ["access-control-expose-headers"] = exposed,
   }, head .. message .. tail)
 end

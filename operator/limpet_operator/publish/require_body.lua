@@ -1,5 +1,5 @@
--- Refuses a request without a body that announced neither a length nor chunks, as is usual in HTTP/2: only here is it known whether
--- there is one, and ext_proc is not called without.
+-- Refuses a request without a body that announced neither a length nor chunks, as is usual in HTTP/2: only here is it
+-- known whether there is one, and ext_proc is not called without.
 --
 -- filter context: message of the 400.
 

@@ -1,11 +1,15 @@
 -- How long a provider asks to be left alone. Pure, but for the clock that is passed in.
 
-local LONGEST_WAIT_S = 86400 -- a longer one means a closed account; who calls again after a day learns what is the matter
-local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
+-- A longer one means a closed account; who calls again after a day learns what is the matter.
+local LONGEST_WAIT_S = 86400
+local MONTHS = {
+  Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12,
+}
+local HTTP_DATE = "(%d%d?)[ -](%a%a%a)[ -](%d%d%d%d) (%d%d):(%d%d):(%d%d)"
 
 -- Seconds since 1970 of a date as HTTP has it (RFC 9110 section 5.6.7); nil if it is none.
 local function unix_s(date)
-  local day, month, year, hour, minute, second = string.match(date, "(%d%d?)[ -](%a%a%a)[ -](%d%d%d%d) (%d%d):(%d%d):(%d%d)")
+  local day, month, year, hour, minute, second = string.match(date, HTTP_DATE)
   month = MONTHS[month]
   if month == nil then return nil end
   -- Days since the 1st of March of the year 0: leap days then come last in a year.
@@ -15,8 +19,8 @@ local function unix_s(date)
   return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
 end
 
--- What a provider asks for, as `retry-after` has it. Azure OpenAI also sends `retry-after-ms`, which OpenAI's own SDKs read; here it counts
--- where the other is missing. Of a header that came twice the first counts.
+-- What a provider asks for, as `retry-after` has it. Azure OpenAI also sends `retry-after-ms`, which OpenAI's own SDKs
+-- read; here it counts where the other is missing. Of a header that came twice the first counts.
 local function asked_wait(headers)
   local after = headers:getAtIndex("retry-after", 0)
   if after ~= nil then return after end
@@ -24,7 +28,8 @@ local function asked_wait(headers)
   return after_ms and string.format("%.3f", tonumber(after_ms) / 1000) or nil
 end
 
--- Whole seconds that it asks for, at most LONGEST_WAIT_S; nil if it says nothing of the kind. Then, whether it asked for more.
+-- Whole seconds that it asks for, at most LONGEST_WAIT_S; nil if it says nothing of the kind. Then, whether it asked
+-- for more.
 local function wait_of(after, now_ms)
   local seconds
   if after ~= nil and string.find(after, "^%d+%.?%d*$") then

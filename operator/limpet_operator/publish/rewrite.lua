@@ -1,10 +1,12 @@
--- What changes in a good answer on its way to the client: its usage gets the names that clients look for, the model its client's name, and
--- a usage that nobody asked for stays away. What an answer is known by is noted as it passes: its usage, and the id of what it made.
+-- What changes in a good answer on its way to the client: its usage gets the names that clients look for, the model its
+-- client's name, and a usage that nobody asked for stays away. What an answer is known by is noted as it passes: its
+-- usage, and the id of what it made.
 --
--- `seen` is what is known of the answer: handle, api, model (the client's name of it in JSON; nil: the provider's own is wanted), hide (whether
--- usage was not asked for), and what has been read so far.
+-- `seen` is what is known of the answer: handle, api, model (the client's name of it in JSON; nil: the provider's own
+-- is wanted), hide (whether usage was not asked for), and what has been read so far.
 
-local INNER = { OpenAIResponses = "response", AnthropicMessages = "message" } -- of events: the member that has what a whole answer is
+-- Of events: the member that has what a whole answer is.
+local INNER = { OpenAIResponses = "response", AnthropicMessages = "message" }
 local LONGEST_ID = 256
 
 local function seen_of(handle, api, decision, keeps_model)
@@ -34,13 +36,15 @@ end
 
 -- Puts the client's name of the model in the place of another.
 local function add_model(seen, changes, text, value, stop)
-  if string.byte(text, value) == 34 and string.sub(text, value, stop) ~= seen.model then changes[#changes + 1] = { value, stop, seen.model } end
+  if string.byte(text, value) == 34 and string.sub(text, value, stop) ~= seen.model then
+    changes[#changes + 1] = { value, stop, seen.model }
+  end
 end
 
 local function is_object_at(text, at) return at ~= nil and string.byte(text, at) == 123 end
 
--- Reads the usage that is open at `open`, and if that does not tell what was cached, what the answer says elsewhere: `root_of` finds its
--- members.
+-- Reads the usage that is open at `open`, and if that does not tell what was cached, what the answer says elsewhere:
+-- `root_of` finds its members.
 local function read_usage(seen, text, open, root_of)
   read_numbers(seen.numbers, text, open, "", 1)
   if reported(seen.numbers, USAGE_FIELDS[USAGE_CACHED]) == nil then
@@ -58,7 +62,8 @@ local function add_usage(seen, changes, text, open, tokens)
   add_details(changes, text, open, details or "prompt_tokens_details", tokens[USAGE_CACHED], tokens[USAGE_WRITTEN])
 end
 
--- Where the usage of an event is open that has it in a place of its own: at a choice, as Moonshot's older streams do, or in what Groq adds.
+-- Where the usage of an event is open that has it in a place of its own: at a choice, as Moonshot's older streams do,
+-- or in what Groq adds.
 local function usage_elsewhere(text, found)
   local choice = found.choices and string.match(text, "^%[%s*(){", found.choices)
   local at = choice and member(text, choice, "usage")
@@ -113,8 +118,8 @@ local function usage_from(text, at)
   return at
 end
 
--- The model of most events stands where that of the last one did, after the same text: then nothing has to be searched. Returns whether
--- it does in the line that begins at `at`.
+-- The model of most events stands where that of the last one did, after the same text: then nothing has to be searched.
+-- Returns whether it does in the line that begins at `at`.
 local function same_model(seen, changes, text, at)
   local known = seen.before_model
   if known == nil or string.sub(text, at, at + #known - 1) ~= known then return false end
@@ -170,7 +175,9 @@ local function read_head(seen, changes, text)
   if open == nil then return true end
   if seen.api == "OpenAIResponses" and seen.id == nil then
     local object = member(text, open, "object")
-    if object ~= nil and string.find(text, '^"response"', object) then note_id(seen, text, (member(text, open, "id"))) end
+    if object ~= nil and string.find(text, '^"response"', object) then
+      note_id(seen, text, (member(text, open, "id")))
+    end
   end
   if seen.model == nil then return true end
   local value, stop = member(text, open, "model")
@@ -187,7 +194,8 @@ local function read_end(seen, changes, text, has_model)
   end
   local at = outermost(text, '"usage"')
   if not is_object_at(text, at) then return false end
-  add_usage(seen, changes, text, at, read_usage(seen, text, at, function(root) return (outermost(text, '"' .. root .. '"')) end))
+  local function root_of(root) return (outermost(text, '"' .. root .. '"')) end
+  add_usage(seen, changes, text, at, read_usage(seen, text, at, root_of))
   return true
 end
 

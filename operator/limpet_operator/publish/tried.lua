@@ -1,13 +1,15 @@
--- What came of each provider that was tried, and the error that the client gets if all of them fail: not the last one, but the one that
--- says most (`rank` in causes.lua). It is kept in the trail, because the last attempt may end without an answer: then Envoy writes the
--- error, with these texts (local_replies.py).
+-- What came of each provider that was tried, and the error that the client gets if all of them fail: not the last one,
+-- but the one that says most (`rank` in causes.lua). It is kept in the trail, because the last attempt may end without
+-- an answer: then Envoy writes the error, with these texts (local_replies.py).
 
 local MOST_KEPT = 4096 -- bytes of a provider's error that are kept for the client; of a longer one only its message is
 
 -- `tried` and what came of one provider more; it takes the place of what came of the same one just before.
 local function with_outcome(tried, name, outcome)
   local before = #tried - #(string.match(tried, "[^,]*, $") or "")
-  if string.match(tried, "^ ?(%S+)", before + 1) == name then tried = string.sub(tried, 1, before) .. (before > 0 and " " or "") end
+  if string.match(tried, "^ ?(%S+)", before + 1) == name then
+    tried = string.sub(tried, 1, before) .. (before > 0 and " " or "")
+  end
   return tried .. name .. " " .. outcome .. ", "
 end
 
@@ -53,8 +55,9 @@ end
 local function is_utf8(text)
   if not string.find(text, "[%z\128-\255]") then return true end
   for _, character in ipairs({
-    "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]", "\237[\128-\159][\128-\191]",
-    "\240[\144-\191][\128-\191][\128-\191]", "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
+    "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]",
+    "\237[\128-\159][\128-\191]", "\240[\144-\191][\128-\191][\128-\191]",
+    "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
   }) do
     text = string.gsub(text, character, " ")
   end
@@ -71,8 +74,8 @@ local function passes_as_is(handle, cause, text)
   return is_clients_shape(handle, text) and (cause == "BadRequest" or is_json(text))
 end
 
--- Where the message of a provider's own error begins and ends, which is text within a JSON string; nil if it has no such place, or cannot
--- be kept.
+-- Where the message of a provider's own error begins and ends, which is text within a JSON string; nil if it has no
+-- such place, or cannot be kept.
 local function own_message(text)
   if #text > MOST_KEPT or not string.find(text, "^%s*{") or not is_utf8(text) then return nil end
   local _, quote = string.find(text, '"error"%s*:%s*{.-"message"%s*:%s*"')
@@ -92,12 +95,16 @@ local function error_pieces(handle, status, name, cause, text)
   local after = AFTER[cause]
   if after.own then
     local from, to = own_message(text)
-    if from ~= nil and is_clients_shape(handle, text) and not is_translated(handle) then return string.sub(text, 1, to), string.sub(text, to + 1) end
-    local message = from and string.sub(text, from, to) or string.gsub(string.gsub(message_of(text), "\\[nrt]", " "), '[\\"]', "'")
+    if from ~= nil and is_clients_shape(handle, text) and not is_translated(handle) then
+      return string.sub(text, 1, to), string.sub(text, to + 1)
+    end
+    local message = from and string.sub(text, from, to)
+      or string.gsub(string.gsub(message_of(text), "\\[nrt]", " "), '[\\"]', "'")
     return pieces(handle, status, message ~= "" and message or "The provider answered with an error.", cause)
   end
   if after.rank == 4 then
-    local message = "The provider " .. name .. " refuses the gateway's own credential or account; ask whoever runs this gateway"
+    local message = "The provider " .. name
+      .. " refuses the gateway's own credential or account; ask whoever runs this gateway"
     return pieces(handle, status, message, cause)
   end
   return pieces(handle, status, "No provider answered", cause)

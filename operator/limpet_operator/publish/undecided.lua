@@ -1,10 +1,10 @@
--- Runs before the router for requests that ext_proc has not decided, because it is away or has no catalog yet. It keeps what must hold
--- regardless: models go to providers that serve them, and Limpet's own fields are cut from the body.
+-- Runs before the router for requests that ext_proc has not decided, because it is away or has no catalog yet. It keeps
+-- what must hold regardless: models go to providers that serve them, and Limpet's own fields are cut from the body.
 --
--- filter context: models = a table of the providers of each in the order in which they are tried, with spaces between; apis = a table of the
--- APIs of each provider, with spaces around; attempts = how many of them are tried, and tries = how often each; of_objects is set for requests
--- that name no model; stream and whole = what follows the number of attempts in the key of Envoy's route; header_mode is set where a header names the
--- provider.
+-- filter context: models = a table of the providers of each in the order in which they are tried, with spaces between;
+-- apis = a table of the APIs of each provider, with spaces around; attempts = how many of them are tried, and tries =
+-- how often each; of_objects is set for requests that name no model; stream and whole = what follows the number of
+-- attempts in the key of Envoy's route; header_mode is set where a header names the provider.
 
 local MOST_PATH = 4096 -- as ext_proc has it
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
@@ -15,7 +15,8 @@ local PINS = { "previous_response_id", "conversation" } -- fields of what lives 
 local WISHES = { order = true, sort = true, allow_fallbacks = true }
 local NOTHING = { ["null"] = true, ["{}"] = true, ["[]"] = true, ['""'] = true }
 
--- Splices without Limpet's own members, each cut with one comma, so that the rest is still an object; and for the model's name.
+-- Splices without Limpet's own members, each cut with one comma, so that the rest is still an object; and for the
+-- model's name.
 local function splices_of(all)
   local splices, kept_before = {}, false
   for n, member in ipairs(all) do
@@ -51,7 +52,8 @@ local function refuse(client, status, reason, kind, code, param, message)
   client.handle:streamInfo():dynamicMetadata():set(DECISION_METADATA, DECISION_REASON, reason)
   local head, tail = error_halves(client.anthropic, status, kind, code, param)
   client.handle:respond(
-    { [":status"] = status, ["content-type"] = "application/json", [DECISION_HEADER] = reason }, head .. message .. tail)
+    { [":status"] = status, ["content-type"] = "application/json", [DECISION_HEADER] = reason },
+    head .. message .. tail)
 end
 
 local function bad(client, param, message)
@@ -125,12 +127,15 @@ function envoy_on_request(handle)
   local quoted = model ~= nil and value_of(text, model) or ""
   local is_text = string.byte(quoted) == 34 and string_close(quoted, 1) == #quoted
   local name = is_text and unescaped(quoted) or nil
-  if in_path ~= nil and in_path ~= name then return undecidable(client, "model", " for a model that stands in the path alone") end
+  if in_path ~= nil and in_path ~= name then
+    return undecidable(client, "model", " for a model that stands in the path alone")
+  end
   if name == nil then return bad(client, "model", "'model' is missing or not text; write the name of a model") end
   local others = named.models ~= nil and value_of(text, named.models) or "[]"
   local listed = string.match(others, "^%[%s*(.-)%s*%]$")
   if not NOTHING[others] and listed ~= "" and listed ~= quoted then
-    return bad(client, "models", "'models' asks for other models should the first one fail, which is not done here: leave it out")
+    return bad(client, "models",
+      "'models' asks for other models should the first one fail, which is not done here: leave it out")
   end
   local context = handle:filterContext()
   local names = serving(context, name, api)

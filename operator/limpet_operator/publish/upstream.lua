@@ -1,14 +1,17 @@
--- Rewrites every attempt in its provider's cluster. Header changes of an earlier attempt survive into this one, so path, host,
--- content-length and all that a client sent are always set again; the body always starts as the client sent it.
+-- Rewrites every attempt in its provider's cluster. Header changes of an earlier attempt survive into this one, so
+-- path, host, content-length and all that a client sent are always set again; the body always starts as the client sent
+-- it.
 --
 -- The lists for every provider, PASSED (names), PASSED_PREFIX and READING_QUERY, come before this program.
--- filter context: host, prefix (stands where the client wrote /v1), "prefix:API" = the same for an API that begins elsewhere, "path:PATH" =
--- where requests go that are translated, query (of the provider's URL), "passes:NAME" = a header that this provider gets too, "own:NAME" =
--- a header that was set for this provider before this program, "query:NAME" = a parameter that it gets, "model:NAME" = the provider's name
--- of the model as a JSON string, for each model that is called differently there, "affinity_header" = a header in which it takes the name
--- of a conversation, "may_take_ms" = how long it may take for a whole answer.
+-- filter context: host, prefix (stands where the client wrote /v1), "prefix:API" = the same for an API that begins
+-- elsewhere, "path:PATH" = where requests go that are translated, query (of the provider's URL), "passes:NAME" = a
+-- header that this provider gets too, "own:NAME" = a header that was set for this provider before this program,
+-- "query:NAME" = a parameter that it gets, "model:NAME" = the provider's name of the model as a JSON string, for each
+-- model that is called differently there, "affinity_header" = a header in which it takes the name of a conversation,
+-- "may_take_ms" = how long it may take for a whole answer.
 
--- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt sends alike.
+-- Removes the headers that this provider may not see. `kept` has the client's values of those that not every attempt
+-- sends alike.
 local function choose_headers(headers, context, kept)
   local removed = {}
   for name in pairs(headers) do
@@ -41,7 +44,8 @@ end
 
 -- Where the provider has what is asked for.
 local function path_of(context, plain)
-  return context:get("path:" .. plain) or (context:get("prefix:" .. (api_of(plain) or "")) or context:get("prefix")) .. plain
+  local prefix = context:get("prefix:" .. (api_of(plain) or "")) or context:get("prefix")
+  return context:get("path:" .. plain) or prefix .. plain
 end
 
 local function rewrite(handle)
@@ -109,7 +113,8 @@ local function rewrite(handle)
   handle:headers():replace("content-length", tostring(body:length()))
 end
 
--- If a program fails, Envoy sends the request on as it is: with the client's headers, and with what was set for another provider.
+-- If a program fails, Envoy sends the request on as it is: with the client's headers, and with what was set for another
+-- provider.
 function envoy_on_request(handle)
   local fine, why = pcall(rewrite, handle)
   if not fine then

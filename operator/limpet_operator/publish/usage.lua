@@ -1,4 +1,5 @@
--- Reads the token usage of an answer, in whatever words its vendor has for it, and adds it in the words that clients look for.
+-- Reads the token usage of an answer, in whatever words its vendor has for it, and adds it in the words that clients
+-- look for.
 --
 -- USAGE_FIELDS comes before this program: for each number the places where it may stand.
 
@@ -19,8 +20,8 @@ end
 -- What clients of each API look for; a Messages answer has its vendor's own names in all cases.
 local DETAILS = { OpenAIResponses = "input_tokens_details", AnthropicMessages = false }
 
--- Adds the numbers in an object to `numbers`, by their paths. What is no count is none: text, null, less than nothing. A later number counts,
--- unless it is 0: some vendors repeat the fields of the prompt so.
+-- Adds the numbers in an object to `numbers`, by their paths. What is no count is none: text, null, less than nothing.
+-- A later number counts, unless it is 0: some vendors repeat the fields of the prompt so.
 local function read_numbers(numbers, text, open, path, depth)
   local name, value, stop = next_member(text, open + 1)
   while name ~= nil and stop ~= nil do
@@ -49,8 +50,8 @@ local function reported(numbers, fields)
   return nil
 end
 
--- The numbers of an answer, each absent if it was not reported. The prompt has all that was read from the cache and written to it:
--- Anthropic counts these apart.
+-- The numbers of an answer, each absent if it was not reported. The prompt has all that was read from the cache and
+-- written to it: Anthropic counts these apart.
 local function tokens_of(numbers, api)
   local tokens = {}
   for name, fields in pairs(USAGE_FIELDS) do tokens[name] = reported(numbers, fields) end
