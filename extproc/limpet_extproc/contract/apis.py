@@ -78,14 +78,14 @@ class Api(NamedTuple):
     kind: ApiKind
 
 
-_OF_DEPLOYMENTS: Final = (
+OF_DEPLOYMENTS: Final = (
     *("/audio/transcriptions", "/audio/translations", "/images/generations", "/chat/completions", "/audio/speech"),
     *("/images/edits", "/completions", "/embeddings", "/responses", "/messages"),
 )
 """What Azure serves below a deployment, as OpenAI's SDK has it (`lib/azure.py`), and the other conversations; the
 longest first. What stands before one of these is the deployment, whose name may have slashes here."""
 _DEPLOYMENTS: Final = "/openai/deployments/"
-_DEPLOYMENT: Final = re.compile(f"{_DEPLOYMENTS}(?:(.+?)(?:/v1)*(?=(?:{'|'.join(_OF_DEPLOYMENTS)})$)|([^/]+)(?=/))")
+_DEPLOYMENT: Final = re.compile(f"{_DEPLOYMENTS}(?:(.+?)(?:/v1)*(?=(?:{'|'.join(OF_DEPLOYMENTS)})$)|([^/]+)(?=/))")
 _BASE: Final = re.compile(r"(?:/openai|/anthropic)?(?:/v1)*(?=/|$)")
 _VERSIONS: Final = re.compile(r"(?:/v1)*(?=/|$)")
 

@@ -65,7 +65,7 @@ class _Translating(Protocol):
         """What follows from the end."""
 
 
-class _Whole:
+class _WholeTranslation:
     """An answer that can be translated only when it is complete."""
 
     def __init__(self, translate: Callable[[bytes], bytes]) -> None:
@@ -116,7 +116,7 @@ class Translator:
             body = request.response_body.body
             ended = request.response_body.end_of_stream
             out = answer.feed(body) + (answer.end() if ended else b"")
-            await call.write(_body(out, whole=ended and isinstance(answer, _Whole)))
+            await call.write(_body(out, whole=ended and isinstance(answer, _WholeTranslation)))
 
     def _begin(self, headers: Mapping[str, str], *, usage_asked: bool) -> tuple[_Translating, bytes]:
         """How an answer is translated, and what happens to its head."""
@@ -131,13 +131,13 @@ class Translator:
             mutation.remove_headers.append("content-encoding")
             message = f"The provider answered in the encoding '{encoding[:40]}', which was not asked for."
             refusal = msgspec.json.encode(error_object(message, "api_error"))
-            return _Whole(lambda _: refusal), bytes(response.SerializeToString())
+            return _WholeTranslation(lambda _: refusal), bytes(response.SerializeToString())
         if headers.get(":status") == "200" and "text/event-stream" in headers.get("content-type", ""):
             return StreamTranslation(created, usage_asked=usage_asked), bytes(response.SerializeToString())
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) <= BUFFERED_BYTES:
             response.mode_override.response_body_mode = modes.ProcessingMode.BUFFERED
-        return _Whole(lambda body: chat_completion(body, created)), bytes(response.SerializeToString())
+        return _WholeTranslation(lambda body: chat_completion(body, created)), bytes(response.SerializeToString())
 
 
 def _request(head: pb.ProcessingRequest, data: bytes, *, user_id: bool) -> bytes:

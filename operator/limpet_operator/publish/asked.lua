@@ -17,17 +17,11 @@ local function without_versions(path)
   return path
 end
 
--- What Azure serves below a deployment; the longest first, as in Python.
-local OF_DEPLOYMENTS = {
-  "/audio/transcriptions", "/audio/translations", "/images/generations", "/chat/completions", "/audio/speech", "/images/edits",
-  "/completions", "/embeddings", "/responses", "/messages",
-}
-
 -- The name of a deployment, which may have slashes where an API follows that is known; and what is asked of it.
 local function deployment_of(path)
   local below = string.match(path, "^/openai/deployments/(.*)$")
   if below == nil then return nil end
-  for _, api in ipairs(OF_DEPLOYMENTS) do
+  for api in string.gmatch(OF_DEPLOYMENTS, "%S+") do
     local model = string.sub(below, 1, -#api - 1)
     if model ~= "" and string.sub(below, -#api) == api then
       local shorter = string.match(model, "^(.+)/v1$")

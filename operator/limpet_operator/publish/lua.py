@@ -19,6 +19,7 @@ CONSTANTS: Final = {
     **{reason.upper().replace(".", "_"): reason for reason in words(Reason)},
     "OBJECT_APIS": f" {' '.join(sorted(apis.OBJECTS))} ",
     "MESSAGE_BATCHES": apis.MESSAGE_BATCHES,
+    "OF_DEPLOYMENTS": " ".join(apis.OF_DEPLOYMENTS),
     "ERROR_TYPES": "".join(f" {status}={name}" for status, name in ANTHROPIC.items()),
 }
 """Name and value of each; `REFUSED_METHOD` is the reason `refused.method`."""

@@ -82,7 +82,8 @@ function envoy_on_request(handle)
   local api = api_of(path) or ""
   local client = { handle = handle, anthropic = speaks_anthropic(path, headers:get("anthropic-version")) }
   if #headers:get(":path") > MOST_PATH then
-    return refuse(client, "414", REFUSED_BAD_REQUEST, "invalid_request_error", "long_path", nil, "The path is too long.")
+    return refuse(client, "414", REFUSED_BAD_REQUEST, "invalid_request_error", "long_path", nil,
+      "The path is too long.")
   end
   if handle:filterContext():get("of_objects") then return undecidable(client, nil, " for what lives at a provider") end
   local encoding = headers:get("content-encoding")
