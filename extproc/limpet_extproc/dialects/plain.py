@@ -21,6 +21,9 @@ MAX_BYTES: Final = 1 << 17
 """Of a body that is read here; reading a longer one twice would cost too much."""
 
 _TAIL_BYTES: Final = 512
+_NEAR_END_BYTES: Final = 4096
+"""In which the last key is looked for: behind very many messages the first one is far."""
+_KEY: Final = b'"model"'
 _BACKSLASH: Final = 0x5C
 """Stands in texts alone."""
 _MAX_NAME_CHARS: Final = 256
@@ -135,7 +138,9 @@ def _model_span(body: Body, messages: tuple[Raw, ...]) -> Span:
     end = address(last) - address(body) + len(memoryview(last))
     if len(messages) < MAX_MESSAGES and (found := _AFTER_MESSAGES.match(body, end)):
         return _span(found)
-    return _further_on(body, end) or _decoded(body, 0)
+    near_end = max(end, len(body) - _NEAR_END_BYTES)
+    near = _from_key(body, body.rfind(_KEY, near_end))
+    return near or _from_key(body, find(body, _KEY, end)) or _decoded(body, 0)
 
 
 def _span(found: re.Match[bytes]) -> Span:
@@ -143,9 +148,8 @@ def _span(found: re.Match[bytes]) -> Span:
     return Span(begin, end - begin)
 
 
-def _further_on(body: Body, begin: int) -> Span | None:
-    """Where it stands if the first key of this name after `begin` is that of the request itself."""
-    at = find(body, b'"model"', begin)
+def _from_key(body: Body, at: int) -> Span | None:
+    """Where it stands if the key at `at` is that of the request itself."""
     if at < 0 or body[at - 1] == _BACKSLASH:
         return None
     # What follows the key of a nested object closes more than the one brace that is put before it.
