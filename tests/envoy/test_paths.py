@@ -70,15 +70,29 @@ _UNSERVED: dict[str, tuple[str, str, int, str | None, str]] = {
     "a typo": ("POST", "/v1/embedings", 404, "Did you mean POST /v1/embeddings?", "refused.unknown_path"),
     "a word less": ("POST", "/v1/completions/chat", 404, None, "refused.unknown_path"),
     "nothing near": ("POST", "/v1/zzzzzzzzzzzzzzz", 404, None, "refused.unknown_path"),
-    "an API that nobody lists": ("POST", "/v1/audio/speech", 404, "lists this API", "refused.unknown_path"),
+    "an API that nobody lists": (
+        "POST",
+        "/v1/audio/speech",
+        404,
+        "lists 'audio' in spec.endpoints",
+        "refused.unknown_path",
+    ),
     "files": ("GET", "/v1/files", 404, "account", "refused.unknown_path"),
     "a file": ("POST", "/openai/v1/files/", 404, "account", "refused.unknown_path"),
-    "batches of messages": ("POST", "/v1/messages/batches", 404, "account", "refused.unknown_path"),
+    "batches of messages": ("POST", "/v1/messages/batches", 404, "list 'message_batches' in", "refused.unknown_path"),
+    "part of a response": ("GET", "/v1/responses/x/nope", 404, "mean GET /v1/responses/{id}?", "refused.unknown_path"),
+    "a base URL too short": ("POST", "/api/chat", 404, "The base_url should end in /v1", "refused.unknown_path"),
     "realtime": ("GET", "/v1/realtime?model=x", 404, "WebSocket", "refused.websocket"),
     "a realtime session": ("POST", "/v1/realtime/client_secrets", 404, "WebSocket", "refused.websocket"),
-    "messages to read": ("GET", "/v1/messages", 405, "Wrong method", "refused.method"),
+    "messages to read": ("GET", "/v1/messages", 405, "is asked with POST, not with GET.", "refused.method"),
     "embeddings to delete": ("DELETE", "/v1/embeddings", 405, "Wrong method", "refused.method"),
-    "a response to replace": ("PUT", "/v1/responses/resp_1", 405, "Wrong method", "refused.method"),
+    "a response to replace": (
+        "PUT",
+        "/v1/responses/resp_1",
+        405,
+        "with GET or DELETE, not with PUT.",
+        "refused.method",
+    ),
     "a cancellation to read": ("GET", "/v1/responses/resp_1/cancel", 405, "Wrong method", "refused.method"),
 }
 
@@ -105,7 +119,9 @@ async def test_what_is_not_served_is_told_so_in_the_clients_own_shape(
         message = answer["error"]["message"]
         assert (says or "") in message
         assert "Did you mean" in message or says != _UNSERVED["a typo"][3]
-        assert status != 404 or path.partition("?")[0] in message
+        assert path.partition("?")[0] in message
+        assert ("base_url" in message) == (path == "/api/chat")
+        assert len(message) < 300
         assert not upstream.got
 
 

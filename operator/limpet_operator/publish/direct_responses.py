@@ -235,9 +235,9 @@ _ON: Final = {"@type": _FILTER, "config": {}}
 _HELLO_PATHS: Final = "(?:/anthropic)?/api/hello/?"
 
 
-def wrong_methods(match: Json, allowed: str, served: Served) -> Json:
+def wrong_methods(match: Json, allowed: str) -> Json:
     """A path that is served, with another method."""
-    message = f"Wrong method for this path; Limpet serves {served.words}."
+    message = f"Wrong method: {{path}} is asked with {' or '.join(allowed.split(', '))}, not with {{method}}."
     return refusal(match, 405, message, "method_not_allowed", "refused.method", allow=allowed)
 
 
@@ -259,12 +259,12 @@ def wrong_paths(served: Served) -> list[Json]:
     """The rest: the pages with another method, APIs that are not passed on, and all other paths."""
     stateless, objects = served.unlisted
     unlisted = (
-        "Limpet does not serve {method} {path}: no Provider of this gateway lists this API in spec.endpoints. "
-        f"Served are {served.words}."
+        "Limpet does not serve {method} {path}: no Provider of this gateway lists '{api}' in spec.endpoints. GET /v1 "
+        "says what is served."
     )
     of_accounts = (
         "Limpet does not serve {method} {path}: its objects belong to the gateway's account at a provider, which many "
-        "clients share. Ask that provider directly, or whoever runs this gateway to list this API in spec.endpoints of "
+        "clients share. Ask that provider directly, or whoever runs this gateway to list '{api}' in spec.endpoints of "
         "one Provider."
     )
     live = (
@@ -272,8 +272,8 @@ def wrong_paths(served: Served) -> list[Json]:
         "plain HTTP requests and their streams on. Ask the provider directly."
     )
     unknown = (
-        "Limpet does not serve {method} {path}. The base_url should end in /v1, for Anthropic's SDKs before it; served "
-        f"are {served.words}."
+        "Limpet does not serve {method} {path}.{near}{base} Most ask for POST /v1/chat/completions, /v1/responses or "
+        "/v1/messages; GET /v1 says all that is served."
     )
     told = {
         "served": "\n".join(served.lines),
@@ -283,7 +283,7 @@ def wrong_paths(served: Served) -> list[Json]:
         "of_accounts_message": of_accounts,
     }
     return [
-        wrong_methods(regex(f"{paths.MODELS}|/|/healthz|/v1/?|{_HELLO_PATHS}"), "GET, HEAD", served),
+        wrong_methods(regex(f"{paths.MODELS}|/|/healthz|/v1/?|{_HELLO_PATHS}"), "GET, HEAD"),
         refusal(regex(paths.LIVE_APIS), 404, live, "realtime_not_supported", "refused.websocket"),
         refusal({"prefix": "/"}, 404, unknown, "unknown_url", "refused.unknown_path", **told),
     ]

@@ -17,14 +17,24 @@ local function distance(a, b)
   return before[#b]
 end
 
--- Of the lines `METHOD /path`, the one whose path is nearest; nil if none is near.
-local function nearest(path, lines)
+-- A path with {id}, with what stands there in another one.
+local function with_id(candidate, path)
+  local before, after = string.match(candidate, "^(.*/){id}(.*)$")
+  if before == nil or string.sub(path, 1, #before) ~= before then return candidate end
+  return before .. (string.match(path, "^[^/]+", #before + 1) or "{id}") .. after
+end
+
+-- Of the lines `METHOD /path`, the one whose path is nearest, of equal ones that with this method; nil if none is near.
+local function nearest(path, lines, method)
   path = string.sub(string.lower(path), -MOST_COMPARED)
   local found, least = nil, nil
-  for line, candidate in string.gmatch(lines, "(%u+ (%S+))") do
+  for line, template in string.gmatch(lines, "(%u+ (%S+))") do
+    local candidate = with_id(template, path)
     local steps = distance(path, candidate)
     if #path > #candidate and string.sub(path, -#candidate) == candidate then steps = 0 end
-    if steps <= #candidate / 2 and (least == nil or steps < least) then found, least = line, steps end
+    local near = steps <= #candidate / 2
+    if string.match(line, "^%u+") ~= method then steps = steps + 0.5 end
+    if near and (least == nil or steps < least) then found, least = line, steps end
   end
   return found
 end

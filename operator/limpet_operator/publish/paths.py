@@ -89,8 +89,12 @@ class Served:
         """`METHOD /path` of each, without its `/v1`."""
         stateless = (f"/{name}/{each}" if each else f"/{name}" for name in self.stateless for each in _paths(name))
         posts = (*CONVERSATIONS, *COUNTING, *stateless)
-        reads = (*("/responses/{id}", "/models", "/models/{id}"), *(_of_api(name) for name in self.objects))
-        return (*(f"POST {path}" for path in posts), *(f"GET {path}" for path in reads))
+        objects = [_of_api(name) for name in self.objects]
+        reads = ("/responses/{id}", "/responses/{id}/input_items", "/models", "/models/{id}")
+        return (
+            *(f"POST {path}" for path in (*posts, "/responses/{id}/cancel", *objects)),
+            *(f"GET {path}" for path in (*reads, *(f"{path}/{{id}}" for path in objects))),
+        )
 
     @property
     def words(self) -> str:

@@ -69,10 +69,10 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         *(_decided(order, settings) if order else []),
         odd_paths(),
         *(each for match in posted for each in _with_a_body(also(match, method("POST")), order, settings)),
-        *(wrong_methods(match, "POST", served) for match in posted),
+        *(wrong_methods(match, "POST") for match in posted),
         *_of_responses(order, settings),
-        *(wrong_methods(regex(paths.pattern(path)), allowed, served) for path, allowed in _ALLOWED_OF_RESPONSES),
-        *(each for path in paths.below(served.objects) for each in _of_objects(path, served, order, settings)),
+        *(wrong_methods(regex(paths.pattern(path)), allowed) for path, allowed in _ALLOWED_OF_RESPONSES),
+        *(each for path in paths.below(served.objects) for each in _of_objects(path, order, settings)),
         *pages(serving, served),
         *wrong_paths(served),
     ]
@@ -141,12 +141,12 @@ def _perhaps_with_a_body(match: Json, order: list[str], settings: EnvoySettings)
     return [*_without_a_body(also(match, _EMPTY), order, settings), announced(waiting), waiting]
 
 
-def _of_objects(path: str, served: Served, order: list[str], settings: EnvoySettings) -> list[Json]:
+def _of_objects(path: str, order: list[str], settings: EnvoySettings) -> list[Json]:
     """Requests that make, read or change what lives at a provider."""
     return [
         *_without_a_body(regex(path, method("GET", "DELETE")), order, settings),
         *_perhaps_with_a_body(regex(path, method("POST")), order, settings),
-        wrong_methods(regex(path), "GET, POST, DELETE", served),
+        wrong_methods(regex(path), "GET, POST, DELETE"),
     ]
 
 

@@ -24,6 +24,10 @@ _SERVED = Served.of(["embeddings", "images", "files", "audio", "embeddings"])
         ("/message", "POST /messages"),
         ("/messages/count-tokens", "POST /messages/count_tokens"),
         ("/model", "GET /models"),
+        ("/responses/x/inputs", "GET /responses/{id}/input_items"),
+        ("/responses/resp_0123456789/input_item", "GET /responses/{id}/input_items"),
+        ("/responses/resp_0123456789/cancle", "POST /responses/{id}/cancel"),
+        ("/files/file-1/part", "GET /files/{id}"),
         ("/images/generation", "POST /images/generations"),
         ("/audio/transcription", "POST /audio/transcriptions"),
         ("/x" * 500 + "/embeddings", "POST /embeddings"),
@@ -33,6 +37,11 @@ _SERVED = Served.of(["embeddings", "images", "files", "audio", "embeddings"])
 )
 def test_the_nearest_path_is_the_one_that_was_meant(path: str, meant: str | None) -> None:
     assert _NEAREST(path, "\n".join(_SERVED.lines)) == meant
+
+
+@pytest.mark.parametrize(("method", "meant"), [("GET", "GET /responses/{id}"), ("POST", "POST /responses/{id}/cancel")])
+def test_of_two_that_are_as_near_the_one_with_the_same_method_is_meant(method: str, meant: str) -> None:
+    assert _NEAREST("/responses/x/nope", "\n".join(_SERVED.lines), method) == meant
 
 
 def test_each_path_is_named_once() -> None:
