@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from limpet_extproc.contract.apis import CONVERSATIONS, MOST_PATH_CHARS
+from limpet_extproc.contract.apis import CONVERSATIONS, MESSAGE_BATCHES, MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.decision.steering import Steering, allowed_by
 from limpet_extproc.dialects.port import Pin, Refusal
 from limpet_extproc.dialects.provider_object import SUPPORTED
-from limpet_extproc.request.suggestions import suggestion
+from limpet_extproc.request.suggestions import suggested_model, suggestion
 
 _MAX_LISTED: Final = 20
 _MAX_NAME_CHARS: Final = 200
@@ -33,17 +33,43 @@ def encoded_body(encoding: str) -> Refusal:
 
 
 def unknown_model(model: str, api: str, snapshot: Snapshot) -> Refusal:
-    """No provider serves this model by this API, or none is named; the message lists what is served."""
+    """No provider serves this model by this API, or none is named; the message lists what this API serves."""
     models = snapshot.models(api)
     more = f" and {len(models) - _MAX_LISTED} more" if len(models) > _MAX_LISTED else ""
     served = ", ".join(models[:_MAX_LISTED]) + more
     if not model and models:
         return bad_request("model", f"'model' is missing. Available models: {served}.")
     if not model:
-        message = f"No model is served here by /v1/{api}. A Provider names that API in spec.endpoints."
+        message = f"No model is served here by {_api(api)}. {_LISTED_BY.get(api, _ENDPOINT).format(api)}"
         return Refusal(404, "refused.unknown_model", message, "model", "model_not_found")
-    message = f"The model '{model[:_MAX_NAME_CHARS]}' is not served here. Available models: {served or 'none yet'}."
-    return Refusal(404, "refused.unknown_model", message, "model", "model_not_found")
+    shown = model[:_MAX_NAME_CHARS]
+    others = [each for each, name in snapshot.lanes if name == model and each != api]
+    if others:
+        by = " or ".join(map(_api, others[:_MAX_APIS]))
+        message = f"The model '{shown}' is served here, but not by {_api(api)}: ask for it by {by}."
+        available = f" Available models of {_api(api)}: {served}." if models else ""
+    else:
+        message = f"The model '{shown}' is not served here."
+        close = suggested_model(model, models)
+        available = (f" Did you mean '{close}'?" if close else "") + f" Available models: {served or 'none yet'}."
+    return Refusal(404, "refused.unknown_model", message + available, "model", "model_not_found")
+
+
+_MAX_APIS: Final = 3
+_WORDS: Final = {
+    "OpenAIChat": "chat completions (/v1/chat/completions)",
+    "OpenAIResponses": "Responses (/v1/responses)",
+    "AnthropicMessages": "Messages (/v1/messages)",
+    MESSAGE_BATCHES: "/v1/messages/batches",
+}
+_ENDPOINT: Final = "A Provider lists '{}' in spec.endpoints."
+_LISTED_BY: Final[Mapping[str, str]] = dict.fromkeys(
+    map(str, CONVERSATIONS.values()), "A Provider lists '{}' in spec.dialects."
+)
+
+
+def _api(name: str) -> str:
+    return _WORDS.get(name, f"/v1/{name}")
 
 
 def nobody_left(lane: Lane, steering: Steering) -> Refusal:

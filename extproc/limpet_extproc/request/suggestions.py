@@ -1,4 +1,4 @@
-"""Which provider a misspelt name probably means."""
+"""Which provider or model a misspelt name probably means."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -21,3 +21,15 @@ def suggestion(names: Sequence[str], providers: Sequence[str]) -> str | None:
     compared = list(islice(by_folded, _MAX_PROVIDERS))
     matches = (get_close_matches(name, compared, 1) for name in folded[:_MAX_NAMES])
     return next((by_folded[match[0]] for match in matches if match), None)
+
+
+def suggested_model(name: str, models: Sequence[str]) -> str | None:
+    """The model closest to `name`; one that differs only by what stands before a slash comes first."""
+    if len(name) > _MAX_NAME_CHARS:
+        return None
+    last = _after_slash(name)
+    return next((model for model in models if _after_slash(model) == last), None) or suggestion([name], models)
+
+
+def _after_slash(name: str) -> str:
+    return name.rpartition("/")[2].casefold()

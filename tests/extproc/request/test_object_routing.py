@@ -192,7 +192,7 @@ async def test_a_path_that_could_lead_elsewhere_is_not_found_at_once(gateway: Ga
 async def test_an_api_that_no_provider_lists_is_refused(make: Make) -> None:
     answer = await Gateway(make.snapshot(make.provider("a"))).answer("/v1/files", {"x": 1}, **ME)
     assert isinstance(answer, Refusal)
-    assert "A Provider names that API in spec.endpoints" in answer.message
+    assert "A Provider lists 'files' in spec.endpoints" in answer.message
 
 
 async def test_a_model_that_is_served_gets_its_providers_and_their_name_for_it(make: Make) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.extproc.conftest import Make
 from tests.extproc.splicing import spliced
 
+from limpet_extproc.contract.catalog import Model
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -17,6 +19,7 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.request.edits import Edits
 from limpet_extproc.request.opened import Opened
+from limpet_extproc.request.refusals import unknown_model
 from limpet_extproc.request.routing import Routing, decide
 from limpet_extproc.request.splices import Splice
 
@@ -80,6 +83,46 @@ def test_an_unknown_model_is_answered_with_what_exists(make: Make, snapshot: Sna
     assert "Available models: none yet." in refused(make.opened(make.snapshot(), make.body())).message
     long = refused(make.opened(snapshot, make.body(model="x" * 10_000)))
     assert len(long.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("api", "model", "says"),
+    [
+        ("OpenAIChat", "gpt-6.1-sol", "not served here. Did you mean 'openai/gpt-6.1-sol'? Available models: "),
+        ("OpenAIChat", "mistral/Claude", "Did you mean 'claude'?"),
+        ("OpenAIChat", "openai/gpt-6.1-sole", "Did you mean 'openai/gpt-6.1-sol'?"),
+        ("OpenAIChat", "zzzz", "The model 'zzzz' is not served here. Available models: claude, openai/gpt-6.1-sol."),
+        (
+            "AnthropicMessages",
+            "openai/gpt-6.1-sol",
+            (
+                "The model 'openai/gpt-6.1-sol' is served here, but not by Messages (/v1/messages): ask for it by chat "
+                "completions (/v1/chat/completions). Available models of Messages (/v1/messages): claude."
+            ),
+        ),
+        (
+            "embeddings",
+            "claude",
+            (
+                "is served here, but not by /v1/embeddings: ask for it by Messages (/v1/messages) or chat completions "
+                "(/v1/chat/completions)."
+            ),
+        ),
+        ("message_batches", "", "by /v1/messages/batches. A Provider lists 'message_batches' in spec.endpoints."),
+        ("OpenAIResponses", "", "by Responses (/v1/responses). A Provider lists 'OpenAIResponses' in spec.dialects."),
+    ],
+)
+def test_a_model_that_an_api_does_not_serve_is_answered_with_what_does(
+    make: Make, api: str, model: str, says: str
+) -> None:
+    claude = replace(make.provider("a", dialects=("AnthropicMessages",)), translated=("OpenAIChat",))
+    served = make.snapshot(
+        replace(claude, models=(Model("claude", "claude"),)),
+        replace(make.provider("b"), models=(Model("openai/gpt-6.1-sol", "gpt"),)),
+    )
+    refusal = unknown_model(model, api, served)
+    assert (refusal.status, refusal.code, refusal.param) == (404, "model_not_found", "model")
+    assert says in refusal.message
 
 
 def test_nobody_left_lists_the_providers_of_the_model(make: Make, snapshot: Snapshot) -> None:
