@@ -29,6 +29,7 @@ def provider(name: str, url: str, upstream: str) -> Object:
             "url": url,
             "credential": {"secretRef": {"name": name, "key": KEY}},
             "models": [{"name": name, "upstreamName": upstream}],
+            "responseModel": "Upstream",  # shows which of its names was asked for
         },
     }
 

@@ -35,6 +35,7 @@ spec:
   vendor: DeepSeek
   url: {url}
   models: [{{name: {model}, upstreamName: {upstream}}}]
+  responseModel: Upstream  # shows which of its names was asked for
 """
 
 
