@@ -19,7 +19,7 @@ def refused(request: ProbeRequest) -> ProbeAnswer:
 
 
 def broken_at_health(request: ProbeRequest) -> ProbeAnswer:
-    return ProbeAnswer(request.id, 500, "text/plain", body="oops") if request.path == "/health" else fine(request)
+    return ProbeAnswer(request.id, 500, "text/plain", body="oops") if request.path == "/v1/health" else fine(request)
 
 
 def said(status: Any, kind: str) -> str:
