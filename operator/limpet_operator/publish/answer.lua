@@ -142,16 +142,26 @@ end
 
 -- Notes the id of an object while its answer passes.
 local function watch_for_id(handle, seen)
-  local text = ""
-  for chunk in handle:bodyChunks() do
-    local length = chunk:length()
-    if length > 0 then text = text .. chunk:getBytes(0, length) end
+  local pieces, bytes, looked_at = {}, 0, 0
+  local function found()
+    local text = table.concat(pieces)
     local open = string.match(text, "^%s*(){")
     local at, stop = nil, nil
     if open ~= nil then at, stop = member(text, open, "id") end
     if stop ~= nil then note_id(seen, text, at) end
-    if stop ~= nil or #text > LOOKED_AT then return end
+    looked_at = bytes
+    return stop ~= nil
   end
+  for chunk in handle:bodyChunks() do
+    local length = chunk:length()
+    if length > 0 then
+      pieces[#pieces + 1] = chunk:getBytes(0, length)
+      bytes = bytes + length
+      -- Whenever there is twice as much: so all that is looked at is at most twice what came.
+      if bytes >= 2 * looked_at and found() or bytes > LOOKED_AT then return end
+    end
+  end
+  if bytes > looked_at then found() end
 end
 
 -- A good answer that is held, as the client gets it; nil if nothing changes. A short stream may come with its length.
@@ -213,19 +223,20 @@ function envoy_on_response(handle)
   end
   local body = handle:body(true)
   local text = body and body:getBytes(0, body:length()) or ""
-  local found, cause, stated = error_in(text), nil, nil
+  local head = string.sub(text, 1, LOOKED_AT)
+  local found, cause, stated = error_in(head), nil, nil
   if found ~= nil then
     cause, stated = cause_in_answer(handle:filterContext():get("vendor"), found)
   elseif (html and not is_json(text)) or not is_answer(api, text) then
     cause = "NotAnAnswer"
   else
-    local changed = as_client_gets_it(seen, text)
+    local changed = #text <= MOST_HELD and as_client_gets_it(seen, text) or nil
     if changed ~= nil then
       handle:headers():remove("transfer-encoding")
       replace_body(handle, body, changed)
     end
     return
   end
-  local replacement = refuse(handle, number, status, stated or status, cause, text)
+  local replacement = refuse(handle, number, status, stated or status, cause, head)
   if replacement ~= nil then replace_body(handle, body, replacement) end
 end

@@ -63,25 +63,22 @@ local function member(text, open, wanted)
   return value, stop
 end
 
--- Where the values of all its members begin, by their names, and where it closes; nil if it does not close in this
--- text.
+-- Where the values of its members begin, by their names, as far as this text has them, and where it closes; nil if
+-- it does not.
 local function members(text, open)
   local found, at = {}, open
-  while true do
+  while at ~= nil do
     local name, value, stop = next_member(text, at + 1)
-    if name == nil then break end
-    if stop == nil then return nil end
-    found[name] = value
-    at = stop
+    if name == nil then return found, string.match(text, "^%s*()}", at + 1) end
+    found[name], at = value, stop
   end
-  local close = string.match(text, "^%s*()}", at + 1)
-  if close == nil then return nil end
-  return found, close
+  return found, nil
 end
 
--- Where the value of a member begins of the outermost object, which ends with the text; its beginning may be missing.
--- Names are told from words: a quote inside of a string has a backslash before it.
-local function outermost(text, quoted)
+-- Where the value of a member begins, and where it ends, of the outermost object, or of one inside of it at `level`
+-- 2. That ends with the text; its beginning may be missing. Names are told from words: a quote inside of a string
+-- has a backslash before it.
+local function outermost(text, quoted, level)
   local found = {}
   local at = string.find(text, quoted, 1, true)
   while at ~= nil do
@@ -92,6 +89,7 @@ local function outermost(text, quoted)
   for number = #found, math.max(1, #found - 8), -1 do
     local stop = value_end(text, found[number])
     local close = stop and closing(text, stop + 1)
+    for _ = 2, level do close = close and closing(text, close + 1) end
     if close ~= nil and string.find(text, "^}%s*$", close) then return found[number], stop end
   end
   return nil

@@ -1,7 +1,8 @@
 -- Passes an answer on while it arrives: reads it, and gives the client of each part what rewrite.lua makes of it.
--- Nothing is held back but what a client cannot use yet: a line without its end, and of JSON its first and last bytes.
+-- Nothing is held back but what a client cannot use yet: a line without its end, and of JSON and of longer lines
+-- their first and last bytes.
 
-local MOST_HELD = 1048576 -- bytes of a line without its end; a longer one passes as it is
+local MOST_HELD = 1048576 -- bytes of a line without its end
 local HELD_OF_JSON = 8192
 local TAIL = 2560 -- bytes of a bad answer that are kept for what it says
 local SOON_MS = 200 -- a first token that comes later after the head is noted
@@ -24,36 +25,71 @@ local function judge_lines(seen, text)
   end
   if seen.bad == nil then
     local bad = bad_line(text)
-    if bad ~= nil then seen.bad = string.sub(text, (string.find(text, bad, 1, true))) end
+    local at = bad ~= nil and string.find(text, bad, 1, true)
+    if at then seen.bad = string.sub(text, at, at + LOOKED_AT) end
   elseif #seen.bad < TAIL then -- what follows the name of an event says what is the matter
     seen.bad = seen.bad .. text
   end
   if not seen.answered and #seen.last < TAIL then seen.last = seen.last .. text end
 end
 
+-- The next part of a line that is too long to be held as the client gets it: all but its end.
+local function pass_long_line(seen, part)
+  local text = seen.long.held .. part
+  local last = #text > 2 * HELD_OF_JSON and HELD_OF_JSON or #text
+  seen.long.held = string.sub(text, -last)
+  return string.sub(text, 1, #text - last)
+end
+
+-- The same for its first part, which has its model, if it is an event with one.
+local function begin_long_line(seen, text)
+  local changes, inner = {}, INNER[seen.api]
+  local open = string.match(text, "^data:[ \t]*(){")
+  if open ~= nil and inner ~= nil then open = member(text, open, inner) end
+  seen.long = { held = "" }
+  if is_object_at(text, open) then
+    seen.long.level = inner ~= nil and 2 or 1
+    seen.long.has_model, seen.long.has_usage = read_object(seen, changes, text, open)
+  end
+  return pass_long_line(seen, #changes > 0 and with_changes(text, changes) or text)
+end
+
+-- The same for its last part, which has its usage.
+local function end_long_line(seen, part)
+  local long, changes = seen.long, {}
+  local text = long.held .. part
+  if long.level ~= nil and not long.has_usage then read_end(seen, changes, text, long.level, long.has_model) end
+  seen.long = nil
+  return #changes > 0 and with_changes(text, changes) or text
+end
+
 -- The next piece of a stream as the client gets it; nil if it is the same.
 local function pass_lines(seen, piece)
+  if seen.long ~= nil then
+    local from, to = string.find(piece, "\r?[\r\n]")
+    if from == nil then return pass_long_line(seen, piece) end
+    local ended = end_long_line(seen, string.sub(piece, 1, from - 1)) .. string.sub(piece, from, to)
+    local rest = string.sub(piece, to + 1)
+    seen.within_event = true
+    return ended .. (rest ~= "" and pass_lines(seen, rest) or rest)
+  end
   local waiting = seen.waiting
   local last = string.byte(piece, -1)
   local ended = (last == 10 or last == 13) and #piece or string.match(piece, "^.*()[\r\n]")
   if ended == nil then
     waiting[#waiting + 1] = piece
     seen.waits = seen.waits + #piece
-    if seen.waits <= MOST_HELD and not seen.overlong then return "" end
+    if seen.waits <= MOST_HELD then return "" end
     local all = table.concat(waiting)
-    seen.waiting, seen.waits, seen.overlong = {}, 0, true
-    seen.answered = seen.answered or is_answer(seen.api, all)
-    return all
+    seen.waiting, seen.waits = {}, 0
+    judge_lines(seen, all)
+    return begin_long_line(seen, all)
   end
   local all_whole = #waiting == 0 and ended == #piece
   waiting[#waiting + 1] = string.sub(piece, 1, ended)
   local text = table.concat(waiting)
   local rest = string.sub(piece, ended + 1)
   seen.waiting, seen.waits = rest ~= "" and { rest } or {}, #rest
-  if seen.overlong then
-    seen.overlong = false
-    return text
-  end
   judge_lines(seen, text)
   local changed = lines_for_client(seen, text)
   -- Of an event that has gone in part the rest goes as well.
@@ -67,6 +103,7 @@ end
 
 -- What is left of a stream at its end.
 local function end_lines(seen)
+  if seen.long ~= nil then return end_long_line(seen, "") end
   local text = table.concat(seen.waiting)
   if text == "" then return "" end
   judge_lines(seen, text)
@@ -86,8 +123,9 @@ local function pass_json(seen, piece)
     return ""
   end
   if not seen.head_read then
-    local changes = {}
-    seen.head_read, seen.has_model = true, read_head(seen, changes, text)
+    local changes, open = {}, string.match(text, "^%s*(){")
+    seen.head_read = true
+    if open ~= nil then seen.has_model, seen.has_usage = read_object(seen, changes, text, open) end
     text = #changes > 0 and with_changes(text, changes) or text
   end
   local at = usage_from(text, 1)
@@ -99,13 +137,13 @@ end
 local function end_json(seen)
   local changes, text = {}, seen.held
   seen.answered = seen.answered or is_answer(seen.api, text)
-  if not seen.head_read then seen.has_model = read_head(seen, changes, text) end
-  if not read_end(seen, changes, text, seen.has_model) and seen.perhaps ~= nil then
-    read_numbers(seen.numbers, seen.perhaps, string.find(seen.perhaps, "{", 1, true), "", 1)
-    note_usage(seen)
-  end
   local head = string.sub(table.concat(seen.head), 1, LOOKED_AT)
   if error_in(head) ~= nil then seen.bad = head end
+  if not seen.head_read then return whole_for_client(seen, text) or text end
+  if not seen.has_usage and not read_end(seen, changes, text, 1, seen.has_model) and seen.perhaps ~= nil then
+    read_numbers(seen.numbers, seen.perhaps, string.find(seen.perhaps, "{", 1, true), "")
+    note_usage(seen)
+  end
   return #changes > 0 and with_changes(text, changes) or text
 end
 
@@ -113,7 +151,7 @@ end
 -- of it. A stream is judged line by line, JSON once its head has arrived.
 local function watch(handle, number, status, seen)
   seen.head_ms, seen.waiting, seen.waits, seen.last = now_ms(handle), {}, 0, ""
-  seen.held, seen.head, seen.head_bytes, seen.has_model = "", {}, 0, seen.model == nil
+  seen.held, seen.head, seen.head_bytes = "", {}, 0
   local json, chunk, left = nil, nil, ""
   for each in handle:bodyChunks() do
     chunk = each

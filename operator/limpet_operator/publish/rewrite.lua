@@ -8,6 +8,7 @@
 -- Of events: the member that has what a whole answer is.
 local INNER = { OpenAIResponses = "response", AnthropicMessages = "message" }
 local LONGEST_ID = 256
+local MOST_BEFORE = 2048 -- bytes of a line up to its model that are compared with the next line
 
 local function seen_of(handle, api, decision, keeps_model)
   local model = decision[DECISION_MODEL]
@@ -46,11 +47,11 @@ local function is_object_at(text, at) return at ~= nil and string.byte(text, at)
 -- Reads the usage that is open at `open`, and if that does not tell what was cached, what the answer says elsewhere:
 -- `root_of` finds its members.
 local function read_usage(seen, text, open, root_of)
-  read_numbers(seen.numbers, text, open, "", 1)
+  read_numbers(seen.numbers, text, open, "")
   if reported(seen.numbers, USAGE_FIELDS[USAGE_CACHED]) == nil then
     for root in pairs(USAGE_ROOTS) do
       local at = root_of(root)
-      if is_object_at(text, at) then read_numbers(seen.numbers, text, at, "/" .. root .. ".", 1) end
+      if is_object_at(text, at) then read_numbers(seen.numbers, text, at, "/" .. root .. ".") end
     end
   end
   return note_usage(seen)
@@ -83,32 +84,48 @@ local function add_copy(seen, changes, text, open, found, close, tokens)
   end
 end
 
--- Reads the event that is open at `open`. Returns whether it is kept from the client.
+-- Whether an event with a usage has nothing else that a client would miss: no choice, no error, and no list or
+-- object such as of sources.
+local function is_only_usage(text, found)
+  for name, at in pairs(found) do
+    if name == "error" or name == "message" or name == "detail" then
+      if has_content(text, at) then return false end
+    elseif USAGE_ROOTS[name] then
+      if is_object_at(text, at) and member(text, at, "error") ~= nil then return false end
+    elseif name ~= "usage" and string.find(text, "^[%[{]%s*[^%s%]}]", at) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Reads an event, which is open at `open` of its line. Returns whether it is kept from the client, and where its
+-- model stands.
 local function read_event(seen, changes, text, open, has_usage)
   local found, close = members(text, open)
-  if found == nil then return false end
+  if close == nil then return false, nil end
   local inner = INNER[seen.api]
   local whole = found
   if inner ~= nil and is_object_at(text, found[inner]) then
-    whole = members(text, found[inner]) or found
+    whole = members(text, found[inner])
     seen.began = true
     if seen.api == "OpenAIResponses" then note_id(seen, text, whole.id) end
   end
   if seen.model ~= nil and whole.model ~= nil and (inner == nil or whole ~= found) then
     add_model(seen, changes, text, whole.model, value_end(text, whole.model))
   end
-  if not has_usage then return false end
+  if not has_usage then return false, whole.model end
   local at = is_object_at(text, whole.usage) and whole.usage or is_object_at(text, found.usage) and found.usage or nil
   local elsewhere = at == nil and inner == nil and usage_elsewhere(text, found) or nil
-  if at == nil and elsewhere == nil then return false end
+  if at == nil and elsewhere == nil then return false, whole.model end
   local tokens = read_usage(seen, text, at or elsewhere, function(root) return found[root] end)
   if at ~= nil then
-    if seen.hide and (found.choices == nil or string.find(text, "^%[%s*%]", found.choices)) then return true end
+    if seen.hide and is_only_usage(text, found) then return true, whole.model end
     add_usage(seen, changes, text, at, tokens)
   elseif not seen.hide and seen.api == "OpenAIChat" then
     add_copy(seen, changes, text, elsewhere, found, close, tokens)
   end
-  return false
+  return false, whole.model
 end
 
 -- Where the next usage of a text begins that is more than null.
@@ -127,11 +144,12 @@ local function same_model(seen, changes, text, at)
   return true
 end
 
-local function remember_model(seen, changes, before, text, at, open)
-  local value, stop = member(text, open, "model")
-  if stop == nil then return end
-  seen.before_model = string.sub(text, at, stop)
-  seen.model_at = #changes > before and value - at or nil
+-- Notes for that where the model of this line stands, and whether it was replaced.
+local function remember_model(seen, line, value, replaced)
+  local stop = value and value_end(line, value)
+  if stop == nil or stop > MOST_BEFORE then return end
+  seen.before_model = string.sub(line, 1, stop)
+  seen.model_at = replaced and value - 1 or nil
 end
 
 -- Whole lines of a stream as the client gets them; nil if nothing changes.
@@ -146,19 +164,26 @@ local function lines_for_client(seen, text)
     local stop = string.find(text, separator, at, true) or #text
     if usage ~= nil and usage < at then usage = usage_from(text, at) end
     local has_usage = usage ~= nil and usage <= stop
-    local open = string.byte(text, at) == 100 and string.match(text, "^data:%s*(){", at)
+    local open = string.byte(text, at) == 100 and string.match(text, "^data:[ \t]*(){", at)
     if open then
       local before, known = #changes, inner == nil and same_model(seen, changes, text, at)
       if has_usage or not known and (inner == nil and seen.model ~= nil or named) then
         while #changes > before do changes[#changes] = nil end
-        if read_event(seen, changes, text, open, has_usage) and event_from ~= nil then
-          while #changes > before do changes[#changes] = nil end
+        -- A text of its own: what does not close in it is not looked for in all that follows.
+        local line, inside = string.sub(text, at, stop), {}
+        local hidden, model = read_event(seen, inside, line, open - at + 1, has_usage)
+        if hidden and event_from ~= nil then
           local blank = string.match(text, "^\r?\n()", stop + 1)
           stop = blank and blank - 1 or stop
           changes[#changes + 1] = { event_from, stop, "" }
           event_from = stop + 1
-        elseif inner == nil and not has_usage and seen.model ~= nil then
-          remember_model(seen, changes, before, text, at, open)
+        else
+          if inner == nil and not has_usage and seen.model ~= nil then
+            remember_model(seen, line, model, #inside > 0)
+          end
+          for _, change in ipairs(inside) do
+            changes[#changes + 1] = { change[1] + at - 1, change[2] + at - 1, change[3] }
+          end
         end
       end
     elseif stop - at <= 1 and string.find(text, "^\r?[\r\n]", at) then
@@ -169,39 +194,38 @@ local function lines_for_client(seen, text)
   return #changes > 0 and with_changes(text, changes) or nil
 end
 
--- The same for what the beginning of a JSON answer has. Returns whether its model was found.
-local function read_head(seen, changes, text)
-  local open = string.match(text, "^%s*(){")
-  if open == nil then return true end
-  if seen.api == "OpenAIResponses" and seen.id == nil then
-    local object = member(text, open, "object")
-    if object ~= nil and string.find(text, '^"response"', object) then
-      note_id(seen, text, (member(text, open, "id")))
-    end
+-- The same for an object that is an answer, as far as the text has it. Returns whether its model was found, and
+-- whether its usage.
+local function read_object(seen, changes, text, open)
+  local found = members(text, open)
+  if seen.api == "OpenAIResponses" and found.object ~= nil and string.find(text, '^"response"', found.object) then
+    note_id(seen, text, found.id)
   end
-  if seen.model == nil then return true end
-  local value, stop = member(text, open, "model")
-  if stop == nil then return false end
-  add_model(seen, changes, text, value, stop)
-  return true
+  local model_stop = found.model and value_end(text, found.model)
+  if model_stop ~= nil and seen.model ~= nil then add_model(seen, changes, text, found.model, model_stop) end
+  local at = found.usage
+  if not is_object_at(text, at) or closing(text, at + 1) == nil then return model_stop ~= nil, false end
+  add_usage(seen, changes, text, at, read_usage(seen, text, at, function(root) return found[root] end))
+  return model_stop ~= nil, true
 end
 
--- The same for what its end has. Returns whether its usage was found.
-local function read_end(seen, changes, text, has_model)
-  if not has_model then
-    local value, stop = outermost(text, '"model"')
+-- The same for its end, if that is the end of the text, or at `level` 2 what is around it ends there. Returns
+-- whether its usage was found.
+local function read_end(seen, changes, text, level, has_model)
+  if not has_model and seen.model ~= nil then
+    local value, stop = outermost(text, '"model"', level)
     if value ~= nil then add_model(seen, changes, text, value, stop) end
   end
-  local at = outermost(text, '"usage"')
+  local at = outermost(text, '"usage"', level)
   if not is_object_at(text, at) then return false end
-  local function root_of(root) return (outermost(text, '"' .. root .. '"')) end
+  local function root_of(root) return (outermost(text, '"' .. root .. '"', level)) end
   add_usage(seen, changes, text, at, read_usage(seen, text, at, root_of))
   return true
 end
 
 -- A whole JSON answer as the client gets it; nil if nothing changes.
 local function whole_for_client(seen, text)
-  local changes = {}
-  read_end(seen, changes, text, read_head(seen, changes, text))
+  local open, changes = string.match(text, "^%s*(){"), {}
+  if open ~= nil then read_object(seen, changes, text, open) end
   return #changes > 0 and with_changes(text, changes) or nil
 end

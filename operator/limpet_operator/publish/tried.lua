@@ -78,7 +78,8 @@ end
 -- such place, or cannot be kept.
 local function own_message(text)
   if #text > MOST_KEPT or not string.find(text, "^%s*{") or not is_utf8(text) then return nil end
-  local _, quote = string.find(text, '"error"%s*:%s*{.-"message"%s*:%s*"')
+  local error = string.match(text, '"error"%s*:%s*{()')
+  local _, quote = string.find(text, '"message"%s*:%s*"', error or #text)
   if quote == nil then return nil end
   local close = quote
   repeat

@@ -4,13 +4,16 @@
 -- USAGE_FIELDS comes before this program: for each number the places where it may stand.
 
 local MOST_TOKENS = 1e9 -- no answer has more; a larger number is a mistake
-local DEEPEST = 3 -- objects inside of a usage
 
+-- The places, and with a dot at the end the objects in which they are.
+local PLACES = { total_tokens = true }
 -- Members of an answer, beside its usage, that have such a number.
 local USAGE_ROOTS = {}
 for _, fields in pairs(USAGE_FIELDS) do
   for _, places in ipairs(fields) do
     for _, place in ipairs(places) do
+      PLACES[place] = true
+      for dot in string.gmatch(place, "()%.") do PLACES[string.sub(place, 1, dot)] = true end
       local root = string.match(place, "^/([^.]+)")
       if root ~= nil then USAGE_ROOTS[root] = true end
     end
@@ -20,18 +23,18 @@ end
 -- What clients of each API look for; a Messages answer has its vendor's own names in all cases.
 local DETAILS = { OpenAIResponses = "input_tokens_details", AnthropicMessages = false }
 
--- Adds the numbers in an object to `numbers`, by their paths. What is no count is none: text, null, less than nothing.
--- A later number counts, unless it is 0: some vendors repeat the fields of the prompt so.
-local function read_numbers(numbers, text, open, path, depth)
+-- Adds the numbers in an object to `numbers`, by their paths. What is no count is none: text, null, less than
+-- nothing. A later number counts, unless it is 0: some vendors repeat the fields of the prompt so.
+local function read_numbers(numbers, text, open, path)
   local name, value, stop = next_member(text, open + 1)
   while name ~= nil and stop ~= nil do
-    local byte = string.byte(text, value)
-    if byte == 123 then
-      if depth < DEEPEST then read_numbers(numbers, text, value, path .. name .. ".", depth + 1) end
-    else
+    local place = path .. name
+    if string.byte(text, value) == 123 then
+      if PLACES[place .. "."] then read_numbers(numbers, text, value, place .. ".") end
+    elseif PLACES[place] then
       local number = tonumber(string.match(string.sub(text, value, stop), "^%d[%d.eE+-]*$") or "")
-      if number ~= nil and number <= MOST_TOKENS and (number > 0 or numbers[path .. name] == nil) then
-        numbers[path .. name] = math.floor(number)
+      if number ~= nil and number <= MOST_TOKENS and (number > 0 or numbers[place] == nil) then
+        numbers[place] = math.floor(number)
       end
     end
     name, value, stop = next_member(text, stop + 1)

@@ -51,8 +51,10 @@ class Reply:
 class LuaWorld:
     """The program, loaded once."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: str = "") -> None:
+        """`before`: Lua that runs first."""
         self.lua: Any = LuaRuntime(encoding=None, unpack_returned_tuples=True)
+        self.lua.execute(before.encode())
         self.lua.execute(_FAKE.encode())
         self.lua.execute(ATTEMPT_LUA.encode())
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.publish.lua_world import LuaWorld, Reply
 
-from limpet_extproc.contract.envoy import OBJECT_ID, OBJECT_METADATA
+from limpet_extproc.contract.envoy import OBJECT_ID, OBJECT_METADATA, TRAIL_MESSAGE, TRAIL_METADATA
 
 _SSE = {"content-type": "text/event-stream"}
 _JSON = {"content-type": "application/json"}
@@ -131,6 +131,14 @@ _DONE = b"data: [DONE]\n\n"
         ([data(choices=[{"usage": {"prompt_tokens": 9}}]), _DONE], [0, 1]),
         ([_USAGE.replace(b"\n", b"\r\n"), _DONE], [1]),
         ([data(usage={"prompt_tokens": 9}), _DONE], [1]),
+        ([data(choices=None, usage={"prompt_tokens": 9}, error=None, citations=[]), _DONE], [1]),
+        ([data(choices=[], usage={"prompt_tokens": 9}, timings={"cache_n": 3}, object="x", code=1), _DONE], [1]),
+        ([data(choices=[], usage={"prompt_tokens": 9}, error={"message": "busy", "code": 502}), _DONE], [0, 1]),
+        ([data(usage={"prompt_tokens": 9}, error="busy"), _DONE], [0, 1]),
+        ([data(usage={"prompt_tokens": 9}, object="error", message="busy"), _DONE], [0, 1]),
+        ([data(choices=[], usage={"prompt_tokens": 9}, x_groq={"error": "busy"}), _DONE], [0, 1]),
+        ([data(choices=[], usage={"prompt_tokens": 9}, citations=["https://a.example"]), _DONE], [0, 1]),
+        ([data(choices=[], usage={"prompt_tokens": 9}, search={"results": 1}), _DONE], [0, 1]),
     ],
 )
 @pytest.mark.parametrize("size", [None, 10**9, 1, 13])
@@ -176,6 +184,83 @@ def test_a_line_without_an_end_is_not_held_for_ever(lua: LuaWorld) -> None:
     got = lua.answer(Reply(chunks, headers=_SSE), decision={"model": "theirs"})
     assert got.body == b"".join(chunks).replace(b"vendors-1", b"theirs")
     assert sum(map(len, got.chunks[:20])) > 0
+
+
+_IMAGE = "x" * 1_500_000
+_COUNTED = {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 4}}
+_LONG: dict[str, tuple[str, bytes]] = {
+    "a response": (
+        "OpenAIResponses",
+        data(
+            type="response.completed",
+            response={**_RESPONSE, "output": [{"result": _IMAGE, **_LOOKALIKE}], "usage": _COUNTED, "user": None},
+            sequence_number=3,
+        ),
+    ),
+    "a response whose model comes late": (
+        "OpenAIResponses",
+        data(response={"output": [{"result": _IMAGE}], "model": "vendors-1", "usage": _COUNTED}),
+    ),
+    "an item": ("OpenAIResponses", data(item={"result": _IMAGE, "usage": {"input_tokens": 7}, "model": "vendors-2"})),
+    "chat": ("OpenAIChat", data(**chunk(_IMAGE), usage={"prompt_tokens": 9})),
+    "chat with its usage first": ("OpenAIChat", data(usage={"prompt_tokens": 9}, **chunk(_IMAGE))),
+}
+
+
+@pytest.mark.parametrize(("api", "line"), _LONG.values(), ids=_LONG.keys())
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_that_is_too_long_to_be_held_is_read_at_both_ends(
+    lua: LuaWorld, api: str, line: bytes, end: str
+) -> None:
+    line = line.replace(b"\n", end.encode())
+    sent = line + (data(**chunk("b")) if api == "OpenAIChat" else b"")
+    chunks = [sent[at : at + 50_000] for at in range(0, len(sent), 50_000)]
+    got = lua.answer(Reply([*chunks, b""], headers=_SSE), decision={"api": api, "model": "theirs", "hide_usage": True})
+    assert got.body == sent.replace(b"vendors-1", b"theirs")
+    assert (got.usage or {}).get("prompt") == (None if b"item" in line else 9)
+    assert max(map(len, got.chunks)) < 1_100_000
+
+
+@pytest.mark.parametrize("size", [10**9, 50_000])
+def test_what_follows_a_long_line_in_the_same_piece_is_treated_as_ever(lua: LuaWorld, size: int) -> None:
+    events = [data(**chunk("x" * 3_000_000)), _USAGE, data(**chunk("a")), data(error={"message": "busy"}), _DONE]
+    sent = b"".join(events)
+    chunks = [sent[at : at + size] for at in range(0, len(sent), size)]
+    got = lua.answer(Reply([*chunks, b""], headers=_SSE), decision={"model": "theirs", "hide_usage": True})
+    assert got.body == b"".join(named([events[0], *events[2:]]))
+    assert got.usage == {"prompt": 9, "output": 1}
+    assert got.metadata[TRAIL_METADATA][1][TRAIL_MESSAGE] == "busy"
+
+
+def test_an_event_that_is_no_json_changes_nothing_for_the_next_ones(lua: LuaWorld) -> None:
+    events = [b'data: {"model":"vendors-1","choices":[{\n\n', data(**chunk("a")), data(**chunk("b"))]
+    events[1:] = [each.replace(b'{"id": "c", "model": ', b'{"model":') for each in events[1:]]
+    got = lua.answer(Reply([*events, b""], headers=_SSE), decision={"model": "theirs"})
+    assert list(got.chunks) == [events[0], *named(events[1:]), b""]
+
+
+def test_of_a_member_that_comes_twice_the_last_counts(lua: LuaWorld) -> None:
+    event = b'data: {"model":"a","model":"vendors-1","choices":[]}\n\n'
+    for chunks in ([event, event, b""], [event + event, b""]):
+        got = lua.answer(Reply(chunks, headers=_SSE), decision={"model": "theirs"})
+        assert got.body == event.replace(b"vendors-1", b"theirs") * 2
+
+
+@pytest.mark.parametrize("size", [10**9, 5000], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("long", [50, 90_000])
+def test_the_usage_of_a_whole_answer_is_its_own(lua: LuaWorld, size: int, long: int) -> None:
+    nested = {"usage": {"prompt_tokens": 7}, "model": "vendors-2"}
+    choices = [{"message": {"content": "x" * long, "tool": nested}}]
+    for body in (
+        {"model": "vendors-1", "usage": {"prompt_tokens": 9}, "choices": choices},
+        {"model": "vendors-1", "choices": choices, "usage": {"prompt_tokens": 9}},
+        {"model": "vendors-1", "choices": choices, "usage": {"prompt_tokens": 9}, "end": nested},
+    ):
+        text = json.dumps(body).encode()
+        chunks = [text[at : at + size] for at in range(0, len(text), size)]
+        got = lua.answer(Reply([*chunks], headers=_JSON), decision={"model": "theirs"})
+        assert got.usage == {"prompt": 9}
+        assert got.body == named([text])[0]
 
 
 @pytest.mark.parametrize(
