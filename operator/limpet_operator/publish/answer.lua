@@ -61,8 +61,8 @@ end
 -- else its own.
 local function refuse(handle, number, status, stated, cause, text)
   local headers, name = handle:headers(), handle:filterContext():get("name")
-  local own = text
-  if headers:get("content-encoding") == nil then text = blanked(text) end
+  local own, encoded = text, (headers:get("content-encoding") or "identity") ~= "identity"
+  text = encoded and "" or blanked(text)
   local metadata, asked = handle:streamInfo():dynamicMetadata(), asked_wait(headers)
   note_attempt(handle, number, name, status, cause, message_of(text), asked)
   local trail = metadata:get(TRAIL_METADATA)
@@ -96,7 +96,7 @@ local function refuse(handle, number, status, stated, cause, text)
   local alone = trail[TRAIL_TRIED] == nil and not capped
   if is_best and alone and final == stated and passes_as_is(handle, cause, text) then
     if stated ~= status then headers:replace(":status", stated) end
-    if text == own or #own == LOOKED_AT then return nil end
+    if encoded or text == own or #own == LOOKED_AT then return nil end
     headers:remove("transfer-encoding")
     return text
   end

@@ -1,5 +1,6 @@
 """What a client gets of a good answer: its own name of the model, no usage unasked, and every event when it came."""
 
+import gzip
 import json
 from itertools import pairwise
 from typing import Any
@@ -261,6 +262,17 @@ def test_the_usage_of_a_whole_answer_is_its_own(lua: LuaWorld, size: int, long: 
         got = lua.answer(Reply([*chunks], headers=_JSON), decision={"model": "theirs"})
         assert got.usage == {"prompt": 9}
         assert got.body == named([text])[0]
+
+
+@pytest.mark.parametrize(("status", "passes"), [("500", False), ("400", True)])
+def test_an_error_in_an_encoding_is_never_shown_as_text(lua: LuaWorld, status: str, passes: bool) -> None:
+    sent = gzip.compress(json.dumps({"error": {"message": "busy"}}).encode())
+    got = lua.answer(Reply([sent], status, headers={**_JSON, "content-encoding": "gzip"}))
+    assert (got.body == sent) is passes
+    assert got.headers.get("content-encoding") == ("gzip" if passes else None)
+    if not passes:
+        error = json.loads(got.body)["error"]
+        assert error["message"] == f"The provider answered with an error. (alpha {status})"
 
 
 @pytest.mark.parametrize(
