@@ -33,6 +33,6 @@ def pays_by_the_second_turn(price: Price) -> bool:
     return price.cache_write + price.cache_read < 2 * price.input
 
 
-def is_marked(candidate: Candidate, query: Query) -> bool:
+def gets_mark(candidate: Candidate, query: Query) -> bool:
     """Whether this provider gets the request with a mark that it reads."""
     return (candidate.cache_control != "None" and query.marked) or adds_breakpoint(candidate, query)

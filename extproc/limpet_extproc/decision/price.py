@@ -4,7 +4,7 @@ from typing import Final
 
 from limpet_extproc.contract.catalog import Price
 from limpet_extproc.contract.reasons import UnstickyReason
-from limpet_extproc.decision.breakpoints import is_marked
+from limpet_extproc.decision.breakpoints import gets_mark
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate
 
@@ -49,7 +49,7 @@ def why_not_sticky(candidate: Candidate, query: Query, prompt_tokens: int = 0) -
         return "unsticky.no_cache"
     if max(query.prompt_tokens, prompt_tokens) < candidate.min_tokens:
         return "unsticky.below_minimum"
-    if candidate.cache_fields.only_marked and not is_marked(candidate, query):
+    if candidate.cache_fields.only_marked and not gets_mark(candidate, query):
         return "unsticky.no_breakpoint"
     if candidate.price is not None and candidate.price.cache_read >= candidate.price.input:
         return "unsticky.no_discount"

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.contract.error_types import anthropic_type
-from limpet_extproc.dialects.cache_ask import MessagesPrompt, cache_ask
+from limpet_extproc.dialects.cache_directives import MessagesPrompt, cache_directives
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader, Fields
 from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_blocks
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
@@ -100,7 +100,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         model_span=plain.model_span,
         stream=stream is True,
         has_history=has_history(plain.messages),
-        cache=cache_ask(body, MessagesPrompt),
+        cache=cache_directives(body, MessagesPrompt),
     )
 
 
@@ -119,7 +119,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         user=user,
         max_output_tokens=reader.least(max_tokens=fields.max_tokens),
         has_history=has_history(messages),
-        cache=cache_ask(reader.text, MessagesPrompt),
+        cache=cache_directives(reader.text, MessagesPrompt),
     )
 
 

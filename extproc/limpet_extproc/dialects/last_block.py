@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.dialects.cache_ask import is_looked_into
+from limpet_extproc.dialects.cache_directives import is_looked_into
 from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.port import BadRequestError, LastBlock
 from limpet_extproc.dialects.spans import Body, span_of

@@ -7,11 +7,11 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
-from limpet_extproc.dialects.cache_ask import ChatPrompt, cache_ask
+from limpet_extproc.dialects.cache_directives import ChatPrompt, cache_directives
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader
 from limpet_extproc.dialects.last_block import CHAT_PARTS, last_blocks
 from limpet_extproc.dialects.openai_errors import openai_error
-from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_ask
+from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_directives
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import PlainReader, TokenCount
 from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
@@ -75,7 +75,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         model_span=plain.model_span,
         stream=stream is True,
         has_history=has_history(plain.messages),
-        cache=cache_ask(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options),
+        cache=cache_directives(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or stream_options is ABSENT else span_of(body, stream_options),
     )
@@ -98,7 +98,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             max_completion_tokens=fields.max_completion_tokens, max_tokens=fields.max_tokens
         ),
         has_history=has_history(messages),
-        cache=careful_cache_ask(reader, ChatPrompt, cache_key),
+        cache=careful_cache_directives(reader, ChatPrompt, cache_key),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or options is ABSENT else reader.span(options),
     )

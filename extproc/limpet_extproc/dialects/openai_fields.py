@@ -5,11 +5,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.dialects.cache_ask import cache_ask
+from limpet_extproc.dialects.cache_directives import cache_directives
 from limpet_extproc.dialects.careful import CarefulReader, Fields
 from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.plain import Flag, ShortName
-from limpet_extproc.dialects.port import CacheAsk
+from limpet_extproc.dialects.port import CacheDirectives
 
 
 class OpenAIFields(Fields, frozen=True, gc=False, kw_only=True):
@@ -33,12 +33,12 @@ PLAIN_FIELDS: Final[list[tuple[str, Any, Any]]] = [
 """For `PlainReader`, the first of a dialect's."""
 
 
-def careful_cache_ask(
+def careful_cache_directives(
     reader: CarefulReader[_OpenAI], prompt: msgspec.json.Decoder[Any] | None, cache_key: str | None
-) -> CacheAsk | None:
-    """`cache_ask` of a request that is read carefully."""
+) -> CacheDirectives | None:
+    """`cache_directives` of a request that is read carefully."""
     fields = reader.fields
-    return cache_ask(
+    return cache_directives(
         reader.text,
         prompt,
         has_key=bool(cache_key),

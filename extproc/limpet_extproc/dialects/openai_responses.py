@@ -9,11 +9,11 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import NOWHERE, Asked
-from limpet_extproc.dialects.cache_ask import cache_ask
+from limpet_extproc.dialects.cache_directives import cache_directives
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader
 from limpet_extproc.dialects.json_errors import decode_error
 from limpet_extproc.dialects.openai_errors import openai_error
-from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_ask
+from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_directives
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, OnceName, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Pin, Refusal
@@ -95,7 +95,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         stream=stream is True,
         has_history=previous != "" or _has_history(plain.messages),
         pin=Pin(PREVIOUS, str(previous)) if previous else None,
-        cache=cache_ask(body, None, has_key=bool(cache_key), retention=retention, options=options),
+        cache=cache_directives(body, None, has_key=bool(cache_key), retention=retention, options=options),
         kept=store is not False,
     )
 
@@ -128,7 +128,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         user=reader.person("user", fields.user) or reader.person("safety_identifier", fields.safety_identifier),
         max_output_tokens=reader.least(max_output_tokens=fields.max_output_tokens),
         has_history=pin is not None or _has_history(items),
-        cache=careful_cache_ask(reader, None, cache_key),
+        cache=careful_cache_directives(reader, None, cache_key),
         pin=pin,
         kept=fields.store is not False,
     )

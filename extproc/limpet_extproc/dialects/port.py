@@ -58,7 +58,7 @@ class ProviderObject(msgspec.Struct, frozen=True):
     """Where `order`, `only` and `ignore` stand in the body."""
 
 
-class CacheAsk(msgspec.Struct, frozen=True, gc=False):
+class CacheDirectives(msgspec.Struct, frozen=True, gc=False):
     """What a request says about the prompt caches of providers."""
 
     top_level: Member | None = None
@@ -121,7 +121,7 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     has_history: bool = False
     """Whether it answers something: it is not the first request of its conversation."""
-    cache: CacheAsk | None = None
+    cache: CacheDirectives | None = None
     """None: nothing."""
     usage_asked: bool = True
     """Whether the client wants the usage of a stream; False only for a stream that would carry none."""

@@ -10,14 +10,14 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.catalog import CacheControl
-from limpet_extproc.dialects.port import CacheAsk, LastBlock
+from limpet_extproc.dialects.port import CacheDirectives, LastBlock
 from limpet_extproc.dialects.spans import Member, cuts
 from limpet_extproc.request.splices import NULL, AnyBody, BodyDraft, Splice, text_at
 
 MOST: Final = 4
 """Breakpoints of a request."""
 _USUAL: Final = '{"type":"ephemeral"}'
-_NOTHING: Final = CacheAsk()
+_NOTHING: Final = CacheDirectives()
 
 
 class _Lifetime(msgspec.Struct, frozen=True, gc=False):
@@ -27,16 +27,17 @@ class _Lifetime(msgspec.Struct, frozen=True, gc=False):
 _CACHE_CONTROL: Final = msgspec.json.Decoder(_Lifetime)
 
 
-def is_marked(ask: CacheAsk | None, body: AnyBody) -> bool:
+def is_marked(directives: CacheDirectives | None, body: AnyBody) -> bool:
     """Whether a client says by `cache_control` what is to be cached; null says nothing."""
-    return ask is not None and any(
-        body[member.value] != NULL for member in (*ask.marks, *((ask.top_level,) if ask.top_level else ()))
-    )
+    if directives is None:
+        return False
+    top_level = () if directives.top_level is None else (directives.top_level,)
+    return any(body[member.value] != NULL for member in (*directives.marks, *top_level))
 
 
 def put_marks(
     draft: BodyDraft,
-    ask: CacheAsk | None,
+    directives: CacheDirectives | None,
     body: AnyBody,
     read: CacheControl,
     last_blocks: Callable[[], tuple[LastBlock, ...]],
@@ -44,7 +45,7 @@ def put_marks(
     adds: bool,
 ) -> None:
     """`cache_control` for a provider that reads it at these places. `adds`: one is added, as the client sent none."""
-    marks, top_level = (ask or _NOTHING).marks, (ask or _NOTHING).top_level
+    marks, top_level = (directives or _NOTHING).marks, (directives or _NOTHING).top_level
     if read == "None":
         draft.splices.extend(Splice(*cut, "") for mark in marks for cut in cuts((mark,)))
     value = _USUAL if adds else _value(top_level, body)

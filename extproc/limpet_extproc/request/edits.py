@@ -133,7 +133,7 @@ class _Body:
 
     def _draft(self, wants: _Wants) -> BodyDraft:
         draft, request, body = BodyDraft(), self._request, self._opened.body
-        ask = request.cache
+        directives = request.cache
         if wants.model is not None:
             self._put_model(draft, wants.model)
         if wants.reads_provider_object:
@@ -141,10 +141,10 @@ class _Body:
             draft.splices.extend(Splice(*cut, "") for cut in cuts(_naming_ours(request, self._opened.providers)))
         else:
             draft.cut.extend(request.ours)
-        if ask is not None or wants.adds_breakpoint:
-            put_marks(draft, ask, body, wants.cache_control, self._find_last_blocks, adds=wants.adds_breakpoint)
-        if ask is not None and not wants.retention:
-            draft.cut.extend(ask.retention)
+        if directives is not None or wants.adds_breakpoint:
+            put_marks(draft, directives, body, wants.cache_control, self._find_last_blocks, adds=wants.adds_breakpoint)
+        if directives is not None and not wants.retention:
+            draft.cut.extend(directives.retention)
         if wants.cache_key:
             put_key(draft, body, wants.cache_key)
         if wants.stream_usage:

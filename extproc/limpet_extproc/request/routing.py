@@ -14,7 +14,7 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Steering
-from limpet_extproc.dialects.port import CacheAsk, Refusal
+from limpet_extproc.dialects.port import CacheDirectives, Refusal
 from limpet_extproc.memory import Remembered
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import affinity
@@ -151,7 +151,7 @@ def _unrecognised(opened: Opened, decision: Decision) -> bool:
 
 
 def _ttls_s(opened: Opened, order: tuple[str, ...]) -> tuple[float, ...]:
-    query, ask = opened.query, opened.request.cache
+    query, directives = opened.query, opened.request.cache
     lane = query.lane
     set_s = lane.policy.memory_ttl_s
     ttls_s = []
@@ -159,12 +159,12 @@ def _ttls_s(opened: Opened, order: tuple[str, ...]) -> tuple[float, ...]:
         if why_not_sticky(candidate, query) is not None:
             ttls_s.append(0.0)
         else:
-            asked_s = None if ask is None else _asked_ttl_s(ask, query, candidate)
+            asked_s = None if directives is None else _asked_ttl_s(directives, query, candidate)
             ttls_s.append(set_s or asked_s or candidate.cache_ttl_s)
     return tuple(ttls_s)
 
 
-def _asked_ttl_s(ask: CacheAsk, query: Query, candidate: Candidate) -> float | None:
+def _asked_ttl_s(directives: CacheDirectives, query: Query, candidate: Candidate) -> float | None:
     """How long the request itself wants to be kept, if the provider reads where it says so."""
     reads = candidate.cache_control != "None" if query.marked else candidate.cache_fields.retention
-    return ask.ttl_s if reads else None
+    return directives.ttl_s if reads else None

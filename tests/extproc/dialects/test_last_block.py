@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
-from limpet_extproc.dialects.cache_ask import MAX_OBJECTS
+from limpet_extproc.dialects.cache_directives import MAX_OBJECTS
 from limpet_extproc.dialects.last_block import LOOK_BACK, MAX_BLOCKS
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Dialect

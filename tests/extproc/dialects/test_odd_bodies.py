@@ -11,7 +11,7 @@ from limpet_extproc.contract.apis import NOWHERE
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
 from limpet_extproc.dialects.last_block import CHAT_PARTS, MESSAGE_BLOCKS
 from limpet_extproc.dialects.openai_chat import OpenAIChat
-from limpet_extproc.dialects.port import BadRequestError, CacheAsk, Dialect, ParsedRequest, Refusal
+from limpet_extproc.dialects.port import BadRequestError, CacheDirectives, Dialect, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Member as Place
 
 COUNT: Final = 5000
@@ -69,7 +69,7 @@ def _is_found(body: bytes, request: ParsedRequest, sent: list[Member], value: An
 
 def _is_asked(body: bytes, dialect: Dialect, request: ParsedRequest, value: dict[str, Any]) -> None:
     """What is said about caches and usage."""
-    cache = request.cache or CacheAsk()
+    cache = request.cache or CacheDirectives()
     chat = dialect.name == "OpenAIChat"
     top_level, marks = _cache_controls(value, chat) if b'"cache_control"' in body else ([], [])
     assert [_member(body, each) for each in (cache.top_level,) if each] == top_level, body

@@ -8,7 +8,7 @@ from tests.extproc.json_places import Place, places
 from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.catalog import CacheControl
-from limpet_extproc.dialects.port import CacheAsk, LastBlock
+from limpet_extproc.dialects.port import CacheDirectives, LastBlock
 from limpet_extproc.dialects.spans import Member, Span
 from limpet_extproc.request.cache_marks import is_marked, put_marks
 from limpet_extproc.request.splices import BodyDraft
@@ -34,7 +34,7 @@ def sent(body: bytes, read: CacheControl, *, adds: bool = False) -> Any:
     whole = places(body)
     own = [mark for mark in marks_of(whole) if (b'"cache_control"', mark.start) in {m[:2] for m in whole.members}]
     others = tuple(sorted(mark for mark in marks_of(whole) if mark not in own))
-    ask = CacheAsk(top_level=own[0] if own else None, marks=others) if own or others else None
+    ask = CacheDirectives(top_level=own[0] if own else None, marks=others) if own or others else None
     blocks = []
     for message in reversed(whole["messages"].items):
         content = message["content"]
@@ -135,7 +135,7 @@ def test_a_prompt_without_a_block_that_may_have_one_gets_none() -> None:
     body = request("Hi", cache_control=FIVE)
     top_level = marks_of(places(body))[0]
     draft = BodyDraft()
-    put_marks(draft, CacheAsk(top_level=top_level), body, "Blocks", tuple, adds=False)
+    put_marks(draft, CacheDirectives(top_level=top_level), body, "Blocks", tuple, adds=False)
     assert json.loads(spliced(body, draft.done(body))) == json.loads(request("Hi"))
 
 
@@ -148,7 +148,7 @@ def test_null_marks_nothing(fields: dict[str, Any], marked: bool, mark: Any, als
     body = request([text("a", mark)], **fields)
     found = marks_of(places(body))
     own = [member for member in found if fields and member.start < body.index(b"messages")]
-    ask = CacheAsk(top_level=own[0] if own else None, marks=tuple(m for m in found if m not in own))
+    ask = CacheDirectives(top_level=own[0] if own else None, marks=tuple(m for m in found if m not in own))
     assert is_marked(ask, body) == (marked or also)
     assert not is_marked(None, body)
 

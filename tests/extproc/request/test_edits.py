@@ -11,7 +11,7 @@ from tests.extproc.splicing import spliced
 from limpet_extproc.contract.apis import Api, Asked
 from limpet_extproc.contract.catalog import CacheFields, CatalogProvider, Model, Price
 from limpet_extproc.dialects.form import Form
-from limpet_extproc.dialects.port import CacheAsk, LastBlock
+from limpet_extproc.dialects.port import CacheDirectives, LastBlock
 from limpet_extproc.dialects.spans import Member, Span
 from limpet_extproc.request.cache_keys import cache_key
 from limpet_extproc.request.edits import Edits, edits
@@ -74,7 +74,7 @@ def test_one_that_gets_other_changes_has_a_list_of_its_own(make: Make) -> None:
 
 
 def test_what_every_provider_takes_as_it_is_is_not_edited(make: Make) -> None:
-    ask = CacheAsk(has_key=True)
+    ask = CacheDirectives(has_key=True)
     found = opened(make, make.body(), make.provider("a", cache_fields=BLOCKS), keyed("b"), cache=ask)
     assert edits(found, order(found)) is None
 
@@ -108,7 +108,7 @@ class TestCacheKey:
         assert (len(keys["a"]), len(keys["b"])) == (3, 1)
 
     @pytest.mark.parametrize(
-        "fields", [{"cache": CacheAsk(has_key=True)}, {"kind": "counting"}, {"kind": "stateless"}], ids=str
+        "fields", [{"cache": CacheDirectives(has_key=True)}, {"kind": "counting"}, {"kind": "stateless"}], ids=str
     )
     def test_it_is_added_to_turns_that_have_none(self, make: Make, fields: dict[str, Any]) -> None:
         found = opened(make, make.body(), keyed("a"), **fields)
@@ -154,7 +154,7 @@ class TestCacheControl:
             make.provider("a"),
             make.provider("b", cache_fields=BLOCKS),
             make.provider("c", cache_fields=CacheFields(cache_control={"OpenAIChat": "TopLevel"})),
-            cache=CacheAsk(top_level=top_level),
+            cache=CacheDirectives(top_level=top_level),
             last_blocks=(LastBlock(Span(text, 7), is_text=True),),
         )
         marked = [{"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": mark}]}]
@@ -196,7 +196,7 @@ def test_fields_about_lifetimes_go_where_they_are_read(make: Make) -> None:
     body = b'{"prompt_cache_retention":"24h","model":"flash","messages":[{"role":"user","content":"x"}]}'
     retention = Member("prompt_cache_retention", 1, 26, 31, -1, 32)
     providers = (make.provider("a"), make.provider("b", cache_fields=CacheFields(retention=True)))
-    found = opened(make, body, *providers, cache=CacheAsk(retention=(retention,)))
+    found = opened(make, body, *providers, cache=CacheDirectives(retention=(retention,)))
     without = {"model": "flash", "messages": [{"role": "user", "content": "x"}]}
     assert sent(found) == {"a": without, "b": without | {"prompt_cache_retention": "24h"}}
 
@@ -209,7 +209,7 @@ def test_all_changes_of_one_request_compose(make: Make) -> None:
         make.provider("a", upstream="A"),
         msgspec.structs.replace(keyed("b"), reads_provider_object=True),
         ours=(Member("session_id", 1, 14, 15, -1, 16),),
-        cache=CacheAsk(retention=(Member("prompt_cache_retention", 16, 41, 46, 15, 47),)),
+        cache=CacheDirectives(retention=(Member("prompt_cache_retention", 16, 41, 46, 15, 47),)),
         model_span=Span(55, 7),
         stream_options=Span(80, 4),
         usage_asked=False,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.dialects.opener import ABSENT
-from limpet_extproc.dialects.port import BadRequestError, CacheAsk
+from limpet_extproc.dialects.port import BadRequestError, CacheDirectives
 from limpet_extproc.dialects.spans import Body, Member, member_at, span_of
 from limpet_extproc.dialects.text import begin_of, decode, find
 
@@ -98,14 +98,14 @@ _LASTS: Final[msgspec.json.Decoder[_Options | str | None]] = msgspec.json.Decode
 _OBJECT_OR_NULL: Final = (b"{", b"n")
 
 
-def cache_ask(
+def cache_directives(
     text: Body,
     prompt: msgspec.json.Decoder[Any] | None,
     *,
     has_key: bool = False,
     retention: Raw = ABSENT,
     options: Raw = ABSENT,
-) -> CacheAsk | None:
+) -> CacheDirectives | None:
     """What the body says; None: nothing.
 
     `prompt` is `MessagesPrompt` or `ChatPrompt`, or None where there is no `cache_control`. `retention` and `options`
@@ -118,7 +118,7 @@ def cache_ask(
     fields = (("prompt_cache_retention", retention), ("prompt_cache_options", options))
     lasts_s = (*found.lasts_s, *(_lasts_s(raw) for _, raw in fields))
     shortest_s = min((inf if each is None else each for each in lasts_s), default=inf)
-    return CacheAsk(
+    return CacheDirectives(
         top_level=found.top_level,
         marks=found.marks,
         ttl_s=None if _UNKNOWN in lasts_s or shortest_s == inf else shortest_s,

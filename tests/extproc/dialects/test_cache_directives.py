@@ -7,9 +7,9 @@ import pytest
 
 from limpet_extproc.contract.apis import NOWHERE
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
-from limpet_extproc.dialects.cache_ask import MAX_MARKS, MAX_OBJECTS
+from limpet_extproc.dialects.cache_directives import MAX_MARKS, MAX_OBJECTS
 from limpet_extproc.dialects.openai_chat import OpenAIChat
-from limpet_extproc.dialects.port import CacheAsk, Dialect
+from limpet_extproc.dialects.port import CacheDirectives, Dialect
 
 CHAT, MESSAGES = OpenAIChat(), AnthropicMessages()
 USER = {"role": "user", "content": "hi"}
@@ -30,17 +30,17 @@ def user(*parts: Any) -> dict[str, Any]:
     return {"role": "user", "content": list(parts)}
 
 
-def cache_of(dialect: Dialect, body: bytes) -> CacheAsk | None:
+def cache_of(dialect: Dialect, body: bytes) -> CacheDirectives | None:
     return dialect.parse(body, NOWHERE).cache
 
 
-def asked(dialect: Dialect, body: bytes) -> CacheAsk:
+def asked(dialect: Dialect, body: bytes) -> CacheDirectives:
     cache = cache_of(dialect, body)
     assert cache is not None
     return cache
 
 
-def values(body: bytes, cache: CacheAsk) -> list[Any]:
+def values(body: bytes, cache: CacheDirectives) -> list[Any]:
     """What the members are that it names, top level first."""
     members = (cache.top_level, *cache.marks, *cache.retention)
     written = [json.loads(b"{" + body[each.start : each.end] + b"}") for each in members if each]
@@ -177,7 +177,7 @@ def test_chat_says_how_long_an_entry_is_kept(fields: dict[str, Any], ttl_s: floa
 
 @pytest.mark.parametrize("ours", [{}, {"session_id": "s"}], ids=["plain", "careful"])
 def test_a_key_of_the_cache_counts_if_it_says_something(ours: dict[str, Any]) -> None:
-    assert asked(CHAT, request(USER, prompt_cache_key="k", **ours)) == CacheAsk(has_key=True)
+    assert asked(CHAT, request(USER, prompt_cache_key="k", **ours)) == CacheDirectives(has_key=True)
     assert cache_of(CHAT, request(USER, prompt_cache_key=None, **ours)) is None
     assert cache_of(CHAT, request(USER, **ours)) is None
 
