@@ -25,6 +25,7 @@ class Steering(msgspec.Struct, frozen=True, gc=False):
     """Demands that only a provider that reads the object itself can meet."""
     untranslatable: str = ""
     """A field of the request that cannot be translated, so that only who speaks its dialect can serve it."""
+    untranslatable_why: str = ""
 
     def chooses(self) -> bool:
         """Whether it chooses among providers; else it only restricts them, and memory counts."""

@@ -165,8 +165,9 @@ def _translated(request: TranslatedRequest, path: str) -> bytes:
 
 def _refused(error: UntranslatableError) -> bytes:
     """Only a request that no worker has decided comes this far: others do not go where they cannot be translated."""
-    message = f"'{error.field}' cannot be translated for the provider of this model: {error.why}."
-    refusal = Refusal(400, "refused.untranslatable", message, error.field, "untranslatable")
+    field, why = error.found
+    message = f"'{field}' cannot be translated for the provider of this model: {why}."
+    refusal = Refusal(400, "refused.untranslatable", message, field, "untranslatable")
     return refused(refusal, openai_error(refusal))
 
 

@@ -15,6 +15,7 @@ from limpet_extproc.request.cache_marks import is_marked
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import unknown_model
 from limpet_extproc.request.size import ATTACHMENT_BYTES, prompt_bytes
+from limpet_extproc.translation.untranslatable import Untranslatable
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
@@ -38,11 +39,11 @@ def open_request(
     body: bytes | memoryview,
     snapshot: Snapshot,
     secret: bytes,
-    untranslatable: str | None = None,
+    untranslatable: Untranslatable | None = None,
 ) -> Opened | Refusal:
     """Look the model up, and recognise the conversation or, where the API has none, the request.
 
-    `secret` is the installation's key for conversation keys, `untranslatable` a field that no translation can carry.
+    `secret` is the installation's key for conversation keys, `untranslatable` what no translation can carry.
     """
     api = head.api
     lane = snapshot.lanes.get((api.name, request.model)) if request.model else snapshot.only_lane(api.name)
@@ -59,7 +60,8 @@ def open_request(
     tenant = identity.tenant(head.headers)
     steering = steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers)
     if untranslatable is not None:
-        steering = msgspec.structs.replace(steering or Steering(), untranslatable=untranslatable)
+        field, why = untranslatable
+        steering = msgspec.structs.replace(steering or Steering(), untranslatable=field, untranslatable_why=why)
     text_bytes = ATTACHMENT_BYTES if request.model_form == "plain" else prompt_bytes(body)
     usual_tokens = DEFAULT_OUTPUT_TOKENS if stays else 0
     query = Query(

@@ -14,11 +14,12 @@ from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.request.parsing import RequestHead, read, read_form, unreadable
 from limpet_extproc.request.reading_protocol import CHECK_TRANSLATION, LENGTH_BYTES, ReaderReply, length_prefix
 from limpet_extproc.translation.request import untranslatable
+from limpet_extproc.translation.untranslatable import Untranslatable
 
 ReadRequest = Callable[[RequestHead, bytes | memoryview], Awaitable[ParsedRequest | Refusal]]
 """How a request is read."""
 
-CheckTranslation = Callable[[bytes | memoryview], Awaitable[str | None]]
+CheckTranslation = Callable[[bytes | memoryview], Awaitable[Untranslatable | None]]
 """Which field of a request cannot be translated."""
 
 LIGHT_BYTES: Final = 1 << 18
@@ -82,8 +83,8 @@ class RequestReader:
             return reply.refusal
         raise ReaderError(reply.bug)
 
-    async def untranslatable(self, body: bytes | memoryview) -> str | None:
-        """The field of a request that cannot be translated. Raises OSError or ReaderError if that cannot be told."""
+    async def untranslatable(self, body: bytes | memoryview) -> Untranslatable | None:
+        """What of a request cannot be translated. Raises OSError or ReaderError if that cannot be told."""
         if not is_heavy(body):
             return untranslatable(bytes(body))
         reply = await self._replied(CHECK_TRANSLATION, body)

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
+from limpet_extproc.translation.untranslatable import Untranslatable
 
 LENGTH_BYTES: Final = 8
 """Little endian."""
@@ -20,8 +21,7 @@ class ReaderReply(msgspec.Struct, frozen=True, array_like=True):
     refusal: Refusal | None = None
     bug: str = ""
     """A traceback: the reader itself failed."""
-    untranslatable: str | None = None
-    """The field that cannot be translated."""
+    untranslatable: Untranslatable | None = None
 
 
 def length_prefix(content: bytes | memoryview) -> bytes:

@@ -76,7 +76,7 @@ def nobody_left(lane: Lane, steering: Steering) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
     param = allowed_by(steering, lane).unmet or "provider"
     if param == steering.untranslatable:
-        return _untranslatable(param, lane)
+        return untranslatable(param, steering.untranslatable_why, lane.model)
     serving = [candidate.provider for candidate in lane.candidates]
     message = f"'{param}' rules out every provider of '{lane.model}'. It is served by: {', '.join(serving)}."
     advice = _ADVICE.get(param, "")
@@ -135,12 +135,14 @@ def places_unknown(param: str | None) -> Refusal:
     return Refusal(503, "refused.object_gone", message, param, "memory_unavailable")
 
 
-def _untranslatable(field: str, lane: Lane) -> Refusal:
+def untranslatable(field: str, why: str, model: str) -> Refusal:
+    """A field cannot be carried over to the API that the model's providers speak."""
+    name = field[:_MAX_NAME_CHARS]
     message = (
-        f"'{field[:_MAX_NAME_CHARS]}' cannot be translated for the API that the providers of '{lane.model}' speak. "
-        "Leave it out, or ask for a model of a provider that speaks chat completions."
+        f"'{name}' cannot be translated for the providers of '{model[:_MAX_NAME_CHARS]}', which speak Anthropic's "
+        f"Messages: {why[:_MAX_NAME_CHARS]}. Change it, or ask for a model of a provider that speaks chat completions."
     )
-    return Refusal(400, "refused.untranslatable", message, field[:_MAX_NAME_CHARS], "untranslatable")
+    return Refusal(400, "refused.untranslatable", message, name, "untranslatable")
 
 
 _ADVICE: Final = {

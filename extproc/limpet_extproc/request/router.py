@@ -92,11 +92,11 @@ class StickyRouting:
         if isinstance(request, Refusal):
             return request
         snapshot = self._snapshot()
-        field = None
+        found = None
         if snapshot.translates:
             lane = snapshot.lanes.get((head.api.name, request.model))
-            field = await self._untranslatable(body) if lane is not None and lane.translates else None
-        opened = open_request(head, request, body, snapshot, self._secret, field)
+            found = await self._untranslatable(body) if lane is not None and lane.translates else None
+        opened = open_request(head, request, body, snapshot, self._secret, found)
         if isinstance(opened, Refusal):
             return opened
         if request.pin is not None:

@@ -37,6 +37,7 @@ _IMAGE: Final = msgspec.json.Decoder(_Image)
 _FILE: Final = msgspec.json.Decoder(_File)
 _DATA_URL: Final = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]*?)*?;base64,", re.IGNORECASE)
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_NAMES: Final = {"input_audio": "audio", "audio_url": "audio", "video_url": "video"}
 _SPELLINGS: Final = {"image/jpg": "image/jpeg"}
 
 
@@ -66,7 +67,8 @@ def _block(part: ContentPart, field: str) -> MessagesBlock | None:
     if part.type == "image_url":
         return {"type": "image", "source": _image(decoded(_IMAGE, part.image_url, f"{field}.image_url"), field)}
     if part.type != "file":
-        refuse(f"{field}.type", f"Anthropic takes no parts of type '{part.type[:40]}'")
+        what = _NAMES.get(part.type, f"parts of type '{part.type[:40]}'")
+        refuse(f"{field}.type", f"Anthropic takes no {what}; parts may be text, image_url or file")
     return _document(decoded(_FILE, part.file, f"{field}.file"), f"{field}.file")
 
 

@@ -10,7 +10,15 @@ from limpet_extproc.translation.models import ModelTraits, traits_of
 from limpet_extproc.translation.thinking import Thoughts, thoughts
 from limpet_extproc.translation.tools import tool_choice, tools, undeclared
 from limpet_extproc.translation.turns import MessagesTurns, turns
-from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, UntranslatableError, decoded, given, refuse
+from limpet_extproc.translation.untranslatable import (
+    ABSENT,
+    MessagesBlock,
+    Untranslatable,
+    UntranslatableError,
+    decoded,
+    given,
+    refuse,
+)
 
 _T = TypeVar("_T")
 
@@ -63,12 +71,12 @@ _TAKEN: Final = frozenset(
 )
 
 
-def untranslatable(body: bytes) -> str | None:
-    """The field of a chat request that cannot be carried over; None if all can."""
+def untranslatable(body: bytes) -> Untranslatable | None:
+    """What of a chat request cannot be carried over; None if all can."""
     try:
         translated(body)
     except UntranslatableError as error:
-        return error.field
+        return error.found
     return None
 
 
@@ -122,9 +130,12 @@ class _Translation:
         return default if raw is None else decoded(decoder, raw, name)
 
     def _limit(self, traits: ModelTraits) -> int:
-        return (
-            self._get("max_completion_tokens", _COUNT, 0) or self._get("max_tokens", _COUNT, 0) or traits.default_tokens
-        )
+        for name in ("max_completion_tokens", "max_tokens"):
+            if name in self._fields:
+                limit = self._get(name, _COUNT, 0)
+                # Anthropic takes 0, and only fills its cache then; nobody who speaks chat completions means that.
+                return limit if limit > 0 else refuse(name, "the least is 1")
+        return traits.default_tokens
 
     def _thoughts(
         self, traits: ModelTraits, max_tokens: int, choice: MessagesBlock | None, conversation: MessagesTurns
@@ -140,7 +151,7 @@ class _Translation:
     def _sampling(self, traits: ModelTraits, thoughts_: Thoughts) -> MessagesBlock:
         """None for a model that thinks, nor for those since Opus 4.7: they refuse it."""
         if self._get("temperature", _NUMBER, 0.0) > 1:
-            refuse("temperature", "Anthropic's highest is 1")
+            refuse("temperature", "the highest that Anthropic takes is 1")
         self._get("top_p", _NUMBER, 0.0)
         if not traits.sampling or thoughts_.on:
             return {}

@@ -87,7 +87,7 @@ class _Builder:
             case "tool":
                 self._result(message, field)
             case other:
-                refuse(f"{field}.role", f"Anthropic knows no role '{other[:40]}'")
+                refuse(f"{field}.role", f"'{other[:40]}' is no role; write system, developer, user, assistant or tool")
 
     def _say(self, role: str, said: list[MessagesBlock]) -> None:
         if not said:

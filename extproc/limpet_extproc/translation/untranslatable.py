@@ -1,18 +1,24 @@
 """What a request has that cannot be carried over."""
 
 import re
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
 
+class Untranslatable(NamedTuple):
+    """A field of the request as an error's `param`, and why it cannot be carried over."""
+
+    field: str
+    why: str
+
+
 class UntranslatableError(Exception):
-    """`field` is the field of the request as an error's `param`, the message why it cannot be carried over."""
+    """A request cannot be carried over."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(why)
-        self.field = field
-        self.why = why
+        self.found: Final = Untranslatable(field, why)
 
 
 ABSENT: Final = msgspec.Raw(b"null")

@@ -10,6 +10,7 @@ from tests.extproc.translation.shapes import chat
 from limpet_extproc.contract.catalog import CatalogProvider
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.request.reading import HEAVY_BYTES, RequestReader
+from limpet_extproc.translation.untranslatable import Untranslatable
 
 PATH = "/v1/chat/completions"
 
@@ -49,6 +50,7 @@ async def test_or_it_is_refused(make: Make, fields: dict[str, Any], reason: str,
     refusal = await Gateway(make.snapshot(translated(make, "a"), *others)).answer(PATH, asked(**fields))
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.reason, refusal.param) == (400, reason, param)
+    assert ("Messages: Anthropic gives one answer. Change it" in refusal.message) == (param == "n")
 
 
 async def test_limpets_own_fields_do_not_count(make: Make) -> None:
@@ -61,7 +63,7 @@ async def test_a_large_body_is_looked_through_elsewhere() -> None:
     reader = RequestReader()
     try:
         body = b'{"model":"m","n":2,"messages":[{"role":"user","content":"' + b"x" * HEAVY_BYTES + b'"}]}'
-        assert await reader.untranslatable(memoryview(body)) == "n"
+        assert await reader.untranslatable(memoryview(body)) == Untranslatable("n", "Anthropic gives one answer")
         assert await reader.untranslatable(memoryview(body.replace(b'"n":2', b'"n":1'))) is None
         assert reader.pid is not None
     finally:

@@ -61,7 +61,31 @@ CASES: Final[dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("field", CASES)
 def test_the_field_is_named(field: str) -> None:
-    assert untranslatable(json.dumps(CASES[field]).encode()) == field
+    found = untranslatable(json.dumps(CASES[field]).encode())
+    assert found is not None
+    assert found.field == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"temperature": 1.5}, "temperature", "highest that Anthropic takes is 1"),
+        ({"messages": [{"role": "bot", "content": "Hi"}]}, "messages[0].role", "system, developer, user, assistant or"),
+        (
+            {"messages": [user([{"type": "input_audio"}])]},
+            "messages[0].content[0].type",
+            "takes no audio; parts may be",
+        ),
+        ({"max_tokens": 0}, "max_tokens", "the least is 1"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens", "the least is 1"),
+        ({"logprobs": True}, "logprobs", "reports no probabilities"),
+    ],
+)
+def test_and_the_reason_is_given(fields: dict[str, Any], field: str, says: str) -> None:
+    found = untranslatable(json.dumps(chat(**fields)).encode())
+    assert found is not None
+    assert found.field == field
+    assert says in found.why
 
 
 def test_what_can_be_carried_over() -> None:
@@ -70,4 +94,6 @@ def test_what_can_be_carried_over() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"messages": [{"role": "user", "content": "\\ud800"}]}'])
 def test_bodies_that_are_none_are_no_bug(body: bytes) -> None:
-    assert untranslatable(body) == "messages"
+    found = untranslatable(body)
+    assert found is not None
+    assert found.field == "messages"
