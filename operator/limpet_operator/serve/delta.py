@@ -26,6 +26,9 @@ _RESPONSE_BYTES: Final = 3 * 1024 * 1024
 _OPEN_RESPONSES: Final = 256
 """Unacknowledged responses remembered one by one; the oldest count as acknowledged with their successors."""
 
+_NEVER_TAKEN: Final = ""
+"""In place of the version last sent, if Envoy refused it along with others: it is sent when it is published again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Versioned:
@@ -77,7 +80,7 @@ class _Subscription:
     wildcard: bool = False
     named: set[str] = field(default_factory=set)
     sent: dict[str, str] = field(default_factory=dict)
-    """The version last sent, rejected ones too: nothing is sent twice."""
+    """The version last sent, rejected ones too: nothing is sent twice. See `_NEVER_TAKEN`."""
     dirty: dict[str, None] = field(default_factory=dict)
     """Names to look at again when the stream can take a response; an ordered set, so it never outgrows the names."""
     foreign: set[str] = field(default_factory=set)
@@ -189,11 +192,9 @@ class DeltaStream:
         existing = resources.by_type.get(subscription.type_url, {})
         versions: dict[str, str] = {}
         response = discovery_pb2.DeltaDiscoveryResponse(type_url=subscription.type_url)
-        while subscription.suspects and not versions:
-            for name, version in subscription.suspects.popleft().items():
-                if name in existing and subscription.sent.get(name) == version == existing[name].version:
-                    versions[name] = version
-                    _add(response, existing[name])
+        for name in _suspects(subscription, existing):
+            versions[name] = existing[name].version
+            _add(response, existing[name])
         if not versions:
             size = 0
             for name in list(subscription.dirty):
@@ -232,6 +233,20 @@ class DeltaStream:
             oldest, successor = list(subscription.open)[:2]
             subscription.open[successor] = subscription.open.pop(oldest) | subscription.open[successor]
         return response
+
+
+def _suspects(subscription: _Subscription, existing: Mapping[str, Versioned]) -> list[str]:
+    """The next part of a rejected response, without what has changed since."""
+    names: list[str] = []
+    while subscription.suspects and not names:
+        for name, version in subscription.suspects.popleft().items():
+            if subscription.sent.get(name) != version:
+                continue
+            if name in existing and existing[name].version == version:
+                names.append(name)
+            else:
+                subscription.sent[name] = _NEVER_TAKEN
+    return names
 
 
 def _add(response: Any, entry: Versioned) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +95,26 @@ def test_withheld_acks_hold_up_nothing_and_late_ones_count() -> None:
     for nonce in nonces:
         accepted.update(stream.on_request(request(response_nonce=nonce), resources).accepted)
     assert accepted == {f"c{i}": resources.version((CLUSTER, f"c{i}")) for i in range(10)}
+
+
+@pytest.mark.parametrize("meanwhile", ["changed", "removed"])
+def test_what_was_refused_along_with_others_is_sent_when_it_is_published_again(meanwhile: str) -> None:
+    resources, _ = ResourceSet().updated([resource("a", "2"), resource("b", "bad")], [])
+    stream = DeltaStream()
+    stream.on_request(request(), resources)
+    refused = stream.next_response(resources)
+    assert refused is not None
+    other = ([resource("a", "1")], []) if meanwhile == "changed" else ([], [(CLUSTER, "a")])
+    for step in (other, ([resource("a", "2")], [])):
+        resources, touched = resources.updated(*step)
+        stream.mark(touched)
+        if step is other:
+            stream.on_request(request(response_nonce=refused.nonce, error_detail={"message": "no"}), resources)
+            stream.next_response(resources)
+    sent = []
+    while response := stream.next_response(resources):
+        sent += [(each.name, each.resource.value) for each in response.resources]
+    assert ("a", b"2") in sent
 
 
 def test_what_envoy_brings_along_and_we_do_not_serve_may_stay_for_a_while() -> None:
