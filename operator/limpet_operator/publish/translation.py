@@ -73,8 +73,10 @@ def request_translation(provider: Provider) -> list[Json]:
 
 
 def answer_translation() -> Json:
-    """What stands before the router of every gateway: a listener that changed when the first such provider comes would
-    leave the clients of open connections without it, whose requests are routed there already.
+    """What stands before the router of every gateway.
+
+    A listener that changed when the first such provider comes would leave the clients of open connections without it,
+    whose requests are routed there already.
     """
     answer = _ext_proc(
         failure_mode_allow=False,
