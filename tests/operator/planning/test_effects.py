@@ -117,8 +117,8 @@ def test_a_probe_whose_path_repeats_the_end_of_the_url_is_noted(
             "https://gw.example/anthropic",
             {},
             (
-                "AnthropicMessages is asked for at /anthropic/messages, without /v1; if it is at /anthropic/v1/messages,"
-                " as at the vendor itself, let spec.url end in /anthropic/v1"
+                "AnthropicMessages is asked for at /anthropic/messages, without /v1; if it is at "
+                "/anthropic/v1/messages, as at the vendor itself, let spec.url end in /anthropic/v1"
             ),
         ),
         ("OpenAI", "https://gw.example/openai", {}, "OpenAIChat is asked for at /openai/chat/completions, without /v1"),
