@@ -130,3 +130,40 @@ async def test_a_long_path_leads_to_no_other_object(bed: Bed) -> None:
     for method in ("GET", "DELETE"):
         path = f"/v1/files/{mine}/{'a' * 4096}%2f..%2f..%2f{theirs}"
         bed.assert_refused(await bed.ask("b", method, path))
+
+
+def _turn(stage: Stage, *content: dict[str, Any]) -> dict[str, Any]:
+    return {"model": stage.model, "input": [{"role": "user", "content": list(content)}]}
+
+
+async def test_what_a_request_names_is_its_clients_own(bed: Bed) -> None:
+    file = await bed.made("a", "/v1/files", {"purpose": "batch"})
+    store = await bed.made("b", "/v1/vector_stores", {"name": "mine"})
+    went_before = await bed.made("b", "/v1/responses", _turn(bed.stage))
+    escaped = file.replace("_", "\\u005f", 1)
+    picture = _turn(bed.stage, {"type": "input_file", "file_id": file})
+    asked: list[tuple[str, object]] = [
+        (f"/v1/vector_stores/{store}/files", {"file_id": file}),
+        ("/v1/batches", json.dumps({"input_file_id": file}).replace(file, escaped).encode()),
+        ("/v1/batches", {"metadata": {"pad": "x" * (1 << 20)}, "input_file_id": file}),
+        ("/v1/vector_stores", {"file_ids": [f"file-{number}" for number in range(40)] + [file]}),
+        ("/v1/responses", picture),
+        ("/v1/responses", json.dumps(picture).replace(file, escaped).encode()),
+        ("/v1/responses", {**picture, "previous_response_id": went_before}),
+        (
+            "/v1/chat/completions",
+            {"model": bed.stage.model, "messages": [{"role": "user", "content": [{"file": {"file_id": file}}]}]},
+        ),
+    ]
+    for path, body in asked:
+        bed.assert_refused(await bed.post("b", path, body))
+    assert (await bed.post("a", "/v1/responses", picture)).status == 200
+
+
+async def test_a_tool_may_have_arguments_of_any_name(bed: Bed) -> None:
+    file = await bed.made("a", "/v1/files", {"purpose": "batch"})
+    called = {"type": "tool_use", "id": "t1", "name": "docker", "input": {"container": file, "file_id": file}}
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [called]}]
+    body = {"model": bed.stage.model, "max_tokens": 5, "messages": turns}
+    await bed.post("b", "/v1/messages", body)
+    assert len(bed.upstream.got) == 1

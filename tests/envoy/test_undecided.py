@@ -295,3 +295,35 @@ async def test_whatever_stands_beside_them_comes_as_it_was_sent(rig: Rig, seed: 
     ((came,), rest) = rig.bodies
     assert json.loads(came, object_pairs_hook=list) == json.loads(json.dumps(dict(kept)), object_pairs_hook=list)
     assert rest == []
+
+
+async def test_nothing_is_sent_that_may_be_another_clients(
+    numbers: Iterator[int], sellers: Sellers, parser: Parser
+) -> None:
+    keeps = {"vendor": "Custom", "dialects": ["OpenAIChat", "OpenAIResponses"], "endpoints": ["files"]}
+    async with (
+        running_gateway(header_mode=False, extproc=(sys.executable, "-c", _DEAF)) as running,
+        set_stage(next(numbers), sellers, running, parser) as stage,
+        Upstream() as upstream,
+    ):
+        specs = {"e": {**keeps, "url": upstream.url, "models": [{"name": "plain"}]}}
+        stage.gateway.apply(stage.planned(stage.objects(["e"], specs, {"e": None}), {}))
+
+        async def served() -> bool:
+            try:
+                return (await stage.post({"model": "plain", "messages": [say("hi")]})).status == 200
+            except OSError:
+                return False
+
+        await until(served, "the route")
+        upstream.got.clear()
+        for path, body in (
+            ("/v1/chat/completions", '{"model":"plain","messages":[{"content":[{"file":{"file_id":"x"}}]}]}'),
+            ("/v1/chat/completions", '{"model":"plain","messages":[{"content":[{"file":{"file_\\u0069d":"x"}}]}]}'),
+            ("/v1/responses", '{"model":"plain","input":"x","tools":[{"vector_store_ids":["x"]}]}'),
+            ("/v1/responses", '{"model":"plain","input":[{"type":"item_reference","id":"x"}]}'),
+            ("/v1/responses", '{"model":"plain","input":[{"id":"x"}]}'),
+        ):
+            answer = await stage.post(body.encode(), path=path)
+            assert (answer.status, answer.headers["x-limpet-decision"]) == (503, "fallback.undecided"), body
+        assert not upstream.got

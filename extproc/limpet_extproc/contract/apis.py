@@ -50,6 +50,16 @@ OBJECTS: Final = frozenset(
 """APIs whose objects belong to an account, from OpenAI's and Anthropic's references, 2026: a shared gateway would show
 those of one client to another."""
 
+REFERENCES: Final[dict[str, str]] = {
+    "container": "code_interpreter of OpenAI's Responses; Anthropic's Messages, also as an object with its id",
+    "container_id": "calls of code_interpreter among the items of Responses",
+    "file_id": "parts and sources of content, attachments, images to edit and their masks; all vendors",
+    "file_ids": "containers of code_interpreter, resources of tools",
+    "skill_id": "skills of a container, Anthropic's and OpenAI's",
+    "vector_store_ids": "file_search of Responses and of assistants",
+}
+"""Fields of a turn that name objects, and where the APIs have them: from the references of OpenAI, 2026."""
+
 LIVE: Final = frozenset({"realtime"})
 """APIs that are spoken over WebSocket or WebRTC, which this gateway does not pass on."""
 

@@ -19,7 +19,16 @@ from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES
 from limpet_extproc.dialects.port import BadRequestError, ParsedRequest, ProviderObject
 from limpet_extproc.dialects.provider_object import lists_of, parse_provider_object
 from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
-from limpet_extproc.dialects.text import as_written, boolean, decode, is_long, name, names, whole_number, words
+from limpet_extproc.dialects.text import (
+    as_written,
+    boolean,
+    decode,
+    is_long,
+    name,
+    names,
+    whole_number,
+    words,
+)
 
 OURS: Final = ("provider", "allow_fallbacks", "session_id", "models")
 """Fields meant for us; a provider may refuse a request that has them."""

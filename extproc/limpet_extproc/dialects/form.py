@@ -22,6 +22,8 @@ _MAX_BOUNDARY_BYTES: Final = 70
 """RFC 2046, section 5.1.1."""
 
 _FORM: Final = re.compile(r"\s*multipart/form-data\s*(?:;|$)", re.IGNORECASE)
+_BOUNDARY: Final = re.compile(r"boundary\s*\*?\d*\*?\s*=", re.IGNORECASE)
+_FOLDED: Final = re.compile(rb"\n[ \t]")
 _DISPOSITION: Final = re.compile(rb"(?im)^content-disposition[ \t]*:[ \t]*form-data(.*)$")
 _ENCODING: Final = re.compile(rb"(?im)^content-transfer-encoding[ \t]*:[ \t]*+(?!(?:7bit|8bit|binary)[ \t]*$)")
 _PARAMETER: Final = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*("(?:\\.|[^"\\])*"|[^\s;"]*)[ \t]*')
@@ -44,13 +46,13 @@ class Form:
 
     def __init__(self, content_type: str) -> None:
         """`content_type` is the request's header, for which `is_form` holds."""
-        self._content_type = content_type
+        self.content_type: Final = content_type
 
     def parse(self, body: FormBody, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`. Two requests open alike if they are the same, byte for byte."""
         texts: dict[bytes, Span] = {}
         view = memoryview(body)
-        for part in parts(view, boundary_of(self._content_type)):
+        for part in parts(view, boundary_of(self.content_type)):
             if part.name == b"model":
                 _require_plain(part, texts)
             if not part.is_file:
@@ -86,10 +88,16 @@ def boundary_of(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type
     found = message.get_boundary()
-    if not found or not found.isascii() or len(found) > _MAX_BOUNDARY_BYTES or not found.isprintable():
+    if (
+        len(_BOUNDARY.findall(content_type)) != 1
+        or not found
+        or not found.isascii()
+        or len(found) > _MAX_BOUNDARY_BYTES
+        or not found.isprintable()
+    ):
         raise BadRequestError(
             None,
-            "the header 'content-type' names no boundary that a form may have: "
+            "the header 'content-type' does not name one boundary that a form may have: "
             "leave that header to your HTTP library, which writes the form",
         )
     return found.encode()
@@ -134,7 +142,7 @@ def _end_of_head(view: memoryview, head: int) -> int:
 def _part(head: bytes, content: Span, position: int) -> FormMember:
     lines = head.replace(b"\r\n", b"\n")
     dispositions = _DISPOSITION.findall(lines)
-    if len(dispositions) != 1 or b"\r" in lines or b"\n" in head.replace(b"\r\n", b""):
+    if len(dispositions) != 1 or _FOLDED.search(lines) or b"\r" in lines or b"\n" in head.replace(b"\r\n", b""):
         raise _malformed(f"part {position} has not one line 'Content-Disposition: form-data; name=…'")
     parameters: dict[bytes, bytes] = {}
     written, at = dispositions[0].strip(b" \t"), 0

@@ -20,7 +20,7 @@ from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.pins import Pins
-from limpet_extproc.request.reading import CheckTranslation, ReadRequest
+from limpet_extproc.request.reading import CheckTranslation, FindReferences, ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
@@ -53,6 +53,7 @@ class WorkerContext:
     """For conversation keys."""
     read: ReadRequest
     untranslatable: CheckTranslation
+    references: FindReferences
     snapshot: Callable[[], Snapshot]
     """The catalog in force."""
     known: Callable[[str], bool]
@@ -93,6 +94,7 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
         context.clock,
         random_seed,
         context.untranslatable,
+        context.references,
     )
     received = Received(tracker.apply_received, limit_use, context.known, context.metrics.failures.inc)
 

@@ -90,6 +90,7 @@ class Worker:
                 secret,
                 self._reader.read,
                 self._reader.untranslatable,
+                self._reader.references,
                 lambda: self._snapshot,
                 self._known,
                 self.metrics,

@@ -1,6 +1,7 @@
 """A request, read: its head as Envoy hands it over, and its body in the dialect that the client speaks."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -8,7 +9,10 @@ from limpet_extproc.contract.apis import Api, Asked
 from limpet_extproc.dialects.form import Form, FormBody
 from limpet_extproc.dialects.port import BadRequestError, Dialect, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
+from limpet_extproc.request.references import Searched, in_form, mentions_any, references
 from limpet_extproc.request.refusals import bad_request, encoded_body
+
+_Read = TypeVar("_Read")
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +37,8 @@ def unreadable(head: RequestHead) -> Refusal | None:
 
 def read_form(head: RequestHead, form: Form, body: FormBody) -> ParsedRequest | Refusal:
     """The same of a form, where it lies."""
-    return unreadable(head) or _parsed(lambda: form.parse(body, head.asked))
+    refused = unreadable(head)
+    return _parsed(lambda: form.parse(body, head.asked)) if refused is None else refused
 
 
 def parse(dialect: Dialect, body: Body, asked: Asked) -> ParsedRequest | Refusal:
@@ -41,7 +46,20 @@ def parse(dialect: Dialect, body: Body, asked: Asked) -> ParsedRequest | Refusal
     return _parsed(lambda: dialect.parse(body, asked))
 
 
-def _parsed(parse: Callable[[], ParsedRequest]) -> ParsedRequest | Refusal:
+def find_references(body: bytes, searched: Searched) -> tuple[str, ...] | Refusal:
+    """The objects that it names, or what is wrong with it."""
+    return _parsed(lambda: references(body, searched) if mentions_any(body, searched) else ())
+
+
+def find_form_references(
+    head: RequestHead, form: Form, body: FormBody, searched: Searched
+) -> tuple[str, ...] | Refusal:
+    """The same of a form, where it lies."""
+    refused = unreadable(head)
+    return _parsed(lambda: in_form(body, form, searched)) if refused is None else refused
+
+
+def _parsed(parse: Callable[[], _Read]) -> _Read | Refusal:
     try:
         return parse()
     except BadRequestError as error:

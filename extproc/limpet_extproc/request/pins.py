@@ -1,7 +1,7 @@
 """Which provider has what a request goes on from or asks for by its id, and whether that is the client's own."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from limpet_extproc.memory.objects import ObjectMemory, ObjectPlace
@@ -33,16 +33,34 @@ class Pins:
 
     async def find(self, owner: str, object_id: str, *, patiently: bool) -> Found:
         """Where it is. `patiently`: as it has to be known. Raises PlacesUnknownError."""
-        key = identity.object_key(self._secret, object_id)
-        place = await self._objects.place(key, self._clock())
+        return (await self.find_all(owner, (object_id,), patiently=patiently))[object_id]
+
+    async def find_all(self, owner: str, ids: Iterable[str], *, patiently: bool) -> dict[str, Found]:
+        """The same of many, which are looked up and waited for together. What is found is kept for longer."""
+        keys = {object_id: identity.object_key(self._secret, object_id) for object_id in ids}
+        places = await self._places(keys)
         for wait_s in WAITS_S if patiently else ():
-            if place is not None:
+            unknown = {object_id: keys[object_id] for object_id, place in places.items() if place is None}
+            if not unknown or any(place is not None and place.owner != owner for place in places.values()):
                 break
             await asyncio.sleep(wait_s)
-            place = await self._objects.place(key, self._clock())
-        if place is None:
-            return Found()
-        return Found(place.provider) if place.owner == owner else Found(strangers=True)
+            places |= await self._places(unknown)
+        found: dict[str, Found] = {}
+        for object_id, place in places.items():
+            if place is not None and place.owner == owner:
+                self._objects.note_place(keys[object_id], place, self._clock())
+                found[object_id] = Found(place.provider)
+            else:
+                found[object_id] = Found(strangers=place is not None)
+        return found
+
+    async def _places(self, keys: Mapping[str, bytes]) -> dict[str, ObjectPlace | None]:
+        now_s = self._clock()
+        if len(keys) == 1:  # nearly all
+            ((object_id, key),) = keys.items()
+            return {object_id: await self._objects.place(key, now_s)}
+        places = await asyncio.gather(*(self._objects.place(key, now_s) for key in keys.values()))
+        return dict(zip(keys, places, strict=True))
 
     def note(self, owner: str, object_id: str, provider: str) -> None:
         """An answer has made it."""

@@ -13,8 +13,14 @@ import msgspec
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.dialects.spans import Body
-from limpet_extproc.request.parsing import parse
-from limpet_extproc.request.reading_protocol import CHECK_TRANSLATION, LENGTH_BYTES, ReaderReply, length_prefix
+from limpet_extproc.request.parsing import find_references, parse
+from limpet_extproc.request.reading_protocol import (
+    CHECK_TRANSLATION,
+    FIND_REFERENCES,
+    LENGTH_BYTES,
+    ReaderReply,
+    length_prefix,
+)
 from limpet_extproc.translation.request import untranslatable
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -24,6 +30,10 @@ def reply(path: bytes, body: Body) -> ReaderReply:
     """The request in the body, or what is wrong with it."""
     if path == CHECK_TRANSLATION:
         return ReaderReply(untranslatable=untranslatable(bytes(body)))
+    for searched, command in FIND_REFERENCES.items():
+        if path == command:
+            ids = find_references(bytes(body), searched)
+            return ReaderReply(refusal=ids) if isinstance(ids, Refusal) else ReaderReply(references=ids)
     found = spoken(path.decode())
     parsed = parse(found.dialect, body, found.asked)
     if isinstance(parsed, Refusal):

@@ -11,16 +11,36 @@ import msgspec
 
 from limpet_extproc.dialects.form import Form
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
-from limpet_extproc.request.parsing import RequestHead, read, read_form, unreadable
-from limpet_extproc.request.reading_protocol import CHECK_TRANSLATION, LENGTH_BYTES, ReaderReply, length_prefix
+from limpet_extproc.request.parsing import (
+    RequestHead,
+    find_form_references,
+    find_references,
+    read,
+    read_form,
+    unreadable,
+)
+from limpet_extproc.request.reading_protocol import (
+    CHECK_TRANSLATION,
+    FIND_REFERENCES,
+    LENGTH_BYTES,
+    ReaderReply,
+    length_prefix,
+)
+from limpet_extproc.request.references import Searched, mentions_any
 from limpet_extproc.translation.request import untranslatable
 from limpet_extproc.translation.untranslatable import Untranslatable
 
 ReadRequest = Callable[[RequestHead, bytes | memoryview], Awaitable[ParsedRequest | Refusal]]
 """How a request is read."""
 
+FindReferences = Callable[[RequestHead, bytes | memoryview, Searched], Awaitable[tuple[str, ...] | Refusal]]
+"""Which objects a request names."""
+
 CheckTranslation = Callable[[bytes | memoryview], Awaitable[Untranslatable | None]]
 """Which field of a request cannot be translated."""
+
+_SEARCHED_HERE_BYTES: Final = 1 << 16
+"""A body up to here is searched at once for what it names, if it seems to name anything."""
 
 LIGHT_BYTES: Final = 1 << 18
 """A body up to here is read at once: that takes less than sending it elsewhere, whatever is in it."""
@@ -91,6 +111,23 @@ class RequestReader:
         if reply.bug:
             raise ReaderError(reply.bug)
         return reply.untranslatable
+
+    async def references(
+        self, head: RequestHead, body: bytes | memoryview, searched: Searched
+    ) -> tuple[str, ...] | Refusal:
+        """The objects that a body names. Raises OSError or ReaderError if that cannot be told."""
+        if isinstance(head.dialect, Form):
+            return find_form_references(head, head.dialect, body, searched)
+        if refusal := unreadable(head):
+            return refusal
+        if len(body) <= HEAVY_BYTES and not mentions_any(bytes(body), searched):
+            return ()
+        if len(body) <= _SEARCHED_HERE_BYTES:
+            return find_references(bytes(body), searched)
+        reply = await self._replied(FIND_REFERENCES[searched], body)
+        if reply.bug:
+            raise ReaderError(reply.bug)
+        return reply.refusal or reply.references
 
     async def _replied(self, path: bytes, body: bytes | memoryview) -> ReaderReply:
         # A caller cancelled while it waits gives up its turn. A body that was sent is read to its end, so that replies

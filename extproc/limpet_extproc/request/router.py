@@ -3,25 +3,21 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Snapshot
-from limpet_extproc.dialects.port import Pin, Refusal
+from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
-from limpet_extproc.memory.objects import PlacesUnknownError
 from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
-from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import KeyRates
 from limpet_extproc.request.object_routing import ObjectRouting
 from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead
-from limpet_extproc.request.pins import Found, Pins
-from limpet_extproc.request.reading import CheckTranslation, ReadRequest
-from limpet_extproc.request.refusals import gone, long_path, places_unknown
+from limpet_extproc.request.pins import Pins
+from limpet_extproc.request.reading import CheckTranslation, FindReferences, ReadRequest
+from limpet_extproc.request.refusals import long_path
 from limpet_extproc.request.routing import Routing, decide
 
 
@@ -47,6 +43,7 @@ class StickyRouting:
         clock: Callable[[], float],
         random_seed: Callable[[], bytes],
         untranslatable: CheckTranslation,
+        references: FindReferences,
     ) -> None:
         self._read = read
         self._untranslatable = untranslatable
@@ -54,12 +51,11 @@ class StickyRouting:
         self._memory = memory
         self._tracker = tracker
         self._limit_use = limit_use
-        self._pins = pins
         self._secret = secret
         self._clock = clock
         self._random_seed = random_seed
         self._key_rates = KeyRates()
-        self._objects = ObjectRouting(read, snapshot, pins, secret)
+        self._objects = ObjectRouting(read, references, snapshot, pins, secret)
 
     async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
         """See `Router`."""
@@ -99,25 +95,5 @@ class StickyRouting:
         opened = open_request(head, request, body, snapshot, self._secret, found)
         if isinstance(opened, Refusal):
             return opened
-        if request.pin is not None:
-            return await self._pinned(opened, request.pin)
-        return await self._objects.of_turn(opened) if snapshot.keeps_objects else opened
-
-    async def _pinned(self, opened: Opened, pin: Pin) -> Opened | Refusal:
-        """The same request, for the provider that has what it goes on from.
-
-        Of what is not known, the only provider of the model is asked itself.
-        """
-        lane = opened.query.lane
-        alone = lane.candidates[0].provider if len(lane.candidates) == 1 else ""
-        owner = identity.owner(self._secret, identity.tenant(opened.head.headers))
-        try:
-            found = await self._pins.find(owner, pin.id, patiently=not alone)
-        except PlacesUnknownError:
-            if not alone:
-                return places_unknown(pin.field)
-            found = Found()
-        provider = found.provider or ("" if found.strangers else alone)
-        if provider not in lane.by_provider:
-            return gone(pin)
-        return replace(opened, query=replace(opened.query, pinned=provider))
+        names_objects = snapshot.keeps_objects or head.api.name == "OpenAIResponses"
+        return await self._objects.of_turn(opened) if names_objects else opened

@@ -18,6 +18,7 @@ CONSTANTS: Final = {
     },
     **{reason.upper().replace(".", "_"): reason for reason in words(Reason)},
     "OBJECT_APIS": f" {' '.join(sorted(apis.OBJECTS))} ",
+    "OBJECT_FIELDS": " ".join(f'"{field}"' for field in apis.REFERENCES),
     "MESSAGE_BATCHES": apis.MESSAGE_BATCHES,
     "OF_DEPLOYMENTS": " ".join(apis.OF_DEPLOYMENTS),
     "ERROR_TYPES": "".join(f" {status}={name}" for status, name in ANTHROPIC.items()),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from limpet_extproc.contract.apis import OBJECTS
 from limpet_extproc.contract.envoy import (
     CLUSTER_HEADER,
     ROUTE_KEY,
@@ -219,6 +220,8 @@ def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) ->
     }
     if settings.header_mode:
         context["header_mode"] = "yes"
+    if any(not OBJECTS.isdisjoint(provider.spec.endpoints) for provider in providers):
+        context["keeps_objects"] = "yes"
     return typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)
 
 

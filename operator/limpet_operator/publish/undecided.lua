@@ -4,7 +4,8 @@
 -- filter context: models = a table of the providers of each in the order in which they are tried, with spaces between;
 -- apis = a table of the APIs of each provider, with spaces around; attempts = how many of them are tried, and tries =
 -- how often each; of_objects is set for requests that name no model; stream and whole = what follows the number of
--- attempts in the key of Envoy's route; header_mode is set where a header names the provider.
+-- attempts in the key of Envoy's route; header_mode is set where a header names the provider, keeps_objects if some
+-- provider keeps any.
 
 local MOST_PATH = 4096 -- as ext_proc has it
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
@@ -13,6 +14,9 @@ local ONCE = { model = true, messages = true, provider = true, allow_fallbacks =
 local PINS = { "previous_response_id", "conversation" } -- fields of what lives at one provider
 -- May be ignored here; all else in `provider` restricts the choice, which this program cannot enforce.
 local WISHES = { order = true, sort = true, allow_fallbacks = true }
+-- Items of Responses that may stand for those of an earlier one.
+local ITEMS_BY_ID = { '"item_reference"', '"image_generation_call"', '"type"%s*:%s*"reasoning"', '"type"%s*:%s*null',
+  '{%s*"id"%s*:%s*"[^"]*"%s*}' }
 local NOTHING = { ["null"] = true, ["{}"] = true, ["[]"] = true, ['""'] = true }
 
 -- Splices without Limpet's own members, each cut with one comma, so that the rest is still an object; and for the
@@ -75,6 +79,22 @@ local function serving(context, model, api)
   return names
 end
 
+-- Whether a body may name what lives at one provider, and may be another client's.
+local function names_objects(text, api, keeps_objects)
+  if not keeps_objects and api ~= "OpenAIResponses" then return false end
+  if string.find(text, "\\u00[4-7]") then return true end -- so any name can be written
+  local lower = string.lower(text)
+  if api == "OpenAIResponses" then
+    for _, item in ipairs(ITEMS_BY_ID) do
+      if string.find(lower, item) then return true end
+    end
+  end
+  for field in string.gmatch(keeps_objects and OBJECT_FIELDS or "", "%S+") do
+    if string.find(lower, field, 1, true) then return true end
+  end
+  return false
+end
+
 function envoy_on_request(handle)
   if handle:streamInfo():dynamicMetadata():get(DECISION_METADATA)[DECISION_MODEL] ~= nil then return end
   local headers = handle:headers()
@@ -99,6 +119,9 @@ function envoy_on_request(handle)
   local all, first = members_of(text)
   if all == nil and first == nil then
     return bad(client, nil, "the body is not a JSON object; send one with 'model' and what else its API asks for")
+  end
+  if names_objects(text, api, handle:filterContext():get("keeps_objects")) then
+    return undecidable(client, nil, ": whose the objects are that this names is not known right now")
   end
   local named = {}
   for _, member in ipairs(all or first) do

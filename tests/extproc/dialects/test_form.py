@@ -128,7 +128,7 @@ def test_a_plain_transfer_encoding_changes_nothing() -> None:
 def test_the_boundary_is_what_the_header_says(content_type: str, boundary: bytes | None) -> None:
     assert is_form(content_type)
     if boundary is None:
-        with pytest.raises(BadRequestError, match="names no boundary"):
+        with pytest.raises(BadRequestError, match="does not name one boundary"):
             boundary_of(content_type)
     else:
         assert boundary_of(content_type) == boundary

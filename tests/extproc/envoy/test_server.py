@@ -65,6 +65,7 @@ class Server:
             lambda: NOW,
             lambda: b"seed",
             RequestReader().untranslatable,
+            RequestReader().references,
         )
         self.metrics = WorkerMetrics(self.registry)
         self.extproc = ExtProc(router or own, self.metrics, lambda: ready)

@@ -44,6 +44,7 @@ class Gateway:
             clock,
             lambda: bytes([next(self._seeds)]),
             RequestReader().untranslatable,
+            RequestReader().references,
         )
 
     @staticmethod

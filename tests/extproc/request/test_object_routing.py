@@ -146,6 +146,7 @@ def late(asked: Callable[[], Any]) -> Any:
         task = asyncio.create_task(asked())
         for wait_s in (0, *WAITS_S):
             await pass_time(wait_s)
+            await pass_time(0)  # many are looked up at once
         answers.append(await task)
 
     run(story())
@@ -169,10 +170,64 @@ def test_an_id_that_nobody_knows_is_not_found(gateway: Gateway, path: str, body:
     assert error["error"]["type"] == ("not_found_error" if "messages" in path else "invalid_request_error")
 
 
-async def test_a_file_that_nobody_knows_is_asked_of_the_only_provider(make: Make) -> None:
+def test_a_file_that_nobody_knows_is_not_even_asked_of_the_only_provider(make: Make) -> None:
     gateway = Gateway(make.snapshot(seller(make, "a", endpoints=ENDPOINTS)))
-    routing = await gateway.route("/v1/batches", {"input_file_id": "file-9"}, **ME)
-    assert routing.decision.order == ("a",)
+    answer = late(lambda: gateway.answer("/v1/batches", {"input_file_id": "file-9"}, **ME))
+    assert isinstance(answer, Refusal)
+    assert (answer.status, answer.reason) == (404, "refused.object_gone")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/vector_stores/vs_1/files", {"file_id": "file-1"}),
+        ("/v1/vector_stores/vs_1/file_batches", {"files": [{"file_id": "file-1"}]}),
+        ("/v1/conversations/vs_1/items", {"items": [{"type": "item_reference", "id": "file-1"}]}),
+        (
+            "/v1/vector_stores/vs_1/x",
+            b'--x\r\nContent-Disposition: form-data; name="file_ids[]"\r\n\r\nfile-1\r\n--x--\r\n',
+        ),
+    ],
+)
+async def test_what_a_request_by_id_names_is_the_clients_own_too(gateway: Gateway, path: str, body: Any) -> None:
+    await upload(gateway)
+    form = {"content-type": "multipart/form-data; boundary=x"} if isinstance(body, bytes) else {}
+    for who in (ME, YOU):
+        owner = (await gateway.route("/v1/vector_stores", {}, **who)).record.owner
+        gateway.pins.note(owner, "vs_1" if who is ME else "vs_2", await upload(gateway))
+        answer = await gateway.answer(path.replace("vs_1", "vs_1" if who is ME else "vs_2"), body, **form, **who)
+        if who is ME:
+            assert isinstance(answer, Routing)
+        else:
+            assert isinstance(answer, Refusal)
+            assert (answer.status, answer.reason) == (404, "refused.object_gone")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded; a=b"]
+)
+async def test_a_form_that_cannot_be_read_is_refused(gateway: Gateway, content_type: str) -> None:
+    answer = await gateway.answer(
+        "/v1/batches", {"a": "&input_file_id=file-1&"}, **ME, **{"content-type": content_type}
+    )
+    assert isinstance(answer, Refusal)
+    assert answer.status == 400
+
+
+async def test_a_turn_that_goes_on_is_searched_as_well(gateway: Gateway) -> None:
+    home = await upload(gateway)
+    owner = (await gateway.route("/v1/vector_stores", {}, **YOU)).record.owner
+    gateway.pins.note(owner, "resp_1", home)
+    answer = await gateway.answer("/v1/responses", {**turn("file-1"), "previous_response_id": "resp_1"}, **YOU)
+    assert isinstance(answer, Refusal)
+    assert (answer.status, answer.reason) == (404, "refused.object_gone")
+
+
+def test_any_number_of_ids_is_waited_for_once(gateway: Gateway) -> None:
+    many = {"file_ids": [f"file-{number}" for number in range(500)]}
+    answer = late(lambda: gateway.answer("/v1/vector_stores", many, **ME))
+    assert isinstance(answer, Refusal)
+    assert answer.status == 404
 
 
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/batches?limit=2", "/v1/fine_tuning/jobs/"])

@@ -143,11 +143,30 @@ class AwayObjects:
 
 
 async def test_while_the_memory_is_away_nothing_is_said_to_be_gone(make: Make) -> None:
-    alone = Gateway(make.snapshot(*speaking(make, "a")), AwayObjects())
-    assert (await alone.route(PATH, NEXT, **ME)).decision.order == ("a",)
-    refusal = await Gateway(make.snapshot(*speaking(make, "ab")), AwayObjects()).answer(PATH, NEXT, **ME)
+    for providers in ("a", "ab"):  # the only provider would answer whoever asks
+        refusal = await Gateway(make.snapshot(*speaking(make, providers)), AwayObjects()).answer(PATH, NEXT, **ME)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.reason, refusal.param) == (503, "refused.object_gone", "previous_response_id")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "item_reference", "id": "msg_1"},
+        {"id": "msg_1"},
+        {"type": None, "id": "msg_1"},
+        {"type": "image_generation_call", "id": "msg_1"},
+        {"type": "reasoning", "id": "msg_1", "summary": []},
+    ],
+)
+async def test_an_item_of_an_earlier_response_is_its_owners(make: Make, item: dict[str, Any]) -> None:
+    gateway = Gateway(make.snapshot(*speaking(make, "ab")))
+    await made(gateway, "b", "msg_1")
+    body = {"model": MODEL, "input": [{"role": "user", "content": "Hi"}, item]}
+    assert (await gateway.route(PATH, body, **ME)).decision.order == ("b",)
+    refusal = await gateway.answer(PATH, body, **YOU)
     assert isinstance(refusal, Refusal)
-    assert (refusal.status, refusal.reason, refusal.param) == (503, "refused.object_gone", "previous_response_id")
+    assert (refusal.status, refusal.reason) == (404, "refused.object_gone")
 
 
 async def test_an_id_is_known_to_its_owner_alone() -> None:

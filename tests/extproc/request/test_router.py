@@ -45,6 +45,7 @@ class Routed:
             self.clock,
             lambda: b"seed",
             RequestReader().untranslatable,
+            RequestReader().references,
         )
 
     async def answer(self, body: bytes) -> Routing | Refusal:

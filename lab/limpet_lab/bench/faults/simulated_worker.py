@@ -68,6 +68,7 @@ class SimulatedWorker:
             clock,
             lambda: b"seed",
             reader.untranslatable,
+            reader.references,
         )
         self._outcomes = Outcomes(
             memory,
