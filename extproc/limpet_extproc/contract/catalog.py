@@ -122,7 +122,7 @@ class CatalogProvider(msgspec.Struct, frozen=True):
     prompt_caching: PromptCaching = "Off"
     """Auto: breakpoints are added for clients that send none, where that pays."""
     stream_usage: bool = True
-    """Whether `stream_options.include_usage` may be added to a request for a stream."""
+    """Whether `stream_options.include_usage` may be added to a request for a stream; False: it refuses the field."""
     affinity_header: str = ""
     """A header in which it takes the name of a conversation, so that its own replicas keep it; empty: none."""
 

@@ -55,6 +55,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     prompt_caching: PromptCaching = "Off"
     """Its own or the policy's."""
     stream_usage: bool = True
+    """Whether it takes `stream_options`."""
     takes_affinity: bool = False
     """Whether it takes the name of a conversation in a header."""
 
@@ -77,6 +78,8 @@ class Lane:
     """Whether breakpoints may be added for any, see `adds_breakpoint`."""
     adds_keys: bool
     """Whether a `prompt_cache_key` is added for any."""
+    cuts_options: bool
+    """Whether any refuses `stream_options`."""
     takes_affinity: bool
     translates: bool
     """Whether requests are translated for any."""
@@ -92,6 +95,7 @@ class Lane:
         limited = any(candidate.limits is not None for candidate in candidates)
         marks = any(each.prompt_caching == "Auto" and each.cache_control != "None" for each in candidates)
         adds_keys = any(candidate.cache_key for candidate in candidates)
+        cuts_options = any(not candidate.stream_usage for candidate in candidates)
         takes_affinity = any(candidate.takes_affinity for candidate in candidates)
         translates = any(candidate.translated for candidate in candidates)
         renames = any(candidate.upstream_model != model for candidate in candidates)
@@ -105,6 +109,7 @@ class Lane:
             limited,
             marks,
             adds_keys,
+            cuts_options,
             takes_affinity,
             translates,
             renames,

@@ -113,7 +113,7 @@ class Responses:
         if edits is None:
             return built.written
         splices = _splices(edits.common)
-        return _before_splices(built.hiding if edits.asks_usage else built.entries, len(splices)) + splices
+        return _before_splices(built.hiding if edits.hides_usage else built.entries, len(splices)) + splices
 
     def _route(self, order: tuple[str, ...], route_knows: str, tries: Tries) -> bytes:
         key = order, route_knows, tries
@@ -182,7 +182,7 @@ def _edits(edits: Edits) -> bytes:
     for provider, splices in edits.own:
         lists += entry(provider, struct_wire.array(_splices(splices)))
     written = entry(DECISION_EDITS, struct_wire.table(lists))
-    return written + _HIDE_USAGE if edits.asks_usage else written
+    return written + _HIDE_USAGE if edits.hides_usage else written
 
 
 @lru_cache(maxsize=_MAX_CACHED)

@@ -14,7 +14,7 @@ from limpet_extproc.request.cache_keys import cache_key, put_key
 from limpet_extproc.request.cache_marks import put_marks
 from limpet_extproc.request.opened import Opened, last_blocks
 from limpet_extproc.request.splices import AnyBody, BodyDraft, Splice, Splices
-from limpet_extproc.request.stream_usage import put_usage
+from limpet_extproc.request.stream_usage import cut_options, put_usage
 
 
 class Edits(msgspec.Struct, frozen=True, gc=False):
@@ -23,8 +23,9 @@ class Edits(msgspec.Struct, frozen=True, gc=False):
     common: Splices
     own: tuple[tuple[str, Splices], ...] = ()
     """Of the providers that get others."""
-    asks_usage: bool = False
-    """Whether any is asked for the usage of a stream whose client did not ask for it."""
+    hides_usage: bool = False
+    """Whether the usage of a stream is kept from its client, who did not ask for it: a provider is asked for it, or
+    sends it to all."""
 
     def of(self, provider: str) -> Splices:
         """What this one gets."""
@@ -47,25 +48,24 @@ def edits(opened: Opened, order: tuple[str, ...], before: int = 0) -> Edits | No
         and not request.model_differs
         and not lane.marks
         and not lane.adds_keys
+        and not lane.cuts_options
     ):
         model = (Splice(*request.model_span, True),) if renamed else ()
         if request.usage_asked:
             return Edits(model) if model else None
-        return _with_usage(opened, order, model)
+        return _with_usage(opened, model)
     body = _Body(opened, before, renamed)
     splices = [body.splices(candidates[name]) for name in order]
     own = tuple((name, each) for name, each in zip(order, splices, strict=True) if each != splices[0])
-    return Edits(splices[0], own, body.asks_usage) if splices[0] or own else None
+    return Edits(splices[0], own, body.hides_usage) if splices[0] or own or body.hides_usage else None
 
 
-def _with_usage(opened: Opened, order: tuple[str, ...], model: Splices) -> Edits | None:
-    candidates = opened.query.lane.by_provider
-    own = tuple([(name, model) for name in order if not candidates[name].stream_usage])
+def _with_usage(opened: Opened, model: Splices) -> Edits | None:
     draft = BodyDraft()
-    if len(own) == len(order) or not put_usage(draft, opened.body, opened.request.stream_options):
+    if not put_usage(draft, opened.body, opened.request.stream_options):
         return Edits(model) if model else None
     draft.splices.extend(model)
-    return Edits(draft.done(opened.body), own, asks_usage=True)
+    return Edits(draft.done(opened.body), hides_usage=True)
 
 
 class _Wants(NamedTuple):
@@ -78,12 +78,13 @@ class _Wants(NamedTuple):
     retention: bool
     cache_key: str
     stream_usage: bool
+    stream_options: bool
 
 
 class _Body:
     """One request for all the providers that may get it; equal wishes get the same splices."""
 
-    __slots__ = ("_before", "_last_blocks", "_made", "_opened", "_renamed", "_request", "asks_usage")
+    __slots__ = ("_before", "_last_blocks", "_made", "_opened", "_renamed", "_request", "hides_usage")
 
     def __init__(self, opened: Opened, before: int, renamed: bool) -> None:
         self._opened = opened
@@ -92,7 +93,7 @@ class _Body:
         self._renamed = renamed
         self._last_blocks: tuple[LastBlock, ...] | None = None
         self._made: dict[_Wants, Splices] = {}
-        self.asks_usage = False
+        self.hides_usage = False
 
     def splices(self, candidate: Candidate) -> Splices:
         """What changes on the way to this one."""
@@ -114,6 +115,7 @@ class _Body:
             candidate.cache_fields.retention,
             cache_key(query.key, self._before, candidate.cache_fields.cache_key_rpm) if adds_key else "",
             candidate.stream_usage and not request.usage_asked,
+            candidate.stream_usage or request.model_form == "plain",
         )
 
     def _model(self, candidate: Candidate) -> str | Literal[True] | None:
@@ -148,7 +150,10 @@ class _Body:
         if wants.cache_key:
             put_key(draft, body, wants.cache_key)
         if wants.stream_usage:
-            self.asks_usage |= put_usage(draft, body, request.stream_options)
+            self.hides_usage |= put_usage(draft, body, request.stream_options)
+        if not wants.stream_options:
+            self.hides_usage |= not request.usage_asked
+            cut_options(draft, body)
         return draft
 
     def _put_model(self, draft: BodyDraft, model: str | Literal[True]) -> None:

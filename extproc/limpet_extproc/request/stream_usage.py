@@ -1,4 +1,4 @@
-"""Asking for the usage of a stream whose client did not."""
+"""Asking for the usage of a stream whose client did not, and not asking where that is refused."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from limpet_extproc.dialects.opener import ABSENT
-from limpet_extproc.dialects.spans import Span, span_of
+from limpet_extproc.dialects.spans import Span, member_at, span_of
 from limpet_extproc.dialects.text import decode
 from limpet_extproc.request.splices import BRACE, NULL, AnyBody, BodyDraft, Splice
 
@@ -15,7 +15,12 @@ class _UsageOptions(msgspec.Struct, frozen=True, gc=False):
     include_usage: Raw = ABSENT
 
 
+class _Optioned(msgspec.Struct, frozen=True, gc=False):
+    stream_options: Raw = ABSENT
+
+
 _STREAM_OPTIONS: Final = msgspec.json.Decoder(_UsageOptions)
+_OPTIONED: Final = msgspec.json.Decoder(_Optioned)
 _ASKED: Final = '"include_usage":true'
 _OPTION: Final = f'"stream_options":{{{_ASKED}}}'
 _NO: Final = (b"null", b"false")
@@ -43,3 +48,13 @@ def put_usage(draft: BodyDraft, body: AnyBody, stream_options: Span | None) -> b
     at = span_of(seen, fields.include_usage)
     draft.splices.append(Splice(begin + at.offset, at.length, "true"))
     return True
+
+
+def cut_options(draft: BodyDraft, body: AnyBody) -> None:
+    """Remove the options, whatever they are and however their name is spelled."""
+    written = bytes(body)
+    if b"stream_options" not in written and b"\\u" not in written:
+        return
+    fields, seen = decode(_OPTIONED, written)
+    if fields.stream_options is not ABSENT:
+        draft.cut.append(member_at(memoryview(seen), "stream_options", span_of(seen, fields.stream_options)))

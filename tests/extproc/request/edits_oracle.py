@@ -23,6 +23,8 @@ def expected(request: dict[str, Any], candidate: Candidate, key: str, *, adds: b
         put_marks(sent, candidate.cache_control, USUAL if adds else None)
     if candidate.cache_key and sent.get("prompt_cache_key") is None:
         sent["prompt_cache_key"] = key
+    if not candidate.stream_usage:
+        sent.pop("stream_options", None)
     if "messages" in sent and "max_tokens" not in sent and candidate.stream_usage and sent.get("stream"):
         options = sent.get("stream_options")
         sent["stream_options"] = (options or {}) | {"include_usage": True}

@@ -128,15 +128,37 @@ class TestStreamUsage:
             "b": json.loads(make.body(stream_options={"include_usage": True})),
         }
 
-    @pytest.mark.parametrize(("adds", "hidden"), [((True, True), True), ((False, True), True), ((False, False), None)])
-    def test_the_client_is_not_shown_what_it_did_not_ask_for(
-        self, make: Make, adds: tuple[bool, ...], hidden: bool | None
-    ) -> None:
+    @pytest.mark.parametrize("adds", [(True, True), (False, True), (False, False)])
+    def test_the_client_is_not_shown_what_it_did_not_ask_for(self, make: Make, adds: tuple[bool, ...]) -> None:
         providers = (make.provider(name, stream_usage=each) for name, each in zip("ab", adds, strict=True))
-        found = opened(make, make.body(session_id="s"), *providers, usage_asked=False)
+        found = opened(make, make.body(), *providers, usage_asked=False)
         made = edits(found, order(found))
         assert made is not None
-        assert made.asks_usage is bool(hidden)
+        assert made.hides_usage
+
+    @pytest.mark.parametrize("written", ['"stream_options"', '"stream\\u005foptions"'])
+    @pytest.mark.parametrize(
+        ("options", "hides"),
+        [({"include_usage": True}, False), ({"include_usage": False}, True), ({}, True), (None, True), ("x", False)],
+        ids=str,
+    )
+    def test_options_are_cut_where_they_would_be_refused(
+        self, make: Make, written: str, options: object, hides: bool
+    ) -> None:
+        body = make.body(stream=True, stream_options=options, n=1).replace(b'"stream_options"', written.encode())
+        found = opened(make, body, make.provider("a", stream_usage=False), make.provider("b"))
+        assert sent(found) == {
+            "a": json.loads(make.body(stream=True, n=1)),
+            "b": json.loads(make.body(stream=True, stream_options={"include_usage": True} if hides else options, n=1)),
+        }
+        made = edits(found, order(found))
+        assert made is not None
+        assert made.hides_usage is hides
+
+    def test_a_form_has_none(self, make: Make) -> None:
+        provider = make.provider("a", stream_usage=False)
+        found = opened(make, make.body(stream_options={}), provider, model_form="plain")
+        assert edits(found, order(found)) is None
 
 
 class TestCacheControl:
