@@ -1,5 +1,7 @@
 """What `limpet up` says of the health of its providers, by requests and by probes."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -7,6 +9,7 @@ import openai
 import pytest
 from tests.envoy.cast import LONG, PLAIN, say
 from tests.envoy.command import Command, write
+from tests.envoy.stage import Stage
 from tests.envoy.up import stage_over, until_served, write_providers
 from tests.envoy.upstream import Got, Reply, Upstream, completion
 from tests.waiting import until
@@ -53,9 +56,11 @@ async def test_a_provider_that_refuses_its_key_is_reported_once(
         assert stage.key not in command.output
 
 
-async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
+@asynccontextmanager
+async def _refused_and_probed(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
-) -> None:
+) -> AsyncIterator[tuple[Upstream, Command, Stage]]:
+    """`limpet up` with a provider that refuses its key, and a HealthProbe for it."""
     refusal = Reply(status=401, body={"error": {"message": "Incorrect API key provided"}})
     async with (
         Upstream(lambda _: refusal) as upstream,
@@ -63,9 +68,15 @@ async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
         stage_over(number, sellers, command, parser) as stage,
     ):
         await command.says("Ctrl-C ends everything")
-        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
-        write_providers(tmp_path, stage, "a", specs=url)
+        write_providers(tmp_path, stage, "a", specs={"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}})
         write(tmp_path, "probe.yaml", [_KEYS])
+        yield upstream, command, stage
+
+
+async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
+    tmp_path: Path, number: int, sellers: Sellers, parser: Parser
+) -> None:
+    async with _refused_and_probed(tmp_path, number, sellers, parser) as (upstream, command, stage):
         await command.says("; 1 HealthProbe over 1 provider")
         line = await command.says("rejects the API key")
         name = stage.provider("a")
@@ -81,16 +92,7 @@ async def test_what_probes_find_is_reported_once_and_not_with_every_probe(
 async def test_good_probes_end_what_requests_saw_without_any_request(
     tmp_path: Path, number: int, sellers: Sellers, parser: Parser
 ) -> None:
-    refusal = Reply(status=401, body={"error": {"message": "Incorrect API key provided"}})
-    async with (
-        Upstream(lambda _: refusal) as upstream,
-        Command.up(tmp_path) as command,
-        stage_over(number, sellers, command, parser) as stage,
-    ):
-        await command.says("Ctrl-C ends everything")
-        url = {"a": {"url": f"http://127.0.0.1:{upstream.port}/v1"}}
-        write_providers(tmp_path, stage, "a", specs=url)
-        write(tmp_path, "probe.yaml", [_KEYS])
+    async with _refused_and_probed(tmp_path, number, sellers, parser) as (upstream, command, stage):
         await command.says("rejects the API key")
         for turn in range(3):
             with pytest.raises(openai.APIStatusError):

@@ -55,8 +55,9 @@ def _of_api(name: str) -> str:
 
 _OF_MESSAGES: Final = "/messages"
 MESSAGES: Final = pattern(*(path for path in (*CONVERSATIONS, *COUNTING) if path.startswith(_OF_MESSAGES)))
-TOLD: Final = pattern(*(path for path in (*CONVERSATIONS, *COUNTING) if not path.startswith(_OF_MESSAGES)))
-"""Chat and Responses."""
+CHAT_AND_RESPONSES: Final = pattern(
+    *(path for path in (*CONVERSATIONS, *COUNTING) if not path.startswith(_OF_MESSAGES))
+)
 MODELS: Final = pattern("/models(?:/\\C*)?")
 RESPONSE: Final = "/responses/[!-.0-~]+"
 ODD: Final = r"(?i)[^?]*(?:\\|%(?:2[35ef]|3f|5c|7f|[01][0-9a-f]))\C*"

@@ -65,7 +65,12 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
     serving = [provider for provider in providers if provider.served]
     order = [provider.name for provider in serving[:DEFAULT_ORDER_LENGTH]]
     served = Served.of(name for provider in serving for name in provider.spec.endpoints)
-    posted = [_USUAL, regex(paths.MESSAGES), regex(paths.TOLD), *map(regex, paths.below(served.stateless))]
+    posted = [
+        _USUAL,
+        regex(paths.MESSAGES),
+        regex(paths.CHAT_AND_RESPONSES),
+        *map(regex, paths.below(served.stateless)),
+    ]
     routes = [
         *(_decided(order, settings) if order else []),
         odd_paths(),
