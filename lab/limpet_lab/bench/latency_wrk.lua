@@ -1,5 +1,5 @@
--- Load for `limpet bench latency`. Arguments: folder of bodies, how many there are, and the first session number or nothing.
--- With a session number every request opens a conversation of its own.
+-- Load for `limpet bench latency`. Arguments: folder of bodies, how many there are, and the first session number or
+-- nothing. With a session number every request opens a conversation of its own.
 
 local requests = {}
 local index = 0

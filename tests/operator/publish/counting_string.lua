@@ -1,11 +1,13 @@
--- Counts the bytes that a program looks at, by what it asks of Lua's strings: so how its work grows with its input is seen without a clock.
+-- Counts the bytes that a program looks at, by what it asks of Lua's strings: so how its work grows with its input is
+-- seen without a clock.
 
 looked_at = 0
 
 local find, match, gmatch, sub, gsub = string.find, string.match, string.gmatch, string.sub, string.gsub
 local byte, lower = string.byte, string.lower
 
--- Of a pattern that is held to its place no more is counted than what it found, or the blanks that it may have gone over.
+-- Of a pattern that is held to its place no more is counted than what it found, or the blanks that it may have gone
+-- over.
 local function count(text, pattern, from, to)
   from = math.max(from or 1, 1)
   if to == nil then
