@@ -11,6 +11,7 @@ import pytest_asyncio
 from tests.envoy.raw import Answered, request, send
 from tests.envoy.stage import Stage
 from tests.envoy.upstream import Got, Reply, Upstream
+from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
@@ -167,3 +168,36 @@ async def test_a_tool_may_have_arguments_of_any_name(bed: Bed) -> None:
     body = {"model": bed.stage.model, "max_tokens": 5, "messages": turns}
     await bed.post("b", "/v1/messages", body)
     assert len(bed.upstream.got) == 1
+
+
+async def test_what_comes_with_an_object_is_its_owners(bed: Bed) -> None:
+    batch = await bed.made("a", "/v1/batches", {"endpoint": "/v1/responses"})
+    output = f"file_{batch}"
+    bed.upstream.script = lambda _: Reply(
+        headers={"content-type": "application/json"}, body={"id": batch, "output_file_id": output}
+    )
+    assert (await bed.ask("a", "GET", f"/v1/batches/{batch}")).status == 200
+    assert (await bed.ask("a", "GET", f"/v1/files/{output}/content")).status == 200
+    bed.upstream.got.clear()
+    bed.assert_refused(await bed.ask("b", "GET", f"/v1/files/{output}/content"))
+
+
+async def test_a_response_in_the_background_can_be_cancelled_while_it_streams(bed: Bed) -> None:
+    live = f"resp_{bed.stage.key}"
+    created = {"type": "response.created", "response": {"id": live, "object": "response", "background": True}}
+    event = f"event: response.created\ndata: {json.dumps(created)}\n\n".encode()
+    stream = Reply(headers={"content-type": "text/event-stream"}, pieces=[event], stalls=True)
+    rest = Reply(headers={"content-type": "application/json"}, body={"id": live, "object": "response"})
+    bed.upstream.script = lambda got: stream if got.target == "/v1/responses" else rest
+    body = json.dumps({"model": bed.stage.model, "input": "hi", "background": True, "stream": True}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(bed.stage.origin.rpartition(":")[2]))
+    own = f"authorization: Bearer {bed.stage.key}-a"
+    writer.write(request("POST", "/v1/responses", own, _JSON, f"content-length: {len(body)}", body=body))
+    await reader.readuntil(live.encode())
+
+    async def cancelled() -> bool:
+        answer = await bed.ask("a", "POST", f"/v1/responses/{live}/cancel", "content-length: 0")
+        return answer.status == 200
+
+    await until(cancelled, "the id of what is under way")
+    writer.close()

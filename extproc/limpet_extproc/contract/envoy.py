@@ -90,6 +90,10 @@ USAGE_REASONING: Final = "reasoning"
 
 OBJECT_METADATA: Final = "limpet.object"
 OBJECT_ID: Final = "id"
+OBJECT_IDS: Final = "ids"
+"""A list: of what was made with it, such as a batch's output, and the items of a response."""
+OBJECT_BACKGROUND: Final = "background"
+"""True: it is a response that goes on without its client."""
 
 # Dynamic metadata: the translation of the present attempt.
 

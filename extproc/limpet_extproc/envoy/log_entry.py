@@ -15,6 +15,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_REASON,
     DETAILS_PREFIX,
     OBJECT_ID,
+    OBJECT_IDS,
     OBJECT_METADATA,
     RECORD_METADATA,
     RECORD_TEXT,
@@ -216,7 +217,11 @@ def usage_of(common: Common) -> TokenUsage | None:
     )
 
 
-def object_of(common: Common) -> str:
-    """The id of what the answer made and the provider keeps; empty: it made nothing."""
-    made: str = common.metadata.filter_metadata[OBJECT_METADATA].fields[OBJECT_ID].string_value
-    return made
+def objects_of(common: Common) -> tuple[str, ...]:
+    """The ids of what the answer made and the provider keeps."""
+    noted = common.metadata.filter_metadata
+    if OBJECT_METADATA not in noted:
+        return ()
+    fields = noted[OBJECT_METADATA].fields
+    found = (fields[OBJECT_ID].string_value, *(each.string_value for each in fields[OBJECT_IDS].list_value.values))
+    return tuple(dict.fromkeys(each for each in found if each))

@@ -126,6 +126,7 @@ class Outcomes:
         if common.access_log_type == accesslog_pb2.AccessLogType.DownstreamPeriodic:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
             self._limited.under_way(record, attempts)
+            self._note_objects(common, record)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""
@@ -149,7 +150,7 @@ class Outcomes:
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
             self._remember(record, attempts, usage)
-            self._note_object(common, record, provider)
+            self._note_objects(common, record)
         if self._verbose is not None:
             self._verbose(log_entry.summary(entry, reason, record, attempts, usage))
 
@@ -286,11 +287,11 @@ class Outcomes:
         self._memory.remember(key, warm, record.max_providers, self._clock())
         self._caches.warm(provider, key, warm.until_s)
 
-    def _note_object(self, common: Common, record: Record, provider: str) -> None:
+    def _note_objects(self, common: Common, record: Record | None) -> None:
         """Also of an answer that the client did not wait for, as it may know the id from its beginning."""
-        made = log_entry.object_of(common)
-        if made and record.owner and provider:
-            self._pins.note(record.owner, made, provider)
+        if record is not None and record.owner and common.HasField("upstream_remote_address"):
+            for made in log_entry.objects_of(common):
+                self._pins.note(record.owner, made, common.upstream_cluster)
 
 
 def _is_read_again(record: Record | None) -> bool:

@@ -20,6 +20,8 @@ class ObjectPath(NamedTuple):
     """Of the object that all else belongs to; empty: it is that of a collection."""
     odd: bool = False
     """Whether a provider could take it for another path, of another object."""
+    whole: bool = True
+    """Whether it is asked for as it is, and not its content or what else belongs to it."""
 
 
 def object_path(api: Api, path: str) -> ObjectPath:
@@ -30,4 +32,4 @@ def object_path(api: Api, path: str) -> ObjectPath:
         return ObjectPath("")
     plain = [unquote(part) for part in below]
     odd = any(part in _ODD or "/" in part or "\\" in part or "%" in part for part in plain)
-    return ObjectPath(plain[0], odd)
+    return ObjectPath(plain[0], odd, len(plain) == 1)

@@ -14,7 +14,7 @@ from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.memory.objects import PlacesUnknownError
 from limpet_extproc.request import identity
-from limpet_extproc.request.object_ids import object_path
+from limpet_extproc.request.object_ids import ObjectPath, object_path
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Found, Pins
@@ -63,18 +63,19 @@ class ObjectRouting:
             if asked.odd:
                 return no_object(head.api.name, asked.id)
             if asked.id:
-                return await self._by_id(head, body, asked.id)
+                return await self._by_id(head, body, asked)
             if head.headers.get(_METHOD, "POST") != "POST":
                 return no_list(head.asked.path)
             return await self._new(head, body)
         except PlacesUnknownError:
             return places_unknown(None)
 
-    async def _by_id(self, head: RequestHead, body: bytes | memoryview, object_id: str) -> Opened | Refusal:
+    async def _by_id(self, head: RequestHead, body: bytes | memoryview, asked: ObjectPath) -> Opened | Refusal:
+        object_id, owner, method = asked.id, self._owner(head), head.headers.get(_METHOD, "POST")
         named = await self._named(head, body, "object") if len(body) else ()
         if isinstance(named, Refusal):
             return named
-        found = await self._pins.find_all(self._owner(head), (object_id, *named), patiently=True)
+        found = await self._pins.find_all(owner, (object_id, *named), patiently=True)
         if not (home := found[object_id].provider):
             return no_object(head.api.name, object_id)
         lane = self._snapshot().object_lane(head.api.name, home)
@@ -84,7 +85,9 @@ class ObjectRouting:
         if isinstance(where, Refusal):
             return where
         request = replace(_NAMELESS, stream=_STREAM.search(head.headers.get(":path", "")) is not None)
-        return self._opened(head, body, request, lane, where, "")
+        # The content of a file is its client's own words, and makes nothing.
+        makes = method == "POST" or (method == "GET" and asked.whole)
+        return self._opened(head, body, request, lane, where, owner if makes else "")
 
     async def _new(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
         snapshot, api = self._snapshot(), head.api.name

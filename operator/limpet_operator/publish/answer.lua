@@ -140,17 +140,14 @@ local function has_text(api, kind)
   return string.find(kind, "json", 1, true) ~= nil or string.find(kind, "event-stream", 1, true) ~= nil
 end
 
--- Notes the id of an object while its answer passes.
-local function watch_for_id(handle, seen)
+-- Notes an object, and what was made with it, while its answer passes.
+local function watch_for_ids(handle, seen)
   local pieces, bytes, looked_at = {}, 0, 0
   local function found()
     local text = table.concat(pieces)
     local open = string.match(text, "^%s*(){")
-    local at, stop = nil, nil
-    if open ~= nil then at, stop = member(text, open, "id") end
-    if stop ~= nil then note_id(seen, text, at) end
     looked_at = bytes
-    return stop ~= nil
+    return open ~= nil and note_object(seen, text, open)
   end
   for chunk in handle:bodyChunks() do
     local length = chunk:length()
@@ -209,7 +206,7 @@ function envoy_on_response(handle)
   local seen = seen_of(handle, api, decision, string.find(words, KEEPS_MODEL, 1, true))
   local is_json_type = string.find(kind, "json", 1, true) ~= nil
   if unread then
-    if is_json_type and is_object(api, path) then watch_for_id(handle, seen) end
+    if is_json_type and is_object(api, path) then watch_for_ids(handle, seen) end
     return
   end
   if headers:get("content-encoding") ~= nil then return end

@@ -37,6 +37,7 @@ ATTEMPT_PROGRAM: Final = (
     "completion.lua",
     "json.lua",
     "usage.lua",
+    "made.lua",
     "rewrite.lua",
     "passing.lua",
     "answer.lua",

@@ -11,6 +11,8 @@ from limpet_extproc.contract.envoy import (
     HEAD_STATE,
     HEADERS_STATE,
     LENGTH_STATE,
+    OBJECT_BACKGROUND,
+    OBJECT_METADATA,
     ONE_MESSAGE,
     OWN_HEADERS,
     PATH_STATE,
@@ -76,6 +78,11 @@ _ON_SOME_ROUTES: Final[list[Json]] = [
 ]
 
 
+_TELLS_BEFORE_ITS_END: Final = (
+    "response.code == 200 && (upstream.request_attempt_count > 1 || "
+    f"('{OBJECT_METADATA}' in metadata.filter_metadata && "
+    f"'{OBJECT_BACKGROUND}' in metadata.filter_metadata['{OBJECT_METADATA}']))"
+)
 _WORTH_AN_ENTRY: Json = {
     "or_filter": {
         "filters": [
@@ -85,7 +92,7 @@ _WORTH_AN_ENTRY: Json = {
                     "name": "envoy.access_loggers.extension_filters.cel",
                     "typed_config": typed(
                         "access_loggers.filters.cel.v3.ExpressionFilter",
-                        expression="upstream.request_attempt_count > 1 && response.code == 200",
+                        expression=_TELLS_BEFORE_ITS_END,
                     ),
                 }
             },
@@ -93,7 +100,8 @@ _WORTH_AN_ENTRY: Json = {
     }
 }
 """One entry a request, at its end. A request that was not answered at the first attempt has entries while it goes on: a
-long answer must not hide for minutes that other providers fail."""
+long answer must not hide for minutes that other providers fail. So has a response in the background, whose client may
+leave or cancel it before its end."""
 
 
 def _http(settings: EnvoySettings) -> Json:

@@ -7,7 +7,6 @@
 
 -- Of events: the member that has what a whole answer is.
 local INNER = { OpenAIResponses = "response", AnthropicMessages = "message" }
-local LONGEST_ID = 256
 local MOST_BEFORE = 2048 -- bytes of a line up to its model that are compared with the next line
 
 local function seen_of(handle, api, decision, keeps_model)
@@ -25,14 +24,6 @@ local function note_usage(seen)
   local tokens = tokens_of(seen.numbers, seen.api)
   if tokens ~= nil then seen.handle:streamInfo():dynamicMetadata():set(USAGE_METADATA, USAGE_TOKENS, tokens) end
   return tokens
-end
-
--- Notes the id that the value at `at` is, once.
-local function note_id(seen, text, at)
-  local id = at and string.match(text, '^"([%w%p]-)"', at)
-  if id == nil or seen.id ~= nil or #id > LONGEST_ID then return end
-  seen.id = id
-  seen.handle:streamInfo():dynamicMetadata():set(OBJECT_METADATA, OBJECT_ID, id)
 end
 
 -- Puts the client's name of the model in the place of another.
@@ -109,7 +100,7 @@ local function read_event(seen, changes, text, open, has_usage)
   if inner ~= nil and is_object_at(text, found[inner]) then
     whole = members(text, found[inner])
     seen.began = true
-    if seen.api == "OpenAIResponses" then note_id(seen, text, whole.id) end
+    if seen.api == "OpenAIResponses" then note_response(seen, text, whole) end
   end
   if seen.model ~= nil and whole.model ~= nil and (inner == nil or whole ~= found) then
     add_model(seen, changes, text, whole.model, value_end(text, whole.model))
@@ -199,7 +190,7 @@ end
 local function read_object(seen, changes, text, open)
   local found = members(text, open)
   if seen.api == "OpenAIResponses" and found.object ~= nil and string.find(text, '^"response"', found.object) then
-    note_id(seen, text, found.id)
+    note_response(seen, text, found)
   end
   local model_stop = found.model and value_end(text, found.model)
   if model_stop ~= nil and seen.model ~= nil then add_model(seen, changes, text, found.model, model_stop) end

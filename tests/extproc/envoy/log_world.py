@@ -90,7 +90,9 @@ def entry(
         common.metadata.filter_metadata["limpet.trail"].update({"waited": waited})
     if usage is not None:
         common.metadata.filter_metadata["limpet.usage"].update({"v": dict(usage)})
-    common.metadata.filter_metadata["limpet.object"].update({"id": made})
+    common.metadata.filter_metadata["limpet.object"].update(
+        {"id": made} if "," not in made else {"ids": made.split(",")}
+    )
     if record is not None:
         fields = common.metadata.filter_metadata["limpet.decision"].fields
         fields["reason"].string_value = record.reason

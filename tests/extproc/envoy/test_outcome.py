@@ -314,6 +314,8 @@ async def test_what_an_answer_made_is_pinned_to_who_made_it_even_if_the_client_l
     await world.take(entry("b", record=kept, made="resp_1", flags=flags), entry("a", made="resp_2"), entry("a"))
     assert await world.pins.find("me", "resp_1", patiently=False) == Found("b")
     assert await world.pins.find("me", "resp_2", patiently=False) == Found()
+    await world.take(entry("b", record=kept, made="msg_1,msg_2", flags=flags))
+    assert await world.pins.find("me", "msg_2", patiently=False) == Found("b")
 
 
 @pytest.mark.parametrize(("status", "cause", "out"), [(500, "ServerError", None), (401, "CredentialRefused", "down")])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.publish.lua_world import LuaWorld, Reply
 
-from limpet_extproc.contract.envoy import OBJECT_ID, OBJECT_METADATA, TRAIL_MESSAGE, TRAIL_METADATA
+from limpet_extproc.contract.envoy import OBJECT_ID, OBJECT_IDS, OBJECT_METADATA, TRAIL_MESSAGE, TRAIL_METADATA
 
 _SSE = {"content-type": "text/event-stream"}
 _JSON = {"content-type": "application/json"}
@@ -300,6 +300,30 @@ def test_the_id_of_what_an_answer_made_is_noted(
     got = lua.answer(Reply(chunks, headers=headers), decision={"api": api}, path=path)
     assert got.metadata.get(OBJECT_METADATA, {}).get(OBJECT_ID) == id_
     assert got.body == b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("api", "path", "body", "ids"),
+    [
+        ("batches", "/v1/batches/b", {"id": "b", "output_file_id": "f1", "error_file_id": None}, ["f1"]),
+        ("uploads", "/v1/uploads/u/complete", {"id": "u", "pad": "x" * 9000, "file": {"id": "f1"}}, ["f1"]),
+        ("threads", "/v1/threads/runs", {"id": "run_1", "thread_id": "t1", "metadata": {"file": "x"}}, ["t1"]),
+        ("fine_tuning", "/v1/fine_tuning/jobs/j", {"id": "j", "result_files": ["f1", "f2", 3]}, ["f1", "f2"]),
+        (
+            "OpenAIResponses",
+            "/v1/responses",
+            {"object": "response", "id": "r", "output": [{"id": "rs_1"}, {"container_id": "c_1", "id": "ci_1"}, {}]},
+            ["rs_1", "ci_1", "c_1"],
+        ),
+        ("batches", "/v1/batches/b", {"id": "b", "result_files": [f"f{number}" for number in range(99)]}, 64),
+    ],
+)
+def test_what_was_made_with_an_object_is_noted_as_well(
+    lua: LuaWorld, api: str, path: str, body: dict[str, Any], ids: list[str] | int
+) -> None:
+    got = lua.answer(Reply([json.dumps(body).encode()], headers=_JSON), decision={"api": api}, path=path)
+    found = got.metadata[OBJECT_METADATA][OBJECT_IDS]
+    assert (len(found) if isinstance(ids, int) else [*found.values()]) == ids
 
 
 def test_the_id_of_a_stream_is_noted_with_its_first_event(lua: LuaWorld) -> None:
