@@ -1,8 +1,8 @@
 """Parts of messages as Anthropic's content blocks."""
 
-import re
+import binascii
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -35,22 +35,34 @@ Content = str | list[ContentPart] | None
 
 _IMAGE: Final = msgspec.json.Decoder(_Image)
 _FILE: Final = msgspec.json.Decoder(_File)
-_DATA_URL: Final = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]*?)*?;base64,", re.IGNORECASE)
+_DATA: Final = "data:"
+_MAX_HEAD: Final = 256
+"""Characters of a data: URL before its data."""
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _NAMES: Final = {"input_audio": "audio", "audio_url": "audio", "video_url": "video"}
 _SPELLINGS: Final = {"image/jpg": "image/jpeg"}
 
 
-def blocks(content: Content, field: str) -> Iterator[MessagesBlock]:
-    """The blocks of a message. Empty texts are left out, as Anthropic takes none."""
+class _DataUrl(NamedTuple):
+    media_type: str
+    """In lower case."""
+    data: str
+    """In base64."""
+
+
+def blocks(content: Content, field: str, *, only_text: bool = False) -> Iterator[MessagesBlock]:
+    """The blocks of a message. Texts that are empty or white space alone are left out: Anthropic takes none."""
     if isinstance(content, str):
-        if content:
+        if content.strip():
             yield {"type": "text", "text": content}
         return
     for number, part in enumerate(content or ()):
         block = _block(part, f"{field}[{number}]")
-        if block is not None:
-            yield marked(block, part.cache_control)
+        if block is None:
+            continue
+        if only_text and block["type"] != "text":
+            refuse(f"{field}[{number}].type", "Anthropic takes images and files from users and tools alone")
+        yield marked(block, part.cache_control)
 
 
 def marked(block: MessagesBlock, cache_control: Raw) -> MessagesBlock:
@@ -63,7 +75,7 @@ def _block(part: ContentPart, field: str) -> MessagesBlock | None:
         refuse(f"{field}.text", "it is missing")
     if part.type in ("text", "refusal"):
         said = part.text or part.refusal
-        return {"type": "text", "text": said} if said else None
+        return {"type": "text", "text": said} if said and said.strip() else None
     if part.type == "image_url":
         return {"type": "image", "source": _image(decoded(_IMAGE, part.image_url, f"{field}.image_url"), field)}
     if part.type != "file":
@@ -73,16 +85,16 @@ def _block(part: ContentPart, field: str) -> MessagesBlock | None:
 
 
 def _image(image: _Image, field: str) -> MessagesBlock:
-    found = _DATA_URL.match(image.url)
+    field = f"{field}.image_url.url"
+    found = _data_url(image.url)
     if found is None:
-        if image.url[:8].lower().startswith(("https://", "http://")):
+        if image.url[:8].lower() == "https://":
             return {"type": "url", "url": image.url}
-        refuse(f"{field}.image_url.url", "write an http(s) URL, or a data: URL in base64")
-    media_type = found["type"].lower()
-    media_type = _SPELLINGS.get(media_type, media_type)
+        refuse(field, "write an https URL, or a data: URL in base64")
+    media_type = _SPELLINGS.get(found.media_type, found.media_type)
     if media_type not in _IMAGES:
-        refuse(f"{field}.image_url.url", f"Anthropic takes images of {', '.join(_IMAGES)}")
-    return {"type": "base64", "media_type": media_type, "data": image.url[found.end() :]}
+        refuse(field, f"Anthropic takes images of {', '.join(_IMAGES)}")
+    return {"type": "base64", "media_type": media_type, "data": _base64(found.data, field)}
 
 
 def _document(file: _File, field: str) -> MessagesBlock:
@@ -90,15 +102,40 @@ def _document(file: _File, field: str) -> MessagesBlock:
         refuse(f"{field}.file_id", "a file at OpenAI; send its content as file_data")
     if file.file_data is None:
         refuse(f"{field}.file_data", "it is missing")
-    found = _DATA_URL.match(file.file_data)
-    if found is None and file.file_data[:5].lower() == "data:":
+    found = _data_url(file.file_data)
+    if found is None and file.file_data[: len(_DATA)].lower() == _DATA:
         refuse(f"{field}.file_data", "write a data: URL in base64")
-    if found is not None and found["type"].lower() != "application/pdf":
+    if found is not None and found.media_type != "application/pdf":
         refuse(f"{field}.file_data", "Anthropic takes files of application/pdf")
-    data = file.file_data[found.end() :] if found else file.file_data
+    data = _base64(found.data if found else file.file_data, f"{field}.file_data")
     title = {"title": file.filename} if file.filename else {}
     return {
         "type": "document",
         "source": {"type": "base64", "media_type": "application/pdf", "data": data},
         **title,
     }
+
+
+def _data_url(url: str) -> _DataUrl | None:
+    """What is in a data: URL; None if it is none, or not in base64."""
+    comma = url.find(",", 0, _MAX_HEAD)
+    head = url[: max(comma, 0)].lower()
+    if not head.startswith(_DATA) or not head.endswith(";base64"):
+        return None
+    return _DataUrl(head[len(_DATA) :].partition(";")[0], url[comma + 1 :])
+
+
+def _base64(data: str, field: str) -> str:
+    """As it was written, but in one line."""
+    if not _is_base64(data):
+        data = "".join(data.split())
+        if not _is_base64(data):
+            refuse(field, "it is empty or no base64")
+    return data
+
+
+def _is_base64(data: str) -> bool:
+    try:
+        return bool(binascii.a2b_base64(data, strict_mode=True))
+    except ValueError:
+        return False

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from limpet_extproc.dialects.careful import OURS
-from limpet_extproc.translation.untranslatable import refuse
+from limpet_extproc.translation.untranslatable import decoded, refuse
+
+_ANYTHING: Final[msgspec.json.Decoder[object]] = msgspec.json.Decoder()
 
 
 class Uncarried(NamedTuple):
@@ -55,5 +57,5 @@ def check_uncarried(name: str, raw: msgspec.Raw) -> None:
     known = UNCARRIED.get(name)
     if known is None:
         refuse(name, "Anthropic's API has no such field")
-    if not known.harmless(msgspec.json.decode(raw)):
+    if not known.harmless(decoded(_ANYTHING, raw, name)):
         refuse(name, known.reason)

@@ -28,7 +28,7 @@ class ModelTraits(NamedTuple):
 
 
 _CLAUDE: Final = re.compile(
-    r"claude-(?:(?P<family>[a-z]+)-)?(?P<major>\d+)(?:[-.](?P<minor>\d{1,2}))?(?!\d)(?:-(?P<late>[a-z]+))?"
+    r"claude-(?:(?P<family>[a-z]+)-)?(?P<major>\d{1,3})(?:[-.](?P<minor>\d{1,2}))?(?!\d)(?:-(?P<late>[a-z]+))?"
 )
 _ALWAYS_THINK: Final = frozenset({"fable", "mythos"})
 _OTHERS: Final = ModelTraits(8_192, "budget")

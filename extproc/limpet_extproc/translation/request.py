@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from limpet_extproc.translation.fields import check_uncarried
 from limpet_extproc.translation.models import ModelTraits, traits_of
-from limpet_extproc.translation.thinking import Thoughts, thoughts
+from limpet_extproc.translation.thinking import LEAST_BUDGET, Thoughts, thoughts
 from limpet_extproc.translation.tools import tool_choice, tools, undeclared
 from limpet_extproc.translation.turns import MessagesTurns, turns
 from limpet_extproc.translation.untranslatable import (
@@ -44,6 +44,11 @@ class _Format(msgspec.Struct, frozen=True, gc=False):
     json_schema: _JsonSchema | None = None
 
 
+class _Thinking(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    budget_tokens: int = 0
+
+
 _BODY: Final = msgspec.json.Decoder(dict[str, Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 _NUMBER: Final = msgspec.json.Decoder(float)
@@ -52,9 +57,12 @@ _BOOLEAN: Final = msgspec.json.Decoder(bool)
 _STOP: Final[msgspec.json.Decoder[str | list[str]]] = msgspec.json.Decoder(str | list[str])
 _FORMAT: Final = msgspec.json.Decoder(_Format)
 _STREAM_OPTIONS: Final = msgspec.json.Decoder(_StreamOptions)
-_THINKING: Final = msgspec.json.Decoder(dict[str, Any])
+_THINKING: Final[msgspec.json.Decoder[_Thinking | None]] = msgspec.json.Decoder(_Thinking | None)
+_THINKING_TYPES: Final = ("enabled", "disabled", "adaptive")
 
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "priority": "auto"}
+_MOST_TOKENS: Final = 1_000_000
+"""More than any model can answer."""
 _MAX_USER: Final = 256
 """Characters that `metadata.user_id` may have."""
 
@@ -99,12 +107,13 @@ class _Translation:
                 check_uncarried(name, raw)
         conversation = turns(self._raw("messages"))
         traits = traits_of(self._model)
-        written: dict[str, Any] = {"model": self._model, "max_tokens": self._limit(traits)}
+        own_thinking = self._own_thinking()
+        written: dict[str, Any] = {"model": self._model, "max_tokens": self._limit(traits, own_thinking)}
         declared = tools(self._raw("tools"))
         choice = tool_choice(self._raw("tool_choice"), self._raw("parallel_tool_calls"), declared)
         if not declared and conversation.called:
             declared, choice = undeclared(conversation.called), {"type": "none"}
-        thoughts_ = self._thoughts(traits, written["max_tokens"], choice, conversation)
+        thoughts_ = self._thoughts(traits, written["max_tokens"], choice, conversation, own_thinking)
         written |= {
             "tools": declared,
             "tool_choice": choice,
@@ -129,30 +138,56 @@ class _Translation:
         raw = self._fields.get(name)
         return default if raw is None else decoded(decoder, raw, name)
 
-    def _limit(self, traits: ModelTraits) -> int:
+    def _limit(self, traits: ModelTraits, own_thinking: _Thinking | None) -> int:
+        budget = 0 if own_thinking is None else own_thinking.budget_tokens
         for name in ("max_completion_tokens", "max_tokens"):
             if name in self._fields:
                 limit = self._get(name, _COUNT, 0)
                 # Anthropic takes 0, and only fills its cache then; nobody who speaks chat completions means that.
-                return limit if limit > 0 else refuse(name, "the least is 1")
-        return traits.default_tokens
+                if limit < 1:
+                    refuse(name, "the least is 1")
+                if limit > _MOST_TOKENS:
+                    refuse(name, "no model gives so many")
+                if limit <= budget:
+                    refuse("thinking.budget_tokens", f"it has to be less than {name}")
+                return limit
+        return max(traits.default_tokens, budget + traits.default_tokens // 2)
+
+    def _own_thinking(self) -> _Thinking | None:
+        """Of the request's field `thinking`."""
+        found = self._get("thinking", _THINKING, None)
+        if found is not None and found.type not in _THINKING_TYPES:
+            refuse("thinking.type", f"write one of {', '.join(_THINKING_TYPES)}")
+        if found is not None and found.type == "enabled" and not LEAST_BUDGET <= found.budget_tokens <= _MOST_TOKENS:
+            refuse("thinking.budget_tokens", f"write a number from {LEAST_BUDGET} to {_MOST_TOKENS}")
+        return found
 
     def _thoughts(
-        self, traits: ModelTraits, max_tokens: int, choice: MessagesBlock | None, conversation: MessagesTurns
+        self,
+        traits: ModelTraits,
+        max_tokens: int,
+        choice: MessagesBlock | None,
+        conversation: MessagesTurns,
+        own_thinking: _Thinking | None,
     ) -> Thoughts:
-        if "thinking" in self._fields:
-            return Thoughts({"type": str(self._get("thinking", _THINKING, {}).get("type"))})
+        if own_thinking is not None:
+            return Thoughts({"type": own_thinking.type})
         if "reasoning_effort" not in self._fields:
             return Thoughts()
         effort = self._get("reasoning_effort", _TEXT, "")
         forced = choice is not None and choice["type"] in ("any", "tool")
-        return thoughts(effort, traits, max_tokens, forced=forced, unsigned_call=conversation.unsigned_call)
+        unsigned = conversation.unsigned_call or conversation.prefilled
+        return thoughts(effort, traits, max_tokens, forced=forced, unsigned_call=unsigned)
 
     def _sampling(self, traits: ModelTraits, thoughts_: Thoughts) -> MessagesBlock:
         """None for a model that thinks, nor for those since Opus 4.7: they refuse it."""
-        if self._get("temperature", _NUMBER, 0.0) > 1:
-            refuse("temperature", "the highest that Anthropic takes is 1")
-        self._get("top_p", _NUMBER, 0.0)
+        for name in ("temperature", "top_p"):
+            if self._get(name, _NUMBER, 0.0) > 1:
+                refuse(name, "the highest that Anthropic takes is 1")
+            if self._get(name, _NUMBER, 0.0) < 0:
+                refuse(name, "the least is 0")
+        if self._get("top_k", _COUNT, 0) < 0:
+            refuse("top_k", "the least is 0")
         if not traits.sampling or thoughts_.on:
             return {}
         found: MessagesBlock = {

@@ -7,10 +7,10 @@ from limpet_extproc.translation.untranslatable import MessagesBlock, refuse
 
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
-_LEAST_BUDGET: Final = 1_024
+LEAST_BUDGET: Final = 1_024
 """Anthropic's minimum."""
 _BUDGETS: Final = {
-    "minimal": _LEAST_BUDGET,
+    "minimal": LEAST_BUDGET,
     "low": 2_000,
     "medium": 8_000,
     "high": 16_000,
@@ -44,7 +44,7 @@ def thoughts(effort: str, traits: ModelTraits, max_tokens: int, *, forced: bool,
     if traits.thinking == "adaptive":
         return _adaptive(effort, traits, forced=forced)
     budget = min(_BUDGETS.get(effort, 0), max_tokens // 2)
-    if traits.thinking == "none" or forced or unsigned_call or budget < _LEAST_BUDGET:
+    if traits.thinking == "none" or forced or unsigned_call or budget < LEAST_BUDGET:
         return Thoughts()
     return Thoughts({"type": "enabled", "budget_tokens": budget})
 

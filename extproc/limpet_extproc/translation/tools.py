@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from limpet_extproc.translation.calls import check_name
 from limpet_extproc.translation.content import marked
 from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, decoded, given, refuse
 
@@ -37,16 +38,24 @@ _TOOLS: Final[msgspec.json.Decoder[list[_Tool]]] = msgspec.json.Decoder(list[_To
 _SCHEMA: Final = msgspec.json.Decoder(dict[str, Raw])
 _CHOICE: Final[msgspec.json.Decoder[str | _Choice]] = msgspec.json.Decoder(str | _Choice)
 _BOOLEAN: Final = msgspec.json.Decoder(bool)
+_TYPE: Final[msgspec.json.Decoder[object]] = msgspec.json.Decoder()
 _ANYTHING: Final = Raw(b'{"type":"object"}')
+_NOT_AT_THE_TOP: Final = ("anyOf", "oneOf", "allOf")
 _WORDS: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 
 def tools(raw: Raw) -> list[MessagesBlock]:
-    """The tools. Raises UntranslatableError for others than functions."""
+    """The tools. Raises UntranslatableError for others than functions, and for a name that two of them have."""
     if not given(raw):
         return []
     declared = decoded(_TOOLS, raw, "tools")
-    return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(declared)]
+    found = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(declared)]
+    names: set[str] = set()
+    for number, block in enumerate(found):
+        if block["name"] in names:
+            refuse(f"tools[{number}].function.name", "another tool has the same name")
+        names.add(block["name"])
+    return found
 
 
 def undeclared(names: Sequence[str]) -> list[MessagesBlock]:
@@ -57,9 +66,13 @@ def undeclared(names: Sequence[str]) -> list[MessagesBlock]:
 def tool_choice(choice: Raw, parallel: Raw, tools_: Sequence[MessagesBlock]) -> MessagesBlock | None:
     """Which tool has to be called; None where nothing has to be said. Raises UntranslatableError."""
     alone = given(parallel) and not decoded(_BOOLEAN, parallel, "parallel_tool_calls")
-    if not tools_:
-        return None
     chosen: dict[str, Any] | None = _chosen(choice) if given(choice) else {"type": "auto"} if alone else None
+    if chosen is not None and chosen["type"] == "tool" and all(chosen["name"] != each["name"] for each in tools_):
+        refuse("tool_choice.function.name", "no tool of this name is among the tools")
+    if not tools_:
+        if chosen is not None and chosen["type"] == "any":
+            refuse("tool_choice", "there are no tools to call")
+        return None
     if chosen is not None and alone and chosen["type"] != "none":
         chosen["disable_parallel_tool_use"] = True
     return chosen
@@ -69,6 +82,7 @@ def _tool(tool: _Tool, field: str) -> MessagesBlock:
     declared = tool.function
     if declared is None or tool.type != "function":
         refuse(f"{field}.type", f"Anthropic takes no tools of type '{tool.type[:40]}'")
+    check_name(declared.name, f"{field}.function.name")
     block: MessagesBlock = {"name": declared.name}
     if declared.description:
         block["description"] = declared.description
@@ -83,7 +97,13 @@ def _schema(parameters: Raw, field: str) -> Raw | MessagesBlock:
     if not given(parameters):
         return _ANYTHING
     members = decoded(_SCHEMA, parameters, field)
-    return parameters if "type" in members else {"type": "object", **members}
+    for name in _NOT_AT_THE_TOP:
+        if name in members:
+            refuse(f"{field}.{name}", "Anthropic takes none at the top of a schema")
+    type_ = decoded(_TYPE, members.get("type", ABSENT), f"{field}.type")
+    if type_ not in (None, "object"):
+        refuse(f"{field}.type", "Anthropic takes object alone")
+    return {**members, "type": "object"} if type_ is None else parameters
 
 
 def _chosen(raw: Raw) -> MessagesBlock:

@@ -1,11 +1,12 @@
 """Messages as Anthropic's system prompt and alternating turns."""
 
-import re
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
+from limpet_extproc.translation.calls import OpenCalls, check_name
 from limpet_extproc.translation.content import Content, blocks, marked
 from limpet_extproc.translation.untranslatable import ABSENT, MessagesBlock, decoded, given, refuse
 
@@ -43,13 +44,16 @@ class MessagesTurns(NamedTuple):
     unsigned_call: bool
     """Whether the last turn of the assistant called a tool, and its thinking is not here: thinking by a budget could
     not go on from there."""
+    prefilled: bool
+    """Whether the assistant has the last turn, from which the answer goes on. A model that thinks takes none."""
 
 
 _MESSAGES: Final = msgspec.json.Decoder(list[_ChatMessage])
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+_SIGNATURE: Final[msgspec.json.Decoder[str | None]] = msgspec.json.Decoder(str | None)
 _SYSTEM: Final = ("system", "developer")
-_ODD: Final = re.compile(r"[^a-zA-Z0-9_-]")
-"""What an id of a tool call may not have."""
+_THINKING: Final = ("thinking", "redacted_thinking")
 
 
 def turns(raw: Raw) -> MessagesTurns:
@@ -58,22 +62,46 @@ def turns(raw: Raw) -> MessagesTurns:
     leading = next((n for n, each in enumerate(messages) if each.role not in _SYSTEM), len(messages))
     if leading == len(messages) and messages:
         leading -= 1  # There has to be a turn: the last instruction becomes it.
-    system = [block for n, each in enumerate(messages[:leading]) for block in _marked_blocks(each, f"messages[{n}]")]
+    system = [
+        block
+        for n, each in enumerate(messages[:leading])
+        for block in _marked_blocks(each, f"messages[{n}]", only_text=True)
+    ]
     builder = _Builder()
     for number, message in enumerate(messages[leading:], leading):
         builder.add(message, f"messages[{number}]", alone=leading + 1 == len(messages))
-    return MessagesTurns(system, builder.messages, tuple(dict.fromkeys(builder.called)), builder.unsigned_call)
+    written = builder.messages()
+    prefilled = written[-1]["role"] == "assistant"
+    return MessagesTurns(system, written, tuple(dict.fromkeys(builder.called)), builder.unsigned_call, prefilled)
+
+
+@dataclass
+class _Turn:
+    role: str
+    results: list[MessagesBlock] = field(default_factory=list)
+    """Of tools: they come before everything else."""
+    said: list[MessagesBlock] = field(default_factory=list)
 
 
 class _Builder:
     """Puts messages together to turns: those of one side that follow each other are one."""
 
     def __init__(self) -> None:
-        self.messages: list[MessagesBlock] = []
         self.called: list[str] = []
         self.unsigned_call = False
-        self._results = 0
-        """Tool results at the beginning of the present turn: they come before everything else in it."""
+        self._turns: list[_Turn] = []
+        self._calls = OpenCalls()
+
+    def messages(self) -> list[MessagesBlock]:
+        """All turns. Raises UntranslatableError if there are none."""
+        self._calls.check_answered()
+        if not self._turns:
+            refuse("messages", "none of them has any content")
+        last = self._turns[-1]
+        if last.role == "assistant" and last.said[-1]["type"] == "text":
+            # Anthropic goes on from it, and takes no white space at its end.
+            last.said[-1] = {**last.said[-1], "text": last.said[-1]["text"].rstrip()}
+        return [{"role": turn.role, "content": [*turn.results, *turn.said]} for turn in self._turns]
 
     def add(self, message: _ChatMessage, field: str, *, alone: bool) -> None:
         match message.role:
@@ -90,45 +118,56 @@ class _Builder:
                 refuse(f"{field}.role", f"'{other[:40]}' is no role; write system, developer, user, assistant or tool")
 
     def _say(self, role: str, said: list[MessagesBlock]) -> None:
-        if not said:
-            return
-        if self.messages and self.messages[-1]["role"] == role:
-            self.messages[-1]["content"] += said
-        else:
-            self.messages.append({"role": role, "content": said})
-            self._results = 0
+        if said:
+            self._turn(role).said.extend(said)
+
+    def _turn(self, role: str) -> _Turn:
+        """The present turn of this side."""
+        if not self._turns or self._turns[-1].role != role:
+            if role == "assistant":
+                self._calls.check_answered()
+            self._turns.append(_Turn(role))
+        return self._turns[-1]
 
     def _assistant(self, message: _ChatMessage, field: str) -> None:
         if given(message.function_call):
             refuse(f"{field}.function_call", "the old form of tool calls; send tool_calls")
         if given(message.audio):
             refuse(f"{field}.audio", "Anthropic takes no audio")
-        thinking: list[MessagesBlock] = [
-            {key: value for key, value in block.items() if key != "index"} for block in message.thinking_blocks or ()
-        ]
-        said = list(blocks(message.content, f"{field}.content"))
-        if message.refusal:
+        said = list(blocks(message.content, f"{field}.content", only_text=True))
+        if message.refusal and message.refusal.strip():
             said.append({"type": "text", "text": message.refusal})
+        if not said and not message.tool_calls:
+            return
+        turn = self._turn("assistant")
         calls = [
             self._call(call, f"{field}.tool_calls[{number}]") for number, call in enumerate(message.tool_calls or ())
         ]
-        self._say("assistant", _last_marked([*thinking, *said, *calls], message.cache_control))
+        thinking = [
+            block
+            for number, each in enumerate(message.thinking_blocks or ())
+            for block in _thinking(each, f"{field}.thinking_blocks[{number}]")
+        ]
+        turn.said += [*thinking, *_last_marked([*said, *calls], message.cache_control)]
         self.unsigned_call = bool(calls) and not thinking
 
     def _call(self, call: _ToolCall, field: str) -> MessagesBlock:
         if call.function is None:
             refuse(f"{field}.type", f"Anthropic takes no calls of type '{call.type[:40]}'")
+        check_name(call.function.name, f"{field}.function.name")
         self.called.append(call.function.name)
         arguments = call.function.arguments.strip() or "{}"
         decoded(_OBJECT, arguments.encode(), f"{field}.function.arguments")
+        id_ = self._calls.begun(call.id, f"{field}.id")
         # As it was written: order and numbers are part of the cached prefix.
-        return {"type": "tool_use", "id": _id(call.id), "name": call.function.name, "input": Raw(arguments.encode())}
+        return {"type": "tool_use", "id": id_, "name": call.function.name, "input": Raw(arguments.encode())}
 
     def _result(self, message: _ChatMessage, field: str) -> None:
         if message.tool_call_id is None:
             refuse(f"{field}.tool_call_id", "it is missing")
+        id_ = self._calls.answered(message.tool_call_id, f"{field}.tool_call_id")
         said = list(blocks(message.content, f"{field}.content"))
-        result: MessagesBlock = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id)}
+        result: MessagesBlock = {"type": "tool_result", "tool_use_id": id_}
         if isinstance(message.content, str):
             result["content"] = message.content
         elif [each["type"] for each in said] == ["text"]:
@@ -139,16 +178,23 @@ class _Builder:
         # What is in a block cannot have a breakpoint, but the block can.
         of_parts = [each["cache_control"] for each in said if "cache_control" in each]
         result = marked(result, message.cache_control if given(message.cache_control) or not of_parts else of_parts[-1])
-        if self.messages and self.messages[-1]["role"] == "user":
-            self.messages[-1]["content"].insert(self._results, result)
-            self._results += 1
-        else:
-            self._say("user", [result])
-            self._results = 1
+        self._turn("user").results.append(result)
 
 
-def _marked_blocks(message: _ChatMessage, field: str) -> list[MessagesBlock]:
-    return _last_marked(list(blocks(message.content, f"{field}.content")), message.cache_control)
+def _thinking(block: dict[str, Raw], field: str) -> list[MessagesBlock]:
+    """It as the provider signed it; nothing if nobody did, as then it takes it for forged."""
+    type_ = decoded(_TEXT, block.get("type", ABSENT), f"{field}.type")
+    if type_ not in _THINKING:
+        refuse(f"{field}.type", f"write one of {', '.join(_THINKING)}")
+    if type_ == "thinking" and not decoded(_SIGNATURE, block.get("signature", ABSENT), f"{field}.signature"):
+        return []
+    # Anthropic takes no breakpoint there.
+    return [{key: value for key, value in block.items() if key not in ("index", "cache_control")}]
+
+
+def _marked_blocks(message: _ChatMessage, field: str, *, only_text: bool = False) -> list[MessagesBlock]:
+    said = list(blocks(message.content, f"{field}.content", only_text=only_text))
+    return _last_marked(said, message.cache_control)
 
 
 def _last_marked(said: list[MessagesBlock], cache_control: Raw) -> list[MessagesBlock]:
@@ -162,7 +208,3 @@ def _as_reminder(block: MessagesBlock) -> MessagesBlock:
     Only newer models take the role `system` there, and moving it to the front would change the prefix that is cached.
     """
     return {**block, "text": f"<system>\n{block['text']}\n</system>"} if block["type"] == "text" else block
-
-
-def _id(written: str) -> str:
-    return _ODD.sub("_", written)

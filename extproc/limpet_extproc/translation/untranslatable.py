@@ -5,6 +5,9 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
+_MAX_CHARS: Final = 200
+"""Of a field's name, which a client chooses."""
+
 
 class Untranslatable(NamedTuple):
     """A field of the request as an error's `param`, and why it cannot be carried over."""
@@ -18,7 +21,7 @@ class UntranslatableError(Exception):
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(why)
-        self.found: Final = Untranslatable(field, why)
+        self.found: Final = Untranslatable(field[:_MAX_CHARS], why)
 
 
 ABSENT: Final = msgspec.Raw(b"null")

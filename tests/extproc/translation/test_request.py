@@ -27,6 +27,22 @@ def use(input_: Any = None, id_: str = "call_1", name: str = "f") -> dict[str, A
     return {"type": "tool_use", "id": id_, "name": name, "input": input_ or {}}
 
 
+def result(id_: str = "call_1", content: Any = "1") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id_, "content": content}
+
+
+def got(id_: str = "call_1", content: Any = "1") -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": id_, "content": content}
+
+
+def turn(role: str, *content: Any) -> dict[str, Any]:
+    return {"role": role, "content": list(content)}
+
+
+def assistant(content: Any = None, **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **fields}
+
+
 def asked(*messages: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return chat(messages=list(messages), **fields)
 
@@ -362,6 +378,104 @@ CASES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
             ],
         },
     ),
+    "white_space_alone": (
+        asked(
+            {"role": "system", "content": " "},
+            user([text("\n"), text("Go")]),
+            assistant("\n\n", tool_calls=[call()]),
+            result(content=[text(" "), text("1")]),
+            tools=[F],
+        ),
+        {
+            "tools": [TOOL],
+            "messages": [turn("user", text("Go")), turn("assistant", use()), turn("user", got())],
+        },
+    ),
+    "beginning_of_an_answer": (
+        asked(user("Go"), assistant("The answer is \n"), reasoning_effort="high"),
+        {"messages": [turn("user", text("Go")), turn("assistant", text("The answer is"))]},
+    ),
+    "same_id_in_two_turns": (
+        asked(
+            user("Go"),
+            *(assistant(tool_calls=[call()]), result(content="1")),
+            *(assistant(tool_calls=[call()]), result(content="2")),
+            tools=[F],
+        ),
+        {
+            "tools": [TOOL],
+            "messages": [
+                turn("user", text("Go")),
+                *(turn("assistant", use()), turn("user", got(content="1"))),
+                *(turn("assistant", use(id_="call_1_2")), turn("user", got("call_1_2", "2"))),
+            ],
+        },
+    ),
+    "ids_that_differ_in_odd_letters": (
+        asked(
+            user("Go"),
+            assistant(tool_calls=[call(id_="f.1"), call(id_="f:1"), call(id_="f_1_2"), call(id_="")]),
+            *(result("f:1"), result(""), result("f.1"), result("f_1_2")),
+            tools=[F],
+        ),
+        {
+            "tools": [TOOL],
+            "messages": [
+                turn("user", text("Go")),
+                turn("assistant", *(use(id_=each) for each in ("f_1", "f_1_2", "f_1_2_2", "call"))),
+                turn("user", *(got(each) for each in ("f_1_2", "call", "f_1", "f_1_2_2"))),
+            ],
+        },
+    ),
+    "breakpoint_after_thinking": (
+        asked(
+            user("Go"),
+            assistant(
+                "So.",
+                thinking_blocks=[{"type": "thinking", "thinking": "hm", "signature": "s", "cache_control": MARK}],
+                cache_control=MARK,
+            ),
+            user("On"),
+        ),
+        {
+            "messages": [
+                turn("user", text("Go")),
+                turn(
+                    "assistant",
+                    {"type": "thinking", "thinking": "hm", "signature": "s"},
+                    {**text("So."), "cache_control": MARK},
+                ),
+                turn("user", text("On")),
+            ]
+        },
+    ),
+    "thinking_that_nobody_signed": (
+        asked(
+            user("Go"),
+            assistant("So.", thinking_blocks=[{"type": "thinking", "thinking": "hm", "signature": None}]),
+            user("On"),
+        ),
+        {"messages": [turn("user", text("Go")), turn("assistant", text("So.")), turn("user", text("On"))]},
+    ),
+    "schema_of_type_null": (
+        chat(tools=[{"type": "function", "function": {"name": "g", "parameters": {"type": None, "properties": {}}}}]),
+        {"tools": [{"name": "g", "input_schema": {"type": "object", "properties": {}}}]},
+    ),
+    "base64_in_lines": (
+        asked(user([{"type": "image_url", "image_url": {"url": f"data:image/jpg;x=y;base64,{PNG[:4]}\n{PNG[4:]}"}}])),
+        {
+            "messages": [
+                turn(
+                    "user",
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": PNG}},
+                )
+            ]
+        },
+    ),
+    "a_budget_above_the_usual_limit": (
+        chat(thinking={"type": "enabled", "budget_tokens": 40000}),
+        {"thinking": {"type": "enabled", "budget_tokens": 40000}, "max_tokens": 56000},
+    ),
     "tier": (chat(service_tier="default"), {"service_tier": "standard_only"}),
     "stream": (chat(stream=True, stream_options={"include_usage": True}), {"stream": True}),
     "harmless": (
@@ -402,7 +516,7 @@ def test_arguments_stay_as_they_were_written() -> None:
     message = {"role": "assistant", "tool_calls": [call(arguments)]}
     schema = '{"type":"object","properties":{"z":{"minimum":1.50},"a":{}}}'
     body = json.dumps(
-        asked(user("Go"), message, tools=[{"type": "function", "function": {"name": "f", "parameters": "?"}}])
+        asked(user("Go"), message, result(), tools=[{"type": "function", "function": {"name": "f", "parameters": "?"}}])
     )
     written = translated(body.replace('"?"', schema).encode()).body.decode()
     assert f'"input":{arguments}' in written

@@ -59,6 +59,93 @@ CASES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+F: Final = {"type": "function", "function": {"name": "f"}}
+
+
+def tool(**declared: Any) -> dict[str, Any]:
+    return chat(tools=[{"type": "function", "function": {"name": "f", **declared}}])
+
+
+def said(content: Any, role: str = "user") -> dict[str, Any]:
+    return chat(messages=[{"role": role, "content": content}, user("Hi")])
+
+
+def image(url: str) -> list[dict[str, Any]]:
+    return [{"type": "image_url", "image_url": {"url": url}}]
+
+
+def called(*rest: dict[str, Any], ids: tuple[str, ...] = ("a",), name: str = "f") -> dict[str, Any]:
+    calls = [{"id": each, "type": "function", "function": {"name": name, "arguments": "{}"}} for each in ids]
+    return chat(messages=[user("Go"), {"role": "assistant", "tool_calls": calls}, *rest], tools=[F])
+
+
+def result(id_: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id_, "content": "1"}
+
+
+REFUSED_THERE: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "no messages": (chat(messages=[]), "messages"),
+    "nothing said": (chat(messages=[user("")]), "messages"),
+    "null": (chat(messages=[user(None)]), "messages"),
+    "no parts": (chat(messages=[user([]), user([{"type": "text", "text": " "}])]), "messages"),
+    "call without result": (called(user("Hi")), "messages[1].tool_calls[0].id"),
+    "last call without result": (called(result("a"), ids=("a", "b")), "messages[1].tool_calls[1].id"),
+    "call at the end": (called(), "messages[1].tool_calls[0].id"),
+    "result without call": (chat(messages=[user("Hi"), result("a")]), "messages[1].tool_call_id"),
+    "result of an earlier call": (
+        called(result("a"), {"role": "assistant", "content": "So."}, result("a")),
+        "messages[4].tool_call_id",
+    ),
+    "two results": (called(result("a"), result("a")), "messages[3].tool_call_id"),
+    "name of a call": (called(result("a"), name="a.b"), "messages[1].tool_calls[0].function.name"),
+    "name of a tool": (tool(name="a.b/c"), "tools[0].function.name"),
+    "long name": (tool(name="f" * 129), "tools[0].function.name"),
+    "two of a name": (chat(tools=[F, F]), "tools[1].function.name"),
+    "schema of a string": (tool(parameters={"type": "string"}), "tools[0].function.parameters.type"),
+    "schema of types": (tool(parameters={"type": ["object"]}), "tools[0].function.parameters.type"),
+    "schema of any": (tool(parameters={"anyOf": [{"type": "object"}]}), "tools[0].function.parameters.anyOf"),
+    "unknown tool": (
+        chat(tools=[F], tool_choice={"type": "function", "function": {"name": "g"}}),
+        "tool_choice.function.name",
+    ),
+    "no tool to choose": (chat(tools=[], tool_choice="required"), "tool_choice"),
+    "http image": (said(image("http://x/y.png")), "messages[0].content[0].image_url.url"),
+    "empty image": (said(image("data:image/png;base64,")), "messages[0].content[0].image_url.url"),
+    "broken image": (said(image("data:image/png;base64,AA-_")), "messages[0].content[0].image_url.url"),
+    "image without padding": (said(image("data:image/png;base64,QUI")), "messages[0].content[0].image_url.url"),
+    "no base64": (said(image("data:image/png,AAAA")), "messages[0].content[0].image_url.url"),
+    "broken file": (said([{"type": "file", "file": {"file_data": "%"}}]), "messages[0].content[0].file.file_data"),
+    "image of the system": (said(image("https://x/y.png"), "system"), "messages[0].content[0].type"),
+    "image of the assistant": (said(image("https://x/y.png"), "assistant"), "messages[0].content[0].type"),
+    "max_tokens 0": (chat(max_tokens=0), "max_tokens"),
+    "max_tokens -1": (chat(max_completion_tokens=-1), "max_completion_tokens"),
+    "max_tokens absurd": (chat(max_tokens=10**30), "max_tokens"),
+    "temperature below 0": (chat(temperature=-0.5), "temperature"),
+    "top_p above 1": (chat(top_p=2), "top_p"),
+    "top_k below 0": (chat(top_k=-1), "top_k"),
+    "thinking without type": (chat(thinking={}), "thinking.type"),
+    "no budget": (chat(thinking={"type": "enabled"}), "thinking.budget_tokens"),
+    "budget above max_tokens": (
+        chat(thinking={"type": "enabled", "budget_tokens": 4000}, max_tokens=4000),
+        "thinking.budget_tokens",
+    ),
+    "thinking of another kind": (
+        chat(messages=[user("Hi"), {"role": "assistant", "content": "x", "thinking_blocks": [{"type": "image"}]}]),
+        "messages[1].thinking_blocks[0].type",
+    ),
+    "long field": (chat(**{"x" * 100_000: 1}), "x" * 200),
+    "surrogate where nothing is read": (chat(metadata={"a": "\ud800"}), "messages"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_THERE)
+def test_what_anthropic_would_refuse(name: str) -> None:
+    request, field = REFUSED_THERE[name]
+    found = untranslatable(json.dumps(request).encode())
+    assert found is not None
+    assert found.field == field
+
+
 @pytest.mark.parametrize("field", CASES)
 def test_the_field_is_named(field: str) -> None:
     found = untranslatable(json.dumps(CASES[field]).encode())
