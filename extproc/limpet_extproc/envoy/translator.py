@@ -27,7 +27,8 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.requests import parsed
 from limpet_extproc.envoy.responses import CONTINUE_HEADERS, refused
 from limpet_extproc.translation.answer import chat_completion
-from limpet_extproc.translation.errors import error_object
+from limpet_extproc.translation.errors import chat_error, error_object
+from limpet_extproc.translation.lenient import UnreadableAnswerError
 from limpet_extproc.translation.request import TranslatedRequest, translated
 from limpet_extproc.translation.stream import StreamTranslation
 from limpet_extproc.translation.untranslatable import UntranslatableError
@@ -69,8 +70,11 @@ class _WholeTranslation:
     """An answer that can be translated only when it is complete."""
 
     def __init__(self, translate: Callable[[bytes], bytes]) -> None:
+        """`translate` may raise UnreadableAnswerError."""
         self._translate = translate
         self._body = bytearray()
+        self.unreadable = False
+        """Whether it calls itself a success, and what has been translated is an error."""
 
     def feed(self, data: bytes) -> bytes:
         if len(self._body) + len(data) > MAX_ANSWER_BYTES:
@@ -79,7 +83,11 @@ class _WholeTranslation:
         return b""
 
     def end(self) -> bytes:
-        return self._translate(bytes(self._body))
+        try:
+            return self._translate(bytes(self._body))
+        except UnreadableAnswerError:
+            self.unreadable = True
+            return chat_error(bytes(self._body))
 
 
 class Translator:
@@ -107,7 +115,8 @@ class Translator:
         asked = noted[TRANSLATION_METADATA].fields[TRANSLATION_USAGE].bool_value
         asked = asked and not noted[DECISION_METADATA].fields[DECISION_HIDE_USAGE].bool_value
         answer, response = self._begin(headers, usage_asked=asked)
-        await call.write(response)
+        held = response.mode_override.response_body_mode == modes.ProcessingMode.BUFFERED
+        await call.write(bytes(response.SerializeToString()))
         if head.response_headers.end_of_stream:
             return
         ended = False
@@ -116,9 +125,12 @@ class Translator:
             body = request.response_body.body
             ended = request.response_body.end_of_stream
             out = answer.feed(body) + (answer.end() if ended else b"")
-            await call.write(_body(out, whole=ended and isinstance(answer, _WholeTranslation)))
+            whole = answer if ended and isinstance(answer, _WholeTranslation) else None
+            if whole is not None and whole.unreadable and not held:
+                raise UnreadableAnswerError("the client has the status 200 already; what ends here is its connection")
+            await call.write(_body(out, whole))
 
-    def _begin(self, headers: Mapping[str, str], *, usage_asked: bool) -> tuple[_Translating, bytes]:
+    def _begin(self, headers: Mapping[str, str], *, usage_asked: bool) -> tuple[_Translating, pb.ProcessingResponse]:
         """How an answer is translated, and what happens to its head."""
         created = int(self._clock())
         response = pb.ProcessingResponse(response_headers=pb.HeadersResponse())
@@ -131,13 +143,15 @@ class Translator:
             mutation.remove_headers.append("content-encoding")
             message = f"The provider answered in the encoding '{encoding[:40]}', which was not asked for."
             refusal = msgspec.json.encode(error_object(message, "api_error"))
-            return _WholeTranslation(lambda _: refusal), bytes(response.SerializeToString())
+            return _WholeTranslation(lambda _: refusal), response
         if headers.get(":status") == "200" and "text/event-stream" in headers.get("content-type", ""):
-            return StreamTranslation(created, usage_asked=usage_asked), bytes(response.SerializeToString())
+            return StreamTranslation(created, usage_asked=usage_asked), response
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) <= BUFFERED_BYTES:
             response.mode_override.response_body_mode = modes.ProcessingMode.BUFFERED
-        return _WholeTranslation(lambda body: chat_completion(body, created)), bytes(response.SerializeToString())
+        if not headers.get(":status", "").startswith("2"):
+            return _WholeTranslation(chat_error), response
+        return _WholeTranslation(lambda body: chat_completion(body, created)), response
 
 
 def _request(head: pb.ProcessingRequest, data: bytes, *, user_id: bool) -> bytes:
@@ -171,14 +185,17 @@ def _refused(error: UntranslatableError) -> bytes:
     return refused(refusal, openai_error(refusal))
 
 
-def _body(out: bytes, *, whole: bool) -> bytes:
+def _body(out: bytes, whole: _WholeTranslation | None) -> bytes:
+    """`whole`: what has just become complete."""
     if not out:
         return _NOTHING_YET
     response = pb.ProcessingResponse()
     common = response.response_body.response
     common.body_mutation.body = out
-    if whole:
+    if whole is not None:
         _set(common.header_mutation, "content-length", str(len(out)))
+        if whole.unreadable:
+            _set(common.header_mutation, ":status", "502")
     return bytes(response.SerializeToString())
 
 

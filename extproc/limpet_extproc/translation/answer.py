@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from limpet_extproc.translation.errors import chat_error
+from limpet_extproc.translation.lenient import LenientDecoder, UnreadableAnswerError, encoded
 from limpet_extproc.translation.untranslatable import ABSENT, given
 from limpet_extproc.translation.usage import NO_USAGE, MessagesUsage, chat_tier, chat_usage
 
@@ -24,7 +24,7 @@ FINISH_REASONS: Final = {
 class AnswerBlock(msgspec.Struct, frozen=True, gc=False):
     """A block of an answer, of whatever type."""
 
-    type: str
+    type: str = ""
     text: str = ""
     id: str = ""
     name: str = ""
@@ -35,22 +35,22 @@ class AnswerBlock(msgspec.Struct, frozen=True, gc=False):
 
 
 class _WholeAnswer(msgspec.Struct, frozen=True, gc=False):
-    id: str
-    model: str
-    content: list[AnswerBlock]
+    type: str = ""
+    id: str = ""
+    model: str = ""
+    content: list[AnswerBlock] | None = None
     stop_reason: str | None = None
     usage: MessagesUsage = NO_USAGE
 
 
-_ANSWER: Final = msgspec.json.Decoder(_WholeAnswer)
+_ANSWER: Final = LenientDecoder(_WholeAnswer)
 
 
 def chat_completion(body: bytes, created: int) -> bytes:
-    """The completion. `created`: Unix seconds. What is neither an answer nor an error stays as it is."""
-    try:
-        answer = _ANSWER.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return chat_error(body)
+    """The completion. `created`: Unix seconds. Raises UnreadableAnswerError for what is no answer."""
+    answer = _ANSWER.decode(body)
+    if answer.content is None and answer.type != "message":
+        raise UnreadableAnswerError
     completion: dict[str, Any] = {
         "id": answer.id,
         "object": "chat.completion",
@@ -59,7 +59,7 @@ def chat_completion(body: bytes, created: int) -> bytes:
         "choices": [
             {
                 "index": 0,
-                "message": _message(answer.content),
+                "message": _message(answer.content or []),
                 "logprobs": None,
                 "finish_reason": finish_reason(answer.stop_reason),
             }
@@ -69,12 +69,21 @@ def chat_completion(body: bytes, created: int) -> bytes:
         completion["usage"] = usage
     if (tier := chat_tier(answer.usage)) is not None:
         completion["service_tier"] = tier
-    return msgspec.json.encode(completion)
+    return encoded(completion)
 
 
 def finish_reason(stop_reason: str | None) -> str:
     """OpenAI's word for why an answer ended."""
     return FINISH_REASONS.get(stop_reason or "", "stop")
+
+
+TEXT: Final = ("text", "")
+"""Types of what is text; one that is missing is no reason to lose any."""
+
+
+def call_id(number: int) -> str:
+    """That of a tool call which came without."""
+    return f"call_{number}"
 
 
 def thinking_block(block: AnswerBlock) -> dict[str, Any]:
@@ -90,20 +99,20 @@ def is_thinking(block: AnswerBlock) -> bool:
 
 
 def _message(content: list[AnswerBlock]) -> dict[str, Any]:
-    text = "".join(block.text for block in content if block.type == "text")
+    text = "".join(block.text for block in content if block.type in TEXT)
+    used = [block for block in content if block.type == "tool_use"]
     calls = [
         {
-            "id": block.id,
+            "id": block.id or call_id(number),
             "type": "function",
             "function": {"name": block.name, "arguments": bytes(block.input).decode() if given(block.input) else "{}"},
         }
-        for block in content
-        if block.type == "tool_use"
+        for number, block in enumerate(used)
     ]
     message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text, "refusal": None}
     if calls:
         message["tool_calls"] = calls
-    if reasoning := "".join(block.thinking for block in content):
+    if reasoning := "".join(block.thinking for block in content if is_thinking(block)):
         message["reasoning_content"] = reasoning
     if thinking := [thinking_block(block) for block in content if is_thinking(block)]:
         message["thinking_blocks"] = thinking

@@ -1,21 +1,29 @@
 """Anthropic's errors as OpenAI's SDK expects them. The message stays as it is: clients match on its words."""
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
+from limpet_extproc.translation.lenient import LenientDecoder, UnreadableAnswerError, encoded
 
-class _Error(msgspec.Struct, frozen=True, gc=False):
-    message: str
-    type: str = "api_error"
+NO_REASON: Final = "The provider gave no reason."
+
+
+class MessagesError(msgspec.Struct, frozen=True, gc=False):
+    """What went wrong."""
+
+    message: str = ""
+    type: str = ""
 
 
 class _ErrorBody(msgspec.Struct, frozen=True, gc=False):
-    type: Literal["error"]
-    error: _Error
+    type: str = ""
+    error: MessagesError | str = ""
 
 
-_BODY: Final = msgspec.json.Decoder(_ErrorBody)
+_BODY: Final = LenientDecoder(_ErrorBody)
+_SHOWN: Final = 200
+"""Characters of what is no error that anybody knows."""
 
 _TYPES: Final = {
     "invalid_request_error": "invalid_request_error",
@@ -33,12 +41,18 @@ _TYPES: Final = {
 
 
 def chat_error(body: bytes) -> bytes:
-    """The body of an error; as it is if it is none of Anthropic's."""
+    """The body of an error, whatever it was; as it is if it is in OpenAI's shape already."""
     try:
-        error = _BODY.decode(body).error
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        found = _BODY.decode(body)
+    except UnreadableAnswerError:
+        found = _ErrorBody()
+    error = found.error
+    if isinstance(error, str):
+        shown = error or body[: 4 * _SHOWN].decode("utf-8", "replace").strip()[:_SHOWN]
+        error = MessagesError(f"The provider answered with an error: {shown}" if shown else NO_REASON)
+    elif found.type != "error" and error.message:
         return body
-    return msgspec.json.encode(error_object(error.message, error.type))
+    return encoded(error_object(error.message or NO_REASON, error.type or "api_error"))
 
 
 def error_object(message: str, type_: str) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """A stream of Anthropic's Messages as one of chat completions, while it comes."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
-from limpet_extproc.translation.answer import AnswerBlock, finish_reason, is_thinking, thinking_block
-from limpet_extproc.translation.errors import error_object
+from limpet_extproc.translation.answer import TEXT, AnswerBlock, call_id, finish_reason, is_thinking, thinking_block
+from limpet_extproc.translation.errors import NO_REASON, MessagesError, error_object
+from limpet_extproc.translation.lenient import LenientDecoder, UnreadableAnswerError, encoded, mended
+from limpet_extproc.translation.sse import EventReader, EventTooLongError
 from limpet_extproc.translation.untranslatable import given
 from limpet_extproc.translation.usage import NO_USAGE, MessagesUsage, chat_usage, merged
-
-MAX_EVENT_BYTES: Final = 4 << 20
-"""Of one event; a longer one is no answer."""
 
 
 class _StreamedMessage(msgspec.Struct, frozen=True, gc=False):
@@ -29,23 +30,29 @@ class _Delta(msgspec.Struct, frozen=True, gc=False):
     stop_reason: str | None = None
 
 
-class _StreamError(msgspec.Struct, frozen=True, gc=False):
-    message: str = "The provider gave no reason."
-    type: str = "api_error"
-
-
 class _Event(msgspec.Struct, frozen=True, gc=False):
     type: str = ""
     message: _StreamedMessage = _StreamedMessage()
     index: int = 0
-    content_block: AnswerBlock = AnswerBlock("")
+    content_block: AnswerBlock = AnswerBlock()
     delta: _Delta = _Delta()
     usage: MessagesUsage = NO_USAGE
-    error: _StreamError = _StreamError()
+    error: MessagesError | str = ""
 
 
-_EVENT: Final = msgspec.json.Decoder(_Event)
-_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
+@dataclass
+class _Thought:
+    """A block of thinking that has not ended."""
+
+    block: AnswerBlock
+    thinking: list[str] = field(default_factory=list)
+    signature: list[str] = field(default_factory=list)
+
+
+_EVENT: Final = LenientDecoder(_Event)
+_END_OF_OPENAI: Final = b"[DONE]"
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_FIRST_HALF: Final = re.compile("[\ud800-\udbff]\\Z")
 _DONE: Final = b"data: [DONE]\n\n"
 _PING: Final = b": ping\n\n"
 """A comment: it keeps a connection open, and SDKs pass over it."""
@@ -58,46 +65,57 @@ class StreamTranslation:
         """`created`: Unix seconds; `usage_asked`: the stream ends with its usage."""
         self._created = created
         self._usage_asked = usage_asked
-        self._pending = b""
-        """The beginning of a line."""
+        self._events = EventReader()
+        self._begun = False
         self._message = _StreamedMessage()
         self._usage = NO_USAGE
         self._calls: dict[int, int] = {}
         """Number of the tool call that a block is."""
         self._without_arguments: set[int] = set()
         """Blocks of tool calls whose arguments have not begun."""
-        self._thoughts: dict[int, AnswerBlock] = {}
-        """Blocks of thinking that have not ended."""
+        self._thoughts: dict[int, _Thought] = {}
+        self._halves: dict[int, str] = {}
+        """First halves of surrogate pairs, by the block whose last delta ended with it."""
         self._thought = 0
         self._finish: str | None = None
         self._ended = False
 
     def feed(self, data: bytes) -> bytes:
         """What follows from these bytes."""
-        lines = (self._pending + data).splitlines(keepends=True)
-        # The second half of a line's end may be yet to come, and is then an empty line.
-        self._pending = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
-        out = b"".join(part for line in lines for part in self._line(line))
-        if len(self._pending) > MAX_EVENT_BYTES:
-            self._pending = b""
-            return out + b"".join(self._fail("The provider sent an event that is too long.", "api_error"))
-        return out
+        return b"" if self._ended else b"".join(self._fed(data))
 
     def end(self) -> bytes:
         """What follows from the end: an error, if the message had not ended, so that no client takes it for whole."""
-        out = b"".join(self._line(self._pending)) if self._pending else b""
-        self._pending = b""
-        if self._ended:
-            return out
-        return out + b"".join(self._fail("The provider's answer ended before its end.", "api_error"))
+        return b"" if self._ended else b"".join(self._at_end())
 
-    def _line(self, line: bytes) -> Iterator[bytes]:
-        if self._ended or not line.startswith(b"data:"):
+    def _fed(self, data: bytes) -> Iterator[bytes]:
+        try:
+            for each in self._events.feed(data):
+                yield from self._read(each)
+        except EventTooLongError:
+            yield from self._fail("The provider sent an event that is too long.", "api_error")
+
+    def _at_end(self) -> Iterator[bytes]:
+        for each in self._events.end():
+            yield from self._read(each)
+        yield from self._fail("The provider's answer ended before its end.", "api_error")
+
+    def _read(self, data: bytes) -> Iterator[bytes]:
+        """Events are JSON objects. What is no object is none; what is no JSON may have been one."""
+        if self._ended:
+            return
+        if data == _END_OF_OPENAI:
+            if self._finish is not None:
+                yield from self._finished()
             return
         try:
-            event = _EVENT.decode(line[5:].strip())
-        except _UNREADABLE:
-            yield from self._fail("The provider sent an event that cannot be read.", "api_error")
+            event = _EVENT.decode(data)
+        except UnreadableAnswerError:
+            if b"\n" in data:  # several events without an empty line between them
+                for line in data.split(b"\n"):
+                    yield from self._read(line)
+            elif data.startswith(b"{"):
+                yield from self._fail("The provider sent an event that cannot be read.", "api_error")
             return
         yield from self._event(event)
 
@@ -106,6 +124,9 @@ class StreamTranslation:
             case "message_start":
                 self._message = event.message
                 self._usage = event.message.usage
+                if self._begun:
+                    return
+                self._begun = True
                 yield self._chunk({"role": "assistant", "content": "", "refusal": None})
             case "content_block_start":
                 yield from self._begin(event.index, event.content_block)
@@ -121,7 +142,8 @@ class StreamTranslation:
             case "ping":
                 yield _PING
             case "error":
-                yield from self._fail(event.error.message, event.error.type)
+                error = MessagesError(event.error) if isinstance(event.error, str) else event.error
+                yield from self._fail(error.message or NO_REASON, error.type or "api_error")
 
     def _begin(self, index: int, block: AnswerBlock) -> Iterator[bytes]:
         if block.type == "tool_use":
@@ -130,37 +152,48 @@ class StreamTranslation:
             if not arguments:
                 self._without_arguments.add(index)
             call = {"name": block.name, "arguments": arguments}
-            yield self._chunk({"tool_calls": [{"index": number, "id": block.id, "type": "function", "function": call}]})
+            begins = {"index": number, "id": block.id or call_id(number), "type": "function", "function": call}
+            yield self._chunk({"tool_calls": [begins]})
         elif is_thinking(block):
-            self._thoughts[index] = block
+            self._thoughts[index] = _Thought(block, [block.thinking], [block.signature])
             if block.thinking:
                 yield self._chunk({"reasoning_content": block.thinking})
-        elif block.type == "text" and block.text:
+        elif block.type in TEXT and block.text:
             yield self._chunk({"content": block.text})
 
     def _go_on(self, index: int, delta: _Delta) -> Iterator[bytes]:
-        if delta.text:
-            yield self._chunk({"content": delta.text})
-        elif delta.thinking:
-            self._think(index, delta)
-            yield self._chunk({"reasoning_content": delta.thinking})
-        elif delta.signature:
-            self._think(index, delta)
-        elif delta.partial_json and index in self._calls:
-            self._without_arguments.discard(index)
-            yield self._arguments(index, delta.partial_json)
+        thought = self._thoughts.get(index)
+        match delta.type:
+            case "text_delta" | "" if text := self._whole(index, delta.text):
+                yield self._chunk({"content": text})
+            case "thinking_delta" if text := self._whole(index, delta.thinking):
+                if thought is not None:
+                    thought.thinking.append(text)
+                yield self._chunk({"reasoning_content": text})
+            case "signature_delta" if thought is not None:
+                thought.signature.append(delta.signature)
+            case "input_json_delta" if index in self._calls and (text := self._whole(index, delta.partial_json)):
+                self._without_arguments.discard(index)
+                yield self._arguments(index, text)
 
-    def _think(self, index: int, delta: _Delta) -> None:
-        if (block := self._thoughts.get(index)) is not None:
-            self._thoughts[index] = msgspec.structs.replace(
-                block, thinking=block.thinking + delta.thinking, signature=block.signature + delta.signature
-            )
+    def _whole(self, index: int, text: str) -> str:
+        """The text without the first half of a character at its end, which comes with the next delta's."""
+        before = self._halves.pop(index, "")
+        if not before and _HALF.search(text) is None:
+            return text
+        text = before + text
+        if _FIRST_HALF.search(text):
+            self._halves[index], text = text[-1], text[:-1]
+        return mended(text)
 
     def _stop(self, index: int) -> Iterator[bytes]:
         if index in self._without_arguments:
             self._without_arguments.discard(index)
             yield self._arguments(index, "{}")
-        if (block := self._thoughts.pop(index, None)) is not None:
+        if (thought := self._thoughts.pop(index, None)) is not None:
+            block = msgspec.structs.replace(
+                thought.block, thinking="".join(thought.thinking), signature="".join(thought.signature)
+            )
             yield self._chunk({"thinking_blocks": [{"index": self._thought, **thinking_block(block)}]})
             self._thought += 1
 
@@ -192,4 +225,4 @@ class StreamTranslation:
 
 
 def _data(event: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+    return b"data: " + encoded(event) + b"\n\n"

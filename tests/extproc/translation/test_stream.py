@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
-from limpet_extproc.translation.stream import MAX_EVENT_BYTES, StreamTranslation
+from limpet_extproc.translation.sse import MAX_EVENT_BYTES
+from limpet_extproc.translation.stream import StreamTranslation
 
-START: Final = {
+START: Final[dict[str, Any]] = {
     "type": "message_start",
     "message": {
         "id": "msg_1",
@@ -203,6 +204,94 @@ def test_an_error_in_the_middle_ends_the_stream() -> None:
 def test_events_and_blocks_that_are_newer_are_passed_over() -> None:
     odd = ({"type": "something_new", "x": 1}, begin(9, type="server_tool_use", id="s", name="web", input={}), end(9))
     assert fed([sse(START, *odd, *TEXT)]) == fed([sse(START, *TEXT)])
+
+
+def raw(data: str) -> bytes:
+    return f"data: {data}\n\n".encode()
+
+
+def half(escape: str) -> bytes:
+    return sse(delta(0, type="text_delta", text="?")).replace(b"?", escape.encode())
+
+
+ODD: Final[dict[str, bytes]] = {
+    "event of a number": raw("5"),
+    "event of a list": raw('[{"delta": {}}]'),
+    "event of words": raw("keep-alive"),
+    "empty event": b"data:\n\ndata: \n\n",
+    "the end of OpenAI's streams": raw("[DONE]"),
+    "text for a delta": sse({"type": "zz", "delta": "x"}),
+    "number for a text": sse({"type": "zz", "delta": {"type": "text_delta", "text": 5}}),
+    "text for a message": sse({"type": "zz", "message": "x"}),
+    "index null": sse({"type": "zz", "index": None}),
+    "text for an error": sse({"type": "zz", "error": "x"}),
+    "usage null": sse({"type": "zz", "usage": None}),
+    "type of another kind": sse({"type": 5}),
+    "another kind of delta": sse(delta(0, type="compaction_delta", text="hidden")),
+    "object for a text": sse(delta(0, type="text_delta", text={"x": 1})),
+    "citation": sse(delta(0, type="citations_delta", citation={"text": "hidden"})),
+    "delta null": sse({"type": "message_delta", "delta": None, "usage": None}),
+    "block null": sse({"type": "content_block_start", "index": 7, "content_block": None}),
+    "block of a newer type": sse(begin(7, type="new", text={"a": 1}, id=5, data=[])),
+    "text null": sse(begin(7, type="text", text=None), end(7)),
+    "a second start": sse(START),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_event_changes_nothing(name: str) -> None:
+    assert fed([sse(START), ODD[name], sse(*TEXT)], usage_asked=True) == fed([sse(START, *TEXT)], usage_asked=True)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"usage": None}, {"usage": {"input_tokens": "5"}}, {"content": None}, {"model": None}, {"id": 5}],
+    ids=["usage null", "usage of text", "content null", "model null", "id of a number"],
+)
+def test_an_odd_start_is_one(odd: dict[str, Any]) -> None:
+    start = {"type": "message_start", "message": {**START["message"], **odd}}
+    chunks, done = read(fed([sse(start, *TEXT)], usage_asked=True))
+    assert done
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"]) == "Hello ü"
+
+
+WRITTEN_OTHERWISE: Final[dict[str, tuple[bytes, str]]] = {
+    "data over two lines": (
+        b'data: {"type":"content_block_delta","index":0,\ndata: "delta":{"type":"text_delta","text":"a"}}\n\n',
+        "a",
+    ),
+    "no empty lines": (half("a").rstrip() + b"\n" + half("b"), "ab"),
+    "a pair over two deltas": (half("a\\ud83d") + half("\\ude00b"), "a😀b"),
+    "half a pair": (half("a\\ud83d") + half("b"), "a\ufffdb"),
+    "second half of a pair": (half("\\ude00"), "\ufffd"),
+    "count of a fraction": (sse({"type": "ping", "usage": {"input_tokens": 5.0}}) + half("a"), "a"),
+    "without a type": (sse(delta(0, text="a")), "a"),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OTHERWISE)
+def test_what_is_written_otherwise_is_read(name: str) -> None:
+    written, text = WRITTEN_OTHERWISE[name]
+    chunks, done = read(fed([b"\xef\xbb\xbf", sse(START, begin(0, type="text", text="")), written, sse(*TEXT[-2:])]))
+    assert done
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == text
+
+
+def test_the_end_of_openais_streams_is_one_after_a_reason() -> None:
+    _, done = read(fed([sse(START, *TEXT[:-1]), raw("[DONE]")]))
+    assert done
+
+
+def test_a_call_without_an_id_has_one() -> None:
+    chunks, _ = read(fed([sse(START, begin(0, type="tool_use", id=None, name="f"), end(0), *CALLS[-2:])]))
+    assert chunks[1]["choices"][0]["delta"]["tool_calls"][0]["id"] == "call_0"
+
+
+@pytest.mark.parametrize("error", ["boom", {"message": "boom"}, {"message": "boom", "type": None}])
+def test_an_odd_error_is_one(error: Any) -> None:
+    chunks, done = read(fed([sse(START, {"type": "error", "error": error})]))
+    assert not done
+    assert chunks[-1]["error"] == {"message": "boom", "type": "server_error", "param": None, "code": "api_error"}
 
 
 def test_what_is_no_event_is_an_error() -> None:
