@@ -231,8 +231,8 @@ async def test_what_is_refused_has_a_line_with_a_time(
         await command.says("Ctrl-C ends everything")
         for body in (b'{"model": "nobody", "messages": [{"role": "user", "content": "Up and away"}]}', b"no JSON"):
             assert (await stage.post(body)).status in (400, 404)
-        for word in ("refused.unknown_model", "refused.bad_request"):
+        for model, word in ((" nobody", "refused.unknown_model (model)"), ("", "refused.bad_request")):
             line = await command.says(word)
-            assert re.match(r"\d\d:\d\d:\d\d  POST /v1/chat/completions  refused\.", line)
+            assert re.match(rf"\d\d:\d\d:\d\d  POST /v1/chat/completions{model}  refused\.", line)
             assert "unreported" not in line
         assert "Up and away" not in command.output

@@ -34,6 +34,8 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     param: str | None = None
     """The field of the request that is wrong."""
     code: str | None = None
+    model: str = ""
+    """The one that was asked for, where it is known."""
 
 
 class ProviderObject(msgspec.Struct, frozen=True):

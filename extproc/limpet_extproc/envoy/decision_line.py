@@ -29,16 +29,21 @@ class RequestSummary(msgspec.Struct, frozen=True, gc=False):
     method: str = ""
     path: str = ""
     """With the query, which is not shown: some hold keys."""
+    field: str = ""
+    """What a refusal names as wrong."""
+    model: str = ""
+    """What a refused request asked for, where that is known."""
 
 
 def decision_line(summary: RequestSummary, at: str) -> str:
     """`at` is the time of day. The conversation is shown by the beginning of its key."""
     record = summary.record
-    what = _what(record) if record else f"{summary.method or '-'} {_shown(summary.path) or '-'}"
+    asked = " ".join((summary.method or "-", _shown(summary.path) or "-", summary.model)).rstrip()
+    what = _what(record) if record else asked
     observed = f" (would be {record.enforce_reason})" if record and record.enforce_reason is not None else ""
     left_out = "".join(f", without {name} ({reason})" for name, reason in _passed_over(summary))
     hint = _UNRECOGNISED if record and record.unrecognised else ""
-    why = f"{summary.reason or '-'}{observed}"
+    why = f"{_why(summary)}{observed}"
     parts = [at, what, why, _way(summary) + left_out, _cached(summary), f"{summary.duration_s:.3f} s", hint]
     return "  ".join(part for part in parts if part)
 
@@ -51,11 +56,18 @@ def _what(record: Record) -> str:
     return f"{record.key[:8]}  {record.model}{by}"
 
 
+def _why(summary: RequestSummary) -> str:
+    """Where a count of tokens went is of interest only if it went to where its conversation is."""
+    if summary.record is not None and summary.record.kind == "counting" and summary.reason.startswith("unsticky."):
+        return "counting"
+    return f"{summary.reason or '-'}{f' ({summary.field})' if summary.field else ''}"
+
+
 def _passed_over(summary: RequestSummary) -> Iterator[tuple[str, str]]:
-    """One that served all the same, because no other did or because the conversation is warm there, was not."""
-    served = {attempt.provider for attempt in summary.attempts if attempt.outcome == "ok"}
+    """One that was tried all the same, because no other did or because the conversation is warm there, was not."""
+    tried = {attempt.provider for attempt in summary.attempts}
     excluded = summary.record.excluded if summary.record else {}
-    return ((name, reason) for name, reason in excluded.items() if name not in served)
+    return ((name, reason) for name, reason in excluded.items() if name not in tried)
 
 
 def _way(summary: RequestSummary) -> str:
@@ -83,6 +95,8 @@ def _cached(summary: RequestSummary) -> str:
         answered = bool(summary.attempts) and summary.attempts[-1].outcome == "ok"
         expected = summary.record is None or summary.record.kind == "conversation"
         return "usage unreported" if answered and expected else ""
+    if summary.record is not None and summary.record.kind != "conversation":
+        return ""  # nothing that a cache could hold
     written = f", {summary.usage.written} written" if summary.usage.written else ""
     if summary.usage.cached is None:
         return f"{summary.usage.prompt} tokens, cache unreported{written}"

@@ -66,7 +66,7 @@ def reason_of(entry: Entry, record: Record | None) -> str:
     """Why the request went where it went: the decision's reason, or that of a refusal, of ext_proc's or of Envoy's."""
     details: str = entry.response.response_code_details
     if details.startswith(DETAILS_PREFIX):
-        return details[len(DETAILS_PREFIX) :]
+        return details[len(DETAILS_PREFIX) :].partition(":")[0]
     if record is not None:
         return record.reason
     reason: str = (
@@ -86,7 +86,15 @@ def summary(
     """What became of the request, for the line about it."""
     method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
     status, duration_s = entry.response.response_code.value, _seconds(entry.common_properties.duration)
-    return RequestSummary(reason, status, duration_s, record, attempts, usage, method, entry.request.path)
+    field, model = _refused_for(entry)
+    return RequestSummary(reason, status, duration_s, record, attempts, usage, method, entry.request.path, field, model)
+
+
+def _refused_for(entry: Entry) -> tuple[str, str]:
+    """Field and model of a refusal by ext_proc, as far as it names them."""
+    details: str = entry.response.response_code_details
+    _, field, model = f"{details}::".split(":", 2) if details.startswith(DETAILS_PREFIX) else ("", "", "")
+    return field, model.rstrip(":")
 
 
 def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:

@@ -3,6 +3,7 @@
 Parts that only depend on the order are built once and joined, since protobuf messages concatenate.
 """
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -127,11 +128,21 @@ class Responses:
 
 def refused(refusal: Refusal, body: bytes) -> bytes:
     """The end of the request. `body` is the refusal in the client's dialect."""
-    immediate = pb.ImmediateResponse(body=body, details=DETAILS_PREFIX + refusal.reason)
+    immediate = pb.ImmediateResponse(body=body, details=_details(refusal))
     immediate.status.code = refusal.status
     for key, value in (("content-type", "application/json"), (DECISION_HEADER, refusal.reason)):
         immediate.headers.set_headers.add(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
     return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
+
+
+def _details(refusal: Refusal) -> str:
+    """For the access log: reason, field and model. A client wrote the last two."""
+    field, model = (_UNPRINTABLE.sub("?", text[:_MOST_TOLD]) for text in (refusal.param or "", refusal.model))
+    return f"{DETAILS_PREFIX}{refusal.reason}:{field}:{model}" if field or model else DETAILS_PREFIX + refusal.reason
+
+
+_MOST_TOLD: Final = 80
+_UNPRINTABLE: Final = re.compile(r"[^!-9;-~]")
 
 
 def _route(order: tuple[str, ...], route_knows: Collection[str], tries: Tries) -> bytes:

@@ -52,7 +52,7 @@ def unknown_model(model: str, api: str, snapshot: Snapshot) -> Refusal:
         message = f"The model '{shown}' is not served here."
         close = suggested_model(model, models)
         available = (f" Did you mean '{close}'?" if close else "") + f" Available models: {served or 'none yet'}."
-    return Refusal(404, "refused.unknown_model", message + available, "model", "model_not_found")
+    return Refusal(404, "refused.unknown_model", message + available, "model", "model_not_found", shown)
 
 
 _MAX_APIS: Final = 3
@@ -84,7 +84,7 @@ def nobody_left(lane: Lane, steering: Steering) -> Refusal:
         advice = f"Limpet enforces {', '.join(SUPPORTED)}; only a Provider of vendor OpenRouter can meet other demands."
     elif param == "provider.only" and (close := suggestion(steering.only or (), serving)):
         advice = f"Did you mean '{close}'?"
-    return Refusal(400, "refused.nobody_left", f"{message} {advice}".rstrip(), param, "no_provider_left")
+    return Refusal(400, "refused.nobody_left", f"{message} {advice}".rstrip(), param, "no_provider_left", lane.model)
 
 
 def pin_ruled_out(provider: str) -> Refusal:
@@ -142,7 +142,7 @@ def untranslatable(field: str, why: str, model: str) -> Refusal:
         f"'{name}' cannot be translated for the providers of '{model[:_MAX_NAME_CHARS]}', which speak Anthropic's "
         f"Messages: {why[:_MAX_NAME_CHARS]}. Change it, or ask for a model of a provider that speaks chat completions."
     )
-    return Refusal(400, "refused.untranslatable", message, name, "untranslatable")
+    return Refusal(400, "refused.untranslatable", message, name, "untranslatable", model)
 
 
 _ADVICE: Final = {

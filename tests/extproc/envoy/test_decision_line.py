@@ -57,9 +57,30 @@ def test_a_line_names_another_api_than_chat(api: str, kind: ApiKind, what: str) 
     record = replace(RECORD, api=api, kind=kind, model="" if kind == "object" else RECORD.model)
     usage = TokenUsage(5000, None, 3)
     line = decision_line(RequestSummary("first.scored", 200, 1.5, record, [OK], usage), "20:15:00")
-    assert line == f"20:15:00  {what}  first.scored  a 200  5000 tokens, cache unreported  1.500 s"
+    cached = "5000 tokens, cache unreported  " if kind == "conversation" else ""
+    assert line == f"20:15:00  {what}  first.scored  a 200  {cached}1.500 s"
     bare = decision_line(RequestSummary("first.scored", 200, 1.5, record, [OK]), "20:15:00")
     assert ("usage unreported" in bare) == (kind == "conversation")
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"), [("unsticky.below_minimum", "counting"), ("sticky.hit", "sticky.hit"), ("pinned.object",) * 2]
+)
+def test_a_count_of_tokens_has_no_part_in_a_cache(reason: str, why: str) -> None:
+    record = replace(RECORD, api="AnthropicMessages", kind="counting")
+    line = decision_line(RequestSummary(reason, 200, 1.5, record, [OK], TokenUsage(5, None, 0)), "20:15:00")
+    assert line == f"20:15:00  01234567  flash by AnthropicMessages  {why}  a 200  1.500 s"
+
+
+def test_a_refusal_names_its_model_and_field() -> None:
+    refused = RequestSummary("refused.untranslatable", 400, 0.1, method="POST", path="/v1/x", field="n", model="m")
+    assert decision_line(refused, "20:15:00") == "20:15:00  POST /v1/x m  refused.untranslatable (n)  400  0.100 s"
+
+
+def test_one_that_was_tried_all_the_same_was_not_passed_over() -> None:
+    record = replace(RECORD, excluded={"a": "over_limit", "b": "degraded"})
+    line = decision_line(RequestSummary("last_resort.all_out", 502, 1.5, record, [NO_KEY]), "20:15:00")
+    assert "a 401, so 502, without b (degraded)  " in line
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,7 @@ def answered_here(word: str, status: int, details: str = "direct_response") -> A
         ("refused.too_large", 413, "request_payload_too_large", "refused.too_large"),
         ("refused.bad_request", 400, "limpet_refused.bad_request", "refused.bad_request"),
         ("", 400, "limpet_refused.unknown_model", "refused.unknown_model"),
+        ("", 400, "limpet_refused.unknown_model:model:gpt", "refused.unknown_model"),
     ],
 )
 async def test_what_was_refused_before_any_provider_has_a_line_and_is_counted(
@@ -272,6 +273,7 @@ async def test_what_was_refused_before_any_provider_has_a_line_and_is_counted(
     await world.take(answered_here(word, status, details))
     (summary,) = world.summaries
     assert (summary.reason, summary.status, summary.method, summary.record) == (reason, status, "GET", None)
+    assert (summary.field, summary.model) == (("model", "gpt") if details.endswith(":gpt") else ("", ""))
     assert world.counted("limpet_requests_total", provider="none", decision=reason, outcome="refused") == 1
     assert world.counted("limpet_attempts_total", provider="", outcome="refused") == 0
 

@@ -267,7 +267,7 @@ async def test_a_refusal_ends_the_request_with_its_reason(server: Server) -> Non
     headers = {each.header.key: each.header.raw_value.decode() for each in immediate.headers.set_headers}
     assert immediate.status.code == 404
     assert headers == {"content-type": "application/json", "x-limpet-decision": "refused.unknown_model"}
-    assert immediate.details == "limpet_refused.unknown_model"
+    assert immediate.details == "limpet_refused.unknown_model:model:nope"
     assert json.loads(immediate.body)["error"]["code"] == "model_not_found"
     assert server.counted("limpet_decisions_total", reason="refused.unknown_model") == 1
 
@@ -373,7 +373,7 @@ async def test_a_request_by_id_is_refused_at_its_headers(keeper: Server) -> None
     asked = body_message(b"", **{**OF_RESPONSE, ":path": "/v1/responses/resp_2"})
     asked.request_headers.end_of_stream = True
     refused = pb.ProcessingResponse.FromString(await keeper.extproc.one(asked.SerializeToString())).immediate_response
-    assert (refused.status.code, refused.details) == (404, "limpet_refused.object_gone")
+    assert (refused.status.code, refused.details) == (404, "limpet_refused.object_gone:id:")
 
 
 async def test_in_header_mode_a_request_by_id_is_answered_at_its_headers(keeper: Server) -> None:
