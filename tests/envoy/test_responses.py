@@ -114,6 +114,25 @@ async def test_a_conversation_stays_where_it_was_made(stage: Stage) -> None:
         await of(stage, "another key").responses.create(model=stage.model, input="x", conversation=conversation.id)
 
 
+async def test_a_conversation_that_nobody_made_is_not_found_and_takes_no_model_out(stage: Stage) -> None:
+    alone = {"url": stage.sellers["k"].base_url, **keeping(), "endpoints": ["embeddings"]}
+    await stage.serve("k", specs={"k": alone})
+    before = len(await stage.arrivals("k"))
+    for _ in range(4):
+        with pytest.raises(openai.NotFoundError) as caught:
+            await stage.client.responses.create(model=stage.model, input="x", conversation="conv_zz")
+        assert caught.value.body == {
+            "message": "Conversation with id 'conv_zz' not found.",
+            "type": "invalid_request_error",
+            "param": "conversation",
+            "code": None,
+        }
+    assert len(await stage.arrivals("k")) == before + 4, "the only provider says so itself"
+    await stage.settle()
+    _, _, reason = await _respond(stage, "Hello")
+    assert reason != "last_resort.all_out"
+
+
 async def test_header_mode_keeps_what_is_pinned(header_stage: Stage) -> None:
     stage = header_stage
     response, home, _ = await _respond(stage, "Hello")
