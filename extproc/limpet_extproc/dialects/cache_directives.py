@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from math import inf
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -43,8 +42,25 @@ class _Marked(msgspec.Struct, frozen=True, gc=False):
 _Content = list[_Marked] | str | None
 
 
+class _BlockMarks(_Marked, frozen=True, gc=False):
+    content: Raw = ABSENT
+    """Of a tool's result: a text, or blocks that may have breakpoints as well (Anthropic's SDK, 2026)."""
+
+    def inner(self) -> list[_Marked]:
+        """Its blocks."""
+        if begin_of(self.content) != b"[":
+            return []
+        try:
+            return _INNER_BLOCKS.decode(self.content)
+        except (msgspec.MsgspecError, RecursionError):
+            return []
+
+
+_INNER_BLOCKS: Final = msgspec.json.Decoder(list[_Marked])
+
+
 class _MessageMarks(msgspec.Struct, frozen=True, gc=False):
-    content: _Content = None
+    content: list[_BlockMarks] | str | None = None
 
 
 class _ChatMessageMarks(_Marked, frozen=True, gc=False):
@@ -58,7 +74,9 @@ class _MessagesPrompt(_Marked, frozen=True, gc=False, kw_only=True):
 
     def marked(self) -> list[Raw]:
         """Each `cache_control` of a block."""
-        return _marked((self.tools, self.system, *(message.content for message in self.messages)))
+        contents = [message.content for message in self.messages]
+        inner = (block.inner() for blocks in contents if isinstance(blocks, list) for block in blocks)
+        return _marked((self.tools, self.system, *contents, *inner))
 
 
 class _ChatPrompt(_Marked, frozen=True, gc=False, kw_only=True):
@@ -116,17 +134,21 @@ def cache_directives(
     if found is _NO_BREAKPOINTS and not has_key and retention is ABSENT and options is ABSENT:
         return None
     fields = (("prompt_cache_retention", retention), ("prompt_cache_options", options))
-    lasts_s = (*found.lasts_s, *(_lasts_s(raw) for _, raw in fields))
-    shortest_s = min((inf if each is None else each for each in lasts_s), default=inf)
     return CacheDirectives(
         top_level=found.top_level,
         marks=found.marks,
-        ttl_s=None if _UNKNOWN in lasts_s or shortest_s == inf else shortest_s,
+        marks_ttl_s=_shortest_s(found.lasts_s),
         has_key=has_key,
         retention=tuple(
             member_at(memoryview(text), name, span_of(text, raw)) for name, raw in fields if raw is not ABSENT
         ),
+        retention_ttl_s=_shortest_s([_lasts_s(raw) for _, raw in fields]),
     )
+
+
+def _shortest_s(lasts_s: Sequence[float | None]) -> float | None:
+    said = [each for each in lasts_s if each is not None]
+    return None if _UNKNOWN in said else min(said, default=None)
 
 
 def is_looked_into(body: Body) -> bool:

@@ -67,13 +67,14 @@ class CacheDirectives(msgspec.Struct, frozen=True, gc=False):
     """`cache_control` of the request itself."""
     marks: tuple[Member, ...] = ()
     """`cache_control` of single blocks of the prompt, in the order of the body."""
-    ttl_s: float | None = None
-    """How long the shortest-lived breakpoint that matters lasts, or what the request asks for otherwise; None: as is
-    usual at the provider."""
+    marks_ttl_s: float | None = None
+    """How long the shortest-lived of these lasts; None: as is usual at the provider."""
     has_key: bool = False
     """Whether there is a `prompt_cache_key` that says something."""
     retention: tuple[Member, ...] = ()
     """`prompt_cache_retention` and `prompt_cache_options`."""
+    retention_ttl_s: float | None = None
+    """The shorter that they ask for; None: as is usual at the provider."""
 
 
 ModelForm = Literal["json", "plain", "missing"]

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from limpet_extproc.contract.catalog import CacheControl
+from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.port import CacheDirectives, LastBlock
-from limpet_extproc.dialects.spans import Member, cuts
+from limpet_extproc.dialects.spans import Member, cuts, span_of
+from limpet_extproc.dialects.text import decode
 from limpet_extproc.request.splices import NULL, AnyBody, BodyDraft, Splice, text_at
 
 MOST: Final = 4
@@ -24,6 +27,11 @@ class _Lifetime(msgspec.Struct, frozen=True, gc=False):
     ttl: str | None = None
 
 
+class _Marked(msgspec.Struct, frozen=True, gc=False):
+    cache_control: Raw = ABSENT
+
+
+_MARKED: Final = msgspec.json.Decoder(_Marked)
 _CACHE_CONTROL: Final = msgspec.json.Decoder(_Lifetime)
 
 
@@ -100,11 +108,17 @@ def _put_mark(draft: BodyDraft, marks: tuple[Member, ...], body: AnyBody, value:
         draft.splices.append(Splice(begin, 0, '[{"type":"text","text":'))
         draft.splices.append(Splice(end, 0, f',"cache_control":{value}}}]'))
         return
-    own = next((mark for mark in marks if begin <= mark.start < end), None)
+    own = next((mark for mark in marks if begin <= mark.start < end and _is_own(mark, body, begin, end)), None)
     if own is None:
         draft.splices.append(Splice(end - 1, 0, f',"cache_control":{value}'))
     elif body[own.value] == NULL:
         draft.splices.append(Splice(own.value, own.end - own.value, value))
+
+
+def _is_own(mark: Member, body: AnyBody, begin: int, end: int) -> bool:
+    """Whether a mark in a block is that of the block: it may be of one inside of it, as in the result of a tool."""
+    fields, seen = decode(_MARKED, bytes(body[begin:end]))
+    return fields.cache_control is not ABSENT and begin + span_of(seen, fields.cache_control).offset == mark.value
 
 
 def _is_long(value: str) -> bool:

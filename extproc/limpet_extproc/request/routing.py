@@ -11,7 +11,6 @@ from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
-from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.dialects.port import CacheDirectives, Refusal
@@ -159,12 +158,13 @@ def _ttls_s(opened: Opened, order: tuple[str, ...]) -> tuple[float, ...]:
         if why_not_sticky(candidate, query) is not None:
             ttls_s.append(0.0)
         else:
-            asked_s = None if directives is None else _asked_ttl_s(directives, query, candidate)
+            asked_s = None if directives is None else _asked_ttl_s(directives, candidate)
             ttls_s.append(set_s or asked_s or candidate.cache_ttl_s)
     return tuple(ttls_s)
 
 
-def _asked_ttl_s(directives: CacheDirectives, query: Query, candidate: Candidate) -> float | None:
-    """How long the request itself wants to be kept, if the provider reads where it says so."""
-    reads = candidate.cache_control != "None" if query.marked else candidate.cache_fields.retention
-    return directives.ttl_s if reads else None
+def _asked_ttl_s(directives: CacheDirectives, candidate: Candidate) -> float | None:
+    """How long the request itself wants to be kept, as far as the provider reads where it says so."""
+    marks_s = None if candidate.cache_control == "None" else directives.marks_ttl_s
+    retention_s = directives.retention_ttl_s if candidate.cache_fields.retention else None
+    return retention_s if marks_s is None else min(marks_s, retention_s or marks_s)

@@ -56,7 +56,7 @@ def values(body: bytes, cache: CacheDirectives) -> list[Any]:
         request({"role": "user", "content": '"cache_control": {"type": "ephemeral"}'}),
         request(user({"type": "text", "text": '"cache_control"'})),
         request(user({"type": "tool_use", "input": {"cache_control": SHORT}})),
-        request(user({"type": "tool_result", "content": [marked(SHORT)]})),
+        request(user({"type": "tool_result", "content": [{"type": "x", "content": [marked(SHORT)]}]})),
         request(USER, metadata={"cache_control": "x"}),
         request(USER, tools=[{"name": "f", "input_schema": {"properties": {"cache_control": {"type": "object"}}}}]),
         request(USER, stop=["cache_control"]),
@@ -73,7 +73,17 @@ def test_breakpoints_are_found_with_all_that_says_how_long_they_last(dialect: Di
     body = request(*messages, tools=[{"name": "f", "cache_control": HOUR}], cache_control=SHORT, **ours)
     cache = asked(dialect, body)
     assert values(body, cache) == [SHORT, HOUR, SHORT, HOUR]
-    assert cache.ttl_s == 300
+    assert (cache.marks_ttl_s, cache.retention_ttl_s) == (300, None)
+
+
+def test_blocks_of_a_tools_result_have_breakpoints_in_messages() -> None:
+    result = {"type": "tool_result", "cache_control": HOUR, "content": [marked(SHORT), {"type": "x"}, marked(HOUR)]}
+    odd = [
+        {"type": "x", "content": content} for content in (5, {"cache_control": SHORT}, "x", [5, marked(SHORT)], None)
+    ]
+    body = request(user(result, *odd, marked(SHORT)))
+    assert values(body, asked(MESSAGES, body)) == [HOUR, SHORT, HOUR, SHORT]
+    assert values(body, asked(CHAT, body)) == [HOUR, SHORT]
 
 
 def test_a_system_prompt_of_blocks_has_breakpoints_in_messages_and_a_message_has_one_in_chat() -> None:
@@ -107,11 +117,11 @@ def test_the_shortest_breakpoint_counts(dialect: Dialect, marks: list[Any], ttl_
     body = request(user(*map(marked, marks)))
     cache = asked(dialect, body)
     assert values(body, cache) == marks
-    assert cache.ttl_s == ttl_s
+    assert cache.marks_ttl_s == ttl_s
     *others, top = marks
     body = request(user(*map(marked, others)), cache_control=top)
     cache = asked(dialect, body)
-    assert (values(body, cache), cache.ttl_s) == ([top, *others], ttl_s)
+    assert (values(body, cache), cache.marks_ttl_s) == ([top, *others], ttl_s)
 
 
 @both
@@ -169,7 +179,7 @@ def test_more_than_anyone_could_mean_is_not_looked_at(dialect: Dialect) -> None:
 def test_chat_says_how_long_an_entry_is_kept(fields: dict[str, Any], ttl_s: float | None, ours: dict[str, Any]) -> None:
     body = request(USER, **fields, **ours)
     cache = asked(CHAT, body)
-    assert cache.ttl_s == ttl_s
+    assert (cache.marks_ttl_s, cache.retention_ttl_s) == (None, ttl_s)
     assert {each.name for each in cache.retention} == fields.keys()
     assert sorted(values(body, cache), key=str) == sorted(fields.values(), key=str)
     assert cache_of(MESSAGES, body) is None

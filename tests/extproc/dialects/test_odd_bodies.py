@@ -78,10 +78,8 @@ def _is_asked(body: bytes, dialect: Dialect, request: ParsedRequest, value: dict
     fields = [name for name in ("prompt_cache_retention", "prompt_cache_options") if chat and name in value]
     assert [_member(body, each) for each in cache.retention] == [value[name] for name in fields], body
     assert cache.has_key is (chat and bool(value.get("prompt_cache_key"))), body
-    lasts_s: list[float | None] = [_breakpoint_s(each) for each in (*top_level, *marks) if each is not None]
-    lasts_s += [_cache_s(value[name]) for name in fields]
-    said = [each for each in lasts_s if each is not None]
-    assert cache.ttl_s == (None if UNKNOWN in said else min(said, default=None)), body
+    assert cache.marks_ttl_s == _shortest_s([_breakpoint_s(each) for each in (*top_level, *marks) if each is not None])
+    assert cache.retention_ttl_s == _shortest_s([_cache_s(value[name]) for name in fields]), body
     if chat:
         assert request.usage_asked is _usage_asked(value), body
         assert (request.stream_options is None) == ("stream_options" not in value or request.usage_asked), body
@@ -97,7 +95,10 @@ def _cache_controls(value: dict[str, Any], chat: bool) -> tuple[list[Any], list[
     contents = [system, *(message.get("content") for message in messages)]
     if not all(each is None or isinstance(each, str) or _are_objects(each) for each in contents):
         return [], []
-    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    system_blocks, *turns = [content if isinstance(content, list) else [] for content in contents]
+    blocks = [block for content in turns for block in content]
+    inner = [each for block in blocks if _are_objects(block.get("content")) for each in block["content"]]
+    blocks += system_blocks if chat else [*system_blocks, *inner]
     marked = [value], [*(tools or []), *(messages if chat else []), *blocks]
     top_level, marks = (
         [each["cache_control"] for each in objects if isinstance(each.get("cache_control", 0), dict | None)]
@@ -114,6 +115,11 @@ def _breakpoint_s(mark: dict[str, Any]) -> float:
     ttl = mark.get("ttl")
     known = mark.get("type") == "ephemeral" and (ttl is None or isinstance(ttl, str))
     return LIFETIMES_S.get(ttl, UNKNOWN) if known else UNKNOWN
+
+
+def _shortest_s(lasts_s: list[float | None]) -> float | None:
+    said = [each for each in lasts_s if each is not None]
+    return None if UNKNOWN in said else min(said, default=None)
 
 
 def _cache_s(said: Any) -> float | None:

@@ -240,5 +240,5 @@ def test_what_it_asks_of_prompt_caches_is_read(ours: dict[str, Any]) -> None:
     assert parse(request([HELLO], prompt_cache_key=None, **ours)).cache is None
     read = parse(request([HELLO], prompt_cache_key="k", prompt_cache_options={"ttl": "12h"}, **ours)).cache
     assert read is not None
-    assert (read.has_key, read.ttl_s) == (True, 12 * 3600)
+    assert (read.has_key, read.retention_ttl_s) == (True, 12 * 3600)
     assert [member.name for member in read.retention] == ["prompt_cache_options"]

@@ -52,8 +52,8 @@ def put_marks(sent: dict[str, Any], read: str, added: Any) -> None:
         return
     earlier = next((number for number in ends if blocks[number].answers > blocks[ends[0]].answers), None)
     if earlier is not None and blocks[earlier].at - blocks[ends[0]].at >= 20 and len(marks) < 3:
-        between = [block.mark() or {} for block in blocks[ends[0] : earlier + 1]]
-        if hour or not any(mark.get("ttl") == "1h" for mark in between):
+        between = [mark for block in blocks[ends[0] : earlier + 1] for mark in (block.mark(), *block.inner_marks())]
+        if hour or not any(mark and mark.get("ttl") == "1h" for mark in between):
             blocks[earlier].put(top_level)
     if read == "Blocks":
         blocks[ends[0]].put(top_level)
@@ -73,6 +73,12 @@ class Block(NamedTuple):
     def mark(self) -> Any:
         """Its own."""
         return self.holder[self.key].get("cache_control") if isinstance(self.holder[self.key], dict) else None
+
+    def inner_marks(self) -> list[Any]:
+        """Of the blocks inside of it, if it is the result of a tool."""
+        block = self.holder[self.key]
+        inner = block.get("content") if isinstance(block, dict) else None
+        return [each.get("cache_control") for each in inner] if isinstance(inner, list) else []
 
     def put(self, mark: Any) -> None:
         """A breakpoint, unless it has one."""
@@ -111,4 +117,6 @@ def owners(sent: dict[str, Any]) -> list[dict[str, Any]]:
     """All that may have a breakpoint of its own."""
     contents = [sent.get("system"), *(message["content"] for message in sent["messages"])]
     chat = sent["messages"] if "max_tokens" not in sent else []
-    return [*sent.get("tools", []), *(b for c in contents if isinstance(c, list) for b in c), *chat]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    inner = [each for block in blocks if isinstance(block.get("content"), list) for each in block["content"]]
+    return [*sent.get("tools", []), *blocks, *inner, *chat]

@@ -14,6 +14,7 @@ from limpet_extproc.request.routing import Routing, decide
 FIVE, HOUR = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
 MARKS = CacheFields(cache_control={"OpenAIChat": "Blocks"})
 FIELDS = CacheFields(retention=True)
+BOTH = CacheFields(cache_control={"OpenAIChat": "Blocks"}, retention=True)
 
 
 def routed(make: Make, body: bytes, *providers: Any, **policy: Any) -> Routing:
@@ -42,6 +43,11 @@ def marked(*marks: Any) -> dict[str, Any]:
         (FIELDS, {"prompt_cache_options": {"ttl": "30m"}}, 1800.0),
         (FIELDS, {"prompt_cache_options": {"ttl": "soon"}}, 600.0),
         (FIELDS, {"cache_control": HOUR}, 600.0),
+        (MARKS, {"cache_control": HOUR, "prompt_cache_retention": "in_memory"}, 3600.0),
+        (FIELDS, {"cache_control": FIVE, "prompt_cache_retention": "24h"}, 86400.0),
+        (BOTH, {"cache_control": HOUR, "prompt_cache_retention": "24h"}, 3600.0),
+        (BOTH, {"cache_control": HOUR, "prompt_cache_retention": "in_memory"}, 300.0),
+        (BOTH, {"cache_control": None, "prompt_cache_retention": "24h"}, 86400.0),
         (CacheFields(), {"cache_control": HOUR, "prompt_cache_retention": "24h"}, 600.0),
     ],
     ids=str,
