@@ -64,8 +64,8 @@ class ObjectRouting:
                 return no_object(head.api.name, asked.id)
             if asked.id:
                 return await self._by_id(head, body, asked)
-            if head.headers.get(_METHOD, "POST") != "POST":
-                return no_list(head.asked.path)
+            if (method := head.headers.get(_METHOD, "POST")) != "POST":
+                return no_list(method, head.asked.path)
             return await self._new(head, body)
         except PlacesUnknownError:
             return places_unknown(None)

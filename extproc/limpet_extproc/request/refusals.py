@@ -108,7 +108,9 @@ def no_object(api: str, object_id: str) -> Refusal:
     if api in CONVERSATIONS.values():
         message = f"Response with id '{name}' not found."
     else:
-        message = f"No such object: '{name}'. Known are those that this client has made here."
+        message = (
+            f"No such object: '{name}'. Known are those that this client has made here, unless their memory was away."
+        )
     return Refusal(404, "refused.object_gone", message, "id")
 
 
@@ -120,11 +122,11 @@ def apart(where: Mapping[str, str]) -> Refusal:
     return bad_request(None, message, "objects_apart")
 
 
-def no_list(path: str) -> Refusal:
+def no_list(method: str, path: str) -> Refusal:
     """A list would hold the objects of all clients, as they share the account."""
     message = (
-        f"GET /v1{path[:_MAX_NAME_CHARS]} is not served: all clients of this gateway share an account at the provider, "
-        "and it would list what belongs to others. Ask for each object by its id."
+        f"{method} /v1{path[:_MAX_NAME_CHARS]} is not served: all clients of this gateway share an account at the "
+        "provider, and it would be about what belongs to others. Ask for each object by its id."
     )
     return Refusal(405, "refused.method", message, None, "list_not_supported")
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from limpet_extproc.memory.redis.connector import Connector
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
-from limpet_extproc.memory.redis.layout import MemoryChange, ShortNames, encode, redis_key
+from limpet_extproc.memory.redis.layout import MemoryChange, NotePlace, ShortNames, encode, redis_key
 from limpet_extproc.memory.redis.store import RedisStore
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class WriteQueue:
         self._changes: dict[bytes, list[MemoryChange]] = {}
         self._lookups: dict[bytes, list[asyncio.Future[WriteResult]]] = {}
         """Those that wait for a write."""
+        self._held: dict[bytes, NotePlace] = {}
+        """Places of objects that could not be written: nobody else knows them, so they wait for the next connection."""
         self._count = 0
         self._some = asyncio.Event()
         self._none = asyncio.Event()
@@ -51,7 +53,8 @@ class WriteQueue:
     def add(self, key: bytes, change: MemoryChange) -> None:
         """Have this written as soon as possible."""
         if self._connector.store is None:
-            self._log.count("write", "away")
+            if not self._holds(key, change):
+                self._log.count("write", "away")
             return
         if self._count >= MAX_UNWRITTEN:
             self._log.count("write", "queue_full")
@@ -60,6 +63,12 @@ class WriteQueue:
         self._count += 1
         self._none.clear()
         self._some.set()
+
+    def _holds(self, key: bytes, change: MemoryChange) -> bool:
+        if not isinstance(change, NotePlace) or len(self._held) >= MAX_UNWRITTEN:
+            return False
+        self._held.setdefault(key, change)
+        return True
 
     def result(self, key: bytes) -> asyncio.Future[WriteResult] | None:
         """For a lookup of a conversation with unwritten changes: the result of their write. None: it has none."""
@@ -74,7 +83,10 @@ class WriteQueue:
         await self._none.wait()
 
     async def serve(self, store: RedisStore) -> None:
-        """Write until cancelled; then drop what is left."""
+        """Write until cancelled; then drop what is left, but for objects."""
+        held, self._held = self._held, {}
+        for key, change in held.items():
+            self.add(key, change)
         try:
             while True:
                 await self._some.wait()
@@ -116,7 +128,9 @@ class WriteQueue:
                 del self._changes[key]
             if isinstance(result, RedisError):
                 failed = result
-                self._log.count("write", result.reason, len(changes))
+                lost = len(changes) - sum(self._holds(key, change) for change in changes)
+                if lost:
+                    self._log.count("write", result.reason, lost)
         if batch and self._connector.store is not None:
             self._log.written(failed)
         if not self._changes:

@@ -11,6 +11,7 @@ from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.waiting import until
 
 from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory.objects import ObjectPlace, PlacesUnknownError
 from limpet_extproc.memory.redis.layout import redis_key
 
 LogLines = Callable[[], list[str]]
@@ -66,6 +67,27 @@ async def test_killed_and_started_again(
         "is away",
         "is connected",
     ]
+
+
+async def test_where_objects_were_made_meanwhile_is_written_when_it_is_back(
+    own_redis: RedisServer, gateways: Gateways, key: bytes
+) -> None:
+    gateway, place = await gateways.open(own_redis.url), ObjectPlace("a", "me")
+    own_redis.kill()
+    gateway.memory.note_place(b"under way" + key, place, 0.0)
+    await away(gateway, key)
+    gateway.memory.note_place(key, place, 0.0)
+    assert gateway.failures("write", "away") == 0
+    own_redis.start()
+    await until(lambda: gateway.up)
+
+    async def known() -> bool:
+        try:
+            return [await gateway.memory.place(each, 0.0) for each in (key, b"under way" + key)] == [place, place]
+        except PlacesUnknownError:
+            return False
+
+    await until(known, "both places")
 
 
 async def test_not_there_at_the_start(tmp_path: Path, gateways: Gateways, key: bytes) -> None:
