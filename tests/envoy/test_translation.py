@@ -23,6 +23,7 @@ from tests.envoy.upstream import HANG, RESET, Reply, Upstream, completion
 from tests.waiting import until
 
 from limpet_extproc.contract.envoy import TRANSLATE_HEADER, translator_socket
+from limpet_extproc.translation.request import translated
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
 
@@ -205,6 +206,29 @@ async def test_an_image_of_any_allowed_size(scene: Scene, mib: int) -> None:
     assert block["source"]["media_type"] == "image/png"
     assert len(block["source"]["data"]) == mib << 20
     assert request.header("content-length") == str(len(request.body))
+
+
+async def test_a_body_that_gets_too_large_goes_to_who_takes_it_as_it_is(scene: Scene) -> None:
+    asked = {"model": scene.stage.model, "messages": [say("x")]}
+    asked["messages"] = [say("x" * ((32 << 20) - len(json.dumps(asked))))]
+    scene.native.script = lambda _: completion("Native.")
+    scene.messages.script = lambda got: Reply(404) if "untranslated" in got.target else message()
+    await scene.serve("a", "b", first="a")
+    got = await scene.stage.post(asked)
+    assert got.json["choices"][0]["message"]["content"] == "Native."
+    await scene.serve("a")
+    got = await scene.stage.post(asked)
+    assert got.status == 413
+    assert got.json["error"]["code"] == "request_too_large"
+    assert got.json["error"]["message"].find("larger than this gateway takes") > 0
+
+
+async def test_a_body_may_be_as_large_as_the_gateway_takes_when_it_is_translated(scene: Scene) -> None:
+    await scene.serve("a")
+    sent = translated(json.dumps({"model": "flash.a", "messages": [say("x")]}).encode()).body
+    await scene.ask(messages=[say("x" * ((32 << 20) - len(sent) + 1))])
+    (request,) = scene.messages.got
+    assert len(request.body) == 32 << 20
 
 
 async def test_the_providers_own_words_for_an_error(scene: Scene) -> None:
@@ -441,6 +465,7 @@ async def test_without_any_translator_the_next_provider_is_asked(
             await scene.ask()
         assert error.value.status_code == 503
         assert error.value.code == "no_provider_available"
+        assert "could not translate the request" in error.value.message
         await stage.settle()
         assert await stage.metric("limpet_provider_out", provider=stage.provider("a")) == 0.0
 

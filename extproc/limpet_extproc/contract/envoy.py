@@ -101,6 +101,8 @@ TRANSLATION_METADATA: Final = "limpet.translation"
 TRANSLATION_STATE: Final = "state"
 """`TRANSLATED` once its request is; the Lua that prepares an attempt empties it."""
 TRANSLATED: Final = "done"
+TOO_LARGE: Final = "too_large"
+"""The state of a request that would be too large, and was not translated."""
 TRANSLATION_USAGE: Final = "usage_asked"
 """True: its stream ends with the usage."""
 
@@ -167,6 +169,9 @@ ONE_MESSAGE: Final = ("x-limpet-messages", "one")
 
 NO_USER_ID: Final = ("x-limpet-user-id", "none")
 """gRPC metadata: a request is translated for a provider whose prompt cache `metadata.user_id` would divide."""
+
+BODY_LIMIT: Final = "x-limpet-body-limit"
+"""The name of gRPC metadata: bytes that a translated request may have."""
 
 SESSION_HEADERS: Final = (
     "x-claude-code-session-id",

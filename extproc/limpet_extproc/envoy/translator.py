@@ -15,6 +15,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from limpet_extproc.contract.envoy import (
     DECISION_HIDE_USAGE,
     DECISION_METADATA,
+    TOO_LARGE,
     TRANSLATE_HEADER,
     TRANSLATED,
     TRANSLATION_METADATA,
@@ -39,6 +40,18 @@ MAX_ANSWER_BYTES: Final = 64 << 20
 BUFFERED_BYTES: Final = 1 << 19
 """An answer of known length up to here is held by Envoy until it is complete, so that it can still be refused."""
 
+MAX_REQUEST_BYTES: Final = 32 << 20
+"""Of a translated request, unless the gateway says otherwise."""
+
+
+def _too_large() -> bytes:
+    """The request goes on as it is, to a path that no provider has, and the next provider may take it."""
+    response = pb.ProcessingResponse(request_body=pb.BodyResponse())
+    response.dynamic_metadata.fields[TRANSLATION_METADATA].struct_value.update({TRANSLATION_STATE: TOO_LARGE})
+    return bytes(response.SerializeToString())
+
+
+_TOO_LARGE: Final = _too_large()
 _NOTHING_YET: Final = bytes(
     pb.ProcessingResponse(
         response_body=pb.BodyResponse(response=pb.CommonResponse(body_mutation=pb.BodyMutation(clear_body=True)))
@@ -96,7 +109,9 @@ class Translator:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
 
-    async def process(self, call: MessageCall, *, user_id: bool = True) -> bytes | None:
+    async def process(
+        self, call: MessageCall, *, user_id: bool = True, body_limit_bytes: int = MAX_REQUEST_BYTES
+    ) -> bytes | None:
         """One call; which of the two shows its first message. `user_id`: see `translated`."""
         data = await call.read()
         if data is None:
@@ -107,7 +122,7 @@ class Translator:
             return None
         await call.write(CONTINUE_HEADERS)
         data = await call.read()
-        return None if data is None else _request(first, data, user_id=user_id)
+        return None if data is None else _request(first, data, user_id=user_id, body_limit_bytes=body_limit_bytes)
 
     async def _answer(self, head: pb.ProcessingRequest, call: MessageCall) -> None:
         headers = {header.key: _text(header) for header in head.response_headers.headers.headers}
@@ -154,13 +169,15 @@ class Translator:
         return _WholeTranslation(lambda body: chat_completion(body, created)), response
 
 
-def _request(head: pb.ProcessingRequest, data: bytes, *, user_id: bool) -> bytes:
+def _request(head: pb.ProcessingRequest, data: bytes, *, user_id: bool, body_limit_bytes: int) -> bytes:
     """The answer to a request's body."""
     _, body = parsed(data)
     try:
         request = translated(bytes(body), user_id=user_id)
     except UntranslatableError as error:
         return _refused(error)
+    if len(request.body) > body_limit_bytes:
+        return _TOO_LARGE
     path = next((_text(header) for header in head.request_headers.headers.headers if header.key == ":path"), "")
     return _translated(request, path.removeprefix(UNTRANSLATED_PATH))
 

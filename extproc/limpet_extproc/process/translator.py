@@ -14,11 +14,11 @@ from typing import Final
 
 import uvloop
 
-from limpet_extproc.contract.envoy import NO_USER_ID
+from limpet_extproc.contract.envoy import BODY_LIMIT, NO_USER_ID
 from limpet_extproc.envoy import server
 from limpet_extproc.envoy.grpc_server import Server, Streaming
 from limpet_extproc.envoy.h2_frames import Request
-from limpet_extproc.envoy.translator import Translator
+from limpet_extproc.envoy.translator import MAX_REQUEST_BYTES, Translator
 
 BEAT: Final = b"."
 BEAT_S: Final = 1.0
@@ -34,7 +34,9 @@ async def serve(listening: socket.socket, ended: asyncio.Event) -> None:
     def find(request: Request) -> Streaming | None:
         if request.path != server.METHOD:
             return None
-        return Streaming(partial(translator.process, user_id=NO_USER_ID not in request.metadata))
+        limit = next((int(value) for name, value in request.metadata if name == BODY_LIMIT), MAX_REQUEST_BYTES)
+        user_id = NO_USER_ID not in request.metadata
+        return Streaming(partial(translator.process, user_id=user_id, body_limit_bytes=limit))
 
     serving = Server(find)
     await serving.start_on(listening)

@@ -18,6 +18,7 @@ end
 
 -- What came of this attempt, as the list of those who were tried has it.
 local function outcome_of(status, stated, cause, asked, capped)
+  if cause == "Untranslated" then return "not asked" end
   local outcome = status
   if stated ~= status then outcome = outcome .. " with an error " .. stated end
   if cause == "NotAnAnswer" or cause == "ErrorInAnswer" then outcome = outcome .. " without a completion" end
@@ -128,10 +129,14 @@ local function cause_of_error(handle, api, path, status, text)
   return cause
 end
 
--- Whether this is what the provider says to a request that no worker has translated.
+-- Why this is what the provider says to a request that was not translated, with its status; nil if it was.
 local function was_not_translated(handle)
-  local noted = handle:streamInfo():dynamicMetadata():get(TRANSLATION_METADATA) or {}
-  return noted[TRANSLATION_STATE] ~= TRANSLATED
+  local state = (handle:streamInfo():dynamicMetadata():get(TRANSLATION_METADATA) or {})[TRANSLATION_STATE]
+  if state == TRANSLATED then return nil end
+  if state == TOO_LARGE then
+    return "TooLarge", "413", "The request gets larger than this gateway takes when it is translated for its provider."
+  end
+  return "Untranslated", "503", "The request could not be translated."
 end
 
 -- Whether an answer is one that can be read: APIs that nobody here knows may send anything.
@@ -182,10 +187,10 @@ function envoy_on_response(handle)
   local unread = passes_unread(api, path)
 
   if decision[DECISION_API] == nil and string.find(words, TRANSLATED_CHAT, 1, true) then
-    if was_not_translated(handle) then
+    local cause, own, why = was_not_translated(handle)
+    if cause ~= nil then
       local body = handle:body(true)
-      local why = "The request could not be translated."
-      replace_body(handle, body, refuse(handle, number, status, "503", "Untranslated", why))
+      replace_body(handle, body, refuse(handle, number, own, own, cause, why))
       return
     end
     -- What the client gets of it is translated after this, errors in Anthropic's shape included.

@@ -17,6 +17,7 @@ from limpet_extproc.contract.envoy import (
 )
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
+from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
 from limpet_operator.publish.lua import program
@@ -55,14 +56,14 @@ _ANTHROPIC_VERSION: Final = "2023-06-01"
 """The one that all of Anthropic's API asks for, as of 2026."""
 
 
-def attempt_filters(provider: PlannedProvider) -> list[Json]:
+def attempt_filters(provider: PlannedProvider, settings: EnvoySettings) -> list[Json]:
     """In the order in which a request passes them; its answer passes them the other way round."""
     return [
         _strip_and_name(provider),
         *_secrets(provider),
         _rewrite(provider),
         _which_attempt(provider.spec),
-        *request_translation(provider.spec),
+        *request_translation(provider.spec, settings.body_limit_bytes),
         _CODEC,
     ]
 

@@ -56,7 +56,7 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
                     # Of each attempt here, from the connection to the answer's end. Routes of streams switch it off.
                     "max_stream_duration": f"{provider.spec.timeouts.unstreamed_s}s",
                 },
-                http_filters=attempt_filters(provider),
+                http_filters=attempt_filters(provider, settings),
             )
         },
     }

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from limpet_extproc.contract.envoy import (
+    BODY_LIMIT,
     DECISION_METADATA,
     NO_USER_ID,
     TRANSLATE_HEADER,
@@ -59,12 +60,16 @@ _IS_TO_BE_TRANSLATED: Final = {
 }
 
 
-def request_translation(provider: Provider) -> list[Json]:
-    """What stands before the codec of a provider's cluster; nothing where nothing is translated."""
+def request_translation(provider: Provider, body_limit_bytes: int) -> list[Json]:
+    """What stands before the codec of a provider's cluster; nothing where nothing is translated.
+
+    Envoy's refusal of a body that has grown beyond the limit would be final, so the translator has to know it.
+    """
     if not provider.translated:
         return []
+    told = [(BODY_LIMIT, str(body_limit_bytes)), *([] if provider.user_id else [NO_USER_ID])]
     request = _ext_proc(
-        initial_metadata=[] if provider.user_id else [dict(zip(("key", "value"), NO_USER_ID, strict=True))],
+        initial_metadata=[{"key": key, "value": value} for key, value in told],
         failure_mode_allow=True,
         processing_mode=_REQUEST_ONLY,
         metadata_options={"receiving_namespaces": {"untyped": [TRANSLATION_METADATA]}},

@@ -108,5 +108,8 @@ local function error_pieces(handle, status, name, cause, text)
       .. " refuses the gateway's own credential or account; ask whoever runs this gateway"
     return pieces(handle, status, message, cause)
   end
+  if cause == "Untranslated" then
+    return pieces(handle, status, "The gateway could not translate the request for its provider; try again", cause)
+  end
   return pieces(handle, status, "No provider answered", cause)
 end

@@ -28,10 +28,10 @@ class Call:
         self.written.append(pb.ProcessingResponse.FromString(message))
 
 
-async def said(*messages: pb.ProcessingRequest, user_id: bool = True) -> list[Any]:
+async def said(*messages: pb.ProcessingRequest, **how: Any) -> list[Any]:
     """All that is written, the last message included."""
     call = Call(*messages)
-    last = await Translator(lambda: 17.5).process(call, user_id=user_id)
+    last = await Translator(lambda: 17.5).process(call, **how)
     return [*call.written, *([pb.ProcessingResponse.FromString(last)] if last is not None else [])]
 
 
@@ -76,6 +76,18 @@ async def test_a_request_that_cannot_be_translated() -> None:
     *_, last = await said(head("request", __path="/x"), body("request", json.dumps(chat(n=2)).encode()))
     assert last.immediate_response.status.code == 400
     assert json.loads(last.immediate_response.body)["error"]["param"] == "n"
+
+
+async def test_a_request_that_gets_too_large_goes_on_as_it_is() -> None:
+    """To a path that no provider has: then it is the next one's turn."""
+    asked = json.dumps(chat()).encode()
+    request = head("request", __path="/x"), body("request", asked)
+    *_, within = await said(*request)
+    length = len(within.request_body.response.body_mutation.body)
+    *_, beyond = await said(*request, body_limit_bytes=length - 1)
+    assert not beyond.request_body.response.HasField("body_mutation")
+    assert dict(beyond.dynamic_metadata["limpet.translation"]) == {"state": "too_large"}
+    assert await said(*request, body_limit_bytes=length) == await said(*request)
 
 
 async def test_a_user_is_named_where_the_cluster_says_so() -> None:

@@ -67,12 +67,13 @@ class LuaWorld:
         reply: Reply,
         *,
         decision: Mapping[str, Any] | None = None,
+        noted: Mapping[str, Any] | None = None,
         words: Sequence[str] = (),
         path: str = "/v1/chat/completions",
         passed: Callable[[int], None] = lambda number: None,
         now_ms: Callable[[], int] = lambda: 1000,
     ) -> Attempt:
-        """What becomes of an answer. `words` hold of its provider.
+        """What becomes of an answer. `words` hold of its provider; `noted` is metadata besides the decision.
 
         `passed` hears of each chunk but the last as it goes on to the client.
         """
@@ -81,7 +82,7 @@ class LuaWorld:
         attempt = " ".join(["1", *words])
         headers = self._lua({":status": reply.status, ATTEMPT_HEADER: attempt, **length, **reply.headers})
         chunks = self._lua(list(reply.chunks))
-        metadata = self._lua({DECISION_METADATA: {"reason": "first.scored", **(decision or {})}})
+        metadata = self._lua({DECISION_METADATA: {"reason": "first.scored", **(decision or {})}, **(noted or {})})
         known = self._lua({"name": "alpha", "vendor": "Custom"})
         state = self._lua({PATH_STATE: path})
         scope = self.lua.globals()

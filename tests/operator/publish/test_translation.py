@@ -7,7 +7,16 @@ import pytest
 from tests.operator.publish.lua_world import LuaWorld, Reply
 from tests.operator.publish.test_resources import GATEWAY, chain, clusters
 
-from limpet_extproc.contract.envoy import NO_USER_ID, TRAIL_CAUSE, TRAIL_METADATA, TRANSLATE_HEADER, TRANSLATED_CHAT
+from limpet_extproc.contract.envoy import (
+    NO_USER_ID,
+    TOO_LARGE,
+    TRAIL_CAUSE,
+    TRAIL_METADATA,
+    TRANSLATE_HEADER,
+    TRANSLATED_CHAT,
+    TRANSLATION_METADATA,
+    TRANSLATION_STATE,
+)
 from limpet_operator.publish.listener import client_listener
 from limpet_operator.publish.publication import settings_for
 from limpet_operator.publish.translation import translator_cluster
@@ -69,4 +78,15 @@ def test_a_request_that_was_not_translated_is_nobodys_fault(world: LuaWorld) -> 
     assert attempt.metadata[TRAIL_METADATA][1]["verdict"] == "refused"
     assert attempt.headers[":status"] == "503"
     assert TRANSLATE_HEADER not in attempt.headers
-    assert json.loads(attempt.body)["error"]["code"] == "no_provider_available"
+    error = json.loads(attempt.body)["error"]
+    assert error["code"] == "no_provider_available"
+    assert error["message"].startswith("The gateway could not translate the request")
+    assert "404" not in error["message"]
+
+
+def test_nor_is_one_that_would_get_too_large(world: LuaWorld) -> None:
+    noted = {TRANSLATION_METADATA: {TRANSLATION_STATE: TOO_LARGE}}
+    attempt = world.answer(Reply([b"not found"], status="404"), words=[TRANSLATED_CHAT], noted=noted)
+    assert attempt.metadata[TRAIL_METADATA][1][TRAIL_CAUSE] == "TooLarge"
+    assert attempt.headers[":status"] == "413"
+    assert json.loads(attempt.body)["error"]["code"] == "request_too_large"
