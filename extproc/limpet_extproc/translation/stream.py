@@ -98,7 +98,8 @@ class StreamTranslation:
     def _at_end(self) -> Iterator[bytes]:
         for each in self._events.end():
             yield from self._read(each)
-        yield from self._fail("The provider's answer ended before its end.", "api_error")
+        if not self._ended:
+            yield from self._fail("The provider's answer ended before its end.", "api_error")
 
     def _read(self, data: bytes) -> Iterator[bytes]:
         """Events are JSON objects. What is no object is none; what is no JSON may have been one."""

@@ -282,6 +282,14 @@ def test_the_end_of_openais_streams_is_one_after_a_reason() -> None:
     assert done
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"], ids=["lf", "crlf", "cr"])
+@pytest.mark.parametrize("kept", [0, 1], ids=["no line's end", "no empty line"])
+def test_the_last_event_is_one_without_an_end(newline: str, kept: int) -> None:
+    whole = sse(START, *TEXT, newline=newline)
+    cut = whole[: -len(newline) * (2 - kept)]
+    assert fed([cut]) == fed([whole])
+
+
 def test_a_call_without_an_id_has_one() -> None:
     chunks, _ = read(fed([sse(START, begin(0, type="tool_use", id=None, name="f"), end(0), *CALLS[-2:])]))
     assert chunks[1]["choices"][0]["delta"]["tool_calls"][0]["id"] == "call_0"
