@@ -201,3 +201,12 @@ async def test_a_response_in_the_background_can_be_cancelled_while_it_streams(be
 
     await until(cancelled, "the id of what is under way")
     writer.close()
+
+
+async def test_a_client_of_anthropics_gets_its_errors(bed: Bed) -> None:
+    version = "anthropic-version: 2023-06-01"
+    answers = [await bed.ask("a", method, "/v1/files/file_x", version) for method in ("GET", "DELETE")]
+    answers.append(await bed.ask("a", "GET", "/v1/files", version))
+    for answer in answers:
+        bed.assert_refused(answer, 404, 405)
+        assert json.loads(answer.body)["type"] == "error", answer.body

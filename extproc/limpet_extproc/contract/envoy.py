@@ -199,6 +199,7 @@ READ_HEADERS: Final = (
     "x-goog-api-key",
     "content-encoding",
     "content-type",
+    "anthropic-version",
     "user-agent",
     *SESSION_HEADERS,
     *AGENT_HEADERS.values(),

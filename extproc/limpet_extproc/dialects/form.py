@@ -1,6 +1,7 @@
 """The same APIs where a file is sent along (RFC 7578): the form is read where it lies, however large its files are."""
 
 import re
+from collections.abc import Callable
 from email.message import Message
 from typing import Final, NamedTuple
 
@@ -44,9 +45,10 @@ class Form:
 
     name: Final = "form"
 
-    def __init__(self, content_type: str) -> None:
-        """`content_type` is the request's header, for which `is_form` holds."""
+    def __init__(self, content_type: str, error: Callable[[Refusal], bytes] = openai_error) -> None:
+        """`content_type` is the request's header, for which `is_form` holds; `error`: see `StatelessJson`."""
         self.content_type: Final = content_type
+        self._error = error
 
     def parse(self, body: FormBody, asked: Asked = NOWHERE) -> ParsedRequest:
         """See `Dialect`. Two requests open alike if they are the same, byte for byte."""
@@ -75,7 +77,7 @@ class Form:
 
     def error_body(self, refusal: Refusal) -> bytes:
         """See `Dialect`."""
-        return openai_error(refusal)
+        return self._error(refusal)
 
 
 def is_form(content_type: str) -> bool:

@@ -38,15 +38,18 @@ _CLEAR: Final = OBJECTS | {"audio", "completions", "embeddings", "images", "mode
 """First parts of paths that name an API without `/v1` before them, too."""
 
 
-def spoken(path: str, content_type: str = "") -> Spoken:
-    """What a request for this path asks for.
+def spoken(path: str, content_type: str = "", *, anthropic: bool = False) -> Spoken:
+    """What a request for this path asks for; `anthropic`: its client speaks that vendor's APIs, files among them.
 
     In Header mode the gateway is not Limpet's and may serve the APIs under a prefix, or under any name. A path that is
     not recognised is taken for one of chat completions, and the body shows whether it is.
     """
     found = _EXACT.get(path) or _spoken(path[:MOST_PATH_CHARS])
-    if content_type and found.api.kind in ("stateless", "object") and is_form(content_type):
-        return found._replace(dialect=Form(content_type))
+    if found.api.kind in ("stateless", "object") and found.api.name not in BY_NAME:
+        if anthropic:
+            found = found._replace(dialect=_BATCHES)
+        if content_type and is_form(content_type):
+            return found._replace(dialect=Form(content_type, found.dialect.error_body))
     return found
 
 

@@ -44,7 +44,8 @@ def head_of_headers(request: pb.ProcessingRequest) -> RequestHead:
 
 
 def _head(headers: dict[str, str]) -> RequestHead:
-    found = spoken(headers.get(_PATH, ""), headers.get("content-type", ""))
+    anthropic = "anthropic-version" in headers
+    found = spoken(headers.get(_PATH, ""), headers.get("content-type", ""), anthropic=anthropic)
     return RequestHead(found.dialect, headers, found.api, found.asked)
 
 

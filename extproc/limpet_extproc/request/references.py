@@ -110,7 +110,8 @@ def _fields(searched: Searched) -> dict[str, str]:
 
 
 def _few(found: Iterator[str]) -> tuple[str, ...]:
-    ids = dict.fromkeys(each for each in found if each)
+    # A provider may take them without the blanks around.
+    ids = dict.fromkeys(short for each in found if (short := each.strip()))
     if len(ids) > MOST_IDS:
         raise BadRequestError(
             None, f"the request names {len(ids)} objects; {MOST_IDS} are the most", "too_many_objects"
