@@ -109,7 +109,7 @@ class Responses:
             entries = _decision(routing)
             written = struct_wire.metadata(DECISION_METADATA, entries)
             built = self._decisions[key] = _Built(written, entries, entries + _HIDE_USAGE)
-        if routing.affinity or (edits is not None and edits.own):
+        if routing.affinities or (edits is not None and edits.own):
             return struct_wire.metadata(DECISION_METADATA, built.entries + _own(routing))
         if edits is None:
             return built.written
@@ -185,7 +185,10 @@ def _decision(routing: Routing) -> bytes:
 
 def _own(routing: Routing) -> bytes:
     entries = b"" if routing.edits is None else _edits(routing.edits)
-    return entries + entry(DECISION_AFFINITY, struct_wire.text(routing.affinity)) if routing.affinity else entries
+    if not routing.affinities:
+        return entries
+    names = b"".join([entry(provider, struct_wire.text(name)) for provider, name in routing.affinities])
+    return entries + entry(DECISION_AFFINITY, struct_wire.table(names))
 
 
 def _edits(edits: Edits) -> bytes:

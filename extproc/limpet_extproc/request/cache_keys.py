@@ -1,4 +1,7 @@
-"""Names of a conversation for the caches of providers, as good as its key and telling nothing about it."""
+"""Names of a conversation for the caches of providers, as good as its key and telling nothing about it.
+
+Each provider gets another, so that two vendors cannot tell by them that they serve the same conversation.
+"""
 
 import hmac
 from typing import Final
@@ -43,23 +46,23 @@ class KeyRates:
         return before
 
 
-def affinity(conversation: bytes) -> str:
-    """The name for providers that keep a conversation at one of their replicas by a header."""
-    return _derived(conversation, b"affinity")
+def affinity(conversation: bytes, provider: str) -> str:
+    """The name for a provider that keeps a conversation at one of its replicas by a header."""
+    return _derived(conversation, f"affinity {provider}")
 
 
-def cache_key(conversation: bytes, before: int, most_a_minute: int) -> str:
+def cache_key(conversation: bytes, provider: str, before: int, most_a_minute: int) -> str:
     """A `prompt_cache_key`: another one for each further `most_a_minute` requests of a minute, if there is such a rate.
 
     A vendor would send those beyond its rate to other machines one by one; so each of these keys has a warm one.
     """
     shard = before // most_a_minute if most_a_minute else 0
-    return _derived(conversation, b"prompt_cache_key" if not shard else b"prompt_cache_key %d" % shard)
+    return _derived(conversation, f"prompt_cache_key {provider} {shard}")
 
 
-def _derived(conversation: bytes, purpose: bytes) -> str:
+def _derived(conversation: bytes, purpose: str) -> str:
     # The conversation's key is secret and random enough to be the key of an HMAC itself.
-    return hmac.digest(conversation, purpose, "sha256")[:_NAME_BYTES].hex()
+    return hmac.digest(conversation, purpose.encode(), "sha256")[:_NAME_BYTES].hex()
 
 
 class _Keyed(msgspec.Struct, frozen=True, gc=False):

@@ -113,10 +113,14 @@ class _Body:
             candidate.cache_control,
             turn and adds_breakpoint(candidate, query),
             candidate.cache_fields.retention,
-            cache_key(query.key, self._before, candidate.cache_fields.cache_key_rpm) if adds_key else "",
+            self._cache_key(candidate) if adds_key else "",
             candidate.stream_usage and not request.usage_asked,
             candidate.stream_usage or request.model_form == "plain",
         )
+
+    def _cache_key(self, candidate: Candidate) -> str:
+        most_a_minute = candidate.cache_fields.cache_key_rpm
+        return cache_key(self._opened.query.key, candidate.provider, self._before, most_a_minute)
 
     def _model(self, candidate: Candidate) -> str | Literal[True] | None:
         """The name to write; None: as it is. True where it is a JSON string, which the Lua of the provider knows."""

@@ -45,8 +45,8 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     why: str
     """For the client, should all fail; empty while nothing is known to be wrong."""
     tries: Tries = Tries()
-    affinity: str = ""
-    """The conversation's name for providers that take one in a header; empty: none of the order does."""
+    affinities: tuple[tuple[str, str], ...] = ()
+    """Each provider of the order that takes the conversation's name in a header, and the name that it gets."""
 
 
 def decide(
@@ -71,7 +71,7 @@ def decide(
         edits=edits(opened, order, before),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
-        affinity=_affinity(opened, order) if lane.takes_affinity else "",
+        affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
 
 
@@ -101,10 +101,11 @@ def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
     return Tries(TRIES, stream, wait_level, None, save_cache_s)
 
 
-def _affinity(opened: Opened, order: tuple[str, ...]) -> str:
+def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     query = opened.query
-    takes = any(query.lane.by_provider[name].takes_affinity for name in order)
-    return affinity(query.key) if takes and query.stays else ""
+    candidates = query.lane.by_provider
+    takes = [name for name in order if candidates[name].takes_affinity] if query.stays else []
+    return tuple([(name, affinity(query.key, name)) for name in takes])
 
 
 def _record(opened: Opened, decision: Decision, now_s: float) -> Record:

@@ -76,10 +76,9 @@ local function rewrite(handle)
   headers:replace(":authority", context:get("host"))
 
   local decision = info:dynamicMetadata():get(DECISION_METADATA)
-  local affinity_header = context:get("affinity_header")
-  if affinity_header ~= nil and decision[DECISION_AFFINITY] ~= nil and headers:get(affinity_header) == nil then
-    headers:replace(affinity_header, decision[DECISION_AFFINITY])
-  end
+  local affinity_header, affinities = context:get("affinity_header"), decision[DECISION_AFFINITY]
+  local affinity = affinity_header and affinities and affinities[context:get("name")]
+  if affinity ~= nil and headers:get(affinity_header) == nil then headers:replace(affinity_header, affinity) end
 
   local splices = decision[DECISION_EDITS] or {}
   splices = splices[context:get("name")] or splices[""] or {}

@@ -12,15 +12,17 @@ ONE, OTHER = b"1" * 16, b"2" * 16
 
 
 def test_the_names_of_a_conversation_are_its_own_and_tell_nothing() -> None:
-    names = [affinity(ONE), cache_key(ONE, 0, 15), affinity(OTHER), cache_key(OTHER, 0, 15)]
-    assert len({*names}) == 4
-    assert all(len(name) == 32 and ONE.hex() not in name for name in names)
-    assert names == [affinity(ONE), cache_key(ONE, 0, 15), affinity(OTHER), cache_key(OTHER, 0, 15)]
+    def names() -> list[str]:
+        return [name for key in (ONE, OTHER) for to in "ab" for name in (affinity(key, to), cache_key(key, to, 0, 15))]
+
+    assert len({*names()}) == 8
+    assert all(len(name) == 32 and ONE.hex() not in name for name in names())
+    assert names() == names()
 
 
 @pytest.mark.parametrize(("most", "keys"), [(0, 1), (15, 3), (45, 1)])
 def test_requests_above_the_rate_share_further_keys(most: int, keys: int) -> None:
-    sent = [cache_key(ONE, before, most) for before in range(45)]
+    sent = [cache_key(ONE, "a", before, most) for before in range(45)]
     assert len({*sent}) == keys
     assert not most or all(sent.count(key) <= most for key in sent)
 

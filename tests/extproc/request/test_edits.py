@@ -97,7 +97,7 @@ def test_a_model_that_only_the_path_names_is_added(make: Make) -> None:
 class TestCacheKey:
     def test_it_is_added_where_it_helps(self, make: Make) -> None:
         found = opened(make, make.body(), make.provider("a"), keyed("b"))
-        key = cache_key(found.query.key, 0, 0)
+        key = cache_key(found.query.key, "b", 0, 0)
         assert sent(found) == {"a": json.loads(make.body()), "b": json.loads(make.body(prompt_cache_key=key))}
 
     def test_above_the_rate_of_a_key_there_are_several(self, make: Make) -> None:
@@ -241,7 +241,7 @@ def test_all_changes_of_one_request_compose(make: Make) -> None:
     assert sent(found) == {
         "a": {"model": "A", "stream_options": options, "messages": []},
         "b": {
-            "prompt_cache_key": cache_key(found.query.key, 0, 0),
+            "prompt_cache_key": cache_key(found.query.key, "b", 0, 0),
             "model": "flash",
             "stream_options": options,
             "messages": [],

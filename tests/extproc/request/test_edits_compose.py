@@ -64,10 +64,10 @@ def check(random: Random, dialect: DialectName) -> None:
     sent = body(random, fields)
     found = opened(random, dialect, sent)
     made = edits(found, ("a", "b", "c"))
-    key = cache_key(found.query.key, 0, 0)
     for name, candidate in found.query.lane.by_provider.items():
         renamed = None if candidate.upstream_model == "flash" else candidate.upstream_model
         got = spliced(sent, made.of(name) if made else (), renamed)
+        key = cache_key(found.query.key, name, 0, 0)
         adds = adds_breakpoint(candidate, found.query)
         assert json.loads(got, object_pairs_hook=once) == expected(fields, candidate, key, adds=adds), (sent, got)
 
