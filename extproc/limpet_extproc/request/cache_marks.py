@@ -27,11 +27,11 @@ class _Lifetime(msgspec.Struct, frozen=True, gc=False):
     ttl: str | None = None
 
 
-class _Marked(msgspec.Struct, frozen=True, gc=False):
+class _OwnMark(msgspec.Struct, frozen=True, gc=False):
     cache_control: Raw = ABSENT
 
 
-_MARKED: Final = msgspec.json.Decoder(_Marked)
+_OWN_MARK: Final = msgspec.json.Decoder(_OwnMark)
 _CACHE_CONTROL: Final = msgspec.json.Decoder(_Lifetime)
 
 
@@ -117,7 +117,7 @@ def _put_mark(draft: BodyDraft, marks: tuple[Member, ...], body: AnyBody, value:
 
 def _is_own(mark: Member, body: AnyBody, begin: int, end: int) -> bool:
     """Whether a mark in a block is that of the block: it may be of one inside of it, as in the result of a tool."""
-    fields, seen = decode(_MARKED, bytes(body[begin:end]))
+    fields, seen = decode(_OWN_MARK, bytes(body[begin:end]))
     return fields.cache_control is not ABSENT and begin + span_of(seen, fields.cache_control).offset == mark.value
 
 
