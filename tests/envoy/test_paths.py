@@ -108,7 +108,7 @@ async def test_what_is_not_served_is_told_so_in_the_clients_own_shape(
         async with stage.http.request(method, stage.origin + path, headers=headers) as response:
             answer = json.loads(await response.read())
             assert (response.status, response.headers["x-limpet-decision"]) == (status, decision)
-            allowed = "GET, DELETE" if path == "/v1/responses/resp_1" else "POST"
+            allowed = "GET, HEAD, DELETE" if path == "/v1/responses/resp_1" else "POST"
             assert response.headers.get("allow") == (allowed if status == 405 else None)
         anthropic = "/messages" in path or (version and "/responses" not in path)
         assert set(answer) == ({"type", "error"} if anthropic else {"error"})

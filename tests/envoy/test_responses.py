@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import pytest_asyncio
@@ -90,6 +91,10 @@ async def test_a_response_is_read_cancelled_and_deleted_by_its_owner_alone(stage
     for ask in (stranger.retrieve, stranger.cancel, stranger.delete, stranger.input_items.list):
         with pytest.raises(openai.NotFoundError):
             await ask(response.id)
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {stage.key}"}) as client:
+        head = await client.head(f"{stage.origin}/v1/responses/{response.id}")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["x-limpet-decision"] == "pinned.object"
     raw = await stage.client.responses.with_raw_response.retrieve(response.id)
     assert stage.seller_of(raw.headers.get("x-limpet-provider")) == home
     assert raw.parse().id == response.id

@@ -35,18 +35,18 @@ _IN_MEMORY_S: Final = 300.0
 """OpenAI keeps such an entry for five to ten minutes after its last use (prompt caching guide, 2026)."""
 
 
-class _Marked(msgspec.Struct, frozen=True, gc=False):
+class _HasMark(msgspec.Struct, frozen=True, gc=False):
     cache_control: Raw = ABSENT
 
 
-_Content = list[_Marked] | str | None
+_Content = list[_HasMark] | str | None
 
 
-class _BlockMarks(_Marked, frozen=True, gc=False):
+class _BlockMarks(_HasMark, frozen=True, gc=False):
     content: Raw = ABSENT
     """Of a tool's result: a text, or blocks that may have breakpoints as well (Anthropic's SDK, 2026)."""
 
-    def inner(self) -> list[_Marked]:
+    def inner(self) -> list[_HasMark]:
         """Its blocks."""
         if begin_of(self.content) != b"[":
             return []
@@ -56,21 +56,21 @@ class _BlockMarks(_Marked, frozen=True, gc=False):
             return []
 
 
-_INNER_BLOCKS: Final = msgspec.json.Decoder(list[_Marked])
+_INNER_BLOCKS: Final = msgspec.json.Decoder(list[_HasMark])
 
 
 class _MessageMarks(msgspec.Struct, frozen=True, gc=False):
     content: list[_BlockMarks] | str | None = None
 
 
-class _ChatMessageMarks(_Marked, frozen=True, gc=False):
+class _ChatMessageMarks(_HasMark, frozen=True, gc=False):
     content: _Content = None
 
 
-class _MessagesPrompt(_Marked, frozen=True, gc=False, kw_only=True):
+class _MessagesPrompt(_HasMark, frozen=True, gc=False, kw_only=True):
     messages: list[_MessageMarks]
     system: _Content = None
-    tools: list[_Marked] | None = None
+    tools: list[_HasMark] | None = None
 
     def marked(self) -> list[Raw]:
         """Each `cache_control` of a block."""
@@ -79,16 +79,16 @@ class _MessagesPrompt(_Marked, frozen=True, gc=False, kw_only=True):
         return _marked((self.tools, self.system, *contents, *inner))
 
 
-class _ChatPrompt(_Marked, frozen=True, gc=False, kw_only=True):
+class _ChatPrompt(_HasMark, frozen=True, gc=False, kw_only=True):
     messages: list[_ChatMessageMarks]
-    tools: list[_Marked] | None = None
+    tools: list[_HasMark] | None = None
 
     def marked(self) -> list[Raw]:
         """Each `cache_control` of a part, a tool, or a message, where gateways to Anthropic's models take it."""
         return _marked((self.tools, self.messages, *(message.content for message in self.messages)))
 
 
-def _marked(lists: tuple[Sequence[_Marked] | str | None, ...]) -> list[Raw]:
+def _marked(lists: tuple[Sequence[_HasMark] | str | None, ...]) -> list[Raw]:
     return [
         each.cache_control
         for blocks in lists

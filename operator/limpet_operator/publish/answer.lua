@@ -185,6 +185,7 @@ function envoy_on_response(handle)
   local decision = handle:streamInfo():dynamicMetadata():get(DECISION_METADATA) or {}
   local api, path = decision[DECISION_API] or "OpenAIChat", state:get(PATH_STATE)
   local unread = passes_unread(api, path)
+  if string.find(words, " HEAD", 1, true) then return end -- it has no body
 
   if decision[DECISION_API] == nil and string.find(words, TRANSLATED_CHAT, 1, true) then
     local cause, own, why = was_not_translated(handle)

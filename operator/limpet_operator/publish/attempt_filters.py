@@ -175,7 +175,9 @@ def _translated_paths(spec: Provider) -> dict[str, str]:
 def _which_attempt(spec: Provider) -> Json:
     """For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then."""
     words = {KEEPS_MODEL: spec.response_model == "Upstream", TRANSLATED_CHAT: "OpenAIChat" in spec.translated}
-    value = " ".join(["%UPSTREAM_REQUEST_ATTEMPT_COUNT%", *(word for word, holds in words.items() if holds)])
+    value = " ".join(
+        ["%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "%REQ(:METHOD)%", *(word for word, holds in words.items() if holds)]
+    )
     mutations = {"response_mutations": [*vendor_headers_early(), {"append": set_header(ATTEMPT_HEADER, value)}]}
     return {
         "name": "limpet.which_attempt",

@@ -118,12 +118,12 @@ def _with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list
 
 _ITEMS: Final = f"{paths.RESPONSE}/input_items"
 _CANCEL: Final = f"{paths.RESPONSE}/cancel"
-_ALLOWED_OF_RESPONSES: Final = ((paths.RESPONSE, "GET, DELETE"), (_ITEMS, "GET"), (_CANCEL, "POST"))
+_ALLOWED_OF_RESPONSES: Final = ((paths.RESPONSE, "GET, HEAD, DELETE"), (_ITEMS, "GET, HEAD"), (_CANCEL, "POST"))
 
 
 def _of_responses(order: list[str], settings: EnvoySettings) -> list[Json]:
     """Requests for a response, which lives at one provider: its id stands in the path."""
-    read = regex(paths.pattern(paths.RESPONSE, _ITEMS), method("GET"))
+    read = regex(paths.pattern(paths.RESPONSE, _ITEMS), method("GET", "HEAD"))
     deleted = regex(paths.pattern(paths.RESPONSE), method("DELETE"))
     cancelled = regex(paths.pattern(_CANCEL), method("POST"))
     return [
@@ -150,9 +150,9 @@ def _perhaps_with_a_body(match: Json, order: list[str], settings: EnvoySettings)
 def _of_objects(path: str, order: list[str], settings: EnvoySettings) -> list[Json]:
     """Requests that make, read or change what lives at a provider."""
     return [
-        *_without_a_body(regex(path, method("GET", "DELETE")), order, settings),
+        *_without_a_body(regex(path, method("GET", "HEAD", "DELETE")), order, settings),
         *_perhaps_with_a_body(regex(path, method("POST")), order, settings),
-        wrong_methods(regex(path), "GET, POST, DELETE"),
+        wrong_methods(regex(path), "GET, HEAD, POST, DELETE"),
     ]
 
 
