@@ -90,7 +90,7 @@ _UNSERVED: dict[str, tuple[str, str, int, str | None, str]] = {
         "PUT",
         "/v1/responses/resp_1",
         405,
-        "with GET or DELETE, not with PUT.",
+        "with GET or HEAD or DELETE, not with PUT.",
         "refused.method",
     ),
     "a cancellation to read": ("GET", "/v1/responses/resp_1/cancel", 405, "Wrong method", "refused.method"),
