@@ -121,9 +121,12 @@ async def test_a_usage_that_nobody_asked_for_stays_away(scene: Scene) -> None:
     scene.script(streamed(*said("At home.")))
     chunks = [chunk async for chunk in await scene.ask(stream=True)]
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
-    await scene.stage.settle()
     provider = scene.stage.provider("a")
-    assert await scene.stage.metric("limpet_cached_tokens_total", provider=provider) == 100
+
+    async def known() -> bool:
+        return await scene.stage.metric("limpet_cached_tokens_total", provider=provider) == 100
+
+    await until(known, "the tokens to be counted")
 
 
 async def test_the_most_telling_error_is_in_the_clients_shape(scene: Scene) -> None:
