@@ -329,6 +329,24 @@ async def test_a_stream_that_ends_in_the_middle_is_raised(scene: Scene) -> None:
         [chunk async for chunk in stream]
 
 
+@pytest.mark.parametrize("bytes_", [9, 1 << 20], ids=["short", "long"])
+async def test_an_answer_that_cannot_be_read_is_raised(scene: Scene, bytes_: int) -> None:
+    """Of a long one the head may be on its way when that is known: then it is cut."""
+    await scene.serve("a")
+    scene.script(Reply(body=[{"type": "message", "role": "assistant", "content": [text("x" * bytes_)]}]))
+    with pytest.raises((openai.InternalServerError, openai.APIConnectionError)) as error:
+        await scene.ask()
+    if isinstance(error.value, openai.InternalServerError):
+        assert (error.value.status_code, error.value.code) == (502, "api_error")
+
+
+async def test_one_odd_value_costs_no_answer(scene: Scene) -> None:
+    await scene.serve("a")
+    odd = {"type": "message", "role": "assistant", "id": None, "content": [text("At home.")], "usage": None}
+    scene.script(Reply(body=odd))
+    assert (await scene.ask()).choices[0].message.content == "At home."
+
+
 async def test_a_stream_that_is_cut_is_cut(scene: Scene) -> None:
     await scene.serve("a")
     scene.script(streamed(*said("At ")[:2], whole=False, pause_s=0.05, cut=True))

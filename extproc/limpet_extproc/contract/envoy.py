@@ -223,6 +223,9 @@ REQUEST_LOG: Final = "limpet.request"
 DETAILS_PREFIX: Final = "limpet_"
 """Begins the response code details of what ext_proc itself answered; the reason follows."""
 
+UNREADABLE_ANSWER: Final = "unreadable_answer"
+"""The same of what the translator says in place of an answer that it cannot read."""
+
 PROBE_SOCKET: Final = "probe.sock"
 """The file name of the Unix socket, beside those of the workers, on which Envoy takes probes."""
 

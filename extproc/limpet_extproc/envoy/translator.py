@@ -21,6 +21,7 @@ from limpet_extproc.contract.envoy import (
     TRANSLATION_METADATA,
     TRANSLATION_STATE,
     TRANSLATION_USAGE,
+    UNREADABLE_ANSWER,
     UNTRANSLATED_PATH,
 )
 from limpet_extproc.dialects.openai_errors import openai_error
@@ -142,7 +143,8 @@ class Translator:
             out = answer.feed(body) + (answer.end() if ended else b"")
             whole = answer if ended and isinstance(answer, _WholeTranslation) else None
             if whole is not None and whole.unreadable and not held:
-                raise UnreadableAnswerError("the client has the status 200 already; what ends here is its connection")
+                await call.write(_unreadable(out))
+                return
             await call.write(_body(out, whole))
 
     def _begin(self, headers: Mapping[str, str], *, usage_asked: bool) -> tuple[_Translating, pb.ProcessingResponse]:
@@ -200,6 +202,14 @@ def _refused(error: UntranslatableError) -> bytes:
     message = f"'{field}' cannot be translated for the provider of this model: {why}."
     refusal = Refusal(400, "refused.untranslatable", message, field, "untranslatable")
     return refused(refusal, openai_error(refusal))
+
+
+def _unreadable(error: bytes) -> bytes:
+    """For a client that may have the status already: then Envoy ends its connection."""
+    immediate = pb.ImmediateResponse(body=error, details=UNREADABLE_ANSWER)
+    immediate.status.code = 502
+    _set(immediate.headers, "content-type", "application/json")
+    return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
 
 
 def _body(out: bytes, whole: _WholeTranslation | None) -> bytes:

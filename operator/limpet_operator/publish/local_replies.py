@@ -6,7 +6,7 @@ Each refusal states what is wrong and what would be right, with its reason in `x
 from dataclasses import dataclass
 from typing import Final
 
-from limpet_extproc.contract.envoy import DECISION_HEADER, DETAILS_PREFIX
+from limpet_extproc.contract.envoy import DECISION_HEADER, DETAILS_PREFIX, UNREADABLE_ANSWER
 from limpet_extproc.contract.reasons import EnvoyRefusal
 from limpet_operator.publish.encode import Json, set_header
 from limpet_operator.publish.error_shape import (
@@ -51,11 +51,11 @@ def local_replies(body_limit_bytes: int, *, readable: bool = False) -> Json:
 
 
 def _passed_on() -> Json:
-    """From ext_proc, routes and our Lua."""
+    """From ext_proc, the translator, routes and our Lua."""
     return {
         "filter": cel(
             f"response.code_details.startsWith('{DETAILS_PREFIX}') || response.code_details == 'direct_response' || "
-            "response.code_details == 'lua_response'"
+            f"response.code_details == 'lua_response' || response.code_details == '{UNREADABLE_ANSWER}'"
         ),
         "body_format_override": {
             "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
