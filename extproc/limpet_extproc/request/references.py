@@ -51,10 +51,11 @@ _CONTENT_OF: Final = {"image_generation_call": ("result",), "reasoning": ("encry
 """Items that are looked up by their ids where they come without these."""
 
 _MOST_ID_CHARS: Final = 256
-_ESCAPES: Final = tuple(b"\\u00%d" % digit for digit in (4, 5, 6, 7))
-"""Of what needs none. Only so can a name be written that a plain search does not find."""
-_MENTIONS: Final = tuple(b'"%s"' % field.encode() for field in REFERENCES)
-_ID_KEY: Final = b'"id"'
+_ESCAPED: Final = re.compile(rb"\\u00[4-7]")
+"""The escape of what needs none. Only so can a name be written that a plain search does not find."""
+_ID_KEY: Final = re.compile(rb'"id"', re.IGNORECASE)
+_MENTION: Final = re.compile(b'"(?:id|%s)"' % b"|".join(field.encode() for field in REFERENCES), re.IGNORECASE)
+"""Some providers take a name in any case. A pattern that begins with a quote costs half of a search without one."""
 _PARTS: Final = (b",", b"[", b"{")
 _MOST_PARTS: Final = 2_000_000
 """Each takes about a hundred bytes while it is searched."""
@@ -99,10 +100,8 @@ def mentions_any(body: bytes, searched: Searched) -> bool:
     """Whether there is anything to find, perhaps."""
     if searched == "object":
         return True
-    if any(escape in body for escape in _ESCAPES):
-        return True
-    lower = body.lower()
-    return _ID_KEY in lower or (searched != "items" and any(mention in lower for mention in _MENTIONS))
+    key = _ID_KEY if searched == "items" else _MENTION
+    return _ESCAPED.search(body) is not None or key.search(body) is not None
 
 
 def _fields(searched: Searched) -> dict[str, str]:

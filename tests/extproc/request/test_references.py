@@ -74,6 +74,22 @@ def test_a_turn_names_files_and_items(body: dict[str, Any], expected: set[str]) 
     assert mentions_any(data, "turn") >= bool(expected)
 
 
+@pytest.mark.parametrize(
+    ("body", "items", "turn"),
+    [
+        (b'{"id": 1}', True, True),
+        (b'{"ID": 1}', True, True),
+        (b'{"\\u0069d": 1}', True, True),
+        (b'{"File_Id": 1}', False, True),
+        (b'{"file\\u005fid": 1}', True, True),
+        (b'{"idx": "id", "text": "\\u00e9 file_id"}', True, True),
+        (b'{"idx": "\\u00e9 file_id\\n"}', False, False),
+    ],
+)
+def test_a_body_is_searched_if_a_name_may_stand_in_it(body: bytes, items: bool, turn: bool) -> None:
+    assert (mentions_any(body, "items"), mentions_any(body, "turn")) == (items, turn)
+
+
 def test_a_turn_of_two_readings_is_searched_in_both() -> None:
     body = b'{"messages":[{"content":[{"type":"tool_use","type":"image","input":{"file_id":"file-1"}}]}]}'
     assert references(body, "turn") == ("file-1",)
