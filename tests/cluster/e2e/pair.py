@@ -49,8 +49,9 @@ class World:
         await self.installation.settled(f"{component} rolled out")
 
     async def lose(self, pod: str) -> None:
-        """What is seen of a machine that is gone."""
+        """What is seen of a machine that is gone; returns when none of its processes is left."""
         await self.installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+        await self.kubelet.until(lambda: pod not in {each.name for each in self.kubelet.pods()}, f"{pod} to be gone")
 
     async def holder(self) -> str:
         """Who holds the Lease and is alive."""
@@ -166,26 +167,11 @@ async def back_to_normal(world: World) -> None:
 # Steady traffic through the Service, and what happens at the same time.
 
 
-@dataclass(frozen=True, slots=True)
-class Disturbed:
-    """What became of the traffic; both ends of what happened in seconds of the monotonic clock."""
-
-    tally: Tally
-    begun: float
-    ended: float
-
-    def lost_later(self) -> list[Turn]:
-        """What was lost and not under way when it began: a process that is killed takes its requests with it."""
-        return [turn for turn in self.tally.lost if not turn.begun <= self.begun <= turn.ended]
-
-
-async def disturbed(world: World, happens: Callable[[], Awaitable[None]], *, tries: int = 1) -> Disturbed:
-    """Traffic before, during and after; `tries` 3 is what the SDK does by default."""
+async def disturbed(world: World, happens: Callable[[], Awaitable[None]], *, tries: int = 1) -> Tally:
+    """What became of traffic before, during and after; `tries` 3 is what the SDK does by default."""
     installation = world.installation
     async with Load.on(world.kubelet.services, installation.host, MODEL, users=10, tries=tries) as load:
         await load.more(15)
-        begun = time.monotonic()
         await happens()
-        ended = time.monotonic()
         await load.more(25)
-    return Disturbed(load.tally, begun, ended)
+    return load.tally
