@@ -31,6 +31,8 @@ WORLD := $(if $(filter $(ANYWHERE),$(PART)),,$(BIN)/python -m tests.cluster.worl
 # In the order of their names: the longest stories, of tests/cluster, are then not the last.
 AT_ONCE ?= 4
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --tx '$(AT_ONCE)*popen//python=$(BIN)/python -m tests.cluster.world $(BIN)/python'
+# What failed there (status 1, not 2 and above: nothing else went wrong), with the machine to itself; docs/testing.md says why.
+ALONE := { [ $$? = 1 ] && echo "Once more, alone:" && $(BIN)/python -m tests.cluster.world $(BIN)/python -m pytest --last-failed --last-failed-no-failures=none --ignore=tests/release; }
 
 test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_stickiness.py
 	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2 for the network of the tests' pods"; $(call install,iproute2); })
@@ -38,7 +40,7 @@ test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_sticki
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
 	@$(WORLD) true  # fails at once if something is missing
-	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release)
+	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release || $(ALONE))
 ifeq ($(T),)
 	@# Outside of the world there are a package index and other users.
 	$(BIN)/python -m pytest tests/release
