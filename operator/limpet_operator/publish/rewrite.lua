@@ -214,9 +214,32 @@ local function read_end(seen, changes, text, level, has_model)
   return true
 end
 
+-- Where the value of the model begins, and where it ends, if nothing but texts and numbers stand before it; else nil.
+local function model_at_head(text, open)
+  local before = string.find(text, '[%[{]', open + 1)
+  local at = string.find(text, '"model"', open + 1, true)
+  if at == nil or before == nil or before < at then return nil end
+  return member(text, open, "model")
+end
+
+-- A whole object, without a look at what the model says: its model stands before that and its usage behind it, as
+-- nearly all write them. Returns false if this one has them elsewhere.
+local function read_both_ends(seen, changes, text, open)
+  if seen.api == "OpenAIResponses" then return false end
+  if seen.model ~= nil then
+    local value, stop = model_at_head(text, open)
+    if stop == nil then return false end
+    add_model(seen, changes, text, value, stop)
+  end
+  return read_end(seen, changes, text, 1, true)
+end
+
 -- A whole JSON answer as the client gets it; nil if nothing changes.
 local function whole_for_client(seen, text)
   local open, changes = string.match(text, "^%s*(){"), {}
-  if open ~= nil then read_object(seen, changes, text, open) end
+  if open ~= nil and not read_both_ends(seen, changes, text, open) then
+    changes = {}
+    read_object(seen, changes, text, open)
+  end
   return #changes > 0 and with_changes(text, changes) or nil
 end

@@ -57,7 +57,7 @@ providers instead of describing them. Each costs every request a little."""
 
 
 _USUAL: Final = {"path": CHAT}
-"""By far the most requests, so it comes first and needs no expression."""
+"""By far the most requests, so it comes before all expressions."""
 
 
 def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySettings) -> Json:
@@ -66,16 +66,16 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
     order = [provider.name for provider in serving[:DEFAULT_ORDER_LENGTH]]
     served = Served.of(name for provider in serving for name in provider.spec.endpoints)
     posted = [
-        _USUAL,
         regex(paths.MESSAGES),
         regex(paths.CHAT_AND_RESPONSES),
         *map(regex, paths.below(served.stateless)),
     ]
     routes = [
         *(_decided(order, settings) if order else []),
+        *_with_a_body(also(_USUAL, method("POST")), order, settings),
         odd_paths(),
         *(each for match in posted for each in _with_a_body(also(match, method("POST")), order, settings)),
-        *(wrong_methods(match, "POST") for match in posted),
+        *(wrong_methods(match, "POST") for match in (_USUAL, *posted)),
         *_of_responses(order, settings),
         *(wrong_methods(regex(paths.pattern(path)), allowed) for path, allowed in _ALLOWED_OF_RESPONSES),
         *(each for path in paths.below(served.objects) for each in _of_objects(path, order, settings)),
