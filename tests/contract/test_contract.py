@@ -15,13 +15,13 @@ from limpet_extproc.contract.catalog import (
     Hello,
     Model,
     Policy,
-    Price,
     Report,
     Seen,
     decode_catalog,
     decode_report,
     encode,
 )
+from limpet_extproc.contract.prices import Price
 
 FINITE = st.floats(0, 1e9, allow_nan=False)
 MODELS = st.builds(Model, st.text(), st.text(), st.integers(0, 10**6), st.none() | st.builds(Price, *[FINITE] * 4))

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane, Snapshot, snapshot
 from limpet_extproc.decision.steering import Steering

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.snapshot import snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from limpet_extproc.contract.apis import DialectName
+from limpet_extproc.contract.prices import Price, PriceRules
 
 CONTRACT_VERSION: Final = 4
 """Raised when a field changes its meaning or a new one must be understood; optional additions leave it as it is."""
@@ -26,6 +27,7 @@ Mode = Literal["Enforce", "Observe", "Off"]
 FailoverPolicy = Literal["SaveRequest", "SaveCache"]
 ClientOrder = Literal["Strict", "StickyWithin"]
 OnTimeout = Literal["Fail", "NextProvider"]
+ShownHeader = Literal["Cache", "Cost"]
 Trouble = Literal["degraded", "over_limit", "down"]
 """What keeps requests from a provider; each is worse than the one before."""
 
@@ -38,15 +40,6 @@ class ContractMismatch(Exception):  # noqa: N818 (says what happened)
     """The other plane speaks another version of this contract; the message says which and what to upgrade."""
 
 
-class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """US dollars per million tokens of a model at a provider; `cache_write` equals `input` where writes are free."""
-
-    input: float
-    output: float
-    cache_read: float
-    cache_write: float
-
-
 class Model(msgspec.Struct, frozen=True):
     """A model as one provider serves it."""
 
@@ -57,9 +50,10 @@ class Model(msgspec.Struct, frozen=True):
     min_tokens: int = 0
     """Prompts shorter than this are never cached there."""
     price: Price | None = None
-    """None: unknown, which is never the same as free."""
+    """Outside of all windows, of a prompt below all tiers; None: unknown, which is never the same as free."""
     cache_key: bool = False
     """Whether a `prompt_cache_key` of the conversation helps its cache: one is added where the client sent none."""
+    price_rules: PriceRules = PriceRules()
 
 
 class CacheFields(msgspec.Struct, frozen=True):
@@ -148,6 +142,11 @@ class Policy(msgspec.Struct, frozen=True):
     """Whether another provider is tried after one that did not answer in time, but may bill the request."""
     prompt_caching: PromptCaching = "Off"
     """Auto: at all providers of the matching models, as at one whose own `prompt_caching` is Auto."""
+    hold_first_s: float = 0.0
+    """How long a request waits at most while the first one with the same head is under way, as no cache has that head
+    before its answer has begun; 0: not at all."""
+    shown_headers: tuple[ShownHeader, ...] = ()
+    """What responses say besides: `x-limpet-cache`, `x-limpet-cost`."""
     namespace: str | None = None
     """Holds only for models that providers of this namespace alone serve, there before all others; None: for all."""
 

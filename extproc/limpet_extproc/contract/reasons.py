@@ -89,6 +89,24 @@ Exclusion = Literal["not_candidate", "degraded", "down", "over_limit", "draining
 """Why a provider of the model was passed over."""
 
 
+CacheCause = Literal[
+    "hit",
+    "partial",
+    "ttl_expired",
+    "provider_switched",
+    "prefix_changed",
+    "model_changed",
+    "below_minimum",
+    "parallel_first",
+    "no_breakpoint",
+    "cold_start",
+    "provider_side",
+    "unreported",
+    "unknown",
+]
+"""What became of the read from a prompt cache that a request could expect, or why there was none to expect."""
+
+
 def words(reasons: object) -> tuple[str, ...]:
     """All words of one of these lists, which may be made of others."""
     nested = get_args(reasons)

@@ -10,6 +10,29 @@ import msgspec
 from limpet_extproc.contract.apis import ApiKind
 
 
+class CacheEvidence(msgspec.Struct, frozen=True, array_like=True):
+    """What was known of the prompt caches when a request was decided: why its tokens are read from one, or are not."""
+
+    expected: tuple[int, ...] = ()
+    """For each of the order: how many tokens of the prompt its cache should have."""
+    before: str = ""
+    """The provider of the conversation's last turn; empty: there was none that is remembered."""
+    before_tokens: int = 0
+    """Of the prompt of that turn."""
+    before_until_s: float = 0.0
+    """Until when its cache should have kept that."""
+    changed_at: str = ""
+    """Where this prompt departs from that one: `tools`, `system`, `message 7`; empty: nowhere."""
+    model_before: str = ""
+    """The model of the conversation's last turn, where that was another one."""
+    parallel: bool = False
+    """Whether the first request with this head was under way."""
+    no_breakpoint: tuple[bool, ...] = ()
+    """For each of the order: whether it caches nothing of this prompt for want of a breakpoint."""
+    below_minimum: tuple[bool, ...] = ()
+    """For each of the order: whether the prompt is too short for its cache."""
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """Travels as dynamic metadata inside Envoy only."""
 
@@ -46,6 +69,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Whose objects the answer may make, hexadecimal; empty: it makes none."""
     kind: ApiKind = "conversation"
     """Only the turns of conversations are expected to report usage, and to take about as long as each other."""
+    chain: str = ""
+    """Of the prompt (`request.prefix`), in base64."""
+    service_tier: str = ""
+    """As the request names it."""
+    tenant: str = ""
+    """Whose request it is: an HMAC, hexadecimal."""
+    policy: str = ""
+    """Its name."""
+    cache: CacheEvidence = CacheEvidence()
 
 
 _DECODER = msgspec.json.Decoder(Record)

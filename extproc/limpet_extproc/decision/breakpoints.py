@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.reasons import UnstickyReason
 from limpet_extproc.decision.breakpoints import gets_mark
 from limpet_extproc.decision.query import Query

@@ -18,9 +18,9 @@ from limpet_extproc.contract.catalog import (
     Limits,
     Model,
     Policy,
-    Price,
     PromptCaching,
 )
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.policies import Policies
 
 

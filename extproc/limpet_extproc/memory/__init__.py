@@ -5,6 +5,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from limpet_extproc.contract.reasons import CacheCause
+
 FAILED_S: Final = 60.0
 """How long a conversation avoids the providers that failed its last request: long enough for a person to try again, and
 for failures that go on to show in the provider's own health."""
@@ -20,6 +22,25 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     """Of that request: what its cache holds since."""
     cached_tokens: int = 0
     """Of these, what it read from its cache."""
+    chain: bytes = b""
+    """Of that prompt (`request.prefix`)."""
+
+
+class ConversationPace(msgspec.Struct, frozen=True, gc=False):
+    """How a conversation has gone on so far, from which its further turns are guessed."""
+
+    turns: int = 0
+    """That were served."""
+    last_s: float = 0.0
+    """Wall clock at the start of the last one."""
+    gap_s: float = 0.0
+    """From the start of a turn to that of the next, on average; 0: there was one turn."""
+    prompt_tokens: int = 0
+    """Of the last one."""
+    growth_tokens: float = 0.0
+    """By which the prompt grows from turn to turn, on average."""
+    output_tokens: float = 0.0
+    """Of an answer, on average."""
 
 
 class LastFailure(msgspec.Struct, frozen=True, gc=False):
@@ -31,8 +52,18 @@ class LastFailure(msgspec.Struct, frozen=True, gc=False):
     """When its outcome became known."""
 
 
+class ServedTurn(msgspec.Struct, frozen=True, gc=False):
+    """A turn that was served, as memory takes it."""
+
+    started_s: float
+    prompt_tokens: int
+    output_tokens: int
+    cause: CacheCause = "unknown"
+    """What became of its read from the cache."""
+
+
 class Remembered(msgspec.Struct, frozen=True, gc=False):
-    """The memory of one conversation; at least one of the three is set."""
+    """The memory of one conversation; at least one of the first three is set."""
 
     warm: tuple[Warm, ...] = ()
     """Newest first; the first one is where the conversation sticks, the others are where it was before."""
@@ -40,6 +71,9 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
     """A provider to which its first request is under way, until an outcome is known."""
     failure: LastFailure | None = None
     """Its last failure, until a request succeeds; counts for `FAILED_S`."""
+    pace: ConversationPace = ConversationPace()
+    cause: CacheCause | None = None
+    """What became of the read from the cache of its last turn; None: unknown."""
 
     def failed_lately(self, now_s: float) -> tuple[str, ...]:
         """The providers that failed its last request, if that was less than `FAILED_S` ago."""
@@ -55,7 +89,9 @@ class Memory(Protocol):
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """A first request is on its way to this provider; the next one follows it even before its outcome."""
 
-    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+    def remember(
+        self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
+    ) -> None:
         """A request succeeded at this provider, which comes first from now on."""
 
     def forget(self, key: bytes, provider: str) -> None:

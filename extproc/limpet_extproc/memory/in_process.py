@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure, with_warm, without
+from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, with_failure, with_warm, without
 
 PENDING_S = 120.0
 """How long a request without an outcome counts as under way: longer than a provider may take for its first byte."""
@@ -44,7 +44,9 @@ class InProcessMemory:
         self._pending_since_s[key] = now_s
         self._store(key, Remembered((), provider, conversation.failure if conversation else None))
 
-    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+    def remember(
+        self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
+    ) -> None:
         """See `Memory`."""
         self._pending_since_s.pop(key, None)
         self._store(key, with_warm(self._conversations.get(key), warm, max_providers, now_s))

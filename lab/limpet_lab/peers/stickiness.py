@@ -15,7 +15,7 @@ The last rule and the lifetime travel in the decision record: a lifetime of zero
 from collections import OrderedDict
 from typing import Final
 
-from limpet_extproc.memory import LastFailure, Remembered, Warm, with_warm
+from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, with_warm
 
 IDLE_S: Final = 600.0
 """Ten minutes."""
@@ -43,7 +43,9 @@ class StickyAfterHit:
         if len(self._sessions) > self._max:
             self._sessions.popitem(last=False)
 
-    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+    def remember(
+        self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
+    ) -> None:
         """A success: sticky if it read from a cache, if the session has a name, or if it was sticky there before."""
         before = self._conversations.get(key)
         stays = before is not None and before.warm[0].provider == warm.provider
@@ -75,7 +77,9 @@ class NoMemory:
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """See `Memory`."""
 
-    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+    def remember(
+        self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
+    ) -> None:
         """See `Memory`."""
 
     def forget(self, key: bytes, provider: str) -> None:

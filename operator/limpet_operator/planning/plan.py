@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from limpet_extproc.contract.catalog import Policy, Price
+from limpet_extproc.contract.catalog import Policy
+from limpet_extproc.contract.prices import Price
 from limpet_operator.planning import checks, effects, provider_checks
 from limpet_operator.planning.checks import PolicyInput, PricingInput, ProbeInput, first_failure
 from limpet_operator.planning.effects import ModelNames, PatternInput, all_findings

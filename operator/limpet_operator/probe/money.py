@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from limpet_extproc.contract.catalog import Price
 from limpet_extproc.contract.health_stream import ProbeAnswer
+from limpet_extproc.contract.prices import Price
 
 _PER_TOKENS = 1_000_000
 

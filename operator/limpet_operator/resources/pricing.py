@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.problem import Invalid, ObjectKey
@@ -22,7 +22,7 @@ class PriceSource:
 
 
 @dataclass(frozen=True, slots=True)
-class PriceWindow:
+class WindowSpec:
     """Hours with other prices: exactly one of `factor` and `prices` is set; an end before the start is a day later."""
 
     name: str
@@ -45,7 +45,7 @@ class Pricing:
     source: PriceSource | None
     stale_after_s: float | None
     prices: Mapping[str, Price]
-    windows: tuple[PriceWindow, ...]
+    windows: tuple[WindowSpec, ...]
     unused_fields: tuple[str, ...] = ()
     """Messages about fields that are set and have no effect in this version."""
 
@@ -85,8 +85,8 @@ def _price(dollars: Mapping[str, str]) -> Price:
     )
 
 
-def _window(spec: Mapping[str, Any]) -> PriceWindow:
-    return PriceWindow(
+def _window(spec: Mapping[str, Any]) -> WindowSpec:
+    return WindowSpec(
         name=spec["name"],
         time_zone=spec["timeZone"],
         days=tuple(spec["days"]),

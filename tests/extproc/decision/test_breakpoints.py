@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.catalog import CacheFields, Price
+from limpet_extproc.contract.catalog import CacheFields
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.breakpoints import adds_breakpoint
 from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.query import Query

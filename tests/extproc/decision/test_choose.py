@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.learn import Learned

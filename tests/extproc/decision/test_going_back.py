@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.price import cold_usd, why_not_sticky
 
 PRICE = Price(input=1.0, output=4.0, cache_read=0.1, cache_write=1.25)

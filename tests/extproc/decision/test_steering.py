@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import choose
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane

@@ -7,7 +7,7 @@ import pytest_asyncio
 from tests.extproc.memory.conftest import Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import FAILED_S, LastFailure, Memory, Remembered, Warm
+from limpet_extproc.memory import FAILED_S, LastFailure, Memory, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
 from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
@@ -28,7 +28,9 @@ class Across:
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         self._told.expect(key, provider, now_s)
 
-    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+    def remember(
+        self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
+    ) -> None:
         self._told.remember(key, warm, max_providers, now_s)
 
     def forget(self, key: bytes, provider: str) -> None:

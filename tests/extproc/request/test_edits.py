@@ -9,7 +9,8 @@ from tests.extproc.conftest import CHEAP, Make
 from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.apis import Api, Asked
-from limpet_extproc.contract.catalog import CacheFields, CatalogProvider, Model, Price
+from limpet_extproc.contract.catalog import CacheFields, CatalogProvider, Model
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.dialects.form import Form
 from limpet_extproc.dialects.port import CacheDirectives, LastBlock
 from limpet_extproc.dialects.spans import Member, Span

@@ -13,7 +13,8 @@ from tests.extproc.request.odd_requests import Fields, body, chat, messages, res
 from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.apis import Api, DialectName
-from limpet_extproc.contract.catalog import CacheControl, CacheFields, Catalog, CatalogProvider, Model, Policy, Price
+from limpet_extproc.contract.catalog import CacheControl, CacheFields, Catalog, CatalogProvider, Model, Policy
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.breakpoints import adds_breakpoint
 from limpet_extproc.decision.snapshot import snapshot
 from limpet_extproc.dialects.registry import BY_NAME

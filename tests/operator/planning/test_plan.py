@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_extproc.contract.catalog import Price
+from limpet_extproc.contract.prices import Price
 from limpet_operator.planning.finding import ACCEPTED, RESOLVED, not_accepted
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.problem import ObjectKey

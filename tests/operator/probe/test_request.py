@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.operator.conftest import Build
 
-from limpet_extproc.contract.catalog import Price
 from limpet_extproc.contract.health_stream import ProbeAnswer
+from limpet_extproc.contract.prices import Price
 from limpet_operator.probe.money import cost_usd
 from limpet_operator.probe.request import probe_request
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_extproc.contract.catalog import Limits, Policy, Price
+from limpet_extproc.contract.catalog import Limits, Policy
+from limpet_extproc.contract.prices import Price
 from limpet_operator.resources.healthprobe import CompletionCheck, HttpCheck, Thresholds
 from limpet_operator.resources.objects import Foreign
 from limpet_operator.resources.problem import Invalid, ObjectKey

@@ -13,7 +13,7 @@ from typing import Final, Never
 
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.memory import LastFailure, Remembered, Warm
+from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.objects import ObjectPlace, PlacesUnknownError
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.connector import Connector, end
@@ -162,7 +162,9 @@ class RedisMemory:
         """See `Memory`."""
         self._writes.add(key, Expect(provider, now_s))
 
-    def remember(self, key: bytes, warm: Warm, max_providers: int, now_s: float) -> None:
+    def remember(
+        self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
+    ) -> None:
         """See `Memory`."""
         self._writes.add(key, Remember(warm, max_providers, now_s))
 

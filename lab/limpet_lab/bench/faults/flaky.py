@@ -12,7 +12,8 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from limpet_extproc.contract.attempt import Attempt
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy, Price
+from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy
+from limpet_extproc.contract.prices import Price
 from limpet_lab.bench.faults.simulated_worker import SimulatedWorker
 
 DURATION_S: Final = 600.0
