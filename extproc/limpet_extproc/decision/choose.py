@@ -19,6 +19,7 @@ from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
 from limpet_extproc.decision.sticky import warm_first
 from limpet_extproc.memory import Remembered
+from limpet_extproc.memory.heads import NO_HEADS, Heads
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -34,12 +35,17 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 def choose(
-    query: Query, remembered: Remembered | None, states: ProviderStates, now_s: float, random_seed: bytes
+    query: Query,
+    remembered: Remembered | None,
+    states: ProviderStates,
+    now_s: float,
+    random_seed: bytes,
+    heads: Heads = NO_HEADS,
 ) -> Decision:
     """Order the providers for one request.
 
     `now_s` is wall clock; `random_seed` is used where no conversation may matter (modes Off and Observe) or there is
-    none.
+    none; `heads` says where beginnings of the prompt are warm.
     """
     steering = query.steering
     if query.pinned:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from limpet_extproc.decision.prefix import NO_CHAIN, Chain
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.decision.steering import Steering
 
@@ -26,3 +27,5 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """The one provider that has what it goes on from; empty: any will do."""
     placed: bool = False
     """Whether it makes what lives at one provider: all that a client makes should come to the same."""
+    chain: Chain = NO_CHAIN
+    """Of the prompt; without boundaries where it is not known, or cannot matter."""

@@ -1,7 +1,8 @@
 """Where the heads of prompts are warm, whosever conversation brought them there: the port, and its values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,6 +19,8 @@ class WarmHead(msgspec.Struct, frozen=True, gc=False):
 
 Heads = Mapping[bytes, tuple[WarmHead, ...]]
 """By hash (`decision.prefix`), the warm places of each that has any."""
+
+NO_HEADS: Final[Heads] = MappingProxyType({})
 
 
 class HeadMemory(Protocol):
