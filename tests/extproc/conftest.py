@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, Policy
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceRules
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane, Snapshot, snapshot
 from limpet_extproc.decision.steering import Steering
@@ -27,10 +27,17 @@ class Make:
 
     @staticmethod
     def provider(
-        name: str, *, price: Price | None = CHEAP, min_tokens: int = 0, upstream: str = MODEL, **fields: Any
+        name: str,
+        *,
+        price: Price | None = CHEAP,
+        min_tokens: int = 0,
+        upstream: str = MODEL,
+        rules: PriceRules = PriceRules(),  # noqa: B008 - it is frozen
+        **fields: Any,
     ) -> CatalogProvider:
         """A provider of the contract; further keywords are fields of `CatalogProvider`."""
-        return CatalogProvider(name, (Model(MODEL, upstream, min_tokens, price),), **fields)
+        model = Model(MODEL, upstream, min_tokens, price, price_rules=rules)
+        return CatalogProvider(name, (model,), **fields)
 
     @staticmethod
     def snapshot(*providers: CatalogProvider, **policy: Any) -> Snapshot:

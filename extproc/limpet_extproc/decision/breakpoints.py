@@ -3,6 +3,7 @@
 from typing import Final
 
 from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.price import price_for
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate
 
@@ -17,15 +18,17 @@ def adds_breakpoint(candidate: Candidate, query: Query) -> bool:
     begins with as many tools and instructions as an agent's. An unknown price does not speak against it: it pays at the
     vendors' own (Anthropic's prompt caching guide, 2026: a write costs 1.25 times the input, a read a tenth).
     """
-    return (
-        candidate.prompt_caching == "Auto"
-        and candidate.caches
-        and candidate.cache_control != "None"
-        and not query.marked
-        and query.prompt_tokens >= candidate.min_tokens
-        and (query.has_history or query.lasting_tokens >= max(candidate.min_tokens, _LEAST_TOKENS))
-        and (candidate.price is None or pays_by_the_second_turn(candidate.price))
-    )
+    if (
+        candidate.prompt_caching != "Auto"
+        or not candidate.caches
+        or candidate.cache_control == "None"
+        or query.marked
+        or query.prompt_tokens < candidate.min_tokens
+        or not (query.has_history or query.lasting_tokens >= max(candidate.min_tokens, _LEAST_TOKENS))
+    ):
+        return False
+    price = price_for(candidate, query.prompt_tokens)  # a service tier changes all prices alike
+    return price is None or pays_by_the_second_turn(price)
 
 
 def pays_by_the_second_turn(price: Price) -> bool:

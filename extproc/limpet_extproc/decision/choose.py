@@ -10,9 +10,9 @@ import msgspec
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
-from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import why_not_sticky
 from limpet_extproc.decision.room import by_room
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
 from limpet_extproc.decision.snapshot import Candidate

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from limpet_extproc.decision.filter import Filtered
-from limpet_extproc.decision.price import usual_usd, warm_usd
+from limpet_extproc.decision.price import turn_usd, usual_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.memory import Warm
@@ -27,13 +27,13 @@ def cheaper_place(
     if price is None or not usable:
         return None
     prompt_tokens = max(query.prompt_tokens, sticky.prompt_tokens)
-    stay_usd = warm_usd(price, prompt_tokens, sticky.prompt_tokens, query.output_tokens)
+    stay_usd = turn_usd(price, prompt_tokens, sticky.prompt_tokens, query.output_tokens)
     best, best_usd = None, stay_usd * (1 - RETURN_MARGIN)
     for each in usable:
         earlier = filtered.lane.by_provider[each.provider].price
         if earlier is None or usual_usd(earlier) >= usual_usd(price):
             continue
-        usd = warm_usd(earlier, prompt_tokens, each.prompt_tokens, query.output_tokens)
+        usd = turn_usd(earlier, prompt_tokens, each.prompt_tokens, query.output_tokens)
         if usd < best_usd:
             best, best_usd = each, usd
     return best

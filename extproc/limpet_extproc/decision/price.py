@@ -1,11 +1,10 @@
-"""What a prompt is expected to cost at a provider, in US dollars. An unknown price stays unknown; it is never free."""
+"""What tokens cost at a provider, in US dollars. An unknown price stays unknown; it is never free."""
 
+from bisect import bisect_left
+from operator import attrgetter
 from typing import Final
 
 from limpet_extproc.contract.prices import Price
-from limpet_extproc.contract.reasons import UnstickyReason
-from limpet_extproc.decision.breakpoints import gets_mark
-from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate
 
 BYTES_PER_TOKEN: Final = 3.0
@@ -16,41 +15,57 @@ pays full price."""
 DEFAULT_OUTPUT_TOKENS: Final = 400
 """Expected length of an answer when the client sets no limit below it."""
 
+LONG_S: Final = 3600.0
+"""A lifetime from which on a write to the cache has a price of its own, where it has one (`Price.cache_write_long`)."""
+
 _USUAL_PROMPT_TOKENS: Final = 10_000
 _USUAL_WARM_TOKENS: Final = 9_000
 """A turn of a conversation that has gone on for a while: most of it is warm."""
 
 _PER_MTOK: Final = 1e-6
+_ABOVE_TOKENS: Final = attrgetter("above_tokens")
 
 
-def cold_usd(price: Price, prompt_tokens: int, output_tokens: int) -> float:
-    """Dollars for one request at a provider that has none of it warm."""
-    return _PER_MTOK * (prompt_tokens * price.cache_write + output_tokens * price.output)
+def price_for(
+    candidate: Candidate,
+    prompt_tokens: float,
+    service_tier: str = "",
+    *,
+    writes: bool = True,
+    long_write: bool = False,
+) -> Price | None:
+    """What this model's tokens cost at the provider now, for a prompt of that length; None: unknown.
+
+    The tier of the prompt's length counts for all its tokens, those read from the cache too, and the factor of the
+    service tier for all of them again (vendors' price lists, 2026). `cache_write` of the result is what each token
+    costs that is not read from the cache: the price of the lifetime asked for, or that of input if nothing is written.
+    """
+    price = candidate.price
+    if price is None:
+        return None
+    if candidate.tiers:
+        passed = bisect_left(candidate.tiers, prompt_tokens, key=_ABOVE_TOKENS)
+        price = candidate.tiers[passed - 1].price if passed else price
+    factor = candidate.service_tiers.get(service_tier, 1.0) if service_tier else 1.0
+    write = price.cache_write if writes else price.input
+    if writes and long_write and price.cache_write_long is not None:
+        write = price.cache_write_long
+    if factor == 1.0 and write == price.cache_write:
+        return price
+    long = None if price.cache_write_long is None else price.cache_write_long * factor
+    return Price(price.input * factor, price.output * factor, price.cache_read * factor, write * factor, long)
 
 
-def warm_usd(price: Price, prompt_tokens: int, warm_tokens: int, output_tokens: int) -> float:
-    """The same at a provider that has the first `warm_tokens` of it warm, if it is as long as that."""
+def turn_usd(price: Price, prompt_tokens: float, warm_tokens: float, output_tokens: float) -> float:
+    """Dollars for one request where the first `warm_tokens` of its prompt are warm, if it is as long as that."""
     warm_tokens = min(warm_tokens, prompt_tokens)
-    return cold_usd(price, prompt_tokens - warm_tokens, output_tokens) + _PER_MTOK * warm_tokens * price.cache_read
+    return _PER_MTOK * (
+        warm_tokens * price.cache_read
+        + (prompt_tokens - warm_tokens) * price.cache_write
+        + output_tokens * price.output
+    )
 
 
 def usual_usd(price: Price) -> float:
     """Dollars for a usual turn of a conversation: what compares two providers by their prices alone."""
-    return warm_usd(price, _USUAL_PROMPT_TOKENS, _USUAL_WARM_TOKENS, DEFAULT_OUTPUT_TOKENS)
-
-
-def why_not_sticky(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> UnstickyReason | None:
-    """None if staying at this provider pays, else the reason why it does not.
-
-    `prompt_tokens`: the prompt counts as at least that long.
-    Where the price is unknown it pays if the vendor caches at all: a self-hosted engine gains time to the first token.
-    """
-    if not candidate.caches:
-        return "unsticky.no_cache"
-    if max(query.prompt_tokens, prompt_tokens) < candidate.min_tokens:
-        return "unsticky.below_minimum"
-    if candidate.cache_fields.only_marked and not gets_mark(candidate, query):
-        return "unsticky.no_breakpoint"
-    if candidate.price is not None and candidate.price.cache_read >= candidate.price.input:
-        return "unsticky.no_discount"
-    return None
+    return turn_usd(price, _USUAL_PROMPT_TOKENS, _USUAL_WARM_TOKENS, DEFAULT_OUTPUT_TOKENS)

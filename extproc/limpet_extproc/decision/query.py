@@ -18,6 +18,12 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     steering: Steering | None = None
     stays: bool = True
     """Whether it belongs to a conversation, which may be warm somewhere."""
+    service_tier: str = ""
+    """As the request names it; empty: it does not."""
+    marks_ttl_s: float | None = None
+    """How long the shortest-lived of its own breakpoints lasts; None: as is usual at the provider."""
+    retention_ttl_s: float | None = None
+    """The same of what its fields about retention ask for."""
     marked: bool = False
     """Whether the client itself says by `cache_control` what is to be cached."""
     has_history: bool = False

@@ -8,9 +8,10 @@ from math import inf
 from typing import Final
 
 from limpet_extproc.decision.learn import NOTHING
-from limpet_extproc.decision.price import cold_usd
+from limpet_extproc.decision.price import turn_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import request_price
 from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.dialects.port import Sort
 
@@ -20,11 +21,10 @@ _NEARLY_FREE_USD: Final = 1e-9
 
 def expected_usd(candidates: Sequence[Candidate], query: Query) -> list[float]:
     """Dollars for the request at each; an unknown price counts as the dearest known one, and all unknown as equal."""
+    prices = [request_price(candidate, query) for candidate in candidates]
     priced = [
-        None
-        if candidate.price is None
-        else max(cold_usd(candidate.price, query.prompt_tokens, query.output_tokens), _NEARLY_FREE_USD)
-        for candidate in candidates
+        None if price is None else max(turn_usd(price, query.prompt_tokens, 0, query.output_tokens), _NEARLY_FREE_USD)
+        for price in prices
     ]
     known = [usd for usd in priced if usd is not None]
     if len(known) == len(priced):

@@ -20,7 +20,7 @@ from limpet_extproc.contract.catalog import (
     Policy,
     PromptCaching,
 )
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceTier
 from limpet_extproc.decision.policies import Policies
 
 
@@ -30,6 +30,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     provider: str
     upstream_model: str
     price: Price | None
+    """Now, of a prompt below all tiers; None: unknown."""
     caches: bool
     cache_ttl_s: float
     min_tokens: int
@@ -58,6 +59,10 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """Whether it takes `stream_options`."""
     takes_affinity: bool = False
     """Whether it takes the name of a conversation in a header."""
+    tiers: tuple[PriceTier, ...] = ()
+    """The prices now of longer prompts, by `above_tokens`, ascending."""
+    service_tiers: Mapping[str, float] = {}
+    """Factors on all prices by the service tier that a request names; 1 where it is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +233,6 @@ def _candidate(
         prompt_caching="Auto" if prompt_caching == "Auto" else provider.prompt_caching,
         stream_usage=provider.stream_usage,
         takes_affinity=bool(provider.affinity_header),
+        tiers=model.price_rules.tiers,
+        service_tiers=model.price_rules.service_tiers,
     )

@@ -6,9 +6,9 @@ from typing import Final
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered
 from limpet_extproc.decision.going_back import cheaper_place
-from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import why_not_sticky
 from limpet_extproc.memory import Remembered, Warm
 
 _LEFT: Final[Mapping[Exclusion | None, DecisionReason]] = {

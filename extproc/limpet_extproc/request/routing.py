@@ -9,11 +9,11 @@ from limpet_extproc.contract.envoy import TRIES
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.choose import Decision, choose
-from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
-from limpet_extproc.decision.snapshot import Candidate, Lane
+from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
+from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.decision.steering import Steering
-from limpet_extproc.dialects.port import CacheDirectives, Refusal
+from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import affinity
@@ -151,21 +151,6 @@ def _unrecognised(opened: Opened, decision: Decision) -> bool:
 
 
 def _ttls_s(opened: Opened, order: tuple[str, ...]) -> tuple[float, ...]:
-    query, directives = opened.query, opened.request.cache
-    lane = query.lane
-    set_s = lane.policy.memory_ttl_s
-    ttls_s = []
-    for candidate in map(lane.by_provider.__getitem__, order):
-        if why_not_sticky(candidate, query) is not None:
-            ttls_s.append(0.0)
-        else:
-            asked_s = None if directives is None else _asked_ttl_s(directives, candidate)
-            ttls_s.append(set_s or asked_s or candidate.cache_ttl_s)
-    return tuple(ttls_s)
-
-
-def _asked_ttl_s(directives: CacheDirectives, candidate: Candidate) -> float | None:
-    """How long the request itself wants to be kept, as far as the provider reads where it says so."""
-    marks_s = None if candidate.cache_control == "None" else directives.marks_ttl_s
-    retention_s = directives.retention_ttl_s if candidate.cache_fields.retention else None
-    return retention_s if marks_s is None else min(marks_s, retention_s or marks_s)
+    query = opened.query
+    candidates = [query.lane.by_provider[name] for name in order]
+    return tuple([0.0 if why_not_sticky(each, query) else cache_ttl_s(each, query) for each in candidates])

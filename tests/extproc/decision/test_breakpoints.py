@@ -8,8 +8,8 @@ from tests.extproc.conftest import Make
 from limpet_extproc.contract.catalog import CacheFields
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.breakpoints import adds_breakpoint
-from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import why_not_sticky
 from limpet_extproc.decision.snapshot import Candidate
 
 CLAUDE = Price(input=1.0, output=5.0, cache_read=0.1, cache_write=1.25)

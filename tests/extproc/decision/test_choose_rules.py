@@ -14,9 +14,9 @@ from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.learn import Learned, factors
-from limpet_extproc.decision.price import why_not_sticky
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import why_not_sticky
 from limpet_extproc.decision.snapshot import Lane, snapshot
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure
