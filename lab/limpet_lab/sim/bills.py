@@ -7,6 +7,8 @@ from limpet_lab.sim.wire import Usage
 
 def book(seller: SimulatedProvider, account: str, model: str, usage: Usage) -> None:
     """A row for it."""
+    prices, at_s = seller.config.prices_of(model), seller.times.wall()
+    window = None if prices is None else prices.window_at(at_s)
     seller.ledger.add(
         Row(
             id=seller.new_id(),
@@ -18,6 +20,7 @@ def book(seller: SimulatedProvider, account: str, model: str, usage: Usage) -> N
             cached=usage.cached,
             written=usage.written,
             output=usage.output,
-            usd=price(usage, seller.config.prices_of(model)),
+            usd=price(usage, None if prices is None else prices.charged(usage.prompt, at_s)),
+            window=window.name if window else "",
         )
     )

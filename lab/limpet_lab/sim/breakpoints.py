@@ -13,13 +13,11 @@ import xxhash
 
 from limpet_lab.sim.cache import Reading, scope_of
 from limpet_lab.sim.prompt import Prompt
-from limpet_lab.sim.rules import CacheRules
+from limpet_lab.sim.rules import LONG_S, CacheRules
 from limpet_lab.sim.turn import Mark
 
 LOOKBACK: Final = 20
 """Blocks that are looked at for each breakpoint, itself included."""
-
-LONG_S: Final = 3600.0
 
 
 class _Prefix(NamedTuple):
@@ -39,13 +37,18 @@ class BreakpointCache:
         return len(self._entries)
 
     def clear(self) -> None:
-        """AskedTurn everything cold."""
+        """Make everything cold."""
         self._entries.clear()
 
-    def read(self, prompt: Prompt, scope: int, now: float, marks: Sequence[Mark] = ()) -> Reading:
+    def read(
+        self, prompt: Prompt, scope: int, now: float, marks: Sequence[Mark] = (), _ttl_s: float | None = None
+    ) -> Reading:
         """Look the prompt up at the start of a request, and refresh what was found."""
-        hashes = _hashes(prompt, scope)
         lengths = list(accumulate(map(prompt.ruler.tokens, prompt.segments)))
+        return self.read_blocks(_hashes(prompt, scope), lengths, now, marks)
+
+    def read_blocks(self, hashes: Sequence[int], lengths: Sequence[int], now: float, marks: Sequence[Mark]) -> Reading:
+        """The same for a prompt that is known by a hash and the tokens of everything up to the end of each block."""
         hit = max((self._nearest(hashes, mark.segment, now) for mark in marks), default=-1)
         if hit >= 0:
             found = self._entries[hashes[hit]]
@@ -71,7 +74,7 @@ class BreakpointCache:
         while len(self._entries) > self._rules.max_blocks:
             self._entries.popitem(last=False)
 
-    def extend(self, prompt: Prompt, scope: int, started: float, now: float) -> None:
+    def extend(self, prompt: Prompt, scope: int, started: float, now: float, _ttl_s: float | None = None) -> None:
         """An answer is not kept."""
 
     def scope(self, account: str, model: str, body: Mapping[str, object]) -> int:

@@ -4,31 +4,18 @@ Words and shapes follow the project's resources: camelCase, prices as decimal st
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import yaml
 
+from limpet_lab.sim.prices import PriceList
 from limpet_lab.sim.prompt import Ruler
 from limpet_lab.sim.rules import Auth, UnknownVendorError, VendorRules, rules_for
 
 
 class ConfigError(Exception):
     """The file can't be used; the message explains where and what to do."""
-
-
-class PriceList(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """US dollars per million tokens."""
-
-    input: Decimal
-    output: Decimal
-    cache_read: Decimal | None = None
-    """None: a read costs what input costs."""
-    cache_write: Decimal | None = None
-    """None: a write costs what input costs."""
-    cache_write_1h: Decimal | None = msgspec.field(default=None, name="cacheWrite1h")
-    """Of what stays for an hour. None: as any other write."""
 
 
 class SellerModel(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

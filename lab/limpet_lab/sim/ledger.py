@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
-from limpet_lab.sim.config import PriceList
+from limpet_lab.sim.prices import Rates
 from limpet_lab.sim.wire import Usage
 
 _MILLION = Decimal(1_000_000)
@@ -28,6 +28,8 @@ class Row(msgspec.Struct, frozen=True):
     usd: Decimal | None
     written_long: int = 0
     """The part of `written` that stays for an hour."""
+    window: str = ""
+    """Name of the hours whose prices it was charged; empty: those of the list."""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -54,8 +56,8 @@ class LedgerReport(msgspec.Struct, frozen=True):
     """Oldest first."""
 
 
-def price(usage: Usage, prices: PriceList | None) -> Decimal | None:
-    """Exact dollars of one request; None without a price list, because unknown is not free."""
+def price(usage: Usage, prices: Rates | None) -> Decimal | None:
+    """Exact dollars of one request at what was charged for it; None without prices, because unknown is not free."""
     if prices is None:
         return None
     read = prices.input if prices.cache_read is None else prices.cache_read

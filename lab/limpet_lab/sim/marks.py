@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from limpet_lab.sim.breakpoints import LONG_S
 from limpet_lab.sim.refusal import RefusalError
+from limpet_lab.sim.rules import LONG_S
 from limpet_lab.sim.turn import Mark
 
 MOST: Final = 4

@@ -16,6 +16,8 @@ _USAGE: Final[Mapping[str, Quantity]] = {
     "input_tokens": "prompt",
     "input_tokens_details.cached_tokens": "cached",
     "input_tokens_details.cache_write_tokens": "written",
+    "input_tokens_details.cache_write_tokens_details.ttl_30m_tokens": "written_short",
+    "input_tokens_details.cache_write_tokens_details.ttl_12h_tokens": "written_long",
     "output_tokens": "output",
     "output_tokens_details.reasoning_tokens": "reasoning",
     "total_tokens": "total",

@@ -1,8 +1,9 @@
 """What a vendor does: its cache rules, the shape of its usage report and its errors, read from `data/vendors.yaml`."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import yaml
@@ -22,6 +23,10 @@ Quantity = Literal[
 ]
 
 
+LONG_S: Final = 3600.0
+"""What stays for so long or longer is charged as a long write."""
+
+
 class UnknownVendorError(Exception):
     """No entry of that name; the message lists those that exist."""
 
@@ -33,6 +38,7 @@ class CacheRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     interval_tokens: int | None = None
     min_tokens: int = 0
     ttl_seconds: float | None = 300.0
+    asked_ttls: Mapping[str, float] = {}
     refresh_on_hit: bool = True
     readable_after: Literal["RequestStart", "FirstByte"] = "FirstByte"
     readable_delay_seconds: float = 0.0
@@ -48,6 +54,12 @@ class CacheRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
             raise ValueError("blockTokens and maxBlocks must be at least 1, minTokens at least 0")
         if self.step_tokens < 1 or self.step_tokens % self.block_tokens:
             raise ValueError(f"intervalTokens must be a multiple of blockTokens ({self.block_tokens})")
+
+    def asked_ttl_s(self, body: Mapping[str, object]) -> float | None:
+        """How long a request asks for its prompt to stay; None: it does not, or in words unknown here."""
+        options = body.get("prompt_cache_options")
+        word = options.get("ttl") if isinstance(options, Mapping) else body.get("prompt_cache_retention")
+        return self.asked_ttls.get(word) if isinstance(word, str) else None
 
     @property
     def step_tokens(self) -> int:

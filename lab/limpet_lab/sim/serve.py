@@ -32,9 +32,10 @@ async def serve(
     seller: SimulatedProvider, request: web.Request, turn: AskedTurn, writer: AnswerWriter, account: str, fault: Fault
 ) -> web.StreamResponse:
     """Answer a valid request of an account."""
-    started = seller.times.monotonic()
+    started, arrived_s = seller.times.monotonic(), seller.times.wall()
+    ttl_s = seller.rules.cache.asked_ttl_s(turn.body)
     scope = seller.cache.scope(account, turn.model, turn.body)
-    reading = seller.cache.read(turn.prompt, scope, started, turn.marks)
+    reading = seller.cache.read(turn.prompt, scope, started, turn.marks, ttl_s)
     if seller.rules.cache.readable_after == "RequestStart":
         seller.cache.write(reading, started, started)
     reply = answer(
@@ -48,7 +49,7 @@ async def serve(
     usage = Usage(
         turn.prompt.tokens, reading.cached, reading.written, reply.tokens, reading.written_long, reply.reasoning
     )
-    head = Head(writer.id_prefix + seller.new_id(), int(seller.times.wall()), turn.model)
+    head = Head(writer.id_prefix + seller.new_id(), int(arrived_s), turn.model)
     pieces = (
         tuple(writer.events(head, reply, usage)) if turn.stream else _pieces(writer.whole(head, reply, usage), fault)
     )
@@ -60,9 +61,10 @@ async def serve(
     try:
         response = await _send(request, pieces, delivery, (turn.stream, fault, gap), head)
     finally:
-        _book(seller, head, turn, account, usage, delivery)
+        produced = msgspec.structs.replace(usage, output=delivery.share(usage.output))
+        _book(seller, head, turn, account, produced, arrived_s, delivery.sent == delivery.pieces)
     if seller.rules.cache.cache_output and delivery.sent == delivery.pieces:
-        seller.cache.extend(writer.kept(turn.prompt, head, reply), scope, started, seller.times.monotonic())
+        seller.cache.extend(writer.kept(turn.prompt, head, reply), scope, started, seller.times.monotonic(), ttl_s)
     return response
 
 
@@ -94,21 +96,24 @@ async def _send(
 
 
 def _book(
-    seller: SimulatedProvider, head: Head, turn: AskedTurn, account: str, usage: Usage, delivery: _Delivery
+    seller: SimulatedProvider, head: Head, turn: AskedTurn, account: str, usage: Usage, arrived_s: float, complete: bool
 ) -> None:
-    produced = msgspec.structs.replace(usage, output=delivery.share(usage.output))
+    prices = seller.config.prices_of(turn.model)
+    tier = turn.body.get("service_tier")
+    window = None if prices is None else prices.window_at(arrived_s)
     seller.ledger.add(
         Row(
             id=head.id,
             account=account,
             model=turn.model,
             stream=turn.stream,
-            complete=delivery.sent == delivery.pieces,
+            complete=complete,
             prompt=usage.prompt,
             cached=usage.cached,
             written=usage.written,
             written_long=usage.written_long,
-            output=produced.output,
-            usd=price(produced, seller.config.prices_of(turn.model)),
+            output=usage.output,
+            usd=price(usage, None if prices is None else prices.charged(usage.prompt, arrived_s, tier)),
+            window=window.name if window else "",
         )
     )

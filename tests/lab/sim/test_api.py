@@ -7,17 +7,31 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 import pytest_asyncio
 
-from limpet_lab.sim.config import PriceList, SellerConfig, SellerModel
+from limpet_lab.sim.config import SellerConfig, SellerModel
+from limpet_lab.sim.prices import PriceList
 from limpet_lab.sim.rules import Auth
 from limpet_lab.sim.sellers import Seller, Sellers
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 _PRICES = PriceList(input=Decimal("0.15"), output=Decimal("0.60"), cache_read=Decimal("0.003"))
+_DEAR = msgspec.convert(
+    {
+        "input": "1",
+        "output": "2",
+        "cacheWrite": "1.25",
+        "cacheWrite1h": "2.5",
+        "longContext": [{"aboveTokens": 1000, "factor": "2"}],
+        "serviceTiers": {"flex": "0.5"},
+        "windows": [{"name": "always", "from": "00:00", "to": "23:59", "factor": "3"}],
+    },
+    PriceList,
+)
 _LONG = "The rock remembers the foot that comes back to it. " * 200
 _WEATHER: Any = {
     "type": "function",
@@ -47,6 +61,7 @@ async def running() -> AsyncIterator[Sellers]:
         _config("OpenAI", credential=Auth("x-api-key", "Raw")),
         _config("Moonshot"),
         _config("VLLM", strict=False),
+        msgspec.structs.replace(_config("OpenAI"), name="priced", prices=_DEAR),
     ]
     async with Sellers.start(configs) as started:
         yield started
@@ -173,6 +188,23 @@ async def test_openai_reports_what_was_written(http: httpx.AsyncClient, sellers:
     assert details[0]["cached_tokens"] == 0
     assert details[0]["cache_write_tokens"] == details[1]["cached_tokens"] > 3000
     assert details[1]["cache_write_tokens"] == 0
+
+
+async def test_the_bill_follows_the_hour_the_length_the_tier_and_the_lifetime(
+    http: httpx.AsyncClient, sellers: Sellers
+) -> None:
+    seller = sellers["priced"]
+    options = {"prompt_cache_options": {"ttl": "12h"}}
+    await _post(http, seller, {"service_tier": "flex", **options})
+    await _post(http, seller, {"messages": _messages("short")})
+    long, short = (await seller.ledger()).rows
+    assert (long.written_long, short.written) == (long.written, 0)
+    hours = {"always": Decimal(3), "": Decimal(1)}
+    plain = long.prompt - long.written
+    million = Decimal(1_000_000)
+    wanted = (plain + long.written * Decimal("2.5") + long.output * 2) * 2 * Decimal("0.5") * hours[long.window]
+    assert long.usd == wanted / million
+    assert short.usd == (short.prompt + short.output * 2) * hours[short.window] / million
 
 
 async def test_accounts_do_not_share_a_cache(http: httpx.AsyncClient, sellers: Sellers) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from limpet_lab.sim.breakpoints import LONG_S, BreakpointCache
+from limpet_lab.sim.breakpoints import BreakpointCache
 from limpet_lab.sim.cache import Reading
 from limpet_lab.sim.prompt import Prompt, Ruler
-from limpet_lab.sim.rules import CacheRules
+from limpet_lab.sim.rules import LONG_S, CacheRules
 from limpet_lab.sim.turn import Mark
 
 _RULER = Ruler(chars_per_token=1)

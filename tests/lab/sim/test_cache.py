@@ -77,6 +77,39 @@ def test_lifetime(ttl: float | None, refresh: bool, reads: list[float], warm: bo
     assert (found[-1] > 0) is warm
 
 
+@pytest.mark.parametrize(
+    ("vendor", "body", "long", "warm_at", "cold_at"),
+    [
+        ("OpenAI", {}, False, 1799.0, 1800.0),
+        ("OpenAI", {"prompt_cache_options": {"ttl": "30m"}}, False, 1799.0, 1800.0),
+        ("OpenAI", {"prompt_cache_options": {"ttl": "12h"}}, True, 43199.0, 43200.0),
+        ("OpenAI", {"prompt_cache_options": {"ttl": "a while"}}, False, 1799.0, 1800.0),
+        ("OpenAIClassic", {"prompt_cache_retention": "24h"}, True, 86399.0, 86400.0),
+        ("Moonshot", {"prompt_cache_options": {"ttl": "1h"}}, True, 3599.0, 3600.0),
+        ("DeepSeek", {"prompt_cache_options": {"ttl": "24h"}}, False, 7199.0, 7200.0),
+    ],
+)
+def test_a_request_asks_for_a_lifetime_where_the_vendor_has_several(
+    vendor: str, body: dict[str, object], long: bool, warm_at: float, cold_at: float
+) -> None:
+    rules = rules_for(vendor).cache
+    for at, warm in ((warm_at, True), (cold_at, False)):
+        cache = PrefixCache(rules)
+        reading = cache.read(_prompt(3000), 1, 0.0, ttl_s=rules.asked_ttl_s(body))
+        cache.write(reading, 0.0, 0.1)
+        assert reading.written_long == (reading.written if long else 0)
+        assert (cache.read(_prompt(3000), 1, at).cached > 0) is warm
+
+
+def test_what_is_there_keeps_the_lifetime_that_it_was_written_with() -> None:
+    cache = PrefixCache(CacheRules(block_tokens=10))
+    cache.write(cache.read(_prompt(100), 1, 0.0, ttl_s=7200.0), 0.0, 0.0)
+    grown = cache.read(_prompt(100, "z" * 50), 1, 7000.0)
+    cache.write(grown, 7000.0, 7000.0)
+    assert (grown.cached, grown.written, grown.written_long) == (100, 50, 0)
+    assert cache.read(_prompt(100, "z" * 50), 1, 7400.0).cached == 100
+
+
 def test_lifetime_counts_from_the_start_of_the_request_that_wrote() -> None:
     cache = PrefixCache(CacheRules(block_tokens=10, ttl_seconds=300.0))
     cache.write(cache.read(_prompt(100), 1, 0.0), started=0.0, now=200.0)

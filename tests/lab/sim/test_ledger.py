@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_lab.sim.config import PriceList
 from limpet_lab.sim.ledger import Ledger, Row, price
+from limpet_lab.sim.prices import PriceList
 from limpet_lab.sim.wire import Usage, usage_object
 
 if TYPE_CHECKING:

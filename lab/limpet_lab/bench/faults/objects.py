@@ -10,7 +10,8 @@ import yaml
 from limpet_lab.bed import Object, objects_for, policy_object
 from limpet_lab.bench.faults.authority import Authority
 from limpet_lab.bench.faults.name_server import DOMAIN
-from limpet_lab.sim.config import Pace, PriceList, SellerConfig, SellerModel
+from limpet_lab.sim.config import Pace, SellerConfig, SellerModel
+from limpet_lab.sim.prices import PriceList
 from limpet_lab.sim.sellers import Seller, Sellers
 
 MODEL: Final = "deepseek/deepseek-v4-flash"
