@@ -33,6 +33,21 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True):
     """For each of the order: whether the prompt is too short for its cache."""
 
 
+class TurnsBefore(msgspec.Struct, frozen=True, array_like=True):
+    """How a conversation had gone on before a request: what other rules than ours would have found warm."""
+
+    turns: int = 0
+    """That were served; 0 also where nothing is remembered of them."""
+    last_gap_s: float = 0.0
+    """From the start of the last one to that of this request."""
+    gap_s: float = 0.0
+    """From the start of a turn to that of the next, on average; 0: there was one turn."""
+    growth_tokens: float = 0.0
+    """By which the prompt grew from turn to turn, on average."""
+    head_tokens: int = 0
+    """Of this prompt: its beginning that other conversations keep warm."""
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """Travels as dynamic metadata inside Envoy only."""
 
@@ -78,6 +93,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     policy: str = ""
     """Its name."""
     cache: CacheEvidence = CacheEvidence()
+    before: TurnsBefore = TurnsBefore()
 
 
 _DECODER = msgspec.json.Decoder(Record)

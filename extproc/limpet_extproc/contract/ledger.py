@@ -1,0 +1,75 @@
+"""The rows of the ledger: what answered requests cost, and what the same requests would have cost otherwise, by hour.
+
+Written by workers into a file or into Redis, read by `limpet report`. The dollars are `decision.bills`'.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+HOUR_S: Final = 3600
+KEPT_S: Final = 400 * 24 * HOUR_S
+"""Rows older than this are dropped: a year and a month to compare it with."""
+
+RowKind: TypeAlias = Literal["traffic", "probe"]
+"""Whose requests: clients', or our own probes'."""
+
+
+class RowKey(msgspec.Struct, frozen=True, array_like=True):
+    """What the requests of one row have in common. Probes have no tenant and no policy."""
+
+    hour: int
+    """Unix seconds divided by HOUR_S, of the end of the requests."""
+    kind: RowKind
+    provider: str
+    model: str
+    """As clients name it."""
+    tenant: str = ""
+    """An HMAC, hexadecimal."""
+    policy: str = ""
+
+
+class RowSums(msgspec.Struct, frozen=True, array_like=True):
+    """Sums over the requests of a row; those that are counted as `unpriced` or `unmetered` add no dollars."""
+
+    requests: int = 0
+    """Answered ones."""
+    unpriced: int = 0
+    """Of these: at a provider whose price is not known."""
+    unmetered: int = 0
+    """Of these: whose answer said nothing of tokens."""
+    at_most: int = 0
+    """Of these: whose answer did not say how much was read from the cache. They count as if nothing had been."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    paid_usd: float = 0.0
+    uncached_usd: float = 0.0
+    """Had no provider a cache."""
+    spread_usd: float = 0.0
+    """Had each request been spread anew, as in mode Off."""
+    cheapest_usd: float = 0.0
+    """Had each request gone to the cheapest provider by price lists."""
+
+    def plus(self, other: "RowSums") -> "RowSums":
+        """Both together."""
+        return RowSums(*(getattr(self, name) + getattr(other, name) for name in SUMS))
+
+
+SUMS: Final[tuple[str, ...]] = RowSums.__struct_fields__
+NOTHING_SPENT: Final = RowSums()
+
+Rows: TypeAlias = Mapping[RowKey, RowSums]
+
+KEY_FIELDS: Final[tuple[str, ...]] = RowKey.__struct_fields__
+KINDS: Final[tuple[str, ...]] = get_args(RowKind)
+
+
+def added(rows: Iterable[tuple[RowKey, RowSums]]) -> dict[RowKey, RowSums]:
+    """Rows of equal keys as one."""
+    total: dict[RowKey, RowSums] = {}
+    for key, sums in rows:
+        before = total.get(key)
+        total[key] = sums if before is None else before.plus(sums)
+    return total

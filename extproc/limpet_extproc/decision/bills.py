@@ -1,0 +1,233 @@
+"""What an answered request cost, and what it would have cost otherwise. Pure; docs/ledger.md has the assumptions.
+
+Otherwise means: without any prompt cache; spread anew, as mode Off spreads each request; always at the cheapest
+provider by price lists. Each is the same request with the same answer at prices of the same moment.
+"""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Final, Protocol
+
+import msgspec
+
+from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.price import price_for, turn_usd
+from limpet_extproc.decision.snapshot import Candidate, Lane
+from limpet_extproc.decision.spread_shares import Priced, spread_shares
+
+_PER_MTOK: Final = 1e-6
+
+
+class ReportedTokens(Protocol):
+    """The usage that came with an answer; None: not reported."""
+
+    @property
+    def prompt(self) -> int:
+        """With all that was read from the cache or written to it."""
+
+    @property
+    def cached(self) -> int | None:
+        """Of the prompt, read from the cache."""
+
+    @property
+    def output(self) -> int:
+        """Of the answer."""
+
+    @property
+    def written(self) -> int | None:
+        """Of the prompt, written to the cache."""
+
+    @property
+    def written_long(self) -> int | None:
+        """Of these, for an hour or longer."""
+
+
+class RequestBill(msgspec.Struct, frozen=True, gc=False):
+    """US dollars of one answered request."""
+
+    paid_usd: float
+    uncached_usd: float
+    """Had its provider no cache."""
+    spread_usd: float
+    """Had it, and each turn before it, been spread anew over the near-equals."""
+    cheapest_usd: float
+    """Had it, and each turn before it, gone to the cheapest."""
+    at_most: bool = False
+    """Whether the answer did not say what was read from the cache: it counts as if nothing had been."""
+
+
+class SharedPrompt(msgspec.Struct, frozen=True, gc=False):
+    """What a prompt has in common with those before it, and when these came."""
+
+    prompt_tokens: int
+    shared_tokens: int
+    """With the turn before: what a cache that has served that turn has of this prompt."""
+    head_tokens: int
+    """Of these: what other conversations keep warm everywhere."""
+    turns: int
+    """Before this one."""
+    last_gap_s: float
+    """From the start of the last one."""
+    gap_s: float
+    """Between those before it, on average."""
+    growth_tokens: float
+    """By which the prompt grew from turn to turn."""
+
+
+def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> RequestBill | None:
+    """Of a request that this provider of the lane answered; None: its price is not known, which is not free."""
+    candidate = lane.by_provider.get(provider)
+    price = price_for(candidate, tokens.prompt, record.service_tier) if candidate is not None else None
+    if price is None:
+        return None
+    paid = paid_usd(price, tokens)
+    uncached = _PER_MTOK * (tokens.prompt * price.input + tokens.output * price.output)
+    if tokens.cached is None:
+        return RequestBill(paid, uncached, paid, paid, at_most=True)
+    if len(lane.candidates) < 2 or not _may_choose(record):
+        return RequestBill(paid, uncached, paid, paid)
+    elsewhere = _Elsewhere(record, provider, tokens)
+    others = [
+        (each, its_price)
+        for each in lane.candidates
+        if each.provider == provider or each.provider not in record.excluded
+        if (its_price := price_for(each, tokens.prompt, record.service_tier)) is not None
+    ]
+    spread = elsewhere.spread_usd(others, lane.policy.spread_within_percent) if _was_kept_together(record) else paid
+    return RequestBill(paid, uncached, spread, elsewhere.cheapest_usd(others))
+
+
+def paid_usd(price: Price, tokens: ReportedTokens) -> float:
+    """What a provider charges for these tokens. Where it does not say that it wrote to its cache, it did not."""
+    cached, written, long = tokens.cached or 0, tokens.written or 0, tokens.written_long or 0
+    long_price = price.cache_write if price.cache_write_long is None else price.cache_write_long
+    return _PER_MTOK * (
+        max(0, tokens.prompt - cached - written) * price.input
+        + cached * price.cache_read
+        + (written - long) * price.cache_write
+        + long * long_price
+        + tokens.output * price.output
+    )
+
+
+def shared_prompt(record: Record, provider: str, tokens: ReportedTokens) -> SharedPrompt:
+    """What is known of the turns before, with what the answer shows: what the cache had is shared.
+
+    A conversation that came from another provider found less here than it has in common with its last turn.
+    """
+    cached, before, evidence = tokens.cached or 0, record.before, record.cache
+    if not before.turns:
+        return SharedPrompt(tokens.prompt, cached, cached, 0, 0.0, 0.0, 0.0)
+    shared = cached
+    if evidence.before and evidence.before != provider:
+        at = record.order.index(evidence.before) if evidence.before in record.order else len(evidence.expected)
+        known = evidence.expected[at] if at < len(evidence.expected) else 0
+        shared = max(cached, known or (0 if evidence.changed_at else evidence.before_tokens))
+    rest = _unwritten(tokens)
+    shared = min(shared, tokens.prompt - rest if rest < tokens.prompt else tokens.prompt)
+    return SharedPrompt(
+        tokens.prompt,
+        shared,
+        min(before.head_tokens, shared),
+        before.turns,
+        before.last_gap_s,
+        before.gap_s or before.last_gap_s,
+        max(0.0, before.growth_tokens),
+    )
+
+
+def spread_warm_tokens(common: SharedPrompt, share: float, lifetime_s: float) -> float:
+    """The tokens of a prompt that a provider is expected to have, had each turn gone there with chance `share`.
+
+    It has what the last of the turns had that went there. That was `j` turns ago with the chance
+    share (1 - share)^(j-1), and was (j - 1) growths shorter than the last turn; for `j` up to as many turns as there
+    were and as fit into the cache's lifetime. Sums of geometric series, closed.
+    """
+    if not common.turns or common.last_gap_s > lifetime_s or share <= 0:
+        return float(common.head_tokens) if lifetime_s > 0 else 0.0
+    own = common.shared_tokens - common.head_tokens
+    fit = 1 + (lifetime_s - common.last_gap_s) / common.gap_s if common.gap_s > 0 else inf
+    longer = 1 + own / common.growth_tokens if common.growth_tokens > 0 else inf
+    most = int(min(common.turns, fit, longer))
+    other = 1.0 - share
+    none = other**most
+    # Sum of share * other^(j-1) over j, and the same times (j - 1).
+    once = 1.0 - none
+    later = other * (1.0 - none) / share - most * none if share < 1.0 else 0.0
+    return common.head_tokens + own * once - common.growth_tokens * later
+
+
+class _Elsewhere:
+    """The same request by other rules."""
+
+    def __init__(self, record: Record, provider: str, tokens: ReportedTokens) -> None:
+        self._record = record
+        self._provider = provider
+        self._tokens = tokens
+        self._common = shared_prompt(record, provider, tokens)
+        self._rest = _unwritten(tokens)
+        self._keeps = self._common.shared_tokens > 0 or bool(tokens.written)
+
+    def spread_usd(self, others: Sequence[Priced], within_percent: float) -> float:
+        """Had each turn been spread anew over these."""
+        tokens, common = self._tokens, self._common
+        return sum(
+            share * self._usd(each, spread_warm_tokens(common, share, self._lifetime_s(each[0])))
+            for each, share in spread_shares(others, tokens.prompt, tokens.output, within_percent)
+        )
+
+    def cheapest_usd(self, others: Sequence[Priced]) -> float:
+        """Had each turn gone to the cheapest of these: it is taken to be the same for all turns."""
+        tokens, common = self._tokens, self._common
+
+        def rank(each: Priced) -> tuple[float, bool, str]:
+            usd = turn_usd(each[1], tokens.prompt, 0, tokens.output)
+            return usd, each[0].provider != self._provider, each[0].provider
+
+        cheapest = min(others, key=rank)
+        alive = 0 < common.last_gap_s <= self._lifetime_s(cheapest[0])
+        return self._usd(cheapest, common.shared_tokens if alive else common.head_tokens)
+
+    def _lifetime_s(self, candidate: Candidate) -> float:
+        """Of its cache for this prompt; 0: it keeps nothing of it."""
+        order, ttls_s = self._record.order, self._record.ttls_s
+        if candidate.provider in order:
+            return ttls_s[order.index(candidate.provider)]
+        if candidate.cache_fields.only_marked and not self._keeps:
+            return 0.0
+        return candidate.cache_ttl_s if candidate.caches and self._tokens.prompt >= candidate.min_tokens else 0.0
+
+    def _usd(self, priced: Priced, warm_tokens: float) -> float:
+        """There, with so much of the prompt in its cache; the rest is written to it as far as it was here."""
+        (candidate, price), tokens = priced, self._tokens
+        uncached = tokens.prompt - warm_tokens
+        wrote_nothing = tokens.written is None and candidate.provider == self._provider
+        writes = self._lifetime_s(candidate) > 0 and not wrote_nothing
+        written = max(0.0, uncached - self._rest) if writes else 0.0
+        write_price = price.cache_write
+        if tokens.written and tokens.written_long == tokens.written and price.cache_write_long is not None:
+            write_price = price.cache_write_long
+        return _PER_MTOK * (
+            (uncached - written) * price.input
+            + written * write_price
+            + warm_tokens * price.cache_read
+            + tokens.output * price.output
+        )
+
+
+def _unwritten(tokens: ReportedTokens) -> int:
+    """Of the prompt: what came after all that a cache keeps of it."""
+    if tokens.written is None or not (tokens.written or tokens.cached):
+        return 0 if tokens.written is None else tokens.prompt
+    return tokens.prompt - (tokens.cached or 0) - tokens.written
+
+
+def _may_choose(record: Record) -> bool:
+    """Whether another rule could have sent it elsewhere: not where the client says where, or an object does."""
+    return not record.reason.startswith(("bypass.", "pinned.", "sticky.within"))
+
+
+def _was_kept_together(record: Record) -> bool:
+    """Whether it was not spread anew in the first place."""
+    return record.kind == "conversation" and not record.reason.startswith(("off.", "observe.", "stateless."))
