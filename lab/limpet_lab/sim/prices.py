@@ -74,8 +74,8 @@ class PricedHours(OtherRates, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     days: tuple[str, ...] = _DAYS
     """On which they begin."""
-    long_context: tuple[LongPrompt, ...] = ()
-    """Under `perMillionTokens`; under a factor those of the whole list are multiplied."""
+    long_context: tuple[LongPrompt, ...] | None = None
+    """Under `perMillionTokens`. None: those of the list, as always under a factor, which multiplies them."""
 
     def __post_init__(self) -> None:
         """Refuse hours that no clock has."""
@@ -116,11 +116,14 @@ class PriceList(Rates, frozen=True):
     def charged(self, prompt_tokens: int, at_s: float, service_tier: object = None) -> Rates:
         """What each token of a request costs that arrives at these Unix seconds."""
         window = self.window_at(at_s)
-        own = window is not None and window.per_million_tokens is not None
-        rates: Rates = self if window is None or not own else window.over(self)
-        tiers = self.long_context if window is None or not own else window.long_context
+        rates: Rates = self
+        tiers, factor = self.long_context, Decimal(1)
+        if window is not None and window.factor is not None:
+            factor = window.factor
+        elif window is not None:
+            rates = window.over(self)
+            tiers = tiers if window.long_context is None else window.long_context
         above = [tier for tier in tiers if prompt_tokens > tier.above_tokens]
         if above:
             rates = max(above, key=lambda tier: tier.above_tokens).over(rates)
-        factor = window.factor if window is not None and window.factor is not None else Decimal(1)
         return rates.times(factor * self.service_tiers.get(str(service_tier), Decimal(1)))

@@ -7,7 +7,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from limpet_extproc.contract.price_windows import window_at
+from limpet_extproc.contract.prices import Price, PriceWindow
 from limpet_lab.sim.ledger import price
 from limpet_lab.sim.prices import PricedHours, PriceList
 from limpet_lab.sim.wire import Usage
@@ -98,7 +102,16 @@ def test_an_hour_that_the_clocks_show_twice_counts_twice_and_a_skipped_one_not()
             },
             10,
             "priority",
-            ("6", "10", None, None, None),
+            ("12", "20", None, None, None),
+        ),
+        (
+            {
+                "windows": [{**_WORKDAYS, "perMillionTokens": _OWN, "longContext": []}],
+                "longContext": [{"aboveTokens": 5, "factor": "2"}],
+            },
+            10,
+            None,
+            ("3", "5", None, None, None),
         ),
         (
             {
@@ -149,3 +162,19 @@ def test_a_tier_prices_cached_and_written_tokens_too() -> None:
 def test_a_list_that_no_seller_could_charge_is_refused(more: dict[str, Any], problem: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=problem):
         _prices(**more)
+
+
+@given(
+    zone=st.sampled_from(["UTC", "Asia/Shanghai", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe"]),
+    days=st.sets(st.integers(0, 6), min_size=1),
+    minutes=st.tuples(st.integers(0, 1439), st.integers(0, 1439)).filter(lambda pair: pair[0] != pair[1]),
+    at=st.integers(1_790_000_000, 1_840_000_000),
+)
+def test_a_sellers_clock_and_limpets_agree(zone: str, days: set[int], minutes: tuple[int, int], at: int) -> None:
+    names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in minutes)
+    sellers = _hours(
+        {"name": "w", "from": start, "to": end, "timeZone": zone, "days": [names[day] for day in sorted(days)]}
+    )
+    ours = PriceWindow("w", zone, tuple(sorted(days)), *minutes, Price(1, 1, 1, 1))
+    assert sellers.hold(at) is (window_at([ours], at)[0] is not None)
