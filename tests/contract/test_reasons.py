@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.contract.reasons import ANSWERED, Exclusion, OwnAnswer, Reason, words
+from limpet_extproc.contract.reasons import ANSWERED, CacheCause, Exclusion, OwnAnswer, Reason, words
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reasons.md").read_text()
@@ -29,11 +29,16 @@ def test_every_word_for_a_provider_that_was_passed_over_is_explained() -> None:
     assert set(re.findall(r"`([a-z_]+)`(?=, `| \|)", table)) == set(words(Exclusion))
 
 
+def test_every_cause_of_a_read_or_of_none_is_explained_once_and_no_other() -> None:
+    page = (ROOT / "docs" / "cache-causes.md").read_text()
+    assert sorted(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == sorted(words(CacheCause))
+
+
 def test_the_gateways_own_answers_begin_alike() -> None:
     assert {word for word in words(Reason) if word.startswith(ANSWERED)} == set(words(OwnAnswer))
 
 
-@pytest.mark.parametrize("kind", [Reason, Exclusion])
+@pytest.mark.parametrize("kind", [Reason, Exclusion, CacheCause])
 def test_no_word_is_listed_that_is_never_given(kind: Any) -> None:
     everything = "".join(SOURCES.values())
     for word in words(kind):

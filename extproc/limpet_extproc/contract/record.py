@@ -10,7 +10,7 @@ import msgspec
 from limpet_extproc.contract.apis import ApiKind
 
 
-class CacheEvidence(msgspec.Struct, frozen=True, array_like=True):
+class CacheEvidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was known of the prompt caches when a request was decided: why its tokens are read from one, or are not."""
 
     expected: tuple[int, ...] = ()
@@ -18,7 +18,7 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True):
     before: str = ""
     """The provider of the conversation's last turn; empty: there was none that is remembered."""
     before_tokens: int = 0
-    """Of the prompt of that turn."""
+    """Of the prompt of that turn, what its cache should have since."""
     before_until_s: float = 0.0
     """Until when its cache should have kept that."""
     changed_at: str = ""
@@ -28,9 +28,19 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True):
     parallel: bool = False
     """Whether the first request with this head was under way."""
     no_breakpoint: tuple[bool, ...] = ()
-    """For each of the order: whether it caches nothing of this prompt for want of a breakpoint."""
+    """For each of the order: whether it caches nothing of this prompt for want of a breakpoint; empty: none."""
     below_minimum: tuple[bool, ...] = ()
-    """For each of the order: whether the prompt is too short for its cache."""
+    """For each of the order: whether the prompt is too short for its cache; empty: for none."""
+    compared: bool = False
+    """Whether this prompt was compared with that of the last turn; else `changed_at` and the next two say nothing."""
+    shared_tokens: int = 0
+    """Of this prompt, up to where it departs from that one; estimated."""
+    changed_tokens: int = 0
+    """Of this prompt, up to the end of what has changed: its cache has no more of it, whatever it compares by."""
+    goes_on: bool = False
+    """Whether the conversation has earlier turns, remembered or not."""
+    added_tokens: int = 0
+    """Of this prompt, at least that much is of this turn; estimated."""
 
 
 class TurnsBefore(msgspec.Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ import msgspec
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.cause import CacheFinding
 from limpet_extproc.envoy.usage import TokenUsage
 
 _LONGEST_PATH: Final = 100
@@ -33,6 +34,8 @@ class RequestSummary(msgspec.Struct, frozen=True, gc=False):
     """What a refusal names as wrong."""
     model: str = ""
     """What a refused request asked for, where that is known."""
+    finding: CacheFinding | None = None
+    """Why it read from the cache what it read."""
 
 
 def decision_line(summary: RequestSummary, at: str) -> str:
@@ -100,7 +103,8 @@ def _cached(summary: RequestSummary) -> str:
     written = f", {summary.usage.written} written" if summary.usage.written else ""
     if summary.usage.cached is None:
         return f"{summary.usage.prompt} tokens, cache unreported{written}"
-    return f"{summary.usage.cached} of {summary.usage.prompt} tokens cached{written}"
+    why = f": {summary.finding}" if summary.finding is not None and summary.finding.cause != "hit" else ""
+    return f"{summary.usage.cached} of {summary.usage.prompt} tokens cached{written}{why}"
 
 
 def _shown(path: str) -> str:

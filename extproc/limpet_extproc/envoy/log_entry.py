@@ -27,6 +27,7 @@ from limpet_extproc.contract.envoy import (
     USAGE_TOKENS,
 )
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.cause import CacheFinding
 from limpet_extproc.decision.slowness import Timing, work_tokens
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy import usage as usages
@@ -82,12 +83,14 @@ def summary(
     record: Record | None = None,
     attempts: tuple[Attempt, ...] = (),
     usage: TokenUsage | None = None,
+    finding: CacheFinding | None = None,
 ) -> RequestSummary:
     """What became of the request, for the line about it."""
     method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
     status, duration_s = entry.response.response_code.value, _seconds(entry.common_properties.duration)
     field, model = _refused_for(entry)
-    return RequestSummary(reason, status, duration_s, record, attempts, usage, method, entry.request.path, field, model)
+    path = entry.request.path
+    return RequestSummary(reason, status, duration_s, record, attempts, usage, method, path, field, model, finding)
 
 
 def _refused_for(entry: Entry) -> tuple[str, str]:

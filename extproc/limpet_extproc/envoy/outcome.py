@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, Cause
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.cause import CacheFinding, cause_of
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
@@ -141,10 +142,12 @@ class Outcomes:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
+        finding = None
         if not provider or outcome != "ok":
             usage = None
         else:
             self._succeeded(entry, provider, record, usage, age_s)
+            finding = self._finding(record, attempts, usage)
         if not at_once:
             self._end_trial(record, attempts, age_s)
         self._limited.ended(record, attempts, usage, now_s)
@@ -152,7 +155,7 @@ class Outcomes:
             self._remember(record, attempts, usage)
             self._note_objects(common, record)
         if self._verbose is not None:
-            self._verbose(log_entry.summary(entry, reason, record, attempts, usage))
+            self._verbose(log_entry.summary(entry, reason, record, attempts, usage, finding))
 
     def _without_usage(
         self, entry: Entry, provider: str, record: Record | None, attempts: tuple[Attempt, ...]
@@ -189,6 +192,18 @@ class Outcomes:
             self._metrics.unreported.add(1, provider)
         if is_turn and usage is not None:
             self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties)))
+
+    def _finding(
+        self, record: Record | None, attempts: tuple[Attempt, ...], usage: TokenUsage | None
+    ) -> CacheFinding | None:
+        """Why a turn that was served read from the cache what it read."""
+        if record is None or not attempts:
+            return None
+        prompt, cached = (usage.prompt, usage.cached) if usage is not None else (record.prompt_tokens, None)
+        finding = cause_of(record, attempts, prompt, cached)
+        if finding is not None:
+            self._metrics.cache_causes.add(1, attempts[-1].provider, record.model, finding.cause)
+        return finding
 
     def _end_trial(self, record: Record | None, attempts: tuple[Attempt, ...], age_s: float) -> None:
         """Where the request shows less than whether the first provider of its order answers."""

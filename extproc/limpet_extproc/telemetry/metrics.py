@@ -66,6 +66,10 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         "Prompt tokens that providers reported to have written to their caches for an hour or longer.",
         ["provider", "model"],
     ),
+    "limpet_cache_causes": (
+        "Turns of conversations by why they read from a prompt cache what they read.",
+        ["provider", "model", "cause"],
+    ),
     "limpet_reasoning_tokens": (
         "Output tokens that providers reported to have spent on reasoning.",
         ["provider", "model"],
@@ -94,6 +98,7 @@ class WorkerMetrics:
         self.cache_unreported = counts["limpet_cache_unreported_tokens"]
         self.written_tokens = counts["limpet_cache_written_tokens"]
         self.written_long_tokens = counts["limpet_cache_written_long_tokens"]
+        self.cache_causes = counts["limpet_cache_causes"]
         self.output_tokens = counts["limpet_output_tokens"]
         self.reasoning_tokens = counts["limpet_reasoning_tokens"]
         self.unreported = counts["limpet_usage_unreported"]

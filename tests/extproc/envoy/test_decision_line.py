@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from limpet_extproc.contract.apis import ApiKind
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.cause import CacheFinding
 from limpet_extproc.envoy.decision_line import RequestSummary, decision_line
 from limpet_extproc.envoy.usage import TokenUsage
 
@@ -43,6 +44,19 @@ def test_a_line_has_when_where_why_and_what_was_cached(
 ) -> None:
     summary = RequestSummary("sticky.hit", status, 1.5, RECORD, attempts, usage)
     assert decision_line(summary, "20:15:00") == f"20:15:00  01234567  flash  {line}  1.500 s"
+
+
+@pytest.mark.parametrize(
+    ("finding", "shown"),
+    [
+        (CacheFinding("hit"), "0 of 5000 tokens cached"),
+        (CacheFinding("ttl_expired"), "0 of 5000 tokens cached: ttl_expired"),
+        (CacheFinding("prefix_changed", "message 3"), "0 of 5000 tokens cached: prefix_changed(message 3)"),
+    ],
+)
+def test_a_line_says_why_less_was_read_than_could_be(finding: CacheFinding, shown: str) -> None:
+    summary = RequestSummary("sticky.hit", 200, 1.5, RECORD, [OK], TokenUsage(5000, 0, 3), finding=finding)
+    assert decision_line(summary, "x").endswith(f"a 200  {shown}  1.500 s")
 
 
 @pytest.mark.parametrize(

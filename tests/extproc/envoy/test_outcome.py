@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.extproc.envoy.log_world import KEY, NOW, RECORD, USAGE, Call, World, bad, entry, note
 
+from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Remembered, Warm
 from limpet_extproc.providers.limit_events import RequestEnded, RequestSent
@@ -117,6 +118,19 @@ async def test_tokens_are_counted_as_the_provider_reported_them(world: World) ->
     assert world.shown == [("a", 200, TokenUsage(5000, 3840, 10), 1.5)]
     cache = world.caches.refresh()["a"]
     assert (cache.prompt_tokens, cache.cached_tokens, sum(rank > 0 for rank in cache.warm)) == (5000, 3840, 1)
+
+
+async def test_why_it_read_what_it_read_is_counted_and_shown(world: World) -> None:
+    known = CacheEvidence(expected=(4000, 0, 0), before="a", before_tokens=4000, before_until_s=NOW, compared=True)
+    over = replace(known, expected=(0, 0, 0), before_until_s=NOW - 60)
+    records = [replace(RECORD, cache=each) for each in (known, over, CacheEvidence(expected=(0, 0, 0)))]
+    await world.take(entry("a", record=records[0]))
+    await world.take(*(entry("a", record=each, usage={**USAGE, "cached": 0.0}) for each in records[1:]))
+    await world.take(entry("a", record=records[0], usage=None), bad("a", 500, "ServerError", record=records[0]))
+    causes = ["hit", "ttl_expired", "cold_start", "unreported"]
+    assert [str(each.finding) for each in world.summaries] == [*causes, "None"]
+    labels = {"provider": "a", "model": "flash"}
+    assert [world.counted("limpet_cache_causes_total", **labels, cause=each) for each in causes] == [1] * 4
 
 
 async def test_what_was_written_and_thought_is_counted_where_it_was_reported(world: World) -> None:

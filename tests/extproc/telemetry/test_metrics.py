@@ -18,6 +18,7 @@ NAMES = {
     "limpet_cache_unreported_tokens": ("provider", "model"),
     "limpet_cache_written_tokens": ("provider", "model"),
     "limpet_cache_written_long_tokens": ("provider", "model"),
+    "limpet_cache_causes": ("provider", "model", "cause"),
     "limpet_output_tokens": ("provider", "model"),
     "limpet_reasoning_tokens": ("provider", "model"),
     "limpet_usage_unreported": ("provider",),
