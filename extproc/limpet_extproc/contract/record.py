@@ -97,7 +97,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     chain: str = ""
     """Of the prompt (`request.prefix`), in base64."""
     service_tier: str = ""
-    """As the request names it."""
+    """The one that the request names, if any price depends on it; else empty."""
     tenant: str = ""
     """Whose request it is: an HMAC, hexadecimal."""
     policy: str = ""

@@ -12,11 +12,11 @@ from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
-from limpet_extproc.decision.request_price import why_not_sticky
+from limpet_extproc.decision.request_price import allowed_by_demands, why_not_sticky
 from limpet_extproc.decision.room import by_room
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
 from limpet_extproc.decision.snapshot import Candidate
-from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
+from limpet_extproc.decision.steering import Allowed, Steering
 from limpet_extproc.decision.sticky import warm_first
 from limpet_extproc.memory import Remembered
 from limpet_extproc.memory.heads import NO_HEADS, Heads
@@ -55,13 +55,13 @@ def choose(
     if query.lane.limited:
         filtered = by_room(filtered, states.used, query.prompt_tokens + query.output_tokens, now_s)
     if steering is not None:
-        allowed = allowed_by(steering, query.lane)
-        filtered = by_demands(filtered, steering, allowed)
-        if not allowed.providers:
+        left = allowed_by_demands(steering, query)
+        filtered = by_demands(filtered, steering, left)
+        if not left.providers:
             return Decision((), _bypass(steering) if steering.chooses() else "first.scored", None, filtered.excluded)
         if steering.chooses():
             seed = query.key if query.stays else random_seed
-            return _steered(query, steering, allowed, without_better(filtered), remembered, states, now_s, seed)
+            return _steered(query, steering, left, without_better(filtered), remembered, states, now_s, seed)
     filtered = without_better(filtered)
     if mode == "Enforce":
         return _sticky(query, filtered, remembered, states, now_s)
@@ -81,7 +81,7 @@ def _spread_reason(query: Query) -> DecisionReason:
 
 def _pinned(query: Query, steering: Steering | None, states: ProviderStates, now_s: float) -> Decision:
     """That provider alone, also while it is out: nobody else has what is asked for."""
-    if steering is not None and query.pinned not in allowed_by(steering, query.lane).providers:
+    if steering is not None and query.pinned not in allowed_by_demands(steering, query).providers:
         return Decision((), "pinned.object")
     trials = by_health(query.lane, states, now_s).trials if query.lane.model else ()
     return Decision((query.pinned,), "pinned.object", None, {}, query.pinned in trials)

@@ -19,7 +19,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     stays: bool = True
     """Whether it belongs to a conversation, which may be warm somewhere."""
     service_tier: str = ""
-    """As the request names it; empty: it does not."""
+    """The one that the request names, if any price depends on it; else empty."""
     marks_ttl_s: float | None = None
     """How long the shortest-lived of its own breakpoints lasts; None: as is usual at the provider."""
     retention_ttl_s: float | None = None

@@ -6,6 +6,7 @@ from limpet_extproc.decision.breakpoints import gets_mark
 from limpet_extproc.decision.price import LONG_S, price_for
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Candidate
+from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
 
 
 def request_price(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> Price | None:
@@ -28,6 +29,11 @@ def request_price(candidate: Candidate, query: Query, prompt_tokens: int = 0) ->
         writes=is_cached(candidate, query, prompt_tokens),
         long_write=(asked_ttl_s(candidate, query) or 0.0) >= LONG_S,
     )
+
+
+def allowed_by_demands(steering: Steering, query: Query) -> Allowed:
+    """Those of the lane that meet every demand of the client, `max_price` at what this request costs there."""
+    return allowed_by(steering, query.lane, lambda candidate: request_price(candidate, query))
 
 
 def is_cached(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> bool:

@@ -90,6 +90,8 @@ class Lane:
     """Whether requests are translated for any."""
     renames: bool
     """Whether any calls the model otherwise."""
+    service_tiers: frozenset[str] = frozenset()
+    """Those that change the price at any."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -118,6 +120,7 @@ class Lane:
             takes_affinity,
             translates,
             renames,
+            frozenset(name for candidate in candidates for name in candidate.service_tiers),
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Iterator
 
 import msgspec
 
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.reasons import RuledOut
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.dialects.port import ProviderObject, Sort
@@ -43,6 +44,8 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 
 _NO_DEMANDS = Steering()
 
+PriceOf = Callable[[Candidate], Price | None]
+"""What the request's tokens cost there; None: unknown, which is within no limit."""
 _Demand = tuple[str, RuledOut, Callable[[Candidate], bool]]
 
 
@@ -85,11 +88,11 @@ def steering_of(
     return None if steering == _NO_DEMANDS else steering
 
 
-def allowed_by(steering: Steering, lane: Lane) -> Allowed:
+def allowed_by(steering: Steering, lane: Lane, price_of: PriceOf) -> Allowed:
     """Those of the lane that meet every demand, and which demand each of the others does not."""
     remaining = lane.candidates
     excluded: dict[str, RuledOut] = {}
-    for param, word, meets in _demands(steering):
+    for param, word, meets in _demands(steering, price_of):
         meeting = tuple(candidate for candidate in remaining if meets(candidate))
         if len(meeting) < len(remaining):
             excluded.update({candidate.provider: word for candidate in remaining if candidate not in meeting})
@@ -99,7 +102,7 @@ def allowed_by(steering: Steering, lane: Lane) -> Allowed:
     return Allowed(frozenset(candidate.provider for candidate in remaining), excluded)
 
 
-def _demands(steering: Steering) -> Iterator[_Demand]:
+def _demands(steering: Steering, price_of: PriceOf) -> Iterator[_Demand]:
     if steering.only is not None:
         only = frozenset(steering.only)
         yield "provider.only", "not_in_only", lambda candidate: candidate.provider in only
@@ -128,13 +131,13 @@ def _demands(steering: Steering) -> Iterator[_Demand]:
         yield (
             "provider.max_price.prompt",
             "above_max_price",
-            lambda c: c.reads_provider_object or (c.price is not None and c.price.input <= prompt),
+            lambda c: c.reads_provider_object or ((price := price_of(c)) is not None and price.input <= prompt),
         )
     if (completion := steering.max_completion_usd) is not None:
         yield (
             "provider.max_price.completion",
             "above_max_price",
-            lambda c: c.reads_provider_object or (c.price is not None and c.price.output <= completion),
+            lambda c: c.reads_provider_object or ((price := price_of(c)) is not None and price.output <= completion),
         )
     if steering.untranslatable:
         yield steering.untranslatable, "untranslatable", lambda candidate: not candidate.translated

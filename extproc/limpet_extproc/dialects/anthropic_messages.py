@@ -54,6 +54,7 @@ _PLAIN: Final = PlainReader(
         ("metadata", _PlainMetadata | None, None),
         ("max_tokens", TokenCount, None),
         ("stream", Flag, None),
+        ("service_tier", ShortName, None),
     ],
 )
 
@@ -89,7 +90,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    system, metadata, max_tokens, stream = plain.fields
+    system, metadata, max_tokens, stream, tier = plain.fields
     user, hints = _person_or_session(metadata.user_id if metadata else None)
     return ParsedRequest(
         model=plain.model,
@@ -99,6 +100,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         max_output_tokens=max_tokens if max_tokens and max_tokens > 0 else None,
         model_span=plain.model_span,
         stream=stream is True,
+        service_tier=tier or "",
         has_history=has_history(plain.messages),
         cache=cache_directives(body, MessagesPrompt),
     )

@@ -49,6 +49,7 @@ class Fields(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     session_id: Raw = ABSENT
     models: Raw = ABSENT
     stream: bool | None = None
+    service_tier: Raw = ABSENT
 
 
 _OURS_AT: Final = slice(1, 1 + len(OURS))
@@ -147,6 +148,7 @@ class CarefulReader(Generic[F]):
             model_differs=model_span.length > 0 and model != written,
             ours=ours,
             stream=fields.stream is True,
+            service_tier=self._service_tier(),
         )
 
     def span(self, value: Raw) -> Span:
@@ -207,6 +209,13 @@ class CarefulReader(Generic[F]):
             found = _THEN_MODEL.match(self._view, last.offset + last.length)
             return found is not None and found.end() == model.offset
         return False
+
+    def _service_tier(self) -> str:
+        """Its price alone depends on it: what is wrong with it is the provider's to say."""
+        try:
+            return self.words("service_tier", self.fields.service_tier) or ""
+        except BadRequestError:
+            return ""
 
     def _provider_object(self) -> ProviderObject | None:
         value = self.fields.provider

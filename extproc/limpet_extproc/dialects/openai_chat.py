@@ -63,7 +63,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    cache_key, retention, options, user, stream, max_tokens, max_completion_tokens, stream_options = plain.fields
+    cache_key, retention, options, user, stream, tier, max_tokens, max_completion_tokens, stream_options = plain.fields
     limits = [n for n in (max_tokens, max_completion_tokens) if n and n > 0]
     usage_asked = not stream or asks_for_usage(stream_options)
     return ParsedRequest(
@@ -74,6 +74,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         max_output_tokens=min(limits) if limits else None,
         model_span=plain.model_span,
         stream=stream is True,
+        service_tier=tier or "",
         has_history=has_history(plain.messages),
         cache=cache_directives(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options),
         usage_asked=usage_asked,

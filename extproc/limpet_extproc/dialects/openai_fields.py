@@ -29,6 +29,7 @@ PLAIN_FIELDS: Final[list[tuple[str, Any, Any]]] = [
     ("prompt_cache_options", Raw, ABSENT),
     ("user", ShortName, None),
     ("stream", Flag, None),
+    ("service_tier", ShortName, None),
 ]
 """For `PlainReader`, the first of a dialect's."""
 

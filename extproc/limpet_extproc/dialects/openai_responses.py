@@ -84,7 +84,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     *_, previous, conversation = plain.fields
     if conversation is not ABSENT:
         return None
-    cache_key, retention, options, user, stream, instructions, store, person, max_tokens = plain.fields[:-2]
+    cache_key, retention, options, user, stream, tier, instructions, store, person, max_tokens = plain.fields[:-2]
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages, system=instructions, items=True),
@@ -93,6 +93,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         max_output_tokens=max_tokens if max_tokens and max_tokens > 0 else None,
         model_span=plain.model_span,
         stream=stream is True,
+        service_tier=tier or "",
         has_history=previous != "" or _has_history(plain.messages),
         pin=Pin(PREVIOUS, str(previous)) if previous else None,
         cache=cache_directives(body, None, has_key=bool(cache_key), retention=retention, options=options),

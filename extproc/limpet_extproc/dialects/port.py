@@ -126,6 +126,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     """Whether it answers something: it is not the first request of its conversation."""
     cache: CacheDirectives | None = None
     """None: nothing."""
+    service_tier: str = ""
+    """As it names one; empty: it does not."""
     usage_asked: bool = True
     """Whether the client wants the usage of a stream; False only for a stream that would carry none."""
     stream_options: Span | None = None

@@ -70,6 +70,7 @@ def open_request(
         prompt_tokens=int(text_bytes / BYTES_PER_TOKEN),
         output_tokens=min(request.max_output_tokens or usual_tokens, DEFAULT_OUTPUT_TOKENS),
         steering=steering,
+        service_tier=request.service_tier if request.service_tier in lane.service_tiers else "",
         marks_ttl_s=request.cache.marks_ttl_s if request.cache else None,
         retention_ttl_s=request.cache.retention_ttl_s if request.cache else None,
         stays=stays,

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from limpet_extproc.contract.apis import CONVERSATIONS, MESSAGE_BATCHES, MOST_PATH_CHARS
-from limpet_extproc.decision.snapshot import Lane, Snapshot
-from limpet_extproc.decision.steering import Steering, allowed_by
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import allowed_by_demands
+from limpet_extproc.decision.snapshot import Snapshot
+from limpet_extproc.decision.steering import Steering
 from limpet_extproc.dialects.port import Pin, Refusal
 from limpet_extproc.dialects.provider_object import SUPPORTED
 from limpet_extproc.request.suggestions import suggested_model, suggestion
@@ -72,9 +74,10 @@ def _api(name: str) -> str:
     return _WORDS.get(name, f"/v1/{name}")
 
 
-def nobody_left(lane: Lane, steering: Steering) -> Refusal:
+def nobody_left(query: Query) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
-    param = allowed_by(steering, lane).unmet or "provider"
+    lane, steering = query.lane, query.steering or Steering()
+    param = allowed_by_demands(steering, query).unmet or "provider"
     if param == steering.untranslatable:
         return untranslatable(param, steering.untranslatable_why, lane.model)
     serving = [candidate.provider for candidate in lane.candidates]

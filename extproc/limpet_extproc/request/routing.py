@@ -12,7 +12,6 @@ from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.decision.steering import Steering
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Remembered
 from limpet_extproc.request import identity
@@ -64,7 +63,7 @@ def decide(
     if not order and query.pinned:
         return pin_ruled_out(query.pinned)
     if not order:
-        return nobody_left(lane, query.steering or Steering())
+        return nobody_left(query)
     return Routing(
         decision=decision,
         record=_record(opened, decision, now_s),
@@ -121,6 +120,7 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         ttls_s=_ttls_s(opened, decision.order),
         started_s=now_s,
         prompt_tokens=query.prompt_tokens,
+        service_tier=query.service_tier,
         output_tokens=query.output_tokens,
         max_providers=policy.max_providers,
         learn=_learns(opened),

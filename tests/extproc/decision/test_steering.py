@@ -6,11 +6,12 @@ import msgspec
 import pytest
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceRules, PriceTier
 from limpet_extproc.decision.choose import choose
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.request_price import allowed_by_demands
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.decision.steering import Allowed, Steering, allowed_by, steering_of
+from limpet_extproc.decision.steering import Allowed, Steering, steering_of
 from limpet_extproc.dialects.port import ProviderObject
 from limpet_extproc.memory import Remembered, Warm
 
@@ -29,6 +30,10 @@ def lane(make: Make) -> Any:
 
 
 ALL = {"cheap", "dear", "unpriced", "keeps"}
+
+
+def allowed_by(asked: Steering, lane: Lane, **request: Any) -> Allowed:
+    return allowed_by_demands(asked, msgspec.structs.replace(Make.query(lane), **request))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,29 @@ def test_a_provider_that_does_not_meet_a_demand_is_passed_over_for_a_reason(
 )
 def test_the_demand_that_unmet_is_named(lane: Any, asked: Steering, param: str) -> None:
     assert allowed_by(asked, lane).unmet == param
+
+
+FLEX = PriceRules((PriceTier(100_000, DEAR),), service_tiers={"flex": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("most_usd", "request_", "left"),
+    [
+        (0.1, {}, True),
+        (0.09, {}, False),
+        (0.05, {"service_tier": "flex"}, True),
+        (0.1, {"prompt_tokens": 100_000}, True),
+        (0.1, {"prompt_tokens": 100_001}, False),
+        (2.0, {"prompt_tokens": 100_001}, True),
+        (1.0, {"prompt_tokens": 100_001, "service_tier": "flex"}, True),
+    ],
+)
+def test_a_highest_price_is_held_against_what_this_request_costs(
+    make: Make, most_usd: float, request_: dict[str, Any], left: bool
+) -> None:
+    lane = make.lane(make.provider("a", price=CHEAP, rules=FLEX))
+    for asked in (Steering(max_prompt_usd=most_usd), Steering(max_completion_usd=4 * most_usd)):
+        assert bool(allowed_by(asked, lane, **request_).providers) is left
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.contract.apis import Asked
+from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.anthropic_messages import AnthropicMessages
 from limpet_extproc.dialects.openai_chat import OpenAIChat
+from limpet_extproc.dialects.openai_responses import OpenAIResponses
 from limpet_extproc.dialects.port import BadRequestError, Dialect, ParsedRequest
 
 DIALECTS: list[Dialect] = [OpenAIChat(), AnthropicMessages()]
@@ -163,3 +164,20 @@ def test_a_model_that_the_path_names_need_not_be_in_the_body(dialect: Dialect) -
     assert (other.model, other.model_differs, other.model_span.length) == ("other", True, 3)
     with pytest.raises(BadRequestError, match="'messages' more than once"):
         dialect.parse(unnamed[:-1] + b',"messages":[{"role":"user","content":""}]}', asked)
+
+
+@pytest.mark.parametrize("dialect", [*DIALECTS, OpenAIResponses()], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("fields", "tier"),
+    [
+        ({}, ""),
+        ({"service_tier": None}, ""),
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": "flex", "session_id": "s"}, "flex"),  # read carefully
+        ({"service_tier": 5}, ""),  # the provider's to complain of
+        ({"service_tier": {"name": "flex"}}, ""),
+    ],
+)
+def test_a_request_may_name_a_service_tier(dialect: Dialect, fields: dict[str, Any], tier: str) -> None:
+    body = json.dumps({"model": "m", "messages": [USER], "input": [USER], **fields}).encode()
+    assert dialect.parse(body, NOWHERE).service_tier == tier

@@ -23,7 +23,18 @@ _MESSAGES = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": _VALUES}), max_size=3
 )
 _KEYS = st.sampled_from(
-    ["stream", "user", "prompt_cache_key", "max_tokens", "metadata", "tools", "Model", "session_id", "system"]
+    [
+        "stream",
+        "user",
+        "prompt_cache_key",
+        "max_tokens",
+        "metadata",
+        "tools",
+        "Model",
+        "session_id",
+        "system",
+        "service_tier",
+    ]
 )
 _USER_IDS = st.sampled_from(["u", "user_1_account__session_0-a", '{"session_id":"s"}', '{"session_id":1}', "{", ""])
 _METADATA = st.fixed_dictionaries({"user_id": st.one_of(_USER_IDS, _VALUES)})

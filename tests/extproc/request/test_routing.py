@@ -10,6 +10,7 @@ from tests.extproc.conftest import Make
 from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.catalog import Model
+from limpet_extproc.contract.prices import PriceRules
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -350,3 +351,13 @@ def test_a_warm_provider_is_waited_for_where_the_policy_saves_caches(
     assert isinstance(routing, Routing)
     assert routing.tries.save_cache_s == save_cache_s
     assert len(set(routing.decision.order)) == 2
+
+
+@pytest.mark.parametrize(("tier", "kept"), [("flex", "flex"), ("anything", ""), (None, "")])
+def test_a_service_tier_counts_where_it_has_a_price(make: Make, tier: str | None, kept: str) -> None:
+    rules = PriceRules(service_tiers={"flex": 0.5})
+    snapshot = make.snapshot(make.provider("a"), make.provider("b", rules=rules))
+    opened = make.opened(snapshot, make.body(service_tier=tier))
+    assert isinstance(opened, Opened)
+    assert opened.query.service_tier == kept
+    assert routed(opened).record.service_tier == kept
