@@ -21,10 +21,17 @@ from limpet_extproc.contract.catalog import (
     decode_report,
     encode,
 )
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceRules, PriceTier, PriceWindow
 
 FINITE = st.floats(0, 1e9, allow_nan=False)
-MODELS = st.builds(Model, st.text(), st.text(), st.integers(0, 10**6), st.none() | st.builds(Price, *[FINITE] * 4))
+PRICES = st.builds(Price, *[FINITE] * 4, st.none() | FINITE)
+TIERS = st.lists(st.builds(PriceTier, st.integers(1, 10**6), PRICES), max_size=2).map(tuple)
+MINUTES = st.integers(0, 1439)
+WINDOWS = st.builds(PriceWindow, st.text(), st.text(), st.just((0, 6)), MINUTES, MINUTES, PRICES, TIERS)
+RULES = st.builds(
+    PriceRules, TIERS, st.lists(WINDOWS, max_size=2).map(tuple), st.dictionaries(st.text(), FINITE, max_size=2)
+)
+MODELS = st.builds(Model, st.text(), st.text(), st.integers(0, 10**6), st.none() | PRICES, price_rules=RULES)
 PROVIDERS = st.builds(
     CatalogProvider,
     name=st.text(),

@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from limpet_extproc.contract.catalog import Model
-from limpet_extproc.contract.prices import PriceNow
+from limpet_extproc.contract.prices import Price, PriceNow, PriceRules
 
 _DAY_S: Final = 86_400
 _LOOK_AHEAD_DAYS: Final = 15
@@ -50,14 +50,16 @@ HoursT = TypeVar("HoursT", bound=Hours)
 
 def price_at(model: Model, now_s: float) -> PriceNow | None:
     """The prices of a model at this Unix time; None: unknown."""
-    if model.price is None:
-        return None
-    rules = model.price_rules
+    return None if model.price is None else prices_at(model.price, model.price_rules, now_s)
+
+
+def prices_at(usual: Price, rules: PriceRules, now_s: float) -> PriceNow:
+    """What holds at this Unix time of a price and the rules that change it."""
     if not rules.windows:
-        return PriceNow(model.price, rules.tiers)
+        return PriceNow(usual, rules.tiers)
     window, until_s = window_at(rules.windows, now_s)
     if window is None:
-        return PriceNow(model.price, rules.tiers, until_s=until_s)
+        return PriceNow(usual, rules.tiers, until_s=until_s)
     return PriceNow(window.price, window.tiers, window.name, until_s)
 
 

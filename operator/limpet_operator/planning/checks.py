@@ -8,6 +8,7 @@ same words in status, logs and `limpet validate`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from zoneinfo import available_timezones
 
 from limpet_operator.planning.finding import Finding, not_accepted, unresolved
 from limpet_operator.resources.healthprobe import CompletionCheck, HealthProbe
@@ -77,6 +78,17 @@ def priced_models_are_served(subject: PricingInput) -> Finding | None:
         if name not in served:
             message = f"Provider {subject.spec.provider_ref} does not serve {name}; correct the name"
             return unresolved("ModelNotServed", message + did_you_mean(name, served))
+    return None
+
+
+def zones_exist(subject: PricingInput) -> Finding | None:
+    """The zone of every window exists; a window without one is left out, the rest of the prices applies."""
+    for number, window in enumerate(subject.spec.windows):
+        if not window.zone_is_known:
+            unknown = f'spec.windows[{number}].timeZone: "{window.zone}" is not in the IANA time zone database'
+            left_out = f"window {window.name} is left out, and its hours have the usual prices"
+            message = f"{unknown}; {left_out}; correct it{did_you_mean(window.zone, available_timezones())}"
+            return unresolved("TimeZoneNotFound", message)
     return None
 
 
@@ -153,7 +165,7 @@ def routing_is_the_owners(subject: PolicyInput) -> Finding | None:
 
 
 PRICING_ACCEPTED: tuple[Check[PricingInput], ...] = (prices_are_unique,)
-PRICING_REFERENCES: tuple[Check[PricingInput], ...] = (provider_exists, priced_models_are_served)
+PRICING_REFERENCES: tuple[Check[PricingInput], ...] = (provider_exists, priced_models_are_served, zones_exist)
 PROBE_REFERENCES: tuple[Check[ProbeInput], ...] = (
     probed_providers_exist,
     probed_providers_are_accepted,

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from limpet_extproc.contract.apis import DialectName
+from limpet_operator.planning import price_hours
 from limpet_operator.planning.checks import Check, ProbeInput, Subject
-from limpet_operator.planning.finding import Finding, no_effect
+from limpet_operator.planning.finding import Finding, accepted, no_effect
 from limpet_operator.planning.probe_targets import speaks
 from limpet_operator.planning.provider_checks import ProviderInput, credential_text
 from limpet_operator.resources.healthprobe import CompletionCheck
 from limpet_operator.resources.pricing import Pricing
+from limpet_operator.resources.problem import did_you_mean
 from limpet_operator.resources.provider import EnvVar, Provider
 from limpet_operator.resources.stickypolicy import StickyPolicy
 
@@ -112,9 +114,34 @@ def path_has_version(subject: ProviderInput) -> Finding | None:
     return None
 
 
-def pricing_fields_count(subject: Pricing) -> Finding | None:
-    """Each field of the Pricing changes something."""
-    return _unused(subject.unused_fields)
+def windows_hold(subject: Pricing) -> Finding | None:
+    """Each window holds at some time for a model, as no earlier ones cover it."""
+    covered = price_hours.covered(subject.windows)
+    if not covered:
+        return None
+    names = ", ".join(covered[:_SHOWN])
+    message = f"window {names} never holds: earlier windows in spec.windows cover its hours, and the first holds"
+    return no_effect("WindowCovered", f"{message}; put the more special one first")
+
+
+def which_window_wins(subject: Pricing) -> Finding | None:
+    """Which of two windows holds where both could; None: no two overlap."""
+    pairs = price_hours.overlapping(subject.windows)
+    if not pairs:
+        return None
+    words = [f"{first} holds where {later} would too" for first, later in pairs[:_SHOWN]]
+    return accepted(f"of windows that overlap the first in spec.windows holds: {', '.join(words)}")
+
+
+def windows_change_prices(subject: Pricing) -> Finding | None:
+    """Each model that has a price in a window has a usual one."""
+    for window in subject.windows:
+        for model in sorted(window.models or ()):
+            if model not in subject.prices:
+                message = f"window {window.name} prices {model}, which is not in spec.models and so has no usual price"
+                near = did_you_mean(model, subject.prices)
+                return no_effect("NoUsualPrice", f"{message}; add it there, or correct the name{near}")
+    return None
 
 
 def probed_dialect_is_spoken(subject: ProbeInput) -> Finding | None:
@@ -166,6 +193,6 @@ PROVIDER_EFFECTS: tuple[Check[ProviderInput], ...] = (
     provider_fields_count,
     path_has_version,
 )
-PRICING_EFFECTS: tuple[Check[Pricing], ...] = (pricing_fields_count,)
+PRICING_EFFECTS: tuple[Check[Pricing], ...] = (windows_hold, windows_change_prices)
 PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_spoken, probed_path_is_whole)
 POLICY_EFFECTS: tuple[Check[PatternInput], ...] = (patterns_match,)

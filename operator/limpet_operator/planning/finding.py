@@ -21,6 +21,7 @@ ResolvedRefsReason = Literal[
     "ProviderNotFound",
     "ProviderNotAccepted",
     "ModelNotServed",
+    "TimeZoneNotFound",
     "NothingSelected",
 ]
 EffectiveReason = Literal[
@@ -30,8 +31,10 @@ EffectiveReason = Literal[
     "PlaceholderKey",
     "FieldWithoutEffect",
     "MatchesNothing",
+    "NoUsualPrice",
     "PathRepeated",
     "PathWithoutVersion",
+    "WindowCovered",
     "NotAccepted",
 ]
 ProgrammedReason = Literal["Programmed", "Pending", "NoGateway", "Rejected", "NotAccepted", "RefsNotResolved"]
@@ -89,8 +92,14 @@ class Finding(NamedTuple):
         return self.status == "True"
 
 
-ACCEPTED: Final = Finding("Accepted", "True", "Accepted", "used as written")
+USED: Final = "used as written"
+ACCEPTED: Final = Finding("Accepted", "True", "Accepted", USED)
 RESOLVED: Final = Finding("ResolvedRefs", "True", "ResolvedRefs", "everything it refers to exists")
+
+
+def accepted(message: str) -> Finding:
+    """The object is used, and there is more to say about how."""
+    return Finding("Accepted", "True", "Accepted", f"{USED}; {message}")
 
 
 def not_accepted(reason: AcceptedReason, message: str) -> Finding:

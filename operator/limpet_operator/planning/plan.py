@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from limpet_extproc.contract.catalog import Policy
-from limpet_extproc.contract.prices import Price
 from limpet_operator.planning import checks, effects, provider_checks
 from limpet_operator.planning.checks import PolicyInput, PricingInput, ProbeInput, first_failure
 from limpet_operator.planning.effects import ModelNames, PatternInput, all_findings
@@ -20,6 +19,7 @@ from limpet_operator.planning.probe_targets import PlannedProbe, probe_targets
 from limpet_operator.planning.provider_checks import ProviderInput
 from limpet_operator.planning.selection import NamespaceProviders
 from limpet_operator.resources.healthprobe import HealthProbe
+from limpet_operator.resources.model_prices import ModelPrices
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import Invalid, ObjectKey
@@ -56,7 +56,7 @@ class PlannedProvider:
     ca_pem: str | None
     header_values: Mapping[str, SecretText]
     """The values of headers that are set from Secrets, by header."""
-    prices: Mapping[str, Price]
+    prices: Mapping[str, ModelPrices]
 
     @property
     def served(self) -> bool:
@@ -157,7 +157,7 @@ def _gather(spec: Provider, objects: Objects, env: Mapping[str, str]) -> Provide
     )
 
 
-def _planned(subject: ProviderInput, prices: Mapping[str, Price]) -> PlannedProvider:
+def _planned(subject: ProviderInput, prices: Mapping[str, ModelPrices]) -> PlannedProvider:
     key = provider_checks.credential_text(subject)
     return PlannedProvider(
         name=subject.spec.key.display_name,
@@ -169,16 +169,16 @@ def _planned(subject: ProviderInput, prices: Mapping[str, Price]) -> PlannedProv
     )
 
 
-def _prices(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Mapping[ObjectKey, dict[str, Price]]:
+def _prices(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Mapping[ObjectKey, dict[str, ModelPrices]]:
     """The prices of each Provider by model. Of two Pricings for one model the first by name takes precedence."""
-    prices: dict[ObjectKey, dict[str, Price]] = {}
+    prices: dict[ObjectKey, dict[str, ModelPrices]] = {}
     holders: dict[tuple[ObjectKey, str], ObjectKey] = {}
     for spec in objects.of(Pricing):
         target = ObjectKey("Provider", spec.key.namespace, spec.provider_ref)
         taken = {model: holder for model in spec.prices if (holder := holders.get((target, model)))}
         subject = PricingInput(spec, objects.find(Provider, target), taken)
         findings[spec.key] = _findings(
-            accepted=first_failure(checks.PRICING_ACCEPTED, subject),
+            accepted=first_failure(checks.PRICING_ACCEPTED, subject) or effects.which_window_wins(spec),
             refs=first_failure(checks.PRICING_REFERENCES, subject),
             notes=all_findings(effects.PRICING_EFFECTS, spec),
         )

@@ -13,7 +13,8 @@ from random import Random
 from typing import Final, Never, Protocol
 
 from limpet_extproc.contract.health_stream import NOT_SENT, ProbeAnswer, Probed, ProbeRequest, ProbeVerdicts
-from limpet_operator.planning.plan import Plan
+from limpet_extproc.contract.price_windows import prices_at
+from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.probe import board as boards
 from limpet_operator.probe import schedule as schedules
 from limpet_operator.probe.board import Board, Probing
@@ -209,10 +210,16 @@ class Prober:
         """Note what came of it; whether it was sent."""
         found = outcome(answer, asked.probe, asked.provider.spec, asked.provider.keys())
         check = asked.probe.check
-        usd = cost_usd(answer, asked.provider.prices.get(check.model)) if isinstance(check, CompletionCheck) else 0.0
+        usd = self._usd(answer, asked.provider, check.model) if isinstance(check, CompletionCheck) else 0.0
         count(self._metrics, pair.provider, found, usd)
         self._board = boards.with_outcome(self._board, pair, asked, found, self._chance.now(), sent_s)
         return not found.not_sent
+
+    def _usd(self, answer: ProbeAnswer, provider: PlannedProvider, model: str) -> float | None:
+        prices = provider.prices.get(model)
+        if prices is None:
+            return cost_usd(answer, None)
+        return cost_usd(answer, prices_at(prices.price, prices.rules, self._chance.now()).price)
 
     def _ended(self, pair: Pair, task: asyncio.Task[None]) -> None:
         if self._under_way.get(pair) is task:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, catalog_of
+from limpet_extproc.contract.prices import PriceRules
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.wait_levels import WaitLevel, level_of, wait_levels
+from limpet_operator.resources.model_prices import ModelPrices
+from limpet_operator.resources.provider import ProviderModel
 
 
 def catalog(plan: Plan) -> Catalog:
@@ -17,10 +20,7 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
     spec = planned.spec
     return CatalogProvider(
         name=planned.name,
-        models=tuple(
-            Model(model.name, model.upstream_name, model.min_tokens, planned.prices.get(model.name), model.cache_key)
-            for model in spec.models
-        ),
+        models=tuple(_model(model, planned.prices.get(model.name)) for model in spec.models),
         dialects=spec.dialects,
         caches=spec.cache.caches,
         cache_ttl_s=spec.cache.ttl_s,
@@ -40,4 +40,15 @@ def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogP
         prompt_caching=spec.prompt_caching,
         stream_usage=spec.stream_usage,
         affinity_header=spec.affinity_header,
+    )
+
+
+def _model(model: ProviderModel, prices: ModelPrices | None) -> Model:
+    return Model(
+        model.name,
+        model.upstream_name,
+        model.min_tokens,
+        price=None if prices is None else prices.price,
+        cache_key=model.cache_key,
+        price_rules=PriceRules() if prices is None else prices.rules,
     )

@@ -1,16 +1,14 @@
 """Pricing: what tokens cost at one provider, and in which time windows they cost something else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import time
 from typing import Any
 
-from limpet_extproc.contract.prices import Price
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
+from limpet_operator.resources.model_prices import ModelPrices, WindowSpec, read_prices, read_window
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.schema import KindSchema
-from limpet_operator.resources.unused_fields import unused_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +17,6 @@ class PriceSource:
 
     name: str
     retrieved: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSpec:
-    """Hours with other prices: exactly one of `factor` and `prices` is set; an end before the start is a day later."""
-
-    name: str
-    time_zone: str
-    days: tuple[str, ...]
-    start: time
-    end: time
-    factor: float | None
-    prices: Mapping[str, Price] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +29,9 @@ class Pricing:
     currency: str
     source: PriceSource | None
     stale_after_s: float | None
-    prices: Mapping[str, Price]
+    prices: Mapping[str, ModelPrices]
+    """By model."""
     windows: tuple[WindowSpec, ...]
-    unused_fields: tuple[str, ...] = ()
-    """Messages about fields that are set and have no effect in this version."""
 
 
 def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Invalid:
@@ -57,6 +41,7 @@ def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Inval
         return read
     metadata, spec = read
     source = spec.get("source")
+    windows = tuple(map(read_window, spec.get("windows", ())))
     return Pricing(
         key=metadata.key,
         generation=metadata.generation,
@@ -64,34 +49,6 @@ def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Inval
         currency=spec["currency"],
         source=None if source is None else PriceSource(source["name"], source.get("retrieved")),
         stale_after_s=parse_duration(spec["staleAfter"]) if "staleAfter" in spec else None,
-        prices=_prices(spec["models"]),
-        windows=tuple(map(_window, spec.get("windows", ()))),
-        unused_fields=unused_fields("Pricing", spec),
-    )
-
-
-def _prices(models: Iterable[Mapping[str, Any]]) -> Mapping[str, Price]:
-    return {model["name"]: _price(model["perMillionTokens"]) for model in models}
-
-
-def _price(dollars: Mapping[str, str]) -> Price:
-    # A price that is not set is neither a discount nor a surcharge: the token costs what an uncached one costs.
-    plain = dollars["input"]
-    return Price(
-        input=float(plain),
-        output=float(dollars["output"]),
-        cache_read=float(dollars.get("cacheRead", plain)),
-        cache_write=float(dollars.get("cacheWrite", plain)),
-    )
-
-
-def _window(spec: Mapping[str, Any]) -> WindowSpec:
-    return WindowSpec(
-        name=spec["name"],
-        time_zone=spec["timeZone"],
-        days=tuple(spec["days"]),
-        start=time.fromisoformat(spec["from"]),
-        end=time.fromisoformat(spec["to"]),
-        factor=float(spec["factor"]) if "factor" in spec else None,
-        prices=_prices(spec["models"]) if "models" in spec else None,
+        prices=read_prices(spec, windows),
+        windows=windows,
     )

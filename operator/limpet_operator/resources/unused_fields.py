@@ -5,10 +5,6 @@ from typing import Any, Final
 
 _UNUSED: Final[Mapping[str, Mapping[str, str]]] = {
     "Provider": {"cache.blockTokens": "no decision depends on it"},
-    "Pricing": {
-        "windows": "spec.models applies at all hours",
-        "models[].perMillionTokens.cacheWrite1h": "cacheWrite is used instead",
-    },
 }
 """By kind: the path below `spec`, and what applies instead."""
 

@@ -14,7 +14,7 @@ NEVER = "1970-01-01T00:00:00Z"
 
 COLUMNS = {
     "providers": ["NAME", "VENDOR", "READY", "HEALTH", "HIT%", "WARM", "PRICE-AGE", "AGE"],
-    "pricings": ["NAME", "PROVIDER", "ACCEPTED", "FRESH", "SOURCE", "AGE"],
+    "pricings": ["NAME", "PROVIDER", "ACCEPTED", "FRESH", "WINDOW", "UNTIL", "SOURCE", "AGE"],
     "healthprobes": ["NAME", "INTERVAL", "ACCEPTED", "PROBING", "PROVIDERS", "UP", "AGE"],
     "stickypolicies": ["NAME", "MODE", "MODELS", "ROUTING", "ACCEPTED", "AGE"],
 }
@@ -58,7 +58,10 @@ STATUS = {
         "cache": {"hitPercent": 93, "warmConversations": 412},
         "price": {"retrieved": NEVER},
     },
-    "pricings": {"conditions": [{"type": "Accepted", **CONDITION}, {"type": "Fresh", **CONDITION, "status": "False"}]},
+    "pricings": {
+        "conditions": [{"type": "Accepted", **CONDITION}, {"type": "Fresh", **CONDITION, "status": "False"}],
+        "window": {"name": "peak", "until": NEVER},
+    },
     "healthprobes": {
         "conditions": [{"type": "Accepted", **CONDITION}, {"type": "Probing", **CONDITION}],
         "providers": {"probed": 3, "up": 0},
@@ -67,7 +70,7 @@ STATUS = {
 }
 JUDGED = {
     "providers": ["DeepSeek", "True", "Up", "93", "412"],
-    "pricings": ["deepseek", "True", "False"],
+    "pricings": ["deepseek", "True", "False", "peak", NEVER],
     "healthprobes": ["30s", "True", "True", "3", "0"],
     "stickypolicies": ["Enforce", '["*"]', "Metadata", "True"],
 }

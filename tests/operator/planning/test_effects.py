@@ -14,6 +14,7 @@ from limpet_operator.planning.effects import ModelNames
 from limpet_operator.resources.unused_fields import unused_fields
 
 WINDOW = {"name": "night", "from": "00:00", "to": "06:00", "factor": "0.5"}
+LATER, WITHIN = WINDOW | {"name": "later", "from": "05:00", "to": "07:00"}, WINDOW | {"name": "within", "to": "05:00"}
 HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2", "output": "1"}}]
 
 
@@ -53,9 +54,17 @@ HOUR = [{"name": "flash", "perMillionTokens": {"input": "1", "cacheWrite1h": "2"
             "spec.paths.AnthropicMessages has no effect: AnthropicMessages is not among the dialects",
         ),
         ("Pricing", {}, None, ""),
-        ("Pricing", {"windows": [WINDOW]}, "FieldWithoutEffect", "spec.models applies at all hours"),
+        ("Pricing", {"windows": [WINDOW]}, None, ""),
         ("Pricing", {"windows": []}, None, ""),
-        ("Pricing", {"models": HOUR}, "FieldWithoutEffect", "cacheWrite1h has no effect in this version"),
+        ("Pricing", {"models": HOUR}, None, ""),
+        ("Pricing", {"windows": [WINDOW, LATER]}, None, ""),
+        ("Pricing", {"windows": [WINDOW, WITHIN]}, "WindowCovered", "window within never holds: earlier windows"),
+        (
+            "Pricing",
+            {"windows": [{"name": "within", "from": "00:00", "to": "05:00", "models": [HOUR[0] | {"name": "flsh"}]}]},
+            "NoUsualPrice",
+            "prices flsh, which is not in spec.models and so has no usual price; add it there, or correct the name",
+        ),
         ("HealthProbe", {}, None, ""),
         ("HealthProbe", {"http": None, "completion": {"model": "flash"}}, None, ""),
         ("StickyPolicy", {}, None, ""),
@@ -144,6 +153,18 @@ def test_a_path_without_the_version_that_its_api_has_everywhere_is_noted(
     assert all(message in note.message for note in notes)
 
 
+def test_of_windows_that_overlap_it_is_said_which_holds(build: Build) -> None:
+    accepted = (
+        build.plan(build.raw("Provider"), build.raw("Pricing", windows=[WINDOW, LATER]))
+        .findings[build.key("Pricing")]
+        .accepted
+    )
+    assert accepted.ok
+    assert accepted.message == (
+        "used as written; of windows that overlap the first in spec.windows holds: night holds where later would too"
+    )
+
+
 def test_a_provider_that_serves_nothing_is_not_accepted_and_serves_no_pattern(build: Build) -> None:
     idle = build.raw("Provider", dialects=[], endpoints=[])
     raws = idle, build.secret(), build.raw("StickyPolicy", models=["flash"])
@@ -165,7 +186,7 @@ def test_a_pattern_matches_as_requests_are_matched(names: list[str], pattern: st
     assert ModelNames(names).match(pattern + "*" * wild) is expected
 
 
-FIELDS = [("providers", "blockTokens"), ("pricings", "windows"), ("pricings", "cacheWrite1h")]
+FIELDS = [("providers", "blockTokens")]
 
 
 @pytest.mark.parametrize(("crd", "field"), FIELDS)
@@ -177,8 +198,7 @@ def test_a_field_without_effect_says_so_where_it_is_described(crd: str, field: s
 
 
 def test_no_field_without_effect_is_missing_from_that_list() -> None:
-    spec = {"cache": {"blockTokens": 1}, "windows": [WINDOW], "models": HOUR}
-    assert sum(len(unused_fields(kind, spec)) for kind in ("Provider", "Pricing")) == len(FIELDS)
+    assert len(unused_fields("Provider", {"cache": {"blockTokens": 1}})) == len(FIELDS)
 
 
 def _descriptions(node: Any, field: str) -> Iterator[str]:

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceRules
 from limpet_operator.planning.finding import ACCEPTED, RESOLVED, not_accepted
 from limpet_operator.planning.plan import Plan, plan
+from limpet_operator.resources.model_prices import ModelPrices
 from limpet_operator.resources.problem import ObjectKey
 
 
@@ -25,7 +26,7 @@ def test_a_provider_with_all_that_belongs_to_it(build: Build) -> None:
     assert provider.name == "deepseek"
     assert provider.credential.reveal() == "sk-1"
     assert "sk-1" not in repr(planned)
-    assert provider.prices == {"flash": Price(0.15, 0.60, 0.003, 0.15)}
+    assert provider.prices == {"flash": ModelPrices(Price(0.15, 0.60, 0.003, 0.15), PriceRules())}
     assert provider.ca_pem is None
     assert planned.findings.keys() == {build.key("Provider"), build.key("Pricing")}
     for findings in planned.findings.values():
@@ -235,7 +236,24 @@ def test_pricing_of_a_model_that_is_not_served_leaves_the_others_priced(build: B
         "ModelNotServed",
         "Provider deepseek does not serve flas; correct the name; did you mean flash?",
     )
-    assert planned.providers[0].prices["flash"].input == 2.0
+    assert planned.providers[0].prices["flash"].price.input == 2.0
+
+
+def test_a_window_of_an_unknown_zone_leaves_the_other_prices(build: Build) -> None:
+    windows = [
+        {"name": "night", "from": "22:00", "to": "06:00", "factor": "0.5"},
+        {"name": "noon", "timeZone": "Europe/Berln", "from": "12:00", "to": "13:00", "factor": "2"},
+    ]
+    planned = build.plan(build.raw("Provider", credential=None), build.raw("Pricing", windows=windows))
+    assert _refs(planned, build.key("Pricing")) == (
+        "TimeZoneNotFound",
+        (
+            'spec.windows[1].timeZone: "Europe/Berln" is not in the IANA time zone database; window noon is left out, '
+            "and its hours have the usual prices; correct it; did you mean Europe/Berlin?"
+        ),
+    )
+    flash = planned.providers[0].prices["flash"]
+    assert (flash.price.input, [window.name for window in flash.rules.windows]) == (0.15, ["night"])
 
 
 def test_two_prices_for_one_model(build: Build) -> None:
@@ -244,7 +262,10 @@ def test_two_prices_for_one_model(build: Build) -> None:
         build.raw("Pricing", "a", models=[_price("flash", "1")]),
         build.raw("Provider", credential=None, models=[{"name": "flash"}, {"name": "pro"}]),
     )
-    assert {model: price.input for model, price in planned.providers[0].prices.items()} == {"flash": 1.0, "pro": 2.0}
+    assert {model: each.price.input for model, each in planned.providers[0].prices.items()} == {
+        "flash": 1.0,
+        "pro": 2.0,
+    }
     assert planned.findings[build.key("Pricing", "a")].ok
     assert planned.findings[build.key("Pricing", "b")].accepted == not_accepted(
         "Conflicted",

@@ -470,6 +470,15 @@ def test_what_envoy_decides_alone_has_a_name_that_no_decision_has(varied: Plan) 
     assert "fallback.undecided" not in words(DecisionReason)
 
 
+_FLASH: dict[str, Any] = {
+    "name": "flash",
+    "perMillionTokens": {"input": "0.15", "cacheRead": "0.003", "output": "0.60"},
+}
+WINDOWS = {"windows": [{"name": "peak", "from": "01:00", "to": "04:00", "factor": "2"}]}
+TIERS = {"models": [_FLASH | {"longContext": [{"aboveTokens": 200_000, "factor": "2"}]}]}
+LONG_WRITES = {"models": [_FLASH | {"perMillionTokens": _FLASH["perMillionTokens"] | {"cacheWrite1h": "0.3"}}]}
+
+
 def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build: Build) -> None:
     base = [build.raw("Provider"), build.secret(), build.raw("Pricing"), build.raw("StickyPolicy", "default")]
     revision = catalog(build.plan(*base)).revision
@@ -480,6 +489,7 @@ def test_equal_plans_have_equal_catalogs_and_every_change_another_revision(build
         [build.raw("Provider", limits={"requestsPerMinute": 5}), *base[1:]],
         [build.raw("Provider", "another"), *base],
         base[:2],
+        *([*base[:2], build.raw("Pricing", **change), base[3]] for change in (WINDOWS, TIERS, LONG_WRITES)),
         [*base[:3], build.raw("StickyPolicy", "default", mode="Off")],
         [*base[:3], build.raw("StickyPolicy", "default", failover={"policy": "SaveCache", "saveCacheWithin": "1s"})],
     ]

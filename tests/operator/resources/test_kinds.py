@@ -1,6 +1,5 @@
 """What becomes of the fields of each kind."""
 
-from datetime import time
 from typing import Any
 
 import pytest
@@ -9,8 +8,9 @@ from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
 from limpet_extproc.contract.catalog import Limits, Policy
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceRules, PriceTier, PriceWindow
 from limpet_operator.resources.healthprobe import CompletionCheck, HttpCheck, Thresholds
+from limpet_operator.resources.model_prices import ModelPrices
 from limpet_operator.resources.objects import Foreign
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.provider import (
@@ -99,33 +99,89 @@ def test_null_where_a_default_exists_is_the_default(build: Build) -> None:
     assert provider.usual_timeouts == provider.timeouts
 
 
+TOKENS = {"input": "0.15", "output": "0.60"}
+FULL = TOKENS | {"cacheRead": "0.003", "cacheWrite": "0.1875", "cacheWrite1h": "0.3"}
+FULL_PRICE = Price(0.15, 0.60, 0.003, 0.1875, 0.3)
+TWICE = Price(0.30, 1.20, 0.006, 0.375, 0.6)
+DEAR, DEAR_PRICE = {"input": "9", "output": "9"}, Price(9.0, 9.0, 9.0, 9.0)
+PEAK = {
+    "name": "peak",
+    "timeZone": "Asia/Shanghai",
+    "days": ["Sun", "Mon"],
+    "from": "22:00",
+    "to": "06:30",
+    "factor": "2",
+}
+
+
+def rules_of(build: Build, model: dict[str, Any], *windows: dict[str, Any]) -> PriceRules:
+    raw = build.raw("Pricing", models=[{"name": "m", "perMillionTokens": FULL} | model], windows=list(windows))
+    rules = build.parser.parse(raw).prices["m"].rules
+    assert isinstance(rules, PriceRules)
+    return rules
+
+
 def test_prices(build: Build) -> None:
-    tokens = {"input": "0.15", "output": "0.60"}
-    models = [
-        {"name": "plain", "perMillionTokens": tokens},
-        {
-            "name": "full",
-            "perMillionTokens": tokens | {"cacheRead": "0.003", "cacheWrite": "0.1875", "cacheWrite1h": "0.3"},
-        },
-    ]
-    windows = [
-        {"name": "peak", "timeZone": "Asia/Shanghai", "days": ["Mon"], "from": "22:00", "to": "06:00", "factor": "2"},
-        {"name": "own", "from": "06:00", "to": "07:00", "models": models[:1]},
-    ]
-    pricing = build.parser.parse(build.raw("Pricing", models=models, windows=windows, staleAfter="720h"))
-    assert pricing.prices == {"plain": Price(0.15, 0.60, 0.15, 0.15), "full": Price(0.15, 0.60, 0.003, 0.1875)}
+    models = [{"name": "plain", "perMillionTokens": TOKENS}, {"name": "full", "perMillionTokens": FULL}]
+    pricing = build.parser.parse(build.raw("Pricing", models=models, staleAfter="720h"))
+    assert pricing.prices == {
+        "plain": ModelPrices(Price(0.15, 0.60, 0.15, 0.15), PriceRules()),
+        "full": ModelPrices(FULL_PRICE, PriceRules()),
+    }
     assert (pricing.provider_ref, pricing.currency, pricing.stale_after_s) == ("deepseek", "USD", 2_592_000.0)
-    peak, own = pricing.windows
-    assert (peak.time_zone, peak.days, peak.start, peak.end) == ("Asia/Shanghai", ("Mon",), time(22), time(6))
-    assert (peak.factor, peak.prices) == (2.0, None)
-    assert (own.time_zone, len(own.days), own.factor) == ("UTC", 7, None)
-    assert own.prices == {"plain": Price(0.15, 0.60, 0.15, 0.15)}
+
+
+def test_a_window_multiplies_prices_or_has_its_own(build: Build) -> None:
+    own = {"name": "own", "from": "06:00", "to": "07:00", "models": [{"name": "m", "perMillionTokens": DEAR}]}
+    peak, other = rules_of(build, {}, PEAK, own).windows
+    assert peak == PriceWindow("peak", "Asia/Shanghai", (0, 6), 22 * 60, 6 * 60 + 30, TWICE)
+    assert other == PriceWindow("own", "UTC", (0, 1, 2, 3, 4, 5, 6), 360, 420, DEAR_PRICE)
+
+
+def test_a_window_with_prices_of_some_models_does_not_concern_the_others(build: Build) -> None:
+    other = [{"name": "other", "perMillionTokens": DEAR}]
+    assert rules_of(build, {}, {"name": "own", "from": "06:00", "to": "07:00", "models": other}).windows == ()
+
+
+LONG = [{"aboveTokens": 400_000, "perMillionTokens": DEAR}, {"aboveTokens": 200_000, "factor": "2"}]
+
+
+def test_tiers_are_sorted_and_windows_multiply_them(build: Build) -> None:
+    rules = rules_of(build, {"longContext": LONG}, PEAK | {"factor": "0.5"})
+    assert rules.tiers == (PriceTier(200_000, TWICE), PriceTier(400_000, DEAR_PRICE))
+    assert rules.windows[0].tiers == (PriceTier(200_000, FULL_PRICE), PriceTier(400_000, Price(4.5, 4.5, 4.5, 4.5)))
+
+
+@pytest.mark.parametrize(
+    ("in_window", "tiers"),
+    [
+        ({}, (PriceTier(200_000, Price(2.0, 2.0, 2.0, 2.0)), PriceTier(400_000, DEAR_PRICE))),
+        ({"longContext": []}, ()),
+        ({"longContext": [{"aboveTokens": 1, "factor": "9"}]}, (PriceTier(1, DEAR_PRICE),)),
+    ],
+)
+def test_own_prices_of_a_window_have_the_usual_tiers_unless_they_say_otherwise(
+    build: Build, in_window: dict[str, Any], tiers: tuple[PriceTier, ...]
+) -> None:
+    own = {"name": "m", "perMillionTokens": {"input": "1", "output": "1"}} | in_window
+    window = {"name": "own", "from": "06:00", "to": "07:00", "models": [own]}
+    assert rules_of(build, {"longContext": LONG}, window).windows[0].tiers == tiers
+
+
+def test_service_tiers_are_factors(build: Build) -> None:
+    tiers = [{"name": "flex", "factor": "0.5"}, {"name": "priority", "factor": "2"}]
+    assert rules_of(build, {"serviceTiers": tiers}).service_tiers == {"flex": 0.5, "priority": 2.0}
+
+
+def test_a_window_of_an_unknown_zone_is_left_out(build: Build) -> None:
+    windows = rules_of(build, {}, PEAK | {"name": "mars", "timeZone": "Mars/Olympus"}, PEAK).windows
+    assert [window.name for window in windows] == ["peak"]
 
 
 @given(st.decimals(0, 9_999_999, places=9).map(lambda price: f"{price:f}"))
 def test_prices_come_back(build: Build, price: str) -> None:
     models = [{"name": "flash", "perMillionTokens": {"input": price, "output": "1"}}]
-    assert build.parser.parse(build.raw("Pricing", models=models)).prices["flash"].input == float(price)
+    assert build.parser.parse(build.raw("Pricing", models=models)).prices["flash"].price.input == float(price)
 
 
 def test_healthprobe(build: Build) -> None:

@@ -1,0 +1,125 @@
+"""What a Pricing says about its models -> prices and the rules that change them, as the data plane gets them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from limpet_extproc.contract.price_windows import zone_named
+from limpet_extproc.contract.prices import Price, PriceRules, PriceTier, PriceWindow
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """The hours of a window, as `PriceWindow` has them, and the models whose prices it changes."""
+
+    name: str
+    zone: str
+    days: tuple[int, ...]
+    from_minute: int
+    to_minute: int
+    models: frozenset[str] | None
+    """None: all."""
+
+    @property
+    def zone_is_known(self) -> bool:
+        """Whether its zone exists; without one it never holds."""
+        return zone_named(self.zone) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrices:
+    """What a model costs outside of all windows, of a prompt below all tiers; and what changes that."""
+
+    price: Price
+    rules: PriceRules
+
+
+def read_window(spec: Mapping[str, Any]) -> WindowSpec:
+    """An item of `spec.windows`."""
+    return WindowSpec(
+        name=spec["name"],
+        zone=spec["timeZone"],
+        days=tuple(sorted(map(_DAYS.index, spec["days"]))),
+        from_minute=_minute(spec["from"]),
+        to_minute=_minute(spec["to"]),
+        models=frozenset(model["name"] for model in spec["models"]) if "models" in spec else None,
+    )
+
+
+def read_prices(spec: Mapping[str, Any], windows: Sequence[WindowSpec]) -> Mapping[str, ModelPrices]:
+    """By model; `windows` are those of this spec. Those of an unknown zone are left out."""
+    known = [(raw, read) for raw, read in zip(spec.get("windows", ()), windows, strict=True) if read.zone_is_known]
+    priced = [(raw, read, {each["name"]: each for each in raw.get("models", ())}) for raw, read in known]
+    return {
+        usual["name"]: _model_prices(
+            usual,
+            [
+                (raw, read, of_model.get(usual["name"]))
+                for raw, read, of_model in priced
+                if read.models is None or usual["name"] in read.models
+            ],
+        )
+        for usual in spec["models"]
+    }
+
+
+def _model_prices(
+    usual: Mapping[str, Any], windows: Iterable[tuple[Mapping[str, Any], WindowSpec, Mapping[str, Any] | None]]
+) -> ModelPrices:
+    price, above = _price(usual["perMillionTokens"]), usual.get("longContext", ())
+    tiers = _tiers(price, above)
+    made = []
+    for raw, read, own in windows:
+        if own is None:
+            factor = float(raw["factor"])
+            held, held_tiers = _times(price, factor), tuple(_tier_times(tier, factor) for tier in tiers)
+        else:
+            held = _price(own["perMillionTokens"])
+            held_tiers = _tiers(held, own.get("longContext", above))
+        made.append(PriceWindow(read.name, read.zone, read.days, read.from_minute, read.to_minute, held, held_tiers))
+    services = {each["name"]: float(each["factor"]) for each in usual.get("serviceTiers", ())}
+    return ModelPrices(price, PriceRules(tiers, tuple(made), services))
+
+
+def _tiers(price: Price, long_context: Iterable[Mapping[str, Any]]) -> tuple[PriceTier, ...]:
+    tiers = (
+        PriceTier(
+            each["aboveTokens"],
+            _times(price, float(each["factor"])) if "factor" in each else _price(each["perMillionTokens"]),
+        )
+        for each in long_context
+    )
+    return tuple(sorted(tiers, key=lambda tier: tier.above_tokens))
+
+
+def _price(dollars: Mapping[str, str]) -> Price:
+    # A price that is not set is neither a discount nor a surcharge: the token costs what an uncached one costs.
+    plain = dollars["input"]
+    return Price(
+        input=float(plain),
+        output=float(dollars["output"]),
+        cache_read=float(dollars.get("cacheRead", plain)),
+        cache_write=float(dollars.get("cacheWrite", plain)),
+        cache_write_long=float(dollars["cacheWrite1h"]) if "cacheWrite1h" in dollars else None,
+    )
+
+
+def _times(price: Price, factor: float) -> Price:
+    return Price(
+        input=price.input * factor,
+        output=price.output * factor,
+        cache_read=price.cache_read * factor,
+        cache_write=price.cache_write * factor,
+        cache_write_long=None if price.cache_write_long is None else price.cache_write_long * factor,
+    )
+
+
+def _tier_times(tier: PriceTier, factor: float) -> PriceTier:
+    return PriceTier(tier.above_tokens, _times(tier.price, factor))
+
+
+def _minute(clock: str) -> int:
+    """Of the day; the time is written as 09:00."""
+    return int(clock[:2]) * 60 + int(clock[3:])
