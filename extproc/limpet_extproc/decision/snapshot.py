@@ -1,10 +1,12 @@
 """The catalog as lookup tables: made when it arrives, swapped whole, read without locks.
 
-A catalog is sent whole, however little has changed; what is the same in the one before is reused.
+A catalog is sent whole, however little has changed; what is the same in the one before is reused. Where a price window
+turns, the lanes whose prices change are made anew.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -22,6 +24,7 @@ from limpet_extproc.contract.catalog import (
 )
 from limpet_extproc.contract.prices import Price, PriceTier
 from limpet_extproc.decision.policies import Policies
+from limpet_extproc.decision.prices_now import NO_WINDOWS, PricesNow, prices_now
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -151,6 +154,8 @@ class Snapshot:
     """Whether any serves an API with objects besides responses, such as files."""
     translates: bool = False
     """Whether requests are translated for any."""
+    prices: PricesNow = NO_WINDOWS
+    """Of the models with price windows."""
 
     def only_lane(self, api: str) -> Lane | None:
         """Of an API that is served for one model alone; None: for none, or for several."""
@@ -172,10 +177,11 @@ _NAMELESS: Final = Model("", "")
 EMPTY = Snapshot(revision="", lanes={})
 
 
-def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
+def snapshot(catalog: Catalog, before: Snapshot = EMPTY, now_s: float | None = None) -> Snapshot:
     """The tables of a catalog; providers keep its order, so equal catalogs give equal decisions everywhere.
 
-    `before` only saves work, it never changes the outcome.
+    `before` only saves work, it never changes the outcome. `now_s`: Unix time, for prices; None: outside of all
+    windows, whatever the hour.
     """
     # By identity from here on, which makes comparing a thousand of them cheap.
     providers = {each.name: _reused(before.providers.get(each.name), each) for each in catalog.providers}
@@ -187,36 +193,61 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY) -> Snapshot:
                 serving.setdefault((api, model.name), []).append((provider, model, False))
             for api in provider.translated:
                 serving.setdefault((api, model.name), []).append((provider, model, True))
+    prices = NO_WINDOWS if now_s is None else prices_now(providers.values(), now_s, before.prices)
+    differing = prices.differing(before.prices)
     lanes = {
         key: before.lanes[key]
-        if policies is before.policies and before.serving.get(key) == found
-        else _lane(key, found, policies)
+        if policies is before.policies and before.serving.get(key) == found and not _serves_any(found, differing)
+        else _lane(key, found, policies, prices)
         for key, found in serving.items()
     }
     limited = {each.name: each.limits for each in providers.values() if each.limits is not None}
     keeps_objects = any(not OBJECTS.isdisjoint(each.endpoints) for each in catalog.providers)
     translates = any(each.translated for each in catalog.providers)
-    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited, keeps_objects, translates)
+    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited, keeps_objects, translates, prices)
+
+
+def repriced(tables: Snapshot, now_s: float) -> Snapshot:
+    """The same tables with the prices of this Unix time; the very same if no window has turned."""
+    if tables.prices.hold_at(now_s):
+        return tables
+    prices = prices_now(tables.providers.values(), now_s, tables.prices)
+    differing = prices.differing(tables.prices)
+    lanes = {
+        key: _lane(key, found, tables.policies, prices) if _serves_any(found, differing) else tables.lanes[key]
+        for key, found in tables.serving.items()
+    }
+    return replace(tables, lanes=lanes, prices=prices)
 
 
 def _reused(old: CatalogProvider | None, new: CatalogProvider) -> CatalogProvider:
     return old if old is not None and old == new else new
 
 
-def _lane(key: _LaneKey, serving: _Serving, policies: Policies) -> Lane:
+def _serves_any(serving: _Serving, models: AbstractSet[tuple[str, str]]) -> bool:
+    return bool(models) and any((provider.name, model.name) in models for provider, model, _ in serving)
+
+
+def _lane(key: _LaneKey, serving: _Serving, policies: Policies, prices: PricesNow = NO_WINDOWS) -> Lane:
     api, model = key
     policy = policies.holding(model, {provider.namespace for provider, _, _ in serving})
-    return Lane.of(model, tuple(_candidate(*each, api, policy.prompt_caching) for each in serving), policy)
+    return Lane.of(model, tuple(_candidate(*each, api, policy.prompt_caching, prices) for each in serving), policy)
 
 
 def _candidate(
-    provider: CatalogProvider, model: Model, translated: bool, api: str, prompt_caching: PromptCaching
+    provider: CatalogProvider,
+    model: Model,
+    translated: bool,
+    api: str,
+    prompt_caching: PromptCaching,
+    prices: PricesNow,
 ) -> Candidate:
+    now = prices.of(provider.name, model)
     read = {str(name): where for name, where in provider.cache_fields.cache_control.items()}
     return Candidate(
         provider=provider.name,
         upstream_model=model.upstream_name,
-        price=model.price,
+        price=None if now is None else now.price,
         caches=provider.caches,
         cache_ttl_s=provider.cache_ttl_s,
         min_tokens=model.min_tokens,
@@ -236,6 +267,6 @@ def _candidate(
         prompt_caching="Auto" if prompt_caching == "Auto" else provider.prompt_caching,
         stream_usage=provider.stream_usage,
         takes_affinity=bool(provider.affinity_header),
-        tiers=model.price_rules.tiers,
+        tiers=() if now is None else now.tiers,
         service_tiers=model.price_rules.service_tiers,
     )

@@ -19,7 +19,7 @@ from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
 from limpet_extproc.contract.health_stream import ProbeVerdicts
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
-from limpet_extproc.decision.snapshot import EMPTY, Snapshot, snapshot
+from limpet_extproc.decision.snapshot import EMPTY, Snapshot
 from limpet_extproc.envoy import grpc_server, outcome, server
 from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
@@ -33,6 +33,7 @@ from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
+from limpet_extproc.process.price_hours import PriceHours
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
 from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
@@ -72,6 +73,7 @@ class Worker:
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`clock`: Unix time for all that is decided and remembered; by default one that never jumps."""
+        wall = clock or time.time
         clock = clock or steady_clock(clock_zero_s() if settings.clock_zero_s is None else settings.clock_zero_s)
         self._settings = settings
         self._snapshot: Snapshot = EMPTY
@@ -80,6 +82,7 @@ class Worker:
         self._turned_s = time.monotonic()
         self._translates = asyncio.Event()
         self.metrics = WorkerMetrics(Registry())
+        self._prices = PriceHours(self.metrics.prices, wall)
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reader = RequestReader()
@@ -135,7 +138,7 @@ class Worker:
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""
         first = self._snapshot is EMPTY
-        self._snapshot = snapshot(catalog, self._snapshot)
+        self._snapshot = self._prices.tables(catalog, self._snapshot)
         self.routing.limit_use.keep(self._snapshot.limited)
         self.routing.tracker.keep(self._snapshot.providers)
         self._revision = catalog.revision
@@ -268,15 +271,19 @@ class Worker:
         else:
             _log.info("%s is %s: %s", what, change.now.trouble, change.now.cause or "unknown")
 
+    def turn(self) -> None:
+        """Once a second: let prices follow the hour, flush metrics, say how full providers are, drop old health."""
+        self._turned_s = time.monotonic()
+        self._snapshot = self._prices.turned(self._snapshot)
+        for report in self.routing.limit_use.reports():
+            self._events.add(report)
+        self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))
+        self.metrics.flush()
+        self.routing.tracker.sweep()
+
     async def _turn(self) -> None:
-        """Note that the loop turns, flush metrics, say how full providers are, and drop health that is over."""
         while True:
-            self._turned_s = time.monotonic()
-            for report in self.routing.limit_use.reports():
-                self._events.add(report)
-            self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))
-            self.metrics.flush()
-            self.routing.tracker.sweep()
+            self.turn()
             await asyncio.sleep(1.0)
 
 

@@ -32,6 +32,8 @@ NAMES = {
     "limpet_provider_limit_used_ratio": ("provider", "limit"),
     "limpet_provider_verdict": ("provider", "model", "verdict"),
     "limpet_provider_verdict_changes": ("provider", "verdict", "cause"),
+    "limpet_price_window": ("provider", "model", "window"),
+    "limpet_unpriced_models": ("provider",),
     "limpet_conversations": (),
 }
 
