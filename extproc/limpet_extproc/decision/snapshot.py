@@ -93,6 +93,8 @@ class Lane:
     """Whether requests are translated for any."""
     renames: bool
     """Whether any calls the model otherwise."""
+    caches: bool = True
+    """Whether any keeps prompts."""
     service_tiers: frozenset[str] = frozenset()
     """Those that change the price at any."""
 
@@ -108,6 +110,7 @@ class Lane:
         cuts_options = any(not candidate.stream_usage for candidate in candidates)
         takes_affinity = any(candidate.takes_affinity for candidate in candidates)
         translates = any(candidate.translated for candidate in candidates)
+        caches = any(candidate.caches for candidate in candidates)
         renames = any(candidate.upstream_model != model for candidate in candidates)
         return cls(
             model,
@@ -123,6 +126,7 @@ class Lane:
             takes_affinity,
             translates,
             renames,
+            caches,
             frozenset(name for candidate in candidates for name in candidate.service_tiers),
         )
 

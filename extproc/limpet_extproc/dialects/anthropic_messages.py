@@ -15,6 +15,7 @@ from limpet_extproc.dialects.last_block import MESSAGE_BLOCKS, last_blocks
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
+from limpet_extproc.dialects.prompt_layout import layout_of
 from limpet_extproc.dialects.spans import Body
 from limpet_extproc.dialects.text import decode, require_text
 
@@ -25,6 +26,7 @@ SESSION_HINT: Final = "metadata.user_id"
 class _MessagesFields(Fields, frozen=True, gc=False, kw_only=True):
     messages: msgspec.Struct
     system: Raw = ABSENT
+    tools: Raw = ABSENT
     metadata: Raw = ABSENT
     max_tokens: Raw = ABSENT
 
@@ -55,6 +57,7 @@ _PLAIN: Final = PlainReader(
         ("max_tokens", TokenCount, None),
         ("stream", Flag, None),
         ("service_tier", ShortName, None),
+        ("tools", Raw, ABSENT),
     ],
 )
 
@@ -90,8 +93,9 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    system, metadata, max_tokens, stream, tier = plain.fields
+    system, metadata, max_tokens, stream, tier, tools = plain.fields
     user, hints = _person_or_session(metadata.user_id if metadata else None)
+    cache = cache_directives(body, MessagesPrompt)
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages, system=system),
@@ -102,7 +106,8 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         stream=stream is True,
         service_tier=tier or "",
         has_history=has_history(plain.messages),
-        cache=cache_directives(body, MessagesPrompt),
+        cache=cache,
+        layout=layout_of(body, plain.messages, tools=tools, system=system, cache=cache),
     )
 
 
@@ -114,6 +119,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
     common = reader.request(messages, asked_model=asked.model)
     system = fields.system if fields.system is ABSENT else reader.written(fields.system)
     user, hints = _person_or_session(_user_id(reader))
+    cache = cache_directives(reader.text, MessagesPrompt)
     return replace(
         common,
         fingerprint=fingerprint(reader.all_written(messages), messages, system),
@@ -121,7 +127,8 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         user=user,
         max_output_tokens=reader.least(max_tokens=fields.max_tokens),
         has_history=has_history(messages),
-        cache=cache_directives(reader.text, MessagesPrompt),
+        cache=cache,
+        layout=layout_of(reader.text, messages, tools=fields.tools, system=fields.system, cache=cache),
     )
 
 

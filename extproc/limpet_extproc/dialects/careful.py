@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from xxhash import xxh3_128_hexdigest
 
 from limpet_extproc.dialects.json_errors import decode_error
-from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES
+from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, READ_MESSAGES
 from limpet_extproc.dialects.port import BadRequestError, ParsedRequest, ProviderObject
 from limpet_extproc.dialects.provider_object import lists_of, parse_provider_object
 from limpet_extproc.dialects.spans import Body, Member, Span, Text, address, array_at, key_of, member_at
@@ -164,8 +164,8 @@ class CarefulReader(Generic[F]):
         return as_written(value, self.body, self.text)
 
     def all_written(self, values: Sequence[Raw]) -> Sequence[Text]:
-        """The same of each."""
-        return values if self.text is self.body else [self.written(value) for value in values]
+        """The same of each of the first ones."""
+        return values if self.text is self.body else [self.written(value) for value in values[:MAX_MESSAGES]]
 
     def words(self, field: str, value: Raw) -> str | None:
         """A string, or None if it is absent, null, empty or too long for a name. Raises BadRequestError."""
@@ -204,7 +204,7 @@ class CarefulReader(Generic[F]):
         shape, first = self._shape, address(messages[0]) - self._address
         if found := shape.model_first.match(self._view):
             return found.start(1) == model.offset and found.end() == first
-        if len(messages) < MAX_MESSAGES and (found := shape.prompt_first.match(self._view)) and found.end() == first:
+        if len(messages) < READ_MESSAGES and (found := shape.prompt_first.match(self._view)) and found.end() == first:
             last = self.span(messages[-1])
             found = _THEN_MODEL.match(self._view, last.offset + last.length)
             return found is not None and found.end() == model.offset

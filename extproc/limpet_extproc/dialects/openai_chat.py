@@ -15,6 +15,7 @@ from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, ca
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import PlainReader, TokenCount
 from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
+from limpet_extproc.dialects.prompt_layout import layout_of
 from limpet_extproc.dialects.spans import Body, span_of
 from limpet_extproc.dialects.text import require_text
 from limpet_extproc.dialects.usage_option import asks_for_usage
@@ -22,6 +23,7 @@ from limpet_extproc.dialects.usage_option import asks_for_usage
 
 class _ChatFields(OpenAIFields, frozen=True, gc=False, kw_only=True):
     messages: msgspec.Struct
+    tools: Raw = ABSENT
     max_tokens: Raw = ABSENT
     max_completion_tokens: Raw = ABSENT
     stream_options: Raw = ABSENT
@@ -35,6 +37,7 @@ _PLAIN: Final = PlainReader(
         ("max_tokens", TokenCount, None),
         ("max_completion_tokens", TokenCount, None),
         ("stream_options", Raw, ABSENT),
+        ("tools", Raw, ABSENT),
     ],
 )
 
@@ -63,9 +66,12 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    cache_key, retention, options, user, stream, tier, max_tokens, max_completion_tokens, stream_options = plain.fields
+    cache_key, retention, options, user, stream, tier, max_tokens, max_completion_tokens, stream_options, tools = (
+        plain.fields
+    )
     limits = [n for n in (max_tokens, max_completion_tokens) if n and n > 0]
     usage_asked = not stream or asks_for_usage(stream_options)
+    cache = cache_directives(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options)
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages),
@@ -76,7 +82,8 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         stream=stream is True,
         service_tier=tier or "",
         has_history=has_history(plain.messages),
-        cache=cache_directives(body, ChatPrompt, has_key=bool(cache_key), retention=retention, options=options),
+        cache=cache,
+        layout=layout_of(body, plain.messages, tools=tools, cache=cache),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or stream_options is ABSENT else span_of(body, stream_options),
     )
@@ -90,6 +97,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
     cache_key = reader.words("prompt_cache_key", fields.prompt_cache_key)
     options = fields.stream_options
     usage_asked = not fields.stream or asks_for_usage(options)
+    cache = careful_cache_directives(reader, ChatPrompt, cache_key)
     return replace(
         reader.request(messages, asked_model=asked.model),
         fingerprint=fingerprint(reader.all_written(messages), messages),
@@ -99,7 +107,8 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             max_completion_tokens=fields.max_completion_tokens, max_tokens=fields.max_tokens
         ),
         has_history=has_history(messages),
-        cache=careful_cache_directives(reader, ChatPrompt, cache_key),
+        cache=cache,
+        layout=layout_of(reader.text, messages, tools=fields.tools, cache=cache),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or options is ABSENT else reader.span(options),
     )

@@ -17,6 +17,7 @@ from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, ca
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
 from limpet_extproc.dialects.plain import Flag, OnceName, PlainReader, ShortName, TokenCount
 from limpet_extproc.dialects.port import BadRequestError, LastBlock, ParsedRequest, Pin, Refusal
+from limpet_extproc.dialects.prompt_layout import layout_of
 from limpet_extproc.dialects.spans import Body, Text
 from limpet_extproc.dialects.text import name, require_text
 
@@ -27,6 +28,7 @@ CONVERSATION: Final = "conversation"
 class _ResponsesFields(OpenAIFields, frozen=True, gc=False, kw_only=True):
     input: Raw = ABSENT
     instructions: Raw = ABSENT
+    tools: Raw = ABSENT
     previous_response_id: Raw = ABSENT
     conversation: Raw = ABSENT
     store: bool | None = None
@@ -44,6 +46,7 @@ _PLAIN: Final = PlainReader(
         ("store", Flag, None),
         ("safety_identifier", ShortName, None),
         ("max_output_tokens", TokenCount, None),
+        ("tools", Raw, ABSENT),
         (PREVIOUS, OnceName, OnceName("")),
         (CONVERSATION, Raw, ABSENT),
     ],
@@ -81,10 +84,10 @@ def parse_plain(body: Body) -> ParsedRequest | None:
     plain = _PLAIN.read(body)
     if plain is None:
         return None
-    *_, previous, conversation = plain.fields
+    *fields, tools, previous, conversation = plain.fields
     if conversation is not ABSENT:
         return None
-    cache_key, retention, options, user, stream, tier, instructions, store, person, max_tokens = plain.fields[:-2]
+    cache_key, retention, options, user, stream, tier, instructions, store, person, max_tokens = fields
     return ParsedRequest(
         model=plain.model,
         fingerprint=fingerprint(plain.messages, system=instructions, items=True),
@@ -97,6 +100,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         has_history=previous != "" or _has_history(plain.messages),
         pin=Pin(PREVIOUS, str(previous)) if previous else None,
         cache=cache_directives(body, None, has_key=bool(cache_key), retention=retention, options=options),
+        layout=layout_of(body, plain.messages, tools=tools, system=instructions),
         kept=store is not False,
     )
 
@@ -130,6 +134,12 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         max_output_tokens=reader.least(max_output_tokens=fields.max_output_tokens),
         has_history=pin is not None or _has_history(items),
         cache=careful_cache_directives(reader, None, cache_key),
+        layout=layout_of(
+            reader.text,
+            (fields.input,) if text is not ABSENT else items,
+            tools=fields.tools,
+            system=fields.instructions,
+        ),
         pin=pin,
         kept=fields.store is not False,
     )

@@ -20,6 +20,9 @@ from limpet_extproc.dialects.text import as_written, decode, name
 MAX_MESSAGES: Final = 32
 """From the first on; if none of these is a user's, the system messages alone identify the conversation."""
 
+READ_MESSAGES: Final = 128
+"""From the first on, that the decoder hands out in one pass."""
+
 MAX_PARTS: Final = 128
 """Of a message that are decoded one by one; those beyond are hashed together."""
 
@@ -48,7 +51,7 @@ _TAIL_BYTES: Final = 512
 _CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Hints that move from turn to turn and are no part of the prompt."""
 
-MESSAGE_FIELDS: Final = [(f"m{number}", Raw, ABSENT) for number in range(MAX_MESSAGES)]
+MESSAGE_FIELDS: Final = [(f"m{number}", Raw, ABSENT) for number in range(READ_MESSAGES)]
 
 FirstMessages: Final = msgspec.defstruct("FirstMessages", MESSAGE_FIELDS, array_like=True, frozen=True, gc=False)
 """The first messages of a list. The decoder skips the others."""
@@ -113,7 +116,7 @@ def fingerprint(
         budget -= len(memoryview(system))
     if prompt is not ABSENT:
         return xxh3_128_digest(_UNAMBIGUOUS.encode(pieces + _field("user", prompt, budget)))
-    for position, text in enumerate(messages):
+    for position, text in enumerate(messages[:MAX_MESSAGES]):
         size = len(memoryview(text))
         role, content = _role_and_content(text, seen[position] if seen else text, position, size <= budget, items)
         if role == "user" or role in _OPENERS:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from limpet_extproc.dialects.careful import MISSPELT, OURS
-from limpet_extproc.dialects.opener import ABSENT, MAX_MESSAGES, MESSAGE_FIELDS, present
+from limpet_extproc.dialects.opener import ABSENT, MESSAGE_FIELDS, READ_MESSAGES, present
 from limpet_extproc.dialects.spans import Body, Span, address
 from limpet_extproc.dialects.text import find
 
@@ -136,7 +136,7 @@ def _model_span(body: Body, messages: tuple[Raw, ...]) -> Span:
         return _span(found)
     last = messages[-1]
     end = address(last) - address(body) + len(memoryview(last))
-    if len(messages) < MAX_MESSAGES and (found := _AFTER_MESSAGES.match(body, end)):
+    if len(messages) < READ_MESSAGES and (found := _AFTER_MESSAGES.match(body, end)):
         return _span(found)
     near_end = max(end, len(body) - _NEAR_END_BYTES)
     near = _from_key(body, body.rfind(_KEY, near_end))

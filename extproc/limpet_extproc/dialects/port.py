@@ -99,6 +99,27 @@ class Pin(NamedTuple):
     id: str
 
 
+class PromptLayout(msgspec.Struct, frozen=True, gc=False):
+    """Where the parts of a prompt stand that two prompts can have in common, see `prompt_layout`."""
+
+    tools: Span
+    """Length 0: there are none; so of the next."""
+    system: Span
+    """The system prompt, where the API has a field for it."""
+    start: int
+    """Of the first message."""
+    opened: int
+    """Where those first messages end that are system prompts; `start`: there are none."""
+    ends: tuple[int, ...]
+    """Of the messages after these, as far as they are kept."""
+    count: int
+    """Of all boundaries: after tools, after the system prompt, after each message."""
+    no_prompt: tuple[Span, ...] = ()
+    """What is passed over."""
+    marks: tuple[int, ...] = ()
+    """Where the client's own breakpoints stand, within what is passed over."""
+
+
 class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     """The parts of a request that routing needs, in whatever dialect."""
 
@@ -135,6 +156,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     pin: Pin | None = None
     kept: bool = False
     """Whether the provider keeps the answer, so that requests may go on from it."""
+    layout: PromptLayout | None = None
+    """None: the API has no conversations."""
     last_blocks: tuple[LastBlock, ...] | msgspec.UnsetType = msgspec.UNSET
     """What `Dialect.last_blocks` finds; unset: it was not looked for."""
 

@@ -6,6 +6,7 @@ the first attempt has an entry while its answer still comes, so that a long one 
 """
 
 import logging
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -298,6 +299,7 @@ class Outcomes:
             record.started_s + ttl_s,
             usage.prompt if usage else record.prompt_tokens,
             (usage.cached or 0) if usage else 0,
+            b64decode(record.chain),
         )
         self._memory.remember(key, warm, record.max_providers, self._clock())
         self._caches.warm(provider, key, warm.until_s)

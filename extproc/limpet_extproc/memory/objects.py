@@ -16,7 +16,7 @@ class ObjectPlace(msgspec.Struct, frozen=True, gc=False):
 
     provider: str
     owner: str
-    """`identity.owner` of the client that made it."""
+    """`identity.Owner.name` of the client that made it."""
 
 
 class PlacesUnknownError(Exception):

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -67,9 +67,24 @@ def key(secret: bytes, owner: bytes, user: str | None, model: str, identified_by
     return hmac.digest(secret, message, "sha256")[:KEY_BYTES]
 
 
-def owner(secret: bytes, client: bytes) -> str:
-    """Whose objects those are that this client makes; `client` as `tenant` gives it. An HMAC, hexadecimal."""
-    return hmac.digest(secret, _UNAMBIGUOUS.encode(("owner", client)), "sha256")[:OWNER_BYTES].hex()
+class Owner(NamedTuple):
+    """A client, without its credential."""
+
+    name: str
+    """An HMAC, hexadecimal."""
+    secret: bytes
+    """Known to nobody who has not the installation's."""
+
+
+def owner(secret: bytes, client: bytes) -> Owner:
+    """Whose request it is, and whose objects those are that it makes; `client` as `tenant` gives it."""
+    digest = hmac.digest(secret, _UNAMBIGUOUS.encode(("owner", client)), "sha256")
+    return Owner(digest[:OWNER_BYTES].hex(), digest[OWNER_BYTES:])
+
+
+def prefix_seed(owner: Owner, api: str, model: str) -> bytes:
+    """The seed of `prefix.chain_of`."""
+    return _UNAMBIGUOUS.encode((owner.secret, api, model))
 
 
 def object_key(secret: bytes, object_id: str) -> bytes:

@@ -148,7 +148,7 @@ class ObjectRouting:
         return where if isinstance(where, Refusal) else replace(opened, query=replace(opened.query, pinned=where))
 
     def _owner(self, head: RequestHead) -> str:
-        return identity.owner(self._secret, identity.tenant(head.headers))
+        return identity.owner(self._secret, identity.tenant(head.headers)).name
 
     def _opened(
         self, head: RequestHead, body: bytes | memoryview, request: ParsedRequest, lane: Lane, pinned: str, owner: str

@@ -13,6 +13,7 @@ from limpet_extproc.dialects.port import LastBlock, ParsedRequest, Refusal
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_marks import is_marked
 from limpet_extproc.request.parsing import RequestHead
+from limpet_extproc.request.prefix import chain_of
 from limpet_extproc.request.refusals import unknown_model
 from limpet_extproc.request.size import ATTACHMENT_BYTES, prompt_bytes
 from limpet_extproc.translation.untranslatable import Untranslatable
@@ -31,6 +32,8 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     """Whose objects the answer makes; empty: it makes none."""
     head: RequestHead
     body: bytes | memoryview
+    tenant: str = ""
+    """Whose request it is: an HMAC, hexadecimal; told of turns of conversations."""
 
 
 def open_request(
@@ -78,8 +81,15 @@ def open_request(
         has_history=request.has_history,
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
-    owner = identity.owner(secret, tenant) if request.kept and api.kind == "conversation" else ""
-    return Opened(request, query, identified_by, snapshot.providers, owner, head, body)
+    if api.kind != "conversation":
+        return Opened(request, query, identified_by, snapshot.providers, "", head, body)
+    owner = identity.owner(secret, tenant)
+    if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
+        seed = identity.prefix_seed(owner, api.name, lane.model)
+        chain = chain_of(body, request.layout, seed, attached=text_bytes != len(body))
+        query = msgspec.structs.replace(query, chain=chain)
+    made_by = owner.name if request.kept else ""
+    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, owner.name)
 
 
 def last_blocks(opened: Opened) -> tuple[LastBlock, ...]:

@@ -1,5 +1,6 @@
 """Where an opened request goes, with all that Envoy and the request's log entry will need."""
 
+from base64 import b64encode
 from itertools import islice
 from typing import Final
 
@@ -129,6 +130,10 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         api=opened.head.api.name,
         kind=opened.head.api.kind,
         owner=opened.owner,
+        tenant=opened.tenant,
+        policy=policy.name,
+        chain=b64encode(query.chain.hashes).decode() if query.chain.hashes else "",
+        heads=b64encode(query.chain.head_hashes()).decode() if query.chain.heads else "",
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
     )
 

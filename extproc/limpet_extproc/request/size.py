@@ -16,9 +16,11 @@ SEARCHED_BYTES: Final = 128 * 1024
 
 def prompt_bytes(body: bytes | memoryview) -> int:
     """The bytes of text in a request's body, with ATTACHMENT_BYTES for each attachment in base64."""
-    if len(body) < SEARCHED_BYTES:
-        return len(body)
-    text = bytes(body)
+    return len(body) if len(body) < SEARCHED_BYTES else text_bytes(bytes(body))
+
+
+def text_bytes(text: bytes) -> int:
+    """The same of a part of a body, whatever its length."""
     size = len(text)
     begin = text.find(_BASE64)
     while begin >= 0:

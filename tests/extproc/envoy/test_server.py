@@ -349,7 +349,7 @@ async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the
 def keeper(make: Make) -> Server:
     """Of a gateway with one provider of Responses, who has made one for clients without a key."""
     server = Server(make.snapshot(make.provider("a", dialects=("OpenAIResponses",)), make.provider("b")))
-    server.pins.note(owner(b"secret", b""), "resp_1", "a")
+    server.pins.note(owner(b"secret", b"").name, "resp_1", "a")
     return server
 
 

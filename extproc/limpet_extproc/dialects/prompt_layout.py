@@ -1,0 +1,164 @@
+"""Where the parts of a prompt stand in a body, in the order in which caches take them: tools, system, messages.
+
+Their ends are where two prompts can stop being the same. Of a long conversation only some are kept (`kept_positions`).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from limpet_extproc.dialects.opener import ABSENT, READ_MESSAGES
+from limpet_extproc.dialects.port import CacheDirectives, PromptLayout
+from limpet_extproc.dialects.spans import Body, Span, address, cuts, span_of
+
+BEFORE_MESSAGES: Final = 2
+"""Boundaries of tools and system prompt, which are there even where these are not."""
+
+MOST_KEPT: Final = 64
+_FIRST: Final = 16
+_LAST: Final = 32
+_BETWEEN: Final = MOST_KEPT - _FIRST - _LAST
+
+_MOST_COMMAS: Final = 1_000_000
+"""In a body whose messages are all decoded however many they are; that takes a tenth of a microsecond each."""
+
+_COMMA: Final = b","
+_QUOTE: Final = 0x22
+_NULL: Final = memoryview(b"null")
+_BLOCK_ENDS: Final = b"}]}"
+
+_OPENS: Final = re.compile(rb'\{\s*"role"\s*:\s*"(?:system|developer)"')
+_TEXT_BLOCK: Final = re.compile(
+    rb'\{\s*"role"\s*:\s*"\w+"\s*,\s*"content"\s*:\s*(\[\s*\{\s*"type"\s*:\s*"text"\s*,\s*"text"\s*:\s*)"'
+)
+
+
+class _Rest(msgspec.Struct, frozen=True, gc=False):
+    limpet_rest: list[Raw]
+
+
+_REST: Final = msgspec.json.Decoder(_Rest)
+_REST_KEY: Final = b'{"limpet_rest":['
+"""Makes an object of what follows a message in its list."""
+
+
+def kept_positions(count: int) -> Sequence[int]:
+    """Which of so many boundaries are kept: the first 16, the last 32, and between them every so many.
+
+    The distance is a power of two, so that a conversation that grows keeps some of those that it had.
+    """
+    if count <= MOST_KEPT:
+        return range(count)
+    distance = 1
+    while count > distance * _BETWEEN:
+        distance *= 2
+    end = count - _LAST
+    between = range(-(-_FIRST // distance) * distance, end, distance)
+    return (*range(_FIRST), *between, *range(end, count))
+
+
+def layout_of(
+    text: Body,
+    messages: Sequence[Raw],
+    *,
+    tools: Raw = ABSENT,
+    system: Raw = ABSENT,
+    cache: CacheDirectives | None = None,
+) -> PromptLayout:
+    """Of a body that was read; `messages` are its first ones, or what stands in their place, views into `text`.
+
+    `cache`: what it says about caches. Its marks are no part of the prompt: clients move them from turn to turn.
+    """
+    marks = cache.marks if cache is not None else ()
+    lengths, ends = _places(text, messages)
+    if len(messages) >= READ_MESSAGES:
+        more = _places_after(text, ends[-1])
+        lengths += more[0]
+        ends += more[1]
+    leading = _leading(text, lengths, ends)
+    count = BEFORE_MESSAGES + len(ends) - leading
+    kept = ends[leading:]
+    if count > MOST_KEPT:
+        kept = [kept[at - BEFORE_MESSAGES] for at in kept_positions(count)[BEFORE_MESSAGES:]]
+    start = ends[0] - lengths[0] if ends else 0
+    return PromptLayout(
+        tools=_span(text, tools),
+        system=_span(text, system),
+        start=start,
+        opened=ends[leading - 1] if leading else start,
+        ends=tuple(kept),
+        count=count,
+        no_prompt=_no_prompt(text, lengths, ends, [cut for mark in marks for cut in cuts((mark,))]) if marks else (),
+        marks=tuple([mark.start for mark in marks]),
+    )
+
+
+def _span(text: Body, value: Raw) -> Span:
+    if value is ABSENT or memoryview(value) == _NULL:
+        return Span(0, 0)
+    return span_of(text, value)
+
+
+_VIEW: Final[Callable[[Raw], memoryview]] = memoryview
+
+_Places = tuple[list[int], list[int]]
+"""Of messages: how long each is, and where it ends."""
+
+
+def _places(text: Body, messages: Sequence[Raw]) -> _Places:
+    lengths = list(map(len, map(_VIEW, messages)))
+    if not lengths:
+        return [], []
+    start = span_of(text, messages[0]).offset
+    # Where the places of the first and the last one show that all stand in a row, the others need not be asked for.
+    spaces = len(lengths) - 1
+    between, odd = divmod(span_of(text, messages[-1]).offset - start - sum(lengths[:-1]), spaces) if spaces else (0, 0)
+    ends = [end + at * between for at, end in enumerate(accumulate(lengths[1:], initial=start + lengths[0]))]
+    if odd or (between > 1 and bytes(map(text.__getitem__, ends[:-1])).strip(_COMMA)):
+        base = address(text)
+        ends = [address(message) - base + length for message, length in zip(messages, lengths, strict=True)]
+    return lengths, ends
+
+
+def _places_after(text: Body, end: int) -> _Places:
+    """Of the messages after those that were read; none where a body is so dense that they would be too many."""
+    comma = text.find(_COMMA, end)
+    if comma < 0 or text[end:comma].strip() or text.count(_COMMA) > _MOST_COMMAS:
+        return [], []
+    begin = comma + 1
+    rest = _REST_KEY + text[begin:]
+    try:
+        lengths, ends = _places(rest, _REST.decode(rest).limpet_rest)
+    except (msgspec.MsgspecError, RecursionError):
+        return [], []
+    return lengths, [begin + each - len(_REST_KEY) for each in ends]
+
+
+def _leading(text: Body, lengths: Sequence[int], ends: Sequence[int]) -> int:
+    """How many messages are the system prompt; a system message further on is one like others."""
+    for at, (length, end) in enumerate(zip(lengths, ends, strict=True)):
+        if not _OPENS.match(text, end - length, end):
+            return at
+    return len(ends)
+
+
+def _no_prompt(text: Body, lengths: Sequence[int], ends: Sequence[int], marks: Sequence[Span]) -> tuple[Span, ...]:
+    """What to pass over so that a prompt is the same with its marks and without, in their order.
+
+    A text becomes a block to be marked, and is a text again in the next turn; so what makes a block of it is no part
+    of the prompt either.
+    """
+    mark_at = {offset + length: offset for offset, length in marks}
+    found = list(marks)
+    for length, end in zip(lengths, ends, strict=True):
+        block = end - len(_BLOCK_ENDS)
+        if text.startswith(_BLOCK_ENDS, block) and text[mark_at.get(block, block) - 1] == _QUOTE:
+            begin = _TEXT_BLOCK.match(text, end - length, end)
+            if begin is not None:
+                found += (Span(begin.start(1), begin.end(1) - begin.start(1)), Span(block, 2))
+    found.sort()
+    return tuple(found)
