@@ -102,7 +102,7 @@ def test_nothing_changes_before_the_time_given_and_something_then(windows: list[
     held, until_s = window_at(windows, now_min * 60)
     for at_min in range(now_min, min(int(until_s) // 60, now_min + 1500)):
         assert _shown(windows, at_min * 60) is held
-    if until_s < now_min * 60 + 15 * 86_400:
+    if until_s < now_min * 60 + 14 * 86_400:
         assert until_s % 60 == 0
         assert _shown(windows, until_s) is not held
 
@@ -126,6 +126,12 @@ def test_a_model_has_its_usual_price_or_that_of_the_window() -> None:
     model = Model("flash", "flash", price=USUAL, price_rules=rules)
     assert price_at(model, unix("2026-11-20 08:00")) == PriceNow(USUAL, TIERS, "", unix("2026-11-20 09:00"))
     assert price_at(model, unix("2026-11-20 09:00")) == PriceNow(DEAR, DEAR_TIERS, "peak", unix("2026-11-20 18:00"))
+
+
+def test_where_nothing_changes_it_says_when_to_ask_again() -> None:
+    always = window("00:00-00:00")
+    for now in ("2026-11-20 00:00", "2026-11-20 08:00", "2026-11-20 23:59"):
+        assert window_at([always], unix(now)) == (always, unix("2026-12-05 00:00"))
 
 
 def test_without_windows_a_price_holds_for_ever() -> None:

@@ -74,11 +74,13 @@ def window_at(windows: Sequence[HoursT], now_s: float) -> tuple[HoursT | None, f
     now = _first(zoned, now_s)
     if not zoned:
         return None, inf
-    for start_s in range(floor(now_s), floor(now_s) + _LOOK_AHEAD_DAYS * _DAY_S, _DAY_S):
+    today_s = floor(now_s / _DAY_S) * _DAY_S
+    end_s = today_s + _LOOK_AHEAD_DAYS * _DAY_S
+    for start_s in range(today_s, end_s, _DAY_S):
         for instant_s in sorted(set(_turns(zoned, start_s, start_s + _DAY_S))):
             if instant_s > now_s and _first(zoned, instant_s) is not now:
                 return now, float(instant_s)
-    return now, now_s + _LOOK_AHEAD_DAYS * _DAY_S
+    return now, float(end_s)
 
 
 def zone_named(name: str) -> ZoneInfo | None:

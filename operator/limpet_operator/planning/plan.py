@@ -6,6 +6,7 @@ the same object in the next plan, so the publisher can compare by `is` and send 
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -85,6 +86,8 @@ class Plan:
     routing: RoutingMode = "Metadata"
     probes: tuple[PlannedProbe, ...] = ()
     findings: Mapping[ObjectKey, ObjectFindings] = field(default_factory=dict)
+    stale_at: Mapping[ObjectKey, datetime] = field(default_factory=dict)
+    """When the prices of each Pricing that has a `staleAfter` count as stale; they are used all the same."""
     built: Mapping[ObjectKey, BuiltProvider] = field(default_factory=dict, repr=False, compare=False)
     """By Provider, for the next plan, which reuses what was built from equal inputs."""
 
@@ -125,6 +128,7 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
         routing="Header" if any(sticky.routing == "Header" for sticky in policies) else "Metadata",
         probes=tuple(_probes(objects, findings, {key for key, each in built.items() if each.planned is not None})),
         findings=findings,
+        stale_at={each.key: each.stale_at for each in objects.of(Pricing) if each.stale_at is not None},
         built=built,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from limpet_operator.resources.durations import parse_duration
@@ -32,6 +33,22 @@ class Pricing:
     prices: Mapping[str, ModelPrices]
     """By model."""
     windows: tuple[WindowSpec, ...]
+
+    @property
+    def read_on(self) -> datetime | None:
+        """The beginning, in UTC, of the day on which the prices were read; None: not given, or not a valid date."""
+        if self.source is None or self.source.retrieved is None:
+            return None
+        try:
+            return datetime.fromisoformat(self.source.retrieved).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+    @property
+    def stale_at(self) -> datetime | None:
+        """When the prices count as stale; None: never, or it is not known."""
+        read = self.read_on
+        return None if read is None or self.stale_after_s is None else read + timedelta(seconds=self.stale_after_s)
 
 
 def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Invalid:

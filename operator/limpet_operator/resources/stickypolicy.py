@@ -47,6 +47,8 @@ def parse_stickypolicy(raw: Mapping[str, Any], schema: KindSchema) -> StickyPoli
         client_order=spec["clientOrder"],
         on_timeout=spec["failover"]["onTimeout"],
         prompt_caching=spec["promptCaching"],
+        hold_first_s=parse_duration(spec["holdFirst"]) if "holdFirst" in spec else 0.0,
+        shown_headers=tuple(spec.get("showHeaders", ())),
     )
     return StickyPolicy(metadata.key, metadata.generation, policy, spec["routing"])
 

@@ -19,7 +19,7 @@ from limpet_operator.serve.change_set import ChangeSet
 from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.health_exchange import HealthExchange, HealthPeers, NoHealthPeers
 from limpet_operator.serve.health_server import HealthServer
-from limpet_operator.serve.metrics import ControlPlaneMetrics, count_objects
+from limpet_operator.serve.metrics import ControlPlaneMetrics, count_objects, show_stale_prices
 from limpet_operator.serve.rollout import RemovalTimeouts, Rollout
 from limpet_operator.serve.tls import only_for
 from limpet_operator.serve.xds_server import XdsServer
@@ -67,6 +67,7 @@ class ControlPlane:
         """
         self.publish(self._publisher.publication(plan))
         count_objects(self._metrics, plan)
+        show_stale_prices(self._metrics, plan)
 
     def publish(self, publication: Publication) -> None:
         """Serve what has been rendered already."""

@@ -1,7 +1,10 @@
 """The control plane's metrics: one value whose registry is the caller's."""
 
+import time
 from collections import Counter as Tally
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 
@@ -34,6 +37,7 @@ class ControlPlaneMetrics:
     gateways: Gauge
     peers: Gauge
     objects: Gauge
+    stale_prices: Gauge
     unreadable: Gauge
 
 
@@ -95,6 +99,12 @@ def build_metrics(registry: CollectorRegistry, version: str) -> ControlPlaneMetr
             ["kind", "accepted"],
             registry=registry,
         ),
+        stale_prices=Gauge(
+            "limpet_prices_stale",
+            "1 while the prices of this Pricing are older than its staleAfter, else 0",
+            ["pricing"],
+            registry=registry,
+        ),
         unreadable=Gauge(
             "limpet_unreadable_namespaces",
             "Namespaces that were named and may not be read, so that nothing of them is served",
@@ -109,3 +119,14 @@ def count_objects(metrics: ControlPlaneMetrics, plan: Plan) -> None:
     for kind in PLURALS:
         for accepted in (True, False):
             metrics.objects.labels(kind, str(accepted).lower()).set(counts[kind, accepted])
+
+
+def show_stale_prices(metrics: ControlPlaneMetrics, plan: Plan, now: Callable[[], float] = time.time) -> None:
+    """Show which prices are stale, at each look at the metrics anew; `now` gives Unix seconds."""
+    metrics.stale_prices.clear()
+    for key, stale_at in plan.stale_at.items():
+        metrics.stale_prices.labels(key.display_name).set_function(partial(_is_past, stale_at.timestamp(), now))
+
+
+def _is_past(at_s: float, now: Callable[[], float]) -> float:
+    return float(now() >= at_s)

@@ -5,12 +5,13 @@ findings give an equal status: an idle cluster causes no writes.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from limpet_operator.planning.finding import Finding
 from limpet_operator.status.findings import LESS_KNOWN
 from limpet_operator.status.health import ProviderHealth
+from limpet_operator.status.price_window import WindowInForce
 
 RawStatus = Mapping[str, Any]
 
@@ -44,6 +45,13 @@ def desired_health(current: RawStatus, health: ProviderHealth, now: datetime) ->
         for each in health.models
     ]
     return {**wanted, "models": listed or None}
+
+
+def desired_window(window: WindowInForce | None) -> dict[str, Any] | None:
+    """The field `window` of a Pricing, as it should be."""
+    if window is None:
+        return None
+    return {"name": window.names or None, "until": timestamp(datetime.fromtimestamp(window.until_s, UTC))}
 
 
 def _since(before: RawStatus, wanted: dict[str, Any], now: datetime) -> dict[str, Any]:

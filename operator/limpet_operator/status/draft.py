@@ -16,6 +16,7 @@ from limpet_operator.status.conditions import (
     as_before,
     desired_health,
     desired_status,
+    desired_window,
     difference,
     steady,
     timestamp,
@@ -89,8 +90,10 @@ def draft(
             wanted["cache"] = cache
     elif key.kind == "HealthProbe" and findings == found:
         wanted["providers"] = inputs.providers_up(key)
-    changes_at = inputs.changes_at(key)
-    if changes_at is not None and changes_at > at.wall:
+    elif key.kind == "Pricing":
+        wanted["window"] = desired_window(inputs.window(key, at.wall))
+    changes_at = inputs.changes_at(key, at.wall)
+    if changes_at is not None:
         again_after_s = min((changes_at - at.wall).total_seconds() + 1.0, _LONGEST_WAIT_S)
     patch = difference(stored.status, wanted)
     if state.sent == without_history(wanted) and state.status_after == stored.status:

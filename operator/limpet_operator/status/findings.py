@@ -1,7 +1,7 @@
 """Findings about an object that depend on the fleet or on the time, besides those of the plan. Pure."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from limpet_operator.fleet.view import GatewayState, Traffic
@@ -88,36 +88,20 @@ def fresh(pricing: Pricing | None, now: datetime) -> Finding:
     """Whether the price list was read recently enough; stale prices are still used. None: the object is not valid."""
     if pricing is None:
         return _fresh("Unknown", "NotAccepted", "checked once the object is accepted")
-    read = retrieved(pricing)
+    read = pricing.read_on
     if read is None:
         return _fresh("Unknown", "NoDate", "the age of these prices is unknown; set spec.source.retrieved")
     day = f"{read:%Y-%m-%d}"
     # Where the day begins first it is up to 14 hours ahead of UTC.
     if read > now + timedelta(hours=14):
         return _fresh("Unknown", "DateInFuture", f"spec.source.retrieved, {day}, is in the future; correct it")
-    if pricing.stale_after_s is None:
+    if pricing.stale_after_s is None or pricing.stale_at is None:
         return _fresh("True", "NoLimit", f"read on {day}; set spec.staleAfter to learn when the prices are old")
     limit = format_duration(pricing.stale_after_s)
-    if now < read + timedelta(seconds=pricing.stale_after_s):
+    if now < pricing.stale_at:
         return _fresh("True", "Fresh", f"read on {day}, valid for {limit}")
     advice = "read the price list again and set spec.source.retrieved to that date; until then these prices are used"
     return _fresh("False", "Stale", f"read on {day}, more than {limit} ago; {advice}")
-
-
-def turns_stale(pricing: Pricing) -> datetime | None:
-    """When `fresh` will change with time alone; None: never."""
-    read = retrieved(pricing)
-    return None if read is None or pricing.stale_after_s is None else read + timedelta(seconds=pricing.stale_after_s)
-
-
-def retrieved(pricing: Pricing) -> datetime | None:
-    """The beginning, in UTC, of the day on which the prices were read; None: not given, or not a valid date."""
-    if pricing.source is None or pricing.source.retrieved is None:
-        return None
-    try:
-        return datetime.fromisoformat(pricing.source.retrieved).replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _not_programmed(reason: ProgrammedReason, message: str) -> Finding:

@@ -1,7 +1,7 @@
 """What the status of each object is made from at one moment: the plan, its objects and the state of the fleet. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from limpet_operator.resources.provider import Provider
 from limpet_operator.resources.secret import ConfigMapObject, SecretObject
 from limpet_operator.status import findings
 from limpet_operator.status.health import ProviderHealth, healths, provider_health
+from limpet_operator.status.price_window import WindowInForce, window_in_force
 from limpet_operator.status.probing import probes_by_provider, probing, up_count
 
 _Spec = TypeVar("_Spec")
@@ -35,7 +36,7 @@ class PlannedObjects:
         dates: dict[ObjectKey, datetime] = {}
         for each in self.objects.of(Pricing):
             if self.plan.findings[each.key].accepted.ok:
-                date, provider = findings.retrieved(each), ObjectKey("Provider", each.key.namespace, each.provider_ref)
+                date, provider = each.read_on, ObjectKey("Provider", each.key.namespace, each.provider_ref)
                 if date is not None:
                     dates[provider] = min(date, dates.get(provider, date))
         return dates
@@ -99,10 +100,19 @@ class StatusInputs:
         hits = {} if traffic.hit_percent is None else {"hitPercent": traffic.hit_percent}
         return {**hits, "warmConversations": traffic.warm_conversations}
 
-    def changes_at(self, key: ObjectKey) -> datetime | None:
-        """When the findings will change with time alone; None: never."""
+    def window(self, key: ObjectKey, now: datetime) -> WindowInForce | None:
+        """Which window of a price list holds; None: none ever does."""
         pricing = self._pricing(key)
-        return None if pricing is None else findings.turns_stale(pricing)
+        return None if pricing is None else window_in_force(pricing, now.timestamp())
+
+    def changes_at(self, key: ObjectKey, now: datetime) -> datetime | None:
+        """When the status will change with time alone; None: never."""
+        pricing = self._pricing(key)
+        if pricing is None:
+            return None
+        stale, window = pricing.stale_at, self.window(key, now)
+        turns = None if window is None else datetime.fromtimestamp(window.until_s, UTC)
+        return min((each for each in (stale, turns) if each is not None and each > now), default=None)
 
     def health(self, key: ObjectKey) -> ProviderHealth:
         """How a provider is doing."""

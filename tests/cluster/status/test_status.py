@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from contextlib import AsyncExitStack, ExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -65,6 +66,28 @@ async def test_kubectl_shows_what_becomes_of_a_provider(stage: Stage) -> None:
             assert "Warning  SecretNotFound" in described
             assert "create it, or correct spec.credential.secretRef.name" in described
             assert "Normal   ResolvedRefs" in described
+
+
+async def test_kubectl_shows_the_price_window_in_force(stage: Stage) -> None:
+    now = datetime.now(UTC)
+    clock = [f"{now + timedelta(hours=hours):%H:%M}" for hours in (-1, 2)]
+    windows = [{"name": "peak", "from": clock[0], "to": clock[1], "factor": "2"}]
+    priced = pricing("deepseek", "2020-01-01")
+    priced["spec"]["windows"] = windows
+    with stage.operator("op") as operator:
+        await stage.apply(provider("deepseek"), secret("deepseek"), priced)
+        status = await stage.until("pricings", "deepseek", lambda status: "window" in status)
+        assert status["window"] == {"name": "peak", "until": f"{now + timedelta(hours=2):%Y-%m-%dT%H:%M:00Z}"}
+        columns = (await stage.kubectl("get", "pricings")).splitlines()
+        assert columns[0].split() == ["NAME", "PROVIDER", "ACCEPTED", "FRESH", "WINDOW", "UNTIL", "SOURCE", "AGE"]
+        assert columns[1].split()[4:6] == ["peak", status["window"]["until"]]
+        priced["spec"]["windows"][0]["timeZone"] = "Mars/Olympus"
+        await stage.apply(priced)
+        await stage.until_condition("deepseek", "ResolvedRefs", "TimeZoneNotFound", "pricings")
+        await stage.until("pricings", "deepseek", lambda status: "window" not in status)
+        async with httpx.AsyncClient(base_url=operator.http) as client:
+            page = (await client.get("/metrics")).text
+        assert f'limpet_prices_stale{{pricing="{stage.namespace}/deepseek"}} 1.0' in page
 
 
 async def test_an_idle_cluster_is_not_written_to(stage: Stage) -> None:

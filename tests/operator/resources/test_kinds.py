@@ -226,13 +226,16 @@ def test_stickypolicy(build: Build) -> None:
             failover={"policy": "SaveCache", "saveCacheWithin": "1500ms", "maxAttempts": 5},
             spread={"withinPercent": 0},
             clientOrder="StickyWithin",
+            holdFirst="1500ms",
+            showHeaders=["Cost"],
             routing="Header",
         )
     )
     assert sticky.routing == "Header"
     assert sticky.policy == Policy(
-        "ai/team", ("a/*",), "Off", ("x-thread",), 3600.0, 2, "SaveCache", 1.5, 5, 0.0, "StickyWithin"
-    )
+        "ai/team", ("a/*",), "Off", ("x-thread",), 3600.0, 2, "SaveCache", 1.5, 5, 0.0, "StickyWithin",
+        hold_first_s=1.5, shown_headers=("Cost",),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("policy", "within_s"), [("SaveRequest", 0.0), ("SaveCache", 5.0)])

@@ -1,6 +1,7 @@
 """The pages of both planes, and the page that explains them, name the same metrics."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from limpet_extproc.memory.redis.errors import MemoryLog
 from limpet_extproc.telemetry.merged_metrics import merged
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 from limpet_operator.probe.metrics import build_probe_metrics
-from limpet_operator.serve.metrics import build_metrics, count_objects
+from limpet_operator.serve.metrics import build_metrics, count_objects, show_stale_prices
 from limpet_operator.status.metrics import build_writer_metrics
 
 ROOT = Path(__file__).parents[3]
@@ -88,3 +89,22 @@ def test_objects_are_counted_by_kind_and_whether_they_take_effect(build: Build) 
     }
     assert counted == {"true": 1, "false": 1}
     assert registry.get_sample_value("limpet_objects", {"kind": "Pricing", "accepted": "true"}) == 0
+
+
+def test_prices_turn_stale_on_the_page_without_a_new_plan(build: Build) -> None:
+    def stale(name: str) -> float | None:
+        return registry.get_sample_value("limpet_prices_stale", {"pricing": name})
+
+    registry, now_s = CollectorRegistry(), [datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC).timestamp()]
+    metrics, source = build_metrics(registry, "1"), {"name": "list", "retrieved": "2026-11-20"}
+    raws = [
+        build.raw("Pricing", "a", "ai", source=source, staleAfter="24h"),
+        build.raw("Pricing", "no-limit", source=source),
+        build.raw("Pricing", "no-date", staleAfter="24h"),
+    ]
+    show_stale_prices(metrics, build.plan(*raws), lambda: now_s[0])
+    assert (stale("ai/a"), stale("no-limit"), stale("no-date")) == (0, None, None)
+    now_s[0] += 1
+    assert stale("ai/a") == 1
+    show_stale_prices(metrics, build.plan(), lambda: now_s[0])
+    assert stale("ai/a") is None

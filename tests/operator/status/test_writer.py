@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -217,6 +218,33 @@ async def test_prices_turn_stale_by_themselves(harness: Harness, build: Build) -
     assert harness.condition("Fresh", f"{BASE}/pricings/deepseek") == ("True", "Fresh")
     await harness.time.advance(6.1 * 3600)
     assert harness.condition("Fresh", f"{BASE}/pricings/deepseek") == ("False", "Stale")
+
+
+@pytest.mark.slow
+async def test_the_window_in_force_is_written_when_it_turns(harness: Harness, build: Build) -> None:
+    now = harness.time.now()
+    hours = {"name": "soon", "from": f"{now + timedelta(hours=1):%H:%M}", "to": f"{now + timedelta(hours=3):%H:%M}"}
+    harness.apply(build.raw("Provider"), build.secret(), build.raw("Pricing", windows=[{**hours, "factor": "2"}]))
+    await harness.time.advance(1)
+    minute = now.replace(second=0)
+
+    def until(hours: int) -> str:
+        return (minute + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def window() -> Any:
+        return harness.status(f"{BASE}/pricings/deepseek").get("window")
+
+    assert window() == {"until": until(1)}
+    await harness.time.advance(3602)
+    assert window() == {"name": "soon", "until": until(3)}
+    writes = len(harness.patches)
+    await harness.time.advance(7000)
+    assert len(harness.patches) == writes
+    await harness.time.advance(202)
+    assert window() == {"until": until(25)}
+    harness.apply(build.raw("Pricing"))
+    await harness.time.advance(2)
+    assert window() is None
 
 
 async def test_a_missing_secret_and_its_arrival_are_said_and_told(harness: Harness, build: Build) -> None:
