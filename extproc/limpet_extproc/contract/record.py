@@ -25,12 +25,12 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where this prompt departs from that one: `tools`, `system`, `message 7`; empty: nowhere."""
     model_before: str = ""
     """The model of the conversation's last turn, where that was another one."""
-    parallel: bool = False
-    """Whether the first request with this head was under way."""
+    parallel: tuple[bool, ...] = ()
+    """For each of the order: whether the first request with this beginning was under way there; empty: nowhere."""
     no_breakpoint: tuple[bool, ...] = ()
     """For each of the order: whether it caches nothing of this prompt for want of a breakpoint; empty: none."""
-    below_minimum: tuple[bool, ...] = ()
-    """For each of the order: whether the prompt is too short for its cache; empty: for none."""
+    min_tokens: tuple[int, ...] = ()
+    """For each of the order: the shortest prompt that it caches; empty: any."""
     compared: bool = False
     """Whether this prompt was compared with that of the last turn; else `changed_at` and the next two say nothing."""
     shared_tokens: int = 0

@@ -39,6 +39,35 @@ class CacheFinding(msgspec.Struct, frozen=True, gc=False):
         return f"{self.cause}({self.detail})" if self.detail else self.cause
 
 
+_HIT: Final = CacheFinding("hit")
+_UNKNOWN: Final = CacheFinding("unknown")
+
+
+class _CacheRead(msgspec.Struct, frozen=True, gc=False):
+    """What an answer says, beside what was expected of it; all but `expected` in tokens as the provider counts."""
+
+    evidence: CacheEvidence
+    tokens: int
+    """That were read from the cache."""
+    prompt: int
+    left: int
+    """What the last turn left in its provider's cache."""
+    expected: int
+    """What this provider's cache should have of the prompt, estimated."""
+    min_tokens: int
+    """The shortest prompt that this provider caches."""
+    scale: float
+    """What an estimated token is counted as."""
+
+    def is_within(self, estimated: int) -> bool:
+        """Whether no more was read than these."""
+        return self.tokens <= self.scale * (1 + ESTIMATE_SHARE) * estimated + ROUNDED_TOKENS
+
+    def covers(self, estimated: int) -> bool:
+        """Whether these were read, or as good as all."""
+        return self.tokens >= self.scale * (1 - ESTIMATE_SHARE) * estimated - ROUNDED_TOKENS
+
+
 def cause_of(
     record: Record, attempts: Sequence[Attempt], prompt_tokens: int, cached_tokens: int | None
 ) -> CacheFinding | None:
@@ -46,106 +75,99 @@ def cause_of(
 
     `prompt_tokens` and `cached_tokens` as that provider reported them, the latter None if it did not.
     """
-    provider = attempts[-1].provider
+    provider, evidence = attempts[-1].provider, record.cache
     if record.kind != "conversation" or not record.learn or provider not in record.order:
         return None
-    at, evidence = record.order.index(provider), record.cache
-    hindered = _hindered(evidence, at)
+    at = record.order.index(provider)
+    hindered = _hindered(evidence, at, prompt_tokens)
     if record.ttls_s[at] <= 0 and hindered is None and evidence.before in ("", provider):
         return None  # it keeps no prompts, or reading them saves nothing
     if cached_tokens is None:
         return CacheFinding("unreported")
     if not evidence.expected:
         return _UNKNOWN  # another version decided
-    expected = evidence.expected[at]
+    if hindered is not None and not cached_tokens and evidence.before in ("", provider):
+        return hindered
+    read = _CacheRead(
+        evidence,
+        cached_tokens,
+        prompt_tokens,
+        min(evidence.before_tokens, prompt_tokens),
+        evidence.expected[at],
+        evidence.min_tokens[at] if evidence.min_tokens else 0,
+        prompt_tokens / record.prompt_tokens if record.prompt_tokens else 1.0,
+    )
     if not evidence.before:
-        return _without_memory(evidence, prompt_tokens, cached_tokens, expected, hindered)
-    left = min(evidence.before_tokens, prompt_tokens)
-    if cached_tokens and cached_tokens + ROUNDED_TOKENS >= left:
-        return _HIT
-    if record.started_s >= evidence.before_until_s:
-        over = _of_one_that_is_over(provider != evidence.before, cached_tokens, expected)
-        return over or _at_the_same(record, left, cached_tokens, expected, hindered)
-    if provider == evidence.before:
-        return _at_the_same(record, left, cached_tokens, expected, hindered)
-    if evidence.compared and evidence.changed_at and evidence.shared_tokens <= ROUNDED_TOKENS:
-        return CacheFinding("prefix_changed", evidence.changed_at)  # nothing of it was there to be read
-    return CacheFinding("provider_switched", _why_switched(record, attempts))
+        return _without_memory(read, parallel=bool(evidence.parallel) and evidence.parallel[at])
+    return _with_memory(read, record, attempts)
 
 
-_HIT: Final = CacheFinding("hit")
-_UNKNOWN: Final = CacheFinding("unknown")
-
-
-def _hindered(evidence: CacheEvidence, at: int) -> CacheFinding | None:
+def _hindered(evidence: CacheEvidence, at: int, prompt_tokens: int) -> CacheFinding | None:
     """Why this provider's cache has no part of the prompt whatever came before."""
-    if evidence.below_minimum and evidence.below_minimum[at]:
+    if evidence.min_tokens and prompt_tokens < evidence.min_tokens[at]:
         return CacheFinding("below_minimum")
     if evidence.no_breakpoint and evidence.no_breakpoint[at]:
         return CacheFinding("no_breakpoint")
     return None
 
 
-def _why_switched(record: Record, attempts: Sequence[Attempt]) -> str:
-    """What the provider of the last turn answered if it was asked, else why it was not."""
-    failed = (each.cause for each in attempts[:-1] if each.provider == record.cache.before)
-    return next(failed, "") or record.reason
+def _without_memory(read: _CacheRead, *, parallel: bool) -> CacheFinding:
+    """Of a conversation of which no turn is remembered."""
+    if read.evidence.model_before and not read.tokens:
+        return CacheFinding("model_changed")
+    added = read.scale * read.evidence.added_tokens
+    if read.evidence.goes_on and read.prompt - (1 - ESTIMATE_SHARE) * added >= read.min_tokens:
+        rest = (1 + ESTIMATE_SHARE) * added + ROUNDED_TOKENS
+        return _HIT if read.tokens and read.prompt - read.tokens <= rest else _UNKNOWN
+    if read.tokens and read.covers(read.expected):
+        return _HIT
+    if parallel:
+        return CacheFinding("parallel_first")
+    if read.covers(read.expected):
+        return CacheFinding("cold_start")  # nothing, or too little to be sure
+    return CacheFinding("partial", str(read.tokens)) if read.tokens else CacheFinding("provider_side")
 
 
-def _at_most(tokens: int) -> int:
-    """What may be reported where so many are estimated or cached."""
-    return int(tokens * (1 + ESTIMATE_SHARE)) + ROUNDED_TOKENS
+def _with_memory(read: _CacheRead, record: Record, attempts: Sequence[Attempt]) -> CacheFinding:
+    """Of a conversation whose last turn is remembered."""
+    evidence = read.evidence
+    if read.tokens and read.tokens + ROUNDED_TOKENS >= read.left:
+        return _HIT
+    if not read.left:
+        return CacheFinding("cold_start")
+    switched = attempts[-1].provider != evidence.before
+    if record.started_s >= evidence.before_until_s:
+        if not read.covers(read.expected):
+            return _UNKNOWN  # some of it should be left, as another conversation has used it since
+        if read.is_within(read.expected):
+            return CacheFinding("ttl_expired")
+        return _UNKNOWN if switched else _at_the_same(read, record)
+    if not switched:
+        return _at_the_same(read, record)
+    if evidence.changed_at and evidence.shared_tokens <= ROUNDED_TOKENS:
+        return CacheFinding("prefix_changed", evidence.changed_at)  # nothing of it was there to be read
+    return CacheFinding("provider_switched", _why_switched(record, attempts))
 
 
-def _of_one_that_is_over(switched: bool, read: int, expected: int) -> CacheFinding | None:
-    """Of a conversation whose time at its provider was over; None if more was read than that allows."""
-    if expected > _at_most(read):
-        return _UNKNOWN  # some of it should be left, as another conversation has used it since
-    if read <= _at_most(expected):
-        return CacheFinding("ttl_expired")
-    return _UNKNOWN if switched else None
-
-
-def _at_the_same(record: Record, left: int, read: int, expected: int, hindered: CacheFinding | None) -> CacheFinding:
-    """Of a read that fell short at the provider of the last turn, whose cache should have more than that.
-
-    `left`: by the last turn.
-    """
-    evidence = record.cache
-    if hindered is not None and not read:
-        return hindered
+def _at_the_same(read: _CacheRead, record: Record) -> CacheFinding:
+    """Of a read that fell short at the provider of the last turn."""
+    evidence = read.evidence
     if not evidence.compared:
         return _UNKNOWN
     if evidence.changed_at:
-        if read > _at_most(evidence.changed_tokens) or expected > _at_most(read):
-            return _UNKNOWN  # the change explains neither what was read behind it nor what was not read before it
-        return CacheFinding("prefix_changed", evidence.changed_at)
-    if left <= ROUNDED_TOKENS:
-        return _UNKNOWN  # it may be less than what the vendor stores at all
-    if read:
-        return CacheFinding("partial", str(read))
+        if read.is_within(evidence.changed_tokens) and (read.tokens or read.covers(read.expected)):
+            return CacheFinding("prefix_changed", evidence.changed_at)
+        return _UNKNOWN  # that explains neither a read of what comes behind the change, nor none of what comes before
+    if read.left <= ROUNDED_TOKENS:
+        return _UNKNOWN  # perhaps less than the vendor stores at all
+    if read.tokens:
+        return CacheFinding("partial", str(read.tokens))
     if record.started_s > evidence.before_until_s - NEAR_END_S:
         return _UNKNOWN
     return CacheFinding("provider_side")
 
 
-def _without_memory(
-    evidence: CacheEvidence, prompt_tokens: int, read: int, expected: int, hindered: CacheFinding | None
-) -> CacheFinding:
-    """Of a conversation of which no turn is remembered."""
-    if hindered is not None and not read:
-        return hindered
-    if evidence.model_before and not read:
-        return CacheFinding("model_changed")
-    if evidence.goes_on:
-        all_but_new = read and prompt_tokens - read <= _at_most(evidence.added_tokens)
-        return _HIT if all_but_new else _UNKNOWN
-    if expected > ROUNDED_TOKENS:
-        if _at_most(read) >= expected:
-            return _HIT
-        if evidence.parallel:
-            return CacheFinding("parallel_first")
-        return CacheFinding("partial", str(read)) if read else CacheFinding("provider_side")
-    if read:
-        return _HIT
-    return CacheFinding("parallel_first" if evidence.parallel else "cold_start")
+def _why_switched(record: Record, attempts: Sequence[Attempt]) -> str:
+    """What the provider of the last turn answered if it was asked, else why it was not."""
+    failed = (each.cause for each in attempts[:-1] if each.provider == record.cache.before)
+    return next(failed, "") or record.reason

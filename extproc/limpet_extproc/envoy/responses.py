@@ -17,6 +17,7 @@ from limpet_extproc.contract.envoy import (
     CLUSTER_HEADER,
     DECISION_AFFINITY,
     DECISION_API,
+    DECISION_CACHE,
     DECISION_EDITS,
     DECISION_HEADER,
     DECISION_HIDE_USAGE,
@@ -109,7 +110,7 @@ class Responses:
             entries = _decision(routing)
             written = struct_wire.metadata(DECISION_METADATA, entries)
             built = self._decisions[key] = _Built(written, entries, entries + _HIDE_USAGE)
-        if routing.affinities or (edits is not None and edits.own):
+        if routing.affinities or routing.last_read or (edits is not None and edits.own):
             return struct_wire.metadata(DECISION_METADATA, built.entries + _own(routing))
         if edits is None:
             return built.written
@@ -185,6 +186,8 @@ def _decision(routing: Routing) -> bytes:
 
 def _own(routing: Routing) -> bytes:
     entries = b"" if routing.edits is None else _edits(routing.edits)
+    if routing.last_read:
+        entries += entry(DECISION_CACHE, struct_wire.text(routing.last_read))
     if not routing.affinities:
         return entries
     names = b"".join([entry(provider, struct_wire.text(name)) for provider, name in routing.affinities])

@@ -45,6 +45,8 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     why: str
     """For the client, should all fail; empty while nothing is known to be wrong."""
     tries: Tries = Tries()
+    last_read: str = ""
+    """Why the conversation's last turn read from a cache what it read; empty: unknown, or not to be shown."""
     affinities: tuple[tuple[str, str], ...] = ()
     """Each provider of the order that takes the conversation's name in a header, and the name that it gets."""
 
@@ -71,6 +73,7 @@ def decide(
         edits=edits(opened, order, before),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
+        last_read=_last_read(lane, remembered),
         affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
 
@@ -99,6 +102,12 @@ def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
         # Envoy goes on at once after a timeout as after a connection that ended; which it was is known too late.
         return Tries(1, stream, wait_level, None if stream else first.unstreamed_s, save_cache_s)
     return Tries(TRIES, stream, wait_level, None, save_cache_s)
+
+
+def _last_read(lane: Lane, remembered: Remembered | None) -> str:
+    if remembered is None or remembered.cause is None or "Cache" not in lane.policy.shown_headers:
+        return ""
+    return remembered.cause
 
 
 def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

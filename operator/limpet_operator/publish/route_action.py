@@ -5,7 +5,9 @@ from typing import Final
 from limpet_extproc.contract.envoy import (
     ATTEMPT_HEADER,
     ATTEMPTS_HEADER,
+    CACHE_HEADER,
     CLUSTER_HEADER,
+    DECISION_CACHE,
     DECISION_HEADER,
     DECISION_METADATA,
     DECISION_REASON,
@@ -64,6 +66,8 @@ def to_providers(
             set_header(DECISION_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_REASON})%"),
             # More than 1: the decision's first provider failed, and x-limpet-provider names the one that answered.
             set_header(ATTEMPTS_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+            # Left out where it is empty, as it mostly is.
+            set_header(CACHE_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_CACHE})%"),
         ],
         "typed_per_filter_config": {UNDECIDED_FILTER: NO_UNDECIDED} if decided else {},
         "response_headers_to_remove": list(_NOT_FOR_CLIENTS),

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from msgspec.structs import replace
 from tests.extproc.conftest import Make
 from tests.extproc.splicing import spliced
@@ -17,6 +18,7 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
+from limpet_extproc.envoy.responses import Responses
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.request.edits import Edits
 from limpet_extproc.request.opened import Opened
@@ -329,6 +331,31 @@ def test_the_client_hears_why_should_all_fail(make: Make, snapshot: Snapshot) ->
     of_the_other = routed(narrow, down)
     assert of_the_other.decision.order == ("b",)
     assert of_the_other.why.startswith("a failed"), "what is wrong with one that is not tried is said too"
+
+
+@pytest.mark.parametrize(
+    ("shown", "remembered", "told"),
+    [
+        (("Cache",), Remembered((Warm("a", NOW + 60),), cause="ttl_expired"), "ttl_expired"),
+        (("Cache",), Remembered((Warm("a", NOW + 60),)), ""),
+        (("Cost",), Remembered((Warm("a", NOW + 60),), cause="hit"), ""),
+        (("Cache",), None, ""),
+    ],
+)
+def test_where_the_policy_shows_it_a_response_says_what_the_last_turn_read(
+    make: Make, shown: tuple[str, ...], remembered: Remembered | None, told: str
+) -> None:
+    opened = make.opened(make.snapshot(make.provider("a"), shown_headers=shown), make.body())
+    assert isinstance(opened, Opened)
+    routing = decide(opened, remembered, ProviderStates(), NOW, b"seed")
+    assert isinstance(routing, Routing)
+    assert routing.last_read == told
+    head, written = opened.head, Responses()
+    for _ in range(2):
+        response = pb.ProcessingResponse.FromString(written.routed(routing, head, by_header=False))
+        decision = response.dynamic_metadata.fields["limpet.decision"].struct_value.fields
+        assert decision["cache"].string_value == told
+        assert decision["reason"].string_value == routing.decision.reason
 
 
 @pytest.mark.parametrize(
