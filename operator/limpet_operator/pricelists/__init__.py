@@ -1,0 +1,1 @@
+"""Open price lists, as files that people name: read, turned into Pricings, and compared with what is applied."""

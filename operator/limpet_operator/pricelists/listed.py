@@ -1,0 +1,176 @@
+"""What an open price list says, whatever its shape: dollars per million tokens, by provider and model of the list."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from typing import Any, Final
+
+from limpet_operator.resources.problem import shown
+
+_MOST: Final = Decimal(9_999_999)
+_PLACES: Final = Decimal("0.000000001")
+ONE: Final = Decimal(1)
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+class UnusableListError(Exception):
+    """The file is no price list that can be read; the message says what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRates:
+    """US dollars per million tokens; None: the list has no such price."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_long: Decimal | None = None
+    """Of what stays for an hour or longer."""
+
+    def factors_to(self, other: "ListedRates") -> frozenset[Decimal]:
+        """By what the prices that both name differ, to four places; one where a single factor tells all."""
+        pairs = ((getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
+        return frozenset(
+            round(theirs / ours, 4) for ours, theirs in pairs if ours is not None and theirs is not None and ours
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTier:
+    """The prices of a request whose prompt is longer than so many tokens."""
+
+    above_tokens: int
+    rates: ListedRates
+
+
+@dataclass(frozen=True, slots=True)
+class ListedHours:
+    """Hours of UTC with other prices, on the days on which they begin; `end` before `start`: on the next day."""
+
+    days: tuple[str, ...]
+    start: str
+    end: str
+    rates: ListedRates
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model at one provider of the list."""
+
+    rates: ListedRates
+    tiers: tuple[ListedTier, ...] = ()
+    hours: tuple[ListedHours, ...] = ()
+    service_tiers: Mapping[str, Decimal] = field(default_factory=dict)
+    """Factors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What of a model of the list could not be taken over, and what that means."""
+
+    provider: str
+    model: str
+    text: str
+
+
+class ModelRemarks:
+    """Takes the remarks about one model of the list."""
+
+    def __init__(self, provider: str, model: str) -> None:
+        self._provider, self._model = provider, model
+        self.made: list[Remark] = []
+
+    def add(self, text: str) -> None:
+        """One more."""
+        self.made.append(Remark(self._provider, self._model, text))
+
+    def add_unread(self, names: Iterable[str]) -> None:
+        """Prices of a kind that a Pricing does not have, by their names in the list."""
+        if unread := sorted(names):
+            self.add(f"a Pricing has no such price, so this is not in it: {', '.join(unread)}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenList:
+    """A price list that was read. `name` is what its shape is known by."""
+
+    name: str
+    providers: Mapping[str, Mapping[str, ListedModel]]
+    remarks: tuple[Remark, ...] = ()
+
+
+class Repeated:
+    """Stands for a member that an object of the list has twice, with different values."""
+
+    def __str__(self) -> str:
+        return "written twice"
+
+
+def dollars(value: object, times: Decimal = ONE) -> Decimal | None:
+    """A price of the list as dollars per million tokens; None: it is no price.
+
+    `times`: from the list's unit. Texts are taken if they are numbers, as some lists write them so.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        return None
+    try:
+        price = Decimal(value)
+        if not price.is_finite() or price < 0:
+            return None
+        price *= times
+        return None if price > _MOST else price.quantize(_PLACES).normalize()
+    except ArithmeticError:
+        return None
+
+
+def price_of(cost: Mapping[str, Any], name: str, where: str, remarks: ModelRemarks, times: Decimal) -> Decimal | None:
+    """The price that an object of the list has under this name; None, with a remark, where it is no price."""
+    value = cost.get(name)
+    if value is None:
+        return None
+    price = dollars(value, times)
+    if price is None:
+        remarks.add(f"{where}{name} is {shown(str(value))}, which is no price: left out")
+    return price
+
+
+def complete(found: Mapping[str, Decimal], where: str, remarks: ModelRemarks) -> ListedRates | None:
+    """Rates by the names of their fields; None, with a remark, without input or output: part of a price is none.
+
+    Lists write that a write to the cache costs nothing where it costs nothing more than input. A read that costs
+    nothing may as well be one whose price is not known, so it is not taken for free.
+    """
+    lacking = [name for name in ("input", "output") if name not in found]
+    if lacking:
+        remarks.add(f"{where}no price of {' and '.join(lacking)} in the list: left out")
+        return None
+    taken = dict(found)
+    if not taken.get("cache_write", ONE):
+        del taken["cache_write"]
+    if taken["input"] and not taken.get("cache_read", ONE):
+        remarks.add(f"{where}cache reads cost nothing in the list: left out, so a read costs what input costs")
+        del taken["cache_read"]
+    return ListedRates(**taken)
+
+
+def is_nothing(rates: ListedRates, remarks: ModelRemarks) -> bool:
+    """Whether all is for nothing, which lists write for what is not billed by the token, too. With a remark."""
+    if rates.input or rates.output:
+        return False
+    remarks.add("costs nothing in the list, which lists also write for what they do not know: left out")
+    return True
+
+
+def scaled(rates: ListedRates, base: ListedRates) -> ListedRates:
+    """Rates of longer prompts, with the cache prices that they lack scaled as input is: vendors re-price these too."""
+
+    def or_scaled(own: Decimal | None, usual: Decimal | None) -> Decimal | None:
+        return dollars(usual * rates.input / base.input) if own is None and usual is not None and base.input else own
+
+    return replace(
+        rates,
+        cache_read=or_scaled(rates.cache_read, base.cache_read),
+        cache_write=or_scaled(rates.cache_write, base.cache_write),
+        cache_write_long=or_scaled(rates.cache_write_long, base.cache_write_long),
+    )

@@ -1,0 +1,110 @@
+"""The shape of models.dev's api.json: providers by id, with their models by id and a `cost` in dollars per million.
+
+`cost.tiers` have the prices of longer prompts; before these there was `context_over_200k`, which is still written
+beside them. `experimental.modes` are other prices for a field of the request, such as `service_tier`.
+Source: the schema and README of the project, 2026.
+"""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from limpet_operator.pricelists.listed import (
+    ONE,
+    ListedModel,
+    ListedRates,
+    ListedTier,
+    ModelRemarks,
+    OpenList,
+    Remark,
+    Repeated,
+    complete,
+    dollars,
+    is_nothing,
+    price_of,
+    scaled,
+)
+
+_RATES: Final = ("input", "output", "cache_read", "cache_write")
+_READ: Final = (*_RATES, "tiers", "context_over_200k")
+_OVER_200K: Final = 200_000
+
+
+def is_models_dev(document: Mapping[str, Any]) -> bool:
+    """Whether the document has this shape."""
+    return any(isinstance(each, dict) and isinstance(each.get("models"), dict) for each in document.values())
+
+
+def read_models_dev(document: Mapping[str, Any]) -> OpenList:
+    """All models with prices, and what of them could not be taken over."""
+    providers: dict[str, dict[str, ListedModel]] = {}
+    made: list[Remark] = []
+    for provider, raw in document.items():
+        for model, described in _object(_object(raw).get("models")).items():
+            remarks = ModelRemarks(provider, model)
+            if (listed := _model(described, remarks)) is not None:
+                providers.setdefault(provider, {})[model] = listed
+            made += remarks.made
+    return OpenList("models.dev", providers, tuple(made))
+
+
+def _model(described: object, remarks: ModelRemarks) -> ListedModel | None:
+    if isinstance(described, Repeated):
+        remarks.add("stands in the list twice and not alike: left out")
+        return None
+    cost = _object(_object(described).get("cost"))
+    if not cost:
+        remarks.add("no price in the list: left out")
+        return None
+    rates = _rates(cost, "", remarks)
+    if rates is None or is_nothing(rates, remarks):
+        return None
+    remarks.add_unread(
+        name
+        for name, value in cost.items()
+        if name not in _READ and not (name == "reasoning" and dollars(value) == rates.output)
+    )
+    tiers = tuple(_tiers(cost, rates, remarks))
+    return ListedModel(rates, tiers, service_tiers=dict(_modes(_object(described), rates, remarks)))
+
+
+def _rates(cost: Mapping[str, Any], where: str, remarks: ModelRemarks) -> ListedRates | None:
+    prices = {name: price_of(cost, name, where, remarks, ONE) for name in _RATES}
+    return complete({name: price for name, price in prices.items() if price is not None}, where, remarks)
+
+
+def _tiers(cost: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) -> Iterator[ListedTier]:
+    tiers = cost.get("tiers")
+    if tiers is None and "context_over_200k" in cost:
+        tiers = [{**_object(cost["context_over_200k"]), "tier": {"type": "context", "size": _OVER_200K}}]
+    sizes: set[int] = set()
+    for raw in map(_object, tiers if isinstance(tiers, list) else ()):
+        tier = _object(raw.get("tier"))
+        size = tier.get("size")
+        if tier.get("type", "context") != "context" or not isinstance(size, int) or size < 1 or size in sizes:
+            remarks.add("a tier that is no length of a prompt, or has one that another has: left out")
+            continue
+        sizes.add(size)
+        if (rates := _rates(raw, f"above {size:,} tokens: ", remarks)) is not None:
+            yield ListedTier(size, scaled(rates, base))
+
+
+def _modes(described: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) -> Iterator[tuple[str, Decimal]]:
+    modes = _object(_object(described.get("experimental")).get("modes"))
+    for mode, raw in modes.items():
+        tier = _object(_object(_object(raw).get("provider")).get("body")).get("service_tier")
+        cost = _object(_object(raw).get("cost"))
+        if not cost:
+            continue
+        if not isinstance(tier, str) or not tier:
+            remarks.add(f"the prices of mode {mode} are not those of a service_tier: left out")
+        elif (rates := _rates(cost, f"service_tier {tier}: ", remarks)) is not None:
+            factors = base.factors_to(rates)
+            if len(factors) == 1:
+                yield tier, next(iter(factors))
+            else:
+                remarks.add(f"service_tier {tier} changes its prices by no one factor: left out")
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

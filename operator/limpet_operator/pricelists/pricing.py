@@ -1,0 +1,121 @@
+"""What a list says of some models -> a Pricing, as an object and as YAML that a person would write."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import yaml
+
+from limpet_operator.pricelists.listed import ListedModel, ListedRates
+from limpet_operator.resources.problem import API_VERSION, DEFAULT_NAMESPACE
+
+_STALE_AFTER: Final = "720h"
+_MOST_MODELS: Final = 512
+_MOST_TIERS: Final = 4
+_MOST_WINDOWS: Final = 32
+"""What the CRD allows."""
+
+
+class TooMuchError(Exception):
+    """More than a Pricing takes; the message says what to do."""
+
+
+def pricing_of(
+    provider: str, namespace: str, models: Mapping[str, ListedModel], source: str, retrieved: str
+) -> dict[str, Any]:
+    """The Pricing of a Provider. Raises TooMuchError."""
+    if len(models) > _MOST_MODELS:
+        raise TooMuchError(
+            f"{provider}: {len(models)} models, and a Pricing takes {_MOST_MODELS}; name those you use with --model"
+        )
+    windows = _windows(provider, models)
+    spec = {
+        "providerRef": {"name": provider},
+        "currency": "USD",
+        "source": {"name": source, "retrieved": retrieved},
+        "staleAfter": _STALE_AFTER,
+        "models": [_model(provider, name, listed) for name, listed in sorted(models.items())],
+        **({"windows": windows} if windows else {}),
+    }
+    metadata = {"name": provider} if namespace == DEFAULT_NAMESPACE else {"name": provider, "namespace": namespace}
+    return {"apiVersion": API_VERSION, "kind": "Pricing", "metadata": metadata, "spec": spec}
+
+
+def as_yaml(pricings: Iterable[Mapping[str, Any]]) -> str:
+    """One document each; what is short stands on one line, and all texts that look like numbers in quotes."""
+    return yaml.dump_all(pricings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140)
+
+
+def _model(provider: str, name: str, listed: ListedModel) -> dict[str, Any]:
+    if len(listed.tiers) > _MOST_TIERS:
+        raise TooMuchError(f"{provider}: {name} has {len(listed.tiers)} tiers, and a Pricing takes {_MOST_TIERS}")
+    model: dict[str, Any] = {"name": name, "perMillionTokens": _dollars(listed.rates)}
+    if listed.tiers:
+        model["longContext"] = [
+            {"aboveTokens": tier.above_tokens, "perMillionTokens": _dollars(tier.rates)} for tier in listed.tiers
+        ]
+    if listed.service_tiers:
+        model["serviceTiers"] = [
+            {"name": tier, "factor": _text(factor)} for tier, factor in sorted(listed.service_tiers.items())
+        ]
+    return model
+
+
+def _windows(provider: str, models: Mapping[str, ListedModel]) -> list[dict[str, Any]]:
+    """Models with the same hours share a window."""
+    together: dict[tuple[Sequence[str], str, str], list[dict[str, Any]]] = {}
+    for name, listed in sorted(models.items()):
+        for hours in listed.hours:
+            priced: dict[str, Any] = {"name": name, "perMillionTokens": _dollars(hours.rates)}
+            if listed.tiers:
+                priced["longContext"] = []  # the list's prices of these hours hold at any length
+            together.setdefault((hours.days, hours.start, hours.end), []).append(priced)
+    if len(together) > _MOST_WINDOWS:
+        raise TooMuchError(f"{provider}: {len(together)} time windows, and a Pricing takes {_MOST_WINDOWS}")
+    return [
+        {"name": f"hours-{number}", "timeZone": "UTC", "days": list(days), "from": start, "to": end, "models": priced}
+        for number, ((days, start, end), priced) in enumerate(together.items(), 1)
+    ]
+
+
+def _dollars(rates: ListedRates) -> dict[str, str]:
+    prices = {
+        "input": rates.input,
+        "cacheRead": rates.cache_read,
+        "cacheWrite": rates.cache_write,
+        "cacheWrite1h": rates.cache_write_long,
+        "output": rates.output,
+    }
+    return {name: _text(price) for name, price in prices.items() if price is not None}
+
+
+def _text(value: Decimal) -> str:
+    return f"{value.normalize():f}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short objects and lists of texts on one line."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """No references: people edit this."""
+        return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        """On one line where it holds nothing but single values."""
+        flat = not any(isinstance(each, dict | list) for each in mapping.values())
+        named = "apiVersion" in mapping
+        return super().represent_mapping(tag, mapping, flow_style=flat and not named)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    quoted = text[:1].isdigit() or text[:1] in "+-."
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
+
+
+def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.SequenceNode:
+    flat = not any(isinstance(each, dict | list) for each in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flat)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(list, _represent_list)
