@@ -127,8 +127,8 @@ def _steered(
     if steering.sort is None:
         order = _in_order(first, candidates, query, filtered, states, seed)
     else:
-        ranked = best_first(candidates, by_sort(steering.sort, candidates, query, states))
-        degraded = best_first(filtered.degraded, by_sort(steering.sort, filtered.degraded, query, states))
+        ranked = best_first(candidates, by_sort(steering.sort, candidates, query, states, now_s))
+        degraded = best_first(filtered.degraded, by_sort(steering.sort, filtered.degraded, query, states, now_s))
         order = in_order(first, ranked, filtered, degraded)
     return _decision(filtered, order, reason, limit=None if steering.allow_fallbacks else len(named) or 1)
 
@@ -172,7 +172,7 @@ def _spread(
             weightless = [candidate for candidate in candidates if not candidate.weight]
             return [*_spread(query, weighty, shares, states, seed), *_spread(query, weightless, shares, states, seed)]
     usd = expected_usd(candidates, query)
-    scores = weighted(usd, candidates, states.factors)
+    scores = weighted(usd, candidates, query.lane.model, states)
     ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)
     return held_back(ranked, shares, seed) if shares else ranked
 

@@ -30,7 +30,7 @@ def spread(
     return [name for _, name in (*near, *rest)]
 
 
-def best_first(candidates: Sequence[Candidate], scores: Sequence[float]) -> list[str]:
+def best_first(candidates: Sequence[Candidate], scores: Sequence[tuple[float, ...]]) -> list[str]:
     """The lowest score first, equal ones by name."""
     return [name for _, name in sorted(zip(scores, (candidate.provider for candidate in candidates), strict=True))]
 

@@ -15,6 +15,7 @@ from limpet_extproc.decision.health import (
 )
 from limpet_extproc.decision.learn import Learned
 from limpet_extproc.decision.limits import UsedAt, nothing_used
+from limpet_extproc.decision.speed import SpeedOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class ProviderStates:
     """Of providers with all their models, as traffic shows it."""
     learned: Mapping[str, Learned] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
-    """What a dollar counts as there, by what was learned (`learn.factors`); 1 if absent."""
+    """What a dollar counts as there for its errors (`learn.factors`); 1 if absent."""
     by_model: Mapping[tuple[str, str], HealthState] = field(default_factory=dict)
     """Of one model of a provider, by both names, as traffic shows it."""
     used: UsedAt = nothing_used
@@ -35,11 +36,20 @@ class ProviderStates:
 
     failed_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """When each provider, or one model there, failed last or was over its limit."""
+    speeds: Mapping[str, SpeedOf] = field(default_factory=dict)
+    """How fast each model answers, by provider."""
+    slow: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What a dollar counts as for each model at the providers that are slow at it (`speed.slow_factors`)."""
 
     @property
     def all_well(self) -> bool:
         """Whether no provider needs a look at all."""
         return not (self.health or self.by_model or self.probed)
+
+    def factor(self, provider: str, model: str) -> float:
+        """What a dollar counts as for this model there, by errors and speed: 1 at its best, 3 at its worst."""
+        slow = self.slow.get(model)
+        return self.factors.get(provider, 1.0) * (slow.get(provider, 1.0) if slow else 1.0)
 
     def judge(self, provider: str, model: str, now_s: float) -> Judgement:
         """The verdict on this model there: the worst of traffic and probes, of the provider and of the model."""

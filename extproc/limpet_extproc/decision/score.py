@@ -3,16 +3,15 @@
 The lower, the better.
 """
 
-from collections.abc import Mapping, Sequence
-from math import inf
+from collections.abc import Sequence
 from typing import Final
 
-from limpet_extproc.decision.learn import NOTHING
 from limpet_extproc.decision.price import turn_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import request_price
 from limpet_extproc.decision.snapshot import Candidate
+from limpet_extproc.decision.speed import UNSEEN, by_latency, by_throughput
 from limpet_extproc.dialects.port import Sort
 
 _NEARLY_FREE_USD: Final = 1e-9
@@ -33,18 +32,21 @@ def expected_usd(candidates: Sequence[Candidate], query: Query) -> list[float]:
     return [dearest if usd is None else usd for usd in priced]
 
 
-def weighted(usd: list[float], candidates: Sequence[Candidate], factors: Mapping[str, float]) -> list[float]:
-    """These dollars, each times what was learned about the provider."""
-    if not factors:
+def weighted(usd: list[float], candidates: Sequence[Candidate], model: str, states: ProviderStates) -> list[float]:
+    """These dollars, each times what was learned about the provider and the model there."""
+    if not states.factors and not states.slow:
         return usd
-    return [price * factors.get(each.provider, 1.0) for price, each in zip(usd, candidates, strict=True)]
+    return [price * states.factor(each.provider, model) for price, each in zip(usd, candidates, strict=True)]
 
 
-def by_sort(sort: Sort, candidates: Sequence[Candidate], query: Query, states: ProviderStates) -> list[float]:
-    """By what the client wants them sorted by."""
+def by_sort(
+    sort: Sort, candidates: Sequence[Candidate], query: Query, states: ProviderStates, now_s: float
+) -> list[tuple[float, ...]]:
+    """By what the client wants them sorted by; equals by expected price."""
+    usd = expected_usd(candidates, query)
     if sort == "price":
-        return expected_usd(candidates, query)
-    learned = [states.learned.get(candidate.provider, NOTHING) for candidate in candidates]
-    if sort == "throughput":
-        return [-each.tokens_per_s for each in learned]
-    return [each.first_byte_s or inf for each in learned]
+        return [(each,) for each in usd]
+    speeds = states.speeds.get(query.lane.model, {})
+    rank = by_throughput if sort == "throughput" else by_latency
+    ranks = [rank(speeds.get(candidate.provider, UNSEEN), now_s) for candidate in candidates]
+    return [(*each, price) for each, price in zip(ranks, usd, strict=True)]

@@ -192,7 +192,9 @@ class Outcomes:
         elif is_turn:
             self._metrics.unreported.add(1, provider)
         if is_turn and usage is not None:
-            self._tracker.apply(AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties)))
+            self._tracker.apply(
+                AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties), model)
+            )
 
     def _finding(
         self, record: Record | None, attempts: tuple[Attempt, ...], usage: TokenUsage | None

@@ -34,6 +34,7 @@ class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, ta
     provider: str
     tokens: BoundedCount
     seconds: Seconds
+    model: str = ""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):

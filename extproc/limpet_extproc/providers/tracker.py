@@ -25,6 +25,7 @@ from limpet_extproc.providers.events import (
     TrialEnded,
 )
 from limpet_extproc.providers.health_states import HealthChange, HealthScope, HealthStates, by_probe
+from limpet_extproc.providers.speeds import Speeds
 
 _Key = TypeVar("_Key")
 _TELL_ONLY_IF_NEWS: Final = (AttemptSucceeded, AnswerGenerated, RequestRefused, TrialEnded)
@@ -74,6 +75,7 @@ class ProviderTracker:
         self._learned: dict[str, learn.Learned] = {}
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
+        self._speeds = Speeds()
         self.states = ProviderStates(
             self._health.whole,
             self._learned,
@@ -82,6 +84,8 @@ class ProviderTracker:
             used,
             self._health.probed,
             self._failed_s,
+            self._speeds.by_model,
+            self._speeds.slow,
         )
 
     @property
@@ -156,7 +160,7 @@ class ProviderTracker:
         now_s = self._clock()
         self._disputes.sweep(now_s)
         self._health.sweep(now_s)
-        if self._factors:
+        if self._factors or self._speeds.slow:
             self._factor(now_s)
 
     def keep(self, providers: Mapping[str, CatalogProvider]) -> None:
@@ -177,6 +181,7 @@ class ProviderTracker:
         _drop(self._good_probe_s, gone)
         _drop(self._learned, lambda provider: provider not in providers)
         _drop(self._factors, lambda provider: provider not in providers)
+        self._speeds.drop(gone)
 
     def _apply(self, event: ProviderEvent, *, of_this_gateway: bool) -> bool:
         """Whether it changed the state of the provider or of the model."""
@@ -185,9 +190,8 @@ class ProviderTracker:
         match event:
             case AttemptSucceeded():
                 changed = self._succeeded(event, now_s, of_this_gateway=of_this_gateway)
-            case AnswerGenerated(provider, tokens, seconds):
-                learned = self._learned.get(provider, learn.NOTHING)
-                self._learned[provider] = learn.after_answer(learned, tokens, seconds)
+            case AnswerGenerated(provider, tokens, seconds, model):
+                self._speeds.answered(provider, model, tokens, seconds)
             case AttemptFailed():
                 changed = self._failed(event, now_s, of_this_gateway=of_this_gateway)
             case AttemptLimited():
@@ -264,7 +268,7 @@ class ProviderTracker:
             self._failed_s[scope] = now_s
             if of_this_gateway:
                 self._disputes.failed(scope, now_s)
-                self._learn(event.provider, now_s, failed=True, first_byte_s=None)
+                self._learn(event.provider, now_s, failed=True)
                 self._count(scope, now_s, failed=True, conversation=event.conversation)
         return changed
 
@@ -283,7 +287,8 @@ class ProviderTracker:
                 scope, now_s, event.age_s, of_this_gateway=of_this_gateway, slow=slow and scope == one
             )
         if of_this_gateway:
-            self._learn(provider, now_s, failed=False, first_byte_s=timing.first_byte_s if timing else None)
+            self._speeds.began(provider, event.model, timing, now_s)
+            self._learn(provider, now_s, failed=False)
             for scope in dict.fromkeys((whole, one)):
                 self._count(scope, now_s, failed=False)
             self._paces[one] = pace
@@ -318,9 +323,8 @@ class ProviderTracker:
         if self._to_gateways is not None:
             self._to_gateways(ProviderDegraded(*scope, cause))
 
-    def _learn(self, provider: str, now_s: float, *, failed: bool, first_byte_s: float | None) -> None:
-        learned = self._learned.get(provider, learn.NOTHING)
-        self._learned[provider] = learn.after_attempt(learned, failed, first_byte_s, now_s)
+    def _learn(self, provider: str, now_s: float, *, failed: bool) -> None:
+        self._learned[provider] = learn.after_attempt(self._learned.get(provider, learn.NOTHING), failed, now_s)
         if now_s - self._factored_s >= FACTORS_EVERY_S:
             self._factor(now_s)
 
@@ -328,12 +332,14 @@ class ProviderTracker:
         """What made it go out would keep new conversations away after its return, too."""
         if (learned := self._learned.get(provider)) is not None:
             self._learned[provider] = learn.after_return(learned)
+            self._speeds.returned(provider)
             self._factor(now_s)
 
     def _factor(self, now_s: float) -> None:
         self._factored_s = now_s
         self._factors.clear()
         self._factors.update(learn.factors(self._learned, now_s))
+        self._speeds.compare(now_s)
 
 
 def _held_against(event: ProviderEvent) -> tuple[HealthScope, ...]:

@@ -9,8 +9,8 @@ from tests.extproc.conftest import Make
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
-from limpet_extproc.decision.learn import Learned
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.speed import AnswerSpeed, SpeedOf
 from limpet_extproc.decision.steering import Steering
 from limpet_extproc.memory import FAILED_S, LastFailure, Remembered, Warm
 
@@ -42,7 +42,7 @@ def decide(
     remembered: Remembered | None = None,
     *,
     health: Mapping[str, HealthState] | None = None,
-    learned: Mapping[str, Learned] | None = None,
+    speeds: SpeedOf | None = None,
     steering: Steering | None = None,
     providers: Mapping[str, Any] | None = None,
     key: bytes = b"conversation",
@@ -55,7 +55,7 @@ def decide(
         fields[name] = {**fields[name], **own}
     lane = make.lane(*(make.provider(name, **own) for name, own in fields.items()), **policy)
     query = make.query(lane, key=key, steering=steering)
-    return choose(query, remembered, ProviderStates(health or {}, learned or {}), NOW, random_seed)
+    return choose(query, remembered, ProviderStates(health or {}, speeds={make.model: speeds or {}}), NOW, random_seed)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,12 @@ def test_what_the_provider_counted_last_time_outweighs_the_estimate(make: Make) 
 def test_the_client_steers_and_is_obeyed(
     make: Make, steering: Steering, reason: str, order: str, excluded: dict[str, str]
 ) -> None:
-    learned = {"c": Learned(20, 0, 0.1, 40.0), "b": Learned(20, 0, 0.2, 50.0)}
-    decision = decide(make, warm("b"), steering=steering, learned=learned)
+    speeds = {
+        "a": AnswerSpeed(20, 0.3, True, 30.0, NOW),
+        "b": AnswerSpeed(20, 0.2, True, 50.0, NOW),
+        "c": AnswerSpeed(20, 0.1, True, 40.0, NOW),
+    }
+    decision = decide(make, warm("b"), steering=steering, speeds=speeds)
     assert (decision.reason, "".join(decision.order), decision.excluded) == (reason, order, excluded)
 
 

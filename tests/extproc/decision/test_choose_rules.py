@@ -346,6 +346,6 @@ def test_a_price_of_nothing_is_a_real_one_and_comes_first(make: Make, usd: float
 
 def test_trouble_moves_new_conversations_away(make: Make) -> None:
     lane = make.lane(make.provider("a"), make.provider("b"))
-    troubled = ProviderStates(factors=factors({"a": Learned(50, 0.5, 0.2), "b": Learned(50, 0.0, 0.2)}, 0.0))
+    troubled = ProviderStates(factors=factors({"a": Learned(50, 0.5), "b": Learned(50, 0.0)}, 0.0))
     for key in range(50):
         assert choose(make.query(lane, key=bytes([key])), None, troubled, NOW, b"").order[0] == "b"

@@ -185,7 +185,7 @@ async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: 
     built = entry("a", first_byte_s=0.25, record=replace(RECORD, streamed=True))
     built.common_properties.metadata.filter_metadata["limpet.trail"].update({"first_token_ms": 1500})
     await world.take(built)
-    assert world.tracker.states.learned["a"].first_byte_s == pytest.approx(1.75)
+    assert world.tracker.states.speeds["flash"]["a"].first_token_s == pytest.approx(1.75)
 
 
 async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world: World) -> None:

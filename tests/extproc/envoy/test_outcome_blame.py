@@ -16,7 +16,7 @@ async def test_failures_count_and_an_answer_brings_the_provider_back(world: Worl
     assert world.changes == [("a", "down")], "it was under way when the provider went out"
     await world.take(entry("a", first_byte_s=0.25, record=replace(RECORD, started_s=NOW)))
     assert world.changes == [("a", "down"), ("a", None)]
-    assert world.tracker.states.learned["a"].first_byte_s == pytest.approx(0.25)
+    assert world.tracker.states.speeds["flash"]["a"].first_token_s == pytest.approx(0.25)
     assert world.tracker.states.learned["a"].samples == 1, "what was learned before its return is forgiven"
     assert world.counted("limpet_attempts_total", provider="a", outcome="failed_500") == 3
     assert world.counted("limpet_attempts_total", provider="a", outcome="ok") == 2

@@ -35,7 +35,7 @@ from limpet_extproc.providers.tracker import ProviderTracker
 
 PROVIDERS, MODELS = st.sampled_from("ab"), st.sampled_from(["m1", "m2"])
 EVENTS = st.one_of(
-    st.builds(AnswerGenerated, PROVIDERS, st.integers(0, 99), st.floats(0.1, 9.0)),
+    st.builds(AnswerGenerated, PROVIDERS, st.integers(0, 99), st.floats(0.1, 9.0), MODELS),
     st.builds(AttemptSucceeded, PROVIDERS, MODELS, st.none() | st.builds(Timing, st.floats(0.01, 1))),
     st.builds(AttemptFailed, PROVIDERS, MODELS, st.sampled_from(["ServerError", "ConnectionFailed"])),
     st.builds(TrialBegan, PROVIDERS, MODELS),
