@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from limpet_operator.planning.finding import ACCEPTED
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Parser
 from limpet_operator.resources.problem import Invalid, Problem
@@ -71,6 +72,7 @@ def _line(reading: ParsedDocument, planned: Plan) -> ValidationLine:
         return ValidationLine("skip", kind, name, str(origin), note=result.note)
     problems = result.problems if isinstance(result, Invalid) else ()
     notes: tuple[Problem, ...] = ()
+    used = ""
     if reading.duplicate_of is not None:
         message = f"Duplicate: {key} is already in {reading.duplicate_of}, which counts; take one of them out"
         problems = (Problem("metadata.name", message), *problems)
@@ -79,5 +81,6 @@ def _line(reading: ParsedDocument, planned: Plan) -> ValidationLine:
         failed = [each for each in (findings.accepted, findings.resolved_refs) if not each.ok]
         problems = tuple(Problem(each.reason, each.message) for each in failed)
         notes = tuple(Problem(note.reason, note.message) for note in findings.notes)
+        used = "" if findings.accepted == ACCEPTED else findings.accepted.message
     status: Status = "BAD" if problems else "note" if notes else "ok"
-    return ValidationLine(status, kind, name, str(origin), problems + notes)
+    return ValidationLine(status, kind, name, str(origin), problems + notes, note=used)

@@ -111,6 +111,36 @@ def test_what_has_no_effect_is_a_note_and_no_fault_unless_asked_for(build: Build
     assert exit_status(validate(scan(tmp_path), {}, build.parser), strict=True) == 1
 
 
+OVERLAPPING = """
+apiVersion: limpet.dev/v1alpha1
+kind: Provider
+metadata: {name: p}
+spec: {vendor: Custom, url: "http://127.0.0.1:1/v1", models: [{name: m}]}
+---
+apiVersion: limpet.dev/v1alpha1
+kind: Pricing
+metadata: {name: p}
+spec:
+  providerRef: {name: p}
+  models: [{name: m, perMillionTokens: {input: "1", output: "1"}}]
+  windows:
+  - {name: weekend, days: [Sat, Sun], from: "00:00", to: "23:00", factor: "0.5"}
+  - {name: day, from: "08:00", to: "20:00", factor: "2"}
+"""
+
+
+def test_of_windows_that_overlap_it_is_said_which_holds(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(OVERLAPPING)
+    output, status = _output(build, tmp_path, {})
+    assert (output[1], status) == (
+        (
+            "ok   Pricing p  (a.yaml, document 2): used as written; of windows that overlap the first in spec.windows "
+            "holds: weekend holds where day would too"
+        ),
+        0,
+    )
+
+
 def test_where_nothing_is_nothing_is_right(build: Build, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(GOOD)
     assert _output(build, tmp_path, {}) == ([], 1)
