@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Final, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from limpet_extproc.contract.reasons import CacheCause
 
@@ -23,7 +24,7 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int = 0
     """Of these, what it read from its cache."""
     chain: bytes = b""
-    """Of that prompt (`request.prefix`)."""
+    """Of that prompt (`decision.prefix.Chain.hashes`)."""
 
 
 class ConversationPace(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +64,7 @@ class ServedTurn(msgspec.Struct, frozen=True, gc=False):
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):
-    """The memory of one conversation; at least one of the first three is set."""
+    """The memory of one conversation; at least one of the first three is set, or it has had turns."""
 
     warm: tuple[Warm, ...] = ()
     """Newest first; the first one is where the conversation sticks, the others are where it was before."""
@@ -84,7 +85,11 @@ class Memory(Protocol):
     """Advisory: a memory that is away returns None and drops changes; it never fails a request."""
 
     async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
-        """A conversation, or None. An expired one is still returned once, so that the reason can name its provider."""
+        """A conversation, or None.
+
+        One that is warm nowhere any more is still returned once, so that the reason can name its provider; after that
+        only its pace is.
+        """
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """A first request is on its way to this provider; the next one follows it even before its outcome."""
@@ -92,19 +97,13 @@ class Memory(Protocol):
     def remember(
         self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
     ) -> None:
-        """A request succeeded at this provider, which comes first from now on."""
+        """A request succeeded at this provider, which comes first from now on. None: nothing is learned of a turn."""
 
     def forget(self, key: bytes, provider: str) -> None:
         """A request succeeded at this provider, where staying does not pay. Does nothing if nothing is known of it."""
 
     def note_failure(self, key: bytes, failure: LastFailure) -> None:
         """A request failed, and is not remembered anywhere: these providers are not warm any more, but avoided."""
-
-
-def with_warm(before: Remembered | None, warm: Warm, max_providers: int, now_s: float) -> Remembered:
-    """The memory after a success: this provider first, others while they are warm, `max_providers` at most."""
-    others = (w for w in before.warm if w.provider != warm.provider and w.until_s > now_s) if before else ()
-    return Remembered((warm, *others)[:max_providers])
 
 
 def without(before: Remembered, provider: str) -> Remembered | None:
@@ -114,15 +113,19 @@ def without(before: Remembered, provider: str) -> Remembered | None:
     if failure is not None and provider in failure.providers:
         others = tuple(name for name in failure.providers if name != provider)
         failure = LastFailure(others, failure.at_s) if others else None
-    return Remembered(left.warm, left.pending, failure) if left.warm or left.pending or failure else None
+    return replace(left, failure=failure) if left.warm or left.pending or failure or left.pace.turns else None
 
 
 def with_failure(before: Remembered | None, failure: LastFailure) -> Remembered:
     """The memory after a failure: only the last one counts."""
-    left = _warm_without(before or Remembered(), failure.providers)
-    return Remembered(left.warm, left.pending, failure)
+    return replace(_warm_without(before or Remembered(), failure.providers), failure=failure)
+
+
+def only_pace(before: Remembered) -> Remembered | None:
+    """What is left of a conversation that is over; None: nothing."""
+    return Remembered(pace=before.pace, cause=before.cause) if before.pace.turns else None
 
 
 def _warm_without(before: Remembered, providers: Collection[str]) -> Remembered:
     warm = tuple(w for w in before.warm if w.provider not in providers)
-    return Remembered(warm, None if before.pending in providers else before.pending)
+    return replace(before, warm=warm, pending=None if before.pending in providers else before.pending)

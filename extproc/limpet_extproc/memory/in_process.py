@@ -2,14 +2,17 @@
 
 from collections import OrderedDict
 
-from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, with_failure, with_warm, without
+from msgspec.structs import replace
+
+from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, only_pace, with_failure, without
+from limpet_extproc.memory.served import with_warm
 
 PENDING_S = 120.0
 """How long a request without an outcome counts as under way: longer than a provider may take for its first byte."""
 
 
 class InProcessMemory:
-    """A `Memory` in this process, about 400 bytes a conversation."""
+    """A `Memory` in this process, about a kilobyte a conversation."""
 
     def __init__(self, max_conversations: int = 50_000) -> None:
         self._max = max_conversations
@@ -24,17 +27,16 @@ class InProcessMemory:
         conversation = self._conversations.get(key)
         if conversation is None:
             return None
-        if conversation.pending is not None and now_s - self._pending_since_s.get(key, 0.0) > PENDING_S:
-            self._drop(key)
-            return None
-        if not conversation.warm and conversation.pending is None and not conversation.failed_lately(now_s):
-            self._drop(key)
-            return None
-        if conversation.warm and all(w.until_s <= now_s for w in conversation.warm):
-            self._drop(key)
+        self._conversations.move_to_end(key)
+        if conversation.warm:
+            if all(w.until_s <= now_s for w in conversation.warm):
+                self._end(key, conversation)
+            return conversation
+        if conversation.pending is not None:
+            over = now_s - self._pending_since_s.get(key, 0.0) > PENDING_S
         else:
-            self._conversations.move_to_end(key)
-        return conversation
+            over = not conversation.failed_lately(now_s)
+        return self._end(key, conversation) if over else conversation
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """See `Memory`."""
@@ -42,14 +44,14 @@ class InProcessMemory:
         if conversation is not None and conversation.warm:
             return
         self._pending_since_s[key] = now_s
-        self._store(key, Remembered((), provider, conversation.failure if conversation else None))
+        self._store(key, replace(conversation or Remembered(), pending=provider))
 
     def remember(
         self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
     ) -> None:
         """See `Memory`."""
         self._pending_since_s.pop(key, None)
-        self._store(key, with_warm(self._conversations.get(key), warm, max_providers, now_s))
+        self._store(key, with_warm(self._conversations.get(key), warm, max_providers, now_s, turn))
 
     def forget(self, key: bytes, provider: str) -> None:
         """See `Memory`."""
@@ -72,6 +74,16 @@ class InProcessMemory:
         if len(self._conversations) > self._max:
             oldest, _ = self._conversations.popitem(last=False)
             self._pending_since_s.pop(oldest, None)
+
+    def _end(self, key: bytes, conversation: Remembered) -> Remembered | None:
+        """It is over, and what is left of it."""
+        left = only_pace(conversation)
+        if left is None:
+            self._drop(key)
+        else:
+            self._pending_since_s.pop(key, None)
+            self._conversations[key] = left
+        return left
 
     def _drop(self, key: bytes) -> None:
         self._conversations.pop(key, None)

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from tests.extproc.memory.conftest import Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import FAILED_S, LastFailure, Memory, Remembered, ServedTurn, Warm
+from limpet_extproc.memory import FAILED_S, ConversationPace, LastFailure, Memory, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
 from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
@@ -31,7 +32,7 @@ class Across:
     def remember(
         self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
     ) -> None:
-        self._told.remember(key, warm, max_providers, now_s)
+        self._told.remember(key, warm, max_providers, now_s, turn)
 
     def forget(self, key: bytes, provider: str) -> None:
         self._told.forget(key, provider)
@@ -212,3 +213,58 @@ async def test_what_is_warm_outweighs_what_is_only_expected(memory: Memory, key:
     memory.remember(key, warm("a"), 4, 0.0)
     memory.expect(key, "b", 0.0)
     assert await memory.lookup(key, 0.0) == Remembered((warm("a"),))
+
+
+def turn(started_s: float, prompt_tokens: int = 100, output_tokens: int = 10) -> ServedTurn:
+    return ServedTurn(started_s, prompt_tokens, output_tokens, "hit")
+
+
+async def test_what_the_cache_holds_is_told_by_the_chain_of_each_place(memory: Memory, key: bytes) -> None:
+    for name, chain in (("a", b"\0\xff" * 4), ("b", bytes(range(256)) * 2 + b"size"), ("c", b"")):
+        memory.remember(key, Warm(name, 300.0, 7, 5, chain), 4, 0.0)
+    known = await memory.lookup(key, 0.0)
+    assert known is not None
+    assert [each.chain for each in known.warm] == [b"", bytes(range(256)) * 2 + b"size", b"\0\xff" * 4]
+
+
+async def test_the_pace_of_a_conversation_is_learned_from_its_turns(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a"), 4, 0.0, turn(0.0, 100, 10))
+    memory.remember(key, warm("b"), 4, 10.0, turn(10.0, 160, 30))
+    memory.remember(key, warm("a"), 4, 40.0, turn(40.0, 180, 20))
+    known = await memory.lookup(key, 40.0)
+    assert known is not None
+    assert known.pace == ConversationPace(3, 40.0, 20.0, 180, 40.0, 20.0)
+    assert known.cause == "hit"
+
+
+async def test_a_turn_that_is_not_told_of_changes_no_pace(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a"), 4, 0.0, turn(0.0))
+    memory.remember(key, warm("a"), 4, 10.0)
+    known = await memory.lookup(key, 10.0)
+    assert known is not None
+    assert (known.pace.turns, known.cause) == (1, "hit")
+
+
+async def test_of_a_conversation_that_went_cold_the_pace_is_left(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a", 100.0), 4, 0.0, turn(0.0))
+    paced = Remembered(pace=ConversationPace(1, 0.0, 0.0, 100, 0.0, 10.0), cause="hit")
+    assert names(await memory.lookup(key, 500.0)) == ["a"]
+    for _ in range(2):
+        assert await memory.lookup(key, 500.0) == paced
+    memory.expect(key, "b", 500.0)
+    assert await memory.lookup(key, 500.0) == replace(paced, pending="b")
+    memory.forget(key, "b")
+    assert await memory.lookup(key, 500.0) == paced
+    memory.remember(key, warm("b", 900.0), 4, 501.0, turn(500.0))
+    known = await memory.lookup(key, 501.0)
+    assert known is not None
+    assert (known.pace.turns, known.pace.gap_s) == (2, 500.0)
+
+
+async def test_a_failure_leaves_the_pace(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a"), 4, 0.0, turn(0.0))
+    memory.note_failure(key, LastFailure(("a",), 10.0))
+    for now_s, failure in ((10.0, LastFailure(("a",), 10.0)), (10.0 + FAILED_S, None)):
+        known = await memory.lookup(key, now_s)
+        assert known is not None
+        assert (known.warm, known.failure, known.pace.turns) == ((), failure, 1)

@@ -4,15 +4,30 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.extproc.memory.conftest import PROVIDERS, Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import LastFailure, Memory, Remembered, Warm
+from limpet_extproc.contract.reasons import CacheCause
+from limpet_extproc.memory import LastFailure, Memory, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a success tells of the turn."""
+
+    age_s: float
+    prompt_tokens: int
+    output_tokens: int
+    cause: CacheCause
+
+    def at(self, now_s: float) -> ServedTurn:
+        """Its end."""
+        return ServedTurn(now_s - self.age_s, self.prompt_tokens, self.output_tokens, self.cause)
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,8 @@ class Step:
     tokens: int
     gateway: int
     failed: tuple[str, ...]
+    chain: bytes
+    turn: Turn | None
 
 
 STEPS = st.lists(
@@ -39,6 +56,17 @@ STEPS = st.lists(
         max_providers=st.integers(1, 4),
         tokens=st.integers(0, 2**31),
         gateway=st.integers(0, 1),
+        chain=st.one_of(st.just(b""), st.binary(min_size=8, max_size=600)),
+        turn=st.one_of(
+            st.none(),
+            st.builds(
+                Turn,
+                age_s=st.sampled_from([0.0, 0.1, 20.0]),
+                prompt_tokens=st.integers(0, 2**31),
+                output_tokens=st.integers(0, 2**31),
+                cause=st.sampled_from(get_args(CacheCause)),
+            ),
+        ),
         failed=st.lists(st.sampled_from(PROVIDERS[:4]), min_size=1, max_size=3, unique=True).map(tuple),
     ),
     max_size=25,
@@ -57,8 +85,8 @@ async def told(memories: Sequence[Memory], key: bytes, steps: Sequence[Step]) ->
             case "expect":
                 memory.expect(key, step.provider, now_s)
             case "remember":
-                warm = Warm(step.provider, now_s + step.ttl_s, step.tokens, step.tokens // 2)
-                memory.remember(key, warm, step.max_providers, now_s)
+                warm = Warm(step.provider, now_s + step.ttl_s, step.tokens, step.tokens // 2, step.chain)
+                memory.remember(key, warm, step.max_providers, now_s, step.turn and step.turn.at(now_s))
             case "forget":
                 memory.forget(key, step.provider)
             case "note_failure":

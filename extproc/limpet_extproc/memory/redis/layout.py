@@ -1,132 +1,44 @@
-"""Conversations in Redis: their values, the changes to them, and the rules of these in Python.
+"""How conversations and objects are written in Redis: keys, values and changes.
 
 A key is `lmpt:` and the 16 bytes of the conversation. Its value is MessagePack, `[version, pending, since_s, warm]`,
-with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`, and after a failure a fifth element `[at_s,
-names]`, which earlier releases pass over; docs/memory.md has the whole layout. A provider is stored as eight characters
-of its name's hash: names may be 300 characters long, and there may be a million values.
+with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`. Behind it stands what earlier releases pass
+over: the last failure, `[at_s, names]`, and how the conversation goes on, `[pace, cause, chains]`; docs/memory.md has
+the whole layout. A provider is stored as eight characters of its name's hash: names may be 300 characters long, and
+there may be a million values.
 
 The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Collection, Sequence
-from functools import reduce
-from typing import Final
+from collections.abc import Callable, Collection
+from itertools import repeat
+from typing import Final, get_args
 
 import msgspec
 from xxhash import xxh3_64_digest
 
-from limpet_extproc.memory import LastFailure, Remembered, Warm, with_failure, with_warm, without
-from limpet_extproc.memory.in_process import PENDING_S
+from limpet_extproc.contract.reasons import CacheCause
+from limpet_extproc.memory import ConversationPace, LastFailure, Warm
 from limpet_extproc.memory.objects import ObjectPlace
+from limpet_extproc.memory.redis.changes import (
+    Clear,
+    Expect,
+    Forget,
+    MemoryChange,
+    NoteFailure,
+    NotePlace,
+    Remember,
+    StoredConversation,
+)
 
 PREFIX: Final = b"lmpt:"
 OBJECT: Final = b"o"
 VERSION: Final = 1
 
-SHOWN_S: Final = 300.0
-"""How long a cold conversation is kept, so that the reason of its next request can be that it went cold."""
-
 
 def redis_key(key: bytes) -> bytes:
     """The Redis key of a conversation."""
     return PREFIX + key
-
-
-class StoredConversation(msgspec.Struct, frozen=True, gc=False):
-    """One conversation as stored in Redis, with the names of providers."""
-
-    pending: str | None = None
-    since_s: float = 0.0
-    """When the pending request was sent."""
-    warm: tuple[Warm, ...] = ()
-    failure: LastFailure | None = None
-
-    def remembered(self) -> Remembered:
-        """As decisions see it."""
-        return Remembered(self.warm, self.pending, self.failure)
-
-
-NOTHING: Final = StoredConversation()
-
-
-class Expect(msgspec.Struct, frozen=True, gc=False):
-    """See `Memory.expect`."""
-
-    provider: str
-    now_s: float
-
-
-class Remember(msgspec.Struct, frozen=True, gc=False):
-    """See `Memory.remember`."""
-
-    warm: Warm
-    max_providers: int
-    now_s: float
-
-
-class Forget(msgspec.Struct, frozen=True, gc=False):
-    """See `Memory.forget`."""
-
-    provider: str
-
-
-class NoteFailure(msgspec.Struct, frozen=True, gc=False):
-    """See `Memory.note_failure`."""
-
-    failure: LastFailure
-
-
-class Clear(msgspec.Struct, frozen=True, gc=False):
-    """A lookup found the conversation over at `now_s`; if it still is, it is deleted."""
-
-    now_s: float
-
-
-class NotePlace(msgspec.Struct, frozen=True, gc=False):
-    """See `ObjectMemory.note_place`; of a key that is an object's."""
-
-    place: ObjectPlace
-
-
-MemoryChange = Expect | Remember | Forget | NoteFailure | Clear | NotePlace
-
-
-def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
-    """The conversation after a change, by the rules of `script.SCRIPT`."""
-    match change:
-        case Expect(provider, now_s):
-            return state if state.warm else StoredConversation(provider, now_s, (), state.failure)
-        case Remember(warm, max_providers, now_s):
-            return _stored(with_warm(state.remembered(), warm, max_providers, now_s))
-        case Forget(provider):
-            rest = without(state.remembered(), provider)
-            return _stored(rest, state.since_s) if rest else NOTHING
-        case NoteFailure(failure):
-            return _stored(with_failure(state.remembered(), failure), state.since_s)
-        case Clear(now_s):
-            return NOTHING if is_over(state, now_s) else state
-        case NotePlace():
-            return state
-
-
-def _stored(remembered: Remembered, since_s: float = 0.0) -> StoredConversation:
-    pending = remembered.pending
-    return StoredConversation(pending, since_s if pending else 0.0, remembered.warm, remembered.failure)
-
-
-def all_changed(state: StoredConversation, changes: Sequence[MemoryChange]) -> StoredConversation:
-    """The conversation after several changes."""
-    return reduce(changed, changes, state)
-
-
-def is_over(state: StoredConversation, now_s: float) -> bool:
-    """Whether all its providers have gone cold, the outcome of its first request never came, or its failure is old."""
-    if state.warm:
-        return all(warm.until_s <= now_s for warm in state.warm)
-    if state.pending is not None:
-        return now_s - state.since_s > PENDING_S
-    return not state.remembered().failed_lately(now_s)
 
 
 class ShortNames:
@@ -165,18 +77,43 @@ _MAX_NAMES: Final = 100_000
 """Of providers that existed at some time; a bound for processes that run for years."""
 
 
+class _StoredCourse(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    pace: tuple[int, float, float, int, float, float]
+    cause: str
+    chains: tuple[msgspec.Raw, ...]
+    """Of each of `warm`; of type string, as the script knows no other for bytes."""
+
+
 class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
     version: int
     pending: str
     since_s: float
     warm: tuple[tuple[str, float, int, int], ...]
     failure: tuple[float, tuple[str, ...]] | None = None
+    """Without names there was none."""
+    course: _StoredCourse | None = None
 
 
 class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
     version: int
     provider: str
     owner: str
+
+
+_CAUSES: Final[frozenset[CacheCause]] = frozenset(get_args(CacheCause))
+_STRING_LONG: Final = 0xDA
+_HEADERS: Final = {0xD9: 2, _STRING_LONG: 3}
+"""How many bytes stand before a string's own, by the first of them; any other is a short string's: one."""
+
+
+def _wrapped(chain: bytes) -> msgspec.Raw:
+    """As a string of MessagePack, which may be of any bytes to whoever does not decode it."""
+    return msgspec.Raw(bytes((_STRING_LONG, *len(chain).to_bytes(2, "big"))) + chain)
+
+
+def _unwrapped(string: msgspec.Raw) -> bytes:
+    view = memoryview(string)
+    return bytes(view[_HEADERS.get(view[0], 1) :])
 
 
 _PLACE: Final = msgspec.msgpack.Decoder(_StoredPlace)
@@ -192,12 +129,21 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
         return None
     if stored.version != VERSION:
         return None
-    warm = tuple(Warm(names.long(short), until_s, prompt, cached) for short, until_s, prompt, cached in stored.warm)
+    course = stored.course
+    chains = map(_unwrapped, course.chains) if course and len(course.chains) == len(stored.warm) else repeat(b"")
+    warm = tuple(
+        Warm(names.long(short), until_s, prompt, cached, chain)
+        for (short, until_s, prompt, cached), chain in zip(stored.warm, chains, strict=False)
+    )
     failure = None
-    if stored.failure is not None:
+    if stored.failure is not None and stored.failure[1]:
         at_s, failed = stored.failure
         failure = LastFailure(tuple(names.long(short) for short in failed), at_s)
-    return StoredConversation(names.long(stored.pending) if stored.pending else None, stored.since_s, warm, failure)
+    pending = names.long(stored.pending) if stored.pending else None
+    if course is None:
+        return StoredConversation(pending, stored.since_s, warm, failure)
+    cause = course.cause if course.cause in _CAUSES else None
+    return StoredConversation(pending, stored.since_s, warm, failure, ConversationPace(*course.pace), cause)
 
 
 def decode_place(value: bytes, names: ShortNames) -> ObjectPlace | None:
@@ -214,11 +160,10 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
     match change:
         case Expect(provider, now_s):
             return _ENCODER.encode(("e", names.short(provider), now_s))
-        case Remember(warm, max_providers, now_s):
+        case Remember(warm, max_providers, now_s, turn):
             short = names.short(warm.provider)
-            return _ENCODER.encode(
-                ("r", short, warm.until_s, warm.prompt_tokens, warm.cached_tokens, max_providers, now_s)
-            )
+            place = (short, warm.until_s, warm.prompt_tokens, warm.cached_tokens, _wrapped(warm.chain))
+            return _ENCODER.encode(("r", place, max_providers, now_s, turn and msgspec.structs.astuple(turn)))
         case Forget(provider):
             return _ENCODER.encode(("f", names.short(provider)))
         case NoteFailure(failure):

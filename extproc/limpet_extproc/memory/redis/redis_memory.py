@@ -13,14 +13,11 @@ from typing import Final, Never
 
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm
+from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, only_pace
 from limpet_extproc.memory.objects import ObjectPlace, PlacesUnknownError
 from limpet_extproc.memory.redis.address import parse
-from limpet_extproc.memory.redis.connector import Connector, end
-from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
-from limpet_extproc.memory.redis.layout import (
+from limpet_extproc.memory.redis.changes import (
     NOTHING,
-    OBJECT,
     Clear,
     Expect,
     Forget,
@@ -28,13 +25,12 @@ from limpet_extproc.memory.redis.layout import (
     NoteFailure,
     NotePlace,
     Remember,
-    ShortNames,
     all_changed,
-    decode,
-    decode_place,
     is_over,
-    redis_key,
 )
+from limpet_extproc.memory.redis.connector import Connector, end
+from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
+from limpet_extproc.memory.redis.layout import OBJECT, ShortNames, decode, decode_place, redis_key
 from limpet_extproc.memory.redis.lookups import Lookups
 from limpet_extproc.memory.redis.store import RedisStore, open_store
 from limpet_extproc.memory.redis.write_queue import WriteQueue
@@ -131,7 +127,7 @@ class RedisMemory:
             return None
         if is_over(conversation, now_s):
             self._writes.add(key, Clear(now_s))
-            return conversation.remembered() if conversation.warm else None
+            return conversation.remembered() if conversation.warm else only_pace(conversation.remembered())
         return conversation.remembered()
 
     async def place(self, key: bytes, now_s: float) -> ObjectPlace | None:
@@ -166,7 +162,7 @@ class RedisMemory:
         self, key: bytes, warm: Warm, max_providers: int, now_s: float, turn: ServedTurn | None = None
     ) -> None:
         """See `Memory`."""
-        self._writes.add(key, Remember(warm, max_providers, now_s))
+        self._writes.add(key, Remember(warm, max_providers, now_s, turn))
 
     def forget(self, key: bytes, provider: str) -> None:
         """See `Memory`."""

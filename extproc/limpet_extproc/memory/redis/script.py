@@ -5,10 +5,13 @@ from typing import Final
 from limpet_extproc.memory import FAILED_S
 from limpet_extproc.memory.in_process import PENDING_S
 from limpet_extproc.memory.objects import KEPT_S
-from limpet_extproc.memory.redis.layout import SHOWN_S, VERSION
+from limpet_extproc.memory.redis.changes import SHOWN_S
+from limpet_extproc.memory.redis.layout import VERSION
+from limpet_extproc.memory.served import MOST_COUNTED
 
 SCRIPT: Final = f"""
 local pending, since, warm, failed_at, failed = '', 0, {{}}, 0, {{}}
+local pace, cause = {{0, 0, 0, 0, 0, 0}}, ''
 local found = redis.call('GET', KEYS[1])
 local first = cmsgpack.unpack(ARGV[1])
 if first[1] == 'p' then
@@ -27,11 +30,31 @@ if found then
     if type(value[5]) == 'table' and type(value[5][2]) == 'table' then
       failed_at, failed = value[5][1], value[5][2]
     end
+    if type(value[6]) == 'table' and type(value[6][3]) == 'table' then
+      pace, cause = value[6][1], value[6][2]
+      for index, each in ipairs(warm) do
+        each[5] = value[6][3][index]
+      end
+    end
   else
     found = false
   end
 end
 local touched, now = false, false
+local function go_on(turn)
+  local counted = math.min(pace[1] + 1, {MOST_COUNTED})
+  local output = pace[6] + (turn[3] - pace[6]) / counted
+  local gap, gaps = turn[1] - pace[2], math.min(pace[1], {MOST_COUNTED})
+  if pace[1] == 0 then
+    pace = {{1, turn[1], 0, turn[2], 0, output}}
+  elseif gap <= 0 then
+    pace = {{pace[1] + 1, pace[2], pace[3], pace[4], pace[5], output}}
+  else
+    local longer, more = (gap - pace[3]) / gaps, (turn[2] - pace[4] - pace[5]) / gaps
+    pace = {{pace[1] + 1, turn[1], pace[3] + longer, turn[2], pace[5] + more, output}}
+  end
+  cause = turn[4]
+end
 local function has(names, name)
   for _, each in ipairs(names) do
     if each == name then
@@ -62,14 +85,17 @@ for _, argument in ipairs(ARGV) do
       pending, since, now, touched = change[2], change[3], change[3], true
     end
   elseif kind == 'r' then
-    now, touched = change[7], true
-    local kept = {{{{change[2], change[3], change[4], change[5]}}}}
+    now, touched = change[4], true
+    local kept = {{change[2]}}
     for _, other in ipairs(warm) do
-      if #kept < change[6] and other[1] ~= change[2] and other[2] > now then
+      if #kept < change[3] and other[1] ~= change[2][1] and other[2] > now then
         kept[#kept + 1] = other
       end
     end
     pending, since, warm, failed = '', 0, kept, {{}}
+    if change[5] then
+      go_on(change[5])
+    end
   elseif kind == 'f' then
     leave({{change[2]}})
     local kept = {{}}
@@ -85,7 +111,10 @@ for _, argument in ipairs(ARGV) do
     leave(change[3])
     failed_at, failed, now, touched = change[2], change[3], change[2], true
   elseif kind == 'c' then
-    local over = pending == '' or change[2] - since > {PENDING_S:.0f}
+    local over = #warm + #failed > 0
+    if pending ~= '' then
+      over = change[2] - since > {PENDING_S:.0f}
+    end
     for _, each in ipairs(warm) do
       over = over and each[2] <= change[2]
     end
@@ -100,13 +129,22 @@ end
 if not touched then
   return found
 end
-if pending == '' and #warm == 0 and #failed == 0 then
+if pending == '' and #warm == 0 and #failed == 0 and pace[1] == 0 then
   redis.call('DEL', KEYS[1])
   return false
 end
-local value = {{{VERSION}, pending, since, warm}}
+local places, chains, chained = {{}}, {{}}, false
+for index, each in ipairs(warm) do
+  places[index], chains[index] = {{each[1], each[2], each[3], each[4]}}, each[5] or ''
+  chained = chained or chains[index] ~= ''
+end
+local value = {{{VERSION}, pending, since, places}}
 if #failed > 0 then
   value[5] = {{failed_at, failed}}
+end
+if chained or pace[1] > 0 then
+  value[5] = value[5] or {{0, {{}}}}
+  value[6] = {{pace, cause, chains}}
 end
 value = cmsgpack.pack(value)
 if now then

@@ -7,9 +7,10 @@ import pytest
 from tests.extproc.memory.conftest import PROVIDERS, Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import FAILED_S, LastFailure, Remembered, Warm
+from limpet_extproc.memory import FAILED_S, LastFailure, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.in_process import PENDING_S
-from limpet_extproc.memory.redis.layout import NOTHING, SHOWN_S, ShortNames, decode, redis_key
+from limpet_extproc.memory.redis.changes import NOTHING, SHOWN_S
+from limpet_extproc.memory.redis.layout import ShortNames, decode, redis_key
 
 NAMES = ShortNames(lambda: PROVIDERS)
 LONGEST = "n" * 63 + "/" + "p" * 253
@@ -147,3 +148,24 @@ async def test_earlier_releases_read_a_value_with_a_failure_as_one_without(
 def test_a_value_without_a_failure_is_written_as_earlier_releases_write_it() -> None:
     state = decode(msgspec.msgpack.encode((1, "", 0.0, ())), NAMES)
     assert state == NOTHING
+
+
+async def test_earlier_releases_pass_over_chains_and_pace(
+    shared_redis: RedisServer, gateways: Gateways, key: bytes
+) -> None:
+    gateway = await gateways.open(shared_redis.url)
+    warm = Warm("a", 300.0, 7, 5, b"chain\xff\0\1")
+    gateway.memory.remember(key, warm, 4, 0.0, ServedTurn(0.5, 7, 3, "cold_start"))
+    await gateway.memory.written()
+    value = shared_redis.run("GET", redis_key(key))
+    assert msgspec.msgpack.decode(value, type=_Earlier).warm == ((NAMES.short("a"), 300.0, 7, 5),)
+    since = msgspec.msgpack.decode(value, type=_SinceFailures)
+    assert since.failure == (0.0, ())
+    shared_redis.run("SET", redis_key(key), msgspec.msgpack.encode(since))
+    assert await gateway.memory.lookup(key, 0.0) == Remembered((Warm("a", 300.0, 7, 5),))
+
+
+class _SinceFailures(_Earlier, array_like=True):
+    """A value as releases read it that knew nothing of chains."""
+
+    failure: tuple[float, tuple[str, ...]] | None = None
