@@ -6,7 +6,6 @@ the first attempt has an entry while its answer still comes, so that a long one 
 """
 
 import logging
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -22,8 +21,9 @@ from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
 from limpet_extproc.envoy.log_entry import Common, Entry
+from limpet_extproc.envoy.remembering import Remembering
 from limpet_extproc.envoy.usage import TokenUsage
-from limpet_extproc.memory import LastFailure, Memory, Warm
+from limpet_extproc.memory import Memory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import (
@@ -81,7 +81,7 @@ class Outcomes:
         verbose: Verbose | None = None,
     ) -> None:
         """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
-        self._memory = memory
+        self._remembering = Remembering(memory, caches, clock)
         self._pins = pins
         self._tracker = tracker
         self._limited = limited
@@ -153,7 +153,7 @@ class Outcomes:
             self._end_trial(record, attempts, age_s)
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
-            self._remember(record, attempts, usage)
+            self._remembering.ended(record, attempts, usage, finding.cause if finding else "unknown")
             self._note_objects(common, record)
         if self._verbose is not None:
             self._verbose(log_entry.summary(entry, reason, record, attempts, usage, finding))
@@ -277,34 +277,6 @@ class Outcomes:
         else:
             self._metrics.cached_tokens.add(usage.cached, provider, model)
             self._caches.read(provider, usage.prompt, usage.cached)
-
-    def _remember(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None) -> None:
-        """Remember the provider that served, before all others; where none did, that these failed.
-
-        One that failed before another served stays behind that one, as its cache still holds what it held.
-        """
-        if not record.learn or not attempts:
-            return
-        key, last = bytes.fromhex(record.key), attempts[-1]
-        provider = last.provider
-        position = record.order.index(provider) if provider in record.order else -1
-        ttl_s = record.ttls_s[position] if position >= 0 else 0.0
-        if last.outcome != "ok" or ttl_s <= 0:
-            if last.outcome == "ok":
-                self._memory.forget(key, provider)
-            failed = trail.failed_providers(attempts)
-            if failed:
-                self._memory.note_failure(key, LastFailure(failed, self._clock()))
-            return
-        warm = Warm(
-            provider,
-            record.started_s + ttl_s,
-            usage.prompt if usage else record.prompt_tokens,
-            (usage.cached or 0) if usage else 0,
-            b64decode(record.chain),
-        )
-        self._memory.remember(key, warm, record.max_providers, self._clock())
-        self._caches.warm(provider, key, warm.until_s)
 
     def _note_objects(self, common: Common, record: Record | None) -> None:
         """Also of an answer that the client did not wait for, as it may know the id from its beginning."""

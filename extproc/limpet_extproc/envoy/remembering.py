@@ -1,0 +1,53 @@
+"""What the outcome of a turn leaves in the memory: where its conversation is warm now, or what failed it."""
+
+from base64 import b64decode
+from collections.abc import Callable
+
+from limpet_extproc.contract.attempt import Attempt
+from limpet_extproc.contract.reasons import CacheCause
+from limpet_extproc.contract.record import Record
+from limpet_extproc.envoy import trail
+from limpet_extproc.envoy.usage import TokenUsage
+from limpet_extproc.memory import LastFailure, Memory, ServedTurn, Warm
+from limpet_extproc.providers.cache_use import CacheUses
+
+
+class Remembering:
+    """Tells the memory what became of each turn."""
+
+    def __init__(self, memory: Memory, caches: CacheUses, clock: Callable[[], float]) -> None:
+        self._memory = memory
+        self._caches = caches
+        self._clock = clock
+
+    def ended(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None, cause: CacheCause) -> None:
+        """Remember the provider that served, before all others; where none did, that these failed.
+
+        One that failed before another served stays behind that one, as its cache still holds what it held. `usage` is
+        None where the answer told none, `cause` what became of the read from the cache.
+        """
+        if not record.learn or not attempts:
+            return
+        key, last = bytes.fromhex(record.key), attempts[-1]
+        provider = last.provider
+        position = record.order.index(provider) if provider in record.order else -1
+        ttl_s = record.ttls_s[position] if position >= 0 else 0.0
+        if last.outcome != "ok" or ttl_s <= 0:
+            if last.outcome == "ok":
+                self._memory.forget(key, provider)
+            failed = trail.failed_providers(attempts)
+            if failed:
+                self._memory.note_failure(key, LastFailure(failed, self._clock()))
+            return
+        prompt_tokens = usage.prompt if usage else record.prompt_tokens
+        output_tokens = usage.output if usage else record.output_tokens
+        warm = Warm(
+            provider,
+            record.started_s + ttl_s,
+            prompt_tokens,
+            (usage.cached or 0) if usage else 0,
+            b64decode(record.chain),
+        )
+        turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause)
+        self._memory.remember(key, warm, record.max_providers, self._clock(), turn)
+        self._caches.warm(provider, key, warm.until_s)
