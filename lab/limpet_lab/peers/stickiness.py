@@ -15,7 +15,8 @@ The last rule and the lifetime travel in the decision record: a lifetime of zero
 from collections import OrderedDict
 from typing import Final
 
-from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, with_warm
+from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm
+from limpet_extproc.memory.served import with_warm
 
 IDLE_S: Final = 600.0
 """Ten minutes."""
@@ -51,7 +52,7 @@ class StickyAfterHit:
         stays = before is not None and before.warm[0].provider == warm.provider
         if not (warm.cached_tokens or key in self._sessions or stays):
             return
-        self._conversations[key] = with_warm(None, warm, 1, now_s)
+        self._conversations[key] = with_warm(None, warm, 1, now_s, turn)
         if len(self._conversations) > self._max:
             self._conversations.popitem(last=False)
 

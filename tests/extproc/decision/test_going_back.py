@@ -11,7 +11,8 @@ from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
-from limpet_extproc.memory import Remembered, Warm, with_warm
+from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory.served import with_warm
 
 NOW = 1000.0
 PROMPT = 4000
@@ -157,7 +158,7 @@ def test_with_the_same_prices_and_nobody_unwell_a_conversation_goes_back_to_each
         if decision.reason == "sticky.returned":
             left.add(remembered.warm[0].provider)
         assert decision.order[0] not in left
-        remembered = with_warm(remembered, Warm(decision.order[0], NOW + 60, prompt), 4, NOW)
+        remembered = with_warm(remembered, Warm(decision.order[0], NOW + 60, prompt), 4, NOW, None)
 
 
 @pytest.mark.parametrize("waits", [1.0, 1.5])

@@ -86,7 +86,7 @@ async def told(memories: Sequence[Memory], key: bytes, steps: Sequence[Step]) ->
                 memory.expect(key, step.provider, now_s)
             case "remember":
                 warm = Warm(step.provider, now_s + step.ttl_s, step.tokens, step.tokens // 2, step.chain)
-                memory.remember(key, warm, step.max_providers, now_s, step.turn and step.turn.at(now_s))
+                memory.remember(key, warm, step.max_providers, now_s, step.turn.at(now_s) if step.turn else None)
             case "forget":
                 memory.forget(key, step.provider)
             case "note_failure":
