@@ -118,6 +118,7 @@ class Stage:
         sellers: Sequence[str],
         specs: Mapping[str, Mapping[str, Any]],
         prices: Mapping[str, Mapping[str, str] | None],
+        windows: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[dict[str, Any]]:
         """Provider, Secret and Pricing of each; `specs` go over the Provider's, None in `prices` means unknown."""
         written: list[dict[str, Any]] = []
@@ -145,6 +146,7 @@ class Stage:
                 priced = {
                     "providerRef": metadata,
                     "models": [{"name": each["name"], "perMillionTokens": price} for each in spec["models"]],
+                    "windows": (windows or {}).get(name, []),
                 }
                 written.append(
                     {"apiVersion": "limpet.dev/v1alpha1", "kind": "Pricing", "metadata": metadata, "spec": priced}
@@ -165,11 +167,12 @@ class Stage:
         *sellers: str,
         specs: Mapping[str, Mapping[str, Any]] | None = None,
         prices: Mapping[str, Mapping[str, str] | None] | None = None,
+        windows: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         policy: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Self:
         """Make these sellers the whole configuration of the gateway, and return when it is in force."""
-        objects: list[Mapping[str, Any]] = [*self.objects(sellers, specs or {}, prices or {})]
+        objects: list[Mapping[str, Any]] = [*self.objects(sellers, specs or {}, prices or {}, windows)]
         if policy is not None:
             objects.append(policy_object(**policy))
         self.gateway.apply(self.planned(objects, env or {}))
