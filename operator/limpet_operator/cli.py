@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from limpet_operator.laptop.listen import own_name, parse_listen
 from limpet_operator.laptop.local import LocalSettings
 from limpet_operator.laptop.machine import system_ca_file
+from limpet_operator.laptop.state import prepared_state
 from limpet_operator.laptop.up import up as run_up
 from limpet_operator.laptop.validate import exit_status, render_line
 from limpet_operator.laptop.validate import validate as validated
@@ -91,8 +92,17 @@ def up(
         body_limit_bytes=body_limit_mib * 1024 * 1024,
         proxies=out,
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
+        state_folder=_state_folder(),
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say_while_read)))
+
+
+def _state_folder() -> Path | None:
+    try:
+        return prepared_state(os.environ, Path.home())
+    except (OSError, RuntimeError) as error:
+        _say_while_read(f"limpet up keeps no ledger, so 'limpet report' will not know of this run: {error}")
+        return None
 
 
 def _checked(read: Callable[[str], T], text: str, flag: str) -> T:

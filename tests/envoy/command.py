@@ -4,17 +4,21 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psutil
 import yaml
 from tests.waiting import TIMEOUT_S, until
 
 from limpet_operator.laptop.machine import free_port
+
+_STATE: Final = str(Path(tempfile.gettempdir()) / "limpet-tests-state")
+"""Not the user's own: what stories spend is in no ledger of theirs."""
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Command:
             *flags,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "NO_COLOR": "1", **(env or {})},
+            env={**os.environ, "NO_COLOR": "1", "XDG_STATE_HOME": _STATE, **(env or {})},
         )
         command = cls(process, port, metrics_port)
         reading = asyncio.create_task(command._read())

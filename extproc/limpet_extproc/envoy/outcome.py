@@ -13,7 +13,7 @@ from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 
-from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, Cause
+from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, AttemptOutcome, Cause
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.cause import CacheFinding, cause_of
@@ -56,6 +56,14 @@ Verbose = Callable[[RequestSummary], None]
 """Shows a person what became of a request."""
 
 
+Spend = Callable[[str, AttemptOutcome, Record | None, TokenUsage | None], None]
+"""Counts what a request cost that has ended at a provider, or at none (empty)."""
+
+
+def _keep_no_ledger(*_told: object) -> None:
+    pass
+
+
 class LogStream(Protocol):
     """The side of a gRPC call that log messages come from."""
 
@@ -79,6 +87,7 @@ class Outcomes:
         clock: Callable[[], float],
         always_reports_usage: Callable[[str], bool],
         verbose: Verbose | None = None,
+        spend: Spend = _keep_no_ledger,
     ) -> None:
         """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
         self._remembering = Remembering(memory, caches, clock)
@@ -92,6 +101,7 @@ class Outcomes:
         self._clock = clock
         self._always_reports_usage = always_reports_usage
         self._verbose = verbose
+        self._spend = spend
         self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
 
@@ -143,6 +153,7 @@ class Outcomes:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
+        self._spend(provider, outcome, record, usage)
         finding = None
         if not provider or outcome != "ok":
             usage = None

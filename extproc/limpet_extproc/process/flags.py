@@ -82,6 +82,9 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         "--memory-key-file", type=Path, help="secret that conversation keys are made with, the same for all gateways"
     )
     parser.add_argument(
+        "--ledger-file", type=Path, help="keep what requests cost in this file, for 'limpet report' (default: in Redis)"
+    )
+    parser.add_argument(
         "--max-conversations", type=int, default=50_000, help="bound of a memory in this process (default: 50000)"
     )
 

@@ -32,6 +32,8 @@ class CommonSettings:
     """Milliseconds that a request waits for a lookup; after that it is routed as if nothing were known."""
     memory_key_file: Path | None = None
     """Secret that conversation keys are made with, the same for all gateways. Without: random, so keys end with us."""
+    ledger_file: Path | None = None
+    """Where the ledger is kept. Without: in the shared memory, or where there is none, nowhere."""
     max_conversations: int = 50_000
     """Bound of a memory in the process, about 400 bytes each; the longest unused are dropped. Redis has its own."""
     verbose: bool = False

@@ -19,18 +19,20 @@ from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
 from limpet_extproc.contract.health_stream import ProbeVerdicts
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
-from limpet_extproc.decision.snapshot import EMPTY, Snapshot
+from limpet_extproc.decision.snapshot import EMPTY, Lane, Snapshot
 from limpet_extproc.envoy import grpc_server, outcome, server
 from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
 from limpet_extproc.envoy.limited_requests import LimitedRequests
+from limpet_extproc.envoy.spending import Spending
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
 from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.first_of import first_of
+from limpet_extproc.process.ledger_writer import ledger_writer
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.price_hours import PriceHours
@@ -114,6 +116,8 @@ class Worker:
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )
+        self._ledger = ledger_writer(settings, clock)
+        spending = Spending(self._lane, self._ledger.book, self.metrics, clock)
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(
             self.routing.memory,
@@ -127,6 +131,7 @@ class Worker:
             clock,
             self._reports_usage,
             verbose,
+            spending.count,
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -167,6 +172,7 @@ class Worker:
             with listening("--socket", socket_of_translator):
                 translating = translator_listener(socket_of_translator)
             turning = asyncio.create_task(self._turn())
+            writing = asyncio.create_task(self._ledger.run())
             try:
                 # Shielded: until the end our parent is to see that the loop turns.
                 await first_of(
@@ -181,6 +187,8 @@ class Worker:
                 socket_of_translator.unlink(missing_ok=True)
                 await serving.stop(grace=_GRACE_S)
                 turning.cancel()
+                writing.cancel()
+                await self._ledger.close()
                 await self._reader.close()
 
     async def _serve(self) -> grpc_server.Server:
@@ -257,6 +265,9 @@ class Worker:
 
     def _lost(self, why: str) -> None:
         self._why = why
+
+    def _lane(self, api: str, model: str) -> Lane | None:
+        return self._snapshot.lanes.get((api, model))
 
     def _reports_usage(self, provider: str) -> bool:
         known = self._snapshot.providers.get(provider)

@@ -33,7 +33,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     head: RequestHead
     body: bytes | memoryview
     tenant: str = ""
-    """Whose request it is: an HMAC, hexadecimal; told of turns of conversations."""
+    """Whose request it is: an HMAC, hexadecimal; empty: the client sent no key."""
 
 
 def open_request(
@@ -81,15 +81,16 @@ def open_request(
         has_history=request.has_history,
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
-    if api.kind != "conversation":
-        return Opened(request, query, identified_by, snapshot.providers, "", head, body)
     owner = identity.owner(secret, tenant)
+    name = owner.name if tenant else ""
+    if api.kind != "conversation":
+        return Opened(request, query, identified_by, snapshot.providers, "", head, body, name)
     if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
         seed = identity.prefix_seed(owner, api.name, lane.model)
         chain = chain_of(body, request.layout, seed, attached=text_bytes != len(body))
         query = msgspec.structs.replace(query, chain=chain)
     made_by = owner.name if request.kept else ""
-    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, owner.name)
+    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, name)
 
 
 def last_blocks(opened: Opened) -> tuple[LastBlock, ...]:

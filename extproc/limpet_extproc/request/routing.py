@@ -8,13 +8,13 @@ import msgspec
 
 from limpet_extproc.contract.envoy import TRIES
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
-from limpet_extproc.contract.record import Record
+from limpet_extproc.contract.record import Record, TurnsBefore
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.memory import Remembered
+from limpet_extproc.memory import ConversationPace, Remembered
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import affinity
 from limpet_extproc.request.edits import Edits, edits
@@ -69,7 +69,7 @@ def decide(
         return nobody_left(query)
     return Routing(
         decision=decision,
-        record=_record(opened, decision, now_s),
+        record=_record(opened, decision, remembered, now_s),
         edits=edits(opened, order, before),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
@@ -117,7 +117,7 @@ def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str]
     return tuple([(name, affinity(query.key, name)) for name in takes])
 
 
-def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
+def _record(opened: Opened, decision: Decision, remembered: Remembered | None, now_s: float) -> Record:
     query, policy = opened.query, opened.query.lane.policy
     return Record(
         key=query.key.hex(),
@@ -144,7 +144,18 @@ def _record(opened: Opened, decision: Decision, now_s: float) -> Record:
         chain=b64encode(query.chain.hashes).decode() if query.chain.hashes else "",
         heads=b64encode(query.chain.head_hashes()).decode() if query.chain.heads else "",
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
+        before=_FIRST_TURN if remembered is None else turns_before(remembered.pace, now_s),
     )
+
+
+_FIRST_TURN: Final = TurnsBefore()
+
+
+def turns_before(pace: ConversationPace, now_s: float) -> TurnsBefore:
+    """How a conversation has gone on before a request that comes now."""
+    if not pace.turns:
+        return _FIRST_TURN
+    return TurnsBefore(pace.turns, max(0.0, now_s - pace.last_s), pace.gap_s, pace.growth_tokens)
 
 
 _MAX_EXCLUDED: Final = 16

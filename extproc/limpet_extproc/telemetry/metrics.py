@@ -76,6 +76,18 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         ["provider", "model"],
     ),
     "limpet_output_tokens": ("Output tokens that providers reported.", ["provider", "model"]),
+    "limpet_bill_usd": (
+        "Dollars of answered requests: paid, and what other rules would have paid for the same requests.",
+        ["provider", "model", "policy", "rule"],
+    ),
+    "limpet_tenant_bill_usd": (
+        "The same by tenant; the first few hundred of a worker, then `other`.",
+        ["tenant", "rule"],
+    ),
+    "limpet_unbilled_requests": (
+        "Answered requests whose dollars are not known, or not exactly, by why.",
+        ["provider", "model", "why"],
+    ),
     "limpet_usage_unreported": ("Answers without token usage, which is not the same as nothing cached.", ["provider"]),
 }
 """Name, help and labels of what is counted on the path of a request."""
@@ -103,6 +115,9 @@ class WorkerMetrics:
         self.output_tokens = counts["limpet_output_tokens"]
         self.reasoning_tokens = counts["limpet_reasoning_tokens"]
         self.unreported = counts["limpet_usage_unreported"]
+        self.bill_usd = counts["limpet_bill_usd"]
+        self.tenant_bill_usd = counts["limpet_tenant_bill_usd"]
+        self.unbilled = counts["limpet_unbilled_requests"]
         self.added_s: list[float] = []
         """Seconds from Envoy's message to our answer, since the last flush."""
         self._added_seconds = Histogram(

@@ -26,6 +26,7 @@ from limpet_operator.laptop.keeper import ask, ask_worker, keep
 from limpet_operator.laptop.listen import CannotStart, find_listen_address, in_url
 from limpet_operator.laptop.machine import envoy_command, system_ca_file
 from limpet_operator.laptop.run_dir import RunDir
+from limpet_operator.laptop.state import state_flags
 from limpet_operator.planning.plan import Plan
 from limpet_operator.probe.metrics import build_probe_metrics
 from limpet_operator.probe.prober import Prober
@@ -87,6 +88,8 @@ class LocalSettings:
     """The lab runs other routing rules behind the same Envoy."""
     extproc_workers: int = 1
     """Several share one parent process, as in a cluster, and need the flags of a shared memory."""
+    state_folder: Path | None = None
+    """Where the ledger and the secret for its tenants' names outlive the gateway. None: nowhere."""
     extproc_flags: Sequence[str] = ()
     """Further flags of ext_proc."""
     on_nack: Callable[[Nack], None] = lambda _: None
@@ -236,6 +239,7 @@ class LocalGateway:
             *place,
             f"--control-plane=unix:{self._socket}",
             f"--node={self.settings.node}",
+            *(state_flags(self.settings.state_folder) if self.settings.state_folder is not None else ()),
             *self.settings.extproc_flags,
         ]
         if self.settings.verbose:

@@ -46,6 +46,19 @@ class RedisStore(Protocol):
         """Close the connections; reads and writes must have ended."""
 
 
+class FieldStore(Protocol):
+    """A Redis that has been opened, for values of many fields."""
+
+    async def put_fields(self, key: bytes, fields: Mapping[bytes, bytes], kept_s: int) -> None:
+        """Set these fields of a key, which is kept so long from now on. Raises `RedisError`."""
+
+    async def fields(self, keys: Sequence[bytes]) -> Sequence[Mapping[bytes, bytes]]:
+        """All fields of each of these keys. Raises `RedisError`."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
 class Credentials(CredentialProvider):
     """User and password from the files of a mounted Secret; read for every connection, so that they can be changed."""
 
@@ -104,6 +117,27 @@ class ClientStore:
         results: list[Any] = await pipeline.execute(raise_on_error=False)
         return results
 
+    async def put_fields(self, key: bytes, fields: Mapping[bytes, bytes], kept_s: int) -> None:
+        """See `FieldStore`."""
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hset(key, mapping=fields)
+            pipeline.expire(key, kept_s)
+            await pipeline.execute()
+        except Exception as error:
+            raise redis_error(error) from None
+
+    async def fields(self, keys: Sequence[bytes]) -> Sequence[Mapping[bytes, bytes]]:
+        """See `FieldStore`."""
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hgetall(key)
+            values: list[Mapping[bytes, bytes]] = await pipeline.execute()
+        except Exception as error:
+            raise redis_error(error) from None
+        return values
+
     async def close(self) -> None:
         """See `RedisStore`."""
         for client in (self._client, *self._sentinels):
@@ -112,7 +146,7 @@ class ClientStore:
                 await client.aclose()
 
 
-async def open_store(address: Address, credentials: Path | None) -> RedisStore:
+async def open_store(address: Address, credentials: Path | None) -> ClientStore:
     """Open Redis; credential files are read again each time. Raises `RedisError`."""
     try:
         store = ClientStore(*_client(address, credentials))

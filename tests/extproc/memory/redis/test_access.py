@@ -13,7 +13,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-RIGHTS = "on resetkeys ~lmpt:* nocommands +get +set +del +eval +evalsha"
+RIGHTS = "on resetkeys ~lmpt:* nocommands +get +set +del +eval +evalsha +hset +hgetall +expire"
 """Enough by docs/memory.md."""
 
 

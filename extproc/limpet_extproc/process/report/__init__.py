@@ -1,0 +1,1 @@
+"""`limpet report`: what requests cost, from the ledger."""

@@ -1,0 +1,65 @@
+"""A report as text for a terminal. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from limpet_extproc.contract.ledger import RowSums
+from limpet_extproc.process.report.summary import SpendingReport
+
+_HEADS: Final = ("requests", "cached", "paid", "without a cache", "not sticky", "always cheapest")
+
+
+def report_lines(report: SpendingReport) -> Iterator[str]:
+    """What is shown, line by line."""
+    yield f"Since {report.since:%Y-%m-%d %H:%M} UTC"
+    yield ""
+    if not report.lines:
+        yield "No request has been answered since."
+    else:
+        yield from _table(report)
+        yield ""
+        yield from _remarks(report.total)
+    if report.probes.requests:
+        yield _of_probes(report.probes)
+
+
+def _table(report: SpendingReport) -> Iterator[str]:
+    by = "day (UTC)" if report.by == "day" else report.by
+    rows = [(by, *_HEADS), *((name, *_cells(sums)) for name, sums in report.lines.items())]
+    if len(report.lines) > 1:
+        rows.append(("total", *_cells(report.total)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join((row[0].ljust(len(first)), *others)).rstrip()
+
+
+def _cells(sums: RowSums) -> tuple[str, ...]:
+    share = f"{sums.cached_tokens / sums.prompt_tokens:.1%}" if sums.prompt_tokens else "-"
+    usds = (sums.paid_usd, sums.uncached_usd, sums.spread_usd, sums.cheapest_usd)
+    return f"{sums.requests:,}", share, *map(dollars, usds)
+
+
+def dollars(usd: float) -> str:
+    """Cents where it is much, more digits where it is little."""
+    return f"${usd:,.2f}" if usd >= 100 else f"${usd:.4f}" if usd >= 0.1 or usd == 0 else f"${usd:.6f}"
+
+
+def _remarks(total: RowSums) -> Iterator[str]:
+    """What the dollars leave out."""
+    saved = total.uncached_usd - total.paid_usd
+    if total.uncached_usd > 0:
+        words = "Prompt caches saved" if saved >= 0 else "Prompt caches cost"
+        yield f"{words} {dollars(abs(saved))}, {abs(saved) / total.uncached_usd:.0%} of what it would be without them."
+    if total.unpriced:
+        yield f"{total.unpriced:,} requests are in no sum: their price is not known (write a Pricing)."
+    if total.unmetered:
+        yield f"{total.unmetered:,} requests are in no sum: nothing told their tokens, as where a client left early."
+    if total.at_most:
+        yield f"{total.at_most:,} answers did not say what was read from a cache; they count as if it were nothing."
+
+
+def _of_probes(probes: RowSums) -> str:
+    unknown = f"; of {probes.unpriced + probes.unmetered:,} more it is not known"
+    more = unknown if probes.unpriced or probes.unmetered else ""
+    return f"Besides, {probes.requests:,} probes by completion cost {dollars(probes.paid_usd)}{more}."

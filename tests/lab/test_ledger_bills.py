@@ -1,0 +1,60 @@
+"""The ledger against the sellers' own bills: real Envoy, real workers, conversations as people hold them."""
+
+from pathlib import Path
+
+import pytest
+from openai import AsyncOpenAI
+from tests.waiting import until
+
+from limpet_extproc.contract.ledger import RowSums
+from limpet_extproc.contract.state_folder import LEDGER_FILE
+from limpet_extproc.memory.ledger_file import read_ledger_file
+from limpet_lab.bed import Bed
+from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
+from limpet_lab.demo.script import conversations
+from limpet_lab.demo.talk import Dialogue, next_turns
+from limpet_operator.laptop.local import LocalSettings
+from limpet_operator.laptop.state import prepared_state
+
+pytestmark = pytest.mark.envoy
+
+TURNS = 4
+
+
+async def talk(bed: Bed, user: str) -> int:
+    """Conversations of one user, every other one streamed; how many requests that were."""
+    dialogues = [Dialogue(script) for script in conversations(TURNS)]
+    async with AsyncOpenAI(base_url=bed.base_url, api_key=user, max_retries=0) as client:
+        for _ in range(TURNS):
+            await next_turns(client, dialogues, lambda turn: None)
+    assert not [turn.error for dialogue in dialogues for turn in dialogue.turns if turn.error]
+    return len(dialogues) * TURNS
+
+
+def read(file: Path) -> dict[str, RowSums]:
+    """What each provider was paid."""
+    found: dict[str, RowSums] = {}
+    for key, sums in read_ledger_file(file, 0, 1 << 40).items() if file.exists() else ():
+        found[key.provider] = found.get(key.provider, RowSums()).plus(sums)
+    return found
+
+
+async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_path: Path) -> None:
+    folder = prepared_state({"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
+    file, requests = folder / LEDGER_FILE, 0
+    billed: dict[str, float] = {}
+    for user in ("alice", "bob"):
+        async with Bed.start(quickstart_sellers(), model=MODEL, settings=LocalSettings(state_folder=folder)) as bed:
+            requests += await talk(bed, user)
+            for seller in bed.sellers:
+                bill = (await seller.ledger()).totals
+                billed[seller.name] = billed.get(seller.name, 0.0) + float(bill.usd or 0)
+            await until(lambda: sum(sums.requests for sums in read(file).values()) == requests)  # noqa: B023
+    found = read(file)
+    assert {name: sums.paid_usd for name, sums in found.items()} == pytest.approx(
+        {name: usd for name, usd in billed.items() if usd}, rel=0.01
+    )
+    assert sum(sums.unpriced + sums.unmetered + sums.at_most for sums in found.values()) == 0
+    assert sum(sums.paid_usd for sums in found.values()) < sum(sums.uncached_usd for sums in found.values())
+    tenants = {key.tenant for key in read_ledger_file(file, 0, 1 << 40)}
+    assert len(tenants) == 2
