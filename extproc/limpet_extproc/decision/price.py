@@ -58,7 +58,8 @@ def price_for(
 
 def turn_usd(price: Price, prompt_tokens: float, warm_tokens: float, output_tokens: float) -> float:
     """Dollars for one request where the first `warm_tokens` of its prompt are warm, if it is as long as that."""
-    warm_tokens = min(warm_tokens, prompt_tokens)
+    if warm_tokens > prompt_tokens:
+        warm_tokens = prompt_tokens
     return _PER_MTOK * (
         warm_tokens * price.cache_read
         + (prompt_tokens - warm_tokens) * price.cache_write

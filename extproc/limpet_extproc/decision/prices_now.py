@@ -59,7 +59,7 @@ def _prices(one: WindowedModel | None) -> tuple[Price, tuple[PriceTier, ...]] | 
 
 
 def prices_now(providers: Iterable[CatalogProvider], now_s: float, before: PricesNow = NO_WINDOWS) -> PricesNow:
-    """The prices at this Unix time. `before` only saves work: a tenth of a millisecond for each model with windows."""
+    """The prices at this Unix time. `before` only saves work: that of models whose windows do not turn."""
     windowed: dict[tuple[str, str], WindowedModel] = {}
     for provider in providers:
         for model in provider.models:
