@@ -8,6 +8,7 @@ from typing import Any, Final
 from limpet_operator.resources.problem import shown
 
 _MOST: Final = Decimal(9_999_999)
+_ROUNDED: Final = Decimal("1.02")
 _PLACES: Final = Decimal("0.000000001")
 ONE: Final = Decimal(1)
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -28,12 +29,17 @@ class ListedRates:
     cache_write_long: Decimal | None = None
     """Of what stays for an hour or longer."""
 
-    def factors_to(self, other: "ListedRates") -> frozenset[Decimal]:
-        """By what the prices that both name differ, to four places; one where a single factor tells all."""
-        pairs = ((getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
-        return frozenset(
-            round(theirs / ours, 4) for ours, theirs in pairs if ours is not None and theirs is not None and ours
-        )
+    def factor_to(self, other: "ListedRates") -> Decimal | None:
+        """By what all prices differ that both name, to four places; None: they differ by more than one factor.
+
+        Vendors round their prices, so factors that are within two percent of each other are one.
+        """
+        pairs: list[tuple[Decimal | None, Decimal | None]]
+        pairs = [(getattr(self, each.name), getattr(other, each.name)) for each in fields(self)]
+        factors = [theirs / ours for ours, theirs in pairs if ours is not None and theirs is not None and ours]
+        if not factors or max(factors) > min(factors) * _ROUNDED:
+            return None
+        return round((min(factors) + max(factors)) / 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +52,13 @@ class ListedTier:
 
 @dataclass(frozen=True, slots=True)
 class ListedHours:
-    """Hours of UTC with other prices, on the days on which they begin; `end` before `start`: on the next day."""
+    """Hours with other prices, on the days on which they begin; `end` before `start`: on the next day."""
 
     days: tuple[str, ...]
     start: str
     end: str
     rates: ListedRates
+    zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,13 @@ def dollars(value: object, times: Decimal = ONE) -> Decimal | None:
         return None if price > _MOST else price.quantize(_PLACES).normalize()
     except ArithmeticError:
         return None
+
+
+def whole(value: object) -> int | None:
+    """A number of tokens, which lists also write as 256000.0; None: it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value < 0 or value != value // 1:
+        return None
+    return int(value)
 
 
 def price_of(cost: Mapping[str, Any], name: str, where: str, remarks: ModelRemarks, times: Decimal) -> Decimal | None:

@@ -23,6 +23,7 @@ from limpet_operator.pricelists.listed import (
     is_nothing,
     price_of,
     scaled,
+    whole,
 )
 from limpet_operator.pricelists.litellm_hours import off_peak_hours
 
@@ -122,12 +123,13 @@ def _levels(raw: Mapping[str, Any], remarks: ModelRemarks) -> Mapping[_Level, Ma
             levels.setdefault(level, {})["cache_write_long"] = price
     for tier in raw["tiered_pricing"] if isinstance(raw.get("tiered_pricing"), list) else ():
         bounds = tier.get("range") if isinstance(tier, dict) else None
-        if not isinstance(bounds, list) or not bounds or not isinstance(bounds[0], int):
+        begin = whole(bounds[0]) if isinstance(bounds, list) and bounds else None
+        if begin is None:
             remarks.add("a tier without a range of tokens: left out")
             continue
         for name, field in _FIELDS.items():
-            if (price := price_of(tier, name, f"above {bounds[0]:,} tokens: ", remarks, _PER_TOKEN)) is not None:
-                levels.setdefault((bounds[0], ""), {}).setdefault(field, price)
+            if (price := price_of(tier, name, f"above {begin:,} tokens: ", remarks, _PER_TOKEN)) is not None:
+                levels.setdefault((begin, ""), {}).setdefault(field, price)
     return levels
 
 
@@ -147,9 +149,9 @@ def _services(
     for (above, service), prices in sorted(levels.items()):
         if not service or above:
             continue
-        factors = base.factors_to(ListedRates(**{"input": base.input, "output": base.output, **prices}))
-        if len(factors) == 1 and {"input", "output"} <= prices.keys():
-            yield service, next(iter(factors))
+        named = {"input", "output"} <= prices.keys()
+        if named and (factor := base.factor_to(ListedRates(**prices))) is not None:
+            yield service, factor
         else:
             remarks.add(f"service_tier {service} changes its prices by no one factor: left out")
 

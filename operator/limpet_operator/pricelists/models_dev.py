@@ -23,6 +23,7 @@ from limpet_operator.pricelists.listed import (
     is_nothing,
     price_of,
     scaled,
+    whole,
 )
 
 _RATES: Final = ("input", "output", "cache_read", "cache_write")
@@ -80,8 +81,8 @@ def _tiers(cost: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) ->
     sizes: set[int] = set()
     for raw in map(_object, tiers if isinstance(tiers, list) else ()):
         tier = _object(raw.get("tier"))
-        size = tier.get("size")
-        if tier.get("type", "context") != "context" or not isinstance(size, int) or size < 1 or size in sizes:
+        size = whole(tier.get("size"))
+        if tier.get("type", "context") != "context" or not size or size in sizes:
             remarks.add("a tier that is no length of a prompt, or has one that another has: left out")
             continue
         sizes.add(size)
@@ -99,9 +100,8 @@ def _modes(described: Mapping[str, Any], base: ListedRates, remarks: ModelRemark
         if not isinstance(tier, str) or not tier:
             remarks.add(f"the prices of mode {mode} are not those of a service_tier: left out")
         elif (rates := _rates(cost, f"service_tier {tier}: ", remarks)) is not None:
-            factors = base.factors_to(rates)
-            if len(factors) == 1:
-                yield tier, next(iter(factors))
+            if (factor := base.factor_to(rates)) is not None:
+                yield tier, factor
             else:
                 remarks.add(f"service_tier {tier} changes its prices by no one factor: left out")
 

@@ -63,18 +63,18 @@ def _model(provider: str, name: str, listed: ListedModel) -> dict[str, Any]:
 
 def _windows(provider: str, models: Mapping[str, ListedModel]) -> list[dict[str, Any]]:
     """Models with the same hours share a window."""
-    together: dict[tuple[Sequence[str], str, str], list[dict[str, Any]]] = {}
+    together: dict[tuple[Sequence[str], str, str, str], list[dict[str, Any]]] = {}
     for name, listed in sorted(models.items()):
         for hours in listed.hours:
             priced: dict[str, Any] = {"name": name, "perMillionTokens": _dollars(hours.rates)}
             if listed.tiers:
                 priced["longContext"] = []  # the list's prices of these hours hold at any length
-            together.setdefault((hours.days, hours.start, hours.end), []).append(priced)
+            together.setdefault((hours.days, hours.start, hours.end, hours.zone), []).append(priced)
     if len(together) > _MOST_WINDOWS:
         raise TooMuchError(f"{provider}: {len(together)} time windows, and a Pricing takes {_MOST_WINDOWS}")
     return [
-        {"name": f"hours-{number}", "timeZone": "UTC", "days": list(days), "from": start, "to": end, "models": priced}
-        for number, ((days, start, end), priced) in enumerate(together.items(), 1)
+        {"name": f"hours-{number}", "timeZone": zone, "days": list(days), "from": start, "to": end, "models": priced}
+        for number, ((days, start, end, zone), priced) in enumerate(together.items(), 1)
     ]
 
 

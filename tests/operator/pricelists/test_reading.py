@@ -84,11 +84,16 @@ _EVERY_DAY = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
         ({"windows": [{"hours_utc": "01:00-02:00"}]}, [(_EVERY_DAY, "01:00", "02:00")]),
         ({"hours_utc": "25:00-26:00"}, "hours that are none"),
         ({"hours_utc": 5}, "hours that are none"),
-        ({"windows": [{"hours_utc": "01:00-02:00", "weekdays": [0, 8]}]}, "days that are not days of UTC"),
-        ({"windows": [{"hours_utc": "01:00-02:00", "weekdays": [True]}]}, "days that are not days of UTC"),
+        ({"hours_utc": "05:00-05:00"}, "hours that are none"),
+        ({"windows": [{"hours_utc": "01:00-02:00", "weekdays": [0, 8]}]}, "days that a Pricing can't have"),
+        ({"windows": [{"hours_utc": "01:00-02:00", "weekdays": [True]}]}, "days that a Pricing can't have"),
         (
-            {"weekday_timezone": "Asia/Shanghai", "windows": [{"hours_utc": "01:00-02:00", "weekdays": [1]}]},
-            "days that are not days of UTC",
+            {"weekday_timezone": "Europe/Berlin", "windows": [{"hours_utc": "01:00-02:00", "weekdays": [1]}]},
+            "days that a Pricing can't have",  # its clocks change, and the hours are UTC's
+        ),
+        (
+            {"weekday_timezone": "Mars/Base", "windows": [{"hours_utc": "01:00-02:00", "weekdays": [1]}]},
+            "days that a Pricing can't have",
         ),
         ("16:30-00:30", "is no object"),
     ],
@@ -109,9 +114,37 @@ def test_hours_are_read_or_remarked(block: Any, hours: Any) -> None:
         assert (found, remarks_of(prices, "m")) == (hours, [])
 
 
+def test_days_of_a_zone_whose_clocks_never_change_are_taken_with_its_hours() -> None:
+    windows = [
+        {"hours_utc": ["00:00-01:00", "10:00-00:00"], "weekdays": [1, 5]},
+        {"hours_utc": "00:00-00:00", "weekdays": [6]},
+    ]
+    model = {
+        "litellm_provider": "p",
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 1e-6,
+        "off_peak_pricing": {"weekday_timezone": "Asia/Shanghai", "windows": windows},
+    }
+    found = read({"m": model}).providers["p"]["m"].hours
+    assert {each.zone for each in found} == {"Asia/Shanghai"}
+    assert [(each.days, each.start, each.end) for each in found] == [
+        (("Mon", "Fri"), "08:00", "09:00"),
+        (("Mon", "Fri"), "18:00", "00:00"),
+        (("Mon", "Fri"), "00:00", "08:00"),
+        (("Sat",), "00:00", "12:00"),
+        (("Sat",), "12:00", "00:00"),
+    ]
+
+
+def test_prices_that_a_vendor_has_rounded_differ_by_one_factor() -> None:
+    model = {"litellm_provider": "p", "input_cost_per_token": 7.3e-7, "output_cost_per_token": 3.03e-6}
+    flex = {"input_cost_per_token_flex": 3.6e-7, "output_cost_per_token_flex": 1.52e-6}
+    assert read({"m": {**model, **flex}}).providers["p"]["m"].service_tiers == {"flex": Decimal("0.4974")}
+
+
 def test_litellms_ranges_are_tiers() -> None:
     tier = {"range": [0, 1000], "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
-    more = {"range": [1000, 9000], "input_cost_per_token": 3e-6}
+    more = {"range": [1000.0, 9000.0], "input_cost_per_token": 3e-6}
     prices = read({"m": {"litellm_provider": "p", "tiered_pricing": [tier, more, {"range": "all"}, 7]}})
     model = prices.providers["p"]["m"]
     assert (model.rates, model.tiers) == (_rates("1", "2"), (ListedTier(1000, _rates("3", "2")),))
