@@ -119,8 +119,12 @@ class Stage:
         specs: Mapping[str, Mapping[str, Any]],
         prices: Mapping[str, Mapping[str, str] | None],
         windows: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        terms: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> list[dict[str, Any]]:
-        """Provider, Secret and Pricing of each; `specs` go over the Provider's, None in `prices` means unknown."""
+        """Provider, Secret and Pricing of each; `specs` go over the Provider's, None in `prices` means unknown.
+
+        `terms` are what a Pricing says of each model besides.
+        """
         written: list[dict[str, Any]] = []
         for name in sellers:
             config, metadata = self.sellers[name].config, {"name": self.provider(name)}
@@ -143,9 +147,10 @@ class Stage:
             )
             price = prices.get(name, PRICES)
             if price is not None:
+                told = {"perMillionTokens": price, **(terms or {}).get(name, {})}
                 priced = {
                     "providerRef": metadata,
-                    "models": [{"name": each["name"], "perMillionTokens": price} for each in spec["models"]],
+                    "models": [{"name": each["name"], **told} for each in spec["models"]],
                     "windows": (windows or {}).get(name, []),
                 }
                 written.append(
@@ -168,11 +173,12 @@ class Stage:
         specs: Mapping[str, Mapping[str, Any]] | None = None,
         prices: Mapping[str, Mapping[str, str] | None] | None = None,
         windows: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        terms: Mapping[str, Mapping[str, Any]] | None = None,
         policy: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Self:
         """Make these sellers the whole configuration of the gateway, and return when it is in force."""
-        objects: list[Mapping[str, Any]] = [*self.objects(sellers, specs or {}, prices or {}, windows)]
+        objects: list[Mapping[str, Any]] = [*self.objects(sellers, specs or {}, prices or {}, windows, terms)]
         if policy is not None:
             objects.append(policy_object(**policy))
         self.gateway.apply(self.planned(objects, env or {}))

@@ -12,7 +12,7 @@ from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
 def request_price(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> Price | None:
     """The prices that count for this request there, as `price_for` gives them; None: unknown.
 
-    `prompt_tokens`: the prompt counts as at least that long.
+    `prompt_tokens`: as long as the prompt is known to be; 0: as it is estimated.
     """
     price = candidate.price
     if price is None or (
@@ -24,7 +24,7 @@ def request_price(candidate: Candidate, query: Query, prompt_tokens: int = 0) ->
         return price  # whatever the request is: most vendors write for nothing, and have one price
     return price_for(
         candidate,
-        max(query.prompt_tokens, prompt_tokens),
+        prompt_tokens or query.prompt_tokens,
         query.service_tier,
         writes=is_cached(candidate, query, prompt_tokens),
         long_write=(asked_ttl_s(candidate, query) or 0.0) >= LONG_S,
