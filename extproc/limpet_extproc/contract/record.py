@@ -20,7 +20,8 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     before_tokens: int = 0
     """Of the prompt of that turn, what its cache should have since."""
     before_until_s: float = 0.0
-    """Until when its cache should have kept that."""
+    """Until when its cache should have kept that; without `before`: until when any cache kept what is remembered of
+    the conversation. 0: nothing is."""
     changed_at: str = ""
     """Where this prompt departs from that one: `tools`, `system`, `message 7`; empty: nowhere."""
     model_before: str = ""

@@ -98,7 +98,8 @@ def cause_of(
         prompt_tokens / record.prompt_tokens if record.prompt_tokens else 1.0,
     )
     if not evidence.before:
-        return _without_memory(read, parallel=bool(evidence.parallel) and evidence.parallel[at])
+        parallel = bool(evidence.parallel) and evidence.parallel[at]
+        return _without_memory(read, over=0 < evidence.before_until_s <= record.started_s, parallel=parallel)
     return _with_memory(read, record, attempts)
 
 
@@ -111,8 +112,10 @@ def _hindered(evidence: CacheEvidence, at: int, prompt_tokens: int) -> CacheFind
     return None
 
 
-def _without_memory(read: _CacheRead, *, parallel: bool) -> CacheFinding:
-    """Of a conversation of which no turn is remembered."""
+def _without_memory(read: _CacheRead, *, over: bool, parallel: bool) -> CacheFinding:
+    """Of a conversation of which no turn is remembered, or, if it is `over`, none that any cache still has."""
+    if over and read.covers(read.expected) and read.is_within(read.expected):
+        return CacheFinding("ttl_expired")
     if read.evidence.model_before and not read.tokens:
         return CacheFinding("model_changed")
     added = read.scale * read.evidence.added_tokens

@@ -45,7 +45,7 @@ class Remembering:
             provider,
             record.started_s + ttl_s,
             prompt_tokens,
-            (usage.cached or 0) if usage else 0,
+            (usage.cached or 0) + usage.written if usage and usage.written is not None else 0,
             b64decode(record.chain),
         )
         turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause)

@@ -20,9 +20,9 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     until_s: float
     """Wall clock; the start of the last request that used the cache plus the cache's lifetime."""
     prompt_tokens: int = 0
-    """Of that request: what its cache holds since."""
+    """Of that request."""
     cached_tokens: int = 0
-    """Of these, what it read from its cache."""
+    """Of these, what its cache holds since, by what it reported to have read and written; 0: it did not, so all."""
     chain: bytes = b""
     """Of that prompt (`decision.prefix.Chain.hashes`)."""
 

@@ -12,6 +12,7 @@ from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.cache_keys import KeyRates
+from limpet_extproc.request.model_before import model_before
 from limpet_extproc.request.object_routing import ObjectRouting
 from limpet_extproc.request.opened import Opened, open_request
 from limpet_extproc.request.parsing import RequestHead
@@ -68,7 +69,10 @@ class StickyRouting:
         known = opened.query.stays and not opened.query.pinned
         remembered = await self._memory.lookup(key, now_s) if known else None
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
-        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before)
+        other = ""
+        if known and remembered is None and opened.query.has_history:
+            other = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s)
+        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before, other)
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             first = opened.query.lane.by_provider[decision.order[0]]

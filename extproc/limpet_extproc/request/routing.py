@@ -8,8 +8,9 @@ import msgspec
 
 from limpet_extproc.contract.envoy import TRIES
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
-from limpet_extproc.contract.record import Record, TurnsBefore
+from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.choose import Decision, choose
+from limpet_extproc.decision.evidence import evidence_of
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
 from limpet_extproc.decision.snapshot import Lane
@@ -58,8 +59,12 @@ def decide(
     now_s: float,
     random_seed: bytes,
     before: int = 0,
+    model_before: str = "",
 ) -> Routing | Refusal:
-    """The order of providers and all that goes with it. `random_seed`: see `choose`, `before`: see `edits`."""
+    """The order of providers and all that goes with it.
+
+    `random_seed`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
+    """
     query, lane = opened.query, opened.query.lane
     decision = choose(query, remembered, states, now_s, random_seed)
     order = decision.order
@@ -69,7 +74,7 @@ def decide(
         return nobody_left(query)
     return Routing(
         decision=decision,
-        record=_record(opened, decision, remembered, now_s),
+        record=_record(opened, decision, remembered, model_before, now_s),
         edits=edits(opened, order, before),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
@@ -117,8 +122,11 @@ def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str]
     return tuple([(name, affinity(query.key, name)) for name in takes])
 
 
-def _record(opened: Opened, decision: Decision, remembered: Remembered | None, now_s: float) -> Record:
+def _record(
+    opened: Opened, decision: Decision, remembered: Remembered | None, model_before: str, now_s: float
+) -> Record:
     query, policy = opened.query, opened.query.lane.policy
+    learns = _learns(opened)
     return Record(
         key=query.key.hex(),
         model=query.lane.model,
@@ -133,7 +141,7 @@ def _record(opened: Opened, decision: Decision, remembered: Remembered | None, n
         service_tier=query.service_tier,
         output_tokens=query.output_tokens,
         max_providers=policy.max_providers,
-        learn=_learns(opened),
+        learn=learns,
         tries=1 if policy.on_timeout == "NextProvider" else TRIES,
         streamed=opened.request.stream,
         api=opened.head.api.name,
@@ -143,6 +151,7 @@ def _record(opened: Opened, decision: Decision, remembered: Remembered | None, n
         policy=policy.name,
         chain=b64encode(query.chain.hashes).decode() if query.chain.hashes else "",
         heads=b64encode(query.chain.head_hashes()).decode() if query.chain.heads else "",
+        cache=evidence_of(query, decision.order, remembered, {}, (), now_s, model_before) if learns else _NO_EVIDENCE,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         before=_FIRST_TURN if remembered is None else turns_before(remembered.pace, now_s),
     )
@@ -158,6 +167,7 @@ def turns_before(pace: ConversationPace, now_s: float) -> TurnsBefore:
     return TurnsBefore(pace.turns, max(0.0, now_s - pace.last_s), pace.gap_s, pace.growth_tokens)
 
 
+_NO_EVIDENCE: Final = CacheEvidence()
 _MAX_EXCLUDED: Final = 16
 
 

@@ -66,6 +66,11 @@ def found(
         (KNOWN, None, "unreported"),
         (EXPIRED, 0, "ttl_expired"),
         (EXPIRED, 10_000, "hit"),
+        (
+            replace(NEW, before_until_s=NOW - 1, goes_on=True),
+            0,
+            "ttl_expired",
+        ),  # so long ago that nothing else is known
         (replace(EXPIRED, expected=(2_000, 0, 0)), 1_920, "ttl_expired"),  # its head is another conversation's, too
         (CHANGED, 3_968, "prefix_changed(message 3)"),
         (CHANGED, 4_992, "prefix_changed(message 3)"),  # the beginning of what has changed has not
@@ -180,7 +185,7 @@ def test_no_cause_is_named_against_what_was_seen(evidence: CacheEvidence, cached
     assert (cause == "unreported") <= (cached is None)
     assert (cause in ("hit", "partial")) <= bool(cached)
     named_if = {
-        "ttl_expired": evidence.before_until_s <= NOW and evidence.before,
+        "ttl_expired": evidence.before_until_s <= NOW,
         "provider_switched": evidence.before not in ("", provider) and evidence.before_until_s > NOW,
         "prefix_changed": evidence.compared and evidence.changed_at and evidence.before,
         "model_changed": evidence.model_before and not cached,

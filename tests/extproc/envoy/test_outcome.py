@@ -19,7 +19,12 @@ from limpet_extproc.request.pins import Found
 
 async def test_the_provider_that_served_is_remembered_from_the_start_of_the_request(world: World) -> None:
     await world.take(entry("a"))
-    assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 5000, 3840),)
+    assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 5000),)
+
+
+async def test_of_a_prompt_that_is_cached_only_in_part_it_is_remembered_how_much(world: World) -> None:
+    await world.take(entry("a", usage={**USAGE, "written": 60.0}))
+    assert await world.warm() == (Warm("a", RECORD.started_s + 300.0, 5000, 3900),)
 
 
 async def test_a_provider_that_served_after_others_failed_takes_over_and_they_stay_behind_it(world: World) -> None:

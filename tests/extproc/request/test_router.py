@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.extproc.conftest import Make
 from tests.extproc.hand_clock import HandClock
 
-from limpet_extproc.contract.catalog import Limits
+from limpet_extproc.contract.catalog import Limits, Model
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
@@ -143,3 +145,26 @@ async def test_a_request_counts_against_the_limits_of_where_it_is_sent(
     assert (used.under_way, used.requests) == (2, 2)
     assert used.tokens > 2 * 400, "of the prompt, and of the answer that is expected"
     assert world.limit_use.known == 1, "nothing is counted where there are no limits"
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "before"),
+    [
+        ("pro", "Hi", "flash"),
+        ("pro", "Another conversation", ""),
+        ("flash", "Hi", ""),  # it is remembered
+    ],
+)
+async def test_a_conversation_that_changes_its_model_is_recognised(
+    make: Make, routed: Callable[..., Routed], model: str, text: str, before: str
+) -> None:
+    both = replace(make.provider("a"), models=tuple(Model(each, each, 0, make.price) for each in ("pro", "flash")))
+    world = routed(both)
+
+    def asked(opening: str, model: str) -> bytes:
+        turns = [{"role": "user", "content": opening}, {"role": "assistant", "content": "Yes."}]
+        return msgspec.json.encode({"model": model, "messages": [*turns, {"role": "user", "content": "And?"}]})
+
+    first = await world.route(asked("Hi", "flash"))
+    world.memory.remember(bytes.fromhex(first.record.key), Warm("a", world.clock.now_s + 60), 4, world.clock.now_s)
+    assert (await world.route(asked(text, model))).record.cache.model_before == before

@@ -1,0 +1,110 @@
+"""What is known of the prompt caches when a request is decided, for whoever asks later why it read what it read."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from limpet_extproc.contract.record import CacheEvidence
+from limpet_extproc.decision.breakpoints import gets_mark
+from limpet_extproc.decision.prefix import HASH_BYTES, Chain, changed_at, shared_boundaries
+from limpet_extproc.decision.query import Query
+from limpet_extproc.memory import Remembered, Warm
+
+_OF_A_TURN: Final = 2
+"""Messages that it adds at least: the answer before it, and what the user says now."""
+
+_NOWHERE: Final = Warm("", 0.0)
+
+
+def evidence_of(
+    query: Query,
+    order: Sequence[str],
+    remembered: Remembered | None,
+    warm_tokens: Mapping[str, int],
+    coming: Collection[str],
+    now_s: float,
+    model_before: str = "",
+) -> CacheEvidence:
+    """For a request that is tried at these providers.
+
+    `warm_tokens`: by provider, what its cache should have of the prompt; of those in `coming`, once the first request
+    with this beginning has begun to be answered. `model_before`: the model of the last turn, where that was another.
+    """
+    before = _NOWHERE if remembered is None else _before(query, remembered)
+    compared, changed, shared_tokens, changed_tokens = _compared(query.chain, before.chain)
+    if remembered is not None and remembered.pending and not before.provider:
+        coming = (*coming, remembered.pending)
+    expected, min_tokens, unmarked = [], [], []
+    for name in order:
+        candidate = query.lane.by_provider[name]
+        only_marked, tokens = candidate.cache_fields.only_marked, warm_tokens.get(name, 0)
+        if changed and name == before.provider and before.until_s > now_s:
+            if only_marked:
+                tokens = 0  # how much comes before the change says little of the last breakpoint before it
+            elif tokens < shared_tokens >= candidate.min_tokens:
+                tokens = shared_tokens
+        expected.append(tokens)
+        min_tokens.append(candidate.min_tokens)
+        unmarked.append(only_marked and not gets_mark(candidate, query))
+    return CacheEvidence(
+        tuple(expected),
+        before.provider,
+        before.prompt_tokens,
+        before.until_s,
+        changed,
+        model_before,
+        tuple([name in coming for name in order]) if coming else (),
+        tuple(unmarked) if True in unmarked else (),
+        tuple(min_tokens) if any(min_tokens) else (),
+        compared,
+        shared_tokens,
+        changed_tokens,
+        query.has_history or bool(query.pinned),
+        _added(query),
+    )
+
+
+def _compared(chain: Chain, before: bytes) -> tuple[bool, str, int, int]:
+    """Whether this prompt can be compared with that of the last turn, and where it departs from it.
+
+    Then how many tokens they share, and how many this one has up to the end of what has changed.
+    """
+    hashes, tokens = chain.hashes, chain.tokens
+    if not before or not hashes:
+        return False, "", 0, 0
+    if hashes.startswith(before) and len(hashes) == HASH_BYTES * len(tokens):  # nearly always: it has only grown
+        shared, changed = len(before) // HASH_BYTES, ""
+    else:
+        shared, changed = shared_boundaries(hashes, before), changed_at(hashes, before)
+    return True, changed, tokens[shared - 1] if shared else 0, tokens[min(shared, len(tokens) - 1)]
+
+
+def _before(query: Query, remembered: Remembered) -> Warm:
+    """Where the last turn was served, and as `prompt_tokens` what it left there."""
+    pace, failure = remembered.pace, remembered.failure
+    if remembered.warm:
+        before = remembered.warm[0]
+    elif failure is not None and pace.turns:
+        # It is not warm there any more, but it was before it failed.
+        before = Warm(failure.providers[0], pace.last_s + _ttl_s(query, failure.providers[0]), pace.prompt_tokens)
+    elif pace.turns:
+        # All that is left of one that was over a while ago.
+        return Warm("", pace.last_s + max(each.cache_ttl_s for each in query.lane.candidates))
+    else:
+        return _NOWHERE
+    candidate = query.lane.by_provider.get(before.provider)
+    short = candidate is not None and before.prompt_tokens < candidate.min_tokens
+    left = 0 if short else before.cached_tokens or before.prompt_tokens
+    return Warm(before.provider, before.until_s, left, 0, before.chain)
+
+
+def _ttl_s(query: Query, provider: str) -> float:
+    candidate = query.lane.by_provider.get(provider)
+    return candidate.cache_ttl_s if candidate is not None else 0.0
+
+
+def _added(query: Query) -> int:
+    """Tokens of this turn, without those of earlier ones."""
+    tokens = query.chain.tokens
+    if query.pinned or len(tokens) <= _OF_A_TURN:
+        return query.prompt_tokens
+    return tokens[-1] - tokens[-1 - _OF_A_TURN]
