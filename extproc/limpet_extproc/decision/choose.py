@@ -9,6 +9,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
+from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -16,8 +17,12 @@ from limpet_extproc.decision.request_price import allowed_by_demands, why_not_st
 from limpet_extproc.decision.room import by_room
 from limpet_extproc.decision.score import by_sort, expected_usd, weighted
 from limpet_extproc.decision.snapshot import Candidate
+from limpet_extproc.decision.spread_seed import spread_seed
 from limpet_extproc.decision.steering import Allowed, Steering
 from limpet_extproc.decision.sticky import warm_first
+from limpet_extproc.decision.totals import totals_usd
+from limpet_extproc.decision.warmth import NO_WARMTH, Warmth, warmth_of
+from limpet_extproc.decision.worth import Outlook
 from limpet_extproc.memory import Remembered
 from limpet_extproc.memory.heads import NO_HEADS, Heads
 
@@ -32,6 +37,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     excluded: Mapping[str, Exclusion] = {}
     trial: bool = False
     """The first of the order is being tried again after a time out."""
+    warmth: Warmth = NO_WARMTH
+    """What was expected of prompt caches; nothing is where the request belongs to no conversation, or to mode Off."""
 
 
 def choose(
@@ -51,6 +58,11 @@ def choose(
     if query.pinned:
         return _pinned(query, steering, states, now_s)
     mode = query.lane.policy.mode if query.stays else "Off"
+    warmth = NO_WARMTH
+    if mode != "Off" and (remembered is not None or heads):
+        warmth = warmth_of(query, remembered, heads, now_s)
+        if warmth.prompt_tokens:
+            query = msgspec.structs.replace(query, prompt_tokens=warmth.prompt_tokens)
     filtered = by_health(query.lane, states, now_s)
     if query.lane.limited:
         filtered = by_room(filtered, states.used, query.prompt_tokens + query.output_tokens, now_s)
@@ -61,16 +73,17 @@ def choose(
             return Decision((), _bypass(steering) if steering.chooses() else "first.scored", None, filtered.excluded)
         if steering.chooses():
             seed = query.key if query.stays else random_seed
-            return _steered(query, steering, left, without_better(filtered), remembered, states, now_s, seed)
+            filtered = without_better(filtered)
+            return _steered(query, steering, left, filtered, remembered, warmth, states, now_s, seed)
     filtered = without_better(filtered)
     if mode == "Enforce":
-        return _sticky(query, filtered, remembered, states, now_s)
+        return _sticky(query, filtered, remembered, warmth, states, now_s)
     seed = query.key if query.placed else random_seed
     order = _in_order((), filtered.open, query, filtered, states, seed)
     if mode == "Off":
         return _decision(filtered, order, _spread_reason(query))
-    enforce_reason = _sticky(query, filtered, remembered, states, now_s).reason
-    return _decision(filtered, order, "observe.spread", enforce_reason)
+    enforce_reason = _sticky(query, filtered, remembered, warmth, states, now_s).reason
+    return _decision(filtered, order, "observe.spread", enforce_reason, warmth=warmth)
 
 
 def _spread_reason(query: Query) -> DecisionReason:
@@ -88,19 +101,32 @@ def _pinned(query: Query, steering: Steering | None, states: ProviderStates, now
 
 
 def _sticky(
-    query: Query, filtered: Filtered, remembered: Remembered | None, states: ProviderStates, now_s: float
+    query: Query,
+    filtered: Filtered,
+    remembered: Remembered | None,
+    warmth: Warmth,
+    states: ProviderStates,
+    now_s: float,
 ) -> Decision:
     failed = remembered.failed_lately(now_s) if remembered is not None else ()
     if failed:
         filtered = by_failure(filtered, failed)
-    warm, reason = warm_first(filtered, remembered, query, states, now_s)
-    order = _in_order(warm, filtered.open, query, filtered, states, query.key)
-    if reason == "first.scored" and failed and order[0] not in failed:
-        reason = "sticky.left.failed"
-    elif reason == "first.scored":
-        # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
-        reason = why_not_sticky(query.lane.by_provider[order[0]], query) or reason
-    return _decision(filtered, order, reason)
+    first, reason = warm_first(filtered, remembered, warmth, query, states, now_s, filtered.open)
+    if first:
+        order = _in_order(first, filtered.open, query, filtered, states, query.key)
+    else:
+        outlook = outlook_of(query, remembered.pace if remembered is not None else UNKNOWN_PACE, now_s)
+        seed = spread_seed(filtered.open, query)
+        order = _in_order((), filtered.open, query, filtered, states, seed, (warmth, outlook))
+    if reason == "first.scored":
+        if failed and order[0] not in failed:
+            reason = "sticky.left.failed"
+        elif order[0] in warmth.tokens:
+            reason = "first.warm_head"
+        else:
+            # Where nothing will be remembered, the reason shows why: else each turn would look like a new conversation.
+            reason = why_not_sticky(query.lane.by_provider[order[0]], query) or reason
+    return _decision(filtered, order, reason, warmth=warmth)
 
 
 def _steered(
@@ -109,6 +135,7 @@ def _steered(
     allowed: Allowed,
     filtered: Filtered,
     remembered: Remembered | None,
+    warmth: Warmth,
     states: ProviderStates,
     now_s: float,
     seed: bytes,
@@ -119,7 +146,7 @@ def _steered(
     reason = _bypass(steering)
     policy = query.lane.policy
     if policy.client_order == "StickyWithin" and policy.mode == "Enforce":
-        warm, sticky_reason = warm_first(filtered, remembered, query, states, now_s)
+        warm, sticky_reason = warm_first(filtered, remembered, warmth, query, states, now_s, ())
         if sticky_reason in ("sticky.hit", "sticky.returned") and warm[0] in (named or allowed.providers):
             first, reason = (warm[0], *first), "sticky.within"
     # A client may choose a provider that drains: draining turns away only requests that have no preference.
@@ -130,7 +157,8 @@ def _steered(
         ranked = best_first(candidates, by_sort(steering.sort, candidates, query, states, now_s))
         degraded = best_first(filtered.degraded, by_sort(steering.sort, filtered.degraded, query, states, now_s))
         order = in_order(first, ranked, filtered, degraded)
-    return _decision(filtered, order, reason, limit=None if steering.allow_fallbacks else len(named) or 1)
+    limit = None if steering.allow_fallbacks else len(named) or 1
+    return _decision(filtered, order, reason, limit=limit, warmth=warmth)
 
 
 def _bypass(steering: Steering) -> DecisionReason:
@@ -144,6 +172,9 @@ def _bypass(steering: Steering) -> DecisionReason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
+_Outlook = tuple[Warmth, Outlook]
+
+
 def _in_order(
     first: Sequence[str],
     candidates: Sequence[Candidate],
@@ -151,16 +182,23 @@ def _in_order(
     filtered: Filtered,
     states: ProviderStates,
     seed: bytes,
+    ahead: _Outlook | None = None,
 ) -> tuple[str, ...]:
-    ranked = _spread(query, candidates, filtered.shares, states, seed)
+    """`ahead`: what counts is the whole conversation, with what is warm; else this request alone, with nothing warm."""
+    ranked = _spread(query, candidates, filtered.shares, states, seed, ahead)
     if filtered.just_failed:
-        ranked += _spread(query, filtered.just_failed, filtered.shares, states, seed)
-    degraded = _spread(query, filtered.degraded, {}, states, seed) if filtered.degraded else ()
+        ranked += _spread(query, filtered.just_failed, filtered.shares, states, seed, ahead)
+    degraded = _spread(query, filtered.degraded, {}, states, seed, ahead) if filtered.degraded else ()
     return in_order(first, ranked, filtered, degraded)
 
 
 def _spread(
-    query: Query, candidates: Sequence[Candidate], shares: Mapping[str, float], states: ProviderStates, seed: bytes
+    query: Query,
+    candidates: Sequence[Candidate],
+    shares: Mapping[str, float],
+    states: ProviderStates,
+    seed: bytes,
+    ahead: _Outlook | None,
 ) -> list[str]:
     """`shares`: of new conversations, for those that may not have their full one yet."""
     if len(candidates) < 2:
@@ -170,11 +208,12 @@ def _spread(
         if weighty and len(weighty) < len(candidates):
             # Not among the near-equals, however cheap: they would come first where the others are dearer than near.
             weightless = [candidate for candidate in candidates if not candidate.weight]
-            return [*_spread(query, weighty, shares, states, seed), *_spread(query, weightless, shares, states, seed)]
-    usd = expected_usd(candidates, query)
+            ranked = _spread(query, weighty, shares, states, seed, ahead)
+            return [*ranked, *_spread(query, weightless, shares, states, seed, ahead)]
+    usd = expected_usd(candidates, query) if ahead is None else totals_usd(candidates, query, *ahead)
     scores = weighted(usd, candidates, query.lane.model, states)
     ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)
-    return held_back(ranked, shares, seed) if shares else ranked
+    return held_back(ranked, shares, query.key if ahead is not None else seed) if shares else ranked
 
 
 def _decision(
@@ -184,8 +223,10 @@ def _decision(
     enforce_reason: DecisionReason | None = None,
     *,
     limit: int | None = None,
+    warmth: Warmth = NO_WARMTH,
 ) -> Decision:
     if filtered.out and order == filtered.out:
         reason = "last_resort.all_out"
     attempts = filtered.lane.policy.max_attempts if limit is None else min(limit, filtered.lane.policy.max_attempts)
-    return Decision(order[:attempts], reason, enforce_reason, filtered.excluded, order[0] in filtered.trials)
+    trial = order[0] in filtered.trials
+    return Decision(order[:attempts], reason, enforce_reason, filtered.excluded, trial, warmth)

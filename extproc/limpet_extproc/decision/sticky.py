@@ -1,15 +1,20 @@
 """Where a conversation stays: the providers that are tried first because it is warm there."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered
-from limpet_extproc.decision.going_back import cheaper_place
+from limpet_extproc.decision.moving import cheaper_place, is_cheapest
+from limpet_extproc.decision.outlook import outlook_of
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import why_not_sticky
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.decision.snapshot import Candidate
+from limpet_extproc.decision.totals import totals_usd
+from limpet_extproc.decision.warmth import Warmth
+from limpet_extproc.memory import Remembered
 
 _LEFT: Final[Mapping[Exclusion | None, DecisionReason]] = {
     "degraded": "sticky.left.degraded",
@@ -19,13 +24,22 @@ _LEFT: Final[Mapping[Exclusion | None, DecisionReason]] = {
 }
 
 WarmFirst = tuple[tuple[str, ...], DecisionReason]
-"""The warm providers in the order in which they are tried, and why these, or why none."""
+"""The providers that are tried first, in their order, and why these, or why none."""
 
 
 def warm_first(
-    filtered: Filtered, remembered: Remembered | None, query: Query, states: ProviderStates, now_s: float
+    filtered: Filtered,
+    remembered: Remembered | None,
+    warmth: Warmth,
+    query: Query,
+    states: ProviderStates,
+    now_s: float,
+    elsewhere: Sequence[Candidate],
 ) -> WarmFirst:
-    """The providers that come first because of what is remembered."""
+    """The providers that come first because of what is remembered.
+
+    `elsewhere`: where a conversation may move for its price although it is not warm there.
+    """
     if remembered is None:
         return (), "first.scored"
     if not remembered.warm:
@@ -33,38 +47,64 @@ def warm_first(
         if pending is not None and filtered.may_stay(pending):
             return (pending,), "sticky.pending"
         return (), "first.scored"
-    warm = [each for each in remembered.warm if each.until_s > now_s]
+    warm = [each.provider for each in remembered.warm if each.until_s > now_s]
     if not warm:
         return (), "sticky.expired"
-    return _of_warm(filtered, warm[0], warm[1:], query, states, now_s)
-
-
-def _of_warm(
-    filtered: Filtered, sticky: Warm, earlier: Sequence[Warm], query: Query, states: ProviderStates, now_s: float
-) -> WarmFirst:
-    """`sticky` served last, `earlier` ones before it; the caches of all of them still live."""
-    others = [each for each in earlier if filtered.may_stay(each.provider)]
+    others = [name for name in warm[1:] if filtered.may_stay(name)]
     if others and filtered.trials:
-        others.sort(key=lambda each: each.provider in filtered.trials)
-    if not filtered.may_stay(sticky.provider):
-        return _names(*others), _left(filtered.excluded.get(sticky.provider))
-    if others and sticky.provider in filtered.trials and others[0].provider not in filtered.trials:
+        others.sort(key=lambda name: name in filtered.trials)
+    if not filtered.may_stay(warm[0]):
+        left = _left(filtered.excluded.get(warm[0]))
+        return _least_first(others, elsewhere, query, warmth, remembered, now_s) if others else (), left
+    if others and warm[0] in filtered.trials and others[0] not in filtered.trials:
         # A conversation with another warm place leaves the trial to one that has none.
-        return _names(others[0], sticky, *others[1:]), _left(filtered.trials[sticky.provider])
-    unpaid = why_not_sticky(filtered.lane.by_provider[sticky.provider], query, sticky.prompt_tokens)
+        return (others[0], warm[0], *others[1:]), _left(filtered.trials[warm[0]])
+    sticky = filtered.lane.by_provider[warm[0]]
+    unpaid = why_not_sticky(sticky, query)
     if unpaid is not None:
         return (), unpaid
-    if not others:
+    if not others and is_cheapest(sticky, elsewhere, query):
         return (sticky.provider,), "sticky.hit"
-    cheaper = cheaper_place(filtered, sticky, others, query, states, now_s)
-    if cheaper is not None:
-        return _names(cheaper, sticky, *others), "sticky.returned"
-    return _names(sticky, *others), "sticky.hit"
+    return _stay_or_move(filtered, sticky, others, warmth, query, states, now_s, remembered, elsewhere)
+
+
+def _stay_or_move(
+    filtered: Filtered,
+    sticky: Candidate,
+    others: Sequence[str],
+    warmth: Warmth,
+    query: Query,
+    states: ProviderStates,
+    now_s: float,
+    remembered: Remembered,
+    elsewhere: Sequence[Candidate],
+) -> WarmFirst:
+    candidates = [sticky, *(filtered.lane.by_provider[name] for name in others)]
+    candidates += [each for each in elsewhere if each not in candidates]
+    usd = totals_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
+    to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s)
+    if to is None:
+        return (sticky.provider, *others), "sticky.hit"
+    reason: DecisionReason = "sticky.returned" if to.provider in others else "sticky.moved.cheaper"
+    return (to.provider, sticky.provider, *others), reason
+
+
+def _least_first(
+    others: Sequence[str],
+    elsewhere: Sequence[Candidate],
+    query: Query,
+    warmth: Warmth,
+    remembered: Remembered,
+    now_s: float,
+) -> tuple[str, ...]:
+    """Those of the other warm places that cost no more than any that is cold, the cheapest before the others."""
+    warm = [query.lane.by_provider[name] for name in others]
+    cold = [each for each in elsewhere if each.provider not in others]
+    usd = totals_usd([*warm, *cold], query, warmth, outlook_of(query, remembered.pace, now_s))
+    least_cold = min(usd[len(warm) :], default=inf)
+    ranked = sorted(zip(usd, range(len(warm)), others, strict=False))
+    return tuple([name for expected, _, name in ranked if expected <= least_cold])
 
 
 def _left(exclusion: Exclusion | None) -> DecisionReason:
     return _LEFT.get(exclusion, "sticky.left.not_candidate")
-
-
-def _names(*warm: Warm) -> tuple[str, ...]:
-    return tuple(each.provider for each in warm)

@@ -87,6 +87,9 @@ _FOR_HEALTH: Final[frozenset[Exclusion]] = frozenset({"degraded", "over_limit", 
 _WARM_FIRST: Final[frozenset[DecisionReason]] = frozenset({"sticky.hit", "sticky.returned", "sticky.within"})
 """Reasons whose first provider has the conversation in its cache."""
 
+_NEW: Final[frozenset[DecisionReason]] = frozenset({"first.scored", "first.warm_head"})
+"""Those of a conversation of which nothing is remembered."""
+
 
 def _why(decision: Decision, states: ProviderStates, lane: Lane, now_s: float) -> str:
     """What is wrong with the providers that are tried, and with those that are not tried because of it."""
@@ -181,7 +184,7 @@ def _learns(opened: Opened) -> bool:
 
 def _unrecognised(opened: Opened, decision: Decision) -> bool:
     """Whether a conversation with earlier turns was not recognised, as with a clock in the system prompt."""
-    new = "first.scored" in (decision.reason, decision.enforce_reason)
+    new = not _NEW.isdisjoint((decision.reason, decision.enforce_reason))
     return new and opened.request.has_history and opened.identified_by == identity.FINGERPRINT
 
 

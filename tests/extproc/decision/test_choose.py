@@ -24,17 +24,17 @@ DEGRADED_TRIAL = HealthState(trouble="degraded", since_s=900.0, until_s=999.0, c
 BACK = HealthState(returned_s=NOW - 40)
 """Takes all new conversations, and has not been well for long."""
 
-CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (0.1, 1.0, 2.0))
+CHEAP, DEAR, DEARER = (Price(usd, 4 * usd, usd / 10, usd) for usd in (1.0, 1.3, 1.7))
 PRICES = {"a": CHEAP, "b": DEAR, "c": DEARER}
-"""Far enough apart that the order without memory is a, b, c."""
+"""Far enough apart that the order without memory is a, b, c, and near enough that it pays to stay."""
 
 
 def warm(*names: str, until_s: float = NOW + 60) -> Remembered:
-    return Remembered(tuple(Warm(name, until_s) for name in names))
+    return Remembered(tuple(Warm(name, until_s, 4000) for name in names))
 
 
 def failed(*names: str, warm: str = "", pending: str | None = None, at_s: float = NOW - 1) -> Remembered:
-    return Remembered(tuple(Warm(name, NOW + 60) for name in warm), pending, LastFailure(names, at_s))
+    return Remembered(tuple(Warm(name, NOW + 60, 4000) for name in warm), pending, LastFailure(names, at_s))
 
 
 def decide(
@@ -129,7 +129,7 @@ def test_memory_and_health_decide_which_provider_comes_first(
     [
         ({"caches": False}, "unsticky.no_cache"),
         ({"min_tokens": 4001}, "unsticky.below_minimum"),
-        ({"price": Price(2.0, 8.0, 2.0, 2.0)}, "unsticky.no_discount"),
+        ({"price": Price(1.7, 6.8, 1.7, 1.7)}, "unsticky.no_discount"),
         ({"min_tokens": 4000}, "sticky.hit"),
         ({"price": None}, "sticky.hit"),
     ],
@@ -141,7 +141,7 @@ def test_staying_has_to_pay(make: Make, provider: dict[str, Any], reason: str) -
 
 
 def test_a_cache_that_lives_longer_is_gone_back_to_when_the_newest_has_run_out(make: Make) -> None:
-    decision = decide(make, Remembered((Warm("b", NOW), Warm("c", NOW + 60))))
+    decision = decide(make, Remembered((Warm("b", NOW, 4000), Warm("c", NOW + 60, 4000))))
     assert (decision.reason, decision.order[0]) == ("sticky.hit", "c")
 
 

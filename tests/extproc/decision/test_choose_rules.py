@@ -69,7 +69,12 @@ LEARNED = st.builds(
 UNFAILED = st.none() | st.builds(
     Remembered,
     st.lists(
-        st.builds(Warm, st.sampled_from([*NAMES, "stranger"]), st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50])),
+        st.builds(
+            Warm,
+            st.sampled_from([*NAMES, "stranger"]),
+            st.sampled_from([NOW - 50, NOW, NOW + 1, NOW + 50]),
+            st.sampled_from([0, 400, 9000]),
+        ),
         max_size=4,
         unique_by=lambda warm: warm.provider,
     ).map(tuple),
@@ -171,12 +176,16 @@ def test_the_sticky_provider_comes_first_exactly_if_it_is_well_and_staying_pays(
         for each, state, trial in zip(others, well[1:], trials[1:], strict=True)
     )
     pays = stays and why_not_sticky(lane.by_provider[sticky.provider], query, sticky.prompt_tokens) is None
-    assert (decision.reason in ("sticky.hit", "sticky.returned")) == (pays and not left_to_another)
+    stayed = decision.reason in ("sticky.hit", "sticky.returned", "sticky.moved.cheaper")
+    assert stayed == (pays and not left_to_another)
     if decision.reason == "sticky.hit":
         assert decision.order[0] == sticky.provider
-    if decision.reason == "sticky.returned":
+    elif stayed:
         assert sticky.provider in decision.order[1:2] or lane.policy.max_attempts == 1
-        assert decision.order[0] in {each.provider for each in others}
+        returned = decision.order[0] in {each.provider for each in others}
+        assert decision.reason == ("sticky.returned" if returned else "sticky.moved.cheaper")
+        prices = [lane.by_provider[name].price for name in (decision.order[0], sticky.provider)]
+        assert None not in prices, "an unknown price is a reason to stay, and none to move"
 
 
 @given(situations())

@@ -1,17 +1,18 @@
-"""After a failover: when a conversation goes back to where it was before, and when it stays."""
+"""When a conversation leaves a provider where all is well: to go back after a failover, or for a lower price."""
 
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import ConversationPace, Remembered, Warm
 from limpet_extproc.memory.served import with_warm
 
 NOW = 1000.0
@@ -46,12 +47,12 @@ def decide(
     ("factor", "warm_old", "back"),
     [
         (1.0, PROMPT, False),  # the same
-        (1.1, PROMPT, False),  # cheaper, by no more than the margin
-        (1.2, PROMPT, True),
-        (2.0, 0, False),  # cold there: all of it would be written again
-        (2.0, 2500, True),
-        (2.0, 1500, False),
-        (3.5, 0, True),  # so dear here that it does not matter
+        (1.04, PROMPT, False),  # cheaper, by no more than the margin
+        (1.1, PROMPT, True),
+        (1.5, 0, False),  # cold there: all of it would be written again
+        (1.5, 2500, True),
+        (1.5, 1000, False),
+        (2.5, 0, True),  # so dear here that it does not matter
         (0.5, PROMPT, False),
     ],
 )
@@ -142,29 +143,40 @@ FACTORS = st.fixed_dictionaries({name: st.sampled_from([1.0, 1.25, 1.5, 2.0]) fo
 
 @given(
     st.tuples(PRICES, PRICES, PRICES),
-    st.lists(st.tuples(st.integers(1024, 200_000), st.integers(0, 9000), FACTORS), max_size=20),
+    st.sampled_from(["a", "ab", "abc"]),
+    st.lists(st.tuples(st.integers(1024, 200_000), st.integers(0, 9000), st.integers(0, 9000), FACTORS), max_size=20),
 )
-def test_with_the_same_prices_and_nobody_unwell_a_conversation_goes_back_to_each_provider_at_most_once(
-    prices: tuple[Price, Price, Price], turns: list[tuple[int, int, dict[str, float]]]
+def test_with_the_same_prices_and_nobody_unwell_a_conversation_leaves_each_provider_at_most_once(
+    prices: tuple[Price, Price, Price], warm: str, turns: list[tuple[int, int, int, dict[str, float]]]
 ) -> None:
-    """Whatever its prompts and answers are, and whatever is learned about the providers meanwhile."""
+    """Whatever its prompts, answers and pauses are, and whatever is learned about the providers meanwhile."""
     make = Make()
     lane = make.lane(*(make.provider(name, price=price) for name, price in zip("abc", prices, strict=True)))
-    remembered = Remembered(tuple(Warm(name, NOW + 60, PROMPT) for name in "abc"))
+    remembered = Remembered(tuple(Warm(name, NOW + 60, PROMPT) for name in warm))
     left: set[str] = set()
-    for prompt, output, factors in turns:
+    for number, (prompt, output, gap_s, factors) in enumerate(turns, 1):
         query = make.query(lane, prompt_tokens=prompt, output_tokens=output)
+        pace = ConversationPace(number, NOW - gap_s, gap_s, prompt, output, output)
+        remembered = structs.replace(remembered, pace=pace)
         decision = choose(query, remembered, ProviderStates(factors=factors), NOW, b"")
-        if decision.reason == "sticky.returned":
+        if decision.reason == "unsticky.no_discount":
+            return  # nothing is remembered of it from here on
+        if decision.order[0] != remembered.warm[0].provider:
+            assert decision.reason in ("sticky.returned", "sticky.moved.cheaper")
             left.add(remembered.warm[0].provider)
         assert decision.order[0] not in left
         remembered = with_warm(remembered, Warm(decision.order[0], NOW + 60, prompt), 4, NOW, None)
 
 
 @pytest.mark.parametrize("waits", [1.0, 1.5])
-def test_how_long_others_wait_there_moves_no_warm_conversation(make: Make, waits: float) -> None:
-    assert decide(make, new=times(1.15), states=ProviderStates(factors={"old": waits})).reason == "sticky.returned"
+def test_how_long_others_wait_here_moves_no_warm_conversation(make: Make, waits: float) -> None:
     assert decide(make, new=times(1.0), states=ProviderStates(factors={"new": waits})).reason == "sticky.hit"
+
+
+@pytest.mark.parametrize(("waits", "back"), [(1.0, True), (1.25, False), (1.5, False)])
+def test_how_long_others_wait_there_has_to_be_worth_the_price(make: Make, waits: float, back: bool) -> None:
+    decision = decide(make, new=times(1.15), states=ProviderStates(factors={"old": waits}))
+    assert decision.reason == ("sticky.returned" if back else "sticky.hit")
 
 
 @given(PRICES, PRICES, st.integers(0, 9000), st.integers(0, 9000))

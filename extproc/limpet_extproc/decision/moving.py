@@ -1,0 +1,86 @@
+"""When a conversation leaves the provider where it is warm and all is well: by expected dollars, and never by habit."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.filter import Filtered
+from limpet_extproc.decision.price import usual_usd
+from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import request_price
+from limpet_extproc.decision.snapshot import Candidate
+
+MARGIN: Final = 0.05
+"""By which part of what staying costs another provider has to be cheaper: what is expected is an estimate, and each
+change of provider leaves a cache behind."""
+
+
+def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) -> bool:
+    """Whether staying at `sticky` costs least whatever comes, as all its prices are lowest and its cache lives longest.
+
+    False does not say that it is not; but that has to be reckoned.
+    """
+    price, ttl_s = sticky.price, sticky.cache_ttl_s
+    if price is None:
+        return True  # a reason to stay: nobody knows what another would save
+    if sticky.tiers or query.service_tier or query.marks_ttl_s is not None or query.retention_ttl_s is not None:
+        return False
+    write, read, output = price.cache_write, price.cache_read, price.output
+    for each in others:
+        other = each.price
+        if other is None or each is sticky:
+            continue
+        if (
+            write > other.input
+            or write > other.cache_write
+            or read > other.cache_read
+            or output > other.output
+            or ttl_s < each.cache_ttl_s
+            or each.tiers
+        ):
+            return False
+    return True
+
+
+def cheaper_place(
+    filtered: Filtered,
+    sticky: Candidate,
+    candidates: Sequence[Candidate],
+    usd: Sequence[float],
+    query: Query,
+    states: ProviderStates,
+    now_s: float,
+) -> Candidate | None:
+    """The one of these that saves most, if that is worth the move. `usd` is what each of them costs (`totals`).
+
+    It has to be well, to take new conversations too, and to have been well for a while. Without a price nobody knows.
+    It also has to be cheaper for a usual request: as that depends on prices alone, no conversation goes to and fro.
+    """
+    price = request_price(sticky, query)
+    if price is None:
+        return None
+    best, best_usd = None, (1 - MARGIN) * usd[candidates.index(sticky)]
+    for each, expected in zip(candidates, usd, strict=True):
+        if expected >= best_usd or each is sticky:
+            continue
+        expected *= states.factor(each.provider, filtered.lane.model)
+        cheaper = expected < best_usd and _is_cheaper(request_price(each, query), price)
+        if cheaper and _may_move(filtered, each, states, now_s):
+            best, best_usd = each, expected
+    return best
+
+
+def _is_cheaper(price: Price | None, present: Price) -> bool:
+    return price is not None and usual_usd(price) < usual_usd(present)
+
+
+def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: float) -> bool:
+    name = to.provider
+    return (
+        name not in filtered.excluded
+        and name not in filtered.trials
+        and name not in filtered.shares
+        and to.weight > 0
+        and states.has_been_well(name, filtered.lane.model, now_s)
+    )

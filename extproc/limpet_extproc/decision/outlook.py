@@ -1,0 +1,35 @@
+"""How a conversation is expected to go on, from how it went so far. docs/worth.md has the reasons."""
+
+from math import log
+from typing import Final
+
+from limpet_extproc.decision.price import DEFAULT_OUTPUT_TOKENS
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.worth import Outlook
+from limpet_extproc.memory import ConversationPace
+
+MOST_TURNS: Final = 20
+"""No conversation is expected to go on for longer than so many turns, however long it is already."""
+
+USUAL_GAP_S: Final = 300.0 / log(10.0)
+"""Of a conversation whose pace is unknown, where nine of ten turns come within five minutes of the one before."""
+
+UNKNOWN_PACE: Final = ConversationPace()
+
+
+def outlook_of(query: Query, pace: ConversationPace, now_s: float) -> Outlook:
+    """A conversation is expected to go on for as many turns as it has had, this one included.
+
+    So do its gaps, its growth and its answers; the usual gap counts as one of them, so that a few do not decide alone.
+    """
+    served = pace.turns or (1 if query.has_history else 0)
+    turns = min(served + 1, MOST_TURNS)
+    gap_s, growth, output = USUAL_GAP_S, float(query.output_tokens), float(query.output_tokens)
+    if pace.turns:
+        gaps = min(pace.turns - 1, MOST_TURNS)
+        gap_s = (USUAL_GAP_S + gaps * pace.gap_s + max(0.0, now_s - pace.last_s)) / (gaps + 2)
+        if pace.turns > 1:
+            growth = max(0.0, pace.growth_tokens)
+        if pace.output_tokens and query.output_tokens >= DEFAULT_OUTPUT_TOKENS:
+            output = pace.output_tokens  # the client has set no limit below the usual
+    return Outlook(float(query.prompt_tokens), output, turns / (turns + 1), gap_s, growth)

@@ -1,0 +1,168 @@
+"""The closed form against what it is short for: each turn on its own, and every course of a conversation."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import count, pairwise
+from math import exp, log
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from limpet_extproc.decision.worth import Outlook, Restart, TurnRates, cheapest_restart, restart, total
+
+USD = st.floats(0.0, 20.0)
+RATES = st.builds(TurnRates, write=USD, read=USD, output=USD, lasts=st.sampled_from([0.0, 0.3, 0.9, 0.999, 1.0]))
+OUTLOOKS = st.builds(
+    Outlook,
+    prompt_tokens=st.floats(0, 200_000),
+    output_tokens=st.floats(0, 8000),
+    again=st.sampled_from([0.0, 0.5, 0.75, 20 / 21]),
+    gap_s=st.just(60.0),
+    growth_tokens=st.floats(0, 5000),
+)
+WARM = st.floats(0, 300_000)
+
+
+def turn(rates: TurnRates, prompt: float, warm: float, output: float) -> float:
+    warm = min(warm, prompt)
+    return rates.read * warm + rates.write * (prompt - warm) + rates.output * output
+
+
+def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_tokens: float) -> float:
+    """Followed until no further turn is likely: first here, then, once a cache has run out, at `elsewhere`."""
+    prompt, output = outlook.prompt_tokens, outlook.output_tokens
+    expected = turn(here, prompt, warm_tokens, output)
+    warm_here, at_elsewhere = outlook.again, 0.0
+    """The chances of one more turn, by where the conversation was the turn before."""
+    for _ in count():
+        before, prompt = prompt, prompt + outlook.growth_tokens
+        stays = warm_here * here.lasts
+        stays_there = at_elsewhere * elsewhere.lasts
+        restarts = warm_here - stays + at_elsewhere - stays_there
+        expected += stays * turn(here, prompt, before, output)
+        expected += stays_there * turn(elsewhere, prompt, before, output)
+        expected += restarts * turn(elsewhere, prompt, 0, output)
+        warm_here, at_elsewhere = stays * outlook.again, (stays_there + restarts) * outlook.again
+        if warm_here + at_elsewhere < 1e-15:
+            return expected
+    raise AssertionError
+
+
+@given(RATES, RATES, OUTLOOKS, WARM)
+def test_the_closed_form_is_the_sum_over_all_turns(
+    here: TurnRates, there: TurnRates, outlook: Outlook, warm: float
+) -> None:
+    stays = turn_by_turn(here, there, outlook, warm)
+    leaves = turn_by_turn(structs.replace(here, lasts=0.0), there, outlook, warm)
+    expected = min(stays, leaves)
+    assert total(here, outlook, warm, restart(there, outlook)) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+@given(RATES, OUTLOOKS)
+def test_to_start_again_is_to_find_nothing_warm(rates: TurnRates, outlook: Outlook) -> None:
+    again = restart(rates, outlook).of(outlook.prompt_tokens)
+    assert again == pytest.approx(turn_by_turn(rates, rates, outlook, 0), rel=1e-9, abs=1e-6)
+
+
+@given(st.lists(RATES, min_size=1, max_size=4), OUTLOOKS)
+def test_it_starts_again_where_that_costs_least(several: list[TurnRates], outlook: Outlook) -> None:
+    least = min(restart(rates, outlook).of(outlook.prompt_tokens) for rates in several)
+    assert cheapest_restart(several, outlook).of(outlook.prompt_tokens) == least
+
+
+@given(RATES, OUTLOOKS, WARM, WARM)
+def test_what_is_warm_saves_the_difference_of_two_prices(
+    rates: TurnRates, outlook: Outlook, warm: float, more: float
+) -> None:
+    after = Restart(0.0, 1.0)
+    saved = total(rates, outlook, 0, after) - total(rates, outlook, warm, after)
+    assert saved == pytest.approx((rates.write - rates.read) * min(warm, outlook.prompt_tokens), abs=1e-3)
+    if rates.read <= rates.write and more >= warm:
+        assert total(rates, outlook, more, after) <= total(rates, outlook, warm, after)
+
+
+def test_gaps_are_exponential() -> None:
+    outlook = Outlook(1000, 400, 0.5, gap_s=300 / log(10), growth_tokens=0)
+    assert outlook.lasts(300) == pytest.approx(0.9)
+    assert outlook.lasts(600) == pytest.approx(0.99)
+    assert outlook.lasts(0) == 0
+
+
+TURNS = 9
+"""Of the small cases at most: a tenth turn follows once in five hundred conversations."""
+
+Has = tuple[float, ...]
+"""How many tokens of the next prompt the cache of each provider has."""
+
+
+class SmallCase:
+    """Conversations among a few providers, with every course that they can take.
+
+    A provider that was left keeps what it had until a gap outlasts its cache, as if each gap were the first: a little
+    more than it would really keep, so nobody does better than `least`.
+    """
+
+    def __init__(self, several: Sequence[TurnRates], outlook: Outlook) -> None:
+        self._several = several
+        self._outlook = outlook
+        by_life = sorted(range(len(several)), key=lambda at: several[at].lasts)
+        lives = [0.0, *(several[at].lasts for at in by_life), 1.0]
+        self._gaps = [(more - less, by_life[:lost]) for lost, (less, more) in enumerate(pairwise(lives))]
+        """How likely a gap is, and whose caches do not last as long."""
+        self.least = lru_cache(maxsize=None)(self._least)
+        self.by_rule = lru_cache(maxsize=None)(self._by_rule)
+
+    def _prompt(self, at_turn: int) -> float:
+        return self._outlook.prompt_tokens + at_turn * self._outlook.growth_tokens
+
+    def _least(self, at_turn: int, has: Has) -> float:
+        """What the best course costs from this turn on: all are tried."""
+        return min(self._costs(at_turn, has, at, self.least) for at in range(len(self._several)))
+
+    def _by_rule(self, at_turn: int, has: Has) -> float:
+        """What it costs to go to the least `total` at each turn."""
+        outlook = structs.replace(self._outlook, prompt_tokens=self._prompt(at_turn))
+        after = cheapest_restart(self._several, outlook)
+        totals = [total(rates, outlook, warm, after) for rates, warm in zip(self._several, has, strict=True)]
+        return self._costs(at_turn, has, totals.index(min(totals)), self.by_rule)
+
+    def _costs(self, at_turn: int, has: Has, at: int, then: Callable[[int, Has], float]) -> float:
+        prompt = self._prompt(at_turn)
+        usd = turn(self._several[at], prompt, has[at], self._outlook.output_tokens)
+        if at_turn + 1 == TURNS:
+            return usd
+        has = (*has[:at], prompt, *has[at + 1 :])
+        for chance, lost in self._gaps:
+            left = tuple(0.0 if each in lost else tokens for each, tokens in enumerate(has))
+            usd += self._outlook.again * chance * then(at_turn + 1, left)
+        return usd
+
+
+PRICED = st.builds(
+    lambda base, write, read, output, ttl_s: TurnRates(base * write, base * read, base * output, 1 - exp(-ttl_s / 120)),
+    base=st.floats(0.2, 5.0),
+    write=st.sampled_from([1.0, 1.25, 2.0]),
+    read=st.sampled_from([0.05, 0.1, 0.25, 0.5, 1.0]),
+    output=st.sampled_from([2.0, 5.0]),
+    ttl_s=st.sampled_from([0.0, 60.0, 300.0, 3600.0]),
+)
+SMALL_OUTLOOKS = st.builds(
+    Outlook,
+    prompt_tokens=st.sampled_from([1000.0, 10_000.0, 100_000.0]),
+    output_tokens=st.sampled_from([50.0, 400.0, 4000.0]),
+    again=st.sampled_from([0.3, 0.5]),
+    gap_s=st.just(120.0),
+    growth_tokens=st.sampled_from([0.0, 500.0, 3000.0]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(PRICED, min_size=2, max_size=3), SMALL_OUTLOOKS, st.sampled_from([0.0, 0.5, 1.0]))
+def test_no_course_of_a_small_case_costs_much_less_than_the_one_by_least_total(
+    several: list[TurnRates], outlook: Outlook, warm_share: float
+) -> None:
+    case = SmallCase(several, outlook)
+    has = (warm_share * outlook.prompt_tokens, *(0.0 for _ in several[1:]))
+    assert case.by_rule(0, has) <= 1.05 * case.least(0, has)
