@@ -19,6 +19,7 @@ from limpet_operator.laptop.state import prepared_state
 pytestmark = pytest.mark.envoy
 
 TURNS = 4
+POLICY = {"showHeaders": ["Cost"]}
 
 
 async def talk(bed: Bed, user: str) -> int:
@@ -42,9 +43,9 @@ def read(file: Path) -> dict[str, RowSums]:
 async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_path: Path) -> None:
     folder = prepared_state({"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
     file, requests = folder / LEDGER_FILE, 0
-    billed: dict[str, float] = {}
+    settings, billed = LocalSettings(state_folder=folder), dict[str, float]()
     for user in ("alice", "bob"):
-        async with Bed.start(quickstart_sellers(), model=MODEL, settings=LocalSettings(state_folder=folder)) as bed:
+        async with Bed.start(quickstart_sellers(), model=MODEL, settings=settings, policy=POLICY) as bed:
             requests += await talk(bed, user)
             for seller in bed.sellers:
                 bill = (await seller.ledger()).totals
@@ -55,6 +56,29 @@ async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_pat
         {name: usd for name, usd in billed.items() if usd}, rel=0.01
     )
     assert sum(sums.unpriced + sums.unmetered + sums.at_most for sums in found.values()) == 0
-    assert sum(sums.paid_usd for sums in found.values()) < sum(sums.uncached_usd for sums in found.values())
+    paid, spread, uncached = (
+        sum(getattr(sums, name) for sums in found.values()) for name in ("paid_usd", "spread_usd", "uncached_usd")
+    )
+    assert paid < spread < uncached
     tenants = {key.tenant for key in read_ledger_file(file, 0, 1 << 40)}
     assert len(tenants) == 2
+
+
+async def test_a_response_tells_what_the_seller_bills_for_it() -> None:
+    question = "Which of these is the longest word? " * 400
+    async with (
+        Bed.start(quickstart_sellers(), model=MODEL, policy=POLICY) as bed,
+        AsyncOpenAI(base_url=bed.base_url, api_key="alice", max_retries=0) as client,
+    ):
+        for _ in range(2):
+            raw = await client.chat.completions.with_raw_response.create(
+                model=MODEL, messages=[{"role": "user", "content": question}], max_tokens=50
+            )
+            told = dict(part.split("=") for part in raw.headers["x-limpet-cost"].split(", "))
+            rows = (await bed.sellers[raw.headers["x-limpet-provider"]].ledger()).rows
+            assert float(told["paid"]) == pytest.approx(float(rows[-1].usd or 0), abs=1e-8)
+        assert float(told["saved"]) > 0
+        streamed = await client.chat.completions.with_raw_response.create(
+            model=MODEL, messages=[{"role": "user", "content": question}], max_tokens=50, stream=True
+        )
+        assert streamed.headers["x-limpet-cost"].startswith("expected=0.0")

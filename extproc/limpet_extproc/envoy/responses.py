@@ -18,6 +18,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_AFFINITY,
     DECISION_API,
     DECISION_CACHE,
+    DECISION_COST,
     DECISION_EDITS,
     DECISION_HEADER,
     DECISION_HIDE_USAGE,
@@ -43,6 +44,7 @@ from limpet_extproc.envoy.struct_wire import entry
 from limpet_extproc.request.edits import Edits
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.routing import Routing, Tries
+from limpet_extproc.request.shown_costs import ShownCost
 from limpet_extproc.request.splices import Splices
 
 CONTINUE_HEADERS: Final = bytes(pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString())
@@ -110,7 +112,7 @@ class Responses:
             entries = _decision(routing)
             written = struct_wire.metadata(DECISION_METADATA, entries)
             built = self._decisions[key] = _Built(written, entries, entries + _HIDE_USAGE)
-        if routing.affinities or routing.last_read or (edits is not None and edits.own):
+        if routing.affinities or routing.last_read or routing.costs or (edits is not None and edits.own):
             return struct_wire.metadata(DECISION_METADATA, built.entries + _own(routing))
         if edits is None:
             return built.written
@@ -188,10 +190,18 @@ def _own(routing: Routing) -> bytes:
     entries = b"" if routing.edits is None else _edits(routing.edits)
     if routing.last_read:
         entries += entry(DECISION_CACHE, struct_wire.text(routing.last_read))
+    if routing.costs:
+        lists = b"".join([entry(each.provider, _cost(each)) for each in routing.costs])
+        entries += entry(DECISION_COST, struct_wire.table(lists))
     if not routing.affinities:
         return entries
     names = b"".join([entry(provider, struct_wire.text(name)) for provider, name in routing.affinities])
     return entries + entry(DECISION_AFFINITY, struct_wire.table(names))
+
+
+def _cost(cost: ShownCost) -> bytes:
+    numbers = (cost.expected_usd, *(number for rates in cost.rates for number in rates))
+    return struct_wire.array(struct_wire.items([struct_wire.number(each) for each in numbers]))
 
 
 def _edits(edits: Edits) -> bytes:

@@ -21,6 +21,7 @@ from limpet_extproc.request.cache_keys import affinity
 from limpet_extproc.request.edits import Edits, edits
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.refusals import nobody_left, pin_ruled_out
+from limpet_extproc.request.shown_costs import ShownCost, shown_costs
 
 
 class Tries(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +49,8 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     tries: Tries = Tries()
     last_read: str = ""
     """Why the conversation's last turn read from a cache what it read; empty: unknown, or not to be shown."""
+    costs: tuple[ShownCost, ...] = ()
+    """What the client is told of the cost of its answer; empty: nothing."""
     affinities: tuple[tuple[str, str], ...] = ()
     """Each provider of the order that takes the conversation's name in a header, and the name that it gets."""
 
@@ -72,13 +75,15 @@ def decide(
         return pin_ruled_out(query.pinned)
     if not order:
         return nobody_left(query)
+    record = _record(opened, decision, remembered, model_before, now_s)
     return Routing(
         decision=decision,
-        record=_record(opened, decision, remembered, model_before, now_s),
+        record=record,
         edits=edits(opened, order, before),
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
         last_read=_last_read(lane, remembered),
+        costs=shown_costs(opened, record) if "Cost" in lane.policy.shown_headers else (),
         affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
 

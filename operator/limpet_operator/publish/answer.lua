@@ -118,6 +118,9 @@ local function is_success(status, unread)
   return status == "200" or status == "201" or unread and string.sub(status, 1, 1) == "2"
 end
 
+-- Bytes of an answer of known length that is held for the sake of its cost. Envoy holds at most a MiB.
+local HELD_FOR_COST = 524288
+
 local OF_OBJECTS = { ModelNotFound = true, PathNotFound = true, NotFound = true, UnusableStatus = true }
 
 -- The cause of an error. That an object is not there, or not in such a state, is no fault of its provider.
@@ -218,8 +221,10 @@ function envoy_on_response(handle)
   if headers:get("content-encoding") ~= nil then return end
   -- HTML is buffered whatever its length; some servers send every answer as text/html.
   local html = string.find(kind, "text/html", 1, true) ~= nil
-  if not html and (length == nil or length > LOOKED_AT) then
+  local basis = cost_basis(handle, decision)
+  if not html and (length == nil or length > (basis and HELD_FOR_COST or LOOKED_AT)) then
     if not has_text(api, kind) then return end
+    if basis ~= nil then show_expected_cost(handle, basis) end
     headers:remove("content-length") -- it may get longer
     watch(handle, number, status, seen)
     return
@@ -238,6 +243,7 @@ function envoy_on_response(handle)
       handle:headers():remove("transfer-encoding")
       replace_body(handle, body, changed)
     end
+    if basis ~= nil then show_cost(handle, basis, seen.tokens) end
     return
   end
   local replacement = refuse(handle, number, status, stated or status, cause, head)

@@ -41,6 +41,7 @@ ATTEMPT_PROGRAM: Final = (
     "made.lua",
     "rewrite.lua",
     "passing.lua",
+    "cost.lua",
     "answer.lua",
     "upstream.lua",
 )

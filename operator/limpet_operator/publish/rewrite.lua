@@ -22,6 +22,7 @@ end
 
 local function note_usage(seen)
   local tokens = tokens_of(seen.numbers, seen.api)
+  seen.tokens = tokens or seen.tokens
   if tokens ~= nil then seen.handle:streamInfo():dynamicMetadata():set(USAGE_METADATA, USAGE_TOKENS, tokens) end
   return tokens
 end
