@@ -289,6 +289,8 @@ class Worker:
         for report in self.routing.limit_use.reports():
             self._events.add(report)
         self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))
+        speeds = self.routing.tracker.take_speeds().items()
+        self.metrics.speeds.show({of: (one.first_token_s, one.tokens_per_s) if one else None for of, one in speeds})
         self.metrics.flush()
         self.routing.tracker.sweep()
 

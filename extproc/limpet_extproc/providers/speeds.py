@@ -15,6 +15,7 @@ class Speeds:
         self.slow: dict[str, dict[str, float]] = {}
         """By model: the factors of the providers that are slow at it."""
         self._news: set[str] = set()
+        self._changed: set[HealthScope] = set()
 
     def began(self, provider: str, model: str, timing: Timing | None, now_s: float) -> None:
         """An answer began, or came as a whole. What no worker has read the model of shows nothing."""
@@ -25,6 +26,7 @@ class Speeds:
         seconds, streamed = (None, False) if timing is None else (timing.first_byte_s, timing.rest_s is not None)
         of_model[provider] = speed.after_first_token(before, seconds, now_s, streamed=streamed)
         self._news.add(model)
+        self._changed.add((provider, model))
 
     def answered(self, provider: str, model: str, tokens: int, seconds: float) -> None:
         """An answer is complete, that began before."""
@@ -39,6 +41,12 @@ class Speeds:
                 of_model[provider] = speed.after_outage(before)
                 self._news.add(model)
 
+    def take_changed(self) -> dict[HealthScope, speed.AnswerSpeed | None]:
+        """Those that have changed since this was asked last; None: it was forgotten."""
+        changed = {scope: self.by_model.get(scope[1], {}).get(scope[0]) for scope in self._changed}
+        self._changed.clear()
+        return changed
+
     def compare(self, now_s: float) -> None:
         """Say anew who is slow, of the models with news and of those at which someone was."""
         for model in self._news | self.slow.keys():
@@ -52,7 +60,9 @@ class Speeds:
     def drop(self, gone: Callable[[HealthScope], bool]) -> None:
         """Forget what is gone."""
         for model in list(self.by_model):
-            kept = {name: one for name, one in self.by_model[model].items() if not gone((name, model))}
+            of_model = self.by_model[model]
+            kept = {name: one for name, one in of_model.items() if not gone((name, model))}
+            self._changed.update((name, model) for name in of_model.keys() - kept.keys())
             if kept:
                 self.by_model[model] = kept
             else:

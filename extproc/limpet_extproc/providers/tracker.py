@@ -11,6 +11,7 @@ from limpet_extproc.decision import error_rate, health_changes, learn, slowness
 from limpet_extproc.decision.health import HEALTHY
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.speed import AnswerSpeed
 from limpet_extproc.providers.complaints import HEARD_LATE_S
 from limpet_extproc.providers.disputes import Disputes
 from limpet_extproc.providers.events import (
@@ -97,6 +98,10 @@ class ProviderTracker:
     def last_asked_s(self) -> Mapping[tuple[str, str], float]:
         """When the last outcome of each model of each provider was seen, here or at another worker."""
         return self._last_asked_s
+
+    def take_speeds(self) -> Mapping[HealthScope, AnswerSpeed | None]:
+        """The speeds that have changed since this was asked last; None: nothing is known any more."""
+        return self._speeds.take_changed()
 
     def apply(self, event: ProviderEvent) -> None:
         """Update the states by what happened here, and pass it on."""

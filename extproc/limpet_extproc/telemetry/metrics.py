@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from limpet_extproc.telemetry.health_metrics import HealthMetrics
 from limpet_extproc.telemetry.price_metrics import PriceMetrics
+from limpet_extproc.telemetry.speed_metrics import SpeedMetrics
 
 _ADDED_SECONDS: Final = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 
@@ -152,6 +153,7 @@ class WorkerMetrics:
         )
         self.health = HealthMetrics(registry)
         self.prices = PriceMetrics(registry)
+        self.speeds = SpeedMetrics(registry)
         self._limit_used = Gauge(
             "limpet_provider_limit_used_ratio",
             "Share of a provider's limit that is used, as this worker knows it; 1: the provider is full.",

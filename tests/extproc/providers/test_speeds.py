@@ -88,3 +88,15 @@ def test_what_left_the_catalog_is_forgotten(answers: Answers) -> None:
     answers.tracker.sweep()
     assert {model: set(of_model) for model, of_model in answers.tracker.states.speeds.items()} == {"large": {"a"}}
     assert answers.tracker.states.slow == {}
+
+
+def test_what_changed_is_told_once(answers: Answers) -> None:
+    answers.happen([streamed("a", "large", 4.0), AnswerGenerated("a", 100, 5.0, "large"), streamed("b", "small", 0.5)])
+    told = answers.tracker.take_speeds()
+    assert {of: (one.first_token_s, one.tokens_per_s) for of, one in told.items() if one} == {
+        ("a", "large"): (4.0, 20.0),
+        ("b", "small"): (0.5, 0.0),
+    }
+    assert answers.tracker.take_speeds() == {}
+    answers.tracker.keep({"b": CatalogProvider("b", (Model("small", "small"),))})
+    assert answers.tracker.take_speeds() == {("a", "large"): None}

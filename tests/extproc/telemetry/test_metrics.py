@@ -35,6 +35,8 @@ NAMES = {
     "limpet_provider_limit_used_ratio": ("provider", "limit"),
     "limpet_provider_verdict": ("provider", "model", "verdict"),
     "limpet_provider_verdict_changes": ("provider", "verdict", "cause"),
+    "limpet_first_token_seconds": ("provider", "model"),
+    "limpet_output_tokens_per_second": ("provider", "model"),
     "limpet_price_window": ("provider", "model", "window"),
     "limpet_unpriced_models": ("provider",),
     "limpet_conversations": (),
