@@ -15,8 +15,7 @@ import uvloop
 from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc.contract.catalog import Catalog
-from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
-from limpet_extproc.contract.health_stream import ProbeVerdicts
+from limpet_extproc.contract.envoy import ONE_MESSAGE
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.snapshot import EMPTY, Lane, Snapshot
@@ -29,9 +28,9 @@ from limpet_extproc.envoy.spending import Spending
 from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import EvidenceReporter
-from limpet_extproc.operator_link.health_link import HealthHooks, HealthLink
-from limpet_extproc.operator_link.probe_sender import ProbeSender
+from limpet_extproc.operator_link.health_link import HealthLink
 from limpet_extproc.process.first_of import first_of
+from limpet_extproc.process.health_hooks import health_hooks
 from limpet_extproc.process.ledger_writer import ledger_writer
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
@@ -43,9 +42,7 @@ from limpet_extproc.process.translation import keep_translator, translator_liste
 from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_routing
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
-from limpet_extproc.providers.events import WorkerEvent
 from limpet_extproc.providers.health_states import HealthChange
-from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
@@ -108,9 +105,8 @@ class Worker:
         complaints, timeouts = Complaints(lambda: self._reporter.changed()), TimeoutCount(clock)
         tracker = self.routing.tracker
         self._reporter = EvidenceReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
-        self._health_link = HealthLink(
-            settings.control_plane, settings.node, self._events, self._health_hooks(complaints, clock), settings.tls_dir
-        )
+        hooks = health_hooks(self.routing, self.metrics, complaints, self._known, settings.socket, clock)
+        self._health_link = HealthLink(settings.control_plane, settings.node, self._events, hooks, settings.tls_dir)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (
@@ -147,7 +143,7 @@ class Worker:
         self.routing.limit_use.keep(self._snapshot.limited)
         self.routing.tracker.keep(self._snapshot.providers)
         self._revision = catalog.revision
-        if any(provider.translated for provider in catalog.providers):
+        if self._snapshot.translates:
             self._translates.set()
         else:
             self._translates.clear()
@@ -228,31 +224,6 @@ class Worker:
             hooks,
             tls_dir=settings.tls_dir,
             reporter=self._reporter,
-        )
-
-    def _health_hooks(self, complaints: Complaints, clock: Callable[[], float]) -> HealthHooks:
-        count = self.metrics.gateway_events.labels
-        received = count("received")
-        others = Received(
-            self.routing.tracker.apply_relayed, self.routing.limit_use, self._known, self.metrics.failures.inc
-        )
-
-        def take(event: WorkerEvent) -> None:
-            received.inc()
-            others.take(event)
-
-        def verdicts(all_of_them: ProbeVerdicts) -> None:
-            self.routing.tracker.take_probed(all_of_them.probed, all_of_them.valid_s)
-            complaints.resolve_probed(all_of_them.probed, clock())
-
-        probes = ProbeSender(self._settings.socket.parent / PROBE_SOCKET)
-        return HealthHooks(
-            take,
-            verdicts,
-            probes.send,
-            connected=self.metrics.health_connected.set,
-            sent=count("sent").inc,
-            unreadable=count("unreadable").inc,
         )
 
     def _known(self, provider: str) -> bool:
