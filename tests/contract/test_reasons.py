@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from limpet_extproc.contract.reasons import ANSWERED, CacheCause, Exclusion, OwnAnswer, Reason, words
+from limpet_extproc.contract.reasons import ANSWERED, CAUSE_TEXT, CacheCause, Exclusion, OwnAnswer, Reason, words
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reasons.md").read_text()
@@ -46,3 +46,14 @@ def test_no_word_is_listed_that_is_never_given(kind: Any) -> None:
         assert f'"{word}"' in everything or re.search(rf"\b({constant}|{constant.partition('_')[2]})\b", everything), (
             word
         )
+
+
+@pytest.mark.parametrize("detail", ["", "(message 3)", "(4096)", "(sticky.left.over_limit)", "(ConnectionRefused)"])
+@pytest.mark.parametrize("word", words(CacheCause))
+def test_every_cause_can_be_kept_with_its_detail(word: str, detail: str) -> None:
+    assert CAUSE_TEXT.fullmatch(word + detail)
+
+
+@pytest.mark.parametrize("text", ["", "hit\n", "hit()", "Hit", "hit(a\r\nx: y)", "partial(" + "9" * 41 + ")"])
+def test_what_is_no_cause_is_not_kept(text: str) -> None:
+    assert not CAUSE_TEXT.fullmatch(text)

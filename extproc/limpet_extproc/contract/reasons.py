@@ -1,5 +1,6 @@
 """The closed lists of reasons: the words of response headers, metrics and logs, explained in docs/reasons.md."""
 
+import re
 from typing import Final, Literal, get_args
 
 UnstickyReason = Literal[
@@ -107,6 +108,9 @@ CacheCause = Literal[
     "unknown",
 ]
 """What became of the read from a prompt cache that a request could expect, or why there was none to expect."""
+
+CAUSE_TEXT: Final = re.compile(r"[a-z_]{1,20}(?:\([A-Za-z0-9_. ]{1,40}\))?")
+"""One of these, with a detail perhaps: `prefix_changed(message 3)`."""
 
 
 def words(reasons: object) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ class Outcomes:
             self._end_trial(record, attempts, age_s)
         self._limited.ended(record, attempts, usage, now_s)
         if record is not None:
-            self._remembering.ended(record, attempts, usage, finding.cause if finding else "unknown")
+            self._remembering.ended(record, attempts, usage, str(finding or ""))
             self._note_objects(common, record)
         if self._verbose is not None:
             self._verbose(log_entry.summary(entry, reason, record, attempts, usage, finding))

@@ -4,7 +4,6 @@ from base64 import b64decode
 from collections.abc import Callable
 
 from limpet_extproc.contract.attempt import Attempt
-from limpet_extproc.contract.reasons import CacheCause
 from limpet_extproc.contract.record import Record
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy.usage import TokenUsage
@@ -20,7 +19,7 @@ class Remembering:
         self._caches = caches
         self._clock = clock
 
-    def ended(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None, cause: CacheCause) -> None:
+    def ended(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None, cause: str) -> None:
         """Remember the provider that served, before all others; where none did, that these failed.
 
         One that failed before another served stays behind that one, as its cache still holds what it held. `usage` is

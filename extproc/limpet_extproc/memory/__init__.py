@@ -6,8 +6,6 @@ from typing import Final, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from limpet_extproc.contract.reasons import CacheCause
-
 FAILED_S: Final = 60.0
 """How long a conversation avoids the providers that failed its last request: long enough for a person to try again, and
 for failures that go on to show in the provider's own health."""
@@ -59,8 +57,8 @@ class ServedTurn(msgspec.Struct, frozen=True, gc=False):
     started_s: float
     prompt_tokens: int
     output_tokens: int
-    cause: CacheCause = "unknown"
-    """What became of its read from the cache."""
+    cause: str = ""
+    """What became of its read from the cache (`decision.cause`), with the detail; empty: no cache had a part in it."""
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):
@@ -73,8 +71,8 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
     failure: LastFailure | None = None
     """Its last failure, until a request succeeds; counts for `FAILED_S`."""
     pace: ConversationPace = ConversationPace()
-    cause: CacheCause | None = None
-    """What became of the read from the cache of its last turn; None: unknown."""
+    cause: str = ""
+    """That of its last turn."""
 
     def failed_lately(self, now_s: float) -> tuple[str, ...]:
         """The providers that failed its last request, if that was less than `FAILED_S` ago."""

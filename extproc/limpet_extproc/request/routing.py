@@ -118,9 +118,7 @@ def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
 
 
 def _last_read(lane: Lane, remembered: Remembered | None) -> str:
-    if remembered is None or remembered.cause is None or "Cache" not in lane.policy.shown_headers:
-        return ""
-    return remembered.cause
+    return "" if remembered is None or "Cache" not in lane.policy.shown_headers else remembered.cause
 
 
 def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -336,7 +336,7 @@ def test_the_client_hears_why_should_all_fail(make: Make, snapshot: Snapshot) ->
 @pytest.mark.parametrize(
     ("shown", "remembered", "told"),
     [
-        (("Cache",), Remembered((Warm("a", NOW + 60),), cause="ttl_expired"), "ttl_expired"),
+        (("Cache",), Remembered((Warm("a", NOW + 60),), cause="prefix_changed(tools)"), "prefix_changed(tools)"),
         (("Cache",), Remembered((Warm("a", NOW + 60),)), ""),
         (("Cost",), Remembered((Warm("a", NOW + 60),), cause="hit"), ""),
         (("Cache",), None, ""),

@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from limpet_extproc.contract.reasons import CacheCause
 from limpet_extproc.memory import (
     ConversationPace,
     LastFailure,
@@ -35,7 +34,7 @@ class StoredConversation(msgspec.Struct, frozen=True, gc=False):
     warm: tuple[Warm, ...] = ()
     failure: LastFailure | None = None
     pace: ConversationPace = ConversationPace()
-    cause: CacheCause | None = None
+    cause: str = ""
 
     def remembered(self) -> Remembered:
         """As decisions see it."""

@@ -12,12 +12,12 @@ The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection
 from itertools import repeat
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 from xxhash import xxh3_64_digest
 
-from limpet_extproc.contract.reasons import CacheCause
+from limpet_extproc.contract.reasons import CAUSE_TEXT
 from limpet_extproc.memory import ConversationPace, LastFailure, Warm
 from limpet_extproc.memory.objects import ObjectPlace
 from limpet_extproc.memory.redis.changes import (
@@ -100,7 +100,6 @@ class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
     owner: str
 
 
-_CAUSES: Final[frozenset[CacheCause]] = frozenset(get_args(CacheCause))
 _STRING_LONG: Final = 0xDA
 _HEADERS: Final = {0xD9: 2, _STRING_LONG: 3}
 """How many bytes stand before a string's own, by the first of them; any other is a short string's: one."""
@@ -142,7 +141,7 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     pending = names.long(stored.pending) if stored.pending else None
     if course is None:
         return StoredConversation(pending, stored.since_s, warm, failure)
-    cause = course.cause if course.cause in _CAUSES else None
+    cause = course.cause if CAUSE_TEXT.fullmatch(course.cause) else ""
     return StoredConversation(pending, stored.since_s, warm, failure, ConversationPace(*course.pace), cause)
 
 
