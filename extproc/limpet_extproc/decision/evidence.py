@@ -1,12 +1,13 @@
 """What is known of the prompt caches when a request is decided, for whoever asks later why it read what it read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.decision.breakpoints import gets_mark
 from limpet_extproc.decision.prefix import HASH_BYTES, Chain, changed_at, shared_boundaries
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.memory import Remembered, Warm
 
 _OF_A_TURN: Final = 2
@@ -19,24 +20,23 @@ def evidence_of(
     query: Query,
     order: Sequence[str],
     remembered: Remembered | None,
-    warm_tokens: Mapping[str, int],
-    coming: Collection[str],
+    warmth: Warmth,
     now_s: float,
     model_before: str = "",
 ) -> CacheEvidence:
     """For a request that is tried at these providers.
 
-    `warm_tokens`: by provider, what its cache should have of the prompt; of those in `coming`, once the first request
-    with this beginning has begun to be answered. `model_before`: the model of the last turn, where that was another.
+    `model_before`: the model of the last turn, where that was another.
     """
     before = _NOWHERE if remembered is None else _before(query, remembered)
     compared, changed, shared_tokens, changed_tokens = _compared(query.chain, before.chain)
+    coming = warmth.coming
     if remembered is not None and remembered.pending and not before.provider:
         coming = (*coming, remembered.pending)
     expected, min_tokens, unmarked = [], [], []
     for name in order:
         candidate = query.lane.by_provider[name]
-        only_marked, tokens = candidate.cache_fields.only_marked, warm_tokens.get(name, 0)
+        only_marked, tokens = candidate.cache_fields.only_marked, warmth.tokens.get(name, 0)
         if changed and name == before.provider and before.until_s > now_s:
             if only_marked:
                 tokens = 0  # how much comes before the change says little of the last breakpoint before it

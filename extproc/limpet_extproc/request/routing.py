@@ -157,7 +157,9 @@ def _record(
         policy=policy.name,
         chain=b64encode(query.chain.hashes).decode() if query.chain.hashes else "",
         heads=b64encode(query.chain.head_hashes()).decode() if query.chain.heads else "",
-        cache=evidence_of(query, decision.order, remembered, {}, (), now_s, model_before) if learns else _NO_EVIDENCE,
+        cache=evidence_of(query, decision.order, remembered, decision.warmth, now_s, model_before)
+        if learns
+        else _NO_EVIDENCE,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         before=_FIRST_TURN if remembered is None else turns_before(remembered.pace, now_s),
     )

@@ -10,6 +10,7 @@ from limpet_extproc.contract.catalog import CacheFields
 from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.decision.evidence import evidence_of
 from limpet_extproc.decision.prefix import Chain
+from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.memory import ConversationPace, LastFailure, Remembered, Warm
 
 NOW = 1000.0
@@ -29,7 +30,8 @@ def noted(make: Make, remembered: Remembered | None, chain: Chain = CHAIN, **mor
     providers = more.pop("providers", {})
     lane = make.lane(*(make.provider(name, **providers.get(name, {})) for name in "abc"))
     query = replace(make.query(lane, prompt_tokens=2_700), chain=chain, has_history=True)
-    return evidence_of(query, ("a", "b"), remembered, more.pop("warm", {}), more.pop("coming", ()), NOW, **more)
+    warmth = Warmth(0, more.pop("warm", {}), more.pop("coming", ()))
+    return evidence_of(query, ("a", "b"), remembered, warmth, NOW, **more)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ async def edited_message(rng: Random) -> AsyncIterator[Turn]:
     talk = Talk(pair(rng), rng)
     async for turn in talk.begin(rng.randint(3, 8)):
         yield turn
-    at = rng.randrange(len(talk.messages) - 3)  # the last ones are less than a vendor's block at times
+    yield "hit", await talk.ask(500)  # else what comes after the change may be less than a vendor's block
+    at = rng.randrange(len(talk.messages) - 3)
     talk.messages[at] = {**talk.messages[at], "content": words(rng, 700)}
     yield f"prefix_changed(message {at + 1})", await talk.ask()
     yield "hit", await talk.ask()
@@ -312,6 +313,7 @@ STORIES: tuple[Story, ...] = (
     other_model,
     short_prompt,
     parallel_first,
+    shared_head,
     unmarked,
     marked,
     dropped,
