@@ -24,6 +24,7 @@ from limpet_extproc.envoy.log_entry import Common, Entry
 from limpet_extproc.envoy.remembering import Remembering
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Memory
+from limpet_extproc.memory.heads import HeadMemory
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import (
@@ -77,6 +78,7 @@ class Outcomes:
     def __init__(
         self,
         memory: Memory,
+        heads: HeadMemory,
         pins: Pins,
         tracker: ProviderTracker,
         limited: LimitedRequests,
@@ -90,7 +92,7 @@ class Outcomes:
         spend: Spend = _keep_no_ledger,
     ) -> None:
         """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
-        self._remembering = Remembering(memory, caches, clock)
+        self._remembering = Remembering(memory, heads, caches, clock)
         self._pins = pins
         self._tracker = tracker
         self._limited = limited

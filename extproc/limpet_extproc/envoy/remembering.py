@@ -1,21 +1,24 @@
 """What the outcome of a turn leaves in the memory: where its conversation is warm now, or what failed it."""
 
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.prefix import HASH_BYTES
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Memory, ServedTurn, Warm
+from limpet_extproc.memory.heads import HeadMemory
 from limpet_extproc.providers.cache_use import CacheUses
 
 
 class Remembering:
     """Tells the memory what became of each turn."""
 
-    def __init__(self, memory: Memory, caches: CacheUses, clock: Callable[[], float]) -> None:
+    def __init__(self, memory: Memory, heads: HeadMemory, caches: CacheUses, clock: Callable[[], float]) -> None:
         self._memory = memory
+        self._heads = heads
         self._caches = caches
         self._clock = clock
 
@@ -37,6 +40,7 @@ class Remembering:
             failed = trail.failed_providers(attempts)
             if failed:
                 self._memory.note_failure(key, LastFailure(failed, self._clock()))
+                self._drop_heads(record, failed)
             return
         prompt_tokens = usage.prompt if usage else record.prompt_tokens
         output_tokens = usage.output if usage else record.output_tokens
@@ -50,3 +54,17 @@ class Remembering:
         turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause)
         self._memory.remember(key, warm, record.max_providers, self._clock(), turn)
         self._caches.warm(provider, key, warm.until_s)
+        if record.heads:
+            self._heads.note(_hashes(record), provider, warm.until_s, self._clock())
+            if len(attempts) > 1:
+                self._drop_heads(record, trail.failed_providers(attempts))
+
+    def _drop_heads(self, record: Record, failed: Collection[str]) -> None:
+        """What was on its way to the first provider did not arrive there."""
+        if record.heads and record.order[0] in failed:
+            self._heads.drop(_hashes(record), record.order[0])
+
+
+def _hashes(record: Record) -> tuple[bytes, ...]:
+    hashes = b64decode(record.heads)
+    return tuple([hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)])

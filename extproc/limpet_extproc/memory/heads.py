@@ -1,4 +1,8 @@
-"""Where the heads of prompts are warm, whosever conversation brought them there: the port, and its values."""
+"""Where the heads of prompts are warm, whosever conversation brought them there: the port, and its values.
+
+The heads of one prompt are told together, the shortest first. It stands for all that begin with it: what is known of
+these is kept in one table, which is read and written as a whole.
+"""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -12,19 +16,22 @@ class WarmHead(msgspec.Struct, frozen=True, gc=False):
 
     provider: str
     until_s: float
-    """Wall clock."""
+    """Wall clock; of one that is on its way: until when its arrival is waited for."""
     pending_s: float = 0.0
     """When the first request with it began, while that is under way; 0: it has been answered."""
 
 
 Heads = Mapping[bytes, tuple[WarmHead, ...]]
-"""By hash (`decision.prefix`), the warm places of each that has any."""
+"""By hash (`decision.prefix`), the warm places of each that has any, the newest first."""
 
 NO_HEADS: Final[Heads] = MappingProxyType({})
 
 
 class HeadMemory(Protocol):
-    """Bounded and advisory, like `Memory`. Keys tell nothing of a text and are the tenant's own."""
+    """Bounded and advisory, like `Memory`. Keys tell nothing of a text and are the tenant's own.
+
+    `hashes` are those of the heads of one prompt, the shortest first, or some of them; that one is always there.
+    """
 
     async def lookup(self, hashes: Sequence[bytes], now_s: float) -> Heads:
         """Where these are warm, or on their way."""
@@ -32,8 +39,8 @@ class HeadMemory(Protocol):
     def expect(self, hashes: Sequence[bytes], provider: str, now_s: float) -> None:
         """A first request with these heads is on its way to this provider."""
 
-    def note(self, hashes: Sequence[bytes], head: WarmHead) -> None:
-        """A request with these heads was answered by this provider."""
+    def note(self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float) -> None:
+        """A request with these heads was answered by this provider, whose cache keeps them for so long."""
 
     def drop(self, hashes: Sequence[bytes], provider: str) -> None:
-        """A provider did not have them after all, or its request failed."""
+        """A request with these heads failed at this provider: what was only on its way is not any more."""

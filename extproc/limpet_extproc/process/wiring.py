@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.memory import Memory
+from limpet_extproc.memory.heads import HeadMemory
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.memory.objects import ObjectMemory
 from limpet_extproc.process.settings import WorkerSettings
@@ -37,6 +39,7 @@ class RoutingParts:
 
     router: Router
     memory: Memory
+    heads: HeadMemory
     pins: Pins
     tracker: ProviderTracker
     limit_use: LimitUse
@@ -80,13 +83,14 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
         to_gateways=context.concern,
         used=limit_use.used,
     )
-    memory, objects, memory_running = _memory(context)
+    memory, heads, objects, memory_running = _memory(context)
     pins = Pins(objects, context.secret, context.clock)
     random_seed = partial(Random().randbytes, 8)  # noqa: S311 - it spreads load and keeps no secret
     router = StickyRouting(
         context.read,
         context.snapshot,
         memory,
+        heads,
         tracker,
         limit_use,
         pins,
@@ -107,7 +111,7 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
             async with memory_running():
                 yield
 
-    return RoutingParts(router, memory, pins, tracker, limit_use, running)
+    return RoutingParts(router, memory, heads, pins, tracker, limit_use, running)
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:
@@ -118,13 +122,13 @@ def _siblings(settings: WorkerSettings) -> Siblings | None:
     return Siblings(sibling_socket(directory, settings.worker), others)
 
 
-def _memory(context: WorkerContext) -> tuple[Memory, ObjectMemory, _Running]:
+def _memory(context: WorkerContext) -> tuple[Memory, HeadMemory, ObjectMemory, _Running]:
     if context.settings.redis_url is not None:
         shared = _shared_memory(context, context.settings.redis_url)
-        return shared, shared, shared.running
+        return shared, shared.heads, shared, shared.running
     memory = InProcessMemory(context.settings.max_conversations)
     context.metrics.conversations.set_function(lambda: len(memory))
-    return memory, InProcessObjects(context.settings.max_conversations), nullcontext
+    return memory, InProcessHeads(), InProcessObjects(context.settings.max_conversations), nullcontext
 
 
 def _shared_memory(context: WorkerContext, url: str) -> "RedisMemory":

@@ -117,6 +117,7 @@ class Worker:
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(
             self.routing.memory,
+            self.routing.heads,
             self.routing.pins,
             tracker,
             limited,

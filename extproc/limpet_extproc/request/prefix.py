@@ -42,7 +42,7 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     update, digest = hashed.update, hashed.digest
     digests: list[bytes] = []
     tokens: list[int] = []
-    heads: list[PromptHead] = []
+    heads: list[tuple[bool, PromptHead]] = []
     size = 0
     weight = 0
     lengths = iter(HEAD_LENGTHS)
@@ -58,7 +58,7 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
                 update(view[piece:cut])
                 piece, size = cut, next_head
                 head_tokens = int((weight + min(size - before, most)) / BYTES_PER_TOKEN)
-                heads.append(PromptHead(digest(), head_tokens, False))
+                heads.append((False, PromptHead(digest(), head_tokens, False)))
                 next_head = next(lengths, _NEVER)
             update(view[piece:piece_end])
             size += piece_end - piece
@@ -67,10 +67,26 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
         tokens.append(int(weight / BYTES_PER_TOKEN))
         if number <= FIRST_MESSAGE and size >= LEAST_HEAD_BYTES and size > before:
             marked = any(begin <= mark < end for mark in layout.marks for begin, end in ranges)
-            heads.append(PromptHead(digests[-1], tokens[-1], marked))
-    return Chain(with_count(b"".join(digests), layout.count), tuple(tokens), tuple(heads))
+            heads.append((True, PromptHead(digests[-1], tokens[-1], marked)))
+    return Chain(with_count(b"".join(digests), layout.count), tuple(tokens), _worth_noting(heads))
 
 
+def _worth_noting(heads: Sequence[tuple[bool, PromptHead]]) -> tuple[PromptHead, ...]:
+    """The shortest, by which the others are found, those that end at a boundary, and the longest.
+
+    Two prompts that share much are about as long as each other, so it is the long ones by which they find each other.
+    Whether a head ends at a boundary stands before it.
+    """
+    lengths = sum(not at_boundary for at_boundary, _ in heads)
+    kept, number = [], 0
+    for at_boundary, head in heads:
+        number += not at_boundary
+        if at_boundary or number == 1 or number > lengths - _LONGEST:
+            kept.append(head)
+    return tuple(kept)
+
+
+_LONGEST: Final = 4
 _NEVER: Final = 1 << 62
 
 _Ranges = Sequence[tuple[int, int]]

@@ -1,12 +1,13 @@
 """What decides where requests go: the port that the server talks to, and sticky routing behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
+from limpet_extproc.memory.heads import NO_HEADS, HeadMemory, WarmHead
 from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
@@ -37,6 +38,7 @@ class StickyRouting:
         read: ReadRequest,
         snapshot: Callable[[], Snapshot],
         memory: Memory,
+        heads: HeadMemory,
         tracker: ProviderTracker,
         limit_use: LimitUse,
         pins: Pins,
@@ -50,6 +52,7 @@ class StickyRouting:
         self._untranslatable = untranslatable
         self._snapshot = snapshot
         self._memory = memory
+        self._heads = heads
         self._tracker = tracker
         self._limit_use = limit_use
         self._secret = secret
@@ -68,11 +71,14 @@ class StickyRouting:
         key, now_s = opened.query.key, self._clock()
         known = opened.query.stays and not opened.query.pinned
         remembered = await self._memory.lookup(key, now_s) if known else None
+        unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
+        hashes = [each.hash for each in opened.query.chain.heads] if unknown else []
+        heads = await self._heads.lookup(hashes, now_s) if hashes else NO_HEADS
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
         other = ""
         if known and remembered is None and opened.query.has_history:
             other = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s)
-        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before, other)
+        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before, other, heads)
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             first = opened.query.lane.by_provider[decision.order[0]]
@@ -81,9 +87,10 @@ class StickyRouting:
                 self._limit_use.apply(RequestSent(first.provider, record.started_s, tokens))
             if decision.trial and record.model:
                 self._tracker.apply(TrialBegan(decision.order[0], record.model))
-            unknown = remembered is None or not (remembered.warm or remembered.pending)
-            if unknown and known and record.learn and record.ttls_s[0] > 0:
-                self._memory.expect(key, decision.order[0], now_s)
+            if unknown and record.learn and record.ttls_s[0] > 0:
+                self._memory.expect(key, first.provider, now_s)
+                if hashes and not all(_is_at(first.provider, heads.get(each)) for each in hashes):
+                    self._heads.expect(hashes, first.provider, now_s)
         return routing
 
     async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
@@ -101,3 +108,8 @@ class StickyRouting:
             return opened
         names_objects = snapshot.keeps_objects or head.api.name == "OpenAIResponses"
         return await self._objects.of_turn(opened) if names_objects else opened
+
+
+def _is_at(provider: str, places: Sequence[WarmHead] | None) -> bool:
+    """Whether a head is there, or on its way."""
+    return places is not None and any(each.provider == provider for each in places)

@@ -16,6 +16,7 @@ from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import ConversationPace, Remembered
+from limpet_extproc.memory.heads import NO_HEADS, Heads
 from limpet_extproc.request import identity
 from limpet_extproc.request.cache_keys import affinity
 from limpet_extproc.request.edits import Edits, edits
@@ -63,13 +64,14 @@ def decide(
     random_seed: bytes,
     before: int = 0,
     model_before: str = "",
+    heads: Heads = NO_HEADS,
 ) -> Routing | Refusal:
     """The order of providers and all that goes with it.
 
-    `random_seed`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
+    `random_seed` and `heads`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
     """
     query, lane = opened.query, opened.query.lane
-    decision = choose(query, remembered, states, now_s, random_seed)
+    decision = choose(query, remembered, states, now_s, random_seed, heads)
     order = decision.order
     if not order and query.pinned:
         return pin_ruled_out(query.pinned)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import WorkerSettings
@@ -32,7 +33,8 @@ def peer_routing(name: RuleSetName) -> Callable[[WorkerContext], RoutingParts]:
             rule_set, context.read, context.snapshot, memory, outages, context.secret, context.clock, random_seed
         )
         pins = Pins(InProcessObjects(), context.secret, context.clock)
-        return RoutingParts(router, memory, pins, outages, LimitUse(context.settings.node, context.clock))
+        limit_use = LimitUse(context.settings.node, context.clock)
+        return RoutingParts(router, memory, InProcessHeads(), pins, outages, limit_use)
 
     return build
 

@@ -17,6 +17,7 @@ from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -137,7 +138,7 @@ class World:
         self.shown: list[tuple[str, int, TokenUsage | None, float]] = []
         self.tried: list[list[str]] = []
         self.summaries: list[RequestSummary] = []
-        self.memory = InProcessMemory()
+        self.memory, self.heads = InProcessMemory(), InProcessHeads()
         self.now_s = NOW
         self.tracker = ProviderTracker(lambda: self.now_s, self._changed)
         self.registry = CollectorRegistry()
@@ -149,6 +150,7 @@ class World:
         self.pins = Pins(InProcessObjects(), b"secret", lambda: self.now_s)
         self.outcomes = Outcomes(
             self.memory,
+            self.heads,
             self.pins,
             self.tracker,
             limited,

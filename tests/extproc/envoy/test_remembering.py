@@ -3,11 +3,14 @@
 from base64 import b64encode
 
 from msgspec.structs import replace
-from tests.extproc.envoy.log_world import KEY, NOW, RECORD, World, entry
+from tests.extproc.envoy.log_world import KEY, NOW, RECORD, World, bad, entry, note
 
 from limpet_extproc.memory import ConversationPace
+from limpet_extproc.memory.heads import WarmHead
 
 CHAIN = bytes(range(24))
+HEADS = (b"shortest", b"longer !")
+WITH_HEADS = replace(RECORD, heads=b64encode(b"".join(HEADS)).decode())
 
 
 async def test_the_place_that_served_has_the_prompt_of_the_turn(world: World) -> None:
@@ -31,3 +34,27 @@ async def test_without_usage_the_estimates_are_learned(world: World) -> None:
     assert remembered is not None
     assert (remembered.pace.prompt_tokens, remembered.pace.output_tokens) == (1000, 400)
     assert remembered.cause == "unreported"
+
+
+async def test_the_heads_of_a_turn_are_warm_where_it_was_served(world: World) -> None:
+    await world.take(entry("a", record=WITH_HEADS))
+    place = (WarmHead("a", RECORD.started_s + 300.0),)
+    assert await world.heads.lookup(HEADS, NOW) == dict.fromkeys(HEADS, place)
+
+
+async def test_heads_on_their_way_to_a_provider_that_fails_do_not_arrive(world: World) -> None:
+    world.heads.expect(HEADS, "a", NOW)
+    await world.take(bad("a", 500, "ServerError", record=WITH_HEADS))
+    assert not await world.heads.lookup(HEADS, NOW)
+
+
+async def test_heads_arrive_at_the_provider_that_was_tried_next(world: World) -> None:
+    world.heads.expect(HEADS, "a", NOW)
+    await world.take(entry("b", attempts=2, notes={1: note("a", 500, "ServerError")}, record=WITH_HEADS))
+    place = (WarmHead("b", RECORD.started_s + 60.0),)
+    assert await world.heads.lookup(HEADS, NOW) == dict.fromkeys(HEADS, place)
+
+
+async def test_heads_are_warm_nowhere_where_staying_does_not_pay(world: World) -> None:
+    await world.take(entry("c", record=WITH_HEADS))
+    assert not await world.heads.lookup(HEADS, NOW)

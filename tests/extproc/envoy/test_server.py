@@ -16,6 +16,7 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy.server import ExtProc
 from limpet_extproc.memory import Warm
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
@@ -50,7 +51,7 @@ class Server:
     """One worker without its gRPC server. `router` stands in for our own."""
 
     def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
-        self.memory = InProcessMemory()
+        self.memory, self.heads = InProcessMemory(), InProcessHeads()
         self.tracker = ProviderTracker(lambda: NOW, lambda _change: None)
         self.registry = CollectorRegistry()
         self.pins = Pins(InProcessObjects(), b"secret", lambda: NOW)
@@ -58,6 +59,7 @@ class Server:
             RequestReader().read,
             lambda: snapshot,
             self.memory,
+            self.heads,
             self.tracker,
             LimitUse("node/0", lambda: NOW),
             self.pins,

@@ -11,6 +11,7 @@ from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.memory.objects import ObjectMemory
 from limpet_extproc.providers.limit_use import LimitUse
@@ -28,7 +29,7 @@ class Gateway:
     """Sticky routing for requests of any path."""
 
     def __init__(self, snapshot: Snapshot, objects: ObjectMemory | None = None) -> None:
-        self.memory = InProcessMemory()
+        self.memory, self.heads = InProcessMemory(), InProcessHeads()
         clock, self._seeds = HandClock(NOW), iter(range(256))
         limit_use = LimitUse("node/0", clock)
         self.pins = Pins(objects or InProcessObjects(), b"secret", clock)
@@ -37,6 +38,7 @@ class Gateway:
             RequestReader().read,
             lambda: snapshot,
             self.memory,
+            self.heads,
             self.tracker,
             limit_use,
             self.pins,

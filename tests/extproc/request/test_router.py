@@ -1,5 +1,6 @@
 """Sticky routing: what is remembered decides, and what is under way is noted."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,14 @@ from tests.extproc.conftest import Make
 from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.catalog import Limits, Model
+from limpet_extproc.decision.prefix import HASH_BYTES
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import LastFailure, Remembered, Warm
-from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.heads import WarmHead
+from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
@@ -32,7 +36,7 @@ class Routed:
     """Sticky routing with its memory and provider states."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.memory = InProcessMemory()
+        self.memory, self.heads = InProcessMemory(), InProcessHeads()
         self.clock = HandClock(NOW)
         self.limit_use = LimitUse("node/0", self.clock)
         self.tracker = ProviderTracker(self.clock, lambda _change: None, used=self.limit_use.used)
@@ -40,6 +44,7 @@ class Routed:
             RequestReader().read,
             lambda: snapshot,
             self.memory,
+            self.heads,
             self.tracker,
             self.limit_use,
             Pins(InProcessObjects(), b"secret", self.clock),
@@ -168,3 +173,44 @@ async def test_a_conversation_that_changes_its_model_is_recognised(
     first = await world.route(asked("Hi", "flash"))
     world.memory.remember(bytes.fromhex(first.record.key), Warm("a", world.clock.now_s + 60), 4, world.clock.now_s)
     assert (await world.route(asked(text, model))).record.cache.model_before == before
+
+
+def hashes_of(routing: Routing) -> list[bytes]:
+    """Of the heads of its prompt."""
+    found = b64decode(routing.record.heads)
+    return [found[at : at + HASH_BYTES] for at in range(0, len(found), HASH_BYTES)]
+
+
+async def test_the_heads_of_a_first_turn_are_on_their_way(make: Make, routed: Callable[..., Routed]) -> None:
+    world = routed(*map(make.provider, "abcd"))
+    first = await world.route(make.body("x" * 10_000))
+    hashes = hashes_of(first)
+    assert len(hashes) == 4
+    place = (WarmHead(first.decision.order[0], NOW + PENDING_S, NOW),)
+    assert await world.heads.lookup(hashes, NOW) == dict.fromkeys(hashes, place)
+    world.clock.now_s += 1
+    await world.route(make.body("x" * 10_000))
+    assert await world.heads.lookup(hashes, NOW) == dict.fromkeys(hashes, place)
+
+
+async def test_heads_that_are_warm_where_a_first_turn_goes_are_not_on_their_way(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
+    world = routed(make.provider("a"))
+    hashes = hashes_of(await world.route(make.body("x" * 10_000)))
+    world.heads.note(hashes, "a", NOW + 60, NOW)
+    await world.route(make.body("x" * 10_000, session_id="another one"))
+    assert await world.heads.lookup(hashes, NOW) == dict.fromkeys(hashes, (WarmHead("a", NOW + 60),))
+
+
+@pytest.mark.parametrize(
+    ("text", "provider", "policy"),
+    [("short", {}, {}), ("x" * 10_000, {"caches": False}, {}), ("x" * 10_000, {}, {"mode": "Off"})],
+    ids=["short", "nobody caches", "off"],
+)
+async def test_a_prompt_without_a_head_that_matters_leaves_none(
+    make: Make, routed: Callable[..., Routed], text: str, provider: dict[str, Any], policy: dict[str, Any]
+) -> None:
+    world = routed(make.provider("a", **provider), **policy)
+    assert (await world.route(make.body(text))).record.heads == ""
+    assert len(world.heads) == 0

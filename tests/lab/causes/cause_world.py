@@ -22,6 +22,7 @@ from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -116,13 +117,14 @@ class CauseWorld:
     def start(self) -> None:
         """The worker, which remembers nothing yet."""
         clock, reader = self.clock, RequestReader()
-        memory, pins = InProcessMemory(), Pins(InProcessObjects(), b"secret", clock)
+        memory, heads, pins = InProcessMemory(), InProcessHeads(), Pins(InProcessObjects(), b"secret", clock)
         limit_use = LimitUse("node/0", clock)
         self.tracker = ProviderTracker(clock, lambda _change: None)
         self.router = StickyRouting(
             reader.read,
             lambda: self.snapshot,
             memory,
+            heads,
             self.tracker,
             limit_use,
             pins,
@@ -134,6 +136,7 @@ class CauseWorld:
         )
         self.outcomes = Outcomes(
             memory,
+            heads,
             pins,
             self.tracker,
             LimitedRequests(lambda: self.snapshot.limited, limit_use.apply),

@@ -17,6 +17,7 @@ from limpet_extproc.memory import (
     with_failure,
     without,
 )
+from limpet_extproc.memory.head_table import HeadChange
 from limpet_extproc.memory.in_process import PENDING_S
 from limpet_extproc.memory.objects import ObjectPlace
 from limpet_extproc.memory.served import with_warm
@@ -84,7 +85,7 @@ class NotePlace(msgspec.Struct, frozen=True, gc=False):
     place: ObjectPlace
 
 
-MemoryChange = Expect | Remember | Forget | NoteFailure | Clear | NotePlace
+MemoryChange = Expect | Remember | Forget | NoteFailure | Clear | NotePlace | HeadChange
 
 
 def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
@@ -102,7 +103,7 @@ def changed(state: StoredConversation, change: MemoryChange) -> StoredConversati
         case Clear(now_s):
             left = only_pace(state.remembered())
             return state if not is_over(state, now_s) else _stored(left) if left else NOTHING
-        case NotePlace():
+        case _:  # of another kind of key
             return state
 
 

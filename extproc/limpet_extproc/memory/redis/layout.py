@@ -6,10 +6,12 @@ over: the last failure, `[at_s, names]`, and how the conversation goes on, `[pac
 the whole layout. A provider is stored as eight characters of its name's hash: names may be 300 characters long, and
 there may be a million values.
 
-The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`.
+The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`. That of the heads that begin
+alike is `lmpt:h` and the 8 bytes of the shortest, the value `[version, rows]`, each row `[hash, provider, until_s,
+pending_s, notes]`.
 """
 
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection
 from itertools import repeat
 from typing import Final
@@ -19,6 +21,7 @@ from xxhash import xxh3_64_digest
 
 from limpet_extproc.contract.reasons import CAUSE_TEXT
 from limpet_extproc.memory import ConversationPace, LastFailure, Warm
+from limpet_extproc.memory.head_table import DropHeads, ExpectHeads, HeadRow, HeadTable, NoteHeads
 from limpet_extproc.memory.objects import ObjectPlace
 from limpet_extproc.memory.redis.changes import (
     Clear,
@@ -33,6 +36,7 @@ from limpet_extproc.memory.redis.changes import (
 
 PREFIX: Final = b"lmpt:"
 OBJECT: Final = b"o"
+HEADS: Final = b"h"
 VERSION: Final = 1
 
 
@@ -94,6 +98,11 @@ class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
     course: _StoredCourse | None = None
 
 
+class _StoredHeads(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    version: int
+    rows: tuple[tuple[str, str, float, float, int], ...]
+
+
 class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
     version: int
     provider: str
@@ -115,6 +124,15 @@ def _unwrapped(string: msgspec.Raw) -> bytes:
     return bytes(view[_HEADERS.get(view[0], 1) :])
 
 
+_HASH_CHARS: Final = 11
+"""Of a hash's 8 bytes in base64, without what fills it up."""
+
+
+def _written(hash_: bytes) -> str:
+    return urlsafe_b64encode(hash_)[:_HASH_CHARS].decode()
+
+
+_HEADS: Final = msgspec.msgpack.Decoder(_StoredHeads)
 _PLACE: Final = msgspec.msgpack.Decoder(_StoredPlace)
 _DECODER: Final = msgspec.msgpack.Decoder(_StoredValue)
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -154,6 +172,20 @@ def decode_place(value: bytes, names: ShortNames) -> ObjectPlace | None:
     return ObjectPlace(names.long(stored.provider), stored.owner) if stored.version == VERSION else None
 
 
+def decode_heads(value: bytes, names: ShortNames) -> HeadTable | None:
+    """The table of heads in a value; None if another version wrote it."""
+    try:
+        stored = _HEADS.decode(value)
+        if stored.version != VERSION:
+            return None
+        return tuple(
+            HeadRow(urlsafe_b64decode(f"{written}="), names.long(short), until_s, pending_s, notes)
+            for written, short, until_s, pending_s, notes in stored.rows
+        )
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
 def encode(change: MemoryChange, names: ShortNames) -> bytes:
     """A change as an argument of `script.SCRIPT`."""
     match change:
@@ -171,3 +203,9 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
             return _ENCODER.encode(("c", now_s))
         case NotePlace(place):
             return _ENCODER.encode(("p", names.short(place.provider), place.owner))
+        case ExpectHeads(hashes, provider, now_s):
+            return _ENCODER.encode(("he", [*map(_written, hashes)], names.short(provider), now_s))
+        case NoteHeads(hashes, provider, until_s, now_s):
+            return _ENCODER.encode(("hn", [*map(_written, hashes)], names.short(provider), now_s, until_s))
+        case DropHeads(hashes, provider):
+            return _ENCODER.encode(("hd", [*map(_written, hashes)], names.short(provider)))

@@ -32,6 +32,7 @@ from limpet_extproc.memory.redis.connector import Connector, end
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
 from limpet_extproc.memory.redis.layout import OBJECT, ShortNames, decode, decode_place, redis_key
 from limpet_extproc.memory.redis.lookups import Lookups
+from limpet_extproc.memory.redis.redis_heads import RedisHeads
 from limpet_extproc.memory.redis.store import RedisStore, open_store
 from limpet_extproc.memory.redis.write_queue import WriteQueue
 
@@ -77,6 +78,7 @@ class RedisMemory:
         self._connector = Connector(connect, deadline_s, memory_log)
         self._lookups = Lookups(self._connector, deadline_s)
         self._writes = WriteQueue(self._connector, names, memory_log)
+        self.heads: Final = RedisHeads(self._value, self._writes.add, names, memory_log)
         self._running: asyncio.Task[Never] | None = None
 
     async def start(self) -> None:

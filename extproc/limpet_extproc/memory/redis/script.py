@@ -1,4 +1,4 @@
-"""The script that changes a conversation in Redis: the rules of `layout.changed`, where the value is."""
+"""The script that changes a conversation in Redis: the rules of `changes.changed`, where the value is."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ from limpet_extproc.memory import FAILED_S
 from limpet_extproc.memory.in_process import PENDING_S
 from limpet_extproc.memory.objects import KEPT_S
 from limpet_extproc.memory.redis.changes import SHOWN_S
+from limpet_extproc.memory.redis.head_script import HEAD_SCRIPT
 from limpet_extproc.memory.redis.layout import VERSION
 from limpet_extproc.memory.served import MOST_COUNTED
 
@@ -23,6 +24,7 @@ if first[1] == 'p' then
   redis.call('SET', KEYS[1], value, 'PX', '{KEPT_S * 1000:.0f}')
   return value
 end
+{HEAD_SCRIPT}
 if found then
   local readable, value = pcall(cmsgpack.unpack, found)
   if readable and type(value) == 'table' and value[1] == {VERSION} and type(value[4]) == 'table' then
@@ -160,7 +162,8 @@ end
 return value
 """
 """Applies changes to one conversation, KEYS[1]; each of ARGV is one of them (`encode`). Returns its value afterwards.
-If KEYS[1] is an object, the first of ARGV says where it lives, and the others are the same or somebody else's.
+If KEYS[1] is an object, the first of ARGV says where it lives, and the others are the same or somebody else's. If it is
+a table of heads, all of ARGV are changes of heads.
 
 Redis runs it as a whole, with nothing in between. A value of another version counts as none and is not returned.
 """

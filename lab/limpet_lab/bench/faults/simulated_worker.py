@@ -32,6 +32,7 @@ from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
 from limpet_extproc.memory.in_process import InProcessMemory
+from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
@@ -53,7 +54,8 @@ class SimulatedWorker:
 
     def __init__(self, catalog: Catalog, clock: Callable[[], float]) -> None:
         tables = snapshot(catalog)
-        memory, limit_use = InProcessMemory(), LimitUse("simulated", clock, lambda _event: None)
+        memory, heads = InProcessMemory(), InProcessHeads()
+        limit_use = LimitUse("simulated", clock, lambda _event: None)
         self._tracker = ProviderTracker(clock, lambda _change: None)
         pins = Pins(InProcessObjects(), b"secret", clock)
         reader = RequestReader()
@@ -61,6 +63,7 @@ class SimulatedWorker:
             reader.read,
             lambda: tables,
             memory,
+            heads,
             self._tracker,
             limit_use,
             pins,
@@ -72,6 +75,7 @@ class SimulatedWorker:
         )
         self._outcomes = Outcomes(
             memory,
+            heads,
             pins,
             self._tracker,
             LimitedRequests(lambda: tables.limited, limit_use.apply),
