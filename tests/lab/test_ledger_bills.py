@@ -9,7 +9,7 @@ from tests.waiting import until
 from limpet_extproc.contract.ledger import RowSums
 from limpet_extproc.contract.state_folder import LEDGER_FILE
 from limpet_extproc.memory.ledger_file import read_ledger_file
-from limpet_lab.bed import Bed
+from limpet_lab.bed import Bed, objects_for
 from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
 from limpet_lab.demo.script import conversations
 from limpet_lab.demo.talk import Dialogue, next_turns
@@ -82,3 +82,21 @@ async def test_a_response_tells_what_the_seller_bills_for_it() -> None:
             model=MODEL, messages=[{"role": "user", "content": question}], max_tokens=50, stream=True
         )
         assert streamed.headers["x-limpet-cost"].startswith("expected=0.0")
+
+
+async def test_what_probes_cost_is_a_line_of_its_own(tmp_path: Path) -> None:
+    folder = prepared_state({"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
+    file = folder / LEDGER_FILE
+    probe = {
+        "apiVersion": "limpet.dev/v1alpha1",
+        "kind": "HealthProbe",
+        "metadata": {"name": "completions"},
+        "spec": {"interval": "1h", "providerSelector": {}, "completion": {"model": MODEL, "maxTokens": 1}},
+    }
+    settings = LocalSettings(state_folder=folder)
+    async with Bed.start(quickstart_sellers(), model=MODEL, settings=settings) as bed:
+        bed.apply([*(each for seller in bed.sellers for each in objects_for(seller, MODEL)), probe])
+        await until(lambda: len(read(file)) == len(bed.sellers))
+        bills = {seller.name: float((await seller.ledger()).totals.usd or 0) for seller in bed.sellers}
+    assert {key.kind for key in read_ledger_file(file, 0, 1 << 40)} == {"probe"}
+    assert {name: sums.paid_usd for name, sums in read(file).items()} == pytest.approx(bills, rel=0.01)

@@ -1,12 +1,9 @@
 """What a worker does with what its health stream brings."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
-from limpet_extproc.contract.envoy import PROBE_SOCKET
-from limpet_extproc.contract.health_stream import ProbeVerdicts
+from limpet_extproc.contract.health_stream import ProbeAnswer, ProbeRequest, ProbeVerdicts
 from limpet_extproc.operator_link.health_link import HealthHooks
-from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.wiring import RoutingParts
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.events import WorkerEvent
@@ -19,10 +16,10 @@ def health_hooks(
     metrics: WorkerMetrics,
     complaints: Complaints,
     known: Callable[[str], bool],
-    socket: Path,
+    send: Callable[[ProbeRequest], Awaitable[ProbeAnswer]],
     clock: Callable[[], float],
 ) -> HealthHooks:
-    """Events of other gateways and verdicts of probes go to the tracker, probes to the Envoy beside `socket`."""
+    """Events of other gateways and verdicts of probes go to the tracker, probes are sent by `send`."""
     count = metrics.gateway_events.labels
     received = count("received")
     others = Received(routing.tracker.apply_relayed, routing.limit_use, known, metrics.failures.inc)
@@ -38,7 +35,7 @@ def health_hooks(
     return HealthHooks(
         take,
         verdicts,
-        ProbeSender(socket.parent / PROBE_SOCKET).send,
+        send,
         connected=metrics.health_connected.set,
         sent=count("sent").inc,
         unreadable=count("unreadable").inc,

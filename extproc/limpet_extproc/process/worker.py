@@ -15,7 +15,7 @@ import uvloop
 from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc.contract.catalog import Catalog
-from limpet_extproc.contract.envoy import ONE_MESSAGE
+from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.snapshot import EMPTY, Lane, Snapshot
@@ -29,12 +29,14 @@ from limpet_extproc.operator_link.catalog_client import StreamHooks, watch
 from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_extproc.operator_link.health_link import HealthLink
+from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.health_hooks import health_hooks
 from limpet_extproc.process.ledger_writer import ledger_writer
 from limpet_extproc.process.local_http import Response, Routes, serve_http
 from limpet_extproc.process.memory_key import read_memory_key
 from limpet_extproc.process.price_hours import PriceHours
+from limpet_extproc.process.probe_ledger import CountedProbes
 from limpet_extproc.process.settings import WorkerSettings
 from limpet_extproc.process.start_error import listening
 from limpet_extproc.process.steady_clock import clock_zero_s, steady_clock
@@ -105,14 +107,16 @@ class Worker:
         complaints, timeouts = Complaints(lambda: self._reporter.changed()), TimeoutCount(clock)
         tracker = self.routing.tracker
         self._reporter = EvidenceReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
-        hooks = health_hooks(self.routing, self.metrics, complaints, self._known, settings.socket, clock)
+        self._ledger = ledger_writer(settings, clock)
+        sender = ProbeSender(settings.socket.parent / PROBE_SOCKET)
+        probes = CountedProbes(sender.send, lambda: self._snapshot, self._ledger.book, clock)
+        hooks = health_hooks(self.routing, self.metrics, complaints, self._known, probes.send, clock)
         self._health_link = HealthLink(settings.control_plane, settings.node, self._events, hooks, settings.tls_dir)
         self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )
-        self._ledger = ledger_writer(settings, clock)
         spending = Spending(self._lane, self._ledger.book, self.metrics, clock)
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self.outcomes = outcome.Outcomes(

@@ -14,6 +14,7 @@ from typing import Final, Never, Protocol
 
 from limpet_extproc.contract.health_stream import NOT_SENT, ProbeAnswer, Probed, ProbeRequest, ProbeVerdicts
 from limpet_extproc.contract.price_windows import prices_at
+from limpet_extproc.contract.probe_cost import cost_usd
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.probe import board as boards
 from limpet_operator.probe import schedule as schedules
@@ -21,7 +22,6 @@ from limpet_operator.probe.board import Board, Probing
 from limpet_operator.probe.combine import by_provider
 from limpet_operator.probe.fair_share import may_start
 from limpet_operator.probe.metrics import ProbeMetrics, count
-from limpet_operator.probe.money import cost_usd
 from limpet_operator.probe.outcome import outcome
 from limpet_operator.probe.request import probe_request
 from limpet_operator.probe.schedule import Pair, ProbeSchedule

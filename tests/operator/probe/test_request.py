@@ -8,7 +8,7 @@ from tests.operator.conftest import Build
 
 from limpet_extproc.contract.health_stream import ProbeAnswer
 from limpet_extproc.contract.prices import Price
-from limpet_operator.probe.money import cost_usd
+from limpet_extproc.contract.probe_cost import cost_usd
 from limpet_operator.probe.request import probe_request
 
 PRICE = Price(input=1.0, output=10.0, cache_read=0.1, cache_write=1.0)
