@@ -26,7 +26,9 @@ async def test_the_cheapest_is_another_within_a_window(
         await stage.serve("a", "b", prices={"b": dear}, windows={"a": [peak]})
 
         async def cheapest() -> str:
-            answer = await stage.ask([say(LONG, "system"), say("?")], extra={"provider": {"sort": "price"}})
+            # Warm nowhere: what is warm may stay cheaper at twice the price.
+            opener = [say(f"Log {next(numbers)}. {LONG}", "system"), say("?")]
+            answer = await stage.ask(opener, extra={"provider": {"sort": "price"}})
             return answer.seller
 
         assert await cheapest() == "a"

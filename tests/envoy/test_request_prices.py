@@ -44,3 +44,17 @@ async def test_a_highest_price_is_held_against_what_this_request_costs(stage: St
         await stage.ask("Where?", extra=most)
     assert refusal.value.param == "provider.max_price.prompt"
     assert (await stage.ask("Where?", extra=most, service_tier="flex")).seller == "a"
+
+
+async def test_the_cheapest_is_where_the_conversation_is_warm(stage: Stage) -> None:
+    await stage.serve("a", "b", prices={"a": DEARER})
+    opener = [say(LONG, "system"), say("Where?")]
+    by_price = {"provider": {"sort": "price"}}
+    assert (
+        await stage.ask(opener, extra={"provider": {"sort": "price", "ignore": [stage.provider("b")]}})
+    ).seller == "a"
+    await stage.settle()
+    assert (await stage.ask(opener, extra=by_price)).seller == "b", "other wishes leave nothing in memory"
+    await stage.serve("a", "b", prices={"b": DEARER})
+    await stage.settle()
+    assert (await stage.ask(opener, extra=by_price)).seller == "b", "it is warm there"

@@ -140,7 +140,7 @@ def _steered(
     now_s: float,
     seed: bytes,
 ) -> Decision:
-    """The client's own order and set, obeyed; memory counts only under policy StickyWithin."""
+    """The client's own order and set, obeyed; memory counts only under policy StickyWithin, and in what prices are."""
     named = tuple(name for name in dict.fromkeys(steering.order) if name in allowed.providers)
     first = tuple(name for name in named if name not in filtered.out)
     reason = _bypass(steering)
@@ -154,8 +154,10 @@ def _steered(
     if steering.sort is None:
         order = _in_order(first, candidates, query, filtered, states, seed)
     else:
-        ranked = best_first(candidates, by_sort(steering.sort, candidates, query, states, now_s))
-        degraded = best_first(filtered.degraded, by_sort(steering.sort, filtered.degraded, query, states, now_s))
+        ranked, degraded = (
+            best_first(some, by_sort(steering.sort, some, query, warmth, states, now_s))
+            for some in (candidates, filtered.degraded)
+        )
         order = in_order(first, ranked, filtered, degraded)
     limit = None if steering.allow_fallbacks else len(named) or 1
     return _decision(filtered, order, reason, limit=limit, warmth=warmth)

@@ -3,7 +3,8 @@
 The lower, the better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from limpet_extproc.decision.price import turn_usd
@@ -12,19 +13,28 @@ from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import request_price
 from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.speed import UNSEEN, by_latency, by_throughput
+from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.dialects.port import Sort
 
 _NEARLY_FREE_USD: Final = 1e-9
 """A price of zero is a real one (a free tier), but nothing can be divided by it."""
 
 
-def expected_usd(candidates: Sequence[Candidate], query: Query) -> list[float]:
-    """Dollars for the request at each; an unknown price counts as the dearest known one, and all unknown as equal."""
-    prices = [request_price(candidate, query) for candidate in candidates]
-    priced = [
-        None if price is None else max(turn_usd(price, query.prompt_tokens, 0, query.output_tokens), _NEARLY_FREE_USD)
-        for price in prices
-    ]
+def expected_usd(
+    candidates: Sequence[Candidate], query: Query, warm_tokens: Mapping[str, int] = MappingProxyType({})
+) -> list[float]:
+    """Dollars for the request at each; an unknown price counts as the dearest known one, and all unknown as equal.
+
+    `warm_tokens`: by provider, how much of the prompt its cache should have.
+    """
+    priced: list[float | None] = []
+    for candidate in candidates:
+        price = request_price(candidate, query)
+        if price is None:
+            priced.append(None)
+        else:
+            warm = warm_tokens.get(candidate.provider, 0)
+            priced.append(max(turn_usd(price, query.prompt_tokens, warm, query.output_tokens), _NEARLY_FREE_USD))
     known = [usd for usd in priced if usd is not None]
     if len(known) == len(priced):
         return known
@@ -40,10 +50,10 @@ def weighted(usd: list[float], candidates: Sequence[Candidate], model: str, stat
 
 
 def by_sort(
-    sort: Sort, candidates: Sequence[Candidate], query: Query, states: ProviderStates, now_s: float
+    sort: Sort, candidates: Sequence[Candidate], query: Query, warmth: Warmth, states: ProviderStates, now_s: float
 ) -> list[tuple[float, ...]]:
-    """By what the client wants them sorted by; equals by expected price."""
-    usd = expected_usd(candidates, query)
+    """By what the client wants them sorted by; equals by what this request costs there, with what is warm."""
+    usd = expected_usd(candidates, query, warmth.tokens)
     if sort == "price":
         return [(each,) for each in usd]
     speeds = states.speeds.get(query.lane.model, {})

@@ -32,6 +32,10 @@ class Steering(msgspec.Struct, frozen=True, gc=False):
         """Whether it chooses among providers; else it only restricts them, and memory counts."""
         return bool(self.order or self.only or self.ignore or self.sort or not self.allow_fallbacks)
 
+    def sorts_by_price(self) -> bool:
+        """Whether all that it chooses is the cheapest for this request, so that it matters where that is warm."""
+        return self.sort == "price" and not (self.order or self.only or self.ignore) and self.allow_fallbacks
+
 
 class Allowed(msgspec.Struct, frozen=True, gc=False):
     """What a client's demands leave of a lane."""

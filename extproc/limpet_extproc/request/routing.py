@@ -184,7 +184,7 @@ _MAX_EXCLUDED: Final = 16
 def _learns(opened: Opened) -> bool:
     """Whether the outcome may be remembered."""
     policy, steering = opened.query.lane.policy, opened.query.steering
-    steered = steering is not None and steering.chooses()
+    steered = steering is not None and steering.chooses() and not steering.sorts_by_price()
     turn = opened.head.api.kind == "conversation"
     return turn and policy.mode != "Off" and (not steered or policy.client_order == "StickyWithin")
 

@@ -174,7 +174,7 @@ def test_what_the_provider_counted_last_time_outweighs_the_estimate(make: Make) 
         (Steering(only=("b", "c"), order=("c",)), "bypass.order", "cb", {"a": "not_in_only"}),
         (Steering(ignore=("a",)), "bypass.ignore", "bc", {"a": "ignored"}),
         (Steering(ignore=("x",)), "bypass.ignore", "abc", {}),
-        (Steering(sort="price"), "bypass.sort", "abc", {}),
+        (Steering(sort="price"), "bypass.sort", "bac", {}),  # warm at b, which is the dearer one
         (Steering(sort="latency"), "bypass.sort", "cba", {}),
         (Steering(sort="throughput"), "bypass.sort", "bca", {}),
         (Steering(allow_fallbacks=False), "bypass.allow_fallbacks", "a", {}),
