@@ -25,6 +25,9 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert sticky["second_turn_hits"] == sticky["second_turns"] == off["second_turns"] == 6
     assert off["cached_share"] < sticky["cached_share"]
     assert off["usd"] > sticky["usd"] > 0
+    spent = figures["ledger"]
+    assert spent["paid_usd"] == pytest.approx(sticky["usd"], rel=0.01)
+    assert spent["paid_usd"] < spent["spread_usd"] < spent["uncached_usd"]
     assert lost["client_errors"] == sticky["client_errors"] == off["client_errors"] == 0
     assert lost["on_killed"] == lost["moved_within_one_turn"] == lost["stayed_moved"] > 0
     assert all(len(set(providers)) == 1 for providers in sticky["served"].values())

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from limpet_lab.demo.result import Failover, Part, Result, failover, part, problems, saved
+from limpet_lab.demo.result import Failover, Part, Result, Spent, failover, part, problems, saved
 from limpet_lab.demo.script import conversations
 from limpet_lab.demo.talk import Turn
 from limpet_lab.sim.prompt import Ruler
 
-GOOD = Result(Part(6, 6, 0.7, 0.001, 0, {}), Part(2, 6, 0.3, 0.002, 0, {}), Failover("a", 0, 6, 2, 2, 2, {}))
+SPENT = Spent(24, 0.001, 0.004, 0.002, 0.001)
+GOOD = Result(Part(6, 6, 0.7, 0.001, 0, {}), Part(2, 6, 0.3, 0.002, 0, {}), Failover("a", 0, 6, 2, 2, 2, {}), SPENT)
 
 
 def _turns(conversation: str, providers: str, cached: int = 0) -> list[Turn]:
@@ -54,6 +55,10 @@ def test_failover_follows_the_conversations_of_the_killed(
     [
         (GOOD, ""),
         (replace(GOOD, sticky=replace(GOOD.sticky, second_turn_hits=5)), "only 5 of 6 second turns"),
+        (
+            replace(GOOD, ledger=replace(SPENT, paid_usd=0.00102)),
+            "the ledger has $0.00102, the sellers billed $0.00100",
+        ),
         (replace(GOOD, off=replace(GOOD.off, client_errors=1)), "1 requests failed"),
         (replace(GOOD, failover=replace(GOOD.failover, on_killed=0)), "no conversation was at a"),
         (replace(GOOD, failover=replace(GOOD.failover, moved_within_one_turn=1)), "only 1 of 2 conversations"),

@@ -6,7 +6,7 @@ import pytest
 from openai import AsyncOpenAI
 from tests.waiting import until
 
-from limpet_extproc.contract.ledger import RowSums
+from limpet_extproc.contract.ledger import ALL_HOURS, RowSums
 from limpet_extproc.contract.state_folder import LEDGER_FILE
 from limpet_extproc.memory.ledger_file import read_ledger_file
 from limpet_lab.bed import Bed, objects_for
@@ -35,7 +35,7 @@ async def talk(bed: Bed, user: str) -> int:
 def read(file: Path) -> dict[str, RowSums]:
     """What each provider was paid."""
     found: dict[str, RowSums] = {}
-    for key, sums in read_ledger_file(file, 0, 1 << 40).items() if file.exists() else ():
+    for key, sums in read_ledger_file(file, *ALL_HOURS).items() if file.exists() else ():
         found[key.provider] = found.get(key.provider, RowSums()).plus(sums)
     return found
 
@@ -60,7 +60,7 @@ async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_pat
         sum(getattr(sums, name) for sums in found.values()) for name in ("paid_usd", "spread_usd", "uncached_usd")
     )
     assert paid < spread < uncached
-    tenants = {key.tenant for key in read_ledger_file(file, 0, 1 << 40)}
+    tenants = {key.tenant for key in read_ledger_file(file, *ALL_HOURS)}
     assert len(tenants) == 2
 
 
@@ -98,5 +98,5 @@ async def test_what_probes_cost_is_a_line_of_its_own(tmp_path: Path) -> None:
         bed.apply([*(each for seller in bed.sellers for each in objects_for(seller, MODEL)), probe])
         await until(lambda: len(read(file)) == len(bed.sellers))
         bills = {seller.name: float((await seller.ledger()).totals.usd or 0) for seller in bed.sellers}
-    assert {key.kind for key in read_ledger_file(file, 0, 1 << 40)} == {"probe"}
+    assert {key.kind for key in read_ledger_file(file, *ALL_HOURS)} == {"probe"}
     assert {name: sums.paid_usd for name, sums in read(file).items()} == pytest.approx(bills, rel=0.01)

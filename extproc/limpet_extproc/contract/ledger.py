@@ -12,6 +12,9 @@ HOUR_S: Final = 3600
 KEPT_S: Final = 400 * 24 * HOUR_S
 """Rows older than this are dropped: a year and a month to compare it with."""
 
+ALL_HOURS: Final = (0, 1 << 40)
+"""The first, and the one after the last."""
+
 RowKind: TypeAlias = Literal["traffic", "probe"]
 """Whose requests: clients', or our own probes'."""
 

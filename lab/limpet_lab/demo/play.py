@@ -4,15 +4,23 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from openai import AsyncOpenAI
 
+from limpet_extproc.contract.ledger import ALL_HOURS, NOTHING_SPENT, RowSums
+from limpet_extproc.contract.state_folder import LEDGER_FILE
+from limpet_extproc.memory.ledger_file import read_ledger_file
 from limpet_lab.bed import Bed, objects_for, policy_object
 from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
-from limpet_lab.demo.result import Failover, Part, Result, failover, part
+from limpet_lab.demo.result import Failover, Part, Result, Spent, failover, part
 from limpet_lab.demo.script import conversations
 from limpet_lab.demo.talk import Dialogue, Turn, next_turns
+from limpet_operator.laptop.local import LocalSettings
+from limpet_operator.laptop.state import prepared_state
 
 TURNS: Final = 4
 FAILOVER_TURNS: Final = 6
@@ -39,14 +47,39 @@ class PolicyNotInForceError(Exception):
 async def play(screen: Screen) -> Result:
     """Run everything. Raises what can go wrong with sellers and gateway; errors of clients are part of the result."""
     screen.note("starting three simulated sellers, Envoy, the operator and ext_proc …")
-    async with Bed.start(quickstart_sellers(), model=MODEL) as bed:
-        screen.note(f"ready: OpenAI's SDK talks to {bed.base_url}")
-        sticky = await _conversations(bed, screen, "1. Sticky (the default)", "sticky")
-        await _switch(bed, "Off")
-        off = await _conversations(bed, screen, "2. The same conversations with mode: Off", "off")
-        await _switch(bed, "Enforce")
-        lost = await _failover(bed, screen)
-    return Result(sticky, off, lost)
+    with TemporaryDirectory(prefix="limpet-demo-") as place:
+        folder = prepared_state({"XDG_STATE_HOME": place}, Path(place))
+        settings = LocalSettings(state_folder=folder)
+        async with Bed.start(quickstart_sellers(), model=MODEL, settings=settings) as bed:
+            screen.note(f"ready: OpenAI's SDK talks to {bed.base_url}")
+            return await _parts(bed, screen, folder / LEDGER_FILE)
+
+
+async def _parts(bed: Bed, screen: Screen, ledger: Path) -> Result:
+    sticky = await _conversations(bed, screen, "1. Sticky (the default)", "sticky")
+    spent = await _spent(ledger, sum(map(len, sticky.served.values())))
+    await _switch(bed, "Off")
+    off = await _conversations(bed, screen, "2. The same conversations with mode: Off", "off")
+    await _switch(bed, "Enforce")
+    lost = await _failover(bed, screen)
+    return Result(sticky, off, lost, spent)
+
+
+def _total(ledger: Path) -> RowSums:
+    total = NOTHING_SPENT
+    for sums in (read_ledger_file(ledger, *ALL_HOURS) if ledger.exists() else {}).values():
+        total = total.plus(sums)
+    return total
+
+
+async def _spent(file: Path, requests: int) -> Spent:
+    """What the ledger has of so many requests, as soon as it has them all; they are the first that were sent."""
+    deadline_s = monotonic() + _TAKES_EFFECT_S
+    while True:
+        total = _total(file)
+        if total.requests >= requests or monotonic() > deadline_s:
+            return Spent(total.requests, total.paid_usd, total.uncached_usd, total.spread_usd, total.cheapest_usd)
+        await asyncio.sleep(0.1)
 
 
 async def _conversations(bed: Bed, screen: Screen, title: str, user: str) -> Part:

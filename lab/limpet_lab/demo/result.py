@@ -23,6 +23,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the sticky part cost by Limpet's own ledger, and would have cost by other rules, in dollars."""
+
+    requests: int
+    paid_usd: float
+    uncached_usd: float
+    spread_usd: float
+    cheapest_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Failover:
     """What became of the conversations when their provider died and when it came back."""
 
@@ -44,10 +55,11 @@ class Result:
     sticky: Part
     off: Part
     failover: Failover
+    ledger: Spent
 
     def as_json(self) -> dict[str, Any]:
         """The keys that docs/benchmarks.md documents."""
-        return {"sticky": asdict(self.sticky), "off": asdict(self.off), "failover": asdict(self.failover)}
+        return asdict(self)
 
 
 def part(turns: Sequence[Turn], usd: float) -> Part:
@@ -106,6 +118,8 @@ def problems(result: Result) -> list[str]:
         found.append(f"{errors} requests failed at the client; each is shown above")
     if sticky.second_turn_hits < sticky.second_turns:
         found.append(f"only {sticky.second_turn_hits} of {sticky.second_turns} second turns found their cache")
+    if abs(result.ledger.paid_usd - sticky.usd) > 0.01 * sticky.usd:
+        found.append(f"the ledger has ${result.ledger.paid_usd:.5f}, the sellers billed ${sticky.usd:.5f}")
     if not lost.on_killed:
         found.append(f"no conversation was at {lost.killed} when it was killed, so nothing was shown")
     if lost.moved_within_one_turn < lost.on_killed:

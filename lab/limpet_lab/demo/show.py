@@ -92,6 +92,7 @@ def show(result: Result, console: Console) -> None:
         f"next turn, {lost.stayed_moved} stayed where they had become warm, clients saw {lost.client_errors} errors.",
         highlight=False,
     )
+    console.print(_ledger(result))
     console.print(saved(result), style="bold", highlight=False)
 
 
@@ -107,6 +108,23 @@ def _comparison(result: Result) -> Table:
     )
     table.add_row("cached share of prompt tokens", *(f"{each.cached_share:.1%}" for each in sides))
     table.add_row("sellers' bills", *(f"${each.usd:.5f}" for each in sides))
+    return table
+
+
+def _ledger(result: Result) -> Table:
+    spent = result.ledger
+    table = Table(title="the sticky conversations in the ledger", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("dollars", justify="right")
+    table.add_column("against paid", justify="right")
+    for rule, usd in (
+        ("paid", spent.paid_usd),
+        ("always cheapest", spent.cheapest_usd),
+        ("not sticky", spent.spread_usd),
+        ("without any cache", spent.uncached_usd),
+    ):
+        more = f"{usd / spent.paid_usd - 1:+.0%}" if spent.paid_usd and rule != "paid" else ""
+        table.add_row(rule, f"${usd:.5f}", more)
     return table
 
 
