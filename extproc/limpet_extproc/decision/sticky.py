@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Final
 
+import msgspec
+
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered
 from limpet_extproc.decision.moving import cheaper_place, is_cheapest
@@ -81,6 +83,10 @@ def _stay_or_move(
 ) -> WarmFirst:
     candidates = [sticky, *(filtered.lane.by_provider[name] for name in others)]
     candidates += [each for each in elsewhere if each not in candidates]
+    if warmth.grown_tokens > warmth.tokens.get(sticky.provider, 0):
+        # It may be as good as warm, which is a reason to stay.
+        tokens = {**warmth.tokens, sticky.provider: warmth.grown_tokens}
+        warmth = msgspec.structs.replace(warmth, tokens=tokens)
     usd = totals_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
     to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s)
     if to is None:

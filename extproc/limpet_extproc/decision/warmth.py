@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.decision.prefix import HASH_BYTES, Chain, PromptHead, changed_at, shared_boundaries
+from limpet_extproc.decision.prefix import HASH_BYTES, Chain, PromptHead, boundary_name, changed_at, shared_boundaries
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import is_cached
 from limpet_extproc.memory import Remembered, Warm
@@ -24,6 +24,9 @@ class Warmth(msgspec.Struct, frozen=True, gc=False):
     """Of these: where they will be when the first request with the same head has begun to be answered."""
     changed_at: str = ""
     """Where this prompt departs from the one of the last turn (`prefix.boundary_name`); empty: nowhere, or unknown."""
+    grown_tokens: int = 0
+    """Where that is in the last message of that turn: what its provider has of this prompt if that message has only
+    become longer, as with clients that send a whole transcript as one message."""
 
 
 NO_WARMTH: Final = Warmth()
@@ -32,10 +35,13 @@ NO_WARMTH: Final = Warmth()
 def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: float) -> Warmth:
     """Of this prompt; a provider that caches nothing of it has none, whatever was there before."""
     tokens: dict[str, int] = {}
-    prompt_tokens, scale, changed = 0, 1.0, ""
+    prompt_tokens, scale, changed, grown = 0, 1.0, "", 0
     if remembered is not None and remembered.warm:
         newest = remembered.warm[0]
         prompt_tokens, scale, changed = _against(newest, query)
+        if changed and newest.until_s > now_s and len(newest.chain) % HASH_BYTES == 0:
+            last = boundary_name(len(newest.chain) // HASH_BYTES - 1)
+            grown = min(newest.prompt_tokens, prompt_tokens) if changed == last else 0
         for place in remembered.warm:
             if place.until_s > now_s:
                 found = min(_shared_tokens(place, query.chain, scale), prompt_tokens)
@@ -43,7 +49,7 @@ def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: 
                 if found and candidate is not None and is_cached(candidate, query, prompt_tokens):
                     tokens[place.provider] = found
     coming = _add_heads(tokens, query, heads, prompt_tokens, scale, now_s) if heads else ()
-    return Warmth(prompt_tokens, tokens, coming, changed)
+    return Warmth(prompt_tokens, tokens, coming, changed, grown)
 
 
 def _against(newest: Warm, query: Query) -> tuple[int, float, str]:
@@ -56,7 +62,7 @@ def _against(newest: Warm, query: Query) -> tuple[int, float, str]:
     else:
         changed = changed_at(chain.hashes, newest.chain)
         shared = shared_boundaries(chain.hashes, newest.chain)
-        if changed or shared * HASH_BYTES >= len(newest.chain):
+        if changed or shared == len(chain.tokens):  # another prompt, or one that the last one began with
             return query.prompt_tokens, 1.0, changed
     estimated = chain.tokens[shared - 1] if shared else 0
     if not counted or not estimated:

@@ -1,0 +1,110 @@
+"""New conversations that begin as others do: they come together, and go where that beginning is warm."""
+
+from random import Random
+
+import pytest
+from tests.extproc.conftest import Make
+from tests.extproc.decision.test_warmth import HEADS, chain
+
+from limpet_extproc.contract.catalog import CatalogProvider, Limits
+from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.choose import Decision, choose
+from limpet_extproc.decision.health import HealthState
+from limpet_extproc.decision.limits import Used
+from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
+from limpet_extproc.memory.heads import NO_HEADS, Heads, WarmHead
+
+NOW = 1000.0
+PRICE = Price(input=1.0, output=4.0, cache_read=0.1, cache_write=1.0)
+EACH = range(60)
+
+
+def decide(
+    make: Make,
+    number: int,
+    heads: Heads = NO_HEADS,
+    *,
+    head: int = 5000,
+    own: int = 300,
+    prices: tuple[Price | None, ...] = (PRICE, PRICE, PRICE),
+    states: ProviderStates | None = None,
+    providers: tuple[CatalogProvider, ...] | None = None,
+) -> Decision:
+    """A conversation of its own with tools and a system prompt of `head` tokens each, which all of them have."""
+    shared = chain("tsabc", per_part=head)
+    tokens = (head, 2 * head, 2 * head + own)
+    hashes = b"".join((*HEADS[:2], Random(number).randbytes(8)))
+    own_chain = type(shared)(hashes, tokens, shared.heads[:2])
+    lane = make.lane(*(providers or (make.provider(name, price=usd) for name, usd in zip("abc", prices, strict=True))))
+    query = Query(lane, Random(number).randbytes(16), tokens[-1], 400, chain=own_chain)
+    return choose(query, None, states or ProviderStates(), NOW, b"", heads)
+
+
+def firsts(decisions: list[Decision]) -> set[str]:
+    return {decision.order[0] for decision in decisions}
+
+
+def test_parallel_first_requests_with_one_head_agree_before_anything_is_warm(make: Make) -> None:
+    decisions = [decide(make, number) for number in EACH]
+    assert len({decision.order for decision in decisions}) == 1
+    assert {decision.reason for decision in decisions} == {"first.scored"}
+
+
+def test_a_head_that_saves_less_than_near_equals_differ_by_keeps_nobody_together(make: Make) -> None:
+    assert firsts([decide(make, number, head=500, own=20_000) for number in EACH]) == {"a", "b", "c"}
+
+
+def test_without_a_price_a_head_draws_nobody_to_one_place(make: Make) -> None:
+    unknown = (None, None, None)
+    warm = {HEADS[1]: (WarmHead("b", NOW + 60),)}
+    assert firsts([decide(make, number, prices=unknown) for number in EACH]) == {"a", "b", "c"}
+    assert firsts([decide(make, number, warm, prices=unknown) for number in EACH]) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("pending_s", [0.0, NOW - 1])
+def test_a_new_conversation_goes_where_its_head_is_warm_or_will_be(make: Make, pending_s: float) -> None:
+    usual = decide(make, 0).order[0]
+    for other in {"a", "b", "c"} - {usual}:
+        decision = decide(make, 0, {HEADS[1]: (WarmHead(other, NOW + 60, pending_s),)})
+        assert (decision.reason, decision.order[0]) == ("first.warm_head", other)
+        assert decision.warmth.tokens == {other: 10_000}
+
+
+def test_a_warm_head_at_a_dear_provider_is_left_there(make: Make) -> None:
+    dear = Price(*(20 * usd for usd in (PRICE.input, PRICE.output, PRICE.cache_read, PRICE.cache_write)))
+    decision = decide(make, 0, {HEADS[1]: (WarmHead("c", NOW + 60),)}, prices=(PRICE, PRICE, dear))
+    assert (decision.reason, decision.order[0] != "c") == ("first.scored", True)
+
+
+def test_a_hot_head_is_warmed_at_a_second_provider_when_the_first_is_at_its_limits(make: Make) -> None:
+    limited = make.provider("a", price=PRICE, limits=Limits(requests_per_minute=10))
+    providers = (limited, make.provider("b", price=PRICE), make.provider("c", price=PRICE))
+    warm = {HEADS[1]: (WarmHead("a", NOW + 60),)}
+    states = ProviderStates(used=lambda _provider, _now_s: Used(requests=10))
+    full = [decide(make, number, warm, providers=providers, states=states) for number in EACH]
+    assert {decision.reason for decision in full} == {"first.scored"}
+    (second,) = firsts(full)
+    assert second != "a"
+    both = {HEADS[1]: (WarmHead("a", NOW + 60), WarmHead(second, NOW + 60))}
+    after = [decide(make, number, both, providers=providers, states=states) for number in EACH]
+    assert (firsts(after), {decision.reason for decision in after}) == ({second}, {"first.warm_head"})
+
+
+def test_health_comes_before_a_warm_head(make: Make) -> None:
+    down = ProviderStates(health={"a": HealthState(trouble="down", until_s=NOW + 10)})
+    decision = decide(make, 0, {HEADS[1]: (WarmHead("a", NOW + 60),)}, states=down)
+    assert (decision.reason, decision.order[-1]) == ("first.scored", "a")
+
+
+def test_a_later_turn_whose_memory_is_lost_goes_where_the_first_one_went(make: Make) -> None:
+    lane = make.lane(*(make.provider(name, price=PRICE) for name in "abc"))
+    for number in EACH:
+        first, later = chain("ts" + chr(200 + number)), chain("ts" + chr(200 + number) + "klmnop")
+        orders = {
+            choose(
+                Query(lane, b"k%d" % number, each.tokens[-1], 400, chain=each), None, ProviderStates(), NOW, b""
+            ).order
+            for each in (first, later)
+        }
+        assert len(orders) == 1
