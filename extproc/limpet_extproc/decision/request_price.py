@@ -9,11 +9,8 @@ from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.steering import Allowed, Steering, allowed_by
 
 
-def request_price(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> Price | None:
-    """The prices that count for this request there, as `price_for` gives them; None: unknown.
-
-    `prompt_tokens`: as long as the prompt is known to be; 0: as it is estimated.
-    """
+def request_price(candidate: Candidate, query: Query) -> Price | None:
+    """The prices that count for this request there, as `price_for` gives them; None: unknown."""
     price = candidate.price
     if price is None or (
         not candidate.tiers
@@ -24,9 +21,9 @@ def request_price(candidate: Candidate, query: Query, prompt_tokens: int = 0) ->
         return price  # whatever the request is: most vendors write for nothing, and have one price
     return price_for(
         candidate,
-        prompt_tokens or query.prompt_tokens,
+        query.prompt_tokens,
         query.service_tier,
-        writes=is_cached(candidate, query, prompt_tokens),
+        writes=is_cached(candidate, query),
         long_write=(asked_ttl_s(candidate, query) or 0.0) >= LONG_S,
     )
 
@@ -57,20 +54,20 @@ def cache_ttl_s(candidate: Candidate, query: Query) -> float:
     return query.lane.policy.memory_ttl_s or asked_ttl_s(candidate, query) or candidate.cache_ttl_s
 
 
-def why_not_sticky(candidate: Candidate, query: Query, prompt_tokens: int = 0) -> UnstickyReason | None:
+def why_not_sticky(candidate: Candidate, query: Query) -> UnstickyReason | None:
     """None if staying at this provider pays, else the reason why it does not.
 
-    `prompt_tokens`: the prompt counts as at least that long.
     Where the price is unknown it pays if the vendor caches at all: a self-hosted engine gains time to the first token.
     """
     if not candidate.caches:
         return "unsticky.no_cache"
-    tokens = max(query.prompt_tokens, prompt_tokens)
-    if tokens < candidate.min_tokens:
+    if query.prompt_tokens < candidate.min_tokens:
         return "unsticky.below_minimum"
     if candidate.cache_fields.only_marked and not gets_mark(candidate, query):
         return "unsticky.no_breakpoint"
-    price = price_for(candidate, tokens)  # a service tier is a factor on all prices, and changes no comparison of them
+    price = price_for(
+        candidate, query.prompt_tokens
+    )  # a service tier is a factor on all prices, and changes no comparison of them
     if price is not None and price.cache_read >= price.input:
         return "unsticky.no_discount"
     return None

@@ -175,7 +175,8 @@ def test_the_sticky_provider_comes_first_exactly_if_it_is_well_and_staying_pays(
         state == "up" and not trial and each.provider in lane.by_provider
         for each, state, trial in zip(others, well[1:], trials[1:], strict=True)
     )
-    pays = stays and why_not_sticky(lane.by_provider[sticky.provider], query, sticky.prompt_tokens) is None
+    known = msgspec.structs.replace(query, prompt_tokens=max(query.prompt_tokens, sticky.prompt_tokens))
+    pays = stays and why_not_sticky(lane.by_provider[sticky.provider], known) is None
     stayed = decision.reason in ("sticky.hit", "sticky.returned", "sticky.moved.cheaper")
     assert stayed == (pays and not left_to_another)
     if decision.reason == "sticky.hit":

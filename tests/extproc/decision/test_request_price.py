@@ -45,7 +45,7 @@ def test_what_is_no_cheaper_in_the_tier_of_a_long_prompt_is_no_reason_to_stay(
     make: Make, tokens: int, reason: str | None
 ) -> None:
     lane = make.lane(make.provider("a", price=PRICE, rules=DEARER_READS))
-    assert why_not_sticky(lane.candidates[0], make.query(lane), tokens) == reason
+    assert why_not_sticky(lane.candidates[0], make.query(lane, prompt_tokens=tokens)) == reason
 
 
 @pytest.mark.parametrize(
