@@ -6,7 +6,7 @@ their hashes it says how many there were.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -22,7 +22,7 @@ FIRST_MESSAGE: Final = BEFORE_MESSAGES
 """Indices of boundaries; message `n`, from 1 on, ends at `n + 1`."""
 
 
-class PromptHead(NamedTuple):
+class PromptHead(msgspec.Struct, frozen=True, gc=False):
     """A beginning of a prompt that other conversations may have too."""
 
     hash: bytes

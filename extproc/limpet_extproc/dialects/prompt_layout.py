@@ -113,13 +113,15 @@ def _places(text: Body, messages: Sequence[Raw]) -> _Places:
     lengths = list(map(len, map(_VIEW, messages)))
     if not lengths:
         return [], []
-    start = span_of(text, messages[0]).offset
-    # Where the places of the first and the last one show that all stand in a row, the others need not be asked for.
+    base = address(text)
+    start = address(messages[0]) - base
     spaces = len(lengths) - 1
-    between, odd = divmod(span_of(text, messages[-1]).offset - start - sum(lengths[:-1]), spaces) if spaces else (0, 0)
-    ends = [end + at * between for at, end in enumerate(accumulate(lengths[1:], initial=start + lengths[0]))]
+    if not spaces:
+        return lengths, [start + lengths[0]]
+    # Where the places of the first and the last one show that all stand in a row, the others need not be asked for.
+    between, odd = divmod(address(messages[-1]) - base + lengths[-1] - start - sum(lengths), spaces)
+    ends = list(accumulate(map(between.__add__, lengths[1:]), initial=start + lengths[0]))
     if odd or (between > 1 and bytes(map(text.__getitem__, ends[:-1])).strip(_COMMA)):
-        base = address(text)
         ends = [address(message) - base + length for message, length in zip(messages, lengths, strict=True)]
     return lengths, ends
 

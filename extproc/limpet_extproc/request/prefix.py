@@ -1,9 +1,11 @@
 """The chain of a prompt: one pass of a hash over its bytes as the client wrote them, without the marks for caches."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
+from msgspec.structs import replace
 from xxhash import xxh3_64
 
 from limpet_extproc.decision.prefix import FIRST_MESSAGE, NO_CHAIN, Chain, PromptHead, with_count
@@ -25,6 +27,10 @@ HEAD_LENGTHS: Final = tuple(
 """Bytes after which a head ends whatever stands there, so that it is found although something changes behind it: of
 what two prompts share, at least two thirds. Others end with the tools, the system prompt and the first message."""
 
+LONGEST_HEADS: Final = 4
+"""Of the heads with one of these lengths, so many are kept, and the shortest, by which the others are found. Two
+prompts that share much are about as long as each other, so it is the long ones by which they find each other."""
+
 _PART: Final = b"\0"
 """Stands before each part, so that tools are not taken for a system prompt."""
 
@@ -37,77 +43,129 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     """
     if len(body) > MOST_BYTES:
         return NO_CHAIN
+    if layout.no_prompt:
+        body, layout = _without_marks(body, layout)
     view = memoryview(body)
     hashed = xxh3_64(seed)
     update, digest = hashed.update, hashed.digest
     digests: list[bytes] = []
-    tokens: list[int] = []
-    heads: list[tuple[bool, PromptHead]] = []
+    sizes: list[int] = []
+    lengths: list[bytes] = []
     size = 0
-    weight = 0
-    lengths = iter(HEAD_LENGTHS)
-    next_head = next(lengths)
-    for number, ranges in enumerate(_segments(layout)):
-        if number <= FIRST_MESSAGE:
-            update(_PART)
-        before = size
-        most = sum(text_bytes(bytes(view[begin:end])) for begin, end in ranges) if attached else len(body)
-        for piece, piece_end in _without(ranges, layout.no_prompt) if layout.no_prompt else ranges:
-            while size + piece_end - piece >= next_head:
-                cut = piece + next_head - size
-                update(view[piece:cut])
-                piece, size = cut, next_head
-                head_tokens = int((weight + min(size - before, most)) / BYTES_PER_TOKEN)
-                heads.append((False, PromptHead(digest(), head_tokens, False)))
-                next_head = next(lengths, _NEVER)
-            update(view[piece:piece_end])
-            size += piece_end - piece
-        weight += min(size - before, most)
+    for ranges in _first_parts(layout):
+        update(_PART)
+        for begin, end in ranges:
+            _through_heads(hashed, view, begin, end, size, lengths)
+            size += end - begin
         digests.append(digest())
-        tokens.append(int(weight / BYTES_PER_TOKEN))
-        if number <= FIRST_MESSAGE and size >= LEAST_HEAD_BYTES and size > before:
-            marked = any(begin <= mark < end for mark in layout.marks for begin, end in ranges)
-            heads.append((True, PromptHead(digests[-1], tokens[-1], marked)))
-    return Chain(with_count(b"".join(digests), layout.count), tuple(tokens), _worth_noting(heads))
+        sizes.append(size)
+    update(_PART)
+    begin = layout.opened
+    shift = size - begin
+    next_head = _NEXT_HEAD[len(lengths)]
+    for end in layout.ends:
+        if end + shift < next_head:
+            update(view[begin:end])
+        else:
+            _through_heads(hashed, view, begin, end, begin + shift, lengths)
+            next_head = _NEXT_HEAD[len(lengths)]
+        digests.append(digest())
+        sizes.append(end + shift)
+        begin = end
+    weights = _weights(view, layout, sizes) if attached else sizes
+    tokens = tuple([int(weight / BYTES_PER_TOKEN) for weight in weights])
+    heads = _heads(layout, digests, sizes, weights, lengths) if lengths else ()
+    return Chain(with_count(b"".join(digests), layout.count), tokens, heads)
 
 
-def _worth_noting(heads: Sequence[tuple[bool, PromptHead]]) -> tuple[PromptHead, ...]:
-    """The shortest, by which the others are found, those that end at a boundary, and the longest.
-
-    Two prompts that share much are about as long as each other, so it is the long ones by which they find each other.
-    Whether a head ends at a boundary stands before it.
-    """
-    lengths = sum(not at_boundary for at_boundary, _ in heads)
-    kept, number = [], 0
-    for at_boundary, head in heads:
-        number += not at_boundary
-        if at_boundary or number == 1 or number > lengths - _LONGEST:
-            kept.append(head)
-    return tuple(kept)
-
-
-_LONGEST: Final = 4
-_NEVER: Final = 1 << 62
-
+_NEXT_HEAD: Final = (*HEAD_LENGTHS, MOST_BYTES + 1)
 _Ranges = Sequence[tuple[int, int]]
 """Of a body, each from where to where."""
 
 
-def _segments(layout: PromptLayout) -> Iterator[_Ranges]:
-    """What lies between one boundary that is kept and the next."""
+def _first_parts(layout: PromptLayout) -> tuple[_Ranges, _Ranges]:
+    """Tools and system prompt, which is a field or the first messages."""
     tools, system = layout.tools, layout.system
-    yield ((tools.offset, tools.offset + tools.length),)
-    yield (system.offset, system.offset + system.length), (layout.start, layout.opened)
-    begin = layout.opened
-    for end in layout.ends:
-        yield ((begin, end),)
-        begin = end
+    return (
+        ((tools.offset, tools.offset + tools.length),),
+        ((system.offset, system.offset + system.length), (layout.start, layout.opened)),
+    )
 
 
-def _without(ranges: _Ranges, passed_over: Sequence[Span]) -> Iterator[tuple[int, int]]:
-    """What is left of them."""
-    for begin, end in ranges:
-        for offset, length in passed_over[bisect_left(passed_over, (begin, 0)) : bisect_left(passed_over, (end, 0))]:
-            yield begin, offset
-            begin = offset + length
-        yield begin, end
+def _through_heads(hashed: xxh3_64, view: memoryview, begin: int, end: int, size: int, lengths: list[bytes]) -> None:
+    """Hash what stands there; what was hashed before is `size` long. A hash is added for each head that ends there."""
+    while size + end - begin >= (length := _NEXT_HEAD[len(lengths)]):
+        cut = begin + length - size
+        hashed.update(view[begin:cut])
+        lengths.append(hashed.digest())
+        begin, size = cut, length
+    hashed.update(view[begin:end])
+
+
+def _weights(view: memoryview, layout: PromptLayout, sizes: Sequence[int]) -> list[int]:
+    """The sizes without the bytes of attachments."""
+    parts = [*_first_parts(layout), *(((begin, end),) for begin, end in pairwise((layout.opened, *layout.ends)))]
+    weights: list[int] = []
+    for part, (before, size) in zip(parts, pairwise((0, *sizes)), strict=True):
+        weight = sum(text_bytes(bytes(view[begin:end])) for begin, end in part)
+        weights.append((weights[-1] if weights else 0) + min(weight, size - before))
+    return weights
+
+
+def _heads(
+    layout: PromptLayout,
+    digests: Sequence[bytes],
+    sizes: Sequence[int],
+    weights: Sequence[int],
+    lengths: Sequence[bytes],
+) -> tuple[PromptHead, ...]:
+    """`lengths`: the hashes of those that end at one of `HEAD_LENGTHS`."""
+    longest = range(max(1, len(lengths) - LONGEST_HEADS), len(lengths))
+    found = [(HEAD_LENGTHS[at], lengths[at], False) for at in (0, *longest)]
+    before = 0
+    for number, size in enumerate(sizes[: FIRST_MESSAGE + 1]):
+        if size >= LEAST_HEAD_BYTES and size > before:
+            found.append((size, digests[number], bool(layout.marks) and _is_marked(layout, number)))
+        before = size
+    found.sort()
+    if weights is sizes:
+        return tuple([PromptHead(hash_, int(size / BYTES_PER_TOKEN), marked) for size, hash_, marked in found])
+    return tuple([PromptHead(hash_, _tokens_at(size, sizes, weights), marked) for size, hash_, marked in found])
+
+
+def _tokens_at(size: int, sizes: Sequence[int], weights: Sequence[int]) -> int:
+    at = bisect_left(sizes, size)
+    begin, weight = (sizes[at - 1], weights[at - 1]) if at else (0, 0)
+    return int(min(weights[at], weight + size - begin) / BYTES_PER_TOKEN)
+
+
+def _is_marked(layout: PromptLayout, number: int) -> bool:
+    """Whether a breakpoint stands in the part before this boundary."""
+    parts = (*_first_parts(layout), ((layout.opened, layout.ends[0] if layout.ends else layout.opened),))
+    return any(begin <= mark < end for mark in layout.marks for begin, end in parts[number])
+
+
+def _without_marks(body: bytes | memoryview, layout: PromptLayout) -> tuple[bytes, PromptLayout]:
+    """The body without what is no part of the prompt, and where everything stands in it."""
+    view, passed_over = memoryview(body), layout.no_prompt
+    kept, gone = [view[: passed_over[0].offset]], [0]
+    for (offset, length), following in pairwise((*passed_over, Span(len(body), 0))):
+        kept.append(view[offset + length : following.offset])
+        gone.append(gone[-1] + length)
+
+    def moved(place: int) -> int:
+        return place - gone[bisect_left(passed_over, (place, 0))]
+
+    def span(of: Span) -> Span:
+        begin = moved(of.offset)
+        return Span(begin, moved(of.offset + of.length) - begin)
+
+    return b"".join(kept), replace(
+        layout,
+        tools=span(layout.tools),
+        system=span(layout.system),
+        start=moved(layout.start),
+        opened=moved(layout.opened),
+        ends=tuple([moved(end) for end in layout.ends]),
+        marks=tuple([moved(mark) for mark in layout.marks]),
+    )
