@@ -10,7 +10,8 @@ from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
 from limpet_lab.bench.reload import reload
 from limpet_lab.bench.translation import translation
+from limpet_lab.replay.command import replay
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (apply, bodies, faults, infron, latency, memory, reload, translation):
+for each in (apply, bodies, faults, infron, latency, memory, reload, replay, translation):
     bench.command()(each)
