@@ -123,7 +123,7 @@ def shared_prompt(record: Record, provider: str, tokens: ReportedTokens) -> Shar
     if evidence.before and evidence.before != provider:
         at = record.order.index(evidence.before) if evidence.before in record.order else len(evidence.expected)
         known = evidence.expected[at] if at < len(evidence.expected) else 0
-        shared = max(cached, known or (0 if evidence.changed_at else evidence.before_tokens))
+        shared = max(cached, known or (evidence.shared_tokens if evidence.changed_at else evidence.before_tokens))
     rest = _unwritten(tokens)
     shared = min(shared, tokens.prompt - rest if rest < tokens.prompt else tokens.prompt)
     return SharedPrompt(

@@ -51,7 +51,8 @@ class Remembering:
             (usage.cached or 0) + usage.written if usage and usage.written is not None else 0,
             b64decode(record.chain),
         )
-        turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause)
+        cached_tokens = (usage.cached or 0) if usage else 0
+        turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause, cached_tokens)
         self._memory.remember(key, warm, record.max_providers, self._clock(), turn)
         self._caches.warm(provider, key, warm.until_s)
         if record.heads:

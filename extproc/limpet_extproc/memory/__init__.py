@@ -40,6 +40,8 @@ class ConversationPace(msgspec.Struct, frozen=True, gc=False):
     """By which the prompt grows from turn to turn, on average."""
     output_tokens: float = 0.0
     """Of an answer, on average."""
+    head_tokens: int = 0
+    """What the first turn read from a cache: the beginning that other conversations had brought there."""
 
 
 class LastFailure(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +61,8 @@ class ServedTurn(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     cause: str = ""
     """What became of its read from the cache (`decision.cause`), with the detail; empty: no cache had a part in it."""
+    cached_tokens: int = 0
+    """Of the prompt, read from the cache."""
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from limpet_extproc.memory import ConversationPace, Remembered, ServedTurn, Warm
 
 MOST_COUNTED: Final = 20
@@ -13,12 +15,10 @@ def paced(before: ConversationPace, turn: ServedTurn) -> ConversationPace:
     turns = before.turns + 1
     output_tokens = before.output_tokens + (turn.output_tokens - before.output_tokens) / min(turns, MOST_COUNTED)
     if not before.turns:
-        return ConversationPace(1, turn.started_s, 0.0, turn.prompt_tokens, 0.0, output_tokens)
+        return ConversationPace(1, turn.started_s, 0.0, turn.prompt_tokens, 0.0, output_tokens, turn.cached_tokens)
     gap_s = turn.started_s - before.last_s
     if gap_s <= 0:
-        return ConversationPace(
-            turns, before.last_s, before.gap_s, before.prompt_tokens, before.growth_tokens, output_tokens
-        )
+        return msgspec.structs.replace(before, turns=turns, output_tokens=output_tokens)
     grown_tokens = turn.prompt_tokens - before.prompt_tokens
     gaps = min(before.turns, MOST_COUNTED)
     return ConversationPace(
@@ -28,6 +28,7 @@ def paced(before: ConversationPace, turn: ServedTurn) -> ConversationPace:
         turn.prompt_tokens,
         before.growth_tokens + (grown_tokens - before.growth_tokens) / gaps,
         output_tokens,
+        before.head_tokens,
     )
 
 

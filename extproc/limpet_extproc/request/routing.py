@@ -174,7 +174,8 @@ def turns_before(pace: ConversationPace, now_s: float) -> TurnsBefore:
     """How a conversation has gone on before a request that comes now."""
     if not pace.turns:
         return _FIRST_TURN
-    return TurnsBefore(pace.turns, max(0.0, now_s - pace.last_s), pace.gap_s, pace.growth_tokens)
+    gap_s = max(0.0, now_s - pace.last_s)
+    return TurnsBefore(pace.turns, gap_s, pace.gap_s, pace.growth_tokens, pace.head_tokens)
 
 
 _NO_EVIDENCE: Final = CacheEvidence()

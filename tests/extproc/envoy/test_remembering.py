@@ -24,7 +24,7 @@ async def test_a_turn_that_was_served_is_learned_from(world: World) -> None:
     await world.take(entry("a"), entry("a", record=later, usage={"prompt": 6000.0, "cached": 5000.0, "output": 30.0}))
     remembered = await world.memory.lookup(KEY, NOW)
     assert remembered is not None
-    assert remembered.pace == ConversationPace(2, later.started_s, 5.0, 6000, 1000.0, 20.0)
+    assert remembered.pace == ConversationPace(2, later.started_s, 5.0, 6000, 1000.0, 20.0, 3840)
     assert remembered.cause is not None
 
 

@@ -23,10 +23,11 @@ class Turn:
     prompt_tokens: int
     output_tokens: int
     cause: str
+    cached_tokens: int
 
     def at(self, now_s: float) -> ServedTurn:
         """Its end."""
-        return ServedTurn(now_s - self.age_s, self.prompt_tokens, self.output_tokens, self.cause)
+        return ServedTurn(now_s - self.age_s, self.prompt_tokens, self.output_tokens, self.cause, self.cached_tokens)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ STEPS = st.lists(
                 Turn,
                 age_s=st.sampled_from([0.0, 0.1, 20.0]),
                 prompt_tokens=st.integers(0, 2**31),
+                cached_tokens=st.integers(0, 2**31),
                 output_tokens=st.integers(0, 2**31),
                 cause=st.sampled_from(["", "hit", "prefix_changed(message 3)", "provider_switched(sticky.left.down)"]),
             ),

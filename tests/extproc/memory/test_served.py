@@ -47,3 +47,8 @@ def test_averages_lie_between_the_least_and_the_most(turns: list[ServedTurn]) ->
     assert min(outputs) - 1e-3 <= pace.output_tokens <= max(outputs) + 1e-3
     assert pace.last_s == max(turn.started_s for turn in turns)
     assert 0 <= pace.gap_s <= max(turn.started_s for turn in turns) + 1e-3
+
+
+def test_what_the_first_turn_read_stays_known() -> None:
+    pace = after([ServedTurn(10.0 * at, 100, 10, "", cached) for at, cached in enumerate((64, 96, 0))])
+    assert pace.head_tokens == 64

@@ -82,7 +82,7 @@ _MAX_NAMES: Final = 100_000
 
 
 class _StoredCourse(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    pace: tuple[int, float, float, int, float, float]
+    pace: tuple[int, float, float, int, float, float, int]
     cause: str
     chains: tuple[msgspec.Raw, ...]
     """Of each of `warm`; of type string, as the script knows no other for bytes."""

@@ -12,7 +12,7 @@ from limpet_extproc.memory.served import MOST_COUNTED
 
 SCRIPT: Final = f"""
 local pending, since, warm, failed_at, failed = '', 0, {{}}, 0, {{}}
-local pace, cause = {{0, 0, 0, 0, 0, 0}}, ''
+local pace, cause = {{0, 0, 0, 0, 0, 0, 0}}, ''
 local found = redis.call('GET', KEYS[1])
 local first = cmsgpack.unpack(ARGV[1])
 if first[1] == 'p' then
@@ -48,12 +48,12 @@ local function go_on(turn)
   local output = pace[6] + (turn[3] - pace[6]) / counted
   local gap, gaps = turn[1] - pace[2], math.min(pace[1], {MOST_COUNTED})
   if pace[1] == 0 then
-    pace = {{1, turn[1], 0, turn[2], 0, output}}
+    pace = {{1, turn[1], 0, turn[2], 0, output, turn[5]}}
   elseif gap <= 0 then
-    pace = {{pace[1] + 1, pace[2], pace[3], pace[4], pace[5], output}}
+    pace = {{pace[1] + 1, pace[2], pace[3], pace[4], pace[5], output, pace[7]}}
   else
     local longer, more = (gap - pace[3]) / gaps, (turn[2] - pace[4] - pace[5]) / gaps
-    pace = {{pace[1] + 1, turn[1], pace[3] + longer, turn[2], pace[5] + more, output}}
+    pace = {{pace[1] + 1, turn[1], pace[3] + longer, turn[2], pace[5] + more, output, pace[7]}}
   end
   cause = turn[4]
 end
