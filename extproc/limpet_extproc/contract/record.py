@@ -40,6 +40,8 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of this prompt, up to the end of what has changed: its cache has no more of it, whatever it compares by."""
     goes_on: bool = False
     """Whether the conversation has earlier turns, remembered or not."""
+    asked_alike: bool = False
+    """Whether all else that the request asks for is as in the last turn: caches depend on some of it."""
     added_tokens: int = 0
     """Of this prompt, at least that much is of this turn; estimated."""
 
@@ -97,6 +99,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Only the turns of conversations are expected to report usage, and to take about as long as each other."""
     chain: str = ""
     """Of the prompt (`decision.prefix.Chain.hashes`), in base64."""
+    settings: str = ""
+    """A hash of all else that the request asks for, hexadecimal."""
     heads: str = ""
     """Of the prompt, the hashes of its heads one after the other, in base64."""
     service_tier: str = ""

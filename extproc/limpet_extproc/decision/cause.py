@@ -95,7 +95,7 @@ def cause_of(
         min(evidence.before_tokens, prompt_tokens),
         evidence.expected[at],
         evidence.min_tokens[at] if evidence.min_tokens else 0,
-        prompt_tokens / record.prompt_tokens if record.prompt_tokens else 1.0,
+        min(max(prompt_tokens / max(record.prompt_tokens, 1), 0.5), 2.0),  # else the prompt has more than the body
     )
     if not evidence.before:
         parallel = bool(evidence.parallel) and evidence.parallel[at]
@@ -128,7 +128,8 @@ def _without_memory(read: _CacheRead, *, over: bool, parallel: bool) -> CacheFin
         return CacheFinding("parallel_first")
     if read.covers(read.expected):
         return CacheFinding("cold_start")  # nothing, or too little to be sure
-    return CacheFinding("partial", str(read.tokens)) if read.tokens else CacheFinding("provider_side")
+    # Another conversation has brought it there, which may have asked for something else with it.
+    return CacheFinding("partial", str(read.tokens)) if read.tokens else _UNKNOWN
 
 
 def _with_memory(read: _CacheRead, record: Record, attempts: Sequence[Attempt]) -> CacheFinding:
@@ -165,7 +166,7 @@ def _at_the_same(read: _CacheRead, record: Record) -> CacheFinding:
         return _UNKNOWN  # perhaps less than the vendor stores at all
     if read.tokens:
         return CacheFinding("partial", str(read.tokens))
-    if record.started_s > evidence.before_until_s - NEAR_END_S:
+    if not evidence.asked_alike or record.started_s > evidence.before_until_s - NEAR_END_S:
         return _UNKNOWN
     return CacheFinding("provider_side")
 

@@ -59,6 +59,7 @@ def evidence_of(
         shared_tokens,
         changed_tokens,
         query.has_history or bool(query.pinned),
+        compared and query.settings == before.settings,
         _added(query),
     )
 
@@ -94,7 +95,7 @@ def _before(query: Query, remembered: Remembered) -> Warm:
     candidate = query.lane.by_provider.get(before.provider)
     short = candidate is not None and before.prompt_tokens < candidate.min_tokens
     left = 0 if short else before.cached_tokens or before.prompt_tokens
-    return Warm(before.provider, before.until_s, left, 0, before.chain)
+    return Warm(before.provider, before.until_s, left, 0, before.chain, before.settings)
 
 
 def _ttl_s(query: Query, provider: str) -> float:

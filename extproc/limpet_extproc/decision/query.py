@@ -33,5 +33,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """The one provider that has what it goes on from; empty: any will do."""
     placed: bool = False
     """Whether it makes what lives at one provider: all that a client makes should come to the same."""
+    settings: bytes = b""
+    """A hash of all else that it asks for, known with its chain."""
     chain: Chain = NO_CHAIN
     """Of the prompt; without boundaries where it is not known, or cannot matter."""

@@ -50,6 +50,7 @@ class Remembering:
             prompt_tokens,
             (usage.cached or 0) + usage.written if usage and usage.written is not None else 0,
             b64decode(record.chain),
+            bytes.fromhex(record.settings),
         )
         cached_tokens = (usage.cached or 0) if usage else 0
         turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause, cached_tokens)

@@ -23,6 +23,8 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     """Of these, what its cache holds since, by what it reported to have read and written; 0: it did not, so all."""
     chain: bytes = b""
     """Of that prompt (`decision.prefix.Chain.hashes`)."""
+    settings: bytes = b""
+    """Of all else that the request asked for, a hash of two bytes (`request.settings_hash`); empty: unknown."""
 
 
 class ConversationPace(msgspec.Struct, frozen=True, gc=False):

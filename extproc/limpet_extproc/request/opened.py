@@ -15,6 +15,7 @@ from limpet_extproc.request.cache_marks import is_marked
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.prefix import chain_of
 from limpet_extproc.request.refusals import unknown_model
+from limpet_extproc.request.settings_hash import settings_of
 from limpet_extproc.request.size import ATTACHMENT_BYTES, prompt_bytes
 from limpet_extproc.translation.untranslatable import Untranslatable
 
@@ -88,7 +89,7 @@ def open_request(
     if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
         seed = identity.prefix_seed(owner, api.name, lane.model)
         chain = chain_of(body, request.layout, seed, attached=text_bytes != len(body))
-        query = msgspec.structs.replace(query, chain=chain)
+        query = msgspec.structs.replace(query, chain=chain, settings=settings_of(body, request.layout, seed))
     made_by = owner.name if request.kept else ""
     return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, name)
 

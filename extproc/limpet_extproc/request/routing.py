@@ -158,6 +158,7 @@ def _record(
         tenant=opened.tenant,
         policy=policy.name,
         chain=b64encode(query.chain.hashes).decode() if query.chain.hashes else "",
+        settings=query.settings.hex(),
         heads=b64encode(query.chain.head_hashes()).decode() if query.chain.heads else "",
         cache=evidence_of(query, decision.order, remembered, decision.warmth, now_s, model_before)
         if learns

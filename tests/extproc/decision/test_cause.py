@@ -38,6 +38,7 @@ KNOWN = CacheEvidence(
     shared_tokens=10_000,
     changed_tokens=10_000,
     goes_on=True,
+    asked_alike=True,
 )
 """Its last turn had 10,000 tokens, and they are as they were."""
 CHANGED = replace(KNOWN, expected=(4_000, 0, 0), changed_at="message 3", shared_tokens=4_000, changed_tokens=5_000)
@@ -79,7 +80,6 @@ def found(
         (NEW, 1_024, "hit"),  # another gateway, or one before this
         (replace(NEW, expected=(4_000, 0, 0)), 3_968, "hit"),
         (replace(NEW, expected=(4_000, 0, 0)), 1_024, "partial(1024)"),
-        (replace(NEW, expected=(4_000, 0, 0)), 0, "provider_side"),
         (replace(NEW, parallel=(True, False, False)), 0, "parallel_first"),
         (replace(NEW, parallel=(True, False, False), expected=(4_000, 0, 0)), 0, "parallel_first"),
         (replace(NEW, parallel=(True, False, False), expected=(4_000, 0, 0)), 3_968, "hit"),
@@ -107,6 +107,8 @@ def test_each_cause_is_named(evidence: CacheEvidence, cached: int | None, cause:
         (CHANGED, 9_000),  # most of what comes after the change was read
         (CHANGED, 0),  # nor was what comes before it
         (replace(KNOWN, compared=False), 0),
+        (replace(KNOWN, asked_alike=False), 0),  # another tool_choice, or another prompt_cache_key
+        (replace(NEW, expected=(4_000, 0, 0)), 0),  # or that of another conversation
         (replace(KNOWN, before_until_s=NOW + 1), 0),  # it may have ended on the way
         (replace(KNOWN, before_tokens=200), 0),  # perhaps not one block
         (replace(EXPIRED, expected=(5_000, 0, 0)), 0),  # some of it another conversation had used since
@@ -156,6 +158,12 @@ def test_where_no_cache_has_a_part_there_is_no_cause(attempts: list[str], more: 
     assert found(NEW, 0, *(OK[each] for each in attempts), **more) is None
 
 
+def test_what_a_provider_adds_to_a_body_is_no_measure_of_its_tokens() -> None:
+    going_on = replace(NEW, goes_on=True, added_tokens=300)  # from an answer that it keeps
+    assert found(going_on, 2_000, prompt_tokens=300) == "unknown"
+    assert found(going_on, 11_500, prompt_tokens=300) == "hit"
+
+
 _TOKENS = st.integers(0, 20_000)
 _EVIDENCE = st.builds(
     CacheEvidence,
@@ -172,6 +180,7 @@ _EVIDENCE = st.builds(
     shared_tokens=_TOKENS,
     changed_tokens=_TOKENS,
     goes_on=st.booleans(),
+    asked_alike=st.booleans(),
     added_tokens=_TOKENS,
 )
 
@@ -193,7 +202,7 @@ def test_no_cause_is_named_against_what_was_seen(evidence: CacheEvidence, cached
         "no_breakpoint": any(evidence.no_breakpoint) and not cached,
         "parallel_first": any(evidence.parallel) and not evidence.before,
         "cold_start": not cached and not evidence.before_tokens * bool(evidence.before),
-        "provider_side": not cached and max(*evidence.expected[:2], evidence.before_tokens) > ROUNDED_TOKENS,
+        "provider_side": not cached and evidence.asked_alike and evidence.before_tokens > ROUNDED_TOKENS,
     }
     assert named_if.get(cause, True)
 

@@ -10,7 +10,7 @@ from limpet_extproc.contract.catalog import CacheFields
 from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.decision.evidence import evidence_of
 from limpet_extproc.decision.prefix import Chain
-from limpet_extproc.decision.warmth import Warmth
+from limpet_extproc.decision.warmth import NO_WARMTH, Warmth
 from limpet_extproc.memory import ConversationPace, LastFailure, Remembered, Warm
 
 NOW = 1000.0
@@ -51,6 +51,13 @@ def test_the_prompt_is_compared_with_that_of_the_last_turn(
     assert (evidence.compared, evidence.changed_at) == (True, changed_at)
     assert (evidence.shared_tokens, evidence.changed_tokens) == (shared, changed)
     assert (evidence.goes_on, evidence.added_tokens) == (True, 600)
+
+
+@pytest.mark.parametrize(("settings", "alike"), [(b"\0\1", True), (b"\0\2", False), (b"", False)])
+def test_all_else_that_is_asked_for_is_compared_too(make: Make, settings: bytes, alike: bool) -> None:
+    query = replace(make.query(make.lane(make.provider("a"))), chain=CHAIN, settings=b"\0\1")
+    remembered = Remembered((replace(BEFORE, settings=settings),))
+    assert evidence_of(query, ("a",), remembered, NO_WARMTH, NOW).asked_alike == alike
 
 
 @pytest.mark.parametrize("missing", [{"chain": Chain(b"", ())}, {"remembered": Remembered((Warm("a", NOW + 60),))}])

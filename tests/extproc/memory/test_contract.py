@@ -227,6 +227,14 @@ async def test_what_the_cache_holds_is_told_by_the_chain_of_each_place(memory: M
     assert [each.chain for each in known.warm] == [b"", bytes(range(256)) * 2 + b"size", b"\0\xff" * 4]
 
 
+async def test_what_else_was_asked_for_is_told_with_a_chain(memory: Memory, key: bytes) -> None:
+    for name, settings in (("a", b"\0\1"), ("b", b""), ("c", b"\xff\0")):
+        memory.remember(key, Warm(name, 300.0, 7, 5, b"\0" * 8, settings), 4, 0.0)
+    known = await memory.lookup(key, 0.0)
+    assert known is not None
+    assert [each.settings for each in known.warm] == [b"\xff\0", b"", b"\0\1"]
+
+
 async def test_the_pace_of_a_conversation_is_learned_from_its_turns(memory: Memory, key: bytes) -> None:
     memory.remember(key, warm("a"), 4, 0.0, turn(0.0, 100, 10))
     memory.remember(key, warm("b"), 4, 10.0, turn(10.0, 160, 30))

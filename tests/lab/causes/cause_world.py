@@ -165,7 +165,7 @@ class CauseWorld:
         routing = await self.router.route(RequestHead(found.dialect, sent, found.api, found.asked), data)
         assert isinstance(routing, Routing), routing
         tried = [self.vendors[name] for name in routing.decision.order]
-        served = next(each for each in tried if not each.fails)
+        served = next((each for each in tried if not each.fails), tried[-1])
         ruler = Ruler(served.chars_per_token)
         turn = read_chat(data, None).turn(ruler) if api == "OpenAIChat" else read_messages(data, None, ruler)
         scope = served.cache.scope("account", turn.model, body)
@@ -186,6 +186,8 @@ class CauseWorld:
         """Answered, a second later. `answer`: kept by vendors that keep what they have said."""
         served, reading = flight.served, flight.reading
         self.pass_s(FIRST_BYTE_S)
+        if served.fails:
+            return await self._told(flight, None)
         served.cache.write(reading, flight.started_s, self.clock.now_s)
         if answer and served.rules.cache.cache_output:
             whole = flight.prompt.then({"role": "assistant", "content": answer})
@@ -195,13 +197,24 @@ class CauseWorld:
             usage["cached"] = float(reading.cached)
             if served.marks_only or "written" in served.rules.usage.values():
                 usage["written"] = float(reading.written)
+        return await self._told(flight, usage)
+
+    async def _told(self, flight: Flight, usage: dict[str, float] | None) -> str:
+        """The log entry of a request, which was answered if there is a usage."""
+        served, failed = flight.served, flight.failed if usage else (*flight.failed, flight.served)
         notes = {
             number: note(each.name, each.fails, "Limited" if each.fails == 429 else "ServerError")
-            for number, each in enumerate(flight.failed, 1)
+            for number, each in enumerate(failed, 1)
         }
         message = als_pb2.StreamAccessLogsMessage()
         built = entry(
-            served.name, record=flight.record, usage=usage, attempts=len(notes) + 1, notes=notes, first_byte_s=0.9
+            served.name,
+            200 if usage else 503,
+            record=flight.record,
+            usage=usage,
+            attempts=len(notes) + bool(usage),
+            notes=notes,
+            first_byte_s=0.9,
         )
         message.http_logs.log_entry.append(built)
         assert await self.outcomes.stream(Call(message.SerializeToString())) == b""

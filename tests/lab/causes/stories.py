@@ -33,6 +33,7 @@ class Talk:
     tools: list[Any] = field(default_factory=list)
     session: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.system = self.system or words(self.rng, self.rng.randint(1_500, 6_000))
@@ -40,7 +41,7 @@ class Talk:
 
     def body(self) -> dict[str, Any]:
         opening = [{"role": "system", "content": self.system}] if self.system else []
-        body: dict[str, Any] = {"model": self.model, "messages": opening + self.messages}
+        body: dict[str, Any] = {"model": self.model, "messages": opening + self.messages, **self.settings}
         return {**body, "tools": self.tools} if self.tools else body
 
     def say(self, tokens: int = 0) -> dict[str, Any]:
@@ -114,6 +115,45 @@ async def removal(rng: Random) -> AsyncIterator[Turn]:
     yield "hit", await talk.ask()
 
 
+async def observed(rng: Random) -> AsyncIterator[Turn]:
+    """Nothing stays: the turns of one conversation are spread over both providers."""
+    world = CauseWorld(*pair(rng).vendors.values(), mode="Observe")
+    talk, last = Talk(world, rng), None
+    for number in range(8):
+        cause = await talk.ask(400)
+        stayed = home(world) is last
+        yield "cold_start" if not number else "hit" if stayed else "provider_switched", cause
+        last = home(world)
+
+
+async def all_failed(rng: Random) -> AsyncIterator[Turn]:
+    """Nobody served a turn, and the client tries again while another provider is well."""
+    talk = Talk(pair(rng), rng)
+    async for turn in talk.begin():
+        yield turn
+    was = home(talk.world)
+    for vendor in talk.world.vendors.values():
+        vendor.fails = 500
+    body = talk.say()
+    await talk.world.ask(body, x_session_id=talk.session)
+    for vendor in talk.world.vendors.values():
+        vendor.fails = 500 * (vendor is was)
+    yield "provider_switched", await talk.send(body)
+    yield "hit", await talk.ask()
+
+
+async def dearer(rng: Random) -> AsyncIterator[Turn]:
+    """The provider where a conversation is warm asks for fifty times as much from now on."""
+    talk = Talk(pair(rng), rng)
+    async for turn in talk.begin(5):
+        yield turn
+    home(talk.world).usd *= 50
+    talk.world.pass_s(90)
+    talk.world.serve(*talk.world.vendors)
+    yield "provider_switched", await talk.ask()
+    yield "hit", await talk.ask()
+
+
 async def edited_message(rng: Random) -> AsyncIterator[Turn]:
     talk = Talk(pair(rng), rng)
     async for turn in talk.begin(rng.randint(3, 8)):
@@ -122,6 +162,17 @@ async def edited_message(rng: Random) -> AsyncIterator[Turn]:
     at = rng.randrange(len(talk.messages) - 3)
     talk.messages[at] = {**talk.messages[at], "content": words(rng, 700)}
     yield f"prefix_changed(message {at + 1})", await talk.ask()
+    yield "hit", await talk.ask()
+
+
+async def edited_long_ago(rng: Random) -> AsyncIterator[Turn]:
+    """Of so many messages not all ends are known, and the place is one at or behind the change."""
+    talk = Talk(pair(rng), rng)
+    async for turn in talk.begin(40):
+        yield turn
+    at = rng.randrange(60)
+    talk.messages[at] = {**talk.messages[at], "content": words(rng, 700)}
+    yield "prefix_changed", await talk.ask()
     yield "hit", await talk.ask()
 
 
@@ -230,6 +281,22 @@ async def marked(rng: Random) -> AsyncIterator[Turn]:
         talk.world.pass_s(rng.uniform(1, 60))
 
 
+async def marked_and_edited(rng: Random) -> AsyncIterator[Turn]:
+    """An agent edits a message of its past, of which the vendor keeps nothing but the breakpoints of earlier turns."""
+    talk = Talk(CauseWorld(Vendor("p0", "Anthropic", rng.uniform(2.3, 4.5))), rng)
+    for number in range(6):
+        text = talk.say(300)["messages"][-1]["content"]
+        if number == 5:
+            talk.messages[4] = {"role": "user", "content": words(rng, 300)}
+        block = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+        messages = [*talk.messages[:-1], {"role": "user", "content": [block]}]
+        body = {"model": "flash", "max_tokens": 400, "system": talk.system, "messages": messages}
+        flight = await talk.world.begin(body, "AnthropicMessages", x_session_id=talk.session)
+        truth = "cold_start" if not number else "hit" if number < 5 else "prefix_changed(message 5)"
+        yield truth, await talk.world.end(flight)
+        talk.messages.append({"role": "assistant", "content": words(rng, 300)})
+
+
 async def dropped(rng: Random) -> AsyncIterator[Turn]:
     """The vendor has lost all of it."""
     talk = Talk(pair(rng), rng)
@@ -245,7 +312,7 @@ async def dropped_end(rng: Random) -> AsyncIterator[Turn]:
     talk = Talk(pair(rng), rng)
     async for turn in talk.begin(rng.randint(3, 8)):
         yield turn
-    await talk.world.lose(home(talk.world), talk.body(), rng.uniform(0.2, 0.7))
+    await talk.world.lose(home(talk.world), talk.body(), rng.uniform(0.6, 0.8))  # enough to be read at all
     yield "partial", await talk.ask()
     yield "hit", await talk.ask()
 
@@ -290,6 +357,20 @@ async def two_at_once(rng: Random) -> AsyncIterator[Turn]:
     yield "unknown", await talk.ask()
 
 
+async def other_settings(rng: Random) -> AsyncIterator[Turn]:
+    """The vendor reads nothing after another `tool_choice`, or has another cache for another key; or has lost it."""
+    talk = Talk(pair(rng, "OpenAI", "OpenAI"), rng, settings={"prompt_cache_key": "one", "tool_choice": "auto"})
+    async for turn in talk.begin():
+        yield turn
+    if rng.random() < 0.5:
+        talk.settings["prompt_cache_key"] = "two"
+    else:
+        talk.settings["tool_choice"] = "none"
+        home(talk.world).cache.clear()
+    yield "unknown", await talk.ask()
+    yield "hit", await talk.ask()
+
+
 async def never_recognised(rng: Random) -> AsyncIterator[Turn]:
     """No session, and a clock that opens the system prompt: each turn looks like a conversation that went on before."""
     world = pair(rng)
@@ -306,22 +387,29 @@ STORIES: tuple[Story, ...] = (
     pause,
     outage,
     removal,
+    observed,
+    all_failed,
+    dearer,
     edited_message,
+    edited_long_ago,
     sliding_window,
     changed_system,
     other_tools,
     other_model,
     short_prompt,
     parallel_first,
+    parallel_heads,
     shared_head,
     unmarked,
     marked,
+    marked_and_edited,
     dropped,
     dropped_end,
     silent,
     restart_after_loss,
     restart,
     two_at_once,
+    other_settings,
     never_recognised,
 )
 

@@ -2,8 +2,8 @@
 
 A key is `lmpt:` and the 16 bytes of the conversation. Its value is MessagePack, `[version, pending, since_s, warm]`,
 with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`. Behind it stands what earlier releases pass
-over: the last failure, `[at_s, names]`, and how the conversation goes on, `[pace, cause, chains]`; docs/memory.md has
-the whole layout. A provider is stored as eight characters of its name's hash: names may be 300 characters long, and
+over: the last failure, `[at_s, names]`, and how the conversation goes on, `[pace, cause, chains]`, with two bytes of
+`Warm.settings` before each chain; docs/memory.md has the whole layout. A provider is stored as eight characters of its name's hash: names may be 300 characters long, and
 there may be a million values.
 
 The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`. That of the heads that begin
@@ -119,6 +119,20 @@ def _wrapped(chain: bytes) -> msgspec.Raw:
     return msgspec.Raw(bytes((_STRING_LONG, *len(chain).to_bytes(2, "big"))) + chain)
 
 
+_SETTINGS: Final = 2
+"""Bytes before a chain: what else the request asked for."""
+_UNKNOWN: Final = b"\0"
+
+
+def _with_settings(warm: Warm) -> bytes:
+    return warm.settings.ljust(_SETTINGS, _UNKNOWN) + warm.chain if warm.chain else b""
+
+
+def _settings(stored: bytes) -> bytes:
+    found = stored[:_SETTINGS]
+    return b"" if found == _UNKNOWN * _SETTINGS else found
+
+
 def _unwrapped(string: msgspec.Raw) -> bytes:
     view = memoryview(string)
     return bytes(view[_HEADERS.get(view[0], 1) :])
@@ -149,7 +163,7 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     course = stored.course
     chains = map(_unwrapped, course.chains) if course and len(course.chains) == len(stored.warm) else repeat(b"")
     warm = tuple(
-        Warm(names.long(short), until_s, prompt, cached, chain)
+        Warm(names.long(short), until_s, prompt, cached, chain[_SETTINGS:], _settings(chain))
         for (short, until_s, prompt, cached), chain in zip(stored.warm, chains, strict=False)
     )
     failure = None
@@ -193,7 +207,7 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
             return _ENCODER.encode(("e", names.short(provider), now_s))
         case Remember(warm, max_providers, now_s, turn):
             short = names.short(warm.provider)
-            place = (short, warm.until_s, warm.prompt_tokens, warm.cached_tokens, _wrapped(warm.chain))
+            place = (short, warm.until_s, warm.prompt_tokens, warm.cached_tokens, _wrapped(_with_settings(warm)))
             return _ENCODER.encode(("r", place, max_providers, now_s, turn and msgspec.structs.astuple(turn)))
         case Forget(provider):
             return _ENCODER.encode(("f", names.short(provider)))

@@ -1,0 +1,27 @@
+"""All that a request asks for besides its prompt, as a hash of two bytes.
+
+Vendors' caches depend on some of it: `tool_choice`, the effort of reasoning, the schema of an answer, whose key it has
+(Anthropic's and OpenAI's guides to prompt caching, 2026). Which of it breaks what differs from vendor to vendor. So it
+is only noted whether anything at all differs from the turn before.
+"""
+
+from typing import Final
+
+from xxhash import xxh3_64
+
+from limpet_extproc.dialects.port import PromptLayout
+
+SETTINGS_BYTES: Final = 2
+"""Enough to tell two of them apart, and too few to tell what they are."""
+
+
+def settings_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes) -> bytes:
+    """The hash of what stands in the body around its prompt. `seed`: as that of `chain_of`."""
+    messages = (layout.start, layout.ends[-1] if layout.ends else layout.opened)
+    parts = [(offset, offset + length) for offset, length in (layout.tools, layout.system) if length]
+    view, hashed, begin = memoryview(body), xxh3_64(seed), 0
+    for start, end in sorted((*parts, messages)):
+        hashed.update(view[begin:start])
+        begin = end
+    hashed.update(view[begin:])
+    return hashed.digest()[:SETTINGS_BYTES]
