@@ -82,7 +82,7 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         ["provider", "model", "policy", "rule"],
     ),
     "limpet_tenant_bill_usd": (
-        "The same by tenant; the first few hundred of a worker, then `other`.",
+        "Dollars of answered requests by tenant: the first few hundred of a worker, then `other`.",
         ["tenant", "rule"],
     ),
     "limpet_unbilled_requests": (
