@@ -31,9 +31,10 @@ def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) ->
         other = each.price
         if other is None or each is sticky:
             continue
+        # One that would not cache this prompt takes no more for it than for input.
+        caches = each.caches and not each.cache_fields.only_marked and query.prompt_tokens >= each.min_tokens
         if (
-            write > other.input
-            or write > other.cache_write
+            write > (other.cache_write if caches else other.input)
             or read > other.cache_read
             or output > other.output
             or ttl_s < each.cache_ttl_s

@@ -81,8 +81,8 @@ def _stay_or_move(
     remembered: Remembered,
     elsewhere: Sequence[Candidate],
 ) -> WarmFirst:
-    candidates = [sticky, *(filtered.lane.by_provider[name] for name in others)]
-    candidates += [each for each in elsewhere if each not in candidates]
+    candidates = [sticky, *[filtered.lane.by_provider[name] for name in others]]
+    candidates += [each for each in elsewhere if each is not sticky and each.provider not in others]
     if warmth.grown_tokens > warmth.tokens.get(sticky.provider, 0):
         # It may be as good as warm, which is a reason to stay.
         tokens = {**warmth.tokens, sticky.provider: warmth.grown_tokens}

@@ -3,53 +3,62 @@
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import cache_ttl_s, is_cached, request_price
 from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.warmth import Warmth
-from limpet_extproc.decision.worth import Outlook, TurnRates, cheapest_restart, total
+from limpet_extproc.decision.worth import Outlook, TurnRates, totals
 
 _NEARLY_FREE_USD: Final = 1e-9
 """A price of zero is a real one (a free tier), but nothing can be divided by it."""
 
 _PER_MTOK: Final = 1e-6
 
-_ALL_UNKNOWN: Final = TurnRates(1.0, 1.0, 4.0, 0.0)
+_ALL_UNKNOWN: Final = Price(1.0, 4.0, 1.0, 1.0)
 """Where no price is known: what others made warm saves nothing that is known, so it draws nobody to one place."""
 
 
 def totals_usd(candidates: Sequence[Candidate], query: Query, warmth: Warmth, outlook: Outlook) -> list[float]:
-    """By `worth.total`. An unknown price counts as the dearest known one, and all unknown as equal; none is free."""
-    rates = _rates(candidates, query, outlook)
-    after = cheapest_restart(rates, outlook)
+    """By `worth.totals`. An unknown price counts as the dearest known one, and all unknown as equal; none is free."""
+    prices = [request_price(candidate, query) for candidate in candidates]
+    lasts = _lasts(candidates, query, outlook)
+    if None in prices:
+        rates = _with_unknown(prices, lasts, outlook)
+    else:
+        rates = [
+            TurnRates(price.cache_write, price.cache_read, price.output, last)
+            for price, last in zip(prices, lasts, strict=True)
+            if price is not None
+        ]
     warm = warmth.tokens
-    return [
-        max(_PER_MTOK * total(each, outlook, warm.get(candidate.provider, 0), after), _NEARLY_FREE_USD)
-        for candidate, each in zip(candidates, rates, strict=True)
-    ]
+    tokens = [warm.get(candidate.provider, 0) for candidate in candidates] if warm else [0] * len(rates)
+    return [max(_PER_MTOK * total, _NEARLY_FREE_USD) for total in totals(rates, outlook, tokens)]
 
 
-def _rates(candidates: Sequence[Candidate], query: Query, outlook: Outlook) -> list[TurnRates]:
-    found = [_rates_of(candidate, query, outlook) for candidate in candidates]
-    known = [rates for rates in found if rates is not None]
-    if len(known) == len(found):
-        return known
+def _with_unknown(prices: Sequence[Price | None], lasts: Sequence[float], outlook: Outlook) -> list[TurnRates]:
+    known = [price for price in prices if price is not None]
     prompt, output = outlook.prompt_tokens, outlook.output_tokens
-    dearest = max(known, key=lambda each: each.write * prompt + each.output * output, default=_ALL_UNKNOWN)
+    dearest = max(known, key=lambda each: each.cache_write * prompt + each.output * output, default=_ALL_UNKNOWN)
+    counted = [price or dearest for price in prices]
     return [
-        msgspec.structs.replace(dearest, lasts=_lasts(candidate, query, outlook)) if rates is None else rates
-        for candidate, rates in zip(candidates, found, strict=True)
+        TurnRates(price.cache_write, price.cache_read, price.output, last)
+        for price, last in zip(counted, lasts, strict=True)
     ]
 
 
-def _rates_of(candidate: Candidate, query: Query, outlook: Outlook) -> TurnRates | None:
-    price = request_price(candidate, query)
-    if price is None:
-        return None
-    return TurnRates(price.cache_write, price.cache_read, price.output, _lasts(candidate, query, outlook))
-
-
-def _lasts(candidate: Candidate, query: Query, outlook: Outlook) -> float:
-    return outlook.lasts(cache_ttl_s(candidate, query)) if is_cached(candidate, query) else 0.0
+def _lasts(candidates: Sequence[Candidate], query: Query, outlook: Outlook) -> list[float]:
+    """For each, `Outlook.lasts`; 0 where its cache does not take this prompt."""
+    as_usual = query.marks_ttl_s is None and query.retention_ttl_s is None and not query.lane.policy.memory_ttl_s
+    by_ttl: dict[float, float] = {}
+    found = []
+    for candidate in candidates:
+        if not is_cached(candidate, query):
+            found.append(0.0)
+            continue
+        ttl_s = candidate.cache_ttl_s if as_usual else cache_ttl_s(candidate, query)
+        last = by_ttl.get(ttl_s)
+        if last is None:
+            last = by_ttl[ttl_s] = outlook.lasts(ttl_s)
+        found.append(last)
+    return found

@@ -4,8 +4,8 @@ docs/worth.md derives it and lists what it assumes. Dollars are those of a milli
 tokens.
 """
 
-from collections.abc import Iterable
-from math import exp
+from collections.abc import Sequence
+from math import exp, inf
 
 import msgspec
 
@@ -39,50 +39,37 @@ class TurnRates(msgspec.Struct, frozen=True, gc=False):
     """The chance that its cache still has a turn when the next one comes (`Outlook.lasts`); 0: it caches nothing."""
 
 
-class Restart(msgspec.Struct, frozen=True, gc=False):
-    """What a conversation costs from a turn on that finds no cache, all further turns included."""
+def totals(all_rates: Sequence[TurnRates], outlook: Outlook, warm_tokens: Sequence[float]) -> list[float]:
+    """For each provider: the request, where so many of the first tokens of its prompt are warm, and all turns after it.
 
-    fixed: float
-    per_token: float
-    """Of that turn's prompt."""
-
-    def of(self, prompt_tokens: float) -> float:
-        """Of a prompt of that length."""
-        return self.fixed + self.per_token * prompt_tokens
-
-
-def restart(rates: TurnRates, outlook: Outlook) -> Restart:
-    """At this provider, if it also starts again there whenever the cache has run out."""
-    again, growth, later = outlook.again, outlook.growth_tokens, outlook.again * rates.lasts
-    warm = later / (1.0 - later)
-    """How many turns are expected to follow before one finds the cache gone, or none comes."""
-    gone = (again - later) / (1.0 - later)
-    ends = (1.0 - later) / (1.0 - again)
-    per_token = (rates.write + warm * rates.read) * ends
-    answers = rates.output * outlook.output_tokens * (1.0 + warm)
-    grown = growth * (warm * (rates.write + warm * rates.read) + per_token * gone / (1.0 - later))
-    return Restart((answers + grown) * ends, per_token)
-
-
-def cheapest_restart(all_rates: Iterable[TurnRates], outlook: Outlook) -> Restart:
-    """At the provider where starting again costs least for a prompt as long as this one."""
-    return min((restart(rates, outlook) for rates in all_rates), key=lambda each: each.of(outlook.prompt_tokens))
-
-
-def total(rates: TurnRates, outlook: Outlook, warm_tokens: float, after: Restart) -> float:
-    """The request, where the first `warm_tokens` of its prompt are warm, and all turns after it.
-
-    They stay at this provider as long as its cache lives, or leave it after this one, whichever costs less; from then
-    on, the rest of the conversation costs what `after` says.
+    The conversation stays there as long as its cache lives, or leaves it after this request, whichever costs less. From
+    then on it starts anew where that costs least, and starts again at that one whenever its cache has run out.
     """
-    prompt, growth, later = outlook.prompt_tokens, outlook.growth_tokens, outlook.again * rates.lasts
-    answer = rates.output * outlook.output_tokens
-    now = rates.write * prompt - (rates.write - rates.read) * min(warm_tokens, prompt) + answer
-    leaves = outlook.again * after.of(prompt + growth)
-    if not later:
-        return now + leaves
-    warm = later / (1.0 - later)
-    gone = (outlook.again - later) / (1.0 - later)
-    warm_turns = warm * (rates.read * (prompt + warm * growth) + rates.write * growth + answer)
-    stays = warm_turns + gone * (after.of(prompt) + after.per_token * growth / (1.0 - later))
-    return now + min(stays, leaves)
+    prompt, answer, again, growth = outlook.prompt_tokens, outlook.output_tokens, outlook.again, outlook.growth_tokens
+    per_token = fixed = 0.0
+    """What starting anew costs, all further turns included: so much for each token of its first prompt, and so much."""
+    least = inf
+    ends = 1.0 - again
+    for rates in all_rates:
+        later = again * rates.lasts
+        alone = 1.0 - later
+        warm = later / alone
+        """How many turns are expected to follow before one finds the cache gone, or none comes."""
+        paid = (rates.write + warm * rates.read) * alone / ends
+        answers = rates.output * answer * (1.0 + warm)
+        grown = growth * (warm * (rates.write + warm * rates.read) + paid * (again - later) / (alone * alone))
+        base = (answers + grown) * alone / ends
+        if base + paid * prompt < least:
+            least, fixed, per_token = base + paid * prompt, base, paid
+    leaves = again * (fixed + per_token * (prompt + growth))
+    found = []
+    for rates, tokens in zip(all_rates, warm_tokens, strict=True):
+        write, read, output = rates.write, rates.read, rates.output * answer
+        now = write * prompt - (write - read) * min(prompt, tokens) + output
+        later = again * rates.lasts
+        alone = 1.0 - later
+        warm = later / alone
+        stays = warm * (read * (prompt + warm * growth) + write * growth + output)
+        stays += (again - later) / alone * (fixed + per_token * (prompt + growth / alone))
+        found.append(now + min(leaves, stays))
+    return found

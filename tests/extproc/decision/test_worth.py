@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from limpet_extproc.decision.worth import Outlook, Restart, TurnRates, cheapest_restart, restart, total
+from limpet_extproc.decision.worth import Outlook, TurnRates, totals
 
 USD = st.floats(0.0, 20.0)
 RATES = st.builds(TurnRates, write=USD, read=USD, output=USD, lasts=st.sampled_from([0.0, 0.3, 0.9, 0.999, 1.0]))
@@ -50,37 +50,28 @@ def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_t
     raise AssertionError
 
 
-@given(RATES, RATES, OUTLOOKS, WARM)
-def test_the_closed_form_is_the_sum_over_all_turns(
-    here: TurnRates, there: TurnRates, outlook: Outlook, warm: float
-) -> None:
-    stays = turn_by_turn(here, there, outlook, warm)
-    leaves = turn_by_turn(structs.replace(here, lasts=0.0), there, outlook, warm)
-    expected = min(stays, leaves)
-    assert total(here, outlook, warm, restart(there, outlook)) == pytest.approx(expected, rel=1e-9, abs=1e-6)
-
-
-@given(RATES, OUTLOOKS)
-def test_to_start_again_is_to_find_nothing_warm(rates: TurnRates, outlook: Outlook) -> None:
-    again = restart(rates, outlook).of(outlook.prompt_tokens)
-    assert again == pytest.approx(turn_by_turn(rates, rates, outlook, 0), rel=1e-9, abs=1e-6)
-
-
-@given(st.lists(RATES, min_size=1, max_size=4), OUTLOOKS)
-def test_it_starts_again_where_that_costs_least(several: list[TurnRates], outlook: Outlook) -> None:
-    least = min(restart(rates, outlook).of(outlook.prompt_tokens) for rates in several)
-    assert cheapest_restart(several, outlook).of(outlook.prompt_tokens) == least
+@given(st.lists(st.tuples(RATES, WARM), min_size=1, max_size=4), OUTLOOKS)
+def test_the_closed_form_is_the_sum_over_all_turns(places: list[tuple[TurnRates, float]], outlook: Outlook) -> None:
+    """It stays at a place or leaves it, and then starts where that costs least."""
+    there = min((rates for rates, _ in places), key=lambda each: turn_by_turn(each, each, outlook, 0))
+    expected = [
+        min(
+            turn_by_turn(here, there, outlook, warm),
+            turn_by_turn(structs.replace(here, lasts=0.0), there, outlook, warm),
+        )
+        for here, warm in places
+    ]
+    found = totals([rates for rates, _ in places], outlook, [warm for _, warm in places])
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
 @given(RATES, OUTLOOKS, WARM, WARM)
 def test_what_is_warm_saves_the_difference_of_two_prices(
     rates: TurnRates, outlook: Outlook, warm: float, more: float
 ) -> None:
-    after = Restart(0.0, 1.0)
-    saved = total(rates, outlook, 0, after) - total(rates, outlook, warm, after)
-    assert saved == pytest.approx((rates.write - rates.read) * min(warm, outlook.prompt_tokens), abs=1e-3)
-    if rates.read <= rates.write and more >= warm:
-        assert total(rates, outlook, more, after) <= total(rates, outlook, warm, after)
+    cold, warmer, warmest = totals([rates] * 3, outlook, [0, warm, max(more, warm)])
+    assert cold - warmer == pytest.approx((rates.write - rates.read) * min(warm, outlook.prompt_tokens), abs=1e-3)
+    assert warmest <= warmer or rates.read > rates.write
 
 
 def test_gaps_are_exponential() -> None:
@@ -122,11 +113,10 @@ class SmallCase:
         return min(self._costs(at_turn, has, at, self.least) for at in range(len(self._several)))
 
     def _by_rule(self, at_turn: int, has: Has) -> float:
-        """What it costs to go to the least `total` at each turn."""
+        """What it costs to go to the least of `totals` at each turn."""
         outlook = structs.replace(self._outlook, prompt_tokens=self._prompt(at_turn))
-        after = cheapest_restart(self._several, outlook)
-        totals = [total(rates, outlook, warm, after) for rates, warm in zip(self._several, has, strict=True)]
-        return self._costs(at_turn, has, totals.index(min(totals)), self.by_rule)
+        found = totals(self._several, outlook, has)
+        return self._costs(at_turn, has, found.index(min(found)), self.by_rule)
 
     def _costs(self, at_turn: int, has: Has, at: int, then: Callable[[int, Has], float]) -> float:
         prompt = self._prompt(at_turn)
