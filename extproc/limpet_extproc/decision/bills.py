@@ -88,12 +88,12 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     if len(lane.candidates) < 2 or not _may_choose(record):
         return RequestBill(paid, uncached, paid, paid)
     elsewhere = _Elsewhere(record, provider, tokens)
-    others = [
-        (each, its_price)
-        for each in lane.candidates
-        if each.provider == provider or each.provider not in record.excluded
-        if (its_price := price_for(each, tokens.prompt, record.service_tier)) is not None
-    ]
+    others = []
+    for each in lane.candidates:
+        if each is candidate or each.provider not in record.excluded:
+            its_price = price if each is candidate else price_for(each, tokens.prompt, record.service_tier)
+            if its_price is not None:
+                others.append(Priced(each, its_price, turn_usd(its_price, tokens.prompt, 0, tokens.output)))
     spread = elsewhere.spread_usd(others, lane.policy.spread_within_percent) if _was_kept_together(record) else paid
     return RequestBill(paid, uncached, spread, elsewhere.cheapest_usd(others))
 
@@ -171,23 +171,20 @@ class _Elsewhere:
 
     def spread_usd(self, others: Sequence[Priced], within_percent: float) -> float:
         """Had each turn been spread anew over these."""
-        tokens, common = self._tokens, self._common
-        return sum(
-            share * self._usd(each, spread_warm_tokens(common, share, self._lifetime_s(each[0])))
-            for each, share in spread_shares(others, tokens.prompt, tokens.output, within_percent)
-        )
+        total = 0.0
+        for each, share in spread_shares(others, within_percent):
+            lifetime_s = self._lifetime_s(each.candidate)
+            total += share * self._usd(each, spread_warm_tokens(self._common, share, lifetime_s), lifetime_s)
+        return total
 
     def cheapest_usd(self, others: Sequence[Priced]) -> float:
         """Had each turn gone to the cheapest of these: it is taken to be the same for all turns."""
-        tokens, common = self._tokens, self._common
-
-        def rank(each: Priced) -> tuple[float, bool, str]:
-            usd = turn_usd(each[1], tokens.prompt, 0, tokens.output)
-            return usd, each[0].provider != self._provider, each[0].provider
-
-        cheapest = min(others, key=rank)
-        alive = 0 < common.last_gap_s <= self._lifetime_s(cheapest[0])
-        return self._usd(cheapest, common.shared_tokens if alive else common.head_tokens)
+        least_usd = min([each.cold_usd for each in others])
+        equals = [each for each in others if each.cold_usd == least_usd]
+        cheapest = next((each for each in equals if each.candidate.provider == self._provider), equals[0])
+        lifetime_s, common = self._lifetime_s(cheapest.candidate), self._common
+        alive = common.turns > 0 and common.last_gap_s <= lifetime_s
+        return self._usd(cheapest, common.shared_tokens if alive else common.head_tokens, lifetime_s)
 
     def _lifetime_s(self, candidate: Candidate) -> float:
         """Of its cache for this prompt; 0: it keeps nothing of it."""
@@ -198,12 +195,12 @@ class _Elsewhere:
             return 0.0
         return candidate.cache_ttl_s if candidate.caches and self._tokens.prompt >= candidate.min_tokens else 0.0
 
-    def _usd(self, priced: Priced, warm_tokens: float) -> float:
+    def _usd(self, priced: Priced, warm_tokens: float, lifetime_s: float) -> float:
         """There, with so much of the prompt in its cache; the rest is written to it as far as it was here."""
-        (candidate, price), tokens = priced, self._tokens
+        price, tokens = priced.price, self._tokens
         uncached = tokens.prompt - warm_tokens
-        wrote_nothing = tokens.written is None and candidate.provider == self._provider
-        writes = self._lifetime_s(candidate) > 0 and not wrote_nothing
+        wrote_nothing = tokens.written is None and priced.candidate.provider == self._provider
+        writes = lifetime_s > 0 and not wrote_nothing
         written = max(0.0, uncached - self._rest) if writes else 0.0
         write_price = price.cache_write
         if tokens.written and tokens.written_long == tokens.written and price.cache_write_long is not None:

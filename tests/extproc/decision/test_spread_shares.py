@@ -8,13 +8,18 @@ from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.pick import spread
+from limpet_extproc.decision.price import turn_usd
 from limpet_extproc.decision.score import expected_usd
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.decision.spread_shares import Priced, spread_shares
 
 
 def priced(lane: Lane) -> list[Priced]:
-    return [(each, each.price) for each in lane.candidates if each.price is not None]
+    return [
+        Priced(each, each.price, turn_usd(each.price, 10_000, 0, 0))
+        for each in lane.candidates
+        if each.price is not None
+    ]
 
 
 def test_shares_are_those_by_which_requests_are_spread(make: Make) -> None:
@@ -27,7 +32,7 @@ def test_shares_are_those_by_which_requests_are_spread(make: Make) -> None:
     )
     usd = expected_usd(lane.candidates, make.query(lane, prompt_tokens=10_000, output_tokens=0))
     firsts = Counter(spread(lane.candidates, usd, usd, 25.0, str(n).encode())[0] for n in range(20_000))
-    shares = {each.provider: share for (each, _), share in spread_shares(priced(lane), 10_000, 0, 25.0)}
+    shares = {each.candidate.provider: share for each, share in spread_shares(priced(lane), 25.0)}
     assert "d" not in shares
     assert sum(shares.values()) == pytest.approx(1.0)
     for name, share in shares.items():
@@ -45,4 +50,4 @@ def test_shares_are_those_by_which_requests_are_spread(make: Make) -> None:
 def test_who_gets_none(make: Make, fields: dict[str, Any], names: list[str]) -> None:
     usual = Price(1.0, 1.0, 1.0, 1.0)
     lane = make.lane(make.provider("a", **{"price": usual, **fields}), make.provider("b", price=usual))
-    assert [each.provider for (each, _), _ in spread_shares(priced(lane), 1_000, 100, 25.0)] == names
+    assert [each.candidate.provider for each, _ in spread_shares(priced(lane), 25.0)] == names
