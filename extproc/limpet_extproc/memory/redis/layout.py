@@ -3,8 +3,8 @@
 A key is `lmpt:` and the 16 bytes of the conversation. Its value is MessagePack, `[version, pending, since_s, warm]`,
 with `[name, until_s, prompt_tokens, cached_tokens]` for each of `warm`. Behind it stands what earlier releases pass
 over: the last failure, `[at_s, names]`, and how the conversation goes on, `[pace, cause, chains]`, with two bytes of
-`Warm.settings` before each chain; docs/memory.md has the whole layout. A provider is stored as eight characters of its name's hash: names may be 300 characters long, and
-there may be a million values.
+`Warm.settings` before each chain; docs/memory.md has the whole layout. A provider is stored as eight characters of its
+name's hash: names may be 300 characters long, and there may be a million values.
 
 The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`. That of the heads that begin
 alike is `lmpt:h` and the 8 bytes of the shortest, the value `[version, rows]`, each row `[hash, provider, until_s,
