@@ -98,17 +98,20 @@ def _traffic(
     if any(b'"hash_ids"' in line for line in lines[:1]):
         trace = trace_of(lines, str(file))
         name = _only_model(served, model, "a trace names no models")
-        return [(name, trace.rows[-most:], _MONDAY_S, trace.notes)]
+        return [(name, trace.rows[-most:], _MONDAY_S, (*trace.notes, *_cut(name, len(trace.rows), most)))]
     log = log_of_lines(lines, str(file))
     notes = log.notes if log.has_dates else (*log.notes, "times are no dates: taken as from a Monday on, 00:00 UTC")
     traffic = []
     for name, requests in _by_model(log, served, model).items():
         latest = requests[-most:]
-        cut = (f"{name}: the latest {most:,} of {len(requests):,} requests are replayed (--most)",)
         begin_s = latest[0].at_s if log.has_dates else _MONDAY_S + latest[0].at_s
-        traffic.append((name, rows_of(latest), begin_s, (*notes, *(cut if len(latest) < len(requests) else ()))))
+        traffic.append((name, rows_of(latest), begin_s, (*notes, *_cut(name, len(requests), most))))
         notes = ()
     return traffic
+
+
+def _cut(name: str, requests: int, most: int) -> tuple[str, ...]:
+    return (f"{name}: the latest {most:,} of {requests:,} requests are replayed (--most)",) if requests > most else ()
 
 
 def _by_model(log: RequestLog, served: Sequence[str], model: str | None) -> dict[str, list[LoggedRequest]]:

@@ -127,6 +127,19 @@ def test_providers_that_are_not_there_are_said(log: Path, tmp_path: Path) -> Non
     assert "limpet plan: " in result.output
 
 
+def test_a_trace_is_taken_as_it_is(providers: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    rows = [
+        {"timestamp": 60_000 * turn, "input_length": 2048, "output_length": 1, "hash_ids": [1, 2, 3, 4]}
+        for turn in range(4)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    result = _limpet_plan(str(file), "--providers", str(providers), "--model", "tide", "--most", "3")
+    assert result.exit_code == 0, result.output
+    assert "tide: the latest 3 of 4 requests are replayed (--most)" in result.output
+    assert "tide: 3 requests" in result.output
+
+
 def test_only_the_latest_requests_are_replayed_and_that_is_said(log: Path, providers: Path) -> None:
     result = _limpet_plan(str(log), "--providers", str(providers), "--most", "5")
     assert "tide: the latest 5 of 18 requests are replayed (--most)" in result.output
