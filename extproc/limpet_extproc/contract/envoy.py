@@ -38,6 +38,8 @@ DECISION_CACHE: Final = "cache"
 DECISION_COST: Final = "cost"
 """By provider whose price is known, where the policy shows it: a list of the expected dollars, and of six numbers for
 each length of the prompt (`request.shown_costs.LengthRates`)."""
+DECISION_TELLS_EARLY: Final = "tells_early"
+"""True: the request has a log entry as soon as its answer has begun, as others may wait for that."""
 DECISION_SAVE_CACHE_S: Final = "save_cache_s"
 """How long the first provider may ask to be waited for, to be tried once more; absent where it is left at once."""
 

@@ -141,6 +141,7 @@ class Outcomes:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=False)
             self._limited.under_way(record, attempts)
             self._note_objects(common, record)
+            self._remembering.began(record, common.upstream_cluster)
             return
         # Without a host the answer is Envoy's, or a refusal of our own.
         provider = common.upstream_cluster if common.HasField("upstream_remote_address") else ""

@@ -22,6 +22,11 @@ class Remembering:
         self._caches = caches
         self._clock = clock
 
+    def began(self, record: Record | None, provider: str) -> None:
+        """The answer of this provider comes: its cache has the prompt."""
+        if record is not None and record.learn and record.heads and (ttl_s := _ttl_s(record, provider)) > 0:
+            self._heads.note(_hashes(record), provider, record.started_s + ttl_s, self._clock())
+
     def ended(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None, cause: str) -> None:
         """Remember the provider that served, before all others; where none did, that these failed.
 
@@ -32,8 +37,7 @@ class Remembering:
             return
         key, last = bytes.fromhex(record.key), attempts[-1]
         provider = last.provider
-        position = record.order.index(provider) if provider in record.order else -1
-        ttl_s = record.ttls_s[position] if position >= 0 else 0.0
+        ttl_s = _ttl_s(record, provider)
         if last.outcome != "ok" or ttl_s <= 0:
             if last.outcome == "ok":
                 self._memory.forget(key, provider)
@@ -65,6 +69,11 @@ class Remembering:
         """What was on its way to the first provider did not arrive there."""
         if record.heads and record.order[0] in failed:
             self._heads.drop(_hashes(record), record.order[0])
+
+
+def _ttl_s(record: Record, provider: str) -> float:
+    """How long its cache keeps the prompt; 0 where staying does not pay."""
+    return record.ttls_s[record.order.index(provider)] if provider in record.order else 0.0
 
 
 def _hashes(record: Record) -> tuple[bytes, ...]:

@@ -26,6 +26,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_MODEL,
     DECISION_REASON,
     DECISION_SAVE_CACHE_S,
+    DECISION_TELLS_EARLY,
     DECISION_WAIT_MS,
     DECISION_WHY,
     DETAILS_PREFIX,
@@ -112,7 +113,8 @@ class Responses:
             entries = _decision(routing)
             written = struct_wire.metadata(DECISION_METADATA, entries)
             built = self._decisions[key] = _Built(written, entries, entries + _HIDE_USAGE)
-        if routing.affinities or routing.last_read or routing.costs or (edits is not None and edits.own):
+        own = routing.affinities or routing.last_read or routing.costs or routing.tells_early
+        if own or (edits is not None and edits.own):
             return struct_wire.metadata(DECISION_METADATA, built.entries + _own(routing))
         if edits is None:
             return built.written
@@ -188,6 +190,8 @@ def _decision(routing: Routing) -> bytes:
 
 def _own(routing: Routing) -> bytes:
     entries = b"" if routing.edits is None else _edits(routing.edits)
+    if routing.tells_early:
+        entries += entry(DECISION_TELLS_EARLY, struct_wire.TRUE)
     if routing.last_read:
         entries += entry(DECISION_CACHE, struct_wire.text(routing.last_read))
     if routing.costs:

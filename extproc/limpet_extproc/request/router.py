@@ -1,5 +1,6 @@
 """What decides where requests go: the port that the server talks to, and sticky routing behind it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.cache_keys import KeyRates
+from limpet_extproc.request.hold import Sleep, when_begun
 from limpet_extproc.request.model_before import model_before
 from limpet_extproc.request.object_routing import ObjectRouting
 from limpet_extproc.request.opened import Opened, open_request
@@ -47,6 +49,7 @@ class StickyRouting:
         random_seed: Callable[[], bytes],
         untranslatable: CheckTranslation,
         references: FindReferences,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._read = read
         self._untranslatable = untranslatable
@@ -57,6 +60,7 @@ class StickyRouting:
         self._limit_use = limit_use
         self._secret = secret
         self._clock = clock
+        self._sleep = sleep
         self._random_seed = random_seed
         self._key_rates = KeyRates()
         self._objects = ObjectRouting(read, references, snapshot, pins, secret)
@@ -74,6 +78,9 @@ class StickyRouting:
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
         hashes = [each.hash for each in opened.query.chain.heads] if unknown else []
         heads = await self._heads.lookup(hashes, now_s) if hashes else NO_HEADS
+        if heads and (most_s := opened.query.lane.policy.hold_first_s):
+            heads = await when_begun(self._heads, hashes, heads, most_s, self._clock, self._sleep)
+            now_s = self._clock()
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
         other = ""
         if known and remembered is None and opened.query.has_history:

@@ -52,6 +52,8 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     """Why the conversation's last turn read from a cache what it read; empty: unknown, or not to be shown."""
     costs: tuple[ShownCost, ...] = ()
     """What the client is told of the cost of its answer; empty: nothing."""
+    tells_early: bool = False
+    """Whether others may wait until its answer begins."""
     affinities: tuple[tuple[str, str], ...] = ()
     """Each provider of the order that takes the conversation's name in a header, and the name that it gets."""
 
@@ -86,6 +88,7 @@ def decide(
         tries=_tries(decision, lane, opened.request.stream),
         last_read=_last_read(lane, remembered),
         costs=shown_costs(opened, record) if "Cost" in lane.policy.shown_headers else (),
+        tells_early=lane.policy.hold_first_s > 0 and _brings_heads(opened, remembered),
         affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
 
@@ -96,6 +99,11 @@ _WARM_FIRST: Final[frozenset[DecisionReason]] = frozenset({"sticky.hit", "sticky
 
 _NEW: Final[frozenset[DecisionReason]] = frozenset({"first.scored", "first.warm_head"})
 """Those of a conversation of which nothing is remembered."""
+
+
+def _brings_heads(opened: Opened, remembered: Remembered | None) -> bool:
+    """Whether it is a first turn with a beginning that others may have too."""
+    return bool(opened.query.chain.heads) and not (remembered is not None and remembered.warm)
 
 
 def _why(decision: Decision, states: ProviderStates, lane: Lane, now_s: float) -> str:

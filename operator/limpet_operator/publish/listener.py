@@ -6,6 +6,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_HEADER,
     DECISION_METADATA,
     DECISION_REASON,
+    DECISION_TELLS_EARLY,
     HEAD_ATTRIBUTE,
     HEAD_ROUTE,
     HEAD_STATE,
@@ -80,6 +81,8 @@ _ON_SOME_ROUTES: Final[list[Json]] = [
 
 _TELLS_BEFORE_ITS_END: Final = (
     "response.code == 200 && (upstream.request_attempt_count > 1 || "
+    f"('{DECISION_METADATA}' in metadata.filter_metadata && "
+    f"'{DECISION_TELLS_EARLY}' in metadata.filter_metadata['{DECISION_METADATA}']) || "
     f"('{OBJECT_METADATA}' in metadata.filter_metadata && "
     f"'{OBJECT_BACKGROUND}' in metadata.filter_metadata['{OBJECT_METADATA}']))"
 )
@@ -101,7 +104,7 @@ _WORTH_AN_ENTRY: Json = {
 }
 """One entry a request, at its end. A request that was not answered at the first attempt has entries while it goes on: a
 long answer must not hide for minutes that other providers fail. So has a response in the background, whose client may
-leave or cancel it before its end."""
+leave or cancel it before its end, and one that others wait for because it brings a head to a cache."""
 
 
 def _http(settings: EnvoySettings) -> Json:

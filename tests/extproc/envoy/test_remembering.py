@@ -58,3 +58,10 @@ async def test_heads_arrive_at_the_provider_that_was_tried_next(world: World) ->
 async def test_heads_are_warm_nowhere_where_staying_does_not_pay(world: World) -> None:
     await world.take(entry("c", record=WITH_HEADS))
     assert not await world.heads.lookup(HEADS, NOW)
+
+
+async def test_heads_arrive_as_soon_as_an_answer_begins(world: World) -> None:
+    world.heads.expect(HEADS, "a", NOW)
+    await world.take(entry("a", record=WITH_HEADS, under_way=True))
+    assert await world.heads.lookup(HEADS, NOW) == dict.fromkeys(HEADS, (WarmHead("a", RECORD.started_s + 300.0),))
+    assert await world.warm() == ()

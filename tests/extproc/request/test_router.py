@@ -53,7 +53,11 @@ class Routed:
             lambda: b"seed",
             RequestReader().untranslatable,
             RequestReader().references,
+            self._sleep,
         )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.clock.now_s += seconds
 
     async def answer(self, body: bytes) -> Routing | Refusal:
         return await self._router.route(RequestHead(OpenAIChat(), {}), body)
