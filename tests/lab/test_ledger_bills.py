@@ -1,10 +1,13 @@
 """The ledger against the sellers' own bills: real Envoy, real workers, conversations as people hold them."""
 
+import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from openai import AsyncOpenAI
 from tests.waiting import until
+from typer.testing import CliRunner
 
 from limpet_extproc.contract.ledger import ALL_HOURS, RowSums
 from limpet_extproc.contract.state_folder import LEDGER_FILE
@@ -13,12 +16,14 @@ from limpet_lab.bed import Bed, objects_for
 from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
 from limpet_lab.demo.script import conversations
 from limpet_lab.demo.talk import Dialogue, next_turns
+from limpet_operator.cli import application
 from limpet_operator.laptop.local import LocalSettings
 from limpet_operator.laptop.state import prepared_state
 
 pytestmark = pytest.mark.envoy
 
 TURNS = 4
+_REPORT = EntryPoint("report", "limpet_extproc.process.report.command:report", "limpet.commands")
 POLICY = {"showHeaders": ["Cost"]}
 
 
@@ -60,6 +65,11 @@ async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_pat
         sum(getattr(sums, name) for sums in found.values()) for name in ("paid_usd", "spread_usd", "uncached_usd")
     )
     assert paid < spread < uncached
+    report = application(["report"], [_REPORT])
+    shown = CliRunner().invoke(report, ["report", "--file", str(file), "--by", "tenant", "--json"])
+    figures = json.loads(shown.output)
+    assert figures["total"]["paid_usd"] == pytest.approx(paid)
+    assert [row["requests"] for row in figures["rows"]] == [requests // 2] * 2
     tenants = {key.tenant for key in read_ledger_file(file, *ALL_HOURS)}
     assert len(tenants) == 2
 
