@@ -88,14 +88,18 @@ def cause_of(
         return _UNKNOWN  # another version decided
     if hindered is not None and not cached_tokens and evidence.before in ("", provider):
         return hindered
+    scale = min(max(prompt_tokens / max(record.prompt_tokens, 1), 0.5), 2.0)  # else the prompt has more than the body
+    left = evidence.before_tokens
+    if left and provider != evidence.before and evidence.compared:  # which may count in other tokens
+        left = prompt_tokens if evidence.changed_at else int(scale * evidence.shared_tokens)
     read = _CacheRead(
         evidence,
         cached_tokens,
         prompt_tokens,
-        min(evidence.before_tokens, prompt_tokens),
+        min(left, prompt_tokens),
         evidence.expected[at],
         evidence.min_tokens[at] if evidence.min_tokens else 0,
-        min(max(prompt_tokens / max(record.prompt_tokens, 1), 0.5), 2.0),  # else the prompt has more than the body
+        scale,
     )
     if not evidence.before:
         parallel = bool(evidence.parallel) and evidence.parallel[at]
@@ -137,7 +141,7 @@ def _with_memory(read: _CacheRead, record: Record, attempts: Sequence[Attempt]) 
     evidence = read.evidence
     if read.tokens and read.tokens + ROUNDED_TOKENS >= read.left:
         return _HIT
-    if not read.left:
+    if not evidence.before_tokens:
         return CacheFinding("cold_start")
     switched = attempts[-1].provider != evidence.before
     if record.started_s >= evidence.before_until_s:

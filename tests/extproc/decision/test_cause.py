@@ -129,6 +129,8 @@ def test_evidence_that_is_missing_or_contradicts_what_was_read_gives_no_cause(
         (KNOWN, ["a failed", "b"], 0, "provider_switched(ServerError)"),
         (KNOWN, ["b"], 2_048, "provider_switched(sticky.left.down)"),  # a head that it has from others
         (KNOWN, ["b"], 9_984, "hit"),
+        (replace(KNOWN, before_tokens=7_000), ["b"], 8_064, "provider_switched(sticky.left.down)"),  # in other tokens
+        (CHANGED, ["b"], 9_728, "provider_switched(sticky.left.down)"),
         (KNOWN, ["c"], 0, "provider_switched(sticky.left.down)"),
         (replace(KNOWN, compared=False), ["b"], 0, "provider_switched(sticky.left.down)"),
         (CHANGED, ["b"], 0, "provider_switched(sticky.left.down)"),
