@@ -1,11 +1,14 @@
 """The ledger against the sellers' own bills: real Envoy, real workers, conversations as people hold them."""
 
+import asyncio
 import json
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
+from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.waiting import until
 from typer.testing import CliRunner
 
@@ -18,6 +21,7 @@ from limpet_lab.demo.script import conversations
 from limpet_lab.demo.talk import Dialogue, next_turns
 from limpet_operator.cli import application
 from limpet_operator.laptop.local import LocalSettings
+from limpet_operator.laptop.machine import free_port
 from limpet_operator.laptop.state import prepared_state
 
 pytestmark = pytest.mark.envoy
@@ -45,6 +49,12 @@ def read(file: Path) -> dict[str, RowSums]:
     return found
 
 
+def shown(*flags: str) -> Any:
+    """What `limpet report` prints for programs."""
+    done = CliRunner().invoke(application(["report"], [_REPORT]), ["report", *flags, "--json"])
+    return json.loads(done.output)
+
+
 async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_path: Path) -> None:
     folder = prepared_state({"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
     file, requests = folder / LEDGER_FILE, 0
@@ -65,9 +75,7 @@ async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_pat
         sum(getattr(sums, name) for sums in found.values()) for name in ("paid_usd", "spread_usd", "uncached_usd")
     )
     assert paid < spread < uncached
-    report = application(["report"], [_REPORT])
-    shown = CliRunner().invoke(report, ["report", "--file", str(file), "--by", "tenant", "--json"])
-    figures = json.loads(shown.output)
+    figures = shown("--file", str(file), "--by", "tenant")
     assert figures["total"]["paid_usd"] == pytest.approx(paid)
     assert [row["requests"] for row in figures["rows"]] == [requests // 2] * 2
     tenants = {key.tenant for key in read_ledger_file(file, *ALL_HOURS)}
@@ -110,3 +118,27 @@ async def test_what_probes_cost_is_a_line_of_its_own(tmp_path: Path) -> None:
         bills = {seller.name: float((await seller.ledger()).totals.usd or 0) for seller in bed.sellers}
     assert {key.kind for key in read_ledger_file(file, *ALL_HOURS)} == {"probe"}
     assert {name: sums.paid_usd for name, sums in read(file).items()} == pytest.approx(bills, rel=0.01)
+
+
+async def test_workers_that_share_a_redis_share_the_ledger(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    with servers(RedisServer(tmp_path / "redis")) as (redis,):
+        flags = (f"--redis-url={redis.url}", f"--memory-key-file={key}")
+        settings = LocalSettings(extproc_workers=2, extproc_flags=flags, extproc_metrics_port=free_port())
+
+        async def reported() -> Any:
+            return await asyncio.to_thread(shown, "--redis-url", redis.url)
+
+        async def complete() -> bool:
+            return bool((await reported())["total"]["requests"] == requests)
+
+        async with Bed.start(quickstart_sellers(), model=MODEL, settings=settings) as bed:
+            requests = await talk(bed, "alice")
+            await until(complete)
+            bills = {seller.name: float((await seller.ledger()).totals.usd or 0) for seller in bed.sellers}
+        figures = await reported()
+    assert {row["provider"]: row["paid_usd"] for row in figures["rows"]} == pytest.approx(
+        {name: usd for name, usd in bills.items() if usd}, rel=0.01
+    )
+    assert figures["total"]["paid_usd"] < figures["total"]["spread_usd"] < figures["total"]["uncached_usd"]
