@@ -82,9 +82,9 @@ async def costs_of(
     for names in sets_of([seller.name for seller in sellers]):
         say(f"{model}: {', '.join(names)}")
         chosen = [seller for seller in sellers if seller.name in names]
-        rules = rule_sets(World(_only(catalog, names), model, chosen, begin_s))
+        rules = rule_sets(World(_only(catalog, names), model, chosen, begin_s), asks)
         wanted = (LIMPET, *WITHOUT) if len(names) > 1 else (LIMPET, WITHOUT[0])
-        bills = {name: await play(rules[name](), asks, chosen) for name in wanted}
+        bills = {name: await play(rules[name](), asks.all, chosen) for name in wanted}
         costs.append(SetCost(names, bills))
     seconds = seconds_of(rows)
     a_month = MONTH_S / seconds if seconds else 1.0

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from limpet_lab.replay.requests import Ask
+from limpet_lab.replay.requests import Ask, Asks
 from limpet_lab.replay.trace import BLOCK_TOKENS
 
 BYTES_PER_TOKEN: Final = 4
@@ -12,20 +12,27 @@ _WORD_BYTES: Final = 8
 _WORDS: Final = BLOCK_TOKENS * BYTES_PER_TOKEN // _WORD_BYTES
 
 
-def body_of(ask: Ask, model: str) -> bytes:
+def body_of(ask: Ask, asks: Asks, model: str) -> bytes:
     """The request in JSON. Equal beginnings have equal bytes."""
+    text = b"".join([_text(block, asks) for block in ask.blocks])
     parts = [b'{"model":"', model.encode(), b'","stream":true,"messages":[']
     begin, last = 0, len(ask.messages) - 1
     for place, end in enumerate(ask.messages):
-        role = _role(ask, place, last)
-        parts += [b'{"role":"', role, b'","content":"']
-        parts += [b"%07x " % block * _WORDS for block in ask.blocks[begin : end - (place == last)]]
-        if place == last:
-            parts.append(_last(ask))
-        parts.append(b'"}' if place == last else b'"},')
+        parts += [b'{"role":"', _role(ask, place, last), b'","content":"']
+        parts += [text[begin * BYTES_PER_TOKEN : end * BYTES_PER_TOKEN], b'"}' if place == last else b'"},']
         begin = end
     parts.append(b"]}")
     return b"".join(parts)
+
+
+def _text(block: int, asks: Asks) -> bytes:
+    text = b"%07x " % block * _WORDS
+    tail = asks.tails.get(block)
+    if tail is None:
+        return text
+    ending, tokens = tail
+    begun = tokens * BYTES_PER_TOKEN
+    return _text(ending, asks)[:begun] + text[begun:]
 
 
 def _role(ask: Ask, place: int, last: int) -> bytes:
@@ -33,9 +40,3 @@ def _role(ask: Ask, place: int, last: int) -> bytes:
         return b"system"
     # The messages in between are answers, with what the user said to them.
     return b"user" if place in (last, int(ask.has_system)) else b"assistant"
-
-
-def _last(ask: Ask) -> bytes:
-    """The text of the last block, which is mostly a part of one."""
-    tokens = ask.prompt_tokens - (len(ask.blocks) - 1) * BLOCK_TOKENS
-    return (b"%07x " % ask.blocks[-1] * _WORDS)[: tokens * BYTES_PER_TOKEN]

@@ -24,7 +24,7 @@ from limpet_extproc.telemetry.metrics import WorkerMetrics
 from limpet_lab.replay.bodies import body_of
 from limpet_lab.replay.log_entries import log_of
 from limpet_lab.replay.play import Tried
-from limpet_lab.replay.requests import Ask
+from limpet_lab.replay.requests import Ask, Asks
 
 _HEAD: Final = RequestHead(OpenAIChat(), {"authorization": "Bearer replayed"})
 _SECRET: Final = b"of a replay"
@@ -39,16 +39,15 @@ class RefusedError(Exception):
 class LimpetRules:
     """One worker that remembers in its process."""
 
-    def __init__(self, catalog: Catalog, model: str, most_conversations: int = 50_000) -> None:
+    def __init__(self, catalog: Catalog, model: str, asks: Asks) -> None:
+        self._asks = asks
         self._model = model
         self._now_s = self._cared_s = 0.0
         self._records: dict[int, Record] = {}
         self._tables = snapshot(catalog, now_s=self._now_s)
         reader, metrics = RequestReader(), WorkerMetrics(CollectorRegistry())
         context = WorkerContext(
-            settings=WorkerSettings(
-                control_plane="", node="replay", socket=Path("replay.sock"), max_conversations=most_conversations
-            ),
+            settings=WorkerSettings(control_plane="", node="replay", socket=Path("replay.sock")),
             secret=_SECRET,
             read=_read,
             untranslatable=reader.untranslatable,
@@ -82,7 +81,7 @@ class LimpetRules:
             self._cared_s = now_s
             self._routing.tracker.sweep()
             self._tables = repriced(self._tables, now_s)
-        routing = await self._routing.router.route(_HEAD, body_of(ask, self._model))
+        routing = await self._routing.router.route(_HEAD, body_of(ask, self._asks, self._model))
         if not isinstance(routing, Routing):
             raise RefusedError(routing.message)
         self._records[ask.number] = routing.record

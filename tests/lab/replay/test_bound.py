@@ -28,7 +28,7 @@ def _cheapest(asks: Sequence[Ask], sellers: Sequence[SellerSpec]) -> float:
 
 @given(traces(), SELLERS)
 def test_no_routing_is_cheaper(rows: Sequence[TraceRow], sellers: Sequence[SellerSpec]) -> None:
-    asks = asks_of(rows, BEGIN_S)
+    asks = asks_of(rows, BEGIN_S).all
     assert lower_bound(asks, sellers).usd <= _cheapest(asks, sellers) * (1 + 1e-9)
 
 
@@ -50,7 +50,7 @@ BRIEF = seller("brief", (1.1, 0.02, 1.0), ttl_s=60)
     ],
 )
 def test_one_conversation_is_solved_exactly(sellers: Sequence[SellerSpec]) -> None:
-    asks = asks_of(LINE, BEGIN_S)
+    asks = asks_of(LINE, BEGIN_S).all
     bound = lower_bound(asks, sellers)
     assert bound.usd == pytest.approx(_cheapest(asks, sellers))
     assert _usd(asks, sellers, [bound.choices[number] for number in range(len(asks))]) == pytest.approx(bound.usd)
@@ -58,7 +58,7 @@ def test_one_conversation_is_solved_exactly(sellers: Sequence[SellerSpec]) -> No
 
 def test_a_request_that_nobody_answers_costs_nothing() -> None:
     down = seller("down", (1.0, 0.1, 1.0), troubles=(RecordedTrouble("down", 0, 1, 503),))
-    assert lower_bound(asks_of([row(0, 1, 2)], BEGIN_S), (down,)).usd == 0
+    assert lower_bound(asks_of([row(0, 1, 2)], BEGIN_S).all, (down,)).usd == 0
 
 
 def test_a_trace_of_nothing_costs_nothing() -> None:

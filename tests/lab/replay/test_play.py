@@ -30,7 +30,7 @@ class _Fixed:
 
 
 async def _played(rules: _Fixed, rows: Sequence[TraceRow], *sellers: SellerSpec) -> ReplayedBill:
-    return await play(rules, asks_of(rows, BEGIN_S), sellers)
+    return await play(rules, asks_of(rows, BEGIN_S).all, sellers)
 
 
 async def test_the_second_turn_reads_what_the_first_has_written() -> None:
@@ -77,11 +77,11 @@ async def test_a_share_of_failures_is_the_same_for_all() -> None:
 async def test_other_rules_serve_every_request(name: str) -> None:
     failing = seller("a", (1.0, 0.1, 2.0), troubles=(RecordedTrouble("a", 0, 2, 503),))
     rows = [row(20.0 * number, 1, *range(2, 3 + number % 4), 100 + number) for number in range(30)]
-    bill = await play(OTHERS[name]((failing, B)), asks_of(rows, BEGIN_S), (failing, B))
+    bill = await play(OTHERS[name]((failing, B)), asks_of(rows, BEGIN_S).all, (failing, B))
     assert (bill.unserved, sum(bill.requests.values())) == (0, 30)
 
 
 async def test_a_pin_holds_for_ten_minutes() -> None:
     rows = [row(0, 1, 2, 90), *(row(400.0 * turn, 1, 2, 3, 90 + turn) for turn in range(1, 9))]
-    bill = await play(OTHERS["fingerprint_pin"]((A, B)), asks_of(rows, BEGIN_S), (A, B))
+    bill = await play(OTHERS["fingerprint_pin"]((A, B)), asks_of(rows, BEGIN_S).all, (A, B))
     assert bill.switches == 0

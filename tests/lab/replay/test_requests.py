@@ -16,32 +16,50 @@ TURNS = [
 """A conversation of three turns and one of a single turn, below the same first block."""
 
 
+ASKS = asks_of(TURNS, BEGIN_S)
+
+
+def _messages(place: int) -> list[dict[str, str]]:
+    return json.loads(body_of(ASKS.all[place], ASKS, "m"))["messages"]
+
+
 def test_a_conversation_is_known_by_its_first_message() -> None:
-    asks = asks_of(TURNS, BEGIN_S)
-    assert [ask.before for ask in asks] == [-1, -1, 0, 2]
-    assert len({ask.conversation for ask in asks}) == 2
-    assert [ask.at_s - BEGIN_S for ask in asks] == [0, 5, 60, 90]
+    assert [ask.before for ask in ASKS.all] == [-1, -1, 0, 2]
+    assert len({ask.conversation for ask in ASKS.all}) == 2
+    assert [ask.at_s - BEGIN_S for ask in ASKS.all] == [0, 5, 60, 90]
 
 
-def test_the_first_block_that_all_share_is_the_system_prompt() -> None:
-    first, _, second, third = (json.loads(body_of(ask, "m"))["messages"] for ask in asks_of(TURNS, BEGIN_S))
-    assert [message["role"] for message in first] == ["system", "user", "user"]
+def test_each_turn_begins_with_all_of_the_one_before() -> None:
+    first, second, third = _messages(0), _messages(2), _messages(3)
+    assert [message["role"] for message in first] == ["system", "user"]
+    assert [message["role"] for message in second] == ["system", "user", "user"]
     assert [message["role"] for message in third] == ["system", "user", "assistant", "user"]
-    assert first[:2] == second[:2] == third[:2]
-    assert third[:3] == [*second[:2], third[2]]
+    assert second[:2] == first == third[:2]
+    assert second[2]["content"] == third[2]["content"]
+
+
+def test_another_conversation_shares_the_system_prompt_alone() -> None:
+    assert _messages(1)[0] == _messages(0)[0]
+    assert _messages(1)[1] != _messages(0)[1]
 
 
 def test_a_body_is_as_long_as_its_prompt() -> None:
-    for ask in asks_of(TURNS, BEGIN_S):
-        text = "".join(message["content"] for message in json.loads(body_of(ask, "m"))["messages"])
-        assert len(text) == 4 * ask.prompt_tokens
+    for place, ask in enumerate(ASKS.all):
+        assert len("".join(message["content"] for message in _messages(place))) == 4 * ask.prompt_tokens
+
+
+def test_a_turn_that_goes_on_otherwise_shares_what_came_before() -> None:
+    edited = asks_of([*TURNS, row(95, 0, 1, 2, 3, 70, 71, 83, tokens=3_500)], BEGIN_S)
+    before, after = (json.loads(body_of(edited.all[place], edited, "m"))["messages"] for place in (3, 4))
+    shared = sum(one == other for one, other in zip(before, after, strict=False))
+    assert 2 <= shared < len(before)
 
 
 def test_equal_ids_after_different_beginnings_are_different_texts() -> None:
-    one, other = asks_of([row(0, 1, 7), row(1, 2, 7)], BEGIN_S)
+    one, other = asks_of([row(0, 1, 7), row(1, 2, 7)], BEGIN_S).all
     assert one.blocks[1] != other.blocks[1]
 
 
 def test_a_prompt_without_a_head_of_others_has_no_system_prompt() -> None:
-    [ask] = asks_of([row(0, 1, 2, 3)], BEGIN_S)
-    assert (ask.has_system, ask.messages) == (False, (3,))
+    [ask] = asks_of([row(0, 1, 2, 3)], BEGIN_S).all
+    assert (ask.has_system, ask.messages) == (False, (3 * 512,))
