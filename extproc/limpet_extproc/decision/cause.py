@@ -152,7 +152,7 @@ def _with_memory(read: _CacheRead, record: Record, attempts: Sequence[Attempt]) 
         return _UNKNOWN if switched else _at_the_same(read, record)
     if not switched:
         return _at_the_same(read, record)
-    if evidence.changed_at and evidence.shared_tokens <= ROUNDED_TOKENS:
+    if evidence.compared and evidence.changed_at and evidence.shared_tokens <= ROUNDED_TOKENS:
         return CacheFinding("prefix_changed", evidence.changed_at)  # nothing of it was there to be read
     return CacheFinding("provider_switched", _why_switched(record, attempts))
 
