@@ -43,6 +43,7 @@ class LedgerFile:
 
     def _write(self, totals: Rows) -> None:
         with _unavailable(self._path), closing(_opened(self._path)) as database, database:
+            _prepare(database)
             database.executemany(
                 _WRITE,
                 [
@@ -61,6 +62,8 @@ def read_ledger_file(path: Path, from_hour: int, to_hour: int) -> dict[RowKey, R
     if not path.is_file():
         raise LedgerUnavailableError(f"{path} does not exist")
     with _unavailable(path), closing(_opened(path)) as database:
+        if _version(database) == 0:
+            return {}
         rows = cast("list[tuple[object, ...]]", database.execute(_READ, (from_hour, to_hour)).fetchall())
     keys = len(KEY_FIELDS)
     return added((RowKey(*row[:keys]), RowSums(*row[keys:])) for row in rows)  # type: ignore[arg-type]
@@ -68,17 +71,24 @@ def read_ledger_file(path: Path, from_hour: int, to_hour: int) -> dict[RowKey, R
 
 def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=_BUSY_S)
-    database.execute("pragma journal_mode = wal")
-    database.execute("pragma synchronous = normal")
-    (version,) = database.execute("pragma user_version").fetchone()
+    version = _version(database)
     if version not in (0, _VERSION):
         database.close()
         raise LedgerUnavailableError(f"{path} was written by another version of Limpet (layout {version})")
-    if version == 0:
-        with database:
-            database.execute(_TABLE)
-            database.execute(f"pragma user_version = {_VERSION}")
     return database
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("pragma user_version").fetchone()[0])
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """For writing. Readers go on meanwhile, and what is written last may be lost with the machine's power."""
+    database.execute("pragma journal_mode = wal")
+    database.execute("pragma synchronous = normal")
+    if _version(database) == 0:
+        database.execute(_TABLE)
+        database.execute(f"pragma user_version = {_VERSION}")
 
 
 @contextmanager

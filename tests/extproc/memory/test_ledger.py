@@ -1,5 +1,6 @@
 """The ledger: what a worker adds up, and what a file or Redis makes of several workers' sums."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -168,3 +169,23 @@ async def test_redis_that_is_away_is_tried_again(own_redis: RedisServer) -> None
     assert await read_redis_ledger(store, HOUR, HOUR + 1) == {ALICE: spent(3.0, 2)}
     await store.close()
     await ledger.close()
+
+
+async def test_an_empty_file_has_no_rows_and_may_be_written_to(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite3"
+    file.touch()
+    assert read_ledger_file(file, 0, 1 << 40) == {}
+    await LedgerFile(file, "one").write({ALICE: spent(1.0)})
+    assert read_ledger_file(file, 0, 1 << 40) == {ALICE: spent(1.0)}
+
+
+async def test_many_write_to_a_file_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite3"
+
+    async def worker(name: str) -> None:
+        ledger = LedgerFile(file, name)
+        for number in range(1, 6):
+            await ledger.write({ALICE: spent(float(number), number)})
+
+    await asyncio.gather(*(worker(str(number)) for number in range(8)))
+    assert read_ledger_file(file, 0, 1 << 40) == {ALICE: spent(40.0, 40)}
