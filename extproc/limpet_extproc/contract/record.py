@@ -41,7 +41,8 @@ class CacheEvidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     goes_on: bool = False
     """Whether the conversation has earlier turns, remembered or not."""
     asked_alike: bool = False
-    """Whether all else that the request asks for is as in the last turn: caches depend on some of it."""
+    """Whether all else that the request asks for is as in the last turn, of which caches may depend on some, and its
+    breakpoints reach back to that turn's."""
     added_tokens: int = 0
     """Of this prompt, at least that much is of this turn; estimated."""
 

@@ -11,7 +11,7 @@ from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.memory import Remembered, Warm
 
 _OF_A_TURN: Final = 2
-"""Messages that it adds at least: the answer before it, and what the user says now."""
+"""Messages that it adds at least: the answer before it, and what is said to that now."""
 
 _NOWHERE: Final = Warm("", 0.0)
 
@@ -29,7 +29,8 @@ def evidence_of(
     `model_before`: the model of the last turn, where that was another.
     """
     before = _NOWHERE if remembered is None else _before(query, remembered)
-    compared, changed, shared_tokens, changed_tokens = _compared(query.chain, before.chain)
+    compared, changed, shared, shared_tokens, changed_tokens = _compared(query.chain, before.chain)
+    alike = compared and query.settings == before.settings
     coming = warmth.coming
     if remembered is not None and remembered.pending and not before.provider:
         coming = (*coming, remembered.pending)
@@ -37,6 +38,8 @@ def evidence_of(
     for name in order:
         candidate = query.lane.by_provider[name]
         only_marked, tokens = candidate.cache_fields.only_marked, warmth.tokens.get(name, 0)
+        if only_marked and name == before.provider and len(query.chain.tokens) - shared > _OF_A_TURN:
+            alike = False  # after so many messages its breakpoint may not reach back to that of the last turn
         if changed and name == before.provider and before.until_s > now_s:
             if only_marked:
                 tokens = 0  # how much comes before the change says little of the last breakpoint before it
@@ -59,24 +62,24 @@ def evidence_of(
         shared_tokens,
         changed_tokens,
         query.has_history or bool(query.pinned),
-        compared and query.settings == before.settings,
+        alike,
         _added(query),
     )
 
 
-def _compared(chain: Chain, before: bytes) -> tuple[bool, str, int, int]:
+def _compared(chain: Chain, before: bytes) -> tuple[bool, str, int, int, int]:
     """Whether this prompt can be compared with that of the last turn, and where it departs from it.
 
-    Then how many tokens they share, and how many this one has up to the end of what has changed.
+    Then how many boundaries and tokens they share, and how many tokens this one has up to the end of what has changed.
     """
     hashes, tokens = chain.hashes, chain.tokens
     if not before or not hashes:
-        return False, "", 0, 0
+        return False, "", 0, 0, 0
     if hashes.startswith(before) and len(hashes) == HASH_BYTES * len(tokens):  # nearly always: it has only grown
         shared, changed = len(before) // HASH_BYTES, ""
     else:
         shared, changed = shared_boundaries(hashes, before), changed_at(hashes, before)
-    return True, changed, tokens[shared - 1] if shared else 0, tokens[min(shared, len(tokens) - 1)]
+    return True, changed, shared, tokens[shared - 1] if shared else 0, tokens[min(shared, len(tokens) - 1)]
 
 
 def _before(query: Query, remembered: Remembered) -> Warm:

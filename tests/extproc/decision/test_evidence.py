@@ -60,6 +60,15 @@ def test_all_else_that_is_asked_for_is_compared_too(make: Make, settings: bytes,
     assert evidence_of(query, ("a",), remembered, NO_WARMTH, NOW).asked_alike == alike
 
 
+@pytest.mark.parametrize(("messages", "alike"), [(4, True), (2, False)])
+def test_a_breakpoint_reaches_back_over_few_messages(make: Make, messages: int, alike: bool) -> None:
+    lane = make.lane(make.provider("a", cache_fields=CacheFields({"OpenAIChat": "Blocks"}, only_marked=True)))
+    chain = Chain(hashes(1, 2, 3, 4, 5, 6), (*TOKENS, 2_900))
+    query = replace(make.query(lane), chain=chain, settings=b"\0\1")
+    before = Warm("a", NOW + 60, 2_100, 0, chain.hashes[: messages * 8], b"\0\1")
+    assert evidence_of(query, ("a",), Remembered((before,)), NO_WARMTH, NOW).asked_alike == alike
+
+
 @pytest.mark.parametrize("missing", [{"chain": Chain(b"", ())}, {"remembered": Remembered((Warm("a", NOW + 60),))}])
 def test_without_both_chains_nothing_is_compared(make: Make, missing: dict[str, Any]) -> None:
     evidence = noted(make, missing.get("remembered", Remembered((BEFORE,))), missing.get("chain", CHAIN))

@@ -297,6 +297,22 @@ async def marked_and_edited(rng: Random) -> AsyncIterator[Turn]:
         talk.messages.append({"role": "assistant", "content": words(rng, 300)})
 
 
+async def many_tools(rng: Random) -> AsyncIterator[Turn]:
+    """More of an agent's steps than the vendor looks back to the breakpoint of the last turn: nothing is read."""
+    talk = Talk(CauseWorld(Vendor("p0", "Anthropic", rng.uniform(2.3, 4.5))), rng)
+    for number in range(2):
+        text = talk.say(300)["messages"][-1]["content"]
+        block = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+        messages = [*talk.messages[:-1], {"role": "user", "content": [block]}]
+        body = {"model": "flash", "max_tokens": 400, "system": talk.system, "messages": messages}
+        flight = await talk.world.begin(body, "AnthropicMessages", x_session_id=talk.session)
+        yield "unknown" if number else "cold_start", await talk.world.end(flight)
+        for _ in range(13):
+            talk.messages.append({"role": "assistant", "content": words(rng, 50)})
+            talk.say(50)
+        talk.messages.append({"role": "assistant", "content": words(rng, 50)})
+
+
 async def dropped(rng: Random) -> AsyncIterator[Turn]:
     """The vendor has lost all of it."""
     talk = Talk(pair(rng), rng)
@@ -441,6 +457,7 @@ STORIES: tuple[Story, ...] = (
     unmarked,
     marked,
     marked_and_edited,
+    many_tools,
     dropped,
     dropped_end,
     silent,
