@@ -28,15 +28,18 @@ from rich.console import Console
 from rich.table import Table
 from xxhash import xxh3_128_digest
 
-from limpet_extproc.memory import Warm
+from limpet_extproc.decision.prefix import FIRST_MESSAGE, HASH_BYTES
+from limpet_extproc.memory import ServedTurn, Warm
 from limpet_extproc.memory.redis.layout import redis_key
 from limpet_extproc.memory.redis.redis_memory import RedisMemory, open_memory
 from limpet_operator.laptop.machine import free_port
 
-BAR_BYTES: Final = 300.0
+BAR_BYTES: Final = 450.0
 BAR_RATIO: Final = 2.0
 
 _PROVIDERS: Final = tuple(f"team-{number}/deepseek-in-region-{number}" for number in range(4))
+_LAST_TURN: Final = 4
+_BOUNDARIES: Final = FIRST_MESSAGE + 2 * _LAST_TURN
 _AT_ONCE: Final = 32
 _CHUNK: Final = 2_000
 _ROUNDS: Final = 20
@@ -143,8 +146,11 @@ async def _fill(shared: RedisMemory, redis: Redis, conversations: int, warm: int
     keys = _keys(conversations)
     while chunk := list(islice(keys, _CHUNK)):
         for key in chunk:
-            for provider in _PROVIDERS[:warm]:
-                shared.remember(key, Warm(provider, _NOW_S + 3600, 123_456, 120_000), 4, _NOW_S)
+            chain = key * (_BOUNDARIES // 2)
+            for turn, provider in enumerate(_PROVIDERS[:warm], _LAST_TURN + 1 - warm):
+                begun = chain[: HASH_BYTES * (FIRST_MESSAGE - 1 + 2 * turn)]
+                served = ServedTurn(_NOW_S + 7.7 * turn, 123_456 + turn, 321 + turn, "hit")
+                shared.remember(key, Warm(provider, _NOW_S + 3600, 123_456, 120_000, begun), 4, _NOW_S, served)
         await shared.written()
     fill_s = time.monotonic() - began
     stored, info = await redis.dbsize(), await redis.info("memory")

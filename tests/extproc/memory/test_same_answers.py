@@ -46,6 +46,9 @@ class Step:
     turn: Turn | None
 
 
+CHAIN = bytes(range(256)) * 3
+"""Which others are beginnings of."""
+
 STEPS = st.lists(
     st.builds(
         Step,
@@ -56,7 +59,7 @@ STEPS = st.lists(
         max_providers=st.integers(1, 4),
         tokens=st.integers(0, 2**31),
         gateway=st.integers(0, 1),
-        chain=st.one_of(st.just(b""), st.binary(min_size=8, max_size=600)),
+        chain=st.one_of(st.binary(min_size=8, max_size=600), st.integers(0, 600).map(lambda length: CHAIN[:length])),
         turn=st.one_of(
             st.none(),
             st.builds(

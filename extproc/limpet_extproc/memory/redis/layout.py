@@ -12,8 +12,7 @@ pending_s, notes]`.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -85,7 +84,8 @@ class _StoredCourse(msgspec.Struct, frozen=True, gc=False, array_like=True):
     pace: tuple[int, float, float, int, float, float, int]
     cause: str
     chains: tuple[msgspec.Raw, ...]
-    """Of each of `warm`; of type string, as the script knows no other for bytes."""
+    """Of each of `warm`; of type string, as the script knows no other for bytes. One that the first begins with, as
+    that of an earlier turn mostly is, is the number of its bytes."""
 
 
 class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -109,14 +109,15 @@ class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
     owner: str
 
 
-_STRING_LONG: Final = 0xDA
-_HEADERS: Final = {0xD9: 2, _STRING_LONG: 3}
-"""How many bytes stand before a string's own, by the first of them; any other is a short string's: one."""
+_LONG_STRING: Final = 0xDA
+_HEADERS: Final = {**dict.fromkeys(range(0xA0, 0xC0), 1), 0xD9: 2, _LONG_STRING: 3}
+"""How many bytes stand before a string's own, by the first of them."""
+_NUMBER: Final = msgspec.msgpack.Decoder(int)
 
 
 def _wrapped(chain: bytes) -> msgspec.Raw:
     """As a string of MessagePack, which may be of any bytes to whoever does not decode it."""
-    return msgspec.Raw(bytes((_STRING_LONG, *len(chain).to_bytes(2, "big"))) + chain)
+    return msgspec.Raw(bytes((_LONG_STRING, *len(chain).to_bytes(2, "big"))) + chain)
 
 
 _SETTINGS: Final = 2
@@ -133,9 +134,15 @@ def _settings(stored: bytes) -> bytes:
     return b"" if found == _UNKNOWN * _SETTINGS else found
 
 
-def _unwrapped(string: msgspec.Raw) -> bytes:
-    view = memoryview(string)
-    return bytes(view[_HEADERS.get(view[0], 1) :])
+def _unwrapped(chains: Sequence[msgspec.Raw]) -> Iterator[bytes]:
+    """Raises MsgspecError."""
+    first = b""
+    for raw in chains:
+        view = memoryview(raw)
+        header = _HEADERS.get(view[0])
+        chain = first[: _NUMBER.decode(view)] if header is None else bytes(view[header:])
+        first = first or chain
+        yield chain
 
 
 _HASH_CHARS: Final = 11
@@ -156,15 +163,17 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     """The conversation in a value; None if another version wrote it."""
     try:
         stored = _DECODER.decode(value)
+        chains = tuple(_unwrapped(stored.course.chains)) if stored.course else ()
     except msgspec.MsgspecError:
         return None
     if stored.version != VERSION:
         return None
     course = stored.course
-    chains = map(_unwrapped, course.chains) if course and len(course.chains) == len(stored.warm) else repeat(b"")
+    if len(chains) != len(stored.warm):
+        chains = (b"",) * len(stored.warm)
     warm = tuple(
         Warm(names.long(short), until_s, prompt, cached, chain[_SETTINGS:], _settings(chain))
-        for (short, until_s, prompt, cached), chain in zip(stored.warm, chains, strict=False)
+        for (short, until_s, prompt, cached), chain in zip(stored.warm, chains, strict=True)
     )
     failure = None
     if stored.failure is not None and stored.failure[1]:

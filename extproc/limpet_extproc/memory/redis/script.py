@@ -36,6 +36,9 @@ if found then
       pace, cause = value[6][1], value[6][2]
       for index, each in ipairs(warm) do
         each[5] = value[6][3][index]
+        if type(each[5]) == 'number' then
+          each[5] = string.sub(warm[1][5], 1, each[5])
+        end
       end
     end
   else
@@ -139,6 +142,12 @@ local places, chains, chained = {{}}, {{}}, false
 for index, each in ipairs(warm) do
   places[index], chains[index] = {{each[1], each[2], each[3], each[4]}}, each[5] or ''
   chained = chained or chains[index] ~= ''
+end
+for index = 2, #chains do
+  local length = #chains[index]
+  if string.sub(chains[1], 1, length) == chains[index] then
+    chains[index] = length
+  end
 end
 local value = {{{VERSION}, pending, since, places}}
 if #failed > 0 then
