@@ -1,20 +1,20 @@
 """What decides where requests go: the port that the server talks to, and sticky routing behind it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory
-from limpet_extproc.memory.heads import NO_HEADS, HeadMemory, WarmHead
+from limpet_extproc.memory.heads import NO_HEADS, HeadMemory
 from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.cache_keys import KeyRates
-from limpet_extproc.request.hold import Sleep, when_begun
+from limpet_extproc.request.hold import Sleep
 from limpet_extproc.request.model_before import model_before
 from limpet_extproc.request.object_routing import ObjectRouting
 from limpet_extproc.request.opened import Opened, open_request
@@ -23,6 +23,7 @@ from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import CheckTranslation, FindReferences, ReadRequest
 from limpet_extproc.request.refusals import long_path
 from limpet_extproc.request.routing import Routing, decide
+from limpet_extproc.request.shared_heads import SharedHeads
 
 
 class Router(Protocol):
@@ -55,12 +56,11 @@ class StickyRouting:
         self._untranslatable = untranslatable
         self._snapshot = snapshot
         self._memory = memory
-        self._heads = heads
+        self._heads = SharedHeads(heads, clock, sleep)
         self._tracker = tracker
         self._limit_use = limit_use
         self._secret = secret
         self._clock = clock
-        self._sleep = sleep
         self._random_seed = random_seed
         self._key_rates = KeyRates()
         self._objects = ObjectRouting(read, references, snapshot, pins, secret)
@@ -76,11 +76,8 @@ class StickyRouting:
         known = opened.query.stays and not opened.query.pinned
         remembered = await self._memory.lookup(key, now_s) if known else None
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
-        hashes = [each.hash for each in opened.query.chain.heads] if unknown else []
-        heads = await self._heads.lookup(hashes, now_s) if hashes else NO_HEADS
-        if heads and (most_s := opened.query.lane.policy.hold_first_s):
-            heads = await when_begun(self._heads, hashes, heads, most_s, self._clock, self._sleep)
-            now_s = self._clock()
+        heads = await self._heads.known(opened.query, now_s) if unknown else NO_HEADS
+        now_s = self._clock() if heads else now_s
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
         other = ""
         if known and remembered is None and opened.query.has_history:
@@ -96,8 +93,7 @@ class StickyRouting:
                 self._tracker.apply(TrialBegan(decision.order[0], record.model))
             if unknown and record.learn and record.ttls_s[0] > 0:
                 self._memory.expect(key, first.provider, now_s)
-                if hashes and not all(_is_at(first.provider, heads.get(each)) for each in hashes):
-                    self._heads.expect(hashes, first.provider, now_s)
+                self._heads.expect(opened.query, first.provider, heads, now_s)
         return routing
 
     async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
@@ -115,8 +111,3 @@ class StickyRouting:
             return opened
         names_objects = snapshot.keeps_objects or head.api.name == "OpenAIResponses"
         return await self._objects.of_turn(opened) if names_objects else opened
-
-
-def _is_at(provider: str, places: Sequence[WarmHead] | None) -> bool:
-    """Whether a head is there, or on its way."""
-    return places is not None and any(each.provider == provider for each in places)

@@ -218,3 +218,21 @@ async def test_a_prompt_without_a_head_that_matters_leaves_none(
     world = routed(make.provider("a", **provider), **policy)
     assert (await world.route(make.body(text))).record.heads == ""
     assert len(world.heads) == 0
+
+
+@pytest.mark.parametrize("divided", ["a", "b", ""])
+async def test_a_head_is_not_looked_for_where_each_conversation_has_a_cache_of_its_own(
+    make: Make, routed: Callable[..., Routed], divided: str
+) -> None:
+    world = routed(*(make.provider(name, affinity_header="x-to" if name == divided else "") for name in "ab"))
+    first = await world.route(make.body("x" * 10_000))
+    home = first.decision.order[0]
+    known = await world.heads.lookup(hashes_of(first), NOW)
+    assert bool(known) is (home != divided)
+    world.heads.drop(hashes_of(first), home)
+    world.heads.note(hashes_of(first), "a", NOW + 60, NOW)
+    second = await world.route(make.body("x" * 10_000, session_id="another one"))
+    if divided != "a":
+        assert (second.decision.reason, second.decision.order[0]) == ("first.warm_head", "a")
+    else:
+        assert second.decision.order[0] == home

@@ -1,0 +1,53 @@
+"""What first turns know of each other: where the beginnings that they share are warm, or on their way."""
+
+from collections.abc import Callable
+
+from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.memory.heads import NO_HEADS, HeadMemory, Heads
+from limpet_extproc.request.hold import Sleep, when_begun
+
+
+class SharedHeads:
+    """The memory of heads, as far as it matters to a request."""
+
+    def __init__(self, memory: HeadMemory, clock: Callable[[], float], sleep: Sleep) -> None:
+        self._memory = memory
+        self._clock = clock
+        self._sleep = sleep
+
+    async def known(self, query: Query, now_s: float) -> Heads:
+        """Where the heads of a first turn are; after a while, if the policy wants it to wait for them."""
+        hashes = [head.hash for head in query.chain.heads]
+        if not hashes:
+            return NO_HEADS
+        lane = query.lane
+        found = _shared(await self._memory.lookup(hashes, now_s), lane)
+        if not found or not lane.policy.hold_first_s:
+            return found
+        found = await when_begun(self._memory, hashes, found, lane.policy.hold_first_s, self._clock, self._sleep)
+        return _shared(found, lane)
+
+    def expect(self, query: Query, provider: str, heads: Heads, now_s: float) -> None:
+        """A first turn is on its way there; `heads` is what was known of its own."""
+        hashes = [head.hash for head in query.chain.heads]
+        if not hashes or _divides(query.lane, provider):
+            return
+        if not all(any(place.provider == provider for place in heads.get(each, ())) for each in hashes):
+            self._memory.expect(hashes, provider, now_s)
+
+
+def _divides(lane: Lane, provider: str) -> bool:
+    """Whether its cache is divided by conversation: by a key, or because each stays at a replica of its own."""
+    candidate = lane.by_provider.get(provider)
+    return candidate is not None and (candidate.cache_key or candidate.takes_affinity)
+
+
+def _shared(heads: Heads, lane: Lane) -> Heads:
+    """Without the places whose caches no other conversation reads."""
+    if not heads or not (lane.adds_keys or lane.takes_affinity):
+        return heads
+    left = {
+        each: tuple(place for place in places if not _divides(lane, place.provider)) for each, places in heads.items()
+    }
+    return {each: places for each, places in left.items() if places}
