@@ -10,13 +10,15 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from limpet_extproc.contract.ledger import KEPT_S, RowKey, Rows, RowSums, added
+from limpet_extproc.contract.ledger import HOUR_S, RowKey, Rows, RowSums, added
 from limpet_extproc.memory.ledger import LedgerUnavailableError
 from limpet_extproc.memory.redis.errors import RedisError
 from limpet_extproc.memory.redis.layout import PREFIX
 from limpet_extproc.memory.redis.store import FieldStore
 
 LEDGER: Final = b"l"
+KEPT_S: Final = 40 * 24 * HOUR_S
+"""A month and what it is compared with. Not as long as in a file: every worker writes rows of its own, into memory."""
 
 _AT_ONCE: Final = 256
 """Hours, or rows, in one round trip."""

@@ -11,12 +11,15 @@ import msgspec
 import typer
 
 from limpet_extproc.contract.ledger import HOUR_S, Rows
-from limpet_extproc.contract.state_folder import LEDGER_FILE, state_folder
+from limpet_extproc.contract.state_folder import KEY_FILE, LEDGER_FILE, state_folder
 from limpet_extproc.memory.ledger import LedgerUnavailableError
 from limpet_extproc.memory.ledger_file import read_ledger_file
 from limpet_extproc.memory.redis.address import AddressError
-from limpet_extproc.process.report.summary import By, since_when, spending_report
+from limpet_extproc.process.memory_key import read_memory_key
+from limpet_extproc.process.report.summary import By, of_tenants, since_when, spending_report
 from limpet_extproc.process.report.table import report_lines
+from limpet_extproc.process.start_error import StartError
+from limpet_extproc.request.identity import owner
 
 
 def report(
@@ -31,6 +34,14 @@ def report(
     ] = None,
     redis_credentials: Annotated[
         Path | None, typer.Option(help="Directory with the files username, password and ca.crt, each optional.")
+    ] = None,
+    tenant_of: Annotated[
+        Path | None,
+        typer.Option(help="File with the key of one client: only its requests.", exists=True, dir_okay=False),
+    ] = None,
+    memory_key_file: Annotated[
+        Path | None,
+        typer.Option(help="The gateways' secret for tenants' names; by default that of 'limpet up'.", dir_okay=False),
     ] = None,
 ) -> None:
     """What requests cost, and what they would have cost without caches, without stickiness, always at the cheapest."""
@@ -47,7 +58,10 @@ def report(
             rows = asyncio.run(_from_redis(redis_url, redis_credentials, *hours))
         else:
             rows = _from_file(file, *hours)
-    except (LedgerUnavailableError, AddressError) as error:
+        if tenant_of is not None:
+            secret = read_memory_key(memory_key_file or state_folder(os.environ, Path.home()) / KEY_FILE)
+            rows = of_tenants(rows, tenant_names(secret, tenant_of.read_bytes()))
+    except (LedgerUnavailableError, AddressError, StartError) as error:
         typer.echo(f"limpet report: {error}", err=True)
         raise typer.Exit(1) from error
     found = spending_report(rows, by, begin)
@@ -56,6 +70,12 @@ def report(
         return
     for line in report_lines(found):
         typer.echo(line)
+
+
+def tenant_names(secret: bytes, credential: bytes) -> frozenset[str]:
+    """What the ledger calls a client with this key, in whichever header it sends it."""
+    bare = credential.strip()
+    return frozenset(owner(secret, sent).name for sent in (bare, b"Bearer " + bare))
 
 
 def _from_file(file: Path | None, from_hour: int, to_hour: int) -> Rows:

@@ -1,6 +1,6 @@
 """The ledger's rows added up by what a person asks for. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from re import fullmatch
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -56,6 +56,11 @@ def spending_report(rows: Rows, by: By, since: datetime) -> SpendingReport:
     for sums in lines.values():
         total = total.plus(sums)
     return SpendingReport(since, by, dict(ranked), total, probes)
+
+
+def of_tenants(rows: Rows, names: Collection[str]) -> Rows:
+    """Those of these tenants' requests."""
+    return {key: sums for key, sums in rows.items() if key.kind == "traffic" and key.tenant in names}
 
 
 def since_when(text: str, now: datetime) -> datetime:

@@ -14,6 +14,7 @@ from limpet_extproc.memory.ledger_file import LedgerFile
 from limpet_extproc.process.report.command import report
 from limpet_extproc.process.report.summary import By, since_when, spending_report
 from limpet_extproc.process.report.table import report_lines
+from limpet_extproc.request.identity import owner
 
 NOW = datetime(2026, 11, 30, 15, 20, 30, tzinfo=UTC)
 HOUR = int(NOW.timestamp() // HOUR_S)
@@ -102,6 +103,19 @@ def test_json_has_every_sum(tmp_path: Path) -> None:
     assert [row["model"] for row in figures["rows"]] == ["m", "n"]
     assert figures["total"]["paid_usd"] == pytest.approx(3.5)
     assert figures["probes"]["requests"] == 5
+
+
+@pytest.mark.parametrize("sent", [b"sk-alice", b"Bearer sk-alice"])  # as x-api-key, as authorization
+def test_a_client_is_found_by_its_key(tmp_path: Path, sent: bytes) -> None:
+    file, key, secret = tmp_path / "ledger.sqlite3", tmp_path / "alice", tmp_path / "secret"
+    key.write_text("sk-alice\n")
+    secret.write_bytes(bytes(32))
+    alice = RowKey(HOUR, "traffic", "a", "m", owner(bytes(32), sent).name, "default")
+    asyncio.run(LedgerFile(file, "w").write({**ROWS, alice: RowSums(7, paid_usd=0.7)}))
+    flags = ("--tenant-of", str(key), "--memory-key-file", str(secret), "--since", "2026-01-01", "--json")
+    code, output = run("--file", str(file), *flags)
+    assert code == 0, output
+    assert json.loads(output)["total"]["requests"] == 7
 
 
 @pytest.mark.parametrize(
