@@ -123,7 +123,7 @@ def _without_memory(read: _CacheRead, *, over: bool, parallel: bool) -> CacheFin
     if read.evidence.model_before and not read.tokens:
         return CacheFinding("model_changed")
     added = read.scale * read.evidence.added_tokens
-    if read.evidence.goes_on and read.prompt - (1 - ESTIMATE_SHARE) * added >= read.min_tokens:
+    if read.evidence.goes_on and (1 + ESTIMATE_SHARE) * (read.prompt - added) >= read.min_tokens:
         rest = (1 + ESTIMATE_SHARE) * added + ROUNDED_TOKENS
         return _HIT if read.tokens and read.prompt - read.tokens <= rest else _UNKNOWN
     if read.tokens and read.covers(read.expected):

@@ -107,8 +107,8 @@ def _ttl_s(query: Query, provider: str) -> float:
 
 
 def _added(query: Query) -> int:
-    """Tokens of this turn, without those of earlier ones."""
+    """Tokens of this turn, without those of earlier ones; 0 where that is not known."""
+    if query.pinned:
+        return query.prompt_tokens  # the body has no more
     tokens = query.chain.tokens
-    if query.pinned or len(tokens) <= _OF_A_TURN:
-        return query.prompt_tokens
-    return tokens[-1] - tokens[-1 - _OF_A_TURN]
+    return tokens[-1] - tokens[-1 - _OF_A_TURN] if len(tokens) > _OF_A_TURN else 0

@@ -141,5 +141,11 @@ def test_a_provider_that_keeps_only_breakpoints_lacks_one(make: Make) -> None:
     assert noted(make, None).no_breakpoint == ()
 
 
+def test_what_this_turn_adds_is_all_of_a_body_that_goes_on_from_an_object(make: Make) -> None:
+    query = make.query(make.lane(make.provider("a")), prompt_tokens=70)
+    added = [evidence_of(each, ("a",), None, NO_WARMTH, NOW) for each in (query, replace(query, pinned="a"))]
+    assert [(each.goes_on, each.added_tokens) for each in added] == [(False, 0), (True, 70)]
+
+
 def test_another_model_is_named(make: Make) -> None:
     assert noted(make, None, model_before="pro").model_before == "pro"

@@ -221,6 +221,8 @@ async def short_prompt(rng: Random) -> AsyncIterator[Turn]:
     talk = Talk(pair(rng, "OpenAI", "OpenAIClassic"), rng, system=words(rng, 100))
     for _ in range(2):
         yield "below_minimum", await talk.ask(rng.randint(20, 60))
+    yield "cold_start", await talk.ask(3_000)
+    yield "hit", await talk.ask()
 
 
 async def parallel_first(rng: Random) -> AsyncIterator[Turn]:
