@@ -16,11 +16,12 @@ def body_of(ask: Ask, asks: Asks, model: str) -> bytes:
     """The request in JSON. Equal beginnings have equal bytes."""
     text = b"".join([_text(block, asks) for block in ask.blocks])
     parts = [b'{"model":"', model.encode(), b'","stream":true,"messages":[']
-    begin, last = 0, len(ask.messages) - 1
-    for place, end in enumerate(ask.messages):
-        parts += [b'{"role":"', _role(ask, place, last), b'","content":"']
-        parts += [text[begin * BYTES_PER_TOKEN : end * BYTES_PER_TOKEN], b'"}' if place == last else b'"},']
-        begin = end
+    begin, last = 0, ask.messages[-1]
+    for message in ask.messages:
+        parts += [b'{"role":"', message.role.encode(), b'","content":"']
+        parts += [text[begin * BYTES_PER_TOKEN : message.end_tokens * BYTES_PER_TOKEN]]
+        parts.append(b'"}' if message is last else b'"},')
+        begin = message.end_tokens
     parts.append(b"]}")
     return b"".join(parts)
 
@@ -30,13 +31,5 @@ def _text(block: int, asks: Asks) -> bytes:
     tail = asks.tails.get(block)
     if tail is None:
         return text
-    ending, tokens = tail
-    begun = tokens * BYTES_PER_TOKEN
-    return _text(ending, asks)[:begun] + text[begun:]
-
-
-def _role(ask: Ask, place: int, last: int) -> bytes:
-    if place == 0 and ask.has_system:
-        return b"system"
-    # The messages in between are answers, with what the user said to them.
-    return b"user" if place in (last, int(ask.has_system)) else b"assistant"
+    begun = tail.tokens * BYTES_PER_TOKEN
+    return _text(tail.block, asks)[:begun] + text[begun:]

@@ -1,16 +1,35 @@
 """The requests of a trace with what they have in common: each block of a prompt by all that comes before it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from limpet_lab.replay.trace import BLOCK_TOKENS, TraceRow
 
 _ROOT: Final = -1
+
+
+class Message(NamedTuple):
+    """One message of a prompt."""
+
+    end_tokens: int
+    """Up to which token of the prompt it goes."""
+    role: Literal["system", "user", "assistant"]
+
+
+class Tail(NamedTuple):
+    """The end of a prompt that a later one goes on from."""
+
+    block: int
+    """Its last one, which is a part of one."""
+    tokens: int
+    """Of that block."""
+    answer_tokens: int
+    """Of the answer, which comes next in the later prompt."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -24,10 +43,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     blocks: tuple[int, ...]
     """Of the prompt, each by a number that stands for it and all before it."""
-    messages: tuple[int, ...]
-    """Of the prompt: up to which of its tokens each goes."""
-    has_system: bool
-    """Whether the first message is a system prompt, which others share."""
+    messages: tuple[Message, ...]
     conversation: int
     """What names its conversation: its beginning up to the end of the first message of the user, by the last block."""
     before: int
@@ -39,8 +55,8 @@ class Asks:
     """The requests of a trace, in the order of their times."""
 
     all: tuple[Ask, ...]
-    tails: Mapping[int, tuple[int, int]]
-    """Blocks that begin with the end of an earlier prompt: which block ends that one, and with how many tokens."""
+    tails: Mapping[int, Tail]
+    """By block that begins with the end of an earlier prompt: that end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +64,7 @@ class _Forest:
     """All prompts by their blocks."""
 
     prompts: tuple[tuple[int, ...], ...]
-    tails: Mapping[int, tuple[int, int]]
+    tails: Mapping[int, Tail]
     cuts: frozenset[int]
     """Blocks with which some message ends: a prompt ends there, or prompts go on differently."""
     heads: frozenset[int]
@@ -70,26 +86,41 @@ def asks_of(rows: Sequence[TraceRow], begin_s: float) -> Asks:
     asks: list[Ask] = []
     for number, (row, blocks) in enumerate(zip(rows, forest.prompts, strict=True)):
         at_s = begin_s + (row.timestamp - rows[0].timestamp) / 1000
-        system = next((place for place, block in enumerate(blocks[:-1], 1) if block in forest.heads), 0)
-        ends = [*_ends(blocks, system, forest), (row.input_length, blocks[-1])]
-        conversation = ends[min(1 if system else 0, len(ends) - 1)][1]
-        messages = tuple(tokens for tokens, _ in ends)
+        messages, names = _messages(row, blocks, forest)
+        conversation = names[min(1 if messages[0].role == "system" else 0, len(names) - 1)]
         before = latest.get(conversation, _ROOT)
-        asks.append(
-            Ask(number, at_s, row.input_length, row.output_length, blocks, messages, system > 0, conversation, before)
-        )
+        asks.append(Ask(number, at_s, row.input_length, row.output_length, blocks, messages, conversation, before))
         latest[conversation] = number
     return Asks(tuple(asks), forest.tails)
 
 
-def _ends(blocks: tuple[int, ...], system: int, forest: _Forest) -> Iterator[tuple[int, int]]:
-    """Where messages end before the last one: after how many tokens, and with which block, or with which tail."""
+def _messages(row: TraceRow, blocks: tuple[int, ...], forest: _Forest) -> tuple[tuple[Message, ...], list[int]]:
+    """The messages of a prompt, and for each the block that it ends with, which names all up to there."""
+    system = next((place for place, block in enumerate(blocks[:-1], 1) if block in forest.heads), 0)
+    ends: list[tuple[int, int]] = []
+    answers: dict[int, int] = {}
+    """By where an answer begins: where it ends."""
     for place in range(max(1, system), len(blocks)):
         if blocks[place - 1] in forest.cuts:
-            yield place * BLOCK_TOKENS, blocks[place - 1]
+            ends.append((place * BLOCK_TOKENS, blocks[place - 1]))
         tail = forest.tails.get(blocks[place])
         if tail is not None:
-            yield place * BLOCK_TOKENS + tail[1], tail[0]
+            end = place * BLOCK_TOKENS + tail.tokens
+            ends.append((end, tail.block))
+            answers[end] = end + tail.answer_tokens
+    ends.append((row.input_length, blocks[-1]))
+    messages: list[Message] = []
+    names: list[int] = []
+    begin = 0
+    for end, name in ends:
+        answer_end = answers.get(begin, end)
+        if begin < answer_end < end:
+            messages.append(Message(answer_end, "assistant"))
+            names.append(name)
+        messages.append(Message(end, "system" if system and not messages else "user"))
+        names.append(name)
+        begin = end
+    return tuple(messages), names
 
 
 def _forest(rows: Sequence[TraceRow]) -> _Forest:
@@ -109,7 +140,7 @@ def _forest(rows: Sequence[TraceRow]) -> _Forest:
     inner_nexts = Counter(parent for block, parent in enumerate(parents) if block in inner)
     heads = frozenset(block for block, number in inner_nexts.items() if number > 1) - {_ROOT}
     tails = _tails(rows, prompts, parents, inner, heads)
-    gone_on = {leaf for leaf, _ in tails.values()}
+    gone_on = {tail.block for tail in tails.values()}
     nexts = Counter(parent for block, parent in enumerate(parents) if block not in gone_on)
     whole = {blocks[-1] for row, blocks in zip(rows, prompts, strict=True) if row.input_length % BLOCK_TOKENS == 0}
     cuts = whole | heads | {block for block, number in nexts.items() if number > 1}
@@ -122,11 +153,11 @@ def _tails(
     parents: Sequence[int],
     inner: AbstractSet[int],
     heads: AbstractSet[int],
-) -> dict[int, tuple[int, int]]:
+) -> dict[int, Tail]:
     """By block: the end of the latest earlier prompt that it goes on from, if that one ended within it."""
-    latest: dict[int, tuple[int, int]] = {}
-    """By the block before: the last block of the latest prompt there, and its tokens."""
-    tails: dict[int, tuple[int, int]] = {}
+    latest: dict[int, Tail] = {}
+    """By the block before: the end of the latest prompt there."""
+    tails: dict[int, Tail] = {}
     seen = -1
     for row, blocks in zip(rows, prompts, strict=True):
         for block in blocks:
@@ -138,5 +169,5 @@ def _tails(
         tokens = row.input_length % BLOCK_TOKENS
         before = parents[blocks[-1]]
         if tokens and blocks[-1] not in inner and before not in heads and before != _ROOT:
-            latest[before] = blocks[-1], tokens
+            latest[before] = Tail(blocks[-1], tokens, row.output_length)
     return tails

@@ -32,10 +32,11 @@ def test_a_conversation_is_known_by_its_first_message() -> None:
 def test_each_turn_begins_with_all_of_the_one_before() -> None:
     first, second, third = _messages(0), _messages(2), _messages(3)
     assert [message["role"] for message in first] == ["system", "user"]
-    assert [message["role"] for message in second] == ["system", "user", "user"]
-    assert [message["role"] for message in third] == ["system", "user", "assistant", "user"]
-    assert second[:2] == first == third[:2]
-    assert second[2]["content"] == third[2]["content"]
+    assert [message["role"] for message in second] == ["system", "user", "assistant", "user"]
+    assert [message["role"] for message in third] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert second[:2] == first
+    assert third[:4] == second
+    assert len(second[2]["content"]) == 4 * TURNS[0].output_length, "the first turn's answer"
 
 
 def test_another_conversation_shares_the_system_prompt_alone() -> None:
@@ -62,4 +63,4 @@ def test_equal_ids_after_different_beginnings_are_different_texts() -> None:
 
 def test_a_prompt_without_a_head_of_others_has_no_system_prompt() -> None:
     [ask] = asks_of([row(0, 1, 2, 3)], BEGIN_S).all
-    assert (ask.has_system, ask.messages) == (False, (3 * 512,))
+    assert ask.messages == ((3 * 512, "user"),)
