@@ -30,8 +30,8 @@ class HeadRow(msgspec.Struct, frozen=True, gc=False):
         return self.until_s > now_s or (self.pending_s > 0 and self.pending_s + PENDING_S > now_s)
 
 
-HeadTable = tuple[HeadRow, ...]
-"""The longest unused first."""
+HeadTable = dict[tuple[bytes, str], HeadRow]
+"""By hash and provider, the longest unused first."""
 
 
 class ExpectHeads(msgspec.Struct, frozen=True, gc=False):
@@ -63,30 +63,49 @@ HeadChange = ExpectHeads | NoteHeads | DropHeads
 
 def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
     """The table after a change, by the rules of `redis.head_script`."""
-    rows = list(table)
+    rows, provider = dict(table), change.provider
     for each in change.hashes:
-        at = next((at for at, row in enumerate(rows) if row.hash == each and row.provider == change.provider), None)
-        before = HeadRow(each, change.provider, 0.0) if at is None else rows.pop(at)
+        key = each, provider
+        before = rows.get(key)
         match change:
             case ExpectHeads(now_s=now_s):
-                rows.append(before if before.is_known(now_s) else replace(before, pending_s=now_s))
+                rows.pop(key, None)
+                rows[key] = _expected(before or HeadRow(each, provider, 0.0), now_s)
             case NoteHeads(until_s=until_s):
-                notes = min(before.notes + 1, MOST_NOTES)
-                rows.append(replace(before, until_s=max(before.until_s, until_s), pending_s=0.0, notes=notes))
+                rows.pop(key, None)
+                if before is None:
+                    rows[key] = HeadRow(each, provider, until_s, 0.0, 1)
+                else:
+                    notes = min(before.notes + 1, MOST_NOTES)
+                    rows[key] = HeadRow(each, provider, max(before.until_s, until_s), 0.0, notes)
             case DropHeads():
-                rows += (replace(before, pending_s=0.0),) if before.until_s else ()
-    if not isinstance(change, DropHeads):
-        rows = [row for row in rows if row.is_known(change.now_s)]
-    while len(rows) > MOST_ROWS:
-        rows.remove(min(rows, key=lambda row: max(row.notes, 1)))
-    return tuple(rows)
+                if before is not None and before.until_s:
+                    rows[key] = replace(before, pending_s=0.0)
+                else:
+                    rows.pop(key, None)
+    if isinstance(change, DropHeads):
+        return rows
+    if not any(row.is_known(change.now_s) for row in reversed(rows.values())):
+        return {}
+    return rows if len(rows) <= MOST_ROWS else _bounded(rows, change.now_s)
+
+
+def _expected(row: HeadRow, now_s: float) -> HeadRow:
+    return row if row.is_known(now_s) else replace(row, pending_s=now_s)
+
+
+def _bounded(rows: HeadTable, now_s: float) -> HeadTable:
+    left = {key: row for key, row in rows.items() if row.is_known(now_s)}
+    while len(left) > MOST_ROWS:
+        del left[min(left, key=lambda key: max(left[key].notes, 1))]
+    return left
 
 
 def warm_heads(table: HeadTable, hashes: Sequence[bytes], now_s: float) -> Heads:
     """Where these are known to be."""
     found: dict[bytes, tuple[WarmHead, ...]] = {}
     wanted = frozenset(hashes)
-    for row in reversed(table):
+    for row in reversed(table.values()):
         if row.hash in wanted and row.is_known(now_s):
             until_s = row.pending_s + PENDING_S if row.pending_s else row.until_s
             found[row.hash] = (*found.get(row.hash, ()), WarmHead(row.provider, until_s, row.pending_s))

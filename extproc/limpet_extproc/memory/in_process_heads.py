@@ -44,7 +44,7 @@ class InProcessHeads:
 
     def _change(self, change: HeadChange) -> None:
         key = change.hashes[0]
-        table = table_changed(self._tables.get(key, ()), change)
+        table = table_changed(self._tables.get(key, {}), change)
         if not table:
             self._tables.pop(key, None)
             return

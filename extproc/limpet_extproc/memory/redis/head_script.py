@@ -25,10 +25,10 @@ if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
       now = change[4]
     end
     for _, hash in ipairs(change[2]) do
-      local before = {{hash, provider, 0, 0, 0}}
+      local place, before = #rows + 1, {{hash, provider, 0, 0, 0}}
       for at, row in ipairs(rows) do
         if row[1] == hash and row[2] == provider then
-          before = table.remove(rows, at)
+          place, before = at, table.remove(rows, at)
           break
         end
       end
@@ -40,8 +40,10 @@ if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
       else
         before[4] = 0
       end
-      if kind ~= 'hd' or before[3] > 0 then
+      if kind ~= 'hd' then
         rows[#rows + 1] = before
+      elseif before[3] > 0 then
+        table.insert(rows, place, before)
       end
     end
     if kind ~= 'hd' then
@@ -51,27 +53,29 @@ if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
           kept[#kept + 1] = row
         end
       end
-      rows = kept
-    end
-    while #rows > {MOST_ROWS} do
-      local least = 1
-      for at, row in ipairs(rows) do
-        if math.max(row[5], 1) < math.max(rows[least][5], 1) then
-          least = at
-        end
+      if #kept == 0 or #rows > {MOST_ROWS} then
+        rows = kept
       end
-      table.remove(rows, least)
+      while #rows > {MOST_ROWS} do
+        local least = 1
+        for at, row in ipairs(rows) do
+          if math.max(row[5], 1) < math.max(rows[least][5], 1) then
+            least = at
+          end
+        end
+        table.remove(rows, least)
+      end
     end
   end
-  if #rows == 0 then
+  for _, row in ipairs(now and rows or {{}}) do
+    over_s = math.max(over_s, row[3] - now, row[4] > 0 and row[4] + {PENDING_S:.0f} - now or 0)
+  end
+  if #rows == 0 or (now and over_s <= 0) then
     redis.call('DEL', KEYS[1])
     return false
   end
   local value = cmsgpack.pack({{{VERSION}, rows}})
   if now then
-    for _, row in ipairs(rows) do
-      over_s = math.max(over_s, row[3] - now, row[4] > 0 and row[4] + {PENDING_S:.0f} - now or 0)
-    end
     redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', math.max(1, over_s * 1000)))
   else
     redis.call('SET', KEYS[1], value, 'KEEPTTL')

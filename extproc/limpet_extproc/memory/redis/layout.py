@@ -201,12 +201,13 @@ def decode_heads(value: bytes, names: ShortNames) -> HeadTable | None:
         stored = _HEADS.decode(value)
         if stored.version != VERSION:
             return None
-        return tuple(
+        rows = [
             HeadRow(urlsafe_b64decode(f"{written}="), names.long(short), until_s, pending_s, notes)
             for written, short, until_s, pending_s, notes in stored.rows
-        )
+        ]
     except (msgspec.MsgspecError, ValueError):
         return None
+    return {(row.hash, row.provider): row for row in rows}
 
 
 def encode(change: MemoryChange, names: ShortNames) -> bytes:

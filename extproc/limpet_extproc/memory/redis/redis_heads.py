@@ -45,10 +45,10 @@ class RedisHeads:
         except RedisError as error:
             self._log.count("lookup", error.reason)
             return NO_HEADS
-        table: HeadTable | None = () if value is None else decode_heads(value, self._names)
+        table: HeadTable | None = {} if value is None else decode_heads(value, self._names)
         if table is None:
             self._log.count("lookup", "version")
-            table = ()
+            table = {}
         changes = (each for each in unwritten if isinstance(each, ExpectHeads | NoteHeads | DropHeads))
         return warm_heads(reduce(table_changed, changes, table), hashes, now_s)
 
