@@ -6,7 +6,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from aiohttp import ClientSession
 from openai import AsyncOpenAI
 from tests.extproc.memory.redis_server import RedisServer, servers
 from tests.waiting import until
@@ -19,6 +21,7 @@ from limpet_lab.bed import Bed, objects_for
 from limpet_lab.demo.quickstart import MODEL, quickstart_sellers
 from limpet_lab.demo.script import conversations
 from limpet_lab.demo.talk import Dialogue, next_turns
+from limpet_lab.sim.config import SellerConfig
 from limpet_operator.cli import application
 from limpet_operator.laptop.local import LocalSettings
 from limpet_operator.laptop.machine import free_port
@@ -142,3 +145,30 @@ async def test_workers_that_share_a_redis_share_the_ledger(tmp_path: Path) -> No
         {name: usd for name, usd in bills.items() if usd}, rel=0.01
     )
     assert figures["total"]["paid_usd"] < figures["total"]["spread_usd"] < figures["total"]["uncached_usd"]
+
+
+async def test_writes_for_an_hour_have_their_own_price_in_both_books(tmp_path: Path) -> None:
+    folder = prepared_state({"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
+    file = folder / LEDGER_FILE
+    prices = {"input": "3", "output": "15", "cacheRead": "0.3", "cacheWrite": "3.75", "cacheWrite1h": "6"}
+    known = {"name": "claude", "vendor": "Anthropic", "apiKeys": ["key"], "models": [{"name": MODEL}]}
+    seller = msgspec.convert({**known, "prices": prices}, SellerConfig)
+    marked = {
+        "type": "text",
+        "text": "Read this with care. " * 900,
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+    }
+    settings = LocalSettings(state_folder=folder)
+    async with Bed.start([seller], model=MODEL, settings=settings) as bed, ClientSession() as client:
+        for turn in range(1, 4):
+            asked = {"role": "user", "content": [marked, {"type": "text", "text": f"And {'then ' * 50 * turn}?"}]}
+            body = {"model": MODEL, "max_tokens": 40, "messages": [asked], "stream": turn == 2}
+            async with client.post(f"{bed.base_url}/messages", json=body, headers={"x-api-key": "alice"}) as answer:
+                assert answer.status == 200, await answer.text()
+                await answer.read()
+            await until(lambda: read(file).get("claude", RowSums()).requests == turn)  # noqa: B023
+        bill = (await bed.sellers["claude"].ledger()).totals
+    found = read(file)["claude"]
+    assert found.cached_tokens > 0
+    assert found.paid_usd == pytest.approx(float(bill.usd or 0), rel=0.01)
+    assert found.spread_usd == pytest.approx(found.paid_usd)  # there is nowhere else
