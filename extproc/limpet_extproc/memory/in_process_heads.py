@@ -1,4 +1,4 @@
-"""The heads of prompts in one process: a bounded number of tables, of which the longest unused are dropped."""
+"""The heads of prompts in one process: tables with a bounded number of rows; the longest unused ones are dropped."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,14 +16,16 @@ from limpet_extproc.memory.heads import NO_HEADS, Heads
 
 
 class InProcessHeads:
-    """A `HeadMemory` in this process, about a kilobyte a table."""
+    """A `HeadMemory` in this process, about 200 bytes a row of its tables."""
 
-    def __init__(self, max_tables: int = 10_000) -> None:
-        self._max = max_tables
+    def __init__(self, max_rows: int = 100_000) -> None:
+        self._max = max_rows
+        self._rows = 0
         self._tables: OrderedDict[bytes, HeadTable] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._tables)
+        """How many rows there are."""
+        return self._rows
 
     async def lookup(self, hashes: Sequence[bytes], now_s: float) -> Heads:
         """See `HeadMemory`."""
@@ -44,11 +46,11 @@ class InProcessHeads:
 
     def _change(self, change: HeadChange) -> None:
         key = change.hashes[0]
-        table = table_changed(self._tables.get(key, {}), change)
-        if not table:
-            self._tables.pop(key, None)
-            return
-        self._tables[key] = table
-        self._tables.move_to_end(key)
-        if len(self._tables) > self._max:
-            self._tables.popitem(last=False)
+        before = self._tables.pop(key, {})
+        table = table_changed(before, change)
+        self._rows += len(table) - len(before)
+        if table:
+            self._tables[key] = table
+        while self._rows > self._max:
+            _, longest_unused = self._tables.popitem(last=False)
+            self._rows -= len(longest_unused)

@@ -123,14 +123,16 @@ async def test_a_value_of_another_version_is_no_table(
 
 
 async def test_a_process_keeps_a_bounded_number() -> None:
-    heads = InProcessHeads(max_tables=2)
+    heads = InProcessHeads(max_rows=4)
     for name in (b"1", b"2", b"3"):
-        heads.note((name,), "a", 300.0, 0.0)
-    assert len(heads) == 2
+        heads.note((name, b"longer !"), "a", 300.0, 0.0)
+    assert len(heads) == 4
     assert not await heads.lookup((b"1",), 0.0)
+    assert await heads.lookup((b"3",), 0.0)
     heads.expect((b"4",), "b", 1000.0)
+    assert len(heads) == 3
     heads.drop((b"4",), "b")
-    assert len(heads) == 1
+    assert len(heads) == 2
 
 
 _HASHES = st.lists(st.integers(0, 90), min_size=1, max_size=40, unique=True).map(
