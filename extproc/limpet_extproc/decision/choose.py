@@ -9,6 +9,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
+from limpet_extproc.decision.head_moving import with_moved_heads
 from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -212,7 +213,11 @@ def _spread(
             weightless = [candidate for candidate in candidates if not candidate.weight]
             ranked = _spread(query, weighty, shares, states, seed, ahead)
             return [*ranked, *_spread(query, weightless, shares, states, seed, ahead)]
-    usd = expected_usd(candidates, query) if ahead is None else totals_usd(candidates, query, *ahead)
+    if ahead is None:
+        usd = expected_usd(candidates, query)
+    else:
+        warmth, outlook = ahead
+        usd = with_moved_heads(candidates, totals_usd(candidates, query, warmth, outlook), query, warmth)
     scores = weighted(usd, candidates, query.lane.model, states)
     ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)
     return held_back(ranked, shares, query.key if ahead is not None else seed) if shares else ranked

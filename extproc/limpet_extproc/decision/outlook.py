@@ -8,19 +8,21 @@ from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.worth import Outlook
 from limpet_extproc.memory import ConversationPace
 
-MOST_TURNS: Final = 20
-"""No conversation is expected to go on for longer than so many turns, however long it is already."""
+MOST_TURNS: Final = 100
+"""A conversation that is longer is expected to go on as one of this length."""
 
-USUAL_GAP_S: Final = 300.0 / log(10.0)
-"""Of a conversation whose pace is unknown, where nine of ten turns come within five minutes of the one before."""
+USUAL_GAP_S: Final = 300.0 / log(4.0)
+"""Of a conversation whose pace is unknown: three of four turns come within five minutes of the one before, as in a
+trace of a real chat service (Mooncake, 2024)."""
 
 UNKNOWN_PACE: Final = ConversationPace()
 
 
 def outlook_of(query: Query, pace: ConversationPace, now_s: float) -> Outlook:
-    """A conversation is expected to go on for as many turns as it has had, this one included.
+    """A conversation is expected to go on for nearly as many turns as it has had, this one included.
 
-    So do its gaps, its growth and its answers; the usual gap counts as one of them, so that a few do not decide alone.
+    The first is followed by another in a third of them, as in that trace. Gaps, growth and answers are as they were;
+    the usual gap counts as one of them, so that a few do not decide alone.
     """
     served = pace.turns or (1 if query.has_history else 0)
     turns = min(served + 1, MOST_TURNS)
@@ -32,4 +34,4 @@ def outlook_of(query: Query, pace: ConversationPace, now_s: float) -> Outlook:
             growth = max(0.0, pace.growth_tokens)
         if pace.output_tokens and query.output_tokens >= DEFAULT_OUTPUT_TOKENS:
             output = pace.output_tokens  # the client has set no limit below the usual
-    return Outlook(float(query.prompt_tokens), output, turns / (turns + 1), gap_s, growth)
+    return Outlook(float(query.prompt_tokens), output, (turns - 0.5) / (turns + 0.5), gap_s, growth)

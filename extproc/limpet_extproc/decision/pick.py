@@ -49,16 +49,17 @@ def held_back(ranked: Sequence[str], shares: Mapping[str, float], seed: bytes) -
     Which conversations a provider gets depends on nothing but their seeds and its share, so it is the same on all
     replicas; a greater share adds to them, and moves no other conversation.
     """
-    held = {name for name in ranked if name in shares and _unit(_APART + name.encode() + seed) > shares[name]}
+    held = {name for name in ranked if name in shares and unit(_APART + name.encode() + seed) > shares[name]}
     return [*(name for name in ranked if name not in held), *(name for name in ranked if name in held)]
 
 
 def _pull(seed: bytes, candidate: Candidate, usd: float) -> float:
     """Weighted rendezvous: the highest wins, in proportion to weight over price squared."""
-    unit = _unit(seed + candidate.seed)
+    drawn = unit(seed + candidate.seed)
     weight = candidate.weight / (usd * usd)
-    return inf if unit >= 1.0 else weight / -log(unit)
+    return inf if drawn >= 1.0 else weight / -log(drawn)
 
 
-def _unit(text: bytes) -> float:
+def unit(text: bytes) -> float:
+    """A number above 0 and at most 1, the same for the same text on all replicas."""
     return (xxh3_64_intdigest(text) + 1) / 2.0**64

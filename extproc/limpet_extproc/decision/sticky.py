@@ -86,7 +86,7 @@ def _stay_or_move(
     if warmth.grown_tokens > warmth.tokens.get(sticky.provider, 0):
         # It may be as good as warm, which is a reason to stay.
         tokens = {**warmth.tokens, sticky.provider: warmth.grown_tokens}
-        warmth = msgspec.structs.replace(warmth, tokens=tokens)
+        warmth = msgspec.structs.replace(warmth, tokens=tokens, own=True)
     usd = totals_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
     to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s)
     if to is None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import cache_ttl_s, is_cached, request_price
@@ -20,31 +22,49 @@ _ALL_UNKNOWN: Final = Price(1.0, 4.0, 1.0, 1.0)
 
 
 def totals_usd(candidates: Sequence[Candidate], query: Query, warmth: Warmth, outlook: Outlook) -> list[float]:
-    """By `worth.totals`. An unknown price counts as the dearest known one, and all unknown as equal; none is free."""
-    prices = [request_price(candidate, query) for candidate in candidates]
+    """By `worth.totals`. An unknown price counts as the dearest known one, and all unknown as equal; none is free.
+
+    Of a conversation that is warm nowhere itself, the longest head that others have brought anywhere counts as kept
+    warm by them for all its turns, once it is where it goes.
+    """
+    prices = _known([request_price(candidate, query) for candidate in candidates], outlook)
     lasts = _lasts(candidates, query, outlook)
-    if None in prices:
-        rates = _with_unknown(prices, lasts, outlook)
+    warm, head, output = warmth.tokens, 0, outlook.output_tokens
+    if not warm:
+        tokens = [0] * len(lasts)
     else:
-        rates = [
-            TurnRates(price.cache_write, price.cache_read, price.output, last)
-            for price, last in zip(prices, lasts, strict=True)
-            if price is not None
-        ]
-    warm = warmth.tokens
-    tokens = [warm.get(candidate.provider, 0) for candidate in candidates] if warm else [0] * len(rates)
+        tokens = [warm.get(candidate.provider, 0) for candidate in candidates]
+        if not warmth.own and (head := max(tokens)):
+            return _with_head(prices, lasts, tokens, head, outlook)
+    rates = [
+        TurnRates(price.cache_write, price.cache_read, price.output * output, last)
+        for price, last in zip(prices, lasts, strict=True)
+    ]
     return [max(_PER_MTOK * total, _NEARLY_FREE_USD) for total in totals(rates, outlook, tokens)]
 
 
-def _with_unknown(prices: Sequence[Price | None], lasts: Sequence[float], outlook: Outlook) -> list[TurnRates]:
+def _with_head(
+    prices: Sequence[Price], lasts: Sequence[float], tokens: Sequence[int], head: int, outlook: Outlook
+) -> list[float]:
+    rest = msgspec.structs.replace(outlook, prompt_tokens=max(0.0, outlook.prompt_tokens - head))
+    rates, brings = [], []
+    for price, last, warm in zip(prices, lasts, tokens, strict=True):
+        read = price.cache_read if last else price.cache_write
+        rates.append(
+            TurnRates(price.cache_write, price.cache_read, price.output * outlook.output_tokens + read * head, last)
+        )
+        brings.append((price.cache_write - read) * (head - warm))
+    found = totals(rates, rest, [0] * len(rates))
+    return [max(_PER_MTOK * (total + brought), _NEARLY_FREE_USD) for total, brought in zip(found, brings, strict=True)]
+
+
+def _known(prices: Sequence[Price | None], outlook: Outlook) -> list[Price]:
     known = [price for price in prices if price is not None]
+    if len(known) == len(prices):
+        return known
     prompt, output = outlook.prompt_tokens, outlook.output_tokens
     dearest = max(known, key=lambda each: each.cache_write * prompt + each.output * output, default=_ALL_UNKNOWN)
-    counted = [price or dearest for price in prices]
-    return [
-        TurnRates(price.cache_write, price.cache_read, price.output, last)
-        for price, last in zip(counted, lasts, strict=True)
-    ]
+    return [dearest if price is None else price for price in prices]
 
 
 def _lasts(candidates: Sequence[Candidate], query: Query, outlook: Outlook) -> list[float]:

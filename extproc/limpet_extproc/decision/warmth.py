@@ -27,6 +27,8 @@ class Warmth(msgspec.Struct, frozen=True, gc=False):
     grown_tokens: int = 0
     """Where that is in the last message of that turn: what its provider has of this prompt if that message has only
     become longer, as with clients that send a whole transcript as one message."""
+    own: bool = False
+    """Whether the conversation itself is warm anywhere; else they are all heads that others have brought there."""
 
 
 NO_WARMTH: Final = Warmth()
@@ -48,8 +50,9 @@ def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: 
                 candidate = query.lane.by_provider.get(place.provider)
                 if found and candidate is not None and is_cached(candidate, query, prompt_tokens):
                     tokens[place.provider] = found
+    own = bool(tokens)
     coming = _add_heads(tokens, query, heads, prompt_tokens, scale, now_s) if heads else ()
-    return Warmth(prompt_tokens, tokens, coming, changed, grown)
+    return Warmth(prompt_tokens, tokens, coming, changed, grown, own)
 
 
 def _against(newest: Warm, query: Query) -> tuple[int, float, str]:

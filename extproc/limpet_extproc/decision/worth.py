@@ -14,6 +14,7 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     """A request, and how its conversation is expected to go on."""
 
     prompt_tokens: float
+    """Without a head that others keep warm (`TurnRates.turn`)."""
     output_tokens: float
     """Of its answer, and of each later one."""
     again: float
@@ -34,7 +35,10 @@ class TurnRates(msgspec.Struct, frozen=True, gc=False):
     write: float
     """For prompt tokens that its cache does not have."""
     read: float
-    output: float
+    turn: float
+    """For each turn besides, whatever its prompt: its answer, and what every turn reads of a head that never runs out.
+
+    Dollars of a million requests."""
     lasts: float
     """The chance that its cache still has a turn when the next one comes (`Outlook.lasts`); 0: it caches nothing."""
 
@@ -45,7 +49,7 @@ def totals(all_rates: Sequence[TurnRates], outlook: Outlook, warm_tokens: Sequen
     The conversation stays there as long as its cache lives, or leaves it after this request, whichever costs less. From
     then on it starts anew where that costs least, and starts again at that one whenever its cache has run out.
     """
-    prompt, answer, again, growth = outlook.prompt_tokens, outlook.output_tokens, outlook.again, outlook.growth_tokens
+    prompt, again, growth = outlook.prompt_tokens, outlook.again, outlook.growth_tokens
     per_token = fixed = 0.0
     """What starting anew costs, all further turns included: so much for each token of its first prompt, and so much."""
     least = inf
@@ -56,7 +60,7 @@ def totals(all_rates: Sequence[TurnRates], outlook: Outlook, warm_tokens: Sequen
         warm = later / alone
         """How many turns are expected to follow before one finds the cache gone, or none comes."""
         paid = (rates.write + warm * rates.read) * alone / ends
-        answers = rates.output * answer * (1.0 + warm)
+        answers = rates.turn * (1.0 + warm)
         grown = growth * (warm * (rates.write + warm * rates.read) + paid * (again - later) / (alone * alone))
         base = (answers + grown) * alone / ends
         if base + paid * prompt < least:
@@ -64,12 +68,12 @@ def totals(all_rates: Sequence[TurnRates], outlook: Outlook, warm_tokens: Sequen
     leaves = again * (fixed + per_token * (prompt + growth))
     found = []
     for rates, tokens in zip(all_rates, warm_tokens, strict=True):
-        write, read, output = rates.write, rates.read, rates.output * answer
-        now = write * prompt - (write - read) * min(prompt, tokens) + output
+        write, read, answer = rates.write, rates.read, rates.turn
+        now = write * prompt - (write - read) * min(prompt, tokens) + answer
         later = again * rates.lasts
         alone = 1.0 - later
         warm = later / alone
-        stays = warm * (read * (prompt + warm * growth) + write * growth + output)
+        stays = warm * (read * (prompt + warm * growth) + write * growth + answer)
         stays += (again - later) / alone * (fixed + per_token * (prompt + growth / alone))
         found.append(now + min(leaves, stays))
     return found

@@ -7,7 +7,7 @@ from typing import Protocol
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.memory import Memory
+from limpet_extproc.memory import Memory, Remembered
 from limpet_extproc.memory.heads import NO_HEADS, HeadMemory
 from limpet_extproc.providers.events import TrialBegan
 from limpet_extproc.providers.limit_events import RequestSent
@@ -76,7 +76,8 @@ class StickyRouting:
         known = opened.query.stays and not opened.query.pinned
         remembered = await self._memory.lookup(key, now_s) if known else None
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
-        heads = await self._heads.known(opened.query, now_s) if unknown else NO_HEADS
+        cold = unknown or (remembered is not None and _is_over(remembered, now_s))
+        heads = await self._heads.known(opened.query, now_s) if cold else NO_HEADS
         now_s = self._clock() if heads else now_s
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
         other = ""
@@ -111,3 +112,8 @@ class StickyRouting:
             return opened
         names_objects = snapshot.keeps_objects or head.api.name == "OpenAIResponses"
         return await self._objects.of_turn(opened) if names_objects else opened
+
+
+def _is_over(remembered: Remembered, now_s: float) -> bool:
+    """Whether nothing of a conversation is warm any more; what it begins with may be, by others."""
+    return bool(remembered.warm) and all(place.until_s <= now_s for place in remembered.warm)

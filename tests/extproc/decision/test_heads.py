@@ -108,3 +108,33 @@ def test_a_later_turn_whose_memory_is_lost_goes_where_the_first_one_went(make: M
             for each in (first, later)
         }
         assert len(orders) == 1
+
+
+def test_a_head_is_brought_to_a_cheaper_provider_by_about_as_many_conversations_as_that_pays_for(make: Make) -> None:
+    """Each alone would read it where it is; all together they would pay more there than it costs to write it once."""
+    dearer = Price(input=2.0, output=8.0, cache_read=0.2, cache_write=2.0)
+    prices = (dearer, PRICE, dearer)
+    warm = {HEADS[1]: (WarmHead("a", NOW + 60),)}
+    decisions = [decide(make, number, warm, head=20_000, prices=prices) for number in range(400)]
+    moved = [decision for decision in decisions if decision.order[0] == "b"]
+    assert {decision.order[0] for decision in decisions} == {"a", "b"}
+    move_usd, lost_usd = 40_000 * 0.9, 40_000 * 0.1 + 300 + 400 * 4
+    """Of a first turn; the further ones would leave the dearer provider."""
+    assert len(moved) / len(decisions) == pytest.approx(lost_usd / move_usd, rel=0.3)
+    both = {HEADS[1]: (WarmHead("a", NOW + 60), WarmHead("b", NOW + 60))}
+    assert firsts([decide(make, number, both, head=20_000, prices=prices) for number in EACH]) == {"b"}
+
+
+def test_nobody_moves_a_head_where_it_is_cheapest(make: Make) -> None:
+    dearer = Price(input=1.5, output=6.0, cache_read=0.15, cache_write=1.5)
+    warm = {HEADS[1]: (WarmHead("b", NOW + 60),)}
+    decisions = [decide(make, number, warm, prices=(dearer, PRICE, dearer)) for number in EACH]
+    assert firsts(decisions) == {"b"}
+
+
+def test_what_others_keep_warm_counts_for_all_turns_also_where_the_own_cache_runs_out(make: Make) -> None:
+    short = make.provider("a", price=PRICE, cache_ttl_s=10.0)
+    longer = make.provider("b", price=PRICE, cache_ttl_s=3600.0)
+    for number in EACH:
+        decision = decide(make, number, {HEADS[1]: (WarmHead("a", NOW + 5),)}, providers=(short, longer))
+        assert decision.order[0] == "a"

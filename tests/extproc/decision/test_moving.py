@@ -50,9 +50,9 @@ def decide(
         (1.04, PROMPT, False),  # cheaper, by no more than the margin
         (1.1, PROMPT, True),
         (1.5, 0, False),  # cold there: all of it would be written again
-        (1.5, 2500, True),
+        (1.5, 3000, True),
         (1.5, 1000, False),
-        (2.5, 0, True),  # so dear here that it does not matter
+        (4.0, 0, True),  # so dear here that it does not matter
         (0.5, PROMPT, False),
     ],
 )

@@ -13,11 +13,13 @@ from msgspec import structs
 from limpet_extproc.decision.worth import Outlook, TurnRates, totals
 
 USD = st.floats(0.0, 20.0)
-RATES = st.builds(TurnRates, write=USD, read=USD, output=USD, lasts=st.sampled_from([0.0, 0.3, 0.9, 0.999, 1.0]))
+RATES = st.builds(
+    TurnRates, write=USD, read=USD, turn=st.floats(0, 100_000), lasts=st.sampled_from([0.0, 0.3, 0.9, 0.999, 1.0])
+)
 OUTLOOKS = st.builds(
     Outlook,
     prompt_tokens=st.floats(0, 200_000),
-    output_tokens=st.floats(0, 8000),
+    output_tokens=st.just(400.0),
     again=st.sampled_from([0.0, 0.5, 0.75, 20 / 21]),
     gap_s=st.just(60.0),
     growth_tokens=st.floats(0, 5000),
@@ -25,15 +27,15 @@ OUTLOOKS = st.builds(
 WARM = st.floats(0, 300_000)
 
 
-def turn(rates: TurnRates, prompt: float, warm: float, output: float) -> float:
+def turn(rates: TurnRates, prompt: float, warm: float) -> float:
     warm = min(warm, prompt)
-    return rates.read * warm + rates.write * (prompt - warm) + rates.output * output
+    return rates.read * warm + rates.write * (prompt - warm) + rates.turn
 
 
 def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_tokens: float) -> float:
     """Followed until no further turn is likely: first here, then, once a cache has run out, at `elsewhere`."""
-    prompt, output = outlook.prompt_tokens, outlook.output_tokens
-    expected = turn(here, prompt, warm_tokens, output)
+    prompt = outlook.prompt_tokens
+    expected = turn(here, prompt, warm_tokens)
     warm_here, at_elsewhere = outlook.again, 0.0
     """The chances of one more turn, by where the conversation was the turn before."""
     for _ in count():
@@ -41,9 +43,9 @@ def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_t
         stays = warm_here * here.lasts
         stays_there = at_elsewhere * elsewhere.lasts
         restarts = warm_here - stays + at_elsewhere - stays_there
-        expected += stays * turn(here, prompt, before, output)
-        expected += stays_there * turn(elsewhere, prompt, before, output)
-        expected += restarts * turn(elsewhere, prompt, 0, output)
+        expected += stays * turn(here, prompt, before)
+        expected += stays_there * turn(elsewhere, prompt, before)
+        expected += restarts * turn(elsewhere, prompt, 0)
         warm_here, at_elsewhere = stays * outlook.again, (stays_there + restarts) * outlook.again
         if warm_here + at_elsewhere < 1e-15:
             return expected
@@ -120,7 +122,7 @@ class SmallCase:
 
     def _costs(self, at_turn: int, has: Has, at: int, then: Callable[[int, Has], float]) -> float:
         prompt = self._prompt(at_turn)
-        usd = turn(self._several[at], prompt, has[at], self._outlook.output_tokens)
+        usd = turn(self._several[at], prompt, has[at])
         if at_turn + 1 == TURNS:
             return usd
         has = (*has[:at], prompt, *has[at + 1 :])
@@ -131,17 +133,17 @@ class SmallCase:
 
 
 PRICED = st.builds(
-    lambda base, write, read, output, ttl_s: TurnRates(base * write, base * read, base * output, 1 - exp(-ttl_s / 120)),
+    lambda base, write, read, answer, ttl_s: TurnRates(base * write, base * read, base * answer, 1 - exp(-ttl_s / 120)),
     base=st.floats(0.2, 5.0),
     write=st.sampled_from([1.0, 1.25, 2.0]),
     read=st.sampled_from([0.05, 0.1, 0.25, 0.5, 1.0]),
-    output=st.sampled_from([2.0, 5.0]),
+    answer=st.sampled_from([250.0, 2000.0, 16_000.0]),
     ttl_s=st.sampled_from([0.0, 60.0, 300.0, 3600.0]),
 )
 SMALL_OUTLOOKS = st.builds(
     Outlook,
     prompt_tokens=st.sampled_from([1000.0, 10_000.0, 100_000.0]),
-    output_tokens=st.sampled_from([50.0, 400.0, 4000.0]),
+    output_tokens=st.just(400.0),
     again=st.sampled_from([0.3, 0.5]),
     gap_s=st.just(120.0),
     growth_tokens=st.sampled_from([0.0, 500.0, 3000.0]),
