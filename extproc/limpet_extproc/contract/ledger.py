@@ -57,7 +57,19 @@ class RowSums(msgspec.Struct, frozen=True, array_like=True):
 
     def plus(self, other: "RowSums") -> "RowSums":
         """Both together."""
-        return RowSums(*(getattr(self, name) + getattr(other, name) for name in SUMS))
+        return RowSums(
+            self.requests + other.requests,
+            self.unpriced + other.unpriced,
+            self.unmetered + other.unmetered,
+            self.at_most + other.at_most,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.paid_usd + other.paid_usd,
+            self.uncached_usd + other.uncached_usd,
+            self.spread_usd + other.spread_usd,
+            self.cheapest_usd + other.cheapest_usd,
+        )
 
 
 SUMS: Final[tuple[str, ...]] = RowSums.__struct_fields__
