@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import psutil
@@ -17,6 +18,7 @@ from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.request.parsing import RequestHead, read
+from limpet_extproc.request.prefix import chain_of
 from limpet_extproc.request.reading import HEAVY_BYTES, LIGHT_BYTES, ReaderError, RequestReader, is_heavy
 
 HEAD = RequestHead(OpenAIChat(), {})
@@ -78,6 +80,27 @@ async def test_a_large_body_is_read_alike_in_either_process(
     else:
         body = make.body(LARGE, **fields).replace(b"HALF", b"\\ud83e")
     assert await reader.read(HEAD, memoryview(body)) == read_here(body)
+    assert reader.pid is not None
+
+
+@pytest.mark.parametrize("half", [b"", b"\\ud83e"], ids=["whole", "half a pair"])
+async def test_a_prompt_has_the_same_chain_wherever_it_is_read(reader: RequestReader, half: bytes) -> None:
+    mark = {"type": "ephemeral"}
+    turns: list[dict[str, Any]] = [
+        {"role": ("user", "assistant")[at % 2], "content": [{"type": "text", "text": f"HALF {at} " + "x" * 8_000}]}
+        for at in range(200)
+    ]
+    turns[-1]["content"][-1]["cache_control"] = mark
+    fields = {"model": "m", "tools": [{"name": "t", "cache_control": mark}], "messages": turns}
+    body = msgspec.json.encode(fields).replace(b"HALF", half)
+    assert is_heavy(body)
+    there, here = await reader.read(HEAD, memoryview(body)), read_here(body)
+    assert isinstance(there, ParsedRequest)
+    assert isinstance(here, ParsedRequest)
+    assert there.layout is not None
+    assert there.layout == here.layout
+    assert there.layout.count == 202
+    assert len(chain_of(memoryview(body), there.layout, b"seed", attached=False).hashes) > 0
     assert reader.pid is not None
 
 
