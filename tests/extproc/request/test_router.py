@@ -236,3 +236,20 @@ async def test_a_head_is_not_looked_for_where_each_conversation_has_a_cache_of_i
         assert (second.decision.reason, second.decision.order[0]) == ("first.warm_head", "a")
     else:
         assert second.decision.order[0] == home
+
+
+async def test_a_hot_head_is_warmed_at_a_second_provider_when_the_first_is_at_its_limits(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
+    limits = Limits(requests_per_minute=3)
+    world = routed(*(make.provider(name, limits=limits) for name in "ab"))
+    homes, hashes = [], []
+    for number in range(5):
+        routing = await world.route(make.body("x" * 10_000 + f"question {number}"))
+        homes.append(routing.decision.order[0])
+        hashes = hashes_of(routing)
+        world.heads.note(hashes, homes[-1], world.clock.now_s + 300, world.clock.now_s)
+    assert len(set(homes[:3])) == len(set(homes[3:])) == 1
+    assert set(homes) == {"a", "b"}
+    known = await world.heads.lookup(hashes, NOW)
+    assert {place.provider for place in known[hashes[0]]} == {"a", "b"}
