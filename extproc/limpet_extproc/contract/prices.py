@@ -15,6 +15,21 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     cache_write_long: float | None = None
     """Of what is kept for an hour or longer; None: as any other write."""
 
+    @property
+    def long_write(self) -> float:
+        """What such a write costs."""
+        return self.cache_write if self.cache_write_long is None else self.cache_write_long
+
+    def times(self, factor: float) -> "Price":
+        """All of them by this factor."""
+        return Price(
+            self.input * factor,
+            self.output * factor,
+            self.cache_read * factor,
+            self.cache_write * factor,
+            None if self.cache_write_long is None else self.cache_write_long * factor,
+        )
+
 
 class PriceTier(msgspec.Struct, frozen=True, array_like=True):
     """The price of all tokens of a request whose prompt is longer than so many."""

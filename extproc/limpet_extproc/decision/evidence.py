@@ -49,21 +49,21 @@ def evidence_of(
         min_tokens.append(candidate.min_tokens)
         unmarked.append(only_marked and not gets_mark(candidate, query))
     return CacheEvidence(
-        tuple(expected),
-        before.provider,
-        before.prompt_tokens,
-        before.until_s,
-        changed,
-        model_before,
-        tuple([name in coming for name in order]) if coming else (),
-        tuple(unmarked) if True in unmarked else (),
-        tuple(min_tokens) if any(min_tokens) else (),
-        compared,
-        shared_tokens,
-        changed_tokens,
-        query.has_history or bool(query.pinned),
-        alike,
-        _added(query),
+        expected=tuple(expected),
+        before=before.provider,
+        before_tokens=before.prompt_tokens,
+        before_until_s=before.until_s,
+        changed_at=changed,
+        model_before=model_before,
+        parallel=tuple([name in coming for name in order]) if coming else (),
+        no_breakpoint=tuple(unmarked) if True in unmarked else (),
+        min_tokens=tuple(min_tokens) if any(min_tokens) else (),
+        compared=compared,
+        shared_tokens=shared_tokens,
+        changed_tokens=changed_tokens,
+        goes_on=query.has_history or bool(query.pinned),
+        asked_alike=alike,
+        added_tokens=_added(query),
     )
 
 

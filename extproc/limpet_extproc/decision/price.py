@@ -22,7 +22,12 @@ _USUAL_PROMPT_TOKENS: Final = 10_000
 _USUAL_WARM_TOKENS: Final = 9_000
 """A turn of a conversation that has gone on for a while: most of it is warm."""
 
-_PER_MTOK: Final = 1e-6
+PER_MTOK: Final = 1e-6
+"""Prices are those of a million tokens."""
+
+NEARLY_FREE_USD: Final = 1e-9
+"""The least that counts as a cost: a price of zero is a real one (a free tier), but nothing can be divided by it."""
+
 _ABOVE_TOKENS: Final = attrgetter("above_tokens")
 
 
@@ -47,20 +52,17 @@ def price_for(
         passed = bisect_left(candidate.tiers, prompt_tokens, key=_ABOVE_TOKENS)
         price = candidate.tiers[passed - 1].price if passed else price
     factor = candidate.service_tiers.get(service_tier, 1.0) if service_tier else 1.0
-    write = price.cache_write if writes else price.input
-    if writes and long_write and price.cache_write_long is not None:
-        write = price.cache_write_long
-    if factor == 1.0 and write == price.cache_write:
-        return price
-    long = None if price.cache_write_long is None else price.cache_write_long * factor
-    return Price(price.input * factor, price.output * factor, price.cache_read * factor, write * factor, long)
+    write = price.input if not writes else price.long_write if long_write else price.cache_write
+    if write != price.cache_write:
+        price = Price(price.input, price.output, price.cache_read, write, price.cache_write_long)
+    return price if factor == 1.0 else price.times(factor)
 
 
 def turn_usd(price: Price, prompt_tokens: float, warm_tokens: float, output_tokens: float) -> float:
     """Dollars for one request where the first `warm_tokens` of its prompt are warm, if it is as long as that."""
     if warm_tokens > prompt_tokens:
         warm_tokens = prompt_tokens
-    return _PER_MTOK * (
+    return PER_MTOK * (
         warm_tokens * price.cache_read
         + (prompt_tokens - warm_tokens) * price.cache_write
         + output_tokens * price.output

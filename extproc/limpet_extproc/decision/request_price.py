@@ -65,9 +65,7 @@ def why_not_sticky(candidate: Candidate, query: Query) -> UnstickyReason | None:
         return "unsticky.below_minimum"
     if candidate.cache_fields.only_marked and not gets_mark(candidate, query):
         return "unsticky.no_breakpoint"
-    price = price_for(
-        candidate, query.prompt_tokens
-    )  # a service tier is a factor on all prices, and changes no comparison of them
+    price = price_for(candidate, query.prompt_tokens)  # a service tier changes no comparison of its prices
     if price is not None and price.cache_read >= price.input:
         return "unsticky.no_discount"
     return None

@@ -5,9 +5,8 @@ The lower, the better.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
 
-from limpet_extproc.decision.price import turn_usd
+from limpet_extproc.decision.price import NEARLY_FREE_USD, turn_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import request_price
@@ -15,9 +14,6 @@ from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.speed import UNSEEN, by_latency, by_throughput
 from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.dialects.port import Sort
-
-_NEARLY_FREE_USD: Final = 1e-9
-"""A price of zero is a real one (a free tier), but nothing can be divided by it."""
 
 
 def expected_usd(
@@ -34,7 +30,7 @@ def expected_usd(
             priced.append(None)
         else:
             warm = warm_tokens.get(candidate.provider, 0)
-            priced.append(max(turn_usd(price, query.prompt_tokens, warm, query.output_tokens), _NEARLY_FREE_USD))
+            priced.append(max(turn_usd(price, query.prompt_tokens, warm, query.output_tokens), NEARLY_FREE_USD))
     known = [usd for usd in priced if usd is not None]
     if len(known) == len(priced):
         return known

@@ -80,10 +80,11 @@ class StickyRouting:
         heads = await self._heads.known(opened.query, now_s) if cold else NO_HEADS
         now_s = self._clock() if heads else now_s
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
-        other = ""
+        last_model = ""
         if known and remembered is None and opened.query.has_history:
-            other = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s)
-        routing = decide(opened, remembered, self._tracker.states, now_s, self._random_seed(), before, other, heads)
+            last_model = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s)
+        states, seed = self._tracker.states, self._random_seed()
+        routing = decide(opened, remembered, states, now_s, seed, before, last_model, heads)
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             first = opened.query.lane.by_provider[decision.order[0]]

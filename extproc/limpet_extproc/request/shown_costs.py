@@ -44,5 +44,4 @@ def _rates(candidate: Candidate, service_tier: str) -> tuple[LengthRates, ...]:
 
 
 def _row(above: int, price: Price) -> LengthRates:
-    long = price.cache_write if price.cache_write_long is None else price.cache_write_long
-    return (above, price.input, price.cache_read, price.cache_write, long, price.output)
+    return (above, price.input, price.cache_read, price.cache_write, price.long_write, price.output)

@@ -12,9 +12,9 @@ from typing import Final
 from limpet_extproc.contract.catalog import Model
 from limpet_extproc.contract.price_windows import price_at
 from limpet_extproc.contract.prices import Price, PriceNow
-from limpet_operator.pricelists.listed import DAYS, ListedModel, ListedRates
+from limpet_operator.pricelists.listed import ListedModel, ListedRates
 from limpet_operator.pricelists.pricing import pricing_of
-from limpet_operator.resources.model_prices import ModelPrices, read_prices, read_window
+from limpet_operator.resources.model_prices import DAYS, ModelPrices, read_prices, read_window
 
 _WEEK_S: Final = 7 * 86_400
 _EXACT: Final = 1e-6

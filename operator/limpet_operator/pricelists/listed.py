@@ -11,7 +11,6 @@ _MOST: Final = Decimal(9_999_999)
 _ROUNDED: Final = Decimal("1.02")
 _PLACES: Final = Decimal("0.000000001")
 ONE: Final = Decimal(1)
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 class UnusableListError(Exception):

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from limpet_extproc.contract.price_windows import zone_named
-from limpet_operator.pricelists.listed import DAYS, ListedHours, ListedRates, ModelRemarks
+from limpet_operator.pricelists.listed import ListedHours, ListedRates, ModelRemarks
+from limpet_operator.resources.model_prices import DAYS
 
 _HOURS: Final = re.compile(r"\s*([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d)\s*")
 _UTC: Final = "UTC"

@@ -7,7 +7,8 @@ from typing import Any, Final
 from limpet_extproc.contract.price_windows import zone_named
 from limpet_extproc.contract.prices import Price, PriceRules, PriceTier, PriceWindow
 
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+"""As a Pricing writes them, in the order in which `PriceWindow.days` counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def read_window(spec: Mapping[str, Any]) -> WindowSpec:
     return WindowSpec(
         name=spec["name"],
         zone=spec["timeZone"],
-        days=tuple(sorted(map(_DAYS.index, spec["days"]))),
+        days=tuple(sorted(map(DAYS.index, spec["days"]))),
         from_minute=_minute(spec["from"]),
         to_minute=_minute(spec["to"]),
         models=frozenset(model["name"] for model in spec["models"]) if "models" in spec else None,
@@ -74,7 +75,8 @@ def _model_prices(
     for raw, read, own in windows:
         if own is None:
             factor = float(raw["factor"])
-            held, held_tiers = _times(price, factor), tuple(_tier_times(tier, factor) for tier in tiers)
+            held = price.times(factor)
+            held_tiers = tuple(PriceTier(tier.above_tokens, tier.price.times(factor)) for tier in tiers)
         else:
             held = _price(own["perMillionTokens"])
             held_tiers = _tiers(held, own.get("longContext", above))
@@ -87,7 +89,7 @@ def _tiers(price: Price, long_context: Iterable[Mapping[str, Any]]) -> tuple[Pri
     tiers = (
         PriceTier(
             each["aboveTokens"],
-            _times(price, float(each["factor"])) if "factor" in each else _price(each["perMillionTokens"]),
+            price.times(float(each["factor"])) if "factor" in each else _price(each["perMillionTokens"]),
         )
         for each in long_context
     )
@@ -104,20 +106,6 @@ def _price(dollars: Mapping[str, str]) -> Price:
         cache_write=float(dollars.get("cacheWrite", plain)),
         cache_write_long=float(dollars["cacheWrite1h"]) if "cacheWrite1h" in dollars else None,
     )
-
-
-def _times(price: Price, factor: float) -> Price:
-    return Price(
-        input=price.input * factor,
-        output=price.output * factor,
-        cache_read=price.cache_read * factor,
-        cache_write=price.cache_write * factor,
-        cache_write_long=None if price.cache_write_long is None else price.cache_write_long * factor,
-    )
-
-
-def _tier_times(tier: PriceTier, factor: float) -> PriceTier:
-    return PriceTier(tier.above_tokens, _times(tier.price, factor))
 
 
 def _minute(clock: str) -> int:
