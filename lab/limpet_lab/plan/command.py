@@ -1,7 +1,7 @@
 """`limpet plan`: one's own traffic over the providers that one considers, before buying."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -139,7 +139,7 @@ def _only_model(served: Sequence[str], model: str | None, why: str) -> str:
     return served[0]
 
 
-def _note_unpriced(model: str, known: KnownProviders, priced: Sequence[str], note: Any) -> None:
+def _note_unpriced(model: str, known: KnownProviders, priced: Sequence[str], note: Callable[[str], None]) -> None:
     for provider in known.catalog.providers:
         if provider.name not in priced and any(each.name == model for each in provider.models):
             note(f"{model}: {provider.name} has no price for it and is in no set")

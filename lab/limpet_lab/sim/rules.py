@@ -39,6 +39,7 @@ class CacheRules(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     min_tokens: int = 0
     ttl_seconds: float | None = 300.0
     asked_ttls: Mapping[str, float] = {}
+    """Seconds that a prompt stays, by the word with which a request asks for it."""
     refresh_on_hit: bool = True
     readable_after: Literal["RequestStart", "FirstByte"] = "FirstByte"
     readable_delay_seconds: float = 0.0

@@ -7,8 +7,9 @@ import msgspec
 from aiohttp import web
 
 from limpet_lab.sim.answer import answer
+from limpet_lab.sim.bills import charge
 from limpet_lab.sim.faults import Fault, reset
-from limpet_lab.sim.ledger import Row, price
+from limpet_lab.sim.ledger import Row
 from limpet_lab.sim.provider import SimulatedProvider, pause
 from limpet_lab.sim.turn import AnswerWriter, AskedTurn
 from limpet_lab.sim.wire import Head, Usage
@@ -98,9 +99,7 @@ async def _send(
 def _book(
     seller: SimulatedProvider, head: Head, turn: AskedTurn, account: str, usage: Usage, arrived_s: float, complete: bool
 ) -> None:
-    prices = seller.config.prices_of(turn.model)
-    tier = turn.body.get("service_tier")
-    window = None if prices is None else prices.window_at(arrived_s)
+    usd, window = charge(seller, turn.model, usage, arrived_s, turn.body.get("service_tier"))
     seller.ledger.add(
         Row(
             id=head.id,
@@ -113,7 +112,7 @@ def _book(
             written=usage.written,
             written_long=usage.written_long,
             output=usage.output,
-            usd=price(usage, None if prices is None else prices.charged(usage.prompt, arrived_s, tier)),
-            window=window.name if window else "",
+            usd=usd,
+            window=window,
         )
     )

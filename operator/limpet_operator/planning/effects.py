@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from limpet_extproc.contract.apis import DialectName
-from limpet_operator.planning import price_hours
+from limpet_operator.planning import window_overlap
 from limpet_operator.planning.checks import Check, ProbeInput, Subject
 from limpet_operator.planning.finding import Finding, accepted, no_effect
 from limpet_operator.planning.probe_targets import speaks
@@ -116,7 +116,7 @@ def path_has_version(subject: ProviderInput) -> Finding | None:
 
 def windows_hold(subject: Pricing) -> Finding | None:
     """Each window holds at some time for a model, as no earlier ones cover it."""
-    covered = price_hours.covered(subject.windows)
+    covered = window_overlap.covered(subject.windows)
     if not covered:
         return None
     names = ", ".join(covered[:_SHOWN])
@@ -126,7 +126,7 @@ def windows_hold(subject: Pricing) -> Finding | None:
 
 def which_window_wins(subject: Pricing) -> Finding | None:
     """Which of two windows holds where both could; None: no two overlap."""
-    pairs = price_hours.overlapping(subject.windows)
+    pairs = window_overlap.overlapping(subject.windows)
     if not pairs:
         return None
     words = [f"{first} holds where {later} would too" for first, later in pairs[:_SHOWN]]

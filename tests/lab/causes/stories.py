@@ -4,79 +4,14 @@ Each turn comes with what it should be called, and what it was.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from tests.lab.causes.cause_world import CauseWorld, Vendor
+from tests.lab.causes.random_story import at_random
+from tests.lab.causes.talk import CHAT_VENDORS, Talk, Turn, home, pair, words
 
-CHAT_VENDORS = ("OpenAI", "OpenAIClassic", "DeepSeek", "Moonshot", "XAI", "MiniMax", "Fireworks", "VLLM")
-
-Turn = tuple[str, str]
-"""What it should be called, and what it was."""
 Story = Callable[[Random], AsyncIterator[Turn]]
-
-
-def words(rng: Random, tokens: int) -> str:
-    """Text of about so many tokens, of letters that no other text has."""
-    return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz     ", k=tokens * 3))
-
-
-@dataclass
-class Talk:
-    """A client's side of one conversation."""
-
-    world: CauseWorld
-    rng: Random
-    system: str = ""
-    model: str = "flash"
-    tools: list[Any] = field(default_factory=list)
-    session: str = ""
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.system = self.system or words(self.rng, self.rng.randint(1_500, 6_000))
-        self.session = self.session or f"{self.rng.random()}"
-
-    def body(self) -> dict[str, Any]:
-        opening = [{"role": "system", "content": self.system}] if self.system else []
-        body: dict[str, Any] = {"model": self.model, "messages": opening + self.messages, **self.settings}
-        return {**body, "tools": self.tools} if self.tools else body
-
-    def say(self, tokens: int = 0) -> dict[str, Any]:
-        """One more message of the user; the request with it."""
-        text = words(self.rng, tokens or self.rng.randint(20, 900))
-        self.messages.append({"role": "user", "content": text})
-        return self.body()
-
-    async def ask(self, tokens: int = 0) -> str:
-        """A turn, and the answer to it."""
-        return await self.send(self.say(tokens))
-
-    async def send(self, body: dict[str, Any]) -> str:
-        flight = await self.world.begin(body, x_session_id=self.session)
-        answer = words(self.rng, self.rng.randint(20, 600))
-        cause = await self.world.end(flight, answer)
-        self.messages.append({"role": "assistant", "content": answer})
-        self.world.pass_s(self.rng.uniform(1, 60))
-        return cause
-
-    async def begin(self, turns: int = 0) -> AsyncIterator[Turn]:
-        """Turns in which all goes well."""
-        for number in range(turns or self.rng.randint(2, 6)):
-            yield "hit" if number else "cold_start", await self.ask()
-
-
-def pair(rng: Random, *vendors: str) -> CauseWorld:
-    """A world of two providers."""
-    chosen = vendors or rng.choices(CHAT_VENDORS, k=2)
-    return CauseWorld(*(Vendor(f"p{at}", each, rng.uniform(2.3, 4.5)) for at, each in enumerate(chosen)))
-
-
-def home(world: CauseWorld) -> Vendor:
-    """Who answered last."""
-    return world.vendors[world.summaries[-1].attempts[-1].provider]
 
 
 async def steady(rng: Random) -> AsyncIterator[Turn]:
@@ -398,44 +333,6 @@ async def never_recognised(rng: Random) -> AsyncIterator[Turn]:
         talk.system = f"{rng.random()} {talk.system}"
         yield "unknown" if number else "cold_start", await world.ask(talk.body())
         talk.messages.append({"role": "assistant", "content": words(rng, 200)})
-
-
-async def at_random(rng: Random) -> AsyncIterator[Turn]:
-    """A long conversation to which any of these may happen, and two at once."""
-    talk = Talk(pair(rng), rng)
-    async for turn in talk.begin(2):
-        yield turn
-    for _ in range(25):
-        was, changed = home(talk.world), ""
-        happens = set(rng.choices(("", "", "", "pause", "outage", "loss", "edit", "clock"), k=2)) - {""}
-        if "pause" in happens:
-            talk.world.pass_s(was.ttl_s * rng.uniform(1.05, 2))
-        if "pause" in happens or "loss" in happens:
-            was.cache.clear()
-        if "edit" in happens:
-            at = rng.randrange(len(talk.messages) - 3)
-            talk.messages[at] = {**talk.messages[at], "content": words(rng, 700)}
-            changed = f"prefix_changed(message {at + 1})" if len(talk.messages) < 60 else "prefix_changed"
-        if "clock" in happens:
-            talk.system = f"{rng.random()}" + talk.system[20:]
-            changed = "prefix_changed(system)"
-        was.fails = 503 if "outage" in happens else 0
-        named = await talk.ask(rng.randint(300, 900))
-        was.fails = 0
-        right = right_for(happens, changed, moved=home(talk.world) is not was)
-        yield named if named in right or named.partition("(")[0] in right else " or ".join(right), named
-
-
-def right_for(happens: set[str], changed: str, *, moved: bool) -> list[str]:
-    """What such a turn may be called: where two things have happened, one that explains all, or nothing."""
-    if "pause" in happens:
-        # Where it comes to may have it from earlier, and may have lost that.
-        return ["ttl_expired", "unknown"] if moved else ["ttl_expired"]
-    if moved:
-        return [changed, "provider_switched"] if changed else ["provider_switched"]
-    if changed:
-        return [changed, "unknown"] if "loss" in happens else [changed]
-    return ["provider_side"] if "loss" in happens else ["hit"]
 
 
 STORIES: tuple[Story, ...] = (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_extproc.contract.price_windows import window_at
-from limpet_operator.planning.price_hours import covered, overlapping
+from limpet_operator.planning.window_overlap import covered, overlapping
 from limpet_operator.resources.model_prices import WindowSpec
 
 ALL_DAYS, WORKDAYS = (0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4)
