@@ -74,3 +74,12 @@ class PriceNow(msgspec.Struct, frozen=True, gc=False):
     """Name of the window that holds; empty: none does."""
     until_s: float = float("inf")
     """Unix seconds at which that changes; infinite if it never does."""
+
+
+class PriceTurn(msgspec.Struct, frozen=True, gc=False):
+    """When the price of a model at a provider changes next."""
+
+    at_s: float
+    """Unix seconds."""
+    price: Price
+    """From then on, of a prompt below all tiers."""

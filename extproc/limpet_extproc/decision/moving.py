@@ -24,7 +24,13 @@ def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) ->
     price, ttl_s = sticky.price, sticky.cache_ttl_s
     if price is None:
         return True  # a reason to stay: nobody knows what another would save
-    if sticky.tiers or query.service_tier or query.marks_ttl_s is not None or query.retention_ttl_s is not None:
+    if (
+        sticky.tiers
+        or sticky.turn
+        or query.service_tier
+        or query.marks_ttl_s is not None
+        or query.retention_ttl_s is not None
+    ):
         return False
     write, read, output = price.cache_write, price.cache_read, price.output
     for each in others:
@@ -39,6 +45,7 @@ def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) ->
             or output > other.output
             or ttl_s < each.cache_ttl_s
             or each.tiers
+            or each.turn
         ):
             return False
     return True
@@ -48,12 +55,14 @@ def cheaper_place(
     filtered: Filtered,
     sticky: Candidate,
     candidates: Sequence[Candidate],
-    usd: Sequence[float],
+    usd: Sequence[tuple[float, float]],
     query: Query,
     states: ProviderStates,
     now_s: float,
 ) -> Candidate | None:
     """The one of these that saves most, if that is worth the move. `usd` is what each of them costs (`totals`).
+
+    The margin counts against staying for good: to leave one turn later always costs nearly the same.
 
     It has to be well, to take new conversations too, and to have been well for a while. Without a price nobody knows.
     It also has to be cheaper for a usual request: as that depends on prices alone, no conversation goes to and fro.
@@ -61,8 +70,10 @@ def cheaper_place(
     price = request_price(sticky, query)
     if price is None:
         return None
-    best, best_usd = None, (1 - MARGIN) * usd[candidates.index(sticky)]
-    for each, expected in zip(candidates, usd, strict=True):
+    stays, leaves = usd[candidates.index(sticky)]
+    best, best_usd = None, min((1 - MARGIN) * stays, leaves)
+    for each, both in zip(candidates, usd, strict=True):
+        expected = min(both)
         if expected >= best_usd or each is sticky:
             continue
         expected *= states.factor(each.provider, filtered.lane.model)

@@ -34,4 +34,4 @@ def outlook_of(query: Query, pace: ConversationPace, now_s: float) -> Outlook:
             growth = max(0.0, pace.growth_tokens)
         if pace.output_tokens and query.output_tokens >= DEFAULT_OUTPUT_TOKENS:
             output = pace.output_tokens  # the client has set no limit below the usual
-    return Outlook(float(query.prompt_tokens), output, (turns - 0.5) / (turns + 0.5), gap_s, growth)
+    return Outlook(float(query.prompt_tokens), output, (turns - 0.5) / (turns + 0.5), gap_s, growth, now_s)

@@ -9,7 +9,7 @@ import msgspec
 
 from limpet_extproc.contract.catalog import CatalogProvider, Model
 from limpet_extproc.contract.price_windows import price_at
-from limpet_extproc.contract.prices import Price, PriceNow, PriceTier
+from limpet_extproc.contract.prices import Price, PriceNow, PriceTier, PriceTurn
 
 
 class WindowedModel(msgspec.Struct, frozen=True, gc=False):
@@ -19,6 +19,8 @@ class WindowedModel(msgspec.Struct, frozen=True, gc=False):
     at_s: float
     """Unix time."""
     now: PriceNow
+    turn: PriceTurn | None
+    """What comes after them; None: they stay."""
 
     def holds_at(self, now_s: float) -> bool:
         """Whether these are its prices at this Unix time, too; a clock that was set back is asked anew."""
@@ -45,6 +47,11 @@ class PricesNow:
             return found.now
         return None if model.price is None else PriceNow(model.price, model.price_rules.tiers)
 
+    def turn_of(self, provider: str, model: Model) -> PriceTurn | None:
+        """When the price of one model changes next; None: it does not."""
+        found = self.windowed.get((provider, model.name)) if self.windowed else None
+        return None if found is None else found.turn
+
     def differing(self, other: "PricesNow") -> frozenset[tuple[str, str]]:
         """Those whose prices are not the same in both."""
         keys = self.windowed.keys() | other.windowed.keys()
@@ -54,8 +61,8 @@ class PricesNow:
 NO_WINDOWS: Final = PricesNow()
 
 
-def _prices(one: WindowedModel | None) -> tuple[Price, tuple[PriceTier, ...]] | None:
-    return None if one is None else (one.now.price, one.now.tiers)
+def _prices(one: WindowedModel | None) -> tuple[Price, tuple[PriceTier, ...], PriceTurn | None] | None:
+    return None if one is None else (one.now.price, one.now.tiers, one.turn)
 
 
 def prices_now(providers: Iterable[CatalogProvider], now_s: float, before: PricesNow = NO_WINDOWS) -> PricesNow:
@@ -70,7 +77,12 @@ def prices_now(providers: Iterable[CatalogProvider], now_s: float, before: Price
             if known is not None and known.model is model and known.holds_at(now_s):
                 windowed[key] = known
             elif (now := price_at(model, now_s)) is not None:
-                windowed[key] = WindowedModel(model, now_s, now)
+                windowed[key] = WindowedModel(model, now_s, now, _turn(model, now.until_s))
     if not windowed:
         return NO_WINDOWS
     return PricesNow(windowed, now_s, min(each.now.until_s for each in windowed.values()))
+
+
+def _turn(model: Model, at_s: float) -> PriceTurn | None:
+    then = price_at(model, at_s) if at_s < inf else None
+    return None if then is None else PriceTurn(at_s, then.price)

@@ -14,7 +14,7 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import why_not_sticky
 from limpet_extproc.decision.snapshot import Candidate
-from limpet_extproc.decision.totals import totals_usd
+from limpet_extproc.decision.totals import stays_and_leaves_usd, totals_usd
 from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.memory import Remembered
 
@@ -87,7 +87,7 @@ def _stay_or_move(
         # It may be as good as warm, which is a reason to stay.
         tokens = {**warmth.tokens, sticky.provider: warmth.grown_tokens}
         warmth = msgspec.structs.replace(warmth, tokens=tokens, own=True)
-    usd = totals_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
+    usd = stays_and_leaves_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
     to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s)
     if to is None:
         return (sticky.provider, *others), "sticky.hit"

@@ -22,6 +22,13 @@ _ALL_UNKNOWN: Final = Price(1.0, 4.0, 1.0, 1.0)
 
 
 def totals_usd(candidates: Sequence[Candidate], query: Query, warmth: Warmth, outlook: Outlook) -> list[float]:
+    """What each costs: whether the conversation stays there or leaves it again, whichever is less."""
+    return [min(both) for both in stays_and_leaves_usd(candidates, query, warmth, outlook)]
+
+
+def stays_and_leaves_usd(
+    candidates: Sequence[Candidate], query: Query, warmth: Warmth, outlook: Outlook
+) -> list[tuple[float, float]]:
     """By `worth.totals`. An unknown price counts as the dearest known one, and all unknown as equal; none is free.
 
     Of a conversation that is warm nowhere itself, the longest head that others have brought anywhere counts as kept
@@ -29,33 +36,57 @@ def totals_usd(candidates: Sequence[Candidate], query: Query, warmth: Warmth, ou
     """
     prices = _known([request_price(candidate, query) for candidate in candidates], outlook)
     lasts = _lasts(candidates, query, outlook)
-    warm, head, output = warmth.tokens, 0, outlook.output_tokens
+    warm, head = warmth.tokens, 0
     if not warm:
         tokens = [0] * len(lasts)
     else:
         tokens = [warm.get(candidate.provider, 0) for candidate in candidates]
-        if not warmth.own and (head := max(tokens)):
-            return _with_head(prices, lasts, tokens, head, outlook)
-    rates = [
-        TurnRates(price.cache_write, price.cache_read, price.output * output, last)
+        head = 0 if warmth.own else max(tokens)
+    rates, later_rates = _rates(prices, lasts, head, outlook), None
+    if any(candidate.turn for candidate in candidates):
+        later = [_later(candidate, price, outlook) for candidate, price in zip(candidates, prices, strict=True)]
+        later_rates = _rates(later, lasts, head, outlook)
+    if head:
+        brings = [
+            (price.cache_write - price.cache_read) * (head - warm) if last else 0.0
+            for price, last, warm in zip(prices, lasts, tokens, strict=True)
+        ]
+        rest = msgspec.structs.replace(outlook, prompt_tokens=max(0.0, outlook.prompt_tokens - head))
+        found = totals(rates, rest, [0] * len(rates), later_rates)
+        found = [(stays + brought, leaves + brought) for (stays, leaves), brought in zip(found, brings, strict=True)]
+    else:
+        found = totals(rates, outlook, tokens, later_rates)
+    return [
+        (max(_PER_MTOK * stays, _NEARLY_FREE_USD), max(_PER_MTOK * leaves, _NEARLY_FREE_USD)) for stays, leaves in found
+    ]
+
+
+def _rates(prices: Sequence[Price], lasts: Sequence[float], head: int, outlook: Outlook) -> list[TurnRates]:
+    """`head`: tokens that each turn reads, or, where nothing is cached, pays for like others."""
+    output = outlook.output_tokens
+    return [
+        TurnRates(
+            price.cache_write,
+            price.cache_read,
+            price.output * output + head * (price.cache_read if last else price.cache_write),
+            last,
+        )
         for price, last in zip(prices, lasts, strict=True)
     ]
-    return [max(_PER_MTOK * total, _NEARLY_FREE_USD) for total in totals(rates, outlook, tokens)]
 
 
-def _with_head(
-    prices: Sequence[Price], lasts: Sequence[float], tokens: Sequence[int], head: int, outlook: Outlook
-) -> list[float]:
-    rest = msgspec.structs.replace(outlook, prompt_tokens=max(0.0, outlook.prompt_tokens - head))
-    rates, brings = [], []
-    for price, last, warm in zip(prices, lasts, tokens, strict=True):
-        read = price.cache_read if last else price.cache_write
-        rates.append(
-            TurnRates(price.cache_write, price.cache_read, price.output * outlook.output_tokens + read * head, last)
-        )
-        brings.append((price.cache_write - read) * (head - warm))
-    found = totals(rates, rest, [0] * len(rates))
-    return [max(_PER_MTOK * (total + brought), _NEARLY_FREE_USD) for total, brought in zip(found, brings, strict=True)]
+def _later(candidate: Candidate, price: Price, outlook: Outlook) -> Price:
+    """What the turns after this one are expected to pay, where a price window turns before the last of them."""
+    turn = candidate.turn
+    if turn is None or price is not candidate.price or turn.at_s <= outlook.at_s:
+        return price
+    still, then = outlook.before(turn.at_s), turn.price
+    return Price(
+        still * price.input + (1 - still) * then.input,
+        still * price.output + (1 - still) * then.output,
+        still * price.cache_read + (1 - still) * then.cache_read,
+        still * price.cache_write + (1 - still) * then.cache_write,
+    )
 
 
 def _known(prices: Sequence[Price | None], outlook: Outlook) -> list[Price]:

@@ -23,10 +23,16 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     """From turn to turn, on average; more than 0."""
     growth_tokens: float
     """By which each prompt is longer than the one before."""
+    at_s: float = 0.0
+    """Unix time of the request."""
 
     def lasts(self, ttl_s: float) -> float:
         """The chance that a cache of this lifetime still has a turn when the next one comes: gaps are exponential."""
         return 1.0 - exp(-ttl_s / self.gap_s)
+
+    def before(self, at_s: float) -> float:
+        """Which share of the turns that are expected to follow comes before this time."""
+        return 1.0 - self.again ** ((at_s - self.at_s) / self.gap_s) if at_s > self.at_s else 0.0
 
 
 class TurnRates(msgspec.Struct, frozen=True, gc=False):
@@ -43,18 +49,25 @@ class TurnRates(msgspec.Struct, frozen=True, gc=False):
     """The chance that its cache still has a turn when the next one comes (`Outlook.lasts`); 0: it caches nothing."""
 
 
-def totals(all_rates: Sequence[TurnRates], outlook: Outlook, warm_tokens: Sequence[float]) -> list[float]:
+def totals(
+    all_rates: Sequence[TurnRates],
+    outlook: Outlook,
+    warm_tokens: Sequence[float],
+    later_rates: Sequence[TurnRates] | None = None,
+) -> list[tuple[float, float]]:
     """For each provider: the request, where so many of the first tokens of its prompt are warm, and all turns after it.
 
-    The conversation stays there as long as its cache lives, or leaves it after this request, whichever costs less. From
-    then on it starts anew where that costs least, and starts again at that one whenever its cache has run out.
+    First if the conversation stays there as long as its cache lives, then if it leaves it after this request. From then
+    on it starts anew where that costs least, and starts again at that one whenever its cache has run out.
+    `later_rates`: of all turns after this one, where they are not the same.
     """
+    later_rates = all_rates if later_rates is None else later_rates
     prompt, again, growth = outlook.prompt_tokens, outlook.again, outlook.growth_tokens
     per_token = fixed = 0.0
     """What starting anew costs, all further turns included: so much for each token of its first prompt, and so much."""
     least = inf
     ends = 1.0 - again
-    for rates in all_rates:
+    for rates in later_rates:
         later = again * rates.lasts
         alone = 1.0 - later
         warm = later / alone
@@ -67,13 +80,13 @@ def totals(all_rates: Sequence[TurnRates], outlook: Outlook, warm_tokens: Sequen
             least, fixed, per_token = base + paid * prompt, base, paid
     leaves = again * (fixed + per_token * (prompt + growth))
     found = []
-    for rates, tokens in zip(all_rates, warm_tokens, strict=True):
+    for today, rates, tokens in zip(all_rates, later_rates, warm_tokens, strict=True):
+        now = today.write * prompt - (today.write - today.read) * min(prompt, tokens) + today.turn
         write, read, answer = rates.write, rates.read, rates.turn
-        now = write * prompt - (write - read) * min(prompt, tokens) + answer
         later = again * rates.lasts
         alone = 1.0 - later
         warm = later / alone
         stays = warm * (read * (prompt + warm * growth) + write * growth + answer)
         stays += (again - later) / alone * (fixed + per_token * (prompt + growth / alone))
-        found.append(now + min(leaves, stays))
+        found.append((now + stays, now + leaves))
     return found

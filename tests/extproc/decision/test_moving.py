@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.prices import Price
+from limpet_extproc.contract.prices import Price, PriceTurn
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.memory import ConversationPace, Remembered, Warm
 from limpet_extproc.memory.served import with_warm
 
@@ -191,3 +192,18 @@ def test_who_has_gone_back_does_not_leave_again_for_the_same_prompt(
         return
     served = Warm("old", NOW + 60, max(PROMPT, warm_new))
     assert choose(query, Remembered((served, there)), ProviderStates(), NOW, b"").reason != "sticky.returned"
+
+
+@pytest.mark.parametrize(
+    ("ends_in_s", "reason"), [(None, "sticky.moved.cheaper"), (7200.0, "sticky.moved.cheaper"), (30.0, "sticky.hit")]
+)
+def test_nobody_leaves_a_price_window_that_is_about_to_end(make: Make, ends_in_s: float | None, reason: str) -> None:
+    """It is peak time at `here`; after it the price is half of that, below what `there` asks for."""
+    lane = make.lane(make.provider("here", price=times(2)), make.provider("there", price=times(1.1)))
+    here = lane.by_provider["here"]
+    if ends_in_s is not None:
+        here = structs.replace(here, turn=PriceTurn(NOW + ends_in_s, OLD))
+    lane = Lane.of(lane.model, (here, lane.by_provider["there"]), lane.policy)
+    pace = ConversationPace(40, NOW - 20, 20.0, PROMPT, 500, 400)
+    remembered = Remembered((Warm("here", NOW + 60, PROMPT),), pace=pace)
+    assert choose(make.query(lane), remembered, ProviderStates(), NOW, b"").reason == reason

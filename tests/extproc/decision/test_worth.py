@@ -56,24 +56,38 @@ def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_t
 def test_the_closed_form_is_the_sum_over_all_turns(places: list[tuple[TurnRates, float]], outlook: Outlook) -> None:
     """It stays at a place or leaves it, and then starts where that costs least."""
     there = min((rates for rates, _ in places), key=lambda each: turn_by_turn(each, each, outlook, 0))
-    expected = [
-        min(
-            turn_by_turn(here, there, outlook, warm),
-            turn_by_turn(structs.replace(here, lasts=0.0), there, outlook, warm),
-        )
-        for here, warm in places
-    ]
     found = totals([rates for rates, _ in places], outlook, [warm for _, warm in places])
-    assert found == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    for (here, warm), (stays, leaves) in zip(places, found, strict=True):
+        assert stays == pytest.approx(turn_by_turn(here, there, outlook, warm), rel=1e-9, abs=1e-6)
+        left = turn_by_turn(structs.replace(here, lasts=0.0), there, outlook, warm)
+        assert leaves == pytest.approx(left, rel=1e-9, abs=1e-6)
 
 
 @given(RATES, OUTLOOKS, WARM, WARM)
 def test_what_is_warm_saves_the_difference_of_two_prices(
     rates: TurnRates, outlook: Outlook, warm: float, more: float
 ) -> None:
-    cold, warmer, warmest = totals([rates] * 3, outlook, [0, warm, max(more, warm)])
+    cold, warmer, warmest = (both[0] for both in totals([rates] * 3, outlook, [0, warm, max(more, warm)]))
     assert cold - warmer == pytest.approx((rates.write - rates.read) * min(warm, outlook.prompt_tokens), abs=1e-3)
     assert warmest <= warmer or rates.read > rates.write
+
+
+@given(st.lists(st.tuples(RATES, RATES, WARM), min_size=1, max_size=4), OUTLOOKS)
+def test_where_prices_change_only_this_request_is_paid_at_the_present_ones(
+    places: list[tuple[TurnRates, TurnRates, float]], outlook: Outlook
+) -> None:
+    now = [today for today, _, _ in places]
+    later = [rates for _, rates, _ in places]
+    warm = [tokens for _, _, tokens in places]
+    changed, same = totals(now, outlook, warm, later), totals(later, outlook, warm)
+    for place, (both, as_later) in enumerate(zip(changed, same, strict=True)):
+        paid = [turn(each[place], outlook.prompt_tokens, warm[place]) for each in (now, later)]
+        assert both[0] - paid[0] == pytest.approx(as_later[0] - paid[1], rel=1e-6, abs=1e-1)
+
+
+def test_turns_before_a_time_are_those_whose_gaps_fit() -> None:
+    outlook = Outlook(1000, 400, 0.5, gap_s=60.0, growth_tokens=0, at_s=1000.0)
+    assert [outlook.before(at_s) for at_s in (900.0, 1000.0, 1060.0, 1120.0)] == pytest.approx([0, 0, 0.5, 0.75])
 
 
 def test_gaps_are_exponential() -> None:
@@ -117,7 +131,7 @@ class SmallCase:
     def _by_rule(self, at_turn: int, has: Has) -> float:
         """What it costs to go to the least of `totals` at each turn."""
         outlook = structs.replace(self._outlook, prompt_tokens=self._prompt(at_turn))
-        found = totals(self._several, outlook, has)
+        found = [min(both) for both in totals(self._several, outlook, has)]
         return self._costs(at_turn, has, found.index(min(found)), self.by_rule)
 
     def _costs(self, at_turn: int, has: Has, at: int, then: Callable[[int, Has], float]) -> float:
