@@ -9,9 +9,6 @@ from typing import Final, Literal, TypeAlias, get_args
 import msgspec
 
 HOUR_S: Final = 3600
-KEPT_S: Final = 400 * 24 * HOUR_S
-"""Rows older than this are dropped: a year and a month to compare it with."""
-
 ALL_HOURS: Final = (0, 1 << 40)
 """The first, and the one after the last."""
 

@@ -6,17 +6,15 @@ provider by price lists. Each is the same request with the same answer at prices
 
 from collections.abc import Sequence
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.price import price_for, turn_usd
+from limpet_extproc.decision.price import PER_MTOK, price_for, turn_usd
 from limpet_extproc.decision.snapshot import Candidate, Lane
 from limpet_extproc.decision.spread_shares import Priced, spread_shares
-
-_PER_MTOK: Final = 1e-6
 
 
 class ReportedTokens(Protocol):
@@ -82,7 +80,7 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     if price is None:
         return None
     paid = paid_usd(price, tokens)
-    uncached = _PER_MTOK * (tokens.prompt * price.input + tokens.output * price.output)
+    uncached = PER_MTOK * (tokens.prompt * price.input + tokens.output * price.output)
     if tokens.cached is None:
         return RequestBill(paid, uncached, paid, paid, at_most=True)
     if len(lane.candidates) < 2 or not _may_choose(record):
@@ -101,12 +99,11 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
 def paid_usd(price: Price, tokens: ReportedTokens) -> float:
     """What a provider charges for these tokens. Where it does not say that it wrote to its cache, it did not."""
     cached, written, long = tokens.cached or 0, tokens.written or 0, tokens.written_long or 0
-    long_price = price.cache_write if price.cache_write_long is None else price.cache_write_long
-    return _PER_MTOK * (
+    return PER_MTOK * (
         max(0, tokens.prompt - cached - written) * price.input
         + cached * price.cache_read
         + (written - long) * price.cache_write
-        + long * long_price
+        + long * price.long_write
         + tokens.output * price.output
     )
 
@@ -202,10 +199,9 @@ class _Elsewhere:
         wrote_nothing = tokens.written is None and priced.candidate.provider == self._provider
         writes = lifetime_s > 0 and not wrote_nothing
         written = max(0.0, uncached - self._rest) if writes else 0.0
-        write_price = price.cache_write
-        if tokens.written and tokens.written_long == tokens.written and price.cache_write_long is not None:
-            write_price = price.cache_write_long
-        return _PER_MTOK * (
+        all_long = bool(tokens.written) and tokens.written_long == tokens.written
+        write_price = price.long_write if all_long else price.cache_write
+        return PER_MTOK * (
             (uncached - written) * price.input
             + written * write_price
             + warm_tokens * price.cache_read
@@ -215,8 +211,8 @@ class _Elsewhere:
 
 def _unwritten(tokens: ReportedTokens) -> int:
     """Of the prompt: what came after all that a cache keeps of it."""
-    if tokens.written is None or not (tokens.written or tokens.cached):
-        return 0 if tokens.written is None else tokens.prompt
+    if tokens.written is None:
+        return 0  # where a provider does not tell, its cache keeps all
     return tokens.prompt - (tokens.cached or 0) - tokens.written
 
 

@@ -4,15 +4,12 @@ As `pick.spread` does it, without what was learned of speed and errors, which ch
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
 from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.price import NEARLY_FREE_USD
 from limpet_extproc.decision.snapshot import Candidate
-
-_NEARLY_FREE_USD: Final = 1e-9
-"""A price of zero is a real one, but nothing can be divided by it."""
 
 
 class Priced(msgspec.Struct, frozen=True, gc=False):
@@ -29,8 +26,8 @@ def spread_shares(priced: Sequence[Priced], within_percent: float) -> list[tuple
     """The near-equals of the cheapest, each with its share by weight over price squared; 1 together."""
     taking = [each for each in priced if not each.candidate.drain] or priced
     weighty = [each for each in taking if each.candidate.weight] or taking
-    limit = max(min([each.cold_usd for each in weighty]), _NEARLY_FREE_USD) * (1 + within_percent / 100)
+    limit = max(min([each.cold_usd for each in weighty]), NEARLY_FREE_USD) * (1 + within_percent / 100)
     near = [each for each in weighty if each.cold_usd <= limit]
-    pulls = [max(each.candidate.weight, 1) / max(each.cold_usd, _NEARLY_FREE_USD) ** 2 for each in near]
+    pulls = [max(each.candidate.weight, 1) / max(each.cold_usd, NEARLY_FREE_USD) ** 2 for each in near]
     total = sum(pulls)
     return [(each, pull / total) for each, pull in zip(near, pulls, strict=True)]

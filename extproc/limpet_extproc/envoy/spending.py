@@ -35,11 +35,7 @@ class Spending:
 
     def count(self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None) -> None:
         """A request has ended at this provider. What is neither answered nor broken off by its client costs nothing."""
-        if (
-            not provider
-            or outcome not in ("ok", "client_left")
-            or (record is not None and record.kind in ("object", "counting"))
-        ):
+        if not provider or outcome not in _MAY_COST or (record is not None and record.kind in _FREE):
             return
         model = record.model if record else ""
         tenant, policy = (record.tenant, record.policy) if record else ("", "")

@@ -10,8 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, cast
 
-from limpet_extproc.contract.ledger import HOUR_S, KEPT_S, KEY_FIELDS, SUMS, RowKey, Rows, RowSums, added
+from limpet_extproc.contract.ledger import HOUR_S, KEY_FIELDS, SUMS, RowKey, Rows, RowSums, added
 from limpet_extproc.memory.ledger import LedgerUnavailableError
+
+KEPT_S: Final = 400 * 24 * HOUR_S
+"""A year, and a month to compare it with."""
 
 _BUSY_S: Final = 5.0
 """How long another process may be writing."""

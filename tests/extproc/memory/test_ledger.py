@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.contract.ledger import HOUR_S, KEPT_S, RowKey, Rows, RowSums, added
+from limpet_extproc.contract.ledger import HOUR_S, RowKey, Rows, RowSums, added
 from limpet_extproc.memory.ledger import MOST_ROWS, OTHERS, LedgerBook, LedgerStore, LedgerUnavailableError
-from limpet_extproc.memory.ledger_file import LedgerFile, read_ledger_file
+from limpet_extproc.memory.ledger_file import KEPT_S, LedgerFile, read_ledger_file
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.ledger import RedisLedger, read_redis_ledger
 from limpet_extproc.memory.redis.store import open_store

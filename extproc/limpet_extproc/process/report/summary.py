@@ -3,14 +3,13 @@
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from re import fullmatch
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from limpet_extproc.contract.ledger import HOUR_S, NOTHING_SPENT, RowKey, Rows, RowSums
 
 By: TypeAlias = Literal["provider", "model", "tenant", "policy", "day"]
-BYS: Final[tuple[By, ...]] = get_args(By)
 
 ANONYMOUS: Final = "(no key)"
 """The tenant of clients that send none."""
