@@ -14,10 +14,11 @@ from limpet_lab.plan.costs import ModelCosts, costs_of
 from limpet_lab.plan.logged import LoggedRequest, RequestLog, log_of_lines
 from limpet_lab.plan.prompts import rows_of
 from limpet_lab.plan.show import table_of
+from limpet_lab.replay.json_lines import TraceError, lines_of
 from limpet_lab.replay.limpet import RefusedError
 from limpet_lab.replay.providers import KnownProviders, ProvidersError, load_providers
 from limpet_lab.replay.sellers import sellers_of
-from limpet_lab.replay.trace import TraceError, TraceRow, lines_of, trace_of
+from limpet_lab.replay.trace import TraceRow, trace_of
 
 _MONDAY_S: Final = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
 """When a log begins whose times are no dates."""

@@ -7,12 +7,12 @@ Anthropic's APIs are read as they are. There is no text of prompts, and none is 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
-from limpet_lab.replay.trace import MOST_TOKENS, TraceError, left_out
+from limpet_lab.replay.json_lines import Notes, in_order, read_each
+from limpet_lab.replay.trace import MOST_TOKENS
 
 _TIMES: Final = ("at", "time", "timestamp", "created", "created_at")
 _PROMPT: Final = ("prompt_tokens", "input_tokens")
@@ -47,8 +47,7 @@ class RequestLog:
     """The requests in the order of their times."""
 
     requests: tuple[LoggedRequest, ...]
-    notes: tuple[str, ...] = ()
-    """What was wrong with the file, and what was made of it."""
+    notes: Notes = ()
 
     @property
     def has_dates(self) -> bool:
@@ -56,32 +55,18 @@ class RequestLog:
         return bool(self.requests) and self.requests[0].at_s >= _DATES_S
 
 
-class _LineError(Exception):
+class _LineError(ValueError):
     """A line that is no request; the message says why."""
 
 
 def log_of_lines(lines: Iterable[bytes], name: str) -> RequestLog:
     """The requests in these lines. What cannot be read is left out, and noted. Raises TraceError if none is left."""
-    requests: list[LoggedRequest] = []
-    problems: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            requests.append(_request(msgspec.json.decode(line)))
-        except (_LineError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(f"line {number}: {error}")
-    if not requests:
-        found = f"; {problems[0]}" if problems else ": it is empty"
-        raise TraceError(
-            f"{name}: no request in it{found}. Each line must be an object with at (a date, or seconds), "
-            "prompt_tokens and output_tokens, and better also model and conversation"
-        )
-    notes = left_out(problems, len(requests) + len(problems))
-    back = sum(later.at_s < one.at_s for one, later in pairwise(requests))
-    if back:
-        notes = (*notes, f"the clock goes backwards at {back} lines: the requests are put in the order of their times")
-    return RequestLog(tuple(sorted(requests, key=lambda request: request.at_s)), notes)
+    wanted = (
+        "an object with at (a date, or seconds), prompt_tokens and output_tokens; better with model and conversation"
+    )
+    read, left_out = read_each(lines, name, lambda line: _request(msgspec.json.decode(line)), wanted)
+    requests, put_in_order = in_order(read, lambda request: request.at_s)
+    return RequestLog(requests, (*left_out, *put_in_order))
 
 
 def _request(line: object) -> LoggedRequest:

@@ -14,10 +14,11 @@ from limpet_lab.demo.json_file import JsonFile, write_figures
 from limpet_lab.replay.comparison import Comparison, World, compare
 from limpet_lab.replay.failures import read_troubles
 from limpet_lab.replay.families import FAMILY_NAMES, family
+from limpet_lab.replay.json_lines import TraceError
 from limpet_lab.replay.providers import KnownProviders, ProvidersError, load_providers
 from limpet_lab.replay.sellers import sellers_of
 from limpet_lab.replay.show import svg, table
-from limpet_lab.replay.trace import Trace, TraceError, read_trace
+from limpet_lab.replay.trace import Trace, read_trace
 
 _MODEL: Final = "deepseek-flash"
 BEGINS: Final = datetime(2026, 11, 30, 0, 30, tzinfo=UTC)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import msgspec
-
 from limpet_extproc.contract.catalog import Catalog
 from limpet_lab.replay.bound import HindsightRules, lower_bound
 from limpet_lab.replay.limpet import LimpetRules
@@ -102,9 +100,3 @@ def rule_sets(world: World, asks: Asks) -> Mapping[str, Callable[[], ReplayedRul
 
 def _of(new_rules: NewRules, sellers: Sequence[SellerSpec]) -> Callable[[], ReplayedRules]:
     return lambda: new_rules(sellers)
-
-
-def with_spread(catalog: Catalog, percent: float) -> Catalog:
-    """The catalog with all its policies spreading new conversations as far as this."""
-    policies = tuple(msgspec.structs.replace(policy, spread_within_percent=percent) for policy in catalog.policies)
-    return msgspec.structs.replace(catalog, policies=policies)

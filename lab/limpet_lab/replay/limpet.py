@@ -42,7 +42,7 @@ class LimpetRules:
     def __init__(self, catalog: Catalog, model: str, asks: Asks) -> None:
         self._asks = asks
         self._model = model
-        self._now_s = self._cared_s = 0.0
+        self._now_s = self._swept_s = 0.0
         self._records: dict[int, Record] = {}
         self._tables = snapshot(catalog, now_s=self._now_s)
         reader, metrics = RequestReader(), WorkerMetrics(CollectorRegistry())
@@ -77,8 +77,8 @@ class LimpetRules:
     async def order(self, ask: Ask, now_s: float) -> tuple[str, ...]:
         """See `ReplayedRules`. Raises RefusedError."""
         self._now_s = now_s
-        if now_s - self._cared_s >= _EVERY_S:
-            self._cared_s = now_s
+        if now_s - self._swept_s >= _EVERY_S:
+            self._swept_s = now_s
             self._routing.tracker.sweep()
             self._tables = repriced(self._tables, now_s)
         routing = await self._routing.router.route(_HEAD, body_of(ask, self._asks, self._model))

@@ -5,24 +5,20 @@ milliseconds, `input_length` and `output_length` in tokens, and `hash_ids`, one 
 ids after equal beginnings are equal texts. There is no text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
+
+from limpet_lab.replay.json_lines import Notes, in_order, lines_of, read_each
 
 BLOCK_TOKENS: Final = 512
 MOST_TOKENS: Final = 10_000_000
 """Of a prompt or an answer; more is a mistake in the trace."""
 
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
-_NAMED_PROBLEMS: Final = 3
-
-
-class TraceError(Exception):
-    """The file cannot be replayed; the message says where and why."""
 
 
 class TraceRow(msgspec.Struct, frozen=True):
@@ -48,13 +44,7 @@ class Trace:
     """The requests in the order of their times."""
 
     rows: tuple[TraceRow, ...]
-    notes: tuple[str, ...] = ()
-    """What was wrong with the file, and what was made of it."""
-
-    @property
-    def seconds(self) -> float:
-        """From the first request to the last."""
-        return (self.rows[-1].timestamp - self.rows[0].timestamp) / 1000 if self.rows else 0.0
+    notes: Notes = ()
 
 
 def read_trace(file: Path) -> Trace:
@@ -62,50 +52,10 @@ def read_trace(file: Path) -> Trace:
     return trace_of(lines_of(file), str(file))
 
 
-def lines_of(file: Path) -> list[bytes]:
-    """The lines of a file of JSON lines. Raises TraceError."""
-    try:
-        return file.read_bytes().splitlines()
-    except OSError as error:
-        raise TraceError(f"{file}: {error.strerror}: name a file of JSON lines") from error
-
-
 def trace_of(lines: Iterable[bytes], name: str) -> Trace:
     """The trace in these lines. Raises TraceError."""
     decoder = msgspec.json.Decoder(TraceRow)
-    rows: list[TraceRow] = []
-    problems: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(decoder.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            problems.append(f"line {number}: {error}")
-    if not rows:
-        found = f"; {problems[0]}" if problems else ": it is empty"
-        raise TraceError(
-            f"{name}: no request in it{found}. Each line must be an object with timestamp, input_length, "
-            "output_length and hash_ids"
-        )
-    notes = left_out(problems, len(rows) + len(problems))
-    return Trace(*in_time(rows, notes))
-
-
-def left_out(problems: Sequence[str], lines: int) -> tuple[str, ...]:
-    """A note about lines that could not be read, if there were any."""
-    if not problems:
-        return ()
-    more = f", and {len(problems) - _NAMED_PROBLEMS} more" if len(problems) > _NAMED_PROBLEMS else ""
-    return (f"{len(problems)} of {lines} lines are left out: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}",)
-
-
-def in_time(rows: Sequence[TraceRow], notes: tuple[str, ...] = ()) -> tuple[tuple[TraceRow, ...], tuple[str, ...]]:
-    """The rows by their times, with a note if a clock went backwards."""
-    back = sum(later.timestamp < row.timestamp for row, later in pairwise(rows))
-    if back:
-        note = (
-            f"the clock goes backwards at {back} of {len(rows)} lines: the requests are put in the order of their times"
-        )
-        notes = (*notes, note)
-    return tuple(sorted(rows, key=lambda row: row.timestamp)), notes
+    wanted = "an object with timestamp, input_length, output_length and hash_ids"
+    read, left_out = read_each(lines, name, decoder.decode, wanted)
+    rows, put_in_order = in_order(read, lambda row: row.timestamp)
+    return Trace(rows, (*left_out, *put_in_order))

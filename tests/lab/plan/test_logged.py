@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from limpet_lab.plan.logged import LoggedRequest, log_of_lines
-from limpet_lab.replay.trace import TraceError
+from limpet_lab.replay.json_lines import TraceError
 
 
 def _line(**more: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_a_line_that_is_no_request_is_left_out_and_said(line: Any, problem: str)
 def test_a_clock_that_goes_backwards_is_put_in_order_and_said() -> None:
     log = log_of_lines(_bytes(_line(at=5), _line(at=3), _line(at=9)), "log")
     assert [request.at_s for request in log.requests] == [3.0, 5.0, 9.0]
-    assert log.notes == ("the clock goes backwards at 1 lines: the requests are put in the order of their times",)
+    assert log.notes == ("the clock goes backwards at 1 of 3 lines: the requests are put in the order of their times",)
 
 
 @pytest.mark.parametrize(("lines", "found"), [([], ": it is empty"), ([b"{"], "; line 1: ")])

@@ -4,27 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from envoy.data.accesslog.v3 import accesslog_pb2
-from envoy.service.accesslog.v3 import als_pb2
 from prometheus_client import CollectorRegistry
 
-from limpet_extproc.contract import record as records
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.catalog import Catalog
-from limpet_extproc.contract.envoy import (
-    RECORD_METADATA,
-    RECORD_TEXT,
-    TRAIL_CAUSE,
-    TRAIL_METADATA,
-    TRAIL_OUTCOME,
-    TRAIL_PROVIDER,
-    TRAIL_STATUS,
-    USAGE_CACHED,
-    USAGE_METADATA,
-    USAGE_OUTPUT,
-    USAGE_PROMPT,
-    USAGE_TOKENS,
-)
+from limpet_extproc.contract.envoy import USAGE_CACHED, USAGE_OUTPUT, USAGE_PROMPT
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.price import BYTES_PER_TOKEN
 from limpet_extproc.decision.snapshot import snapshot
@@ -45,6 +29,7 @@ from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.request.router import StickyRouting
 from limpet_extproc.request.routing import Routing
 from limpet_extproc.telemetry.metrics import WorkerMetrics
+from limpet_lab.log_entry import FailedTry, log_of_request
 
 _FIRST_BYTE_MS: Final = 500
 
@@ -103,40 +88,9 @@ class SimulatedWorker:
         self, attempts: Sequence[Attempt], prompt_tokens: int, cached_tokens: int, output_tokens: int
     ) -> None:
         """What became of the request that was decided last: its log entry, as Envoy sends it after the answer."""
-        message = als_pb2.StreamAccessLogsMessage()
-        entry = message.http_logs.log_entry.add()
-        _tell(entry, self._decided, attempts)
+        failures = [FailedTry(each.provider, each.status, each.cause) for each in attempts if each.outcome == "failed"]
         usage = {USAGE_PROMPT: prompt_tokens, USAGE_CACHED: cached_tokens, USAGE_OUTPUT: output_tokens}
-        if attempts[-1].outcome == "ok":
-            entry.common_properties.metadata.filter_metadata[USAGE_METADATA].update({USAGE_TOKENS: usage})
-        await self._outcomes.stream(_One(message.SerializeToString()))
-
-
-class _One:
-    """A log stream of one message."""
-
-    def __init__(self, message: bytes) -> None:
-        self._messages = [message]
-
-    async def read(self) -> object:
-        return self._messages.pop() if self._messages else None
-
-
-def _tell(entry: accesslog_pb2.HTTPAccessLogEntry, record: Record | None, attempts: Sequence[Attempt]) -> None:
-    common, last = entry.common_properties, attempts[-1]
-    common.upstream_cluster = last.provider
-    common.upstream_remote_address.socket_address.address = "192.0.2.1"
-    common.upstream_request_attempt_count = len(attempts)
-    common.time_to_first_upstream_rx_byte.FromMilliseconds(_FIRST_BYTE_MS)
-    entry.response.response_code.value = last.status
-    if record is not None:
-        common.metadata.filter_metadata[RECORD_METADATA].update({RECORD_TEXT: records.encode(record)})
-    for number, attempt in enumerate(attempts, 1):
-        if attempt.outcome == "failed":
-            note = {
-                TRAIL_PROVIDER: attempt.provider,
-                TRAIL_STATUS: str(attempt.status),
-                TRAIL_OUTCOME: "failed",
-                TRAIL_CAUSE: attempt.cause,
-            }
-            common.metadata.filter_metadata[TRAIL_METADATA].update({str(number): note})
+        served = attempts[-1].provider if attempts[-1].outcome == "ok" else ""
+        log = log_of_request(self._decided, failures, served, usage if served else None)
+        log.entry.common_properties.time_to_first_upstream_rx_byte.FromMilliseconds(_FIRST_BYTE_MS)
+        await self._outcomes.stream(log)
