@@ -10,6 +10,12 @@ FAILED_S: Final = 60.0
 """How long a conversation avoids the providers that failed its last request: long enough for a person to try again, and
 for failures that go on to show in the provider's own health."""
 
+PENDING_S: Final = 120.0
+"""How long a request without an outcome counts as under way: longer than a provider may take for its first byte."""
+
+SETTINGS_BYTES: Final = 2
+"""Of `Warm.settings`: enough to tell two of them apart, and too few to tell what they are."""
+
 
 class Warm(msgspec.Struct, frozen=True, gc=False):
     """A provider that has this conversation in its prompt cache."""
@@ -24,7 +30,7 @@ class Warm(msgspec.Struct, frozen=True, gc=False):
     chain: bytes = b""
     """Of that prompt (`decision.prefix.Chain.hashes`)."""
     settings: bytes = b""
-    """Of all else that the request asked for, a hash of two bytes (`request.settings_hash`); empty: unknown."""
+    """Of all else that the request asked for, a hash (`request.settings_hash`); empty: unknown."""
 
 
 class ConversationPace(msgspec.Struct, frozen=True, gc=False):

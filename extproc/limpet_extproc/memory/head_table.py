@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from limpet_extproc.memory import PENDING_S
 from limpet_extproc.memory.heads import Heads, WarmHead
-from limpet_extproc.memory.in_process import PENDING_S
 
 MOST_ROWS: Final = 64
 """Of a table; beyond it those leave first that came up once, then those that were not used for the longest time."""

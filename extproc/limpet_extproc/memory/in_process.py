@@ -4,11 +4,8 @@ from collections import OrderedDict
 
 from msgspec.structs import replace
 
-from limpet_extproc.memory import LastFailure, Remembered, ServedTurn, Warm, only_pace, with_failure, without
+from limpet_extproc.memory import PENDING_S, LastFailure, Remembered, ServedTurn, Warm, only_pace, with_failure, without
 from limpet_extproc.memory.served import with_warm
-
-PENDING_S = 120.0
-"""How long a request without an outcome counts as under way: longer than a provider may take for its first byte."""
 
 
 class InProcessMemory:

@@ -1,18 +1,14 @@
-"""All that a request asks for besides its prompt, as a hash of two bytes.
+"""All that a request asks for besides its prompt, as a hash of a few bytes.
 
 Vendors' caches depend on some of it: `tool_choice`, the effort of reasoning, the schema of an answer, whose key it has
 (Anthropic's and OpenAI's guides to prompt caching, 2026). Which of it breaks what differs from vendor to vendor. So it
 is only noted whether anything at all differs from the turn before.
 """
 
-from typing import Final
-
 from xxhash import xxh3_64
 
 from limpet_extproc.dialects.port import PromptLayout
-
-SETTINGS_BYTES: Final = 2
-"""Enough to tell two of them apart, and too few to tell what they are."""
+from limpet_extproc.memory import SETTINGS_BYTES
 
 
 def settings_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes) -> bytes:

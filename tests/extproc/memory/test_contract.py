@@ -8,8 +8,17 @@ from msgspec.structs import replace
 from tests.extproc.memory.conftest import Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import FAILED_S, ConversationPace, LastFailure, Memory, Remembered, ServedTurn, Warm
-from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
+from limpet_extproc.memory import (
+    FAILED_S,
+    PENDING_S,
+    ConversationPace,
+    LastFailure,
+    Memory,
+    Remembered,
+    ServedTurn,
+    Warm,
+)
+from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.memory.redis.redis_memory import RedisMemory
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.extproc.memory.conftest import PROVIDERS, Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
+from limpet_extproc.memory import PENDING_S
 from limpet_extproc.memory.head_table import DropHeads, ExpectHeads, HeadChange, HeadTable, NoteHeads, table_changed
 from limpet_extproc.memory.heads import HeadMemory, WarmHead
-from limpet_extproc.memory.in_process import PENDING_S
 from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.errors import RedisError

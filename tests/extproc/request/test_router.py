@@ -15,9 +15,9 @@ from limpet_extproc.decision.prefix import HASH_BYTES
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.memory import LastFailure, Remembered, Warm
+from limpet_extproc.memory import PENDING_S, LastFailure, Remembered, Warm
 from limpet_extproc.memory.heads import WarmHead
-from limpet_extproc.memory.in_process import PENDING_S, InProcessMemory
+from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed

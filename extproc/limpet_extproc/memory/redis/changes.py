@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from limpet_extproc.memory import (
+    PENDING_S,
     ConversationPace,
     LastFailure,
     Remembered,
@@ -18,7 +19,6 @@ from limpet_extproc.memory import (
     without,
 )
 from limpet_extproc.memory.head_table import HeadChange
-from limpet_extproc.memory.in_process import PENDING_S
 from limpet_extproc.memory.objects import ObjectPlace
 from limpet_extproc.memory.served import with_warm
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from limpet_extproc.memory import PENDING_S
 from limpet_extproc.memory.head_table import MOST_NOTES, MOST_ROWS
-from limpet_extproc.memory.in_process import PENDING_S
 from limpet_extproc.memory.redis.layout import VERSION
 
 HEAD_SCRIPT: Final = f"""

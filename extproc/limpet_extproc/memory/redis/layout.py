@@ -19,7 +19,7 @@ import msgspec
 from xxhash import xxh3_64_digest
 
 from limpet_extproc.contract.reasons import CAUSE_TEXT
-from limpet_extproc.memory import ConversationPace, LastFailure, Warm
+from limpet_extproc.memory import SETTINGS_BYTES, ConversationPace, LastFailure, Warm
 from limpet_extproc.memory.head_table import DropHeads, ExpectHeads, HeadRow, HeadTable, NoteHeads
 from limpet_extproc.memory.objects import ObjectPlace
 from limpet_extproc.memory.redis.changes import (
@@ -110,7 +110,7 @@ class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 _LONG_STRING: Final = 0xDA
-_HEADERS: Final = {**dict.fromkeys(range(0xA0, 0xC0), 1), 0xD9: 2, _LONG_STRING: 3}
+_STRING_HEADERS: Final = {**dict.fromkeys(range(0xA0, 0xC0), 1), 0xD9: 2, _LONG_STRING: 3}
 """How many bytes stand before a string's own, by the first of them."""
 _NUMBER: Final = msgspec.msgpack.Decoder(int)
 
@@ -120,18 +120,17 @@ def _wrapped(chain: bytes) -> msgspec.Raw:
     return msgspec.Raw(bytes((_LONG_STRING, *len(chain).to_bytes(2, "big"))) + chain)
 
 
-_SETTINGS: Final = 2
-"""Bytes before a chain: what else the request asked for."""
-_UNKNOWN: Final = b"\0"
+_UNKNOWN: Final = b"\0" * SETTINGS_BYTES
+"""Stands for settings that are not known."""
 
 
 def _with_settings(warm: Warm) -> bytes:
-    return warm.settings.ljust(_SETTINGS, _UNKNOWN) + warm.chain if warm.chain else b""
+    return (warm.settings or _UNKNOWN) + warm.chain if warm.chain else b""
 
 
 def _settings(stored: bytes) -> bytes:
-    found = stored[:_SETTINGS]
-    return b"" if found == _UNKNOWN * _SETTINGS else found
+    found = stored[:SETTINGS_BYTES]
+    return b"" if found == _UNKNOWN else found
 
 
 def _unwrapped(chains: Sequence[msgspec.Raw]) -> Iterator[bytes]:
@@ -139,7 +138,7 @@ def _unwrapped(chains: Sequence[msgspec.Raw]) -> Iterator[bytes]:
     first = b""
     for raw in chains:
         view = memoryview(raw)
-        header = _HEADERS.get(view[0])
+        header = _STRING_HEADERS.get(view[0])
         chain = first[: _NUMBER.decode(view)] if header is None else bytes(view[header:])
         first = first or chain
         yield chain
@@ -149,12 +148,12 @@ _HASH_CHARS: Final = 11
 """Of a hash's 8 bytes in base64, without what fills it up."""
 
 
-def _written(hash_: bytes) -> str:
+def _hash_text(hash_: bytes) -> str:
     return urlsafe_b64encode(hash_)[:_HASH_CHARS].decode()
 
 
-_HEADS: Final = msgspec.msgpack.Decoder(_StoredHeads)
-_PLACE: Final = msgspec.msgpack.Decoder(_StoredPlace)
+_HEADS_DECODER: Final = msgspec.msgpack.Decoder(_StoredHeads)
+_PLACE_DECODER: Final = msgspec.msgpack.Decoder(_StoredPlace)
 _DECODER: Final = msgspec.msgpack.Decoder(_StoredValue)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -172,7 +171,7 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
     if len(chains) != len(stored.warm):
         chains = (b"",) * len(stored.warm)
     warm = tuple(
-        Warm(names.long(short), until_s, prompt, cached, chain[_SETTINGS:], _settings(chain))
+        Warm(names.long(short), until_s, prompt, cached, chain[SETTINGS_BYTES:], _settings(chain))
         for (short, until_s, prompt, cached), chain in zip(stored.warm, chains, strict=True)
     )
     failure = None
@@ -189,7 +188,7 @@ def decode(value: bytes, names: ShortNames) -> StoredConversation | None:
 def decode_place(value: bytes, names: ShortNames) -> ObjectPlace | None:
     """Where the object of a value lives; None if another version wrote it."""
     try:
-        stored = _PLACE.decode(value)
+        stored = _PLACE_DECODER.decode(value)
     except msgspec.MsgspecError:
         return None
     return ObjectPlace(names.long(stored.provider), stored.owner) if stored.version == VERSION else None
@@ -198,12 +197,12 @@ def decode_place(value: bytes, names: ShortNames) -> ObjectPlace | None:
 def decode_heads(value: bytes, names: ShortNames) -> HeadTable | None:
     """The table of heads in a value; None if another version wrote it."""
     try:
-        stored = _HEADS.decode(value)
+        stored = _HEADS_DECODER.decode(value)
         if stored.version != VERSION:
             return None
         rows = [
-            HeadRow(urlsafe_b64decode(f"{written}="), names.long(short), until_s, pending_s, notes)
-            for written, short, until_s, pending_s, notes in stored.rows
+            HeadRow(urlsafe_b64decode(f"{text}="), names.long(short), until_s, pending_s, notes)
+            for text, short, until_s, pending_s, notes in stored.rows
         ]
     except (msgspec.MsgspecError, ValueError):
         return None
@@ -228,8 +227,8 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
         case NotePlace(place):
             return _ENCODER.encode(("p", names.short(place.provider), place.owner))
         case ExpectHeads(hashes, provider, now_s):
-            return _ENCODER.encode(("he", [*map(_written, hashes)], names.short(provider), now_s))
+            return _ENCODER.encode(("he", [*map(_hash_text, hashes)], names.short(provider), now_s))
         case NoteHeads(hashes, provider, until_s, now_s):
-            return _ENCODER.encode(("hn", [*map(_written, hashes)], names.short(provider), now_s, until_s))
+            return _ENCODER.encode(("hn", [*map(_hash_text, hashes)], names.short(provider), now_s, until_s))
         case DropHeads(hashes, provider):
-            return _ENCODER.encode(("hd", [*map(_written, hashes)], names.short(provider)))
+            return _ENCODER.encode(("hd", [*map(_hash_text, hashes)], names.short(provider)))

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from limpet_extproc.memory import FAILED_S
-from limpet_extproc.memory.in_process import PENDING_S
+from limpet_extproc.memory import FAILED_S, PENDING_S
 from limpet_extproc.memory.objects import KEPT_S
 from limpet_extproc.memory.redis.changes import SHOWN_S
 from limpet_extproc.memory.redis.head_script import HEAD_SCRIPT

@@ -7,8 +7,7 @@ import pytest
 from tests.extproc.memory.conftest import PROVIDERS, Gateways
 from tests.extproc.memory.redis_server import RedisServer
 
-from limpet_extproc.memory import FAILED_S, LastFailure, Remembered, ServedTurn, Warm
-from limpet_extproc.memory.in_process import PENDING_S
+from limpet_extproc.memory import FAILED_S, PENDING_S, LastFailure, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.redis.changes import NOTHING, SHOWN_S
 from limpet_extproc.memory.redis.layout import ShortNames, decode, redis_key
 
