@@ -76,7 +76,7 @@ class PriceNow(msgspec.Struct, frozen=True, gc=False):
     """Unix seconds at which that changes; infinite if it never does."""
 
 
-class PriceTurn(msgspec.Struct, frozen=True, gc=False):
+class NextPrice(msgspec.Struct, frozen=True, gc=False):
     """When the price of a model at a provider changes next."""
 
     at_s: float

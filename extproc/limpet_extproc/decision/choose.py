@@ -175,7 +175,7 @@ def _bypass(steering: Steering) -> DecisionReason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-_Outlook = tuple[Warmth, Outlook]
+_Ahead = tuple[Warmth, Outlook]
 
 
 def _in_order(
@@ -185,7 +185,7 @@ def _in_order(
     filtered: Filtered,
     states: ProviderStates,
     seed: bytes,
-    ahead: _Outlook | None = None,
+    ahead: _Ahead | None = None,
 ) -> tuple[str, ...]:
     """`ahead`: what counts is the whole conversation, with what is warm; else this request alone, with nothing warm."""
     ranked = _spread(query, candidates, filtered.shares, states, seed, ahead)
@@ -201,7 +201,7 @@ def _spread(
     shares: Mapping[str, float],
     states: ProviderStates,
     seed: bytes,
-    ahead: _Outlook | None,
+    ahead: _Ahead | None,
 ) -> list[str]:
     """`shares`: of new conversations, for those that may not have their full one yet."""
     if len(candidates) < 2:

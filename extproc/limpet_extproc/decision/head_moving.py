@@ -9,6 +9,7 @@ move as the move costs, which no rule without knowledge of the future can better
 from collections.abc import Sequence
 
 from limpet_extproc.decision.pick import unit
+from limpet_extproc.decision.price import PER_MTOK
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import is_cached, request_price
 from limpet_extproc.decision.snapshot import Candidate
@@ -36,7 +37,7 @@ def _if_moved(candidate: Candidate, cold_usd: float, least_usd: float, tokens: i
     price = request_price(candidate, query)
     if tokens <= 0 or price is None or not is_cached(candidate, query):
         return cold_usd
-    move_usd = 1e-6 * tokens * (price.cache_write - price.cache_read)
+    move_usd = PER_MTOK * tokens * (price.cache_write - price.cache_read)
     lost_usd = least_usd - (cold_usd - move_usd)
     pays = lost_usd > 0 and unit(_APART + query.key + candidate.seed) * move_usd < lost_usd
     return cold_usd - move_usd if pays else cold_usd

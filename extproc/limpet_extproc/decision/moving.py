@@ -26,7 +26,7 @@ def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) ->
         return True  # a reason to stay: nobody knows what another would save
     if (
         sticky.tiers
-        or sticky.turn
+        or sticky.next_price
         or query.service_tier
         or query.marks_ttl_s is not None
         or query.retention_ttl_s is not None
@@ -45,7 +45,7 @@ def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) ->
             or output > other.output
             or ttl_s < each.cache_ttl_s
             or each.tiers
-            or each.turn
+            or each.next_price
         ):
             return False
     return True

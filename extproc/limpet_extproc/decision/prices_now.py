@@ -9,7 +9,7 @@ import msgspec
 
 from limpet_extproc.contract.catalog import CatalogProvider, Model
 from limpet_extproc.contract.price_windows import price_at
-from limpet_extproc.contract.prices import Price, PriceNow, PriceTier, PriceTurn
+from limpet_extproc.contract.prices import NextPrice, Price, PriceNow, PriceTier
 
 
 class WindowedModel(msgspec.Struct, frozen=True, gc=False):
@@ -19,7 +19,7 @@ class WindowedModel(msgspec.Struct, frozen=True, gc=False):
     at_s: float
     """Unix time."""
     now: PriceNow
-    turn: PriceTurn | None
+    next_price: NextPrice | None
     """What comes after them; None: they stay."""
 
     def holds_at(self, now_s: float) -> bool:
@@ -47,10 +47,10 @@ class PricesNow:
             return found.now
         return None if model.price is None else PriceNow(model.price, model.price_rules.tiers)
 
-    def turn_of(self, provider: str, model: Model) -> PriceTurn | None:
+    def next_of(self, provider: str, model: Model) -> NextPrice | None:
         """When the price of one model changes next; None: it does not."""
         found = self.windowed.get((provider, model.name)) if self.windowed else None
-        return None if found is None else found.turn
+        return None if found is None else found.next_price
 
     def differing(self, other: "PricesNow") -> frozenset[tuple[str, str]]:
         """Those whose prices are not the same in both."""
@@ -61,8 +61,8 @@ class PricesNow:
 NO_WINDOWS: Final = PricesNow()
 
 
-def _prices(one: WindowedModel | None) -> tuple[Price, tuple[PriceTier, ...], PriceTurn | None] | None:
-    return None if one is None else (one.now.price, one.now.tiers, one.turn)
+def _prices(one: WindowedModel | None) -> tuple[Price, tuple[PriceTier, ...], NextPrice | None] | None:
+    return None if one is None else (one.now.price, one.now.tiers, one.next_price)
 
 
 def prices_now(providers: Iterable[CatalogProvider], now_s: float, before: PricesNow = NO_WINDOWS) -> PricesNow:
@@ -77,12 +77,12 @@ def prices_now(providers: Iterable[CatalogProvider], now_s: float, before: Price
             if known is not None and known.model is model and known.holds_at(now_s):
                 windowed[key] = known
             elif (now := price_at(model, now_s)) is not None:
-                windowed[key] = WindowedModel(model, now_s, now, _turn(model, now.until_s))
+                windowed[key] = WindowedModel(model, now_s, now, _next_price(model, now.until_s))
     if not windowed:
         return NO_WINDOWS
     return PricesNow(windowed, now_s, min(each.now.until_s for each in windowed.values()))
 
 
-def _turn(model: Model, at_s: float) -> PriceTurn | None:
+def _next_price(model: Model, at_s: float) -> NextPrice | None:
     then = price_at(model, at_s) if at_s < inf else None
-    return None if then is None else PriceTurn(at_s, then.price)
+    return None if then is None else NextPrice(at_s, then.price)

@@ -22,7 +22,7 @@ from limpet_extproc.contract.catalog import (
     Policy,
     PromptCaching,
 )
-from limpet_extproc.contract.prices import Price, PriceTier, PriceTurn
+from limpet_extproc.contract.prices import NextPrice, Price, PriceTier
 from limpet_extproc.decision.policies import Policies
 from limpet_extproc.decision.prices_now import NO_WINDOWS, PricesNow, prices_now
 
@@ -66,7 +66,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """The prices now of longer prompts, by `above_tokens`, ascending."""
     service_tiers: Mapping[str, float] = {}
     """Factors on all prices by the service tier that a request names; 1 where it is absent."""
-    turn: PriceTurn | None = None
+    next_price: NextPrice | None = None
     """When `price` changes next; None: it does not."""
 
 
@@ -275,5 +275,5 @@ def _candidate(
         takes_affinity=bool(provider.affinity_header),
         tiers=() if now is None else now.tiers,
         service_tiers=model.price_rules.service_tiers,
-        turn=prices.turn_of(provider.name, model),
+        next_price=prices.next_of(provider.name, model),
     )

@@ -6,16 +6,12 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.price import NEARLY_FREE_USD, PER_MTOK
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import cache_ttl_s, is_cached, request_price
 from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.decision.worth import Outlook, TurnRates, totals
-
-_NEARLY_FREE_USD: Final = 1e-9
-"""A price of zero is a real one (a free tier), but nothing can be divided by it."""
-
-_PER_MTOK: Final = 1e-6
 
 _ALL_UNKNOWN: Final = Price(1.0, 4.0, 1.0, 1.0)
 """Where no price is known: what others made warm saves nothing that is known, so it draws nobody to one place."""
@@ -43,13 +39,13 @@ def stays_and_leaves_usd(
         tokens = [warm.get(candidate.provider, 0) for candidate in candidates]
         head = 0 if warmth.own else max(tokens)
     rates, later_rates = _rates(prices, lasts, head, outlook), None
-    if any(candidate.turn for candidate in candidates):
+    if any(candidate.next_price for candidate in candidates):
         later = [_later(candidate, price, outlook) for candidate, price in zip(candidates, prices, strict=True)]
         later_rates = _rates(later, lasts, head, outlook)
     if head:
         brings = [
-            (price.cache_write - price.cache_read) * (head - warm) if last else 0.0
-            for price, last, warm in zip(prices, lasts, tokens, strict=True)
+            (price.cache_write - price.cache_read) * (head - there) if last else 0.0
+            for price, last, there in zip(prices, lasts, tokens, strict=True)
         ]
         rest = msgspec.structs.replace(outlook, prompt_tokens=max(0.0, outlook.prompt_tokens - head))
         found = totals(rates, rest, [0] * len(rates), later_rates)
@@ -57,7 +53,7 @@ def stays_and_leaves_usd(
     else:
         found = totals(rates, outlook, tokens, later_rates)
     return [
-        (max(_PER_MTOK * stays, _NEARLY_FREE_USD), max(_PER_MTOK * leaves, _NEARLY_FREE_USD)) for stays, leaves in found
+        (max(PER_MTOK * stays, NEARLY_FREE_USD), max(PER_MTOK * leaves, NEARLY_FREE_USD)) for stays, leaves in found
     ]
 
 
@@ -77,10 +73,10 @@ def _rates(prices: Sequence[Price], lasts: Sequence[float], head: int, outlook: 
 
 def _later(candidate: Candidate, price: Price, outlook: Outlook) -> Price:
     """What the turns after this one are expected to pay, where a price window turns before the last of them."""
-    turn = candidate.turn
-    if turn is None or price is not candidate.price or turn.at_s <= outlook.at_s:
+    following = candidate.next_price
+    if following is None or price is not candidate.price or following.at_s <= outlook.at_s:
         return price
-    still, then = outlook.before(turn.at_s), turn.price
+    still, then = outlook.before(following.at_s), following.price
     return Price(
         still * price.input + (1 - still) * then.input,
         still * price.output + (1 - still) * then.output,

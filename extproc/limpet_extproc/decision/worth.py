@@ -14,7 +14,7 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     """A request, and how its conversation is expected to go on."""
 
     prompt_tokens: float
-    """Without a head that others keep warm (`TurnRates.turn`)."""
+    """Without a head that others keep warm (`TurnRates.each_turn`)."""
     output_tokens: float
     """Of its answer, and of each later one."""
     again: float
@@ -41,7 +41,7 @@ class TurnRates(msgspec.Struct, frozen=True, gc=False):
     write: float
     """For prompt tokens that its cache does not have."""
     read: float
-    turn: float
+    each_turn: float
     """For each turn besides, whatever its prompt: its answer, and what every turn reads of a head that never runs out.
 
     Dollars of a million requests."""
@@ -59,7 +59,8 @@ def totals(
 
     First if the conversation stays there as long as its cache lives, then if it leaves it after this request. From then
     on it starts anew where that costs least, and starts again at that one whenever its cache has run out.
-    `later_rates`: of all turns after this one, where they are not the same.
+    `later_rates`: of all turns after this one, where they are not the same. In the words of docs/worth.md `again` is q,
+    `later` z and `warm` m.
     """
     later_rates = all_rates if later_rates is None else later_rates
     prompt, again, growth = outlook.prompt_tokens, outlook.again, outlook.growth_tokens
@@ -73,7 +74,7 @@ def totals(
         warm = later / alone
         """How many turns are expected to follow before one finds the cache gone, or none comes."""
         paid = (rates.write + warm * rates.read) * alone / ends
-        answers = rates.turn * (1.0 + warm)
+        answers = rates.each_turn * (1.0 + warm)
         grown = growth * (warm * (rates.write + warm * rates.read) + paid * (again - later) / (alone * alone))
         base = (answers + grown) * alone / ends
         if base + paid * prompt < least:
@@ -81,8 +82,8 @@ def totals(
     leaves = again * (fixed + per_token * (prompt + growth))
     found = []
     for today, rates, tokens in zip(all_rates, later_rates, warm_tokens, strict=True):
-        now = today.write * prompt - (today.write - today.read) * min(prompt, tokens) + today.turn
-        write, read, answer = rates.write, rates.read, rates.turn
+        now = today.write * prompt - (today.write - today.read) * min(prompt, tokens) + today.each_turn
+        write, read, answer = rates.write, rates.read, rates.each_turn
         later = again * rates.lasts
         alone = 1.0 - later
         warm = later / alone

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.prices import Price, PriceTurn
+from limpet_extproc.contract.prices import NextPrice, Price
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -202,7 +202,7 @@ def test_nobody_leaves_a_price_window_that_is_about_to_end(make: Make, ends_in_s
     lane = make.lane(make.provider("here", price=times(2)), make.provider("there", price=times(1.1)))
     here = lane.by_provider["here"]
     if ends_in_s is not None:
-        here = structs.replace(here, turn=PriceTurn(NOW + ends_in_s, OLD))
+        here = structs.replace(here, next_price=NextPrice(NOW + ends_in_s, OLD))
     lane = Lane.of(lane.model, (here, lane.by_provider["there"]), lane.policy)
     pace = ConversationPace(40, NOW - 20, 20.0, PROMPT, 500, 400)
     remembered = Remembered((Warm("here", NOW + 60, PROMPT),), pace=pace)

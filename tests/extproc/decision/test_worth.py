@@ -14,7 +14,7 @@ from limpet_extproc.decision.worth import Outlook, TurnRates, totals
 
 USD = st.floats(0.0, 20.0)
 RATES = st.builds(
-    TurnRates, write=USD, read=USD, turn=st.floats(0, 100_000), lasts=st.sampled_from([0.0, 0.3, 0.9, 0.999, 1.0])
+    TurnRates, write=USD, read=USD, each_turn=st.floats(0, 100_000), lasts=st.sampled_from([0.0, 0.3, 0.9, 0.999, 1.0])
 )
 OUTLOOKS = st.builds(
     Outlook,
@@ -29,7 +29,7 @@ WARM = st.floats(0, 300_000)
 
 def turn(rates: TurnRates, prompt: float, warm: float) -> float:
     warm = min(warm, prompt)
-    return rates.read * warm + rates.write * (prompt - warm) + rates.turn
+    return rates.read * warm + rates.write * (prompt - warm) + rates.each_turn
 
 
 def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_tokens: float) -> float:
