@@ -83,15 +83,15 @@ def open_request(
         lasting_tokens=int(_lasting_bytes(request, text_bytes) / BYTES_PER_TOKEN),
     )
     owner = identity.owner(secret, tenant)
-    name = owner.name if tenant else ""
+    tenant_name = owner.name if tenant else ""
     if api.kind != "conversation":
-        return Opened(request, query, identified_by, snapshot.providers, "", head, body, name)
+        return Opened(request, query, identified_by, snapshot.providers, "", head, body, tenant_name)
     if lane.caches and lane.policy.mode != "Off" and request.layout is not None:
         seed = identity.prefix_seed(owner, api.name, lane.model)
         chain = chain_of(body, request.layout, seed, attached=text_bytes != len(body))
         query = msgspec.structs.replace(query, chain=chain, settings=settings_of(body, request.layout, seed))
     made_by = owner.name if request.kept else ""
-    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, name)
+    return Opened(request, query, identified_by, snapshot.providers, made_by, head, body, tenant_name)
 
 
 def last_blocks(opened: Opened) -> tuple[LastBlock, ...]:

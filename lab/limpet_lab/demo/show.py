@@ -92,6 +92,7 @@ def show(result: Result, console: Console) -> None:
         f"next turn, {lost.stayed_moved} stayed where they had become warm, clients saw {lost.client_errors} errors.",
         highlight=False,
     )
+    console.print()
     console.print(_ledger(result))
     console.print(saved(result), style="bold", highlight=False)
 
