@@ -10,7 +10,7 @@ import msgspec
 from limpet_extproc.contract.catalog import Catalog
 from limpet_lab.replay.comparison import LIMPET, World, rule_sets
 from limpet_lab.replay.play import ReplayedBill, play
-from limpet_lab.replay.requests import asks_of
+from limpet_lab.replay.requests import requests_of
 from limpet_lab.replay.sellers import SellerSpec
 from limpet_lab.replay.trace import TraceRow
 
@@ -77,14 +77,14 @@ async def costs_of(
     say: Callable[[str], None] = lambda _: None,
 ) -> ModelCosts:
     """Plays the requests of a model to every set of these sellers. `say` is told what is played next."""
-    asks = asks_of(rows, begin_s)
+    requests = requests_of(rows, begin_s)
     costs: list[SetCost] = []
     for names in sets_of([seller.name for seller in sellers]):
         say(f"{model}: {', '.join(names)}")
         chosen = [seller for seller in sellers if seller.name in names]
-        rules = rule_sets(World(_only(catalog, names), model, chosen, begin_s), asks)
+        rules = rule_sets(World(_only(catalog, names), model, chosen, begin_s), requests)
         wanted = (LIMPET, *WITHOUT) if len(names) > 1 else (LIMPET, WITHOUT[0])
-        bills = {name: await play(rules[name](), asks.all, chosen) for name in wanted}
+        bills = {name: await play(rules[name](), requests.all, chosen) for name in wanted}
         costs.append(SetCost(names, bills))
     seconds = seconds_of(rows)
     a_month = MONTH_S / seconds if seconds else 1.0

@@ -33,7 +33,7 @@ from typing import Final
 
 from limpet_lab.replay.bills import PriceBook, usd
 from limpet_lab.replay.bound_line import Line, cheapest, is_line
-from limpet_lab.replay.requests import Ask
+from limpet_lab.replay.requests import ReplayedRequest
 from limpet_lab.replay.sellers import FIRST_BYTE_S, PROMPT_TOKENS_PER_S, SellerSpec
 from limpet_lab.replay.trace import BLOCK_TOKENS
 from limpet_lab.sim.cache import PrefixCache, Reading
@@ -60,20 +60,20 @@ class HindsightRules:
         self._choices = choices
         self._names = names
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         """See `ReplayedRules`."""
-        chosen = self._choices.get(ask.number, "")
+        chosen = self._choices.get(request.number, "")
         return (chosen, *(name for name in self._names if name != chosen)) if chosen else self._names
 
-    async def ended(self, ask: Ask, tried: object, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: object, now_s: float) -> None:
         """See `ReplayedRules`."""
 
 
-def lower_bound(asks: Sequence[Ask], specs: Sequence[SellerSpec]) -> Bound:
+def lower_bound(requests: Sequence[ReplayedRequest], specs: Sequence[SellerSpec]) -> Bound:
     """The bound for these requests at these providers."""
-    costs = _Costs(asks, specs)
+    costs = _Costs(requests, specs)
     groups = len(specs) <= _MOST_PROVIDERS
-    total, choices = _divided(list(asks), 0, costs) if groups else _alone(asks, costs)
+    total, choices = _divided(list(requests), 0, costs) if groups else _alone(requests, costs)
     names = [spec.name for spec in specs]
     return Bound(total, {number: names[place] for number, place in choices.items()})
 
@@ -81,34 +81,36 @@ def lower_bound(asks: Sequence[Ask], specs: Sequence[SellerSpec]) -> Bound:
 class _Costs:
     """The least cost of each request at each provider."""
 
-    def __init__(self, asks: Sequence[Ask], specs: Sequence[SellerSpec]) -> None:
+    def __init__(self, requests: Sequence[ReplayedRequest], specs: Sequence[SellerSpec]) -> None:
         self._specs = specs
         self._books = [PriceBook(spec.model) for spec in specs]
         self.ttls_s = [inf if spec.rules.ttl_seconds is None else spec.rules.ttl_seconds for spec in specs]
         self.least_blocks = [-(-spec.rules.min_tokens // BLOCK_TOKENS) for spec in specs]
-        begin_s = asks[0].at_s if asks else 0.0
-        self.open = [[p for p, spec in enumerate(specs) if not spec.fails(ask, begin_s)] for ask in asks]
+        begin_s = requests[0].at_s if requests else 0.0
+        self.open = [[p for p, spec in enumerate(specs) if not spec.fails(request, begin_s)] for request in requests]
         """By request: the providers that would answer it."""
-        self._found = [_found_in_all(asks, spec) for spec in specs]
-        self.generous = [[self.at(p, ask, self._found[p][ask.number]) for p in range(len(specs))] for ask in asks]
+        self._found = [_found_in_all(requests, spec) for spec in specs]
+        self.generous = [
+            [self.at(p, request, self._found[p][request.number]) for p in range(len(specs))] for request in requests
+        ]
 
-    def at(self, p: int, ask: Ask, cached: int) -> float:
+    def at(self, p: int, request: ReplayedRequest, cached: int) -> float:
         """At provider p with no more than so many tokens cached."""
-        spec, price = self._specs[p], self._books[p].at(ask.prompt_tokens, ask.at_s)
+        spec, price = self._specs[p], self._books[p].at(request.prompt_tokens, request.at_s)
         if cached < spec.rules.min_tokens or price.cache_read > price.cache_write:
             cached = 0
-        return usd(price, ask.prompt_tokens, cached, ask.output_tokens, written=spec.keeps(ask))
+        return usd(price, request.prompt_tokens, cached, request.output_tokens, written=spec.keeps(request))
 
-    def cold(self, p: int, ask: Ask, head_blocks: int) -> float:
+    def cold(self, p: int, request: ReplayedRequest, head_blocks: int) -> float:
         """At provider p if it has no more of the prompt than its first blocks."""
-        return self.at(p, ask, min(self._found[p][ask.number], head_blocks * BLOCK_TOKENS))
+        return self.at(p, request, min(self._found[p][request.number], head_blocks * BLOCK_TOKENS))
 
-    def saved(self, asks: Sequence[Ask]) -> list[list[float]]:
+    def saved(self, requests: Sequence[ReplayedRequest]) -> list[list[float]]:
         """By request and provider: what one more cached block saves there at most, then or later."""
         most = [0.0] * len(self._books)
         from_the_end: list[list[float]] = []
-        for ask in reversed(asks):
-            prices = [book.at(ask.prompt_tokens, ask.at_s) for book in self._books]
+        for request in reversed(requests):
+            prices = [book.at(request.prompt_tokens, request.at_s) for book in self._books]
             block = BLOCK_TOKENS * 1e-6
             most = [
                 max(so_far, block * (price.cache_write - price.cache_read))
@@ -118,38 +120,38 @@ class _Costs:
         return from_the_end[::-1]
 
 
-def _found_in_all(asks: Sequence[Ask], spec: SellerSpec) -> list[int]:
+def _found_in_all(requests: Sequence[ReplayedRequest], spec: SellerSpec) -> list[int]:
     """What each request finds in a cache that has seen every request, each as early as can be."""
     cache = PrefixCache(spec.rules)
     begun: list[tuple[float, int, Reading]] = []
     found: list[int] = []
-    for ask in asks:
-        while begun and begun[0][0] <= ask.at_s:
+    for request in requests:
+        while begun and begun[0][0] <= request.at_s:
             first_byte_s, number, reading = heappop(begun)
-            cache.write(reading, asks[number].at_s, first_byte_s)
-        reading = cache.read_steps(ask.blocks, ask.prompt_tokens, ask.at_s)
+            cache.write(reading, requests[number].at_s, first_byte_s)
+        reading = cache.read_steps(request.blocks, request.prompt_tokens, request.at_s)
         found.append(reading.cached)
-        first_byte_s = FIRST_BYTE_S + (ask.prompt_tokens - reading.cached) / PROMPT_TOKENS_PER_S
-        heappush(begun, (ask.at_s + first_byte_s, ask.number, reading))
+        first_byte_s = FIRST_BYTE_S + (request.prompt_tokens - reading.cached) / PROMPT_TOKENS_PER_S
+        heappush(begun, (request.at_s + first_byte_s, request.number, reading))
     return found
 
 
 _Choices = dict[int, int]
 
 
-def _divided(asks: list[Ask], head_blocks: int, costs: _Costs) -> tuple[float, _Choices]:
+def _divided(requests: list[ReplayedRequest], head_blocks: int, costs: _Costs) -> tuple[float, _Choices]:
     """The bound for requests of which no other has anything beyond their first `head_blocks`."""
-    if len(asks) < 2:
-        return _alone(asks, costs)
-    shared = _shared_blocks(asks, head_blocks)
-    as_one = _as_group(asks, head_blocks, costs) if shared > head_blocks else None
-    parts: dict[int, list[Ask]] = defaultdict(list)
-    ending: list[Ask] = []
-    for ask in asks:
-        if len(ask.blocks) > shared:
-            parts[ask.blocks[shared]].append(ask)
+    if len(requests) < 2:
+        return _alone(requests, costs)
+    shared = _shared_blocks(requests, head_blocks)
+    as_one = _as_group(requests, head_blocks, costs) if shared > head_blocks else None
+    parts: dict[int, list[ReplayedRequest]] = defaultdict(list)
+    ending: list[ReplayedRequest] = []
+    for request in requests:
+        if len(request.blocks) > shared:
+            parts[request.blocks[shared]].append(request)
         else:
-            ending.append(ask)
+            ending.append(request)
     if as_one is not None and sum(len(part) > 1 for part in parts.values()) < 2:
         return as_one
     total, choices = _alone(ending, costs)
@@ -160,55 +162,58 @@ def _divided(asks: list[Ask], head_blocks: int, costs: _Costs) -> tuple[float, _
     return as_one if as_one is not None and as_one[0] >= total else (total, choices)
 
 
-def _shared_blocks(asks: Sequence[Ask], from_block: int) -> int:
+def _shared_blocks(requests: Sequence[ReplayedRequest], from_block: int) -> int:
     """How many blocks all of them begin with; the first `from_block` are known to be the same."""
-    first = asks[0].blocks
-    shared = min(len(ask.blocks) for ask in asks)
-    for ask in asks:
-        while shared > from_block and ask.blocks[shared - 1] != first[shared - 1]:
+    first = requests[0].blocks
+    shared = min(len(request.blocks) for request in requests)
+    for request in requests:
+        while shared > from_block and request.blocks[shared - 1] != first[shared - 1]:
             shared -= 1
     return shared
 
 
-def _alone(asks: Sequence[Ask], costs: _Costs) -> tuple[float, _Choices]:
+def _alone(requests: Sequence[ReplayedRequest], costs: _Costs) -> tuple[float, _Choices]:
     """Each at its best, whoever has what."""
     total, choices = 0.0, {}
-    for ask in asks:
-        if costs.open[ask.number]:
-            generous = costs.generous[ask.number]
-            best = min(costs.open[ask.number], key=generous.__getitem__)
-            choices[ask.number] = best
+    for request in requests:
+        if costs.open[request.number]:
+            generous = costs.generous[request.number]
+            best = min(costs.open[request.number], key=generous.__getitem__)
+            choices[request.number] = best
             total += generous[best]
     return total, choices
 
 
-def _as_group(asks: Sequence[Ask], head_blocks: int, costs: _Costs) -> tuple[float, _Choices]:
+def _as_group(requests: Sequence[ReplayedRequest], head_blocks: int, costs: _Costs) -> tuple[float, _Choices]:
     """The best bound for a group as one."""
-    if len(asks) > _MOST_TURNS:
-        return _as_one(asks, head_blocks, costs)
-    shared = [[_in_common(ask, earlier, head_blocks) for earlier in asks[:turn]] for turn, ask in enumerate(asks)]
+    if len(requests) > _MOST_TURNS:
+        return _as_one(requests, head_blocks, costs)
+    shared = [
+        [_in_common(request, earlier, head_blocks) for earlier in requests[:turn]]
+        for turn, request in enumerate(requests)
+    ]
     if not is_line(shared):
-        return _as_one(asks, head_blocks, costs)
+        return _as_one(requests, head_blocks, costs)
     total, way = cheapest(
         Line(
-            [ask.at_s for ask in asks],
+            [request.at_s for request in requests],
             shared,
-            [costs.open[ask.number] for ask in asks],
-            lambda turn, p, blocks: costs.cold(p, asks[turn], blocks),
-            [costs.generous[ask.number] for ask in asks],
+            [costs.open[request.number] for request in requests],
+            lambda turn, p, blocks: costs.cold(p, requests[turn], blocks),
+            [costs.generous[request.number] for request in requests],
             head_blocks,
             costs.ttls_s,
-            [len(ask.blocks) for ask in asks],
-            costs.saved(asks),
+            [len(request.blocks) for request in requests],
+            costs.saved(requests),
             costs.least_blocks,
         )
     )
-    return total, {ask.number: p for ask, p in zip(asks, way, strict=True) if p >= 0}
+    return total, {request.number: p for request, p in zip(requests, way, strict=True) if p >= 0}
 
 
-def _in_common(ask: Ask, other: Ask, from_block: int) -> int:
+def _in_common(request: ReplayedRequest, other: ReplayedRequest, from_block: int) -> int:
     """How many blocks both begin with; the first `from_block` are known to be the same."""
-    mine, theirs = ask.blocks, other.blocks
+    mine, theirs = request.blocks, other.blocks
     low, high = from_block, min(len(mine), len(theirs))
     while low < high:  # a block stands for all before it, too
         middle = (low + high + 1) // 2
@@ -219,18 +224,18 @@ def _in_common(ask: Ask, other: Ask, from_block: int) -> int:
     return low
 
 
-def _as_one(asks: Sequence[Ask], head_blocks: int, costs: _Costs) -> tuple[float, _Choices]:
+def _as_one(requests: Sequence[ReplayedRequest], head_blocks: int, costs: _Costs) -> tuple[float, _Choices]:
     """The least sum over the sets of providers that have served some of the group."""
     least: dict[int, float] = {0: 0.0}
     came_from: list[dict[int, tuple[int, int]]] = []
     before_s = -inf
-    for ask in asks:
-        alive = sum(1 << p for p, ttl_s in enumerate(costs.ttls_s) if ask.at_s - before_s < ttl_s)
-        before_s = ask.at_s
+    for request in requests:
+        alive = sum(1 << p for p, ttl_s in enumerate(costs.ttls_s) if request.at_s - before_s < ttl_s)
+        before_s = request.at_s
         after: dict[int, float] = {}
         how: dict[int, tuple[int, int]] = {}
-        generous, choices = costs.generous[ask.number], costs.open[ask.number]
-        cold = {p: costs.cold(p, ask, head_blocks) for p in choices}
+        generous, choices = costs.generous[request.number], costs.open[request.number]
+        cold = {p: costs.cold(p, request, head_blocks) for p in choices}
         for served, so_far in least.items():
             for p in choices or (-1,):
                 bit = 1 << p if p >= 0 else 0
@@ -242,8 +247,8 @@ def _as_one(asks: Sequence[Ask], head_blocks: int, costs: _Costs) -> tuple[float
         came_from.append(how)
     end = min(least, key=least.__getitem__)
     total, chosen = least[end], {}
-    for ask, how in zip(reversed(asks), reversed(came_from), strict=True):
+    for request, how in zip(reversed(requests), reversed(came_from), strict=True):
         end, p = how[end]
         if p >= 0:
-            chosen[ask.number] = p
+            chosen[request.number] = p
     return total, chosen

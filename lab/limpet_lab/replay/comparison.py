@@ -10,7 +10,7 @@ from limpet_lab.replay.bound import HindsightRules, lower_bound
 from limpet_lab.replay.limpet import LimpetRules
 from limpet_lab.replay.others import OTHERS, NewRules
 from limpet_lab.replay.play import ReplayedBill, ReplayedRules, play
-from limpet_lab.replay.requests import Asks, asks_of
+from limpet_lab.replay.requests import ReplayedRequests, requests_of
 from limpet_lab.replay.sellers import SellerSpec
 from limpet_lab.replay.trace import Trace
 
@@ -79,23 +79,23 @@ async def compare(
 ) -> Comparison:
     """Play the trace by each rule set, or by `only` these. `say` is told what is played next."""
     began = perf_counter()
-    asks = asks_of(trace.rows, world.begin_s)
-    bound = lower_bound(asks.all, world.sellers)
+    requests = requests_of(trace.rows, world.begin_s)
+    bound = lower_bound(requests.all, world.sellers)
     hindsight = await play(
-        HindsightRules(bound.choices, [seller.name for seller in world.sellers]), asks.all, world.sellers
+        HindsightRules(bound.choices, [seller.name for seller in world.sellers]), requests.all, world.sellers
     )
     bills: dict[str, ReplayedBill] = {}
-    for rules_name, new_rules in rule_sets(world, asks).items():
+    for rules_name, new_rules in rule_sets(world, requests).items():
         if only is None or rules_name in only:
             say(f"{name}: {rules_name}")
-            bills[rules_name] = await play(new_rules(), asks.all, world.sellers)
-    return Comparison(name, len(asks.all), bound.usd, hindsight, bills, perf_counter() - began, trace.notes)
+            bills[rules_name] = await play(new_rules(), requests.all, world.sellers)
+    return Comparison(name, len(requests.all), bound.usd, hindsight, bills, perf_counter() - began, trace.notes)
 
 
-def rule_sets(world: World, asks: Asks) -> Mapping[str, Callable[[], ReplayedRules]]:
+def rule_sets(world: World, requests: ReplayedRequests) -> Mapping[str, Callable[[], ReplayedRules]]:
     """All of them by name, Limpet's first; each has a memory of its own whenever it is made."""
     others = {name: _of(new_rules, world.sellers) for name, new_rules in OTHERS.items()}
-    return {LIMPET: lambda: LimpetRules(world.catalog, world.model, asks), **others}
+    return {LIMPET: lambda: LimpetRules(world.catalog, world.model, requests), **others}
 
 
 def _of(new_rules: NewRules, sellers: Sequence[SellerSpec]) -> Callable[[], ReplayedRules]:

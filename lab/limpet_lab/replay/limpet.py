@@ -24,7 +24,7 @@ from limpet_extproc.telemetry.metrics import WorkerMetrics
 from limpet_lab.replay.bodies import body_of
 from limpet_lab.replay.log_entries import log_of
 from limpet_lab.replay.play import Tried
-from limpet_lab.replay.requests import Ask, Asks
+from limpet_lab.replay.requests import ReplayedRequest, ReplayedRequests
 
 _HEAD: Final = RequestHead(OpenAIChat(), {"authorization": "Bearer replayed"})
 _SECRET: Final = b"of a replay"
@@ -39,8 +39,8 @@ class RefusedError(Exception):
 class LimpetRules:
     """One worker that remembers in its process."""
 
-    def __init__(self, catalog: Catalog, model: str, asks: Asks) -> None:
-        self._asks = asks
+    def __init__(self, catalog: Catalog, model: str, requests: ReplayedRequests) -> None:
+        self._requests = requests
         self._model = model
         self._now_s = self._swept_s = 0.0
         self._records: dict[int, Record] = {}
@@ -74,23 +74,23 @@ class LimpetRules:
             lambda _provider: False,
         )
 
-    async def order(self, ask: Ask, now_s: float) -> tuple[str, ...]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> tuple[str, ...]:
         """See `ReplayedRules`. Raises RefusedError."""
         self._now_s = now_s
         if now_s - self._swept_s >= _EVERY_S:
             self._swept_s = now_s
             self._routing.tracker.sweep()
             self._tables = repriced(self._tables, now_s)
-        routing = await self._routing.router.route(_HEAD, body_of(ask, self._asks, self._model))
+        routing = await self._routing.router.route(_HEAD, body_of(request, self._requests, self._model))
         if not isinstance(routing, Routing):
             raise RefusedError(routing.message)
-        self._records[ask.number] = routing.record
+        self._records[request.number] = routing.record
         return routing.decision.order
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
         """See `ReplayedRules`."""
         self._now_s = now_s
-        await self._outcomes.stream(log_of(ask, self._records.pop(ask.number), tried))
+        await self._outcomes.stream(log_of(request, self._records.pop(request.number), tried))
 
 
 async def _read(head: RequestHead, body: bytes | memoryview) -> ParsedRequest | Refusal:

@@ -15,7 +15,7 @@ from limpet_lab.peers.rule_sets import RULE_SETS, Situation
 from limpet_lab.peers.stickiness import IDLE_S
 from limpet_lab.replay.bills import PriceBook, usd
 from limpet_lab.replay.play import ReplayedRules, Tried
-from limpet_lab.replay.requests import Ask
+from limpet_lab.replay.requests import ReplayedRequest
 from limpet_lab.replay.sellers import SellerSpec
 
 _PINS_S: Final = 600.0
@@ -28,8 +28,10 @@ class _Market:
         self.books = {spec.name: PriceBook(spec.model) for spec in specs}
         self.failed_s: dict[str, float] = {}
 
-    def offers(self, ask: Ask) -> tuple[Offer, ...]:
-        return tuple(Offer(name, book.at(ask.prompt_tokens, ask.at_s).input) for name, book in self.books.items())
+    def offers(self, request: ReplayedRequest) -> tuple[Offer, ...]:
+        return tuple(
+            Offer(name, book.at(request.prompt_tokens, request.at_s).input) for name, book in self.books.items()
+        )
 
     def stable_first(self, order: Sequence[str], now_s: float) -> tuple[str, ...]:
         unstable = {name for name, when_s in self.failed_s.items() if now_s - when_s < OUTAGE_WINDOW_S}
@@ -46,15 +48,15 @@ class AlwaysCheapest:
     def __init__(self, specs: Sequence[SellerSpec]) -> None:
         self._market = _Market(specs)
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         """See `ReplayedRules`."""
         costs = {
-            name: usd(book.at(ask.prompt_tokens, now_s), ask.prompt_tokens, 0, DEFAULT_OUTPUT_TOKENS)
+            name: usd(book.at(request.prompt_tokens, now_s), request.prompt_tokens, 0, DEFAULT_OUTPUT_TOKENS)
             for name, book in self._market.books.items()
         }
         return self._market.stable_first(sorted(costs, key=lambda name: (costs[name], name)), now_s)
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
         """See `ReplayedRules`."""
         self._market.note(tried, now_s)
 
@@ -65,11 +67,11 @@ class RendezvousOnly:
     def __init__(self, specs: Sequence[SellerSpec]) -> None:
         self._market = _Market(specs)
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         """See `ReplayedRules`."""
-        return self._market.stable_first(spread(self._market.offers(ask), _seed(ask.conversation)), now_s)
+        return self._market.stable_first(spread(self._market.offers(request), _seed(request.conversation)), now_s)
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
         """See `ReplayedRules`."""
         self._market.note(tried, now_s)
 
@@ -81,17 +83,17 @@ class FingerprintPin:
         self._market = _Market(specs)
         self._pins: dict[int, tuple[str, float]] = {}
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         """See `ReplayedRules`."""
-        order = self._market.stable_first(spread(self._market.offers(ask), _seed(ask.number)), now_s)
-        pin, until_s = self._pins.get(ask.conversation, ("", 0.0))
+        order = self._market.stable_first(spread(self._market.offers(request), _seed(request.number)), now_s)
+        pin, until_s = self._pins.get(request.conversation, ("", 0.0))
         return (pin, *(name for name in order if name != pin)) if until_s > now_s else order
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
         """See `ReplayedRules`."""
         self._market.note(tried, now_s)
         if tried.served is not None:
-            self._pins[ask.conversation] = tried.served.provider, now_s + _PINS_S
+            self._pins[request.conversation] = tried.served.provider, now_s + _PINS_S
 
 
 class Published:
@@ -102,24 +104,26 @@ class Published:
         self._memory: Memory = new_memory()
         self._market = _Market(specs)
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         """See `ReplayedRules`."""
-        remembered = await self._memory.lookup(_key(ask), now_s)
-        situation = Situation(self._market.offers(ask), remembered, self._market.failed_s, now_s, _seed(ask.number))
+        remembered = await self._memory.lookup(_key(request), now_s)
+        situation = Situation(
+            self._market.offers(request), remembered, self._market.failed_s, now_s, _seed(request.number)
+        )
         return self._rules(situation)[0]
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
         """See `ReplayedRules`."""
         self._market.note(tried, now_s)
         served = tried.served
         for name, _status in tried.failures:
-            self._memory.forget(_key(ask), name)
+            self._memory.forget(_key(request), name)
         if served is None:
             return
-        price = self._market.books[served.provider].at(ask.prompt_tokens, ask.at_s)
+        price = self._market.books[served.provider].at(request.prompt_tokens, request.at_s)
         if price.cache_read < price.input:
-            warm = Warm(served.provider, ask.at_s + IDLE_S, ask.prompt_tokens, served.cached_tokens)
-            self._memory.remember(_key(ask), warm, 1, now_s)
+            warm = Warm(served.provider, request.at_s + IDLE_S, request.prompt_tokens, served.cached_tokens)
+            self._memory.remember(_key(request), warm, 1, now_s)
 
 
 NewRules = Callable[[Sequence[SellerSpec]], ReplayedRules]
@@ -137,5 +141,5 @@ def _seed(number: int) -> bytes:
     return xxh3_64_digest(number.to_bytes(8, "big", signed=True))
 
 
-def _key(ask: Ask) -> bytes:
-    return ask.conversation.to_bytes(8, "big", signed=True)
+def _key(request: ReplayedRequest) -> bytes:
+    return request.conversation.to_bytes(8, "big", signed=True)

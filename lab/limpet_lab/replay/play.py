@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from limpet_lab.replay.requests import Ask
+from limpet_lab.replay.requests import ReplayedRequest
 from limpet_lab.replay.sellers import ReplayedAnswer, SellerSpec, SimulatedSeller
 from limpet_lab.sim.cache import Reading
 
@@ -29,10 +29,10 @@ class Tried(msgspec.Struct, frozen=True, gc=False):
 class ReplayedRules(Protocol):
     """Decides where requests go, knowing no more than a gateway could."""
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         """The providers to try, best first."""
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
         """The answer is complete, or nobody has answered."""
 
 
@@ -65,61 +65,65 @@ class _Later(NamedTuple):
     """Of its first byte: what is to be kept. None: it is its end."""
 
 
-async def play(rules: ReplayedRules, asks: Sequence[Ask], specs: Sequence[SellerSpec]) -> ReplayedBill:
+async def play(rules: ReplayedRules, requests: Sequence[ReplayedRequest], specs: Sequence[SellerSpec]) -> ReplayedBill:
     """The bill of a rule set."""
     sellers = {spec.name: SimulatedSeller(spec) for spec in specs}
-    begin_s = asks[0].at_s if asks else 0.0
+    begin_s = requests[0].at_s if requests else 0.0
     bill = ReplayedBill()
     at: list[str] = []
     later: list[tuple[float, int, _Later]] = []
-    for ask in asks:
-        while later and later[0][0] <= ask.at_s:
-            await _happen(heappop(later)[2], rules, asks, sellers)
-        tried, reading = await _try(rules, ask, sellers, begin_s, bill)
+    for request in requests:
+        while later and later[0][0] <= request.at_s:
+            await _happen(heappop(later)[2], rules, requests, sellers)
+        tried, reading = await _try(rules, request, sellers, begin_s, bill)
         served = tried.served
         at.append(served.provider if served else "")
         if served is None:
             bill.unserved += 1
             continue
         for event in (
-            _Later(ask.at_s + served.first_byte_s, ask.number, tried, reading),
-            _Later(ask.at_s + served.seconds, ask.number, tried, None),
+            _Later(request.at_s + served.first_byte_s, request.number, tried, reading),
+            _Later(request.at_s + served.seconds, request.number, tried, None),
         ):
-            heappush(later, (event.at_s, 2 * ask.number + (event.reading is None), event))
-        _count(bill, ask, served)
-        bill.switches += ask.before >= 0 and at[ask.before] not in ("", served.provider)
+            heappush(later, (event.at_s, 2 * request.number + (event.reading is None), event))
+        _count(bill, request, served)
+        bill.switches += request.before >= 0 and at[request.before] not in ("", served.provider)
     return bill
 
 
 async def _happen(
-    event: _Later, rules: ReplayedRules, asks: Sequence[Ask], sellers: Mapping[str, SimulatedSeller]
+    event: _Later, rules: ReplayedRules, requests: Sequence[ReplayedRequest], sellers: Mapping[str, SimulatedSeller]
 ) -> None:
-    ask, served = asks[event.number], event.tried.served
+    request, served = requests[event.number], event.tried.served
     if event.reading is None:
-        await rules.ended(ask, event.tried, event.at_s)
+        await rules.ended(request, event.tried, event.at_s)
     elif served is not None:
-        sellers[served.provider].keep(ask, event.reading, event.at_s)
+        sellers[served.provider].keep(request, event.reading, event.at_s)
 
 
 async def _try(
-    rules: ReplayedRules, ask: Ask, sellers: Mapping[str, SimulatedSeller], begin_s: float, bill: ReplayedBill
+    rules: ReplayedRules,
+    request: ReplayedRequest,
+    sellers: Mapping[str, SimulatedSeller],
+    begin_s: float,
+    bill: ReplayedBill,
 ) -> tuple[Tried, Reading | None]:
     """Until somebody answers: a client whose request has failed at all that were tried sends it again."""
     for _ in range(_CLIENT_TRIES):
         failures: list[tuple[str, int]] = []
-        for name in (await rules.order(ask, ask.at_s))[:MOST_ATTEMPTS]:
-            if status := sellers[name].spec.fails(ask, begin_s):
+        for name in (await rules.order(request, request.at_s))[:MOST_ATTEMPTS]:
+            if status := sellers[name].spec.fails(request, begin_s):
                 failures.append((name, status))
                 bill.failed_attempts += 1
                 continue
-            served, reading = sellers[name].serve(ask)
+            served, reading = sellers[name].serve(request)
             return Tried(tuple(failures), served), reading
-        await rules.ended(ask, Tried(tuple(failures), None), ask.at_s)
+        await rules.ended(request, Tried(tuple(failures), None), request.at_s)
     return Tried((), None), None
 
 
-def _count(bill: ReplayedBill, ask: Ask, served: ReplayedAnswer) -> None:
+def _count(bill: ReplayedBill, request: ReplayedRequest, served: ReplayedAnswer) -> None:
     bill.usd += served.usd
-    bill.prompt_tokens += ask.prompt_tokens
+    bill.prompt_tokens += request.prompt_tokens
     bill.cached_tokens += served.cached_tokens
     bill.requests[served.provider] += 1

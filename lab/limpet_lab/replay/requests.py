@@ -32,7 +32,7 @@ class Tail(NamedTuple):
     """Of the answer, which comes next in the later prompt."""
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
+class ReplayedRequest(msgspec.Struct, frozen=True, gc=False):
     """One request."""
 
     number: int
@@ -51,10 +51,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
+class ReplayedRequests:
     """The requests of a trace, in the order of their times."""
 
-    all: tuple[Ask, ...]
+    all: tuple[ReplayedRequest, ...]
     tails: Mapping[int, Tail]
     """By block that begins with the end of an earlier prompt: that end."""
 
@@ -71,7 +71,7 @@ class _Forest:
     """Blocks with which a system prompt ends: several conversations go on from it."""
 
 
-def asks_of(rows: Sequence[TraceRow], begin_s: float) -> Asks:
+def requests_of(rows: Sequence[TraceRow], begin_s: float) -> ReplayedRequests:
     """The requests of a trace that begins at this Unix time.
 
     A trace has no messages and no names of conversations. Messages end where prompts do, and where they go on
@@ -83,15 +83,17 @@ def asks_of(rows: Sequence[TraceRow], begin_s: float) -> Asks:
     """
     forest = _forest(rows)
     latest: dict[int, int] = {}
-    asks: list[Ask] = []
+    requests: list[ReplayedRequest] = []
     for number, (row, blocks) in enumerate(zip(rows, forest.prompts, strict=True)):
         at_s = begin_s + (row.timestamp - rows[0].timestamp) / 1000
         messages, names = _messages(row, blocks, forest)
         conversation = names[min(1 if messages[0].role == "system" else 0, len(names) - 1)]
         before = latest.get(conversation, _ROOT)
-        asks.append(Ask(number, at_s, row.input_length, row.output_length, blocks, messages, conversation, before))
+        requests.append(
+            ReplayedRequest(number, at_s, row.input_length, row.output_length, blocks, messages, conversation, before)
+        )
         latest[conversation] = number
-    return Asks(tuple(asks), forest.tails)
+    return ReplayedRequests(tuple(requests), forest.tails)
 
 
 def _messages(row: TraceRow, blocks: tuple[int, ...], forest: _Forest) -> tuple[tuple[Message, ...], list[int]]:

@@ -9,7 +9,7 @@ import msgspec
 from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model
 from limpet_lab.replay.bills import PriceBook, usd
 from limpet_lab.replay.failures import RecordedTrouble
-from limpet_lab.replay.requests import Ask
+from limpet_lab.replay.requests import ReplayedRequest
 from limpet_lab.replay.trace import BLOCK_TOKENS
 from limpet_lab.sim.cache import PrefixCache, Reading
 from limpet_lab.sim.rules import CacheRules, rules_for, vendors
@@ -47,14 +47,14 @@ class SellerSpec:
     rules: CacheRules
     troubles: tuple[RecordedTrouble, ...] = ()
 
-    def keeps(self, ask: Ask) -> bool:
+    def keeps(self, request: ReplayedRequest) -> bool:
         """Whether a prompt of this length goes into its cache."""
-        return ask.prompt_tokens >= self.rules.min_tokens
+        return request.prompt_tokens >= self.rules.min_tokens
 
-    def fails(self, ask: Ask, begin_s: float) -> int:
+    def fails(self, request: ReplayedRequest, begin_s: float) -> int:
         """The status that it answers this request with in the place of an answer; 0: it answers."""
-        minute = (ask.at_s - begin_s) / 60
-        return next((each.answer for each in self.troubles if each.meets(ask.number, minute)), 0)
+        minute = (request.at_s - begin_s) / 60
+        return next((each.answer for each in self.troubles if each.meets(request.number, minute)), 0)
 
 
 class SimulatedSeller:
@@ -65,25 +65,25 @@ class SimulatedSeller:
         self.prices = PriceBook(spec.model)
         self._cache = PrefixCache(spec.rules)
 
-    def serve(self, ask: Ask) -> tuple[ReplayedAnswer, Reading]:
+    def serve(self, request: ReplayedRequest) -> tuple[ReplayedAnswer, Reading]:
         """Answer a request. `keep` has to follow when its first byte has come."""
-        reading = self._cache.read_steps(ask.blocks, ask.prompt_tokens, ask.at_s)
-        price = self.prices.at(ask.prompt_tokens, ask.at_s)
-        missed = ask.prompt_tokens - reading.cached
+        reading = self._cache.read_steps(request.blocks, request.prompt_tokens, request.at_s)
+        price = self.prices.at(request.prompt_tokens, request.at_s)
+        missed = request.prompt_tokens - reading.cached
         first_byte_s = FIRST_BYTE_S + missed / PROMPT_TOKENS_PER_S
         served = ReplayedAnswer(
             self.spec.name,
             reading.cached,
-            missed if self.spec.keeps(ask) and price.cache_write != price.input else 0,
-            usd(price, ask.prompt_tokens, reading.cached, ask.output_tokens, written=self.spec.keeps(ask)),
+            missed if self.spec.keeps(request) and price.cache_write != price.input else 0,
+            usd(price, request.prompt_tokens, reading.cached, request.output_tokens, written=self.spec.keeps(request)),
             first_byte_s,
-            first_byte_s + ask.output_tokens / OUTPUT_TOKENS_PER_S,
+            first_byte_s + request.output_tokens / OUTPUT_TOKENS_PER_S,
         )
         return served, reading
 
-    def keep(self, ask: Ask, reading: Reading, first_byte_s: float) -> None:
+    def keep(self, request: ReplayedRequest, reading: Reading, first_byte_s: float) -> None:
         """Its prompt is in the cache, as the answer has begun; `first_byte_s` is Unix time."""
-        self._cache.write(reading, ask.at_s, first_byte_s)
+        self._cache.write(reading, request.at_s, first_byte_s)
 
 
 def sellers_of(

@@ -8,7 +8,7 @@ from tests.lab.replay.small_world import BEGIN_S, row, seller
 from limpet_lab.replay.failures import RecordedTrouble
 from limpet_lab.replay.others import OTHERS
 from limpet_lab.replay.play import ReplayedBill, Tried, play
-from limpet_lab.replay.requests import Ask, asks_of
+from limpet_lab.replay.requests import ReplayedRequest, requests_of
 from limpet_lab.replay.sellers import SellerSpec
 from limpet_lab.replay.trace import TraceRow
 
@@ -22,15 +22,15 @@ class _Fixed:
         self.fixed = order
         self.told: list[tuple[int, Tried, float]] = []
 
-    async def order(self, ask: Ask, now_s: float) -> Sequence[str]:
+    async def order(self, request: ReplayedRequest, now_s: float) -> Sequence[str]:
         return self.fixed
 
-    async def ended(self, ask: Ask, tried: Tried, now_s: float) -> None:
-        self.told.append((ask.number, tried, now_s))
+    async def ended(self, request: ReplayedRequest, tried: Tried, now_s: float) -> None:
+        self.told.append((request.number, tried, now_s))
 
 
 async def _played(rules: _Fixed, rows: Sequence[TraceRow], *sellers: SellerSpec) -> ReplayedBill:
-    return await play(rules, asks_of(rows, BEGIN_S).all, sellers)
+    return await play(rules, requests_of(rows, BEGIN_S).all, sellers)
 
 
 async def test_the_second_turn_reads_what_the_first_has_written() -> None:
@@ -77,11 +77,11 @@ async def test_a_share_of_failures_is_the_same_for_all() -> None:
 async def test_other_rules_serve_every_request(name: str) -> None:
     failing = seller("a", (1.0, 0.1, 2.0), troubles=(RecordedTrouble("a", 0, 2, 503),))
     rows = [row(20.0 * number, 1, *range(2, 3 + number % 4), 100 + number) for number in range(30)]
-    bill = await play(OTHERS[name]((failing, B)), asks_of(rows, BEGIN_S).all, (failing, B))
+    bill = await play(OTHERS[name]((failing, B)), requests_of(rows, BEGIN_S).all, (failing, B))
     assert (bill.unserved, sum(bill.requests.values())) == (0, 30)
 
 
 async def test_a_pin_holds_for_ten_minutes() -> None:
     rows = [row(0, 1, 2, 90), *(row(400.0 * turn, 1, 2, 3, 90 + turn) for turn in range(1, 9))]
-    bill = await play(OTHERS["fingerprint_pin"]((A, B)), asks_of(rows, BEGIN_S).all, (A, B))
+    bill = await play(OTHERS["fingerprint_pin"]((A, B)), requests_of(rows, BEGIN_S).all, (A, B))
     assert bill.switches == 0
