@@ -17,8 +17,9 @@ from limpet_extproc.memory.heads import HeadMemory, WarmHead
 from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.errors import RedisError
-from limpet_extproc.memory.redis.layout import HEADS, ShortNames, decode_heads, encode, redis_key
+from limpet_extproc.memory.redis.layout import HEADS, decode_heads, encode, redis_key
 from limpet_extproc.memory.redis.redis_heads import STALE_SHARE
+from limpet_extproc.memory.redis.short_names import ShortNames
 from limpet_extproc.memory.redis.store import open_store
 
 NAMES = ShortNames(lambda: PROVIDERS)

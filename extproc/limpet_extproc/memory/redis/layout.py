@@ -12,11 +12,10 @@ pending_s, notes]`.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
-from xxhash import xxh3_64_digest
 
 from limpet_extproc.contract.reasons import CAUSE_TEXT
 from limpet_extproc.memory import SETTINGS_BYTES, ConversationPace, LastFailure, Warm
@@ -32,6 +31,7 @@ from limpet_extproc.memory.redis.changes import (
     Remember,
     StoredConversation,
 )
+from limpet_extproc.memory.redis.short_names import ShortNames
 
 PREFIX: Final = b"lmpt:"
 OBJECT: Final = b"o"
@@ -42,42 +42,6 @@ VERSION: Final = 1
 def redis_key(key: bytes) -> bytes:
     """The Redis key of a conversation."""
     return PREFIX + key
-
-
-class ShortNames:
-    """Short names of providers and back. `providers` returns those in force, the same object while unchanged."""
-
-    def __init__(self, providers: Callable[[], Collection[str]]) -> None:
-        self._providers = providers
-        self._indexed: Collection[str] | None = None
-        self._short: dict[str, str] = {}
-        self._long: dict[str, str] = {}
-
-    def short(self, name: str) -> str:
-        """Eight characters, the same in every process."""
-        short = self._short.get(name)
-        if short is None:
-            if len(self._short) >= _MAX_NAMES:
-                self._short.clear()
-                self._long.clear()
-                self._indexed = None
-            short = self._short[name] = urlsafe_b64encode(xxh3_64_digest(name.encode())[:6]).decode()
-            self._long[short] = name
-        return short
-
-    def long(self, short: str) -> str:
-        """The provider's name; for one that this process has never seen, a text that is no provider's name."""
-        name = self._long.get(short)
-        if name is None and (providers := self._providers()) is not self._indexed:
-            self._indexed = providers
-            for each in providers:
-                self.short(each)
-            name = self._long.get(short)
-        return name or f"?{short}"
-
-
-_MAX_NAMES: Final = 100_000
-"""Of providers that existed at some time; a bound for processes that run for years."""
 
 
 class _StoredCourse(msgspec.Struct, frozen=True, gc=False, array_like=True):

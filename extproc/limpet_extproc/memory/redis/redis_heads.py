@@ -13,7 +13,8 @@ from limpet_extproc.memory.head_table import DropHeads, ExpectHeads, HeadTable, 
 from limpet_extproc.memory.heads import NO_HEADS, Heads
 from limpet_extproc.memory.redis.changes import MemoryChange
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
-from limpet_extproc.memory.redis.layout import HEADS, ShortNames, decode_heads
+from limpet_extproc.memory.redis.layout import HEADS, decode_heads
+from limpet_extproc.memory.redis.short_names import ShortNames
 
 STALE_SHARE: Final = 0.2
 """By which part of its lifetime what is written may be behind what is known."""

@@ -30,9 +30,10 @@ from limpet_extproc.memory.redis.changes import (
 )
 from limpet_extproc.memory.redis.connector import Connector, end
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
-from limpet_extproc.memory.redis.layout import OBJECT, ShortNames, decode, decode_place, redis_key
+from limpet_extproc.memory.redis.layout import OBJECT, decode, decode_place, redis_key
 from limpet_extproc.memory.redis.lookups import Lookups
 from limpet_extproc.memory.redis.redis_heads import RedisHeads
+from limpet_extproc.memory.redis.short_names import ShortNames
 from limpet_extproc.memory.redis.store import RedisStore, open_store
 from limpet_extproc.memory.redis.write_queue import WriteQueue
 

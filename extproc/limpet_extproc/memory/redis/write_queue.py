@@ -9,7 +9,8 @@ from typing import Final, NamedTuple, TypeAlias
 from limpet_extproc.memory.redis.changes import MemoryChange, NotePlace
 from limpet_extproc.memory.redis.connector import Connector
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
-from limpet_extproc.memory.redis.layout import ShortNames, encode, redis_key
+from limpet_extproc.memory.redis.layout import encode, redis_key
+from limpet_extproc.memory.redis.short_names import ShortNames
 from limpet_extproc.memory.redis.store import RedisStore
 
 _log = logging.getLogger(__name__)

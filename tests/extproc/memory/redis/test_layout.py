@@ -9,7 +9,8 @@ from tests.extproc.memory.redis_server import RedisServer
 
 from limpet_extproc.memory import FAILED_S, PENDING_S, LastFailure, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.redis.changes import NOTHING, SHOWN_S
-from limpet_extproc.memory.redis.layout import ShortNames, decode, redis_key
+from limpet_extproc.memory.redis.layout import decode, redis_key
+from limpet_extproc.memory.redis.short_names import ShortNames
 
 NAMES = ShortNames(lambda: PROVIDERS)
 LONGEST = "n" * 63 + "/" + "p" * 253

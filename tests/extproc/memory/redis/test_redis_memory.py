@@ -14,8 +14,8 @@ from tests.waiting import until
 from limpet_extproc.memory import Remembered, Warm
 from limpet_extproc.memory.redis.connector import FAILURES_TO_AWAY, Connector
 from limpet_extproc.memory.redis.errors import MemoryLog, RedisError
-from limpet_extproc.memory.redis.layout import ShortNames
 from limpet_extproc.memory.redis.redis_memory import RedisMemory
+from limpet_extproc.memory.redis.short_names import ShortNames
 from limpet_extproc.memory.redis.store import Write
 
 KEY = b"key"
