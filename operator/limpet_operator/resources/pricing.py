@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from limpet_operator.resources.durations import parse_duration
 from limpet_operator.resources.metadata import read_object
 from limpet_operator.resources.model_prices import ModelPrices, WindowSpec, read_prices, read_window
 from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.schema import KindSchema
+
+_LAST_DATE: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class Pricing:
     def stale_at(self) -> datetime | None:
         """When the prices count as stale; None: never, or it is not known."""
         read = self.read_on
-        return None if read is None or self.stale_after_s is None else read + timedelta(seconds=self.stale_after_s)
+        if read is None or self.stale_after_s is None:
+            return None
+        age = timedelta(seconds=self.stale_after_s)
+        return read + age if age < _LAST_DATE - read else _LAST_DATE  # no date lies behind it
 
 
 def parse_pricing(raw: Mapping[str, Any], schema: KindSchema) -> Pricing | Invalid:

@@ -20,6 +20,9 @@ from limpet_operator.resources.provider import Provider
 LESS_KNOWN: Final = frozenset({"Pending", "NoGateway", "NoTraffic", "ConversationsUnknown"})
 """Reasons that may only mean that this replica, or an Envoy, does not have the information yet."""
 
+AHEAD_OF_UTC: Final = timedelta(hours=14)
+"""Where the day begins first; so much earlier than in UTC it is that day somewhere."""
+
 
 def effective(planned: ObjectFindings) -> Finding:
     """Whether all of its fields have an effect in this version; with the first reason and every message."""
@@ -90,10 +93,11 @@ def fresh(pricing: Pricing | None, now: datetime) -> Finding:
         return _fresh("Unknown", "NotAccepted", "checked once the object is accepted")
     read = pricing.read_on
     if read is None:
-        return _fresh("Unknown", "NoDate", "the age of these prices is unknown; set spec.source.retrieved")
+        given = pricing.source.retrieved if pricing.source is not None else None
+        advice = f"spec.source.retrieved, {given}, is no date; correct it" if given else "set spec.source.retrieved"
+        return _fresh("Unknown", "NoDate", f"the age of these prices is unknown; {advice}")
     day = f"{read:%Y-%m-%d}"
-    # Where the day begins first it is up to 14 hours ahead of UTC.
-    if read > now + timedelta(hours=14):
+    if read > now + AHEAD_OF_UTC:
         return _fresh("Unknown", "DateInFuture", f"spec.source.retrieved, {day}, is in the future; correct it")
     if pricing.stale_after_s is None or pricing.stale_at is None:
         return _fresh("True", "NoLimit", f"read on {day}; set spec.staleAfter to learn when the prices are old")

@@ -112,7 +112,9 @@ class StatusInputs:
             return None
         stale, window = pricing.stale_at, self.window(key, now)
         turns = None if window is None else datetime.fromtimestamp(window.until_s, UTC)
-        return min((each for each in (stale, turns) if each is not None and each > now), default=None)
+        read = pricing.read_on
+        comes = None if read is None or read <= now else read - findings.AHEAD_OF_UTC
+        return min((each for each in (stale, turns, comes) if each is not None and each > now), default=None)
 
     def health(self, key: ObjectKey) -> ProviderHealth:
         """How a provider is doing."""

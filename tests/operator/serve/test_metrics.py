@@ -101,9 +101,10 @@ def test_prices_turn_stale_on_the_page_without_a_new_plan(build: Build) -> None:
         build.raw("Pricing", "a", "ai", source=source, staleAfter="24h"),
         build.raw("Pricing", "no-limit", source=source),
         build.raw("Pricing", "no-date", staleAfter="24h"),
+        build.raw("Pricing", "last", source=source | {"retrieved": "9999-12-31"}, staleAfter="720h"),
     ]
     show_stale_prices(metrics, build.plan(*raws), lambda: now_s[0])
-    assert (stale("ai/a"), stale("no-limit"), stale("no-date")) == (0, None, None)
+    assert (stale("ai/a"), stale("no-limit"), stale("no-date"), stale("last")) == (0, None, None, 0)
     now_s[0] += 1
     assert stale("ai/a") == 1
     show_stale_prices(metrics, build.plan(), lambda: now_s[0])

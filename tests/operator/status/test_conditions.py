@@ -125,6 +125,8 @@ def test_timeouts_below_the_vendors_default_are_named(build: Build, timeouts: di
         ("2026-11-20", None, "2030-01-01", "True", "NoLimit"),
         (None, "720h", "2026-12-01", "Unknown", "NoDate"),
         ("2026-02-30", "720h", "2026-12-01", "Unknown", "NoDate"),
+        ("9999-12-31", "720h", "2026-12-01", "Unknown", "DateInFuture"),
+        ("0001-01-01", "99999h99999h99999h99999h", "2026-12-01", "False", "Stale"),
         ("2026-12-02", "720h", "2026-12-01", "Unknown", "DateInFuture"),
         ("2026-12-02", "720h", "2026-12-01T11:00:00", "True", "Fresh"),  # It is that day already in New Zealand.
     ],
@@ -137,6 +139,13 @@ def test_fresh_goes_by_the_day_on_which_the_prices_were_read(
     assert isinstance(parsed, Pricing)
     found = findings.fresh(parsed, datetime.fromisoformat(now).replace(tzinfo=UTC))
     assert (found.status, found.reason) == (status, reason)
+
+
+def test_a_day_that_does_not_exist_is_named(build: Build) -> None:
+    source = {"name": "price list", "retrieved": "2026-02-30"}
+    parsed = build.objects(build.raw("Pricing", source=source)).parsed[build.key("Pricing")]
+    assert isinstance(parsed, Pricing)
+    assert "spec.source.retrieved, 2026-02-30, is no date; correct it" in findings.fresh(parsed, NOW).message
 
 
 def test_what_has_no_effect_is_told_with_every_message_and_the_first_reason() -> None:

@@ -221,6 +221,16 @@ async def test_prices_turn_stale_by_themselves(harness: Harness, build: Build) -
 
 
 @pytest.mark.slow
+async def test_a_date_in_the_future_is_fine_once_it_has_come(harness: Harness, build: Build) -> None:
+    source = {"name": "list", "retrieved": "2026-12-02"}
+    harness.apply(build.raw("Provider"), build.secret(), build.raw("Pricing", source=source))
+    await harness.time.advance(1)
+    assert harness.condition("Fresh", f"{BASE}/pricings/deepseek") == ("Unknown", "DateInFuture")
+    await harness.time.advance(10.1 * 3600)
+    assert harness.condition("Fresh", f"{BASE}/pricings/deepseek") == ("True", "NoLimit")
+
+
+@pytest.mark.slow
 async def test_the_window_in_force_is_written_when_it_turns(harness: Harness, build: Build) -> None:
     now = harness.time.now()
     hours = {"name": "soon", "from": f"{now + timedelta(hours=1):%H:%M}", "to": f"{now + timedelta(hours=3):%H:%M}"}
