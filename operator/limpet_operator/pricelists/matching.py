@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final
 
 from limpet_operator.pricelists.listed import ListedModel, OpenList
@@ -14,7 +15,7 @@ _OF_VENDOR: Final[Mapping[str, Sequence[str]]] = {
     "Anthropic": ("anthropic",),
     "DeepSeek": ("deepseek",),
     "GoogleAIStudio": ("google", "gemini"),
-    "VertexAI": ("google-vertex", "google-vertex-anthropic", "vertex_ai"),
+    "VertexAI": ("google-vertex", "google-vertex-anthropic", "vertex_ai", "vertex_ai-*"),
     "XAI": ("xai",),
     "Moonshot": ("moonshotai", "moonshot"),
     "Baseten": ("baseten",),
@@ -27,7 +28,11 @@ _OF_VENDOR: Final[Mapping[str, Sequence[str]]] = {
     "MiniMax": ("minimax",),
     "OpenRouter": ("openrouter",),
 }
-"""By vendor, what the lists call it; LiteLLM adds the kind of a model behind `-`, as in vertex_ai-anthropic_models."""
+"""By vendor, what the lists call it. LiteLLM adds kinds of models to one, as in vertex_ai-anthropic_models.
+
+Nothing else is taken by its beginning: models.dev's alibaba-cn and zai-coding-plan sell the same models, but at prices
+of their own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,9 @@ class MatchedModel:
 
 
 def providers_of(vendor: str, prices: OpenList) -> tuple[str, ...]:
-    """The providers of the list that are this vendor."""
+    """The providers of the list that are this vendor, the one whose prices come first at the front."""
     wanted = _OF_VENDOR.get(vendor, ())
-    return tuple(
-        name for name in prices.providers if any(name == each or name.startswith(f"{each}-") for each in wanted)
-    )
+    return tuple(dict.fromkeys(name for each in wanted for name in prices.providers if fnmatchcase(name, each)))
 
 
 def models_of(provider: Provider, listed_providers: Iterable[str], prices: OpenList) -> list[MatchedModel]:
