@@ -6,6 +6,7 @@ The lower, the better.
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.price import NEARLY_FREE_USD, turn_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -21,21 +22,20 @@ def expected_usd(
 ) -> list[float]:
     """Dollars for the request at each; an unknown price counts as the dearest known one, and all unknown as equal.
 
-    `warm_tokens`: by provider, how much of the prompt its cache should have.
+    `warm_tokens`: by provider, how much of the prompt its cache should have. What is warm makes no unknown price lower.
     """
-    priced: list[float | None] = []
-    for candidate in candidates:
-        price = request_price(candidate, query)
-        if price is None:
-            priced.append(None)
-        else:
-            warm = warm_tokens.get(candidate.provider, 0)
-            priced.append(max(turn_usd(price, query.prompt_tokens, warm, query.output_tokens), NEARLY_FREE_USD))
-    known = [usd for usd in priced if usd is not None]
-    if len(known) == len(priced):
-        return known
-    dearest = max(known, default=1.0)
-    return [dearest if usd is None else usd for usd in priced]
+    prices = [request_price(candidate, query) for candidate in candidates]
+
+    def usd(price: Price, warm: int) -> float:
+        return max(turn_usd(price, query.prompt_tokens, warm, query.output_tokens), NEARLY_FREE_USD)
+
+    unknown = 0.0
+    if None in prices:
+        unknown = max((usd(price, 0) for price in prices if price is not None), default=1.0)
+    return [
+        unknown if price is None else usd(price, warm_tokens.get(candidate.provider, 0))
+        for candidate, price in zip(candidates, prices, strict=True)
+    ]
 
 
 def weighted(usd: list[float], candidates: Sequence[Candidate], model: str, states: ProviderStates) -> list[float]:
@@ -48,10 +48,13 @@ def weighted(usd: list[float], candidates: Sequence[Candidate], model: str, stat
 def by_sort(
     sort: Sort, candidates: Sequence[Candidate], query: Query, warmth: Warmth, states: ProviderStates, now_s: float
 ) -> list[tuple[float, ...]]:
-    """By what the client wants them sorted by; equals by what this request costs there, with what is warm."""
+    """By what the client wants them sorted by; equals by what this request costs there, with what is warm.
+
+    By price, those whose price nobody knows come behind all others.
+    """
     usd = expected_usd(candidates, query, warmth.tokens)
     if sort == "price":
-        return [(each,) for each in usd]
+        return [(float(candidate.price is None), each) for candidate, each in zip(candidates, usd, strict=True)]
     speeds = states.speeds.get(query.lane.model, {})
     rank = by_throughput if sort == "throughput" else by_latency
     ranks = [rank(speeds.get(candidate.provider, UNSEEN), now_s) for candidate in candidates]
