@@ -1,6 +1,7 @@
 """What the client demands of the choice, and which candidates meet it."""
 
 from collections.abc import Callable, Container, Iterator
+from typing import Final
 
 import msgspec
 
@@ -47,6 +48,9 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 
 
 _NO_DEMANDS = Steering()
+
+_NO_MORE: Final = 1 + 1e-9
+"""What a price may seem to be above a limit that equals it, as products of decimal numbers do in floating point."""
 
 PriceOf = Callable[[Candidate], Price | None]
 """What the request's tokens cost there; None: unknown, which is within no limit."""
@@ -135,13 +139,18 @@ def _demands(steering: Steering, price_of: PriceOf) -> Iterator[_Demand]:
         yield (
             "provider.max_price.prompt",
             "above_max_price",
-            lambda c: c.reads_provider_object or ((price := price_of(c)) is not None and price.input <= prompt),
+            lambda c: (
+                c.reads_provider_object or ((price := price_of(c)) is not None and price.input <= prompt * _NO_MORE)
+            ),
         )
     if (completion := steering.max_completion_usd) is not None:
         yield (
             "provider.max_price.completion",
             "above_max_price",
-            lambda c: c.reads_provider_object or ((price := price_of(c)) is not None and price.output <= completion),
+            lambda c: (
+                c.reads_provider_object
+                or ((price := price_of(c)) is not None and price.output <= completion * _NO_MORE)
+            ),
         )
     if steering.untranslatable:
         yield steering.untranslatable, "untranslatable", lambda candidate: not candidate.translated

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from math import prod
 from typing import Any, Final
 
 from limpet_extproc.contract.price_windows import zone_named
@@ -69,42 +71,49 @@ def read_prices(spec: Mapping[str, Any], windows: Sequence[WindowSpec]) -> Mappi
 def _model_prices(
     usual: Mapping[str, Any], windows: Iterable[tuple[Mapping[str, Any], WindowSpec, Mapping[str, Any] | None]]
 ) -> ModelPrices:
-    price, above = _price(usual["perMillionTokens"]), usual.get("longContext", ())
-    tiers = _tiers(price, above)
+    dollars, above = usual["perMillionTokens"], usual.get("longContext", ())
     made = []
     for raw, read, own in windows:
         if own is None:
-            factor = float(raw["factor"])
-            held = price.times(factor)
-            held_tiers = tuple(PriceTier(tier.above_tokens, tier.price.times(factor)) for tier in tiers)
+            held, held_tiers = _price(dollars, raw["factor"]), _tiers(dollars, above, raw["factor"])
         else:
             held = _price(own["perMillionTokens"])
-            held_tiers = _tiers(held, own.get("longContext", above))
+            held_tiers = _tiers(own["perMillionTokens"], own.get("longContext", above))
         made.append(PriceWindow(read.name, read.zone, read.days, read.from_minute, read.to_minute, held, held_tiers))
     services = {each["name"]: float(each["factor"]) for each in usual.get("serviceTiers", ())}
-    return ModelPrices(price, PriceRules(tiers, tuple(made), services))
+    return ModelPrices(_price(dollars), PriceRules(_tiers(dollars, above), tuple(made), services))
 
 
-def _tiers(price: Price, long_context: Iterable[Mapping[str, Any]]) -> tuple[PriceTier, ...]:
+def _tiers(
+    dollars: Mapping[str, str], long_context: Iterable[Mapping[str, Any]], *factors: str
+) -> tuple[PriceTier, ...]:
     tiers = (
         PriceTier(
             each["aboveTokens"],
-            price.times(float(each["factor"])) if "factor" in each else _price(each["perMillionTokens"]),
+            _price(dollars, each["factor"], *factors)
+            if "factor" in each
+            else _price(each["perMillionTokens"], *factors),
         )
         for each in long_context
     )
     return tuple(sorted(tiers, key=lambda tier: tier.above_tokens))
 
 
-def _price(dollars: Mapping[str, str]) -> Price:
+def _price(dollars: Mapping[str, str], *factors: str) -> Price:
+    # Multiplied as the decimal numbers that they are: 0.1 times 3 is 0.3, which a client may name as its limit.
+    times = prod(map(Decimal, factors), start=Decimal(1))
+
+    def usd(text: str) -> float:
+        return float(Decimal(text) * times)
+
     # A price that is not set is neither a discount nor a surcharge: the token costs what an uncached one costs.
     plain = dollars["input"]
     return Price(
-        input=float(plain),
-        output=float(dollars["output"]),
-        cache_read=float(dollars.get("cacheRead", plain)),
-        cache_write=float(dollars.get("cacheWrite", plain)),
-        cache_write_long=float(dollars["cacheWrite1h"]) if "cacheWrite1h" in dollars else None,
+        input=usd(plain),
+        output=usd(dollars["output"]),
+        cache_read=usd(dollars.get("cacheRead", plain)),
+        cache_write=usd(dollars.get("cacheWrite", plain)),
+        cache_write_long=usd(dollars["cacheWrite1h"]) if "cacheWrite1h" in dollars else None,
     )
 
 

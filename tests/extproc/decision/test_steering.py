@@ -96,6 +96,12 @@ def test_a_highest_price_is_held_against_what_this_request_costs(
         assert bool(allowed_by(asked, lane, **request_).providers) is left
 
 
+def test_a_highest_price_that_is_the_price_is_met_whatever_floating_point_makes_of_it(make: Make) -> None:
+    lane = make.lane(make.provider("a", price=Price(0.1, 0.1, 0.1, 0.1), rules=PriceRules(service_tiers={"x": 3.0})))
+    for asked in (Steering(max_prompt_usd=0.3), Steering(max_completion_usd=0.3)):
+        assert allowed_by(asked, lane, service_tier="x").providers == {"a"}
+
+
 @pytest.fixture
 def relayed(make: Make) -> Any:
     return make.lane(make.provider("own", price=DEAR), make.provider("relay", price=DEAR, reads_provider_object=True))

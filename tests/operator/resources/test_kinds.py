@@ -168,6 +168,20 @@ def test_own_prices_of_a_window_have_the_usual_tiers_unless_they_say_otherwise(
     assert rules_of(build, {"longContext": LONG}, window).windows[0].tiers == tiers
 
 
+@pytest.mark.parametrize(("usd", "factor", "product"), [("0.1", "3", 0.3), ("3", "1.1", 3.3), ("0.05", "6", 0.3)])
+def test_a_price_times_a_factor_is_what_a_person_works_out(build: Build, usd: str, factor: str, product: float) -> None:
+    dollars = {"input": usd, "output": usd}
+    long = [{"aboveTokens": 1, "factor": factor}, {"aboveTokens": 2, "perMillionTokens": dollars}]
+    raw = build.raw(
+        "Pricing",
+        models=[{"name": "m", "perMillionTokens": dollars, "longContext": long}],
+        windows=[PEAK | {"factor": factor}],
+    )
+    rules = build.parser.parse(raw).prices["m"].rules
+    (window,) = rules.windows
+    assert {rules.tiers[0].price.input, window.price.input, window.tiers[1].price.input} == {product}
+
+
 def test_service_tiers_are_factors(build: Build) -> None:
     tiers = [{"name": "flex", "factor": "0.5"}, {"name": "priority", "factor": "2"}]
     assert rules_of(build, {"serviceTiers": tiers}).service_tiers == {"flex": 0.5, "priority": 2.0}
