@@ -112,6 +112,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Its name."""
     cache: CacheEvidence = CacheEvidence()
     before: TurnsBefore = TurnsBefore()
+    expected: bool = False
+    """Whether the conversation was noted as on its way to the first of the order; the outcome ends that."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -134,6 +134,7 @@ class Outcomes:
             self._answered_here(entry, reason)
             self._end_trial(record, (), age_s=0.0)
             self._limited.ended(record, (), None, now_s)
+            self._remembering.unanswered(record)
             return
         attempts, waits_s = log_entry.attempts_of(entry, record, now_s)
         age_s = max(0.0, now_s - record.started_s) if record is not None else 0.0

@@ -1,7 +1,7 @@
 """What the outcome of a turn leaves in the memory: where its conversation is warm now, or what failed it."""
 
 from base64 import b64decode
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
@@ -25,7 +25,8 @@ class Remembering:
     def began(self, record: Record | None, provider: str) -> None:
         """The answer of this provider comes: its cache has the prompt."""
         if record is not None and record.learn and record.heads and (ttl_s := _ttl_s(record, provider)) > 0:
-            self._heads.note(_hashes(record), provider, record.started_s + ttl_s, self._clock())
+            until_s = record.started_s + ttl_s
+            self._heads.note(_hashes(record), provider, until_s, self._clock(), _expected_s(record))
 
     def ended(self, record: Record, attempts: tuple[Attempt, ...], usage: TokenUsage | None, cause: str) -> None:
         """Remember the provider that served, before all others; where none did, that these failed.
@@ -33,7 +34,10 @@ class Remembering:
         One that failed before another served stays behind that one, as its cache still holds what it held. `usage` is
         None where the answer told none, `cause` what became of the read from the cache.
         """
-        if not record.learn or not attempts:
+        if not record.learn:
+            return
+        if not attempts:
+            self.unanswered(record)
             return
         key, last = bytes.fromhex(record.key), attempts[-1]
         provider = last.provider
@@ -44,7 +48,7 @@ class Remembering:
             failed = trail.failed_providers(attempts)
             if failed:
                 self._memory.note_failure(key, LastFailure(failed, self._clock()))
-                self._drop_heads(record, failed)
+            self.unanswered(record)
             return
         prompt_tokens = usage.prompt if usage else record.prompt_tokens
         output_tokens = usage.output if usage else record.output_tokens
@@ -61,19 +65,30 @@ class Remembering:
         self._memory.remember(key, warm, record.max_providers, self._clock(), turn)
         self._caches.warm(provider, key, warm.until_s)
         if record.heads:
-            self._heads.note(_hashes(record), provider, warm.until_s, self._clock())
-            if len(attempts) > 1:
-                self._drop_heads(record, trail.failed_providers(attempts))
+            self._heads.note(_hashes(record), provider, warm.until_s, self._clock(), _expected_s(record))
+            if provider != record.order[0]:
+                self._drop_heads(record)
 
-    def _drop_heads(self, record: Record, failed: Collection[str]) -> None:
+    def unanswered(self, record: Record | None) -> None:
+        """It was not served where it would be remembered, and nobody waits for it any longer."""
+        if record is not None and record.expected:
+            self._memory.withdraw(bytes.fromhex(record.key), record.order[0])
+            self._drop_heads(record)
+
+    def _drop_heads(self, record: Record) -> None:
         """What was on its way to the first provider did not arrive there."""
-        if record.heads and record.order[0] in failed:
+        if record.heads and record.expected:
             self._heads.drop(_hashes(record), record.order[0])
 
 
 def _ttl_s(record: Record, provider: str) -> float:
     """How long its cache keeps the prompt; 0 where staying does not pay."""
     return record.ttls_s[record.order.index(provider)] if provider in record.order else 0.0
+
+
+def _expected_s(record: Record) -> float:
+    """When its heads were said to be on their way; 0: they were not."""
+    return record.started_s if record.expected else 0.0
 
 
 def _hashes(record: Record) -> tuple[bytes, ...]:

@@ -112,6 +112,9 @@ class Memory(Protocol):
     def forget(self, key: bytes, provider: str) -> None:
         """A request succeeded at this provider, where staying does not pay. Does nothing if nothing is known of it."""
 
+    def withdraw(self, key: bytes, provider: str) -> None:
+        """The first request that was on its way to this provider ended without an answer that counts."""
+
     def note_failure(self, key: bytes, failure: LastFailure) -> None:
         """A request failed, and is not remembered anywhere: these providers are not warm any more, but avoided."""
 
@@ -124,6 +127,14 @@ def without(before: Remembered, provider: str) -> Remembered | None:
         others = tuple(name for name in failure.providers if name != provider)
         failure = LastFailure(others, failure.at_s) if others else None
     return replace(left, failure=failure) if left.warm or left.pending or failure or left.pace.turns else None
+
+
+def withdrawn(before: Remembered, provider: str) -> Remembered | None:
+    """The memory without a first request on its way there; None when nothing is left."""
+    if before.pending != provider:
+        return before
+    left = replace(before, pending=None)
+    return left if left.warm or left.failure or left.pace.turns else None
 
 
 def with_failure(before: Remembered | None, failure: LastFailure) -> Remembered:

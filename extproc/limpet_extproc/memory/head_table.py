@@ -12,7 +12,7 @@ from limpet_extproc.memory.heads import Heads, WarmHead
 MOST_ROWS: Final = 64
 """Of a table; beyond it those leave first that came up once, then those that were not used for the longest time."""
 
-MOST_NOTES: Final = 255
+MOST_FIRST_TURNS: Final = 255
 
 
 class HeadRow(msgspec.Struct, frozen=True, gc=False):
@@ -22,8 +22,8 @@ class HeadRow(msgspec.Struct, frozen=True, gc=False):
     provider: str
     until_s: float
     pending_s: float = 0.0
-    notes: int = 0
-    """How often it was noted: the head of one conversation is worth less than that of many."""
+    first_turns: int = 0
+    """How many were sent with it: the head of one conversation is worth less than that of many."""
 
     def is_known(self, now_s: float) -> bool:
         """Whether it is warm or on its way."""
@@ -74,10 +74,9 @@ def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
             case NoteHeads(until_s=until_s):
                 rows.pop(key, None)
                 if before is None:
-                    rows[key] = HeadRow(each, provider, until_s, 0.0, 1)
+                    rows[key] = HeadRow(each, provider, until_s)
                 else:
-                    notes = min(before.notes + 1, MOST_NOTES)
-                    rows[key] = HeadRow(each, provider, max(before.until_s, until_s), 0.0, notes)
+                    rows[key] = HeadRow(each, provider, max(before.until_s, until_s), 0.0, before.first_turns)
             case DropHeads():
                 if before is not None and before.until_s:
                     rows[key] = replace(before, pending_s=0.0)
@@ -91,13 +90,16 @@ def table_changed(table: HeadTable, change: HeadChange) -> HeadTable:
 
 
 def _expected(row: HeadRow, now_s: float) -> HeadRow:
-    return row if row.is_known(now_s) else replace(row, pending_s=now_s)
+    pending_s = row.pending_s if row.is_known(now_s) else now_s
+    return HeadRow(row.hash, row.provider, row.until_s, pending_s, min(row.first_turns + 1, MOST_FIRST_TURNS))
 
 
 def _bounded(rows: HeadTable, now_s: float) -> HeadTable:
     left = {key: row for key, row in rows.items() if row.is_known(now_s)}
-    while len(left) > MOST_ROWS:
-        del left[min(left, key=lambda key: max(left[key].notes, 1))]
+    # What later turns noted is as old as it is: what came up once does not keep it from being kept at all.
+    leaving = sorted(left, key=lambda key: max(left[key].first_turns, 1))[: max(0, len(left) - MOST_ROWS)]
+    for key in leaving:
+        del left[key]
     return left
 
 

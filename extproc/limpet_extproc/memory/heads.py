@@ -39,8 +39,13 @@ class HeadMemory(Protocol):
     def expect(self, hashes: Sequence[bytes], provider: str, now_s: float) -> None:
         """A first request with these heads is on its way to this provider."""
 
-    def note(self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float) -> None:
-        """A request with these heads was answered by this provider, whose cache keeps them for so long."""
+    def note(
+        self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float, expected_s: float = 0.0
+    ) -> None:
+        """A request with these heads was answered by this provider, whose cache keeps them for so long.
+
+        `expected_s`: when it was said to be on its way; 0: it was not.
+        """
 
     def drop(self, hashes: Sequence[bytes], provider: str) -> None:
-        """A request with these heads failed at this provider: what was only on its way is not any more."""
+        """A request with these heads was not served by this provider: what was only on its way is not any more."""

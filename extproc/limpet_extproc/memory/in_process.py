@@ -4,7 +4,17 @@ from collections import OrderedDict
 
 from msgspec.structs import replace
 
-from limpet_extproc.memory import PENDING_S, LastFailure, Remembered, ServedTurn, Warm, only_pace, with_failure, without
+from limpet_extproc.memory import (
+    PENDING_S,
+    LastFailure,
+    Remembered,
+    ServedTurn,
+    Warm,
+    only_pace,
+    with_failure,
+    withdrawn,
+    without,
+)
 from limpet_extproc.memory.served import with_warm
 
 
@@ -55,15 +65,24 @@ class InProcessMemory:
         conversation = self._conversations.get(key)
         if conversation is None:
             return
-        rest = without(conversation, provider)
-        if rest is None:
-            self._drop(key)
-        else:
-            self._conversations[key] = rest
+        self._leave(key, without(conversation, provider))
+
+    def withdraw(self, key: bytes, provider: str) -> None:
+        """See `Memory`."""
+        conversation = self._conversations.get(key)
+        if conversation is not None:
+            self._leave(key, withdrawn(conversation, provider))
 
     def note_failure(self, key: bytes, failure: LastFailure) -> None:
         """See `Memory`."""
         self._store(key, with_failure(self._conversations.get(key), failure))
+
+    def _leave(self, key: bytes, rest: Remembered | None) -> None:
+        """What is left of it, at its place."""
+        if rest is None:
+            self._drop(key)
+        else:
+            self._conversations[key] = rest
 
     def _store(self, key: bytes, conversation: Remembered) -> None:
         self._conversations[key] = conversation

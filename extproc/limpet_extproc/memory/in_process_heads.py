@@ -36,7 +36,9 @@ class InProcessHeads:
         """See `HeadMemory`."""
         self._change(ExpectHeads(tuple(hashes), provider, now_s))
 
-    def note(self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float) -> None:
+    def note(
+        self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float, expected_s: float = 0.0
+    ) -> None:
         """See `HeadMemory`."""
         self._change(NoteHeads(tuple(hashes), provider, until_s, now_s))
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
@@ -96,6 +98,7 @@ class StickyRouting:
             if unknown and record.learn and record.ttls_s[0] > 0:
                 self._memory.expect(key, first.provider, now_s)
                 self._heads.expect(opened.query, first.provider, heads, now_s)
+                routing = replace(routing, record=replace(record, expected=True))
         return routing
 
     async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:

@@ -62,6 +62,9 @@ class StickyAfterHit:
         if remembered is not None and remembered.warm[0].provider == provider:
             del self._conversations[key]
 
+    def withdraw(self, key: bytes, provider: str) -> None:
+        """Nothing was sticky there yet."""
+
     def note_failure(self, key: bytes, failure: LastFailure) -> None:
         """An error: the next request is routed afresh."""
         for provider in failure.providers:
@@ -84,6 +87,9 @@ class NoMemory:
         """See `Memory`."""
 
     def forget(self, key: bytes, provider: str) -> None:
+        """See `Memory`."""
+
+    def withdraw(self, key: bytes, provider: str) -> None:
         """See `Memory`."""
 
     def note_failure(self, key: bytes, failure: LastFailure) -> None:

@@ -1,7 +1,9 @@
 """What the outcome of a turn leaves in the memory besides where it is warm."""
 
 from base64 import b64encode
+from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from tests.extproc.envoy.log_world import KEY, NOW, RECORD, World, bad, entry, note
 
@@ -10,7 +12,7 @@ from limpet_extproc.memory.heads import WarmHead
 
 CHAIN = bytes(range(24))
 HEADS = (b"shortest", b"longer !")
-WITH_HEADS = replace(RECORD, heads=b64encode(b"".join(HEADS)).decode())
+WITH_HEADS = replace(RECORD, heads=b64encode(b"".join(HEADS)).decode(), expected=True)
 
 
 async def test_the_place_that_served_has_the_prompt_of_the_turn(world: World) -> None:
@@ -46,6 +48,39 @@ async def test_heads_on_their_way_to_a_provider_that_fails_do_not_arrive(world: 
     world.heads.expect(HEADS, "a", NOW)
     await world.take(bad("a", 500, "ServerError", record=WITH_HEADS))
     assert not await world.heads.lookup(HEADS, NOW)
+
+
+_LEFT = ("downstream_connection_termination",)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        bad("a", 400, "BadRequest", record=WITH_HEADS),
+        entry("a", 0, record=WITH_HEADS, usage=None, answered=False, flags=_LEFT),
+        entry("a", 200, record=WITH_HEADS, usage=None, flags=_LEFT),
+        entry("", 400, record=WITH_HEADS, usage=None),
+    ],
+    ids=["refused", "left before an answer", "left in an answer", "answered by nobody"],
+)
+async def test_what_is_over_without_an_answer_that_counts_is_not_on_its_way(world: World, ended: Any) -> None:
+    world.memory.expect(KEY, "a", NOW)
+    world.heads.expect(HEADS, "a", NOW)
+    await world.take(ended)
+    assert await world.memory.lookup(KEY, NOW) is None
+    assert not await world.heads.lookup(HEADS, NOW)
+
+
+async def test_what_another_first_turn_brought_stays_when_one_is_refused(world: World) -> None:
+    await world.take(entry("a", record=WITH_HEADS), bad("a", 400, "BadRequest", record=WITH_HEADS))
+    assert [each.provider for each in await world.warm()] == ["a"]
+    assert await world.heads.lookup(HEADS, NOW)
+
+
+async def test_a_later_turn_that_fails_leaves_what_is_on_its_way(world: World) -> None:
+    world.heads.expect(HEADS, "a", NOW)
+    await world.take(bad("a", 500, "ServerError", record=replace(WITH_HEADS, expected=False)))
+    assert await world.heads.lookup(HEADS, NOW)
 
 
 async def test_heads_arrive_at_the_provider_that_was_tried_next(world: World) -> None:

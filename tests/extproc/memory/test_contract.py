@@ -46,6 +46,9 @@ class Across:
     def forget(self, key: bytes, provider: str) -> None:
         self._told.forget(key, provider)
 
+    def withdraw(self, key: bytes, provider: str) -> None:
+        self._told.withdraw(key, provider)
+
     def note_failure(self, key: bytes, failure: LastFailure) -> None:
         self._told.note_failure(key, failure)
 

@@ -18,7 +18,7 @@ from limpet_extproc.memory.in_process_heads import InProcessHeads
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.errors import RedisError
 from limpet_extproc.memory.redis.layout import HEADS, decode_heads, encode, redis_key
-from limpet_extproc.memory.redis.redis_heads import STALE_SHARE
+from limpet_extproc.memory.redis.redis_heads import MOST_STALE_S, STALE_SHARE
 from limpet_extproc.memory.redis.short_names import ShortNames
 from limpet_extproc.memory.redis.store import open_store
 
@@ -89,12 +89,29 @@ async def test_after_a_failure_only_what_is_warm_is_known(heads: HeadMemory, roo
 
 
 async def test_a_head_of_many_stays_when_those_of_single_conversations_leave(heads: HeadMemory, root: bytes) -> None:
-    for at in range(2):
-        heads.note((root,), "a", 1000.0 * (at + 1), at)
+    for _ in range(2):
+        heads.expect((root,), "a", 5.0)
+    heads.note((root,), "a", 2000.0, 6.0)
     for number in range(200):
         heads.note((root, number.to_bytes(8, "big")), "a", 5000.0, 10.0)
     known = await heads.lookup((root, *(number.to_bytes(8, "big") for number in range(200))), 10.0)
     assert set(known) == {root, *(number.to_bytes(8, "big") for number in range(200 - 63, 200))}
+
+
+async def test_the_turns_of_one_conversation_do_not_push_out_what_many_begin_with(
+    heads: HeadMemory, root: bytes
+) -> None:
+    shared = (root, b"shared !")
+    for conversation in range(3):
+        heads.expect((*shared, conversation.to_bytes(8, "big")), "a", 1.0)
+    heads.note(shared, "a", 5000.0, 2.0)
+    for turn in range(3):
+        for number in range(60):
+            heads.note((root, (100 + number).to_bytes(8, "big")), "b", 5000.0, 10.0 + turn)
+    for number in range(40):
+        heads.note((root, (200 + number).to_bytes(8, "big")), "b", 5000.0, 20.0)
+    known = await heads.lookup(shared, 20.0)
+    assert all("a" in {place.provider for place in known[each]} for each in shared)
 
 
 async def test_news_that_change_little_are_not_written(
@@ -108,6 +125,31 @@ async def test_news_that_change_little_are_not_written(
         assert known[root][0].until_s >= now_s + ttl_s * (1 - STALE_SHARE)
     await memory.written()
     assert 0 < int(shared_redis.run("PTTL", redis_key(HEADS + root))) <= ttl_s * 1000
+
+
+async def test_what_redis_has_lost_is_no_longer_on_its_way_once_it_was_answered(
+    own_redis: RedisServer, gateways: Gateways, root: bytes
+) -> None:
+    heads = (await gateways.memory_at(own_redis.url)).heads
+    heads.note((root,), "a", 7200.0, 0.0)
+    assert await heads.lookup((root,), 1.0)
+    own_redis.run("FLUSHALL")
+    heads.expect((root,), "a", 10.0)
+    heads.note((root,), "a", 7210.0, 11.0, expected_s=10.0)
+    assert await heads.lookup((root,), 12.0) == {root: (WarmHead("a", 7210.0),)}
+
+
+async def test_what_redis_has_lost_is_written_again_by_later_turns(
+    own_redis: RedisServer, gateways: Gateways, root: bytes
+) -> None:
+    heads = (await gateways.memory_at(own_redis.url)).heads
+    heads.note((root,), "a", 7200.0, 0.0)
+    assert await heads.lookup((root,), 1.0)
+    own_redis.run("FLUSHALL")
+    heads.note((root,), "a", 7230.0, 30.0)
+    assert not await heads.lookup((root,), 31.0)
+    heads.note((root,), "a", 7200.0 + MOST_STALE_S + 1, MOST_STALE_S + 1)
+    assert await heads.lookup((root,), MOST_STALE_S + 2)
 
 
 async def test_a_value_of_another_version_is_no_table(

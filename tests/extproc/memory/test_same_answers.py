@@ -35,7 +35,7 @@ class Step:
     """Something happens some time later."""
 
     after_s: float
-    what: Literal["lookup", "expect", "remember", "forget", "note_failure"]
+    what: Literal["lookup", "expect", "remember", "forget", "withdraw", "note_failure"]
     provider: str
     ttl_s: float
     max_providers: int
@@ -53,7 +53,7 @@ STEPS = st.lists(
     st.builds(
         Step,
         after_s=st.one_of(st.just(0.0), st.floats(0.0, 150.0)),
-        what=st.sampled_from(["lookup", "expect", "remember", "forget", "note_failure"]),
+        what=st.sampled_from(["lookup", "expect", "remember", "forget", "withdraw", "note_failure"]),
         provider=st.sampled_from(PROVIDERS[:4]),
         ttl_s=st.one_of(st.sampled_from([0.0, 5.0, 300.0]), st.floats(-10.0, 200.0)),
         max_providers=st.integers(1, 4),
@@ -93,6 +93,8 @@ async def told(memories: Sequence[Memory], key: bytes, steps: Sequence[Step]) ->
                 memory.remember(key, warm, step.max_providers, now_s, step.turn.at(now_s) if step.turn else None)
             case "forget":
                 memory.forget(key, step.provider)
+            case "withdraw":
+                memory.withdraw(key, step.provider)
             case "note_failure":
                 memory.note_failure(key, LastFailure(step.failed, now_s))
         if len(memories) > 1:

@@ -197,6 +197,19 @@ async def test_the_heads_of_a_first_turn_are_on_their_way(make: Make, routed: Ca
     assert await world.heads.lookup(hashes, NOW) == dict.fromkeys(hashes, place)
 
 
+@pytest.mark.parametrize(("turns", "expected"), [(1, True), (2, False)], ids=["first", "later"])
+async def test_the_record_of_a_first_turn_says_that_it_is_expected(
+    make: Make, routed: Callable[..., Routed], turns: int, expected: bool
+) -> None:
+    world = routed(make.provider("a"))
+    record = (await world.route(make.body("x" * 10_000))).record
+    for _ in range(turns - 1):
+        key = bytes.fromhex(record.key)
+        world.memory.remember(key, Warm("a", NOW + 60), 4, NOW)
+        record = (await world.route(make.body("x" * 10_000))).record
+    assert record.expected is expected
+
+
 async def test_heads_that_are_warm_where_a_first_turn_goes_are_not_on_their_way(
     make: Make, routed: Callable[..., Routed]
 ) -> None:

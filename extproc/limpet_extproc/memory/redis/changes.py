@@ -16,6 +16,7 @@ from limpet_extproc.memory import (
     Warm,
     only_pace,
     with_failure,
+    withdrawn,
     without,
 )
 from limpet_extproc.memory.head_table import HeadChange
@@ -67,6 +68,12 @@ class Forget(msgspec.Struct, frozen=True, gc=False):
     provider: str
 
 
+class Withdraw(msgspec.Struct, frozen=True, gc=False):
+    """See `Memory.withdraw`."""
+
+    provider: str
+
+
 class NoteFailure(msgspec.Struct, frozen=True, gc=False):
     """See `Memory.note_failure`."""
 
@@ -85,7 +92,7 @@ class NotePlace(msgspec.Struct, frozen=True, gc=False):
     place: ObjectPlace
 
 
-MemoryChange = Expect | Remember | Forget | NoteFailure | Clear | NotePlace | HeadChange
+MemoryChange = Expect | Remember | Forget | Withdraw | NoteFailure | Clear | NotePlace | HeadChange
 
 
 def changed(state: StoredConversation, change: MemoryChange) -> StoredConversation:
@@ -98,6 +105,9 @@ def changed(state: StoredConversation, change: MemoryChange) -> StoredConversati
         case Forget(provider):
             rest = without(state.remembered(), provider)
             return _stored(rest, state.since_s) if rest else NOTHING
+        case Withdraw(provider):
+            left = withdrawn(state.remembered(), provider)
+            return _stored(left, state.since_s) if left else NOTHING
         case NoteFailure(failure):
             return _stored(with_failure(state.remembered(), failure), state.since_s)
         case Clear(now_s):

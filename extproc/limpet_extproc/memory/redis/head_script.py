@@ -3,7 +3,7 @@
 from typing import Final
 
 from limpet_extproc.memory import PENDING_S
-from limpet_extproc.memory.head_table import MOST_NOTES, MOST_ROWS
+from limpet_extproc.memory.head_table import MOST_FIRST_TURNS, MOST_ROWS
 from limpet_extproc.memory.redis.layout import VERSION
 
 HEAD_SCRIPT: Final = f"""
@@ -34,9 +34,9 @@ if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
       end
       if kind == 'he' then
         before[4] = known(before) and before[4] or now
+        before[5] = math.min(before[5] + 1, {MOST_FIRST_TURNS})
       elseif kind == 'hn' then
         before[3], before[4] = math.max(before[3], change[5]), 0
-        before[5] = math.min(before[5] + 1, {MOST_NOTES})
       else
         before[4] = 0
       end

@@ -8,7 +8,7 @@ name's hash: names may be 300 characters long, and there may be a million values
 
 The key of an object is `lmpt:o` and its 16 bytes, the value `[version, provider, owner]`. That of the heads that begin
 alike is `lmpt:h` and the 8 bytes of the shortest, the value `[version, rows]`, each row `[hash, provider, until_s,
-pending_s, notes]`.
+pending_s, first_turns]`.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -19,7 +19,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import CAUSE_TEXT
 from limpet_extproc.memory import SETTINGS_BYTES, ConversationPace, LastFailure, Warm
-from limpet_extproc.memory.head_table import DropHeads, ExpectHeads, HeadRow, HeadTable, NoteHeads
+from limpet_extproc.memory.head_table import DropHeads, ExpectHeads, HeadChange, HeadRow, HeadTable, NoteHeads
 from limpet_extproc.memory.objects import ObjectPlace
 from limpet_extproc.memory.redis.changes import (
     Clear,
@@ -30,6 +30,7 @@ from limpet_extproc.memory.redis.changes import (
     NotePlace,
     Remember,
     StoredConversation,
+    Withdraw,
 )
 from limpet_extproc.memory.redis.short_names import ShortNames
 
@@ -165,8 +166,8 @@ def decode_heads(value: bytes, names: ShortNames) -> HeadTable | None:
         if stored.version != VERSION:
             return None
         rows = [
-            HeadRow(urlsafe_b64decode(f"{text}="), names.long(short), until_s, pending_s, notes)
-            for text, short, until_s, pending_s, notes in stored.rows
+            HeadRow(urlsafe_b64decode(f"{text}="), names.long(short), until_s, pending_s, first_turns)
+            for text, short, until_s, pending_s, first_turns in stored.rows
         ]
     except (msgspec.MsgspecError, ValueError):
         return None
@@ -184,12 +185,20 @@ def encode(change: MemoryChange, names: ShortNames) -> bytes:
             return _ENCODER.encode(("r", place, max_providers, now_s, turn and msgspec.structs.astuple(turn)))
         case Forget(provider):
             return _ENCODER.encode(("f", names.short(provider)))
+        case Withdraw(provider):
+            return _ENCODER.encode(("w", names.short(provider)))
         case NoteFailure(failure):
             return _ENCODER.encode(("x", failure.at_s, [names.short(name) for name in failure.providers]))
         case Clear(now_s):
             return _ENCODER.encode(("c", now_s))
         case NotePlace(place):
             return _ENCODER.encode(("p", names.short(place.provider), place.owner))
+        case ExpectHeads() | NoteHeads() | DropHeads():
+            return _encode_heads(change, names)
+
+
+def _encode_heads(change: HeadChange, names: ShortNames) -> bytes:
+    match change:
         case ExpectHeads(hashes, provider, now_s):
             return _ENCODER.encode(("he", [*map(_hash_text, hashes)], names.short(provider), now_s))
         case NoteHeads(hashes, provider, until_s, now_s):

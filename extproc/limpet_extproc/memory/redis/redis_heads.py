@@ -1,7 +1,7 @@
 """The heads of prompts that all workers of an installation share, in Redis beside the conversations.
 
-Turns that share a head bring the same news again and again. What would change little is not written, so a head that
-thousands of conversations begin with costs Redis a few writes per lifetime and worker.
+The turns of a conversation bring the same news again and again. What would change little is not written, except what
+ends a wait: a head that was said to be on its way is noted whatever is known of it here, as Redis may have lost it.
 """
 
 from collections import OrderedDict
@@ -19,8 +19,12 @@ from limpet_extproc.memory.redis.short_names import ShortNames
 STALE_SHARE: Final = 0.2
 """By which part of its lifetime what is written may be behind what is known."""
 
+MOST_STALE_S: Final = 60.0
+"""The most of that: Redis may have lost what was written, or never had it."""
+
 _MOST_NOTED: Final = 100_000
 """Heads at providers of which it is known here what was written."""
+_NEVER: Final = (0.0, 0.0)
 
 
 class RedisHeads:
@@ -37,7 +41,8 @@ class RedisHeads:
         self._write = write
         self._names = names
         self._log = memory_log
-        self._noted: OrderedDict[tuple[bytes, str], float] = OrderedDict()
+        self._noted: OrderedDict[tuple[bytes, str], tuple[float, float]] = OrderedDict()
+        """Until when each is kept by what was written, and when that was."""
 
     async def lookup(self, hashes: Sequence[bytes], now_s: float) -> Heads:
         """See `HeadMemory`."""
@@ -57,14 +62,20 @@ class RedisHeads:
         """See `HeadMemory`."""
         self._write(HEADS + hashes[0], ExpectHeads(tuple(hashes), provider, now_s))
 
-    def note(self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float) -> None:
+    def note(
+        self, hashes: Sequence[bytes], provider: str, until_s: float, now_s: float, expected_s: float = 0.0
+    ) -> None:
         """See `HeadMemory`."""
-        least_s = until_s - STALE_SHARE * (until_s - now_s)
-        news = [each for each in hashes if self._noted.get((each, provider), 0.0) < least_s]
+        least_s = until_s - min(STALE_SHARE * (until_s - now_s), MOST_STALE_S)
+        news = []
+        for each in hashes:
+            kept_s, written_s = self._noted.get((each, provider), _NEVER)
+            if kept_s < least_s or written_s < expected_s:
+                news.append(each)
         if not news:
             return
         for each in news:
-            self._noted[each, provider] = until_s
+            self._noted[each, provider] = (until_s, now_s)
             self._noted.move_to_end((each, provider))
         while len(self._noted) > _MOST_NOTED:
             self._noted.popitem(last=False)

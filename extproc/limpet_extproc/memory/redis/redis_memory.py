@@ -25,6 +25,7 @@ from limpet_extproc.memory.redis.changes import (
     NoteFailure,
     NotePlace,
     Remember,
+    Withdraw,
     all_changed,
     is_over,
 )
@@ -170,6 +171,10 @@ class RedisMemory:
     def forget(self, key: bytes, provider: str) -> None:
         """See `Memory`."""
         self._writes.add(key, Forget(provider))
+
+    def withdraw(self, key: bytes, provider: str) -> None:
+        """See `Memory`."""
+        self._writes.add(key, Withdraw(provider))
 
     def note_failure(self, key: bytes, failure: LastFailure) -> None:
         """See `Memory`."""

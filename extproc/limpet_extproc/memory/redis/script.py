@@ -111,6 +111,10 @@ for _, argument in ipairs(ARGV) do
       end
     end
     failed = kept
+  elseif kind == 'w' then
+    if pending == change[2] then
+      pending, since, touched = '', 0, true
+    end
   elseif kind == 'x' then
     leave(change[3])
     failed_at, failed, now, touched = change[2], change[3], change[2], true
