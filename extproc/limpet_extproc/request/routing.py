@@ -11,6 +11,7 @@ from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.evidence import evidence_of
+from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
 from limpet_extproc.decision.snapshot import Lane
@@ -87,7 +88,7 @@ def decide(
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
         last_read=_last_read(lane, remembered),
-        costs=shown_costs(opened, record) if "Cost" in lane.policy.shown_headers else (),
+        costs=_costs(opened, record, remembered, now_s) if "Cost" in lane.policy.shown_headers else (),
         tells_early=lane.policy.hold_first_s > 0 and _brings_heads(opened, remembered),
         affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
@@ -129,6 +130,11 @@ def _tries(decision: Decision, lane: Lane, stream: bool) -> Tries:
 
 def _last_read(lane: Lane, remembered: Remembered | None) -> str:
     return "" if remembered is None or "Cache" not in lane.policy.shown_headers else remembered.cause
+
+
+def _costs(opened: Opened, record: Record, remembered: Remembered | None, now_s: float) -> tuple[ShownCost, ...]:
+    pace = UNKNOWN_PACE if remembered is None else remembered.pace
+    return shown_costs(opened, record, outlook_of(opened.query, pace, now_s).output_tokens)
 
 
 def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -23,8 +23,8 @@ class ShownCost(msgspec.Struct, frozen=True, gc=False):
     """By the length of the prompt, ascending."""
 
 
-def shown_costs(opened: Opened, record: Record) -> tuple[ShownCost, ...]:
-    """For each provider of the order whose price is known."""
+def shown_costs(opened: Opened, record: Record, output_tokens: float) -> tuple[ShownCost, ...]:
+    """For each provider of the order whose price is known; an answer of `output_tokens` is expected."""
     lane, expected = opened.query.lane, record.cache.expected
     found = []
     for number, name in enumerate(record.order):
@@ -32,7 +32,7 @@ def shown_costs(opened: Opened, record: Record) -> tuple[ShownCost, ...]:
         price = request_price(candidate, opened.query)
         if price is not None:
             warm = expected[number] if number < len(expected) else 0
-            usd = turn_usd(price, record.prompt_tokens, warm, record.output_tokens)
+            usd = turn_usd(price, record.prompt_tokens, warm, output_tokens)
             found.append(ShownCost(name, usd, _rates(candidate, record.service_tier)))
     return tuple(found)
 
