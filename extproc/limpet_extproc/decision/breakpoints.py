@@ -27,7 +27,7 @@ def adds_breakpoint(candidate: Candidate, query: Query) -> bool:
         or not (query.has_history or query.lasting_tokens >= max(candidate.min_tokens, _LEAST_TOKENS))
     ):
         return False
-    price = price_for(candidate, query.prompt_tokens)  # a service tier changes all prices alike
+    price = price_for(candidate, query.tier_tokens)  # a service tier changes all prices alike
     return price is None or pays_by_the_second_turn(price)
 
 

@@ -8,9 +8,9 @@ from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.snapshot import Candidate
 
 BYTES_PER_TOKEN: Final = 3.0
-"""Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing: a
-conversation that stays although its prompt is below the minimum is no worse off; one that moves although it is above
-pays full price."""
+"""Between English prose (about 4) and code, JSON and other scripts (2 to 3). Guessing high on tokens costs nothing
+where a cache has a minimum: a conversation that stays although its prompt is below is no worse off; one that moves
+although it is above pays full price. For the tiers of a price it is corrected (`token_rate`)."""
 
 DEFAULT_OUTPUT_TOKENS: Final = 400
 """Expected length of an answer when the client sets no limit below it."""

@@ -16,6 +16,7 @@ from limpet_extproc.decision.health import (
 from limpet_extproc.decision.learn import Learned
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.speed import SpeedOf
+from limpet_extproc.decision.token_rate import TokenRates
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class ProviderStates:
     """How fast each model answers, by provider."""
     slow: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """What a dollar counts as for each model at the providers that are slow at it (`speed.slow_factors`)."""
+    token_rates: TokenRates = field(default_factory=dict)
 
     @property
     def all_well(self) -> bool:

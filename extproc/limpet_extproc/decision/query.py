@@ -33,7 +33,14 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """The one provider that has what it goes on from; empty: any will do."""
     placed: bool = False
     """Whether it makes what lives at one provider: all that a client makes should come to the same."""
+    counted_tokens: int = 0
+    """Of the prompt, as the model's prompts have been counted so far (`token_rate`); 0: unknown, or of no effect."""
     settings: bytes = b""
     """A hash of all else that it asks for, known with its chain."""
     chain: Chain = NO_CHAIN
     """Of the prompt; without boundaries where it is not known, or cannot matter."""
+
+    @property
+    def tier_tokens(self) -> int:
+        """The length of the prompt by which the tier of a price is expected."""
+        return self.counted_tokens or self.prompt_tokens

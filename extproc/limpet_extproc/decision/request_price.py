@@ -21,7 +21,7 @@ def request_price(candidate: Candidate, query: Query) -> Price | None:
         return price  # whatever the request is: most vendors write for nothing, and have one price
     return price_for(
         candidate,
-        query.prompt_tokens,
+        query.tier_tokens,
         query.service_tier,
         writes=is_cached(candidate, query),
         long_write=(asked_ttl_s(candidate, query) or 0.0) >= LONG_S,
@@ -65,7 +65,7 @@ def why_not_sticky(candidate: Candidate, query: Query) -> UnstickyReason | None:
         return "unsticky.below_minimum"
     if candidate.cache_fields.only_marked and not gets_mark(candidate, query):
         return "unsticky.no_breakpoint"
-    price = price_for(candidate, query.prompt_tokens)  # a service tier changes no comparison of its prices
+    price = price_for(candidate, query.tier_tokens)  # a service tier changes no comparison of its prices
     if price is not None and price.cache_read >= price.input:
         return "unsticky.no_discount"
     return None

@@ -99,6 +99,8 @@ class Lane:
     """Whether any keeps prompts."""
     service_tiers: frozenset[str] = frozenset()
     """Those that change the price at any."""
+    tiered: bool = False
+    """Whether the length of the prompt changes the price at any."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -130,6 +132,7 @@ class Lane:
             renames,
             caches,
             frozenset(name for candidate in candidates for name in candidate.service_tiers),
+            any(candidate.tiers for candidate in candidates),
         )
 
 

@@ -207,9 +207,8 @@ class Outcomes:
         elif is_turn:
             self._metrics.unreported.add(1, provider)
         if is_turn and usage is not None:
-            self._tracker.apply(
-                AnswerGenerated(provider, usage.output, log_entry.answered_s(entry.common_properties), model)
-            )
+            seconds, estimated = log_entry.answered_s(entry.common_properties), record.prompt_tokens if record else 0
+            self._tracker.apply(AnswerGenerated(provider, usage.output, seconds, model, usage.prompt, estimated))
 
     def _finding(
         self, record: Record | None, attempts: tuple[Attempt, ...], usage: TokenUsage | None

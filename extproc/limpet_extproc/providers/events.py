@@ -35,6 +35,10 @@ class AnswerGenerated(msgspec.Struct, frozen=True, gc=False, array_like=True, ta
     tokens: BoundedCount
     seconds: Seconds
     model: str = ""
+    prompt_tokens: BoundedCount = 0
+    """Of the request, by the provider's count; 0: not told."""
+    estimated_tokens: BoundedCount = 0
+    """The same as they were estimated when it was decided."""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):

@@ -12,6 +12,7 @@ from limpet_extproc.decision.health import HEALTHY
 from limpet_extproc.decision.limits import UsedAt, nothing_used
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.speed import AnswerSpeed
+from limpet_extproc.decision.token_rate import after_prompt
 from limpet_extproc.providers.complaints import HEARD_LATE_S
 from limpet_extproc.providers.disputes import Disputes
 from limpet_extproc.providers.events import (
@@ -77,6 +78,7 @@ class ProviderTracker:
         self._factors: dict[str, float] = {}
         self._factored_s = 0.0
         self._speeds = Speeds()
+        self._token_rates: dict[str, float] = {}
         self.states = ProviderStates(
             self._health.whole,
             self._learned,
@@ -87,6 +89,7 @@ class ProviderTracker:
             self._failed_s,
             self._speeds.by_model,
             self._speeds.slow,
+            self._token_rates,
         )
 
     @property
@@ -187,6 +190,8 @@ class ProviderTracker:
         _drop(self._learned, lambda provider: provider not in providers)
         _drop(self._factors, lambda provider: provider not in providers)
         self._speeds.drop(gone)
+        served = {model.name for provider in providers.values() for model in provider.models}
+        _drop(self._token_rates, lambda model: model not in served)
 
     def _apply(self, event: ProviderEvent, *, of_this_gateway: bool) -> bool:
         """Whether it changed the state of the provider or of the model."""
@@ -195,8 +200,8 @@ class ProviderTracker:
         match event:
             case AttemptSucceeded():
                 changed = self._succeeded(event, now_s, of_this_gateway=of_this_gateway)
-            case AnswerGenerated(provider, tokens, seconds, model):
-                self._speeds.answered(provider, model, tokens, seconds)
+            case AnswerGenerated():
+                self._generated(event)
             case AttemptFailed():
                 changed = self._failed(event, now_s, of_this_gateway=of_this_gateway)
             case AttemptLimited():
@@ -300,6 +305,13 @@ class ProviderTracker:
             if slow and (cause := slowness.why_slow(pace)):
                 self._degrade(one, now_s, cause)
         return changed
+
+    def _generated(self, event: AnswerGenerated) -> None:
+        model = event.model
+        self._speeds.answered(event.provider, model, event.tokens, event.seconds)
+        rate = after_prompt(self._token_rates.get(model), event.estimated_tokens, event.prompt_tokens)
+        if model and rate is not None:
+            self._token_rates[model] = rate
 
     def _count(self, scope: HealthScope, now_s: float, *, failed: bool, conversation: str = "") -> None:
         window = self._windows.get(scope)

@@ -74,6 +74,9 @@ def decide(
     `random_seed` and `heads`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
     """
     query, lane = opened.query, opened.query.lane
+    if lane.tiered and (rate := states.token_rates.get(lane.model)) is not None:
+        query = msgspec.structs.replace(query, counted_tokens=int(query.prompt_tokens * rate))
+        opened = msgspec.structs.replace(opened, query=query)
     decision = choose(query, remembered, states, now_s, random_seed, heads)
     order = decision.order
     if not order and query.pinned:

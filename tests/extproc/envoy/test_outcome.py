@@ -193,6 +193,11 @@ async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: 
     assert world.tracker.states.speeds["flash"]["a"].first_token_s == pytest.approx(1.75)
 
 
+async def test_how_many_tokens_a_prompt_had_corrects_the_estimates_of_its_model(world: World) -> None:
+    await world.take(entry("a", record=replace(RECORD, prompt_tokens=2_000)))  # it reports 5,000
+    assert world.tracker.states.token_rates == {"flash": 2.5}
+
+
 async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world: World) -> None:
     message = als_pb2.StreamAccessLogsMessage()
     message.http_logs.log_entry.append(entry("a"))

@@ -11,7 +11,7 @@ from tests.extproc.conftest import Make
 from tests.extproc.splicing import spliced
 
 from limpet_extproc.contract.catalog import Model
-from limpet_extproc.contract.prices import PriceRules
+from limpet_extproc.contract.prices import Price, PriceRules, PriceTier
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.provider_states import ProviderStates
@@ -390,3 +390,15 @@ def test_a_service_tier_counts_where_it_has_a_price(make: Make, tier: str | None
     assert isinstance(opened, Opened)
     assert opened.query.service_tier == kept
     assert routed(opened).record.service_tier == kept
+
+
+@pytest.mark.parametrize(("rate", "first"), [(None, "b"), (0.75, "a"), (1.0, "b"), (0.9, "b")])
+def test_the_tier_of_a_long_prompt_goes_by_how_the_model_counts(make: Make, rate: float | None, first: str) -> None:
+    usual, twice, between = (Price(usd, 4 * usd, usd / 10, usd) for usd in (1.0, 2.0, 1.6))
+    tiers = PriceRules((PriceTier(8_000, twice),))
+    providers = (make.provider("a", price=usual, rules=tiers), make.provider("b", price=between))
+    tables = make.snapshot(*providers, spread_within_percent=0)
+    opened = make.opened(tables, make.body("word " * 5_400))  # 27,000 bytes: 9,000 tokens as estimated
+    routing = routed(opened, ProviderStates(token_rates={} if rate is None else {make.model: rate}))
+    assert routing.record.order[0] == first
+    assert routing.record.prompt_tokens > 9_000  # what is learned from stays the estimate
