@@ -8,7 +8,8 @@ from typing import Final
 
 from limpet_operator.pricelists.listed import ListedModel, OpenList, Remark
 from limpet_operator.pricelists.matching import models_of, providers_of
-from limpet_operator.resources.problem import DEFAULT_NAMESPACE, did_you_mean
+from limpet_operator.resources.metadata import is_object_name
+from limpet_operator.resources.problem import DEFAULT_NAMESPACE, did_you_mean, shown
 from limpet_operator.resources.provider import Provider
 
 _SHOWN: Final = 12
@@ -41,13 +42,21 @@ def chosen_by_name(prices: OpenList, providers: Sequence[str], models: Sequence[
             f"the list has {len(prices.providers)} providers, name yours with --provider: {_some(prices.providers)}"
         )
     wanted = [_pair(each) for each in models]
-    chosen = []
+    chosen: list[ChosenPrices] = []
     for listed, ours in map(_pair, providers or prices.providers):
         if listed not in prices.providers:
+            if left_out := next((each for each in prices.remarks if (each.provider, each.model) == (listed, "")), None):
+                raise ChoiceError(f"{listed} {left_out.text}")
             there_are = f"; it has {_some(prices.providers)}"
             raise ChoiceError(f"the list has no provider {listed}{did_you_mean(listed, prices.providers) or there_are}")
         known = prices.providers[listed]
         name = ours or _NOT_IN_A_NAME.sub("-", listed.lower()).strip("-")
+        if not is_object_name(name):
+            raise ChoiceError(
+                f"{shown(ours or listed)} can be no name of a Provider; write --provider {listed}=YOUR-PROVIDER"
+            )
+        if any(each.provider == name for each in chosen):
+            raise ChoiceError(f"two providers of the list would be {name}; give each a name: --provider {listed}=NAME")
         taken = {our or model: known[model] for pattern, our in wanted for model in known if _means(pattern, model)}
         about = tuple(
             each

@@ -8,8 +8,13 @@ from typing import Any, Final
 from limpet_operator.resources.problem import shown
 
 _MOST: Final = Decimal(9_999_999)
+_MOST_FACTOR: Final = 9999
 _ROUNDED: Final = Decimal("1.02")
 _PLACES: Final = Decimal("0.000000001")
+_LONGEST_NUMBER: Final = 64
+"""In characters, of a price that is written as text."""
+MOST_TOKENS: Final = 100_000_000
+"""More than any prompt has; the CRD takes no more."""
 ONE: Final = Decimal(1)
 
 
@@ -29,16 +34,19 @@ class ListedRates:
     """Of what stays for an hour or longer."""
 
     def factor_to(self, other: "ListedRates") -> Decimal | None:
-        """By what all prices differ that both name, to four places; None: they differ by more than one factor.
+        """By what all prices differ that both name, to four places; None: by more than one, or by none of a Pricing.
 
-        Vendors round their prices, so factors that are within two percent of each other are one.
+        Vendors round their prices, so factors that are within two percent of each other are one. One that four places
+        can't say as exactly as that, such as 0.00001, is none.
         """
         pairs: list[tuple[Decimal | None, Decimal | None]]
         pairs = [(getattr(self, each.name), getattr(other, each.name)) for each in fields(self)]
         factors = [theirs / ours for ours, theirs in pairs if ours is not None and theirs is not None and ours]
         if not factors or max(factors) > min(factors) * _ROUNDED:
             return None
-        return round((min(factors) + max(factors)) / 2, 4)
+        factor = round((min(factors) + max(factors)) / 2, 4)
+        near = min(factors) <= factor * _ROUNDED and factor <= max(factors) * _ROUNDED
+        return factor if near and 0 < factor <= _MOST_FACTOR else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +124,30 @@ class Repeated:
 def dollars(value: object, times: Decimal = ONE) -> Decimal | None:
     """A price of the list as dollars per million tokens; None: it is no price.
 
-    `times`: from the list's unit. Texts are taken if they are numbers, as some lists write them so.
+    `times`: from the list's unit. Texts are taken if they are numbers, as some lists write them so. What is not free
+    is not rounded to nothing.
     """
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        return None
+    if isinstance(value, str) and len(value) > _LONGEST_NUMBER:
         return None
     try:
         price = Decimal(value)
         if not price.is_finite() or price < 0:
             return None
         price *= times
-        return None if price > _MOST else price.quantize(_PLACES).normalize()
+        if not price:
+            return Decimal(0)
+        return None if price > _MOST else max(price.quantize(_PLACES), _PLACES).normalize()
     except ArithmeticError:
         return None
 
 
 def whole(value: object) -> int | None:
-    """A number of tokens, which lists also write as 256000.0; None: it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value < 0 or value != value // 1:
+    """A number of tokens, which lists also write as 256000.0; None: it is none, or more than a prompt can have."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= MOST_TOKENS:
         return None
-    return int(value)
+    return int(value) if value == int(value) else None
 
 
 def price_of(cost: Mapping[str, Any], name: str, where: str, remarks: ModelRemarks, times: Decimal) -> Decimal | None:
@@ -144,7 +157,7 @@ def price_of(cost: Mapping[str, Any], name: str, where: str, remarks: ModelRemar
         return None
     price = dollars(value, times)
     if price is None:
-        remarks.add(f"{where}{name} is {shown(str(value))}, which is no price: left out")
+        remarks.add(f"{where}{name} is {shown(str(value)[:_LONGEST_NUMBER])}, which is no price: left out")
     return price
 
 
@@ -159,12 +172,28 @@ def complete(found: Mapping[str, Decimal], where: str, remarks: ModelRemarks) ->
         remarks.add(f"{where}no price of {' and '.join(lacking)} in the list: left out")
         return None
     taken = dict(found)
-    if not taken.get("cache_write", ONE):
-        del taken["cache_write"]
+    for written in ("cache_write", "cache_write_long"):
+        if not taken.get(written, ONE):
+            del taken[written]
     if taken["input"] and not taken.get("cache_read", ONE):
         remarks.add(f"{where}cache reads cost nothing in the list: left out, so a read costs what input costs")
         del taken["cache_read"]
     return ListedRates(**taken)
+
+
+def part(found: Mapping[str, Decimal], base: ListedRates, where: str, remarks: ModelRemarks) -> ListedRates | None:
+    """Rates of some requests of a model, as `complete` gives them; None, with a remark, where they are none.
+
+    What costs something is not free for some of its requests: a 0 there is what the list does not know.
+    """
+    rates = complete(found, where, remarks)
+    free = [] if rates is None else [each for each in ("input", "output") if getattr(base, each)]
+    free = [each for each in free if not getattr(rates, each)]
+    if free:
+        verb = "cost" if len(free) > 1 else "costs"
+        remarks.add(f"{where}{' and '.join(free)} {verb} nothing in the list: left out, so its usual prices count")
+        return None
+    return rates
 
 
 def is_nothing(rates: ListedRates, remarks: ModelRemarks) -> bool:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from limpet_operator.pricelists.listed import (
+    MOST_TOKENS,
     ListedModel,
     ListedRates,
     ListedTier,
@@ -21,6 +22,7 @@ from limpet_operator.pricelists.listed import (
     Repeated,
     complete,
     is_nothing,
+    part,
     price_of,
     scaled,
     whole,
@@ -37,7 +39,7 @@ _FIELDS: Final = {
 }
 _NAME: Final = re.compile(
     rf"(?P<what>{'|'.join(sorted(_FIELDS, key=len, reverse=True))})"
-    r"(?:_above_(?P<hours>\d+)hr)?(?:_above_(?P<above>\d+)(?P<k>k?)_tokens)?(?:_(?P<service>[a-z]+))?"
+    r"(?:_above_(?P<hours>\d{1,3})hr)?(?:_above_(?P<above>\d{1,9})(?P<k>k?)_tokens)?(?:_(?P<service>[a-z]+))?"
 )
 _KINDS: Final = (None, "chat", "responses")
 _NOT_A_MODEL: Final = "sample_spec"
@@ -116,12 +118,24 @@ def _levels(raw: Mapping[str, Any], remarks: ModelRemarks) -> Mapping[_Level, Ma
         level = (above, parts["service"] or "")
         if price is None:
             continue
+        if above > MOST_TOKENS:
+            remarks.add(f"above {above:,} tokens: no prompt is as long: left out")
+            continue
         if parts["hours"] is None:
             levels.setdefault(level, {}).setdefault(_FIELDS[parts["what"]], price)
         elif int(parts["hours"]) < kept_h.get(level, 1_000):  # of several, what an hour costs
             kept_h[level] = int(parts["hours"])
             levels.setdefault(level, {})["cache_write_long"] = price
-    for tier in raw["tiered_pricing"] if isinstance(raw.get("tiered_pricing"), list) else ():
+    _add_ranges(levels, raw.get("tiered_pricing"), remarks)
+    return levels
+
+
+def _add_ranges(levels: dict[_Level, dict[str, Decimal]], tiers: object, remarks: ModelRemarks) -> None:
+    if tiers is not None and not isinstance(tiers, list):
+        remarks.add(
+            "tiered_pricing is no list, or stands there twice: left out, so its usual prices count at any length"
+        )
+    for tier in tiers if isinstance(tiers, list) else ():
         bounds = tier.get("range") if isinstance(tier, dict) else None
         begin = whole(bounds[0]) if isinstance(bounds, list) and bounds else None
         if begin is None:
@@ -130,7 +144,6 @@ def _levels(raw: Mapping[str, Any], remarks: ModelRemarks) -> Mapping[_Level, Ma
         for name, field in _FIELDS.items():
             if (price := price_of(tier, name, f"above {begin:,} tokens: ", remarks, _PER_TOKEN)) is not None:
                 levels.setdefault((begin, ""), {}).setdefault(field, price)
-    return levels
 
 
 def _tiers(
@@ -139,7 +152,7 @@ def _tiers(
     for (above, service), prices in sorted(levels.items()):
         if above and not service:
             usual = {"input": base.input, "output": base.output}
-            if (rates := complete({**usual, **prices}, "", remarks)) is not None:
+            if (rates := part({**usual, **prices}, base, f"above {above:,} tokens: ", remarks)) is not None:
                 yield ListedTier(above, scaled(rates, base))
 
 
@@ -149,15 +162,17 @@ def _services(
     for (above, service), prices in sorted(levels.items()):
         if not service or above:
             continue
-        named = {"input", "output"} <= prices.keys()
-        if named and (factor := base.factor_to(ListedRates(**prices))) is not None:
+        rates = part(prices, base, f"service_tier {service}: ", remarks)
+        if rates is None:
+            continue
+        if (factor := base.factor_to(rates)) is not None:
             yield service, factor
         else:
             remarks.add(f"service_tier {service} changes its prices by no one factor: left out")
 
 
-def _off_peak_rates(raw: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) -> ListedRates:
-    """The prices of other hours: those that are not named stay as they are, except cache prices that follow input."""
+def _off_peak_rates(raw: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) -> ListedRates | None:
+    """The prices of other hours: those that are not named stay as they are. None, with a remark, if they are none."""
     block = raw.get("off_peak_pricing")
     found = {
         field: price
@@ -166,5 +181,5 @@ def _off_peak_rates(raw: Mapping[str, Any], base: ListedRates, remarks: ModelRem
         and (price := price_of(block, name, "off_peak_pricing: ", remarks, _PER_TOKEN)) is not None
     }
     names = ("input", "output", "cache_read", "cache_write", "cache_write_long")
-    usual = {name: getattr(base, name) for name in names}
-    return ListedRates(**{**usual, **found})
+    usual = {name: getattr(base, name) for name in names if getattr(base, name) is not None}
+    return part({**usual, **found}, base, "off_peak_pricing: ", remarks)

@@ -20,9 +20,12 @@ _DAY: Final = 1440
 _SEASONS: Final = (datetime(2026, 1, 15), datetime(2026, 7, 15))  # noqa: DTZ001 (the zone is that of the days)
 
 
-def off_peak_hours(block: object, rates: ListedRates, remarks: ModelRemarks) -> Iterator[ListedHours]:
-    """The hours in which these rates hold; what can't be read is remarked, and then the usual price counts."""
-    if block is None:
+def off_peak_hours(block: object, rates: ListedRates | None, remarks: ModelRemarks) -> Iterator[ListedHours]:
+    """The hours in which these rates hold; what can't be read is remarked, and then the usual price counts.
+
+    None: the rates could not be read, which has been remarked.
+    """
+    if block is None or rates is None:
         return
     if not isinstance(block, dict):
         remarks.add("off_peak_pricing is no object: left out, so its usual prices count at all hours")

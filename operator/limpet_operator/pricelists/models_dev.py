@@ -21,6 +21,7 @@ from limpet_operator.pricelists.listed import (
     complete,
     dollars,
     is_nothing,
+    part,
     price_of,
     scaled,
     whole,
@@ -29,6 +30,11 @@ from limpet_operator.pricelists.listed import (
 _RATES: Final = ("input", "output", "cache_read", "cache_write")
 _READ: Final = (*_RATES, "tiers", "context_over_200k")
 _OVER_200K: Final = 200_000
+_NO_HOUR: Final = (
+    "the list has no price of writes for an hour, so they count as cacheWrite: "
+    "add cacheWrite1h where the vendor sells them, or import LiteLLM's list, which has it"
+)
+"""Of what costs more to write to the cache than to read as input: vendors with such a price have longer writes, too."""
 
 
 def is_models_dev(document: Mapping[str, Any]) -> bool:
@@ -41,6 +47,8 @@ def read_models_dev(document: Mapping[str, Any]) -> OpenList:
     providers: dict[str, dict[str, ListedModel]] = {}
     made: list[Remark] = []
     for provider, raw in document.items():
+        if isinstance(raw, Repeated):
+            made.append(Remark(provider, "", "stands in the list twice and not alike: left out"))
         for model, described in _object(_object(raw).get("models")).items():
             remarks = ModelRemarks(provider, model)
             if (listed := _model(described, remarks)) is not None:
@@ -57,7 +65,7 @@ def _model(described: object, remarks: ModelRemarks) -> ListedModel | None:
     if not cost:
         remarks.add("no price in the list: left out")
         return None
-    rates = _rates(cost, "", remarks)
+    rates = complete(_prices(cost, "", remarks), "", remarks)
     if rates is None or is_nothing(rates, remarks):
         return None
     remarks.add_unread(
@@ -65,19 +73,23 @@ def _model(described: object, remarks: ModelRemarks) -> ListedModel | None:
         for name, value in cost.items()
         if name not in _READ and not (name == "reasoning" and dollars(value) == rates.output)
     )
+    if rates.cache_write is not None and rates.cache_write > rates.input:
+        remarks.add(_NO_HOUR)
     tiers = tuple(_tiers(cost, rates, remarks))
     return ListedModel(rates, tiers, service_tiers=dict(_modes(_object(described), rates, remarks)))
 
 
-def _rates(cost: Mapping[str, Any], where: str, remarks: ModelRemarks) -> ListedRates | None:
+def _prices(cost: Mapping[str, Any], where: str, remarks: ModelRemarks) -> Mapping[str, Decimal]:
     prices = {name: price_of(cost, name, where, remarks, ONE) for name in _RATES}
-    return complete({name: price for name, price in prices.items() if price is not None}, where, remarks)
+    return {name: price for name, price in prices.items() if price is not None}
 
 
 def _tiers(cost: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) -> Iterator[ListedTier]:
     tiers = cost.get("tiers")
     if tiers is None and "context_over_200k" in cost:
         tiers = [{**_object(cost["context_over_200k"]), "tier": {"type": "context", "size": _OVER_200K}}]
+    if tiers is not None and not isinstance(tiers, list):
+        remarks.add("its tiers are no list, or stand there twice: left out, so its usual prices count at any length")
     sizes: set[int] = set()
     for raw in map(_object, tiers if isinstance(tiers, list) else ()):
         tier = _object(raw.get("tier"))
@@ -86,7 +98,8 @@ def _tiers(cost: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) ->
             remarks.add("a tier that is no length of a prompt, or has one that another has: left out")
             continue
         sizes.add(size)
-        if (rates := _rates(raw, f"above {size:,} tokens: ", remarks)) is not None:
+        where = f"above {size:,} tokens: "
+        if (rates := part(_prices(raw, where, remarks), base, where, remarks)) is not None:
             yield ListedTier(size, scaled(rates, base))
 
 
@@ -99,7 +112,9 @@ def _modes(described: Mapping[str, Any], base: ListedRates, remarks: ModelRemark
             continue
         if not isinstance(tier, str) or not tier:
             remarks.add(f"the prices of mode {mode} are not those of a service_tier: left out")
-        elif (rates := _rates(cost, f"service_tier {tier}: ", remarks)) is not None:
+            continue
+        where = f"service_tier {tier}: "
+        if (rates := part(_prices(cost, where, remarks), base, where, remarks)) is not None:
             if (factor := base.factor_to(rates)) is not None:
                 yield tier, factor
             else:

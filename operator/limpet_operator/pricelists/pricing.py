@@ -11,9 +11,11 @@ from limpet_operator.resources.problem import API_VERSION, DEFAULT_NAMESPACE
 
 _STALE_AFTER: Final = "720h"
 _MOST_MODELS: Final = 512
-_MOST_TIERS: Final = 4
 _MOST_WINDOWS: Final = 32
 """What the CRD allows."""
+
+_READ_AS_TRUTH: Final = ("y", "n")
+"""Which YAML 1.1 reads as true and false, although this library writes them plain."""
 
 
 class TooMuchError(Exception):
@@ -34,7 +36,7 @@ def pricing_of(
         "currency": "USD",
         "source": {"name": source, "retrieved": retrieved},
         "staleAfter": _STALE_AFTER,
-        "models": [_model(provider, name, listed) for name, listed in sorted(models.items())],
+        "models": [_model(name, listed) for name, listed in sorted(models.items())],
         **({"windows": windows} if windows else {}),
     }
     metadata = {"name": provider} if namespace == DEFAULT_NAMESPACE else {"name": provider, "namespace": namespace}
@@ -46,9 +48,7 @@ def as_yaml(pricings: Iterable[Mapping[str, Any]]) -> str:
     return yaml.dump_all(pricings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140)
 
 
-def _model(provider: str, name: str, listed: ListedModel) -> dict[str, Any]:
-    if len(listed.tiers) > _MOST_TIERS:
-        raise TooMuchError(f"{provider}: {name} has {len(listed.tiers)} tiers, and a Pricing takes {_MOST_TIERS}")
+def _model(name: str, listed: ListedModel) -> dict[str, Any]:
     model: dict[str, Any] = {"name": name, "perMillionTokens": _dollars(listed.rates)}
     if listed.tiers:
         model["longContext"] = [
@@ -71,7 +71,10 @@ def _windows(provider: str, models: Mapping[str, ListedModel]) -> list[dict[str,
                 priced["longContext"] = []  # the list's prices of these hours hold at any length
             together.setdefault((hours.days, hours.start, hours.end, hours.zone), []).append(priced)
     if len(together) > _MOST_WINDOWS:
-        raise TooMuchError(f"{provider}: {len(together)} time windows, and a Pricing takes {_MOST_WINDOWS}")
+        raise TooMuchError(
+            f"{provider}: {len(together)} time windows, and a Pricing takes {_MOST_WINDOWS};"
+            " name the models that you use with --model"
+        )
     return [
         {"name": f"hours-{number}", "timeZone": zone, "days": list(days), "from": start, "to": end, "models": priced}
         for number, ((days, start, end, zone), priced) in enumerate(together.items(), 1)
@@ -108,7 +111,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    quoted = text[:1].isdigit() or text[:1] in "+-."
+    quoted = text[:1].isdigit() or text[:1] in "+-." or text.lower() in _READ_AS_TRUTH
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from limpet_operator.pricelists.listed import Remark
+from limpet_operator.resources.problem import shown
 
 _SHOWN: Final = 5
+_LONGEST: Final = 80
 
 
 def told(remarks: Iterable[Remark]) -> Iterator[str]:
@@ -14,6 +16,11 @@ def told(remarks: Iterable[Remark]) -> Iterator[str]:
     for remark in dict.fromkeys(remarks):
         about.setdefault((remark.provider, remark.text), []).append(remark.model)
     for (provider, text), models in about.items():
-        named = [model for model in models if model]
+        named = [_printable(model) for model in models if model]
         more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-        yield f"{' '.join(filter(None, (provider, ', '.join(named[:_SHOWN]))))}{more}: {text}"
+        yield f"{' '.join(filter(None, (_printable(provider), ', '.join(named[:_SHOWN]))))}{more}: {text}"
+
+
+def _printable(name: str) -> str:
+    """A name of the list, which may hold anything, as a terminal shows it."""
+    return name if name.isprintable() and len(name) <= _LONGEST else shown(name)

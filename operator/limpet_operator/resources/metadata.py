@@ -23,13 +23,18 @@ class Metadata:
     labels: Mapping[str, str]
 
 
+def is_object_name(text: str) -> bool:
+    """Whether an object may have this name, by the rules of Kubernetes."""
+    return len(text) <= _LONGEST_NAME and _SUBDOMAIN.fullmatch(text) is not None
+
+
 def read_metadata(raw: Mapping[str, Any]) -> tuple[Metadata | None, tuple[Problem, ...]]:
     """Metadata, where the object has a usable name, and what is wrong with it by the rules of Kubernetes."""
     metadata = raw.get("metadata")
     if not isinstance(metadata, dict) or metadata.get("name") is None:
         return None, (Problem("metadata.name", "is missing; give the object a name"),)
     name, namespace = metadata["name"], metadata.get("namespace") or DEFAULT_NAMESPACE
-    if not (isinstance(name, str) and len(name) <= _LONGEST_NAME and _SUBDOMAIN.fullmatch(name)):
+    if not (isinstance(name, str) and is_object_name(name)):
         message = (
             f"{shown(name)} is not a valid name; write lower-case letters, digits, '-' and '.' (only digits: in quotes)"
         )

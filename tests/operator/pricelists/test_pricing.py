@@ -11,10 +11,11 @@ from tests.operator.pricelists.samples import LITELLM, MODELS_DEV, read
 from limpet_extproc.contract.prices import Price
 from limpet_operator.pricelists.choosing import ChoiceError, chosen_by_name, chosen_for
 from limpet_operator.pricelists.comparing import differences
-from limpet_operator.pricelists.listed import ListedHours, ListedModel, ListedRates, ListedTier
+from limpet_operator.pricelists.listed import ListedHours, ListedModel, ListedRates
 from limpet_operator.pricelists.pricing import TooMuchError, as_yaml, pricing_of
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.provider import Provider
+from limpet_operator.sources.yaml_text import read_yaml
 
 
 def _pricing(build: Build, provider: str, models: dict[str, ListedModel]) -> Pricing:
@@ -83,20 +84,30 @@ _RATES = ListedRates(Decimal(1), Decimal(2))
     ("models", "problem"),
     [
         ({f"m{number}": ListedModel(_RATES) for number in range(513)}, "513 models, and a Pricing takes 512; name"),
-        ({"m": ListedModel(_RATES, tuple(ListedTier(above, _RATES) for above in range(1, 6)))}, "5 tiers"),
         (
             {
                 "m": ListedModel(
                     _RATES, hours=tuple(ListedHours(("Mon",), "00:00", f"00:{end}", _RATES) for end in range(10, 43))
                 )
             },
-            "33 time windows",
+            "33 time windows, and a Pricing takes 32; name the models that you use with --model",
         ),
     ],
 )
 def test_more_than_a_pricing_takes_is_said(models: dict[str, ListedModel], problem: str) -> None:
     with pytest.raises(TooMuchError, match=problem):
         pricing_of("p", "default", models, "LiteLLM", "2026-11-21")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["y", "N", "yes", "on", "null", "~", "0o7", "1_000", "12:30", "2026-11-20", ".inf", "<<", "=", "a: b", "*", "#"],
+)
+def test_any_name_comes_back_as_it_was(name: str) -> None:
+    models = {name: ListedModel(_RATES, service_tiers={name: Decimal(2)})}
+    read_back = read_yaml(as_yaml([pricing_of("p", "default", models, "LiteLLM", "2026-11-21")]))
+    (model,) = read_back["spec"]["models"]
+    assert (model["name"], model["serviceTiers"][0]["name"]) == (name, name)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +127,7 @@ def test_what_a_user_names(providers: list[str], models: list[str], chosen: list
 
 def test_the_only_provider_needs_no_name_and_remarks_are_those_of_what_is_chosen() -> None:
     (all_of_it,) = chosen_by_name(read(MODELS_DEV), [], [])
-    assert (all_of_it.provider, len(all_of_it.remarks)) == ("kelp", 4)
+    assert (all_of_it.provider, len(all_of_it.remarks)) == ("kelp", 5)
     (old,) = chosen_by_name(read(MODELS_DEV), [], ["kelp-old", "kelp-new"])
     assert (list(old.models), [each.text for each in old.remarks]) == (
         ["kelp-old"],
@@ -130,6 +141,8 @@ def test_the_only_provider_needs_no_name_and_remarks_are_those_of_what_is_chosen
         ([], [], "the list has 2 providers, name yours with --provider: kelp, tides"),
         (["tide"], [], "the list has no provider tide; did you mean tides?"),
         (["shell"], [], "the list has no provider shell; it has kelp, tides"),
+        (["kelp=Our Kelp"], [], '"Our Kelp" can be no name of a Provider; write --provider kelp=YOUR-PROVIDER'),
+        (["kelp=a", "tides=a"], [], "two providers of the list would be a; give each a name: --provider tides=NAME"),
         (["kelp"], ["kelp-larg"], "the list has no model kelp-larg there; did you mean kelp-large?"),
     ],
 )

@@ -14,6 +14,12 @@ def _rates(*prices: str | None) -> ListedRates:
     return ListedRates(*(None if each is None else Decimal(each) for each in prices))  # type: ignore[arg-type]
 
 
+_NO_HOUR = (
+    "the list has no price of writes for an hour, so they count as cacheWrite: "
+    "add cacheWrite1h where the vendor sells them, or import LiteLLM's list, which has it"
+)
+
+
 def test_models_dev() -> None:
     prices = read(MODELS_DEV)
     assert (prices.name, list(prices.providers), list(prices.providers["kelp"])) == (
@@ -27,6 +33,7 @@ def test_models_dev() -> None:
     assert large.service_tiers == {"flex": Decimal("0.5")}
     assert remarks_of(prices, "kelp-large") == [
         "a Pricing has no such price, so this is not in it: input_audio",
+        _NO_HOUR,
         "the prices of mode fast are not those of a service_tier: left out",
     ]
     assert prices.providers["kelp"]["kelp-old"].tiers == (ListedTier(200_000, _rates("2", "4")),)
@@ -165,7 +172,9 @@ def test_litellms_ranges_are_tiers() -> None:
         ({"input": 1, "output": 2, "cache_read": 0}, ("1", "2"), "cache reads cost nothing in the list"),
         ({"input": 1, "output": 2, "cache_write": 0}, ("1", "2"), None),
         ({"input": "0.1", "output": 0}, ("0.1", "0"), None),
-        ({"input": 0.0000000004, "output": 1}, ("0", "1"), None),
+        ({"input": 0.0000000004, "output": 1}, ("0.000000001", "1"), None),
+        ({"input": "9" * 3_000_000, "output": 1}, None, 'input is "9999'),
+        ({"input": 10**100, "output": 1}, None, 'input is "1000'),
     ],
 )
 def test_what_is_no_price_is_left_out_and_said(
