@@ -67,7 +67,7 @@ def test_a_write_for_an_hour_that_costs_nothing_costs_what_any_write_does() -> N
 
 
 def _all_rates(model: ListedModel) -> list[ListedRates]:
-    return [model.rates, *(each.rates for each in (*model.tiers, *model.hours))]
+    return [model.rates, *(tier.rates for tier in model.tiers), *(hours.rates for hours in model.hours)]
 
 
 _DOLLARS = st.sampled_from([0, 1e-13, 1e-10, 1e-6, 0.3, 7])
