@@ -32,9 +32,17 @@ _NULL: Final = memoryview(b"null")
 _BLOCK_ENDS: Final = b"}]}"
 
 _OPENS: Final = re.compile(rb'\{\s*"role"\s*:\s*"(?:system|developer)"')
+_ROLE_FIRST: Final = re.compile(rb'\{\s*"role"')
 _TEXT_BLOCK: Final = re.compile(
     rb'\{\s*"role"\s*:\s*"\w+"\s*,\s*"content"\s*:\s*(\[\s*\{\s*"type"\s*:\s*"text"\s*,\s*"text"\s*:\s*)"'
 )
+
+
+class _Spoken(msgspec.Struct, frozen=True, gc=False):
+    role: str = ""
+
+
+_SPOKEN: Final = msgspec.json.Decoder(_Spoken)
 
 
 class _Rest(msgspec.Struct, frozen=True, gc=False):
@@ -143,9 +151,20 @@ def _places_after(text: Body, end: int) -> _Places:
 def _leading(text: Body, lengths: Sequence[int], ends: Sequence[int]) -> int:
     """How many messages are the system prompt; a system message further on is one like others."""
     for at, (length, end) in enumerate(zip(lengths, ends, strict=True)):
-        if not _OPENS.match(text, end - length, end):
+        begin = end - length
+        if not _OPENS.match(text, begin, end) and (
+            _ROLE_FIRST.match(text, begin, end) or not _opens_otherwise(text[begin:end])
+        ):
             return at
     return len(ends)
+
+
+def _opens_otherwise(message: Body) -> bool:
+    """Whether its role, which does not stand first (as where a client sorts members), is that of a system prompt."""
+    try:
+        return _SPOKEN.decode(message).role in ("system", "developer")
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def _no_prompt(text: Body, lengths: Sequence[int], ends: Sequence[int], marks: Sequence[Span]) -> tuple[Span, ...]:

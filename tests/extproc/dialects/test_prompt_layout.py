@@ -105,6 +105,18 @@ def test_leading_system_messages_are_the_system_prompt(leading: int, role: str) 
     assert _written(body, layout) == turns
 
 
+@pytest.mark.parametrize("role", ["system", "developer", "user"])
+@pytest.mark.parametrize("name", ["chat", "responses"])
+def test_a_system_message_may_name_its_role_last(name: str, role: str) -> None:
+    opening, turn = {"content": [{"role": "user"}], "role": role}, {"content": "x", "role": "user"}
+    body = json.dumps({"model": "m", _MODULES[name][1]: [opening, turn]}).encode()
+    layout, carefully = _layouts(name, body)
+    assert layout == carefully
+    leads = role != "user"
+    assert layout.count == 4 - leads
+    assert _written(body, layout) == [opening, turn][leads:]
+
+
 @pytest.mark.parametrize(("name", "field"), [("messages", "system"), ("responses", "instructions")])
 @pytest.mark.parametrize("value", ["be brief", None])
 def test_tools_and_a_system_prompt_of_its_own_stand_where_they_are(name: str, field: str, value: str | None) -> None:
