@@ -4,11 +4,14 @@ Each provider gets another, so that two vendors cannot tell by them that they se
 """
 
 import hmac
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 from msgspec import Raw
+from xxhash import xxh3_64
 
+from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.dialects.opener import ABSENT
 from limpet_extproc.dialects.spans import span_of
 from limpet_extproc.dialects.text import decode
@@ -58,6 +61,18 @@ def cache_key(conversation: bytes, provider: str, before: int, most_a_minute: in
     """
     shard = before // most_a_minute if most_a_minute else 0
     return _derived(conversation, f"prompt_cache_key {provider} {shard}")
+
+
+def settings_with_keys(settings: bytes, candidates: Iterable[Candidate], before: int) -> bytes:
+    """`Warm.settings` of a request that gets these keys: others where a key is not the first of its minute.
+
+    So a turn that reads nothing, as it has another key than the last one, is not laid at the vendor's door.
+    """
+    rates = {each.cache_fields.cache_key_rpm for each in candidates if each.cache_key}
+    shards = [before // rate for rate in sorted(rates) if rate]
+    if not settings or not any(shards):
+        return settings
+    return xxh3_64(settings + b"".join([shard.to_bytes(8, "little") for shard in shards])).digest()[: len(settings)]
 
 
 def _derived(conversation: bytes, purpose: str) -> str:

@@ -19,7 +19,7 @@ from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import ConversationPace, Remembered
 from limpet_extproc.memory.heads import NO_HEADS, Heads
 from limpet_extproc.request import identity
-from limpet_extproc.request.cache_keys import affinity
+from limpet_extproc.request.cache_keys import affinity, settings_with_keys
 from limpet_extproc.request.edits import Edits, edits
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.refusals import nobody_left, pin_ruled_out
@@ -76,6 +76,9 @@ def decide(
     query, lane = opened.query, opened.query.lane
     if lane.tiered and (rate := states.token_rates.get(lane.model)) is not None:
         query = msgspec.structs.replace(query, counted_tokens=int(query.prompt_tokens * rate))
+        opened = msgspec.structs.replace(opened, query=query)
+    if before and not (opened.request.cache and opened.request.cache.has_key):
+        query = msgspec.structs.replace(query, settings=settings_with_keys(query.settings, lane.candidates, before))
         opened = msgspec.structs.replace(opened, query=query)
     decision = choose(query, remembered, states, now_s, random_seed, heads)
     order = decision.order

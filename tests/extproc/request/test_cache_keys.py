@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from tests.extproc.conftest import CHEAP, Make
 from tests.extproc.splicing import spliced
 
-from limpet_extproc.request.cache_keys import KeyRates, affinity, cache_key, put_key
+from limpet_extproc.contract.catalog import CacheFields, CatalogProvider, Model
+from limpet_extproc.request.cache_keys import KeyRates, affinity, cache_key, put_key, settings_with_keys
 from limpet_extproc.request.splices import BodyDraft
 
 ONE, OTHER = b"1" * 16, b"2" * 16
@@ -25,6 +27,20 @@ def test_requests_above_the_rate_share_further_keys(most: int, keys: int) -> Non
     sent = [cache_key(ONE, "a", before, most) for before in range(45)]
     assert len({*sent}) == keys
     assert not most or all(sent.count(key) <= most for key in sent)
+
+
+@pytest.mark.parametrize(
+    ("before", "alike"),
+    [((0, 14), True), ((15, 29), True), ((14, 15), False), ((29, 30), False), ((15, 0), False), ((0, 300), False)],
+)
+def test_a_request_with_another_key_asks_for_something_else(make: Make, before: tuple[int, int], alike: bool) -> None:
+    model = Model("flash", "flash", 0, CHEAP, cache_key=True)
+    keyed = CatalogProvider("a", (model,), cache_fields=CacheFields(cache_key_rpm=15))
+    found = [settings_with_keys(b"\0\1", make.lane(keyed, make.provider("b")).candidates, each) for each in before]
+    assert (found[0] == found[1]) == alike
+    assert {len(each) for each in found} == {2}
+    assert settings_with_keys(b"", make.lane(keyed).candidates, 30) == b""
+    assert settings_with_keys(b"\0\1", make.lane(make.provider("b")).candidates, 30) == b"\0\1"
 
 
 def test_a_conversations_rate_is_counted_by_the_minute() -> None:

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from msgspec.structs import replace
-from tests.extproc.conftest import Make
+from tests.extproc.conftest import CHEAP, Make
 from tests.extproc.splicing import spliced
 
-from limpet_extproc.contract.catalog import Model
+from limpet_extproc.contract.catalog import CacheFields, CatalogProvider, Model
 from limpet_extproc.contract.prices import Price, PriceRules, PriceTier
 from limpet_extproc.contract.record import encode
 from limpet_extproc.decision.health import HealthState
@@ -35,6 +35,17 @@ def routed(opened: Any, states: ProviderStates | None = None) -> Routing:
     routing = decide(opened, None, states or ProviderStates(), NOW, b"seed")
     assert isinstance(routing, Routing)
     return routing
+
+
+@pytest.mark.parametrize(("fields", "alike"), [({}, False), ({"prompt_cache_key": "k"}, True)])
+def test_a_key_that_is_another_than_the_last_turns_is_noted(make: Make, fields: Any, alike: bool) -> None:
+    model = Model("flash", "flash", 0, CHEAP, cache_key=True)
+    snapshot = make.snapshot(CatalogProvider("a", (model,), cache_fields=CacheFields(cache_key_rpm=15)))
+    opened = make.opened(snapshot, make.body(**fields))
+    assert isinstance(opened, Opened)
+    found = [decide(opened, None, ProviderStates(), NOW, b"seed", before) for before in (14, 15)]
+    settings = [each.record.settings for each in found if isinstance(each, Routing)]
+    assert (settings[0] == settings[1]) == alike
 
 
 def refused(opened: Any) -> Refusal:
