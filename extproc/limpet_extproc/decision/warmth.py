@@ -80,13 +80,14 @@ def _continues(chain: Chain, earlier: bytes) -> bool:
 
 
 def _shared_tokens(place: Warm, chain: Chain, scale: float) -> int:
-    """The leading tokens of this prompt that its last one there had too; all of that where nothing else is known."""
+    """The leading tokens of this prompt that its last one there left; all of that where nothing else is known."""
+    left = place.cached_tokens or place.prompt_tokens  # less where not all of it was marked
     if not chain.hashes or not place.chain or _continues(chain, place.chain):
-        return place.prompt_tokens
+        return left
     if not changed_at(chain.hashes, place.chain):
-        return place.prompt_tokens
+        return left
     shared = shared_boundaries(chain.hashes, place.chain)
-    return min(place.prompt_tokens, round(scale * chain.tokens[shared - 1])) if shared else 0
+    return min(left, round(scale * chain.tokens[shared - 1])) if shared else 0
 
 
 def _add_heads(

@@ -3,6 +3,7 @@
 from hashlib import blake2b
 
 import pytest
+from msgspec.structs import replace
 from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.catalog import CacheFields
@@ -71,6 +72,11 @@ def test_a_last_message_that_is_another_one_may_only_have_grown(make: Make) -> N
     assert of(make, before("a", "tsaXb", 4500)).grown_tokens == 0
     assert of(make, before("a", "tsab", 4000)).grown_tokens == 0
     assert of(make, before("a", "tsabX", 4500, NOW)).grown_tokens == 0
+
+
+@pytest.mark.parametrize(("earlier", "shared"), [("tsab", 2000), ("tsaX", 2000), ("tXab", 1000)])
+def test_where_not_all_was_marked_only_that_is_warm(make: Make, earlier: str, shared: int) -> None:
+    assert of(make, replace(before("a", earlier, 4000), cached_tokens=2000)).tokens == {"a": shared}
 
 
 def test_each_place_has_what_it_saw_last(make: Make) -> None:
