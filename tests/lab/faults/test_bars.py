@@ -47,7 +47,7 @@ from limpet_lab.bench.faults.load import Exchange
             [exchange(11 + n, n // 2, decision="first.scored") for n in range(4)],
         ),
         (bars.NOTHING_EXPIRES, [exchange(11, decision="first.scored")], [exchange(11, decision="sticky.expired")]),
-        (bars.NOTHING_EXPIRES, [], [exchange(11 + n, n // 2, decision="first.scored") for n in range(4)]),
+        (bars.NOTHING_EXPIRES, [], [exchange(11 + n, n // 2, decision="first.warm_head") for n in range(4)]),
         (bars.STAYS, [exchange(5), exchange(15)], [exchange(5), exchange(15, provider="alpha")]),
         (
             bars.UNDECIDED_THERE,

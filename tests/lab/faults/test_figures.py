@@ -55,8 +55,9 @@ def test_the_memory_is_right_again_after_the_last_turn_that_it_did_not_decide() 
     figures = outcome(
         exchange(9.0, decision="first.scored"),
         exchange(11.0, decision="sticky.left.down"),
-        exchange(12.5, decision="first.scored"),
+        exchange(12.5, decision="first.warm_head"),
         exchange(13.0, decision="sticky.hit"),
+        exchange(13.5, decision="sticky.moved.cheaper"),
         exchange(14.0, turn=1, decision="first.scored"),
     ).figures
     assert figures.sticky_again_s == pytest.approx(2.5)

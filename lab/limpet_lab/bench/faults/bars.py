@@ -139,7 +139,7 @@ def _expired(outcome: FaultOutcome) -> str | None:
     expired = sum(each.decision == "sticky.expired" for each in later)
     if expired:
         return f"{expired} turns found their memory expired"
-    forgotten = Counter(each.conversation for each in later if each.decision == "first.scored")
+    forgotten = Counter(each.conversation for each in later if each.decision.startswith("first."))
     twice = sum(turns > 1 for turns in forgotten.values())
     return f"{twice} conversations were unknown more than once" if twice > LATE_LOOKUPS else None
 

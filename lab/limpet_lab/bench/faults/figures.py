@@ -15,8 +15,16 @@ _QUIET_S: Final = 1.0
 
 _MUCH_SLOWER: Final = 4.0
 
-_STICKY: Final = ("sticky.hit", "sticky.pending", "sticky.within", "sticky.returned", "unsticky.")
-"""Beginnings of decisions by which a conversation stays where it is, or loses nothing where it goes."""
+_STICKY: Final = (
+    "sticky.hit",
+    "sticky.pending",
+    "sticky.within",
+    "sticky.returned",
+    "sticky.moved.cheaper",
+    "unsticky.",
+)
+"""Beginnings of decisions by which a conversation stays where it is, or loses nothing where it goes. `first.warm_head`
+is none: of a conversation that goes on it says that the memory has lost it."""
 
 
 @dataclass(frozen=True, slots=True)
