@@ -120,10 +120,11 @@ def _without_memory(read: _CacheRead, *, over: bool, parallel: bool) -> CacheFin
     """Of a conversation of which no turn is remembered, or, if it is `over`, none that any cache still has."""
     if over and read.covers(read.expected) and read.is_within(read.expected):
         return CacheFinding("ttl_expired")
-    if read.evidence.model_before and not read.tokens:
-        return CacheFinding("model_changed")
     added = read.scale * read.evidence.added_tokens
     if read.evidence.goes_on and (1 + ESTIMATE_SHARE) * (read.prompt - added) >= read.min_tokens:
+        # Else a turn of this model before it was too short to be remembered, and there is nothing to miss.
+        if read.evidence.model_before and not read.tokens:
+            return CacheFinding("model_changed")
         rest = (1 + ESTIMATE_SHARE) * added + ROUNDED_TOKENS
         return _HIT if read.tokens and read.prompt - read.tokens <= rest else _UNKNOWN
     if read.tokens and read.covers(read.expected):
@@ -145,15 +146,16 @@ def _with_memory(read: _CacheRead, record: Record, attempts: Sequence[Attempt]) 
         return CacheFinding("cold_start")
     switched = attempts[-1].provider != evidence.before
     if record.started_s >= evidence.before_until_s:
-        if not read.covers(read.expected):
-            return _UNKNOWN  # some of it should be left, as another conversation has used it since
-        if read.is_within(read.expected):
-            return CacheFinding("ttl_expired")
-        return _UNKNOWN if switched else _at_the_same(read, record)
+        # Else some of what others have used since is gone too, or some of it has lived on for a reason nobody knows.
+        over = read.covers(read.expected) and read.is_within(read.expected)
+        return CacheFinding("ttl_expired") if over else _UNKNOWN
     if not switched:
         return _at_the_same(read, record)
     if evidence.compared and evidence.changed_at and evidence.shared_tokens <= ROUNDED_TOKENS:
-        return CacheFinding("prefix_changed", evidence.changed_at)  # nothing of it was there to be read
+        # Nothing of it was there to be read, unless the same was only written otherwise.
+        return CacheFinding("prefix_changed", evidence.changed_at) if evidence.asked_alike else _UNKNOWN
+    if not read.covers(read.expected):
+        return _UNKNOWN  # this one should have had more itself
     return CacheFinding("provider_switched", _why_switched(record, attempts))
 
 
@@ -163,16 +165,17 @@ def _at_the_same(read: _CacheRead, record: Record) -> CacheFinding:
     if not evidence.compared:
         return _UNKNOWN
     if evidence.changed_at:
-        if read.is_within(evidence.changed_tokens) and (read.tokens or read.covers(read.expected)):
+        # Where all before the change was read, nothing else of the request can have mattered.
+        shared = evidence.shared_tokens
+        only = evidence.asked_alike or (shared > ROUNDED_TOKENS and read.covers(shared))
+        if only and read.covers(read.expected) and read.is_within(evidence.changed_tokens):
             return CacheFinding("prefix_changed", evidence.changed_at)
         return _UNKNOWN  # that explains neither a read of what comes behind the change, nor none of what comes before
     if read.left <= ROUNDED_TOKENS:
         return _UNKNOWN  # perhaps less than the vendor stores at all
-    if read.tokens:
-        return CacheFinding("partial", str(read.tokens))
     if not evidence.asked_alike or record.started_s > evidence.before_until_s - NEAR_END_S:
         return _UNKNOWN
-    return CacheFinding("provider_side")
+    return CacheFinding("partial", str(read.tokens)) if read.tokens else CacheFinding("provider_side")
 
 
 def _why_switched(record: Record, attempts: Sequence[Attempt]) -> str:

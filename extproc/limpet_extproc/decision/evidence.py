@@ -5,8 +5,9 @@ from typing import Final
 
 from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.decision.breakpoints import gets_mark
-from limpet_extproc.decision.prefix import HASH_BYTES, Chain, changed_at, shared_boundaries
+from limpet_extproc.decision.prefix import HASH_BYTES, Chain, boundary_count, changed_at, shared_boundaries
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.request_price import asked_ttl_s
 from limpet_extproc.decision.warmth import Warmth
 from limpet_extproc.memory import Remembered, Warm
 
@@ -38,7 +39,7 @@ def evidence_of(
     for name in order:
         candidate = query.lane.by_provider[name]
         only_marked, tokens = candidate.cache_fields.only_marked, warmth.tokens.get(name, 0)
-        if only_marked and name == before.provider and len(query.chain.tokens) - shared > _OF_A_TURN:
+        if only_marked and name == before.provider and _new_messages(query.chain, before.chain, shared) > _OF_A_TURN:
             alike = False  # after so many messages its breakpoint may not reach back to that of the last turn
         if changed and name == before.provider and before.until_s > now_s:
             if only_marked:
@@ -82,6 +83,11 @@ def _compared(chain: Chain, before: bytes) -> tuple[bool, str, int, int, int]:
     return True, changed, shared, tokens[shared - 1] if shared else 0, tokens[min(shared, len(tokens) - 1)]
 
 
+def _new_messages(chain: Chain, before: bytes, shared: int) -> int:
+    """How many this prompt has after that of the last turn, or in the place of some of it."""
+    return min(len(chain.tokens) - shared, boundary_count(chain.hashes) - boundary_count(before))
+
+
 def _before(query: Query, remembered: Remembered) -> Warm:
     """Where the last turn was served, and as `prompt_tokens` what it left there."""
     pace, failure = remembered.pace, remembered.failure
@@ -98,7 +104,11 @@ def _before(query: Query, remembered: Remembered) -> Warm:
     candidate = query.lane.by_provider.get(before.provider)
     short = candidate is not None and before.prompt_tokens < candidate.min_tokens
     left = 0 if short else before.cached_tokens or before.prompt_tokens
-    return Warm(before.provider, before.until_s, left, 0, before.chain, before.settings)
+    until_s = before.until_s
+    if candidate is not None and (by_policy_s := query.lane.policy.memory_ttl_s):
+        # It stays so long, whatever the vendor does.
+        until_s -= max(0.0, by_policy_s - (asked_ttl_s(candidate, query) or candidate.cache_ttl_s))
+    return Warm(before.provider, until_s, left, 0, before.chain, before.settings)
 
 
 def _ttl_s(query: Query, provider: str) -> float:

@@ -90,10 +90,15 @@ def boundary_name(index: int) -> str:
     return "system" if index == SYSTEM else f"message {index - SYSTEM}"
 
 
+def boundary_count(hashes: bytes) -> int:
+    """How many boundaries a prompt has, kept or not; `hashes` as `Chain.hashes`."""
+    kept, more = divmod(len(hashes), HASH_BYTES)
+    return int.from_bytes(hashes[-_COUNT_BYTES:], "little") if more else kept
+
+
 def _places(hashes: bytes) -> Sequence[int]:
     """Which boundaries they belong to."""
-    kept, more = divmod(len(hashes), HASH_BYTES)
-    return kept_positions(int.from_bytes(hashes[-_COUNT_BYTES:], "little") if more else kept)
+    return kept_positions(boundary_count(hashes))
 
 
 def _equal(one: bytes, other: bytes, in_one: Sequence[int], in_other: Sequence[int]) -> int:

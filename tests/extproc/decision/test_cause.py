@@ -91,6 +91,13 @@ def found(
         (replace(NEW, goes_on=True, added_tokens=500), 11_392, "hit"),
         # Its earlier turns were too short.
         (replace(NEW, goes_on=True, added_tokens=10_000, min_tokens=(8_000, 0, 0)), 0, "cold_start"),
+        (
+            replace(NEW, model_before="pro", goes_on=True, added_tokens=10_000, min_tokens=(8_000, 0, 0)),
+            0,
+            "cold_start",
+        ),
+        # All before the change was read, so nothing else that has changed as well did matter.
+        (replace(CHANGED, asked_alike=False), 3_968, "prefix_changed(message 3)"),
         (replace(KNOWN, no_breakpoint=(True, False, False)), 0, "no_breakpoint"),
         (replace(KNOWN, min_tokens=(PROMPT + 1, 0, 0)), 0, "below_minimum"),
         (replace(KNOWN, before_tokens=0), 0, "cold_start"),  # the last turn was too short
@@ -106,8 +113,16 @@ def test_each_cause_is_named(evidence: CacheEvidence, cached: int | None, cause:
         (CacheEvidence(), 0),  # of another version
         (CHANGED, 9_000),  # most of what comes after the change was read
         (CHANGED, 0),  # nor was what comes before it
+        (CHANGED, 2_048),  # nor was all that comes before it
+        (replace(CHANGED, asked_alike=False), 2_048),
+        # It may be the same prompt, written otherwise.
+        (replace(KNOWN, expected=(0, 0, 0), changed_at="tools", shared_tokens=0, asked_alike=False), 0),
         (replace(KNOWN, compared=False), 0),
         (replace(KNOWN, asked_alike=False), 0),  # another tool_choice, or another prompt_cache_key
+        (replace(KNOWN, asked_alike=False), 4_096),  # of which what is cached of messages depends, but not of tools
+        (replace(KNOWN, before_until_s=NOW + 1), 4_096),  # others may have used its beginning
+        (EXPIRED, 6_000),  # others of which nothing is known
+        (replace(EXPIRED, changed_at="message 3", shared_tokens=6_000, changed_tokens=7_000), 6_000),
         (replace(NEW, expected=(4_000, 0, 0)), 0),  # or that of another conversation
         (replace(KNOWN, before_until_s=NOW + 1), 0),  # it may have ended on the way
         (replace(KNOWN, before_tokens=200), 0),  # perhaps not one block
@@ -135,6 +150,8 @@ def test_evidence_that_is_missing_or_contradicts_what_was_read_gives_no_cause(
         (replace(KNOWN, compared=False), ["b"], 0, "provider_switched(sticky.left.down)"),
         (CHANGED, ["b"], 0, "provider_switched(sticky.left.down)"),
         (replace(CHANGED, changed_at="system", shared_tokens=0), ["b"], 0, "prefix_changed(system)"),
+        (replace(CHANGED, changed_at="system", shared_tokens=0, asked_alike=False), ["b"], 0, "unknown"),
+        (replace(KNOWN, expected=(10_000, 8_000, 0)), ["b"], 0, "unknown"),  # it had most of it, and should still
         (EXPIRED, ["b"], 0, "ttl_expired"),
         (replace(EXPIRED, expected=(0, 6_000, 0)), ["b"], 5_888, "ttl_expired"),
         (EXPIRED, ["b"], 6_000, "unknown"),

@@ -69,6 +69,20 @@ def test_a_breakpoint_reaches_back_over_few_messages(make: Make, messages: int, 
     assert evidence_of(query, ("a",), Remembered((before,)), NO_WARMTH, NOW).asked_alike == alike
 
 
+def test_an_edit_before_it_makes_no_breakpoint_reach_further(make: Make) -> None:
+    lane = make.lane(make.provider("a", cache_fields=CacheFields({"OpenAIChat": "Blocks"}, only_marked=True)))
+    query = replace(make.query(lane), chain=CHAIN, settings=b"\0\1")
+    before = Warm("a", NOW + 60, 2_100, 0, hashes(1, 2, 9), b"\0\1")
+    assert evidence_of(query, ("a",), Remembered((before,)), NO_WARMTH, NOW).asked_alike
+
+
+@pytest.mark.parametrize(("policy_s", "until_s"), [(None, NOW + 60), (7_200.0, NOW + 60 - 6_900), (60.0, NOW + 60)])
+def test_a_policy_that_has_it_stay_longer_changes_no_cache(make: Make, policy_s: float | None, until_s: float) -> None:
+    lane = make.lane(make.provider("a", cache_ttl_s=300.0), memory_ttl_s=policy_s)
+    evidence = evidence_of(make.query(lane), ("a",), Remembered((BEFORE,)), NO_WARMTH, NOW)
+    assert evidence.before_until_s == until_s
+
+
 @pytest.mark.parametrize("missing", [{"chain": Chain(b"", ())}, {"remembered": Remembered((Warm("a", NOW + 60),))}])
 def test_without_both_chains_nothing_is_compared(make: Make, missing: dict[str, Any]) -> None:
     evidence = noted(make, missing.get("remembered", Remembered((BEFORE,))), missing.get("chain", CHAIN))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.decision.prefix import boundary_name, changed_at, shared_boundaries, with_count
+from limpet_extproc.decision.prefix import boundary_count, boundary_name, changed_at, shared_boundaries, with_count
 from limpet_extproc.dialects.prompt_layout import kept_positions
 
 
@@ -29,6 +29,7 @@ def test_what_is_shared_is_never_said_to_be_more_than_it_is(one: list[int], tail
     other = [*one[:at], *tail]
     common = _common(one, other)
     shared = shared_boundaries(_hashes(one), _hashes(other))
+    assert boundary_count(_hashes(one)) == len(one)
     kept = kept_positions(len(one))
     assert shared == 0 or kept[shared - 1] < common
     both = set(kept) & set(kept_positions(len(other)))

@@ -3,7 +3,7 @@
 Reading, decision, memory and outcome are production's own, from the bytes of a request to the cause of what it read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,8 @@ class Vendor:
     """The status of its answers; 0: it is well."""
     reports: bool = True
     usd: float = 0.15
+    least: Mapping[str, int] = field(default_factory=dict)
+    """By model: the shortest prompt that is cached, where that is not as usual."""
     cache: PrefixCache | BreakpointCache = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class Vendor:
         rules = self.rules
         return CatalogProvider(
             name=self.name,
-            models=tuple(Model(each, each, rules.cache.min_tokens, price) for each in MODELS),
+            models=tuple(Model(each, each, self.least.get(each, rules.cache.min_tokens), price) for each in MODELS),
             dialects=tuple(each for each in PATHS if each in rules.dialects),  # type: ignore[misc]
             cache_ttl_s=self.ttl_s,
             cache_fields=CacheFields({"AnthropicMessages": "Blocks"}, only_marked=self.marks_only),
@@ -105,6 +107,8 @@ class CauseWorld:
         self.vendors = {vendor.name: vendor for vendor in vendors}
         self.policy = Policy(**policy)
         self.clock = HandClock(NOW)
+        self.write: Callable[[Any], bytes] = msgspec.json.encode
+        """A client's bodies."""
         self.summaries: list[RequestSummary] = []
         self.serve(*self.vendors)
         self.start()
@@ -159,7 +163,7 @@ class CauseWorld:
 
     async def begin(self, body: dict[str, Any], api: str = "OpenAIChat", **headers: str) -> Flight:
         """Decided, and read by the first provider of its order that is well."""
-        data = msgspec.json.encode(body)
+        data = self.write(body)
         found = spoken(PATHS[api], "")
         sent = {":path": PATHS[api], **{name.replace("_", "-"): value for name, value in headers.items()}}
         routing = await self.router.route(RequestHead(found.dialect, sent, found.api, found.asked), data)
@@ -172,6 +176,12 @@ class CauseWorld:
         reading = served.cache.read(turn.prompt, scope, self.clock.now_s, turn.marks)
         failed = tried[: tried.index(served)]
         return Flight(routing.record, served, failed, turn.prompt, reading, self.clock.now_s, scope)
+
+    def ask_past_limpet(self, vendor: Vendor, body: dict[str, Any]) -> None:
+        """By a client of the same account that Limpet does not see."""
+        prompt = read_chat(msgspec.json.encode(body), None).turn(Ruler(vendor.chars_per_token)).prompt
+        reading = vendor.cache.read(prompt, vendor.cache.scope("account", body["model"], body), self.clock.now_s)
+        vendor.cache.write(reading, self.clock.now_s, self.clock.now_s + FIRST_BYTE_S)
 
     async def lose(self, vendor: Vendor, body: dict[str, Any], share: float) -> None:
         """The vendor drops the end of this conversation: of what its cache has of it, all but this share."""

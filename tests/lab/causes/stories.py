@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.lab.causes.cause_world import CauseWorld, Vendor
 from tests.lab.causes.random_story import at_random
+from tests.lab.causes.stories_of_doubt import DOUBTFUL
 from tests.lab.causes.talk import CHAT_VENDORS, Talk, Turn, home, pair, words
 
 Story = Callable[[Random], AsyncIterator[Turn]]
@@ -366,6 +367,7 @@ STORIES: tuple[Story, ...] = (
     other_settings,
     never_recognised,
     at_random,
+    *DOUBTFUL,
 )
 
 
