@@ -78,8 +78,10 @@ def decide(
         query = msgspec.structs.replace(query, counted_tokens=int(query.prompt_tokens * rate))
         opened = msgspec.structs.replace(opened, query=query)
     if before and not (opened.request.cache and opened.request.cache.has_key):
-        query = msgspec.structs.replace(query, settings=settings_with_keys(query.settings, lane.candidates, before))
-        opened = msgspec.structs.replace(opened, query=query)
+        settings = settings_with_keys(query.settings, lane.candidates, before)
+        if settings != query.settings:
+            query = msgspec.structs.replace(query, settings=settings)
+            opened = msgspec.structs.replace(opened, query=query)
     decision = choose(query, remembered, states, now_s, random_seed, heads)
     order = decision.order
     if not order and query.pinned:
