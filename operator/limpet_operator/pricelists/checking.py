@@ -10,7 +10,7 @@ from limpet_operator.pricelists.matching import match, providers_of
 from limpet_operator.pricelists.pricing import TooMuchError
 from limpet_operator.resources.objects import Objects
 from limpet_operator.resources.pricing import Pricing
-from limpet_operator.resources.problem import ObjectKey
+from limpet_operator.resources.problem import Invalid, ObjectKey
 from limpet_operator.resources.provider import Provider
 
 CheckStatus = Literal["ok", "differs", "skip"]
@@ -54,7 +54,7 @@ def _of_pricing(
     own = listed_as.get(ref)
     providers = (own,) if own else providers_of(found.vendor, prices) if found else ()
     if not providers:
-        what = f"its vendor {found.vendor} is not in the list" if found else f"there is no Provider {ref} beside it"
+        what = f"its vendor {found.vendor} is not in the list" if found else _missing(provider, ref)
         yield CheckedPrice("skip", name, "", f"{what}; say what the list calls it: --provider NAME-IN-THE-LIST={ref}")
         return
     upstream = {model.name: model.upstream_name for model in found.models} if found else {}
@@ -72,3 +72,7 @@ def _of_pricing(
             yield CheckedPrice("differs", name, model, "; ".join(found_otherwise))
         else:
             yield CheckedPrice("ok", name, model)
+
+
+def _missing(provider: Provider | Invalid | None, name: str) -> str:
+    return f"there is no Provider {name} beside it" if provider is None else f"its Provider {name} is not valid"

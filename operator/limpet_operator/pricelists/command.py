@@ -15,6 +15,7 @@ from limpet_operator.pricelists.pricing import TooMuchError, as_yaml, pricing_of
 from limpet_operator.pricelists.reading import read_list
 from limpet_operator.pricelists.telling import told
 from limpet_operator.resources.objects import Objects, Parser
+from limpet_operator.resources.problem import Invalid
 from limpet_operator.resources.provider import Provider
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
@@ -59,6 +60,14 @@ def import_prices(
             metavar="YYYY-MM-DD", help="Day on which the list was downloaded.  [default: the file's own date]"
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write them, once all is well: the file changes at one stroke.  [default: stdout]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print the Pricings that a price list means, as YAML.
 
@@ -77,10 +86,16 @@ def import_prices(
         ]
     except (ChoiceError, TooMuchError) as error:
         raise _failed("import", f"{file}: {error}") from error
-    _tell(chosen)
+    _tell(listed, chosen)
     if not pricings:
         raise _failed("import", f"{file}: nothing of it could be taken over")
-    print(as_yaml(pricings), end="", flush=True)
+    if output is None:
+        print(as_yaml(pricings), end="", flush=True)
+        return
+    try:
+        _write(output, as_yaml(pricings))
+    except OSError as error:
+        raise _failed("import", f"{output}: {error.strerror}; name a file that can be written") from error
 
 
 @prices.command("check")
@@ -113,9 +128,17 @@ def check_prices(
     raise typer.Exit(exit_status_of(results))
 
 
-def _tell(chosen: Iterable[ChosenPrices]) -> None:
-    for line in told(remark for each in chosen for remark in each.remarks):
+def _tell(listed: OpenList, chosen: Iterable[ChosenPrices]) -> None:
+    of_providers = [remark for remark in listed.remarks if not remark.model]
+    for line in told([*of_providers, *(remark for each in chosen for remark in each.remarks)]):
         typer.echo(line, err=True)
+
+
+def _write(output: Path, text: str) -> None:
+    """At one stroke, as a gateway may be watching; under a name that no directory of objects is read by until then."""
+    beside = output.with_name(f".{output.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(output)
 
 
 def _listed(file: Path, command: str) -> OpenList:
@@ -133,6 +156,10 @@ def _objects(directory: Path, command: str) -> Objects:
         store.replace(files.scan(directory).documents)
     except FileNotFoundError as error:
         raise _failed(command, str(error)) from error
+    for reading in store.readings:
+        if isinstance(reading.result, Invalid) and (reading.key is None or reading.key.kind == "Provider"):
+            what = f"{reading.key}" if reading.key is not None else "this"
+            typer.echo(f"{reading.document.origin}: {what} is left out: {reading.result.message}", err=True)
     return store.objects
 
 

@@ -55,6 +55,49 @@ def test_import_for_the_providers_of_a_directory_and_then_check(listed: Path, tm
     assert "output 1.7 and in the list 1.6" in differs.stdout
 
 
+def test_a_file_is_written_at_one_stroke_and_stays_as_it_was_where_that_fails(listed: Path, tmp_path: Path) -> None:
+    written = tmp_path / "limpet" / "prices.yaml"
+    written.parent.mkdir()
+    flags = ("--provider", "tides", "--output", str(written))
+    assert (_limpet("prices", "import", str(listed), *flags).exit_code, listed.exists()) == (0, True)
+    text = written.read_text()
+    assert yaml.safe_load(text)["metadata"]["name"] == "tides"
+    listed.write_text("<html>no such page</html>")
+    assert _limpet("prices", "import", str(listed), *flags).exit_code == 1
+    assert written.read_text() == text
+    assert list(written.parent.iterdir()) == [written]
+
+
+def test_a_file_that_can_not_be_written_is_named(listed: Path, tmp_path: Path) -> None:
+    result = _limpet("prices", "import", str(listed), "--provider", "tides", "--output", str(tmp_path / "no" / "file"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No such file or directory; name a file that can be written" in result.stderr
+
+
+def test_what_of_the_directory_can_not_be_read_is_said(listed: Path, tmp_path: Path, build: Build) -> None:
+    directory = tmp_path / "limpet"
+    directory.mkdir()
+    (directory / "good.yaml").write_text(yaml.safe_dump(build.raw("Provider", "good")))
+    (directory / "kimi.yaml").write_text(yaml.safe_dump(build.raw("Provider", "kimi", vendr="Moonshot")))
+    (directory / "broken.yaml").write_text("kind: [")
+    (directory / "prices.yaml").write_text(yaml.safe_dump(build.raw("Pricing", "kimi", providerRef={"name": "kimi"})))
+    imported = _limpet("prices", "import", str(listed), str(directory))
+    broken, kimi = imported.stderr.splitlines()[:2]
+    assert broken.startswith("broken.yaml, document 1: this is left out: ")
+    assert kimi.startswith("kimi.yaml, document 1: Provider kimi is left out: ")
+    checked = _limpet("prices", "check", str(listed), str(directory))
+    assert checked.stdout.startswith("skip    kimi: its Provider kimi is not valid; ")
+
+
+def test_a_provider_that_stands_in_the_list_twice_is_said(tmp_path: Path) -> None:
+    file, cost = tmp_path / "prices.json", '{"models": {"m": {"cost": {"input": %d, "output": 2}}}}'
+    file.write_text(f'{{"a": {cost % 1}, "b": {cost % 1}, "b": {cost % 2}}}')
+    result = _limpet("prices", "import", str(file))
+    assert (result.exit_code, result.stderr) == (0, "b: stands in the list twice and not alike: left out\n")
+    named = _limpet("prices", "import", str(file), "--provider", "b")
+    assert "b stands in the list twice and not alike: left out" in named.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
