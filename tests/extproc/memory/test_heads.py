@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from functools import reduce
 
+import msgspec
 import pytest
 import pytest_asyncio
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ async def heads(
 
 @pytest.fixture
 def root(numbers: Iterator[int]) -> bytes:
-    return next(numbers).to_bytes(8, "big")
+    return b"root" + next(numbers).to_bytes(4, "big")
 
 
 async def test_a_head_is_found_by_what_begins_with_it(heads: HeadMemory, root: bytes) -> None:
@@ -156,13 +157,27 @@ async def test_a_value_of_another_version_is_no_table(
     shared_redis: RedisServer, gateways: Gateways, root: bytes
 ) -> None:
     gateway = await gateways.open(shared_redis.url)
-    for value in (b"\xc1", b"\x92\x02\x90", b"\x92\x01\x91"):
+    misshapen = (
+        "rows",
+        {"rows": 1},
+        [5],
+        [["x"]],
+        [["c2hvcnRlc3Q", "abcdefgh", "300", 0, 1]],
+        [["c2hvcnRlc3Q", "abcdefgh", 300.0, None, 1]],
+        [["c2hvcnRlc3Q", "abcdefgh", 300.0, 0, 1, 1]],
+        [["c2hvcnRlc3Q", "abcdefgh", float("inf"), 0, 1]],
+        [["of no eight bytes", "abcdefgh", 300.0, 0, 1]],
+        [["c2hvcnRlc3Q", "abcdefgh", 300.0, 0, 1.5]],
+    )
+    foreign = [b"\xc1", b"\x92\x02\x90", b"\x92\x01\x91", *(msgspec.msgpack.encode((1, each)) for each in misshapen)]
+    for value in foreign:
         shared_redis.run("SET", redis_key(HEADS + root), value)
         assert not await gateway.memory.heads.lookup((root,), 0.0)
         gateway.memory.heads.expect((root,), "a", 1.0)
         await gateway.memory.written()
         assert await gateway.memory.heads.lookup((root,), 1.0) == {root: (WarmHead("a", 1.0 + PENDING_S, 1.0),)}
-    assert gateway.failures("lookup", "version") == 3
+    assert gateway.failures("lookup", "version") == len(foreign)
+    assert gateway.failures("write", "error") == 0
 
 
 async def test_a_process_keeps_a_bounded_number() -> None:

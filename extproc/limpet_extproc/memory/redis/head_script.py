@@ -9,11 +9,9 @@ from limpet_extproc.memory.redis.layout import VERSION
 HEAD_SCRIPT: Final = f"""
 if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
   local rows, now, over_s = {{}}, false, 0
-  if found then
-    local readable, value = pcall(cmsgpack.unpack, found)
-    if readable and type(value) == 'table' and value[1] == {VERSION} and type(value[2]) == 'table' then
-      rows = value[2]
-    end
+  local value = unpacked(found)
+  if value and are_rows(value[2]) then
+    rows = value[2]
   end
   local function known(row)
     return row[3] > now or (row[4] > 0 and row[4] + {PENDING_S:.0f} > now)
@@ -74,7 +72,7 @@ if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
     redis.call('DEL', KEYS[1])
     return false
   end
-  local value = cmsgpack.pack({{{VERSION}, rows}})
+  value = cmsgpack.pack({{{VERSION}, rows}})
   if now then
     redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', math.max(1, over_s * 1000)))
   else
@@ -83,4 +81,7 @@ if first[1] == 'he' or first[1] == 'hn' or first[1] == 'hd' then
   return value
 end
 """
-"""Run with `first`, the first of ARGV, and `found`, what the key holds; it returns if that is a change of heads."""
+"""Run after `SHAPE_SCRIPT`, with `first`, the first of ARGV, and `found`, what the key holds or false.
+
+It returns if that is a change of heads.
+"""

@@ -13,7 +13,7 @@ pending_s, first_turns]`.
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -38,6 +38,8 @@ PREFIX: Final = b"lmpt:"
 OBJECT: Final = b"o"
 HEADS: Final = b"h"
 VERSION: Final = 1
+MOST_NUMBER: Final = 1e15
+"""No time and no count is greater; an infinite one would stay for ever."""
 
 
 def redis_key(key: bytes) -> bytes:
@@ -45,8 +47,11 @@ def redis_key(key: bytes) -> bytes:
     return PREFIX + key
 
 
+_Number = Annotated[float, msgspec.Meta(gt=-MOST_NUMBER, lt=MOST_NUMBER)]
+
+
 class _StoredCourse(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    pace: tuple[int, float, float, int, float, float, int]
+    pace: tuple[int, _Number, _Number, int, _Number, _Number, int]
     cause: str
     chains: tuple[msgspec.Raw, ...]
     """Of each of `warm`; of type string, as the script knows no other for bytes. One that the first begins with, as
@@ -56,16 +61,16 @@ class _StoredCourse(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class _StoredValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
     version: int
     pending: str
-    since_s: float
-    warm: tuple[tuple[str, float, int, int], ...]
-    failure: tuple[float, tuple[str, ...]] | None = None
+    since_s: _Number
+    warm: tuple[tuple[str, _Number, int, int], ...]
+    failure: tuple[_Number, tuple[str, ...]] | None = None
     """Without names there was none."""
     course: _StoredCourse | None = None
 
 
 class _StoredHeads(msgspec.Struct, frozen=True, gc=False, array_like=True):
     version: int
-    rows: tuple[tuple[str, str, float, float, int], ...]
+    rows: tuple[tuple[str, str, _Number, _Number, int], ...]
 
 
 class _StoredPlace(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -109,12 +114,12 @@ def _unwrapped(chains: Sequence[msgspec.Raw]) -> Iterator[bytes]:
         yield chain
 
 
-_HASH_CHARS: Final = 11
+HASH_CHARS: Final = 11
 """Of a hash's 8 bytes in base64, without what fills it up."""
 
 
 def _hash_text(hash_: bytes) -> str:
-    return urlsafe_b64encode(hash_)[:_HASH_CHARS].decode()
+    return urlsafe_b64encode(hash_)[:HASH_CHARS].decode()
 
 
 _HEADS_DECODER: Final = msgspec.msgpack.Decoder(_StoredHeads)

@@ -7,16 +7,18 @@ from limpet_extproc.memory.objects import KEPT_S
 from limpet_extproc.memory.redis.changes import SHOWN_S
 from limpet_extproc.memory.redis.head_script import HEAD_SCRIPT
 from limpet_extproc.memory.redis.layout import VERSION
+from limpet_extproc.memory.redis.shape_script import SHAPE_SCRIPT
 from limpet_extproc.memory.served import MOST_COUNTED
 
 SCRIPT: Final = f"""
 local pending, since, warm, failed_at, failed = '', 0, {{}}, 0, {{}}
 local pace, cause = {{0, 0, 0, 0, 0, 0, 0}}, ''
+{SHAPE_SCRIPT}
 local found = redis.call('GET', KEYS[1])
 local first = cmsgpack.unpack(ARGV[1])
 if first[1] == 'p' then
-  local readable, place = pcall(cmsgpack.unpack, found or '')
-  if found and readable and type(place) == 'table' and place[1] == {VERSION} and place[3] ~= first[3] then
+  local place = unpacked(found)
+  if place and type(place[2]) == 'string' and type(place[3]) == 'string' and place[3] ~= first[3] then
     return found
   end
   local value = cmsgpack.pack({{{VERSION}, first[2], first[3]}})
@@ -25,15 +27,15 @@ if first[1] == 'p' then
 end
 {HEAD_SCRIPT}
 if found then
-  local readable, value = pcall(cmsgpack.unpack, found)
-  if readable and type(value) == 'table' and value[1] == {VERSION} and type(value[4]) == 'table' then
+  local value = unpacked(found)
+  if value and is_conversation(value) then
     pending, since, warm = value[2], value[3], value[4]
-    if type(value[5]) == 'table' and type(value[5][2]) == 'table' then
+    if value[5] then
       failed_at, failed = value[5][1], value[5][2]
     end
-    if type(value[6]) == 'table' and type(value[6][3]) == 'table' then
+    if value[6] then
       pace, cause = value[6][1], value[6][2]
-      for index, each in ipairs(warm) do
+      for index, each in ipairs(#warm == #value[6][3] and warm or {{}}) do
         each[5] = value[6][3][index]
         if type(each[5]) == 'number' then
           each[5] = string.sub(warm[1][5], 1, each[5])
@@ -177,5 +179,6 @@ return value
 If KEYS[1] is an object, the first of ARGV says where it lives, and the others are the same or somebody else's. If it is
 a table of heads, all of ARGV are changes of heads.
 
-Redis runs it as a whole, with nothing in between. A value of another version counts as none and is not returned.
+Redis runs it as a whole, with nothing in between. A value of another version, or of another shape, counts as none and
+is not returned.
 """

@@ -15,6 +15,9 @@ from limpet_extproc.memory.redis.short_names import ShortNames
 NAMES = ShortNames(lambda: PROVIDERS)
 LONGEST = "n" * 63 + "/" + "p" * 253
 
+INFINITE = float("inf")
+PLACES = (("abcdefgh", 9e9, 1, 1),)
+PACE = (1, 1.0, 1.0, 1, 1.0, 1.0, 1)
 FOREIGN = {
     "of the next version": msgspec.msgpack.encode((2, "", 0.0, ())),
     "of the next version, in another form": msgspec.msgpack.encode((2, {"warm": 1})),
@@ -24,6 +27,16 @@ FOREIGN = {
     "empty": b"",
     "of another form at its end": msgspec.msgpack.encode((1, "", 0.0, (), "later")),
     "with half a failure": msgspec.msgpack.encode((1, "", 0.0, (), (1.0,))),
+    "with a place that is none": msgspec.msgpack.encode((1, "", 0.0, (5,))),
+    "with a place without its end": msgspec.msgpack.encode((1, "", 0.0, (("abcdefgh", 9e9, 1),))),
+    "with a time that is a text": msgspec.msgpack.encode((1, "", 0.0, (("abcdefgh", "9e9", 1, 1),))),
+    "with part of a token": msgspec.msgpack.encode((1, "", 0.0, (("abcdefgh", 9e9, 1.5, 1),))),
+    "with a place that is warm for ever": msgspec.msgpack.encode((1, "", 0.0, (("abcdefgh", INFINITE, 1, 1),))),
+    "pending since no number": msgspec.msgpack.encode((1, "abcdefgh", float("nan"), ())),
+    "with a failure of no names": msgspec.msgpack.encode((1, "", 0.0, (), (1.0, (5,)))),
+    "with half a pace": msgspec.msgpack.encode((1, "", 0.0, (), (0.0, ()), ((1, 2.0), "hit", ()))),
+    "with a pace of texts": msgspec.msgpack.encode((1, "", 0.0, (), (0.0, ()), (("1",) * 7, "hit", ()))),
+    "with a chain that is none": msgspec.msgpack.encode((1, "", 0.0, PLACES, (0.0, ()), (PACE, "hit", (True,)))),
     "cut off": msgspec.msgpack.encode((1, "", 0.0, (("abcdefgh", 1.0, 1, 1),)))[:-3],
 }
 
