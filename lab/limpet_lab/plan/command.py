@@ -22,6 +22,8 @@ from limpet_lab.replay.trace import TraceRow, trace_of
 
 _MONDAY_S: Final = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
 """When a log begins whose times are no dates."""
+_WIDE: Final = 160
+"""Columns of what is written to a file, so that no name is cut."""
 _SHORT_S: Final = 86_400.0
 
 
@@ -53,6 +55,8 @@ def plan(
     The requests are replayed on a virtual clock over simulated providers with real cache rules. Nothing is sent.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
     try:
         asyncio.run(_plan(requests, providers, model, most, json_file, console))
     except (TraceError, ProvidersError, PlanError, RefusedError) as error:

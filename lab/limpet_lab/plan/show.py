@@ -32,13 +32,16 @@ def table_of(costs: ModelCosts) -> Table:
 
 
 def sentence(costs: ModelCosts) -> str:
-    """What the table comes to."""
-    best = costs.sets[0]
-    least = _without(best)
-    return (
-        f"The cheapest is {', '.join(best.providers)} with Limpet: {_dollars(best.with_limpet, costs)} a month; "
-        f"without, at best {_dollars(least, costs)} there."
-    )
+    """What the table comes to: the least of all of it, whoever's it is."""
+    ours, theirs = costs.sets[0], min(costs.sets, key=lambda each: _without(each).usd)
+    usd, without = _dollars(ours.with_limpet, costs), _dollars(_without(theirs), costs)
+    with_limpet, without_it = ", ".join(ours.providers), ", ".join(theirs.providers)
+    if usd == without:
+        where = "" if with_limpet == without_it else f" at {without_it}"
+        return f"The cheapest is {with_limpet} with Limpet: {usd} a month; without, as much{where}."
+    if ours.with_limpet.usd < _without(theirs).usd:
+        return f"The cheapest is {with_limpet} with Limpet: {usd} a month; without, at best {without} at {without_it}."
+    return f"The cheapest is {without_it} without Limpet: {without} a month; with it, at best {usd} at {with_limpet}."
 
 
 def _without(cost: SetCost) -> ReplayedBill:
