@@ -67,6 +67,8 @@ class CacheFields(msgspec.Struct, frozen=True):
     """Whether it reads `prompt_cache_retention` and `prompt_cache_options`."""
     cache_key_rpm: int = 0
     """Requests a minute with one `prompt_cache_key` beyond which they go to another machine; 0: no such rate."""
+    free_unmarked: bool = False
+    """Whether it caches without `cache_control` as well, and charges only for writes that this asks for."""
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -23,7 +23,8 @@ def request_price(candidate: Candidate, query: Query) -> Price | None:
         candidate,
         query.tier_tokens,
         query.service_tier,
-        writes=is_cached(candidate, query),
+        writes=is_cached(candidate, query)
+        and not (candidate.cache_fields.free_unmarked and not gets_mark(candidate, query)),
         long_write=(asked_ttl_s(candidate, query) or 0.0) >= LONG_S,
     )
 

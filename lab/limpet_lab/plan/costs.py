@@ -106,9 +106,10 @@ def seconds_of(rows: Sequence[TraceRow]) -> float:
 
 
 def _only(catalog: Catalog, names: Sequence[str]) -> Catalog:
-    """The catalog with these providers. Clients are taken to mark their prompts where nothing is cached otherwise."""
+    """The catalog with these providers. Clients are taken to mark their prompts where that matters."""
+    as_marked = {"only_marked": False, "free_unmarked": False}
     providers = tuple(
-        msgspec.structs.replace(each, cache_fields=msgspec.structs.replace(each.cache_fields, only_marked=False))
+        msgspec.structs.replace(each, cache_fields=msgspec.structs.replace(each.cache_fields, **as_marked))
         for each in catalog.providers
         if each.name in names
     )

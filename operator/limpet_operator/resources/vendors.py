@@ -125,6 +125,7 @@ def _cache_fields(entry: Mapping[str, Any]) -> CacheFields:
         # A field of that API; whoever does not use it ignores it.
         cache_control={"AnthropicMessages": "Blocks", **control.get("read", {})},
         only_marked=control.get("onlyMarked", False),
+        free_unmarked=control.get("freeUnmarked", False),
         retention=entry.get("retention", {}).get("reads", False),
         cache_key_rpm=entry.get("cacheKey", {}).get("perMinute", 0),
     )

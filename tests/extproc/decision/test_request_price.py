@@ -15,6 +15,7 @@ CLAUDE = msgspec.structs.replace(PRICE, cache_write_long=2.0)
 FREE_READS = Price(1.0, 4.0, 0.0, 1.0)
 NO_DISCOUNT = Price(1.0, 4.0, 1.0, 1.0)
 ONLY_MARKED = CacheFields(cache_control={"OpenAIChat": "Blocks"}, only_marked=True)
+FREE_UNMARKED = CacheFields(cache_control={"OpenAIChat": "Blocks"}, free_unmarked=True)
 RETENTION = CacheFields(retention=True)
 DEARER_READS = PriceRules((PriceTier(5_000, NO_DISCOUNT),))
 
@@ -59,6 +60,10 @@ def test_what_is_no_cheaper_in_the_tier_of_a_long_prompt_is_no_reason_to_stay(
         ({"cache_fields": ONLY_MARKED}, {"marked": True, "marks_ttl_s": 300.0}, 1.25),
         ({"cache_fields": ONLY_MARKED}, {"marked": True, "marks_ttl_s": 3600.0}, 2.0),
         ({}, {"marked": True, "marks_ttl_s": 3600.0}, 1.25),  # it does not read that
+        ({"cache_fields": FREE_UNMARKED}, {}, 1.0),
+        ({"cache_fields": FREE_UNMARKED}, {"service_tier": "flex"}, 0.5),
+        ({"cache_fields": FREE_UNMARKED}, {"marked": True}, 1.25),
+        ({"cache_fields": FREE_UNMARKED, "prompt_caching": "Auto"}, {"has_history": True}, 1.25),
         ({"cache_fields": RETENTION}, {"retention_ttl_s": 43_200.0}, 2.0),
         ({}, {"retention_ttl_s": 43_200.0}, 1.25),
         ({}, {"service_tier": "flex"}, 0.625),

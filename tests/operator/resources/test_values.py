@@ -107,6 +107,7 @@ def test_every_vendor_has_a_preset(build: Build) -> None:
         provider = build.parser.parse(build.raw("Provider", vendor=vendor))
         assert provider.vendor == vendor
         assert provider.cache.caches is (vendor != "Custom")
+        assert provider.cache_fields.free_unmarked is (vendor in {"Alibaba", "MiniMax"})
         assert provider.always_reports_usage is (vendor in {"Anthropic", "Mistral", "OpenRouter", "SGLang", "VLLM"})
 
 
