@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -115,12 +116,12 @@ def _checked(read: Callable[[str], T], text: str, flag: str) -> T:
 def validate(
     directory: Dir,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Status 1 also where something has no effect (note).")
+        bool, typer.Option("--strict", help="Status 1 also where something has no effect or is stale (note).")
     ] = False,
 ) -> None:
     """Check the objects in a directory: a line each, what is wrong, where, and what to do. Status 1 if any is wrong."""
     try:
-        lines = validated(files.scan(directory), os.environ, Parser.load())
+        lines = validated(files.scan(directory), os.environ, Parser.load(), datetime.now(UTC))
     except FileNotFoundError as error:
         _say(f"limpet validate: {error}")
         raise typer.Exit(1) from error

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -72,7 +73,7 @@ class Directory:
         self._say(f"{self._path} is gone; what was read last goes on being served until it is there again")
 
     def _report_problems(self) -> None:
-        checked = lines_of(self._store.readings, self.plan)
+        checked = lines_of(self._store.readings, self.plan, datetime.now(UTC))
         lines = frozenset(render_line(line) for line in checked if line.status in ("BAD", "note"))
         for line in sorted(lines - self._reported):
             self._say(line)

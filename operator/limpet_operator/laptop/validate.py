@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from limpet_operator.planning.finding import ACCEPTED
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.resources.objects import Foreign, Parser
+from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import Invalid, Problem
 from limpet_operator.sources.file_store import FileStore, ParsedDocument
 from limpet_operator.sources.files import Scan
+from limpet_operator.status.findings import fresh
 
 Status = Literal["ok", "note", "BAD", "skip"]
 
@@ -31,16 +34,16 @@ class ValidationLine:
         return self.status != "BAD"
 
 
-def validate(scan: Scan, env: Mapping[str, str], parser: Parser) -> list[ValidationLine]:
-    """One line per document, in the files' order; references to other objects are checked, too."""
+def validate(scan: Scan, env: Mapping[str, str], parser: Parser, now: datetime | None = None) -> list[ValidationLine]:
+    """One line per document, in the files' order; references to other objects are checked, too, and ages at `now`."""
     store = FileStore(parser)
     store.replace(scan.documents)
-    return lines_of(store.readings, plan(store.objects, env))
+    return lines_of(store.readings, plan(store.objects, env), now)
 
 
-def lines_of(readings: Iterable[ParsedDocument], planned: Plan) -> list[ValidationLine]:
+def lines_of(readings: Iterable[ParsedDocument], planned: Plan, now: datetime | None = None) -> list[ValidationLine]:
     """The same for documents that have been read and planned already."""
-    return [_line(reading, planned) for reading in readings]
+    return [_line(reading, planned, now) for reading in readings]
 
 
 def exit_status(lines: Iterable[ValidationLine], strict: bool = False) -> int:
@@ -62,7 +65,15 @@ def render_line(line: ValidationLine) -> str:
             return f"{head}  ({line.place}):" + "".join(f"\n       {problem}" for problem in problems)
 
 
-def _line(reading: ParsedDocument, planned: Plan) -> ValidationLine:
+def _aged(result: object, now: datetime | None) -> tuple[Problem, ...]:
+    """What the condition Fresh of a Pricing would warn of; an age that nobody asked to know is none."""
+    if now is None or not isinstance(result, Pricing):
+        return ()
+    found = fresh(result, now)
+    return (Problem(found.reason, found.message),) if found.reason in ("Stale", "DateInFuture") else ()
+
+
+def _line(reading: ParsedDocument, planned: Plan, now: datetime | None) -> ValidationLine:
     origin, result, key = reading.document.origin, reading.result, reading.key
     raw = reading.document.raw
     named = raw.get("kind") if isinstance(raw, dict) else None
@@ -80,7 +91,7 @@ def _line(reading: ParsedDocument, planned: Plan) -> ValidationLine:
         findings = planned.findings[key]
         failed = [each for each in (findings.accepted, findings.resolved_refs) if not each.ok]
         problems = tuple(Problem(each.reason, each.message) for each in failed)
-        notes = tuple(Problem(note.reason, note.message) for note in findings.notes)
+        notes = (*(Problem(note.reason, note.message) for note in findings.notes), *_aged(result, now))
         used = "" if findings.accepted == ACCEPTED else findings.accepted.message
     status: Status = "BAD" if problems else "note" if notes else "ok"
     return ValidationLine(status, kind, name, str(origin), problems + notes, note=used)

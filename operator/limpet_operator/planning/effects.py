@@ -144,6 +144,14 @@ def windows_change_prices(subject: Pricing) -> Finding | None:
     return None
 
 
+def age_counts(subject: Pricing) -> Finding | None:
+    """Prices that shall turn stale have a date."""
+    if subject.stale_after_s is None or subject.read_on is not None:
+        return None
+    message = "spec.staleAfter has no effect: spec.source.retrieved, from which it counts, is not set or no date"
+    return no_effect("FieldWithoutEffect", message)
+
+
 def probed_dialect_is_spoken(subject: ProbeInput) -> Finding | None:
     """Every Provider that is probed by a completion holds conversations."""
     if not isinstance(subject.spec.check, CompletionCheck):
@@ -193,6 +201,6 @@ PROVIDER_EFFECTS: tuple[Check[ProviderInput], ...] = (
     provider_fields_count,
     path_has_version,
 )
-PRICING_EFFECTS: tuple[Check[Pricing], ...] = (windows_hold, windows_change_prices)
+PRICING_EFFECTS: tuple[Check[Pricing], ...] = (windows_hold, windows_change_prices, age_counts)
 PROBE_EFFECTS: tuple[Check[ProbeInput], ...] = (probed_dialect_is_spoken, probed_path_is_whole)
 POLICY_EFFECTS: tuple[Check[PatternInput], ...] = (patterns_match,)

@@ -1,8 +1,10 @@
 """What `limpet validate` prints, word for word."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.operator.conftest import Build
 
 from limpet_operator.laptop.validate import exit_status, render_line, validate
@@ -199,3 +201,20 @@ def test_the_quickstart_is_right(build: Build) -> None:
     lines = validate(scan(Path(__file__).parents[3] / "examples" / "quickstart"), {}, build.parser)
     assert lines
     assert [render_line(line) for line in lines if not line.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        ({"name": "x", "retrieved": "2026-11-20"}, ""),
+        ({"name": "x", "retrieved": "2020-01-01"}, "Stale: read on 2020-01-01, more than 720h ago; "),
+        ({"name": "x", "retrieved": "2030-01-01"}, "DateInFuture: spec.source.retrieved, 2030-01-01, is in the future"),
+        ({"name": "x"}, "FieldWithoutEffect: spec.staleAfter has no effect: spec.source.retrieved"),
+    ],
+)
+def test_prices_that_are_old_are_marked(build: Build, tmp_path: Path, source: dict[str, str], note: str) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(build.raw("Pricing", source=source, staleAfter="720h")))
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump_all([build.raw("Provider"), build.secret()]))
+    priced, *_ = validate(scan(tmp_path), {}, build.parser, datetime(2026, 12, 1, tzinfo=UTC))
+    assert priced.status == ("note" if note else "ok")
+    assert note in render_line(priced)
