@@ -74,6 +74,17 @@ def _api(name: str) -> str:
     return _WORDS.get(name, f"/v1/{name}")
 
 
+_LIMITS: Final = frozenset({"provider.max_price.prompt", "provider.max_price.completion"})
+
+
+def _above_limit(query: Query) -> str:
+    """Without a price: those are between the operator of this gateway and the providers."""
+    unknown = [each.provider for each in query.lane.candidates if each.price is None][:_MAX_LISTED]
+    if not unknown:
+        return "All that meet your other demands cost more for this request."
+    return f"The price of these is unknown, which meets no limit: {', '.join(unknown)}."
+
+
 def nobody_left(query: Query) -> Refusal:
     """The client's demands leave no provider; the message names the demand, and what would leave one."""
     lane, steering = query.lane, query.steering or Steering()
@@ -82,7 +93,7 @@ def nobody_left(query: Query) -> Refusal:
         return untranslatable(param, steering.untranslatable_why, lane.model)
     serving = [candidate.provider for candidate in lane.candidates]
     message = f"'{param}' rules out every provider of '{lane.model}'. It is served by: {', '.join(serving)}."
-    advice = _ADVICE.get(param, "")
+    advice = _above_limit(query) if param in _LIMITS else _ADVICE.get(param, "")
     if param in steering.unsupported and not advice:
         advice = f"Limpet enforces {', '.join(SUPPORTED)}; only a Provider of vendor OpenRouter can meet other demands."
     elif param == "provider.only" and (close := suggestion(steering.only or (), serving)):
@@ -159,6 +170,4 @@ _ADVICE: Final = {
         "None of the remaining providers is known not to train on prompts; "
         "a Provider declares it in spec.dataPolicy.trainsOnPrompts."
     ),
-    "provider.max_price.prompt": "An unknown price meets no limit.",
-    "provider.max_price.completion": "An unknown price meets no limit.",
 }

@@ -24,6 +24,7 @@ local function show_cost(handle, basis, tokens)
   local answer = (tokens[USAGE_OUTPUT] or 0) * basis[at + 5]
   local paid = (rest * input + cached * read + (written - long) * write + long * basis[at + 4] + answer) / 1e6
   local saved = (prompt * input + answer) / 1e6 - paid
+  if math.abs(saved) < 5e-9 then saved = 0 end -- what is rounded to nothing has no sign
   local known = tokens[USAGE_CACHED] ~= nil
   handle:headers():replace(
     COST_HEADER,

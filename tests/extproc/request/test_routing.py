@@ -150,7 +150,8 @@ def test_nobody_left_lists_the_providers_of_the_model(make: Make, snapshot: Snap
         ({"only": ["A"]}, "Did you mean 'a'?"),
         ({"zdr": True}, "a Provider declares it in spec.dataPolicy.zeroRetention."),
         ({"data_collection": "deny"}, "a Provider declares it in spec.dataPolicy.trainsOnPrompts."),
-        ({"max_price": {"prompt": 0.0001}}, "An unknown price meets no limit"),
+        ({"max_price": {"prompt": 0.0001}}, "All that meet your other demands cost more for this request."),
+        ({"max_price": {"completion": 0.0001}}, "All that meet your other demands cost more for this request."),
         ({"quantizations": ["fp8"]}, "only a Provider of vendor OpenRouter"),
     ],
 )
@@ -158,6 +159,12 @@ def test_nobody_left_explains_what_would_help(
     make: Make, snapshot: Snapshot, provider: dict[str, Any], advice: str
 ) -> None:
     assert advice in refused(make.opened(snapshot, make.body(provider=provider))).message
+
+
+def test_a_limit_that_nobody_meets_says_whose_price_is_unknown(make: Make) -> None:
+    tables = make.snapshot(make.provider("a", price=None), make.provider("b"))
+    message = refused(make.opened(tables, make.body(provider={"max_price": {"prompt": 0.0001}}))).message
+    assert message.endswith("The price of these is unknown, which meets no limit: a.")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,14 @@ def test_what_is_written_to_the_cache_has_its_own_price() -> None:
     assert header == "paid=3.37500000, saved=-0.37500000"
 
 
+@pytest.mark.parametrize("prompt", [1, 7, 11, 333, 1_001, 3_599])
+@pytest.mark.parametrize("usd", [0.07, 0.1, 1.1, 1.6])
+def test_nothing_saved_is_never_less_than_nothing(prompt: int, usd: float) -> None:
+    header = answer(usage(prompt, 0, 45), **{DECISION_COST: {"alpha": [0.0, 0, usd, usd / 10, usd, usd, 5 * usd]}})
+    assert header is not None
+    assert header.endswith("saved=0.00000000")
+
+
 @pytest.mark.parametrize(
     ("told", "decision", "header"),
     [

@@ -47,10 +47,11 @@ def dollars(usd: float) -> str:
 
 def _remarks(total: RowSums) -> Iterator[str]:
     """What the dollars leave out."""
-    saved = total.uncached_usd - total.paid_usd
-    if total.uncached_usd > 0:
-        words = "Prompt caches saved" if saved >= 0 else "Prompt caches cost"
-        yield f"{words} {dollars(abs(saved))}, {abs(saved) / total.uncached_usd:.0%} of what it would be without them."
+    for otherwise, usd in (("without a cache", total.uncached_usd), ("not sticky", total.spread_usd)):
+        if usd > 0:
+            less = usd - total.paid_usd
+            words = "less" if less >= 0 else "more"
+            yield f"Paid: {dollars(abs(less))} or {abs(less) / usd:.0%} {words} than {otherwise}."
     if total.unpriced:
         yield f"{total.unpriced:,} requests are in no sum: their price is not known (write a Pricing)."
     if total.unmetered:
