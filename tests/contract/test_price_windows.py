@@ -143,7 +143,10 @@ def test_an_unknown_price_stays_unknown() -> None:
     assert price_at(Model("flash", "flash", price_rules=PriceRules(windows=(window("09:00-18:00"),))), 0.0) is None
 
 
-@pytest.mark.parametrize("name", ["Mars/Olympus", "America", "", "../etc/passwd", "Europe/Berlin ", "/UTC"])
+@pytest.mark.parametrize(
+    "name",
+    ["localtime", "Factory", "posixrules", "Mars/Olympus", "America", "", "../etc/passwd", "Europe/Berlin ", "/UTC"],
+)
 def test_a_window_of_an_unknown_zone_never_holds(name: str) -> None:
     assert zone_named(name) is None
     assert window_at([window("00:00-23:59", name)], 1e9) == (None, inf)

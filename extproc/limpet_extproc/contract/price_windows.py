@@ -18,6 +18,8 @@ from limpet_extproc.contract.catalog import Model
 from limpet_extproc.contract.prices import Price, PriceNow, PriceRules
 
 _DAY_S: Final = 86_400
+_OF_THE_MACHINE: Final = ("localtime", "posixrules", "Factory")
+"""Files beside those of the IANA database, where a machine has them."""
 _LOOK_AHEAD_DAYS: Final = 15
 """Windows come back every week; one whose minutes are skipped when clocks jump ahead, a week later."""
 
@@ -129,7 +131,9 @@ def _day(hours: _Hours, start_s: int) -> _Day | None:
 
 
 def zone_named(name: str) -> ZoneInfo | None:
-    """A time zone of the IANA database; None: there is none of this name."""
+    """A time zone of the IANA database; None: there is none of this name, or it is another on each machine."""
+    if name in _OF_THE_MACHINE:
+        return None
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # A folder of zones, such as America, is an OSError.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from limpet_operator.planning.plan import plan
 from limpet_operator.pricelists.comparing import differences
 from limpet_operator.pricelists.listed import OpenList
 from limpet_operator.pricelists.matching import match, providers_of
@@ -35,7 +36,12 @@ def checked(objects: Objects, prices: OpenList, listed_as: Mapping[str, str], no
     for key, invalid in sorted(objects.invalid.items()):
         if key.kind == "Pricing":
             yield CheckedPrice("skip", key.display_name, "", f"it is not valid: {invalid.message}")
+    planned = plan(objects, {})
     for pricing in objects.of(Pricing):
+        accepted = planned.findings[pricing.key].accepted
+        if accepted.reason == "Conflicted":
+            yield CheckedPrice("skip", pricing.key.display_name, "", f"it is not in force: {accepted.message}")
+            continue
         yield from _of_pricing(pricing, objects, prices, listed_as, now_s)
 
 

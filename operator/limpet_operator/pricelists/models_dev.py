@@ -104,6 +104,8 @@ def _tiers(cost: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) ->
 
 
 def _modes(described: Mapping[str, Any], base: ListedRates, remarks: ModelRemarks) -> Iterator[tuple[str, Decimal]]:
+    if _is_twice(described.get("experimental")):
+        remarks.add("something of its modes stands in the list twice and not alike: left out")
     modes = _object(_object(described.get("experimental")).get("modes"))
     for mode, raw in modes.items():
         tier = _object(_object(_object(raw).get("provider")).get("body")).get("service_tier")
@@ -123,3 +125,7 @@ def _modes(described: Mapping[str, Any], base: ListedRates, remarks: ModelRemark
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _is_twice(value: object) -> bool:
+    return isinstance(value, Repeated) or any(map(_is_twice, _object(value).values()))

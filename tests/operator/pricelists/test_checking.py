@@ -125,3 +125,13 @@ def test_what_is_not_in_the_list_is_skipped_with_the_reason(build: Build) -> Non
         "skip    r: it is not valid: spec.models"
     )
     assert "skip    q: there is no Provider gone beside it" in results("DeepSeek", {"deepseek": "kelp"}, other)[-1]
+
+
+def test_a_pricing_that_is_not_in_force_is_not_compared(build: Build) -> None:
+    models = [{"name": "tide-1", "perMillionTokens": _TIDE}]
+    pricings = (build.raw("Pricing", name, models=models) for name in ("first", "second"))
+    objects = build.objects(build.raw("Provider", models=[{"name": "tide-1"}]), *pricings)
+    first, second = checked(objects, read(LITELLM), {"deepseek": "tides"}, _MONDAY_NOON_S)
+    assert (first.pricing, first.status) == ("first", "differs")
+    assert (second.pricing, second.status) == ("second", "skip")
+    assert second.text.startswith("it is not in force: ")

@@ -7,6 +7,7 @@ from tests.operator.conftest import Build
 from tests.operator.pricelists.samples import read, remarks_of
 
 from limpet_operator.pricelists.pricing import as_yaml, pricing_of
+from limpet_operator.pricelists.reading import read_list
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.sources.yaml_text import read_yaml
 
@@ -60,3 +61,14 @@ def test_a_length_that_no_prompt_has(field: str, remark: str) -> None:
     prices = read({"m": model})
     assert prices.providers["p"]["m"].tiers == ()
     assert remarks_of(prices, "m")[0].startswith(remark)
+
+
+def test_modes_that_stand_there_twice_are_said() -> None:
+    mode = '{"cost": {"input": %d, "output": 4}, "provider": {"body": {"service_tier": "flex"}}}'
+    modes = f'{{"flex": {mode % 2}, "flex": {mode % 3}}}'
+    text = (
+        f'{{"p": {{"models": {{"m": {{"cost": {{"input": 1, "output": 2}}, "experimental": {{"modes": {modes}}}}}}}}}}}'
+    )
+    prices = read_list(text.encode())
+    assert prices.providers["p"]["m"].service_tiers == {}
+    assert remarks_of(prices, "m") == ["something of its modes stands in the list twice and not alike: left out"]
