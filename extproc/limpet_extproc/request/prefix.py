@@ -154,7 +154,10 @@ def _without_marks(body: bytes | memoryview, layout: PromptLayout) -> tuple[byte
         gone.append(gone[-1] + length)
 
     def moved(place: int) -> int:
-        return place - gone[bisect_left(passed_over, (place, 0))]
+        at = bisect_left(passed_over, (place, 0))
+        if at and place < (begin := passed_over[at - 1].offset) + passed_over[at - 1].length:
+            return begin - gone[at - 1]
+        return place - gone[at]
 
     def span(of: Span) -> Span:
         begin = moved(of.offset)

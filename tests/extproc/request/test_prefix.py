@@ -132,9 +132,10 @@ _CONTENTS = st.one_of(
 )
 
 
-@given(st.lists(_CONTENTS, min_size=1, max_size=8), st.data())
+@pytest.mark.parametrize("style", [{}, {"separators": (",", ":")}, {"indent": 2}, {"sort_keys": True}], ids=str)
+@given(contents=st.lists(_CONTENTS, min_size=1, max_size=8), data=st.data())
 def test_wherever_marks_stand_the_chain_is_that_of_the_same_prompt_with_others(
-    contents: list[Any], data: st.DataObject
+    style: dict[str, Any], contents: list[Any], data: st.DataObject
 ) -> None:
     def marked() -> bytes:
         turns: list[Any] = []
@@ -146,6 +147,6 @@ def test_wherever_marks_stand_the_chain_is_that_of_the_same_prompt_with_others(
                 blocks[-1]["cache_control"] = MARK
             turns.append({"role": "user", "content": blocks})
         turns.append({"role": "user", "content": text("end", cache_control=MARK)})
-        return json.dumps({"model": "m", "messages": turns}).encode()
+        return json.dumps({"model": "m", "messages": turns}, **style).encode()
 
     assert chain("messages", marked()).hashes == chain("messages", marked()).hashes
