@@ -8,9 +8,9 @@ import msgspec
 
 from limpet_extproc.decision.prefix import HASH_BYTES, Chain, PromptHead, boundary_name, changed_at, shared_boundaries
 from limpet_extproc.decision.query import Query
-from limpet_extproc.decision.request_price import is_cached
+from limpet_extproc.decision.request_price import allowed_by_demands, is_cached
 from limpet_extproc.memory import Remembered, Warm
-from limpet_extproc.memory.heads import Heads
+from limpet_extproc.memory.heads import Heads, WarmHead
 
 
 class Warmth(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +88,25 @@ def _shared_tokens(place: Warm, chain: Chain, scale: float) -> int:
         return left
     shared = shared_boundaries(chain.hashes, place.chain)
     return min(left, round(scale * chain.tokens[shared - 1])) if shared else 0
+
+
+def coming_heads(query: Query, heads: Heads) -> Heads:
+    """Of these, what the request could read if it waited: on its way to where it may go, and in no cache there yet."""
+    steering, allowed = query.steering, frozenset(query.lane.by_provider)
+    if steering is not None:
+        allowed = allowed_by_demands(steering, query).providers
+        if steering.order:
+            allowed &= frozenset(steering.order)
+    coming: dict[bytes, tuple[WarmHead, ...]] = {}
+    for head in query.chain.heads:
+        places = tuple(
+            place
+            for place in heads.get(head.hash, ())
+            if place.provider in allowed and _keeps(query, place.provider, head, head.tokens, 0)
+        )
+        if places and all(place.pending_s for place in places):
+            coming[head.hash] = places
+    return coming
 
 
 def _add_heads(

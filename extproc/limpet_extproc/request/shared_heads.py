@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.decision.warmth import coming_heads
 from limpet_extproc.memory.heads import NO_HEADS, HeadMemory, Heads
-from limpet_extproc.request.hold import Sleep, when_begun
+from limpet_extproc.request.hold import HeadWaits, Sleep
 
 
 class SharedHeads:
@@ -13,8 +14,7 @@ class SharedHeads:
 
     def __init__(self, memory: HeadMemory, clock: Callable[[], float], sleep: Sleep) -> None:
         self._memory = memory
-        self._clock = clock
-        self._sleep = sleep
+        self._waits = HeadWaits(memory, clock, sleep)
 
     async def known(self, query: Query, now_s: float) -> Heads:
         """Where the heads of a first turn are; after a while, if the policy wants it to wait for them."""
@@ -25,8 +25,11 @@ class SharedHeads:
         found = _shared(await self._memory.lookup(hashes, now_s), lane)
         if not found or not lane.policy.hold_first_s:
             return found
-        found = await when_begun(self._memory, hashes, found, lane.policy.hold_first_s, self._clock, self._sleep)
-        return _shared(found, lane)
+        coming = coming_heads(query, found)
+        if not coming:
+            return found
+        begun = await self._waits.begun(hashes[0], coming, lane.policy.hold_first_s)
+        return {**{each: found[each] for each in found if each not in coming}, **_shared(begun, lane)}
 
     def expect(self, query: Query, provider: str, heads: Heads, now_s: float) -> None:
         """A first turn is on its way there; `heads` is what was known of its own."""
