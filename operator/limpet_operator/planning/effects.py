@@ -14,6 +14,7 @@ from limpet_extproc.contract.apis import DialectName
 from limpet_operator.planning import window_overlap
 from limpet_operator.planning.checks import Check, ProbeInput, Subject
 from limpet_operator.planning.finding import Finding, accepted, no_effect
+from limpet_operator.planning.odd_prices import odd_prices
 from limpet_operator.planning.probe_targets import speaks
 from limpet_operator.planning.provider_checks import ProviderInput, credential_text
 from limpet_operator.resources.healthprobe import CompletionCheck
@@ -124,13 +125,12 @@ def windows_hold(subject: Pricing) -> Finding | None:
     return no_effect("WindowCovered", f"{message}; put the more special one first")
 
 
-def which_window_wins(subject: Pricing) -> Finding | None:
-    """Which of two windows holds where both could; None: no two overlap."""
-    pairs = window_overlap.overlapping(subject.windows)
-    if not pairs:
-        return None
-    words = [f"{first} holds where {later} would too" for first, later in pairs[:_SHOWN]]
-    return accepted(f"of windows that overlap the first in spec.windows holds: {', '.join(words)}")
+def how_prices_are_read(subject: Pricing) -> Finding | None:
+    """Which of two windows holds where both could, and prices that are seldom meant; None: nothing needs a word."""
+    words = [f"{first} holds where {later} would too" for first, later in window_overlap.overlapping(subject.windows)]
+    wins = [f"of windows that overlap the first in spec.windows holds: {', '.join(words[:_SHOWN])}"] if words else []
+    texts = [*wins, *odd_prices(subject.prices)]
+    return accepted("; ".join(texts)) if texts else None
 
 
 def windows_change_prices(subject: Pricing) -> Finding | None:

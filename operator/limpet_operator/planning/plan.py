@@ -182,7 +182,7 @@ def _prices(objects: Objects, findings: dict[ObjectKey, ObjectFindings]) -> Mapp
         taken = {model: holder for model in spec.prices if (holder := holders.get((target, model)))}
         subject = PricingInput(spec, objects.find(Provider, target), taken)
         findings[spec.key] = _findings(
-            accepted=first_failure(checks.PRICING_ACCEPTED, subject) or effects.which_window_wins(spec),
+            accepted=first_failure(checks.PRICING_ACCEPTED, subject) or effects.how_prices_are_read(spec),
             refs=first_failure(checks.PRICING_REFERENCES, subject),
             notes=all_findings(effects.PRICING_EFFECTS, spec),
         )
