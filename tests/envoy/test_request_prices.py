@@ -58,3 +58,14 @@ async def test_the_cheapest_is_where_the_conversation_is_warm(stage: Stage) -> N
     await stage.serve("a", "b", prices={"b": DEARER})
     await stage.settle()
     assert (await stage.ask(opener, extra=by_price)).seller == "b", "it is warm there"
+
+
+async def test_a_price_that_nobody_knows_is_not_the_lowest(stage: Stage) -> None:
+    await stage.serve("a", "b", prices={"a": None, "b": PRICES})
+    opener, by_price = [say(LONG, "system"), say("Where to?")], {"provider": {"sort": "price"}}
+    for number in range(3):
+        assert (await stage.ask(f"{number}?", extra=by_price)).seller == "b"
+    for _ in range(2):
+        assert (await stage.ask(opener, extra=by_price)).seller == "b", "cold, and then warm"
+        await stage.settle()
+        opener = [*opener, say("ok", "assistant"), say("And then?")]
