@@ -197,6 +197,19 @@ async def test_the_heads_of_a_first_turn_are_on_their_way(make: Make, routed: Ca
     assert await world.heads.lookup(hashes, NOW) == dict.fromkeys(hashes, place)
 
 
+async def test_a_conversation_that_comes_back_cold_goes_where_others_keep_its_head_warm(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
+    world = routed(*map(make.provider, "ab"))
+    first = await world.route(make.body("x" * 100_000))
+    home = first.decision.order[0]
+    (other,) = {"a", "b"} - {home}
+    world.memory.remember(bytes.fromhex(first.record.key), Warm(home, NOW + 300, 25_000), 4, NOW)
+    world.clock.now_s += 1000
+    world.heads.note(hashes_of(first), other, world.clock.now_s + 300, world.clock.now_s)
+    assert (await world.route(make.body("x" * 100_000))).decision.order[0] == other
+
+
 @pytest.mark.parametrize(("turns", "expected"), [(1, True), (2, False)], ids=["first", "later"])
 async def test_the_record_of_a_first_turn_says_that_it_is_expected(
     make: Make, routed: Callable[..., Routed], turns: int, expected: bool
