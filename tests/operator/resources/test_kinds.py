@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.operator.conftest import Build
 
@@ -196,6 +196,19 @@ def test_a_window_of_an_unknown_zone_is_left_out(build: Build) -> None:
 def test_prices_come_back(build: Build, price: str) -> None:
     models = [{"name": "flash", "perMillionTokens": {"input": price, "output": "1"}}]
     assert build.parser.parse(build.raw("Pricing", models=models)).prices["flash"].price.input == float(price)
+
+
+_DAY = st.dates().map(str) | st.from_regex(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", fullmatch=True)
+_AGE = st.from_regex(r"([1-9][0-9]{0,4}(h|m|s|ms)){1,4}", fullmatch=True)
+
+
+@given(_DAY, _AGE)
+@example("9999-12-31", "99999h99999h99999h99999h")
+def test_any_date_and_age_that_the_crd_takes_has_an_end_or_is_not_known(build: Build, day: str, age: str) -> None:
+    pricing = build.parser.parse(build.raw("Pricing", source={"name": "x", "retrieved": day}, staleAfter=age))
+    read, stale = pricing.read_on, pricing.stale_at
+    assert (read is None) == (stale is None)
+    assert read is None or stale is None or stale > read
 
 
 def test_healthprobe(build: Build) -> None:
