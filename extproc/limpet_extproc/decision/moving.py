@@ -59,12 +59,14 @@ def cheaper_place(
     query: Query,
     states: ProviderStates,
     now_s: float,
+    warm: Sequence[str],
 ) -> Candidate | None:
     """The one of these that saves most, if that is worth the move. `usd` is what each of them costs (`totals`).
 
     The margin counts against staying for good: to leave one turn later always costs nearly the same.
 
-    It has to be well, to take new conversations too, and to have been well for a while. Without a price nobody knows.
+    It has to be well, to take new conversations too, and to have been well for a while; where the conversation is still
+    warm (`warm`), single failures do not count, as another one costs little. Without a price nobody knows.
     It also has to be cheaper for a usual request: as that depends on prices alone, no conversation goes to and fro.
     """
     price = request_price(sticky, query)
@@ -78,7 +80,7 @@ def cheaper_place(
             continue
         expected *= states.factor(each.provider, filtered.lane.model)
         cheaper = expected < best_usd and _is_cheaper(request_price(each, query), price)
-        if cheaper and _may_move(filtered, each, states, now_s):
+        if cheaper and _may_move(filtered, each, states, now_s, warm=each.provider in warm):
             best, best_usd = each, expected
     return best
 
@@ -87,12 +89,12 @@ def _is_cheaper(price: Price | None, present: Price) -> bool:
     return price is not None and usual_usd(price) < usual_usd(present)
 
 
-def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: float) -> bool:
+def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: float, *, warm: bool) -> bool:
     name = to.provider
     return (
         name not in filtered.excluded
         and name not in filtered.trials
         and name not in filtered.shares
         and to.weight > 0
-        and states.has_been_well(name, filtered.lane.model, now_s)
+        and states.has_been_well(name, filtered.lane.model, now_s, but_for_failures=warm)
     )
