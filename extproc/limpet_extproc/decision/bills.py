@@ -51,7 +51,7 @@ class RequestBill(msgspec.Struct, frozen=True, gc=False):
     """Had it, and each turn before it, been spread anew over the near-equals."""
     cheapest_usd: float
     """Had it, and each turn before it, gone to the cheapest."""
-    at_most: bool = False
+    cache_unreported: bool = False
     """Whether the answer did not say what was read from the cache: it counts as if nothing had been."""
 
 
@@ -82,7 +82,7 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     paid = paid_usd(price, tokens)
     uncached = PER_MTOK * (tokens.prompt * price.input + tokens.output * price.output)
     if tokens.cached is None:
-        return RequestBill(paid, uncached, paid, paid, at_most=True)
+        return RequestBill(paid, uncached, paid, paid, cache_unreported=True)
     if len(lane.candidates) < 2 or not _may_choose(record):
         return RequestBill(paid, uncached, paid, paid)
     elsewhere = _Elsewhere(record, provider, tokens)

@@ -61,7 +61,7 @@ class Spending:
                 ),
             )
             return
-        if found.at_most:
+        if found.cache_unreported:
             self._metrics.unbilled.add(1, provider, model, "cache_unreported")
         self._measure(found, key)
         self._book.add(key, _sums(found, usage))
@@ -86,7 +86,7 @@ class Spending:
 def _sums(found: RequestBill, usage: TokenUsage) -> RowSums:
     return RowSums(
         requests=1,
-        at_most=int(found.at_most),
+        at_most=int(found.cache_unreported),
         prompt_tokens=usage.prompt,
         cached_tokens=usage.cached or 0,
         output_tokens=usage.output,

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from limpet_extproc.contract.ledger import HOUR_S, NOTHING_SPENT, RowKey, Rows, RowSums
 
-MOST_ROWS: Final = 5_000
+MOST_HOUR_ROWS: Final = 5_000
 """Of one hour in one worker; further tenants share the row of OTHERS."""
 OTHERS: Final = "other"
 
@@ -36,7 +36,7 @@ class LedgerBook:
 
     def add(self, key: RowKey, sums: RowSums) -> None:
         """Count a request, or several."""
-        if key not in self._totals and len(self._totals) >= MOST_ROWS:
+        if key not in self._totals and len(self._totals) >= MOST_HOUR_ROWS:
             key = RowKey(key.hour, key.kind, key.provider, key.model, OTHERS, key.policy)
         self._totals[key] = self._totals.get(key, NOTHING_SPENT).plus(sums)
         self._unwritten.add(key)

@@ -71,7 +71,7 @@ def test_provider_that_has_left_the_catalog_has_no_price(make: Make) -> None:
 def test_what_was_read_but_not_reported_is_no_saving(make: Make) -> None:
     found = bill(two(make), "a", record(), TokenUsage(10_000, None, 100))
     assert found is not None
-    assert found.at_most
+    assert found.cache_unreported
     assert found.paid_usd == found.uncached_usd == found.spread_usd == found.cheapest_usd
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.extproc.memory.redis_server import RedisServer
 
 from limpet_extproc.contract.ledger import HOUR_S, RowKey, Rows, RowSums, added
-from limpet_extproc.memory.ledger import MOST_ROWS, OTHERS, LedgerBook, LedgerStore, LedgerUnavailableError
+from limpet_extproc.memory.ledger import MOST_HOUR_ROWS, OTHERS, LedgerBook, LedgerStore, LedgerUnavailableError
 from limpet_extproc.memory.ledger_file import KEPT_S, LedgerFile, read_ledger_file
 from limpet_extproc.memory.redis.address import parse
 from limpet_extproc.memory.redis.ledger import RedisLedger, read_redis_ledger
@@ -58,10 +58,10 @@ def test_rows_of_an_hour_that_is_over_are_forgotten_once_written() -> None:
 
 def test_too_many_tenants_share_a_row() -> None:
     book = LedgerBook()
-    for number in range(MOST_ROWS + 10):
+    for number in range(MOST_HOUR_ROWS + 10):
         book.add(RowKey(HOUR, "traffic", "a", "m", str(number), "default"), spent(1.0))
     rows = book.unwritten()
-    assert len(rows) == MOST_ROWS + 1
+    assert len(rows) == MOST_HOUR_ROWS + 1
     assert rows[RowKey(HOUR, "traffic", "a", "m", OTHERS, "default")].requests == 10
 
 
