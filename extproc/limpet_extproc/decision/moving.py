@@ -5,6 +5,7 @@ from typing import Final
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.filter import Filtered
+from limpet_extproc.decision.limits import used_most
 from limpet_extproc.decision.price import usual_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -14,6 +15,10 @@ from limpet_extproc.decision.snapshot import Candidate
 MARGIN: Final = 0.05
 """By which part of what staying costs another provider has to be cheaper: what is expected is an estimate, and each
 change of provider leaves a cache behind."""
+
+MOST_USED: Final = 0.5
+"""Of a provider's limits, up to which conversations move there for its price. The other half is for those that are
+there: one that is turned away pays for its prompt twice."""
 
 
 def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) -> bool:
@@ -68,6 +73,7 @@ def cheaper_place(
     It has to be well, to take new conversations too, and to have been well for a while; where the conversation is still
     warm (`warm`), single failures do not count, as another one costs little. Without a price nobody knows.
     It also has to be cheaper for a usual request: as that depends on prices alone, no conversation goes to and fro.
+    Where it was before, it has to be so at the prices of short prompts too, or its length would lead it to and fro.
     """
     price = request_price(sticky, query)
     if price is None:
@@ -79,14 +85,17 @@ def cheaper_place(
         if expected >= best_usd or each is sticky:
             continue
         expected *= states.factor(each.provider, filtered.lane.model)
+        was_there = each.provider in warm
         cheaper = expected < best_usd and _is_cheaper(request_price(each, query), price)
-        if cheaper and _may_move(filtered, each, states, now_s, warm=each.provider in warm):
+        if was_there and (each.tiers or sticky.tiers):
+            cheaper = cheaper and _is_cheaper(each.price, sticky.price)
+        if cheaper and _may_move(filtered, each, states, now_s, warm=was_there):
             best, best_usd = each, expected
     return best
 
 
-def _is_cheaper(price: Price | None, present: Price) -> bool:
-    return price is not None and usual_usd(price) < usual_usd(present)
+def _is_cheaper(price: Price | None, present: Price | None) -> bool:
+    return price is not None and present is not None and usual_usd(price) < usual_usd(present)
 
 
 def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: float, *, warm: bool) -> bool:
@@ -96,5 +105,6 @@ def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: 
         and name not in filtered.trials
         and name not in filtered.shares
         and to.weight > 0
+        and (to.limits is None or used_most(to.limits, states.used(name, now_s)) < MOST_USED)
         and states.has_been_well(name, filtered.lane.model, now_s, but_for_failures=warm)
     )

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.extproc.conftest import Make
 
-from limpet_extproc.contract.prices import NextPrice, Price
+from limpet_extproc.contract.catalog import Limits
+from limpet_extproc.contract.prices import NextPrice, Price, PriceRules, PriceTier
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
+from limpet_extproc.decision.limits import Used
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.memory import ConversationPace, Remembered, Warm
@@ -104,6 +106,29 @@ def test_a_failure_there_keeps_conversations_that_are_cold_there_away_for_a_minu
     assert decide(make, states=states).reason == "sticky.returned"
     cold = decide(make, new=times(10), until_s=NOW, states=states)
     assert cold.reason == ("sticky.moved.cheaper" if moves else "sticky.hit")
+
+
+@pytest.mark.parametrize(("requests", "moves"), [(9, True), (10, False), (19, False)])
+def test_half_of_a_providers_limit_is_for_those_that_are_there(make: Make, requests: int, moves: bool) -> None:
+    states = ProviderStates(used=lambda _provider, _now_s: Used(requests=requests))
+    decision = decide(make, limits=Limits(requests_per_minute=20), states=states)
+    assert decision.reason == ("sticky.returned" if moves else "sticky.hit")
+
+
+def test_the_length_of_a_prompt_does_not_lead_to_and_fro(make: Make) -> None:
+    """The one is cheaper for short prompts, the other for long ones, and turns of both kinds take turns."""
+    tiers = PriceRules((PriceTier(200_000, Price(input=6.0, output=22.5, cache_read=0.6, cache_write=6.0)),))
+    a = make.provider("a", price=Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.0), rules=tiers)
+    b = make.provider("b", price=Price(input=4.0, output=16.0, cache_read=0.4, cache_write=4.0))
+    lane = make.lane(a, b)
+    remembered, visited = Remembered((Warm("a", NOW + 60, 140_000),)), ["a"]
+    for turn in range(12):
+        tokens = (260_000, 140_000)[turn % 2]
+        at = choose(make.query(lane, prompt_tokens=tokens), remembered, ProviderStates(), NOW, b"").order[0]
+        remembered = with_warm(remembered, Warm(at, NOW + 60, tokens), 4, NOW, None)
+        if at != visited[-1]:
+            visited.append(at)
+    assert visited in (["a", "b", "a"], ["a", "b"], ["a"])
 
 
 def test_who_failed_too_often_lately_is_not_gone_back_to(make: Make) -> None:
