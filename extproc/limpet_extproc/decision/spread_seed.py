@@ -31,6 +31,8 @@ def spread_seed(candidates: Sequence[Candidate], query: Query) -> bytes:
     least_saving = first_turn * percent / (100 + percent)
     saving = price.cache_write - price.cache_read
     for head in chain.heads:
+        if head.tokens > chain.tokens[FIRST_MESSAGE]:
+            break  # it has some of what came later
         if head.tokens * saving > least_saving:
             return head.hash
     return query.key
