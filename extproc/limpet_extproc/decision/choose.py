@@ -116,8 +116,7 @@ def _sticky(
     if first:
         order = _in_order(first, filtered.open, query, filtered, states, query.key)
     else:
-        pace = remembered.pace if remembered is not None else UNKNOWN_PACE
-        outlook = outlook_of(query, pace, now_s, warmth.changed_tokens)
+        outlook = outlook_of(query, remembered.pace if remembered is not None else UNKNOWN_PACE, now_s)
         seed = spread_seed(filtered.open, query)
         order = _in_order((), filtered.open, query, filtered, states, seed, (warmth, outlook))
     if reason == "first.scored":

@@ -66,12 +66,13 @@ def cheaper_place(
     now_s: float,
     warm: Sequence[str],
 ) -> Candidate | None:
-    """The one of these that saves most, if that is worth the move. `usd` is what each of them costs (`totals`).
+    """The one of these that saves most, if that is worth the move.
+
+    `usd` is what each of them costs (`totals`), `warm` are those where it was before and is still warm.
 
     The margin counts against staying for good: to leave one turn later always costs nearly the same.
 
-    It has to be well, to take new conversations too, and to have been well for a while; where the conversation is still
-    warm (`warm`), single failures do not count, as another one costs little. Without a price nobody knows.
+    It has to be well, to take new conversations too, and to have been well for a while. Without a price nobody knows.
     It also has to be cheaper for a usual request: as that depends on prices alone, no conversation goes to and fro.
     Where it was before, it has to be so at the prices of short prompts too, or its length would lead it to and fro.
     """
@@ -89,7 +90,7 @@ def cheaper_place(
         cheaper = expected < best_usd and _is_cheaper(request_price(each, query), price)
         if was_there and (each.tiers or sticky.tiers):
             cheaper = cheaper and _is_cheaper(each.price, sticky.price)
-        if cheaper and _may_move(filtered, each, states, now_s, warm=was_there):
+        if cheaper and _may_move(filtered, each, states, now_s):
             best, best_usd = each, expected
     return best
 
@@ -98,7 +99,7 @@ def _is_cheaper(price: Price | None, present: Price | None) -> bool:
     return price is not None and present is not None and usual_usd(price) < usual_usd(present)
 
 
-def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: float, *, warm: bool) -> bool:
+def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: float) -> bool:
     name = to.provider
     return (
         name not in filtered.excluded
@@ -106,5 +107,5 @@ def _may_move(filtered: Filtered, to: Candidate, states: ProviderStates, now_s: 
         and name not in filtered.shares
         and to.weight > 0
         and (to.limits is None or used_most(to.limits, states.used(name, now_s)) < MOST_USED)
-        and states.has_been_well(name, filtered.lane.model, now_s, but_for_failures=warm)
+        and states.has_been_well(name, filtered.lane.model, now_s)
     )

@@ -18,12 +18,11 @@ trace of a real chat service (Mooncake, 2024)."""
 UNKNOWN_PACE: Final = ConversationPace()
 
 
-def outlook_of(query: Query, pace: ConversationPace, now_s: float, changed_tokens: int = 0) -> Outlook:
+def outlook_of(query: Query, pace: ConversationPace, now_s: float) -> Outlook:
     """A conversation is expected to go on for nearly as many turns as it has had, this one included.
 
     The first is followed by another in a third of them, as in that trace. Gaps, growth and answers are as they were;
-    the usual gap counts as one of them, so that a few do not decide alone. `changed_tokens`: of this prompt, what the
-    last one had otherwise (`Warmth.changed_tokens`), as later ones will too.
+    the usual gap counts as one of them, so that a few do not decide alone.
     """
     served = pace.turns or (1 if query.has_history else 0)
     turns = min(served + 1, MOST_TURNS)
@@ -35,5 +34,4 @@ def outlook_of(query: Query, pace: ConversationPace, now_s: float, changed_token
             growth = max(0.0, pace.growth_tokens)
         if pace.output_tokens and query.output_tokens >= DEFAULT_OUTPUT_TOKENS:
             output = pace.output_tokens  # the client has set no limit below the usual
-    again, changed = (turns - 0.5) / (turns + 0.5), max(0.0, changed_tokens - growth)
-    return Outlook(float(query.prompt_tokens), output, again, gap_s, growth, now_s, changed)
+    return Outlook(float(query.prompt_tokens), output, (turns - 0.5) / (turns + 0.5), gap_s, growth, now_s)

@@ -62,14 +62,10 @@ class ProviderStates:
         """Which share of its usual new conversations of this model it may take (`health.share`)."""
         return min((share(state, now_s) for state in self.of(provider, model)), default=1.0)
 
-    def has_been_well(self, provider: str, model: str, now_s: float, *, but_for_failures: bool = False) -> bool:
-        """Whether this model there has neither failed nor come back for a while (`HealthThresholds.well_s`).
-
-        `but_for_failures`: single ones, which did not take it out, do not count.
-        """
-        times_s = [0.0, *[state.returned_s for state in self.of(provider, model)]]
-        if not but_for_failures:
-            times_s += [self.failed_s.get((provider, scope), 0.0) for scope in ("", model)]
+    def has_been_well(self, provider: str, model: str, now_s: float) -> bool:
+        """Whether this model there has neither failed nor come back for a while (`HealthThresholds.well_s`)."""
+        times_s = [state.returned_s for state in self.of(provider, model)]
+        times_s += [self.failed_s.get((provider, scope), 0.0) for scope in ("", model)]
         return now_s - max(times_s) >= DEFAULT_THRESHOLDS.well_s
 
     def problems(self, providers: Iterable[str], model: str, now_s: float) -> str:

@@ -87,9 +87,7 @@ def _stay_or_move(
         # It may be as good as warm, which is a reason to stay.
         tokens = {**warmth.tokens, sticky.provider: warmth.grown_tokens}
         warmth = msgspec.structs.replace(warmth, tokens=tokens, own=True)
-    usd = stays_and_leaves_usd(
-        candidates, query, warmth, outlook_of(query, remembered.pace, now_s, warmth.changed_tokens)
-    )
+    usd = stays_and_leaves_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
     to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s, others)
     if to is None:
         return (sticky.provider, *others), "sticky.hit"
@@ -108,7 +106,7 @@ def _least_first(
     """Those of the other warm places that cost no more than any that is cold, the cheapest before the others."""
     warm = [query.lane.by_provider[name] for name in others]
     cold = [each for each in elsewhere if each.provider not in others]
-    usd = totals_usd([*warm, *cold], query, warmth, outlook_of(query, remembered.pace, now_s, warmth.changed_tokens))
+    usd = totals_usd([*warm, *cold], query, warmth, outlook_of(query, remembered.pace, now_s))
     least_cold = min(usd[len(warm) :], default=inf)
     ranked = sorted(zip(usd, range(len(warm)), others, strict=False))
     return tuple([name for expected, _, name in ranked if expected <= least_cold])

@@ -24,8 +24,6 @@ class Warmth(msgspec.Struct, frozen=True, gc=False):
     """Of these: where they will be when the first request with the same head has begun to be answered."""
     changed_at: str = ""
     """Where this prompt departs from the one of the last turn (`prefix.boundary_name`); empty: nowhere, or unknown."""
-    changed_tokens: int = 0
-    """Of this prompt, what comes after that; 0: nothing departs, or nothing is known."""
     grown_tokens: int = 0
     """Where that is in the last message of that turn: what its provider has of this prompt if that message has only
     become longer, as with clients that send a whole transcript as one message."""
@@ -39,15 +37,13 @@ NO_WARMTH: Final = Warmth()
 def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: float) -> Warmth:
     """Of this prompt; a provider that caches nothing of it has none, whatever was there before."""
     tokens: dict[str, int] = {}
-    prompt_tokens, scale, changed, changed_tokens, grown = 0, 1.0, "", 0, 0
+    prompt_tokens, scale, changed, grown = 0, 1.0, "", 0
     if remembered is not None and remembered.warm:
         newest = remembered.warm[0]
         prompt_tokens, scale, changed = _against(newest, query)
         if changed and newest.until_s > now_s and len(newest.chain) % HASH_BYTES == 0:
             last = boundary_name(len(newest.chain) // HASH_BYTES - 1)
             grown = min(newest.prompt_tokens, prompt_tokens) if changed == last else 0
-        if changed:
-            changed_tokens = max(0, prompt_tokens - _shared_tokens(newest, query.chain, scale))
         for place in remembered.warm:
             if place.until_s > now_s:
                 found = min(_shared_tokens(place, query.chain, scale), prompt_tokens)
@@ -56,7 +52,7 @@ def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: 
                     tokens[place.provider] = found
     own = bool(tokens)
     coming = _add_heads(tokens, query, heads, prompt_tokens, scale, now_s) if heads else ()
-    return Warmth(prompt_tokens, tokens, coming, changed, changed_tokens, grown, own)
+    return Warmth(prompt_tokens, tokens, coming, changed, grown, own)
 
 
 def _against(newest: Warm, query: Query) -> tuple[int, float, str]:

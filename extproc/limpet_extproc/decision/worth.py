@@ -25,8 +25,6 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     """By which each prompt is longer than the one before."""
     at_s: float = 0.0
     """Unix time of the request."""
-    changed_tokens: float = 0.0
-    """Of each later prompt, what has another text than in the one before; besides what it is longer by."""
 
     def lasts(self, ttl_s: float) -> float:
         """The chance that a cache of this lifetime still has a turn when the next one comes: gaps are exponential."""
@@ -66,7 +64,6 @@ def totals(
     """
     later_rates = all_rates if later_rates is None else later_rates
     prompt, again, growth = outlook.prompt_tokens, outlook.again, outlook.growth_tokens
-    changed = outlook.changed_tokens
     per_token = fixed = 0.0
     """What starting anew costs, all further turns included: so much for each token of its first prompt, and so much."""
     least = inf
@@ -77,7 +74,7 @@ def totals(
         warm = later / alone
         """How many turns are expected to follow before one finds the cache gone, or none comes."""
         paid = (rates.write + warm * rates.read) * alone / ends
-        answers = rates.each_turn * (1.0 + warm) + warm * (rates.write - rates.read) * changed
+        answers = rates.each_turn * (1.0 + warm)
         grown = growth * (warm * (rates.write + warm * rates.read) + paid * (again - later) / (alone * alone))
         base = (answers + grown) * alone / ends
         if base + paid * prompt < least:
@@ -90,7 +87,7 @@ def totals(
         later = again * rates.lasts
         alone = 1.0 - later
         warm = later / alone
-        stays = warm * (read * (prompt + warm * growth) + write * growth + (write - read) * changed + answer)
+        stays = warm * (read * (prompt + warm * growth) + write * growth + answer)
         stays += (again - later) / alone * (fixed + per_token * (prompt + growth / alone))
         found.append((now + stays, now + leaves))
     return found

@@ -23,7 +23,6 @@ OUTLOOKS = st.builds(
     again=st.sampled_from([0.0, 0.5, 0.75, 20 / 21]),
     gap_s=st.just(60.0),
     growth_tokens=st.floats(0, 5000),
-    changed_tokens=st.sampled_from([0.0, 700.0]),
 )
 WARM = st.floats(0, 300_000)
 
@@ -44,8 +43,8 @@ def turn_by_turn(here: TurnRates, elsewhere: TurnRates, outlook: Outlook, warm_t
         stays = warm_here * here.lasts
         stays_there = at_elsewhere * elsewhere.lasts
         restarts = warm_here - stays + at_elsewhere - stays_there
-        expected += stays * turn(here, prompt, before - outlook.changed_tokens)
-        expected += stays_there * turn(elsewhere, prompt, before - outlook.changed_tokens)
+        expected += stays * turn(here, prompt, before)
+        expected += stays_there * turn(elsewhere, prompt, before)
         expected += restarts * turn(elsewhere, prompt, 0)
         warm_here, at_elsewhere = stays * outlook.again, (stays_there + restarts) * outlook.again
         if warm_here + at_elsewhere < 1e-15:
