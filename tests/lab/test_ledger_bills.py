@@ -73,7 +73,7 @@ async def test_the_ledger_agrees_with_the_bills_and_outlives_the_gateway(tmp_pat
     assert {name: sums.paid_usd for name, sums in found.items()} == pytest.approx(
         {name: usd for name, usd in billed.items() if usd}, rel=0.01
     )
-    assert sum(sums.unpriced + sums.unmetered + sums.at_most for sums in found.values()) == 0
+    assert sum(sums.unpriced + sums.unmetered + sums.cache_unreported for sums in found.values()) == 0
     paid, spread, uncached = (
         sum(getattr(sums, name) for sums in found.values()) for name in ("paid_usd", "spread_usd", "uncached_usd")
     )

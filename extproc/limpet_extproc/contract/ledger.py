@@ -39,7 +39,7 @@ class RowSums(msgspec.Struct, frozen=True, array_like=True):
     """Of these: at a provider whose price is not known."""
     unmetered: int = 0
     """Of these: whose answer said nothing of tokens."""
-    at_most: int = 0
+    cache_unreported: int = 0
     """Of these: whose answer did not say how much was read from the cache. They count as if nothing had been."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -58,7 +58,7 @@ class RowSums(msgspec.Struct, frozen=True, array_like=True):
             self.requests + other.requests,
             self.unpriced + other.unpriced,
             self.unmetered + other.unmetered,
-            self.at_most + other.at_most,
+            self.cache_unreported + other.cache_unreported,
             self.prompt_tokens + other.prompt_tokens,
             self.cached_tokens + other.cached_tokens,
             self.output_tokens + other.output_tokens,

@@ -86,7 +86,7 @@ class Spending:
 def _sums(found: RequestBill, usage: TokenUsage) -> RowSums:
     return RowSums(
         requests=1,
-        at_most=int(found.cache_unreported),
+        cache_unreported=int(found.cache_unreported),
         prompt_tokens=usage.prompt,
         cached_tokens=usage.cached or 0,
         output_tokens=usage.output,

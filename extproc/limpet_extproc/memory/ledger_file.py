@@ -18,7 +18,7 @@ KEPT_S: Final = 400 * 24 * HOUR_S
 
 _BUSY_S: Final = 5.0
 """How long another process may be writing."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 _COLUMNS: Final = (*KEY_FIELDS, "writer", *SUMS)
 _TABLE: Final = f"""create table if not exists rows (
@@ -77,7 +77,10 @@ def _opened(path: Path) -> sqlite3.Connection:
     version = _version(database)
     if version not in (0, _VERSION):
         database.close()
-        raise LedgerUnavailableError(f"{path} was written by another version of Limpet (layout {version})")
+        raise LedgerUnavailableError(
+            f"{path} was written by another version of Limpet (layout {version}, here {_VERSION}): "
+            "move it away, and a new one begins"
+        )
     return database
 
 

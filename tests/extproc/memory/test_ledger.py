@@ -138,11 +138,12 @@ async def test_a_file_forgets_what_is_older_than_a_year_and_a_month(tmp_path: Pa
     assert read_ledger_file(file, 0, 1 << 40) == {late: spent(2.0)}
 
 
-async def test_a_file_of_another_version_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 7])
+async def test_a_file_of_another_version_is_left_alone(tmp_path: Path, version: int) -> None:
     file = tmp_path / "ledger.sqlite3"
     with closing(sqlite3.connect(file)) as database:
-        database.execute("pragma user_version = 7")
-    with pytest.raises(LedgerUnavailableError, match="another version of Limpet"):
+        database.execute(f"pragma user_version = {version}")
+    with pytest.raises(LedgerUnavailableError, match=f"layout {version}, here 2.: move it away, and a new one begins"):
         await LedgerFile(file, "one").write({ALICE: spent(1.0)})
 
 

@@ -56,8 +56,9 @@ def _remarks(total: RowSums) -> Iterator[str]:
         yield f"{total.unpriced:,} requests are in no sum: their price is not known (write a Pricing)."
     if total.unmetered:
         yield f"{total.unmetered:,} requests are in no sum: nothing told their tokens, as where a client left early."
-    if total.at_most:
-        yield f"{total.at_most:,} answers did not say what was read from a cache; they count as if it were nothing."
+    if total.cache_unreported:
+        count = f"{total.cache_unreported:,}"
+        yield f"{count} answers did not say what was read from a cache; they count as if it were nothing."
 
 
 def _of_probes(probes: RowSums) -> str:

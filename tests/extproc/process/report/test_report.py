@@ -22,7 +22,7 @@ HOUR = int(NOW.timestamp() // HOUR_S)
 ROWS = {
     RowKey(HOUR, "traffic", "a", "m", "t1", "default"): RowSums(3, 0, 0, 0, 900, 600, 90, 1.0, 4.0, 2.0, 0.9),
     RowKey(HOUR - 24, "traffic", "b", "m", "t2", "default"): RowSums(2, 1, 1, 0, 100, 0, 10, 2.0, 2.0, 2.0, 2.0),
-    RowKey(HOUR, "traffic", "a", "n", "", "other"): RowSums(1, at_most=1, paid_usd=0.5, uncached_usd=0.5),
+    RowKey(HOUR, "traffic", "a", "n", "", "other"): RowSums(1, cache_unreported=1, paid_usd=0.5, uncached_usd=0.5),
     RowKey(HOUR, "probe", "a", "m"): RowSums(5, paid_usd=0.25, unpriced=1),
 }
 
@@ -103,6 +103,7 @@ def test_json_has_every_sum(tmp_path: Path) -> None:
     figures = json.loads(output)
     assert [row["model"] for row in figures["rows"]] == ["m", "n"]
     assert figures["total"]["paid_usd"] == pytest.approx(3.5)
+    assert figures["total"]["cache_unreported"] == 1
     assert figures["probes"]["requests"] == 5
 
 
