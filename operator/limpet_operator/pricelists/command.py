@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,6 +11,7 @@ import typer
 
 from limpet_operator.pricelists.checking import checked, exit_status_of
 from limpet_operator.pricelists.choosing import ChoiceError, ChosenPrices, chosen_by_name, chosen_for
+from limpet_operator.pricelists.fitting import fitting_hours
 from limpet_operator.pricelists.listed import OpenList, UnusableListError
 from limpet_operator.pricelists.pricing import TooMuchError, as_yaml, pricing_of
 from limpet_operator.pricelists.reading import read_list
@@ -81,6 +83,7 @@ def import_prices(
             if directory is None
             else chosen_for(_objects(directory, "import").of(Provider), listed, provider, model)
         )
+        chosen = [_with_hours_that_fit(each) for each in chosen]
         pricings = [
             pricing_of(each.provider, each.namespace, each.models, listed.name, day) for each in chosen if each.models
         ]
@@ -126,6 +129,11 @@ def check_prices(
     if not results:
         raise _failed("check", f"{directory} has no Pricings; name the directory or file that has")
     raise typer.Exit(exit_status_of(results))
+
+
+def _with_hours_that_fit(chosen: ChosenPrices) -> ChosenPrices:
+    models, remarks = fitting_hours(chosen.provider, chosen.models)
+    return replace(chosen, models=models, remarks=(*chosen.remarks, *remarks))
 
 
 def _tell(listed: OpenList, chosen: Iterable[ChosenPrices]) -> None:

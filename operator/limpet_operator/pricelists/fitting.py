@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from limpet_operator.pricelists.listed import ListedModel, ListedTier, ModelRemarks, OpenList, Remark
+from limpet_operator.pricelists.pricing import MOST_WINDOWS
 
 _MOST_TIERS: Final = 4
 _MOST_SERVICE_TIERS: Final = 16
@@ -27,6 +28,24 @@ def fitting(prices: OpenList) -> OpenList:
                 providers.setdefault(provider, {})[name] = _fitting(listed, remarks)
             made += remarks.made
     return replace(prices, providers=providers, remarks=tuple(made))
+
+
+def fitting_hours(provider: str, models: Mapping[str, ListedModel]) -> tuple[dict[str, ListedModel], list[Remark]]:
+    """The models of one Pricing without the hours that are too many for it, and a remark about each that loses some.
+
+    Those with the fewest hours come first, so that as many as can be keep theirs.
+    """
+    kept, made = dict(models), list[Remark]()
+    windows: set[tuple[tuple[str, ...], str, str, str]] = set()
+    for name, listed in sorted(models.items(), key=lambda each: (len(each[1].hours), each[0])):
+        together = windows | {hours.when for hours in listed.hours}
+        if len(together) <= MOST_WINDOWS:
+            windows = together
+            continue
+        text = f"with its hours the Pricing would have {len(together)} windows, and it takes {MOST_WINDOWS}"
+        made.append(Remark(provider, name, f"{text}: left out, so its usual prices count at all hours"))
+        kept[name] = replace(listed, hours=())
+    return kept, made
 
 
 def _fitting(listed: ListedModel, remarks: ModelRemarks) -> ListedModel:

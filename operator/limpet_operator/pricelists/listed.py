@@ -67,6 +67,11 @@ class ListedHours:
     rates: ListedRates
     zone: str = "UTC"
 
+    @property
+    def when(self) -> tuple[tuple[str, ...], str, str, str]:
+        """The hours alone: models that have the same share a window of a Pricing."""
+        return self.days, self.start, self.end, self.zone
+
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:

@@ -1,6 +1,6 @@
 """What a list says of some models -> a Pricing, as an object and as YAML that a person would write."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from limpet_operator.resources.problem import API_VERSION, DEFAULT_NAMESPACE
 
 _STALE_AFTER: Final = "720h"
 _MOST_MODELS: Final = 512
-_MOST_WINDOWS: Final = 32
+MOST_WINDOWS: Final = 32
 """What the CRD allows."""
 
 _READ_AS_TRUTH: Final = ("y", "n")
@@ -63,16 +63,16 @@ def _model(name: str, listed: ListedModel) -> dict[str, Any]:
 
 def _windows(provider: str, models: Mapping[str, ListedModel]) -> list[dict[str, Any]]:
     """Models with the same hours share a window."""
-    together: dict[tuple[Sequence[str], str, str, str], list[dict[str, Any]]] = {}
+    together: dict[tuple[tuple[str, ...], str, str, str], list[dict[str, Any]]] = {}
     for name, listed in sorted(models.items()):
         for hours in listed.hours:
             priced: dict[str, Any] = {"name": name, "perMillionTokens": _dollars(hours.rates)}
             if listed.tiers:
                 priced["longContext"] = []  # the list's prices of these hours hold at any length
-            together.setdefault((hours.days, hours.start, hours.end, hours.zone), []).append(priced)
-    if len(together) > _MOST_WINDOWS:
+            together.setdefault(hours.when, []).append(priced)
+    if len(together) > MOST_WINDOWS:
         raise TooMuchError(
-            f"{provider}: {len(together)} time windows, and a Pricing takes {_MOST_WINDOWS};"
+            f"{provider}: {len(together)} time windows, and a Pricing takes {MOST_WINDOWS};"
             " name the models that you use with --model"
         )
     return [

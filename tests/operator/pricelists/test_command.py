@@ -55,6 +55,27 @@ def test_import_for_the_providers_of_a_directory_and_then_check(listed: Path, tm
     assert "output 1.7 and in the list 1.6" in differs.stdout
 
 
+def test_a_model_with_too_many_hours_takes_no_other_out_of_the_import(tmp_path: Path) -> None:
+    def off_peak(*hours: str) -> dict[str, object]:
+        block = {"hours_utc": hours, "input_cost_per_token": 2e-07, "output_cost_per_token": 8e-07}
+        return {**LITELLM["tides/tide-1"], "off_peak_pricing": block}
+
+    file = tmp_path / "prices.json"
+    many = [f"{number // 60:02}:{number % 60:02}-23:59" for number in range(32)]
+    file.write_text(json.dumps({"tides/many": off_peak(*many), "tides/one": off_peak("02:00-03:00")}))
+    result = _limpet("prices", "import", str(file))
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "tides many: with its hours the Pricing would have 33 windows, and it takes 32: left out, "
+        "so its usual prices count at all hours\n"
+    )
+    spec = yaml.safe_load(result.stdout)["spec"]
+    assert [each["name"] for each in spec["models"]] == ["many", "one"]
+    assert [(each["from"], [model["name"] for model in each["models"]]) for each in spec["windows"]] == [
+        ("02:00", ["one"])
+    ]
+
+
 def test_a_file_is_written_at_one_stroke_and_stays_as_it_was_where_that_fails(listed: Path, tmp_path: Path) -> None:
     written = tmp_path / "limpet" / "prices.yaml"
     written.parent.mkdir()
