@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -19,10 +19,12 @@ from limpet_extproc.contract.apis import DialectName
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
+from limpet_operator.laptop.price_news import PriceNews
 from limpet_operator.laptop.validate import lines_of, render_line
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.resources.objects import Parser
+from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.serve.garbage import freeze_what_exists
 from limpet_operator.serve.tasks import beside, first_of
@@ -55,7 +57,12 @@ class Directory:
         self.plan: Plan = plan(self._store.objects, os.environ)
         self._reported: frozenset[str] = frozenset()
         self._report_later: asyncio.TimerHandle | None = None
-        self._report_problems()
+        self.report_problems()
+
+    @property
+    def pricings(self) -> Iterable[Pricing]:
+        """Those that can be read, in force or not."""
+        return self._store.objects.of(Pricing)
 
     async def follow(self, apply: Callable[[Plan], None]) -> None:
         """Apply the plan of every further change, for ever."""
@@ -67,12 +74,13 @@ class Directory:
             # Envoy and ext_proc come first: wording the problems of a thousand objects blocks this loop.
             if self._report_later is not None:
                 self._report_later.cancel()
-            self._report_later = asyncio.get_running_loop().call_later(SAY_AFTER_S, self._report_problems)
+            self._report_later = asyncio.get_running_loop().call_later(SAY_AFTER_S, self.report_problems)
 
     def _report_missing(self) -> None:
         self._say(f"{self._path} is gone; what was read last goes on being served until it is there again")
 
-    def _report_problems(self) -> None:
+    def report_problems(self) -> None:
+        """Say what is wrong, has no effect or is stale by now, where that was not said, and what is so no longer."""
         checked = lines_of(self._store.readings, self.plan, datetime.now(UTC))
         lines = frozenset(render_line(line) for line in checked if line.status in ("BAD", "note"))
         for line in sorted(lines - self._reported):
@@ -93,15 +101,24 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
             find_listen_address("127.0.0.1", port, _METRICS_FLAG)
         loop = asyncio.get_running_loop()
         news = HealthNews(say, lambda report: loop.call_later(SETTLE_S, report))
+        prices = PriceNews(say, directory.report_problems, time.time)
+        prices.changed(directory.pricings, directory.plan)
+
+        def apply(new: Plan) -> None:
+            gateway.apply(new)
+            prices.changed(directory.pricings, new)
+            say(f"{time.strftime(_TIME)}  changed: {'; '.join(filter(None, (summary(new), probes_summary(new))))}")
+
         async with LocalGateway(replace(settings, on_health=news.providers, on_probes=news.probes)) as gateway:
             gateway.apply(directory.plan)
-            async with beside(directory.follow(_applying(gateway, say))) as following:
+            async with beside(directory.follow(apply)) as following:
                 await gateway.ready()
                 freeze_what_exists()
                 if metrics_port:
                     _serve_metrics(metrics_port, gateway)
-                _greet(gateway, directory.plan, metrics_port, say)
-                await first_of(asyncio.wait({following}), gateway.running(say), stopped.wait())
+                for line in greeting(directory.plan, gateway.base_url, settings.host, metrics_port, prices.look()):
+                    say(line)
+                await first_of(asyncio.wait({following}), gateway.running(say), prices.run(), stopped.wait())
                 news.end()
     except (CannotStart, ChildDied, FileNotFoundError) as error:
         say(f"limpet up: {error}")
@@ -165,20 +182,7 @@ class HealthNews:
         self._rejections_told = self._rejections
 
 
-def _applying(gateway: LocalGateway, say: Say) -> Callable[[Plan], None]:
-    def apply(new: Plan) -> None:
-        gateway.apply(new)
-        say(f"{time.strftime(_TIME)}  changed: {'; '.join(filter(None, (summary(new), probes_summary(new))))}")
-
-    return apply
-
-
-def _greet(gateway: LocalGateway, now: Plan, metrics_port: int, say: Say) -> None:
-    for line in greeting(now, gateway.base_url, gateway.settings.host, metrics_port):
-        say(line)
-
-
-def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator[str]:
+def greeting(now: Plan, base_url: str, host: str, metrics_port: int, price_lines: Sequence[str] = ()) -> Iterator[str]:
     """What a user needs to begin, line by line. Only models that some provider serves are promised."""
     messages = _models(now, "AnthropicMessages")
     yield f"Limpet routes {summary(now)}. Point any {'OpenAI or Anthropic' if messages else 'OpenAI'} SDK at it:"
@@ -196,6 +200,9 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int) -> Iterator
         yield ""
     if now.probes:
         yield f"{probes_summary(now)}."
+        yield ""
+    if price_lines:
+        yield from price_lines
         yield ""
     if metrics_port:
         yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
