@@ -1,7 +1,8 @@
 """`limpet prices`: an open price list, as a file that the user names, becomes Pricings or is compared with them."""
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -105,27 +106,48 @@ def import_prices(
 def check_prices(
     file: ListFile,
     directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="Directory or file with the Pricings and Providers that are applied."),
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="Directory or file with the Pricings and Providers that are applied.",
+            show_default=False,
+        ),
+    ] = None,
     provider: Annotated[
         list[str],
         typer.Option(
             metavar="NAME=OURS", help="What the list calls a Provider whose vendor does not tell. Repeatable."
         ),
     ] = [],  # noqa: B006
+    from_cluster: Annotated[
+        bool, typer.Option("--from-cluster", help="Read them from the cluster that kubectl would ask; without DIR.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="File that names the cluster.  [default: as for kubectl]", show_default=False)
+    ] = None,
+    namespace: Annotated[
+        list[str],
+        typer.Option(help="Of the cluster's objects, those in this namespace.  [default: all] Repeatable."),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Compare the Pricings that are applied with a price list: a line for each model. Status 1 if any differs.
-
-    In a cluster, `kubectl get providers,pricings -A -o yaml > applied.yaml` writes the file.
-    """
+    """Compare the Pricings that are applied with a price list: a line for each model. Status 1 if any differs."""
+    if from_cluster == (directory is not None):
+        message = "what is applied is in a directory or in a cluster: give either DIR or --from-cluster"
+        raise typer.BadParameter(message, param_hint="DIR")
+    if not from_cluster and (kubeconfig is not None or namespace):
+        raise typer.BadParameter("is about a cluster: give --from-cluster, too", param_hint="--kubeconfig, --namespace")
     listed_as = {ours: name for name, _, ours in (each.partition("=") for each in provider)}
     if "" in listed_as:
         message = f"{listed_as['']} lacks the name of your Provider; write NAME-IN-THE-LIST=YOUR-NAME"
         raise typer.BadParameter(message, param_hint="--provider")
-    results = list(checked(_objects(directory, "check"), _listed(file, "check"), listed_as, time.time()))
+    listed = _listed(file, "check")
+    objects = _of_cluster(kubeconfig, namespace) if directory is None else _objects(directory, "check")
+    results = list(checked(objects, listed, listed_as, time.time()))
     for result in results:
         typer.echo(str(result))
+    if not results and directory is None:
+        where = f"namespace {', '.join(namespace)}" if namespace else "the cluster"
+        raise _failed("check", f"{where} has no Pricings; which one is asked says 'kubectl config current-context'")
     if not results:
         raise _failed("check", f"{directory} has no Pricings; name the directory or file that has")
     raise typer.Exit(exit_status_of(results))
@@ -169,6 +191,25 @@ def _objects(directory: Path, command: str) -> Objects:
             what = f"{reading.key}" if reading.key is not None else "this"
             typer.echo(f"{reading.document.origin}: {what} is left out: {reading.result.message}", err=True)
     return store.objects
+
+
+def _of_cluster(kubeconfig: Path | None, namespaces: Sequence[str]) -> Objects:
+    # Imported here: the client of the Kubernetes API takes longer than all the rest, and most prices are files.
+    from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
+    from limpet_operator.sources.read_once import UnreadableClusterError, read_objects
+
+    async def read() -> Objects:
+        async with await KubeReader.connect(Access(kubeconfig)) as api:
+            return await read_objects(api, Parser.load(), ("Provider", "Pricing"), namespaces)
+
+    try:
+        objects = asyncio.run(read())
+    except (NoClusterError, UnreadableClusterError) as error:
+        raise _failed("check", str(error)) from error
+    for key, invalid in sorted(objects.invalid.items()):
+        if key.kind == "Provider":
+            typer.echo(f"{key} is left out: {invalid.message}", err=True)
+    return objects
 
 
 def _day(text: str) -> str:

@@ -147,6 +147,9 @@ def test_what_can_not_be_done_is_said(listed: Path, tmp_path: Path, arguments: l
     [
         (["import", "LIST", "--provider", "kelp", "--retrieved", "yesterday"], "write it as 2026-11-20"),
         (["check", "LIST", "LIST", "--provider", "kelp"], "kelp lacks the name of your Provider"),
+        (["check", "LIST"], "give either DIR or --from-cluster"),
+        (["check", "LIST", "LIST", "--from-cluster"], "give either DIR or --from-cluster"),
+        (["check", "LIST", "LIST", "--namespace", "a"], "is about a cluster: give --from-cluster, too"),
     ],
 )
 def test_a_wrong_flag_is_named(listed: Path, arguments: list[str], message: str) -> None:

@@ -1,0 +1,52 @@
+"""The objects of some kinds that a cluster has now, for commands that look once and follow nothing."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from limpet_operator.resources.objects import Foreign, Objects, Parsed, Parser
+from limpet_operator.resources.problem import API_VERSION, PLURALS, Invalid, ObjectKey
+from limpet_operator.sources.crd_check import APPLY
+from limpet_operator.sources.kube_error import ApiError
+from limpet_operator.sources.kube_reader import KubeReader
+
+
+class UnreadableClusterError(Exception):
+    """What is asked for could not be read; the message says what to do."""
+
+
+async def read_objects(api: KubeReader, parser: Parser, kinds: Sequence[str], namespaces: Sequence[str]) -> Objects:
+    """All objects of these kinds of ours in these namespaces; without any, in all. Raises UnreadableClusterError."""
+    parsed: dict[ObjectKey, Parsed] = {}
+    invalid: dict[ObjectKey, Invalid] = {}
+    for kind in kinds:
+        for namespace in namespaces or (None,):
+            for raw in await _list(api, kind, namespace):
+                result = parser.parse({"apiVersion": API_VERSION, "kind": kind, **raw})
+                if isinstance(result, Foreign) or result.key is None:
+                    continue  # of another version of the CRDs, which the API server has checked against them
+                if isinstance(result, Invalid):
+                    invalid[result.key] = result
+                else:
+                    parsed[result.key] = result
+    return Objects(parsed, invalid)
+
+
+async def _list(api: KubeReader, kind: str, namespace: str | None) -> Sequence[Mapping[str, Any]]:
+    inside = f"/namespaces/{namespace}" if namespace else ""
+    try:
+        found = await api.get(f"/apis/{API_VERSION}{inside}/{PLURALS[kind]}")
+    except ApiError as error:
+        raise UnreadableClusterError(_advice(error, kind, namespace)) from error
+    items: Sequence[Mapping[str, Any]] = found.get("items") or ()
+    return items
+
+
+def _advice(error: ApiError, kind: str, namespace: str | None) -> str:
+    if error.status == HTTPStatus.NOT_FOUND:
+        return f"the cluster knows no {kind}s; is it the right one? If so: {APPLY}"
+    if error.status == HTTPStatus.FORBIDDEN and namespace is None:
+        return f"{error}; name the namespaces that you may read with --namespace"
+    if error.status == HTTPStatus.FORBIDDEN:
+        return f"{error}; your account needs the right to list {PLURALS[kind]} there"
+    return str(error)
