@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from limpet_extproc.process.report.table import why_dearer
 from limpet_lab.demo.result import Result, saved
 from limpet_lab.demo.talk import Turn
 
@@ -94,6 +95,10 @@ def show(result: Result, console: Console) -> None:
     )
     console.print()
     console.print(_ledger(result))
+    spent = result.ledger
+    for line in why_dearer(spent.paid_usd, spent.spread_usd, spent.cheapest_usd):
+        console.print(line, highlight=False)
+    console.print()
     console.print(saved(result), style="bold", highlight=False)
 
 

@@ -6,6 +6,9 @@ from typing import Final
 from limpet_extproc.contract.ledger import RowSums
 from limpet_extproc.process.report.summary import SpendingReport
 
+_NOTABLE: Final = 1.005
+"""What is more by less is shown as equal."""
+
 _HEADS: Final = ("requests", "cached", "paid", "without a cache", "not sticky", "always cheapest")
 
 
@@ -52,6 +55,7 @@ def _remarks(total: RowSums) -> Iterator[str]:
             less = usd - total.paid_usd
             words = "less" if less >= 0 else "more"
             yield f"Paid: {dollars(abs(less))} or {abs(less) / usd:.0%} {words} than {otherwise}."
+    yield from why_dearer(total.paid_usd, total.spread_usd, total.cheapest_usd)
     if total.unpriced:
         yield f"{total.unpriced:,} requests are in no sum: their price is not known (write a Pricing)."
     if total.unmetered:
@@ -59,6 +63,20 @@ def _remarks(total: RowSums) -> Iterator[str]:
     if total.cache_unreported:
         count = f"{total.cache_unreported:,}"
         yield f"{count} answers did not say what was read from a cache; they count as if it were nothing."
+
+
+def why_dearer(paid_usd: float, spread_usd: float, cheapest_usd: float) -> Iterator[str]:
+    """A line for each rule without memory that would have cost less: how that can be."""
+    if paid_usd > spread_usd * _NOTABLE:
+        yield (
+            "Not sticky would have cost less: little is saved where conversations have few turns or pause for longer "
+            "than caches last, and one that moves is written to a second cache."
+        )
+    if paid_usd > cheapest_usd * _NOTABLE:
+        yield (
+            "Always cheapest would have cost less: new conversations are shared among near-equal providers "
+            "(spread.withinPercent in a StickyPolicy)."
+        )
 
 
 def _of_probes(probes: RowSums) -> str:

@@ -13,7 +13,7 @@ from limpet_extproc.contract.ledger import HOUR_S, RowKey, RowSums
 from limpet_extproc.memory.ledger_file import LedgerFile
 from limpet_extproc.process.report.command import report
 from limpet_extproc.process.report.summary import By, since_when, spending_report
-from limpet_extproc.process.report.table import report_lines
+from limpet_extproc.process.report.table import report_lines, why_dearer
 from limpet_extproc.request.identity import owner
 
 NOW = datetime(2026, 11, 30, 15, 20, 30, tzinfo=UTC)
@@ -57,11 +57,32 @@ def test_the_table_says_what_its_dollars_leave_out() -> None:
         "\n"
         "Paid: $3.0000 or 46% less than without a cache.\n"
         "Paid: $0.5000 or 12% less than not sticky.\n"
+        "Always cheapest would have cost less: new conversations are shared among near-equal providers "
+        "(spread.withinPercent in a StickyPolicy).\n"
         "1 requests are in no sum: their price is not known (write a Pricing).\n"
         "1 requests are in no sum: nothing told their tokens, as where a client left early.\n"
         "1 answers did not say what was read from a cache; they count as if it were nothing.\n"
         "Besides, 5 probes by completion cost $0.2500; of 1 more it is not known."
     )
+
+
+@pytest.mark.parametrize(
+    ("spread", "cheapest", "said"),
+    [
+        (1.0, 1.0, []),
+        (2.0, 0.996, []),  # shown as equal
+        (0.98, 1.0, ["Not sticky would have cost less: little"]),
+        (2.0, 0.98, ["Always cheapest would have cost less: new conversations are shared among near-equal providers"]),
+        (0.9, 0.9, ["Not sticky would have cost less:", "Always cheapest would have cost less:"]),
+        (0.0, 0.0, ["Not sticky would have cost less:", "Always cheapest would have cost less:"]),
+    ],
+)
+def test_how_it_can_be_that_a_rule_without_memory_would_have_cost_less(
+    spread: float, cheapest: float, said: list[str]
+) -> None:
+    lines = list(why_dearer(1.0, spread, cheapest))
+    assert len(lines) == len(said)
+    assert all(line.startswith(words) for line, words in zip(lines, said, strict=True))
 
 
 def test_nothing_is_said_plainly() -> None:
