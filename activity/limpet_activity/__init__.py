@@ -1,0 +1,1 @@
+"""What every request did, cost and why: kept, shown and sent on."""

@@ -1,0 +1,1 @@
+"""`limpet activity` and `limpet status`."""

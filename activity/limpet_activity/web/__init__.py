@@ -1,0 +1,1 @@
+"""The web page, and the same answers as JSON."""
