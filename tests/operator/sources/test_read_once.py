@@ -56,3 +56,25 @@ async def test_what_is_in_the_way(build: Build, error: ApiError, namespaces: tup
     inside = f"/namespaces/{namespaces[0]}" if namespaces else ""
     with pytest.raises(UnreadableClusterError, match=words):
         await _read(build, {f"{BASE}{inside}/providers": error}, *namespaces)
+
+
+@pytest.mark.parametrize(("failures", "works"), [(4, True), (5, False)])
+async def test_a_server_that_can_not_just_now_is_asked_again(build: Build, failures: int, works: bool) -> None:
+    answers: dict[str, Any] = {f"{BASE}/providers": ApiError(429, "storage is (re)initializing")}
+    answers[f"{BASE}/pricings"] = _items(build.raw("Pricing", "a"))
+    pauses_s: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses_s.append(seconds)
+        if len(pauses_s) == failures:
+            answers[f"{BASE}/providers"] = _items()
+
+    api = FakeApi()
+    api.answers = answers
+    reading = read_objects(api, build.parser, KINDS, (), sleep)  # type: ignore[arg-type]
+    if works:
+        assert len((await reading).of(Pricing)) == 1
+    else:
+        with pytest.raises(UnreadableClusterError, match="initializing"):
+            await reading
+    assert pauses_s == [1.0, 2.0, 4.0, 8.0]
