@@ -77,7 +77,7 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
     """Of a request that this provider of the lane answered; None: its price is not known, which is not free."""
     candidate = lane.by_provider.get(provider)
     price = price_for(candidate, tokens.prompt, record.service_tier) if candidate is not None else None
-    if price is None:
+    if candidate is None or price is None:
         return None
     paid = paid_usd(price, tokens)
     uncached = PER_MTOK * (tokens.prompt * price.input + tokens.output * price.output)
@@ -85,7 +85,7 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
         return RequestBill(paid, uncached, paid, paid, cache_unreported=True)
     if len(lane.candidates) < 2 or not _may_choose(record):
         return RequestBill(paid, uncached, paid, paid)
-    elsewhere = _Elsewhere(record, provider, tokens)
+    elsewhere = _Elsewhere(record, candidate, tokens)
     others = []
     for each in lane.candidates:
         if each is candidate or each.provider not in record.excluded:
@@ -158,13 +158,15 @@ def spread_warm_tokens(common: SharedPrompt, share: float, lifetime_s: float) ->
 class _Elsewhere:
     """The same request by other rules."""
 
-    def __init__(self, record: Record, provider: str, tokens: ReportedTokens) -> None:
+    def __init__(self, record: Record, served: Candidate, tokens: ReportedTokens) -> None:
         self._record = record
-        self._provider = provider
+        self._provider = served.provider
         self._tokens = tokens
-        self._common = shared_prompt(record, provider, tokens)
+        self._common = shared_prompt(record, served.provider, tokens)
         self._rest = _unwritten(tokens)
         self._keeps = self._common.shared_tokens > 0 or bool(tokens.written)
+        # What was charged as written was marked, and so was what is read where nothing else is cached.
+        self._marked = bool(tokens.written) or (served.cache_fields.only_marked and bool(tokens.cached))
 
     def spread_usd(self, others: Sequence[Priced], within_percent: float) -> float:
         """Had each turn been spread anew over these."""
@@ -196,8 +198,9 @@ class _Elsewhere:
         """There, with so much of the prompt in its cache; the rest is written to it as far as it was here."""
         price, tokens = priced.price, self._tokens
         uncached = tokens.prompt - warm_tokens
+        free_unmarked = priced.candidate.cache_fields.free_unmarked
         wrote_nothing = tokens.written is None and priced.candidate.provider == self._provider
-        writes = lifetime_s > 0 and not wrote_nothing
+        writes = lifetime_s > 0 and not wrote_nothing and (self._marked or not free_unmarked)
         written = max(0.0, uncached - self._rest) if writes else 0.0
         all_long = bool(tokens.written) and tokens.written_long == tokens.written
         write_price = price.long_write if all_long else price.cache_write

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.extproc.conftest import Make
 
+from limpet_extproc.contract.catalog import CacheFields
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.bills import RequestBill, SharedPrompt, bill, paid_usd, spread_warm_tokens
@@ -139,6 +140,32 @@ def test_provider_that_was_passed_over_is_not_the_cheapest(make: Make) -> None:
     found = bill(lane, "a", record(order=("a",), ttls_s=(300.0,), excluded={"b": "down"}), TokenUsage(10_000, 9_000, 0))
     assert found is not None
     assert found.cheapest_usd == pytest.approx(found.paid_usd)
+
+
+@pytest.mark.parametrize(
+    ("only_marked", "cached", "written", "write_price"),
+    [
+        (False, 0, None, 3.0),  # nothing shows a mark
+        (False, 0, 0, 3.0),
+        (False, 0, 10_000, 3.75),
+        (True, 8_000, 0, 3.75),  # read where nothing but marked prompts is cached
+        (True, 8_000, 1_000, 3.75),
+    ],
+)
+def test_where_marked_prompts_alone_are_charged_for_writes_only_those_are(
+    make: Make, only_marked: bool, cached: int, written: int | None, write_price: float
+) -> None:
+    here = CacheFields({"OpenAIChat": "Blocks"}, only_marked=only_marked)
+    free = CacheFields({"OpenAIChat": "Blocks"}, free_unmarked=True)
+    dear = Price(9.0, 15.0, 9.0, 11.0)
+    lane = make.lane(
+        make.provider("a", price=dear, cache_fields=here), make.provider("b", price=MARKED, cache_fields=free)
+    )
+    late = record(before=TurnsBefore(3, last_gap_s=900.0, gap_s=60.0))  # nothing is warm at b any more
+    found = bill(lane, "a", late, TokenUsage(10_000, cached, 0, written=written))
+    assert found is not None
+    rest = 10_000 - cached - written if written is not None else 0
+    assert found.cheapest_usd == pytest.approx(((10_000 - rest) * write_price + rest * 3.0) / 1e6)
 
 
 def test_part_behind_the_last_mark_is_written_nowhere(make: Make) -> None:
