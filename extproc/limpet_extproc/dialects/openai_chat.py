@@ -10,6 +10,7 @@ from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.cache_directives import ChatPrompt, cache_directives
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader
 from limpet_extproc.dialects.last_block import CHAT_PARTS, last_blocks
+from limpet_extproc.dialects.moved_breakpoints import moved_breakpoints
 from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_directives
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
@@ -83,7 +84,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         service_tier=tier or "",
         has_history=has_history(plain.messages),
         cache=cache,
-        layout=layout_of(body, plain.messages, tools=tools, cache=cache),
+        layout=layout_of(body, plain.messages, tools=tools, cache=cache, moved=moved_breakpoints(body)),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or stream_options is ABSENT else span_of(body, stream_options),
     )
@@ -108,7 +109,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
         ),
         has_history=has_history(messages),
         cache=cache,
-        layout=layout_of(reader.text, messages, tools=fields.tools, cache=cache),
+        layout=layout_of(reader.text, messages, tools=fields.tools, cache=cache, moved=moved_breakpoints(reader.text)),
         usage_asked=usage_asked,
         stream_options=None if usage_asked or options is ABSENT else reader.span(options),
     )

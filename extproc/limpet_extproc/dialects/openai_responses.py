@@ -12,6 +12,7 @@ from limpet_extproc.contract.apis import NOWHERE, Asked
 from limpet_extproc.dialects.cache_directives import cache_directives
 from limpet_extproc.dialects.careful import BodyShape, CarefulReader
 from limpet_extproc.dialects.json_errors import decode_error
+from limpet_extproc.dialects.moved_breakpoints import moved_breakpoints
 from limpet_extproc.dialects.openai_errors import openai_error
 from limpet_extproc.dialects.openai_fields import PLAIN_FIELDS, OpenAIFields, careful_cache_directives
 from limpet_extproc.dialects.opener import ABSENT, FirstMessages, fingerprint, has_history, present
@@ -100,7 +101,7 @@ def parse_plain(body: Body) -> ParsedRequest | None:
         has_history=previous != "" or _has_history(plain.messages),
         pin=Pin(PREVIOUS, str(previous)) if previous else None,
         cache=cache_directives(body, None, has_key=bool(cache_key), retention=retention, options=options),
-        layout=layout_of(body, plain.messages, tools=tools, system=instructions),
+        layout=layout_of(body, plain.messages, tools=tools, system=instructions, moved=moved_breakpoints(body)),
         kept=store is not False,
     )
 
@@ -139,6 +140,7 @@ def parse_carefully(body: Body, asked: Asked = NOWHERE) -> ParsedRequest:
             (fields.input,) if text is not ABSENT else items,
             tools=fields.tools,
             system=fields.instructions,
+            moved=moved_breakpoints(reader.text),
         ),
         pin=pin,
         kept=fields.store is not False,

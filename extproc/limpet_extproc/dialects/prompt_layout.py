@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from limpet_extproc.dialects.opener import ABSENT, READ_MESSAGES
 from limpet_extproc.dialects.port import CacheDirectives, PromptLayout
-from limpet_extproc.dialects.spans import Body, Span, address, cuts, span_of
+from limpet_extproc.dialects.spans import Body, Member, Span, address, cuts, span_of
 
 BEFORE_MESSAGES: Final = 2
 """Boundaries of tools and system prompt, which are there even where these are not."""
@@ -93,12 +93,15 @@ def layout_of(
     tools: Raw = ABSENT,
     system: Raw = ABSENT,
     cache: CacheDirectives | None = None,
+    moved: Sequence[Member] = (),
 ) -> PromptLayout:
     """Of a body that was read; `messages` are its first ones, or what stands in their place, views into `text`.
 
-    `cache`: what it says about caches. Its marks are no part of the prompt: clients move them from turn to turn.
+    `cache`: what it says about caches. Its marks are no part of the prompt: clients move them from turn to turn. Nor
+    are those that `moved_breakpoints` finds.
     """
     marks = cache.marks if cache is not None else ()
+    cut = cuts((*marks, *moved)) if marks or moved else ()
     lengths, ends = _places(text, messages)
     if len(messages) >= READ_MESSAGES:
         more = _places_after(text, ends[-1])
@@ -117,7 +120,7 @@ def layout_of(
         opened=ends[leading - 1] if leading else start,
         ends=tuple(kept),
         count=count,
-        no_prompt=_no_prompt(text, lengths, ends, [cut for mark in marks for cut in cuts((mark,))]) if marks else (),
+        no_prompt=_apart(_no_prompt(text, lengths, ends, cut)) if cut else (),
         marks=tuple([mark.start for mark in marks]),
     )
 
@@ -195,12 +198,27 @@ def _no_prompt(text: Body, lengths: Sequence[int], ends: Sequence[int], marks: S
     mark_at = {offset + length: offset for offset, length in marks}
     found = list(marks)
     for length, end in zip(lengths, ends, strict=True):
-        block = end - len(_BLOCK_ENDS)
-        if text.startswith(_BLOCK_ENDS, block) and text[mark_at.get(block, block) - 1] == _QUOTE:
+        block = said = end - len(_BLOCK_ENDS)
+        while said in mark_at:  # a block may have two
+            said = mark_at[said]
+        if text.startswith(_BLOCK_ENDS, block) and text[said - 1] == _QUOTE:
             begin = _TEXT_BLOCK.match(text, end - length, end)
             if begin is not None:
                 found += (Span(begin.start(1), begin.end(1) - begin.start(1)), Span(block, 2))
     found.sort()
+    return tuple(found)
+
+
+def _apart(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """In their order, and none begins within another, as a mark may stand in one."""
+    found: list[Span] = []
+    end = 0
+    for span in spans:
+        begin = max(span.offset, end)
+        length = span.offset + span.length - begin
+        if length > 0:
+            found.append(Span(begin, length))
+            end = begin + length
     return tuple(found)
 
 

@@ -67,6 +67,40 @@ def test_what_changes_has_a_name(one: Chain, other: Chain, name: str) -> None:
     assert changed_at(other.hashes, one.hashes) == name
 
 
+OTHER: dict[str, Any] = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+BREAKPOINT: dict[str, Any] = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (text("a", **BREAKPOINT), text("a")),
+        (text("a", **BREAKPOINT), "a"),
+        ([BREAKPOINT | {"type": "text", "text": "a"}, OTHER], [*text("a"), OTHER]),
+        (text("a", **BREAKPOINT, cache_control=MARK), text("a")),
+        (text("a", cache_control=MARK, **BREAKPOINT), "a"),
+        ([{"cache_control": MARK, **BREAKPOINT, "type": "text", "text": "a"}, OTHER], [*text("a"), OTHER]),
+        ([*text("a"), *text("b", prompt_cache_breakpoint=None)], [*text("a"), *text("b")]),
+    ],
+    ids=["moved", "a text again", "first member", "before a mark", "after a mark", "both first", "null"],
+)
+def test_a_prompt_is_the_same_wherever_the_breakpoints_of_openai_stand(one: Any, other: Any) -> None:
+    before, after = chat(one), chat(other, "b", text("c", **BREAKPOINT))
+    assert shared_boundaries(before.hashes, after.hashes) == 3
+
+
+def test_breakpoints_of_responses_are_passed_over_and_texts_that_look_like_them_are_not() -> None:
+    def asked(words: str, *, indent: int | None = None, **fields: Any) -> Chain:
+        part = {"type": "input_text", "text": words, **fields}
+        items = [{"type": "message", "role": "user", "content": [part]}]
+        return chain("responses", json.dumps({"model": "m", "input": items}, indent=indent).encode())
+
+    assert asked("a", **BREAKPOINT) == asked("a")
+    assert asked("a", **BREAKPOINT, indent=2).hashes != asked("b", **BREAKPOINT, indent=2).hashes
+    quoted = [json.dumps({"prompt_cache_breakpoint": {"mode": mode}}) for mode in ("explicit", "implicit")]
+    assert asked(quoted[0]).hashes != asked(quoted[1]).hashes
+
+
 def test_no_two_tenants_and_no_two_models_have_a_hash_in_common() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
     one, other = chain("chat", body, b"1"), chain("chat", body, b"2")
