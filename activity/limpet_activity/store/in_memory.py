@@ -1,7 +1,7 @@
 """Records in this process alone: for tests, and where nothing is to be kept."""
 
-from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Final
@@ -86,26 +86,34 @@ class InMemoryStore:
             spans[-1] = VerdictSpan(*key, spans[-1].verdict, spans[-1].cause, spans[-1].begin_s, begin_s)
         spans.append(VerdictSpan(*key, report.verdict, report.cause, begin_s, None))
 
-    def page(self, which: ActivityFilter, older_than: Position | None, limit: int) -> Page:
-        """The newest of them, or those that follow."""
+    def page(
+        self, which: ActivityFilter, older_than: Position | None, limit: int, newer_than: Position | None = None
+    ) -> Page:
+        """The newest of them, those that follow, or those that come right before; of the positions at most one."""
         with self._lock:
-            end = len(self._by_time)
+            begin, end = 0, len(self._by_time)
             if older_than is not None:
                 end = bisect_left(self._by_time, (older_than.time_s, older_than.id))
-            found = list(islice(self._newest_first(which, end), limit + 1))
-        shown = found[:limit]
-        more = len(found) > limit and bool(shown)
-        return Page(shown, Position(shown[-1].time_s, shown[-1].id) if more else None)
+            if newer_than is not None:
+                begin = bisect_right(self._by_time, (newer_than.time_s, newer_than.id))
+                found = list(islice(self._meant(which, range(begin, end)), limit + 1))
+            else:
+                found = list(islice(self._meant(which, reversed(range(begin, end))), limit + 1))
+        shown, more = found[:limit], len(found) > limit
+        if newer_than is not None:
+            shown.reverse()
+            return Page(shown, _position(shown[-1:]), _position(shown[:1] if more else ()))
+        return Page(shown, _position(shown[-1:] if more else ()), _position(shown[:1] if older_than else ()))
 
-    def _newest_first(self, which: ActivityFilter, end: int) -> Iterator[ActivityRecord]:
-        for index in range(end - 1, -1, -1):
+    def _meant(self, which: ActivityFilter, indexes: Iterable[int]) -> Iterator[ActivityRecord]:
+        for index in indexes:
             record = self._records[self._by_time[index][1]]
             if matches(which, record):
                 yield record
 
     def _all(self, which: ActivityFilter) -> list[ActivityRecord]:
         with self._lock:
-            return list(self._newest_first(which, len(self._by_time)))
+            return list(self._meant(which, reversed(range(len(self._by_time)))))
 
     def taken_after(self, which: ActivityFilter, number: int, limit: int) -> tuple[Sequence[ActivityRecord], int]:
         """Those taken in after the one with this number, the oldest first, and the number of the last; to follow.
@@ -187,3 +195,7 @@ class InMemoryStore:
                 size_bytes=0,
                 dropped=sum(self._dropped.values()),
             )
+
+
+def _position(of: Sequence[ActivityRecord]) -> Position | None:
+    return Position(of[0].time_s, of[0].id) if of else None

@@ -51,6 +51,8 @@ class Page(msgspec.Struct, frozen=True):
     records: Sequence[ActivityRecord]
     older: Position | None
     """Where the next page begins; None: there is none."""
+    newer: Position | None = None
+    """Where the page before ends; None: there is none, or it was not asked for by position."""
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -126,8 +128,10 @@ class ActivityStore(Protocol):
     def take(self, batches: Sequence[ActivityBatch], now_s: float) -> int:
         """Keep what is new; how many records that were."""
 
-    def page(self, which: ActivityFilter, older_than: Position | None, limit: int) -> Page:
-        """The newest of them, or those that follow."""
+    def page(
+        self, which: ActivityFilter, older_than: Position | None, limit: int, newer_than: Position | None = None
+    ) -> Page:
+        """The newest of them, those that follow, or those that come right before; of the positions at most one."""
 
     def taken_after(self, which: ActivityFilter, number: int, limit: int) -> tuple[Sequence[ActivityRecord], int]:
         """Those taken in after the one with this number, the oldest first, and the number of the last; to follow."""

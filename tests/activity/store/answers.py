@@ -201,13 +201,23 @@ def ids(records: Iterable[ActivityRecord]) -> list[str]:
 
 
 def _page(
-    question: str, which: ActivityFilter, expected: Sequence[str], older: str | None = None, **of_page: object
+    question: str,
+    which: ActivityFilter,
+    expected: Sequence[str],
+    older: str | None = None,
+    newer: str | None = None,
+    **of_page: object,
 ) -> Answer:
     def ask(store: ActivityStore) -> object:
-        page = store.page(which, of_page.get("older_than"), of_page.get("limit", 100))  # type: ignore[arg-type]
-        return ids(page.records), page.older and page.older.id
+        page = store.page(
+            which,
+            of_page.get("older_than"),  # type: ignore[arg-type]
+            of_page.get("limit", 100),  # type: ignore[arg-type]
+            of_page.get("newer_than"),  # type: ignore[arg-type]
+        )
+        return ids(page.records), page.older and page.older.id, page.newer and page.newer.id
 
-    return Answer(question, ask, (list(expected), older))
+    return Answer(question, ask, (list(expected), older, newer))
 
 
 def _groups(by: Facet, limit: int, expected: Sequence[tuple[str, int]]) -> Answer:
@@ -245,8 +255,12 @@ ANSWERS: Final[Sequence[Answer]] = (
     _page("all", EVERYTHING, ["r8", "r7", "r6", "r5", "r4", "r3", "r2", "r1"]),
     _page("the newest two", EVERYTHING, ["r8", "r7"], "r7", limit=2),
     _page("exactly all", EVERYTHING, ["r8", "r7", "r6", "r5", "r4", "r3", "r2", "r1"], limit=8),
-    _page("what follows", EVERYTHING, ["r6", "r5"], "r5", older_than=Position(T0 + 7.25 * MINUTE, "r7"), limit=2),
-    _page("what follows within a moment", EVERYTHING, ["r3"], "r3", older_than=Position(T0 + 180, "r4"), limit=1),
+    _page("what follows", EVERYTHING, ["r6", "r5"], "r5", "r6", older_than=Position(T0 + 7.25 * MINUTE, "r7"), limit=2),
+    _page("what follows within a moment", EVERYTHING, ["r3"], "r3", "r3", older_than=Position(T0 + 180, "r4"), limit=1),
+    _page("what comes before", EVERYTHING, ["r6", "r5"], "r5", "r6", newer_than=Position(T0 + 180, "r4"), limit=2),
+    _page("up to the newest", EVERYTHING, ["r8", "r7"], "r7", newer_than=Position(T0 + 360, "r6"), limit=2),
+    _page("before the newest there is nothing", EVERYTHING, [], newer_than=Position(T0 + 480, "r8")),
+    _page("before, of some", ActivityFilter(model="m-small"), ["r5"], "r5", newer_than=Position(T0 + 180, "r4")),
     _page("what follows the last", EVERYTHING, [], older_than=Position(T0, "r1")),
     _page("since, with that moment", ActivityFilter(since_s=T0 + 360), ["r8", "r7", "r6"]),
     _page("until, without that moment", ActivityFilter(until_s=T0 + 180), ["r2", "r1"]),
