@@ -1,0 +1,183 @@
+"""What stands before every page: host names, methods, who is signed in, and the headers of every answer."""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from limpet_activity.web.settings import PageSettings
+from limpet_activity.web.sign_in import COOKIE, WrongTokens, cookie_value, is_signed_in, is_token
+
+SIGN_IN: Final = "/sign-in"
+SIGN_OUT: Final = "/sign-out"
+HEALTH: Final = "/healthz"
+STATIC: Final = "/static/"
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    # Not no-referrer: browsers would leave the origin out of our own forms.
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+_MOST_FORM_BYTES: Final = 4096
+
+SignInPage = Callable[[Request, int, str], Response]
+"""Draws the form, with a status and what went wrong; empty: nothing."""
+
+
+class Guard:
+    """Lets through to the pages what may see them."""
+
+    def __init__(self, app: ASGIApp, settings: PageSettings, now: Callable[[], float], draw: SignInPage) -> None:
+        self._app: Final = app
+        self._settings: Final = settings
+        self._now: Final = now
+        self._draw: Final = draw
+        self._wrong: Final = WrongTokens()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                message["headers"] = headers.raw
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        request = Request(scope, receive)
+        answer = await self._own_answer(request)
+        await (answer or self._app)(scope, receive, with_headers)
+
+    async def _own_answer(self, request: Request) -> Response | None:
+        path = request.url.path
+        if not self._is_own_host(request):
+            return PlainTextResponse("This page is not served under that name: use localhost.\n", 421)
+        if path in (SIGN_IN, SIGN_OUT) and request.method == "POST":
+            return await self._change(request, path)
+        if request.method not in ("GET", "HEAD"):
+            return PlainTextResponse("This page is for reading: GET only.\n", 405, {"allow": "GET, HEAD"})
+        if path == HEALTH or path.startswith(STATIC):
+            return None
+        if "token" in request.query_params and not path.startswith("/api/"):
+            return self._exchange(request)
+        wait_s = self._wait_s(request) if "authorization" in request.headers else 0.0
+        if wait_s:
+            return self._too_many(request, wait_s)
+        if not self._may_see(request):
+            return self._draw(request, 401, "")
+        if path in (SIGN_IN, SIGN_OUT):
+            return RedirectResponse("/", 303)
+        return None
+
+    def _is_own_host(self, request: Request) -> bool:
+        allowed = self._settings.allowed_hosts
+        if not allowed:
+            return True
+        try:
+            return (urlsplit("//" + request.headers.get("host", "")).hostname or "") in allowed
+        except ValueError:
+            return False
+
+    def _may_see(self, request: Request) -> bool:
+        settings = self._settings
+        if settings.trusted_user_header and request.headers.get(settings.trusted_user_header):
+            return True
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            if is_token(given.strip(), settings.token):
+                return True
+            self._wrong.count(_address(request), self._now())
+        return is_signed_in(request.cookies.get(COOKIE, ""), settings.token, self._now())
+
+    def _wait_s(self, request: Request) -> float:
+        return self._wrong.wait_s(_address(request), self._now())
+
+    def _too_many(self, request: Request, wait_s: float) -> Response:
+        seconds = int(wait_s) + 1
+        answer = self._draw(request, 429, f"Too many wrong tokens. Try again in {seconds} seconds.")
+        answer.headers["retry-after"] = str(seconds)
+        return answer
+
+    def _exchange(self, request: Request) -> Response:
+        """A link holds the token once; then the cookie does."""
+        query = parse_qsl(request.url.query, keep_blank_values=True)
+        clean = urlencode([(name, value) for name, value in query if name != "token"])
+        goal = request.url.path + (f"?{clean}" if clean else "")
+        return self._sign_in(request, request.query_params["token"], goal)
+
+    async def _change(self, request: Request, path: str) -> Response:
+        if not _is_same_origin(request):
+            return PlainTextResponse("Only this page's own form may do that.\n", 403)
+        if path == SIGN_OUT:
+            answer = RedirectResponse(SIGN_IN, 303)
+            answer.delete_cookie(COOKIE)
+            return answer
+        body = b""
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MOST_FORM_BYTES:
+                    return self._draw(request, 413, "That is too long for a token.")
+        except ClientDisconnect:
+            return Response(status_code=400)
+        form = parse_qs(body.decode("utf-8", "replace"))
+        return self._sign_in(request, form.get("token", [""])[0].strip(), form.get("next", ["/"])[0])
+
+    def _sign_in(self, request: Request, given: str, goal: str) -> Response:
+        wait_s = self._wait_s(request)
+        if wait_s:
+            return self._too_many(request, wait_s)
+        if not is_token(given, self._settings.token):
+            self._wrong.count(_address(request), self._now())
+            return self._draw(request, 401, "That is not the token." if given else "Enter the token.")
+        answer = RedirectResponse(own_path(goal), 303)
+        lifetime_s = self._settings.signed_in_for_s
+        answer.set_cookie(
+            COOKIE,
+            cookie_value(self._settings.token, self._now() + lifetime_s),
+            max_age=int(lifetime_s),
+            secure=_is_https(request),
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+
+def own_path(goal: str) -> str:
+    """Where to go after signing in: a path of this page, whatever the form says."""
+    plain = goal.startswith("/") and not goal.startswith(("//", "/\\")) and goal.isprintable()
+    return goal if plain and not goal.startswith((SIGN_IN, SIGN_OUT)) else "/"
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _is_https(request: Request) -> bool:
+    said = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
+    return request.url.scheme == "https" or said == "https"
+
+
+def _is_same_origin(request: Request) -> bool:
+    """Whether the form is one of this page: browsers say so, and where the request comes from."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin", "")
+    return bool(origin) and urlsplit(origin).netloc == request.headers.get("host", "")
