@@ -1,4 +1,4 @@
-# One image for operator and ext_proc; the chart sets which of the two a container runs.
+# One image for operator, ext_proc and activity; the chart sets which of them a container runs.
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_REQUIRE_VIRTUALENV=1
 WORKDIR /src
@@ -11,6 +11,7 @@ RUN python -m venv /opt/limpet && /opt/limpet/bin/pip install --require-hashes -
 COPY pyproject.toml README.md LICENSE ./
 COPY operator/ operator/
 COPY extproc/ extproc/
+COPY activity/ activity/
 COPY lab/ lab/
 COPY crds/ crds/
 COPY examples/ examples/
@@ -20,7 +21,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels 
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="limpet" \
-      org.opencontainers.image.description="Sticky routing for LLM traffic: operator and ext_proc" \
+      org.opencontainers.image.description="Sticky routing for LLM traffic: operator, ext_proc and activity" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/limpet /opt/limpet
 # The root file system is read-only there; pip has compiled everything already.

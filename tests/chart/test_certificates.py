@@ -17,10 +17,12 @@ SERVER_NAMES = {
 
 CLIENT_NAMES = {"limpet-gateway", "limpet-gateway.ai.svc"}
 
+ACTIVITY_NAMES = {f"limpet-activity{suffix}" for suffix in ("", ".ai", ".ai.svc", ".ai.svc.cluster.local")}
+
 
 @pytest.fixture(scope="module")
 def found() -> list[Object]:
-    return objects({"tls": {"validityDays": 90}})
+    return objects({"tls": {"validityDays": 90}, "activity": {"enabled": True}})
 
 
 def read(found: list[Object], name: str) -> dict[str, bytes]:
@@ -34,7 +36,9 @@ def names(certificate: x509.Certificate) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("role", "expected"), [("server", SERVER_NAMES), ("client", CLIENT_NAMES)], ids=["server", "client"]
+    ("role", "expected"),
+    [("server", SERVER_NAMES), ("client", CLIENT_NAMES), ("activity", ACTIVITY_NAMES)],
+    ids=["server", "client", "activity"],
 )
 def test_a_certificate_is_signed_by_the_authority_beside_it(found: list[Object], role: str, expected: set[str]) -> None:
     secret = read(found, f"limpet-controlplane-{role}")
@@ -57,28 +61,40 @@ def test_the_authoritys_key_is_in_no_pod(found: list[Object]) -> None:
     )
     mounted = {
         volume["secret"]["secretName"]
-        for deployment in ("limpet-operator", "limpet-gateway", "limpet-redis")
+        for deployment in ("limpet-operator", "limpet-gateway", "limpet-redis", "limpet-activity")
         for volume in pod(found, deployment)["spec"]["volumes"]
         if "secret" in volume
     }
     assert mounted == {
         "limpet-controlplane-server",
         "limpet-controlplane-client",
+        "limpet-controlplane-activity",
         "limpet-memory-key",
         "limpet-redis",
+        "limpet-page",
     }
 
 
+def test_the_key_of_each_part_is_in_its_own_pods_alone(found: list[Object]) -> None:
+    for deployment, role in (("operator", "server"), ("gateway", "client"), ("activity", "activity")):
+        secrets = [each.get("secret", {}) for each in pod(found, f"limpet-{deployment}")["spec"]["volumes"]]
+        certificates = {name for each in secrets if "controlplane" in (name := each.get("secretName", ""))}
+        assert certificates == {f"limpet-controlplane-{role}"}
+
+
 def test_cert_manager_is_asked_for_the_same(found: list[Object]) -> None:
-    asked = objects({"tls": {"certManager": {"enabled": True}}})
+    asked = objects({"tls": {"certManager": {"enabled": True}}, "activity": {"enabled": True}})
     server = one(asked, "Certificate", "limpet-controlplane-server")["spec"]
     assert set(server["dnsNames"]) == SERVER_NAMES
     assert {"client auth", "server auth"} <= set(server["usages"])
     client = one(asked, "Certificate", "limpet-controlplane-client")["spec"]
     assert set(client["dnsNames"]) == CLIENT_NAMES
+    activity = one(asked, "Certificate", "limpet-controlplane-activity")["spec"]
+    assert (set(activity["dnsNames"]), "client auth" in activity["usages"]) == (ACTIVITY_NAMES, False)
     assert {entry["metadata"]["name"] for entry in asked if entry["kind"] == "Secret"} == {
         "limpet-memory-key",
         "limpet-redis",
+        "limpet-page",
     }
     assert {server["secretName"], client["secretName"]} < {
         entry["metadata"]["name"] for entry in found if entry["kind"] == "Secret"

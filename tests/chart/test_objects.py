@@ -19,12 +19,28 @@ WAYS = {
     "cert-manager": "{tls: {certManager: {enabled: true}}}",
     "own issuer": "{tls: {certManager: {enabled: true, issuerRef: {name: corp, kind: ClusterIssuer}}}}",
     "own secrets": (
-        "{tls: {existingServerSecret: server-tls, existingClientSecret: client-tls}, memoryKey: {existingSecret: hmac}}"
+        "{tls: {existingServerSecret: server-tls, existingClientSecret: client-tls,"
+        " existingActivitySecret: activity-tls}, memoryKey: {existingSecret: hmac},"
+        " activity: {enabled: true, replicas: 2, page: {existingSecret: page-token},"
+        " postgresql: {existingSecret: records}}}"
     ),
     "rendered without a cluster": (
         "{generateSecrets: false, tls: {certManager: {enabled: true}}, memoryKey: {existingSecret: hmac},"
-        " redis: {bundled: {existingSecret: team-redis}}}"
+        " redis: {bundled: {existingSecret: team-redis}},"
+        " activity: {enabled: true, page: {existingSecret: page-token}}}"
     ),
+    "activity": "{activity: {enabled: true}}",
+    "records kept": (
+        "{activity: {enabled: true, maxSizeMiB: 16384, persistence: {enabled: true, size: 20Gi, storageClass: fast}}}"
+    ),
+    "records in a claim": "{activity: {enabled: true, persistence: {enabled: true, existingClaim: records}}}",
+    "from outside": (
+        "{gateway: {ingress: {enabled: true, className: nginx, host: llm.example, tlsSecret: llm-tls,"
+        " annotations: {a: b}}, httpRoute: {enabled: true, parentRefs: [{name: edge}], hostnames: [llm.example]}},"
+        " activity: {enabled: true, ingress: {enabled: true, host: page.example}, page: {trustedUserHeader: x-user},"
+        " httpRoute: {enabled: true, parentRefs: [{name: edge}], hostnames: [page.example]}}}"
+    ),
+    "tested": "{test: {model: small, keySecret: test-key}}",
     "autoscaled": "{gateway: {autoscaling: {enabled: true, maxReplicas: 20}}}",
     "load balancer": (
         "{gateway: {service: {type: LoadBalancer, port: 8080, nodePort: 30080, annotations: {a: b},"
@@ -50,9 +66,19 @@ WAYS = {
     ),
     "renamed": "{fullnameOverride: edge, nameOverride: llm}",
 }
-OTHERS = ("Issuer", "Certificate", "ServiceMonitor")
+OTHERS = ("Issuer", "Certificate", "ServiceMonitor", "HTTPRoute")
 """Kinds of others, whose schemas are not Kubernetes's."""
-BROUGHT = {"team-redis", "server-tls", "client-tls", "hmac"}
+BROUGHT = {
+    "team-redis",
+    "server-tls",
+    "client-tls",
+    "activity-tls",
+    "hmac",
+    "page-token",
+    "records",
+    "llm-tls",
+    "test-key",
+}
 """Secrets of those who install."""
 
 
@@ -72,7 +98,9 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
 
 
 def templates(found: list[Object]) -> list[Object]:
-    return [entry["spec"]["template"] for entry in found if entry["kind"] == "Deployment"]
+    """Of Deployments, and the pod of `helm test`."""
+    pods = [entry for entry in found if entry["kind"] == "Pod"]
+    return [entry["spec"]["template"] for entry in found if entry["kind"] == "Deployment"] + pods
 
 
 def test_helm_has_nothing_against_it(values: dict[str, Any]) -> None:
@@ -145,27 +173,38 @@ def test_network_policies_let_in_pods_that_exist(found: list[Object]) -> None:
 
 
 def test_each_port_lets_in_who_was_named_for_it() -> None:
-    peers = {"clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}], "monitoring": [{"namespaceSelector": {}}]}
+    peers = {
+        "clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}],
+        "page": [{"podSelector": {"matchLabels": {"app": "proxy"}}}],
+        "monitoring": [{"namespaceSelector": {}}],
+    }
     let_in = {
         (policy["metadata"]["name"], port["port"]): rule.get("from")
-        for policy in objects({"networkPolicy": peers})
+        for policy in objects({"networkPolicy": peers, "activity": {"enabled": True}})
         if policy["kind"] == "NetworkPolicy"
         for rule in policy["spec"]["ingress"]
         for port in rule["ports"]
     }
-    assert let_in.pop(("limpet-gateway", "http")) == peers["clients"]
-    metrics = [("limpet-operator", "http"), ("limpet-gateway", "ext-proc"), ("limpet-gateway", "envoy")]
-    assert [let_in.pop(port) for port in metrics] == [peers["monitoring"]] * 3
+    client, test = let_in.pop(("limpet-gateway", "http"))
+    assert ([client], test["podSelector"]["matchLabels"]["app.kubernetes.io/component"]) == (peers["clients"], "test")
+    assert let_in.pop(("limpet-activity", "page")) == peers["page"]
+    metrics = [
+        ("limpet-operator", "http"),
+        ("limpet-gateway", "ext-proc"),
+        ("limpet-gateway", "envoy"),
+        ("limpet-activity", "http"),
+    ]
+    assert [let_in.pop(port) for port in metrics] == [peers["monitoring"]] * 4
     # Ports with credentials and conversations are for our own pods only, whatever is listed.
-    assert let_in.keys() == {("limpet-operator", "grpc"), ("limpet-redis", "redis")}
+    assert let_in.keys() == {("limpet-operator", "grpc"), ("limpet-redis", "redis"), ("limpet-activity", "grpc")}
     assert all("podSelector" in peer for let in let_in.values() for peer in let)
 
 
 def test_probes_have_ports_that_no_policy_opens_and_metrics_are_closed_until_somebody_is_named() -> None:
-    found = objects()
+    found = objects({"activity": {"enabled": True}})
     probed = {
         (deployment, container["name"], probe["httpGet"]["port"])
-        for deployment in ("limpet-operator", "limpet-gateway")
+        for deployment in ("limpet-operator", "limpet-gateway", "limpet-activity")
         for container in containers(pod(found, deployment))
         for kind in ("startupProbe", "readinessProbe", "livenessProbe")
         if (probe := container.get(kind))
@@ -178,7 +217,7 @@ def test_probes_have_ports_that_no_policy_opens_and_metrics_are_closed_until_som
         for rule in policy["spec"]["ingress"]
         for port in rule["ports"]
     }
-    assert opened == {"grpc", "http", "redis"}
+    assert opened == {"grpc", "http", "page", "redis"}
     (operators,) = (
         each for each in found if each["metadata"]["name"] == "limpet-operator" and each["kind"] == "NetworkPolicy"
     )
@@ -281,12 +320,16 @@ def test_the_longest_names_still_fit() -> None:
             assert len(entry["metadata"]["name"]) <= 63
 
 
-PODS = ("operator", "gateway", "redis")
+PODS = ("operator", "gateway", "redis", "activity")
 
 
 def for_one(component: str, values: dict[str, Any]) -> dict[str, Any]:
     """The same values for the pods of one component."""
-    return {"redis": {"bundled": values}} if component == "redis" else {component: values}
+    if component == "redis":
+        return {"redis": {"bundled": values}, "activity": {"enabled": True}}
+    return {"activity": {"enabled": True}} | {
+        component: {"enabled": True, **values} if component == "activity" else values
+    }
 
 
 @pytest.mark.parametrize("component", PODS)
@@ -358,6 +401,7 @@ def admitted_by_openshift(template: Object) -> list[str]:
             "operator": {"podSecurityContext": dict.fromkeys(IDS)},
             "gateway": {"podSecurityContext": dict.fromkeys(IDS)},
             "redis": {"bundled": {"podSecurityContext": dict.fromkeys(IDS)}},
+            "test": {"podSecurityContext": dict.fromkeys(IDS)},
         },
     ],
     ids=["all pods", "each component"],
@@ -369,15 +413,14 @@ def test_where_the_platform_gives_ids_ours_can_be_dropped(values: dict[str, Any]
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True
 
 
-@pytest.mark.parametrize("component", ["operator", "gateway"])
+@pytest.mark.parametrize("component", ["operator", "gateway", "activity"])
 def test_a_service_account_can_be_somebody_in_the_cloud(component: str) -> None:
     account = {
         "annotations": {"iam.gke.io/gcp-service-account": "x@y"},
         "labels": {"azure.workload.identity/use": "true"},
     }
-    metadata = one(objects({component: {"serviceAccount": account}}), "ServiceAccount", f"limpet-{component}")[
-        "metadata"
-    ]
+    found = objects(for_one(component, {"serviceAccount": account}))
+    metadata = one(found, "ServiceAccount", f"limpet-{component}")["metadata"]
     assert metadata["annotations"] == account["annotations"]
     assert metadata["labels"].items() >= account["labels"].items()
     assert metadata["labels"]["app.kubernetes.io/component"] == component

@@ -104,6 +104,17 @@ def test_a_wrong_value_is_named(path: str, value: object, expected: str) -> None
             "{generateSecrets: false, memoryKey: {existingSecret: m}}",
             "tls.existingClientSecret (or tls.certManager.enabled=true), redis.bundled.existingSecret (or redis.url)",
         ),
+        (
+            "{tls: {existingServerSecret: a, existingClientSecret: b}, activity: {enabled: true}}",
+            "tls.existingActivitySecret is not: name a certificate for the activity service",
+        ),
+        ("{activity: {enabled: true, replicas: 2}}", "set activity.postgresql.existingSecret, or activity.replicas=1"),
+        ("{gateway: {ingress: {enabled: true}}}", "gateway.ingress.enabled is true without gateway.ingress.host"),
+        ("{gateway: {httpRoute: {enabled: true}}}", "without gateway.httpRoute.parentRefs: name the Gateway"),
+        (
+            "{activity: {enabled: true, httpRoute: {enabled: true, parentRefs: [{name: edge}]}}}",
+            "the page answers to the names that it knows",
+        ),
         ("{gateway: {service: {nodePort: 30080}}}", "set gateway.service.type to NodePort or LoadBalancer"),
         ("{redis: {existingSecret: a}}", "redis.existingSecret is set without redis.url"),
         ("{redis: {url: 'redis://u:secret@r'}}", "put them into a Secret as username and password"),
@@ -145,6 +156,7 @@ NAMED = {
     "tls": {"certManager": {"enabled": True}},
     "memoryKey": {"existingSecret": "limpet-memory"},
     "redis": {"bundled": {"existingSecret": "limpet-redis-users"}},
+    "activity": {"enabled": True, "page": {"existingSecret": "limpet-page-token"}},
 }
 
 

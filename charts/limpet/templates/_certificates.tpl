@@ -10,6 +10,24 @@
 {{- $names | toJson -}}
 {{- end -}}
 
+{{/* The DNS names of the activity service, as a JSON list; the first is the common name. */}}
+{{- define "limpet.activityNames" -}}
+{{- $names := list -}}
+{{- range $suffix := list "" (printf ".%s" .Release.Namespace) (printf ".%s.svc" .Release.Namespace) (printf ".%s.svc.cluster.local" .Release.Namespace) -}}
+{{- $names = append $names (printf "%s-activity%s" (include "limpet.fullname" $) $suffix) -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
+{{/* The parts that need a certificate, as a JSON object: the end of its Secret's name, and the component. */}}
+{{- define "limpet.certificates" -}}
+{{- $parts := dict "server" "operator" "client" "gateway" -}}
+{{- if .Values.activity.enabled -}}
+{{- $_ := set $parts "activity" "activity" -}}
+{{- end -}}
+{{- $parts | toJson -}}
+{{- end -}}
+
 {{/* The DNS name that the operator requires of a gateway's certificate. It includes the namespace, because an issuer may serve several. */}}
 {{- define "limpet.gatewayName" -}}
 {{ include "limpet.fullname" . }}-gateway.{{ .Release.Namespace }}.svc

@@ -10,6 +10,23 @@
 {{- if ne (empty $values.tls.existingServerSecret) (empty $values.tls.existingClientSecret) -}}
 {{- fail "tls.existingServerSecret and tls.existingClientSecret belong together: set both, or none" -}}
 {{- end -}}
+{{- if and $values.tls.existingServerSecret $values.activity.enabled (not $values.tls.existingActivitySecret) -}}
+{{- fail "tls.existingServerSecret is set, and tls.existingActivitySecret is not: name a certificate for the activity service, or set activity.enabled=false" -}}
+{{- end -}}
+{{- if and (gt (int $values.activity.replicas) 1) (not $values.activity.postgresql.existingSecret) -}}
+{{- fail (printf "activity.replicas is %d, but each pod would keep other records in its SQLite database: set activity.postgresql.existingSecret, or activity.replicas=1" (int $values.activity.replicas)) -}}
+{{- end -}}
+{{- range $path, $way := dict "gateway" $values.gateway "activity" $values.activity -}}
+{{- if and $way.ingress.enabled (not $way.ingress.host) -}}
+{{- fail (printf "%s.ingress.enabled is true without %s.ingress.host: set the host name" $path $path) -}}
+{{- end -}}
+{{- if and $way.httpRoute.enabled (not $way.httpRoute.parentRefs) -}}
+{{- fail (printf "%s.httpRoute.enabled is true without %s.httpRoute.parentRefs: name the Gateway, [{name: …}]" $path $path) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.activity.httpRoute.enabled (not $values.activity.httpRoute.hostnames) -}}
+{{- fail "activity.httpRoute.enabled is true without activity.httpRoute.hostnames: the page answers to the names that it knows" -}}
+{{- end -}}
 {{- if and $values.tls.certManager.enabled $values.tls.existingServerSecret -}}
 {{- fail "tls.certManager.enabled and tls.existingServerSecret exclude each other: either cert-manager makes the certificates or you do" -}}
 {{- end -}}

@@ -44,6 +44,40 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ .Values.tls.existingClientSecret | default (printf "%s-controlplane-client" (include "limpet.fullname" .)) }}
 {{- end -}}
 
+{{- define "limpet.activitySecret" -}}
+{{ .Values.tls.existingActivitySecret | default (printf "%s-controlplane-activity" (include "limpet.fullname" .)) }}
+{{- end -}}
+
+{{/* The DNS name of the activity service, which its certificate carries. */}}
+{{- define "limpet.activityHost" -}}
+{{ include "limpet.fullname" . }}-activity.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- define "limpet.pageSecret" -}}
+{{ .Values.activity.page.existingSecret | default (printf "%s-page" (include "limpet.fullname" .)) }}
+{{- end -}}
+
+{{/* The names that the page of activity may be reached by, as a JSON list. */}}
+{{- define "limpet.pageHosts" -}}
+{{- $service := printf "%s-page" (include "limpet.fullname" .) -}}
+{{- $hosts := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) -}}
+{{- $hosts = concat $hosts .Values.activity.page.hosts -}}
+{{- with .Values.activity.ingress -}}
+{{- if .enabled -}}{{- $hosts = append $hosts .host -}}{{- end -}}
+{{- end -}}
+{{- with .Values.activity.httpRoute -}}
+{{- if .enabled -}}{{- $hosts = concat $hosts .hostnames -}}{{- end -}}
+{{- end -}}
+{{- $hosts | uniq | toJson -}}
+{{- end -}}
+
+{{/* "true" if the chart makes a claim for the records. */}}
+{{- define "limpet.claimsVolume" -}}
+{{- with .Values.activity.persistence -}}
+{{- if and .enabled (not .existingClaim) (not $.Values.activity.postgresql.existingSecret) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "limpet.memoryKeySecret" -}}
 {{ .Values.memoryKey.existingSecret | default (printf "%s-memory-key" (include "limpet.fullname" .)) }}
 {{- end -}}
@@ -77,6 +111,9 @@ redis://{{ include "limpet.fullname" . }}-redis.{{ .Release.Namespace }}.svc:637
 {{- end -}}
 {{- if not .Values.memoryKey.existingSecret -}}
 {{- $unnamed = append $unnamed "memoryKey.existingSecret" -}}
+{{- end -}}
+{{- if and .Values.activity.enabled (not .Values.activity.page.existingSecret) -}}
+{{- $unnamed = append $unnamed "activity.page.existingSecret (or activity.enabled=false)" -}}
 {{- end -}}
 {{- if and (include "limpet.bundlesRedis" .) (not .Values.redis.bundled.existingSecret) -}}
 {{- $unnamed = append $unnamed "redis.bundled.existingSecret (or redis.url)" -}}

@@ -21,7 +21,7 @@ Helm itself removes a null over a default of the chart.
 {{- $field := index . 2 -}}
 {{- $merged := dict -}}
 {{- range $values := list $root.Values (include "limpet.component" . | fromYaml) -}}
-{{- range $key, $value := get $values $field -}}
+{{- range $key, $value := get $values $field | default dict -}}
 {{- if kindIs "invalid" $value -}}
 {{- $_ := unset $merged $key -}}
 {{- else -}}
