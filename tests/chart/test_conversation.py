@@ -30,7 +30,8 @@ def gateway(served: list[str], cached: list[int | None], status: int = 200) -> I
                 {} if cached[turn] is None else {"prompt_tokens_details": {"cached_tokens": cached[turn]}}
             )
             message = {"role": "assistant", "content": "yes"}
-            self._answer({"choices": [{"message": message}], "usage": {"prompt_tokens": 4500, **details}}, served[turn])
+            usage: dict[str, Any] = {"prompt_tokens": 4500, **details}
+            self._answer({"choices": [{"message": message}], "usage": usage}, served[turn])
 
         def _answer(self, body: object, provider: str = "") -> None:
             self.send_response(status if self.command == "POST" else 200)
