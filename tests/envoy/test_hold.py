@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 async def test_others_wait_until_the_answer_to_the_first_one_begins(stage: Stage) -> None:
     await stage.serve("a", policy={"holdFirst": "4s"})
-    seller = stage.sellers["a"]
+    seller, held_before = stage.sellers["a"], await stage.metric("limpet_held_seconds_count", end="warm")
     await seller.set_fault(Fault(kind="slow_drip", delay_s=0.25, times=1))
     head = say(LONG * 3, "system")
     first = asyncio.create_task(stage.ask([head, say("Conversation 0")], stream=True))
@@ -29,4 +29,5 @@ async def test_others_wait_until_the_answer_to_the_first_one_begins(stage: Stage
     assert {answer.decision for answer in answers} == {"first.warm_head"}
     for answer in answers:
         assert answer.usage.prompt_tokens_details.cached_tokens > 0
+    assert await stage.metric("limpet_held_seconds_count", end="warm") - held_before == 3
     await first

@@ -99,6 +99,7 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
         random_seed,
         context.untranslatable,
         context.references,
+        held=context.metrics.holds.add,
     )
     received = Received(tracker.apply_received, limit_use, context.known, context.metrics.failures.inc)
 

@@ -25,7 +25,7 @@ from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import CheckTranslation, FindReferences, ReadRequest
 from limpet_extproc.request.refusals import long_path
 from limpet_extproc.request.routing import Routing, decide
-from limpet_extproc.request.shared_heads import SharedHeads
+from limpet_extproc.request.shared_heads import Held, SharedHeads
 
 
 class Router(Protocol):
@@ -53,12 +53,13 @@ class StickyRouting:
         untranslatable: CheckTranslation,
         references: FindReferences,
         sleep: Sleep = asyncio.sleep,
+        held: Held = lambda _end, _seconds: None,
     ) -> None:
         self._read = read
         self._untranslatable = untranslatable
         self._snapshot = snapshot
         self._memory = memory
-        self._heads = SharedHeads(heads, clock, sleep)
+        self._heads = SharedHeads(heads, clock, sleep, held)
         self._tracker = tracker
         self._limit_use = limit_use
         self._secret = secret

@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from limpet_extproc.telemetry.health_metrics import HealthMetrics
+from limpet_extproc.telemetry.hold_metrics import HoldMetrics
 from limpet_extproc.telemetry.price_metrics import PriceMetrics
 from limpet_extproc.telemetry.speed_metrics import SpeedMetrics
 
@@ -152,6 +153,7 @@ class WorkerMetrics:
             registry=registry,
         )
         self.health = HealthMetrics(registry)
+        self.holds = HoldMetrics(registry)
         self.prices = PriceMetrics(registry)
         self.speeds = SpeedMetrics(registry)
         self._limit_used = Gauge(

@@ -162,6 +162,35 @@ async def test_only_where_the_policy_says_so(make: Make, hold_s: float, waited_s
     assert third.record.started_s == second.record.started_s
 
 
+@pytest.mark.parametrize(("end", "held"), [("warm", POLL_S), ("gone", POLL_S), ("gave_up", 1.5)])
+async def test_it_is_told_how_a_request_was_held(make: Make, end: str, held: float) -> None:
+    world = Routed(make.snapshot(make.provider("a"), hold_first_s=1.5))
+    first = await world.route(make.body("x" * 10_000, session_id="one"))
+    hashes = hashes_of(first)
+    if end == "warm":
+        world.meanwhile = lambda: world.heads.note(hashes, "a", NOW + 300, NOW)
+    elif end == "gone":
+        world.meanwhile = lambda: world.heads.drop(hashes, "a")
+    await world.route(make.body("x" * 10_000, session_id="other"))
+    ((ended, seconds),) = world.held
+    assert ended == end
+    assert seconds == pytest.approx(held)
+
+
+async def test_it_is_told_that_the_client_of_a_held_request_has_left(make: Make) -> None:
+    world = Routed(make.snapshot(make.provider("a"), hold_first_s=1.5))
+    await world.route(make.body("x" * 10_000, session_id="one"))
+    held = asyncio.create_task(world.route(make.body("x" * 10_000, session_id="other")))
+
+    def leave() -> None:
+        held.cancel()
+
+    world.meanwhile = leave
+    with pytest.raises(asyncio.CancelledError):
+        await held
+    assert [end for end, _ in world.held] == ["client_left"]
+
+
 async def test_a_conversation_that_goes_on_waits_for_nobody(make: Make) -> None:
     world = Routed(make.snapshot(make.provider("a"), hold_first_s=1.0))
     started_s = [(await world.route(make.body("x" * 10_000))).record.started_s for _ in range(2)]

@@ -38,6 +38,9 @@ class Routed:
     def __init__(self, snapshot: Snapshot) -> None:
         self.memory, self.heads = InProcessMemory(), InProcessHeads()
         self.clock = HandClock(NOW)
+        self.held: list[tuple[str, float]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What happens while a request is held."""
         self.limit_use = LimitUse("node/0", self.clock)
         self.tracker = ProviderTracker(self.clock, lambda _change: None, used=self.limit_use.used)
         self._router = StickyRouting(
@@ -54,10 +57,12 @@ class Routed:
             RequestReader().untranslatable,
             RequestReader().references,
             self._sleep,
+            lambda end, seconds: self.held.append((end, seconds)),
         )
 
     async def _sleep(self, seconds: float) -> None:
         self.clock.now_s += seconds
+        self.meanwhile()
 
     async def answer(self, body: bytes) -> Routing | Refusal:
         return await self._router.route(RequestHead(OpenAIChat(), {}), body)

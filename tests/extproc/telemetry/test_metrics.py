@@ -27,6 +27,7 @@ NAMES = {
     "limpet_usage_unreported": ("provider",),
     "limpet_extproc_failures": (),
     "limpet_added_seconds": (),
+    "limpet_held_seconds": ("end",),
     "limpet_catalog_timestamp_seconds": (),
     "limpet_catalog_connected": (),
     "limpet_health_connected": (),
