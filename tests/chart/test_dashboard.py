@@ -61,3 +61,14 @@ def test_it_is_installed_as_it_is() -> None:
     found = one(objects({"grafanaDashboard": {"enabled": True}}), "ConfigMap", "limpet-dashboard")
     assert json.loads(found["data"]["limpet.json"]) == DASHBOARD
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+@pytest.mark.parametrize("rule", ["paid", "uncached", "spread", "cheapest"])
+def test_each_rule_of_the_bills_is_shown(rule: str) -> None:
+    assert any(f'rule="{rule}"' in expression for expression in expressions())
+
+
+def test_what_was_paid_and_saved_is_shown_by_provider() -> None:
+    by_provider = [each for each in expressions() if "limpet_bill_usd_total" in each and "by (provider)" in each]
+    assert any(" - " in each and 'rule="spread"' in each and 'rule="paid"' in each for each in by_provider)
+    assert any(" - " not in each and 'rule="paid"' in each for each in by_provider)
