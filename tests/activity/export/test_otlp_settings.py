@@ -1,0 +1,99 @@
+"""The usual variables mean what they mean elsewhere."""
+
+from collections.abc import Mapping
+
+import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
+
+from limpet_activity.export.otlp_settings import otlp_settings
+from limpet_activity.export.port import ExportSettingsError
+
+ALL, OWN = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {ALL: ""},
+        {"OTEL_SERVICE_NAME": "x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        {ALL: "http://c:4318", "OTEL_SDK_DISABLED": "true"},
+        {ALL: "http://c:4318", "OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_nothing_is_sent_unless_it_is_asked_for(environ: Mapping[str, str]) -> None:
+    assert otlp_settings(environ) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "endpoint", "protocol"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "http://localhost:4318/v1/traces", "http/protobuf"),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "http://localhost:4317",
+            "grpc",
+        ),
+        ({ALL: "http://c:4318"}, "http://c:4318/v1/traces", "http/protobuf"),
+        ({ALL: "http://c:4318/base/"}, "http://c:4318/base/v1/traces", "http/protobuf"),
+        ({OWN: "https://c/otlp", ALL: "http://other"}, "https://c/otlp", "http/protobuf"),
+        ({ALL: "http://c:4317"}, "http://c:4317", "grpc"),
+        (
+            {ALL: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "http://c:4317/v1/traces",
+            "http/protobuf",
+        ),
+        (
+            {ALL: "c:55", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
+            "c:55",
+            "grpc",
+        ),
+    ],
+)
+def test_endpoint_and_protocol(environ: Mapping[str, str], endpoint: str, protocol: str) -> None:
+    settings = otlp_settings(environ)
+    assert settings is not None
+    assert (settings.endpoint, settings.protocol) == (endpoint, protocol)
+
+
+def test_headers_of_traces_win() -> None:
+    settings = otlp_settings({ALL: "http://c", "OTEL_EXPORTER_OTLP_HEADERS": "a=1,authorization=Bearer%20k"})
+    assert settings is not None
+    assert settings.headers == {"a": "1", "authorization": "Bearer k"}
+    both = {ALL: "http://c", "OTEL_EXPORTER_OTLP_HEADERS": "a=1", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "b=2"}
+    settings = otlp_settings(both)
+    assert settings is not None
+    assert settings.headers == {"b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("said", "argument", "description"),
+    [
+        ("", "", DEFAULT_ON.get_description()),
+        ("always_off", "", ALWAYS_OFF.get_description()),
+        ("traceidratio", "0.25", "TraceIdRatioBased{0.25}"),
+        ("parentbased_traceidratio", "", "ParentBased{root:TraceIdRatioBased{1.0}"),
+    ],
+)
+def test_sampler(said: str, argument: str, description: str) -> None:
+    settings = otlp_settings({ALL: "http://c", "OTEL_TRACES_SAMPLER": said, "OTEL_TRACES_SAMPLER_ARG": argument})
+    assert settings is not None
+    assert settings.sampler.get_description().startswith(description)
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER=zipkin: Limpet sends traces by otlp, or none"),
+        ({ALL: "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "must be grpc or http/protobuf"),
+        ({ALL: "c:4318"}, r"OTEL_EXPORTER_OTLP_ENDPOINT=c:4318: must begin with http:// or https://"),
+        ({ALL: "http://c", "OTEL_TRACES_SAMPLER": "jaeger_remote"}, "must be one of always_on, always_off"),
+        (
+            {ALL: "http://c", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "7"},
+            "must be a share from 0 to 1",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_would(environ: Mapping[str, str], why: str) -> None:
+    with pytest.raises(ExportSettingsError, match=why):
+        otlp_settings(environ)
