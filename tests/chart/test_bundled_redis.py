@@ -3,11 +3,12 @@
 import base64
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 import redis
@@ -34,26 +35,56 @@ class Bundled:
         return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0), **access)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundled]:
-    tmp_path = tmp_path_factory.mktemp("redis")
-    found = objects()
-    secret = {key: base64.b64decode(value) for key, value in one(found, "Secret", "limpet-redis")["data"].items()}
-    for name, content in secret.items():
-        (tmp_path / name).write_bytes(content)
+@contextmanager
+def running(tmp_path: Path, values: Mapping[str, Any]) -> Iterator[Bundled]:
+    """The server, over the files that are in this directory; its first start writes the password there."""
+    found = objects(values)
+    if not (tmp_path / "users.acl").exists():
+        secret = {key: base64.b64decode(value) for key, value in one(found, "Secret", "limpet-redis")["data"].items()}
+        for name, content in secret.items():
+            (tmp_path / name).write_bytes(content)
     port = free_port()
     places = {"/etc/limpet/redis/users.acl": str(tmp_path / "users.acl"), "/data": str(tmp_path), "6379": str(port)}
     arguments = container(pod(found, "limpet-redis"), "redis")["args"]
     binary = which("redis-server")
     assert binary, "this test needs redis-server: apt-get install redis-server"
     process = subprocess.Popen([binary, *(places.get(each, each) for each in arguments)], stdout=subprocess.DEVNULL)
-    server = Bundled(port, tmp_path, secret["password"].decode())
+    server = Bundled(port, tmp_path, (tmp_path / "password").read_text())
     try:
         _answers(server)
         yield server
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundled]:
+    with running(tmp_path_factory.mktemp("redis"), {}) as server:
+        yield server
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_restart_keeps_the_ledger_only_with_persistence(tmp_path: Path, kept: bool) -> None:
+    values = {"redis": {"bundled": {"persistence": {"enabled": kept}}}}
+    with running(tmp_path, values) as server, server.client(username="limpet", password=server.password) as gateway:
+        gateway.hset("lmpt:l1", "row", "sums")
+    with running(tmp_path, values) as server, server.client(username="limpet", password=server.password) as gateway:
+        assert gateway.hgetall("lmpt:l1") == ({b"row": b"sums"} if kept else {})
+
+
+@pytest.mark.parametrize(
+    ("persistence", "volume", "claims"),
+    [
+        ({}, {"emptyDir": {}}, 0),
+        ({"enabled": True}, {"persistentVolumeClaim": {"claimName": "limpet-redis"}}, 1),
+        ({"enabled": True, "existingClaim": "mine"}, {"persistentVolumeClaim": {"claimName": "mine"}}, 0),
+    ],
+)
+def test_its_volume_is_what_was_asked_for(persistence: dict[str, Any], volume: dict[str, Any], claims: int) -> None:
+    found = objects({"redis": {"bundled": {"persistence": persistence}}})
+    assert {"name": "data", **volume} in pod(found, "limpet-redis")["spec"]["volumes"]
+    assert sum(entry["kind"] == "PersistentVolumeClaim" for entry in found) == claims
 
 
 def _answers(server: Bundled) -> None:

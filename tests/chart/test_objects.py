@@ -13,6 +13,8 @@ WAYS = {
     "default": "{}",
     "own redis": "{redis: {url: 'rediss+sentinel://s1:26379,s2:26379/mymaster/0', existingSecret: team-redis}}",
     "open redis": "{redis: {url: 'redis://cache.other.svc:6379'}}",
+    "kept redis": "{redis: {bundled: {persistence: {enabled: true, size: 2Gi, storageClass: fast}}}}",
+    "kept redis of one's own": "{redis: {bundled: {persistence: {enabled: true, existingClaim: mine}}}}",
     "no redis": "{redis: {bundled: {enabled: false}}, gateway: {workers: 1}}",
     "all namespaces": "{watch: {allNamespaces: true}}",
     "named namespaces": "{watch: {namespaces: [team-a, ai, team-b]}, rbac: {secretNames: [openai, deepseek]}}",
