@@ -6,6 +6,8 @@ Times are relative to T0, a whole day, so that no step of time is cut wherever a
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from limpet_activity.store.port import (
     ActivityFilter,
     ActivityStore,
@@ -195,6 +197,11 @@ class Answer(NamedTuple):
     expected: object
 
 
+def encoded(record: ActivityRecord | None) -> bytes:
+    """All of a record, whichever kind of sequence it has."""
+    return msgspec.msgpack.encode(record)
+
+
 def ids(records: Iterable[ActivityRecord]) -> list[str]:
     """What identifies them."""
     return [record.id for record in records]
@@ -282,7 +289,7 @@ ANSWERS: Final[Sequence[Answer]] = (
     _page("what failed", ActivityFilter(failed=True), ["r8", "r7", "r6"]),
     _page("what did not", ActivityFilter(failed=False), ["r5", "r4", "r3", "r2", "r1"]),
     _page("several conditions", ActivityFilter(provider="alpha", failed=False, cause="hit"), ["r2"]),
-    Answer("a record", lambda store: store.record("r4"), RECORDS[3]),
+    Answer("a record", lambda store: encoded(store.record("r4")), encoded(RECORDS[3])),
     Answer("no such record", lambda store: store.record("r99"), None),
     Answer("the number of the last", lambda store: store.last_number(), 8),
     _followed("all that came", EVERYTHING, 0, 100, (["r1", "r2", "r3", "r6", "r7", "r8", "r4", "r5"], 8)),

@@ -1,0 +1,5 @@
+"""`python -m limpet_activity`."""
+
+from limpet_activity.process.main import main
+
+main()

@@ -1,0 +1,124 @@
+"""Sums over what a filter means: from roll-ups, and from records where a span of time cuts through a roll-up."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from limpet_activity.store import rollups
+from limpet_activity.store.asked import TableQuestion, asked
+from limpet_activity.store.databases import Database
+from limpet_activity.store.facts import OTHERS, added
+from limpet_activity.store.port import ActivityFilter, Facet, Group, Step, Sums
+from limpet_activity.store.tables import SUMMED
+
+_OF_ROLLUPS: Final = (
+    "sum(rollups.requests), sum(CASE kinds.failed WHEN 1 THEN rollups.requests ELSE 0 END), "
+    + ", ".join(f"sum(rollups.{name})" for name in SUMMED)
+)
+_OF_RECORDS: Final = "count(*), sum(kinds.failed), " + ", ".join(f"sum(records.{name})" for name in SUMMED)
+
+_NOTHING: Final = Sums()
+
+
+def sums(connection: Connection, database: Database, which: ActivityFilter) -> Sums:
+    """Over all of them."""
+    total = _NOTHING
+    for _, part in _parts(connection, database, which, by=None, step_s=None):
+        total = added(total, part)
+    return total
+
+
+def steps(connection: Connection, database: Database, which: ActivityFilter, step_s: int) -> list[Step]:
+    """Over time, also where nothing was."""
+    found: dict[int, Sums] = {}
+    for key, part in _parts(connection, database, which, by=None, step_s=step_s):
+        assert isinstance(key, int)
+        found[key] = added(found.get(key, _NOTHING), part)
+    if not found and (which.since_s is None or which.until_s is None):
+        return []
+    first = min(found) if which.since_s is None else int(which.since_s // step_s)
+    after = max(found) + 1 if which.until_s is None else -int(-which.until_s // step_s)
+    return [Step(float(index * step_s), found.get(index, _NOTHING)) for index in range(first, after)]
+
+
+def groups(connection: Connection, database: Database, which: ActivityFilter, by: Facet, limit: int) -> list[Group]:
+    """By value; what is beyond the limit, and what has no kind of its own, is `(others)`."""
+    found: dict[str, Sums] = {}
+    for key, part in _parts(connection, database, which, by=by, step_s=None):
+        assert isinstance(key, str)
+        found[key] = added(found.get(key, _NOTHING), part)
+    others = found.pop(OTHERS, _NOTHING)
+    ordered = sorted((Group(value, part) for value, part in found.items()), key=lambda g: (-g.sums.requests, g.value))
+    for group in ordered[limit:]:
+        others = added(others, group.sums)
+    return [*ordered[:limit], *([Group(OTHERS, others)] if others.requests else ())]
+
+
+def what_is_asked(connection: Connection, which: ActivityFilter, by: Facet | None = None) -> TableQuestion:
+    """The filter in the words of these tables."""
+    return asked(
+        which,
+        by,
+        other_model=bool(which.model) and not _has_kind(connection, "model", which.model),
+        other_tenant=bool(which.tenant) and not _has_kind(connection, "tenant", which.tenant),
+    )
+
+
+def _has_kind(connection: Connection, name: str, value: str) -> bool:
+    statement = text(f"SELECT 1 FROM kinds WHERE cut = :cut AND {name} = :value LIMIT 1")
+    return connection.execute(statement, {"cut": name, "value": value}).first() is not None
+
+
+def _parts(
+    connection: Connection, database: Database, which: ActivityFilter, by: Facet | None, step_s: int | None
+) -> Iterator[tuple[int | str | None, Sums]]:
+    """What each part of the span adds up to, by step or value where these are asked for."""
+    what = what_is_asked(connection, which, by)
+    if what.of_records:
+        begin_s = 0.0 if which.since_s is None else which.since_s
+        end_s = rollups.LATEST_S if which.until_s is None else which.until_s
+        found = [rollups.SpanPart(0, begin_s, end_s)]
+    else:
+        minutes_from = connection.execute(text("SELECT value FROM counters WHERE name = 'minutes_from'")).scalar()
+        found = list(rollups.parts(which.since_s, which.until_s, step_s, float(minutes_from or 0)))
+    for part in found:
+        yield from _part(connection, database, what, part, by, step_s)
+
+
+def _part(
+    connection: Connection,
+    database: Database,
+    what: TableQuestion,
+    part: rollups.SpanPart,
+    by: Facet | None,
+    step_s: int | None,
+) -> Iterator[tuple[int | str | None, Sums]]:
+    key = f"kinds.{by}" if by else ""
+    conditions = list(what.of_kinds)
+    values: dict[str, object] = {**what.values, "begin": part.begin_s, "end": part.end_s}
+    if part.grain:
+        # Kinds first: CROSS JOIN tells SQLite so.
+        tables, numbers = "kinds CROSS JOIN rollups", _OF_ROLLUPS
+        key = key or ("rollups.begin / :step" if step_s else "")
+        conditions += ["rollups.kind = kinds.id", "kinds.cut = :cut", "rollups.grain = :grain"]
+        conditions += ["rollups.begin >= :begin", "rollups.begin < :end"]
+        values |= {"cut": what.cut, "grain": part.grain, "begin": int(part.begin_s), "end": int(part.end_s)}
+    else:
+        index = database.by(what.index or "records_by_time")
+        tables, numbers = f"records {index} CROSS JOIN kinds", _OF_RECORDS
+        key = key or (database.step_of("records.time_s") if step_s else "")
+        conditions += ["kinds.id = records.kind", "records.time_s >= :begin", "records.time_s < :end"]
+        conditions += what.of_records
+    if step_s:
+        values["step"] = step_s
+    head, tail = (f"{key} AS key, ", " GROUP BY 1") if key else ("", "")
+    statement = f"SELECT {head}{numbers} FROM {tables} WHERE {' AND '.join(conditions)}{tail}"
+    for row in connection.execute(text(statement), values):
+        yield (row[0], _sums(row[1:])) if key else (None, _sums(row))
+
+
+def _sums(row: "tuple[float | None, ...]") -> Sums:
+    numbers = [number or 0 for number in row]
+    whole = (0, 1, 2, 3, 4, 9)
+    return Sums(*(int(number) if index in whole else float(number) for index, number in enumerate(numbers)))  # type: ignore[arg-type]

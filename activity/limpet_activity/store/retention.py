@@ -1,0 +1,127 @@
+"""What becomes too old or too much: removed in small steps, so that records can be taken in between."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from limpet_activity.store.databases import Database
+from limpet_activity.store.rollups import DAY_S, LATEST_S, MINUTES_KEPT_S
+from limpet_activity.store.writing import day_of, make_days, partition_of, set_counter
+
+_STEP: Final = 2_000
+"""Rows that are removed at once."""
+_PAGES: Final = 2_000
+"""Of SQLite's file, given back at once."""
+_AHEAD: Final = 2
+"""Days whose partitions are made before they begin."""
+_UNSEEN_S: Final = DAY_S
+"""After which a provider that no gateway reports is forgotten."""
+_ENOUGH: Final = 0.95
+"""Of the size that is allowed: down to that records are removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLimits:
+    """What is kept."""
+
+    days: float = 30.0
+    max_bytes: int | None = None
+    """None: as much as the disk holds."""
+
+
+def tidy(connection: Connection, database: Database, limits: KeepLimits, now_s: float) -> bool:
+    """Remove some of what is not to be kept; whether there may be more. In a transaction of `write`."""
+    from_day = int((now_s - limits.days * DAY_S) // DAY_S)
+    if database.is_postgresql:
+        today = int(now_s // DAY_S)
+        make_days(connection, range(today, today + _AHEAD + 1))
+    return (
+        _remove_records(connection, database, from_day, limits, now_s)
+        | _remove_rollups(connection, from_day, now_s)
+        | _remove_reports(connection, from_day, now_s)
+        | _remove_kinds(connection)
+    )
+
+
+def _remove_records(
+    connection: Connection, database: Database, from_day: int, limits: KeepLimits, now_s: float
+) -> bool:
+    size = database.size_bytes(connection)
+    too_much = limits.max_bytes is not None and size > limits.max_bytes
+    if database.is_postgresql:
+        return _drop_days(connection, from_day, too_much=too_much, today=int(now_s // DAY_S))
+    too_old = _delete_oldest(connection, from_day * DAY_S)
+    if not too_old and too_much:
+        return _delete_oldest(connection, LATEST_S)
+    return too_old
+
+
+def _delete_oldest(connection: Connection, before_s: float) -> bool:
+    statement = text(
+        "DELETE FROM records WHERE number IN"
+        " (SELECT number FROM records WHERE time_s < :before ORDER BY time_s LIMIT :most)"
+    )
+    return connection.execute(statement, {"before": before_s, "most": _STEP}).rowcount > 0
+
+
+def _drop_days(connection: Connection, from_day: int, *, too_much: bool, today: int) -> bool:
+    names = connection.exec_driver_sql(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = 'records'::regclass"
+    ).scalars()
+    days = sorted(map(day_of, names))
+    gone = [day for day in days if day < from_day] or [day for day in days[:1] if too_much and day < today]
+    for day in gone[:1]:
+        connection.exec_driver_sql(f"DROP TABLE {partition_of(day)}")
+    return bool(gone)
+
+
+def _remove_rollups(connection: Connection, from_day: int, now_s: float) -> bool:
+    minutes_from = int((now_s - MINUTES_KEPT_S) // DAY_S) * DAY_S
+    known = connection.execute(text("SELECT value FROM counters WHERE name = 'minutes_from'")).scalar() or 0
+    if minutes_from > known:
+        set_counter(connection, "minutes_from", minutes_from)
+        known = minutes_from
+    values = {"minutes": known, "begin": from_day * DAY_S, "most": _STEP}
+    old = "begin < :begin OR (grain = 60 AND begin < :minutes)"
+    statement = text(
+        "DELETE FROM rollups WHERE (kind, grain, begin) IN"
+        f" (SELECT kind, grain, begin FROM rollups WHERE {old} LIMIT :most)"
+    )
+    return connection.execute(statement, values).rowcount > 0
+
+
+def _remove_reports(connection: Connection, from_day: int, now_s: float) -> bool:
+    begin_s = from_day * DAY_S
+    connection.execute(text("DELETE FROM workers WHERE at_s < :begin"), {"begin": begin_s})
+    unseen = {"unseen": now_s - _UNSEEN_S}
+    connection.execute(
+        text(
+            "UPDATE verdicts SET end_s = (SELECT at_s FROM providers WHERE providers.provider = verdicts.provider"
+            " AND providers.gateway = verdicts.gateway) WHERE end_s IS NULL AND EXISTS (SELECT 1 FROM providers"
+            " WHERE providers.provider = verdicts.provider AND providers.gateway = verdicts.gateway AND at_s < :unseen)"
+        ),
+        unseen,
+    )
+    connection.execute(text("DELETE FROM providers WHERE at_s < :unseen"), unseen)
+    connection.execute(text("DELETE FROM verdicts WHERE end_s < :begin"), {"begin": begin_s})
+    return False
+
+
+def _remove_kinds(connection: Connection) -> bool:
+    """Those that nothing is counted by any more, which makes room for others."""
+    statement = text(
+        "DELETE FROM kinds WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE rollups.kind = kinds.id)"
+        " AND NOT EXISTS (SELECT 1 FROM records WHERE records.kind = kinds.id)"
+    )
+    if connection.execute(statement).rowcount > 0:
+        removed = connection.execute(text("SELECT value FROM counters WHERE name = 'kinds_removed'")).scalar() or 0
+        set_counter(connection, "kinds_removed", removed + 1)
+    return False
+
+
+def give_back(connection: Connection) -> None:
+    """Return free pages of SQLite's file to the system. Outside of a transaction."""
+    driver: Any = connection.connection.driver_connection
+    driver.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # One step of it frees one page.

@@ -1,0 +1,159 @@
+"""Records as a store can keep them, whatever a worker hands over: no NaN, no NUL, no number that a database refuses."""
+
+import re
+from collections.abc import Sequence
+from math import isfinite
+from typing import Final
+
+from msgspec.structs import replace
+
+from limpet_extproc.contract.activity import (
+    ActivityRecord,
+    ConsideredProvider,
+    ProviderReport,
+    ShownPrice,
+    TriedProvider,
+)
+
+MOST_TOKENS: Final = 10**12
+MOST_USD: Final = 1e6
+MOST_S: Final = 1e7
+"""Of a duration: some months."""
+
+OLDEST_S: Final = 400 * 86_400
+NEWEST_S: Final = 86_400
+"""How far from now a record's time may be."""
+
+_ID: Final = 128
+_NAME: Final = 256
+_TEXT: Final = 1_000
+_MOST_PROVIDERS: Final = 64
+_MOST_PRICES: Final = 256
+
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def sound_record(record: ActivityRecord, now_s: float) -> ActivityRecord | None:
+    """The same with its numbers in range and its texts in one line; None: it has no id or no time, and is refused."""
+    identity = text(record.id, _ID)
+    if not identity or not isfinite(record.time_s) or not now_s - OLDEST_S <= record.time_s <= now_s + NEWEST_S:
+        return None
+    return replace(
+        record,
+        id=identity,
+        gateway=text(record.gateway, _NAME),
+        reason=_word(record.reason),
+        status=_whole(record.status, 999) or 0,
+        duration_s=_number(record.duration_s, MOST_S) or 0.0,
+        conversation=_word(record.conversation),
+        tenant=text(record.tenant, _NAME),
+        client=text(record.client, _NAME),
+        policy=text(record.policy, _NAME),
+        model=text(record.model, _NAME),
+        api=text(record.api, _NAME),
+        identified_by=text(record.identified_by, _NAME),
+        enforce_reason=_word(record.enforce_reason),
+        provider=_word(record.provider),
+        attempts=[_tried(each) for each in record.attempts[:_MOST_PROVIDERS]],
+        considered=[_considered(each) for each in record.considered[:_MOST_PROVIDERS]],
+        first_byte_s=_number(record.first_byte_s, MOST_S),
+        prompt_tokens=_whole(record.prompt_tokens, MOST_TOKENS),
+        cached_tokens=_whole(record.cached_tokens, MOST_TOKENS),
+        written_tokens=_whole(record.written_tokens, MOST_TOKENS),
+        output_tokens=_whole(record.output_tokens, MOST_TOKENS),
+        reasoning_tokens=_whole(record.reasoning_tokens, MOST_TOKENS),
+        expected_tokens=_whole(record.expected_tokens, MOST_TOKENS),
+        cause=text(record.cause, _NAME),
+        paid_usd=_number(record.paid_usd, MOST_USD),
+        uncached_usd=_number(record.uncached_usd, MOST_USD),
+        spread_usd=_number(record.spread_usd, MOST_USD),
+        cheapest_usd=_number(record.cheapest_usd, MOST_USD),
+        path=text(record.path, _NAME),
+        error=text(record.error, _TEXT),
+        traceparent=text(record.traceparent, _NAME),
+        observed_usd=_number(record.observed_usd, MOST_USD),
+    )
+
+
+def sound_report(report: ProviderReport, now_s: float) -> ProviderReport | None:
+    """The same with its numbers in range; None: it names no provider."""
+    name = _word(report.provider)
+    if not name:
+        return None
+    return replace(
+        report,
+        provider=name,
+        verdict=_word(report.verdict),
+        cause=_word(report.cause),
+        since_s=_moment(report.since_s, now_s),
+        first_token_s=_number(report.first_token_s, MOST_S),
+        tokens_per_s=_number(report.tokens_per_s, MOST_S),
+        warm_conversations=_whole(report.warm_conversations, MOST_TOKENS),
+        prices=[_price(each, now_s) for each in report.prices[:_MOST_PRICES]],
+    )
+
+
+def text(value: str, most: int) -> str:
+    """In one line, without control characters, and not longer than that."""
+    return _UNSAFE.sub(" ", value[: 2 * most]).strip()[:most] if value else value
+
+
+def _word(value: str) -> str:
+    return text(value, _NAME).replace(" ", "_")
+
+
+def _number(value: float | None, most: float) -> float | None:
+    """None for what is no number; else within its range."""
+    return None if value is None or value != value else min(max(float(value), 0.0), most)
+
+
+def _whole(value: int | None, most: int) -> int | None:
+    return None if value is None else min(max(value, 0), most)
+
+
+def _moment(value: float, now_s: float) -> float:
+    return value if isfinite(value) and 0.0 <= value <= now_s + OLDEST_S else 0.0
+
+
+def _tried(tried: TriedProvider) -> TriedProvider:
+    return replace(
+        tried,
+        provider=_word(tried.provider),
+        status=_whole(tried.status, 999) or 0,
+        begun_s=_number(tried.begun_s, MOST_S),
+        took_s=_number(tried.took_s, MOST_S),
+    )
+
+
+def _considered(considered: ConsideredProvider) -> ConsideredProvider:
+    return replace(
+        considered,
+        provider=_word(considered.provider),
+        passed_over=_word(considered.passed_over),
+        warm_tokens=_whole(considered.warm_tokens, MOST_TOKENS),
+        usd=_number(considered.usd, MOST_USD),
+        warm_until_s=_number(considered.warm_until_s, 1e11) or 0.0,
+    )
+
+
+def _price(price: ShownPrice, now_s: float) -> ShownPrice:
+    return replace(
+        price,
+        model=text(price.model, _NAME),
+        input=_number(price.input, MOST_USD) or 0.0,
+        output=_number(price.output, MOST_USD) or 0.0,
+        cache_read=_number(price.cache_read, MOST_USD) or 0.0,
+        cache_write=_number(price.cache_write, MOST_USD) or 0.0,
+        window=text(price.window, _NAME),
+        until_s=_moment(price.until_s, now_s),
+    )
+
+
+def sound_moment(value: float, now_s: float) -> float:
+    """When something was, as its sender says it: now, if that cannot be."""
+    return value if isfinite(value) and now_s - OLDEST_S <= value <= now_s + NEWEST_S and value > 0 else now_s
+
+
+def unique(records: Sequence[ActivityRecord]) -> list[ActivityRecord]:
+    """Each id once, the first of them."""
+    return list({record.id: record for record in reversed(records)}.values())[::-1]

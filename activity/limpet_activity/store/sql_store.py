@@ -1,0 +1,154 @@
+"""An ActivityStore in SQLite or PostgreSQL."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+
+from sqlalchemy import URL, Connection, text
+
+from limpet_activity.store import adding, paging, reports
+from limpet_activity.store.databases import Database, explained, open_database
+from limpet_activity.store.kinds import KnownKinds
+from limpet_activity.store.migrate import migrate
+from limpet_activity.store.port import (
+    ActivityFilter,
+    Facet,
+    Group,
+    Page,
+    Position,
+    SeenProvider,
+    Step,
+    StoreState,
+    Sums,
+    VerdictSpan,
+)
+from limpet_activity.store.retention import KeepLimits, give_back, tidy
+from limpet_activity.store.sound import sound_record, unique
+from limpet_activity.store.taking import Taken
+from limpet_activity.store.writing import RecordWriter
+from limpet_extproc.contract.activity import ActivityBatch, ActivityRecord
+
+
+class SqlStore:
+    """See `port.ActivityStore`. Thread-safe; those that write wait for each other."""
+
+    def __init__(self, url: URL, known: Callable[[], KnownKinds] = KnownKinds) -> None:
+        """Of `databases.parse_url`. Raises StoreError if its file cannot be made."""
+        self._database: Final[Database] = open_database(url)
+        self._writer: Final = RecordWriter(self._database, known)
+        self._writing: Final = Lock()
+
+    def prepare(self) -> None:
+        """Bring its tables up to date. Raises StoreError."""
+        migrate(self._database)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._database.engine.dispose()
+
+    def take(self, batches: Sequence[ActivityBatch], now_s: float) -> int:
+        """Keep what is new; how many records that were."""
+        return len(self.take_new(batches, now_s).new)
+
+    def take_new(self, batches: Sequence[ActivityBatch], now_s: float) -> Taken:
+        """See `taking.Take`."""
+        handed = [record for batch in batches for record in batch.records]
+        sound = [kept for record in handed if (kept := sound_record(record, now_s)) is not None]
+        with self._write() as connection:
+            new = self._writer.write(connection, unique(sound))
+            reports.write_reports(connection, batches, now_s)
+        return Taken(new, len(handed) - len(sound))
+
+    def tidy(self, limits: KeepLimits, now_s: float) -> bool:
+        """Remove some of what is not to be kept; whether there may be more. Raises StoreError."""
+        with self._write() as connection:
+            more = tidy(connection, self._database, limits, now_s)
+        if not self._database.is_postgresql:
+            with self._writing, explained(), self._database.engine.connect() as connection:
+                give_back(connection)
+                connection.commit()
+        return more
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._writing:
+            try:
+                with explained(), self._database.engine.begin() as connection:
+                    self._database.write(connection)
+                    yield connection
+            except BaseException:
+                self._writer.forget()
+                raise
+
+    def check(self) -> None:
+        """Raises StoreError if the database does not answer."""
+        with self._database.reading() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def page(
+        self, which: ActivityFilter, older_than: Position | None, limit: int, newer_than: Position | None = None
+    ) -> Page:
+        """The newest of them, those that follow, or those that come right before; of the positions at most one."""
+        with self._database.reading() as connection:
+            return paging.page(connection, self._database, which, older_than, limit, newer_than)
+
+    def taken_after(self, which: ActivityFilter, number: int, limit: int) -> tuple[Sequence[ActivityRecord], int]:
+        """Those taken in after the one with this number, the oldest first, and the number of the last; to follow."""
+        with self._database.reading() as connection:
+            return paging.taken_after(connection, adding.what_is_asked(connection, which), which, number, limit)
+
+    def last_number(self) -> int:
+        """Of what was taken in last; 0: nothing was."""
+        with self._database.reading() as connection:
+            return paging.last_number(connection)
+
+    def record(self, record_id: str) -> ActivityRecord | None:
+        """The one with this id, if it is kept."""
+        with self._database.reading() as connection:
+            return paging.by_id(connection, record_id)
+
+    def turns(self, conversation: str, limit: int) -> Sequence[ActivityRecord]:
+        """The last requests of a conversation, the oldest first."""
+        with self._database.reading() as connection:
+            return paging.turns(connection, conversation, limit)
+
+    def sums(self, which: ActivityFilter) -> Sums:
+        """Over all of them."""
+        with self._database.reading() as connection:
+            return adding.sums(connection, self._database, which)
+
+    def steps(self, which: ActivityFilter, step_s: int) -> Sequence[Step]:
+        """Over time, from `since_s` to `until_s`, also where nothing was. Steps are whole minutes."""
+        with self._database.reading() as connection:
+            return adding.steps(connection, self._database, which, step_s)
+
+    def groups(self, which: ActivityFilter, by: Facet, limit: int) -> Sequence[Group]:
+        """By value, the one with the most requests first; what is beyond `limit` is one group `(others)`."""
+        with self._database.reading() as connection:
+            return adding.groups(connection, self._database, which, by, limit)
+
+    def providers(self) -> Sequence[SeenProvider]:
+        """As each gateway reported each of them last."""
+        with self._database.reading() as connection:
+            return list(reports.seen_providers(connection))
+
+    def verdicts(self, since_s: float) -> Sequence[VerdictSpan]:
+        """How providers were doing, by provider and gateway, the oldest first."""
+        with self._database.reading() as connection:
+            return list(reports.verdict_spans(connection, since_s))
+
+    def state(self) -> StoreState:
+        """How the store itself is doing."""
+        with self._database.reading() as connection:
+            first, last, oldest_s, newest_s = connection.execute(
+                text(
+                    "SELECT (SELECT min(number) FROM records), (SELECT max(number) FROM records),"
+                    " (SELECT min(time_s) FROM records), (SELECT max(time_s) FROM records)"
+                )
+            ).one()
+            dropped = connection.execute(text("SELECT sum(dropped) FROM workers")).scalar()
+            size = self._database.size_bytes(connection)
+        # Numbers have no gaps, except where old records came late and were removed before others.
+        records = 0 if last is None else last - first + 1
+        return StoreState(int(records), oldest_s, newest_s, size, int(dropped or 0))
