@@ -49,7 +49,7 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 
 _NO_DEMANDS = Steering()
 
-_NO_MORE: Final = 1 + 1e-9
+_ROUNDING: Final = 1 + 1e-9
 """What a price may seem to be above a limit that equals it, as products of decimal numbers do in floating point."""
 
 PriceOf = Callable[[Candidate], Price | None]
@@ -140,7 +140,7 @@ def _demands(steering: Steering, price_of: PriceOf) -> Iterator[_Demand]:
             "provider.max_price.prompt",
             "above_max_price",
             lambda c: (
-                c.reads_provider_object or ((price := price_of(c)) is not None and price.input <= prompt * _NO_MORE)
+                c.reads_provider_object or ((price := price_of(c)) is not None and price.input <= prompt * _ROUNDING)
             ),
         )
     if (completion := steering.max_completion_usd) is not None:
@@ -149,7 +149,7 @@ def _demands(steering: Steering, price_of: PriceOf) -> Iterator[_Demand]:
             "above_max_price",
             lambda c: (
                 c.reads_provider_object
-                or ((price := price_of(c)) is not None and price.output <= completion * _NO_MORE)
+                or ((price := price_of(c)) is not None and price.output <= completion * _ROUNDING)
             ),
         )
     if steering.untranslatable:

@@ -215,6 +215,16 @@ def answered_s(common: Common) -> float:
     return _seconds(common.time_to_last_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
 
 
+def client_waited_s(common: Common, *, streamed: bool) -> tuple[float, float]:
+    """From the request to the first byte of the answer, or its first token where it is streamed; and to its end."""
+    first_s, whole_s = _seconds(common.time_to_first_downstream_tx_byte), _seconds(common.duration)
+    if streamed:
+        later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
+        if isfinite(later_ms) and later_ms > 0:
+            first_s += later_ms / 1000
+    return min(first_s, whole_s), whole_s
+
+
 def _seconds(duration: Any) -> float:
     seconds: float = duration.seconds + duration.nanos / 1e9
     return seconds

@@ -202,6 +202,10 @@ class Outcomes:
         timing = log_entry.timing(entry, record, usage) if is_turn else None
         self._tracker.apply(AttemptSucceeded(provider, model, timing, age_s))
         self._complaints.resolve(provider, model, record.api if record else "")
+        streamed = record is not None and record.streamed
+        self._metrics.answer_times.add(
+            provider, model, *log_entry.client_waited_s(entry.common_properties, streamed=streamed)
+        )
         if usage is not None:
             self._count_tokens(usage, provider, model)
         elif is_turn:

@@ -15,6 +15,7 @@ import uvloop
 from prometheus_client import generate_latest, start_http_server
 
 from limpet_extproc.contract.catalog import Catalog
+from limpet_extproc.contract.certificate_expiry import show_certificate_expiry
 from limpet_extproc.contract.envoy import ONE_MESSAGE, PROBE_SOCKET
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
@@ -83,6 +84,8 @@ class Worker:
         self._turned_s = time.monotonic()
         self._translates = asyncio.Event()
         self.metrics = WorkerMetrics(Registry())
+        if settings.tls_dir is not None:
+            show_certificate_expiry(self.metrics.registry, settings.tls_dir)
         self._prices = PriceHours(self.metrics.prices, wall)
         # Keys of a memory that lives as long as this process need no secret that lives longer.
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)

@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from limpet_extproc.telemetry.answer_times import AnswerTimes
 from limpet_extproc.telemetry.health_metrics import HealthMetrics
 from limpet_extproc.telemetry.hold_metrics import HoldMetrics
 from limpet_extproc.telemetry.price_metrics import PriceMetrics
@@ -152,6 +153,7 @@ class WorkerMetrics:
             ["way"],
             registry=registry,
         )
+        self.answer_times = AnswerTimes(registry)
         self.health = HealthMetrics(registry)
         self.holds = HoldMetrics(registry)
         self.prices = PriceMetrics(registry)
@@ -180,3 +182,4 @@ class WorkerMetrics:
         for seconds in self.added_s:
             self._added_seconds.observe(seconds)
         self.added_s.clear()
+        self.answer_times.flush()

@@ -14,6 +14,7 @@ from random import Random
 from secrets import token_hex
 from typing import Any, Final
 
+from limpet_extproc.contract.certificate_expiry import show_certificate_expiry
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.health_links import HealthLinks
@@ -59,6 +60,8 @@ class Replica:
         self._access = access
         self.registry = Registry()
         self._metrics = build_metrics(self.registry, version("limpet"))
+        if settings.tls_dir is not None:
+            show_certificate_expiry(self.registry, settings.tls_dir)
         links = PeerLinks()
         health = HealthLinks(links, self._metrics)
         self._control_plane = ControlPlane(

@@ -193,6 +193,19 @@ async def test_a_stream_is_as_fast_as_its_first_token_not_its_first_byte(world: 
     assert world.tracker.states.speeds["flash"]["a"].first_token_s == pytest.approx(1.75)
 
 
+async def test_how_long_clients_wait_is_observed_for_who_answered(world: World) -> None:
+    streamed = entry("a", record=replace(RECORD, streamed=True))
+    streamed.common_properties.time_to_first_downstream_tx_byte.FromMilliseconds(100)
+    streamed.common_properties.metadata.filter_metadata["limpet.trail"].update({"first_token_ms": 800})
+    await world.take(streamed, entry("b"), entry("b", 500))
+
+    def summed(name: str, provider: str) -> float | None:
+        return world.counted(f"limpet_{name}_seconds_sum", provider=provider, model="flash")
+
+    assert summed("time_to_first_byte", "a") == pytest.approx(0.9)
+    assert (summed("request_duration", "a"), summed("request_duration", "b")) == (1.5, 1.5)
+
+
 async def test_how_many_tokens_a_prompt_had_corrects_the_estimates_of_its_model(world: World) -> None:
     await world.take(entry("a", record=replace(RECORD, prompt_tokens=2_000)))  # it reports 5,000
     assert world.tracker.states.token_rates == {"flash": 2.5}

@@ -101,6 +101,17 @@ def test_breakpoints_of_responses_are_passed_over_and_texts_that_look_like_them_
     assert asked(quoted[0]).hashes != asked(quoted[1]).hashes
 
 
+@pytest.mark.parametrize("name", ["chat", "messages"])
+def test_other_white_space_makes_another_prompt_of_the_same_conversation(name: str) -> None:
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    asked = {"model": "m", "messages": [*said, {"role": "user", "content": "c"}]}
+    compact, indented = (json.dumps(asked, **style).encode() for style in ({"separators": (",", ":")}, {"indent": 2}))
+    one, other = chain(name, compact), chain(name, indented)
+    assert changed_at(one.hashes, other.hashes) == "message 1"
+    module = _MODULES[name]
+    assert module.parse_carefully(compact).fingerprint == module.parse_carefully(indented).fingerprint
+
+
 def test_no_two_tenants_and_no_two_models_have_a_hash_in_common() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
     one, other = chain("chat", body, b"1"), chain("chat", body, b"2")

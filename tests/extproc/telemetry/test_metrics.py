@@ -32,6 +32,8 @@ NAMES = {
     "limpet_catalog_connected": (),
     "limpet_health_connected": (),
     "limpet_gateway_events": ("way",),
+    "limpet_time_to_first_byte_seconds": ("provider", "model"),
+    "limpet_request_duration_seconds": ("provider", "model"),
     "limpet_provider_out": ("provider",),
     "limpet_provider_limit_used_ratio": ("provider", "limit"),
     "limpet_provider_verdict": ("provider", "model", "verdict"),

@@ -1,14 +1,18 @@
 """The pages of both planes, and the page that explains them, name the same metrics."""
 
 import re
+from collections import Counter as Counts
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.operator.conftest import Build
 
+from limpet_activity.export.export_metrics import ExportMetrics
+from limpet_extproc.contract.certificate_expiry import show_certificate_expiry
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.memory.redis.errors import MemoryLog
 from limpet_extproc.telemetry.merged_metrics import merged
@@ -20,53 +24,85 @@ from limpet_operator.status.metrics import build_writer_metrics
 ROOT = Path(__file__).parents[3]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "charts" / "limpet" / "README.md"]
 ENDS = {"counter": "_total", "info": "_info"}
+SAID_BY_INFO = {"limpet_build_info": ["version"], "limpet_catalog_revision_info": ["revision"]}
+IN_BOTH_PLANES = {"limpet_certificate_expiry_timestamp_seconds"}
 
 
-def families(registry: CollectorRegistry) -> dict[str, str]:
-    """The names as queries write them, with the words that explain them."""
-    return {metric.name + ENDS.get(metric.type, ""): metric.documentation for metric in registry.collect()}
+class Shown(NamedTuple):
+    """A metric under the name that a query writes."""
+
+    name: str
+    type: str
+    labels: list[str]
 
 
-def planes() -> dict[str, dict[str, str]]:
-    control, data = CollectorRegistry(), CollectorRegistry()
+def registered(registry: CollectorRegistry) -> list[Shown]:
+    collectors: list[Any] = list(registry._collector_to_names)
+    found = []
+    for each in collectors:
+        name = each._name + ENDS.get(each._type, "")
+        found.append(Shown(name, each._type, SAID_BY_INFO.get(name, list(each._labelnames))))
+    return found
+
+
+def registries() -> dict[str, CollectorRegistry]:
+    control, data, activity = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
     build_metrics(control, "1")
     build_writer_metrics(control)
     build_probe_metrics(control)
     WorkerMetrics(data)
     MemoryLog("redis", data)
-    of_parent = text_string_to_metric_families(merged({}, {}).decode())
-    parent = {family.name + ENDS.get(family.type, ""): family.documentation for family in of_parent}
-    return {"Data plane": families(data) | parent, "Control plane": families(control)}
+    for registry in (control, data):
+        show_certificate_expiry(registry, Path("tls"))
+    ExportMetrics(activity)
+    return {"Data plane": data, "Control plane": control, "Activity service": activity}
 
 
-def explained() -> dict[str, list[str]]:
+def planes() -> dict[str, list[Shown]]:
+    found = {plane: registered(registry) for plane, registry in registries().items()}
+    # One page of several workers has these two besides.
+    of_parent = text_string_to_metric_families(merged({0: None}, {0: 1}).decode())
+    found["Data plane"] += [
+        Shown(family.name + ENDS.get(family.type, ""), family.type, list(family.samples[0].labels))
+        for family in of_parent
+    ]
+    return found
+
+
+def explained() -> dict[str, list[Shown]]:
     parts = re.split(r"^## (.+)$", (ROOT / "docs" / "metrics.md").read_text(), flags=re.MULTILINE)[1:]
+    row = re.compile(r"^\| `(limpet_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
     return {
-        title: re.findall(r"^\| `(limpet_\w+)` \|", body, re.MULTILINE)
+        title: [Shown(name, kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in row.findall(body)]
         for title, body in zip(parts[::2], parts[1::2], strict=True)
     }
 
 
-def test_every_metric_is_explained_once_and_no_other() -> None:
+def test_every_metric_is_explained_once_with_its_type_and_labels_and_no_other() -> None:
     page = explained()
-    assert {plane: sorted(names) for plane, names in page.items()} == {
-        plane: sorted(names) for plane, names in planes().items()
+    assert {plane: sorted(shown) for plane, shown in page.items()} == {
+        plane: sorted(shown) for plane, shown in planes().items()
     }
+
+
+def test_no_two_planes_use_one_name() -> None:
+    """A query would add what has nothing to do with each other."""
+    names = Counts(shown.name for plane in planes().values() for shown in plane)
+    assert {name for name, number in names.items() if number > 1} == IN_BOTH_PLANES
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_no_document_names_a_metric_that_is_not_there(path: Path) -> None:
     named = set(re.findall(r"`(limpet_\w+)`", path.read_text()))
-    assert named - {"limpet_extproc", "limpet_operator", "limpet_lab"} <= {
-        name for names in planes().values() for name in names
-    }
+    packages = {"limpet_extproc", "limpet_operator", "limpet_lab", "limpet_activity"}
+    assert named - packages <= {shown.name for plane in planes().values() for shown in plane}
 
 
 def test_the_words_beside_a_metric_stand_alone() -> None:
-    for names in planes().values():
-        for name, words in names.items():
-            assert words, name
-            assert not re.match(r"(Of these|The same|Likewise|These)\b", words), name
+    for registry in registries().values():
+        for metric in registry.collect():
+            assert metric.documentation, metric.name
+            assert not re.match(r"(Of these|The same|Likewise|These)\b", metric.documentation), metric.name
 
 
 def test_a_page_counts_and_does_not_say_since_when() -> None:
