@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Final
 
 LEDGER_FILE: Final = "ledger.sqlite3"
+ACTIVITY_FILE: Final = "activity.sqlite3"
+"""The records of requests."""
+PAGE_TOKEN_FILE: Final = "page.token"  # noqa: S105 (its name)
+"""What signs in to the page about them."""
 KEY_FILE: Final = "memory.key"
 """The secret that names of conversations and tenants are made with, so that a tenant keeps its name."""
 
