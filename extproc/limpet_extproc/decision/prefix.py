@@ -5,7 +5,9 @@ equal hashes mean equal beginnings. Of more than 64 boundaries some are kept (`p
 their hashes it says how many there were.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,6 +17,11 @@ from limpet_extproc.dialects.prompt_layout import BEFORE_MESSAGES, MOST_KEPT, ke
 HASH_BYTES: Final = 8
 _COUNT_BYTES: Final = 4
 """Of how many there were, little endian."""
+
+_COMPARED: Final = 64
+"""Pairs of prompts whose comparison is kept: a decision asks for each of its few several times."""
+_COUNTS: Final = 1024
+"""The same of pairs of lengths."""
 
 TOOLS: Final = 0
 SYSTEM: Final = 1
@@ -57,30 +64,31 @@ def with_count(hashes: bytes, count: int) -> bytes:
     return hashes + count.to_bytes(_COUNT_BYTES, "little") if count > MOST_KEPT else hashes
 
 
+@lru_cache(maxsize=_COMPARED)
 def shared_boundaries(one: bytes, other: bytes) -> int:
     """How many boundaries of `one`, as kept, are also those of `other`; both as `Chain.hashes`.
 
     So `Chain.tokens[shared - 1]` are the tokens that they have in common; where boundaries are not kept, at least.
     """
-    places, others = _places(one), _places(other)
-    if len(places) <= MOST_KEPT and isinstance(places, range) and isinstance(others, range):
-        return _equal(one, other, range(min(len(places), len(others))), range(len(places)))
-    index_of_other = {at: index for index, at in enumerate(others)}
-    pairs = [(index, index_of_other[at]) for index, at in enumerate(places) if at in index_of_other]
-    shared = _equal(one, other, [index for index, _ in pairs], [index for _, index in pairs])
-    return pairs[shared - 1][0] + 1 if shared else 0
+    if one == other:
+        return len(one) // HASH_BYTES
+    in_one, in_other = _both(boundary_count(one), boundary_count(other))
+    shared = _equal(one, other, in_one, in_other)
+    return in_one[shared - 1] + 1 if shared else 0
 
 
+@lru_cache(maxsize=_COMPARED)
 def changed_at(one: bytes, other: bytes) -> str:
     """Where the prompt of `one` departs from that of `other`: `tools`, `system` or `message 3`; empty: nowhere.
 
     A prompt that only is longer than the other one, or shorter, departs nowhere. Of a long one it is the first message
     known to be another one.
     """
-    shared = shared_boundaries(one, other)
-    others = frozenset(_places(other))
-    index = next((at for at in _places(one)[shared:] if at in others), None)
-    return "" if index is None else boundary_name(index)
+    if one == other:
+        return ""
+    in_one, _ = _both(boundary_count(one), boundary_count(other))
+    at = bisect_left(in_one, shared_boundaries(one, other))
+    return boundary_name(_places(one)[in_one[at]]) if at < len(in_one) else ""
 
 
 def boundary_name(index: int) -> str:
@@ -99,6 +107,20 @@ def boundary_count(hashes: bytes) -> int:
 def _places(hashes: bytes) -> Sequence[int]:
     """Which boundaries they belong to."""
     return kept_positions(boundary_count(hashes))
+
+
+@lru_cache(maxsize=_COUNTS)
+def _both(count: int, other_count: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Of two prompts with so many boundaries, those that are kept of both, by where they are in the one and the other.
+
+    The same for all prompts as long as these: a conversation asks for it again and again.
+    """
+    if count <= MOST_KEPT and other_count <= MOST_KEPT:
+        same = range(min(count, other_count))
+        return same, same
+    index_of_other = {at: index for index, at in enumerate(kept_positions(other_count))}
+    pairs = [(index, index_of_other[at]) for index, at in enumerate(kept_positions(count)) if at in index_of_other]
+    return [index for index, _ in pairs], [index for _, index in pairs]
 
 
 def _equal(one: bytes, other: bytes, in_one: Sequence[int], in_other: Sequence[int]) -> int:

@@ -5,7 +5,9 @@ Their ends are where two prompts can stop being the same. Of a long conversation
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import accumulate
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -19,6 +21,8 @@ BEFORE_MESSAGES: Final = 2
 """Boundaries of tools and system prompt, which are there even where these are not."""
 
 MOST_KEPT: Final = 64
+_COUNTS: Final = 1024
+"""Lengths of long conversations for which it is kept which of their boundaries are."""
 _FIRST: Final = 16
 _LAST: Final = 32
 _BETWEEN: Final = MOST_KEPT - _FIRST - _LAST
@@ -86,6 +90,12 @@ def kept_positions(count: int) -> Sequence[int]:
     return (*range(_FIRST), *between, *range(end, count))
 
 
+@lru_cache(maxsize=_COUNTS)
+def _those_kept(count: int) -> Callable[[Sequence[int]], Sequence[int]]:
+    """Takes from the ends of a long conversation's messages those that are kept; the same for all of this length."""
+    return itemgetter(*[at - BEFORE_MESSAGES for at in kept_positions(count)[BEFORE_MESSAGES:]])
+
+
 def layout_of(
     text: Body,
     messages: Sequence[Raw],
@@ -109,9 +119,7 @@ def layout_of(
         ends += more[1]
     leading = _leading(text, lengths, ends)
     count = BEFORE_MESSAGES + len(ends) - leading
-    kept = ends[leading:]
-    if count > MOST_KEPT:
-        kept = [kept[at - BEFORE_MESSAGES] for at in kept_positions(count)[BEFORE_MESSAGES:]]
+    kept = ends[leading:] if count <= MOST_KEPT else _those_kept(count)(ends[leading:])
     start = ends[0] - lengths[0] if ends else 0
     return PromptLayout(
         tools=_span(text, tools),

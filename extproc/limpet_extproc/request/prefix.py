@@ -1,8 +1,9 @@
 """The chain of a prompt: one pass of a hash over its bytes as the client wrote them, without the marks for caches."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
+from operator import truediv
 from typing import Final
 
 from msgspec.structs import replace
@@ -62,18 +63,20 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     update(_PART)
     begin = layout.opened
     shift = size - begin
-    next_head = _NEXT_HEAD[len(lengths)]
-    for end in layout.ends:
-        if end + shift < next_head:
-            update(view[begin:end])
-        else:
-            _through_heads(hashed, view, begin, end, begin + shift, lengths)
-            next_head = _NEXT_HEAD[len(lengths)]
-        digests.append(digest())
-        sizes.append(end + shift)
-        begin = end
+    # Where a boundary or a head ends, in one row; nearly all work of a long conversation is this one loop.
+    ends = layout.ends
+    last = ends[-1] if ends else begin
+    cuts = [length - shift for length in HEAD_LENGTHS[len(lengths) : bisect_right(HEAD_LENGTHS, last + shift)]]
+    places = sorted({*ends, *cuts}) if cuts else ends
+    found = [digest() for piece in map(view.__getitem__, map(slice, (begin, *places), places)) if not update(piece)]
+    if cuts:
+        hash_of = dict(zip(places, found, strict=True)).__getitem__
+        lengths += map(hash_of, cuts)
+        found = list(map(hash_of, ends))
+    digests += found
+    sizes += map(shift.__add__, ends)
     weights = _weights(view, layout, sizes) if attached else sizes
-    tokens = tuple([int(weight / BYTES_PER_TOKEN) for weight in weights])
+    tokens = tuple(map(int, map(truediv, weights, repeat(BYTES_PER_TOKEN))))
     heads = _heads(layout, digests, sizes, weights, lengths) if lengths else ()
     return Chain(with_count(b"".join(digests), layout.count), tokens, heads)
 
