@@ -1,6 +1,7 @@
 """What is known of the prompt caches when a request is decided, for whoever asks later why it read what it read."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
 from limpet_extproc.contract.record import CacheEvidence
@@ -35,10 +36,12 @@ def evidence_of(
     coming = warmth.coming
     if remembered is not None and remembered.pending and not before.provider:
         coming = (*coming, remembered.pending)
-    expected, min_tokens, unmarked = [], [], []
-    for name in order:
-        candidate = query.lane.by_provider[name]
-        only_marked, tokens = candidate.cache_fields.only_marked, warmth.tokens.get(name, 0)
+    lane = query.lane
+    expected = list(map(warmth.tokens.get, order, repeat(0)))
+    unmarked: list[bool] = []
+    for at, name in enumerate(order if changed or lane.only_marked else ()):  # nearly always none
+        candidate = lane.by_provider[name]
+        only_marked, tokens = candidate.cache_fields.only_marked, expected[at]
         if only_marked and name == before.provider and _new_messages(query.chain, before.chain, shared) > _OF_A_TURN:
             alike = False  # after so many messages its breakpoint may not reach back to that of the last turn
         if changed and name == before.provider and before.until_s > now_s:
@@ -46,8 +49,7 @@ def evidence_of(
                 tokens = 0  # how much comes before the change says little of the last breakpoint before it
             elif tokens < shared_tokens >= candidate.min_tokens:
                 tokens = shared_tokens
-        expected.append(tokens)
-        min_tokens.append(candidate.min_tokens)
+        expected[at] = tokens
         unmarked.append(only_marked and not gets_mark(candidate, query))
     return CacheEvidence(
         expected=tuple(expected),
@@ -58,7 +60,7 @@ def evidence_of(
         model_before=model_before,
         parallel=tuple([name in coming for name in order]) if coming else (),
         no_breakpoint=tuple(unmarked) if True in unmarked else (),
-        min_tokens=tuple(min_tokens) if any(min_tokens) else (),
+        min_tokens=tuple(map(lane.min_tokens.__getitem__, order)) if lane.min_tokens else (),
         compared=compared,
         shared_tokens=shared_tokens,
         changed_tokens=changed_tokens,

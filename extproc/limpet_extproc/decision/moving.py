@@ -11,49 +11,28 @@ from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import request_price
 from limpet_extproc.decision.snapshot import Candidate
-
-MARGIN: Final = 0.05
-"""By which part of what staying costs another provider has to be cheaper: what is expected is an estimate, and each
-change of provider leaves a cache behind."""
+from limpet_extproc.decision.unbeaten import MARGIN
+from limpet_extproc.decision.warmth import Warmth
 
 MOST_USED: Final = 0.5
 """Of a provider's limits, up to which conversations move there for its price. The other half is for those that are
 there: one that is turned away pays for its prompt twice."""
 
 
-def is_cheapest(sticky: Candidate, others: Sequence[Candidate], query: Query) -> bool:
-    """Whether staying at `sticky` costs least whatever comes, as all its prices are lowest and its cache lives longest.
+def is_surely_cheapest(sticky: Candidate, query: Query, warmth: Warmth) -> bool:
+    """Whether no other provider is worth a move whatever comes (`unbeaten`), so that nothing has to be reckoned.
 
-    False does not say that it is not; but that has to be reckoned.
+    False does not say that one is.
     """
-    price, ttl_s = sticky.price, sticky.cache_ttl_s
-    if price is None:
+    if sticky.price is None:
         return True  # a reason to stay: nobody knows what another would save
-    if (
-        sticky.tiers
-        or sticky.next_price
-        or query.service_tier
-        or query.marks_ttl_s is not None
-        or query.retention_ttl_s is not None
-    ):
-        return False
-    write, read, output = price.cache_write, price.cache_read, price.output
-    for each in others:
-        other = each.price
-        if other is None or each is sticky:
-            continue
-        # One that would not cache this prompt takes no more for it than for input.
-        caches = each.caches and not each.cache_fields.only_marked and query.prompt_tokens >= each.min_tokens
-        if (
-            write > (other.cache_write if caches else other.input)
-            or read > other.cache_read
-            or output > other.output
-            or ttl_s < each.cache_ttl_s
-            or each.tiers
-            or each.next_price
-        ):
-            return False
-    return True
+    return (
+        sticky.provider in query.lane.unbeaten
+        and not query.service_tier
+        and query.marks_ttl_s is None
+        and query.retention_ttl_s is None
+        and (not warmth.tokens or (len(warmth.tokens) == 1 and sticky.provider in warmth.tokens))
+    )
 
 
 def cheaper_place(

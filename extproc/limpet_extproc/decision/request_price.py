@@ -66,7 +66,8 @@ def why_not_sticky(candidate: Candidate, query: Query) -> UnstickyReason | None:
         return "unsticky.below_minimum"
     if candidate.cache_fields.only_marked and not gets_mark(candidate, query):
         return "unsticky.no_breakpoint"
-    price = price_for(candidate, query.tier_tokens)  # a service tier changes no comparison of its prices
+    # A service tier changes no comparison of its prices.
+    price = price_for(candidate, query.tier_tokens) if candidate.tiers else candidate.price
     if price is not None and price.cache_read >= price.input:
         return "unsticky.no_discount"
     return None

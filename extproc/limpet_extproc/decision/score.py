@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from limpet_extproc.contract.prices import Price
-from limpet_extproc.decision.price import NEARLY_FREE_USD, turn_usd
+from limpet_extproc.decision.price import NEARLY_FREE_USD, PER_MTOK, turn_usd
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import request_price
@@ -24,6 +24,13 @@ def expected_usd(
 
     `warm_tokens`: by provider, how much of the prompt its cache should have. What is warm makes no unknown price lower.
     """
+    lane = query.lane
+    if candidates is lane.candidates and lane.plain_prices and not warm_tokens:  # nearly all requests
+        prompt, output = query.prompt_tokens, query.output_tokens
+        return [
+            max(PER_MTOK * (prompt * price.input + output * price.output), NEARLY_FREE_USD)
+            for price in lane.plain_prices
+        ]
     prices = [request_price(candidate, query) for candidate in candidates]
 
     def usd(price: Price, warm: int) -> float:

@@ -4,9 +4,10 @@ A catalog is sent whole, however little has changed; what is the same in the one
 turns, the lanes whose prices change are made anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ from limpet_extproc.contract.catalog import (
 from limpet_extproc.contract.prices import NextPrice, Price, PriceTier
 from limpet_extproc.decision.policies import Policies
 from limpet_extproc.decision.prices_now import NO_WINDOWS, PricesNow, prices_now
+from limpet_extproc.decision.unbeaten import unbeaten
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +103,17 @@ class Lane:
     """Those that change the price at any."""
     tiered: bool = False
     """Whether the length of the prompt changes the price at any."""
+    only_marked: bool = False
+    """Whether any caches only what a breakpoint marks."""
+    plain_prices: tuple[Price, ...] = ()
+    """That of each candidate, where it is the same for all requests; empty: not so."""
+    min_tokens: Mapping[str, int] = field(default_factory=dict)
+    """The shortest prompt that each caches; empty where all cache any."""
+    stays: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """For each, from how many tokens on staying there pays, and for how many seconds its cache keeps a prompt; empty
+    where that depends on more of a request."""
+    unbeaten: frozenset[str] = frozenset()
+    """Those that no conversation leaves for their prices."""
 
     @classmethod
     def of(cls, model: str, candidates: tuple[Candidate, ...], policy: Policy) -> "Lane":
@@ -133,7 +146,37 @@ class Lane:
             caches,
             frozenset(name for candidate in candidates for name in candidate.service_tiers),
             any(candidate.tiers for candidate in candidates),
+            any(candidate.cache_fields.only_marked for candidate in candidates),
+            _plain_prices(candidates),
+            {each.provider: each.min_tokens for each in candidates} if any(c.min_tokens for c in candidates) else {},
+            _stays(candidates),
+            unbeaten(candidates),
         )
+
+
+def _plain_prices(candidates: Sequence[Candidate]) -> tuple[Price, ...]:
+    prices = [
+        each.price
+        for each in candidates
+        if each.price is not None
+        and not each.tiers
+        and not each.service_tiers
+        and each.price.cache_write == each.price.input
+        and each.price.cache_write_long is None
+    ]
+    return tuple(prices) if len(prices) == len(candidates) else ()
+
+
+def _stays(candidates: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
+    """`Lane.stays`, as `request_price.why_not_sticky` has it of each request."""
+    if any(each.tiers or each.cache_fields.only_marked for each in candidates):
+        return {}
+    return {
+        each.provider: (each.min_tokens, each.cache_ttl_s)
+        if each.caches and (each.price is None or each.price.cache_read < each.price.input)
+        else (inf, 0.0)
+        for each in candidates
+    }
 
 
 _LaneKey = tuple[str, str]

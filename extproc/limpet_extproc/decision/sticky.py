@@ -8,7 +8,7 @@ import msgspec
 
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered
-from limpet_extproc.decision.moving import cheaper_place, is_cheapest
+from limpet_extproc.decision.moving import cheaper_place, is_surely_cheapest
 from limpet_extproc.decision.outlook import outlook_of
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -65,7 +65,7 @@ def warm_first(
     unpaid = why_not_sticky(sticky, query)
     if unpaid is not None:
         return (), unpaid
-    if not others and is_cheapest(sticky, elsewhere, query):
+    if not others and (not elsewhere or is_surely_cheapest(sticky, query, warmth)):
         return (sticky.provider,), "sticky.hit"
     return _stay_or_move(filtered, sticky, others, warmth, query, states, now_s, remembered, elsewhere)
 

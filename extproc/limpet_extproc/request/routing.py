@@ -1,6 +1,6 @@
 """Where an opened request goes, with all that Envoy and the request's log entry will need."""
 
-from base64 import b64encode
+from binascii import b2a_base64
 from itertools import islice
 from typing import Final
 
@@ -179,15 +179,19 @@ def _record(
         owner=opened.owner,
         tenant=opened.tenant,
         policy=policy.name,
-        chain=b64encode(query.chain.hashes).decode() if query.chain.hashes else "",
+        chain=_base64(query.chain.hashes) if query.chain.hashes else "",
         settings=query.settings.hex(),
-        heads=b64encode(query.chain.head_hashes()).decode() if query.chain.heads else "",
+        heads=_base64(query.chain.head_hashes()) if query.chain.heads else "",
         cache=evidence_of(query, decision.order, remembered, decision.warmth, now_s, model_before)
         if learns
         else _NO_EVIDENCE,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         before=_FIRST_TURN if remembered is None else turns_before(remembered.pace, now_s),
     )
+
+
+def _base64(content: bytes) -> str:
+    return b2a_base64(content, newline=False).decode()
 
 
 _FIRST_TURN: Final = TurnsBefore()
@@ -221,5 +225,9 @@ def _unrecognised(opened: Opened, decision: Decision) -> bool:
 
 def _ttls_s(opened: Opened, order: tuple[str, ...]) -> tuple[float, ...]:
     query = opened.query
-    candidates = [query.lane.by_provider[name] for name in order]
+    lane = query.lane
+    if lane.stays and query.marks_ttl_s is None and query.retention_ttl_s is None and not lane.policy.memory_ttl_s:
+        tokens = query.prompt_tokens
+        return tuple([ttl_s if tokens >= least else 0.0 for least, ttl_s in map(lane.stays.__getitem__, order)])
+    candidates = [lane.by_provider[name] for name in order]
     return tuple([0.0 if why_not_sticky(each, query) else cache_ttl_s(each, query) for each in candidates])
