@@ -12,9 +12,9 @@ import msgspec
 
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.price import PER_MTOK, price_for, turn_usd
+from limpet_extproc.decision.price import PER_MTOK, price_for
 from limpet_extproc.decision.snapshot import Candidate, Lane
-from limpet_extproc.decision.spread_shares import Priced, spread_shares
+from limpet_extproc.decision.spread_shares import spread_shares
 
 
 class ReportedTokens(Protocol):
@@ -85,15 +85,49 @@ def bill(lane: Lane, provider: str, record: Record, tokens: ReportedTokens) -> R
         return RequestBill(paid, uncached, paid, paid, cache_unreported=True)
     if len(lane.candidates) < 2 or not _may_choose(record):
         return RequestBill(paid, uncached, paid, paid)
-    elsewhere = _Elsewhere(record, candidate, tokens)
-    others = []
+    others, prices = _open_to(lane, candidate, price, record, tokens)
+    common = shared_prompt(record, provider, tokens)
+    prompt, output = tokens.prompt, tokens.output
+    cold_usd = [PER_MTOK * (prompt * each.cache_write + output * each.output) for each in prices]
+    elsewhere = _Elsewhere(record, candidate, tokens, common)
+    spread = paid
+    if _was_kept_together(record):
+        spread = 0.0
+        shares = spread_shares(others, cold_usd, lane.policy.spread_within_percent)
+        known_s, most = 0.0, 0
+        for each, its_price, cold, share in zip(others, prices, cold_usd, shares, strict=True):
+            if share:
+                lifetime_s = elsewhere.lifetime_s(each)
+                if lifetime_s != known_s:  # mostly that of the one before
+                    known_s, most = lifetime_s, _turns_that_count(common, lifetime_s)
+                warm = _warm_after(common, share, most) if lifetime_s > 0 else 0.0
+                spread += share * elsewhere.usd(each, its_price, cold, warm, lifetime_s)
+    # Always at the cheapest, which is taken to be the same for all turns; of equals, where it went.
+    least_usd = min(cold_usd)
+    at = others.index(candidate)
+    if cold_usd[at] > least_usd:
+        at = cold_usd.index(least_usd)
+    lifetime_s = elsewhere.lifetime_s(others[at])
+    alive = common.turns > 0 and common.last_gap_s <= lifetime_s
+    warm = common.shared_tokens if alive else common.head_tokens
+    return RequestBill(paid, uncached, spread, elsewhere.usd(others[at], prices[at], cold_usd[at], warm, lifetime_s))
+
+
+def _open_to(
+    lane: Lane, candidate: Candidate, price: Price, record: Record, tokens: ReportedTokens
+) -> tuple[Sequence[Candidate], Sequence[Price]]:
+    """Who else it could have gone to, with its prices there; it went to this one for this price."""
+    if lane.plain_prices and not record.excluded:  # nearly all requests
+        return lane.candidates, lane.plain_prices
+    others: list[Candidate] = []
+    prices: list[Price] = []
     for each in lane.candidates:
         if each is candidate or each.provider not in record.excluded:
             its_price = price if each is candidate else price_for(each, tokens.prompt, record.service_tier)
             if its_price is not None:
-                others.append(Priced(each, its_price, turn_usd(its_price, tokens.prompt, 0, tokens.output)))
-    spread = elsewhere.spread_usd(others, lane.policy.spread_within_percent) if _was_kept_together(record) else paid
-    return RequestBill(paid, uncached, spread, elsewhere.cheapest_usd(others))
+                others.append(each)
+                prices.append(its_price)
+    return others, prices
 
 
 def paid_usd(price: Price, tokens: ReportedTokens) -> float:
@@ -141,12 +175,25 @@ def spread_warm_tokens(common: SharedPrompt, share: float, lifetime_s: float) ->
     share (1 - share)^(j-1), and was (j - 1) growths shorter than the last turn; for `j` up to as many turns as there
     were and as fit into the cache's lifetime. Sums of geometric series, closed.
     """
-    if not common.turns or common.last_gap_s > lifetime_s or share <= 0:
-        return float(common.head_tokens) if lifetime_s > 0 else 0.0
+    most = _turns_that_count(common, lifetime_s)
+    return _warm_after(common, share, most) if lifetime_s > 0 else 0.0
+
+
+def _turns_that_count(common: SharedPrompt, lifetime_s: float) -> int:
+    """How many of the turns before may have left something of this prompt in a cache of this lifetime."""
+    if not common.turns or common.last_gap_s > lifetime_s:
+        return 0
     own = common.shared_tokens - common.head_tokens
     fit = 1 + (lifetime_s - common.last_gap_s) / common.gap_s if common.gap_s > 0 else inf
     longer = 1 + own / common.growth_tokens if common.growth_tokens > 0 else inf
-    most = int(min(common.turns, fit, longer))
+    return int(min(common.turns, fit, longer))
+
+
+def _warm_after(common: SharedPrompt, share: float, most: int) -> float:
+    """`spread_warm_tokens`, of so many turns."""
+    if not most or share <= 0:
+        return float(common.head_tokens)
+    own = common.shared_tokens - common.head_tokens
     other = 1.0 - share
     none = other**most
     # Sum of share * other^(j-1) over j, and the same times (j - 1).
@@ -156,60 +203,45 @@ def spread_warm_tokens(common: SharedPrompt, share: float, lifetime_s: float) ->
 
 
 class _Elsewhere:
-    """The same request by other rules."""
+    """The same request at other providers."""
 
-    def __init__(self, record: Record, served: Candidate, tokens: ReportedTokens) -> None:
+    __slots__ = ("_keeps", "_marked", "_provider", "_record", "_rest", "_tokens")
+
+    def __init__(self, record: Record, served: Candidate, tokens: ReportedTokens, common: SharedPrompt) -> None:
         self._record = record
         self._provider = served.provider
         self._tokens = tokens
-        self._common = shared_prompt(record, served.provider, tokens)
         self._rest = _unwritten(tokens)
-        self._keeps = self._common.shared_tokens > 0 or bool(tokens.written)
+        self._keeps = common.shared_tokens > 0 or bool(tokens.written)
         # What was charged as written was marked, and so was what is read where nothing else is cached.
         self._marked = bool(tokens.written) or (served.cache_fields.only_marked and bool(tokens.cached))
 
-    def spread_usd(self, others: Sequence[Priced], within_percent: float) -> float:
-        """Had each turn been spread anew over these."""
-        total = 0.0
-        for each, share in spread_shares(others, within_percent):
-            lifetime_s = self._lifetime_s(each.candidate)
-            total += share * self._usd(each, spread_warm_tokens(self._common, share, lifetime_s), lifetime_s)
-        return total
-
-    def cheapest_usd(self, others: Sequence[Priced]) -> float:
-        """Had each turn gone to the cheapest of these: it is taken to be the same for all turns."""
-        least_usd = min([each.cold_usd for each in others])
-        equals = [each for each in others if each.cold_usd == least_usd]
-        cheapest = next((each for each in equals if each.candidate.provider == self._provider), equals[0])
-        lifetime_s, common = self._lifetime_s(cheapest.candidate), self._common
-        alive = common.turns > 0 and common.last_gap_s <= lifetime_s
-        return self._usd(cheapest, common.shared_tokens if alive else common.head_tokens, lifetime_s)
-
-    def _lifetime_s(self, candidate: Candidate) -> float:
+    def lifetime_s(self, candidate: Candidate) -> float:
         """Of its cache for this prompt; 0: it keeps nothing of it."""
-        order, ttls_s = self._record.order, self._record.ttls_s
+        order = self._record.order
         if candidate.provider in order:
-            return ttls_s[order.index(candidate.provider)]
+            return self._record.ttls_s[order.index(candidate.provider)]
         if candidate.cache_fields.only_marked and not self._keeps:
             return 0.0
         return candidate.cache_ttl_s if candidate.caches and self._tokens.prompt >= candidate.min_tokens else 0.0
 
-    def _usd(self, priced: Priced, warm_tokens: float, lifetime_s: float) -> float:
-        """There, with so much of the prompt in its cache; the rest is written to it as far as it was here."""
-        price, tokens = priced.price, self._tokens
+    def usd(self, candidate: Candidate, price: Price, cold_usd: float, warm_tokens: float, lifetime_s: float) -> float:
+        """There, with so much of the prompt in its cache; the rest is written to it as far as it was here.
+
+        `cold_usd`: with nothing of it there, and all of it written.
+        """
+        if price.cache_write == price.input and price.cache_write_long is None:
+            return cold_usd - PER_MTOK * warm_tokens * (price.input - price.cache_read)
+        tokens = self._tokens
         uncached = tokens.prompt - warm_tokens
-        free_unmarked = priced.candidate.cache_fields.free_unmarked
-        wrote_nothing = tokens.written is None and priced.candidate.provider == self._provider
-        writes = lifetime_s > 0 and not wrote_nothing and (self._marked or not free_unmarked)
-        written = max(0.0, uncached - self._rest) if writes else 0.0
-        all_long = bool(tokens.written) and tokens.written_long == tokens.written
-        write_price = price.long_write if all_long else price.cache_write
-        return PER_MTOK * (
-            (uncached - written) * price.input
-            + written * write_price
-            + warm_tokens * price.cache_read
-            + tokens.output * price.output
-        )
+        cost = uncached * price.input + warm_tokens * price.cache_read + tokens.output * price.output
+        wrote_nothing = tokens.written is None and candidate.provider == self._provider
+        if lifetime_s > 0 and not wrote_nothing and (self._marked or not candidate.cache_fields.free_unmarked):
+            all_long = bool(tokens.written) and tokens.written_long == tokens.written
+            write_price = price.long_write if all_long else price.cache_write
+            if write_price != price.input:
+                cost += max(0.0, uncached - self._rest) * (write_price - price.input)
+        return PER_MTOK * cost
 
 
 def _unwritten(tokens: ReportedTokens) -> int:

@@ -5,29 +5,32 @@ As `pick.spread` does it, without what was learned of speed and errors, which ch
 
 from collections.abc import Sequence
 
-import msgspec
-
-from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.price import NEARLY_FREE_USD
 from limpet_extproc.decision.snapshot import Candidate
 
 
-class Priced(msgspec.Struct, frozen=True, gc=False):
-    """A provider as a choice for one request."""
+def spread_shares(candidates: Sequence[Candidate], cold_usd: Sequence[float], within_percent: float) -> list[float]:
+    """For each its share by weight over price squared, if it is a near-equal of the cheapest; 1 together.
 
-    candidate: Candidate
-    price: Price
-    """That counts for the request."""
-    cold_usd: float
-    """Of the request with nothing of it in the cache there."""
-
-
-def spread_shares(priced: Sequence[Priced], within_percent: float) -> list[tuple[Priced, float]]:
-    """The near-equals of the cheapest, each with its share by weight over price squared; 1 together."""
-    taking = [each for each in priced if not each.candidate.drain] or priced
-    weighty = [each for each in taking if each.candidate.weight] or taking
-    limit = max(min([each.cold_usd for each in weighty]), NEARLY_FREE_USD) * (1 + within_percent / 100)
-    near = [each for each in weighty if each.cold_usd <= limit]
-    pulls = [max(each.candidate.weight, 1) / max(each.cold_usd, NEARLY_FREE_USD) ** 2 for each in near]
+    `cold_usd`: dollars of the request at each, with nothing of it in the cache there.
+    """
+    weights = [0 if each.drain else each.weight for each in candidates]
+    if not any(weights):
+        weights = _where_none_is_usual(candidates)
+    least = min([usd for usd, weight in zip(cold_usd, weights, strict=True) if weight])
+    limit = max(least, NEARLY_FREE_USD) * (1 + within_percent / 100)
+    pulls = [
+        weight / max(usd, NEARLY_FREE_USD) ** 2 if weight and usd <= limit else 0.0
+        for usd, weight in zip(cold_usd, weights, strict=True)
+    ]
     total = sum(pulls)
-    return [(each, pull / total) for each, pull in zip(near, pulls, strict=True)]
+    return [pull / total for pull in pulls]
+
+
+def _where_none_is_usual(candidates: Sequence[Candidate]) -> list[int]:
+    """Of those that take new requests, or else of all, those without a weight are as good as each other."""
+    taking = [not each.drain for each in candidates]
+    if any(taking):
+        return [int(each) for each in taking]
+    weights = [each.weight for each in candidates]
+    return weights if any(weights) else [1] * len(weights)

@@ -57,12 +57,27 @@ Verbose = Callable[[RequestSummary], None]
 """Shows a person what became of a request."""
 
 
-Spend = Callable[[str, AttemptOutcome, Record | None, TokenUsage | None], None]
-"""Counts what a request cost that has ended at a provider, or at none (empty)."""
+class Spender(Protocol):
+    """Counts what requests cost."""
+
+    def count(self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None) -> None:
+        """One has ended at this provider, or at none (empty)."""
+
+    def settle(self) -> None:
+        """No more of them come at once."""
 
 
-def _keep_no_ledger(*_told: object) -> None:
-    pass
+class _NoLedger:
+    """Counts nothing."""
+
+    def count(self, *_told: object) -> None:
+        """See `Spender`."""
+
+    def settle(self) -> None:
+        """See `Spender`."""
+
+
+_NO_LEDGER: Final = _NoLedger()
 
 
 class LogStream(Protocol):
@@ -89,7 +104,7 @@ class Outcomes:
         clock: Callable[[], float],
         always_reports_usage: Callable[[str], bool],
         verbose: Verbose | None = None,
-        spend: Spend = _keep_no_ledger,
+        spending: Spender = _NO_LEDGER,
     ) -> None:
         """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
         self._remembering = Remembering(memory, heads, caches, clock)
@@ -103,7 +118,7 @@ class Outcomes:
         self._clock = clock
         self._always_reports_usage = always_reports_usage
         self._verbose = verbose
-        self._spend = spend
+        self._spending = spending
         self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
 
@@ -122,6 +137,7 @@ class Outcomes:
                 except Exception:
                     _log.exception("an access log entry could not be used; please report this")
                     self._metrics.failures.inc()
+            self._spending.settle()
             self._metrics.flush()
         return b""
 
@@ -157,7 +173,7 @@ class Outcomes:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
-        self._spend(provider, outcome, record, usage)
+        self._spending.count(provider, outcome, record, usage)
         finding = None
         if not provider or outcome != "ok":
             usage = None

@@ -23,6 +23,57 @@ LaneOf = Callable[[str, str], Lane | None]
 """From `apis.Api.name` and the model."""
 
 
+_Account = tuple[str, str, str, str]
+"""Provider, model, tenant and policy."""
+
+
+class _Sums:
+    """Of the bills of an account that are not settled yet; one request adds little to them, so it may cost little."""
+
+    __slots__ = (
+        "cache_unreported",
+        "cached_tokens",
+        "cheapest_usd",
+        "output_tokens",
+        "paid_usd",
+        "prompt_tokens",
+        "requests",
+        "spread_usd",
+        "uncached_usd",
+    )
+
+    def __init__(self) -> None:
+        self.requests = self.cache_unreported = 0
+        self.prompt_tokens = self.cached_tokens = self.output_tokens = 0
+        self.paid_usd = self.uncached_usd = self.spread_usd = self.cheapest_usd = 0.0
+
+    def add(self, found: RequestBill, usage: TokenUsage) -> None:
+        """One more request."""
+        self.requests += 1
+        self.cache_unreported += found.cache_unreported
+        self.prompt_tokens += usage.prompt
+        self.cached_tokens += usage.cached or 0
+        self.output_tokens += usage.output
+        self.paid_usd += found.paid_usd
+        self.uncached_usd += found.uncached_usd
+        self.spread_usd += found.spread_usd
+        self.cheapest_usd += found.cheapest_usd
+
+    def row(self) -> RowSums:
+        """As the ledger takes them."""
+        return RowSums(
+            requests=self.requests,
+            cache_unreported=self.cache_unreported,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            output_tokens=self.output_tokens,
+            paid_usd=self.paid_usd,
+            uncached_usd=self.uncached_usd,
+            spread_usd=self.spread_usd,
+            cheapest_usd=self.cheapest_usd,
+        )
+
+
 class Spending:
     """The ledger's side of outcomes."""
 
@@ -32,26 +83,30 @@ class Spending:
         self._metrics = metrics
         self._clock = clock
         self._tenants: set[str] = set()
+        self._unsettled: dict[_Account, _Sums] = {}
 
     def count(self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None) -> None:
-        """A request has ended at this provider. What is neither answered nor broken off by its client costs nothing."""
+        """A request has ended at this provider. What is neither answered nor broken off by its client costs nothing.
+
+        Bills are only summed up; `settle` enters the sums.
+        """
         if not provider or outcome not in _MAY_COST or (record is not None and record.kind in _FREE):
             return
         model = record.model if record else ""
         tenant, policy = (record.tenant, record.policy) if record else ("", "")
-        key = RowKey(int(self._clock() // HOUR_S), "traffic", provider, model, tenant, policy)
+        account = provider, model, tenant, policy
         if usage is None:
             if outcome == "ok" and record is not None and record.kind != "conversation":
                 return  # such as a moderation: nothing says that it costs anything
             self._metrics.unbilled.add(1, provider, model, "unmetered")
-            self._book.add(key, RowSums(1, unmetered=1))
+            self._book.add(self._row(account), RowSums(1, unmetered=1))
             return
         lane = self._lane_of(record.api, record.model) if record else None
         found = bill(lane, provider, record, usage) if lane is not None and record is not None else None
         if found is None:
             self._metrics.unbilled.add(1, provider, model, "unpriced")
             self._book.add(
-                key,
+                self._row(account),
                 RowSums(
                     1,
                     unpriced=1,
@@ -63,35 +118,33 @@ class Spending:
             return
         if found.cache_unreported:
             self._metrics.unbilled.add(1, provider, model, "cache_unreported")
-        self._measure(found, key)
-        self._book.add(key, _sums(found, usage))
+        sums = self._unsettled.get(account)
+        if sums is None:
+            sums = self._unsettled[account] = _Sums()
+        sums.add(found, usage)
 
-    def _measure(self, found: RequestBill, key: RowKey) -> None:
-        tenant = key.tenant
+    def settle(self) -> None:
+        """Enter what has been counted into the ledger and the metrics; to be called after a few requests."""
+        for account, sums in self._unsettled.items():
+            self._measure(account, sums)
+            self._book.add(self._row(account), sums.row())
+        self._unsettled.clear()
+
+    def _row(self, account: _Account) -> RowKey:
+        return RowKey(int(self._clock() // HOUR_S), "traffic", *account)
+
+    def _measure(self, account: _Account, sums: _Sums) -> None:
+        provider, model, tenant, policy = account
         if tenant not in self._tenants:
             if len(self._tenants) < MOST_TENANTS:
                 self._tenants.add(tenant)
             else:
                 tenant = OTHERS
         for rule, usd in (
-            ("paid", found.paid_usd),
-            ("uncached", found.uncached_usd),
-            ("spread", found.spread_usd),
-            ("cheapest", found.cheapest_usd),
+            ("paid", sums.paid_usd),
+            ("uncached", sums.uncached_usd),
+            ("spread", sums.spread_usd),
+            ("cheapest", sums.cheapest_usd),
         ):
-            self._metrics.bill_usd.add(usd, key.provider, key.model, key.policy, rule)
+            self._metrics.bill_usd.add(usd, provider, model, policy, rule)
             self._metrics.tenant_bill_usd.add(usd, tenant, rule)
-
-
-def _sums(found: RequestBill, usage: TokenUsage) -> RowSums:
-    return RowSums(
-        requests=1,
-        cache_unreported=int(found.cache_unreported),
-        prompt_tokens=usage.prompt,
-        cached_tokens=usage.cached or 0,
-        output_tokens=usage.output,
-        paid_usd=found.paid_usd,
-        uncached_usd=found.uncached_usd,
-        spread_usd=found.spread_usd,
-        cheapest_usd=found.cheapest_usd,
-    )

@@ -135,7 +135,7 @@ class Worker:
             clock,
             self._reports_usage,
             verbose,
-            spending.count,
+            spending,
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {

@@ -14,7 +14,7 @@ from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.decision.bills import bill, paid_usd
 from limpet_extproc.decision.price import turn_usd
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.decision.spread_shares import Priced, spread_shares
+from limpet_extproc.decision.spread_shares import spread_shares
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import ConversationPace, ServedTurn
 from limpet_extproc.memory.served import paced
@@ -53,15 +53,12 @@ def spread_usd(random: Random, lane: Lane, talk: Sequence[AskedTurn]) -> float:
     last: dict[str, AskedTurn] = {}
     total = 0.0
     for asked in talk:
-        priced = [
-            Priced(each, each.price, turn_usd(each.price, asked.prompt_tokens, 0, OUTPUT))
-            for each in lane.candidates
-            if each.price is not None
-        ]
-        options = spread_shares(priced, 25.0)
-        (chosen,) = random.choices([each for each, _ in options], [share for _, share in options])
-        name = chosen.candidate.provider
-        total += paid_usd(chosen.price, used(asked, last.get(name)))
+        prices = [each.price for each in lane.candidates if each.price is not None]
+        usd = [turn_usd(price, asked.prompt_tokens, 0, OUTPUT) for price in prices]
+        shares = spread_shares(lane.candidates, usd, 25.0)
+        ((chosen, price),) = random.choices(list(zip(lane.candidates, prices, strict=True)), shares)
+        name = chosen.provider
+        total += paid_usd(price, used(asked, last.get(name)))
         last[name] = asked
     return total
 

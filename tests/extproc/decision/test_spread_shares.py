@@ -11,15 +11,13 @@ from limpet_extproc.decision.pick import spread
 from limpet_extproc.decision.price import turn_usd
 from limpet_extproc.decision.score import expected_usd
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.decision.spread_shares import Priced, spread_shares
+from limpet_extproc.decision.spread_shares import spread_shares
 
 
-def priced(lane: Lane) -> list[Priced]:
-    return [
-        Priced(each, each.price, turn_usd(each.price, 10_000, 0, 0))
-        for each in lane.candidates
-        if each.price is not None
-    ]
+def shares_of(lane: Lane) -> dict[str, float]:
+    usd = [turn_usd(each.price, 10_000, 0, 0) for each in lane.candidates if each.price is not None]
+    shares = spread_shares(lane.candidates, usd, 25.0)
+    return {each.provider: share for each, share in zip(lane.candidates, shares, strict=True) if share}
 
 
 def test_shares_are_those_by_which_requests_are_spread(make: Make) -> None:
@@ -32,7 +30,7 @@ def test_shares_are_those_by_which_requests_are_spread(make: Make) -> None:
     )
     usd = expected_usd(lane.candidates, make.query(lane, prompt_tokens=10_000, output_tokens=0))
     firsts = Counter(spread(lane.candidates, usd, usd, 25.0, str(n).encode())[0] for n in range(20_000))
-    shares = {each.candidate.provider: share for each, share in spread_shares(priced(lane), 25.0)}
+    shares = shares_of(lane)
     assert "d" not in shares
     assert sum(shares.values()) == pytest.approx(1.0)
     for name, share in shares.items():
@@ -50,4 +48,4 @@ def test_shares_are_those_by_which_requests_are_spread(make: Make) -> None:
 def test_who_gets_none(make: Make, fields: dict[str, Any], names: list[str]) -> None:
     usual = Price(1.0, 1.0, 1.0, 1.0)
     lane = make.lane(make.provider("a", **{"price": usual, **fields}), make.provider("b", price=usual))
-    assert [each.candidate.provider for each, _ in spread_shares(priced(lane), 25.0)] == names
+    assert list(shares_of(lane)) == names

@@ -28,6 +28,15 @@ class Books:
         self._spending = Spending(lambda api, model: self._lane, self.book, self.metrics, lambda: 7.5 * HOUR_S)
 
     def count(self, outcome: AttemptOutcome, usage: TokenUsage | None, *, provider: str = "a", **fields: Any) -> None:
+        self.count_only(outcome, usage, provider=provider, **fields)
+        self.settle()
+
+    def settle(self) -> None:
+        self._spending.settle()
+
+    def count_only(
+        self, outcome: AttemptOutcome, usage: TokenUsage | None, *, provider: str = "a", **fields: Any
+    ) -> None:
         usual: dict[str, Any] = {
             "key": "00", "model": "flash", "identified_by": "", "reason": "sticky.hit", "enforce_reason": None,
             "order": ("a",), "ttls_s": (300.0,), "started_s": 0.0, "prompt_tokens": 1, "max_providers": 4,
@@ -38,6 +47,7 @@ class Books:
     def unread(self, usage: TokenUsage | None) -> None:
         """A request that no worker has read."""
         self._spending.count("a", "ok", None, usage)
+        self._spending.settle()
 
     def counted(self, name: str, **labels: str) -> float:
         self.metrics.flush()
@@ -111,3 +121,16 @@ def test_series_of_tenants_have_a_bound(make: Make) -> None:
     for number in range(MOST_TENANTS + 3):
         books.count("ok", USAGE, tenant=str(number))
     assert books.counted("limpet_tenant_bill_usd_total", tenant="other", rule="paid") == pytest.approx(0.45)
+
+
+def test_requests_of_one_message_are_entered_together(make: Make) -> None:
+    books = Books(make)
+    for _ in range(3):
+        books.count_only("ok", USAGE)
+    assert not books.book.unwritten()
+    books.settle()
+    ((row, sums),) = books.book.unwritten().items()
+    assert (sums.requests, sums.prompt_tokens) == (3, 3_000_000)
+    assert sums.paid_usd == pytest.approx(0.45)
+    books.settle()
+    assert books.book.unwritten() == {row: sums}
