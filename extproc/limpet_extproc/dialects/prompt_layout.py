@@ -135,8 +135,11 @@ def layout_of(
 
 def _span(text: Body, value: Raw) -> Span:
     if value is ABSENT or memoryview(value) == _NULL:
-        return Span(0, 0)
+        return _NOWHERE
     return span_of(text, value)
+
+
+_NOWHERE: Final = Span(0, 0)
 
 
 _VIEW: Final[Callable[[Raw], memoryview]] = memoryview

@@ -78,10 +78,20 @@ _scratch_ref: Final = ctypes.byref(_scratch)
 
 def address(data: Text) -> int:
     """Where the bytes lie in memory, as long as the object lives."""
+    if type(data) is bytes:
+        return id(data) + _BYTES_BEGIN
+    return _buffer_begin(data)
+
+
+def _buffer_begin(data: Text) -> int:
     _get_buffer(data, _scratch_ref, 0)
     found: int = _scratch.buf
     _release_buffer(_scratch_ref)
     return found
+
+
+_BYTES_BEGIN: Final = _buffer_begin(b"") - id(b"")
+"""CPython has the content of `bytes` behind their head, and the id is where that is: ten times as quick to ask for."""
 
 
 def span_of(body: Text, value: Text) -> Span:

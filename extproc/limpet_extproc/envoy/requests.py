@@ -4,7 +4,13 @@ from typing import Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
-from limpet_extproc.contract.envoy import HEAD_ATTRIBUTE, READ_HEADERS
+from limpet_extproc.contract.envoy import (
+    AGENT_HEADERS,
+    CODEX_SESSION_HEADERS,
+    HEAD_ATTRIBUTE,
+    READ_HEADERS,
+    SESSION_HEADERS,
+)
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.wire import body_apart
 from limpet_extproc.request.parsing import RequestHead
@@ -12,6 +18,10 @@ from limpet_extproc.request.reading import LIGHT_BYTES
 
 _PATH: Final = ":path"
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+_NO_SESSION: Final = "".join(
+    ["\n", *[f"{name} \n" for name in (*SESSION_HEADERS, *AGENT_HEADERS.values(), *CODEX_SESSION_HEADERS)]]
+)
+"""What most requests have there: half of all lines."""
 
 
 def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memoryview]:
@@ -27,9 +37,10 @@ def parsed(data: bytes | memoryview) -> tuple[pb.ProcessingRequest, bytes | memo
 def head_of_attributes(request: pb.ProcessingRequest) -> RequestHead:
     """The head that comes with the body."""
     headers: dict[str, str] = {}
-    for line in request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value.split("\n"):
-        name, _, value = line.partition(" ")
-        if value:
+    lines = request.attributes[_ATTRIBUTES].fields[HEAD_ATTRIBUTE].string_value
+    for line in lines.replace(_NO_SESSION, "\n").split("\n"):
+        if line[-1:] > " ":  # most are absent, and their lines end with the name and a space
+            name, _, value = line.partition(" ")
             headers[name] = value
     return _head(headers)
 

@@ -40,7 +40,11 @@ def read(noted: Mapping[str, Any]) -> TokenUsage | None:
 
     The numbers are the provider's, and are not taken further than they can be true: a part is no more than the whole.
     """
-    numbers = {key: _tokens(value.number_value) for key, value in noted.items() if value.HasField("number_value")}
+    numbers = {
+        key: int(number) if 0.0 <= (number := value.number_value) <= MAX_TOKENS else _tokens(number)
+        for key, value in noted.items()
+        if value.HasField("number_value")
+    }
     prompt = numbers.get(USAGE_PROMPT)
     if prompt is None:
         return None

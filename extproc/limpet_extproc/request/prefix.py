@@ -49,19 +49,21 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     view = memoryview(body)
     hashed = xxh3_64(seed)
     update, digest = hashed.update, hashed.digest
-    digests: list[bytes] = []
-    sizes: list[int] = []
     lengths: list[bytes] = []
-    size = 0
-    for ranges in _first_parts(layout):
-        update(_PART)
-        for begin, end in ranges:
-            _through_heads(hashed, view, begin, end, size, lengths)
-            size += end - begin
-        digests.append(digest())
-        sizes.append(size)
+    tools, system, begin = layout.tools, layout.system, layout.opened
     update(_PART)
-    begin = layout.opened
+    size = tools.length
+    if size:
+        _through_heads(hashed, view, tools.offset, tools.offset + size, 0, lengths)
+    digests, sizes = [digest()], [size]
+    update(_PART)
+    for start, end in ((system.offset, system.offset + system.length), (layout.start, begin)):
+        if end > start:
+            _through_heads(hashed, view, start, end, size, lengths)
+            size += end - start
+    digests.append(digest())
+    sizes.append(size)
+    update(_PART)
     shift = size - begin
     # Where a boundary or a head ends, in one row; nearly all work of a long conversation is this one loop.
     ends = layout.ends

@@ -14,9 +14,13 @@ from limpet_extproc.memory import SETTINGS_BYTES
 def settings_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes) -> bytes:
     """The hash of what stands in the body around its prompt. `seed`: as that of `chain_of`."""
     messages = (layout.start, layout.ends[-1] if layout.ends else layout.opened)
-    parts = [(offset, offset + length) for offset, length in (layout.tools, layout.system) if length]
+    tools, system = layout.tools, layout.system
+    parts = [messages]
+    if tools.length or system.length:
+        parts += [(offset, offset + length) for offset, length in (tools, system) if length]
+        parts.sort()
     view, hashed, begin = memoryview(body), xxh3_64(seed), 0
-    for start, end in sorted((*parts, messages)):
+    for start, end in parts:
         hashed.update(view[begin:start])
         begin = end
     hashed.update(view[begin:])
