@@ -19,6 +19,12 @@ from limpet_activity.web.question import range_of, span_of
 MOST_GROUPS: Final = 12
 """Of each kind on the overview; the rest is one."""
 
+_LOOKED_AT: Final = 200
+"""Records of a provider in which its last error is looked for."""
+
+_MOST_ASKED: Final = 50
+"""Providers whose last error is looked for."""
+
 
 class Overview(msgspec.Struct, frozen=True):
     """A range of time at a glance."""
@@ -35,6 +41,17 @@ class Overview(msgspec.Struct, frozen=True):
     causes: Sequence[Group]
 
 
+class LastError(msgspec.Struct, frozen=True):
+    """The newest attempt at a provider that did not succeed through its own fault."""
+
+    record_id: str
+    time_s: float
+    status: int
+    cause: str
+    error: str
+    """The message that came with it, if it is what the client got."""
+
+
 class ProvidersAnswer(msgspec.Struct, frozen=True):
     """How all providers are and were doing."""
 
@@ -44,6 +61,8 @@ class ProvidersAnswer(msgspec.Struct, frozen=True):
     seen: Sequence[SeenProvider]
     verdicts: Sequence[VerdictSpan]
     sums: Sequence[Group]
+    last_errors: Mapping[str, LastError]
+    """By provider; of those that failed lately."""
 
 
 def overview(store: ActivityStore, given: Mapping[str, str], which: ActivityFilter, now_s: float) -> Overview:
@@ -70,11 +89,26 @@ def providers(store: ActivityStore, given: Mapping[str, str], now_s: float) -> P
     name = range_of(given)
     since_s, until_s, _ = span_of(name, now_s)
     which = ActivityFilter(since_s=since_s, until_s=until_s)
+    seen = store.providers()
+    names = sorted({each.report.provider for each in seen})
+    errors = {provider: last_error(store, provider, since_s) for provider in names[:_MOST_ASKED]}
     return ProvidersAnswer(
         range=name,
         since_s=since_s,
         until_s=until_s,
-        seen=store.providers(),
+        seen=seen,
         verdicts=store.verdicts(since_s),
         sums=store.groups(which, "provider", 100),
+        last_errors={provider: error for provider, error in errors.items() if error is not None},
     )
+
+
+def last_error(store: ActivityStore, provider: str, since_s: float) -> LastError | None:
+    """Among what it was asked last. Blocks. Raises StoreError."""
+    which = ActivityFilter(since_s=since_s, provider=provider)
+    for record in store.page(which, None, _LOOKED_AT).records:
+        for tried in reversed(record.attempts):
+            if tried.provider == provider and tried.outcome in ("failed", "limited"):
+                error = record.error if tried is record.attempts[-1] else ""
+                return LastError(record.id, record.time_s, tried.status, tried.cause, error)
+    return None

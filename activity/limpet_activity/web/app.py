@@ -21,16 +21,16 @@ def web_app(store: ActivityStore, settings: PageSettings, now: Callable[[], floa
     """Everything of the page, and its JSON under /api/. `now` is the time in Unix seconds."""
     drawer = PageDrawer(store, settings, now)
 
-    def trouble(request: Request, status: int, code: str, title: str, text: str, **more: str) -> Response:
+    def trouble(request: Request, status: int, code: str, title: str, text: str) -> Response:
         if request.url.path.startswith("/api/"):
-            return error_answer(status, code, text, **more)
+            return error_answer(status, code, text)
         return drawer.trouble(request, status, title, text)
 
     async def bad_question(request: Request, error: Exception) -> Response:
         assert isinstance(error, QuestionError)
-        return trouble(
-            request, 400, "bad_parameter", f"“{error.parameter}” is not understood", str(error), param=error.parameter
-        )
+        if request.url.path.startswith("/api/"):
+            return error_answer(400, "bad_parameter", str(error), param=error.parameter)
+        return drawer.bad_question(request, error)
 
     async def away(request: Request, error: Exception) -> Response:
         return trouble(request, 503, "store_away", "The store does not answer", str(error))

@@ -36,7 +36,9 @@ FILTERS: Final = (
 
 REASONS: Final = words(Reason)
 CAUSES: Final = words(CacheCause)
-_BEGINNINGS: Final = sorted({reason[: reason.index(".") + 1] for reason in REASONS} | {"sticky.left.", "sticky.moved."})
+REASON_BEGINNINGS: Final = sorted(
+    {reason[: reason.index(".") + 1] for reason in REASONS} | {"sticky.left.", "sticky.moved."}
+)
 _AGO: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _MOST_CHARS: Final = 300
@@ -46,12 +48,13 @@ _CURSOR: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)~(.{1,200})")
 class QuestionError(ValueError):
     """A parameter that means nothing here."""
 
-    def __init__(self, parameter: str, value: str, allowed: str) -> None:
+    def __init__(self, parameter: str, value: str, allowed: str, choices: Sequence[str] = ()) -> None:
         shown = value if len(value) <= 60 else value[:60] + "…"
-        super().__init__(f"{parameter}={shown!r} is not understood: {allowed}")
+        super().__init__(f"{parameter}={shown!r} is not understood: {', '.join((allowed, *choices))}")
         self.parameter: Final = parameter
         self.value: Final = shown
         self.allowed: Final = allowed
+        self.choices: Final = choices
 
 
 def parameters(query: Sequence[tuple[str, str]], known: Collection[str]) -> dict[str, str]:
@@ -59,7 +62,7 @@ def parameters(query: Sequence[tuple[str, str]], known: Collection[str]) -> dict
     found: dict[str, str] = {}
     for name, value in query:
         if name not in known:
-            raise QuestionError(name, value, f"this page knows {', '.join(known)}")
+            raise QuestionError(name, value, "this page knows these", tuple(known))
         if name in found and value:
             raise QuestionError(name, value, "give it once")
         if len(value) > _MOST_CHARS:
@@ -72,11 +75,11 @@ def parameters(query: Sequence[tuple[str, str]], known: Collection[str]) -> dict
 def filter_of(given: Mapping[str, str], now_s: float) -> ActivityFilter:
     """Which records are meant. Raises QuestionError."""
     reason = given.get("reason", "")
-    if reason and reason not in REASONS and reason not in _BEGINNINGS:
-        raise QuestionError("reason", reason, f"one of {', '.join(REASONS)}, or all of {', '.join(_BEGINNINGS)}")
+    if reason and reason not in REASONS and reason not in REASON_BEGINNINGS:
+        raise QuestionError("reason", reason, "a reason, or the beginning of several", (*REASONS, *REASON_BEGINNINGS))
     cause = given.get("cause", "")
     if cause and cause not in CAUSES:
-        raise QuestionError("cause", cause, f"one of {', '.join(CAUSES)}")
+        raise QuestionError("cause", cause, "a cause", CAUSES)
     conversation = given.get("conversation", "").lower()
     if conversation and not re.fullmatch(r"[0-9a-f]{1,64}", conversation):
         raise QuestionError("conversation", conversation, "its key, or the beginning: hexadecimal digits")
@@ -121,7 +124,7 @@ def range_of(given: Mapping[str, str]) -> str:
     """One of RANGES_S. Raises QuestionError."""
     name = given.get("range", "24h")
     if name not in RANGES_S:
-        raise QuestionError("range", name, f"one of {', '.join(RANGES_S)}")
+        raise QuestionError("range", name, "a range", tuple(RANGES_S))
     return name
 
 

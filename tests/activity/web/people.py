@@ -4,7 +4,7 @@ from starlette.testclient import TestClient
 from tests.activity.store.answers import T0, fill
 
 from limpet_activity.store.in_memory import InMemoryStore
-from limpet_activity.store.port import ActivityStore
+from limpet_activity.store.port import ActivityStore, StoreError
 from limpet_activity.web.app import web_app
 from limpet_activity.web.settings import PageSettings
 from limpet_activity.web.sign_in import COOKIE, cookie_value
@@ -46,3 +46,12 @@ def signed_in(store: ActivityStore | None = None, clock: Clock | None = None) ->
     client = _client(store, clock)
     client.cookies.set(COOKIE, cookie_value(TOKEN, T0 + 86_400))
     return client
+
+
+class AwayStore(InMemoryStore):
+    """A store whose database does not answer."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name.startswith("_"):
+            return super().__getattribute__(name)
+        raise StoreError("the database is away: start it")
