@@ -38,6 +38,7 @@ test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_sticki
 	@$(if $(WORLD),command -v ip >/dev/null || { echo "installing iproute2 for the network of the tests' pods"; $(call install,iproute2); })
 	@$(if $(filter-out chart contract crds docs operator release,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter activity,$(or $(PART),activity)),$(servers_of_activity))
+	@$(if $(filter chart,$(PART)),command -v promtool >/dev/null || { echo "installing prometheus for the tests of alerts"; $(promtool); })
 	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
 	@$(WORLD) true  # fails at once if something is missing
@@ -111,7 +112,10 @@ install = s=; [ "$$(id -u)" = 0 ] || s=sudo; $$s apt-get update -qq && $$s apt-g
 # Redis without the service that comes with it.
 redis = $(call install,redis-server); $$s systemctl disable --now redis-server 2>/dev/null || $$s service redis-server stop || true
 
-# What the tests of the activity service need: a database, a browser and promtool, each without the service that comes with it.
+# promtool without the service that comes with it.
+promtool = $(call install,--no-install-recommends prometheus); $$s systemctl disable --now prometheus 2>/dev/null || $$s service prometheus stop || true
+
+# What the tests of the activity service and the chart need: a database, a browser and promtool, each without the service that comes with it.
 servers_of_activity = command -v psql >/dev/null && command -v chromium >/dev/null && command -v promtool >/dev/null || { \
 	echo "installing postgresql, chromium and prometheus for the tests"; $(call install,--no-install-recommends postgresql chromium prometheus); \
 	for each in postgresql prometheus; do $$s systemctl disable --now $$each 2>/dev/null || $$s service $$each stop 2>/dev/null || true; done; }

@@ -55,6 +55,7 @@ MEMORY = 'limpet_memory_%s{namespace="ai",pod="p",worker="0"}'
 WORKER = {"namespace": "ai", "pod": "p", "worker": "0"}
 AI = {"namespace": "ai"}
 MODEL = {"namespace": "ai", "provider": "a", "model": "m"}
+STORE = 'limpet_activity_store_up{namespace="ai",pod="p"}'
 LOST = 'limpet_activity_export_lost_records_total{namespace="ai",exporter="otlp",why="not_taken"}'
 
 CASES: Final = [
@@ -138,6 +139,8 @@ CASES: Final = [
         [{"namespace": "ai", "pod": "p", "file": "tls.crt"}],
     ),
     Case("LimpetCertificateExpires", {CERTIFICATE: f"{15 * 86400}x90"}, 70),
+    Case("LimpetActivityStoreAway", {STORE: "0x20"}, 10, [{"namespace": "ai", "pod": "p"}]),
+    Case("LimpetActivityStoreAway", {STORE: "0x4 1x20"}, 10),
     Case(
         "LimpetExportLosesRecords",
         {LOST: "0x5 7x20"},

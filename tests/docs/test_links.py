@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 INDEX = ROOT / "docs" / "decisions" / "README.md"
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), INDEX, ROOT / "charts" / "limpet" / "README.md"]
 RECORDS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
-PACKAGES = [ROOT / "extproc" / "limpet_extproc", ROOT / "operator" / "limpet_operator", ROOT / "lab" / "limpet_lab"]
+PACKAGES = [ROOT / folder / f"limpet_{folder}" for folder in ("extproc", "operator", "activity", "lab")]
 
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)")

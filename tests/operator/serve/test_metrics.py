@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.operator.conftest import Build
 
 from limpet_activity.export.export_metrics import ExportMetrics
+from limpet_activity.intake.metrics import IntakeMetrics
 from limpet_extproc.contract.certificate_expiry import show_certificate_expiry
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.memory.redis.errors import MemoryLog
@@ -55,6 +56,7 @@ def registries() -> dict[str, CollectorRegistry]:
     for registry in (control, data):
         show_certificate_expiry(registry, Path("tls"))
     ExportMetrics(activity)
+    IntakeMetrics(activity)
     return {"Data plane": data, "Control plane": control, "Activity service": activity}
 
 
