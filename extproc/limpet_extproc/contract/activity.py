@@ -33,6 +33,9 @@ class TriedProvider(msgspec.Struct, frozen=True, array_like=True, gc=False):
     begun_s: float | None = None
     """After the request had come; None: not known."""
     took_s: float | None = None
+    """Until it ended; of one that failed, until the next one began."""
+    message: str = ""
+    """The provider's own words on what went wrong, with all that looks like a key blanked."""
 
 
 class ConsideredProvider(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,7 +56,7 @@ class ActivityRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One request that has ended."""
 
     id: str
-    """Envoy's own name of the stream, which no client chooses."""
+    """A name that the worker gives it, which no client chooses: Envoy's own may be the client's `x-request-id`."""
     time_s: float
     """When it came."""
     gateway: str
@@ -130,14 +133,15 @@ class ProviderReport(msgspec.Struct, frozen=True, array_like=True):
 
     provider: str
     verdict: str
-    """`up`, `degraded` or `down`."""
+    """`up`, `degraded`, `over_limit` or `down`."""
     cause: str = ""
     """`contract.attempt.Cause`; empty: none."""
     since_s: float = 0.0
     """Since when; 0: unknown."""
     draining: bool = False
     first_token_s: float | None = None
-    """The median time to the first token of late; None: not known, as the next one."""
+    """From a request to the first token, over its models the median of moving averages; None: not known, as the next
+    one."""
     tokens_per_s: float | None = None
     warm_conversations: int | None = None
     prices: Sequence[ShownPrice] = ()

@@ -62,6 +62,8 @@ TRAIL_TIMEOUT: Final = "timeout"
 """True: the last attempt was not made, as the one before had taken all the time."""
 TRAIL_BEGAN_MS: Final = "began_ms"
 """When the present attempt began, from the request's beginning; absent for the first one, as the next is."""
+TRAIL_ALL_BEGAN_MS: Final = "all_began_ms"
+"""The same of each attempt after the first, as numbers with a space after each."""
 TRAIL_MAY_TAKE_MS: Final = "may_take_ms"
 """How long its provider may take for a whole answer."""
 TRAIL_WAITED: Final = "waited"
@@ -201,6 +203,9 @@ CODEX_SESSION_HEADERS: Final = ("thread-id", "session-id", "session_id")
 """Trusted only from a user agent that names Codex: bare names that other software may use for other things. A subagent
 has a thread of its own."""
 
+TRACE_HEADER: Final = "traceparent"
+"""In which a client names its trace (W3C Trace Context)."""
+
 READ_HEADERS: Final = (
     ":path",
     ":method",
@@ -212,6 +217,7 @@ READ_HEADERS: Final = (
     "content-type",
     "anthropic-version",
     "user-agent",
+    TRACE_HEADER,
     *SESSION_HEADERS,
     *AGENT_HEADERS.values(),
     *CODEX_SESSION_HEADERS,

@@ -114,6 +114,10 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     before: TurnsBefore = TurnsBefore()
     expected: bool = False
     """Whether the conversation was noted as on its way to the first of the order; the outcome ends that."""
+    traceparent: str = ""
+    """The client's, as it came."""
+    enforce_provider: str = ""
+    """In mode Observe: who would have been tried first in mode Enforce."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -40,6 +40,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The first of the order is being tried again after a time out."""
     warmth: Warmth = NO_WARMTH
     """What was expected of prompt caches; nothing is where the request belongs to no conversation, or to mode Off."""
+    enforce_provider: str = ""
+    """In mode Observe: the first of the order that Enforce would have given."""
 
 
 def choose(
@@ -83,8 +85,9 @@ def choose(
     order = _in_order((), filtered.open, query, filtered, states, seed)
     if mode == "Off":
         return _decision(filtered, order, _spread_reason(query))
-    enforce_reason = _sticky(query, filtered, remembered, warmth, states, now_s).reason
-    return _decision(filtered, order, "observe.spread", enforce_reason, warmth=warmth)
+    enforced = _sticky(query, filtered, remembered, warmth, states, now_s)
+    decision = _decision(filtered, order, "observe.spread", warmth=warmth)
+    return msgspec.structs.replace(decision, enforce_reason=enforced.reason, enforce_provider=enforced.order[0])
 
 
 def _spread_reason(query: Query) -> DecisionReason:
@@ -227,7 +230,6 @@ def _decision(
     filtered: Filtered,
     order: tuple[str, ...],
     reason: DecisionReason,
-    enforce_reason: DecisionReason | None = None,
     *,
     limit: int | None = None,
     warmth: Warmth = NO_WARMTH,
@@ -236,4 +238,4 @@ def _decision(
         reason = "last_resort.all_out"
     attempts = filtered.lane.policy.max_attempts if limit is None else min(limit, filtered.lane.policy.max_attempts)
     trial = order[0] in filtered.trials
-    return Decision(order[:attempts], reason, enforce_reason, filtered.excluded, trial, warmth)
+    return Decision(order[:attempts], reason, None, filtered.excluded, trial, warmth)

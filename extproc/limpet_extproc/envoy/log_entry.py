@@ -87,13 +87,13 @@ def summary(
 ) -> RequestSummary:
     """What became of the request, for the line about it."""
     method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
-    status, duration_s = entry.response.response_code.value, _seconds(entry.common_properties.duration)
-    field, model = _refused_for(entry)
+    status, duration_s = entry.response.response_code.value, in_seconds(entry.common_properties.duration)
+    field, model = refused_for(entry)
     path = entry.request.path
     return RequestSummary(reason, status, duration_s, record, attempts, usage, method, path, field, model, finding)
 
 
-def _refused_for(entry: Entry) -> tuple[str, str]:
+def refused_for(entry: Entry) -> tuple[str, str]:
     """Field and model of a refusal by ext_proc, as far as it names them."""
     details: str = entry.response.response_code_details
     _, field, model = f"{details}::".split(":", 2) if details.startswith(DETAILS_PREFIX) else ("", "", "")
@@ -191,7 +191,7 @@ def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Tim
     A stream begins with the first token of its completion: some vendors send comments or an empty event before it.
     """
     common, sent = entry.common_properties, entry.response.response_body_bytes
-    begun_s = _seconds(common.time_to_first_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    begun_s = in_seconds(common.time_to_first_upstream_rx_byte) - in_seconds(common.time_to_first_upstream_tx_byte)
     if record is None or begun_s <= 0:
         return None
     known = usage is not None and usage.cached is not None
@@ -212,12 +212,12 @@ def timing(entry: Entry, record: Record | None, usage: TokenUsage | None) -> Tim
 
 def answered_s(common: Common) -> float:
     """From the first byte sent to the provider to the last one back, in the attempt that answered."""
-    return _seconds(common.time_to_last_upstream_rx_byte) - _seconds(common.time_to_first_upstream_tx_byte)
+    return in_seconds(common.time_to_last_upstream_rx_byte) - in_seconds(common.time_to_first_upstream_tx_byte)
 
 
 def client_waited_s(common: Common, *, streamed: bool) -> tuple[float, float]:
     """From the request to the first byte of the answer, or its first token where it is streamed; and to its end."""
-    first_s, whole_s = _seconds(common.time_to_first_downstream_tx_byte), _seconds(common.duration)
+    first_s, whole_s = in_seconds(common.time_to_first_downstream_tx_byte), in_seconds(common.duration)
     if streamed:
         later_ms = common.metadata.filter_metadata[TRAIL_METADATA].fields[TRAIL_FIRST_TOKEN_MS].number_value
         if isfinite(later_ms) and later_ms > 0:
@@ -225,9 +225,10 @@ def client_waited_s(common: Common, *, streamed: bool) -> tuple[float, float]:
     return min(first_s, whole_s), whole_s
 
 
-def _seconds(duration: Any) -> float:
-    seconds: float = duration.seconds + duration.nanos / 1e9
-    return seconds
+def in_seconds(duration: Any) -> float:
+    """A duration of an entry."""
+    found: float = duration.seconds + duration.nanos / 1e9
+    return found
 
 
 def usage_of(common: Common) -> TokenUsage | None:

@@ -16,8 +16,10 @@ from google.protobuf.message import DecodeError
 from limpet_extproc.contract.attempt import OF_THE_PROVIDER, PERHAPS_OF_THE_REQUEST, Attempt, AttemptOutcome, Cause
 from limpet_extproc.contract.reasons import ANSWERED
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.bills import RequestBill
 from limpet_extproc.decision.cause import CacheFinding, cause_of
 from limpet_extproc.envoy import log_entry, trail
+from limpet_extproc.envoy.activity_entry import EndedRequest
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
 from limpet_extproc.envoy.log_entry import Common, Entry
@@ -60,8 +62,10 @@ Verbose = Callable[[RequestSummary], None]
 class Spender(Protocol):
     """Counts what requests cost."""
 
-    def count(self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None) -> None:
-        """One has ended at this provider, or at none (empty)."""
+    def count(
+        self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None
+    ) -> RequestBill | None:
+        """One has ended at this provider, or at none (empty); its bill, if it can be known."""
 
     def settle(self) -> None:
         """No more of them come at once."""
@@ -78,6 +82,9 @@ class _NoLedger:
 
 
 _NO_LEDGER: Final = _NoLedger()
+
+Tell = Callable[[Entry, EndedRequest], None]
+"""Takes what became of a request, to be told elsewhere."""
 
 
 class LogStream(Protocol):
@@ -105,6 +112,7 @@ class Outcomes:
         always_reports_usage: Callable[[str], bool],
         verbose: Verbose | None = None,
         spending: Spender = _NO_LEDGER,
+        tell: Tell | None = None,
     ) -> None:
         """`always_reports_usage`: whether every whole answer of a provider carries its usage."""
         self._remembering = Remembering(memory, heads, caches, clock)
@@ -119,6 +127,8 @@ class Outcomes:
         self._always_reports_usage = always_reports_usage
         self._verbose = verbose
         self._spending = spending
+        self._tell = tell
+        self._shows = verbose is not None or tell is not None
         self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
 
@@ -173,7 +183,7 @@ class Outcomes:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
-        self._spending.count(provider, outcome, record, usage)
+        bill, reported = self._spending.count(provider, outcome, record, usage), usage
         finding = None
         if not provider or outcome != "ok":
             usage = None
@@ -186,8 +196,8 @@ class Outcomes:
         if record is not None:
             self._remembering.ended(record, attempts, usage, str(finding or ""))
             self._note_objects(common, record)
-        if self._verbose is not None:
-            self._verbose(log_entry.summary(entry, reason, record, attempts, usage, finding))
+        if self._shows:
+            self._show(entry, EndedRequest(reason, record, attempts, reported, finding, bill))
 
     def _without_usage(
         self, entry: Entry, provider: str, record: Record | None, attempts: tuple[Attempt, ...]
@@ -203,9 +213,18 @@ class Outcomes:
         """No provider was needed: a list, a health check, or a refusal by the gateway itself."""
         if not reason.startswith(ANSWERED):
             self._metrics.requests.add(1, "none", reason, log_entry.last_attempt(entry).outcome)
-        # Load balancers check every few seconds; their lines would hide all others.
-        if self._verbose is not None and reason != "answered.health":
-            self._verbose(log_entry.summary(entry, reason))
+        if reason == "answered.health":
+            return  # load balancers check every few seconds; their lines would hide all others
+        if self._shows:
+            self._show(entry, EndedRequest(reason))
+
+    def _show(self, entry: Entry, ended: EndedRequest) -> None:
+        if self._verbose is not None:
+            attempts = ended.attempts
+            usage = ended.usage if attempts and attempts[-1].outcome == "ok" else None
+            self._verbose(log_entry.summary(entry, ended.reason, ended.record, attempts, usage, ended.finding))
+        if self._tell is not None:
+            self._tell(entry, ended)
 
     def _succeeded(
         self, entry: Entry, provider: str, record: Record | None, usage: TokenUsage | None, age_s: float

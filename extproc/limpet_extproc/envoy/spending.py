@@ -85,22 +85,25 @@ class Spending:
         self._tenants: set[str] = set()
         self._unsettled: dict[_Account, _Sums] = {}
 
-    def count(self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None) -> None:
-        """A request has ended at this provider. What is neither answered nor broken off by its client costs nothing.
+    def count(
+        self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None
+    ) -> RequestBill | None:
+        """A request has ended at this provider; its bill, if it can be known.
 
-        Bills are only summed up; `settle` enters the sums.
+        What is neither answered nor broken off by its client costs nothing. Bills are only summed up; `settle` enters
+        the sums.
         """
         if not provider or outcome not in _MAY_COST or (record is not None and record.kind in _FREE):
-            return
+            return None
         model = record.model if record else ""
         tenant, policy = (record.tenant, record.policy) if record else ("", "")
         account = provider, model, tenant, policy
         if usage is None:
             if outcome == "ok" and record is not None and record.kind != "conversation":
-                return  # such as a moderation: nothing says that it costs anything
+                return None  # such as a moderation: nothing says that it costs anything
             self._metrics.unbilled.add(1, provider, model, "unmetered")
             self._book.add(self._row(account), RowSums(1, unmetered=1))
-            return
+            return None
         lane = self._lane_of(record.api, record.model) if record else None
         found = bill(lane, provider, record, usage) if lane is not None and record is not None else None
         if found is None:
@@ -115,13 +118,14 @@ class Spending:
                     output_tokens=usage.output,
                 ),
             )
-            return
+            return None
         if found.cache_unreported:
             self._metrics.unbilled.add(1, provider, model, "cache_unreported")
         sums = self._unsettled.get(account)
         if sums is None:
             sums = self._unsettled[account] = _Sums()
         sums.add(found, usage)
+        return found
 
     def settle(self) -> None:
         """Enter what has been counted into the ledger and the metrics; to be called after a few requests."""

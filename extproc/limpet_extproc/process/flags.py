@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--node", required=True, help="id of the Envoy beside this process")
     _add_memory(parser)
+    parser.add_argument(
+        "--activity",
+        help="gRPC target of the activity service, for example unix:/run/activity.sock; it gets a record of every "
+        "request, over TCP by the certificates of --tls-dir (default: no record is made)",
+    )
     parser.add_argument("--http", help="HOST:PORT for /livez, /readyz and /metrics, with --socket-dir")
     parser.add_argument("--probes", help="another HOST:PORT for /livez and /readyz, which only the kubelet may reach")
     parser.add_argument("--metrics-port", type=int, default=0, help="one worker: loopback port for /metrics; 0: none")

@@ -34,6 +34,9 @@ class CommonSettings:
     """Secret that conversation keys are made with, the same for all gateways. Without: random, so keys end with us."""
     ledger_file: Path | None = None
     """Where the ledger is kept. Without: in the shared memory, or where there is none, nowhere."""
+    activity: str | None = None
+    """gRPC target of the activity service, which gets a record of every request: `unix:/run/activity.sock` or
+    `dns:///limpet-activity.limpet.svc:18010`. Without: no record is made."""
     max_conversations: int = 50_000
     """Bound of a memory in the process, about 400 bytes each; the longest unused are dropped. Redis has its own."""
     verbose: bool = False

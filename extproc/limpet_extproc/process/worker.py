@@ -31,6 +31,8 @@ from limpet_extproc.operator_link.event_queue import EventQueue
 from limpet_extproc.operator_link.evidence import EvidenceReporter
 from limpet_extproc.operator_link.health_link import HealthLink
 from limpet_extproc.operator_link.probe_sender import ProbeSender
+from limpet_extproc.process.activity import NAME_BYTES, ActivityNotes, activity_sender, record_names
+from limpet_extproc.process.activity_sender import ActivitySender
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.health_hooks import health_hooks
 from limpet_extproc.process.ledger_writer import ledger_writer
@@ -46,6 +48,7 @@ from limpet_extproc.process.wiring import RoutingParts, WorkerContext, sticky_ro
 from limpet_extproc.providers.cache_use import CacheUses
 from limpet_extproc.providers.complaints import Complaints
 from limpet_extproc.providers.health_states import HealthChange
+from limpet_extproc.providers.reports import provider_reports
 from limpet_extproc.providers.timeouts import TimeoutCount
 from limpet_extproc.request.reading import RequestReader
 from limpet_extproc.telemetry.logs import print_line
@@ -122,6 +125,11 @@ class Worker:
         )
         spending = Spending(self._lane, self._ledger.book, self.metrics, clock)
         limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
+        self._activity = self._activity_sender(caches, clock)
+        notes = None
+        if self._activity is not None:
+            names = record_names(secrets.token_bytes(NAME_BYTES))
+            notes = ActivityNotes(names, settings.node, self._lane, self._activity.add)
         self.outcomes = outcome.Outcomes(
             self.routing.memory,
             self.routing.heads,
@@ -136,6 +144,7 @@ class Worker:
             self._reports_usage,
             verbose,
             spending,
+            None if notes is None else notes.tell,
         )
         self._one = Unary(self.extproc.one)
         self._calls: Mapping[str, Unary | Streaming] = {
@@ -144,6 +153,16 @@ class Worker:
             HEALTH_METHOD: Unary(self._health),
         }
 
+    def _activity_sender(self, caches: CacheUses, clock: Callable[[], float]) -> ActivitySender | None:
+        settings = self._settings
+        if settings.activity is None:
+            return None
+        # Of several workers none sees all conversations.
+        uses = caches.refresh if settings.siblings == 1 else lambda: None
+        states = self.routing.tracker.states
+        reports = lambda: provider_reports(self._snapshot, states, uses())  # noqa: E731
+        return activity_sender(settings, settings.activity, reports, self.metrics, clock)
+
     def take(self, catalog: Catalog) -> None:
         """Decide by this catalog from now on."""
         first = self._snapshot is EMPTY
@@ -151,6 +170,7 @@ class Worker:
         self.routing.limit_use.keep(self._snapshot.limited)
         self.routing.tracker.keep(self._snapshot.providers)
         self._revision = catalog.revision
+        self._providers_changed()
         if self._snapshot.translates:
             self._translates.set()
         else:
@@ -176,7 +196,9 @@ class Worker:
             with listening("--socket", socket_of_translator):
                 translating = translator_listener(socket_of_translator)
             turning = asyncio.create_task(self._turn())
-            writing = asyncio.create_task(self._ledger.run())
+            beside = [asyncio.create_task(self._ledger.run())]
+            if self._activity is not None:
+                beside.append(asyncio.create_task(self._activity.run()))
             try:
                 # Shielded: until the end our parent is to see that the loop turns.
                 await first_of(
@@ -191,8 +213,11 @@ class Worker:
                 socket_of_translator.unlink(missing_ok=True)
                 await serving.stop(grace=_GRACE_S)
                 turning.cancel()
-                writing.cancel()
+                for task in beside:
+                    task.cancel()
                 await self._ledger.close()
+                if self._activity is not None:
+                    await self._activity.close()
                 await self._reader.close()
 
     async def _serve(self) -> grpc_server.Server:
@@ -254,6 +279,7 @@ class Worker:
 
     def _provider_changed(self, change: HealthChange) -> None:
         self._reporter.changed()
+        self._providers_changed()
         self.metrics.health.changed(change.provider, change.model, change.now.trouble, change.now.cause)
         what = f"{change.provider}, model {change.model}," if change.model else change.provider
         if change.now.trouble is None:
@@ -261,10 +287,17 @@ class Worker:
         else:
             _log.info("%s is %s: %s", what, change.now.trouble, change.now.cause or "unknown")
 
+    def _providers_changed(self) -> None:
+        if self._activity is not None:
+            self._activity.providers_changed()
+
     def turn(self) -> None:
         """Once a second: let prices follow the hour, flush metrics, say how full providers are, drop old health."""
         self._turned_s = time.monotonic()
-        self._snapshot = self._prices.turned(self._snapshot)
+        turned = self._prices.turned(self._snapshot)
+        if turned is not self._snapshot:
+            self._snapshot = turned
+            self._providers_changed()
         for report in self.routing.limit_use.reports():
             self._events.add(report)
         self.metrics.show_limits(self.routing.limit_use.ratios(self._snapshot.limited))

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from limpet_extproc.contract.envoy import TRIES
+from limpet_extproc.contract.envoy import TRACE_HEADER, TRIES
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.choose import Decision, choose
@@ -187,6 +187,8 @@ def _record(
         else _NO_EVIDENCE,
         excluded=dict(islice(decision.excluded.items(), _MAX_EXCLUDED)) if decision.excluded else {},
         before=_FIRST_TURN if remembered is None else turns_before(remembered.pace, now_s),
+        traceparent=opened.head.headers.get(TRACE_HEADER, ""),
+        enforce_provider=decision.enforce_provider,
     )
 
 

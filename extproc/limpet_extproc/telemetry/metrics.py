@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from limpet_extproc.telemetry.activity_metrics import ActivityMetrics
 from limpet_extproc.telemetry.answer_times import AnswerTimes
 from limpet_extproc.telemetry.health_metrics import HealthMetrics
 from limpet_extproc.telemetry.hold_metrics import HoldMetrics
@@ -166,6 +167,10 @@ class WorkerMetrics:
         )
         self._limits_shown: AbstractSet[tuple[str, str]] = frozenset()
         self.conversations = Gauge("limpet_conversations", "Conversations in this worker's memory.", registry=registry)
+
+    def activity(self) -> ActivityMetrics:
+        """Those of handing records over, for a worker that does; to be called once."""
+        return ActivityMetrics(self.registry)
 
     def show_limits(self, used: Mapping[tuple[str, str], float]) -> None:
         """Show how much of each limit is used, by provider and limit, and nothing of others."""

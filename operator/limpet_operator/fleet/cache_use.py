@@ -1,13 +1,7 @@
 """What a provider's prompt cache did, as seen by several workers. Pure; joined values can be joined again."""
 
-from math import log
-from typing import Final
-
-from limpet_extproc.contract.catalog import SKETCH_REGISTERS, CacheUse
-
-_FEW: Final = 2.5 * SKETCH_REGISTERS
-"""Below this estimate, counting empty registers is more exact."""
-_BIAS: Final = 0.7213 / (1 + 1.079 / SKETCH_REGISTERS)
+from limpet_extproc.contract.catalog import CacheUse
+from limpet_extproc.contract.warm_sketch import warm_conversations
 
 
 def joined(one: CacheUse, other: CacheUse) -> CacheUse:
@@ -25,14 +19,5 @@ def hit_percent(use: CacheUse) -> int | None:
 
 
 def conversations(use: CacheUse) -> int:
-    """About how many are warm; two digits from a hundred on, as the sketch is no more exact than that.
-
-    The estimate of HyperLogLog, by Flajolet and others, 2007.
-    """
-    if not use.warm:
-        return 0
-    estimate = _BIAS * SKETCH_REGISTERS**2 / sum(2.0**-rank for rank in use.warm)
-    empty = use.warm.count(0)
-    if empty and estimate <= _FEW:
-        estimate = SKETCH_REGISTERS * log(SKETCH_REGISTERS / empty)
-    return round(estimate) if estimate < 100 else int(float(f"{estimate:.2g}"))
+    """About how many are warm."""
+    return warm_conversations(use.warm)

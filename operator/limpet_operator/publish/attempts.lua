@@ -144,7 +144,9 @@ local function goes_on(handle, headers, number)
     end
     if timeout and status == nil then note_attempt(handle, number - 1, before, "", "Timeout") end
   end
-  metadata:set(TRAIL_METADATA, TRAIL_BEGAN_MS, tonumber(string.match(headers:get(ELAPSED_HEADER) or "", "^%d+") or "0"))
+  local began_ms = string.match(headers:get(ELAPSED_HEADER) or "", "^%d+") or "0"
+  metadata:set(TRAIL_METADATA, TRAIL_BEGAN_MS, tonumber(began_ms))
+  metadata:set(TRAIL_METADATA, TRAIL_ALL_BEGAN_MS, (trail[TRAIL_ALL_BEGAN_MS] or "") .. began_ms .. " ")
   metadata:set(TRAIL_METADATA, TRAIL_MAY_TAKE_MS, may_take_ms)
   add_retries(metadata, number)
   return true

@@ -21,6 +21,7 @@ from limpet_extproc.contract.envoy import (
     RECORD_METADATA,
     REQUEST_LOG,
     ROUTE_METADATA,
+    TRACE_HEADER,
     TRANSLATE_HEADER,
 )
 from limpet_extproc.contract.reasons import UNDECIDED
@@ -285,6 +286,7 @@ def _access_log(name: str) -> Json:
         "name": f"envoy.access_loggers.http_grpc.{name}",
         "typed_config": typed(
             "access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            additional_request_headers_to_log=[TRACE_HEADER],
             additional_response_headers_to_log=[DECISION_HEADER],
             common_config={
                 "log_name": name,

@@ -25,6 +25,7 @@ SHARED = ["--redis-url=redis://redis:6379", "--memory-key-file=/etc/limpet/memor
         [*ONE, "--metrics-port=9100"],
         [*ONE, *SHARED],
         [*ONE, "--memory-key-file=/key"],
+        [*ONE, "--activity=unix:/run/limpet/activity.sock"],
         [*ONE, "--memory-key-file=/key", "--ledger-file=/home/alice/.local/state/limpet/ledger.sqlite3"],
         SEVERAL,
         [*SEVERAL, "--workers=4", *SHARED, "--http=[::]:9100", "--probes=[::]:9101", "--tls-dir=/etc/limpet/tls"],
