@@ -117,7 +117,7 @@ def _sticky(
         filtered = by_failure(filtered, failed)
     first, reason = warm_first(filtered, remembered, warmth, query, states, now_s, filtered.open)
     if first:
-        order = _in_order(first, filtered.open, query, filtered, states, query.key)
+        order = _in_order(first, filtered.open, query, filtered, states, query.key, (warmth, None))
     else:
         outlook = outlook_of(query, remembered.pace if remembered is not None else UNKNOWN_PACE, now_s)
         seed = spread_seed(filtered.open, query)
@@ -178,7 +178,8 @@ def _bypass(steering: Steering) -> DecisionReason:
     return "bypass.sort" if steering.sort else "bypass.allow_fallbacks"
 
 
-_Ahead = tuple[Warmth, Outlook]
+_Ahead = tuple[Warmth, Outlook | None]
+"""What is warm, and how the conversation is expected to go on; None: this request alone counts."""
 
 
 def _in_order(
@@ -190,7 +191,7 @@ def _in_order(
     seed: bytes,
     ahead: _Ahead | None = None,
 ) -> tuple[str, ...]:
-    """`ahead`: what counts is the whole conversation, with what is warm; else this request alone, with nothing warm."""
+    """`ahead`: None: this request alone counts, with nothing warm."""
     ranked = _spread(query, candidates, filtered.shares, states, seed, ahead)
     if filtered.just_failed:
         ranked += _spread(query, filtered.just_failed, filtered.shares, states, seed, ahead)
@@ -216,10 +217,10 @@ def _spread(
             weightless = [candidate for candidate in candidates if not candidate.weight]
             ranked = _spread(query, weighty, shares, states, seed, ahead)
             return [*ranked, *_spread(query, weightless, shares, states, seed, ahead)]
-    if ahead is None:
-        usd = expected_usd(candidates, query)
+    warmth, outlook = ahead or (NO_WARMTH, None)
+    if outlook is None:
+        usd = expected_usd(candidates, query, warmth.tokens)
     else:
-        warmth, outlook = ahead
         usd = with_moved_heads(candidates, totals_usd(candidates, query, warmth, outlook), query, warmth)
     scores = weighted(usd, candidates, query.lane.model, states)
     ranked = spread(candidates, usd, scores, query.lane.policy.spread_within_percent, seed)

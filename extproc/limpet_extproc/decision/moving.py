@@ -12,7 +12,8 @@ from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import request_price
 from limpet_extproc.decision.snapshot import Candidate
 from limpet_extproc.decision.unbeaten import MARGIN
-from limpet_extproc.decision.warmth import Warmth
+from limpet_extproc.decision.warmth import NO_WARMTH, Warmth
+from limpet_extproc.memory import Remembered
 
 MOST_USED: Final = 0.5
 """Of a provider's limits, up to which conversations move there for its price. The other half is for those that are
@@ -33,6 +34,17 @@ def is_surely_cheapest(sticky: Candidate, query: Query, warmth: Warmth) -> bool:
         and query.retention_ttl_s is None
         and (not warmth.tokens or (len(warmth.tokens) == 1 and sticky.provider in warmth.tokens))
     )
+
+
+def may_leave(query: Query, remembered: Remembered, states: ProviderStates) -> bool:
+    """Whether it matters to a warm conversation where else the beginning is warm that it shares with others.
+
+    It does if it may have to leave, as somebody is not well, or may want to; for others it is not worth asking.
+    """
+    if not remembered.warm or not remembered.pace.head_tokens:
+        return False
+    sticky = query.lane.by_provider.get(remembered.warm[0].provider)
+    return sticky is None or not states.all_well or not is_surely_cheapest(sticky, query, NO_WARMTH)
 
 
 def cheaper_place(

@@ -1,6 +1,5 @@
 """How a conversation is expected to go on, from how it went so far. docs/worth.md has the reasons."""
 
-from math import log
 from typing import Final
 
 from limpet_extproc.decision.price import DEFAULT_OUTPUT_TOKENS
@@ -11,7 +10,7 @@ from limpet_extproc.memory import ConversationPace
 MOST_TURNS: Final = 100
 """A conversation that is longer is expected to go on as one of this length."""
 
-USUAL_GAP_S: Final = 300.0 / log(4.0)
+USUAL_GAP_S: Final = 300.0
 """Of a conversation whose pace is unknown: three of four turns come within five minutes of the one before, as in a
 trace of a real chat service (Mooncake, 2024)."""
 

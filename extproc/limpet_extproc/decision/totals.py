@@ -37,18 +37,18 @@ def stays_and_leaves_usd(
         tokens = [0] * len(lasts)
     else:
         tokens = [warm.get(candidate.provider, 0) for candidate in candidates]
-        head = 0 if warmth.own else max(tokens)
+        head = warmth.head_tokens if warmth.own else max(tokens)
     rates, later_rates = _rates(prices, lasts, head, outlook), None
     if any(candidate.next_price for candidate in candidates):
         later = [_later(candidate, price, outlook) for candidate, price in zip(candidates, prices, strict=True)]
         later_rates = _rates(later, lasts, head, outlook)
     if head:
         brings = [
-            (price.cache_write - price.cache_read) * (head - there) if last else 0.0
+            (price.cache_write - price.cache_read) * (head - there) if last and there < head else 0.0
             for price, last, there in zip(prices, lasts, tokens, strict=True)
         ]
         rest = msgspec.structs.replace(outlook, prompt_tokens=max(0.0, outlook.prompt_tokens - head))
-        found = totals(rates, rest, [0] * len(rates), later_rates)
+        found = totals(rates, rest, [max(0, there - head) for there in tokens], later_rates)
         found = [(stays + brought, leaves + brought) for (stays, leaves), brought in zip(found, brings, strict=True)]
     else:
         found = totals(rates, outlook, tokens, later_rates)

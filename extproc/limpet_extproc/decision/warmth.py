@@ -29,6 +29,8 @@ class Warmth(msgspec.Struct, frozen=True, gc=False):
     become longer, as with clients that send a whole transcript as one message."""
     own: bool = False
     """Whether the conversation itself is warm anywhere; else they are all heads that others have brought there."""
+    head_tokens: int = 0
+    """Of a conversation that is: its beginning that others keep warm."""
 
 
 NO_WARMTH: Final = Warmth()
@@ -51,8 +53,9 @@ def warmth_of(query: Query, remembered: Remembered | None, heads: Heads, now_s: 
                 if found and candidate is not None and is_cached(candidate, query, prompt_tokens):
                     tokens[place.provider] = found
     own = bool(tokens)
+    head = min(remembered.pace.head_tokens, *tokens.values()) if own and remembered is not None else 0
     coming = _add_heads(tokens, query, heads, prompt_tokens, scale, now_s) if heads else ()
-    return Warmth(prompt_tokens, tokens, coming, changed, grown, own)
+    return Warmth(prompt_tokens, tokens, coming, changed, grown, own, head)
 
 
 def _against(newest: Warm, query: Query) -> tuple[int, float, str]:

@@ -5,7 +5,7 @@ tokens.
 """
 
 from collections.abc import Sequence
-from math import exp, inf
+from math import inf
 
 import msgspec
 
@@ -27,8 +27,12 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     """Unix time of the request."""
 
     def lasts(self, ttl_s: float) -> float:
-        """The chance that a cache of this lifetime still has a turn when the next one comes: gaps are exponential."""
-        return 1.0 - exp(-ttl_s / self.gap_s)
+        """The chance that a cache of this lifetime still has a turn when the next one comes.
+
+        Gaps have a long tail: after many short ones somebody goes for lunch. Their law is Lomax's with the exponent 2.
+        """
+        left = self.gap_s / (self.gap_s + ttl_s)
+        return 1.0 - left * left
 
     def before(self, at_s: float) -> float:
         """Which share of the turns that are expected to follow comes before this time."""

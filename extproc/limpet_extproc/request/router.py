@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
+from limpet_extproc.decision.moving import may_leave
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory import Memory, Remembered
@@ -80,7 +81,8 @@ class StickyRouting:
         remembered = await self._memory.lookup(key, now_s) if known else None
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
         cold = unknown or (remembered is not None and _is_over(remembered, now_s))
-        heads = await self._heads.known(opened.query, now_s) if cold else NO_HEADS
+        asks = cold or (remembered is not None and may_leave(opened.query, remembered, self._tracker.states))
+        heads = await self._heads.known(opened.query, now_s, waits=cold) if asks else NO_HEADS
         now_s = self._clock() if heads else now_s
         before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
         last_model = ""

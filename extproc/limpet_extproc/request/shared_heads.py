@@ -25,14 +25,14 @@ class SharedHeads:
         self._held = held
         self._waits = HeadWaits(memory, clock, sleep)
 
-    async def known(self, query: Query, now_s: float) -> Heads:
-        """Where the heads of a first turn are; after a while, if the policy wants it to wait for them."""
+    async def known(self, query: Query, now_s: float, *, waits: bool) -> Heads:
+        """Where its heads are. `waits`: after a while, if the policy wants a first turn to wait for them."""
         hashes = [head.hash for head in query.chain.heads]
         if not hashes:
             return NO_HEADS
         lane = query.lane
         found = _shared(await self._memory.lookup(hashes, now_s), lane)
-        if not found or not lane.policy.hold_first_s:
+        if not found or not waits or not lane.policy.hold_first_s:
             return found
         coming = coming_heads(query, found)
         if not coming:

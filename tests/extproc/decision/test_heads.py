@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+from msgspec import structs
 from tests.extproc.conftest import Make
 from tests.extproc.decision.test_warmth import HEADS, chain
 
@@ -13,6 +14,10 @@ from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.limits import Used
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
+from limpet_extproc.decision.totals import totals_usd
+from limpet_extproc.decision.warmth import Warmth
+from limpet_extproc.decision.worth import Outlook
+from limpet_extproc.memory import ConversationPace, Remembered, Warm
 from limpet_extproc.memory.heads import NO_HEADS, Heads, WarmHead
 
 NOW = 1000.0
@@ -138,3 +143,47 @@ def test_what_others_keep_warm_counts_for_all_turns_also_where_the_own_cache_run
     for number in EACH:
         decision = decide(make, number, {HEADS[1]: (WarmHead("a", NOW + 5),)}, providers=(short, longer))
         assert decision.order[0] == "a"
+
+
+def going_on(make: Make, here: Price, elsewhere: Price, heads: Heads) -> Decision:
+    """The fourth turn of a conversation at `a`, of which 40,000 of 44,000 tokens are what others begin with, too."""
+    now, then = chain("tsabc", per_part=20_000), chain("tsab", per_part=20_000)
+    tokens = (20_000, 40_000, 41_000, 42_000, 44_000)
+    shared = tuple(structs.replace(head, tokens=each) for head, each in zip(now.heads[:2], tokens, strict=False))
+    own_chain = structs.replace(now, tokens=tokens, heads=shared)
+    lane = make.lane(make.provider("a", price=here), *(make.provider(name, price=elsewhere) for name in "bcd"))
+    pace = ConversationPace(3, NOW - 10, 10.0, 42_000, 1000.0, 300.0, 40_000)
+    remembered = Remembered((Warm("a", NOW + 290, 42_000, 0, then.hashes),), pace=pace)
+    query = Query(lane, b"key", tokens[-1], 400, chain=own_chain, has_history=True)
+    return choose(query, remembered, ProviderStates(), NOW, b"", heads)
+
+
+def test_after_a_failure_the_next_that_is_tried_has_what_others_brought_there(make: Make) -> None:
+    for other in "bcd":
+        decision = going_on(make, PRICE, PRICE, {HEADS[1]: (WarmHead(other, NOW + 60),)})
+        assert (decision.reason, decision.order[:2]) == ("sticky.hit", ("a", other))
+
+
+def test_a_move_costs_no_more_than_what_nobody_has_brought_there(make: Make) -> None:
+    dear = Price(*(1.6 * usd for usd in (PRICE.input, PRICE.output, PRICE.cache_read, PRICE.cache_write)))
+    assert going_on(make, dear, PRICE, NO_HEADS).reason == "sticky.hit"
+    decision = going_on(make, dear, PRICE, {HEADS[1]: (WarmHead("c", NOW + 60),)})
+    assert (decision.reason, decision.order[0]) == ("sticky.moved.cheaper", "c")
+
+
+@pytest.mark.parametrize(("again", "saves"), [(0.9, True), (0.0, False)])
+def test_what_others_keep_warm_is_not_lost_with_the_conversations_own_cache(
+    make: Make, again: float, saves: bool
+) -> None:
+    lane = make.lane(*(make.provider(name, price=PRICE) for name in "ab"))
+    query = make.query(lane, prompt_tokens=44_000)
+    outlook = Outlook(44_000, 400, again, 300.0, 1000)
+    shares, alone = (
+        totals_usd(
+            lane.candidates, query, Warmth(44_000, {"a": 40_000, "b": head}, own=True, head_tokens=head), outlook
+        )
+        for head in (30_000, 0)
+    )
+    assert (shares[0] < 0.9 * alone[0]) == saves
+    assert saves or shares[0] == pytest.approx(alone[0])
+    assert shares[1] < 0.7 * alone[1], "it has only the rest to write there"

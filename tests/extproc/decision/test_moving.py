@@ -13,6 +13,7 @@ from limpet_extproc.contract.prices import NextPrice, Price, PriceRules, PriceTi
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.health import HealthState
 from limpet_extproc.decision.limits import Used
+from limpet_extproc.decision.moving import may_leave
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.memory import ConversationPace, Remembered, Warm
@@ -232,3 +233,26 @@ def test_nobody_leaves_a_price_window_that_is_about_to_end(make: Make, ends_in_s
     pace = ConversationPace(40, NOW - 20, 20.0, PROMPT, 500, 400)
     remembered = Remembered((Warm("here", NOW + 60, PROMPT),), pace=pace)
     assert choose(make.query(lane), remembered, ProviderStates(), NOW, b"").reason == reason
+
+
+SHARED = ConversationPace(turns=9, head_tokens=3000)
+
+
+@pytest.mark.parametrize(
+    ("pace", "here", "states", "asks"),
+    [
+        (SHARED, times(2), ProviderStates(), True),
+        (SHARED, times(0.5), ProviderStates(), False),
+        (SHARED, times(0.5), ProviderStates(health={"old": IN_TROUBLE["is down"]}), True),
+        (ConversationPace(turns=9), times(2), ProviderStates(), False),
+    ],
+    ids=["dearer here", "cheapest here", "somebody is unwell", "it shares nothing"],
+)
+def test_where_else_a_shared_beginning_is_warm_is_asked_where_it_may_matter(
+    make: Make, pace: ConversationPace, here: Price, states: ProviderStates, asks: bool
+) -> None:
+    lane = make.lane(make.provider("old", price=OLD), make.provider("new", price=here))
+    query = make.query(lane, prompt_tokens=PROMPT)
+    assert may_leave(query, Remembered((Warm("new", NOW + 60, PROMPT),), pace=pace), states) is asks
+    assert not may_leave(query, Remembered((), pace=pace), states)
+    assert may_leave(query, Remembered((Warm("gone", NOW + 60, PROMPT),), pace=pace), states) is bool(pace.head_tokens)

@@ -10,7 +10,7 @@ from limpet_extproc.contract.catalog import CacheFields
 from limpet_extproc.decision.prefix import HASH_BYTES, Chain, PromptHead
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.warmth import Warmth, warmth_of
-from limpet_extproc.memory import Remembered, Warm
+from limpet_extproc.memory import ConversationPace, Remembered, Warm
 from limpet_extproc.memory.heads import NO_HEADS, WarmHead
 
 NOW = 1000.0
@@ -142,3 +142,15 @@ def test_the_longer_of_what_the_conversation_and_others_left_counts(make: Make) 
     remembered = Remembered((before("a", "tsa", 3000),))
     found = of_heads(make, (1, WarmHead("a", LONG)), (1, WarmHead("b", LONG)), remembered=remembered)
     assert found.tokens == {"a": 3000, "b": 2000}
+
+
+def test_of_a_conversation_that_is_warm_others_keep_what_its_first_turn_read(make: Make) -> None:
+    began_warm = ConversationPace(turns=3, head_tokens=2000)
+    assert (
+        warmth_of(query(make), Remembered((before("a", "tsa", 3000),), pace=began_warm), NO_HEADS, NOW).head_tokens
+        == 2000
+    )
+    edited = Remembered((before("a", "tXab", 4000),), pace=began_warm)
+    assert warmth_of(query(make), edited, NO_HEADS, NOW).head_tokens == 1000, "no more of it is left"
+    over = Remembered((before("a", "tsa", 3000, NOW),), pace=began_warm)
+    assert warmth_of(query(make), over, NO_HEADS, NOW).head_tokens == 0

@@ -11,11 +11,12 @@ from tests.extproc.conftest import Make
 from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.catalog import Limits, Model
+from limpet_extproc.contract.prices import Price
 from limpet_extproc.decision.prefix import HASH_BYTES
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
-from limpet_extproc.memory import PENDING_S, LastFailure, Remembered, Warm
+from limpet_extproc.memory import PENDING_S, LastFailure, Remembered, ServedTurn, Warm
 from limpet_extproc.memory.heads import WarmHead
 from limpet_extproc.memory.in_process import InProcessMemory
 from limpet_extproc.memory.in_process_heads import InProcessHeads
@@ -213,6 +214,22 @@ async def test_a_conversation_that_comes_back_cold_goes_where_others_keep_its_he
     world.clock.now_s += 1000
     world.heads.note(hashes_of(first), other, world.clock.now_s + 300, world.clock.now_s)
     assert (await world.route(make.body("x" * 100_000))).decision.order[0] == other
+
+
+async def test_a_warm_conversation_knows_where_else_its_head_is_warm_and_does_not_wait_for_it(
+    make: Make, routed: Callable[..., Routed]
+) -> None:
+    prices = {"a": Price(1.0, 1.0, 0.9, 1.0), "b": Price(0.9, 0.9, 0.01, 0.9)}
+    world = routed(*(make.provider(name, price=price) for name, price in prices.items()), hold_first_s=5.0)
+    body = make.body("x" * 100_000)
+    first = await world.route(body)
+    key, turn = bytes.fromhex(first.record.key), ServedTurn(NOW, 25_000, 100, cached_tokens=20_000)
+    world.memory.remember(key, Warm("a", NOW + 300, 25_000), 4, NOW, turn)
+    world.heads.expect(hashes_of(first), "b", NOW)
+    went = (await world.route(body)).decision
+    assert (went.reason, went.order[0], world.clock.now_s) == ("sticky.moved.cheaper", "b", NOW)
+    assert went.warmth.coming == ("b",)
+    assert went.warmth.tokens["b"] > 15_000
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(1, True), (2, False)], ids=["first", "later"])
