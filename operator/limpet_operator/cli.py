@@ -13,6 +13,8 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
+from limpet_extproc.contract.client_keys import ClientKeysMode
+from limpet_operator.laptop.client_keys import client_keys as client_key_commands
 from limpet_operator.laptop.listen import own_name, parse_listen
 from limpet_operator.laptop.local import LocalSettings
 from limpet_operator.laptop.machine import system_ca_file
@@ -54,6 +56,18 @@ def up(
     listen: Annotated[str, typer.Option(help="HOST:PORT where SDKs find the gateway.")] = "127.0.0.1:10000",
     allow_host: HostNames = [],  # noqa: B006 (typer's way to say none)
     cors_origin: Origins = [],  # noqa: B006
+    client_keys: Annotated[
+        Path | None,
+        typer.Option(help="File with keys of clients: 'NAME: KEY' lines, or Secrets labelled limpet.dev/client-keys."),
+    ] = None,
+    client_keys_mode: Annotated[
+        ClientKeysMode | None,
+        typer.Option(
+            case_sensitive=False,
+            metavar="Required|Optional|Off",
+            help="Whether clients need a key; by default Required with --client-keys, else Off.",
+        ),
+    ] = None,
     routing: Annotated[
         Literal["Metadata", "Header"] | None,
         typer.Option(
@@ -88,6 +102,7 @@ def up(
         port=port,
         own_names=tuple(_checked(own_name, each, "--allow-host") for each in allow_host),
         cors_origins=tuple(_checked(origin, each, "--cors-origin") for each in cors_origin),
+        client_keys=client_keys_mode or ("Off" if client_keys is None else "Required"),
         header_mode=routing == "Header",
         verbose=verbose,
         body_limit_bytes=body_limit_mib * 1024 * 1024,
@@ -95,7 +110,7 @@ def up(
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
         state_folder=_state_folder(),
     )
-    raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say_while_read)))
+    raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say_while_read, client_keys)))
 
 
 def _state_folder() -> Path | None:
@@ -245,10 +260,11 @@ def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None =
     for command in (up, validate, render):
         app.command()(command)
     app.add_typer(prices, name="prices")
+    app.add_typer(client_key_commands, name="client-key")
     entries = list(entry_points(group="limpet.commands") if entries is None else entries)
     # Loading one costs up to a second of imports; all are needed only to list them.
     called = [entry for entry in entries if entry.name in arguments[:1]]
-    own = {up.__name__, validate.__name__, render.__name__, "prices"}
+    own = {up.__name__, validate.__name__, render.__name__, "prices", "client-key"}
     for entry in called or (() if own & set(arguments[:1]) else entries):
         try:
             added = entry.load()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-KEY_PREFIXES: Final = " sk pk rk gsk csk xai key nvapi hf r8 fw fk tgp pplx gho ghp ghr ghs ghu glpat "
+KEY_PREFIXES: Final = " lpk sk pk rk gsk csk xai key nvapi hf r8 fw fk tgp pplx gho ghp ghr ghs ghu glpat "
 """What keys begin with, before a hyphen or an underscore. With spaces around each, as Envoy's Lua looks them up."""
 KEY_STARTS: Final = "AIza ya29. eyJ"
 """Of Google's keys and tokens, and of JSON Web Tokens: the rest follows at once."""

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from limpet_extproc.contract.apis import DialectName
+from limpet_extproc.contract.client_keys import ClientKeys
 from limpet_extproc.contract.prices import Price, PriceRules
 
 CONTRACT_VERSION: Final = 4
@@ -161,11 +162,18 @@ class Catalog(msgspec.Struct, frozen=True):
     providers: tuple[CatalogProvider, ...] = ()
     policies: tuple[Policy, ...] = ()
     version: int = CONTRACT_VERSION
+    client_keys: ClientKeys = ClientKeys()
+    """A worker that does not know this field marks no decision as checked, so where keys count Envoy serves none."""
 
 
-def catalog_of(providers: tuple[CatalogProvider, ...], policies: tuple[Policy, ...]) -> Catalog:
+NO_KEYS: Final = ClientKeys()
+
+
+def catalog_of(
+    providers: tuple[CatalogProvider, ...], policies: tuple[Policy, ...], client_keys: ClientKeys = NO_KEYS
+) -> Catalog:
     """A catalog whose revision is a hash of its content, so that equal ones have the same everywhere."""
-    content = Catalog("", providers, policies)
+    content = Catalog("", providers, policies, client_keys=client_keys)
     return msgspec.structs.replace(content, revision=blake2b(encode(content), digest_size=8).hexdigest())
 
 

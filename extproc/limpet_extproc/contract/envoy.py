@@ -25,6 +25,8 @@ DECISION_MODEL: Final = "model"
 DECISION_EDITS: Final = "edits"
 """By provider, and under "" for all others: what to replace in the body, in its order, as lists of offset, length and
 new text. The text `true` stands for the provider's name of the model; nothing is replaced where it has no other."""
+DECISION_CLIENT: Final = "client"
+"""True: the client's key was checked by the worker that decided; absent where keys are not looked at."""
 DECISION_API: Final = "api"
 """The `apis.Api.name` of the request; absent: OpenAIChat."""
 DECISION_HIDE_USAGE: Final = "hide_usage"

@@ -26,7 +26,7 @@ class RowKey(msgspec.Struct, frozen=True, array_like=True):
     model: str
     """As clients name it."""
     tenant: str = ""
-    """An HMAC, hexadecimal."""
+    """The name of a client with a key, else an HMAC, hexadecimal."""
     policy: str = ""
 
 

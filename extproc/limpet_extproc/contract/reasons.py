@@ -51,8 +51,11 @@ WorkerRefusal = Literal[
     "refused.bad_request",
     "refused.content_encoding",
     "refused.method",
+    "refused.model_not_allowed",
     "refused.nobody_left",
     "refused.object_gone",
+    "refused.over_key_limit",
+    "refused.unauthorized",
     "refused.unknown_model",
     "refused.untranslatable",
 ]
@@ -69,11 +72,15 @@ EnvoyRefusal = (
         "refused.headers_too_large",
         "refused.no_provider",
         "refused.overloaded",
+        "refused.unchecked",
         "refused.websocket",
     ]
     | WorkerRefusal
 )
 """Why Envoy refused a request, before a provider was tried."""
+
+UNCHECKED: Final[EnvoyRefusal] = "refused.unchecked"
+"""Of a request that nobody may serve, because no worker has checked its client's key."""
 
 EnvoyReason = OwnAnswer | UndecidedReason | EnvoyRefusal
 

@@ -118,6 +118,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """The client's, as it came."""
     enforce_provider: str = ""
     """In mode Observe: who would have been tried first in mode Enforce."""
+    client: str = ""
+    """The name of the client's key; empty: it has none."""
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -24,6 +24,7 @@ from limpet_extproc.contract.catalog import (
     PromptCaching,
 )
 from limpet_extproc.contract.prices import NextPrice, Price, PriceTier
+from limpet_extproc.decision.clients import STRANGERS, Clients, clients_of
 from limpet_extproc.decision.policies import Policies
 from limpet_extproc.decision.prices_now import NO_WINDOWS, PricesNow, prices_now
 from limpet_extproc.decision.unbeaten import unbeaten
@@ -208,6 +209,8 @@ class Snapshot:
     """Whether requests are translated for any."""
     prices: PricesNow = NO_WINDOWS
     """Of the models with price windows."""
+    clients: Clients = STRANGERS
+    """Those with a key."""
 
     def only_lane(self, api: str) -> Lane | None:
         """Of an API that is served for one model alone; None: for none, or for several."""
@@ -256,7 +259,10 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY, now_s: float | None = N
     limited = {each.name: each.limits for each in providers.values() if each.limits is not None}
     keeps_objects = any(not OBJECTS.isdisjoint(each.endpoints) for each in catalog.providers)
     translates = any(each.translated for each in catalog.providers)
-    return Snapshot(catalog.revision, lanes, providers, policies, serving, limited, keeps_objects, translates, prices)
+    clients = clients_of(catalog.client_keys, before.clients)
+    return Snapshot(
+        catalog.revision, lanes, providers, policies, serving, limited, keeps_objects, translates, prices, clients
+    )
 
 
 def repriced(tables: Snapshot, now_s: float) -> Snapshot:

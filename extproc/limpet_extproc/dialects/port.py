@@ -36,6 +36,10 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     code: str | None = None
     model: str = ""
     """The one that was asked for, where it is known."""
+    client: str = ""
+    """The name of the client's key, where it is the reason."""
+    retry_after_s: int | None = None
+    """When it may be worth trying again; None: not by waiting."""
 
 
 class ProviderObject(msgspec.Struct, frozen=True):

@@ -3,12 +3,13 @@
 The decision counted a request at the first provider of its order. If that one fails, the request goes on at the next.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.clients import USE_PREFIX
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, RequestSent
 
@@ -29,9 +30,15 @@ def name_of(record: Record | None) -> RequestName | None:
 class LimitedRequests:
     """Counts attempts at providers with limits; each is one request there."""
 
-    def __init__(self, limited: Callable[[], Mapping[str, Limits]], apply: Callable[[LimitEvent], None]) -> None:
-        """`limited`: the limits of those providers that have any now."""
+    def __init__(
+        self,
+        limited: Callable[[], Mapping[str, Limits]],
+        apply: Callable[[LimitEvent], None],
+        clients: Callable[[], Container[str]] = tuple,
+    ) -> None:
+        """`limited`: the limits of those providers that have any now; `clients`: the names for use of such clients."""
         self._limited = limited
+        self._clients = clients
         self._apply = apply
         self._heard: dict[RequestName, int] = {}
         """By request under way: how many places of its course are counted already."""
@@ -57,6 +64,10 @@ class LimitedRequests:
         now_s: float,
     ) -> None:
         """A request has ended, after these attempts; `usage` is what the last one reported."""
+        if record is not None and record.client and (use := USE_PREFIX + record.client) in self._clients():
+            tokens = record.prompt_tokens + record.output_tokens
+            more = _more_tokens(attempts[-1] if attempts else None, tokens, usage)
+            self._apply(RequestEnded(use, record.started_s, more))
         limited = self._limited()
         if not limited:
             self._heard.clear()

@@ -18,6 +18,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_AFFINITY,
     DECISION_API,
     DECISION_CACHE,
+    DECISION_CLIENT,
     DECISION_COST,
     DECISION_EDITS,
     DECISION_HEADER,
@@ -66,6 +67,10 @@ def _response(mutation: pb.HeaderMutation, *, of_headers: bool) -> bytes:
     return bytes(pb.ProcessingResponse(request_body=pb.BodyResponse(response=response)).SerializeToString())
 
 
+_CHECKED: Final = entry(DECISION_CLIENT, struct_wire.TRUE)
+ADMITTED_HEADERS: Final = CONTINUE_HEADERS + struct_wire.metadata(DECISION_METADATA, _CHECKED)
+"""Go on with a request that Envoy answers itself: its client's key has been checked."""
+
 _ROUTED: Final = _response(pb.HeaderMutation(), of_headers=False)
 _HIDE_USAGE: Final = entry(DECISION_HIDE_USAGE, struct_wire.TRUE)
 _RECORD: Final = struct_wire.text_metadata(RECORD_METADATA, RECORD_TEXT)
@@ -86,7 +91,7 @@ class Responses:
 
     def __init__(self) -> None:
         self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
-        self._decisions: dict[tuple[str, str, str, float | None, float], _Built] = {}
+        self._decisions: dict[tuple[str, str, str, float | None, float, bool], _Built] = {}
 
     def routed(self, routing: Routing, head: RequestHead, *, by_header: bool, of_headers: bool = False) -> bytes:
         """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order.
@@ -105,7 +110,8 @@ class Responses:
         if routing.why:
             return struct_wire.metadata(DECISION_METADATA, _decision(routing) + _own(routing))
         tries, record = routing.tries, routing.record
-        key = routing.decision.reason, record.api, record.model, tries.wait_s, tries.save_cache_s
+        checked = bool(record.client)
+        key = routing.decision.reason, record.api, record.model, tries.wait_s, tries.save_cache_s, checked
         built = self._decisions.get(key)
         if built is None:
             if len(self._decisions) >= _MAX_CACHED:
@@ -137,6 +143,9 @@ def refused(refusal: Refusal, body: bytes) -> bytes:
     immediate.status.code = refusal.status
     for key, value in (("content-type", "application/json"), (DECISION_HEADER, refusal.reason)):
         immediate.headers.set_headers.add(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
+    if refusal.retry_after_s is not None:
+        wait = base_pb2.HeaderValue(key="retry-after", raw_value=str(refusal.retry_after_s).encode())
+        immediate.headers.set_headers.add(header=wait)
     return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
 
 
@@ -179,6 +188,8 @@ def _decision(routing: Routing) -> bytes:
     if routing.why:
         entries += entry(DECISION_WHY, struct_wire.text(routing.why))
     entries += entry(DECISION_MODEL, struct_wire.text(routing.record.model))
+    if routing.record.client:
+        entries += _CHECKED
     if routing.record.api != _USUAL_API:
         entries += entry(DECISION_API, struct_wire.text(routing.record.api))
     if routing.tries.wait_s is not None:

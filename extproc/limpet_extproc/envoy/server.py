@@ -11,17 +11,23 @@ from typing import Final, Protocol
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.message import DecodeError
 
+from limpet_extproc.decision.clients import STRANGERS, Clients
 from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.requests import head_of_attributes, head_of_headers, not_utf8_header, parsed
-from limpet_extproc.envoy.responses import CONTINUE_BODY, CONTINUE_HEADERS, Responses, refused
+from limpet_extproc.envoy.responses import ADMITTED_HEADERS, CONTINUE_BODY, CONTINUE_HEADERS, Responses, refused
 from limpet_extproc.envoy.wire import body_apart, not_utf8, path_of
+from limpet_extproc.request.clients import client_of
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import bad_request
 from limpet_extproc.request.router import Router
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 _log = logging.getLogger(__name__)
+
+_MODELS: Final = "/models"
+_ROUTED: Final = "routed"
+"""In a metric, of what was not refused."""
 
 METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 
@@ -39,8 +45,15 @@ class MessageStream(Protocol):
 class ExtProc:
     """`ExternalProcessor.Process` for raw bytes: in one message, for an Envoy that announces it, or as a stream."""
 
-    def __init__(self, router: Router, metrics: WorkerMetrics, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        metrics: WorkerMetrics,
+        ready: Callable[[], bool],
+        clients: Callable[[], Clients] = lambda: STRANGERS,
+    ) -> None:
         self._router = router
+        self._clients = clients
         self._metrics = metrics
         self._ready = ready
         self._responses = Responses()
@@ -72,7 +85,7 @@ class ExtProc:
                 if not request.request_headers.end_of_stream:
                     await stream.write(CONTINUE_HEADERS)
                     continue
-                if head.api.kind != "object":
+                if head.api.kind != "object" and not head.asked.path.startswith(_MODELS):
                     await stream.write(CONTINUE_HEADERS)
                     return
             answer = await self._answer(request, body, head)
@@ -88,6 +101,8 @@ class ExtProc:
         by_header = head is not None
         try:
             head = head or head_of_attributes(request)
+            if head.asked.path.startswith(_MODELS):
+                return self._admitted(head)
             routing = await self._router.route(head, body)
         except Exception:
             # A bug of ours must not cost the client the request: Envoy goes on in the order of the route.
@@ -101,10 +116,19 @@ class ExtProc:
             self._metrics.observed_decisions.add(1, routing.decision.enforce_reason)
         if routing.record.unrecognised:
             self._metrics.unrecognised.add(1, routing.record.model)
+        if routing.record.client:
+            self._metrics.client_requests.add(1, routing.record.client, _ROUTED)
         return self._responses.routed(routing, head, by_header=by_header, of_headers=of_headers)
+
+    def _admitted(self, head: RequestHead) -> bytes:
+        """Whether Envoy may tell this client of the models; it asks where keys are required."""
+        client = client_of(head.headers, self._clients())
+        return self._refuse(client, head.dialect) if isinstance(client, Refusal) else ADMITTED_HEADERS
 
     def _refuse(self, refusal: Refusal, dialect: Dialect) -> bytes:
         self._metrics.decisions.add(1, refusal.reason)
+        if refusal.client:
+            self._metrics.client_requests.add(1, refusal.client, refusal.reason)
         return refused(refusal, dialect.error_body(refusal))
 
     def _refuse_header(self, name: str | None, dialect: Dialect) -> bytes:

@@ -77,7 +77,16 @@ class _Sums:
 class Spending:
     """The ledger's side of outcomes."""
 
-    def __init__(self, lane_of: LaneOf, book: LedgerBook, metrics: WorkerMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        lane_of: LaneOf,
+        book: LedgerBook,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+        client_spent: Callable[[str, float], None] = lambda _client, _usd: None,
+    ) -> None:
+        """`client_spent` is called with a client's name and the dollars of one of its requests."""
+        self._client_spent = client_spent
         self._lane_of = lane_of
         self._book = book
         self._metrics = metrics
@@ -96,7 +105,7 @@ class Spending:
         if not provider or outcome not in _MAY_COST or (record is not None and record.kind in _FREE):
             return None
         model = record.model if record else ""
-        tenant, policy = (record.tenant, record.policy) if record else ("", "")
+        tenant, policy = (record.client or record.tenant, record.policy) if record else ("", "")
         account = provider, model, tenant, policy
         if usage is None:
             if outcome == "ok" and record is not None and record.kind != "conversation":
@@ -121,6 +130,8 @@ class Spending:
             return None
         if found.cache_unreported:
             self._metrics.unbilled.add(1, provider, model, "cache_unreported")
+        if record is not None and record.client:
+            self._client_spent(record.client, found.paid_usd)
         sums = self._unsettled.get(account)
         if sums is None:
             sums = self._unsettled[account] = _Sums()

@@ -68,6 +68,8 @@ class WorkerContext:
     """To be called with what workers beside other Envoys need to know."""
     clock: Callable[[], float]
     """The worker's one clock: Unix time that no jump of the machine's clock reaches."""
+    spent_usd: Callable[[str], float] = lambda _client: 0.0
+    """What a client has spent today."""
 
 
 def sticky_routing(context: WorkerContext) -> RoutingParts:
@@ -100,6 +102,7 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
         context.untranslatable,
         context.references,
         held=context.metrics.holds.add,
+        spent_usd=context.spent_usd,
     )
     received = Received(tracker.apply_received, limit_use, context.known, context.metrics.failures.inc)
 

@@ -33,6 +33,7 @@ from limpet_extproc.operator_link.health_link import HealthLink
 from limpet_extproc.operator_link.probe_sender import ProbeSender
 from limpet_extproc.process.activity import NAME_BYTES, ActivityNotes, activity_sender, record_names
 from limpet_extproc.process.activity_sender import ActivitySender
+from limpet_extproc.process.client_spend import ClientSpend, ledger_reader
 from limpet_extproc.process.first_of import first_of
 from limpet_extproc.process.health_hooks import health_hooks
 from limpet_extproc.process.ledger_writer import ledger_writer
@@ -94,6 +95,8 @@ class Worker:
         secret = read_memory_key(settings.memory_key_file) if settings.memory_key_file else secrets.token_bytes(32)
         self._reader = RequestReader()
         self._events = EventQueue(self.metrics.gateway_events.labels("dropped").inc)
+        self._ledger = ledger_writer(settings, clock)
+        self._spend = ClientSpend(ledger_reader(settings), self._ledger.write, clock)
         self.routing = build(
             WorkerContext(
                 settings,
@@ -107,29 +110,33 @@ class Worker:
                 self._provider_changed,
                 self._events.add,
                 clock,
+                self._spend.usd,
             )
         )
         caches = CacheUses(clock)
         complaints, timeouts = Complaints(lambda: self._reporter.changed()), TimeoutCount(clock)
         tracker = self.routing.tracker
         self._reporter = EvidenceReporter(tracker, caches.refresh, complaints, timeouts.recent, clock)
-        self._ledger = ledger_writer(settings, clock)
         sender = ProbeSender(settings.socket.parent / PROBE_SOCKET)
         probes = CountedProbes(sender.send, lambda: self._snapshot, self._ledger.book, clock)
         hooks = health_hooks(self.routing, self.metrics, complaints, self._known, probes.send, clock)
         self._health_link = HealthLink(settings.control_plane, settings.node, self._events, hooks, settings.tls_dir)
-        self.extproc = server.ExtProc(self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY)
+        self.extproc = server.ExtProc(
+            self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY, lambda: self._snapshot.clients
+        )
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (
             (lambda request: show(decision_line(request, time.strftime("%H:%M:%S")))) if settings.verbose else None
         )
-        spending = Spending(self._lane, self._ledger.book, self.metrics, clock)
-        limited = LimitedRequests(lambda: self._snapshot.limited, self.routing.limit_use.apply)
         self._activity = self._activity_sender(caches, clock)
         notes = None
         if self._activity is not None:
             names = record_names(secrets.token_bytes(NAME_BYTES))
             notes = ActivityNotes(names, settings.node, self._lane, self._activity.add)
+        spending = Spending(self._lane, self._ledger.book, self.metrics, clock, self._spend.add)
+        limited = LimitedRequests(
+            lambda: self._snapshot.limited, self.routing.limit_use.apply, lambda: self._snapshot.clients.limited
+        )
         self.outcomes = outcome.Outcomes(
             self.routing.memory,
             self.routing.heads,
@@ -167,7 +174,7 @@ class Worker:
         """Decide by this catalog from now on."""
         first = self._snapshot is EMPTY
         self._snapshot = self._prices.tables(catalog, self._snapshot)
-        self.routing.limit_use.keep(self._snapshot.limited)
+        self.routing.limit_use.keep(self._snapshot.limited.keys() | self._snapshot.clients.limited.keys())
         self.routing.tracker.keep(self._snapshot.providers)
         self._revision = catalog.revision
         self._providers_changed()
@@ -196,7 +203,10 @@ class Worker:
             with listening("--socket", socket_of_translator):
                 translating = translator_listener(socket_of_translator)
             turning = asyncio.create_task(self._turn())
-            beside = [asyncio.create_task(self._ledger.run())]
+            beside = [
+                asyncio.create_task(self._ledger.run()),
+                asyncio.create_task(self._spend.run(lambda: self._snapshot.clients.budgets)),
+            ]
             if self._activity is not None:
                 beside.append(asyncio.create_task(self._activity.run()))
             try:
@@ -260,7 +270,7 @@ class Worker:
         )
 
     def _known(self, provider: str) -> bool:
-        return provider in self._snapshot.providers
+        return provider in self._snapshot.providers or provider in self._snapshot.clients.limited
 
     def _connected(self, connected: bool) -> None:
         self.metrics.catalog_connected.set(connected)

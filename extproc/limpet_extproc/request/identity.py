@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from limpet_extproc.contract.envoy import AGENT_HEADERS, CODEX_SESSION_HEADERS, SESSION_HEADERS
+from limpet_extproc.decision.clients import Client
 from limpet_extproc.dialects.port import ParsedRequest
 
 MAX_SESSION_CHARS: Final = 256
@@ -27,7 +28,8 @@ _AND: Final = b"\n"
 
 _EXPLICIT: Final = ("x-session-id",)
 _HARNESS: Final = frozenset(SESSION_HEADERS)
-_CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+"""Headers in which SDKs send a key."""
 
 
 def conversation(headers: Mapping[str, str], request: ParsedRequest, configured: Sequence[str]) -> tuple[str, bytes]:
@@ -54,9 +56,14 @@ def conversation(headers: Mapping[str, str], request: ParsedRequest, configured:
     return FINGERPRINT, request.fingerprint
 
 
-def tenant(headers: Mapping[str, str]) -> bytes:
-    """Whose conversation it is: the client's credential, or nothing. Only its HMAC is ever kept."""
-    for name in _CREDENTIALS:
+def tenant(headers: Mapping[str, str], client: Client | None = None) -> bytes:
+    """Whose conversation it is: the client that has a key of ours, else the credential sent, or nothing.
+
+    Only its HMAC is ever kept.
+    """
+    if client is not None:
+        return client.tenant
+    for name in CREDENTIALS:
         if value := headers.get(name):
             return value.encode()
     return b""

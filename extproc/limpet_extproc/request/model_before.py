@@ -19,7 +19,7 @@ MOST_MODELS: Final = 8
 async def model_before(opened: Opened, snapshot: Snapshot, memory: Memory, secret: bytes, now_s: float) -> str:
     """The model of the last turn that is remembered; empty: of none."""
     request, headers, api, asked = opened.request, opened.head.headers, opened.head.api.name, opened.query.lane.model
-    tenant = identity.tenant(headers)
+    tenant = identity.tenant(headers, opened.head.client)
     by, value = identity.conversation(headers, request, opened.query.lane.policy.identity_headers)
     others = islice((model for name, model in snapshot.lanes if name == api and model != asked), MOST_MODELS)
     keys = {model: identity.key(secret, tenant, request.user, model, by, value) for model in others}

@@ -14,6 +14,7 @@ from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.memory.objects import PlacesUnknownError
 from limpet_extproc.request import identity
+from limpet_extproc.request.clients import not_allowed, unseen_model
 from limpet_extproc.request.object_ids import ObjectPath, object_path
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.parsing import RequestHead
@@ -37,6 +38,7 @@ _EMPTY: Final = (b"", b"{}")
 _FORM_IN_LINE: Final = "x-www-form-urlencoded"
 _METHOD: Final = ":method"
 _ALL_OBJECTS: Final = "objects"
+_CANCEL: Final = "/cancel"
 
 
 class ObjectRouting:
@@ -72,6 +74,10 @@ class ObjectRouting:
 
     async def _by_id(self, head: RequestHead, body: bytes | memoryview, asked: ObjectPath) -> Opened | Refusal:
         object_id, owner, method = asked.id, self._owner(head), head.headers.get(_METHOD, "POST")
+        client = head.client
+        changes = method == "POST" and not head.asked.path.endswith(_CANCEL)
+        if client is not None and changes and (no := unseen_model(client, head.api.name)):
+            return no
         named = await self._named(head, body, "object") if len(body) else ()
         if isinstance(named, Refusal):
             return named
@@ -90,7 +96,7 @@ class ObjectRouting:
         return self._opened(head, body, request, lane, where, owner if makes else "")
 
     async def _new(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
-        snapshot, api = self._snapshot(), head.api.name
+        snapshot, api, client = self._snapshot(), head.api.name, head.client
         request: ParsedRequest | Refusal = _NAMELESS
         named: tuple[str, ...] | Refusal = ()
         if len(body) > len(_EMPTY[-1]) or bytes(body) not in _EMPTY:
@@ -100,6 +106,10 @@ class ObjectRouting:
             return request
         if isinstance(named, Refusal):
             return named
+        if client is not None:
+            no = not_allowed(client, request.model) if request.model else unseen_model(client, api)
+            if no is not None:
+                return no
         # Of what has a model there are those that no client asks for in turns: bases for fine-tuning, say.
         lane = snapshot.lanes.get((api, request.model)) or snapshot.object_lane(api)
         if lane is None:
@@ -148,12 +158,12 @@ class ObjectRouting:
         return where if isinstance(where, Refusal) else replace(opened, query=replace(opened.query, pinned=where))
 
     def _owner(self, head: RequestHead) -> str:
-        return identity.owner(self._secret, identity.tenant(head.headers)).name
+        return identity.owner(self._secret, identity.tenant(head.headers, head.client)).name
 
     def _opened(
         self, head: RequestHead, body: bytes | memoryview, request: ParsedRequest, lane: Lane, pinned: str, owner: str
     ) -> Opened:
-        tenant = identity.tenant(head.headers)
+        tenant = identity.tenant(head.headers, head.client)
         # The same for all that a client makes, so that all of it comes to one provider.
         key = identity.key(self._secret, tenant, None, "", _ALL_OBJECTS, b"")
         query = Query(lane, key, 0, 0, stays=False, pinned=pinned, placed=not pinned)

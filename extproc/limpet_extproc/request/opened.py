@@ -61,7 +61,7 @@ def open_request(
     marked = is_marked(request.cache, body)
     if lane.marks and not marked and not request.has_history and isinstance(request.last_blocks, msgspec.UnsetType):
         request = msgspec.structs.replace(request, last_blocks=head.dialect.last_blocks(bytes(body)))
-    tenant = identity.tenant(head.headers)
+    tenant = identity.tenant(head.headers, head.client)
     steering = steering_of(request.provider_object, request.allow_fallbacks, lane, snapshot.providers)
     if untranslatable is not None:
         field, why = untranslatable

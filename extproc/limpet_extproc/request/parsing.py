@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from limpet_extproc.contract.apis import Api, Asked
+from limpet_extproc.decision.clients import Client
 from limpet_extproc.dialects.form import Form, FormBody
 from limpet_extproc.dialects.port import BadRequestError, Dialect, ParsedRequest, Refusal
 from limpet_extproc.dialects.spans import Body
@@ -22,6 +23,8 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str]
     api: Api = Api("OpenAIChat", "conversation")
     asked: Asked = Asked("/chat/completions")
+    client: Client | None = None
+    """Who asks, by a key of ours; None: a stranger."""
 
 
 def read(head: RequestHead, body: Body) -> ParsedRequest | Refusal:

@@ -7,6 +7,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from limpet_extproc.contract.apis import MOST_PATH_CHARS
+from limpet_extproc.contract.record import Record
+from limpet_extproc.decision.clients import Client
 from limpet_extproc.decision.moving import may_leave
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.port import Refusal
@@ -17,6 +19,7 @@ from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.cache_keys import KeyRates
+from limpet_extproc.request.clients import client_of, not_allowed, over_budget, over_limit
 from limpet_extproc.request.hold import Sleep
 from limpet_extproc.request.model_before import model_before
 from limpet_extproc.request.object_routing import ObjectRouting
@@ -55,7 +58,9 @@ class StickyRouting:
         references: FindReferences,
         sleep: Sleep = asyncio.sleep,
         held: Held = lambda _end, _seconds: None,
+        spent_usd: Callable[[str], float] = lambda _client: 0.0,
     ) -> None:
+        """`spent_usd`: what a client, by its name, has spent today."""
         self._read = read
         self._untranslatable = untranslatable
         self._snapshot = snapshot
@@ -63,6 +68,7 @@ class StickyRouting:
         self._heads = SharedHeads(heads, clock, sleep, held)
         self._tracker = tracker
         self._limit_use = limit_use
+        self._spent_usd = spent_usd
         self._secret = secret
         self._clock = clock
         self._random_seed = random_seed
@@ -73,10 +79,21 @@ class StickyRouting:
         """See `Router`."""
         if len(head.headers.get(":path", "")) > MOST_PATH_CHARS:
             return long_path()
+        clients = self._snapshot().clients
+        if clients.mode != "Off":
+            client = client_of(head.headers, clients)
+            if isinstance(client, Refusal):
+                return client
+            head = replace(head, client=client)
+        return await self._routed(head, body)
+
+    async def _routed(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
         opened = await (self._objects.open if head.api.kind == "object" else self._opened)(head, body)
         if isinstance(opened, Refusal):
             return opened
         key, now_s = opened.query.key, self._clock()
+        if head.client is not None and (refusal := self._beyond(head.client, opened, now_s)):
+            return refusal
         known = opened.query.stays and not opened.query.pinned
         remembered = await self._memory.lookup(key, now_s) if known else None
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
@@ -93,9 +110,7 @@ class StickyRouting:
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             first = opened.query.lane.by_provider[decision.order[0]]
-            if first.limits is not None:
-                tokens = record.prompt_tokens + record.output_tokens
-                self._limit_use.apply(RequestSent(first.provider, record.started_s, tokens))
+            self._count(first.provider if first.limits is not None else "", head.client, record)
             if decision.trial and record.model:
                 self._tracker.apply(TrialBegan(decision.order[0], record.model))
             if unknown and record.learn and record.ttls_s[0] > 0:
@@ -104,11 +119,31 @@ class StickyRouting:
                 routing = replace(routing, record=replace(record, expected=True))
         return routing
 
+    def _count(self, limited_provider: str, client: Client | None, record: Record) -> None:
+        """Among what has been used of limits."""
+        tokens = record.prompt_tokens + record.output_tokens
+        if limited_provider:
+            self._limit_use.apply(RequestSent(limited_provider, record.started_s, tokens))
+        if client is not None and client.limits is not None:
+            self._limit_use.apply(RequestSent(client.use, record.started_s, tokens))
+
+    def _beyond(self, client: Client, opened: Opened, now_s: float) -> Refusal | None:
+        """Why this client has to wait."""
+        refusal = None
+        if client.limits is not None:
+            tokens = opened.query.prompt_tokens + opened.query.output_tokens
+            refusal = over_limit(client, self._limit_use.used(client.use, now_s), tokens)
+        if refusal is None and client.usd_per_day is not None:
+            refusal = over_budget(client, self._spent_usd(client.name), now_s)
+        return refusal
+
     async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
         """The request with its lane, and its conversation if it has one."""
         request = await self._read(head, body)
         if isinstance(request, Refusal):
             return request
+        if head.client is not None and (refusal := not_allowed(head.client, request.model)):
+            return refusal
         snapshot = self._snapshot()
         found = None
         if snapshot.translates:

@@ -179,6 +179,7 @@ def _record(
         owner=opened.owner,
         tenant=opened.tenant,
         policy=policy.name,
+        client=opened.head.client.name if opened.head.client is not None else "",
         chain=_base64(query.chain.hashes) if query.chain.hashes else "",
         settings=query.settings.hex(),
         heads=_base64(query.chain.head_hashes()) if query.chain.heads else "",

@@ -88,6 +88,10 @@ _COUNTS: Final[Mapping[str, tuple[str, list[str]]]] = {
         "Dollars of answered requests by tenant: the first few hundred of a worker, then `other`.",
         ["tenant", "rule"],
     ),
+    "limpet_client_requests": (
+        "Requests by the client whose key they have, and what became of them: `routed`, or why they were refused.",
+        ["client", "result"],
+    ),
     "limpet_unbilled_requests": (
         "Answered requests whose dollars are not known, or not exactly, by why.",
         ["provider", "model", "why"],
@@ -121,6 +125,7 @@ class WorkerMetrics:
         self.unreported = counts["limpet_usage_unreported"]
         self.bill_usd = counts["limpet_bill_usd"]
         self.tenant_bill_usd = counts["limpet_tenant_bill_usd"]
+        self.client_requests = counts["limpet_client_requests"]
         self.unbilled = counts["limpet_unbilled_requests"]
         self.added_s: list[float] = []
         """Seconds from Envoy's message to our answer, since the last flush."""

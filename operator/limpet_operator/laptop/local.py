@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
@@ -71,6 +72,8 @@ class LocalSettings:
     """Further host names that clients may use."""
     cors_origins: tuple[str, ...] = ()
     """Further origins whose pages may use it."""
+    client_keys: ClientKeysMode = "Off"
+    """Whether clients need a key."""
     node: str = "limpet-local"
     """The name of its Envoy; gateways that hear of each other have different ones."""
     header_mode: bool = False
@@ -126,6 +129,7 @@ class LocalGateway:
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             probe_socket=str(run_dir / PROBE_SOCKET),
             header_mode=settings.header_mode,
+            client_keys=settings.client_keys,
             body_limit_bytes=settings.body_limit_bytes,
             proxies=settings.proxies,
             dns_lookup_family=lookup_family(reaches),

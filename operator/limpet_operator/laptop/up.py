@@ -16,6 +16,8 @@ from typing import Final
 from prometheus_client import start_http_server
 
 from limpet_extproc.contract.apis import DialectName
+from limpet_extproc.contract.client_keys import ClientKeysMode
+from limpet_operator.laptop import client_keys
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
@@ -47,13 +49,16 @@ SAY_AFTER_S: Final = 0.2
 class Directory:
     """A directory of YAML as plans: one now, and one for every change. Reports once what is wrong or has no effect."""
 
-    def __init__(self, path: Path, say: Say, parser: Parser | None = None) -> None:
+    def __init__(self, path: Path, say: Say, parser: Parser | None = None, keys_file: Path | None = None) -> None:
+        """`keys_file`: a further file, with keys of clients."""
         self._path = path
+        self._keys_file = keys_file
         self._say = say
         self._parser = parser or Parser.load()
         self._store = FileStore(self._parser)
         self._scan = files.scan(path)
-        self._store.replace(self._scan.documents)
+        self._keys_scan = files.scan(keys_file) if keys_file is not None else files.Scan({})
+        self._store.replace(self._documents())
         self.plan: Plan = plan(self._store.objects, os.environ)
         self._reported: frozenset[str] = frozenset()
         self._report_later: asyncio.TimerHandle | None = None
@@ -66,18 +71,36 @@ class Directory:
 
     async def follow(self, apply: Callable[[Plan], None]) -> None:
         """Apply the plan of every further change, for ever."""
-        async for scan in files.watch(self._path, self._scan, self._report_missing):
-            self._scan = scan
-            if self._store.replace(scan.documents):
-                self.plan = plan(self._store.objects, os.environ, self.plan)
-                apply(self.plan)
-            # Envoy and ext_proc come first: wording the problems of a thousand objects blocks this loop.
-            if self._report_later is not None:
-                self._report_later.cancel()
-            self._report_later = asyncio.get_running_loop().call_later(SAY_AFTER_S, self.report_problems)
+        following = [self._follow_objects(apply)]
+        if self._keys_file is not None:
+            following.append(self._follow_keys(self._keys_file, apply))
+        await first_of(*following)
 
-    def _report_missing(self) -> None:
-        self._say(f"{self._path} is gone; what was read last goes on being served until it is there again")
+    async def _follow_objects(self, apply: Callable[[Plan], None]) -> None:
+        async for scan in files.watch(self._path, self._scan, lambda: self._report_missing(self._path)):
+            self._scan = scan
+            self._changed(apply)
+
+    async def _follow_keys(self, path: Path, apply: Callable[[Plan], None]) -> None:
+        async for scan in files.watch(path, self._keys_scan, lambda: self._report_missing(path)):
+            self._keys_scan = scan
+            self._changed(apply)
+
+    def _documents(self) -> Iterator[files.Document]:
+        yield from self._scan.documents
+        yield from client_keys.documents(self._keys_scan)
+
+    def _changed(self, apply: Callable[[Plan], None]) -> None:
+        if self._store.replace(self._documents()):
+            self.plan = plan(self._store.objects, os.environ, self.plan)
+            apply(self.plan)
+        # Envoy and ext_proc come first: wording the problems of a thousand objects blocks this loop.
+        if self._report_later is not None:
+            self._report_later.cancel()
+        self._report_later = asyncio.get_running_loop().call_later(SAY_AFTER_S, self.report_problems)
+
+    def _report_missing(self, path: Path) -> None:
+        self._say(f"{path} is gone; what was read last goes on being served until it is there again")
 
     def report_problems(self) -> None:
         """Say what is wrong, has no effect or is stale by now, where that was not said, and what is so no longer."""
@@ -90,13 +113,13 @@ class Directory:
         self._reported = lines
 
 
-async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -> int:
+async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say, keys_file: Path | None = None) -> int:
     """Run until SIGINT or SIGTERM (status 0), or until something is in the way or dies (status 1, with the reason)."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
-        directory = Directory(path, say)
+        directory = Directory(path, say, keys_file=keys_file)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
             find_listen_address("127.0.0.1", port, _METRICS_FLAG)
         loop = asyncio.get_running_loop()
@@ -116,7 +139,9 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say) -
                 freeze_what_exists()
                 if metrics_port:
                     _serve_metrics(metrics_port, gateway)
-                for line in greeting(directory.plan, gateway.base_url, settings.host, metrics_port, prices.look()):
+                for line in greeting(
+                    directory.plan, gateway.base_url, settings.host, metrics_port, prices.look(), settings.client_keys
+                ):
                     say(line)
                 await first_of(asyncio.wait({following}), gateway.running(say), prices.run(), stopped.wait())
                 news.end()
@@ -182,21 +207,33 @@ class HealthNews:
         self._rejections_told = self._rejections
 
 
-def greeting(now: Plan, base_url: str, host: str, metrics_port: int, price_lines: Sequence[str] = ()) -> Iterator[str]:
+def greeting(
+    now: Plan,
+    base_url: str,
+    host: str,
+    metrics_port: int,
+    price_lines: Sequence[str] = (),
+    keys_mode: ClientKeysMode = "Off",
+) -> Iterator[str]:
     """What a user needs to begin, line by line. Only models that some provider serves are promised."""
     messages = _models(now, "AnthropicMessages")
     yield f"Limpet routes {summary(now)}. Point any {'OpenAI or Anthropic' if messages else 'OpenAI'} SDK at it:"
     yield ""
     yield f"  export OPENAI_BASE_URL={base_url}"
-    yield "  export OPENAI_API_KEY=anything    # tells conversations of different users apart; providers never see it"
+    if keys_mode == "Required":
+        yield "  export OPENAI_API_KEY=lpk-…       # the key of a client of this gateway; providers never see it"
+    else:
+        about = "tells conversations of different users apart; providers never see it"
+        yield f"  export OPENAI_API_KEY=anything    # {about}"
     if messages:
         yield f"  export ANTHROPIC_BASE_URL={base_url.removesuffix('/v1')}"
-        yield "  export ANTHROPIC_API_KEY=anything"
+        yield f"  export ANTHROPIC_API_KEY={'lpk-…' if keys_mode == 'Required' else 'anything'}"
     yield ""
     if models := _models(now, "OpenAIChat"):
         body = json.dumps({"model": models[0], "messages": [{"role": "user", "content": "Hello"}]})
         quoted = shlex.quote(body)
-        yield f"  curl -i {base_url}/chat/completions -H 'content-type: application/json' -d {quoted}"
+        key = ' -H "authorization: Bearer $OPENAI_API_KEY"' if keys_mode == "Required" else ""
+        yield f"  curl -i {base_url}/chat/completions{key} -H 'content-type: application/json' -d {quoted}"
         yield ""
     if now.probes:
         yield f"{probes_summary(now)}."
@@ -206,11 +243,9 @@ def greeting(now: Plan, base_url: str, host: str, metrics_port: int, price_lines
         yield ""
     if metrics_port:
         yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
-    if not _loopback(host):
-        yield (
-            f"CAUTION: {host} is reachable from other machines, and Limpet does not authenticate clients: any of them "
-            "spends your providers' keys. Listen on 127.0.0.1, or put an authenticating proxy in front of it."
-        )
+    yield from client_keys.greeting_lines(now, keys_mode)
+    if not _loopback(host) and (caution := client_keys.caution(host, keys_mode)):
+        yield caution
     yield "Ctrl-C ends everything."
 
 

@@ -12,8 +12,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from limpet_extproc.contract.catalog import Policy
+from limpet_extproc.contract.client_keys import ClientKey
 from limpet_operator.planning import checks, effects, provider_checks
 from limpet_operator.planning.checks import PolicyInput, PricingInput, ProbeInput, first_failure
+from limpet_operator.planning.client_keys import planned_clients
 from limpet_operator.planning.effects import ModelNames, PatternInput, all_findings
 from limpet_operator.planning.finding import ACCEPTED, RESOLVED, Finding, not_accepted
 from limpet_operator.planning.probe_targets import PlannedProbe, probe_targets
@@ -88,6 +90,8 @@ class Plan:
     findings: Mapping[ObjectKey, ObjectFindings] = field(default_factory=dict)
     stale_at: Mapping[ObjectKey, datetime] = field(default_factory=dict)
     """When the prices of each Pricing that has a `staleAfter` count as stale; they are used all the same."""
+    client_keys: tuple[ClientKey, ...] = ()
+    """Of the gateway's clients, by name."""
     built: Mapping[ObjectKey, BuiltProvider] = field(default_factory=dict, repr=False, compare=False)
     """By Provider, for the next plan, which reuses what was built from equal inputs."""
 
@@ -95,11 +99,18 @@ class Plan:
 _FINE = ObjectFindings()
 
 
-def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None, owner: str | None = None) -> Plan:
+def plan(
+    objects: Objects,
+    env: Mapping[str, str],
+    previous: Plan | None = None,
+    owner: str | None = None,
+    keys_in: str | None = None,
+) -> Plan:
     """What these objects and environment variables mean; `previous` only saves work, it never changes the outcome.
 
     `owner` is the namespace whose policies apply to the whole gateway, while those of others apply to what they alone
-    serve. None: all objects are one person's, as on a laptop.
+    serve. `keys_in` is the namespace whose Secrets may hold keys of clients. None: all objects are one person's, as on
+    a laptop.
     """
     findings = {key: _invalid(invalid) for key, invalid in objects.invalid.items()}
     prices = _prices(objects, findings)
@@ -120,6 +131,8 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
             planned = None if idle or failure else _planned(subject, prices.get(spec.key, {}))
             built[spec.key] = BuiltProvider(inputs, planned)
             findings[spec.key] = _findings(idle, failure, all_findings(effects.PROVIDER_EFFECTS, subject))
+    clients = planned_clients(objects.of(SecretObject), keys_in)
+    findings |= {key: ObjectFindings(finding) for key, finding in clients.findings.items()}
     providers = [each.planned for each in built.values() if each.planned is not None]
     policies = _policies(objects, owner, findings, providers)
     return Plan(
@@ -128,6 +141,7 @@ def plan(objects: Objects, env: Mapping[str, str], previous: Plan | None = None,
         routing="Header" if any(sticky.routing == "Header" for sticky in policies) else "Metadata",
         probes=tuple(_probes(objects, findings, {key for key, each in built.items() if each.planned is not None})),
         findings=findings,
+        client_keys=clients.keys,
         stale_at={each.key: each.stale_at for each in objects.of(Pricing) if each.stale_at is not None},
         built=built,
     )

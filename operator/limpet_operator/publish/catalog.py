@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from limpet_extproc.contract.catalog import Catalog, CatalogProvider, Model, catalog_of
+from limpet_extproc.contract.catalog import NO_KEYS, Catalog, CatalogProvider, Model, catalog_of
+from limpet_extproc.contract.client_keys import ClientKeys, ClientKeysMode
 from limpet_extproc.contract.prices import PriceRules
 from limpet_operator.planning.plan import Plan, PlannedProvider
 from limpet_operator.publish.wait_levels import WaitLevel, level_of, wait_levels
@@ -10,10 +11,11 @@ from limpet_operator.resources.model_prices import ModelPrices
 from limpet_operator.resources.provider import ProviderModel
 
 
-def catalog(plan: Plan) -> Catalog:
+def catalog(plan: Plan, client_keys: ClientKeysMode = "Off") -> Catalog:
     """Equal plans give equal revisions."""
+    clients = NO_KEYS if client_keys == "Off" else ClientKeys(client_keys, plan.client_keys)
     levels = wait_levels(planned.spec.timeouts for planned in plan.providers)
-    return catalog_of(tuple(_provider(planned, levels) for planned in plan.providers), plan.policies)
+    return catalog_of(tuple(_provider(planned, levels) for planned in plan.providers), plan.policies, clients)
 
 
 def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogProvider:

@@ -36,6 +36,18 @@ _OFF: Final = {
     "envoy.filters.http.buffer": typed("filters.http.buffer.v3.BufferPerRoute", disabled=True),
 }
 
+HEADERS_ALONE: Final = typed(
+    "filters.http.ext_proc.v3.ExtProcPerRoute",
+    overrides={
+        "processing_mode": {
+            "request_header_mode": "SEND",
+            "request_body_mode": "NONE",
+            "response_header_mode": "SKIP",
+        }
+    },
+)
+"""ext_proc is called for a body alone, and these have none; a body that comes all the same is passed on."""
+
 FRONT_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "models": ("table.lua", "asked.lua", "error_shape.lua", "models.lua"),
     "refuse": ("asked.lua", "error_shape.lua", "nearest.lua", "refuse.lua"),
@@ -207,17 +219,14 @@ def _unannounced(route: Json, look: Json) -> Json:
     }
 
 
-def pages(providers: Sequence[PlannedProvider], served: Served) -> list[Json]:
+def pages(providers: Sequence[PlannedProvider], served: Served, *, keys_required: bool = False) -> list[Json]:
     """Pages to read: the models, health, and a greeting."""
     described = models(providers)
     hello = f"This is Limpet. The base_url ends in /v1, for Anthropic's SDKs before it. Served are {served.words}."
     return [
-        _by_lua(
-            regex(paths.MODELS, _READING),
-            404,
-            "refused.unknown_model",
-            "models",
+        _models(
             {"models": table(described), "available": _available([*described]), "exposed": origins.EXPOSED},
+            keys_required=keys_required,
         ),
         {
             **answer({"path": "/healthz", "headers": [_READING]}, 200, "", "answered.health"),
@@ -227,6 +236,19 @@ def pages(providers: Sequence[PlannedProvider], served: Served) -> list[Json]:
         answer(regex(_HELLO_PATHS, _READING), 200, "", "answered.health"),
         answer(regex("/|/v1/?", _READING), 200, json.dumps({"object": "gateway", "message": hello}), "answered.health"),
     ]
+
+
+def _models(context: Json, *, keys_required: bool) -> Json:
+    """Where keys are required it is answered after ext_proc has checked the client's, by the same program."""
+    route = _by_lua(regex(paths.MODELS, _READING), 404, "refused.unknown_model", "models", context)
+    if not keys_required:
+        return route
+    checked = {**context, "keys_required": "yes"}
+    late = typed("filters.http.lua.v3.LuaPerRoute", name="models", filter_context=checked)
+    return {
+        **answer(route["match"], 503, "", "refused.unchecked"),
+        "typed_per_filter_config": {**_OFF, UNDECIDED_FILTER: late, EXT_PROC_FILTER: HEADERS_ALONE},
+    }
 
 
 _ON: Final = {"@type": _FILTER, "config": {}}

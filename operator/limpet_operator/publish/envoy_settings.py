@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.publish.address_family import LookupFamily
 from limpet_operator.publish.wait_levels import WaitLevel
@@ -56,6 +57,8 @@ class EnvoySettings:
     """Headers in which policies look for the name of a conversation, besides those that every gateway reads."""
     kept_headers: tuple[str, ...] = ()
     """Headers that not every attempt sends alike, so a later one needs the client's values."""
+    client_keys: ClientKeysMode = "Off"
+    """Whether clients need a key."""
     own_names: tuple[str, ...] = ()
     """Hosts a client may use for this gateway, without ports; empty: any."""
     cors_origins: tuple[str, ...] = ()
@@ -82,3 +85,8 @@ class EnvoySettings:
     system_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
     dns_servers: tuple[HostPort, ...] = ()
     """Name servers that providers' names are asked of, each by its address; empty: those of the machine."""
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether nothing is served without a worker that has checked the client's key."""
+        return self.client_keys == "Required"

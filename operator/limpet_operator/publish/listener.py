@@ -156,7 +156,7 @@ def _filters(settings: EnvoySettings) -> list[Json]:
             "name": "envoy.filters.http.buffer",
             "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=settings.body_limit_bytes),
         },
-        _undecided(),
+        _undecided(settings),
         _originals(settings),
         _vendor_headers(),
         answer_translation(),
@@ -234,14 +234,16 @@ def _head(settings: EnvoySettings) -> Json:
 UNDECIDED_PROGRAM: Final = ("table.lua", "asked.lua", "error_shape.lua", "json.lua", "body.lua", "undecided.lua")
 
 
-def _undecided() -> Json:
+def _undecided(settings: EnvoySettings) -> Json:
     """For requests that ext_proc has not decided; the routes of all others switch it off."""
+    late = {"models": {"inline_string": program(*FRONT_PROGRAMS["models"])}}
     return {
         "name": UNDECIDED_FILTER,
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet-undecided",
             default_source_code={"inline_string": program(*UNDECIDED_PROGRAM)},
+            **({"source_codes": late} if settings.keys_required else {}),
         ),
     }
 

@@ -1,7 +1,7 @@
 -- Answers GET /v1/models and GET /v1/models/{id}, as OpenAI's API does or as Anthropic's.
 --
 -- filter context: models = a table of each as JSON of OpenAI's API; available = their names, or some of them; exposed =
--- the headers that a web page may read.
+-- the headers that a web page may read; keys_required is set where a worker has to have checked the client's key.
 
 local function answer(handle, status, decision, body)
   handle:respond({
@@ -54,6 +54,12 @@ end
 function envoy_on_request(handle)
   local context, headers = handle:filterContext(), handle:headers()
   local path, models, version = headers:get(":path"), context:get("models"), headers:get("anthropic-version")
+  if context:get("keys_required")
+    and handle:streamInfo():dynamicMetadata():get(DECISION_METADATA)[DECISION_CLIENT] ~= true then
+    local head, tail = error_halves(version ~= nil, "503", "server_error", "keys_unchecked")
+    return answer(handle, "503", REFUSED_UNCHECKED,
+      head .. "The client's key cannot be checked at present; send the request again in a few seconds." .. tail)
+  end
   local wanted = string.match(asked(path), "^/models/(.+)$")
   if wanted == nil then
     local query = string.match(path, "%?(.*)") or ""

@@ -6,6 +6,8 @@ from typing import Final
 from limpet_extproc.contract.apis import OBJECTS
 from limpet_extproc.contract.envoy import (
     CLUSTER_HEADER,
+    DECISION_CLIENT,
+    DECISION_METADATA,
     ROUTE_KEY,
     ROUTE_METADATA,
     TRIES,
@@ -14,6 +16,7 @@ from limpet_extproc.contract.envoy import (
 from limpet_operator.planning.plan import PlannedProvider
 from limpet_operator.publish import paths
 from limpet_operator.publish.direct_responses import (
+    HEADERS_ALONE,
     also,
     announced,
     before_all,
@@ -46,6 +49,7 @@ from limpet_operator.publish.route_action import (
     in_order,
     same_provider_again,
     to_providers,
+    unchecked,
     until_decided,
 )
 
@@ -79,7 +83,7 @@ def route_configuration(providers: Sequence[PlannedProvider], settings: EnvoySet
         *_of_responses(order, settings),
         *(wrong_methods(regex(paths.pattern(path)), allowed) for path, allowed in _ALLOWED_OF_RESPONSES),
         *(each for path in paths.below(served.objects) for each in _of_objects(path, order, settings)),
-        *pages(serving, served),
+        *pages(serving, served, keys_required=settings.keys_required),
         *wrong_paths(served),
     ]
     if settings.cors_origins:
@@ -137,13 +141,14 @@ def _without_a_body(match: Json, order: list[str], settings: EnvoySettings) -> l
     if not order:
         return [_no_provider(match)]
     waiting = _waiting(match, order, settings)
-    return [{**waiting, "typed_per_filter_config": {EXT_PROC_FILTER: _HEADERS_ALONE, UNDECIDED_FILTER: _NAMELESS}}]
+    filters = {EXT_PROC_FILTER: HEADERS_ALONE, UNDECIDED_FILTER: _nameless(settings)}
+    return [{**waiting, "typed_per_filter_config": filters}]
 
 
 def _perhaps_with_a_body(match: Json, order: list[str], settings: EnvoySettings) -> list[Json]:
     if not order:
         return [_no_provider(match)]
-    waiting = {**_waiting(match, order, settings), "typed_per_filter_config": {UNDECIDED_FILTER: _NAMELESS}}
+    waiting = {**_waiting(match, order, settings), "typed_per_filter_config": {UNDECIDED_FILTER: _nameless(settings)}}
     return [*_without_a_body(also(match, _EMPTY), order, settings), announced(waiting), waiting]
 
 
@@ -159,20 +164,14 @@ def _of_objects(path: str, order: list[str], settings: EnvoySettings) -> list[Js
 _EMPTY: Final = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}}
 """No other request is sure to have no body: Envoy drops `transfer-encoding`, and any header that `connection` names."""
 
-_HEADERS_ALONE: Final = typed(
-    "filters.http.ext_proc.v3.ExtProcPerRoute",
-    overrides={
-        "processing_mode": {
-            "request_header_mode": "SEND",
-            "request_body_mode": "NONE",
-            "response_header_mode": "SKIP",
-        }
-    },
-)
-"""ext_proc is called for a body alone, and these have none; a body that comes all the same is passed on."""
 
-_NAMELESS: Final = typed("filters.http.lua.v3.LuaPerRoute", filter_context={"of_objects": "yes"})
-"""Of requests that name no model."""
+def _nameless(settings: EnvoySettings) -> Json:
+    """Of requests that name no model."""
+    context = {"of_objects": "yes", **_KEYS_REQUIRED} if settings.keys_required else {"of_objects": "yes"}
+    return typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)
+
+
+_KEYS_REQUIRED: Final = {"keys_required": "yes"}
 
 
 def _decided(order: list[str], settings: EnvoySettings) -> list[Json]:
@@ -182,15 +181,17 @@ def _decided(order: list[str], settings: EnvoySettings) -> list[Json]:
     these match.
     """
     match = {"prefix": "/"}
+    checked = [_CHECKED] if settings.keys_required else []
     if settings.header_mode:
-        chosen = also(match, {"name": CLUSTER_HEADER, "present_match": True})
+        known = {"dynamic_metadata": checked} if checked else {}
+        chosen = also({**match, **known}, {"name": CLUSTER_HEADER, "present_match": True})
         return [to_providers(chosen, {"cluster_header": CLUSTER_HEADER, **same_provider_again(settings)}, settings)]
     return [
         # A decision names one of these routes: by how many attempts it takes, as Envoy would try the last provider
         # again for every retry beyond them, by whether for a streamed answer or a whole one, and how long that may be
         # silent. It names its providers in the same metadata, so the order of these routes themselves is never used.
         to_providers(
-            {**match, "dynamic_metadata": [_attempts_are(route_key(attempts, stream, level))]},
+            {**match, "dynamic_metadata": [*checked, _attempts_are(route_key(attempts, stream, level))]},
             in_order(order, attempts, wait, settings) if stream else in_order(order, attempts, None, settings),
             settings,
             stream=stream,
@@ -202,7 +203,13 @@ def _decided(order: list[str], settings: EnvoySettings) -> list[Json]:
 
 
 def _waiting(match: Json, order: list[str], settings: EnvoySettings) -> Json:
-    """The route of a request while it waits for its decision, and if none comes."""
+    """The route of a request while it waits for its decision, and if none comes.
+
+    Where keys are required it leads to no provider: without a worker's word nobody is served.
+    """
+    if settings.keys_required:
+        named = {} if settings.header_mode else {"name": " ".join(order)}
+        return {**named, **unchecked(match, settings)}
     if settings.header_mode:
         action = {"cluster": order[0], **same_provider_again(settings)}
     else:
@@ -227,7 +234,14 @@ def _undecided(providers: Sequence[PlannedProvider], settings: EnvoySettings) ->
         context["header_mode"] = "yes"
     if any(not OBJECTS.isdisjoint(provider.spec.endpoints) for provider in providers):
         context["keeps_objects"] = "yes"
+    if settings.keys_required:
+        context |= _KEYS_REQUIRED
     return typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)
+
+
+_CHECKED: Final = {"filter": DECISION_METADATA, "path": [{"key": DECISION_CLIENT}], "value": {"bool_match": True}}
+"""Of a decision by a worker that has checked the client's key: one of an older version, or with an older catalog, has
+not, and so is not obeyed."""
 
 
 def _attempts_are(key: str) -> Json:

@@ -15,6 +15,7 @@ from limpet_extproc.contract.envoy import (
     TRIES,
     WAIT_HEADER,
 )
+from limpet_extproc.contract.reasons import UNCHECKED
 from limpet_operator.publish.direct_responses import NO_UNDECIDED
 from limpet_operator.publish.encode import Json, set_header, typed_struct
 from limpet_operator.publish.envoy_settings import EXT_PROC_WAIT_S, UNDECIDED_FILTER, EnvoySettings
@@ -72,6 +73,17 @@ def to_providers(
         "typed_per_filter_config": {UNDECIDED_FILTER: NO_UNDECIDED} if decided else {},
         "response_headers_to_remove": list(_NOT_FOR_CLIENTS),
         "route": {"timeout": "0s", **action},
+    }
+
+
+def unchecked(match: Json, settings: EnvoySettings) -> Json:
+    """A route for requests whose client has not been checked. It has no cluster; what it says, Lua says before."""
+    return {
+        "match": match,
+        "request_body_buffer_limit": settings.body_limit_bytes,
+        "direct_response": {"status": 503},
+        "response_headers_to_add": [set_header(DECISION_HEADER, UNCHECKED)],
+        "typed_per_filter_config": {},
     }
 
 

@@ -5,7 +5,7 @@
 -- apis = a table of the APIs of each provider, with spaces around; attempts = how many of them are tried, and tries =
 -- how often each; of_objects is set for requests that name no model; stream and whole = what follows the number of
 -- attempts in the key of Envoy's route; header_mode is set where a header names the provider, keeps_objects if some
--- provider keeps any.
+-- provider keeps any, keys_required where a worker has to have checked the client's key.
 
 local MOST_PATH = 4096 -- as ext_proc has it
 local OURS = { provider = true, allow_fallbacks = true, session_id = true, models = true }
@@ -96,11 +96,18 @@ local function names_objects(text, api, keeps_objects)
 end
 
 function envoy_on_request(handle)
-  if handle:streamInfo():dynamicMetadata():get(DECISION_METADATA)[DECISION_MODEL] ~= nil then return end
+  local required = handle:filterContext():get("keys_required")
+  if not required and handle:streamInfo():dynamicMetadata():get(DECISION_METADATA)[DECISION_MODEL] ~= nil then
+    return
+  end
   local headers = handle:headers()
   local path, in_path = asked(headers:get(":path"))
   local api = api_of(path) or ""
   local client = { handle = handle, anthropic = speaks_anthropic(path, headers:get("anthropic-version")) }
+  if required then
+    return refuse(client, "503", REFUSED_UNCHECKED, "server_error", "keys_unchecked", nil,
+      "The client's key cannot be checked at present; send the request again in a few seconds.")
+  end
   if #headers:get(":path") > MOST_PATH then
     return refuse(client, "414", REFUSED_BAD_REQUEST, "invalid_request_error", "long_path", nil,
       "The path is too long.")

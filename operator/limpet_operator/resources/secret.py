@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from limpet_operator.resources.metadata import read_metadata
+from limpet_operator.resources.client_keys import is_for_clients
+from limpet_operator.resources.metadata import Metadata, read_metadata
 from limpet_operator.resources.problem import Invalid, ObjectKey, Problem
 
 
@@ -29,6 +30,8 @@ class SecretObject:
 
     key: ObjectKey
     values: Mapping[str, bytes] = field(repr=False)
+    for_clients: bool = False
+    """Whether its entries are keys of clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,19 @@ class ConfigMapObject:
 def parse_secret(raw: Mapping[str, Any]) -> SecretObject | Invalid:
     """Reads a v1 Secret: `data` in base64, `stringData` as it is; the latter wins, as in Kubernetes."""
     read = _read(raw, base64_in="data", plain_in="stringData")
-    return read if isinstance(read, Invalid) else SecretObject(*read)
+    if isinstance(read, Invalid):
+        return read
+    metadata, values = read
+    return SecretObject(metadata.key, values, is_for_clients(metadata.labels))
 
 
 def parse_configmap(raw: Mapping[str, Any]) -> ConfigMapObject | Invalid:
     """Reads a v1 ConfigMap: `data` as it is, `binaryData` in base64."""
     read = _read(raw, base64_in="binaryData", plain_in="data")
-    return read if isinstance(read, Invalid) else ConfigMapObject(*read)
+    return read if isinstance(read, Invalid) else ConfigMapObject(read[0].key, read[1])
 
 
-def _read(raw: Mapping[str, Any], base64_in: str, plain_in: str) -> tuple[ObjectKey, Mapping[str, bytes]] | Invalid:
+def _read(raw: Mapping[str, Any], base64_in: str, plain_in: str) -> tuple[Metadata, Mapping[str, bytes]] | Invalid:
     metadata, found = read_metadata(raw)
     problems = list(found)
     values: dict[str, bytes] = {}
@@ -71,7 +77,7 @@ def _read(raw: Mapping[str, Any], base64_in: str, plain_in: str) -> tuple[Object
                 problems.append(Problem(path, str(error)))
     if metadata is None or problems:
         return Invalid(metadata.key if metadata else None, tuple(problems))
-    return metadata.key, values
+    return metadata, values
 
 
 def _decoded(text: str, plain_in: str) -> bytes:
