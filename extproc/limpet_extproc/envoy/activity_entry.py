@@ -65,6 +65,7 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         duration_s=in_seconds(common.duration),
         conversation=record.key if record is not None and record.identified_by else "",
         tenant="" if record is None else record.tenant,
+        client="" if record is None else record.client,
         policy="" if record is None else record.policy,
         model=model[:_LONGEST_NAME],
         api="" if record is None else record.api,
