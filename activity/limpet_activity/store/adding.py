@@ -11,6 +11,7 @@ from limpet_activity.store.databases import Database
 from limpet_activity.store.facts import OTHERS, added
 from limpet_activity.store.port import ActivityFilter, Facet, Group, Step, Sums
 from limpet_activity.store.tables import SUMMED
+from limpet_activity.store.writing import kept_rollups, read_counters
 
 _OF_ROLLUPS: Final = (
     "sum(rollups.requests), sum(CASE kinds.failed WHEN 1 THEN rollups.requests ELSE 0 END), "
@@ -80,8 +81,8 @@ def _parts(
         end_s = rollups.LATEST_S if which.until_s is None else which.until_s
         found = [rollups.SpanPart(0, begin_s, end_s)]
     else:
-        minutes_from = connection.execute(text("SELECT value FROM counters WHERE name = 'minutes_from'")).scalar()
-        found = list(rollups.parts(which.since_s, which.until_s, step_s, float(minutes_from or 0)))
+        kept = kept_rollups(read_counters(connection))
+        found = list(rollups.parts(which.since_s, which.until_s, step_s, kept, full=what.cut == "full"))
     for part in found:
         yield from _part(connection, database, what, part, by, step_s)
 

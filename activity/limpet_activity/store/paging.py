@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from limpet_activity.store.adding import what_is_asked
 from limpet_activity.store.asked import TableQuestion
@@ -19,8 +19,8 @@ from limpet_extproc.contract.activity import ActivityRecord
 
 _DECODE: Final = msgspec.msgpack.Decoder(ActivityRecord).decode
 
-_MOST_SORTED: Final = 20_000
-"""Records of some kinds that are found by these and then sorted; more of them are soon met going by time."""
+_MOST_MET: Final = 20_000
+"""Records that are read by time to meet a page of what is meant; where it is rarer, they are found by kind."""
 
 _NEWEST: Final = " ORDER BY records.time_s DESC, records.id DESC LIMIT :limit"
 _OLDEST: Final = " ORDER BY records.time_s, records.id LIMIT :limit"
@@ -29,12 +29,11 @@ _NEWER: Final = "(records.time_s > :time OR (records.time_s = :time AND records.
 
 
 class _Window(NamedTuple):
-    """A span of time in which there are records of these kinds."""
+    """A span of time in which there are so many records of what is meant; None: not known."""
 
     begin_s: float
     end_s: float
-    kinds: Sequence[int]
-    records: int
+    records: int | None
 
 
 class _Way(NamedTuple):
@@ -81,17 +80,14 @@ def _windows(connection: Connection, what: TableQuestion, begin_s: float, end_s:
     elif way.position is not None:
         begin_s = max(begin_s, way.position.time_s)
     if what.of_records or not what.of_kinds:
-        yield _Window(begin_s, end_s, (), 0)
+        yield _Window(begin_s, end_s, None)
         return
-    for first, after in _bunches(_days(connection, what, begin_s, end_s), DAY_S, way):
-        hours: dict[int, list[tuple[int, int]]] = {}
-        for row in _kinds_by_hour(connection, what, max(first, begin_s), min(after, end_s)):
-            hours.setdefault(row.begin, []).append((row.kind, int(row.requests)))
-        counts = {begin: sum(count for _, count in rows) for begin, rows in hours.items()}
-        for begin, end in _bunches(counts, HOUR_S, way):
-            rows = [row for hour, found in hours.items() if begin <= hour < end for row in found]
-            numbers = sorted({kind for kind, _ in rows})
-            yield _Window(max(begin, begin_s), min(end, end_s), numbers, sum(count for _, count in rows))
+    days = _counts(connection, what, what.cut, DAY_S if what.cut != "full" else 0, begin_s, end_s)
+    for first, after in _bunches(days, DAY_S, way):
+        hours = _counts(connection, what, what.cut, HOUR_S, max(first, begin_s), min(after, end_s))
+        for begin, end in _bunches(hours, HOUR_S, way):
+            count = sum(hours[hour] for hour in hours if begin <= hour < end)
+            yield _Window(max(begin, begin_s), min(end, end_s), count)
 
 
 def _bunches(counts: Mapping[int, int], step: int, way: _Way) -> Iterator[tuple[int, int]]:
@@ -108,33 +104,43 @@ def _bunches(counts: Mapping[int, int], step: int, way: _Way) -> Iterator[tuple[
         yield min(bunch), max(bunch) + step
 
 
-def _days(connection: Connection, what: TableQuestion, begin_s: float, end_s: float) -> dict[int, int]:
-    """How many there are in each day that has any."""
-    statement = _rollups(what, "rollups.begin AS begin, sum(rollups.requests) AS requests") + " GROUP BY 1"
-    rows = connection.execute(text(statement), _values(what, DAY_S, begin_s, end_s))
-    return {row.begin: int(row.requests) for row in rows}
+def _counts(
+    connection: Connection, what: TableQuestion, cut: str, grain: int, begin_s: float, end_s: float
+) -> dict[int, int]:
+    """How many there are in each step that has any; 0 is days, added up from hours."""
+    begin = f"rollups.begin - rollups.begin % {DAY_S}" if grain == 0 else "rollups.begin"
+    statement = f"SELECT {begin}, sum(rollups.requests){_FROM_ROLLUPS}{_all_of(what)} GROUP BY 1"
+    values = {**what.values, "cut": cut, **_steps(grain or HOUR_S, begin_s, end_s)}
+    return {row[0]: int(row[1]) for row in connection.execute(text(statement), values)}
 
 
-def _kinds_by_hour(
-    connection: Connection, what: TableQuestion, begin_s: float, end_s: float
-) -> Sequence[Row[tuple[int, int, int]]]:
-    return connection.execute(
-        text(_rollups(what, "rollups.begin AS begin, rollups.kind AS kind, rollups.requests AS requests")),
-        _values(what, HOUR_S, begin_s, end_s),
-    ).all()
+def _total(connection: Connection, window: _Window) -> int:
+    """How many records there are in these hours, of whatever kind."""
+    statement = f"SELECT sum(rollups.requests){_FROM_ROLLUPS}"
+    values = {"cut": "total", **_steps(HOUR_S, window.begin_s, window.end_s)}
+    return int(connection.execute(text(statement), values).scalar() or 0)
 
 
-def _rollups(what: TableQuestion, columns: str) -> str:
-    return (
-        f"SELECT {columns} FROM kinds CROSS JOIN rollups WHERE rollups.kind = kinds.id AND kinds.cut = 'full'"
-        f" AND rollups.grain = :grain AND rollups.begin >= :begin AND rollups.begin < :end"
-        f" AND {' AND '.join(what.of_kinds)}"
-    )
+def _kinds(connection: Connection, what: TableQuestion, window: _Window) -> list[int]:
+    """The full kinds of what is meant that there are in these hours."""
+    statement = f"SELECT DISTINCT rollups.kind{_FROM_ROLLUPS}{_all_of(what)}"
+    values = {**what.values, "cut": "full", **_steps(HOUR_S, window.begin_s, window.end_s)}
+    return sorted(connection.execute(text(statement), values).scalars())
 
 
-def _values(what: TableQuestion, grain: int, begin_s: float, end_s: float) -> dict[str, object]:
-    # A step that has begun before the span may have records in it.
-    return {**what.values, "grain": grain, "begin": int(begin_s // grain) * grain, "end": -int(-end_s // grain) * grain}
+_FROM_ROLLUPS: Final = (
+    " FROM kinds CROSS JOIN rollups WHERE rollups.kind = kinds.id AND kinds.cut = :cut"
+    " AND rollups.grain = :grain AND rollups.begin >= :begin AND rollups.begin < :end"
+)
+
+
+def _all_of(what: TableQuestion) -> str:
+    return "".join(f" AND {condition}" for condition in what.of_kinds)
+
+
+def _steps(grain: int, begin_s: float, end_s: float) -> dict[str, object]:
+    """A step that has begun before the span may have records in it."""
+    return {"grain": grain, "begin": int(begin_s // grain) * grain, "end": -int(-end_s // grain) * grain}
 
 
 def _read(
@@ -144,11 +150,10 @@ def _read(
     values: dict[str, object] = {"begin": window.begin_s, "end": window.end_s, "limit": way.wanted}
     index = what.index or "records_by_time"
     tables = ""
-    if window.kinds:
+    if window.records is not None and _total(connection, window) * way.wanted > _MOST_MET * window.records:
         conditions.append(database.among("records.kind", "kinds"))
-        values["kinds"] = database.numbers(window.kinds)
-        if window.records <= _MOST_SORTED:
-            index = "records_by_kind"
+        values["kinds"] = database.numbers(_kinds(connection, what, window))
+        index = "records_by_kind"
     elif what.of_kinds:
         tables = " CROSS JOIN kinds"
         conditions += ["kinds.id = records.kind", *what.of_kinds]

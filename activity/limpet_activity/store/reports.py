@@ -1,6 +1,7 @@
 """What workers report of themselves and of providers, in the tables."""
 
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -52,7 +53,7 @@ def write_reports(connection: Connection, batches: Iterable[ActivityBatch], now_
         worker = {
             "gateway": gateway,
             "worker": min(max(batch.worker, 0), _MOST_WORKER),
-            "started_s": sound_moment(batch.started_s, 0.0) if batch.started_s != batch.started_s else batch.started_s,
+            "started_s": batch.started_s if isfinite(batch.started_s) else 0.0,
             "dropped": min(max(batch.dropped, 0), _MOST_DROPPED),
             "at_s": at_s,
         }

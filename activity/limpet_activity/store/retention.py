@@ -7,7 +7,8 @@ from sqlalchemy import Connection, text
 
 from limpet_activity.store.databases import Database
 from limpet_activity.store.rollups import DAY_S, LATEST_S, MINUTES_KEPT_S
-from limpet_activity.store.writing import day_of, make_days, partition_of, set_counter
+from limpet_activity.store.tables import SUMMED
+from limpet_activity.store.writing import day_of, make_days, partition_of, read_counters, set_counter
 
 _STEP: Final = 2_000
 """Rows that are removed at once."""
@@ -37,7 +38,8 @@ def tidy(connection: Connection, database: Database, limits: KeepLimits, now_s: 
         today = int(now_s // DAY_S)
         make_days(connection, range(today, today + _AHEAD + 1))
     return (
-        _remove_records(connection, database, from_day, limits, now_s)
+        _add_up_days(connection, now_s)
+        | _remove_records(connection, database, from_day, limits, now_s)
         | _remove_rollups(connection, from_day, now_s)
         | _remove_reports(connection, from_day, now_s)
         | _remove_kinds(connection)
@@ -77,9 +79,36 @@ def _drop_days(connection: Connection, from_day: int, *, too_much: bool, today: 
     return bool(gone)
 
 
+_NUMBERS: Final = ("requests", *SUMMED)
+_DAYS: Final = text(
+    f"INSERT INTO rollups (kind, grain, begin, {', '.join(_NUMBERS)})"
+    f" SELECT rollups.kind, 86400, :day, {', '.join(f'sum(rollups.{name})' for name in _NUMBERS)}"
+    " FROM kinds CROSS JOIN rollups WHERE kinds.cut = 'full' AND rollups.kind = kinds.id AND rollups.grain = 3600"
+    " AND rollups.begin >= :day AND rollups.begin < :after GROUP BY rollups.kind"
+)
+_LATE_S: Final = 3600
+"""After the end of a day most of its records have come; those that come later are added."""
+
+
+def _add_up_days(connection: Connection, now_s: float) -> bool:
+    """Roll up full kinds by day, for one day that is over; whether there may be more."""
+    until = int((now_s - _LATE_S) // DAY_S) * DAY_S
+    known = read_counters(connection).get("days_until", 0)
+    if until <= known:
+        return False
+    first = connection.execute(text("SELECT min(time_s) FROM records")).scalar()
+    day = until if first is None else max(known, int(first // DAY_S) * DAY_S)
+    if day < until:
+        connection.execute(_DAYS, {"day": day, "after": day + DAY_S})
+        set_counter(connection, "days_until", day + DAY_S)
+        return True
+    set_counter(connection, "days_until", until)
+    return False
+
+
 def _remove_rollups(connection: Connection, from_day: int, now_s: float) -> bool:
     minutes_from = int((now_s - MINUTES_KEPT_S) // DAY_S) * DAY_S
-    known = connection.execute(text("SELECT value FROM counters WHERE name = 'minutes_from'")).scalar() or 0
+    known = read_counters(connection).get("minutes_from", 0)
     if minutes_from > known:
         set_counter(connection, "minutes_from", minutes_from)
         known = minutes_from
@@ -116,7 +145,7 @@ def _remove_kinds(connection: Connection) -> bool:
         " AND NOT EXISTS (SELECT 1 FROM records WHERE records.kind = kinds.id)"
     )
     if connection.execute(statement).rowcount > 0:
-        removed = connection.execute(text("SELECT value FROM counters WHERE name = 'kinds_removed'")).scalar() or 0
+        removed = read_counters(connection).get("kinds_removed", 0)
         set_counter(connection, "kinds_removed", removed + 1)
     return False
 

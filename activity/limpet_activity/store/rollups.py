@@ -35,16 +35,31 @@ def counted(record: ActivityRecord) -> Counted:
     return msgspec.structs.astuple(sums_of((record,)))
 
 
-def rolled_up(new: Iterable[tuple[RecordKind, float, Counted]]) -> dict[Spot, list[float]]:
+class Kept(NamedTuple):
+    """Which roll-ups there are; Unix seconds, whole days."""
+
+    minutes_from_s: int = 0
+    """Those by minute, of cuts."""
+    days_until_s: int = 0
+    """Those by day, of full kinds: `retention` makes them once the day is over, as most kinds change all day long."""
+
+
+def rolled_up(new: Iterable[tuple[RecordKind, float, Counted]], kept: Kept) -> dict[Spot, list[float]]:
     """What new records add to each step, by kind, time and what they count."""
     by_minute: dict[Spot, list[float]] = {}
     for kind, time_s, numbers in new:
         _add(by_minute, Spot(kind, MINUTE_S, _begin(time_s, MINUTE_S)), numbers)
     found: dict[Spot, list[float]] = {}
     for spot, minute in by_minute.items():
-        for kind in (spot.kind, *cuts(spot.kind)):
-            for grain in GRAINS:
-                _add(found, Spot(kind, grain, spot.begin - spot.begin % grain), minute)
+        hour, day = spot.begin - spot.begin % HOUR_S, spot.begin - spot.begin % DAY_S
+        _add(found, Spot(spot.kind, HOUR_S, hour), minute)
+        if day < kept.days_until_s:
+            _add(found, Spot(spot.kind, DAY_S, day), minute)
+        for kind in cuts(spot.kind):
+            _add(found, Spot(kind, HOUR_S, hour), minute)
+            _add(found, Spot(kind, DAY_S, day), minute)
+            if spot.begin >= kept.minutes_from_s:
+                _add(found, Spot(kind, MINUTE_S, spot.begin), minute)
     return found
 
 
@@ -71,30 +86,39 @@ LATEST_S: Final = float(2**40 // DAY_S * DAY_S)
 
 
 def parts(
-    since_s: float | None, until_s: float | None, step_s: int | None, minutes_from_s: float
+    since_s: float | None, until_s: float | None, step_s: int | None, kept: Kept, *, full: bool
 ) -> Iterator[SpanPart]:
     """Roll-ups and records that make up exactly this span, in order, none longer than `step_s` if that is given.
 
-    There are roll-ups by minute from `minutes_from_s` on, and those by hour and day of all that is kept.
+    `full`: of full kinds, else of cuts.
     """
-    grains = [grain for grain in GRAINS if step_s is None or step_s % grain == 0]
+    from_s, to_s = {}, {}
+    if full:
+        from_s[MINUTE_S], to_s[DAY_S] = LATEST_S, float(kept.days_until_s)
+    else:
+        from_s[MINUTE_S] = float(kept.minutes_from_s)
+    grains = [
+        (grain, from_s.get(grain, 0.0), to_s.get(grain, LATEST_S))
+        for grain in GRAINS
+        if step_s is None or step_s % grain == 0
+    ]
     begin_s = 0.0 if since_s is None else max(0.0, since_s)
     end_s = LATEST_S if until_s is None else min(LATEST_S, until_s)
-    return _parts(begin_s, end_s, grains, minutes_from_s)
+    return _parts(begin_s, end_s, grains)
 
 
-def _parts(begin_s: float, end_s: float, grains: Sequence[int], minutes_from_s: float) -> Iterator[SpanPart]:
+def _parts(begin_s: float, end_s: float, grains: Sequence[tuple[int, float, float]]) -> Iterator[SpanPart]:
     if begin_s >= end_s:
         return
     if not grains:
         yield SpanPart(0, begin_s, end_s)
         return
-    grain, *finer = grains
-    from_s = max(begin_s, minutes_from_s) if grain == MINUTE_S else begin_s
-    first, after = float(ceil(from_s / grain) * grain), float(floor(end_s / grain) * grain)
+    (grain, from_s, to_s), *finer = grains
+    first = float(ceil(max(begin_s, from_s) / grain) * grain)
+    after = float(floor(min(end_s, to_s) / grain) * grain)
     if first >= after:
-        yield from _parts(begin_s, end_s, finer, minutes_from_s)
+        yield from _parts(begin_s, end_s, finer)
         return
-    yield from _parts(begin_s, first, finer, minutes_from_s)
+    yield from _parts(begin_s, first, finer)
     yield SpanPart(grain, first, after)
-    yield from _parts(after, end_s, finer, minutes_from_s)
+    yield from _parts(after, end_s, finer)

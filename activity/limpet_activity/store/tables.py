@@ -88,7 +88,8 @@ counters: Final = Table(
     Column("name", C_TEXT, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""`number`: of the record that was taken last. `kinds_removed`: how often kinds were removed."""
+"""`number`: of the record that was taken last. `kinds_removed`: how often kinds were removed. `minutes_from` and
+`days_until`: see `rollups.Kept`."""
 
 workers: Final = Table(
     "workers",

@@ -1,6 +1,6 @@
 """How new records get into the tables: with their kinds and what they add up to, in one transaction."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,12 +23,14 @@ _COLUMNS: Final = tuple(column.name for column in records.columns)
 _INSERT_RECORD: Final = f"INSERT INTO records ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _COPY_RECORDS: Final = f"COPY records ({', '.join(_COLUMNS)}) FROM STDIN"
 
-_ADD_UP: Final = text(
-    f"INSERT INTO rollups (kind, grain, begin, {', '.join(_NUMBERS)})"
-    f" VALUES (:kind, :grain, :begin, {', '.join(f':{name}' for name in _NUMBERS)})"
-    " ON CONFLICT (kind, grain, begin) DO UPDATE SET "
-    + ", ".join(f"{name} = rollups.{name} + excluded.{name}" for name in _NUMBERS)
+_WHOLE: Final = frozenset({"requests", "prompt_tokens", "cached_tokens", "output_tokens", "unpriced"})
+_TO_ROLLUPS: Final = f"INSERT INTO rollups (kind, grain, begin, {', '.join(_NUMBERS)})"
+_ADDED: Final = " ON CONFLICT (kind, grain, begin) DO UPDATE SET " + ", ".join(
+    f"{name} = rollups.{name} + excluded.{name}" for name in _NUMBERS
 )
+_ADD_UP: Final = f"{_TO_ROLLUPS} VALUES ({', '.join('?' * (3 + len(_NUMBERS)))}){_ADDED}"
+_ARRAYS: Final = ("int", "int", "bigint", *("bigint" if name in _WHOLE else "float8" for name in _NUMBERS))
+_ADD_UP_ARRAYS: Final = f"{_TO_ROLLUPS} SELECT * FROM unnest({', '.join(f'%s::{each}[]' for each in _ARRAYS)}){_ADDED}"
 
 
 class RecordWriter:
@@ -48,7 +50,7 @@ class RecordWriter:
         new = self._without_known(connection, found)
         if not new:
             return []
-        counters = _counters(connection)
+        counters = read_counters(connection)
         self._load_kinds(connection, counters.get("kinds_removed", 0))
         number = counters.get("number", 0)
         rows, added = [], []
@@ -59,18 +61,13 @@ class RecordWriter:
             counted = rollups.counted(record)
             added.append((kind, record.time_s, counted))
             rows.append(_row(number, self._kinds.number(kind), record, kind, counted))
-        sums = rollups.rolled_up(added)
-        minutes_from = counters.get("minutes_from", 0)
-        adding = [
-            self._addition(spot, numbers)
-            for spot, numbers in sums.items()
-            if spot.grain != rollups.MINUTE_S or spot.begin >= minutes_from
-        ]
+        sums = rollups.rolled_up(added, kept_rollups(counters))
+        adding = [self._addition(spot, numbers) for spot, numbers in sums.items()]
         # In one order, so that pages of the index are touched once; and the kinds that this has numbered come first.
-        adding.sort(key=lambda row: (row["kind"], row["grain"], row["begin"]))
+        adding.sort()
         self._insert_kinds(connection)
         self._insert(connection, rows)
-        connection.execute(_ADD_UP, adding)
+        self._add_up(connection, adding)
         set_counter(connection, "number", number)
         return new
 
@@ -105,11 +102,16 @@ class RecordWriter:
         rows = connection.execute(select(kinds).where(kinds.c.id > self._kinds.last).order_by(kinds.c.id))
         self._kinds.load((row[0], RecordKind(*row[1:])) for row in rows)
 
-    def _addition(self, spot: rollups.Spot, numbers: Sequence[float]) -> dict[str, float]:
-        values = [number for index, number in enumerate(numbers) if index != _SUMS_FAILED]
-        row: dict[str, float] = dict(zip(_NUMBERS, values, strict=True))
-        row.update(kind=self._kinds.number(spot.kind), grain=spot.grain, begin=spot.begin)
-        return row
+    def _addition(self, spot: rollups.Spot, numbers: Sequence[float]) -> tuple[float, ...]:
+        number = self._kinds.number(spot.kind)
+        return (number, spot.grain, spot.begin, numbers[0], *numbers[_SUMS_FAILED + 1 :])
+
+    def _add_up(self, connection: Connection, rows: list[tuple[float, ...]]) -> None:
+        if self._database.is_postgresql:
+            # One statement for all: each has its round of planning and locking otherwise.
+            connection.exec_driver_sql(_ADD_UP_ARRAYS, tuple(map(list, zip(*rows, strict=True))))
+        else:
+            connection.exec_driver_sql(_ADD_UP, rows)
 
     def _insert_kinds(self, connection: Connection) -> None:
         added = [{"id": number, **kind._asdict()} for number, kind in self._kinds.added()]
@@ -147,8 +149,14 @@ def _row(
     )
 
 
-def _counters(connection: Connection) -> dict[str, int]:
+def read_counters(connection: Connection) -> dict[str, int]:
+    """All of `tables.counters`."""
     return {row[0]: row[1] for row in connection.exec_driver_sql("SELECT name, value FROM counters")}
+
+
+def kept_rollups(counters: Mapping[str, int]) -> rollups.Kept:
+    """Which roll-ups there are."""
+    return rollups.Kept(counters.get("minutes_from", 0), counters.get("days_until", 0))
 
 
 def set_counter(connection: Connection, name: str, value: int) -> None:

@@ -2,6 +2,7 @@
 
 import typer
 
+from limpet_lab.bench.activity import activity
 from limpet_lab.bench.apply import apply
 from limpet_lab.bench.bodies import bodies
 from limpet_lab.bench.faults.command import faults
@@ -13,5 +14,5 @@ from limpet_lab.bench.translation import translation
 from limpet_lab.replay.command import replay
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (apply, bodies, faults, infron, latency, memory, reload, replay, translation):
+for each in (activity, apply, bodies, faults, infron, latency, memory, reload, replay, translation):
     bench.command()(each)

@@ -1,0 +1,118 @@
+"""What a worker could never mean is kept in a form that a database takes, or is refused alone."""
+
+from math import inf, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.activity.store.answers import T0, one
+from tests.activity.store.conftest import Open
+
+from limpet_activity.store.port import ActivityFilter
+from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, sound_record
+from limpet_extproc.contract.activity import (
+    VERSION,
+    ActivityBatch,
+    ActivityRecord,
+    ConsideredProvider,
+    ProviderReport,
+    ShownPrice,
+    TriedProvider,
+)
+
+GOOD = one(1, 0, model="m")
+
+
+def batch(*records: ActivityRecord) -> ActivityBatch:
+    return ActivityBatch(VERSION, "gw", 0, 0, T0, records, (), T0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        replace(GOOD, id=""),
+        replace(GOOD, id="\x00\n "),
+        replace(GOOD, time_s=nan),
+        replace(GOOD, time_s=inf),
+        replace(GOOD, time_s=-1.0),
+        replace(GOOD, time_s=1e300),
+        replace(GOOD, time_s=T0 + 10 * 86_400),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_alone(open_store: Open, bad: ActivityRecord) -> None:
+    store = open_store()
+    taken = store.take_new([batch(bad, replace(GOOD, id="good"))], T0)
+    assert ([record.id for record in taken.new], taken.refused) == (["good"], 1)
+
+
+def test_absurd_numbers_and_texts_are_kept_in_range(open_store: Open) -> None:
+    store = open_store()
+    absurd = replace(
+        GOOD,
+        status=10**6,
+        duration_s=nan,
+        model="a\x00b\u2028c\r\n<script>" + "x" * 10_000,
+        provider="al\x00pha",
+        gateway="\x00",
+        conversation="c\x00",
+        client="\x00",
+        tenant="t\x00",
+        reason="no reason\x00",
+        cause="\x00(" + "y" * 1000,
+        error="\x00" * 100_000,
+        path="/" * 100_000,
+        attempts=[TriedProvider("be\x00ta", "failed", -5, "", nan, 1e300)] * 1000,
+        considered=[ConsideredProvider("x\x00", "y\x00", 2**63, -1.0, inf)] * 1000,
+        prompt_tokens=2**63 - 1,
+        cached_tokens=-5,
+        output_tokens=2**64 - 1,
+        paid_usd=1e300,
+        uncached_usd=nan,
+        spread_usd=inf,
+        cheapest_usd=-inf,
+        observed_usd=-1.0,
+    )
+    assert store.take([batch(absurd)], T0) == 1
+    kept = store.record("r1")
+    assert kept is not None
+    assert kept.model.startswith("a b c <script>xxx")
+    assert (kept.prompt_tokens, kept.cached_tokens, kept.output_tokens) == (MOST_TOKENS, 0, MOST_TOKENS)
+    assert (kept.paid_usd, kept.uncached_usd, kept.spread_usd, kept.cheapest_usd) == (MOST_USD, None, MOST_USD, 0.0)
+    assert (kept.duration_s, kept.provider, kept.attempts[0].provider) == (0.0, "al_pha", "be_ta")
+    assert store.sums(ActivityFilter(provider="be_ta")).paid_usd == MOST_USD
+    assert [record.id for record in store.page(ActivityFilter(failed=True), None, 9).records] == ["r1"]
+
+
+def test_absurd_reports_do_not_harm(open_store: Open) -> None:
+    store = open_store()
+    reports = [
+        ProviderReport("", "up"),
+        ProviderReport(
+            "al\x00pha", "\x00", "\x00", nan, False, nan, -inf, 2**63, [ShownPrice("\x00", nan, -1, inf, 1e300)]
+        ),
+    ]
+    store.take([ActivityBatch(VERSION, "g\x00w", -(2**63), 2**64 - 1, nan, (), reports, nan)], T0)
+    assert [(seen.report.provider, seen.gateway, seen.at_s) for seen in store.providers()] == [("al_pha", "g w", T0)]
+    assert store.state().dropped == 2**53
+
+
+@given(
+    st.builds(
+        ActivityRecord,
+        id=st.text(),
+        time_s=st.floats(),
+        gateway=st.text(),
+        reason=st.text(),
+        status=st.integers(-(2**63), 2**64 - 1),
+        duration_s=st.floats(),
+        model=st.text(),
+        prompt_tokens=st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1)),
+        paid_usd=st.one_of(st.none(), st.floats()),
+    )
+)
+def test_what_is_sound_stays_as_it_is(record: ActivityRecord) -> None:
+    sound = sound_record(record, T0)
+    if sound is not None:
+        assert sound_record(sound, T0) == sound
+        assert "\x00" not in sound.id + sound.gateway + sound.model + sound.reason
