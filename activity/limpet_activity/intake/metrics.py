@@ -12,7 +12,7 @@ class IntakeMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         records = Counter(
-            "limpet_activity_records",
+            "limpet_activity_intake_records",
             "Records that workers handed over: taken, repeated (known already), refused (they cannot be kept).",
             ["outcome"],
             registry=registry,
@@ -21,7 +21,7 @@ class IntakeMetrics:
         self.repeated: Final = records.labels("repeated")
         self.refused: Final = records.labels("refused")
         batches = Counter(
-            "limpet_activity_batches",
+            "limpet_activity_intake_batches",
             "Batches that workers sent: taken, refused (no batch, or too large), away (the store did not take them).",
             ["outcome"],
             registry=registry,
