@@ -56,6 +56,7 @@ WORKER = {"namespace": "ai", "pod": "p", "worker": "0"}
 AI = {"namespace": "ai"}
 MODEL = {"namespace": "ai", "provider": "a", "model": "m"}
 STORE = 'limpet_activity_store_up{namespace="ai",pod="p"}'
+DROPPED = 'limpet_activity_records_total{namespace="ai",pod="p",worker="0",outcome="dropped"}'
 LOST = 'limpet_activity_export_lost_records_total{namespace="ai",exporter="otlp",why="not_taken"}'
 
 CASES: Final = [
@@ -139,6 +140,8 @@ CASES: Final = [
         [{"namespace": "ai", "pod": "p", "file": "tls.crt"}],
     ),
     Case("LimpetCertificateExpires", {CERTIFICATE: f"{15 * 86400}x90"}, 70),
+    Case("LimpetRecordsDropped", {DROPPED: "0x5 3x20"}, 10, [{"namespace": "ai", "pod": "p"}]),
+    Case("LimpetRecordsDropped", {DROPPED: "3x60"}, 50),
     Case("LimpetActivityStoreAway", {STORE: "0x20"}, 10, [{"namespace": "ai", "pod": "p"}]),
     Case("LimpetActivityStoreAway", {STORE: "0x4 1x20"}, 10),
     Case(

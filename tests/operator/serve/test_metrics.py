@@ -16,6 +16,7 @@ from limpet_activity.intake.metrics import IntakeMetrics
 from limpet_extproc.contract.certificate_expiry import show_certificate_expiry
 from limpet_extproc.contract.registry import Registry
 from limpet_extproc.memory.redis.errors import MemoryLog
+from limpet_extproc.telemetry.activity_metrics import ActivityMetrics
 from limpet_extproc.telemetry.merged_metrics import merged
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 from limpet_operator.probe.metrics import build_probe_metrics
@@ -53,6 +54,7 @@ def registries() -> dict[str, CollectorRegistry]:
     build_probe_metrics(control)
     WorkerMetrics(data)
     MemoryLog("redis", data)
+    ActivityMetrics(data)
     for registry in (control, data):
         show_certificate_expiry(registry, Path("tls"))
     ExportMetrics(activity)
