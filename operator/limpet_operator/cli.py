@@ -14,8 +14,9 @@ import yaml
 from typer.core import TyperGroup
 
 from limpet_extproc.contract.client_keys import ClientKeysMode
+from limpet_operator.laptop.activity import USUAL_PORT, ActivityPlace, page_port
 from limpet_operator.laptop.client_keys import client_keys as client_key_commands
-from limpet_operator.laptop.listen import own_name, parse_listen
+from limpet_operator.laptop.listen import CannotStart, own_name, parse_listen
 from limpet_operator.laptop.local import LocalSettings
 from limpet_operator.laptop.machine import system_ca_file
 from limpet_operator.laptop.state import prepared_state
@@ -87,6 +88,17 @@ def up(
     body_limit_mib: Annotated[
         int, typer.Option(help="Largest request body in MiB; a larger one is refused with 413.", min=1, max=1024)
     ] = 32,
+    activity: Annotated[
+        bool, typer.Option("--activity/--no-activity", help="Keep what every request did and cost, and show it.")
+    ] = True,
+    activity_port: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Loopback port of the page about requests; by default {USUAL_PORT} or the next that is free.",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every decision.")] = False,
 ) -> None:
     """Run the gateway on this machine: real Envoy, both planes, no cluster."""
@@ -97,6 +109,7 @@ def up(
     out, notes = proxy_settings(os.environ)
     for note in notes:
         _say_while_read(note)
+    folder = _state_folder()
     settings = LocalSettings(
         host=host,
         port=port,
@@ -108,7 +121,8 @@ def up(
         body_limit_bytes=body_limit_mib * 1024 * 1024,
         proxies=out,
         extproc_metrics_port=metrics_port + 1 if metrics_port else 0,
-        state_folder=_state_folder(),
+        state_folder=folder,
+        activity=_activity_place(folder, activity_port) if activity and folder is not None else None,
     )
     raise typer.Exit(asyncio.run(run_up(directory, settings, metrics_port, _say_while_read, client_keys)))
 
@@ -117,8 +131,19 @@ def _state_folder() -> Path | None:
     try:
         return prepared_state(os.environ, Path.home())
     except (OSError, RuntimeError) as error:
-        _say_while_read(f"limpet up keeps no ledger, so 'limpet report' will not know of this run: {error}")
+        _say_while_read(
+            "limpet up keeps no ledger and no activity, so 'limpet report' and 'limpet activity' will not know of "
+            f"this run: {error}"
+        )
         return None
+
+
+def _activity_place(folder: Path, port: int | None) -> ActivityPlace:
+    try:
+        return ActivityPlace(folder, page_port(port))
+    except CannotStart as error:
+        _say_while_read(f"limpet up: {error}")
+        raise typer.Exit(1) from error
 
 
 def _checked(read: Callable[[str], T], text: str, flag: str) -> T:

@@ -81,14 +81,19 @@ class Command:
         port: int | None = None,
         metrics_port: int | None = None,
         env: Mapping[str, str] | None = None,
+        activity: bool = False,
     ) -> AsyncIterator[Self]:
-        """Run it; whatever the story left is ended. `listen` is the host, as it is written before the port."""
+        """Run it; whatever the story left is ended. `listen` is the host, as it is written before the port.
+
+        `activity`: with the service that few stories are about, and that takes a second to start.
+        """
         port, metrics_port = port or free_port(), metrics_port or two_free_ports()
         program = [str(Path(sys.executable).with_name("limpet")), "up", str(directory)]
         places = [f"--listen={listen}:{port}", f"--metrics-port={metrics_port}"]
         process = await asyncio.create_subprocess_exec(
             *program,
             *places,
+            *(() if activity else ("--no-activity",)),
             *flags,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -138,7 +138,10 @@ async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 async def test_it_goes_on_serving_when_its_output_is_no_longer_read(tmp_path: Path) -> None:
     port = free_port()
-    command = [str(Path(sys.executable).with_name("limpet")), "up", str(tmp_path), f"--listen=127.0.0.1:{port}"]
+    command = [
+        *(str(Path(sys.executable).with_name("limpet")), "up", str(tmp_path)),
+        *(f"--listen=127.0.0.1:{port}", "--no-activity"),
+    ]
     with subprocess.Popen(  # noqa: ASYNC220
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

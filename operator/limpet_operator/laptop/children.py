@@ -36,9 +36,18 @@ class Children:
     _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     async def start(
-        self, name: str, command: Sequence[str], *, shown: bool = False, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        shown: bool = False,
+        env: Mapping[str, str] | None = None,
+        umask: int = -1,
     ) -> asyncio.subprocess.Process:
-        """Start a child. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run."""
+        """Start a child. `shown`: its output goes where ours goes. Raises OSError if the program cannot be run.
+
+        `umask`: -1 is our own.
+        """
         with self._log(name).open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *dies_with_parent(),
@@ -47,6 +56,7 @@ class Children:
                 stdout=None if shown else log,
                 stderr=None if shown else log,
                 env=env,
+                umask=umask,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which ends the children in order
             )
         self._running[name] = process

@@ -22,6 +22,7 @@ from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.health_links import HealthLinks
 from limpet_operator.fleet.links import PeerLinks
+from limpet_operator.laptop.activity import ActivityPlace, LocalActivity
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.keeper import ask, ask_worker, keep
 from limpet_operator.laptop.listen import CannotStart, find_listen_address, in_url
@@ -42,7 +43,7 @@ from limpet_operator.serve.acknowledgements import Nack
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
-from limpet_operator.serve.tasks import beside
+from limpet_operator.serve.tasks import beside, first_of
 from limpet_operator.status.health import ProviderHealth, healths
 
 EXTPROC_ENVIRONMENT: Final = {
@@ -93,6 +94,8 @@ class LocalSettings:
     """Several share one parent process, as in a cluster, and need the flags of a shared memory."""
     state_folder: Path | None = None
     """Where the ledger and the secret for its tenants' names outlive the gateway. None: nowhere."""
+    activity: ActivityPlace | None = None
+    """Where records of requests are kept and shown. None: no record is made."""
     extproc_flags: Sequence[str] = ()
     """Further flags of ext_proc."""
     on_nack: Callable[[Nack], None] = lambda _: None
@@ -119,6 +122,7 @@ class LocalGateway:
         self._extproc_sockets = tuple(run_dir / extproc_socket(n) for n in range(settings.extproc_workers))
         self.admin_socket = run_dir / "admin.sock"
         self.children = Children(run_dir)
+        self._activity = LocalActivity(run_dir, settings.activity) if settings.activity is not None else None
         self.envoy = EnvoySettings(
             listen_host=self.address.addresses[0],
             listen_also=self.address.addresses[1:],
@@ -158,6 +162,9 @@ class LocalGateway:
             running.push_async_callback(self.control_plane.stop)
             await running.enter_async_context(beside(self._fleet.run()))
             await running.enter_async_context(beside(self.prober.run()))
+            if self._activity is not None:
+                running.push_async_callback(self._activity.stop)  # after the worker, which hands over its last records
+                await self._activity.start()
             running.push_async_callback(self.children.stop)
             await self.start_extproc()
             await self._start_envoy()
@@ -189,7 +196,16 @@ class LocalGateway:
             ) from None
 
     async def running(self, say: Callable[[str], None]) -> None:
-        """Never return, keep ext_proc running and `say` when it ended. Raises ChildDied when Envoy ends."""
+        """Never return, keep ext_proc and the activity service running and `say` when they ended.
+
+        Raises ChildDied when Envoy ends.
+        """
+        if self._activity is None:
+            await self._keep_planes(say)
+        else:
+            await first_of(self._keep_planes(say), self._activity.keep(say))
+
+    async def _keep_planes(self, say: Callable[[str], None]) -> None:
         if self.settings.extproc_workers > 1:  # They have a parent that keeps them.
             await self.children.watch()
         await keep(self.children, _EXTPROC, self.start_extproc, lambda: ask_worker(self._status_socket), say)
@@ -244,6 +260,7 @@ class LocalGateway:
             f"--control-plane=unix:{self._socket}",
             f"--node={self.settings.node}",
             *(state_flags(self.settings.state_folder) if self.settings.state_folder is not None else ()),
+            *((f"--activity={self._activity.target}",) if self._activity is not None else ()),
             *self.settings.extproc_flags,
         ]
         if self.settings.verbose:

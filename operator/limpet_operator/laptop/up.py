@@ -139,8 +139,10 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say, k
                 freeze_what_exists()
                 if metrics_port:
                     _serve_metrics(metrics_port, gateway)
+                page = settings.activity.link if settings.activity is not None else ""
+                keys_mode, shown = settings.client_keys, prices.look()
                 for line in greeting(
-                    directory.plan, gateway.base_url, settings.host, metrics_port, prices.look(), settings.client_keys
+                    directory.plan, gateway.base_url, settings.host, metrics_port, shown, keys_mode, page
                 ):
                     say(line)
                 await first_of(asyncio.wait({following}), gateway.running(say), prices.run(), stopped.wait())
@@ -214,8 +216,12 @@ def greeting(
     metrics_port: int,
     price_lines: Sequence[str] = (),
     keys_mode: ClientKeysMode = "Off",
+    page: str = "",
 ) -> Iterator[str]:
-    """What a user needs to begin, line by line. Only models that some provider serves are promised."""
+    """What a user needs to begin, line by line. Only models that some provider serves are promised.
+
+    `page`: the link to the activity page.
+    """
     messages = _models(now, "AnthropicMessages")
     yield f"Limpet routes {summary(now)}. Point any {'OpenAI or Anthropic' if messages else 'OpenAI'} SDK at it:"
     yield ""
@@ -241,6 +247,8 @@ def greeting(
     if price_lines:
         yield from price_lines
         yield ""
+    if page:
+        yield f"What every request did and cost: {page}"
     if metrics_port:
         yield f"Metrics: http://127.0.0.1:{metrics_port}/metrics and http://127.0.0.1:{metrics_port + 1}/metrics"
     yield from client_keys.greeting_lines(now, keys_mode)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from limpet_extproc.contract.state_folder import KEY_FILE, LEDGER_FILE, state_folder
+from limpet_extproc.contract.state_folder import KEY_FILE, LEDGER_FILE, PAGE_TOKEN_FILE, state_folder
 from limpet_operator.laptop.state import prepared_state, state_flags
 
 HOME = Path("/home/alice")
@@ -32,7 +32,10 @@ def test_it_is_made_once_for_this_user_alone_and_keeps_its_secret(tmp_path: Path
     assert len(key) == 32
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / KEY_FILE).stat().st_mode) == 0o600
-    assert [each.name for each in folder.iterdir()] == [KEY_FILE]
+    token = folder / PAGE_TOKEN_FILE
+    assert len(token.read_text()) >= 32
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert {each.name for each in folder.iterdir()} == {KEY_FILE, PAGE_TOKEN_FILE}
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
