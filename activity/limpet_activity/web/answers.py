@@ -1,10 +1,12 @@
 """What pages and programs are told: the store's answers to one address, asked in threads."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Final
 
 import msgspec
 
+from limpet_activity.store.facts import added
 from limpet_activity.store.port import (
     ActivityFilter,
     ActivityStore,
@@ -19,7 +21,7 @@ from limpet_activity.web.question import range_of, span_of
 MOST_GROUPS: Final = 12
 """Of each kind on the overview; the rest is one."""
 
-_LOOKED_AT: Final = 200
+_LOOKED_AT: Final = 50
 """Records of a provider in which its last error is looked for."""
 
 _MOST_ASKED: Final = 50
@@ -70,13 +72,14 @@ def overview(store: ActivityStore, given: Mapping[str, str], which: ActivityFilt
     name = range_of(given)
     since_s, until_s, step_s = span_of(name, now_s)
     which = msgspec.structs.replace(which, since_s=since_s, until_s=until_s)
+    steps = store.steps(which, step_s)
     return Overview(
         range=name,
         since_s=since_s,
         until_s=until_s,
         step_s=step_s,
-        sums=store.sums(which),
-        steps=store.steps(which, step_s),
+        sums=reduce(added, (step.sums for step in steps), Sums()),
+        steps=steps,
         providers=store.groups(which, "provider", MOST_GROUPS),
         models=store.groups(which, "model", MOST_GROUPS),
         reasons=store.groups(which, "reason", MOST_GROUPS),
