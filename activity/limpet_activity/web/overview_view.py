@@ -55,14 +55,18 @@ def overview_view(asked: Overview) -> OverviewView:
     named = [(step_name(step.begin_s, span_s), step) for step in asked.steps]
     each = [step.sums for step in asked.steps]
     ticks = _TICKS[asked.range]
+    # The last step has only begun: a line would fall at its end, whatever happens.
+    whole: list[Sums | None] = [*each[:-1], None] if any(one.requests for one in each[:-1]) else [*each]
     observed = sums.observed_paid_usd - sums.observed_usd if sums.observed_paid_usd or sums.observed_usd else None
     return OverviewView(
         asked=asked,
         money=lines(
             [
-                ChartLine("without a cache", "l-uncached", [one.uncached_usd for one in each]),
-                ChartLine("not sticky", "l-spread", [one.spread_usd for one in each]),
-                ChartLine("paid", "l-paid", [one.paid_usd for one in each], filled=True),
+                ChartLine(
+                    "without a cache", "l-uncached", [None if one is None else one.uncached_usd for one in whole]
+                ),
+                ChartLine("not sticky", "l-spread", [None if one is None else one.spread_usd for one in whole]),
+                ChartLine("paid", "l-paid", [None if one is None else one.paid_usd for one in whole], filled=True),
             ],
             [_money_tip(name, step.sums) for name, step in named],
         ),
@@ -76,7 +80,7 @@ def overview_view(asked: Overview) -> OverviewView:
                 ChartLine(
                     "cached share",
                     "l-cached",
-                    [one.cached_tokens / one.prompt_tokens if one.prompt_tokens else None for one in each],
+                    [one.cached_tokens / one.prompt_tokens if one and one.prompt_tokens else None for one in whole],
                     filled=True,
                 )
             ],

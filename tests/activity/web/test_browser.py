@@ -265,7 +265,7 @@ def test_pictures_for_the_documentation(browser: Browser, untouched: ServedPage,
     # Into the documentation on request alone, as they differ a little from machine to machine.
     folder = IMAGES if "LIMPET_PICTURES" in os.environ else tmp_path
     scheme = "dark" if name.endswith("dark") else "light"
-    with visiting(browser, untouched, color_scheme=scheme, reduced_motion="reduce") as visitor:
+    with visiting(browser, untouched, color_scheme=scheme, reduced_motion="reduce", width=1200, height=720) as visitor:
         visitor.goes_to(_pictured(untouched, name.removesuffix("-dark")))
         if name == "flyout":
             visitor.page.locator("tr[data-href]", has_text="98 %").nth(2).click()

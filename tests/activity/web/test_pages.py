@@ -9,6 +9,9 @@ from tests.activity.store.answers import RECORDS, T0, fill, one
 from tests.activity.web.people import AwayStore, anonymous, bearer, signed_in
 
 from limpet_activity.store.in_memory import InMemoryStore
+from limpet_activity.store.port import ActivityFilter
+from limpet_activity.web.answers import overview
+from limpet_activity.web.overview_view import overview_view
 from limpet_extproc.contract.activity import (
     VERSION,
     ActivityBatch,
@@ -25,6 +28,12 @@ PAGES = ("/", "/activity", "/activity/r3", "/activity/rows", "/conversations/c0f
 def with_records(*records: ActivityRecord, providers: tuple[ProviderReport, ...] = ()) -> InMemoryStore:
     store = InMemoryStore()
     store.take([ActivityBatch(VERSION, "gw-1", 0, 0, T0, records, providers, T0)], T0)
+    return store
+
+
+def filled() -> InMemoryStore:
+    store = InMemoryStore()
+    fill(store)
     return store
 
 
@@ -348,6 +357,15 @@ def test_signing_in_needs_no_store() -> None:
 
 
 def test_the_records_of_the_table_are_those_of_the_store() -> None:
-    store = InMemoryStore()
-    fill(store)
+    store = filled()
     assert len(re.findall("data-id=", signed_in(store).get("/activity").text)) == len(RECORDS)
+
+
+def test_a_line_ends_with_the_last_whole_step() -> None:
+    drawn = overview_view(overview(filled(), {"range": "1h"}, ActivityFilter(), T0 + 600)).money.svg
+    assert max(float(x) for x in re.findall(r"([\d.]+),[\d.]+", drawn)) == 58.5
+
+
+def test_a_line_has_the_step_that_has_begun_if_there_is_no_other() -> None:
+    drawn = overview_view(overview(filled(), {"range": "24h"}, ActivityFilter(), T0 + 600)).money.svg
+    assert max(float(x) for x in re.findall(r"([\d.]+),[\d.]+", drawn)) == 71.5
