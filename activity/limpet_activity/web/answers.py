@@ -50,8 +50,8 @@ class LastError(msgspec.Struct, frozen=True):
     time_s: float
     status: int
     cause: str
-    error: str
-    """The message that came with it, if it is what the client got."""
+    message: str
+    """The provider's own words."""
 
 
 class ProvidersAnswer(msgspec.Struct, frozen=True):
@@ -112,6 +112,5 @@ def last_error(store: ActivityStore, provider: str, since_s: float) -> LastError
     for record in store.page(which, None, _LOOKED_AT).records:
         for tried in reversed(record.attempts):
             if tried.provider == provider and tried.outcome in ("failed", "limited"):
-                error = record.error if tried is record.attempts[-1] else ""
-                return LastError(record.id, record.time_s, tried.status, tried.cause, error)
+                return LastError(record.id, record.time_s, tried.status, tried.cause, tried.message)
     return None

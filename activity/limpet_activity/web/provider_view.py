@@ -11,7 +11,7 @@ from limpet_activity.web.answers import LastError, ProvidersAnswer
 from limpet_activity.web.charts import spans
 from limpet_extproc.contract.activity import ProviderReport
 
-_WORST_FIRST: Final = ("down", "limited", "degraded", "up")
+_WORST_FIRST: Final = ("down", "over_limit", "degraded", "up")
 STALE_S: Final = 120.0
 """A gateway that has not reported for so long may be gone."""
 
