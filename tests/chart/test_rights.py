@@ -85,6 +85,14 @@ def test_it_can_be_kept_to_the_secrets_that_providers_name() -> None:
     }
 
 
+def test_keys_of_clients_are_read_in_the_releases_namespace_where_they_count() -> None:
+    role = bound_to(objects({"clientKeys": "Required", "watch": {"namespaces": ["b"]}}), "limpet-operator")
+    # sources/labelled.py: a listing and a watch by label, which no name can narrow; status/events.py
+    wanted = {("", "secrets"): {"list", "watch"}, ("events.k8s.io", "events"): {"create", "patch"}}
+    assert granted(role["ai", "limpet-operator-client-keys"]) == wanted
+    assert ("ai", "limpet-operator-client-keys") not in bound_to(objects(), "limpet-operator")
+
+
 def test_nothing_of_the_cluster_is_touched_unless_all_namespaces_are_watched() -> None:
     assert [entry for entry in objects() if entry["kind"].startswith("Cluster")] == []
 

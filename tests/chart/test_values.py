@@ -201,3 +201,18 @@ def test_the_notes_say_who_gets_in(values: str, expected: str) -> None:
 def test_the_notes_warn_of_nothing_that_is_as_it_should_be() -> None:
     watched = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"monitoring": [{"namespaceSelector": {}}]}}
     assert "WARNING" not in files(watched)["limpet/templates/NOTES.txt"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("Off", "Set clientKeys=Required to"),
+        ("Optional", "serves clients without a key, too"),
+        ("Required", "label secret clients limpet.dev/client-keys=true"),
+    ],
+)
+def test_the_notes_and_the_operator_know_whether_clients_need_keys(mode: str, said: str) -> None:
+    found = files({"clientKeys": mode})
+    assert said in found["limpet/templates/NOTES.txt"]
+    assert ("spends your keys" in found["limpet/templates/NOTES.txt"]) is (mode != "Required")
+    assert f"--client-keys={mode}" in found["limpet/templates/operator/deployment.yaml"]

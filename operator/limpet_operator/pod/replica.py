@@ -79,7 +79,11 @@ class Replica:
         self._peers = Peers(self._fleet, f"{settings.identity}-{token_hex(4)}")
         self._debounce = Debounce(self._reconcile)
         self._source = ClusterSource(
-            Where(access, settings.namespaces),
+            Where(
+                access,
+                settings.namespaces,
+                None if settings.envoy.client_keys == "Off" else settings.own_namespace,
+            ),
             api,
             Parser.load(),
             load_crds(),
@@ -104,7 +108,7 @@ class Replica:
     def remarks(self) -> str | None:
         """What is amiss although this replica serves; None: nothing is."""
         left_out = [f"namespace {name} is left out: {why}" for name, why in sorted(self._source.unreadable.items())]
-        return "\n".join(left_out) or None
+        return "\n".join([*left_out, *filter(None, [self._source.keys_problem])]) or None
 
     def unhealthy(self) -> str | None:
         """Why this process should be restarted; None: it should not."""
@@ -174,7 +178,7 @@ class Replica:
             return
         try:
             # No environment variables: they are this process's own, and any namespace's Provider could ask for them.
-            new = plan(objects, {}, self._plan, self._settings.owner)
+            new = plan(objects, {}, self._plan, self._settings.owner, self._settings.own_namespace)
             self._control_plane.apply(new)
         except Exception:
             _log.exception("this change can't be planned, which is a bug in Limpet; what was served before stays")
@@ -184,9 +188,10 @@ class Replica:
             freeze_what_exists()
             # A plan makes tens of thousands of objects and no cycles: no reason to look for them at every 700th.
             gc.set_threshold(_COLLECT_AFTER)
-        self._plan, self._objects = new, objects
+        before, self._plan, self._objects = self._plan, new, objects
         if self._writing is not None:
             self._writing.status.plan_changed(new, objects)
+            self._writing.tell_of_secrets(new, before)
         self._prober.plan_changed(new)
         self._object_log.log(new)
 

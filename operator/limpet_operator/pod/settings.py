@@ -5,8 +5,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
+from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
@@ -28,6 +29,8 @@ class ReplicaSettings:
     """Namespaces whose objects serve this gateway; none: all."""
     owner: str | None
     """The namespace whose policies hold for the whole gateway; None: there is only one namespace."""
+    own_namespace: str
+    """The gateway's own, whose Secrets may hold keys of clients."""
     listen: str
     """`host:port` or `unix:/path`, for Envoy, ext_proc and other replicas."""
     tls_dir: Path | None
@@ -71,6 +74,7 @@ def parse_settings(
     return ReplicaSettings(
         namespaces=namespaces,
         owner=None if len(namespaces) == 1 else own,
+        own_namespace=own,
         listen=flags.listen,
         tls_dir=flags.tls_dir,
         gateway_name=flags.gateway_name,
@@ -78,6 +82,7 @@ def parse_settings(
         probes=flags.probes,
         envoy=EnvoySettings(
             listen_host=flags.gateway_host,
+            client_keys=flags.client_keys,
             cors_origins=tuple(flags.cors_origin),
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
@@ -123,6 +128,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         type=_origin,
         default=[],
         help="origin whose pages may use the gateways from a browser; repeatable",
+    )
+    add(
+        "--client-keys",
+        choices=get_args(ClientKeysMode),
+        default="Off",
+        help="whether clients need a key, from Secrets labelled limpet.dev/client-keys in the operator's own namespace",
     )
     add(
         "--gateway-host", default="::", help="address where Envoy listens for clients; ::, the default, is IPv4 as well"

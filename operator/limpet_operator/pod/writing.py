@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from limpet_operator.fleet.view import FleetView
+from limpet_operator.planning.plan import Plan
 from limpet_operator.pod.settings import ReplicaSettings
 from limpet_operator.probe.view import ProbeView
 from limpet_operator.resources.problem import ObjectKey
@@ -39,6 +40,7 @@ class Writing:
         """`lease` is namespace and name of the Lease; the rest is StatusWriter's."""
         metrics = build_writer_metrics(registry)
         self._api = api
+        self._stored = stored
         self._lease = Lease(api, *lease, settings.identity)
         self._events = EventWriter(api, self._lease, metrics)
         self.status = StatusWriter(
@@ -56,6 +58,15 @@ class Writing:
     def leading(self) -> bool:
         """Whether this replica holds the Lease."""
         return self._lease.valid()
+
+    def tell_of_secrets(self, new: Plan, before: Plan | None) -> None:
+        """Record Events for the Secrets with keys of clients: they have no status that could say what is wrong."""
+        old = before.findings if before is not None else {}
+        for key, findings in new.findings.items():
+            if key.kind != "Secret" or findings.accepted.ok or findings == old.get(key) or not self.leading:
+                continue
+            if (stored := self._stored(key)) is not None:
+                self._events.record(key, stored.uid, findings.accepted, bad=True)
 
     async def run(self) -> None:
         """Until cancelled; then what is under way is written, and the Lease is given up for the next replica."""

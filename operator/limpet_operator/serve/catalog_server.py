@@ -40,7 +40,7 @@ def announce(catalog: Catalog, acked_names: Collection[str]) -> Catalog:
     providers = tuple(provider for provider in catalog.providers if provider.name in acked_names)
     if len(providers) == len(catalog.providers):
         return catalog
-    return catalog_of(providers, catalog.policies)
+    return catalog_of(providers, catalog.policies, catalog.client_keys)
 
 
 def _hello(data: bytes) -> Hello:

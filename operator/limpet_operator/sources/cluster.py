@@ -23,6 +23,7 @@ from limpet_operator.sources.freshness import WatchFreshness
 from limpet_operator.sources.kopf_watch import WatchEndedError, WatchEvent
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import Access, KubeReader
+from limpet_operator.sources.labelled import LabelledSecrets
 from limpet_operator.sources.listing import list_names
 from limpet_operator.sources.namespaces import ReadableNamespaces
 from limpet_operator.sources.referenced import ReadResult, ReferencedObjects
@@ -58,6 +59,8 @@ class Where:
 
     access: Access
     namespaces: Sequence[str] = ()
+    keys_in: str | None = None
+    """The namespace whose labelled Secrets hold keys of clients; None: they are not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,9 @@ class ClusterSource:
         self._referenced = ReferencedObjects(
             api, self._take_referenced, self._compare_soon, rng, clock=clock, sleep=sleep
         )
+        self._labelled: LabelledSecrets | None = None
+        if where.keys_in is not None:
+            self._labelled = LabelledSecrets(api, where.keys_in, self._take_labelled, rng, sleep=sleep)
         self._comparison_wanted = asyncio.Event()
         self._problem: str | None = "the Kubernetes API has not been asked yet"
         self._planned = Objects()
@@ -121,12 +127,19 @@ class ClusterSource:
             return f"{missing} objects of the first listing have not been received yet"
         if not self._started and (unknown := self._referenced.unknown):
             return f"{len(unknown)} Secrets or ConfigMaps have not been read yet"
+        if self._labelled is not None and not self._labelled.known:
+            return "the Secrets with keys of clients have not been read yet"
         return None
 
     @property
     def problem(self) -> str | None:
         """What keeps changes from being received now; what was received before stays in force."""
         return self._problem
+
+    @property
+    def keys_problem(self) -> str | None:
+        """Why keys of clients may not be read; those that were read before stay in force."""
+        return None if self._labelled is None else self._labelled.problem
 
     @property
     def unreadable(self) -> Mapping[str, str]:
@@ -143,11 +156,12 @@ class ClusterSource:
     def take_objects(self) -> Objects | None:
         """The objects to plan now; None: not synced yet. From now on exactly what these refer to is followed."""
         for key in self._referenced.follow_only(references(self.store.objects)):
-            self.store.drop(key)
+            if self._labelled is None or key not in self._labelled.keys:
+                self.store.drop(key)
         if self._freshness.missing != 0:
             return None
         unknown = self._referenced.unknown
-        if unknown and not self._started:
+        if not self._started and (unknown or (self._labelled is not None and not self._labelled.known)):
             return None
         self._started = True
         self._planned = without_unknown(self.store.objects, self._planned, unknown)
@@ -155,6 +169,7 @@ class ClusterSource:
 
     async def run(self) -> None:
         """Follow until cancelled; whatever goes wrong is logged and tried again. Raises NoClusterError."""
+        labelled = None if self._labelled is None else asyncio.create_task(self._labelled.run(), name="watch keys")
         try:
             while True:
                 await self._crds_served()
@@ -165,6 +180,8 @@ class ClusterSource:
                         group.create_task(self._compare(watching), name="compare with listings")
                 await self._sleep(self._retry_s())
         finally:
+            if labelled is not None:
+                labelled.cancel()
             await self._referenced.close()
 
     async def _crds_served(self) -> None:
@@ -270,6 +287,13 @@ class ClusterSource:
         else:
             self.store.put(result)
         # Even a result that changes nothing: a plan may have waited for it.
+        self._objects_changed()
+
+    def _take_labelled(self, key: ObjectKey, raw: Mapping[str, Any] | None) -> None:
+        if raw is not None:
+            self.store.put(raw)
+        elif not self._referenced.follows(key):
+            self.store.drop(key)
         self._objects_changed()
 
     def _compare_soon(self) -> None:

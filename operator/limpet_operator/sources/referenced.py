@@ -63,6 +63,10 @@ class ReferencedObjects:
         """Followed, but not read yet, so whether they exist is unknown."""
         return frozenset(self._followers.keys() - self._delivered)
 
+    def follows(self, key: ObjectKey) -> bool:
+        """Whether this object is followed."""
+        return key in self._followers
+
     def follow_only(self, keys: Collection[ObjectKey]) -> frozenset[ObjectKey]:
         """Follow exactly these from now on; returns those that are no longer followed and must be forgotten."""
         removed = frozenset(self._followers.keys() - keys)

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from limpet_operator.planning.finding import Finding
-from limpet_operator.resources.problem import API_VERSION, ObjectKey
+from limpet_operator.resources.problem import API_VERSION, PLURALS, ObjectKey
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.status.kube_writer import MERGE_PATCH, KubeCalls
 from limpet_operator.status.lease import Lease
@@ -76,7 +76,7 @@ def event(transition: Transition, instance: str, now: datetime) -> dict[str, Any
         "action": finding.type,
         "note": _note(finding),
         "regarding": {
-            "apiVersion": API_VERSION,
+            "apiVersion": API_VERSION if key.kind in PLURALS else "v1",
             "kind": key.kind,
             "namespace": key.namespace,
             "name": key.name,

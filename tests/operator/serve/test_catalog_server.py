@@ -16,9 +16,11 @@ from limpet_extproc.contract.catalog import (
     EvidenceReport,
     Hello,
     Seen,
+    catalog_of,
     decode_catalog,
     encode,
 )
+from limpet_extproc.contract.client_keys import ClientKey, ClientKeys
 from limpet_operator.serve.catalog_server import announce
 from limpet_operator.serve.grpc_server import serve
 
@@ -38,6 +40,12 @@ async def side(tmp_path: Path) -> AsyncIterator[Side]:
     server = await serve(side.address, side.catalogs.handler())
     yield side
     await server.stop(None)
+
+
+def test_clients_are_announced_whatever_envoy_has() -> None:
+    keys = ClientKeys("Required", (ClientKey("laptop", ("00" * 32,)),))
+    whole = catalog_of(catalog("a", "b").providers, (), keys)
+    assert [announce(whole, acked).client_keys for acked in ((), {"a"}, {"a", "b"})] == [keys] * 3
 
 
 async def test_each_worker_gets_what_its_own_envoy_has(side: Side) -> None:
