@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.chart.rendered import container, objects, pod
 
+from limpet_activity.process.flags import parse as parse_activity
 from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.process.flags import parse
 from limpet_extproc.process.settings import SupervisorSettings
@@ -20,7 +21,7 @@ def command(values: dict[str, Any], deployment: str, name: str) -> list[str]:
     """As Kubernetes would start it: `$(NAME)` replaced by the container's environment."""
     started = container(pod(objects(values), deployment), name)
     line = shlex.join([*started["command"], *started["args"]])
-    for entry in started["env"]:
+    for entry in started.get("env", ()):
         line = line.replace(f"$({entry['name']})", ENVIRONMENT.get(entry["name"], ""))
     assert "$(" not in line
     return shlex.split(line)
@@ -92,3 +93,28 @@ def test_envoy_and_ext_proc_say_the_same_name() -> None:
 def test_what_the_flags_name_is_mounted(path: str) -> None:
     ext_proc = container(pod(objects(), "limpet-gateway"), "ext-proc")
     assert path in {mount["mountPath"] for mount in ext_proc["volumeMounts"]}
+
+
+def test_the_activity_service_is_told_all_that_was_set(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-token-of-forty-characters")
+    values = {"activity": {"retentionDays": 7, "maxSizeMiB": 128, "page": {"hosts": ["llm.example"]}}}
+    python, dash_m, module, *arguments = command(values, "limpet-activity", "activity")
+    assert (python, dash_m, module) == ("python", "-m", "limpet_activity")
+    settings = parse_activity([each.replace("/etc/limpet/page/token", str(token)) for each in arguments])
+    assert settings.store is not None
+    assert settings.store.database == "/var/lib/limpet/activity.sqlite3"
+    assert (settings.listen, settings.page) == (("[::]:18100",), HostPort("::", 8600))
+    assert (settings.http, settings.probes) == (HostPort("::", 8081), HostPort("::", 8082))
+    assert (settings.tls_dir, settings.gateway_name) == (Path("/etc/limpet/tls"), "limpet-gateway.ai.svc")
+    assert (settings.limits.days, settings.limits.max_bytes) == (7, 128 * 2**20)
+    assert settings.page_settings is not None
+    assert {"limpet-page.ai.svc", "llm.example"} <= settings.page_settings.allowed_hosts
+
+
+def test_workers_hand_their_records_to_it() -> None:
+    _, _, _, *arguments = command({}, "limpet-gateway", "ext-proc")
+    settings = parse(arguments)
+    assert settings.activity == "dns:///limpet-activity.ai.svc:18100"
+    _, _, _, *arguments = command({"activity": {"enabled": False}}, "limpet-gateway", "ext-proc")
+    assert parse(arguments).activity is None

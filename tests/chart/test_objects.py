@@ -31,7 +31,7 @@ WAYS = {
         " redis: {bundled: {existingSecret: team-redis}},"
         " activity: {enabled: true, page: {existingSecret: page-token}}}"
     ),
-    "activity": "{activity: {enabled: true}}",
+    "without activity": "{activity: {enabled: false}}",
     "records kept": (
         "{activity: {enabled: true, maxSizeMiB: 16384, persistence: {enabled: true, size: 20Gi, storageClass: fast}}}"
     ),
@@ -403,6 +403,7 @@ def admitted_by_openshift(template: Object) -> list[str]:
             "operator": {"podSecurityContext": dict.fromkeys(IDS)},
             "gateway": {"podSecurityContext": dict.fromkeys(IDS)},
             "redis": {"bundled": {"podSecurityContext": dict.fromkeys(IDS)}},
+            "activity": {"podSecurityContext": dict.fromkeys(IDS)},
             "test": {"podSecurityContext": dict.fromkeys(IDS)},
         },
     ],

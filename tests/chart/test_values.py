@@ -102,7 +102,7 @@ def test_a_wrong_value_is_named(path: str, value: object, expected: str) -> None
         ),
         (
             "{generateSecrets: false, memoryKey: {existingSecret: m}}",
-            "tls.existingClientSecret (or tls.certManager.enabled=true), redis.bundled.existingSecret (or redis.url)",
+            "activity.page.existingSecret (or activity.enabled=false), redis.bundled.existingSecret (or redis.url)",
         ),
         (
             "{tls: {existingServerSecret: a, existingClientSecret: b}, activity: {enabled: true}}",

@@ -10,9 +10,6 @@
 {{- if ne (empty $values.tls.existingServerSecret) (empty $values.tls.existingClientSecret) -}}
 {{- fail "tls.existingServerSecret and tls.existingClientSecret belong together: set both, or none" -}}
 {{- end -}}
-{{- if and $values.tls.existingServerSecret $values.activity.enabled (not $values.tls.existingActivitySecret) -}}
-{{- fail "tls.existingServerSecret is set, and tls.existingActivitySecret is not: name a certificate for the activity service, or set activity.enabled=false" -}}
-{{- end -}}
 {{- if and (gt (int $values.activity.replicas) 1) (not $values.activity.postgresql.existingSecret) -}}
 {{- fail (printf "activity.replicas is %d, but each pod would keep other records in its SQLite database: set activity.postgresql.existingSecret, or activity.replicas=1" (int $values.activity.replicas)) -}}
 {{- end -}}
@@ -29,6 +26,9 @@
 {{- end -}}
 {{- if and $values.tls.certManager.enabled $values.tls.existingServerSecret -}}
 {{- fail "tls.certManager.enabled and tls.existingServerSecret exclude each other: either cert-manager makes the certificates or you do" -}}
+{{- end -}}
+{{- if and $values.tls.existingServerSecret $values.activity.enabled (not $values.tls.existingActivitySecret) -}}
+{{- fail "tls.existingServerSecret is set, and tls.existingActivitySecret is not: name a certificate for the activity service, or set activity.enabled=false" -}}
 {{- end -}}
 {{- if lt (int $values.gateway.terminationGracePeriodSeconds) (add (int $values.gateway.drainSeconds) 15) -}}
 {{- fail (printf "gateway.terminationGracePeriodSeconds is %d, too short for gateway.drainSeconds=%d: set it to %d or more" (int $values.gateway.terminationGracePeriodSeconds) (int $values.gateway.drainSeconds) (add (int $values.gateway.drainSeconds) 15)) -}}
