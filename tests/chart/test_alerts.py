@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from tests.chart.known_metrics import known_metrics
 from tests.chart.rendered import CHART, ROOT, objects, one
+from tests.operator.serve.test_metrics import registries
 
 FILE: Final = CHART / "files" / "alerts.yaml"
 GROUPS: Final[list[dict[str, Any]]] = yaml.safe_load(FILE.read_text())["groups"]
@@ -196,6 +198,13 @@ def test_each_fires_when_it_should_and_only_then(step: str, tmp_path: Path) -> N
     suite = {"rule_files": [without_words(tmp_path / "rules.json")], "evaluation_interval": step, "tests": tests}
     (tmp_path / "suite.json").write_text(json.dumps(suite))
     promtool("test", "rules", "suite.json", folder=tmp_path)
+
+
+@pytest.mark.parametrize("plane", registries())
+def test_promtool_finds_nothing_to_say_about_our_metrics(plane: str) -> None:
+    page = generate_latest(registries()[plane])
+    done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_every_alert_is_tried_both_ways() -> None:

@@ -7,24 +7,26 @@ from msgspec import Struct
 
 from limpet_extproc.contract.activity import ActivityRecord
 
-_UNKNOWN: Final = (None, "", ())
+_NUMBERS: Final = (int, float)
+"""Bool among them: zero and False are known."""
 
 
 def record_fields(record: ActivityRecord) -> dict[str, object]:
     """The fields of a record under their own names, and `time` for people; what is not known is left out."""
     when = _when(record.time_s)
-    return {**({"time": when} if when else {}), **_fields(record)}
+    return {"time": when, **_fields(record)} if when else _fields(record)
 
 
 def _fields(struct: Struct) -> dict[str, object]:
-    named = ((name, getattr(struct, name)) for name in struct.__struct_fields__)
-    return {name: _plain(value) for name, value in named if not any(value is it or value == it for it in _UNKNOWN)}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (list, tuple)):
-        return [_fields(each) if isinstance(each, Struct) else each for each in value]
-    return value
+    found: dict[str, object] = {}
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, (list, tuple)):
+            if value:
+                found[name] = [_fields(each) if isinstance(each, Struct) else each for each in value]
+        elif value or isinstance(value, _NUMBERS):
+            found[name] = value
+    return found
 
 
 def _when(time_s: float) -> str:
