@@ -303,6 +303,7 @@ def test_observe_does_what_off_does_and_notes_what_enforce_would_have_done(make:
     for n in range(50):
         random_seed = bytes([n])
         observed = decide(make, warm("c"), providers=NEAR, mode="Observe", random_seed=random_seed)
+        assert (observed.enforce_provider, decide(make, warm("c"), providers=NEAR).enforce_provider) == ("c", "")
         assert observed.order == decide(make, warm("c"), providers=NEAR, mode="Off", random_seed=random_seed).order
         assert (observed.reason, observed.enforce_reason) == ("observe.spread", "sticky.hit")
 
