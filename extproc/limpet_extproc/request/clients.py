@@ -29,8 +29,8 @@ def client_of(headers: Mapping[str, str], clients: Clients) -> Client | Refusal 
     found: Client | None = None
     sent = looks_ours = False
     for name in CREDENTIALS:
-        key = _key(name, headers.get(name, ""))
-        if not key:
+        value = headers.get(name)
+        if value is None or not (key := _key(name, value)):
             continue
         sent = True
         client = clients.of_key(key)

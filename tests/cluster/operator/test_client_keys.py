@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ async def test_a_labelled_secret_gives_keys_rotates_and_goes(
     async def kubectl(*arguments: str) -> None:
         (await asyncio.to_thread(apiserver.kubectl, *arguments, "-n", namespace)).ok()
 
+    async def told_of(name: str) -> bool:
+        """Each time with another mistake: while no replica holds the Lease, none writes Events."""
+        await apply(clients(name, robot=OLD, bad="short" + "x" * next(numbers)))
+        found = await asyncio.to_thread(apiserver.get, "events", "-n", namespace)
+        return any(
+            (each["involvedObject"]["kind"], each["involvedObject"]["name"], each["reason"])
+            == ("Secret", name, "Invalid")
+            for each in found["items"]
+        )
+
+    numbers = cycle(range(5))
     await apply(provider("p0"), secret("p0"), clients("clients", laptop=OLD))
     await apply(clients("foreign", stranger=OLD + "-of-another"), to=elsewhere)
     flags = ["--namespace", namespace, "--namespace", elsewhere]
@@ -89,6 +101,7 @@ async def test_a_labelled_secret_gives_keys_rotates_and_goes(
             await apply(clients("more", robot=OLD, bad="short"))
             await worker.until_known(laptop=digests(NEW), robot=digests(OLD))
             assert "bad: has a key of 5 characters" in await operator.until_logged("5 characters")
+            await until(lambda: told_of("more"), "an Event of the Secret")
             await kubectl("label", "secret", "more", "limpet.dev/client-keys-")
             await worker.until_known(laptop=digests(NEW))
             await kubectl("delete", "secret", "clients")
