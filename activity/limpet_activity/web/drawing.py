@@ -14,6 +14,7 @@ from limpet_activity.web.conversation_view import cached_share
 from limpet_activity.web.provider_view import verdict_css
 from limpet_activity.web.record_view import in_words, outcome
 from limpet_activity.web.sentences import CACHE_CAUSES, REASONS
+from limpet_extproc.contract.reasons import ANSWERED
 
 _FILTERS: Final = {
     "ago": numbers.ago,
@@ -29,6 +30,7 @@ _FILTERS: Final = {
     "in_words": in_words,
 }
 _CALLED: Final = {
+    "answered": ANSWERED,
     "bar": stacked_bar,
     "cached_share": cached_share,
     "has_failed": has_failed,

@@ -12,7 +12,6 @@ from starlette.staticfiles import StaticFiles
 
 from limpet_activity.store.port import ActivityStore, Page
 from limpet_activity.web import answers
-from limpet_activity.web.api import MOST_TURNS
 from limpet_activity.web.conversation_view import conversation_view
 from limpet_activity.web.drawing import Drawing
 from limpet_activity.web.overview_view import overview_view
@@ -38,6 +37,9 @@ ROWS: Final = 50
 """On a page of records, unless the address says how many."""
 
 _NUMBERS: Final = range(2**53)
+
+TURNS: Final = 200
+"""Of a conversation, on its page."""
 _MOST_SUGGESTED: Final = 200
 
 
@@ -174,12 +176,12 @@ class PageDrawer:
     async def _conversation(self, request: Request) -> Response:
         parameters(request.query_params.multi_items(), ())
         key = request.path_params["key"]
-        turns = await run_in_threadpool(self._store.turns, key, MOST_TURNS)
+        turns = await run_in_threadpool(self._store.turns, key, TURNS)
         if not turns:
             text = f"No record of a conversation {key!r} is kept. Records are deleted after a while."
             return self.trouble(request, 404, "No such conversation", text)
         return await self._draw(
-            request, "conversation.html", providers_of(turns), key=key, view=conversation_view(turns), most=MOST_TURNS
+            request, "conversation.html", providers_of(turns), key=key, view=conversation_view(turns), most=TURNS
         )
 
     async def _providers(self, request: Request) -> Response:

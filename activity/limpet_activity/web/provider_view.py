@@ -103,8 +103,10 @@ def _gateway(
     until_s = min(now_s, answer.until_s) if now_s - at_s < STALE_S else at_s
     drawn = [(verdict_css(span.verdict), span.begin_s, span.end_s or until_s) for span in theirs]
     bad_s = sum(max(0.0, min(end, until_s) - max(begin, answer.since_s)) for css, begin, end in drawn if css != "v-up")
-    length_s = until_s - answer.since_s
-    told = f"not up for {100 * bad_s / length_s:.1f} % of this time" if bad_s and length_s > 0 else "up all this time"
+    known_s = until_s - max(answer.since_s, min((begin for _, begin, _ in drawn), default=until_s))
+    told = "up as long as it is known here"
+    if bad_s > 0 and known_s > 0:
+        told = f"not up for {100 * bad_s / known_s:.1f} % of the time"
     return GatewayLine(
         gateway=gateway,
         report=report,

@@ -8,6 +8,7 @@ from limpet_activity.store.facts import has_failed
 from limpet_activity.web.numbers import NOTHING, count, seconds
 from limpet_activity.web.sentences import OUTCOMES, passed_over, what_became_of_the_read, why
 from limpet_extproc.contract.activity import ActivityRecord, TriedProvider
+from limpet_extproc.contract.reasons import ANSWERED
 
 
 class TokenPart(msgspec.Struct, frozen=True):
@@ -115,7 +116,8 @@ def who(record: ActivityRecord) -> str:
     if not record.provider:
         if record.attempts:
             return f"No provider answered: {len(record.attempts)} tried, {took}."
-        return f"No provider was asked: {took}."
+        asked_none = "The gateway answered itself" if record.reason.startswith(ANSWERED) else "No provider was asked"
+        return f"{asked_none}: {took}."
     others = [tried for tried in record.attempts if tried.provider != record.provider]
     after = f" after {', '.join(dict.fromkeys(tried.provider for tried in others))} did not" if others else ""
     return f"{record.provider} answered{after}: {took}{first}."

@@ -156,6 +156,7 @@ def test_a_record_in_sentences() -> None:
     [
         (RECORDS[3], "Enforce would have decided otherwise and saved $0.75: The conversation was expected"),
         (RECORDS[5], "No provider was asked"),
+        (one(9, 0, reason="answered.models"), "The gateway answered itself: 1.0 s in all."),
         (RECORDS[5], "messages: missing"),
         (RECORDS[6], "broke off"),
         (RECORDS[7], "client left"),
@@ -369,3 +370,15 @@ def test_a_line_ends_with_the_last_whole_step() -> None:
 def test_a_line_has_the_step_that_has_begun_if_there_is_no_other() -> None:
     drawn = overview_view(overview(filled(), {"range": "24h"}, ActivityFilter(), T0 + 600)).money.svg
     assert max(float(x) for x in re.findall(r"([\d.]+),[\d.]+", drawn)) == 71.5
+
+
+@pytest.mark.parametrize(
+    ("gateway", "told"),
+    [
+        ("gw-1", "not up for 40.0 % of the time"),
+        ("gw-2", "up as long as it is known here; last heard of 9 min 40 s ago"),
+    ],
+)
+def test_how_long_a_provider_was_not_up(gateway: str, told: str) -> None:
+    alpha = text_of(signed_in(), "/providers?range=1h").partition(" beta up ")[0]
+    assert told in alpha[alpha.index(gateway) :]
