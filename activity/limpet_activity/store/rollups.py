@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, floor
-from typing import Final, NamedTuple
+from operator import add
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +21,9 @@ MINUTES_KEPT_S: Final = 2 * DAY_S
 
 Counted = tuple[float, ...]
 """The numbers of `port.Sums`, in their order."""
+
+
+_At = TypeVar("_At")
 
 
 class Spot(NamedTuple):
@@ -46,30 +50,32 @@ class Kept(NamedTuple):
 
 def rolled_up(new: Iterable[tuple[RecordKind, float, Counted]], kept: Kept) -> dict[Spot, list[float]]:
     """What new records add to each step, by kind, time and what they count."""
-    by_minute: dict[Spot, list[float]] = {}
+    by_minute: dict[tuple[RecordKind, int], list[float]] = {}
     for kind, time_s, numbers in new:
-        _add(by_minute, Spot(kind, MINUTE_S, _begin(time_s, MINUTE_S)), numbers)
+        _add(by_minute, (kind, int(time_s // MINUTE_S) * MINUTE_S), numbers)
     found: dict[Spot, list[float]] = {}
-    for spot, minute in by_minute.items():
-        hour, day = spot.begin - spot.begin % HOUR_S, spot.begin - spot.begin % DAY_S
-        _add(found, Spot(spot.kind, HOUR_S, hour), minute)
+    cut_minutes: dict[tuple[RecordKind, int], list[float]] = {}
+    for (full, begin), numbers in by_minute.items():
+        day = begin - begin % DAY_S
+        _add(found, Spot(full, HOUR_S, begin - begin % HOUR_S), numbers)
         if day < kept.days_until_s:
-            _add(found, Spot(spot.kind, DAY_S, day), minute)
-        for kind in cuts(spot.kind):
-            _add(found, Spot(kind, HOUR_S, hour), minute)
-            _add(found, Spot(kind, DAY_S, day), minute)
-            if spot.begin >= kept.minutes_from_s:
-                _add(found, Spot(kind, MINUTE_S, spot.begin), minute)
+            _add(found, Spot(full, DAY_S, day), numbers)
+        for cut in cuts(full):
+            _add(cut_minutes, (cut, begin), numbers)
+    for (cut, begin), numbers in cut_minutes.items():
+        _add(found, Spot(cut, HOUR_S, begin - begin % HOUR_S), numbers)
+        _add(found, Spot(cut, DAY_S, begin - begin % DAY_S), numbers)
+        if begin >= kept.minutes_from_s:
+            found[Spot(cut, MINUTE_S, begin)] = numbers
     return found
 
 
-def _begin(time_s: float, grain: int) -> int:
-    return int(time_s // grain) * grain
-
-
-def _add(sums: dict[Spot, list[float]], spot: Spot, numbers: Sequence[float]) -> None:
-    known = sums.get(spot)
-    sums[spot] = list(numbers) if known is None else [one + other for one, other in zip(known, numbers, strict=True)]
+def _add(sums: dict[_At, list[float]], at: _At, numbers: Sequence[float]) -> None:
+    known = sums.get(at)
+    if known is None:
+        sums[at] = list(numbers)
+    else:
+        known[:] = map(add, known, numbers)
 
 
 class SpanPart(NamedTuple):

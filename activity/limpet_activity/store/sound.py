@@ -95,7 +95,9 @@ def sound_report(report: ProviderReport, now_s: float) -> ProviderReport | None:
 
 def text(value: str, most: int) -> str:
     """In one line, without control characters, and not longer than that."""
-    return _UNSAFE.sub(" ", value[: 2 * most]).strip()[:most] if value else value
+    if value.isprintable() and len(value) <= most and value == value.strip():
+        return value  # As almost all are.
+    return _UNSAFE.sub(" ", value[: 2 * most]).strip()[:most].strip()
 
 
 def _word(value: str) -> str:
@@ -104,7 +106,9 @@ def _word(value: str) -> str:
 
 def _number(value: float | None, most: float) -> float | None:
     """None for what is no number; else within its range."""
-    return None if value is None or value != value else min(max(float(value), 0.0), most)
+    if value is None or 0.0 <= value <= most:
+        return value
+    return None if value != value else min(max(value, 0.0), most)
 
 
 def _whole(value: int | None, most: int) -> int | None:
@@ -122,17 +126,17 @@ def _tried(tried: TriedProvider) -> TriedProvider:
         status=_whole(tried.status, 999) or 0,
         begun_s=_number(tried.begun_s, MOST_S),
         took_s=_number(tried.took_s, MOST_S),
+        message=text(tried.message, _TEXT),
     )
 
 
 def _considered(considered: ConsideredProvider) -> ConsideredProvider:
-    return replace(
-        considered,
-        provider=_word(considered.provider),
-        passed_over=_word(considered.passed_over),
-        warm_tokens=_whole(considered.warm_tokens, MOST_TOKENS),
-        usd=_number(considered.usd, MOST_USD),
-        warm_until_s=_number(considered.warm_until_s, 1e11) or 0.0,
+    return ConsideredProvider(
+        _word(considered.provider),
+        _word(considered.passed_over),
+        _whole(considered.warm_tokens, MOST_TOKENS),
+        _number(considered.usd, MOST_USD),
+        _number(considered.warm_until_s, 1e11) or 0.0,
     )
 
 

@@ -13,6 +13,8 @@ from limpet_extproc.contract.activity import (
     TriedProvider,
 )
 
+BUSY_PART: Final = 0.1
+BUSY_PER_S: Final = 5_000.0
 MONTH_S: Final = 30 * 86_400.0
 PROVIDERS: Final = ("deepseek", "vertex-eu", "openrouter", "fireworks")
 MODELS: Final = tuple(f"vendor/model-{letter}" for letter in "abcdef")
@@ -36,16 +38,25 @@ _FAILOVERS: Final = 0.01
 
 
 def batches(rows: int, until_s: float, seed: int = 1) -> Iterator[ActivityBatch]:
-    """So many records in full batches of a few gateways, the oldest first, evenly over the month before this time."""
+    """So many records in full batches of a few gateways, the oldest first.
+
+    Nine tenths are spread over the month before this time, and the last tenth comes at `BUSY_PER_S`.
+    """
     random = Random(seed)  # noqa: S311 (not for secrets)
     for first in range(0, rows, MOST_RECORDS):
         count = min(MOST_RECORDS, rows - first)
         gateway = f"gateway-{first // MOST_RECORDS % 3}"
         records = [
-            _record(random, number, until_s - MONTH_S * (1 - number / rows), gateway)
-            for number in range(first, first + count)
+            _record(random, number, _time_s(number, rows, until_s), gateway) for number in range(first, first + count)
         ]
         yield ActivityBatch(VERSION, gateway, 0, 0, until_s - MONTH_S, records, (), records[-1].time_s)
+
+
+def _time_s(number: int, rows: int, until_s: float) -> float:
+    busy_rows = rows * BUSY_PART
+    if number >= rows - busy_rows:
+        return until_s - (rows - number) / BUSY_PER_S
+    return until_s - MONTH_S + (MONTH_S - busy_rows / BUSY_PER_S) * number / (rows - busy_rows)
 
 
 def conversation_of(number: int) -> str:
