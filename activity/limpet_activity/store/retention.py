@@ -37,13 +37,14 @@ def tidy(connection: Connection, database: Database, limits: KeepLimits, now_s: 
     if database.is_postgresql:
         today = int(now_s // DAY_S)
         make_days(connection, range(today, today + _AHEAD + 1))
-    return (
-        _add_up_days(connection, now_s)
-        | _remove_records(connection, database, from_day, limits, now_s)
-        | _remove_rollups(connection, from_day, now_s)
-        | _remove_reports(connection, from_day, now_s)
-        | _remove_kinds(connection)
-    )
+    if _add_up_days(connection, now_s):
+        return True
+    removed = _remove_records(connection, database, from_day, limits, now_s)
+    if _remove_rollups(connection, from_day, now_s) or removed:
+        return True
+    _remove_reports(connection, from_day, now_s)
+    _remove_kinds(connection)
+    return False
 
 
 def _remove_records(
@@ -74,9 +75,16 @@ def _drop_days(connection: Connection, from_day: int, *, too_much: bool, today: 
     ).scalars()
     days = sorted(map(day_of, names))
     gone = [day for day in days if day < from_day] or [day for day in days[:1] if too_much and day < today]
-    for day in gone[:1]:
+    for day in gone:
         connection.exec_driver_sql(f"DROP TABLE {partition_of(day)}")
+    if gone:
+        _tell_of_removal(connection)
     return bool(gone)
+
+
+def _tell_of_removal(connection: Connection) -> None:
+    """Every process that writes remembers kinds and days, and has to look again."""
+    set_counter(connection, "removals", read_counters(connection).get("removals", 0) + 1)
 
 
 _NUMBERS: Final = ("requests", *SUMMED)
@@ -121,7 +129,7 @@ def _remove_rollups(connection: Connection, from_day: int, now_s: float) -> bool
     return connection.execute(statement, values).rowcount > 0
 
 
-def _remove_reports(connection: Connection, from_day: int, now_s: float) -> bool:
+def _remove_reports(connection: Connection, from_day: int, now_s: float) -> None:
     begin_s = from_day * DAY_S
     connection.execute(text("DELETE FROM workers WHERE at_s < :begin"), {"begin": begin_s})
     unseen = {"unseen": now_s - _UNSEEN_S}
@@ -135,19 +143,16 @@ def _remove_reports(connection: Connection, from_day: int, now_s: float) -> bool
     )
     connection.execute(text("DELETE FROM providers WHERE at_s < :unseen"), unseen)
     connection.execute(text("DELETE FROM verdicts WHERE end_s < :begin"), {"begin": begin_s})
-    return False
 
 
-def _remove_kinds(connection: Connection) -> bool:
+def _remove_kinds(connection: Connection) -> None:
     """Those that nothing is counted by any more, which makes room for others."""
     statement = text(
         "DELETE FROM kinds WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE rollups.kind = kinds.id)"
         " AND NOT EXISTS (SELECT 1 FROM records WHERE records.kind = kinds.id)"
     )
     if connection.execute(statement).rowcount > 0:
-        removed = read_counters(connection).get("kinds_removed", 0)
-        set_counter(connection, "kinds_removed", removed + 1)
-    return False
+        _tell_of_removal(connection)
 
 
 def give_back(connection: Connection) -> None:

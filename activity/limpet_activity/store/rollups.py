@@ -55,18 +55,18 @@ def rolled_up(new: Iterable[tuple[RecordKind, float, Counted]], kept: Kept) -> d
         _add(by_minute, (kind, int(time_s // MINUTE_S) * MINUTE_S), numbers)
     found: dict[Spot, list[float]] = {}
     cut_minutes: dict[tuple[RecordKind, int], list[float]] = {}
-    for (full, begin), numbers in by_minute.items():
+    for (full, begin), minute in by_minute.items():
         day = begin - begin % DAY_S
-        _add(found, Spot(full, HOUR_S, begin - begin % HOUR_S), numbers)
+        _add(found, Spot(full, HOUR_S, begin - begin % HOUR_S), minute)
         if day < kept.days_until_s:
-            _add(found, Spot(full, DAY_S, day), numbers)
+            _add(found, Spot(full, DAY_S, day), minute)
         for cut in cuts(full):
-            _add(cut_minutes, (cut, begin), numbers)
-    for (cut, begin), numbers in cut_minutes.items():
-        _add(found, Spot(cut, HOUR_S, begin - begin % HOUR_S), numbers)
-        _add(found, Spot(cut, DAY_S, begin - begin % DAY_S), numbers)
+            _add(cut_minutes, (cut, begin), minute)
+    for (cut, begin), minute in cut_minutes.items():
+        _add(found, Spot(cut, HOUR_S, begin - begin % HOUR_S), minute)
+        _add(found, Spot(cut, DAY_S, begin - begin % DAY_S), minute)
         if begin >= kept.minutes_from_s:
-            found[Spot(cut, MINUTE_S, begin)] = numbers
+            found[Spot(cut, MINUTE_S, begin)] = minute
     return found
 
 

@@ -88,7 +88,7 @@ counters: Final = Table(
     Column("name", C_TEXT, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""`number`: of the record that was taken last. `kinds_removed`: how often kinds were removed. `minutes_from` and
+"""`number`: of the record that was taken last. `removals`: how often kinds or days were. `minutes_from` and
 `days_until`: see `rollups.Kept`."""
 
 workers: Final = Table(

@@ -51,7 +51,7 @@ class RecordWriter:
         if not new:
             return []
         counters = read_counters(connection)
-        self._load_kinds(connection, counters.get("kinds_removed", 0))
+        self._load_kinds(connection, counters.get("removals", 0))
         number = counters.get("number", 0)
         rows, added = [], []
         for record in new:
@@ -98,6 +98,7 @@ class RecordWriter:
     def _load_kinds(self, connection: Connection, removed: int) -> None:
         if removed != self._removed:
             self._kinds.clear()
+            self._days.clear()
             self._removed = removed
         rows = connection.execute(select(kinds).where(kinds.c.id > self._kinds.last).order_by(kinds.c.id))
         self._kinds.load((row[0], RecordKind(*row[1:])) for row in rows)

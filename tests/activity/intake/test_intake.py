@@ -10,7 +10,6 @@ import grpc
 import msgspec
 import pytest
 from tests.activity.intake.taking import batch, hand_over, serving
-from tests.activity.store.answers import one
 from tests.waiting import until
 
 from limpet_activity.intake.batches import MOST_BYTES
