@@ -40,7 +40,7 @@ class Service:
         self.passed_on += [record.id for record in records]
 
     def count(self, name: str, outcome: str) -> float | None:
-        return self.registry.get_sample_value(f"limpet_activity_{name}_total", {"outcome": outcome})
+        return self.registry.get_sample_value(f"limpet_activity_intake_{name}_total", {"outcome": outcome})
 
 
 @asynccontextmanager
