@@ -35,14 +35,16 @@ async def sellers() -> AsyncIterator[Sellers]:
 
 @asynccontextmanager
 async def running_gateway(
-    *, header_mode: bool, extproc: Sequence[str] | None = None
+    *, header_mode: bool, extproc: Sequence[str] | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[LocalGateway, int]]:
     """A gateway without any provider yet, and the port of its data plane's metrics.
 
     A caller that passes `extproc` waits for it.
     """
     metrics_port = free_port()
-    settings = LocalSettings(port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5)
+    settings = LocalSettings(
+        host=host, port=free_port(), header_mode=header_mode, extproc_metrics_port=metrics_port, drain_s=0.5
+    )
     async with LocalGateway(replace(settings, extproc_command=extproc) if extproc else settings) as gateway:
         gateway.apply(Plan())
         if extproc is None:

@@ -373,3 +373,24 @@ async def test_a_key_that_has_spent_its_dollars_of_today_waits_for_tomorrow(
         assert refused >= 2
         assert routed >= 1
         assert "lpk-" not in await story.stage.metrics_text()
+
+
+async def test_a_client_asks_why_if_its_entry_says_so(number: int, sellers: Sellers, parser: Parser) -> None:
+    async with guarded(number, sellers, parser, "Required") as ready:
+        await ready.serve("a", laptop=f"{{key: {LAPTOP}, debug: true}}", robot=ROBOT)
+        await ready.until_status(LAPTOP, 200)
+        before = await ready.reached()
+        alone = {"x_limpet_debug": "explain-only"}
+        told = await ready.chat(LAPTOP, **alone)
+        assert (told.status, told.headers["x-limpet-decision"]) == (200, "answered.explained")
+        assert told.json["identity"]["client"] == "laptop"
+        assert LAPTOP.encode() not in told.body
+        refused = [await ready.chat(key, **alone) for key in (ROBOT, "lpk-unknown-0123456789abcdef", None)]
+        assert [(each.status, each.headers["x-limpet-decision"]) for each in refused] == [
+            (403, "refused.debug"),
+            (401, "refused.unauthorized"),
+            (401, "refused.unauthorized"),
+        ]
+        assert await ready.reached() == before
+        assert "x-limpet-explain" in (await ready.chat(LAPTOP, x_limpet_debug="explain")).headers
+        assert "x-limpet-explain" not in (await ready.chat(ROBOT, x_limpet_debug="explain")).headers

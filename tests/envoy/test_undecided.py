@@ -327,3 +327,10 @@ async def test_nothing_is_sent_that_may_be_another_clients(
             answer = await stage.post(body.encode(), path=path)
             assert (answer.status, answer.headers["x-limpet-decision"]) == (503, "fallback.undecided"), body
         assert not upstream.got
+
+
+async def test_what_only_asks_for_an_explanation_goes_nowhere(rig: Rig) -> None:
+    answer = await rig.post(f'{{"model":"plain",{_TAIL}}}', **{"x-limpet-debug": "explain-only"})
+    assert (answer.status, answer.headers["x-limpet-decision"]) == (503, "refused.debug")
+    assert "nothing was sent" in answer.json["error"]["message"]
+    assert rig.bodies == ([], [])

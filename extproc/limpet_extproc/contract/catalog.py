@@ -164,16 +164,22 @@ class Catalog(msgspec.Struct, frozen=True):
     version: int = CONTRACT_VERSION
     client_keys: ClientKeys = ClientKeys()
     """A worker that does not know this field marks no decision as checked, so where keys count Envoy serves none."""
+    debug: bool = False
+    """Whether any client may ask why its requests go where they go, where keys are not looked at."""
 
 
 NO_KEYS: Final = ClientKeys()
 
 
 def catalog_of(
-    providers: tuple[CatalogProvider, ...], policies: tuple[Policy, ...], client_keys: ClientKeys = NO_KEYS
+    providers: tuple[CatalogProvider, ...],
+    policies: tuple[Policy, ...],
+    client_keys: ClientKeys = NO_KEYS,
+    *,
+    debug: bool = False,
 ) -> Catalog:
     """A catalog whose revision is a hash of its content, so that equal ones have the same everywhere."""
-    content = Catalog("", providers, policies, client_keys=client_keys)
+    content = Catalog("", providers, policies, client_keys=client_keys, debug=debug)
     return msgspec.structs.replace(content, revision=blake2b(encode(content), digest_size=8).hexdigest())
 
 

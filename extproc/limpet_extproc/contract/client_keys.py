@@ -39,6 +39,8 @@ class ClientKey(msgspec.Struct, frozen=True):
     """A day in UTC."""
     labels: Mapping[str, str] = {}
     """For people; nothing is decided by them."""
+    debug: bool = False
+    """Whether it may ask why its requests go where they go."""
 
 
 class ClientKeys(msgspec.Struct, frozen=True):

@@ -42,6 +42,8 @@ DECISION_COST: Final = "cost"
 each length of the prompt (`request.shown_costs.LengthRates`)."""
 DECISION_TELLS_EARLY: Final = "tells_early"
 """True: the request has a log entry as soon as its answer has begun, as others may wait for that."""
+DECISION_EXPLANATION: Final = "explanation"
+"""Why it goes there, as JSON; absent unless its client asked for that and may."""
 DECISION_SAVE_CACHE_S: Final = "save_cache_s"
 """How long the first provider may ask to be waited for, to be tried once more; absent where it is left at once."""
 
@@ -158,6 +160,16 @@ CACHE_HEADER: Final = "x-limpet-cache"
 """On a response, where the policy shows it: why the conversation's last turn read from a cache what it read."""
 COST_HEADER: Final = "x-limpet-cost"
 """On a response, where the policy shows it: what it cost in dollars, or is expected to."""
+EXPLAIN_HEADER: Final = "x-limpet-explain"
+"""On a response to a client that asked for it: `contract.explanation`."""
+DEBUG_HEADER: Final = "x-limpet-debug"
+"""On a client's request: that it wants to know why (`contract.explanation`), the one header of ours that counts."""
+EXPLAIN_ALONE: Final = "explain-only"
+"""Its value by which nothing is sent to a provider, and the explanation is the answer."""
+EXPLAIN_BESIDE: Final = "explain"
+"""The one by which the request is served, with its explanation in a header of the response."""
+DEBUG_KEPT: Final = "limpet-debug"
+"""The same inside of Envoy, where all that begins as ours do has been removed. No provider gets it."""
 TRIED_HEADER: Final = "x-limpet-tried"
 """On an error: what came of each provider that was tried, such as `alpha 401, beta no connection`."""
 ATTEMPT_HEADER: Final = "x-limpet-attempt"
@@ -223,6 +235,7 @@ READ_HEADERS: Final = (
     *SESSION_HEADERS,
     *AGENT_HEADERS.values(),
     *CODEX_SESSION_HEADERS,
+    DEBUG_KEPT,
 )
 """What ext_proc gets of a request's headers, besides those that a policy names."""
 

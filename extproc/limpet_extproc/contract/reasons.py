@@ -44,12 +44,18 @@ UndecidedReason = Literal["fallback.undecided"]
 
 UNDECIDED: Final[UndecidedReason] = "fallback.undecided"
 
-OwnAnswer = Literal["answered.models", "answered.health", "answered.preflight"]
+ExplainedAnswer = Literal["answered.explained"]
+
+EXPLAINED: Final[ExplainedAnswer] = "answered.explained"
+"""Of a request that asked what would become of it."""
+
+OwnAnswer = Literal["answered.models", "answered.health", "answered.preflight"] | ExplainedAnswer
 """What the gateway answered itself, because no provider was asked for."""
 
 WorkerRefusal = Literal[
     "refused.bad_request",
     "refused.content_encoding",
+    "refused.debug",
     "refused.method",
     "refused.model_not_allowed",
     "refused.nobody_left",

@@ -35,6 +35,8 @@ class Client(msgspec.Struct, frozen=True, gc=False):
     models: tuple[str, ...] = ()
     limits: Limits | None = None
     usd_per_day: float | None = None
+    debug: bool = False
+    """Whether it may ask for explanations."""
 
     def may_use(self, model: str) -> bool:
         """Whether it may ask for this model."""
@@ -100,5 +102,6 @@ def _clients(keys: Iterable[ClientKey]) -> Iterable[tuple[ClientKey, Client]]:
                 models=key.models,
                 limits=limits,
                 usd_per_day=key.usd_per_day,
+                debug=key.debug,
             ),
         )

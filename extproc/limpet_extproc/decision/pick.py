@@ -17,7 +17,7 @@ def spread(
     candidates: Sequence[Candidate], usd: Sequence[float], scores: Sequence[float], within_percent: float, seed: bytes
 ) -> list[str]:
     """Near-equals of the best first, spread by weighted rendezvous on the seed; after them the rest, best first."""
-    limit = min(scores) * (1 + within_percent / 100)
+    limit = near_limit(scores, within_percent)
     near: list[tuple[float, str]] = []
     rest: list[tuple[float, str]] = []
     for candidate, price, score in zip(candidates, usd, scores, strict=True):
@@ -28,6 +28,11 @@ def spread(
     near.sort()
     rest.sort()
     return [name for _, name in (*near, *rest)]
+
+
+def near_limit(scores: Sequence[float], within_percent: float) -> float:
+    """The highest score of a near-equal of the best."""
+    return min(scores) * (1 + within_percent / 100)
 
 
 def best_first(candidates: Sequence[Candidate], scores: Sequence[tuple[float, ...]]) -> list[str]:

@@ -211,6 +211,8 @@ class Snapshot:
     """Of the models with price windows."""
     clients: Clients = STRANGERS
     """Those with a key."""
+    debug: bool = False
+    """See `Catalog`."""
 
     def only_lane(self, api: str) -> Lane | None:
         """Of an API that is served for one model alone; None: for none, or for several."""
@@ -261,7 +263,17 @@ def snapshot(catalog: Catalog, before: Snapshot = EMPTY, now_s: float | None = N
     translates = any(each.translated for each in catalog.providers)
     clients = clients_of(catalog.client_keys, before.clients)
     return Snapshot(
-        catalog.revision, lanes, providers, policies, serving, limited, keeps_objects, translates, prices, clients
+        catalog.revision,
+        lanes,
+        providers,
+        policies,
+        serving,
+        limited,
+        keeps_objects,
+        translates,
+        prices,
+        clients,
+        catalog.debug,
     )
 
 

@@ -83,16 +83,21 @@ def _stay_or_move(
 ) -> WarmFirst:
     candidates = [sticky, *[filtered.lane.by_provider[name] for name in others]]
     candidates += [each for each in elsewhere if each is not sticky and each.provider not in others]
-    if warmth.grown_tokens > warmth.tokens.get(sticky.provider, 0):
-        # It may be as good as warm, which is a reason to stay.
-        tokens = {**warmth.tokens, sticky.provider: warmth.grown_tokens}
-        warmth = msgspec.structs.replace(warmth, tokens=tokens, own=True)
+    warmth = with_grown(warmth, sticky.provider)
     usd = stays_and_leaves_usd(candidates, query, warmth, outlook_of(query, remembered.pace, now_s))
     to = cheaper_place(filtered, sticky, candidates, usd, query, states, now_s, others)
     if to is None:
         return (sticky.provider, *others), "sticky.hit"
     reason: DecisionReason = "sticky.returned" if to.provider in others else "sticky.moved.cheaper"
     return (to.provider, sticky.provider, *others), reason
+
+
+def with_grown(warmth: Warmth, provider: str) -> Warmth:
+    """The same where what may be as good as warm there counts as warm, which is a reason to stay."""
+    if warmth.grown_tokens <= warmth.tokens.get(provider, 0):
+        return warmth
+    tokens = {**warmth.tokens, provider: warmth.grown_tokens}
+    return msgspec.structs.replace(warmth, tokens=tokens, own=True)
 
 
 def _least_first(

@@ -21,6 +21,7 @@ from limpet_extproc.contract.envoy import (
     DECISION_CLIENT,
     DECISION_COST,
     DECISION_EDITS,
+    DECISION_EXPLANATION,
     DECISION_HEADER,
     DECISION_HIDE_USAGE,
     DECISION_METADATA,
@@ -40,6 +41,7 @@ from limpet_extproc.contract.envoy import (
     ROUTE_TRIES,
     route_key,
 )
+from limpet_extproc.contract.reasons import EXPLAINED
 from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.envoy import struct_wire
 from limpet_extproc.envoy.struct_wire import entry
@@ -119,7 +121,7 @@ class Responses:
             entries = _decision(routing)
             written = struct_wire.metadata(DECISION_METADATA, entries)
             built = self._decisions[key] = _Built(written, entries, entries + _HIDE_USAGE)
-        own = routing.affinities or routing.last_read or routing.costs or routing.tells_early
+        own = routing.affinities or routing.last_read or routing.costs or routing.tells_early or routing.explanation
         if own or (edits is not None and edits.own):
             return struct_wire.metadata(DECISION_METADATA, built.entries + _own(routing))
         if edits is None:
@@ -139,12 +141,21 @@ class Responses:
 
 def refused(refusal: Refusal, body: bytes) -> bytes:
     """The end of the request. `body` is the refusal in the client's dialect."""
-    immediate = pb.ImmediateResponse(body=body, details=_details(refusal))
-    immediate.status.code = refusal.status
-    for key, value in (("content-type", "application/json"), (DECISION_HEADER, refusal.reason)):
+    return _answered(refusal.status, refusal.reason, body, _details(refusal), refusal.retry_after_s)
+
+
+def answered(body: bytes) -> bytes:
+    """The same of a request that asked for nothing but this explanation."""
+    return _answered(200, EXPLAINED, body, DETAILS_PREFIX + EXPLAINED)
+
+
+def _answered(status: int, reason: str, body: bytes, details: str, retry_after_s: int | None = None) -> bytes:
+    immediate = pb.ImmediateResponse(body=body, details=details)
+    immediate.status.code = status
+    for key, value in (("content-type", "application/json"), (DECISION_HEADER, reason)):
         immediate.headers.set_headers.add(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
-    if refusal.retry_after_s is not None:
-        wait = base_pb2.HeaderValue(key="retry-after", raw_value=str(refusal.retry_after_s).encode())
+    if retry_after_s is not None:
+        wait = base_pb2.HeaderValue(key="retry-after", raw_value=str(retry_after_s).encode())
         immediate.headers.set_headers.add(header=wait)
     return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
 
@@ -203,6 +214,8 @@ def _own(routing: Routing) -> bytes:
     entries = b"" if routing.edits is None else _edits(routing.edits)
     if routing.tells_early:
         entries += entry(DECISION_TELLS_EARLY, struct_wire.TRUE)
+    if routing.explanation:
+        entries += entry(DECISION_EXPLANATION, struct_wire.text(routing.explanation))
     if routing.last_read:
         entries += entry(DECISION_CACHE, struct_wire.text(routing.last_read))
     if routing.costs:

@@ -11,16 +11,27 @@ from typing import Final, Protocol
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.message import DecodeError
 
+from limpet_extproc.contract.envoy import DEBUG_KEPT
+from limpet_extproc.contract.reasons import EXPLAINED
 from limpet_extproc.decision.clients import STRANGERS, Clients
 from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.requests import head_of_attributes, head_of_headers, not_utf8_header, parsed
-from limpet_extproc.envoy.responses import ADMITTED_HEADERS, CONTINUE_BODY, CONTINUE_HEADERS, Responses, refused
+from limpet_extproc.envoy.responses import (
+    ADMITTED_HEADERS,
+    CONTINUE_BODY,
+    CONTINUE_HEADERS,
+    Responses,
+    answered,
+    refused,
+)
 from limpet_extproc.envoy.wire import body_apart, not_utf8, path_of
 from limpet_extproc.request.clients import client_of
+from limpet_extproc.request.debugging import Debugging, ExplainedAlone
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.refusals import bad_request
 from limpet_extproc.request.router import Router
+from limpet_extproc.request.routing import Routing
 from limpet_extproc.telemetry.metrics import WorkerMetrics
 
 _log = logging.getLogger(__name__)
@@ -51,9 +62,12 @@ class ExtProc:
         metrics: WorkerMetrics,
         ready: Callable[[], bool],
         clients: Callable[[], Clients] = lambda: STRANGERS,
+        debugging: Debugging | None = None,
     ) -> None:
+        """`debugging` gets the requests whose clients ask why; None: nobody is told."""
         self._router = router
         self._clients = clients
+        self._debugging = debugging
         self._metrics = metrics
         self._ready = ready
         self._responses = Responses()
@@ -99,11 +113,15 @@ class ExtProc:
         if not self._ready():
             return go_on
         by_header = head is not None
+        routing: Routing | Refusal | ExplainedAlone
         try:
             head = head or head_of_attributes(request)
             if head.asked.path.startswith(_MODELS):
                 return self._admitted(head)
-            routing = await self._router.route(head, body)
+            if DEBUG_KEPT in head.headers and self._debugging is not None:
+                routing = await self._debugging.route(head, body)
+            else:
+                routing = await self._router.route(head, body)
         except Exception:
             # A bug of ours must not cost the client the request: Envoy goes on in the order of the route.
             _log.exception("a request was let through undecided; please report this")
@@ -111,6 +129,9 @@ class ExtProc:
             return go_on
         if isinstance(routing, Refusal):
             return self._refuse(routing, head.dialect)
+        if isinstance(routing, ExplainedAlone):
+            self._metrics.decisions.add(1, EXPLAINED)
+            return answered(routing.text.encode())
         self._metrics.decisions.add(1, routing.decision.reason)
         if routing.decision.enforce_reason is not None:
             self._metrics.observed_decisions.add(1, routing.decision.enforce_reason)

@@ -94,11 +94,11 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
 class Memory(Protocol):
     """Advisory: a memory that is away returns None and drops changes; it never fails a request."""
 
-    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+    async def lookup(self, key: bytes, now_s: float, *, peek: bool = False) -> Remembered | None:
         """A conversation, or None.
 
         One that is warm nowhere any more is still returned once, so that the reason can name its provider; after that
-        only its pace is.
+        only its pace is. `peek` changes nothing: what is returned once will be returned again.
         """
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:

@@ -29,21 +29,24 @@ class InProcessMemory:
     def __len__(self) -> int:
         return len(self._conversations)
 
-    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+    async def lookup(self, key: bytes, now_s: float, *, peek: bool = False) -> Remembered | None:
         """See `Memory`."""
         conversation = self._conversations.get(key)
         if conversation is None:
             return None
-        self._conversations.move_to_end(key)
+        if not peek:
+            self._conversations.move_to_end(key)
         if conversation.warm:
-            if all(w.until_s <= now_s for w in conversation.warm):
+            if not peek and all(w.until_s <= now_s for w in conversation.warm):
                 self._end(key, conversation)
             return conversation
         if conversation.pending is not None:
             over = now_s - self._pending_since_s.get(key, 0.0) > PENDING_S
         else:
             over = not conversation.failed_lately(now_s)
-        return self._end(key, conversation) if over else conversation
+        if not over:
+            return conversation
+        return only_pace(conversation) if peek else self._end(key, conversation)
 
     def expect(self, key: bytes, provider: str, now_s: float) -> None:
         """See `Memory`."""

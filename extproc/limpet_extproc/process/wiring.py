@@ -21,6 +21,7 @@ from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.received import Received
 from limpet_extproc.providers.siblings import Siblings, sibling_socket
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.debugging import Debugging
 from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import CheckTranslation, FindReferences, ReadRequest
 from limpet_extproc.request.router import Router, StickyRouting
@@ -43,6 +44,8 @@ class RoutingParts:
     pins: Pins
     tracker: ProviderTracker
     limit_use: LimitUse
+    debugging: Debugging | None = None
+    """For clients that ask why; None: they are not told."""
     running: _Running = nullcontext
     """Entered once, in the loop that serves, before the first request, and left after the last outcome."""
 
@@ -115,7 +118,8 @@ def sticky_routing(context: WorkerContext) -> RoutingParts:
             async with memory_running():
                 yield
 
-    return RoutingParts(router, memory, heads, pins, tracker, limit_use, running)
+    debugging = Debugging(router, context.snapshot, context.clock)
+    return RoutingParts(router, memory, heads, pins, tracker, limit_use, debugging, running)
 
 
 def _siblings(settings: WorkerSettings) -> Siblings | None:

@@ -122,7 +122,11 @@ class Worker:
         hooks = health_hooks(self.routing, self.metrics, complaints, self._known, probes.send, clock)
         self._health_link = HealthLink(settings.control_plane, settings.node, self._events, hooks, settings.tls_dir)
         self.extproc = server.ExtProc(
-            self.routing.router, self.metrics, lambda: self._snapshot is not EMPTY, lambda: self._snapshot.clients
+            self.routing.router,
+            self.metrics,
+            lambda: self._snapshot is not EMPTY,
+            lambda: self._snapshot.clients,
+            self.routing.debugging,
         )
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (

@@ -38,6 +38,10 @@ class KeyRates:
         self._minute = -1
         self._counts: dict[bytes, int] = {}
 
+    def before(self, key: bytes, now_s: float) -> int:
+        """How many came in this minute."""
+        return self._counts.get(key, 0) if int(now_s // _WINDOW_S) == self._minute else 0
+
     def count(self, key: bytes, now_s: float) -> int:
         """Count a request; the answer is how many came before it."""
         minute = int(now_s // _WINDOW_S)

@@ -16,14 +16,16 @@ MOST_MODELS: Final = 8
 """That are asked for: clients change among a few, and a conversation that is never recognised asks with each turn."""
 
 
-async def model_before(opened: Opened, snapshot: Snapshot, memory: Memory, secret: bytes, now_s: float) -> str:
-    """The model of the last turn that is remembered; empty: of none."""
+async def model_before(
+    opened: Opened, snapshot: Snapshot, memory: Memory, secret: bytes, now_s: float, *, peek: bool = False
+) -> str:
+    """The model of the last turn that is remembered; empty: of none. `peek`: see `Memory.lookup`."""
     request, headers, api, asked = opened.request, opened.head.headers, opened.head.api.name, opened.query.lane.model
     tenant = identity.tenant(headers, opened.head.client)
     by, value = identity.conversation(headers, request, opened.query.lane.policy.identity_headers)
     others = islice((model for name, model in snapshot.lanes if name == api and model != asked), MOST_MODELS)
     keys = {model: identity.key(secret, tenant, request.user, model, by, value) for model in others}
-    found = await gather(*(memory.lookup(key, now_s) for key in keys.values()))
+    found = await gather(*(memory.lookup(key, now_s, peek=peek) for key in keys.values()))
     times_s = {model: _last_s(each) for model, each in zip(keys, found, strict=True) if each is not None and each.warm}
     return max(times_s, key=times_s.__getitem__, default="")
 

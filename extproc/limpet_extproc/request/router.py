@@ -20,6 +20,8 @@ from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
 from limpet_extproc.request.cache_keys import KeyRates
 from limpet_extproc.request.clients import client_of, not_allowed, over_budget, over_limit
+from limpet_extproc.request.debugging import DecisionWatch
+from limpet_extproc.request.explanation import Considered
 from limpet_extproc.request.hold import Sleep
 from limpet_extproc.request.model_before import model_before
 from limpet_extproc.request.object_routing import ObjectRouting
@@ -75,8 +77,10 @@ class StickyRouting:
         self._key_rates = KeyRates()
         self._objects = ObjectRouting(read, references, snapshot, pins, secret)
 
-    async def route(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
-        """See `Router`."""
+    async def route(
+        self, head: RequestHead, body: bytes | memoryview, watch: DecisionWatch | None = None
+    ) -> Routing | Refusal:
+        """See `Router`. `watch` takes down what it is decided by."""
         if len(head.headers.get(":path", "")) > MOST_PATH_CHARS:
             return long_path()
         clients = self._snapshot().clients
@@ -85,9 +89,11 @@ class StickyRouting:
             if isinstance(client, Refusal):
                 return client
             head = replace(head, client=client)
-        return await self._routed(head, body)
+        return await self._routed(head, body, watch)
 
-    async def _routed(self, head: RequestHead, body: bytes | memoryview) -> Routing | Refusal:
+    async def _routed(
+        self, head: RequestHead, body: bytes | memoryview, watch: DecisionWatch | None
+    ) -> Routing | Refusal:
         opened = await (self._objects.open if head.api.kind == "object" else self._opened)(head, body)
         if isinstance(opened, Refusal):
             return opened
@@ -95,18 +101,24 @@ class StickyRouting:
         if head.client is not None and (refusal := self._beyond(head.client, opened, now_s)):
             return refusal
         known = opened.query.stays and not opened.query.pinned
-        remembered = await self._memory.lookup(key, now_s) if known else None
+        alone = watch is not None and watch.alone
+        remembered = await self._memory.lookup(key, now_s, peek=alone) if known else None
         unknown = known and (remembered is None or not (remembered.warm or remembered.pending))
         cold = unknown or (remembered is not None and _is_over(remembered, now_s))
         asks = cold or (remembered is not None and may_leave(opened.query, remembered, self._tracker.states))
-        heads = await self._heads.known(opened.query, now_s, waits=cold) if asks else NO_HEADS
+        heads = await self._heads.known(opened.query, now_s, waits=cold and not alone) if asks else NO_HEADS
         now_s = self._clock() if heads else now_s
-        before = self._key_rates.count(key, now_s) if opened.query.lane.adds_keys else 0
+        rates = self._key_rates
+        before = (rates.before if alone else rates.count)(key, now_s) if opened.query.lane.adds_keys else 0
         last_model = ""
         if known and remembered is None and opened.query.has_history:
-            last_model = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s)
+            last_model = await model_before(opened, self._snapshot(), self._memory, self._secret, now_s, peek=alone)
         states, seed = self._tracker.states, self._random_seed()
         routing = decide(opened, remembered, states, now_s, seed, before, last_model, heads)
+        if watch is not None:
+            watch.considered = Considered(opened, remembered, states, heads, now_s)
+            if alone:
+                return routing
         if isinstance(routing, Routing):
             decision, record = routing.decision, routing.record
             first = opened.query.lane.by_provider[decision.order[0]]

@@ -13,6 +13,7 @@ from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.evidence import evidence_of
 from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
 from limpet_extproc.decision.provider_states import ProviderStates
+from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
 from limpet_extproc.decision.snapshot import Lane
 from limpet_extproc.dialects.port import Refusal
@@ -57,6 +58,8 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     """Whether others may wait until its answer begins."""
     affinities: tuple[tuple[str, str], ...] = ()
     """Each provider of the order that takes the conversation's name in a header, and the name that it gets."""
+    explanation: str = ""
+    """Why, as JSON, for a client that asked for it and may; else empty."""
 
 
 def decide(
@@ -74,8 +77,8 @@ def decide(
     `random_seed` and `heads`: see `choose`, `before`: see `edits`, `model_before`: see `evidence_of`.
     """
     query, lane = opened.query, opened.query.lane
-    if lane.tiered and (rate := states.token_rates.get(lane.model)) is not None:
-        query = msgspec.structs.replace(query, counted_tokens=int(query.prompt_tokens * rate))
+    if lane.tiered:
+        query = counted(query, states)
         opened = msgspec.structs.replace(opened, query=query)
     if before and not (opened.request.cache and opened.request.cache.has_key):
         settings = settings_with_keys(query.settings, lane.candidates, before)
@@ -100,6 +103,12 @@ def decide(
         tells_early=lane.policy.hold_first_s > 0 and _brings_heads(opened, remembered),
         affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
+
+
+def counted(query: Query, states: ProviderStates) -> Query:
+    """The same with the length of its prompt as the model's have been counted, where that decides its price."""
+    rate = states.token_rates.get(query.lane.model) if query.lane.tiered else None
+    return query if rate is None else msgspec.structs.replace(query, counted_tokens=int(query.prompt_tokens * rate))
 
 
 _FOR_HEALTH: Final[frozenset[Exclusion]] = frozenset({"degraded", "over_limit", "down"})

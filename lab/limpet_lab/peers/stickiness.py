@@ -30,11 +30,12 @@ class StickyAfterHit:
         self._conversations: OrderedDict[bytes, Remembered] = OrderedDict()
         self._sessions: OrderedDict[bytes, None] = OrderedDict()
 
-    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+    async def lookup(self, key: bytes, now_s: float, *, peek: bool = False) -> Remembered | None:
         """The provider this conversation sticks to, unless it was idle for too long."""
         remembered = self._conversations.get(key)
         if remembered is not None and remembered.warm[0].until_s <= now_s:
-            del self._conversations[key]
+            if not peek:
+                del self._conversations[key]
             return None
         return remembered
 
@@ -74,7 +75,7 @@ class StickyAfterHit:
 class NoMemory:
     """A `Memory` of nothing."""
 
-    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+    async def lookup(self, key: bytes, now_s: float, *, peek: bool = False) -> Remembered | None:
         """See `Memory`."""
         return None
 

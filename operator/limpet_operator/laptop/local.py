@@ -128,6 +128,7 @@ class LocalGateway:
             listen_also=self.address.addresses[1:],
             listen_port=settings.port,
             shares_port=False,  # A second gateway would take a part of the requests, with a memory of its own.
+            debug=self.address.loopback,
             own_names=self.address.own_names(settings.own_names),
             cors_origins=self.address.origins(settings.cors_origins),
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),

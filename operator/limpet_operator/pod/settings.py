@@ -83,6 +83,7 @@ def parse_settings(
         envoy=EnvoySettings(
             listen_host=flags.gateway_host,
             client_keys=flags.client_keys,
+            debug=flags.debug_header,
             cors_origins=tuple(flags.cors_origin),
             listen_port=flags.gateway_port,
             extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
@@ -140,6 +141,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
+    add("--debug-header", action="store_true", help="without keys, any client may ask why by x-limpet-debug")
     add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
     add("--proxy", type=_proxy, default=None, help="http://HOST:PORT through which https:// providers are reached")

@@ -11,11 +11,12 @@ from limpet_operator.resources.model_prices import ModelPrices
 from limpet_operator.resources.provider import ProviderModel
 
 
-def catalog(plan: Plan, client_keys: ClientKeysMode = "Off") -> Catalog:
-    """Equal plans give equal revisions."""
+def catalog(plan: Plan, client_keys: ClientKeysMode = "Off", *, debug: bool = False) -> Catalog:
+    """Equal plans give equal revisions. `debug`: any client may ask for explanations."""
     clients = NO_KEYS if client_keys == "Off" else ClientKeys(client_keys, plan.client_keys)
     levels = wait_levels(planned.spec.timeouts for planned in plan.providers)
-    return catalog_of(tuple(_provider(planned, levels) for planned in plan.providers), plan.policies, clients)
+    providers = tuple(_provider(planned, levels) for planned in plan.providers)
+    return catalog_of(providers, plan.policies, clients, debug=debug)
 
 
 def _provider(planned: PlannedProvider, levels: Sequence[WaitLevel]) -> CatalogProvider:

@@ -59,6 +59,8 @@ class EnvoySettings:
     """Headers that not every attempt sends alike, so a later one needs the client's values."""
     client_keys: ClientKeysMode = "Off"
     """Whether clients need a key."""
+    debug: bool = False
+    """Whether any client may ask why its requests go where they go, where keys are not looked at."""
     own_names: tuple[str, ...] = ()
     """Hosts a client may use for this gateway, without ports; empty: any."""
     cors_origins: tuple[str, ...] = ()

@@ -3,6 +3,8 @@
 from typing import Final
 
 from limpet_extproc.contract.envoy import (
+    DEBUG_HEADER,
+    DEBUG_KEPT,
     DECISION_HEADER,
     DECISION_METADATA,
     DECISION_REASON,
@@ -26,7 +28,7 @@ from limpet_extproc.contract.envoy import (
 )
 from limpet_extproc.contract.reasons import UNDECIDED
 from limpet_operator.publish.direct_responses import FRONT_PROGRAMS
-from limpet_operator.publish.encode import Json, listening, typed, typed_struct
+from limpet_operator.publish.encode import Json, listening, set_header, typed, typed_struct
 from limpet_operator.publish.envoy_settings import (
     CLIENT_LISTENER,
     CLIENT_ROUTES,
@@ -175,14 +177,21 @@ _NOT_A_CLIENTS: Final = (OWN_HEADERS, "x-envoy-", "x-forwarded-")
 
 
 def _forget_internal_headers() -> Json:
-    """A client's own `x-limpet-*` never counts, whether or not ext_proc answers; nor do the headers of proxies."""
+    """A client's own `x-limpet-*` never counts, whether or not ext_proc answers; nor do the headers of proxies.
+
+    All but one, which asks for an explanation: it goes on under another name.
+    """
     return {
         "name": "limpet.forget_internal_headers",
         "typed_config": typed(
             "http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[
-                {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
-                for prefix in _NOT_A_CLIENTS
+                {"remove": DEBUG_KEPT},
+                {"append": set_header(DEBUG_KEPT, f"%REQ({DEBUG_HEADER})%")},
+                *(
+                    {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+                    for prefix in _NOT_A_CLIENTS
+                ),
             ],
         ),
     }

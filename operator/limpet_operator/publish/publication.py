@@ -84,7 +84,7 @@ class Publisher:
             if before is None or before[0] != body:
                 before = self._common[key] = body, encode(type_url, body)
             resources[key] = before[1]
-        return Publication(resources, catalog(plan, settings.client_keys))
+        return Publication(resources, catalog(plan, settings.client_keys, debug=settings.debug))
 
 
 def rendered(plan: Plan, settings: EnvoySettings) -> Iterator[tuple[str, Json]]:

@@ -7,10 +7,13 @@ from limpet_extproc.contract.envoy import (
     ATTEMPTS_HEADER,
     CACHE_HEADER,
     CLUSTER_HEADER,
+    DEBUG_KEPT,
     DECISION_CACHE,
+    DECISION_EXPLANATION,
     DECISION_HEADER,
     DECISION_METADATA,
     DECISION_REASON,
+    EXPLAIN_HEADER,
     ROUTE_METADATA,
     TRIES,
     WAIT_HEADER,
@@ -38,6 +41,7 @@ _NOT_FOR_PROVIDERS: Final = (
     "x-forwarded-for",
     "x-forwarded-proto",
     CLUSTER_HEADER,
+    DEBUG_KEPT,
     "x-request-id",
 )
 
@@ -69,6 +73,7 @@ def to_providers(
             set_header(ATTEMPTS_HEADER, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
             # Left out where it is empty, as it mostly is.
             set_header(CACHE_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_CACHE})%"),
+            set_header(EXPLAIN_HEADER, f"%DYNAMIC_METADATA({DECISION_METADATA}:{DECISION_EXPLANATION})%"),
         ],
         "typed_per_filter_config": {UNDECIDED_FILTER: NO_UNDECIDED} if decided else {},
         "response_headers_to_remove": list(_NOT_FOR_CLIENTS),

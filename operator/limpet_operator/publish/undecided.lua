@@ -108,6 +108,10 @@ function envoy_on_request(handle)
     return refuse(client, "503", REFUSED_UNCHECKED, "server_error", "keys_unchecked", nil,
       "The client's key cannot be checked at present; send the request again in a few seconds.")
   end
+  if string.lower(headers:get(DEBUG_KEPT) or "") == EXPLAIN_ALONE then
+    return refuse(client, "503", REFUSED_DEBUG, "server_error", "no_worker", nil,
+      "No worker is there to explain this, so nothing was sent; send it again in a few seconds.")
+  end
   if #headers:get(":path") > MOST_PATH then
     return refuse(client, "414", REFUSED_BAD_REQUEST, "invalid_request_error", "long_path", nil,
       "The path is too long.")

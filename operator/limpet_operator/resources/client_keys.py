@@ -30,6 +30,7 @@ class _KeyEntry(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     tokens_per_minute: int | None = None
     usd_per_day: float | None = None
     labels: dict[str, str] = {}
+    debug: bool = False
 
 
 def is_for_clients(labels: Mapping[str, str]) -> bool:
@@ -60,6 +61,7 @@ def client_key(name: str, value: bytes) -> ClientKey:
         entry.tokens_per_minute,
         entry.usd_per_day,
         entry.labels,
+        entry.debug,
     )
 
 

@@ -29,9 +29,9 @@ class Across:
         self._told = told
         self._asked = asked
 
-    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+    async def lookup(self, key: bytes, now_s: float, *, peek: bool = False) -> Remembered | None:
         await self._told.written()
-        known = await self._asked.lookup(key, now_s)
+        known = await self._asked.lookup(key, now_s, peek=peek)
         await self._asked.written()
         return known
 
@@ -131,6 +131,14 @@ async def test_what_has_expired_is_shown_once_more_so_that_it_can_be_named(memor
     memory.remember(key, warm("a", 10.0), 4, 0.0)
     assert names(await memory.lookup(key, 10.0)) == ["a"]
     assert await memory.lookup(key, 10.0) is None
+
+
+async def test_a_look_that_changes_nothing_can_be_repeated(memory: Memory, key: bytes) -> None:
+    memory.remember(key, warm("a", 10.0), 4, 0.0)
+    for _ in range(2):
+        assert names(await memory.lookup(key, 10.0, peek=True)) == ["a"]
+    assert names(await memory.lookup(key, 10.0)) == ["a"]
+    assert await memory.lookup(key, 10.0, peek=True) is None
 
 
 async def test_a_conversation_that_is_warm_anywhere_is_kept(memory: Memory, key: bytes) -> None:

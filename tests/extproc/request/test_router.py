@@ -24,6 +24,7 @@ from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
+from limpet_extproc.request.debugging import DecisionWatch
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import RequestReader
@@ -65,8 +66,8 @@ class Routed:
         self.clock.now_s += seconds
         self.meanwhile()
 
-    async def answer(self, body: bytes) -> Routing | Refusal:
-        return await self._router.route(RequestHead(OpenAIChat(), {}), body)
+    async def answer(self, body: bytes, watch: DecisionWatch | None = None) -> Routing | Refusal:
+        return await self._router.route(RequestHead(OpenAIChat(), {}), body, watch)
 
     async def route(self, body: bytes) -> Routing:
         routing = await self.answer(body)
@@ -301,3 +302,25 @@ async def test_a_hot_head_is_warmed_at_a_second_provider_when_the_first_is_at_it
     assert set(homes) == {"a", "b"}
     known = await world.heads.lookup(hashes, NOW)
     assert {place.provider for place in known[hashes[0]]} == {"a", "b"}
+
+
+async def test_what_is_only_watched_leaves_no_trace(make: Make, routed: Callable[..., Routed]) -> None:
+    limited, dear = make.provider("a", limits=Limits(requests_per_minute=1)), make.price.times(9.0)
+    world = routed(limited, make.provider("b", price=dear), spread_within_percent=0.0, hold_first_s=5.0)
+    await world.route(make.body("x" * 10_000, provider={"order": ["b"]}))
+    for _ in range(3):
+        watch = DecisionWatch(alone=True)
+        routing = await world.answer(make.body("x" * 10_000), watch)
+        assert isinstance(routing, Routing)
+        assert (routing.decision.reason, routing.decision.order[0]) == ("first.scored", "a")
+        assert watch.considered is not None
+    assert (len(world.memory), len(world.heads), world.held) == (0, 0, [])
+    assert world.limit_use.used("a", NOW).requests == 0
+
+
+async def test_what_is_watched_beside_is_decided_as_ever(make: Make, routed: Callable[..., Routed]) -> None:
+    world = routed(make.provider("a"))
+    watch = DecisionWatch(alone=False)
+    await world.answer(make.body("x" * 10_000), watch)
+    assert watch.considered is not None
+    assert len(world.memory) == 1

@@ -115,7 +115,7 @@ class RedisMemory:
         if self._running is not None:
             await end([self._running])
 
-    async def lookup(self, key: bytes, now_s: float) -> Remembered | None:
+    async def lookup(self, key: bytes, now_s: float, *, peek: bool = False) -> Remembered | None:
         """See `Memory`."""
         try:
             value, unwritten = await self._value(key)
@@ -130,7 +130,8 @@ class RedisMemory:
         if conversation == NOTHING:
             return None
         if is_over(conversation, now_s):
-            self._writes.add(key, Clear(now_s))
+            if not peek:
+                self._writes.add(key, Clear(now_s))
             return conversation.remembered() if conversation.warm else only_pace(conversation.remembered())
         return conversation.remembered()
 

@@ -1,0 +1,1 @@
+"""`limpet explain`: what Limpet would do with a request, and why."""
