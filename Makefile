@@ -100,7 +100,7 @@ PART_OF_LOCK := $(LOCK) --no-annotate --constraint requirements.lock
 lock:  ## refresh the pinned versions of all packages (needs uv)
 	$(LOCK) pyproject.toml --extra dev --python-version 3.11 --upgrade --output-file requirements.lock
 	printf 'editables\nhatchling\n' | $(PART_OF_LOCK) pyproject.toml - --extra lab --python-version 3.11 --output-file lab/requirements.lock
-	$(PART_OF_LOCK) pyproject.toml --extra operator --extra extproc --python-version 3.13 --output-file docker/runtime.lock
+	$(PART_OF_LOCK) pyproject.toml --extra operator --extra extproc --extra activity --python-version 3.13 --output-file docker/runtime.lock
 	echo hatchling | $(PART_OF_LOCK) - --python-version 3.13 --output-file docker/build.lock
 
 clean:  ## remove the environment and what was built
