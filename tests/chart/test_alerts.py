@@ -107,7 +107,10 @@ CASES: Final = [
     ),
     Case(
         "LimpetRequestsFailing",
-        {REQUESTS % ("none", "refused.model", "refused"): "0+9x30", REQUESTS % ("a", "sticky.hit", "ok"): "0+9x30"},
+        {
+            REQUESTS % ("none", "refused.unknown_model", "refused"): "0+9x30",
+            REQUESTS % ("a", "sticky.hit", "ok"): "0+9x30",
+        },
         20,
     ),
     Case(

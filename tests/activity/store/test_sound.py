@@ -10,7 +10,7 @@ from tests.activity.store.answers import T0, one
 from tests.activity.store.conftest import Open
 
 from limpet_activity.store.port import ActivityFilter
-from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, sound_record
+from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, NEWEST_S, OLDEST_S, sound_record
 from limpet_extproc.contract.activity import (
     VERSION,
     ActivityBatch,
@@ -100,13 +100,13 @@ def test_absurd_reports_do_not_harm(open_store: Open) -> None:
 @given(
     st.builds(
         ActivityRecord,
-        id=st.text(),
-        time_s=st.floats(),
+        id=st.text(min_size=1),
+        time_s=st.floats(T0 - OLDEST_S, T0 + NEWEST_S),  # Of others almost all would be refused.
         gateway=st.text(),
         reason=st.text(),
         status=st.integers(-(2**63), 2**64 - 1),
         duration_s=st.floats(),
-        model=st.text(),
+        model=st.one_of(st.text(), st.text(min_size=1).map(lambda word: word * 300)),
         prompt_tokens=st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1)),
         paid_usd=st.one_of(st.none(), st.floats()),
     )

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -197,6 +195,3 @@ def test_a_worker_that_stops_hands_over_what_is_left_and_says_what_is_lost(
     assert lost == (
         [] if trouble == "none" else ["records of 2 requests are lost: the activity service did not take them in time"]
     )
-
-
-_Story = Coroutine[Any, Any, None]
