@@ -65,7 +65,7 @@ class _Harness:
         provider, ttl_s = routing.record.order[0], routing.record.ttls_s[0]
         warm = Warm(provider, self.now_s + ttl_s, 100, cached)
         if ttl_s > 0:
-            self.memory.remember(bytes.fromhex(routing.record.key), warm, 4, self.now_s)
+            self.memory.remember(routing.record.key, warm, 4, self.now_s)
 
 
 async def _firsts(harness: _Harness, times: int = 40, **fields: Any) -> set[str]:

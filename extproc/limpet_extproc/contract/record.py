@@ -3,7 +3,9 @@
 So nothing is kept in between and any worker can read it. No text, no names of people: the key is an HMAC.
 """
 
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -53,9 +55,9 @@ class TurnsBefore(msgspec.Struct, frozen=True, array_like=True):
     turns: int = 0
     """That were served; 0 also where nothing is remembered of them."""
     last_gap_s: float = 0.0
-    """From the start of the last one to that of this request."""
+    """From the start of the last one to that of this request; whole seconds, rounded up."""
     gap_s: float = 0.0
-    """From the start of a turn to that of the next, on average; 0: there was one turn."""
+    """From the start of a turn to that of the next, on average, rounded up; 0: there was one turn."""
     growth_tokens: float = 0.0
     """By which the prompt grew from turn to turn, on average."""
     head_tokens: int = 0
@@ -65,8 +67,8 @@ class TurnsBefore(msgspec.Struct, frozen=True, array_like=True):
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """Travels as dynamic metadata inside Envoy only."""
 
-    key: str
-    """The conversation, hexadecimal; of a request that belongs to none, the request itself."""
+    key: bytes
+    """The conversation; of a request that belongs to none, the request itself."""
     model: str
     identified_by: str
     """How the conversation was recognised: `fingerprint`, `x-session-id` and so on; empty: there is none."""
@@ -82,32 +84,22 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     max_providers: int
     learn: bool
     """Whether the outcome may be remembered: not in mode Off, nor where the client steers and stickiness has no say."""
-    excluded: Mapping[str, str] = {}
-    """Providers of the model that were passed over, each with the reason; the first few where there are very many."""
-    unrecognised: bool = False
-    """Whether it has earlier turns but was not recognised: its opening messages seem to change from turn to turn."""
     tries: int = 1
     """How often each of the order is asked that ends the connection without an answer."""
     output_tokens: int = 0
     """Expected."""
     streamed: bool = False
     """Whether the client asked for a stream."""
-    api: str = "OpenAIChat"
-    """`apis.Api.name`."""
-    owner: str = ""
-    """Whose objects the answer may make, hexadecimal; empty: it makes none."""
-    kind: ApiKind = "conversation"
-    """Only the turns of conversations are expected to report usage, and to take about as long as each other."""
-    chain: str = ""
-    """Of the prompt (`decision.prefix.Chain.hashes`), in base64."""
-    settings: str = ""
-    """A hash of all else that the request asks for, hexadecimal."""
-    heads: str = ""
-    """Of the prompt, the hashes of its heads one after the other, in base64."""
-    service_tier: str = ""
-    """The one that the request names, if any price depends on it; else empty."""
+    chain: bytes = b""
+    """Of the prompt (`decision.prefix.Chain.hashes`)."""
+    settings: bytes = b""
+    """A hash of all else that the request asks for."""
+    heads: bytes = b""
+    """Of the prompt, the hashes of its heads one after the other."""
     tenant: str = ""
     """Whose request it is: an HMAC, hexadecimal."""
+    client: str = ""
+    """The name of the client's key; empty: it has none."""
     policy: str = ""
     """Its name."""
     cache: CacheEvidence = CacheEvidence()
@@ -116,24 +108,48 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Whether the conversation was noted as on its way to the first of the order; the outcome ends that."""
     traceparent: str = ""
     """The client's, as it came."""
+    api: str = "OpenAIChat"
+    """`apis.Api.name`."""
+    kind: ApiKind = "conversation"
+    """Only the turns of conversations are expected to report usage, and to take about as long as each other."""
+    excluded: Mapping[str, str] = {}
+    """Providers of the model that were passed over, each with the reason; the first few where there are very many."""
+    unrecognised: bool = False
+    """Whether it has earlier turns but was not recognised: its opening messages seem to change from turn to turn."""
+    owner: str = ""
+    """Whose objects the answer may make, hexadecimal; empty: it makes none."""
+    service_tier: str = ""
+    """The one that the request names, if any price depends on it; else empty."""
     enforce_provider: str = ""
     """In mode Observe: who would have been tried first in mode Enforce."""
-    client: str = ""
-    """The name of the client's key; empty: it has none."""
 
 
-_DECODER = msgspec.json.Decoder(Record)
-_ENCODER = msgspec.json.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+_FIELDS: Final = msgspec.structs.fields(Record)
+_MOSTLY_SO: Final = [field.name for field in _FIELDS].index("api")
+"""From this field on, nearly all records have the defaults, which need not travel."""
+_USUAL_END: Final = b"".join(
+    [_ENCODER.encode({} if field.name == "excluded" else field.default) for field in _FIELDS[_MOSTLY_SO:]]
+)
+_WHOLE: Final = len(_ENCODER.encode([None] * len(_FIELDS))) - len(_FIELDS)
+"""Bytes that go before a record of all fields: they say how many."""
+_SHORTER: Final = _ENCODER.encode([None] * _MOSTLY_SO)[:-_MOSTLY_SO]
+"""Goes before one without that end."""
 
 
 def encode(record: Record) -> str:
-    """As a string, because metadata takes nothing else."""
-    return _ENCODER.encode(record).decode()
+    """As a string, because metadata takes nothing else, and a short one: Envoy copies it several times."""
+    written = _ENCODER.encode(record)
+    if written.endswith(_USUAL_END):
+        written = _SHORTER + written[_WHOLE : -len(_USUAL_END)]
+    return b2a_base64(written, newline=False).decode()
 
 
 def decode(text: str) -> Record | None:
     """None for what another version wrote; such an outcome teaches nothing."""
     try:
-        return _DECODER.decode(text)
-    except msgspec.MsgspecError:
+        return _DECODER.decode(a2b_base64(text))
+    except (msgspec.MsgspecError, ValueError):
         return None

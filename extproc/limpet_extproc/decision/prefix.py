@@ -6,7 +6,7 @@ their hashes it says how many there were.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -14,8 +14,12 @@ import msgspec
 
 from limpet_extproc.dialects.prompt_layout import BEFORE_MESSAGES, MOST_KEPT, kept_positions
 
-HASH_BYTES: Final = 8
-_COUNT_BYTES: Final = 4
+HASH_BYTES: Final = 4
+"""Of a boundary. It is compared with that of one other prompt, of the same conversation: where two are equal by chance,
+once in four billion, a turn is taken to have changed later than it did."""
+HEAD_HASH_BYTES: Final = 8
+"""Of a head, which is looked up among those of all conversations."""
+_COUNT_BYTES: Final = 3
 """Of how many there were, little endian."""
 
 _COMPARED: Final = 64
@@ -44,7 +48,7 @@ class Chain(msgspec.Struct, frozen=True, gc=False):
     """The beginnings of a prompt."""
 
     hashes: bytes
-    """Eight bytes for each boundary that is kept; then, if these are not all, four for their number."""
+    """Four bytes for each boundary that is kept; then, if these are not all, three for their number."""
     tokens: tuple[int, ...]
     """Of the prompt up to each of these, estimated."""
     heads: tuple[PromptHead, ...] = ()
@@ -59,8 +63,9 @@ class Chain(msgspec.Struct, frozen=True, gc=False):
 NO_CHAIN: Final = Chain(b"", ())
 
 
-def with_count(hashes: bytes, count: int) -> bytes:
-    """`Chain.hashes`, from the hashes that are kept of so many boundaries."""
+def packed(digests: Iterable[bytes], count: int) -> bytes:
+    """`Chain.hashes`, from the digests of eight bytes that are kept of so many boundaries."""
+    hashes = memoryview(b"".join(digests)).cast("I")[::2].tobytes()  # the first half of each
     return hashes + count.to_bytes(_COUNT_BYTES, "little") if count > MOST_KEPT else hashes
 
 

@@ -173,11 +173,16 @@ def _stays(candidates: Sequence[Candidate]) -> dict[str, tuple[float, float]]:
     if any(each.tiers or each.cache_fields.only_marked for each in candidates):
         return {}
     return {
-        each.provider: (each.min_tokens, each.cache_ttl_s)
+        each.provider: (each.min_tokens, _whole(each.cache_ttl_s))
         if each.caches and (each.price is None or each.price.cache_read < each.price.input)
         else (inf, 0.0)
         for each in candidates
     }
+
+
+def _whole(seconds: float) -> float:
+    """The same as an int if it is one, which takes a third of the room in a record."""
+    return int(seconds) if seconds == int(seconds) else seconds
 
 
 _LaneKey = tuple[str, str]

@@ -63,7 +63,7 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         reason=ended.reason,
         status=entry.response.response_code.value,
         duration_s=in_seconds(common.duration),
-        conversation=record.key if record is not None and record.identified_by else "",
+        conversation=record.key.hex() if record is not None and record.identified_by else "",
         tenant="" if record is None else record.tenant,
         client="" if record is None else record.client,
         policy="" if record is None else record.policy,

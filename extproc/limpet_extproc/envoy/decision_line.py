@@ -56,7 +56,7 @@ def _what(record: Record) -> str:
     if record.kind in ("stateless", "object"):
         return f"{record.api}  {record.model or 'object'}"
     by = "" if record.api == "OpenAIChat" else f" by {record.api}"
-    return f"{record.key[:8]}  {record.model}{by}"
+    return f"{record.key[:4].hex()}  {record.model}{by}"
 
 
 def _why(summary: RequestSummary) -> str:

@@ -16,7 +16,7 @@ from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, Requ
 _MAX_UNDER_WAY: Final = 10_000
 """Requests that have an entry and go on; of those beyond it attempts may be counted twice."""
 
-RequestName: TypeAlias = tuple[str, float]
+RequestName: TypeAlias = tuple[bytes, float]
 
 
 def name_of(record: Record | None) -> RequestName | None:

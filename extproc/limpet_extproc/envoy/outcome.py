@@ -49,7 +49,7 @@ METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 _MAX_UNDER_WAY: Final = 10_000
 """Requests under way with failures that are counted already; beyond it one may count twice."""
 
-_CONVERSATION_CHARS: Final = 8
+_CONVERSATION_BYTES: Final = 4
 """Of a record's key: enough to tell the few conversations of a run of failures apart."""
 
 _UNREAD: Final = "unread"
@@ -347,4 +347,4 @@ def _whose(record: Record | None, cause: Cause) -> str:
     """The conversation that a failure may be due to; empty where its cause cannot lie in a request."""
     if cause not in PERHAPS_OF_THE_REQUEST:
         return ""
-    return record.key[:_CONVERSATION_CHARS] if record is not None else _UNREAD
+    return record.key[:_CONVERSATION_BYTES].hex() if record is not None else _UNREAD

@@ -1,11 +1,10 @@
 """What the outcome of a turn leaves in the memory: where its conversation is warm now, or what failed it."""
 
-from base64 import b64decode
 from collections.abc import Callable
 
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
-from limpet_extproc.decision.prefix import HASH_BYTES
+from limpet_extproc.decision.prefix import HEAD_HASH_BYTES
 from limpet_extproc.envoy import trail
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory import LastFailure, Memory, ServedTurn, Warm
@@ -39,7 +38,7 @@ class Remembering:
         if not attempts:
             self.unanswered(record)
             return
-        key, last = bytes.fromhex(record.key), attempts[-1]
+        key, last = record.key, attempts[-1]
         provider = last.provider
         ttl_s = _ttl_s(record, provider)
         if last.outcome != "ok" or ttl_s <= 0:
@@ -57,8 +56,8 @@ class Remembering:
             record.started_s + ttl_s,
             prompt_tokens,
             (usage.cached or 0) + usage.written if usage and usage.written is not None else 0,
-            b64decode(record.chain),
-            bytes.fromhex(record.settings),
+            record.chain,
+            record.settings,
         )
         cached_tokens = (usage.cached or 0) if usage else 0
         turn = ServedTurn(record.started_s, prompt_tokens, output_tokens, cause, cached_tokens)
@@ -72,7 +71,7 @@ class Remembering:
     def unanswered(self, record: Record | None) -> None:
         """It was not served where it would be remembered, and nobody waits for it any longer."""
         if record is not None and record.expected:
-            self._memory.withdraw(bytes.fromhex(record.key), record.order[0])
+            self._memory.withdraw(record.key, record.order[0])
             self._drop_heads(record)
 
     def _drop_heads(self, record: Record) -> None:
@@ -92,5 +91,5 @@ def _expected_s(record: Record) -> float:
 
 
 def _hashes(record: Record) -> tuple[bytes, ...]:
-    hashes = b64decode(record.heads)
-    return tuple([hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)])
+    hashes = record.heads
+    return tuple([hashes[at : at + HEAD_HASH_BYTES] for at in range(0, len(hashes), HEAD_HASH_BYTES)])

@@ -3,13 +3,13 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise, repeat
-from operator import truediv
+from operator import itemgetter, truediv
 from typing import Final
 
 from msgspec.structs import replace
 from xxhash import xxh3_64
 
-from limpet_extproc.decision.prefix import FIRST_MESSAGE, NO_CHAIN, Chain, PromptHead, with_count
+from limpet_extproc.decision.prefix import FIRST_MESSAGE, NO_CHAIN, Chain, PromptHead, packed
 from limpet_extproc.decision.price import BYTES_PER_TOKEN
 from limpet_extproc.dialects.port import PromptLayout
 from limpet_extproc.dialects.spans import Span
@@ -31,6 +31,8 @@ what two prompts share, at least two thirds. Others end with the tools, the syst
 LONGEST_HEADS: Final = 4
 """Of the heads with one of these lengths, so many are kept, and the shortest, by which the others are found. Two
 prompts that share much are about as long as each other, so it is the long ones by which they find each other."""
+
+_SECOND: Final = itemgetter(1)
 
 _PART: Final = b"\0"
 """Stands before each part, so that tools are not taken for a system prompt."""
@@ -70,7 +72,8 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     last = ends[-1] if ends else begin
     cuts = [length - shift for length in HEAD_LENGTHS[len(lengths) : bisect_right(HEAD_LENGTHS, last + shift)]]
     places = sorted({*ends, *cuts}) if cuts else ends
-    found = [digest() for piece in map(view.__getitem__, map(slice, (begin, *places), places)) if not update(piece)]
+    pieces = map(view.__getitem__, map(slice, (begin, *places), places))
+    found = list(map(_SECOND, zip(map(update, pieces), iter(digest, None), strict=False)))  # by turns, without bytecode
     if cuts:
         hash_of = dict(zip(places, found, strict=True)).__getitem__
         lengths += map(hash_of, cuts)
@@ -80,7 +83,7 @@ def chain_of(body: bytes | memoryview, layout: PromptLayout, seed: bytes, *, att
     weights = _weights(view, layout, sizes) if attached else sizes
     tokens = tuple(map(int, map(truediv, weights, repeat(BYTES_PER_TOKEN))))
     heads = _heads(layout, digests, sizes, weights, lengths) if lengths else ()
-    return Chain(with_count(b"".join(digests), layout.count), tokens, heads)
+    return Chain(packed(digests, layout.count), tokens, heads)
 
 
 _NEXT_HEAD: Final = (*HEAD_LENGTHS, MOST_BYTES + 1)

@@ -1,7 +1,7 @@
 """Where an opened request goes, with all that Envoy and the request's log entry will need."""
 
-from binascii import b2a_base64
 from itertools import islice
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -167,7 +167,7 @@ def _record(
     query, policy = opened.query, opened.query.lane.policy
     learns = _learns(opened)
     return Record(
-        key=query.key.hex(),
+        key=query.key,
         model=query.lane.model,
         identified_by=opened.identified_by,
         unrecognised=_unrecognised(opened, decision),
@@ -189,9 +189,9 @@ def _record(
         tenant=opened.tenant,
         policy=policy.name,
         client=opened.head.client.name if opened.head.client is not None else "",
-        chain=_base64(query.chain.hashes) if query.chain.hashes else "",
-        settings=query.settings.hex(),
-        heads=_base64(query.chain.head_hashes()) if query.chain.heads else "",
+        chain=query.chain.hashes,
+        settings=query.settings,
+        heads=query.chain.head_hashes() if query.chain.heads else b"",
         cache=evidence_of(query, decision.order, remembered, decision.warmth, now_s, model_before)
         if learns
         else _NO_EVIDENCE,
@@ -202,10 +202,6 @@ def _record(
     )
 
 
-def _base64(content: bytes) -> str:
-    return b2a_base64(content, newline=False).decode()
-
-
 _FIRST_TURN: Final = TurnsBefore()
 
 
@@ -213,8 +209,8 @@ def turns_before(pace: ConversationPace, now_s: float) -> TurnsBefore:
     """How a conversation has gone on before a request that comes now."""
     if not pace.turns:
         return _FIRST_TURN
-    gap_s = max(0.0, now_s - pace.last_s)
-    return TurnsBefore(pace.turns, gap_s, pace.gap_s, pace.growth_tokens, pace.head_tokens)
+    last_gap_s = max(0, ceil(now_s - pace.last_s))
+    return TurnsBefore(pace.turns, last_gap_s, ceil(pace.gap_s), round(pace.growth_tokens), pace.head_tokens)
 
 
 _NO_EVIDENCE: Final = CacheEvidence()

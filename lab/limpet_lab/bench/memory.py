@@ -146,7 +146,7 @@ async def _fill(shared: RedisMemory, redis: Redis, conversations: int, warm: int
     keys = _keys(conversations)
     while chunk := list(islice(keys, _CHUNK)):
         for key in chunk:
-            chain = key * (_BOUNDARIES // 2)
+            chain = key * (_BOUNDARIES * HASH_BYTES // len(key) + 1)
             for turn, provider in enumerate(_PROVIDERS[:warm], _LAST_TURN + 1 - warm):
                 begun = chain[: HASH_BYTES * (FIRST_MESSAGE - 1 + 2 * turn)]
                 served = ServedTurn(_NOW_S + 7.7 * turn, 123_456 + turn, 321 + turn, "hit")

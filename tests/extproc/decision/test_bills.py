@@ -24,7 +24,7 @@ _USD = st.floats(0.01, 20.0)
 def record(**fields: Any) -> Record:
     """Of a later turn at `a`, whose cache is warm."""
     usual: dict[str, Any] = {
-        "key": "00",
+        "key": b"k",
         "model": "m",
         "identified_by": "fingerprint",
         "reason": "sticky.hit",

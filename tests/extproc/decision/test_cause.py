@@ -15,7 +15,7 @@ from limpet_extproc.decision.cause import ROUNDED_TOKENS, cause_of
 NOW = 1_760_000_000.0
 PROMPT = 12_000
 RECORD = Record(
-    key="00" * 16,
+    key=bytes(16),
     model="flash",
     identified_by="x-session-id",
     reason="sticky.hit",

@@ -9,7 +9,7 @@ from tests.extproc.conftest import Make
 from limpet_extproc.contract.catalog import CacheFields
 from limpet_extproc.contract.record import CacheEvidence
 from limpet_extproc.decision.evidence import evidence_of
-from limpet_extproc.decision.prefix import Chain
+from limpet_extproc.decision.prefix import HASH_BYTES, Chain
 from limpet_extproc.decision.warmth import NO_WARMTH, Warmth
 from limpet_extproc.memory import ConversationPace, LastFailure, Remembered, Warm
 
@@ -19,7 +19,7 @@ TOKENS = (0, 2_000, 2_100, 2_600, 2_700)
 
 
 def hashes(*parts: int) -> bytes:
-    return b"".join(bytes([part] * 8) for part in parts)
+    return b"".join(bytes([part] * HASH_BYTES) for part in parts)
 
 
 CHAIN = Chain(hashes(1, 2, 3, 4, 5), TOKENS)
@@ -65,7 +65,7 @@ def test_a_breakpoint_reaches_back_over_few_messages(make: Make, messages: int, 
     lane = make.lane(make.provider("a", cache_fields=CacheFields({"OpenAIChat": "Blocks"}, only_marked=True)))
     chain = Chain(hashes(1, 2, 3, 4, 5, 6), (*TOKENS, 2_900))
     query = replace(make.query(lane), chain=chain, settings=b"\0\1")
-    before = Warm("a", NOW + 60, 2_100, 0, chain.hashes[: messages * 8], b"\0\1")
+    before = Warm("a", NOW + 60, 2_100, 0, chain.hashes[: messages * HASH_BYTES], b"\0\1")
     assert evidence_of(query, ("a",), Remembered((before,)), NO_WARMTH, NOW).asked_alike == alike
 
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.decision.prefix import boundary_count, boundary_name, changed_at, shared_boundaries, with_count
+from limpet_extproc.decision.prefix import boundary_count, boundary_name, changed_at, packed, shared_boundaries
 from limpet_extproc.dialects.prompt_layout import kept_positions
 
 
 def _hashes(parts: Sequence[int]) -> bytes:
     """Of a prompt with these parts: a hash covers all before it."""
     kept = [hash(tuple(parts[: at + 1])).to_bytes(8, "little", signed=True) for at in kept_positions(len(parts))]
-    return with_count(b"".join(kept), len(parts))
+    return packed(kept, len(parts))
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -31,7 +31,7 @@ from limpet_extproc.telemetry.metrics import WorkerMetrics
 NOW = 1_760_000_000.0
 KEY = bytes(range(16))
 RECORD = Record(
-    key=KEY.hex(),
+    key=KEY,
     model="flash",
     identified_by="fingerprint",
     reason="first.scored",
@@ -43,7 +43,7 @@ RECORD = Record(
     max_providers=4,
     learn=True,
 )
-CONVERSATIONS = [replace(RECORD, key=bytes([number] * 16).hex()) for number in range(5)]
+CONVERSATIONS = [replace(RECORD, key=bytes([number] * 16)) for number in range(5)]
 """The same request, of different ones."""
 USAGE = {"prompt": 5000.0, "cached": 3840.0, "output": 10.0}
 """As the Lua of a cluster notes it."""

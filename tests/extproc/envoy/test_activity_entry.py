@@ -43,7 +43,7 @@ def test_an_answer_is_told_with_who_gave_it_its_tokens_and_its_dollars(make: Mak
         "default",
     )
     assert (got.conversation, got.identified_by, got.kind, got.streamed) == (
-        RECORD.key,
+        RECORD.key.hex(),
         "fingerprint",
         "conversation",
         True,

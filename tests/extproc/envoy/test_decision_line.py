@@ -12,7 +12,9 @@ from limpet_extproc.decision.cause import CacheFinding
 from limpet_extproc.envoy.decision_line import RequestSummary, decision_line
 from limpet_extproc.envoy.usage import TokenUsage
 
-RECORD = Record("0123456789abcdef", "flash", "x", "sticky.hit", None, ("a", "b", "c"), (1, 1, 1), 0.0, 10, 4, True)
+RECORD = Record(
+    bytes.fromhex("0123456789abcdef"), "flash", "x", "sticky.hit", None, ("a", "b", "c"), (1, 1, 1), 0.0, 10, 4, True
+)
 OK = Attempt("a", "flash", 200, "ok")
 NO_KEY = Attempt("a", "flash", 401, "failed", "CredentialRefused", "says something")
 NO_ANSWER = Attempt("a", "flash", 0, "failed", "ConnectionFailed")

@@ -14,7 +14,7 @@ from limpet_extproc.providers.limit_events import LimitEvent, RequestEnded, Requ
 
 NOW = 1000.0
 RECORD = Record(
-    key="00",
+    key=b"k",
     model="flash",
     identified_by="fingerprint",
     reason="first.scored",

@@ -222,7 +222,7 @@ async def test_a_log_message_that_is_none_is_counted_and_the_next_one_read(world
 async def test_an_entry_that_cannot_be_used_is_counted_and_the_next_one_taken(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = replace(RECORD, key="not hexadecimal")
+    broken = replace(RECORD, order=())
     await world.take(entry("a", record=broken), entry("b"))
     assert [warm.provider for warm in await world.warm()] == ["b"]
     assert world.counted("limpet_extproc_failures_total") == 1

@@ -1,6 +1,5 @@
 """What the outcome of a turn leaves in the memory besides where it is warm."""
 
-from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ from limpet_extproc.memory.heads import WarmHead
 
 CHAIN = bytes(range(24))
 HEADS = (b"shortest", b"longer !")
-WITH_HEADS = replace(RECORD, heads=b64encode(b"".join(HEADS)).decode(), expected=True)
+WITH_HEADS = replace(RECORD, heads=b"".join(HEADS), expected=True)
 
 
 async def test_the_place_that_served_has_the_prompt_of_the_turn(world: World) -> None:
-    await world.take(entry("a", record=replace(RECORD, chain=b64encode(CHAIN).decode())))
+    await world.take(entry("a", record=replace(RECORD, chain=CHAIN)))
     (warm,) = await world.warm()
     assert (warm.chain, warm.prompt_tokens) == (CHAIN, 5000)
 

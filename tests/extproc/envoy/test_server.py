@@ -210,7 +210,7 @@ async def test_a_policy_that_saves_caches_hands_envoy_its_bound_for_warm_convers
     record = decode(metadata(first)["limpet.record"]["v"])
     assert record is not None
     assert "save_cache_s" not in metadata(first)["limpet.decision"]
-    server.memory.remember(bytes.fromhex(record.key), Warm("a", NOW + 60), 4, NOW)
+    server.memory.remember(record.key, Warm("a", NOW + 60), 4, NOW)
     (second,) = await server.say(body_message(make.body()))
     assert metadata(second)["limpet.decision"]["save_cache_s"] == 5.0
     assert metadata(second)["limpet.route"] == metadata(first)["limpet.route"]

@@ -38,7 +38,7 @@ class Books:
         self, outcome: AttemptOutcome, usage: TokenUsage | None, *, provider: str = "a", **fields: Any
     ) -> None:
         usual: dict[str, Any] = {
-            "key": "00", "model": "flash", "identified_by": "", "reason": "sticky.hit", "enforce_reason": None,
+            "key": b"k", "model": "flash", "identified_by": "", "reason": "sticky.hit", "enforce_reason": None,
             "order": ("a",), "ttls_s": (300.0,), "started_s": 0.0, "prompt_tokens": 1, "max_providers": 4,
             "learn": True, "tenant": "alice", "policy": "default",
         }  # fmt: skip

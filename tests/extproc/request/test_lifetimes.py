@@ -79,7 +79,7 @@ def test_a_conversation_is_named_if_any_of_its_providers_takes_a_name(make: Make
         make.provider(name, affinity_header="x-a" if each else "") for name, each in zip("ab", takes, strict=True)
     ]
     routing = routed(make, make.body(), *providers)
-    key = bytes.fromhex(routing.record.key)
+    key = routing.record.key
     assert dict(routing.affinities) == {
         name: affinity(key, name) for name, each in zip("ab", takes, strict=True) if each
     }

@@ -124,6 +124,6 @@ async def test_a_question_about_a_turn_goes_where_the_turn_goes_and_teaches_noth
     turn = await gateway.route("/v1/responses", body)
     assert turn.decision.order == new.decision.order
     last = turn.decision.order[-1]
-    gateway.memory.remember(bytes.fromhex(turn.record.key), Warm(last, NOW + 60), 4, NOW)
+    gateway.memory.remember(turn.record.key, Warm(last, NOW + 60), 4, NOW)
     warm = await gateway.route("/v1/responses/input_tokens", body)
     assert (warm.decision.reason, warm.decision.order[0]) == ("sticky.hit", last)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_extproc.decision.prefix import Chain, changed_at, shared_boundaries
+from limpet_extproc.decision.prefix import HASH_BYTES, Chain, changed_at, shared_boundaries
 from limpet_extproc.dialects import anthropic_messages, openai_chat, openai_responses
 from limpet_extproc.request.prefix import HEAD_LENGTHS, MOST_BYTES, chain_of
 from limpet_extproc.request.size import ATTACHMENT_BYTES
@@ -46,7 +46,7 @@ def text(words: str, **fields: Any) -> list[dict[str, Any]]:
 def test_a_turn_begins_with_all_of_the_one_before() -> None:
     before, after = chat("a", tools=[{"x": 1}]), chat("a", "b", "c", tools=[{"x": 1}], temperature=1, user="u")
     assert after.hashes.startswith(before.hashes)
-    assert len(after.hashes) == 5 * 8
+    assert len(after.hashes) == 5 * HASH_BYTES
     assert list(after.tokens) == sorted(after.tokens)
 
 
@@ -115,8 +115,8 @@ def test_other_white_space_makes_another_prompt_of_the_same_conversation(name: s
 def test_no_two_tenants_and_no_two_models_have_a_hash_in_common() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
     one, other = chain("chat", body, b"1"), chain("chat", body, b"2")
-    assert not {one.hashes[at : at + 8] for at in range(0, 24, 8)} & {
-        other.hashes[at : at + 8] for at in range(0, 24, 8)
+    assert not {one.hashes[at : at + HASH_BYTES] for at in range(0, 3 * HASH_BYTES, HASH_BYTES)} & {
+        other.hashes[at : at + HASH_BYTES] for at in range(0, 3 * HASH_BYTES, HASH_BYTES)
     }
 
 

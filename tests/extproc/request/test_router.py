@@ -1,6 +1,5 @@
 """Sticky routing: what is remembered decides, and what is under way is noted."""
 
-from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.catalog import Limits, Model
 from limpet_extproc.contract.prices import Price
-from limpet_extproc.decision.prefix import HASH_BYTES
+from limpet_extproc.decision.prefix import HEAD_HASH_BYTES
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
 from limpet_extproc.dialects.port import Refusal
@@ -105,7 +104,7 @@ async def test_after_a_failed_first_request_the_next_one_is_expected_elsewhere(
     world = routed(*map(make.provider, "abcd"))
     first = await world.route(make.body())
     home = first.decision.order[0]
-    world.memory.note_failure(bytes.fromhex(first.record.key), LastFailure((home,), NOW))
+    world.memory.note_failure(first.record.key, LastFailure((home,), NOW))
     second, third = [(await world.route(make.body())).decision for _ in range(2)]
     assert (second.reason, third.reason) == ("sticky.left.failed", "sticky.pending")
     assert second.order[0] == third.order[0] != home
@@ -129,7 +128,7 @@ async def test_nothing_is_expected_of_a_request_that_will_not_be_remembered(
 
 async def test_what_is_remembered_decides(make: Make, routed: Callable[..., Routed]) -> None:
     world = routed(make.provider("a"), make.provider("b"), spread_within_percent=0.0)
-    key = bytes.fromhex((await world.route(make.body())).record.key)
+    key = (await world.route(make.body())).record.key
     world.memory.remember(key, Warm("b", NOW + 60), 4, NOW)
     decision = (await world.route(make.body())).decision
     assert (decision.reason, decision.order[0]) == ("sticky.hit", "b")
@@ -150,7 +149,7 @@ async def test_a_request_counts_against_the_limits_of_where_it_is_sent(
 ) -> None:
     limits = Limits(requests_per_minute=2)
     world = routed(make.provider("a", limits=limits), make.provider("b"), spread_within_percent=0.0)
-    key_of_a = bytes.fromhex((await world.route(make.body(provider={"order": ["a"]}))).record.key)
+    key_of_a = (await world.route(make.body(provider={"order": ["a"]}))).record.key
     world.memory.remember(key_of_a, Warm("a", NOW + 60), 4, NOW)
     decisions = [(await world.route(make.body())).decision for _ in range(2)]
     assert [(each.order[0], each.reason) for each in decisions] == [
@@ -182,14 +181,14 @@ async def test_a_conversation_that_changes_its_model_is_recognised(
         return msgspec.json.encode({"model": model, "messages": [*turns, {"role": "user", "content": "And?"}]})
 
     first = await world.route(asked("Hi", "flash"))
-    world.memory.remember(bytes.fromhex(first.record.key), Warm("a", world.clock.now_s + 60), 4, world.clock.now_s)
+    world.memory.remember(first.record.key, Warm("a", world.clock.now_s + 60), 4, world.clock.now_s)
     assert (await world.route(asked(text, model))).record.cache.model_before == before
 
 
 def hashes_of(routing: Routing) -> list[bytes]:
     """Of the heads of its prompt."""
-    found = b64decode(routing.record.heads)
-    return [found[at : at + HASH_BYTES] for at in range(0, len(found), HASH_BYTES)]
+    found = routing.record.heads
+    return [found[at : at + HEAD_HASH_BYTES] for at in range(0, len(found), HEAD_HASH_BYTES)]
 
 
 async def test_the_heads_of_a_first_turn_are_on_their_way(make: Make, routed: Callable[..., Routed]) -> None:
@@ -211,7 +210,7 @@ async def test_a_conversation_that_comes_back_cold_goes_where_others_keep_its_he
     first = await world.route(make.body("x" * 100_000))
     home = first.decision.order[0]
     (other,) = {"a", "b"} - {home}
-    world.memory.remember(bytes.fromhex(first.record.key), Warm(home, NOW + 300, 25_000), 4, NOW)
+    world.memory.remember(first.record.key, Warm(home, NOW + 300, 25_000), 4, NOW)
     world.clock.now_s += 1000
     world.heads.note(hashes_of(first), other, world.clock.now_s + 300, world.clock.now_s)
     assert (await world.route(make.body("x" * 100_000))).decision.order[0] == other
@@ -224,7 +223,7 @@ async def test_a_warm_conversation_knows_where_else_its_head_is_warm_and_does_no
     world = routed(*(make.provider(name, price=price) for name, price in prices.items()), hold_first_s=5.0)
     body = make.body("x" * 100_000)
     first = await world.route(body)
-    key, turn = bytes.fromhex(first.record.key), ServedTurn(NOW, 25_000, 100, cached_tokens=20_000)
+    key, turn = first.record.key, ServedTurn(NOW, 25_000, 100, cached_tokens=20_000)
     world.memory.remember(key, Warm("a", NOW + 300, 25_000), 4, NOW, turn)
     world.heads.expect(hashes_of(first), "b", NOW)
     went = (await world.route(body)).decision
@@ -240,7 +239,7 @@ async def test_the_record_of_a_first_turn_says_that_it_is_expected(
     world = routed(make.provider("a"))
     record = (await world.route(make.body("x" * 10_000))).record
     for _ in range(turns - 1):
-        key = bytes.fromhex(record.key)
+        key = record.key
         world.memory.remember(key, Warm("a", NOW + 60), 4, NOW)
         record = (await world.route(make.body("x" * 10_000))).record
     assert record.expected is expected
@@ -265,7 +264,7 @@ async def test_a_prompt_without_a_head_that_matters_leaves_none(
     make: Make, routed: Callable[..., Routed], text: str, provider: dict[str, Any], policy: dict[str, Any]
 ) -> None:
     world = routed(make.provider("a", **provider), **policy)
-    assert (await world.route(make.body(text))).record.heads == ""
+    assert (await world.route(make.body(text))).record.heads == b""
     assert len(world.heads) == 0
 
 

@@ -303,7 +303,7 @@ def test_the_record_has_what_the_outcome_will_need_and_no_word_of_the_prompt(mak
     routing = routed(opened)
     record = routing.record
     assert dict(zip(record.order, record.ttls_s, strict=True)) == {"a": 60.0, "b": 0.0}
-    assert (record.key, record.model, record.identified_by) == (opened.query.key.hex(), "flash", "x-session-id")
+    assert (record.key, record.model, record.identified_by) == (opened.query.key, "flash", "x-session-id")
     assert (record.started_s, record.prompt_tokens, record.max_providers) == (NOW, len(body) // 3, 2)
     written = encode(record)
     for word in (SECRET_TEXT, "alice", "session-of"):
