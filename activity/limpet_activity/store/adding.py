@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection, text
 
 from limpet_activity.store import rollups
@@ -18,6 +19,9 @@ _OF_ROLLUPS: Final = (
     + ", ".join(f"sum(rollups.{name})" for name in SUMMED)
 )
 _OF_RECORDS: Final = "count(*), sum(kinds.failed), " + ", ".join(f"sum(records.{name})" for name in SUMMED)
+
+_KINDS: Final = tuple(int if field.type is int else float for field in msgspec.structs.fields(Sums))
+"""Databases give sums as numbers of other kinds, such as Decimal."""
 
 _NOTHING: Final = Sums()
 
@@ -120,6 +124,4 @@ def _part(
 
 
 def _sums(row: "tuple[float | None, ...]") -> Sums:
-    numbers = [number or 0 for number in row]
-    whole = (0, 1, 2, 3, 4, 9)
-    return Sums(*(int(number) if index in whole else float(number) for index, number in enumerate(numbers)))  # type: ignore[arg-type]
+    return Sums(*(kind(number or 0) for kind, number in zip(_KINDS, row, strict=True)))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A record as named fields, the same wherever one is written as JSON."""
+"""A record as named fields without what is not known, for log shippers; `objects` is for the page's JSON."""
 
 from datetime import UTC, datetime
 from typing import Final

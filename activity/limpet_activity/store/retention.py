@@ -6,8 +6,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from limpet_activity.store.databases import Database
-from limpet_activity.store.rollups import DAY_S, LATEST_S, MINUTES_KEPT_S
-from limpet_activity.store.tables import SUMMED
+from limpet_activity.store.rollups import DAY_S, HOUR_S, LATEST_S, MINUTES_KEPT_S
+from limpet_activity.store.tables import ROLLED_UP
 from limpet_activity.store.writing import day_of, make_days, partition_of, read_counters, set_counter
 
 _STEP: Final = 2_000
@@ -18,8 +18,6 @@ _AHEAD: Final = 2
 """Days whose partitions are made before they begin."""
 _UNSEEN_S: Final = DAY_S
 """After which a provider that no gateway reports is forgotten."""
-_ENOUGH: Final = 0.95
-"""Of the size that is allowed: down to that records are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,11 @@ def _tell_of_removal(connection: Connection) -> None:
     set_counter(connection, "removals", read_counters(connection).get("removals", 0) + 1)
 
 
-_NUMBERS: Final = ("requests", *SUMMED)
 _DAYS: Final = text(
-    f"INSERT INTO rollups (kind, grain, begin, {', '.join(_NUMBERS)})"
-    f" SELECT rollups.kind, 86400, :day, {', '.join(f'sum(rollups.{name})' for name in _NUMBERS)}"
-    " FROM kinds CROSS JOIN rollups WHERE kinds.cut = 'full' AND rollups.kind = kinds.id AND rollups.grain = 3600"
+    f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
+    f" SELECT rollups.kind, {DAY_S}, :day, {', '.join(f'sum(rollups.{name})' for name in ROLLED_UP)}"
+    " FROM kinds CROSS JOIN rollups WHERE kinds.cut = 'full' AND rollups.kind = kinds.id"
+    f" AND rollups.grain = {HOUR_S}"
     " AND rollups.begin >= :day AND rollups.begin < :after GROUP BY rollups.kind"
 )
 _LATE_S: Final = 3600

@@ -24,14 +24,18 @@ SUMMED: Final = (
 )
 """Columns of records and roll-ups, named as in `port.Sums`. In a record: what it counts, 0 where it says nothing."""
 
-_WHOLE: Final = ("prompt_tokens", "cached_tokens", "output_tokens", "unpriced")
+WHOLE: Final = ("requests", "prompt_tokens", "cached_tokens", "output_tokens", "unpriced")
+"""Of the columns of roll-ups: whole numbers; the others are dollars."""
+
+ROLLED_UP: Final = ("requests", *SUMMED)
+"""Columns of roll-ups that are added to."""
 
 C_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Compared by bytes everywhere, as Python does."""
 
 
 def _summed() -> "list[Column[float]]":
-    return [Column(name, BigInteger if name in _WHOLE else Float(53), nullable=False) for name in SUMMED]
+    return [Column(name, BigInteger if name in WHOLE else Float(53), nullable=False) for name in SUMMED]
 
 
 kinds: Final = Table(

@@ -10,12 +10,11 @@ from limpet_activity.store import rollups
 from limpet_activity.store.databases import Database
 from limpet_activity.store.facts import OTHERS, facet_of
 from limpet_activity.store.kinds import KnownKinds, RecordKind, kind_of
-from limpet_activity.store.tables import SUMMED, kinds, records
+from limpet_activity.store.tables import ROLLED_UP, WHOLE, kinds, records
 from limpet_extproc.contract.activity import ActivityRecord
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
-_NUMBERS: Final = ("requests", *SUMMED)
 _SUMS_FAILED: Final = 1
 """Where `port.Sums` has `failed`, which is a part of the kind."""
 
@@ -23,13 +22,12 @@ _COLUMNS: Final = tuple(column.name for column in records.columns)
 _INSERT_RECORD: Final = f"INSERT INTO records ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _COPY_RECORDS: Final = f"COPY records ({', '.join(_COLUMNS)}) FROM STDIN"
 
-_WHOLE: Final = frozenset({"requests", "prompt_tokens", "cached_tokens", "output_tokens", "unpriced"})
-_TO_ROLLUPS: Final = f"INSERT INTO rollups (kind, grain, begin, {', '.join(_NUMBERS)})"
+_TO_ROLLUPS: Final = f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
 _ADDED: Final = " ON CONFLICT (kind, grain, begin) DO UPDATE SET " + ", ".join(
-    f"{name} = rollups.{name} + excluded.{name}" for name in _NUMBERS
+    f"{name} = rollups.{name} + excluded.{name}" for name in ROLLED_UP
 )
-_ADD_UP: Final = f"{_TO_ROLLUPS} VALUES ({', '.join('?' * (3 + len(_NUMBERS)))}){_ADDED}"
-_ARRAYS: Final = ("int", "int", "bigint", *("bigint" if name in _WHOLE else "float8" for name in _NUMBERS))
+_ADD_UP: Final = f"{_TO_ROLLUPS} VALUES ({', '.join('?' * (3 + len(ROLLED_UP)))}){_ADDED}"
+_ARRAYS: Final = ("int", "int", "bigint", *("bigint" if name in WHOLE else "float8" for name in ROLLED_UP))
 _ADD_UP_ARRAYS: Final = f"{_TO_ROLLUPS} SELECT * FROM unnest({', '.join(f'%s::{each}[]' for each in _ARRAYS)}){_ADDED}"
 
 

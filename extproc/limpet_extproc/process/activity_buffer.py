@@ -16,7 +16,7 @@ from limpet_extproc.contract.activity import (
 )
 
 MOST_BYTES: Final = 32 * 1024 * 1024
-"""That wait in one worker. A record is less than a kilobyte, so at 200 requests a second it takes three minutes."""
+"""That wait in one worker. A record is less than a kilobyte: room for three minutes at 200 requests a second."""
 
 
 class BatchSource(msgspec.Struct, frozen=True):
