@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from limpet_activity.store.port import StoreError
+from limpet_activity.store.read_only import sqlite_reader
 
 _CONNECT_S: Final = 5
 _STATEMENT_MS: Final = 60_000
@@ -44,6 +45,8 @@ def parse_url(text: str, ca_file: Path | None = None) -> URL:
         case "sqlite":
             if not url.database:
                 raise UrlError("a file is missing: sqlite:///relative/path or sqlite:////absolute/path")
+            if url.query:
+                raise UrlError("sqlite:///FILE takes no ?options")
             return url
         case "postgresql" | "postgres" | "postgresql+psycopg":
             url = url.set(drivername="postgresql+psycopg")
@@ -91,14 +94,17 @@ class SqliteDatabase:
 
     is_postgresql: Final = False
 
-    def __init__(self, url: URL) -> None:
-        """Creates the file, which only its user may read, and its folder. Raises StoreError."""
+    def __init__(self, url: URL, *, read_only: bool = False) -> None:
+        """Creates the file, which only its user may read, and its folder, unless `read_only`. Raises StoreError."""
         assert url.database is not None
         path = Path(url.database)
-        if url.database != ":memory:":
+        if not read_only and url.database != ":memory:":
             _private_file(path)
-        self.engine: Final = create_engine(url, hide_parameters=True, pool_size=8, max_overflow=8)
-        event.listen(self.engine, "connect", _set_pragmas)
+        self.engine: Final = (
+            sqlite_reader(path) if read_only else create_engine(url, hide_parameters=True, pool_size=8, max_overflow=8)
+        )
+        if not read_only:
+            event.listen(self.engine, "connect", _set_pragmas)
         event.listen(self.engine, "begin", _begin)
 
     def write(self, connection: Connection) -> None:
@@ -165,8 +171,10 @@ class PostgresqlDatabase:
     _LOCK: Final = 0x6C696D706574
     """Advisory: of the one that writes."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, read_only: bool = False) -> None:
         options = f"-c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS} -c timezone=UTC"
+        if read_only:
+            options += " -c default_transaction_read_only=on"
         self.engine: Final = create_engine(
             url,
             hide_parameters=True,
@@ -213,9 +221,10 @@ class PostgresqlDatabase:
         )
 
 
-def open_database(url: URL) -> Database:
+def open_database(url: URL, *, read_only: bool = False) -> Database:
     """Open it without speaking to it yet. Raises StoreError."""
-    return SqliteDatabase(url) if url.drivername == "sqlite" else PostgresqlDatabase(url)
+    kind = SqliteDatabase if url.drivername == "sqlite" else PostgresqlDatabase
+    return kind(url, read_only=read_only)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, text
 from limpet_activity.store import adding, paging, reports
 from limpet_activity.store.databases import Database, explained, open_database
 from limpet_activity.store.kinds import KnownKinds
-from limpet_activity.store.migrate import migrate
+from limpet_activity.store.migrate import NEWEST, migrate
 from limpet_activity.store.port import (
     ActivityFilter,
     Facet,
@@ -23,6 +23,7 @@ from limpet_activity.store.port import (
     Sums,
     VerdictSpan,
 )
+from limpet_activity.store.read_only import require_tables
 from limpet_activity.store.retention import KeepLimits, give_back, tidy
 from limpet_activity.store.sound import sound_record, unique
 from limpet_activity.store.taking import Taken
@@ -33,15 +34,20 @@ from limpet_extproc.contract.activity import ActivityBatch, ActivityRecord
 class SqlStore:
     """See `port.ActivityStore`. Thread-safe; those that write wait for each other."""
 
-    def __init__(self, url: URL, known: Callable[[], KnownKinds] = KnownKinds) -> None:
-        """Of `databases.parse_url`. Raises StoreError if its file cannot be made."""
-        self._database: Final[Database] = open_database(url)
+    def __init__(self, url: URL, known: Callable[[], KnownKinds] = KnownKinds, *, read_only: bool = False) -> None:
+        """Of `databases.parse_url`. Raises StoreError if its file cannot be made; `read_only`, if there is none."""
+        self._database: Final[Database] = open_database(url, read_only=read_only)
+        self._read_only: Final = read_only
         self._writer: Final = RecordWriter(self._database, known)
         self._writing: Final = Lock()
 
     def prepare(self) -> None:
-        """Bring its tables up to date. Raises StoreError."""
-        migrate(self._database)
+        """Bring its tables up to date; `read_only`: see that they are. Raises StoreError."""
+        if self._read_only:
+            with self._database.reading() as connection:
+                require_tables(connection, NEWEST)
+        else:
+            migrate(self._database)
 
     def close(self) -> None:
         """Close its connections."""

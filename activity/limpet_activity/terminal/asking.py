@@ -97,10 +97,10 @@ def _service(url: str, token_file: Path | None) -> AskedPage:
 def _database(text: str) -> AskedPage:
     """The page's own answers, in this process."""
     try:
-        store = SqlStore(parse_url(text))
+        store = SqlStore(parse_url(text), read_only=True)
         store.prepare()
     except (UrlError, StoreError, OSError) as error:
-        raise NoAnswerError(str(error)) from error
+        raise NoAnswerError(f"the store cannot be read: {error}") from error
     token = secrets.token_urlsafe(16)
     app = web_app(store, PageSettings(token), time.time)
     headers = {"authorization": f"Bearer {token}"}
