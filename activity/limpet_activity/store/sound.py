@@ -126,7 +126,6 @@ def _tried(tried: TriedProvider) -> TriedProvider:
         status=_whole(tried.status, 999) or 0,
         begun_s=_number(tried.begun_s, MOST_S),
         took_s=_number(tried.took_s, MOST_S),
-        message=text(tried.message, _TEXT),
     )
 
 

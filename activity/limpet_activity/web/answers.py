@@ -50,8 +50,6 @@ class LastError(msgspec.Struct, frozen=True):
     time_s: float
     status: int
     cause: str
-    message: str
-    """The provider's own words."""
 
 
 class ProvidersAnswer(msgspec.Struct, frozen=True):
@@ -112,5 +110,5 @@ def last_error(store: ActivityStore, provider: str, since_s: float) -> LastError
     for record in store.page(which, None, _LOOKED_AT).records:
         for tried in reversed(record.attempts):
             if tried.provider == provider and tried.outcome in ("failed", "limited"):
-                return LastError(record.id, record.time_s, tried.status, tried.cause, tried.message)
+                return LastError(record.id, record.time_s, tried.status, tried.cause)
     return None

@@ -50,7 +50,6 @@ class AttemptLine(msgspec.Struct, frozen=True):
     status: int
     begun_s: float | None
     took_s: float | None
-    message: str
 
 
 class RecordView(msgspec.Struct, frozen=True):
@@ -179,7 +178,6 @@ def _attempt(tried: TriedProvider) -> AttemptLine:
         status=tried.status,
         begun_s=tried.begun_s,
         took_s=tried.took_s,
-        message=tried.message,
     )
 
 

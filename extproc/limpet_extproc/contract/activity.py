@@ -1,7 +1,10 @@
 """What workers hand over to `limpet-activity`: a record of every request, and how providers are doing.
 
 Records hold no text of prompts or answers, no key and no id of a user: names of conversations and tenants are HMACs,
-and the name of a client is the one that its key has. Times are Unix seconds, dollars US dollars.
+and the name of a client is the one that its key has. Nor do they hold a provider's error message, which may repeat any
+of these: what went wrong is a status and a word of `contract.attempt.Cause`.
+
+Times are Unix seconds, dollars US dollars.
 """
 
 from collections.abc import Sequence
@@ -34,8 +37,6 @@ class TriedProvider(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """After the request had come; None: not known."""
     took_s: float | None = None
     """Until it ended; of one that failed, until the next one began."""
-    message: str = ""
-    """The provider's own words on what went wrong, with all that looks like a key blanked."""
 
 
 class ConsideredProvider(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -105,9 +106,9 @@ class ActivityRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     spread_usd: float | None = None
     cheapest_usd: float | None = None
     path: str = ""
-    """Without the query, at most 200 characters."""
+    """Without the query, at most 200 characters; if it was not served, with all that looks like a key blanked."""
     error: str = ""
-    """What a refusal names as wrong, or the provider's own message, with all that looks like a key blanked."""
+    """The field that a refusal of ours names as wrong, or the cause of the last attempt, where it failed."""
     traceparent: str = ""
     """The client's, if it is a valid one."""
     observed_usd: float | None = None

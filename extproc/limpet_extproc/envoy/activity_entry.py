@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from limpet_extproc.contract.activity import ActivityRecord, ConsideredProvider, TriedProvider
+from limpet_extproc.contract.api_keys import blanked
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.envoy import (
     TRACE_HEADER,
@@ -88,7 +89,7 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         uncached_usd=None if bill is None else bill.uncached_usd,
         spread_usd=None if bill is None else bill.spread_usd,
         cheapest_usd=None if bill is None else bill.cheapest_usd,
-        path=entry.request.path.partition("?")[0][:_LONGEST_PATH],
+        path=_path(entry, read=record is not None),
         error=field or _error(attempts),
         traceparent=traceparent(entry.request.request_headers[TRACE_HEADER] if record is None else record.traceparent),
         observed_usd=_observed_usd(record, provider, usage, lane, bill),
@@ -122,6 +123,12 @@ def considered(
     return found
 
 
+def _path(entry: Entry, *, read: bool) -> str:
+    path: str = entry.request.path.partition("?")[0]
+    # That of a request that was served is one of ours; another is whatever a client wrote, by mistake its key.
+    return (path if read else blanked(path))[:_LONGEST_PATH]
+
+
 def _observed_usd(
     record: Record | None, provider: str, usage: TokenUsage | None, lane: Lane | None, bill: RequestBill | None
 ) -> float | None:
@@ -132,7 +139,7 @@ def _observed_usd(
 
 def _error(attempts: Sequence[Attempt]) -> str:
     last = attempts[-1] if attempts else None
-    return "" if last is None or last.outcome == "ok" else last.message or last.cause
+    return "" if last is None or last.outcome == "ok" else last.cause
 
 
 def _tried(common: Common, attempts: Sequence[Attempt]) -> list[TriedProvider]:
@@ -152,11 +159,7 @@ def _tried(common: Common, attempts: Sequence[Attempt]) -> list[TriedProvider]:
     for at, attempt in enumerate(attempts):
         begun, end = begun_s[at], begun_s[at + 1] if at < last else ended_s
         took_s = max(0.0, end - begun) if begun is not None and end is not None else None
-        tried.append(
-            TriedProvider(
-                attempt.provider, attempt.outcome, attempt.status, attempt.cause, begun, took_s, attempt.message
-            )
-        )
+        tried.append(TriedProvider(attempt.provider, attempt.outcome, attempt.status, attempt.cause, begun, took_s))
     return tried
 
 

@@ -63,7 +63,7 @@ def _conversation(random: Random, number: int, now_s: float) -> Iterator[Activit
         elif random.random() < 0.01:
             reason, served = "sticky.left.over_limit", random.choice([name for name in PRICES if name != served])
         if served == down:
-            attempts = (TriedProvider(served, "failed", 503, "Overloaded", 0.004, 0.31, "The service is overloaded"),)
+            attempts = (TriedProvider(served, "failed", 503, "Overloaded", 0.004, 0.31),)
             reason, served = "sticky.left.down", random.choice([name for name in PRICES if name != served])
         warm = last_prompt if turn and served == before and at_s - last_s <= LIFETIME_S else 0
         yield _turn(random, number, turn, at_s, model, client, served, prompt, warm, reason, attempts)
@@ -127,7 +127,7 @@ def _turn(
         provider="" if failed else served,
         attempts=(
             *attempts,
-            TriedProvider(served, "failed", 502, "ServerError", 0.33 if attempts else 0.004, took, "Bad gateway")
+            TriedProvider(served, "failed", 502, "ServerError", 0.33 if attempts else 0.004, took)
             if failed
             else TriedProvider(served, "ok", 200, "", 0.33 if attempts else 0.004, took),
         ),
@@ -145,7 +145,7 @@ def _turn(
         spread_usd=None if failed else spread,
         cheapest_usd=None if failed else _usd("novita", prompt, warm, output),
         path="/v1/chat/completions",
-        error="Bad gateway" if failed else "",
+        error="ServerError" if failed else "",
     )
 
 

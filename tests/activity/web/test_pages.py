@@ -288,7 +288,7 @@ def test_what_clients_and_vendors_write_is_text() -> None:
         conversation="c0",
         prompt_tokens=9,
         cached_tokens=3,
-        attempts=(TriedProvider(ODD, "failed", 500, "ServerError", message=ODD), TriedProvider(ODD, "ok")),
+        attempts=(TriedProvider(ODD, "failed", 500, "ServerError"), TriedProvider(ODD, "ok")),
         considered=(ConsideredProvider(ODD, ODD),),
     )
     report = ProviderReport(ODD, ODD, prices=[ShownPrice(ODD, 1, 1, 1, 1, ODD)])

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.extproc.conftest import Make
 from tests.extproc.envoy.log_world import NOW, RECORD, entry, note
 
-from limpet_extproc.contract.activity import ActivityRecord
+from limpet_extproc.contract.activity import VERSION, ActivityBatch, ActivityRecord, encode_batch
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.bills import bill
@@ -73,7 +73,7 @@ def test_very_many_candidates_are_cut_off(make: Make) -> None:
     assert len(told(make.lane(make.provider("p0")), record, provider="p0").considered) == MOST_CONSIDERED
 
 
-def test_attempts_have_their_times_and_the_providers_words_without_keys() -> None:
+def test_attempts_have_their_times_and_causes() -> None:
     logged = {1: note("a", 401, "CredentialRefused", message="bad key sk-abcdefghijklmnop1234")}
     built = entry("b", 200, attempts=2, notes=logged)
     common = built.common_properties
@@ -85,16 +85,29 @@ def test_attempts_have_their_times_and_the_providers_words_without_keys() -> Non
     first, second = got.attempts
     assert (first.provider, first.outcome, first.status, first.cause) == ("a", "failed", 401, "CredentialRefused")
     assert (first.begun_s, round(first.took_s or 0, 6)) == (0.01, 0.24)
-    assert "sk-abcdef" not in first.message
-    assert first.message.startswith("bad key")
     assert (second.provider, second.outcome) == ("b", "ok")
     assert (second.begun_s, round(second.took_s or 0, 6)) == (0.25, 0.65)
     assert (got.provider, got.error) == ("b", "")
 
 
-def test_a_request_that_nobody_answered_says_what_the_last_one_said() -> None:
+def test_a_request_that_nobody_answered_says_why_the_last_one_did_not() -> None:
     got = told(notes={1: note("a", 503, "ServerError", message="out of memory")}, status=503, usage=None)
-    assert (got.provider, got.error, got.paid_usd, got.prompt_tokens) == ("a", "out of memory", None, None)
+    assert (got.provider, got.error, got.paid_usd, got.prompt_tokens) == ("a", "ServerError", None, None)
+
+
+@pytest.mark.parametrize("said", ["'content': 'my diagnosis'", "wrong key: token-abc123", "k e y"])
+@pytest.mark.parametrize("cause", ["CredentialRefused", "ServerError"])
+def test_nothing_that_a_provider_says_is_in_a_record(said: str, cause: str) -> None:
+    got = told(notes={1: note("a", 400, cause, message=said)}, status=400, usage=None)
+    assert got.attempts[0].status == 400
+    assert said.encode() not in encode_batch(ActivityBatch(VERSION, "g", 0, 0, 0.0, [got]))
+
+
+def test_a_key_in_a_path_that_nobody_serves_is_blanked() -> None:
+    built = entry(record=None, provider="", usage=None)
+    built.request.path = "/sk-abcdefghijklmnop1234/v1/chat"
+    got = activity_record(built, EndedRequest("refused.unknown_path"), None, "1", "g")
+    assert got.path == "/[key]/v1/chat"
 
 
 def test_a_refusal_is_told_with_what_was_wrong() -> None:
