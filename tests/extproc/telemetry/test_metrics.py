@@ -42,6 +42,7 @@ NAMES = {
     "limpet_output_tokens_per_second": ("provider", "model"),
     "limpet_price_window": ("provider", "model", "window"),
     "limpet_unpriced_models": ("provider",),
+    "limpet_client_requests": ("client", "result"),
     "limpet_conversations": (),
 }
 
