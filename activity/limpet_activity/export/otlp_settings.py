@@ -1,13 +1,13 @@
 """The usual OTEL_* variables, as far as they are about traces. Pure; the OTLP library reads the rest of them itself."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from opentelemetry.sdk.trace import sampling
 from opentelemetry.sdk.trace.sampling import Sampler
-from opentelemetry.util.re import parse_env_headers
 
 from limpet_activity.export.port import ExportSettingsError
 
@@ -27,6 +27,7 @@ _SAMPLERS: Final[Mapping[str, Sampler]] = {
 }
 _BY_RATIO: Final = ("traceidratio", "parentbased_traceidratio")
 _NO: Final = ("none", "")
+_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 
 class OtlpSettings(msgspec.Struct, frozen=True):
@@ -53,10 +54,32 @@ def otlp_settings(environ: Mapping[str, str]) -> OtlpSettings | None:
     if wanted == "none" or not (wanted or own or of_all):
         return None
     protocol = _protocol(environ, own or of_all)
-    headers = environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
-    return OtlpSettings(
-        _endpoint(own, of_all, protocol), protocol, parse_env_headers(headers, liberal=True), _sampler(environ)
+    return OtlpSettings(_endpoint(own, of_all, protocol), protocol, _headers(environ), _sampler(environ))
+
+
+def _headers(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Those of traces, or else of all. Both are looked at, as the library reads both, and logs what it cannot read."""
+    own, of_all = (
+        _read_headers(name, environ.get(name, ""))
+        for name in ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
     )
+    return own or of_all
+
+
+def _read_headers(variable: str, text: str) -> Mapping[str, str]:
+    """What is wrong is said without its value, which is a key more often than not."""
+    found: dict[str, str] = {}
+    for number, pair in enumerate(text.split(","), 1):
+        if not pair.strip():
+            continue
+        name, equals, value = (unquote(part).strip() for part in pair.partition("="))
+        if not equals or not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not pair.isascii():
+            raise ExportSettingsError(
+                f"{variable}: header {number} in it is not NAME=VALUE: give it as authorization=Bearer%20KEY, "
+                "separated by commas, with spaces and commas in values as %20 and %2C"
+            )
+        found[name.lower()] = value
+    return found
 
 
 def _protocol(environ: Mapping[str, str], endpoint: str) -> OtlpProtocol:
@@ -71,11 +94,21 @@ def _protocol(environ: Mapping[str, str], endpoint: str) -> OtlpProtocol:
 
 def _endpoint(own: str, of_all: str, protocol: OtlpProtocol) -> str:
     endpoint = own or of_all or _DEFAULTS[protocol]
+    variable = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" if own else "OTEL_EXPORTER_OTLP_ENDPOINT"
+    try:
+        parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+    except ValueError:
+        raise ExportSettingsError(f"{variable}: not an address, such as {_DEFAULTS[protocol]}") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # The library logs the endpoint whenever it fails.
+        raise ExportSettingsError(
+            f"{variable}: holds a user, a password, a query or a fragment; a key belongs in OTEL_EXPORTER_OTLP_HEADERS"
+        )
     if protocol == "grpc":
         return endpoint
-    if urlsplit(endpoint).scheme not in ("http", "https"):
+    if parts.scheme not in ("http", "https"):
         raise ExportSettingsError(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: must begin with http:// or https://, as in {_DEFAULTS[protocol]}"
+            f"{variable}={endpoint}: must begin with http:// or https://, as in {_DEFAULTS[protocol]}"
         )
     return own or endpoint.rstrip("/") + _HTTP_PATH
 

@@ -97,3 +97,23 @@ def test_sampler(said: str, argument: str, description: str) -> None:
 def test_what_makes_no_sense_is_refused_with_what_would(environ: Mapping[str, str], why: str) -> None:
     with pytest.raises(ExportSettingsError, match=why):
         otlp_settings(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "authorization: Bearer SECRET"}, "OTEL_EXPORTER_OTLP_HEADERS"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "SECRET"}, "OTEL_EXPORTER_OTLP_HEADERS"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a=1,my key=SECRET"}, "OTEL_EXPORTER_OTLP_HEADERS: header 2"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=SECRET%0ab"}, "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+        ({ALL: "user:SECRET@c:4318"}, ALL),
+        ({ALL: "http://user:SECRET@c:4317"}, ALL),
+        ({OWN: "http://c/v1/traces?key=SECRET"}, OWN),
+        ({OWN: "http://[SECRET"}, OWN),
+    ],
+)
+def test_a_key_is_never_told(environ: Mapping[str, str], variable: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ExportSettingsError, match=variable) as error:
+        otlp_settings({ALL: "http://c", **environ})
+    assert "SECRET" not in str(error.value)
+    assert "SECRET" not in caplog.text
