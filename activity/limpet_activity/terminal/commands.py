@@ -11,10 +11,12 @@ import msgspec
 import typer
 
 from limpet_activity.terminal.asking import AskedPage, NoAnswerError, asking
-from limpet_activity.terminal.lines import ListedRecord, ProviderList, record_line, status_lines
+from limpet_activity.terminal.lines import ListedRecord, ProviderList, plain, record_line, status_lines
 
 _PAGE: Final = 200
 _POLL_S: Final = 1.0
+_MOST_CHARS: Final = 1000
+"""Of what went wrong."""
 
 PageUrl = Annotated[
     str | None, typer.Option(help="The page of an installation, such as http://127.0.0.1:8600; default: 'limpet up'.")
@@ -129,10 +131,11 @@ def _run(
     try:
         asyncio.run(asked())
     except NoAnswerError as error:
-        typer.echo(f"limpet {command}: {error}", err=True)
+        typer.echo(plain(f"limpet {command}: {error}", _MOST_CHARS), err=True)
         raise typer.Exit(1) from error
     except msgspec.ValidationError as error:
-        typer.echo(f"limpet {command}: what answers is not a page of this version: {error}", err=True)
+        why = f"limpet {command}: what answers is not a page of this version: {error}"
+        typer.echo(plain(why, _MOST_CHARS), err=True)
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit(0) from None

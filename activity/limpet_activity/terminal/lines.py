@@ -99,7 +99,7 @@ class ProviderList(msgspec.Struct, frozen=True):
 
 def record_line(record: ListedRecord) -> str:
     """What a request did, in one line."""
-    when = datetime.fromtimestamp(record.time_s, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+    when = _when(record.time_s)
     what = record.conversation[:_SHOWN_KEY] or record.path or record.api or "-"
     who = record.client or ""
     parts = [when, what, record.model, who, record.reason or "-", _way(record), _tokens(record), _cost(record)]
@@ -107,10 +107,17 @@ def record_line(record: ListedRecord) -> str:
     return "  ".join(plain(part) for part in parts if part)
 
 
-def plain(text: str) -> str:
+def plain(text: str, most_chars: int = _MOST_CHARS) -> str:
     """Without what a terminal would act on."""
     shown = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
-    return shown if len(shown) <= _MOST_CHARS else shown[: _MOST_CHARS - 1] + "…"
+    return shown if len(shown) <= most_chars else shown[: most_chars - 1] + "…"
+
+
+def _when(time_s: float) -> str:
+    try:
+        return datetime.fromtimestamp(time_s, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{time_s:g} s"  # No calendar has it.
 
 
 def _way(record: ListedRecord) -> str:
@@ -179,13 +186,13 @@ def _row(
     known = [count for count in warm if count is not None]
     return (
         plain(name),
-        _verdict(report, now_s),
+        plain(_verdict(report, now_s)),
         f"{total.requests:,}",
         share,
         dollars(total.paid_usd),
         dollars(total.spread_usd),
         f"{max(known):,}" if known else "-",
-        _last_trouble(name, found.verdicts, now_s),
+        plain(_last_trouble(name, found.verdicts, now_s)),
     )
 
 

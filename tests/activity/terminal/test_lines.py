@@ -65,6 +65,20 @@ def test_what_a_client_wrote_moves_no_cursor() -> None:
     assert plain("é") == "é"
 
 
+def test_what_a_provider_is_said_to_be_moves_no_cursor_either() -> None:
+    escape = "\x1b]0;mine\x07"
+    found = ProviderList(
+        seen=(ListedProvider(ListedReport("alpha", f"down{escape}", escape, 40.0), "gw-1", 100.0),),
+        verdicts=(ListedSpan("alpha", "down", escape, 40.0),),
+    )
+    assert all(line.isprintable() for line in status_lines(found, 100.0))
+
+
+@pytest.mark.parametrize("time_s", [1e300, -1e300, 1e18, float("inf"), float("nan")])
+def test_a_time_that_no_calendar_has_is_shown_as_it_is(time_s: float) -> None:
+    assert record_line(ListedRecord("r", time_s, "x", 200, 0.0)).startswith(f"{time_s:g} s  ")
+
+
 def test_the_worst_verdict_of_all_gateways_counts_and_the_last_trouble_is_named() -> None:
     found = ProviderList(
         seen=(
