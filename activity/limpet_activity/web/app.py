@@ -1,6 +1,7 @@
 """The page as an ASGI application: give it to a server."""
 
 from collections.abc import Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,19 +40,29 @@ def web_app(store: ActivityStore, settings: PageSettings, now: Callable[[], floa
         assert isinstance(error, HTTPException)
         return trouble(request, error.status_code, "not_found", "There is nothing here", "No page has this address.")
 
+    def failed(request: Request) -> Response:
+        return trouble(request, 500, "failed", "This page failed", "The service's log says why; please report this.")
+
+    async def unexpected(request: Request, _: Exception) -> Response:
+        return failed(request)
+
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     app = Starlette(
         routes=[Route(HEALTH, health), *ApiAnswers(store, now).routes(), *drawer.routes()],
-        exception_handlers={QuestionError: bad_question, StoreError: away, HTTPException: http_error},
+        exception_handlers={
+            QuestionError: bad_question,
+            StoreError: away,
+            HTTPException: http_error,
+            Exception: unexpected,
+        },
     )
 
-    def sign_in_page(request: Request, status: int, message: str) -> Response:
-        if request.url.path.startswith("/api/"):
-            return error_answer(
-                status, "not_signed_in", message or "send the page's token: Authorization: Bearer TOKEN"
-            )
-        return drawer.sign_in(request, status, message)
+    return Guard(app, settings, now, partial(_sign_in_page, drawer), failed)
 
-    return Guard(app, settings, now, sign_in_page)
+
+def _sign_in_page(drawer: PageDrawer, request: Request, status: int, message: str) -> Response:
+    if request.url.path.startswith("/api/"):
+        return error_answer(status, "not_signed_in", message or "send the page's token: Authorization: Bearer TOKEN")
+    return drawer.sign_in(request, status, message)

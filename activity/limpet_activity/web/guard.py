@@ -1,5 +1,6 @@
 """What stands before every page: host names, methods, who is signed in, and the headers of every answer."""
 
+import logging
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -11,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limpet_activity.web.settings import PageSettings
 from limpet_activity.web.sign_in import COOKIE, WrongTokens, cookie_value, is_signed_in, is_token
+
+_log = logging.getLogger(__name__)
 
 SIGN_IN: Final = "/sign-in"
 SIGN_OUT: Final = "/sign-out"
@@ -38,11 +41,19 @@ SignInPage = Callable[[Request, int, str], Response]
 class Guard:
     """Lets through to the pages what may see them."""
 
-    def __init__(self, app: ASGIApp, settings: PageSettings, now: Callable[[], float], draw: SignInPage) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: PageSettings,
+        now: Callable[[], float],
+        draw: SignInPage,
+        failed: Callable[[Request], Response],
+    ) -> None:
         self._app: Final = app
         self._settings: Final = settings
         self._now: Final = now
         self._draw: Final = draw
+        self._failed: Final = failed
         self._wrong: Final = WrongTokens()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +72,12 @@ class Guard:
             await send(message)
 
         request = Request(scope, receive)
-        answer = await self._own_answer(request)
+        try:
+            answer = await self._own_answer(request)
+        except Exception:
+            # Nothing of the request is logged: it may hold the token.
+            _log.exception("the page failed before it was asked; please report this")
+            answer = self._failed(request)
         await (answer or self._app)(scope, receive, with_headers)
 
     async def _own_answer(self, request: Request) -> Response | None:
@@ -76,11 +92,10 @@ class Guard:
             return None
         if "token" in request.query_params and not path.startswith("/api/"):
             return self._exchange(request)
-        wait_s = self._wait_s(request) if "authorization" in request.headers else 0.0
-        if wait_s:
-            return self._too_many(request, wait_s)
         if not self._may_see(request):
-            return self._draw(request, 401, "")
+            if "authorization" not in request.headers:
+                return self._draw(request, 401, "")
+            return self._wrong_token(request, "")
         if path in (SIGN_IN, SIGN_OUT):
             return RedirectResponse("/", 303)
         return None
@@ -89,8 +104,9 @@ class Guard:
         allowed = self._settings.allowed_hosts
         if not allowed:
             return True
+        host = request.headers.get("host", "")
         try:
-            return (urlsplit("//" + request.headers.get("host", "")).hostname or "") in allowed
+            return "@" not in host and (urlsplit("//" + host).hostname or "") in allowed
         except ValueError:
             return False
 
@@ -99,16 +115,18 @@ class Guard:
         if settings.trusted_user_header and request.headers.get(settings.trusted_user_header):
             return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            if is_token(given.strip(), settings.token):
-                return True
-            self._wrong.count(_address(request), self._now())
+        if scheme.lower() == "bearer" and is_token(given.strip(), settings.token):
+            return True
         return is_signed_in(request.cookies.get(COOKIE, ""), settings.token, self._now())
 
-    def _wait_s(self, request: Request) -> float:
-        return self._wrong.wait_s(_address(request), self._now())
-
-    def _too_many(self, request: Request, wait_s: float) -> Response:
+    def _wrong_token(self, request: Request, message: str) -> Response:
+        # Who sends many is told to wait. A right one is let in even then: others at the same address, or a web site
+        # through a browser, could keep its owner out, and nobody guesses one of 16 characters or more.
+        address, now_s = _address(request), self._now()
+        wait_s = self._wrong.wait_s(address, now_s)
+        if not wait_s:
+            self._wrong.count(address, now_s)
+            return self._draw(request, 401, message)
         seconds = int(wait_s) + 1
         answer = self._draw(request, 429, f"Too many wrong tokens. Try again in {seconds} seconds.")
         answer.headers["retry-after"] = str(seconds)
@@ -140,12 +158,8 @@ class Guard:
         return self._sign_in(request, form.get("token", [""])[0].strip(), form.get("next", ["/"])[0])
 
     def _sign_in(self, request: Request, given: str, goal: str) -> Response:
-        wait_s = self._wait_s(request)
-        if wait_s:
-            return self._too_many(request, wait_s)
         if not is_token(given, self._settings.token):
-            self._wrong.count(_address(request), self._now())
-            return self._draw(request, 401, "That is not the token." if given else "Enter the token.")
+            return self._wrong_token(request, "That is not the token." if given else "Enter the token.")
         answer = RedirectResponse(own_path(goal), 303)
         lifetime_s = self._settings.signed_in_for_s
         answer.set_cookie(
@@ -179,5 +193,8 @@ def _is_same_origin(request: Request) -> bool:
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    origin = request.headers.get("origin", "")
-    return bool(origin) and urlsplit(origin).netloc == request.headers.get("host", "")
+    try:
+        origin = urlsplit(request.headers.get("origin", ""))
+    except ValueError:
+        return False
+    return bool(origin.netloc) and origin.netloc == request.headers.get("host", "")

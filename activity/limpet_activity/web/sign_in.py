@@ -7,7 +7,7 @@ from typing import Final
 COOKIE: Final = "limpet_page"
 
 WRONG_A_MINUTE: Final = 10
-"""Wrong tokens that one address may send; then it waits."""
+"""Wrong tokens that one address may send; then it is told to wait."""
 
 _MOST_ADDRESSES: Final = 10_000
 
@@ -41,7 +41,7 @@ class WrongTokens:
         self._level: Final[OrderedDict[str, tuple[float, float]]] = OrderedDict()
 
     def wait_s(self, address: str, now_s: float) -> float:
-        """How long it has to wait before another token of it is looked at; 0: not at all."""
+        """How long it is told to wait after another wrong one; 0: not at all."""
         over = self._now(address, now_s) - (WRONG_A_MINUTE - 1)
         return max(0.0, over * 60 / WRONG_A_MINUTE)
 

@@ -116,26 +116,35 @@ def test_a_form_that_is_far_too_long_is_refused() -> None:
     assert answer.status_code == 413
 
 
-def test_who_tries_tokens_waits_and_who_is_signed_in_does_not() -> None:
+def test_who_tries_tokens_waits_and_the_right_one_always_passes() -> None:
     clock = Clock(T0)
     client = anonymous(clock)
     for _ in range(WRONG_A_MINUTE):
         assert client.get("/?token=wrong").status_code == 401
-    answer = client.get(f"/?token={TOKEN}")
+    answer = client.get("/?token=wrong")
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 6
-    assert client.get("/api/state", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 429
+    assert client.get("/api/state", headers={"authorization": "Bearer wrong"}).status_code == 429
+    assert client.get("/api/state", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.get(f"/?token={TOKEN}", follow_redirects=False).status_code == 303
     clock.s += 60
-    assert client.get(f"/?token={TOKEN}").status_code == 200
+    assert anonymous(clock).get("/?token=wrong").status_code == 401
 
 
 def test_wrong_bearers_count_too() -> None:
     client = anonymous()
     for _ in range(WRONG_A_MINUTE):
         assert client.get("/api/state", headers={"authorization": "Bearer wrong"}).status_code == 401
-    answer = client.get("/api/state", headers={"authorization": f"Bearer {TOKEN}"})
+    answer = client.get("/api/state", headers={"authorization": "Bearer wrong"})
     assert answer.status_code == 429
     assert answer.json()["error"]["code"] == "not_signed_in"
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "http://", "//"])
+def test_an_origin_that_is_none_is_refused_with_the_usual_headers(origin: str) -> None:
+    answer = anonymous().post("/sign-in", data={"token": TOKEN}, headers={"origin": origin})
+    assert answer.status_code == 403
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_program_sends_the_token_as_bearer() -> None:
@@ -167,6 +176,7 @@ def test_a_proxy_names_the_person_only_where_it_is_configured() -> None:
         ("rebound.example.com", 421),
         ("localhost.example.com", 421),
         ("[::1", 421),
+        ("rebound.example.com@localhost", 421),
         ("", 421),
     ],
 )
