@@ -67,7 +67,7 @@ def read_batch(data: bytes) -> ReadBatch:
 def _read_loosely(data: bytes, error: BatchError) -> ReadBatch:
     try:
         loose = _LOOSE.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise error from None
     records, unreadable = _readable(_RECORD, loose.records)
     reports, _ = _readable(_REPORT, loose.providers)
@@ -82,7 +82,7 @@ def _readable(decoder: "msgspec.msgpack.Decoder[_DecodedT]", raws: list[msgspec.
     for raw in raws:
         try:
             found.append(decoder.decode(raw))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             continue
     return found, len(raws) - len(found)
 
@@ -91,6 +91,6 @@ def _version(data: bytes) -> int | None:
     try:
         parts = _ANY.decode(data)
         version = msgspec.msgpack.decode(parts[0], type=int)
-    except (msgspec.MsgspecError, IndexError):
+    except (msgspec.MsgspecError, IndexError, RecursionError):
         return None
     return version

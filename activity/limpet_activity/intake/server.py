@@ -1,6 +1,7 @@
 """The gRPC server that workers hand batches over to: on Unix sockets, and on TCP with certificates."""
 
 import os
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ _OPTIONS: Final = (
 )
 
 UNIX: Final = "unix:"
+_PROBE_S: Final = 1.0
 
 
 class ListenError(Exception):
@@ -89,6 +91,9 @@ async def start_servers(
         except RuntimeError as error:
             await stop_servers(servers)
             raise ListenError(f"cannot listen on {where}: {error}") from error
+        except ListenError:
+            await stop_servers(servers)
+            raise
         finally:
             os.umask(umask)
         servers.append(server)
@@ -97,11 +102,16 @@ async def start_servers(
 
 
 def _remove_socket(where: str) -> None:
-    """One that a process before us has left."""
+    """One that a process before us has left. Raises ListenError if a process still has it."""
     path = Path(where.removeprefix(UNIX))
-    if path.is_socket():
-        with suppress(OSError):
-            path.unlink()
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.settimeout(_PROBE_S)
+        probe.connect(str(path))
+        raise ListenError(f"cannot listen on {where}: another process does; end it, or name another path")
+    with suppress(OSError):
+        path.unlink()
 
 
 async def stop_servers(servers: Sequence[grpc.aio.Server], grace_s: float = 0.0) -> None:

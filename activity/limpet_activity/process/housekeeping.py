@@ -69,19 +69,22 @@ class Housekeeping:
     async def run(self) -> Never:
         """Look after it for ever."""
         while True:
-            try:
-                await self._once()
-            except StoreError as error:
-                self._health.ill(str(error))
-            except Exception:
-                _log.exception("looking after the store failed; please report this")
+            for work in (self._show, self._tidy):
+                try:
+                    await work()
+                except StoreError as error:
+                    self._health.ill(str(error))
+                except Exception:
+                    _log.exception("looking after the store failed; please report this")
             await self._sleep(CHECK_S)
 
-    async def _once(self) -> None:
+    async def _show(self) -> None:
         state = await asyncio.to_thread(self._store.state)
         self._metrics.kept.set(state.records)
         self._metrics.size.set(state.size_bytes)
         self._metrics.dropped.set(state.dropped)
+
+    async def _tidy(self) -> None:
         if self._tidied is not None and self._clock() >= self._tidy_s + TIDY_S:
             while await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._tidied.tidy, self._limits, self._clock()

@@ -1,8 +1,11 @@
 """A filter in the words of the tables: the kinds that it means, and what else it demands of a record. Pure."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from limpet_activity.store.kinds import Cut, tried_pattern
 from limpet_activity.store.port import ActivityFilter, Facet
@@ -11,6 +14,8 @@ FACETS: Final[tuple[Facet, ...]] = ("provider", "model", "tenant", "reason", "ca
 
 _SHORT: Final = 4
 """Beginnings of a conversation's key that are shorter mean so many records that its index does not help."""
+
+_UNASKABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 _AFTER: Final = "\U0010ffff"
 
@@ -27,6 +32,19 @@ class TableQuestion:
     of_records: tuple[str, ...] = ()
     """Besides their kind and time; none: sums of kinds are the answer."""
     values: dict[str, object] = field(default_factory=dict)
+
+
+def askable_text(text: str) -> str:
+    """The same, or what no record has in place of what PostgreSQL refuses to be asked."""
+    return _UNASKABLE.sub("\x01", text)
+
+
+def askable(which: ActivityFilter) -> ActivityFilter:
+    """The same filter, without what PostgreSQL refuses to be asked."""
+    values = {name: getattr(which, name) for name in (*FACETS, "conversation")}
+    if not any(map(_UNASKABLE.search, values.values())):
+        return which
+    return replace(which, **{name: askable_text(value) for name, value in values.items()})
 
 
 def asked(which: ActivityFilter, by: Facet | None, *, other_model: bool, other_tenant: bool) -> TableQuestion:

@@ -1,9 +1,10 @@
 """SQLite and PostgreSQL: how each is opened, and the little in which questions to them differ."""
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -16,6 +17,8 @@ from limpet_activity.store.read_only import sqlite_reader
 _CONNECT_S: Final = 5
 _STATEMENT_MS: Final = 60_000
 _LOCK_MS: Final = 10_000
+_UNANSWERED_MS: Final = 20_000
+"""What was sent to a server that does not even acknowledge it."""
 
 _PRAGMAS: Final = (
     "auto_vacuum = INCREMENTAL",  # Only has an effect before there are tables.
@@ -26,6 +29,10 @@ _PRAGMAS: Final = (
     "mmap_size = 268435456",
     "temp_store = MEMORY",
 )
+
+
+_OURS: Final = frozenset({"alembic_version", "kinds", "records", "rollups"})
+"""Tables by which a file is known to be one of ours."""
 
 
 class UrlError(ValueError):
@@ -43,7 +50,7 @@ def parse_url(text: str, ca_file: Path | None = None) -> URL:
         raise UrlError("not a URL of a database: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE") from None
     match url.drivername:
         case "sqlite":
-            if not url.database:
+            if url.database in (None, "", ":memory:"):
                 raise UrlError("a file is missing: sqlite:///relative/path or sqlite:////absolute/path")
             if url.query:
                 raise UrlError("sqlite:///FILE takes no ?options")
@@ -66,6 +73,15 @@ class Database(Protocol):
     @property
     def is_postgresql(self) -> bool:
         """Whether it is a server's, with partitions."""
+
+    def check(self, connection: Connection) -> None:
+        """Raises StoreError for one that cannot hold what is to be kept."""
+
+    def has_gone(self) -> bool:
+        """Whether what is open is not what its name means any more."""
+
+    def reopen(self) -> None:
+        """Open what its name means now. Raises StoreError."""
 
     def write(self, connection: Connection) -> None:
         """Begin to write in this transaction, and be the only one that does."""
@@ -95,17 +111,35 @@ class SqliteDatabase:
     is_postgresql: Final = False
 
     def __init__(self, url: URL, *, read_only: bool = False) -> None:
-        """Creates the file, which only its user may read, and its folder, unless `read_only`. Raises StoreError."""
+        """Creates the file, which only its user may read, and its folder, unless `read_only`.
+
+        Raises StoreError, also for a file of another program, which is left as it is.
+        """
         assert url.database is not None
         path = Path(url.database)
-        if not read_only and url.database != ":memory:":
-            _private_file(path)
+        self._path: Final = path
+        self._file = None if read_only else _opened(path)
         self.engine: Final = (
             sqlite_reader(path) if read_only else create_engine(url, hide_parameters=True, pool_size=8, max_overflow=8)
         )
         if not read_only:
             event.listen(self.engine, "connect", _set_pragmas)
         event.listen(self.engine, "begin", _begin)
+
+    def check(self, _connection: Connection) -> None:
+        """See `Database`. A file was looked at before it was opened."""
+
+    def has_gone(self) -> bool:
+        """See `Database`. What is written to a file that was removed is gone with the process."""
+        try:
+            return self._file is not None and _identity(self._path) != self._file
+        except OSError:
+            return True
+
+    def reopen(self) -> None:
+        """See `Database`."""
+        self.engine.dispose()
+        self._file = _opened(self._path)
 
     def write(self, connection: Connection) -> None:
         """See `Database`. The store has one lock for those that write, SQLite another for other processes."""
@@ -153,6 +187,31 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+def _check_file(path: Path) -> None:
+    """Raises StoreError for one that is not ours; changes nothing."""
+    try:
+        if not path.exists() or path.stat().st_size == 0:
+            return
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path} cannot be read as a database of SQLite: {error}") from error
+    if names and not names >= _OURS:
+        raise StoreError(f"{path} is the database of another program, and was left as it is: name another file")
+
+
+def _opened(path: Path) -> tuple[int, int]:
+    """Make it if it is missing; which file the path means."""
+    _check_file(path)
+    _private_file(path)
+    return _identity(path)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def _private_file(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -182,8 +241,28 @@ class PostgresqlDatabase:
             pool_size=5,
             max_overflow=5,
             pool_timeout=_CONNECT_S,
-            connect_args={"connect_timeout": _CONNECT_S, "application_name": "limpet-activity", "options": options},
+            connect_args={
+                "connect_timeout": _CONNECT_S,
+                "application_name": "limpet-activity",
+                "options": options,
+                "client_encoding": "utf8",
+                "tcp_user_timeout": _UNANSWERED_MS,
+            },
         )
+
+    def check(self, connection: Connection) -> None:
+        """See `Database`. One name that its encoding has not would keep all records from being taken."""
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise StoreError(f"the database is encoded in {encoding}: make one with ENCODING 'UTF8' TEMPLATE template0")
+
+    def has_gone(self) -> bool:
+        """See `Database`."""
+        return False
+
+    def reopen(self) -> None:
+        """See `Database`."""
+        self.engine.dispose()
 
     def write(self, connection: Connection) -> None:
         """See `Database`. Held until the transaction ends, so numbers become visible in their order."""

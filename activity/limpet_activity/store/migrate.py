@@ -22,6 +22,7 @@ def migrate(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     with explained(), database.engine.begin() as connection:
+        database.check(connection)
         database.write(connection)
         config.attributes["connection"] = connection
         try:

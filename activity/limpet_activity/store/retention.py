@@ -1,9 +1,11 @@
 """What becomes too old or too much: removed in small steps, so that records can be taken in between."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from limpet_activity.store.databases import Database
 from limpet_activity.store.rollups import DAY_S, HOUR_S, LATEST_S, MINUTES_KEPT_S
@@ -14,8 +16,17 @@ _STEP: Final = 2_000
 """Rows that are removed at once."""
 _PAGES: Final = 2_000
 """Of SQLite's file, given back at once."""
+_LOCKED: Final = "55P03"
+"""PostgreSQL's lock_not_available."""
 _AHEAD: Final = 2
 """Days whose partitions are made before they begin."""
+_JUMP_S: Final = DAY_S
+_SURE_S: Final = 3_600
+"""A clock that is suddenly more than that ahead is believed after so long: what is removed does not come back."""
+_LOCK_MS: Final = 200
+"""How long a removal waits for those who read, while everybody who comes later waits behind it."""
+_NEWEST_S: Final = 3_600
+"""What stays, whatever the size: else each record would be removed as soon as it has come."""
 _UNSEEN_S: Final = DAY_S
 """After which a provider that no gateway reports is forgotten."""
 
@@ -31,6 +42,8 @@ class KeepLimits:
 
 def tidy(connection: Connection, database: Database, limits: KeepLimits, now_s: float) -> bool:
     """Remove some of what is not to be kept; whether there may be more. In a transaction of `write`."""
+    if not _believe(connection, now_s):
+        return False
     from_day = int((now_s - limits.days * DAY_S) // DAY_S)
     if database.is_postgresql:
         today = int(now_s // DAY_S)
@@ -50,12 +63,37 @@ def _remove_records(
 ) -> bool:
     size = database.size_bytes(connection)
     too_much = limits.max_bytes is not None and size > limits.max_bytes
+    if too_much and _delete_sums(connection):
+        return True
     if database.is_postgresql:
         return _drop_days(connection, from_day, too_much=too_much, today=int(now_s // DAY_S))
     too_old = _delete_oldest(connection, from_day * DAY_S)
     if not too_old and too_much:
-        return _delete_oldest(connection, LATEST_S)
+        return _delete_oldest(connection, now_s - _NEWEST_S)
     return too_old
+
+
+def _believe(connection: Connection, now_s: float) -> bool:
+    """Whether it may be that late. Remembers when it was asked last, and since when the clock is far ahead of that."""
+    counters, now = read_counters(connection), int(now_s)
+    last, ahead_since = counters.get("tidied", 0), counters.get("ahead_since", 0)
+    if last and now > last + _JUMP_S:
+        if not ahead_since or now < ahead_since:
+            set_counter(connection, "ahead_since", now)
+            return False
+        if now < ahead_since + _SURE_S:
+            return False
+    set_counter(connection, "tidied", now)
+    if ahead_since:
+        set_counter(connection, "ahead_since", 0)
+    return True
+
+
+def _delete_sums(connection: Connection) -> bool:
+    """Some of those of days of which no record is kept any more, where there is too much."""
+    oldest_s = connection.execute(text("SELECT min(time_s) FROM records")).scalar()
+    before = int(oldest_s // DAY_S) * DAY_S if oldest_s is not None else int(LATEST_S)
+    return _delete_rollups(connection, "begin < :begin", {"begin": before})
 
 
 def _delete_oldest(connection: Connection, before_s: float) -> bool:
@@ -72,12 +110,24 @@ def _drop_days(connection: Connection, from_day: int, *, too_much: bool, today: 
         " WHERE i.inhparent = 'records'::regclass"
     ).scalars()
     days = sorted(map(day_of, names))
-    gone = [day for day in days if day < from_day] or [day for day in days[:1] if too_much and day < today]
-    for day in gone:
-        connection.exec_driver_sql(f"DROP TABLE {partition_of(day)}")
+    gone = [day for day in days if day < from_day] or [day for day in days[:1] if too_much and day < today - 1]
+    gone = [day for day in gone if _drop(connection, day)]
     if gone:
         _tell_of_removal(connection)
     return bool(gone)
+
+
+def _drop(connection: Connection, day: int) -> bool:
+    """Whether that was possible now: somebody may read for long, as a backup does."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_LOCK_MS}")
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"DROP TABLE {partition_of(day)}")
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", "") != _LOCKED:
+            raise
+        return False
+    return True
 
 
 def _tell_of_removal(connection: Connection) -> None:
@@ -115,16 +165,25 @@ def _add_up_days(connection: Connection, now_s: float) -> bool:
 def _remove_rollups(connection: Connection, from_day: int, now_s: float) -> bool:
     minutes_from = int((now_s - MINUTES_KEPT_S) // DAY_S) * DAY_S
     known = read_counters(connection).get("minutes_from", 0)
+    # One that is in the future comes from a clock that was ahead: from a day on that has no records yet, there are
+    # minutes again.
+    latest = int(now_s // DAY_S + _AHEAD) * DAY_S
+    if known > latest:
+        set_counter(connection, "minutes_from", latest)
+        known = latest
     if minutes_from > known:
         set_counter(connection, "minutes_from", minutes_from)
         known = minutes_from
-    values = {"minutes": known, "begin": from_day * DAY_S, "most": _STEP}
-    old = "begin < :begin OR (grain = 60 AND begin < :minutes)"
+    values = {"minutes": known, "begin": from_day * DAY_S}
+    return _delete_rollups(connection, "begin < :begin OR (grain = 60 AND begin < :minutes)", values)
+
+
+def _delete_rollups(connection: Connection, which: str, values: Mapping[str, int]) -> bool:
     statement = text(
         "DELETE FROM rollups WHERE (kind, grain, begin) IN"
-        f" (SELECT kind, grain, begin FROM rollups WHERE {old} LIMIT :most)"
+        f" (SELECT kind, grain, begin FROM rollups WHERE {which} LIMIT :most)"
     )
-    return connection.execute(statement, values).rowcount > 0
+    return connection.execute(statement, {**values, "most": _STEP}).rowcount > 0
 
 
 def _remove_reports(connection: Connection, from_day: int, now_s: float) -> None:

@@ -24,6 +24,9 @@ OLDEST_S: Final = 400 * 86_400
 NEWEST_S: Final = 86_400
 """How far from now a record's time may be."""
 
+_CLOCKS_S: Final = 43_200.0
+"""Between two clocks of which both may be right: a batch may have been under way for long."""
+
 _ID: Final = 128
 _NAME: Final = 256
 _TEXT: Final = 1_000
@@ -33,14 +36,19 @@ _MOST_PRICES: Final = 256
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
-def sound_record(record: ActivityRecord, now_s: float) -> ActivityRecord | None:
-    """The same with its numbers in range and its texts in one line; None: it has no id or no time, and is refused."""
+def sound_record(record: ActivityRecord, now_s: float, later_s: float = 0.0) -> ActivityRecord | None:
+    """The same with its numbers in range and its texts in one line; None: it has no id or no time, and is refused.
+
+    `later_s`: what is added to a time that cannot be, see `shift_s`.
+    """
     identity = text(record.id, _ID)
-    if not identity or not isfinite(record.time_s) or not now_s - OLDEST_S <= record.time_s <= now_s + NEWEST_S:
+    time_s = record.time_s if _can_be(record.time_s, now_s) else record.time_s + later_s
+    if not identity or not _can_be(time_s, now_s):
         return None
     return replace(
         record,
         id=identity,
+        time_s=time_s,
         gateway=text(record.gateway, _NAME),
         reason=_word(record.reason),
         status=_whole(record.status, 999) or 0,
@@ -73,6 +81,19 @@ def sound_record(record: ActivityRecord, now_s: float) -> ActivityRecord | None:
         traceparent=text(record.traceparent, _NAME),
         observed_usd=_number(record.observed_usd, MOST_USD),
     )
+
+
+def _can_be(time_s: float, now_s: float) -> bool:
+    return isfinite(time_s) and now_s - OLDEST_S <= time_s <= now_s + NEWEST_S
+
+
+def shift_s(sent_s: float, now_s: float) -> float:
+    """What is added to times that cannot be, of a batch that was sent now by its sender's clock.
+
+    Whichever of both clocks is far off, its records are kept, in their order and about now.
+    """
+    off_s = now_s - sent_s
+    return off_s if sent_s > 0 and isfinite(sent_s) and abs(off_s) > _CLOCKS_S else 0.0
 
 
 def sound_report(report: ProviderReport, now_s: float) -> ProviderReport | None:

@@ -1,5 +1,6 @@
 """An ActivityStore in SQLite or PostgreSQL."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -8,6 +9,7 @@ from typing import Final
 from sqlalchemy import URL, Connection, text
 
 from limpet_activity.store import adding, paging, reports
+from limpet_activity.store.asked import askable, askable_text
 from limpet_activity.store.databases import Database, explained, open_database
 from limpet_activity.store.kinds import KnownKinds
 from limpet_activity.store.migrate import NEWEST, migrate
@@ -25,10 +27,12 @@ from limpet_activity.store.port import (
 )
 from limpet_activity.store.read_only import require_tables
 from limpet_activity.store.retention import KeepLimits, give_back, tidy
-from limpet_activity.store.sound import sound_record, unique
+from limpet_activity.store.sound import shift_s, sound_record, unique
 from limpet_activity.store.taking import Taken
 from limpet_activity.store.writing import RecordWriter
 from limpet_extproc.contract.activity import ActivityBatch, ActivityRecord
+
+_log = logging.getLogger(__name__)
 
 
 class SqlStore:
@@ -59,8 +63,12 @@ class SqlStore:
 
     def take_new(self, batches: Sequence[ActivityBatch], now_s: float) -> Taken:
         """See `taking.Take`."""
-        handed = [record for batch in batches for record in batch.records]
-        sound = [kept for record in handed if (kept := sound_record(record, now_s)) is not None]
+        handed = [
+            (record, later_s)
+            for batch, later_s in ((batch, shift_s(batch.sent_s, now_s)) for batch in batches)
+            for record in batch.records
+        ]
+        sound = [kept for record, later_s in handed if (kept := sound_record(record, now_s, later_s)) is not None]
         with self._write() as connection:
             new = self._writer.write(connection, unique(sound))
             reports.write_reports(connection, batches, now_s)
@@ -80,6 +88,11 @@ class SqlStore:
     def _write(self) -> Iterator[Connection]:
         with self._writing:
             try:
+                if self._database.has_gone():
+                    _log.error("the file of the store was removed or replaced while it was in use: its path is used")
+                    self._database.reopen()
+                    self._writer.forget()
+                    migrate(self._database)
                 with explained(), self._database.engine.begin() as connection:
                     self._database.write(connection)
                     yield connection
@@ -97,12 +110,15 @@ class SqlStore:
     ) -> Page:
         """The newest of them, those that follow, or those that come right before; of the positions at most one."""
         with self._database.reading() as connection:
-            return paging.page(connection, self._database, which, older_than, limit, newer_than)
+            return paging.page(
+                connection, self._database, askable(which), _position(older_than), limit, _position(newer_than)
+            )
 
     def taken_after(self, which: ActivityFilter, number: int, limit: int) -> tuple[Sequence[ActivityRecord], int]:
         """Those taken in after the one with this number, the oldest first, and the number of the last; to follow."""
         with self._database.reading() as connection:
-            return paging.taken_after(connection, adding.what_is_asked(connection, which), which, number, limit)
+            asked = askable(which)
+            return paging.taken_after(connection, adding.what_is_asked(connection, asked), asked, number, limit)
 
     def last_number(self) -> int:
         """Of what was taken in last; 0: nothing was."""
@@ -112,27 +128,27 @@ class SqlStore:
     def record(self, record_id: str) -> ActivityRecord | None:
         """The one with this id, if it is kept."""
         with self._database.reading() as connection:
-            return paging.by_id(connection, record_id)
+            return paging.by_id(connection, askable_text(record_id))
 
     def turns(self, conversation: str, limit: int) -> Sequence[ActivityRecord]:
         """The last requests of a conversation, the oldest first."""
         with self._database.reading() as connection:
-            return paging.turns(connection, conversation, limit)
+            return paging.turns(connection, askable_text(conversation), limit)
 
     def sums(self, which: ActivityFilter) -> Sums:
         """Over all of them."""
         with self._database.reading() as connection:
-            return adding.sums(connection, self._database, which)
+            return adding.sums(connection, self._database, askable(which))
 
     def steps(self, which: ActivityFilter, step_s: int) -> Sequence[Step]:
         """Over time, from `since_s` to `until_s`, also where nothing was. Steps are whole minutes."""
         with self._database.reading() as connection:
-            return adding.steps(connection, self._database, which, step_s)
+            return adding.steps(connection, self._database, askable(which), step_s)
 
     def groups(self, which: ActivityFilter, by: Facet, limit: int) -> Sequence[Group]:
         """By value, the one with the most requests first; what is beyond `limit` is one group `(others)`."""
         with self._database.reading() as connection:
-            return adding.groups(connection, self._database, which, by, limit)
+            return adding.groups(connection, self._database, askable(which), by, limit)
 
     def providers(self) -> Sequence[SeenProvider]:
         """As each gateway reported each of them last."""
@@ -153,8 +169,12 @@ class SqlStore:
                     " (SELECT min(time_s) FROM records), (SELECT max(time_s) FROM records)"
                 )
             ).one()
-            dropped = connection.execute(text("SELECT sum(dropped) FROM workers")).scalar()
+            dropped = connection.execute(text("SELECT sum(1.0 * dropped) FROM workers")).scalar()
             size = self._database.size_bytes(connection)
         # Numbers have no gaps, except where old records came late and were removed before others.
         records = 0 if last is None else last - first + 1
         return StoreState(int(records), oldest_s, newest_s, size, int(dropped or 0))
+
+
+def _position(position: Position | None) -> Position | None:
+    return None if position is None else Position(position.time_s, askable_text(position.id))

@@ -15,6 +15,8 @@ from limpet_extproc.contract.activity import ActivityRecord
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
+_RETRIED_S: Final = 3_600.0
+"""A batch that comes again may have other times, where a clock is far off: see `sound.shift_s`."""
 _SUMS_FAILED: Final = 1
 """Where `port.Sums` has `failed`, which is a part of the kind."""
 
@@ -83,7 +85,8 @@ class RecordWriter:
             # The times of these, so that days are left alone that cannot have them.
             times = [record.time_s for record in found]
             known = connection.exec_driver_sql(
-                "SELECT id FROM records WHERE id = ANY(%s) AND time_s BETWEEN %s AND %s", (ids, min(times), max(times))
+                "SELECT id FROM records WHERE id = ANY(%s) AND time_s BETWEEN %s AND %s",
+                (ids, min(times) - _RETRIED_S, max(times) + _RETRIED_S),
             )
         else:
             known = connection.exec_driver_sql(
@@ -172,10 +175,13 @@ def set_counter(connection: Connection, name: str, value: int) -> None:
 def make_days(connection: Connection, days: Iterable[int]) -> None:
     """Make the partitions of PostgreSQL for these days, counted from the beginning of 1970, where they are missing."""
     for day in sorted(days):
-        begin = day * rollups.DAY_S
+        name, begin = partition_of(day), day * rollups.DAY_S
+        if connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar() is not None:
+            continue
+        # Attached, as to make it as a partition would wait for all who read, with everybody behind it.
+        connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE records INCLUDING ALL)")
         connection.exec_driver_sql(
-            f"CREATE TABLE IF NOT EXISTS {partition_of(day)} PARTITION OF records"
-            f" FOR VALUES FROM ({begin}) TO ({begin + rollups.DAY_S})"
+            f"ALTER TABLE records ATTACH PARTITION {name} FOR VALUES FROM ({begin}) TO ({begin + rollups.DAY_S})"
         )
 
 

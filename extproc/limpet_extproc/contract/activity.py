@@ -181,11 +181,11 @@ def decode_batch(data: bytes) -> ActivityBatch:
     """Raises BatchError for what is no batch of this version."""
     try:
         version = msgspec.msgpack.decode(data, type=list)[0] if data else None
-    except (msgspec.MsgspecError, IndexError) as error:
+    except (msgspec.MsgspecError, IndexError, RecursionError) as error:
         raise BatchError(f"not a batch of records: {error}") from error
     if version != VERSION:
         raise BatchError(f"a batch of version {version!r}, and this understands {VERSION}: upgrade both sides")
     try:
         return _DECODER.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BatchError(f"not a batch of records: {error}") from error

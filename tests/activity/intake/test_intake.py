@@ -13,6 +13,7 @@ from tests.activity.intake.taking import batch, hand_over, serving
 from tests.waiting import until
 
 from limpet_activity.intake.batches import MOST_BYTES
+from limpet_activity.intake.server import ListenError
 from limpet_activity.store.in_memory import InMemoryStore
 from limpet_activity.store.port import ActivityFilter, StoreError
 from limpet_activity.store.taking import Taken, taking
@@ -58,6 +59,7 @@ async def test_batches_of_many_workers_are_written_together(socket: str) -> None
     [
         (b"", grpc.StatusCode.INVALID_ARGUMENT, "version None"),
         (b"x", grpc.StatusCode.INVALID_ARGUMENT, "not a batch"),
+        (b"\x91" * 1_000_000, grpc.StatusCode.INVALID_ARGUMENT, "not a batch"),
         (b"\0" * (MOST_BYTES + 1), grpc.StatusCode.INVALID_ARGUMENT, "send less"),
         (encode_batch(batch(*range(MOST_RECORDS + 1))), grpc.StatusCode.INVALID_ARGUMENT, "at most 500"),
         (msgspec.msgpack.encode([VERSION + 1, "new"]), grpc.StatusCode.FAILED_PRECONDITION, "upgrade both sides"),
@@ -137,3 +139,13 @@ async def test_only_so_much_waits(socket: str) -> None:
         codes = [code for code, _ in await asyncio.gather(*calls)]
         assert codes.count(OK) >= 100
         assert service.intake._waiting.empty()
+
+
+async def test_a_socket_that_somebody_has_is_left_to_them(socket: str) -> None:
+    async with serving(taking(InMemoryStore()), [socket]):
+        with pytest.raises(ListenError, match="another process does"):
+            async with serving(taking(InMemoryStore()), [socket]):
+                pass
+        assert await hand_over(socket, batch(1)) == (OK, "")
+    async with serving(taking(InMemoryStore()), [socket]):
+        assert await hand_over(socket, batch(1)) == (OK, "")

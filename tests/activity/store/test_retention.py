@@ -1,6 +1,7 @@
 """What is old, and what is too much, goes; sums of what stays are right; names of what is gone make room."""
 
 import pytest
+from sqlalchemy import text
 from tests.activity.store.answers import T0, one
 from tests.activity.store.conftest import Open
 
@@ -98,3 +99,45 @@ def test_kinds_are_bounded_whatever_comes(most: int) -> None:
         kind = known.fitted(kind_of(one(number, 0, model=f"m{number}", provider=f"p{number}", client=f"c{number}")))
         known.number(kind)
     assert known.last <= most + 1
+
+
+def test_a_clock_that_jumps_ahead_removes_nothing_until_it_has_stayed_there(open_store: Open) -> None:
+    store = open_store()
+    take(store, *(days_old(number, number) for number in range(5)))
+    tidy(store, KeepLimits(days=10))
+    for later in (60 * DAY, 60 * DAY + 60, 60 * DAY + 3_000):
+        tidy(store, KeepLimits(days=10), T0 + later)
+        assert store.sums(EVERYTHING).requests == 5
+    tidy(store, KeepLimits(days=10), T0 + 60)
+    tidy(store, KeepLimits(days=10), T0 + 60 * DAY + 3_700)
+    assert store.sums(EVERYTHING).requests == 5, "it was right in between"
+    tidy(store, KeepLimits(days=10), T0 + 60 * DAY + 7_400)
+    assert store.sums(EVERYTHING).requests == 0
+
+
+def test_minutes_are_added_up_again_after_a_clock_was_ahead(open_store: Open) -> None:
+    store = open_store()
+    for later in (0, 60 * DAY, 60 * DAY + 3_700, 60):
+        tidy(store, KeepLimits(days=300), T0 + later)
+    now = T0 + 5 * DAY
+    store.take([ActivityBatch(VERSION, "gw", 0, 0, T0, [one(1, 5 * 1440)], (), now)], now)
+    with store._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM rollups WHERE grain = 60").scalar_one() > 0
+
+
+def test_sums_that_are_too_much_do_not_take_new_records_with_them(open_store: Open) -> None:
+    store = open_store()
+    take(store, days_old(0, 5), *(one(number, -number / 60) for number in range(1, 10)))
+    with store._database.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO rollups SELECT 1, 3600, CAST(:begin AS bigint) - 3600 * n, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0"
+                " FROM (WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r WHERE n < 30000)"
+                " SELECT n FROM r) AS numbers"
+            ),
+            {"begin": T0 - 6 * DAY},
+        )
+    limit = store.state().size_bytes // 2
+    tidy(store, KeepLimits(days=3_000, max_bytes=limit))
+    kept = [record.id for record in store.page(EVERYTHING, None, 20).records]
+    assert kept[:9] == [f"r{number}" for number in range(1, 10)]

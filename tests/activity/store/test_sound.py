@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.activity.store.answers import T0, one
 from tests.activity.store.conftest import Open
 
-from limpet_activity.store.port import ActivityFilter
+from limpet_activity.store.port import ActivityFilter, Position
 from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, NEWEST_S, OLDEST_S, sound_record
 from limpet_extproc.contract.activity import (
     VERSION,
@@ -116,3 +116,35 @@ def test_what_is_sound_stays_as_it_is(record: ActivityRecord) -> None:
     if sound is not None:
         assert sound_record(sound, T0) == sound
         assert "\x00" not in sound.id + sound.gateway + sound.model + sound.reason
+
+
+@pytest.mark.parametrize("off_s", [-500 * 86_400, -3 * 86_400, 3 * 86_400, 500 * 86_400])
+def test_a_clock_that_is_far_off_loses_nothing(open_store: Open, off_s: float) -> None:
+    store = open_store()
+    records = [one(number, number / 60) for number in range(5)]
+    sent = ActivityBatch(VERSION, "gw", 0, 0, T0, records, (), T0 + 10)
+    assert store.take_new([sent], T0 + 10 + off_s).refused == 0
+    assert store.take_new([sent], T0 + 12 + off_s).new == []
+    newest = [record.id for record in store.page(ActivityFilter(), None, 9).records]
+    assert newest == ["r4", "r3", "r2", "r1", "r0"]
+
+
+@pytest.mark.parametrize("text", ["\x00", "m\x00", "\ud800"])
+def test_what_cannot_be_asked_is_found_nowhere(open_store: Open, text: str) -> None:
+    store = open_store()
+    store.take([batch(GOOD)], T0)
+    assert store.record(text) is None
+    assert store.turns(text, 9) == []
+    for name in ("provider", "model", "tenant", "reason", "cause", "gateway", "conversation"):
+        which = ActivityFilter(**{name: text})  # type: ignore[arg-type]
+        assert store.page(which, None, 9).records == []
+        assert store.sums(which).requests == 0
+        assert store.steps(which, 60) == []
+        assert store.taken_after(which, 0, 9)[0] == []
+    assert store.page(ActivityFilter(), Position(T0 - 1, text), 9).records == []
+
+
+def test_counts_of_very_many_workers_add_up(open_store: Open) -> None:
+    store = open_store()
+    store.take([ActivityBatch(VERSION, "gw", worker, 2**63, T0, (), (), T0) for worker in range(2_000)], T0)
+    assert store.state().dropped == 2_000 * 2**53

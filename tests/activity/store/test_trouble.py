@@ -1,6 +1,8 @@
 """A database that is full, away or of another version: nothing is lost that was said to be kept."""
 
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from tests.activity.store.answers import T0, one
 
 from limpet_activity.store.databases import UrlError, parse_url
 from limpet_activity.store.port import ActivityFilter, StoreError
+from limpet_activity.store.retention import KeepLimits
 from limpet_activity.store.sql_store import SqlStore
 from limpet_extproc.contract.activity import VERSION, ActivityBatch
 from limpet_lab.postgresql import PostgresqlServer, postgresql_server
@@ -135,3 +138,66 @@ def test_a_ca_file_asks_for_a_certificate_of_the_host(tmp_path: Path) -> None:
     url = parse_url("postgres://user@db.example/limpet", tmp_path / "ca.crt")
     assert (url.drivername, url.query["sslmode"]) == ("postgresql+psycopg", "verify-full")
     assert url.query["sslrootcert"] == str(tmp_path / "ca.crt")
+
+
+def test_a_file_that_was_removed_is_noticed(tmp_path: Path) -> None:
+    store = sqlite(tmp_path)
+    store.take([batch(0, 3)], T0)
+    for path in (tmp_path / "kept").iterdir():
+        path.unlink()
+    assert store.take([batch(3, 4)], T0) == 4
+    store.close()
+    again = sqlite(tmp_path)
+    assert again.sums(ActivityFilter()).requests == 4
+    again.close()
+
+
+@pytest.mark.parametrize("kind", ["text", "database"])
+def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "other"
+    if kind == "text":
+        file.write_text("Dear diary\n" * 1000)
+    else:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("CREATE TABLE diary (day TEXT)")
+    file.chmod(0o664)
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match=r"another program|cannot be read as a database"):
+        SqlStore(parse_url(f"sqlite:///{file}"))
+    assert file.read_bytes() == before
+    assert stat.S_IMODE(file.stat().st_mode) == 0o664
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_all_names_is_refused(postgresql: PostgresqlServer, encoding: str) -> None:
+    name = f"in_{encoding.lower()}"
+    postgresql.run(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
+    store = SqlStore(parse_url(postgresql.url(name)))
+    with pytest.raises(StoreError, match=f"encoded in {encoding}"):
+        store.prepare()
+    store.close()
+
+
+@pytest.mark.slow
+def test_a_long_reader_does_not_hold_up_those_who_write(postgresql: PostgresqlServer) -> None:
+    postgresql.run("CREATE DATABASE dumped")
+    store, reader = (SqlStore(parse_url(postgresql.url("dumped"))) for _ in range(2))
+    store.prepare()
+    store.take([batch(0, 1)], T0)
+    later = T0 + 20 * 3_600
+    while store.tidy(KeepLimits(days=0.1), later):
+        pass
+    later = T0 + 40 * 3_600
+    with reader._database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM records")).scalar() == 1
+        while store.tidy(KeepLimits(days=0.1), later):
+            pass
+        assert store.take([batch(1, 1)], later) == 1
+        assert store.record("r0") is not None
+    while store.tidy(KeepLimits(days=0.1), later):
+        pass
+    assert store.record("r0") is None
+    store.close()
+    reader.close()
