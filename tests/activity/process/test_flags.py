@@ -51,3 +51,10 @@ def test_the_store_may_be_named_in_a_file(tmp_path: Path) -> None:
     store = parse(["--store-url-file", str(tmp_path / "url")]).store
     assert store is not None
     assert (store.host, store.password) == ("db", "word")
+
+
+def test_a_page_on_loopback_answers_to_its_names_alone(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    settings = parse([*STORE, "--page", "127.0.0.1:0", "--page-token-file", str(tmp_path / "token")])
+    assert settings.page_settings is not None
+    assert settings.page_settings.allowed_hosts == {"localhost", "127.0.0.1", "::1"}
