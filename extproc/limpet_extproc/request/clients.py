@@ -73,9 +73,18 @@ MAY_MAKE: Final = frozenset({"files", "uploads", "vector_stores", "containers", 
 """APIs that run no model, or only with a turn that names it."""
 
 
-def unseen_model(client: Client, api: str) -> Refusal | None:
-    """Why a client that is bound to some models may not make an object whose models nobody looks up."""
-    if not client.models or api in MAY_MAKE:
+RUNS_ITS_MODEL: Final = frozenset({"assistants", "videos"})
+"""APIs whose `model` is all that they run. Others ignore it, or have models elsewhere as well: a batch in its file."""
+
+
+def unseen_model(client: Client, api: str, model: str = "") -> Refusal | None:
+    """Why a client that is bound to some models may not make an object whose models nobody looks up.
+
+    `model`: the one that the request names; empty: none.
+    """
+    if model and (no := not_allowed(client, model)) is not None:
+        return no
+    if not client.models or api in MAY_MAKE or (model and api in RUNS_ITS_MODEL):
         return None
     message = (
         f"The key of '{client.name}' is for some models alone, and which ones {api} will use cannot be checked here: "

@@ -14,7 +14,7 @@ from limpet_extproc.decision.snapshot import Lane, Snapshot
 from limpet_extproc.dialects.port import ParsedRequest, Refusal
 from limpet_extproc.memory.objects import PlacesUnknownError
 from limpet_extproc.request import identity
-from limpet_extproc.request.clients import not_allowed, unseen_model
+from limpet_extproc.request.clients import unseen_model
 from limpet_extproc.request.object_ids import ObjectPath, object_path
 from limpet_extproc.request.opened import Opened
 from limpet_extproc.request.parsing import RequestHead
@@ -107,7 +107,7 @@ class ObjectRouting:
         if isinstance(named, Refusal):
             return named
         if client is not None:
-            no = not_allowed(client, request.model) if request.model else unseen_model(client, api)
+            no = unseen_model(client, api, request.model)
             if no is not None:
                 return no
         # Of what has a model there are those that no client asks for in turns: bases for fine-tuning, say.

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
@@ -11,7 +11,7 @@ import typer
 from limpet_extproc.contract.client_keys import KEY_PREFIX, ClientKeysMode, digest_of
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.client_keys import LABEL, EntryError, client_key
-from limpet_operator.sources.files import Document, Scan
+from limpet_operator.sources.files import Document
 
 _RANDOM_BYTES: Final = 32
 
@@ -48,9 +48,9 @@ def told(name: str, key: str) -> Iterator[str]:
     yield f"entry to keep:      {name}: sha256:{digest_of(key).hex()}"
 
 
-def documents(scan: Scan) -> Iterator[Document]:
+def documents(read: Iterable[Document]) -> Iterator[Document]:
     """The documents of a file of keys; a mapping of names to keys counts as a Secret with these entries."""
-    for document in scan.documents:
+    for document in read:
         raw = document.raw
         if document.problem is not None or not isinstance(raw, dict) or "kind" in raw:
             yield document
@@ -64,8 +64,23 @@ def _secret(entries: dict[Any, Any], number: int) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": f"client-keys-{number}", "labels": labels},
-        "stringData": {str(name): json.dumps(of) if isinstance(of, dict) else of for name, of in entries.items()},
+        "stringData": {str(name): _text(of) for name, of in entries.items()},
     }
+
+
+def _text(entry: Any) -> str:
+    """An entry as that of a Secret is written: one that is no text, too, so that it costs itself alone."""
+    match entry:
+        case str():
+            return entry
+        case None:
+            return ""
+        case dict():
+            return json.dumps(entry)
+        case list():
+            return json.dumps({"key": entry})
+        case _:
+            return json.dumps({"key": 0})
 
 
 def greeting_lines(now: Plan, mode: ClientKeysMode) -> Iterator[str]:

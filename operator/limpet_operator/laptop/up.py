@@ -17,7 +17,7 @@ from prometheus_client import start_http_server
 
 from limpet_extproc.contract.apis import DialectName
 from limpet_extproc.contract.client_keys import ClientKeysMode
-from limpet_operator.laptop import client_keys
+from limpet_operator.laptop import client_keys, keys_file
 from limpet_operator.laptop.children import ChildDied
 from limpet_operator.laptop.listen import CannotStart, find_listen_address
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
@@ -49,15 +49,16 @@ SAY_AFTER_S: Final = 0.2
 class Directory:
     """A directory of YAML as plans: one now, and one for every change. Reports once what is wrong or has no effect."""
 
-    def __init__(self, path: Path, say: Say, parser: Parser | None = None, keys_file: Path | None = None) -> None:
-        """`keys_file`: a further file, with keys of clients."""
+    def __init__(self, path: Path, say: Say, parser: Parser | None = None, keys_path: Path | None = None) -> None:
+        """`keys_path`: a further file, with keys of clients."""
         self._path = path
-        self._keys_file = keys_file
+        self._keys_path = keys_path
         self._say = say
         self._parser = parser or Parser.load()
         self._store = FileStore(self._parser)
         self._scan = files.scan(path)
-        self._keys_scan = files.scan(keys_file) if keys_file is not None else files.Scan({})
+        self._keys_scan = files.scan(keys_path) if keys_path is not None else files.Scan({})
+        self._keys_last = keys_file.readable(self._keys_scan.documents) or ()
         self._store.replace(self._documents())
         self.plan: Plan = plan(self._store.objects, os.environ)
         self._reported: frozenset[str] = frozenset()
@@ -72,8 +73,8 @@ class Directory:
     async def follow(self, apply: Callable[[Plan], None]) -> None:
         """Apply the plan of every further change, for ever."""
         following = [self._follow_objects(apply)]
-        if self._keys_file is not None:
-            following.append(self._follow_keys(self._keys_file, apply))
+        if self._keys_path is not None:
+            following.append(self._follow_keys(self._keys_path, apply))
         await first_of(*following)
 
     async def _follow_objects(self, apply: Callable[[Plan], None]) -> None:
@@ -83,12 +84,14 @@ class Directory:
 
     async def _follow_keys(self, path: Path, apply: Callable[[Plan], None]) -> None:
         async for scan in files.watch(path, self._keys_scan, lambda: self._report_missing(path)):
-            self._keys_scan = scan
+            self._keys_scan = await keys_file.settled(path, scan)
+            read = keys_file.readable(self._keys_scan.documents)
+            self._keys_last = self._keys_last if read is None else read
             self._changed(apply)
 
     def _documents(self) -> Iterator[files.Document]:
         yield from self._scan.documents
-        yield from client_keys.documents(self._keys_scan)
+        yield from client_keys.documents(keys_file.with_last(self._keys_scan.documents, self._keys_last))
 
     def _changed(self, apply: Callable[[Plan], None]) -> None:
         if self._store.replace(self._documents()):
@@ -113,13 +116,13 @@ class Directory:
         self._reported = lines
 
 
-async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say, keys_file: Path | None = None) -> int:
+async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say, keys_path: Path | None = None) -> int:
     """Run until SIGINT or SIGTERM (status 0), or until something is in the way or dies (status 1, with the reason)."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
-        directory = Directory(path, say, keys_file=keys_file)
+        directory = Directory(path, say, keys_path=keys_path)
         for port in (metrics_port, metrics_port + 1) if metrics_port else ():
             find_listen_address("127.0.0.1", port, _METRICS_FLAG)
         loop = asyncio.get_running_loop()

@@ -15,6 +15,8 @@ LABEL: Final = "limpet.dev/client-keys"
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _DIGEST: Final = "sha256:"
 _HEX: Final = re.compile(rf"[0-9a-fA-F]{{{2 * DIGEST_BYTES}}}")
+_LOOKS_LIKE_DIGEST: Final = re.compile(rf"(?i:sha[-_]?\d+[:=-].*|(?:\w+[:=])?{_HEX.pattern})")
+"""Taken as a key, a digest would open the gateway to all who may read it."""
 _MOST_KEYS: Final = 8
 
 
@@ -70,8 +72,8 @@ def _entry(text: str) -> _KeyEntry:
     words = text.split()
     if words and (words[0].startswith("{") or words[0].endswith(":")):
         return _mapping(text)
-    digests = [word.removeprefix(_DIGEST) for word in words if word.startswith(_DIGEST)]
-    return _KeyEntry(key=[word for word in words if not word.startswith(_DIGEST)], sha256=digests)
+    digests = [word for word in words if word.lower().startswith(_DIGEST)]
+    return _KeyEntry(key=[word for word in words if not word.lower().startswith(_DIGEST)], sha256=digests)
 
 
 def _mapping(text: str) -> _KeyEntry:
@@ -80,6 +82,8 @@ def _mapping(text: str) -> _KeyEntry:
     except yaml.YAMLError as error:
         # Without the text that the error would show: it may be a key.
         raise EntryError("is not a mapping in YAML or JSON") from error
+    if isinstance(raw, dict) and isinstance(raw.get("key"), bool | int | float):
+        raise EntryError("has a key that is not text: write it in quotes")
     try:
         return msgspec.convert(raw, _KeyEntry)
     except msgspec.ValidationError as error:
@@ -99,6 +103,11 @@ def _several(keys: str | list[str]) -> list[str]:
 
 
 def _hashed(key: str) -> str:
+    if _LOOKS_LIKE_DIGEST.fullmatch(key) is not None:
+        raise EntryError(
+            f"looks like a digest: write {_DIGEST} and its {2 * DIGEST_BYTES} hexadecimal digits, or in a mapping "
+            "sha256; a key itself may not look so"
+        )
     if len(key) < SHORTEST_KEY:
         raise EntryError(f"has a key of {len(key)} characters: it could be guessed; write {SHORTEST_KEY} or more")
     if len(key) > LONGEST_KEY:
@@ -109,7 +118,7 @@ def _hashed(key: str) -> str:
 
 
 def _given(digest: str) -> str:
-    digest = digest.removeprefix(_DIGEST)
+    digest = digest[len(_DIGEST) :] if digest.lower().startswith(_DIGEST) else digest
     if _HEX.fullmatch(digest) is None:
         raise EntryError(f"has a sha256 that is not {2 * DIGEST_BYTES} hexadecimal digits")
     return digest.lower()

@@ -64,10 +64,24 @@ def test_models_beyond_a_key_are_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "api", "may"), [((), "batches", True), (("a",), "files", True), (("a",), "batches", False)]
+    ("models", "api", "model", "may"),
+    [
+        ((), "batches", "", True),
+        ((), "batches", "a", True),
+        (("a",), "files", "", True),
+        (("a",), "batches", "", False),
+        (("a",), "batches", "a", False),
+        (("a",), "fine_tuning", "a", False),
+        (("a",), "videos", "a", True),
+        (("a",), "videos", "b", False),
+        (("a",), "videos", "", False),
+        (("a",), "files", "b", False),
+    ],
 )
-def test_what_runs_models_unseen_is_not_for_a_key_of_some(models: tuple[str, ...], api: str, may: bool) -> None:
-    assert (unseen_model(_client(models=models), api) is None) is may
+def test_what_runs_models_unseen_is_not_for_a_key_of_some(
+    models: tuple[str, ...], api: str, model: str, may: bool
+) -> None:
+    assert (unseen_model(_client(models=models), api, model) is None) is may
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ stringData: {robot: lpk-robot-0123456789}
 
 def _planned(build: Build, path: Path) -> Plan:
     store = FileStore(build.parser)
-    store.replace(documents(files.scan(path)))
+    store.replace(documents(files.scan(path).documents))
     return plan(store.objects, {})
 
 
