@@ -9,6 +9,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from limpet_activity.process.http_connections import MOST_CONNECTIONS, BoundedConnection
 from limpet_extproc.contract.host_port import HostPort
 
 _GRACE_S: Final = 2
@@ -28,6 +29,7 @@ async def web_server(app: ASGIApp, where: HostPort) -> AsyncIterator[HostPort]:
     listener = _listener(where)
     config = uvicorn.Config(
         app,
+        http=BoundedConnection,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -35,7 +37,7 @@ async def web_server(app: ASGIApp, where: HostPort) -> AsyncIterator[HostPort]:
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
-        limit_concurrency=256,
+        limit_concurrency=MOST_CONNECTIONS + 56,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
