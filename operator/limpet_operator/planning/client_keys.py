@@ -11,7 +11,7 @@ import msgspec
 
 from limpet_extproc.contract.client_keys import ClientKey
 from limpet_operator.planning.finding import ACCEPTED, Finding, accepted, not_accepted
-from limpet_operator.resources.client_keys import EntryError, client_key
+from limpet_operator.resources.client_keys import EntryError, client_key, shown_name
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.secret import SecretObject
 
@@ -42,7 +42,7 @@ def planned_clients(secrets: Iterable[SecretObject], namespace: str | None) -> P
             try:
                 key = client_key(name, secret.values[name])
             except EntryError as error:
-                wrong.append(f"{name}: {error}")
+                wrong.append(f"{shown_name(name)}: {error}")
                 continue
             if (other := names.setdefault(name, secret.key)) != secret.key:
                 wrong.append(f"{name}: {other} has a client of this name already, which counts; take one of them out")

@@ -7,7 +7,15 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from limpet_extproc.contract.client_keys import DIGEST_BYTES, LONGEST_KEY, SHORTEST_KEY, ClientKey, digest_of
+from limpet_extproc.contract.api_keys import BLANK, blanked, may_be_key
+from limpet_extproc.contract.client_keys import (
+    DIGEST_BYTES,
+    KEY_PREFIX,
+    LONGEST_KEY,
+    SHORTEST_KEY,
+    ClientKey,
+    digest_of,
+)
 
 LABEL: Final = "limpet.dev/client-keys"
 """Of Secrets whose entries are keys of clients; any value but `false`."""
@@ -40,10 +48,17 @@ def is_for_clients(labels: Mapping[str, str]) -> bool:
     return labels.get(LABEL, "false").lower() != "false"
 
 
+def shown_name(name: str) -> str:
+    """A client's name as messages have it: one that is no name may be a key, written on the wrong side."""
+    return BLANK if _NAME.fullmatch(name) is None or may_be_key(name) else name
+
+
 def client_key(name: str, value: bytes) -> ClientKey:
     """A client, from one entry. Raises EntryError."""
     if _NAME.fullmatch(name) is None:
         raise EntryError("a client's name has up to 63 letters, digits, '-', '_' and '.', and begins and ends with one")
+    if name.lower().startswith(KEY_PREFIX) or _LOOKS_LIKE_DIGEST.fullmatch(name) is not None:
+        raise EntryError("a client's name looks like a key or a digest: write the name first, and its key as the value")
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
@@ -87,7 +102,7 @@ def _mapping(text: str) -> _KeyEntry:
     try:
         return msgspec.convert(raw, _KeyEntry)
     except msgspec.ValidationError as error:
-        raise EntryError(str(error)) from error
+        raise EntryError(blanked(str(error))) from error
 
 
 def _json(text: str) -> Any:

@@ -57,6 +57,17 @@ def test_a_bad_entry_costs_itself_alone(
     assert ONE not in message
 
 
+@pytest.mark.parametrize("key", [ONE, f"lpk-{'0a' * 32}", "0a" * 32, "a key with spaces 0123456789"])
+def test_a_key_on_the_side_of_the_name_is_not_shown(build: Build, key: str) -> None:
+    planned = build.plan(_secret("b", **{key: "laptop-of-anna-smith", "laptop": TWO, "unknown": f"{ONE}: [a]"}))
+    assert _clients(planned) == {"laptop": [TWO]}
+    ok, message = _said(planned, "b")
+    assert not ok
+    assert "[key]: a client's name" in message
+    assert key not in message
+    assert ONE not in message
+
+
 def test_only_the_gateways_own_namespace_gives_keys(build: Build) -> None:
     objects = build.objects(_secret("a", "team", laptop=ONE), _secret("b", "limpet", robot=TWO))
     assert _clients(plan(objects, {}, keys_in="limpet")) == {"robot": [TWO]}
