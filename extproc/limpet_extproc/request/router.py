@@ -108,6 +108,8 @@ class StickyRouting:
         asks = cold or (remembered is not None and may_leave(opened.query, remembered, self._tracker.states))
         heads = await self._heads.known(opened.query, now_s, waits=cold and not alone) if asks else NO_HEADS
         now_s = self._clock() if heads else now_s
+        if asks and head.client is not None and (refusal := self._beyond(head.client, opened, self._clock())):
+            return refusal  # Others have been counted while this one was held.
         rates = self._key_rates
         before = (rates.before if alone else rates.count)(key, now_s) if opened.query.lane.adds_keys else 0
         last_model = ""

@@ -9,9 +9,13 @@ from tests.extproc.conftest import Make
 from tests.extproc.hand_clock import HandClock
 from tests.extproc.request.test_router import Routed, hashes_of
 
-from limpet_extproc.contract.catalog import CacheFields
+from limpet_extproc.contract.catalog import CacheFields, Limits
+from limpet_extproc.decision.clients import Client
+from limpet_extproc.dialects.port import Refusal
 from limpet_extproc.memory.in_process_heads import InProcessHeads
+from limpet_extproc.providers.limit_events import RequestSent
 from limpet_extproc.request.hold import POLL_S, HeadWaits
+from limpet_extproc.request.routing import Routing
 
 NOW = 1000.0
 HASHES = [b"shortest", b"longer !"]
@@ -195,3 +199,13 @@ async def test_a_conversation_that_goes_on_waits_for_nobody(make: Make) -> None:
     world = Routed(make.snapshot(make.provider("a"), hold_first_s=1.0))
     started_s = [(await world.route(make.body("x" * 10_000))).record.started_s for _ in range(2)]
     assert started_s[0] == started_s[1]
+
+
+async def test_those_that_were_held_do_not_go_beyond_their_clients_limit(make: Make) -> None:
+    client = Client("robot", b"\nrobot", "@robot", limits=Limits(requests_per_minute=2))
+    world = Routed(make.snapshot(make.provider("a"), hold_first_s=1.5))
+    assert isinstance(await world.answer(make.body("x" * 10_000, session_id="first"), client=client), Routing)
+    world.meanwhile = lambda: world.limit_use.apply(RequestSent(client.use, NOW, 10))
+    answer = await world.answer(make.body("x" * 10_000, session_id="held"), client=client)
+    assert isinstance(answer, Refusal)
+    assert answer.reason == "refused.over_key_limit"

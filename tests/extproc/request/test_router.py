@@ -11,6 +11,7 @@ from tests.extproc.hand_clock import HandClock
 
 from limpet_extproc.contract.catalog import Limits, Model
 from limpet_extproc.contract.prices import Price
+from limpet_extproc.decision.clients import Client
 from limpet_extproc.decision.prefix import HEAD_HASH_BYTES
 from limpet_extproc.decision.snapshot import Snapshot
 from limpet_extproc.dialects.openai_chat import OpenAIChat
@@ -65,8 +66,10 @@ class Routed:
         self.clock.now_s += seconds
         self.meanwhile()
 
-    async def answer(self, body: bytes, watch: DecisionWatch | None = None) -> Routing | Refusal:
-        return await self._router.route(RequestHead(OpenAIChat(), {}), body, watch)
+    async def answer(
+        self, body: bytes, watch: DecisionWatch | None = None, client: Client | None = None
+    ) -> Routing | Refusal:
+        return await self._router.route(RequestHead(OpenAIChat(), {}, client=client), body, watch)
 
     async def route(self, body: bytes) -> Routing:
         routing = await self.answer(body)
