@@ -6,7 +6,7 @@ import msgspec
 
 from limpet_activity.store.facts import sums_of
 from limpet_activity.store.port import Sums
-from limpet_activity.web.sentences import why
+from limpet_activity.web.course import why_it_switched
 from limpet_extproc.contract.activity import ActivityRecord
 
 
@@ -60,7 +60,7 @@ def conversation_view(records: Sequence[ActivityRecord]) -> ConversationView:
         gap_s = record.time_s - before.time_s if before is not None else None
         turns.append(ShownTurn(number, record, gap_s, cached_share(record), moved))
         before, served_by = record, record.provider or served_by
-    switches = [Switch(turn, why(turn.record.reason)) for turn in turns if turn.switched_from]
+    switches = [Switch(turn, why_it_switched(turn.record, turn.switched_from)) for turn in turns if turn.switched_from]
     return ConversationView(
         turns, switches, warm_places(records), sorted({r.provider for r in records} - {""}), sums_of(records)
     )

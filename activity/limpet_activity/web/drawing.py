@@ -11,10 +11,10 @@ from limpet_activity.web import numbers
 from limpet_activity.web.charts import stacked_bar, turn_block
 from limpet_activity.web.colours import NO_COLOUR, colours
 from limpet_activity.web.conversation_view import cached_share
+from limpet_activity.web.course import in_words
 from limpet_activity.web.provider_view import verdict_css
-from limpet_activity.web.record_view import in_words, outcome
+from limpet_activity.web.record_view import outcome
 from limpet_activity.web.sentences import CACHE_CAUSES, REASONS
-from limpet_extproc.contract.reasons import ANSWERED
 
 _FILTERS: Final = {
     "ago": numbers.ago,
@@ -30,7 +30,6 @@ _FILTERS: Final = {
     "in_words": in_words,
 }
 _CALLED: Final = {
-    "answered": ANSWERED,
     "bar": stacked_bar,
     "cached_share": cached_share,
     "has_failed": has_failed,

@@ -88,7 +88,7 @@ def overview_view(asked: Overview) -> OverviewView:
             top=1.0,
         ),
         ticks=[tick(asked.since_s + span_s * index / ticks, span_s) for index in range(ticks)],
-        providers=_lines(asked.providers, {"": "(nobody)"}, {}),
+        providers=_lines(asked.providers, {"": "no provider"}, {}),
         models=_lines(asked.models, {"": "(not read)"}, {}),
         reasons=_lines(asked.reasons, {"": "(unknown)"}, REASONS),
         causes=_lines([group for group in asked.causes if group.value], {}, CACHE_CAUSES),

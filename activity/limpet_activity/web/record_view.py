@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from limpet_activity.store.facts import has_failed
-from limpet_activity.web.numbers import NOTHING, count, seconds
+from limpet_activity.web.course import in_words, went_on_from, why_it_went
+from limpet_activity.web.numbers import count, seconds
 from limpet_activity.web.sentences import OUTCOMES, passed_over, what_became_of_the_read, why
 from limpet_extproc.contract.activity import ActivityRecord, TriedProvider
 from limpet_extproc.contract.reasons import ANSWERED
@@ -16,7 +17,8 @@ class TokenPart(msgspec.Struct, frozen=True):
 
     name: str
     css: str
-    tokens: int
+    tokens: int | None
+    """None: not reported."""
     note: str = ""
 
 
@@ -65,6 +67,8 @@ class RecordView(msgspec.Struct, frozen=True):
     """In mode Observe: what Enforce would have said."""
     read: str
     tokens: Sequence[TokenPart]
+    expected_tokens: int | None
+    """What the cache of the one that answered was expected to have."""
     token_bar: Sequence[tuple[str, float]]
     costs: Sequence[CostLine]
     saved_usd: float | None
@@ -84,11 +88,12 @@ def record_view(record: ActivityRecord) -> RecordView:
         failed=has_failed(record),
         outcome=outcome(record),
         who=who(record),
-        why=why(record.reason),
+        why=why_it_went(record),
         enforce=why(record.enforce_reason) if record.enforce_reason else "",
         read=what_became_of_the_read(record.cause, record.reason),
         tokens=tokens,
-        token_bar=[(part.css, float(part.tokens)) for part in tokens],
+        expected_tokens=_expected_tokens(record),
+        token_bar=[(part.css, float(part.tokens or 0)) for part in tokens],
         costs=cost_lines(record),
         saved_usd=saved,
         candidates=candidates(record),
@@ -130,15 +135,28 @@ def token_parts(record: ActivityRecord) -> list[TokenPart]:
         read = min(max(read, 0), max(prompt, 0))
         written = min(max(written, 0), max(prompt, 0) - read)
         parts = [
-            TokenPart("read from the cache", "t-read", read),
-            TokenPart("written to the cache", "t-written", written),
-            TokenPart("neither", "t-plain", max(prompt, 0) - read - written),
+            TokenPart("read from the cache", "t-read", None if record.cached_tokens is None else read),
+            TokenPart("written to the cache", "t-written", None if record.written_tokens is None else written),
+            TokenPart(_rest(record), "t-plain", max(prompt, 0) - read - written),
         ]
     if record.output_tokens is not None:
         thought = record.reasoning_tokens
         note = f"{count(thought)} of them reasoning" if thought else ""
         parts.append(TokenPart("answer", "t-output", max(record.output_tokens, 0), note))
     return parts
+
+
+def _expected_tokens(record: ActivityRecord) -> int | None:
+    if went_on_from(record) is None:
+        return record.expected_tokens
+    return next((each.warm_tokens for each in record.considered if each.provider == record.provider), None)
+
+
+def _rest(record: ActivityRecord) -> str:
+    """What the rest of a prompt is, as far as the provider reports the parts."""
+    if record.cached_tokens is None:
+        return "the rest of the prompt"
+    return "not read from it" if record.written_tokens is None else "neither"
 
 
 def cost_lines(record: ActivityRecord) -> list[CostLine]:
@@ -179,9 +197,3 @@ def _attempt(tried: TriedProvider) -> AttemptLine:
         begun_s=tried.begun_s,
         took_s=tried.took_s,
     )
-
-
-def in_words(cause: str) -> str:
-    """`ServerError` as `server error`."""
-    spaced = "".join(f" {char.lower()}" if char.isupper() and not cause.isupper() else char for char in cause).strip()
-    return spaced.replace("t l s", "TLS") or NOTHING

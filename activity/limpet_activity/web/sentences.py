@@ -6,7 +6,7 @@ from typing import Final
 from limpet_activity.store.facts import bare_cause
 
 REASONS: Final[Mapping[str, str]] = {
-    "sticky.hit": "The conversation was expected to be in this provider's cache, so it stayed there.",
+    "sticky.hit": "The conversation was expected to be in this provider's cache.",
     "sticky.pending": "An earlier request of the conversation was still under way to this provider, so this one "
     "followed it.",
     "sticky.within": "The client steered, and among what it allows the warm provider came first.",
@@ -40,6 +40,7 @@ REASONS: Final[Mapping[str, str]] = {
     "fallback.undecided": "No worker answered, so Envoy routed it by its own rules.",
     "answered.models": "The gateway answered itself: the list of models.",
     "answered.health": "The gateway answered itself: how it is doing.",
+    "answered.explained": "The gateway answered itself: where it would send the request. Nothing was sent on.",
     "answered.preflight": "The gateway answered itself: a browser asked whether a page may use it.",
     "refused.bad_request": "The body was no request of the API that its path names.",
     "refused.content_encoding": "The body was compressed, and prompts have to be read.",
@@ -48,6 +49,7 @@ REASONS: Final[Mapping[str, str]] = {
     "refused.object_gone": "What it goes on from is not known as this client's own, or its provider is gone.",
     "refused.unknown_model": "No provider serves this model by the API that was asked.",
     "refused.untranslatable": "A field of the request cannot be translated for the model's providers.",
+    "refused.debug": "It asked for an explanation alone, and its client may not, or no worker was there to give one.",
     "refused.unauthorized": "It had no key of the gateway's, or one that is not known.",
     "refused.model_not_allowed": "The client's key is not for this model.",
     "refused.over_key_limit": "The client's key had used what it may by the minute or by the day.",
@@ -66,7 +68,7 @@ REASONS: Final[Mapping[str, str]] = {
 """By `contract.reasons.Reason`."""
 
 CACHE_CAUSES: Final[Mapping[str, str]] = {
-    "hit": "All that the last turn left in the cache was read.",
+    "hit": "All or nearly all that was expected in the cache was read.",
     "partial": "Same prompt, same provider, in time, and still less was read than should be there: vendors drop the "
     "least used parts first.",
     "ttl_expired": "The cache had let the conversation go: its lifetime since the last turn had passed.",
@@ -110,20 +112,25 @@ OUTCOMES: Final[Mapping[str, str]] = {
 }
 """By `contract.attempt.AttemptOutcome`."""
 
+_THIS_ONE: Final = "this provider"
+
 UNKNOWN_REASON: Final = "Why it went there is not known."
 
 
-def why(reason: str) -> str:
-    """The reason as a sentence."""
+def why(reason: str, provider: str = "") -> str:
+    """The reason as a sentence. `provider`: the one that it is about, if that is known."""
     if not reason:
         return UNKNOWN_REASON
-    return REASONS.get(reason, f"{reason}: a reason that this page does not know yet.")
+    text = REASONS.get(reason, f"{reason}: a reason that this page does not know yet.")
+    return text.replace(_THIS_ONE, provider) if provider else text
 
 
 def what_became_of_the_read(cause: str, reason: str = "") -> str:
     """The cause as a sentence, without the reason that has been told; empty: there was nothing to expect."""
     if not cause:
         return ""
+    if cause == "hit" and reason.startswith("first."):
+        return "A first turn, whose beginning others had left in the cache: it was read."
     text = CACHE_CAUSES.get(bare_cause(cause), f"{cause}: a cause that this page does not know yet.")
     detail = cause.partition("(")[2].rstrip(")")
     match bare_cause(cause), detail:

@@ -132,12 +132,12 @@ def test_a_record_in_sentences() -> None:
     text = text_of(signed_in(with_records(record)), "/activity/r3")
     for part in (
         "beta answered after alpha did not: 1.0 s in all, 420 ms to the first token.",
-        "The warm provider was down. sticky.left.down",
+        "The warm provider was down. But alpha failed with 500 (server error), so beta answered. sticky.left.down",
         "Another provider had served the last turn",
         "written to the cache 2,000",
         "neither 1,000",
         "100 30 of them reasoning",
-        "2,048 were expected",
+        "0 were expected",
         "paid $1.50",
         "without a cache $2.00",
         "not sticky $1.75",
@@ -174,8 +174,39 @@ def test_a_conversation_turn_by_turn() -> None:
     assert "3 turns" in text
     assert "1 switch " in text
     assert "turn 3 alpha → beta" in text
-    assert "The warm provider was down." in text
+    assert "It went to alpha again, but alpha failed with 500 (server error), so beta answered." in text
     assert "No cache is known to keep it." in text
+
+
+def test_a_turn_that_failed_over_did_not_stay() -> None:
+    tried = (TriedProvider("alpha", "failed", 503, "ServerError"), TriedProvider("beta", "ok", 200))
+    kept = one(1, 0, conversation="c0", provider="alpha", reason="first.scored")
+    moved = one(2, 1, conversation="c0", provider="beta", reason="sticky.hit", attempts=tried)
+    client = signed_in(with_records(kept, moved))
+    told = " cache. But alpha failed with 503 (server error), so beta answered. sticky.hit"
+    assert told in text_of(client, "/activity/r2")
+    assert "It went to alpha again, but alpha failed with 503 (server error)" in text_of(client, "/conversations/c0")
+
+
+def test_what_was_not_reported_is_no_zero() -> None:
+    record = one(1, 0, provider="alpha", prompt_tokens=3890, cached_tokens=0, output_tokens=1)
+    text = text_of(signed_in(with_records(record)), "/activity/r1")
+    assert "read from the cache 0 written to the cache not reported not read from it 3,890" in text
+    text = text_of(signed_in(with_records(msgspec.structs.replace(record, cached_tokens=None))), "/activity/r1")
+    assert "read from the cache not reported written to the cache not reported the rest of the prompt 3,890" in text
+
+
+def test_who_answered_nothing_is_called_alike_everywhere() -> None:
+    store = with_records(one(1, 0, reason="answered.models"), one(2, 1, reason="refused.origin", conversation="c0"))
+    for path in ("/?range=1h", "/activity", "/conversations/c0"):
+        text = text_of(signed_in(store), path)
+        assert "no provider" in text
+        assert "nobody" not in text.replace("refused.nobody_left", "")
+
+
+@pytest.mark.parametrize("path", ["/?range=1h", "/providers?range=1h"])
+def test_savings_say_by_what(path: str) -> None:
+    assert "paid saved by staying" in re.sub(r"\$[\d.]+ ", "", text_of(signed_in(), path))
 
 
 def test_where_a_conversation_is_warm() -> None:

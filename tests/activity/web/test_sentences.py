@@ -28,16 +28,22 @@ def test_sentences_are_sentences(sentence: str) -> None:
     assert sentence.endswith(".")
 
 
+def test_a_reason_names_its_provider_where_that_is_known() -> None:
+    assert why("sticky.hit", "alpha") == "The conversation was expected to be in alpha's cache."
+
+
 def test_words_of_a_later_version_are_shown_as_they_are() -> None:
     assert why("sticky.new") == "sticky.new: a reason that this page does not know yet."
     assert why("") == UNKNOWN_REASON
+    assert why("", "alpha") == UNKNOWN_REASON
     assert passed_over("asleep") == "asleep"
 
 
 @pytest.mark.parametrize(
     ("cause", "reason", "end"),
     [
-        ("hit", "", "was read."),
+        ("hit", "", "All or nearly all that was expected in the cache was read."),
+        ("hit", "first.warm_head", "A first turn, whose beginning others had left in the cache: it was read."),
         ("", "", ""),
         ("prefix_changed(message 3)", "", "at message 3, and no cache reads beyond that."),
         ("prefix_changed(tools)", "", "at its tools, and no cache reads beyond that."),
