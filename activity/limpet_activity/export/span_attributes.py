@@ -81,6 +81,7 @@ def request_attributes(record: ActivityRecord) -> SpanAttributes:
             "limpet.gateway": record.gateway,
             "limpet.decision": record.reason,
             "limpet.decision.enforce": record.enforce_reason,
+            "limpet.decision.enforce_provider": record.enforce_provider,
             "limpet.provider": record.provider,
             "limpet.attempts": len(record.attempts),
             "limpet.api": record.api,

@@ -80,6 +80,7 @@ def sound_record(record: ActivityRecord, now_s: float, later_s: float = 0.0) -> 
         error=text(record.error, _TEXT),
         traceparent=text(record.traceparent, _NAME),
         observed_usd=_number(record.observed_usd, MOST_USD),
+        enforce_provider=_word(record.enforce_provider),
     )
 
 

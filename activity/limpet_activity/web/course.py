@@ -1,6 +1,6 @@
 """The course of one request in sentences: why it went to whom it went first, and what came of that."""
 
-from limpet_activity.web.numbers import NOTHING
+from limpet_activity.web.numbers import NOTHING, usd
 from limpet_activity.web.sentences import OUTCOMES, why
 from limpet_extproc.contract.activity import ActivityRecord, TriedProvider
 
@@ -25,6 +25,28 @@ def why_it_switched(record: ActivityRecord, served_before: str) -> str:
     if first is not None and first.provider == served_before:
         return f"It went to {served_before} again, but {failure(first)}, so {record.provider} answered."
     return why_it_went(record)
+
+
+def under_enforce(record: ActivityRecord) -> str:
+    """In mode Observe: where Enforce would have sent it, what that would have cost, and why; empty in others."""
+    if not record.enforce_reason:
+        return ""
+    where = "have decided otherwise"
+    if record.enforce_provider:
+        where = f"have sent it to {record.enforce_provider}"
+    if record.enforce_provider and record.enforce_provider == record.provider:
+        where += " too"
+    return f"Enforce would {where}{_difference(record)}: {why(record.enforce_reason, record.enforce_provider)}"
+
+
+def _difference(record: ActivityRecord) -> str:
+    """Between what was paid and what Enforce would have; nothing where it would be shown as zero."""
+    if record.observed_usd is None or record.paid_usd is None:
+        return ""
+    saved = record.paid_usd - record.observed_usd
+    if usd(saved) in (usd(0.0), NOTHING):
+        return ""
+    return f" and saved {usd(saved)}" if saved > 0 else f" and cost {usd(-saved)} more"
 
 
 def failure(tried: TriedProvider) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from limpet_activity.store.facts import has_failed
-from limpet_activity.web.course import in_words, went_on_from, why_it_went
+from limpet_activity.web.course import in_words, under_enforce, went_on_from, why_it_went
 from limpet_activity.web.numbers import count, seconds
-from limpet_activity.web.sentences import OUTCOMES, passed_over, what_became_of_the_read, why
+from limpet_activity.web.sentences import OUTCOMES, passed_over, what_became_of_the_read
 from limpet_extproc.contract.activity import ActivityRecord, TriedProvider
 from limpet_extproc.contract.reasons import ANSWERED
 
@@ -64,7 +64,7 @@ class RecordView(msgspec.Struct, frozen=True):
     who: str
     why: str
     enforce: str
-    """In mode Observe: what Enforce would have said."""
+    """In mode Observe: what Enforce would have done."""
     read: str
     tokens: Sequence[TokenPart]
     expected_tokens: int | None
@@ -89,7 +89,7 @@ def record_view(record: ActivityRecord) -> RecordView:
         outcome=outcome(record),
         who=who(record),
         why=why_it_went(record),
-        enforce=why(record.enforce_reason) if record.enforce_reason else "",
+        enforce=under_enforce(record),
         read=what_became_of_the_read(record.cause, record.reason),
         tokens=tokens,
         expected_tokens=_expected_tokens(record),

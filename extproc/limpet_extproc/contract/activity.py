@@ -113,6 +113,8 @@ class ActivityRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The client's, if it is a valid one."""
     observed_usd: float | None = None
     """In mode Observe: what it would have cost where Enforce would have sent it."""
+    enforce_provider: str = ""
+    """In mode Observe: where that is."""
 
 
 class ShownPrice(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -93,6 +93,7 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         error=field or _error(attempts),
         traceparent=traceparent(entry.request.request_headers[TRACE_HEADER] if record is None else record.traceparent),
         observed_usd=_observed_usd(record, provider, usage, lane, bill),
+        enforce_provider="" if record is None else record.enforce_provider,
     )
 
 

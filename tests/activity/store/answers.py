@@ -88,6 +88,7 @@ RECORDS: Final = (
         gateway="gw-2",
         reason="observe.spread",
         enforce_reason="sticky.hit",
+        enforce_provider="gamma",
         provider="beta",
         model="m-small",
         tenant="bb22",

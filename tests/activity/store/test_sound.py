@@ -72,6 +72,7 @@ def test_absurd_numbers_and_texts_are_kept_in_range(open_store: Open) -> None:
         spread_usd=inf,
         cheapest_usd=-inf,
         observed_usd=-1.0,
+        enforce_provider="al\x00pha",
     )
     assert store.take([batch(absurd)], T0) == 1
     kept = store.record("r1")
@@ -80,6 +81,7 @@ def test_absurd_numbers_and_texts_are_kept_in_range(open_store: Open) -> None:
     assert (kept.prompt_tokens, kept.cached_tokens, kept.output_tokens) == (MOST_TOKENS, 0, MOST_TOKENS)
     assert (kept.paid_usd, kept.uncached_usd, kept.spread_usd, kept.cheapest_usd) == (MOST_USD, None, MOST_USD, 0.0)
     assert (kept.duration_s, kept.provider, kept.attempts[0].provider) == (0.0, "al_pha", "be_ta")
+    assert kept.enforce_provider == "al_pha"
     assert store.sums(ActivityFilter(provider="be_ta")).paid_usd == MOST_USD
     assert [record.id for record in store.page(ActivityFilter(failed=True), None, 9).records] == ["r1"]
 

@@ -154,7 +154,7 @@ def test_a_record_in_sentences() -> None:
 @pytest.mark.parametrize(
     ("record", "part"),
     [
-        (RECORDS[3], "Enforce would have decided otherwise and saved $0.75: The conversation was expected"),
+        (RECORDS[3], "Enforce would have sent it to gamma and saved $0.75: The conversation was expected"),
         (RECORDS[5], "No provider was asked"),
         (one(9, 0, reason="answered.models"), "The gateway answered itself: 1.0 s in all."),
         (RECORDS[5], "messages: missing"),
@@ -186,6 +186,32 @@ def test_a_turn_that_failed_over_did_not_stay() -> None:
     told = " cache. But alpha failed with 503 (server error), so beta answered. sticky.hit"
     assert told in text_of(client, "/activity/r2")
     assert "It went to alpha again, but alpha failed with 503 (server error)" in text_of(client, "/conversations/c0")
+
+
+@pytest.mark.parametrize(
+    ("provider", "enforce_provider", "observed_usd", "told"),
+    [
+        ("beta", "alpha", 1.5, "Enforce would have sent it to alpha and cost $0.50 more: The prompt was shorter"),
+        ("beta", "alpha", 1.0, "Enforce would have sent it to alpha: The prompt was shorter"),
+        ("beta", "beta", 1.0, "Enforce would have sent it to beta too: The prompt was shorter"),
+        ("beta", "alpha", None, "Enforce would have sent it to alpha: The prompt was shorter"),
+        ("beta", "", 0.5, "Enforce would have decided otherwise and saved $0.50: The prompt was shorter"),
+    ],
+)
+def test_where_enforce_would_have_sent_it(
+    provider: str, enforce_provider: str, observed_usd: float | None, told: str
+) -> None:
+    record = one(
+        1,
+        0,
+        reason="observe.spread",
+        enforce_reason="unsticky.below_minimum",
+        provider=provider,
+        enforce_provider=enforce_provider,
+        paid_usd=1.0,
+        observed_usd=observed_usd,
+    )
+    assert told in text_of(signed_in(with_records(record)), "/activity/r1")
 
 
 def test_what_was_not_reported_is_no_zero() -> None:

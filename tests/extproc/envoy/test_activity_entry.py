@@ -160,7 +160,7 @@ def test_where_enforce_would_have_stayed_its_cache_is_taken_to_be_warm(make: Mak
         before=TurnsBefore(turns=3, last_gap_s=20.0, gap_s=20.0, growth_tokens=500.0),
     )
     got = told(lane, record, usage={"prompt": 5000.0, "cached": 0.0, "output": 10.0})
-    assert got.enforce_reason == "sticky.hit"
+    assert (got.enforce_reason, got.enforce_provider) == ("sticky.hit", "b")
     assert got.observed_usd == pytest.approx((1000 * 0.15 + 4000 * 0.003 + 10 * 0.6) / 1e6)
     assert got.paid_usd == pytest.approx((5000 * 0.15 + 10 * 0.6) / 1e6)
     assert told(lane, replace(record, enforce_reason=None, enforce_provider="")).observed_usd is None
