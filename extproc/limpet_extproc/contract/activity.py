@@ -108,7 +108,8 @@ class ActivityRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     path: str = ""
     """Without the query, at most 200 characters; if it was not served, with all that looks like a key blanked."""
     error: str = ""
-    """The field that a refusal of ours names as wrong, or the cause of the last attempt, where it failed."""
+    """The field that a refusal of ours names as wrong, the limit of a key that was reached, or the cause of the last
+    attempt, where it failed."""
     traceparent: str = ""
     """The client's, if it is a valid one."""
     observed_usd: float | None = None

@@ -38,6 +38,8 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The one that was asked for, where it is known."""
     client: str = ""
     """The name of the client's key, where it is the reason."""
+    limit: str = ""
+    """The limit of that key which was reached, as `requestsPerMinute`."""
     retry_after_s: int | None = None
     """When it may be worth trying again; None: not by waiting."""
 

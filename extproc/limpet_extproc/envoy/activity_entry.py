@@ -54,7 +54,7 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         ended.attempts,
     )
     start = common.start_time
-    field, model = refused_for(entry) if record is None else ("", record.model)
+    field, model, client = refused_for(entry) if record is None else ("", record.model, record.client)
     answered = bool(attempts) and common.HasField("upstream_remote_address")
     provider = attempts[-1].provider if answered else ""
     return ActivityRecord(
@@ -66,7 +66,7 @@ def activity_record(entry: Entry, ended: EndedRequest, lane: Lane | None, name: 
         duration_s=in_seconds(common.duration),
         conversation=record.key.hex() if record is not None and record.identified_by else "",
         tenant="" if record is None else record.tenant,
-        client="" if record is None else record.client,
+        client=client,
         policy="" if record is None else record.policy,
         model=model[:_LONGEST_NAME],
         api="" if record is None else record.api,

@@ -88,16 +88,18 @@ def summary(
     """What became of the request, for the line about it."""
     method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
     status, duration_s = entry.response.response_code.value, in_seconds(entry.common_properties.duration)
-    field, model = refused_for(entry)
+    field, model, _ = refused_for(entry)
     path = entry.request.path
     return RequestSummary(reason, status, duration_s, record, attempts, usage, method, path, field, model, finding)
 
 
-def refused_for(entry: Entry) -> tuple[str, str]:
-    """Field and model of a refusal by ext_proc, as far as it names them."""
+def refused_for(entry: Entry) -> tuple[str, str, str]:
+    """Field or limit, model and client of a refusal by ext_proc, as far as it names them."""
     details: str = entry.response.response_code_details
-    _, field, model = f"{details}::".split(":", 2) if details.startswith(DETAILS_PREFIX) else ("", "", "")
-    return field, model.rstrip(":")
+    if not details.startswith(DETAILS_PREFIX):
+        return "", "", ""
+    _, field, model, client = f"{details}:::".split(":", 3)
+    return field, model, client.rstrip(":")
 
 
 def attempts_of(entry: Entry, record: Record | None, now_s: float) -> tuple[tuple[Attempt, ...], dict[str, float]]:

@@ -161,9 +161,13 @@ def _answered(status: int, reason: str, body: bytes, details: str, retry_after_s
 
 
 def _details(refusal: Refusal) -> str:
-    """For the access log: reason, field and model. A client wrote the last two."""
-    field, model = (_UNPRINTABLE.sub("?", text[:_MOST_TOLD]) for text in (refusal.param or "", refusal.model))
-    return f"{DETAILS_PREFIX}{refusal.reason}:{field}:{model}" if field or model else DETAILS_PREFIX + refusal.reason
+    """For the access log: reason, field or limit, model, and the client where its key is the reason.
+
+    A client wrote the field and the model.
+    """
+    told = (refusal.param or refusal.limit, refusal.model, refusal.client)
+    parts = ":".join(_UNPRINTABLE.sub("?", text[:_MOST_TOLD]) for text in told).rstrip(":")
+    return f"{DETAILS_PREFIX}{refusal.reason}:{parts}" if parts else DETAILS_PREFIX + refusal.reason
 
 
 _MOST_TOLD: Final = 80

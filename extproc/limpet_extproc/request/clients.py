@@ -102,7 +102,7 @@ def over_limit(client: Client, used: Used, tokens: int) -> Refusal | None:
     what = max(after, key=after.__getitem__)
     most = limits.requests_per_minute if what == "requestsPerMinute" else limits.tokens_per_minute
     message = f"The key of '{client.name}' has a limit, {what}: {most}, which is reached: try again in a few seconds."
-    return _over(client, message, _RETRY_S)
+    return _over(client, what, message, _RETRY_S)
 
 
 def over_budget(client: Client, spent_usd: float, now_s: float) -> Refusal | None:
@@ -112,10 +112,10 @@ def over_budget(client: Client, spent_usd: float, now_s: float) -> Refusal | Non
     message = (
         f"The key of '{client.name}' has a limit, usdPerDay: {client.usd_per_day:g}, which is reached today (UTC)."
     )
-    return _over(client, message, ceil(_DAY_S - now_s % _DAY_S))
+    return _over(client, "usdPerDay", message, ceil(_DAY_S - now_s % _DAY_S))
 
 
-def _over(client: Client, message: str, wait_s: int) -> Refusal:
+def _over(client: Client, limit: str, message: str, wait_s: int) -> Refusal:
     return Refusal(
         429,
         "refused.over_key_limit",
@@ -123,5 +123,6 @@ def _over(client: Client, message: str, wait_s: int) -> Refusal:
         None,
         "rate_limit_exceeded",
         client=client.name,
+        limit=limit,
         retry_after_s=wait_s,
     )

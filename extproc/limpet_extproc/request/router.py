@@ -149,7 +149,7 @@ class StickyRouting:
             refusal = over_limit(client, self._limit_use.used(client.use, now_s), tokens)
         if refusal is None and client.usd_per_day is not None:
             refusal = over_budget(client, self._spent_usd(client.name), now_s)
-        return refusal
+        return None if refusal is None else replace(refusal, model=opened.query.lane.model)
 
     async def _opened(self, head: RequestHead, body: bytes | memoryview) -> Opened | Refusal:
         """The request with its lane, and its conversation if it has one."""

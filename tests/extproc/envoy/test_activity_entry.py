@@ -118,6 +118,21 @@ def test_a_refusal_is_told_with_what_was_wrong() -> None:
     assert (got.provider, got.attempts, got.considered, got.conversation) == ("", [], (), "")
 
 
+@pytest.mark.parametrize(
+    ("details", "named"),
+    [
+        ("limpet_refused.over_key_limit:requestsPerMinute:flash:ci", ("requestsPerMinute", "flash", "ci")),
+        ("limpet_refused.model_not_allowed:model:pro:ci", ("model", "pro", "ci")),
+        ("limpet_refused.model_not_allowed:::ci", ("", "", "ci")),
+        ("limpet_refused.unauthorized", ("", "", "")),
+        ("via_upstream", ("", "", "")),
+    ],
+)
+def test_a_refusal_by_a_key_is_told_with_its_client_and_limit(details: str, named: tuple[str, str, str]) -> None:
+    got = told(record=None, provider="", status=429, usage=None, details=details)
+    assert (got.error, got.model, got.client) == named
+
+
 def test_the_path_is_told_without_its_query_and_not_beyond_its_bound() -> None:
     built = entry(record=None, provider="", usage=None)
     built.request.path = "/v1/" + "x" * 300 + "?key=secret"

@@ -101,6 +101,10 @@ def test_limits_by_the_minute(used: Used, tokens: int, over: bool) -> None:
     if refusal is not None:
         assert (refusal.status, refusal.reason) == (429, "refused.over_key_limit")
         assert refusal.retry_after_s
+        assert (refusal.client, refusal.limit) == (
+            client.name,
+            "requestsPerMinute" if used.requests == 2 else "tokensPerMinute",
+        )
 
 
 def test_dollars_by_the_day_end_with_the_day() -> None:
@@ -108,6 +112,6 @@ def test_dollars_by_the_day_end_with_the_day() -> None:
     assert over_budget(client, 1.99, 86_400 * 5 + 86_000) is None
     refusal = over_budget(client, 2.0, 86_400 * 5 + 86_000)
     assert refusal is not None
-    assert refusal.retry_after_s == 400
+    assert (refusal.retry_after_s, refusal.limit) == (400, "usdPerDay")
     assert over_budget(_client(), 1e9, 0.0) is None
     assert over_limit(_client(), Used(0, 10**9, 10**9), 1) is None

@@ -208,4 +208,4 @@ async def test_those_that_were_held_do_not_go_beyond_their_clients_limit(make: M
     world.meanwhile = lambda: world.limit_use.apply(RequestSent(client.use, NOW, 10))
     answer = await world.answer(make.body("x" * 10_000, session_id="held"), client=client)
     assert isinstance(answer, Refusal)
-    assert answer.reason == "refused.over_key_limit"
+    assert (answer.reason, answer.limit, answer.model) == ("refused.over_key_limit", "requestsPerMinute", "flash")
