@@ -89,12 +89,21 @@ class ListedGroup(msgspec.Struct, frozen=True):
     sums: ListedSums
 
 
+class ListedError(msgspec.Struct, frozen=True):
+    """The newest attempt at a provider that failed through its own fault."""
+
+    time_s: float
+    status: int = 0
+    cause: str = ""
+
+
 class ProviderList(msgspec.Struct, frozen=True):
     """All that `limpet status` shows."""
 
     seen: Sequence[ListedProvider] = ()
     verdicts: Sequence[ListedSpan] = ()
     sums: Sequence[ListedGroup] = ()
+    last_errors: Mapping[str, ListedError] = msgspec.field(default_factory=dict)
 
 
 def record_line(record: ListedRecord) -> str:
@@ -152,6 +161,10 @@ def dollars(usd: float) -> str:
 _HEADS: Final = ("provider", "verdict", "requests", "cached", "paid", "not sticky", "warm", "last trouble")
 
 
+_OLD_S: Final = 90.0
+"""Three times as long as a running gateway takes from report to report."""
+
+
 def status_lines(found: ProviderList, now_s: float) -> Iterator[str]:
     """All providers as a table; the worst of what the gateways report of each."""
     if not found.seen and not found.sums:
@@ -163,6 +176,9 @@ def status_lines(found: ProviderList, now_s: float) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    newest_s = max((each.at_s for each in found.seen), default=now_s)
+    if now_s - newest_s > _OLD_S:
+        yield f"As of {ago(now_s - newest_s)} ago: no gateway has reported since, so none may be running."
 
 
 _RANK: Final = {"up": 0, "degraded": 1, "down": 2}
@@ -192,7 +208,7 @@ def _row(
         dollars(total.paid_usd),
         dollars(total.spread_usd),
         f"{max(known):,}" if known else "-",
-        plain(_last_trouble(name, found.verdicts, now_s)),
+        _last_trouble(name, found, now_s),
     )
 
 
@@ -204,13 +220,20 @@ def _verdict(report: ListedReport | None, now_s: float) -> str:
     return f"{report.verdict}{cause}{since}{', draining' if report.draining else ''}"
 
 
-def _last_trouble(name: str, spans: Sequence[ListedSpan], now_s: float) -> str:
-    last = max(
-        (each for each in spans if each.provider == name and each.verdict != "up"),
-        key=lambda each: each.begin_s,
-        default=None,
-    )
-    return "-" if last is None else f"{last.cause or last.verdict} {ago(now_s - last.begin_s)} ago"
+def _last_trouble(name: str, found: ProviderList, now_s: float) -> str:
+    """The newest of its bad verdicts and its failed attempts."""
+    troubles = [
+        (each.begin_s, each.cause or each.verdict)
+        for each in found.verdicts
+        if each.provider == name and each.verdict != "up"
+    ]
+    if (error := found.last_errors.get(name)) is not None:
+        said = " ".join(part for part in (error.cause, str(error.status or "")) if part)
+        troubles.append((error.time_s, said or "failed"))
+    if not troubles:
+        return "-"
+    at_s, what = max(troubles)
+    return f"{plain(what)} {ago(now_s - at_s)} ago"
 
 
 def ago(seconds: float) -> str:

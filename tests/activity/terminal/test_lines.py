@@ -4,6 +4,7 @@ import pytest
 
 from limpet_activity.terminal.lines import (
     ListedAttempt,
+    ListedError,
     ListedGroup,
     ListedProvider,
     ListedRecord,
@@ -120,6 +121,22 @@ def test_the_worst_verdict_of_all_gateways_counts_and_the_last_trouble_is_named(
     assert "up, draining" in beta
     assert "degraded 2 min ago" in beta
     assert "gone" in retired
+
+
+def test_the_last_error_is_trouble_too_if_it_is_newer_than_the_last_bad_verdict() -> None:
+    found = ProviderList(
+        seen=(ListedProvider(ListedReport("alpha", "up"), "gw-1", 100.0),),
+        verdicts=(ListedSpan("alpha", "down", "Timeout", 40.0),),
+        last_errors={"alpha": ListedError(60.0, 503, "ServerError")},
+    )
+    assert list(status_lines(found, 100.0))[1].endswith("ServerError 503 40 s ago")
+
+
+def test_reports_that_are_old_say_so() -> None:
+    found = ProviderList(seen=(ListedProvider(ListedReport("alpha", "up"), "gw-1", 100.0),))
+    assert len(list(status_lines(found, 130.0))) == 2
+    last = list(status_lines(found, 100.0 + 3 * 3600))[-1]
+    assert last == "As of 3 h ago: no gateway has reported since, so none may be running."
 
 
 def test_before_any_report_it_says_so() -> None:
