@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from limpet_activity.export.otlp_settings import OtlpSettings
+from limpet_activity.export.port import ExportSettingsError
 from limpet_activity.export.spans import Spans
 from limpet_extproc.contract.activity import ActivityRecord
 
@@ -24,10 +23,26 @@ def resource_of(version: str, service_name: str) -> Resource:
 
 
 def span_exporter(settings: OtlpSettings) -> SpanExporter:
-    """The library's own. It reads certificates, compression and timeouts from the environment of this process."""
-    if settings.protocol == "grpc":
-        return GrpcSpanExporter(endpoint=settings.endpoint, headers=dict(settings.headers))
-    return HttpSpanExporter(endpoint=settings.endpoint, headers=dict(settings.headers))
+    """The library's own. It reads certificates, compression and timeouts from the environment of this process.
+
+    Raises ExportSettingsError where the library cannot be loaded. It is loaded here alone: that takes half a second.
+    """
+    headers = dict(settings.headers)
+    try:
+        if settings.protocol == "grpc":
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+
+            return GrpcSpanExporter(endpoint=settings.endpoint, headers=headers)
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+
+        return HttpSpanExporter(endpoint=settings.endpoint, headers=headers)
+    except ImportError as error:
+        # xds-protos brings older files of the same names, and pip lets whichever comes last stay.
+        raise ExportSettingsError(
+            f"spans are asked for, and OpenTelemetry's exporter cannot be loaded ({error}): another package has "
+            "overwritten files of opentelemetry-proto; bring them back with "
+            "'pip install --force-reinstall --no-deps opentelemetry-proto'"
+        ) from error
 
 
 class OtlpSpans:

@@ -26,7 +26,7 @@ moments = st.one_of(
 providers = st.sampled_from(["", "alpha", "beta"])
 records = st.builds(
     lambda number, time_s, provider, tried, model, client, reason, cause, status, cached: ActivityRecord(
-        f"r{number}",
+        f"r{number} of {time_s // DAY_S:.0f}",  # One id is of one moment, so of one day.
         time_s,
         "gw",
         reason,

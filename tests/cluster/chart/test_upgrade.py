@@ -18,7 +18,8 @@ from limpet_operator.resources.schema import load_crds
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "limpet"
 FIRST = ROOT / "tests" / "chart" / "fixtures" / "limpet-0.1.0.tgz"
-SECRETS = ("controlplane-ca", "controlplane-server", "controlplane-client", "memory-key", "redis")
+FIRST_SECRETS = ("controlplane-ca", "controlplane-server", "controlplane-client", "memory-key", "redis")
+SECRETS = (*FIRST_SECRETS, "controlplane-activity", "page")
 
 APPLY = re.compile(r"^kubectl (?P<words>apply --server-side --force-conflicts -f) charts/limpet/crds/$", re.MULTILINE)
 """How the documentation says that CRDs are upgraded."""
@@ -110,7 +111,7 @@ def test_the_first_version_brings_its_crds_and_can_be_upgraded_and_brought_back(
         with helm_python.Config(kubeconfig_path=server.kubeconfig, namespace=namespace) as helm:
             helm.install(FIRST, "limpet", {})
             kept = random(secrets_of(server, namespace))
-            assert set(kept) == set(SECRETS)
+            assert set(kept) == set(FIRST_SECRETS)
             crds_first = APPLY.search((ROOT / "docs" / "kubernetes.md").read_text())
             assert crds_first
             server.kubectl(*crds_first["words"].split(), f"{CHART}/crds/").ok()
@@ -118,7 +119,11 @@ def test_the_first_version_brings_its_crds_and_can_be_upgraded_and_brought_back(
             upgraded = random(secrets_of(server, namespace))
             # The gateways' certificate carries a name more than that of the first version; it is of the same authority.
             anew = upgraded.pop("controlplane-client")
-            assert upgraded == {name: kept[name] for name in upgraded}
+            added = set(SECRETS) - set(FIRST_SECRETS)
+            assert upgraded.keys() > added
+            assert {name: data for name, data in upgraded.items() if name not in added} == {
+                name: kept[name] for name in upgraded.keys() - added
+            }
             leaf, authority = (x509.load_pem_x509_certificate(anew[part]) for part in ("tls.crt", "ca.crt"))
             leaf.verify_directly_issued_by(authority)
             assert anew["ca.crt"] == kept["controlplane-client"]["ca.crt"]
