@@ -26,7 +26,7 @@ moments = st.one_of(
 providers = st.sampled_from(["", "alpha", "beta"])
 records = st.builds(
     lambda number, time_s, provider, tried, model, client, reason, cause, status, cached: ActivityRecord(
-        f"r{number} of {time_s // DAY_S:.0f}",  # One id is of one moment, so of one day.
+        f"r{number}",
         time_s,
         "gw",
         reason,
@@ -54,7 +54,10 @@ records = st.builds(
     st.sampled_from([0, 200, 500]),
     st.one_of(st.none(), st.integers(0, 1000)),
 )
-handed = st.lists(st.lists(records, max_size=12), min_size=1, max_size=5)
+# A record that comes again is the same: what says otherwise of its time is not taken for a repeat.
+handed = st.lists(records, min_size=1, max_size=20, unique_by=lambda record: record.id).flatmap(
+    lambda pool: st.lists(st.lists(st.sampled_from(pool), max_size=12), min_size=1, max_size=5)
+)
 filters = st.builds(
     ActivityFilter,
     since_s=st.one_of(st.none(), moments),
