@@ -68,7 +68,7 @@ async def token_of(installation: Installation) -> str:
 async def test_a_conversation_is_on_the_page_with_what_it_read_and_cost(installation: Installation) -> None:
     code, shown = await helm_test(installation)
     assert code == 0, shown
-    assert f"Turn 2: {installation.provider('ada')}, sticky.hit" in shown
+    assert f"Turn 2: {installation.provider('ada')}, sticky." in shown
     token = await token_of(installation)
     records: list[Any] = []
 
@@ -80,7 +80,8 @@ async def test_a_conversation_is_on_the_page_with_what_it_read_and_cost(installa
     await installation.kubelet.until(are_there, "both turns on the page")
     second, first = records
     assert (first["provider"], second["provider"]) == (installation.provider("ada"),) * 2
-    assert (second["reason"], second["cause"]) == ("sticky.hit", "hit")
+    # Pending where the second came before the outcome of the first was known.
+    assert (second["reason"], second["cause"]) == ("sticky.hit", "hit") or second["reason"] == "sticky.pending"
     assert second["cached_tokens"] > 4000
     assert 0 < second["paid_usd"] < second["uncached_usd"]
     assert first["conversation"] == second["conversation"]
