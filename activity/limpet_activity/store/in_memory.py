@@ -11,6 +11,7 @@ from limpet_activity.store.port import (
     ActivityFilter,
     Facet,
     Group,
+    GroupStep,
     Page,
     Position,
     SeenProvider,
@@ -173,6 +174,13 @@ class InMemoryStore:
         for group in groups[limit:]:
             others = added(others, group.sums)
         return [*groups[:limit], *([Group(OTHERS, others)] if groups[limit:] else ())]
+
+    def group_steps(self, which: ActivityFilter, by: Facet, step_s: int) -> Sequence[GroupStep]:
+        """Over time and by value, in this order, where something was. Steps are whole minutes."""
+        found: dict[tuple[int, str], list[ActivityRecord]] = {}
+        for record in self._all(which):
+            found.setdefault((int(record.time_s // step_s), facet_of(record, by)), []).append(record)
+        return [GroupStep(value, float(at * step_s), sums_of(found[at, value])) for at, value in sorted(found)]
 
     def providers(self) -> Sequence[SeenProvider]:
         """As each gateway reported each of them last."""

@@ -90,6 +90,14 @@ class Group(msgspec.Struct, frozen=True):
     sums: Sums
 
 
+class GroupStep(msgspec.Struct, frozen=True):
+    """One step of time, of the records that share one value."""
+
+    value: str
+    begin_s: float
+    sums: Sums
+
+
 class SeenProvider(msgspec.Struct, frozen=True):
     """A provider as its gateways reported it last."""
 
@@ -153,6 +161,9 @@ class ActivityStore(Protocol):
 
     def groups(self, which: ActivityFilter, by: Facet, limit: int) -> Sequence[Group]:
         """By value, the one with the most requests first; what is beyond `limit` is one group `(others)`."""
+
+    def group_steps(self, which: ActivityFilter, by: Facet, step_s: int) -> Sequence[GroupStep]:
+        """Over time and by value, in this order, where something was. Steps are whole minutes."""
 
     def providers(self) -> Sequence[SeenProvider]:
         """As each gateway reported each of them last."""

@@ -17,6 +17,7 @@ from limpet_activity.store.port import (
     ActivityFilter,
     Facet,
     Group,
+    GroupStep,
     Page,
     Position,
     SeenProvider,
@@ -149,6 +150,11 @@ class SqlStore:
         """By value, the one with the most requests first; what is beyond `limit` is one group `(others)`."""
         with self._database.reading() as connection:
             return adding.groups(connection, self._database, askable(which), by, limit)
+
+    def group_steps(self, which: ActivityFilter, by: Facet, step_s: int) -> Sequence[GroupStep]:
+        """Over time and by value, in this order, where something was. Steps are whole minutes."""
+        with self._database.reading() as connection:
+            return adding.group_steps(connection, self._database, askable(which), by, step_s)
 
     def providers(self) -> Sequence[SeenProvider]:
         """As each gateway reported each of them last."""

@@ -337,6 +337,28 @@ ANSWERS: Final[Sequence[Answer]] = (
         ],
         [1, 0],
     ),
+    Answer(
+        "steps by value",
+        lambda store: [
+            (step.begin_s - T0, step.value, step.sums.requests, step.sums.paid_usd)
+            for step in store.group_steps(TEN_MINUTES, "provider", 300)
+        ],
+        [
+            (0.0, "alpha", 2, 0.75),
+            (0.0, "beta", 2, 3.5),
+            (300.0, "", 2, 0.0),
+            (300.0, "alpha", 1, 0.0),
+            (300.0, "gamma", 1, 0.0),
+        ],
+    ),
+    Answer(
+        "steps by value, of some",
+        lambda store: [
+            (step.begin_s - T0, step.value, step.sums.requests)
+            for step in store.group_steps(ActivityFilter(since_s=T0, until_s=T0 + 600, model="m-large"), "provider", 60)
+        ],
+        [(0.0, "alpha", 1), (60.0, "alpha", 1), (180.0, "beta", 1), (420.0, "alpha", 1), (480.0, "", 1)],
+    ),
     _groups("provider", 9, [("alpha", 3), ("", 2), ("beta", 2), ("gamma", 1)]),
     _groups("provider", 1, [("alpha", 3), ("(others)", 5)]),
     _groups("model", 9, [("m-large", 5), ("m-small", 2), ("m-none", 1)]),
