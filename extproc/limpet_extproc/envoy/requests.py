@@ -17,6 +17,7 @@ from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.reading import LIGHT_BYTES
 
 _PATH: Final = ":path"
+_METHOD: Final = ":method"
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 _NO_SESSION: Final = "".join(
     ["\n", *[f"{name} \n" for name in (*SESSION_HEADERS, *AGENT_HEADERS.values(), *CODEX_SESSION_HEADERS)]]
@@ -58,6 +59,11 @@ def _head(headers: dict[str, str]) -> RequestHead:
     anthropic = "anthropic-version" in headers
     found = spoken(headers.get(_PATH, ""), headers.get("content-type", ""), anthropic=anthropic)
     return RequestHead(found.dialect, headers, found.api, found.asked)
+
+
+def comes_alone(head: RequestHead) -> bool:
+    """Whether Envoy sends no body after this head of a request for an object, though the client may: see `route.py`."""
+    return head.headers.get(_METHOD) != "POST" or not head.headers.get("content-length", "1").strip("0")
 
 
 def not_utf8_header(request: pb.ProcessingRequest) -> str | None:

@@ -16,7 +16,7 @@ from limpet_extproc.contract.reasons import EXPLAINED
 from limpet_extproc.decision.clients import STRANGERS, Clients
 from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
-from limpet_extproc.envoy.requests import head_of_attributes, head_of_headers, not_utf8_header, parsed
+from limpet_extproc.envoy.requests import comes_alone, head_of_attributes, head_of_headers, not_utf8_header, parsed
 from limpet_extproc.envoy.responses import (
     ADMITTED_HEADERS,
     CONTINUE_BODY,
@@ -96,10 +96,11 @@ class ExtProc:
                 if name := not_utf8_header(request):
                     await stream.write(self._refuse_header(name, head.dialect))
                     return
-                if not request.request_headers.end_of_stream:
+                needs_no_body = head.api.kind == "object" or head.asked.path.startswith(_MODELS)
+                if not (request.request_headers.end_of_stream or (needs_no_body and comes_alone(head))):
                     await stream.write(CONTINUE_HEADERS)
                     continue
-                if head.api.kind != "object" and not head.asked.path.startswith(_MODELS):
+                if not needs_no_body:
                     await stream.write(CONTINUE_HEADERS)
                     return
             answer = await self._answer(request, body, head)

@@ -118,6 +118,11 @@ def _few(found: Iterator[str]) -> tuple[str, ...]:
         )
     if any(len(each) > _MOST_ID_CHARS for each in ids):
         raise BadRequestError(None, f"an id has more than {_MOST_ID_CHARS} characters", "invalid_id")
+    try:
+        "".join(ids).encode()
+    except UnicodeEncodeError:
+        message = "an id has one half of a surrogate pair, which is not a character"
+        raise BadRequestError(None, message, "invalid_id") from None
     return tuple(ids)
 
 

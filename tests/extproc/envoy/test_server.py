@@ -21,7 +21,6 @@ from limpet_extproc.memory.in_process_objects import InProcessObjects
 from limpet_extproc.providers.events import AttemptFailed
 from limpet_extproc.providers.limit_use import LimitUse
 from limpet_extproc.providers.tracker import ProviderTracker
-from limpet_extproc.request.identity import owner
 from limpet_extproc.request.parsing import RequestHead
 from limpet_extproc.request.pins import Pins
 from limpet_extproc.request.reading import RequestReader
@@ -345,50 +344,3 @@ async def test_an_envoy_that_sends_one_message_gets_the_answer_as_the_end_of_the
     answer = pb.ProcessingResponse.FromString(await server.extproc.one(body_message(make.body()).SerializeToString()))
     assert answer.request_body.response.clear_route_cache
     assert answer.dynamic_metadata["limpet.decision"]["reason"] == "first.scored"
-
-
-@pytest.fixture
-def keeper(make: Make) -> Server:
-    """Of a gateway with one provider of Responses, who has made one for clients without a key."""
-    server = Server(make.snapshot(make.provider("a", dialects=("OpenAIResponses",)), make.provider("b")))
-    server.pins.note(owner(b"secret", b"").name, "resp_1", "a")
-    return server
-
-
-OF_RESPONSE = {":path": "/v1/responses/resp_1", ":method": "GET"}
-
-
-@pytest.mark.parametrize("end", [True, False], ids=["without a body", "with one that is passed on"])
-async def test_a_request_by_id_is_answered_at_its_headers(keeper: Server, end: bool) -> None:
-    asked = body_message(b"", **OF_RESPONSE)
-    asked.request_headers.end_of_stream = end
-    answer = pb.ProcessingResponse.FromString(await keeper.extproc.one(asked.SerializeToString()))
-    assert answer.request_headers.response.clear_route_cache
-    assert answer.request_headers.response.HasField("header_mutation")
-    written = metadata(answer)
-    assert [group["name"] for group in written["limpet.route"]["priority_groups"]] == ["a", "a"]
-    assert written["limpet.decision"] == {"reason": "pinned.object", "model": "", "api": "OpenAIResponses"}
-
-
-async def test_a_request_by_id_is_refused_at_its_headers(keeper: Server) -> None:
-    keeper.pins.note("another", "resp_2", "a")
-    asked = body_message(b"", **{**OF_RESPONSE, ":path": "/v1/responses/resp_2"})
-    asked.request_headers.end_of_stream = True
-    refused = pb.ProcessingResponse.FromString(await keeper.extproc.one(asked.SerializeToString())).immediate_response
-    assert (refused.status.code, refused.details) == (404, "limpet_refused.object_gone:id")
-
-
-async def test_in_header_mode_a_request_by_id_is_answered_at_its_headers(keeper: Server) -> None:
-    (answer,) = await keeper.say(headers_message(end=True, **OF_RESPONSE))
-    (option,) = answer.request_headers.response.header_mutation.set_headers
-    assert (option.header.key, option.header.raw_value) == ("x-limpet-cluster", b"a")
-    (other,) = await keeper.say(headers_message(end=True))
-    assert not other.request_headers.HasField("response")
-
-
-async def test_a_worker_that_is_not_ready_lets_a_request_by_id_go_on(make: Make) -> None:
-    server = Server(make.snapshot(), ready=False)
-    asked = body_message(b"", **OF_RESPONSE)
-    asked.request_headers.end_of_stream = True
-    answer = pb.ProcessingResponse.FromString(await server.extproc.one(asked.SerializeToString()))
-    assert answer.WhichOneof("response") == "request_headers"

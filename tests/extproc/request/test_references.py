@@ -98,7 +98,16 @@ def test_a_turn_of_two_readings_is_searched_in_both() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[" * 100_000, b"\xff{}", b"\xef\xbb\xbf{}", b"[" + b"{}," * 1_000_001 + b"{}]"]
+    "body",
+    [
+        b"{",
+        b"[" * 100_000,
+        b"\xff{}",
+        b"\xef\xbb\xbf{}",
+        b"[" + b"{}," * 1_000_001 + b"{}]",
+        b'{"input_file_id":"file-\\ud83e"}',
+        b'{"file_ids":["\\ud83e","\\udd8a"]}',
+    ],
 )
 def test_what_cannot_be_searched_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError):
