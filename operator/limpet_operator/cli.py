@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_operator.laptop.activity import USUAL_PORT, ActivityPlace, page_port
+from limpet_operator.laptop.client_keys import as_keys
 from limpet_operator.laptop.client_keys import client_keys as client_key_commands
 from limpet_operator.laptop.listen import CannotStart, own_name, parse_listen
 from limpet_operator.laptop.local import LocalSettings
@@ -159,9 +160,15 @@ def validate(
         bool, typer.Option("--strict", help="Status 1 also where something has no effect or is stale (note).")
     ] = False,
 ) -> None:
-    """Check the objects in a directory: a line each, what is wrong, where, and what to do. Status 1 if any is wrong."""
+    """Check the objects in a directory: a line each, what is wrong, where, and what to do. Status 1 if any is wrong.
+
+    A file by its own name may also be one of clients' keys, as for 'limpet up --client-keys'.
+    """
     try:
-        lines = validated(files.scan(directory), os.environ, Parser.load(), datetime.now(UTC))
+        scanned = files.scan(directory)
+        if directory.is_file():
+            scanned = as_keys(scanned)
+        lines = validated(scanned, os.environ, Parser.load(), datetime.now(UTC))
     except FileNotFoundError as error:
         _say(f"limpet validate: {error}")
         raise typer.Exit(1) from error

@@ -113,6 +113,13 @@ def test_a_bad_object_is_named_and_ends_with_status_1(limpet: Limpet, tmp_path: 
     assert "spec.url" in result.stdout
 
 
+def test_a_file_of_keys_is_validated_by_its_name(limpet: Limpet, tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text("laptop: lpk-short\n")
+    result = limpet("validate", str(tmp_path / "keys.yaml"))
+    assert result.exit_code == 1
+    assert "laptop: has a key of 9 characters" in result.stdout
+
+
 def test_an_empty_directory_is_reported(limpet: Limpet, tmp_path: Path) -> None:
     result = limpet("validate", str(tmp_path))
     assert "has no YAML or JSON files" in result.stdout

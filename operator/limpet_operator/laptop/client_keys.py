@@ -11,7 +11,7 @@ import typer
 from limpet_extproc.contract.client_keys import KEY_PREFIX, ClientKeysMode, digest_of
 from limpet_operator.planning.plan import Plan
 from limpet_operator.resources.client_keys import LABEL, EntryError, client_key
-from limpet_operator.sources.files import Document
+from limpet_operator.sources.files import Document, Scan
 
 _RANDOM_BYTES: Final = 32
 
@@ -56,6 +56,22 @@ def documents(read: Iterable[Document]) -> Iterator[Document]:
             yield document
         else:
             yield replace(document, raw=_secret(raw, document.origin.document))
+
+
+_OF_OBJECTS: Final = frozenset({"apiVersion", "metadata", "spec"})
+
+
+def as_keys(found: Scan) -> Scan:
+    """The same file with its documents that are no objects read as `documents` reads a file of keys."""
+    return Scan(
+        {name: replace(state, documents=tuple(map(_as_keys, state.documents))) for name, state in found.files.items()}
+    )
+
+
+def _as_keys(document: Document) -> Document:
+    if isinstance(document.raw, dict) and not _OF_OBJECTS.isdisjoint(document.raw):
+        return document
+    return next(documents([document]))
 
 
 def _secret(entries: dict[Any, Any], number: int) -> dict[str, Any]:

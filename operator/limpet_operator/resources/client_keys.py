@@ -26,6 +26,7 @@ _HEX: Final = re.compile(rf"[0-9a-fA-F]{{{2 * DIGEST_BYTES}}}")
 _LOOKS_LIKE_DIGEST: Final = re.compile(rf"(?i:sha[-_]?\d+[:=-].*|(?:\w+[:=])?{_HEX.pattern})")
 """Taken as a key, a digest would open the gateway to all who may read it."""
 _MOST_KEYS: Final = 8
+_UNQUOTED: Final = frozenset({"true", "false", "null"})
 
 
 class EntryError(ValueError):
@@ -59,6 +60,10 @@ def client_key(name: str, value: bytes) -> ClientKey:
         raise EntryError("a client's name has up to 63 letters, digits, '-', '_' and '.', and begins and ends with one")
     if name.lower().startswith(KEY_PREFIX) or _LOOKS_LIKE_DIGEST.fullmatch(name) is not None:
         raise EntryError("a client's name looks like a key or a digest: write the name first, and its key as the value")
+    if name.lower() in _UNQUOTED:
+        raise EntryError(
+            "a client's name is what kubectl makes of yes, no, on or off without quotes: write it in quotes"
+        )
     try:
         text = value.decode()
     except UnicodeDecodeError as error:

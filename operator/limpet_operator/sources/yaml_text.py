@@ -69,7 +69,10 @@ def read_json(text: str) -> Any:
 
 
 class _KubernetesLoader(yaml.CSafeLoader):
-    """YAML as kubectl reads it: `18:00` and `2026-11-20` are strings, `y` and `Off` are not, no key is repeated."""
+    """YAML as kubectl reads it: `18:00` and `2026-11-20` are strings, `y` and `Off` are not, no key is repeated.
+
+    Unlike there a key is the text that is written: in a Secret's data `no` names an entry, and `1.10` is not `1.1`.
+    """
 
     bool_values: ClassVar[dict[str, bool]] = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
 
@@ -82,6 +85,7 @@ class _KubernetesLoader(yaml.CSafeLoader):
                         None, None, f"the key {key.value} is repeated", key.start_mark
                     )
                 seen.add(key.value)
+                key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)
 
 

@@ -7,7 +7,8 @@ from tests.operator.conftest import Build
 from typer.testing import CliRunner
 
 from limpet_extproc.contract.client_keys import ClientKeysMode, digest_of
-from limpet_operator.laptop.client_keys import caution, client_keys, documents, greeting_lines, new_key
+from limpet_operator.laptop.client_keys import as_keys, caution, client_keys, documents, greeting_lines, new_key
+from limpet_operator.laptop.validate import render_line, validate
 from limpet_operator.planning.plan import Plan, plan
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
@@ -34,6 +35,31 @@ def test_a_file_has_names_and_keys_or_secrets(build: Build, tmp_path: Path) -> N
     assert clients.keys() == {"laptop", "bound", "robot"}
     assert clients["bound"].models == ("a",)
     assert clients["laptop"].digests == (digest_of(KEY).hex(),)
+
+
+def test_a_name_that_yaml_takes_for_something_else_stays_what_is_written(build: Build, tmp_path: Path) -> None:
+    path, names = tmp_path / "keys.yaml", ["no", "y", "On", "1.10", "0123"]
+    path.write_text("".join(f"{name}: {KEY}-{number}\n" for number, name in enumerate(names)))
+    assert {each.name for each in _planned(build, path).client_keys} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"laptop: {KEY}", "document 1): used as written; keys of 1 client"),
+        (f"my laptop: {KEY}", "a client's name has up to 63"),
+        ("laptop: sha256:0c", "laptop: has a sha256 that is not 64 hexadecimal digits"),
+        (f"laptop: {KEY}\nrobot: {KEY}", "robot: its key is that of laptop already"),
+        (f"laptop: {{key: {KEY}, usdPerDay: 0}}", "laptop: usdPerDay is 0"),
+        (f"metadata: {{name: {KEY}}}", "skip document"),
+    ],
+)
+def test_a_file_of_keys_is_validated_as_up_reads_it(build: Build, tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text)
+    (line,) = validate(as_keys(files.scan(path)), {}, build.parser)
+    assert words in render_line(line)
+    assert KEY not in render_line(line)
 
 
 def test_a_new_key_is_printed_with_the_entry_that_knows_it() -> None:

@@ -77,6 +77,7 @@ def test_numbers_of_json_are_numbers() -> None:
         ("laptop", f"key: {KEY}\nrequestsPerMinute: -1".encode(), "above 0"),
         ("laptop", f"key: {KEY}\nrequestsPerMinute: many".encode(), "Expected `int"),
         ("laptop", " ".join(f"{KEY}-{n}" for n in range(9)).encode(), "more than 8"),
+        ("false", KEY.encode(), "in quotes"),
         (".laptop", KEY.encode(), "63 letters"),
         ("a" * 64, KEY.encode(), "63 letters"),
         ("la\nptop", KEY.encode(), "63 letters"),

@@ -51,6 +51,11 @@ def test_words(text: str, value: object) -> None:
     assert type(read_yaml(f"a: {text}")["a"]) is type(value)
 
 
+@pytest.mark.parametrize("key", ["no", "y", "On", "~", "1.10", "0123", "12", "1e3"])
+def test_a_key_is_the_text_that_is_written(key: str) -> None:
+    assert read_yaml(f"{key}: {{{key}: a}}") == {key: {key: "a"}}
+
+
 def test_merge_keys_are_understood() -> None:
     assert read_yaml("a: &x {b: 1, c: 1}\nd:\n  <<: *x\n  c: 2\n") == {"a": {"b": 1, "c": 1}, "d": {"b": 1, "c": 2}}
 
