@@ -54,7 +54,7 @@ async def test_in_header_mode_a_request_by_id_is_answered_at_its_headers(
     assert (option.header.key, option.header.raw_value) == ("x-limpet-cluster", b"a")
     (other,) = await keeper.say(headers_message(end=True))
     assert not other.request_headers.HasField("response")
-    waits, _ = await keeper.say(headers_message(**{**CANCEL, "content_length": "2"}), body_message(b"{}"))
+    waits, _ = await keeper.say(headers_message(end=False, **{**CANCEL, "content_length": "2"}), body_message(b"{}"))
     assert not waits.request_headers.HasField("response")
 
 
