@@ -39,7 +39,9 @@ test: $(READY)  ## all tests, or those of T: make test T=tests/envoy/test_sticki
 	@$(if $(filter-out chart contract crds docs operator release,$(or $(PART),all)),command -v redis-server >/dev/null || { echo "installing redis-server for the tests"; $(call redis); })
 	@$(if $(filter activity,$(or $(PART),activity)),$(servers_of_activity))
 	@$(if $(filter chart,$(PART)),command -v promtool >/dev/null || { echo "installing prometheus for the tests of alerts"; $(promtool); })
-	@$(if $(filter cluster lab,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
+	@$(if $(filter mesh,$(or $(PART),mesh)),command -v nft >/dev/null || { echo "installing nftables for the tests of meshes"; $(call install,nftables); })
+	@$(if $(filter cluster lab mesh,$(or $(PART),cluster)),$(BIN)/python -m limpet_lab.kubernetes.assets)
+	@$(if $(filter mesh,$(or $(PART),mesh)),$(BIN)/python -m limpet_lab.kubernetes.mesh_assets)
 	@$(if $(filter cluster,$(or $(PART),cluster)),$(BIN)/python -m tests.cluster.portforward.build)
 	@$(WORLD) true  # fails at once if something is missing
 	$(if $(T),$(WORLD)) $(BIN)/python -m pytest $(if $(T),'$(T)',$(SIDE_BY_SIDE) --ignore=tests/release || $(ALONE))

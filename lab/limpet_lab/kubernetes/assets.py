@@ -6,6 +6,7 @@ pins, into a folder of the user's cache: `python -m limpet_lab.kubernetes.assets
 
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import re
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ _STAMP: Final = (
     f"-s -w -X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
     f" -X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=unknown -X {_VERSION}.buildDate=1970-01-01T00:00:00Z"
 )
+# Without CGO no C compiler is needed; GOTOOLCHAIN keeps Go from fetching another version than was found.
+_SETTINGS: Final = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
 
 
 class AssetsMissingError(Exception):
@@ -54,6 +57,8 @@ class Source:
     """By name: the package and its linker flags."""
     announcement: str
     """Shown while they are being built."""
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """YAML of those modules that is kept beside the programs: by name, the module and a glob in it."""
 
     def home(self, environment: Mapping[str, str]) -> Path:
         """Their folder in the user's cache."""
@@ -122,10 +127,13 @@ def _build(source: Source, home: Path, environment: Mapping[str, str]) -> None:
         for name, (package, stamp) in source.programs.items():
             _say(f"  {name} …")
             flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", stamp, "-o", str(built / name)]
-            # Without CGO no C compiler is needed; GOTOOLCHAIN keeps Go from fetching another version than was found.
-            settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
             command = [str(go), "build", *flags, package]
-            _run(command, f"{name} could not be built", {**environment, **settings}, source.module)
+            _run(command, f"{name} could not be built", {**environment, **_SETTINGS}, source.module)
+        for name, (module, pattern) in source.texts.items():
+            command = [str(go), "mod", "download", "-json", module]
+            said = _run(command, f"{name} could not be fetched", {**environment, **_SETTINGS}, source.module)
+            found = sorted(Path(json.loads(said)["Dir"]).glob(pattern))
+            (built / name).write_text("\n---\n".join(file.read_text() for file in found))
         built.rename(home)
     _say(f"  now in {home}")
 
@@ -147,12 +155,13 @@ def _go(place: Path, environment: Mapping[str, str]) -> Path:
     return target / "go" / "bin" / "go"
 
 
-def _run(command: list[str], problem: str, environment: Mapping[str, str], place: Path) -> None:
+def _run(command: list[str], problem: str, environment: Mapping[str, str], place: Path) -> str:
     done = subprocess.run(  # noqa: S603 - commands of this file
         command, cwd=place, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise AssetsMissingError(f"{problem}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
 
 
 def _say(words: str) -> None:

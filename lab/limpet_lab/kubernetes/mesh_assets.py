@@ -1,0 +1,67 @@
+"""What tests with a service mesh need: istiod, and the CRDs of Istio, the Gateway API and Envoy Gateway.
+
+They are built once, from the modules that `go_istio/go.sum` and `go_envoy_gateway/go.sum` pin, into folders of the
+user's cache: `python -m limpet_lab.kubernetes.mesh_assets`.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from limpet_lab.kubernetes.assets import AssetsMissingError, Source
+
+_ISTIOD: Final = "pilot-discovery"
+_ISTIO_CRDS: Final = "istio-crds.yaml"
+_ENVOY_GATEWAY_CRDS: Final = "envoy-gateway-crds.yaml"
+
+ISTIO: Final = Source(
+    Path(__file__).with_name("go_istio"),
+    {_ISTIOD: ("istio.io/istio/pilot/cmd/pilot-discovery", "-s -w")},
+    "Building istiod: about 9 minutes on two cores, once on this machine.",
+    {_ISTIO_CRDS: ("istio.io/api", "kubernetes/customresourcedefinitions.gen.yaml")},
+)
+ENVOY_GATEWAY: Final = Source(
+    Path(__file__).with_name("go_envoy_gateway"),
+    {},
+    "Fetching the CRDs of Envoy Gateway: some seconds, once on this machine.",
+    {_ENVOY_GATEWAY_CRDS: ("github.com/envoyproxy/gateway", "charts/gateway-helm/charts/crds/crds/**/*.yaml")},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshAssets:
+    """Where they are."""
+
+    istiod: Path
+    """The program `pilot-discovery`."""
+    istio_crds: Path
+    """Of networking.istio.io, security.istio.io and the rest, for `kubectl apply --server-side`."""
+    gateway_crds: Path
+    """Of gateway.envoyproxy.io, and those of the Gateway API that it is built with."""
+
+
+def find(environment: Mapping[str, str]) -> MeshAssets:
+    """All of them, without building or fetching any. Raises AssetsMissingError if one is not there."""
+    istio, gateway = ISTIO.home(environment), ENVOY_GATEWAY.home(environment)
+    found = MeshAssets(istio / _ISTIOD, istio / _ISTIO_CRDS, gateway / _ENVOY_GATEWAY_CRDS)
+    for file in (found.istiod, found.istio_crds, found.gateway_crds):
+        if not file.exists():
+            raise AssetsMissingError(f"{file}: not built yet; run: python -m limpet_lab.kubernetes.mesh_assets")
+    return found
+
+
+def provide(environment: Mapping[str, str]) -> MeshAssets:
+    """All of them, built if necessary, which takes minutes. Raises AssetsMissingError."""
+    for source in (ISTIO, ENVOY_GATEWAY):
+        source.provide(environment)
+    return find(environment)
+
+
+if __name__ == "__main__":
+    try:
+        provide(dict(os.environ))
+    except AssetsMissingError as error:
+        sys.exit(str(error))
