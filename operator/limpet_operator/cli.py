@@ -24,6 +24,7 @@ from limpet_operator.laptop.state import prepared_state
 from limpet_operator.laptop.up import up as run_up
 from limpet_operator.laptop.validate import exit_status, render_line
 from limpet_operator.laptop.validate import validate as validated
+from limpet_operator.mesh.command import mesh
 from limpet_operator.planning.plan import plan
 from limpet_operator.pricelists.command import prices
 from limpet_operator.publish.envoy_settings import EnvoySettings
@@ -293,10 +294,11 @@ def application(arguments: Sequence[str], entries: Iterable[EntryPoint] | None =
         app.command()(command)
     app.add_typer(prices, name="prices")
     app.add_typer(client_key_commands, name="client-key")
+    app.add_typer(mesh, name="mesh")
     entries = list(entry_points(group="limpet.commands") if entries is None else entries)
     # Loading one costs up to a second of imports; all are needed only to list them.
     called = [entry for entry in entries if entry.name in arguments[:1]]
-    own = {up.__name__, validate.__name__, render.__name__, "prices", "client-key"}
+    own = {up.__name__, validate.__name__, render.__name__, "prices", "client-key", "mesh"}
     for entry in called or (() if own & set(arguments[:1]) else entries):
         try:
             added = entry.load()

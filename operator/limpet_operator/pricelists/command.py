@@ -14,7 +14,7 @@ from limpet_operator.pricelists.checking import checked, exit_status_of
 from limpet_operator.pricelists.choosing import ChoiceError, ChosenPrices, chosen_by_name, chosen_for
 from limpet_operator.pricelists.fitting import fitting_hours
 from limpet_operator.pricelists.listed import OpenList, UnusableListError
-from limpet_operator.pricelists.pricing import TooMuchError, as_yaml, pricing_of
+from limpet_operator.pricelists.pricing import TooMuchError, pricing_of
 from limpet_operator.pricelists.reading import read_list
 from limpet_operator.pricelists.telling import told
 from limpet_operator.resources.objects import Objects, Parser
@@ -22,6 +22,7 @@ from limpet_operator.resources.problem import Invalid
 from limpet_operator.resources.provider import Provider
 from limpet_operator.sources import files
 from limpet_operator.sources.file_store import FileStore
+from limpet_operator.sources.readable_yaml import readable_yaml
 
 prices = typer.Typer(
     help="Price lists: models.dev's api.json or LiteLLM's model_prices_and_context_window.json, as a file.",
@@ -94,10 +95,10 @@ def import_prices(
     if not pricings:
         raise _failed("import", f"{file}: nothing of it could be taken over")
     if output is None:
-        print(as_yaml(pricings), end="", flush=True)
+        print(readable_yaml(pricings), end="", flush=True)
         return
     try:
-        _write(output, as_yaml(pricings))
+        _write(output, readable_yaml(pricings))
     except OSError as error:
         raise _failed("import", f"{output}: {error.strerror}; name a file that can be written") from error
 

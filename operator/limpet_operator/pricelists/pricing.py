@@ -1,10 +1,8 @@
 """What a list says of some models -> a Pricing, as an object and as YAML that a person would write."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
-
-import yaml
 
 from limpet_operator.pricelists.listed import ListedModel, ListedRates
 from limpet_operator.resources.problem import API_VERSION, DEFAULT_NAMESPACE
@@ -13,9 +11,6 @@ _STALE_AFTER: Final = "720h"
 _MOST_MODELS: Final = 512
 MOST_WINDOWS: Final = 32
 """What the CRD allows."""
-
-_READ_AS_TRUTH: Final = ("y", "n")
-"""Which YAML 1.1 reads as true and false, although this library writes them plain."""
 
 
 class TooMuchError(Exception):
@@ -41,11 +36,6 @@ def pricing_of(
     }
     metadata = {"name": provider} if namespace == DEFAULT_NAMESPACE else {"name": provider, "namespace": namespace}
     return {"apiVersion": API_VERSION, "kind": "Pricing", "metadata": metadata, "spec": spec}
-
-
-def as_yaml(pricings: Iterable[Mapping[str, Any]]) -> str:
-    """One document each; what is short stands on one line, and all texts that look like numbers in quotes."""
-    return yaml.dump_all(pricings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140)
 
 
 def _model(name: str, listed: ListedModel) -> dict[str, Any]:
@@ -94,31 +84,3 @@ def _dollars(rates: ListedRates) -> dict[str, str]:
 
 def _text(value: Decimal) -> str:
     return f"{value.normalize():f}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Short objects and lists of texts on one line."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        """No references: people edit this."""
-        return True
-
-    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        """On one line where it holds nothing but single values."""
-        flat = not any(isinstance(each, dict | list) for each in mapping.values())
-        named = "apiVersion" in mapping
-        return super().represent_mapping(tag, mapping, flow_style=flat and not named)
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    quoted = text[:1].isdigit() or text[:1] in "+-." or text.lower() in _READ_AS_TRUTH
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
-
-
-def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.SequenceNode:
-    flat = not any(isinstance(each, dict | list) for each in items)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flat)
-
-
-_Dumper.add_representer(str, _represent_text)
-_Dumper.add_representer(list, _represent_list)

@@ -6,9 +6,10 @@ import pytest
 from tests.operator.conftest import Build
 from tests.operator.pricelists.samples import read, remarks_of
 
-from limpet_operator.pricelists.pricing import as_yaml, pricing_of
+from limpet_operator.pricelists.pricing import pricing_of
 from limpet_operator.pricelists.reading import read_list
 from limpet_operator.resources.pricing import Pricing
+from limpet_operator.sources.readable_yaml import readable_yaml
 from limpet_operator.sources.yaml_text import read_yaml
 
 _COST = {"input": 1, "output": 2}
@@ -42,7 +43,7 @@ def _modes(*names: str) -> dict[str, Any]:
 def test_what_a_pricing_does_not_take_is_left_out(build: Build, name: str, odd: Any, remark: str) -> None:
     prices = read({"p": {"models": {name: odd, "good": {"cost": _COST}}}})
     assert remarks_of(prices, name)[0].startswith(remark)
-    written = as_yaml([pricing_of("p", "default", prices.providers["p"], "models.dev", "2026-11-21")])
+    written = readable_yaml([pricing_of("p", "default", prices.providers["p"], "models.dev", "2026-11-21")])
     parsed = build.parser.parse(read_yaml(written))
     assert isinstance(parsed, Pricing), parsed
     assert parsed.prices.keys() == ({"good", "m"} if name == "m" else {"good"})

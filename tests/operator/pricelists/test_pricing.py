@@ -12,14 +12,15 @@ from limpet_extproc.contract.prices import Price
 from limpet_operator.pricelists.choosing import ChoiceError, chosen_by_name, chosen_for
 from limpet_operator.pricelists.comparing import differences
 from limpet_operator.pricelists.listed import ListedHours, ListedModel, ListedRates
-from limpet_operator.pricelists.pricing import TooMuchError, as_yaml, pricing_of
+from limpet_operator.pricelists.pricing import TooMuchError, pricing_of
 from limpet_operator.resources.pricing import Pricing
 from limpet_operator.resources.provider import Provider
+from limpet_operator.sources.readable_yaml import readable_yaml
 from limpet_operator.sources.yaml_text import read_yaml
 
 
 def _pricing(build: Build, provider: str, models: dict[str, ListedModel]) -> Pricing:
-    text = as_yaml([pricing_of(provider, "default", models, "LiteLLM", "2026-11-21")])
+    text = readable_yaml([pricing_of(provider, "default", models, "LiteLLM", "2026-11-21")])
     parsed = build.parser.parse(yaml.safe_load(text))
     assert isinstance(parsed, Pricing), parsed
     return parsed
@@ -50,7 +51,7 @@ def test_a_pricing_says_where_it_comes_from_and_what_all_costs(build: Build) -> 
 
 def test_yaml_for_people() -> None:
     models = dict(read(LITELLM).providers["tides"])
-    text = as_yaml([pricing_of("tides", "team-a", models, "LiteLLM", "2026-11-21")])
+    text = readable_yaml([pricing_of("tides", "team-a", models, "LiteLLM", "2026-11-21")])
     assert text.startswith(
         """\
 apiVersion: limpet.dev/v1alpha1
@@ -105,7 +106,7 @@ def test_more_than_a_pricing_takes_is_said(models: dict[str, ListedModel], probl
 )
 def test_any_name_comes_back_as_it_was(name: str) -> None:
     models = {name: ListedModel(_RATES, service_tiers={name: Decimal(2)})}
-    read_back = read_yaml(as_yaml([pricing_of("p", "default", models, "LiteLLM", "2026-11-21")]))
+    read_back = read_yaml(readable_yaml([pricing_of("p", "default", models, "LiteLLM", "2026-11-21")]))
     (model,) = read_back["spec"]["models"]
     assert (model["name"], model["serviceTiers"][0]["name"]) == (name, name)
 

@@ -1,0 +1,68 @@
+"""The gateway as a mesh knows it: its Service, its pods, and who may see what is written for it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+EVERYWHERE: Final = "*"
+"""In `export_to`: every namespace of the mesh."""
+_LONGEST_PREFIX: Final = 40
+_LONGEST_LABEL: Final = 63
+_HASH: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class MeshGateway:
+    """Where applications' requests go, and the pods that they must not be taken from again."""
+
+    namespace: str = "limpet"
+    release: str = "limpet"
+    """The Helm release, of which the chart makes the names."""
+    port: int = 80
+    """The Service's port for HTTP."""
+    tls_port: int | None = None
+    """Its port for TLS, with a certificate for the providers' names that applications trust; None: it has none."""
+    cluster_domain: str = "cluster.local"
+    export_to: tuple[str, ...] = (EVERYWHERE,)
+    """Namespaces that see the objects; `*` is all of them. The gateway's own always sees them."""
+
+    @property
+    def name(self) -> str:
+        """The Service's name, by the chart's rule."""
+        full = self.release if "limpet" in self.release else f"{self.release}-limpet"
+        return f"{full[:_LONGEST_PREFIX].removesuffix('-')}-gateway"
+
+    @property
+    def host(self) -> str:
+        """The Service's whole DNS name."""
+        return f"{self.name}.{self.namespace}.svc.{self.cluster_domain}"
+
+    @property
+    def label(self) -> str:
+        """What it is called in the label of all that is written for it."""
+        return shortened(f"{self.namespace}.{self.name}", _LONGEST_LABEL)
+
+    @property
+    def pod_labels(self) -> dict[str, str]:
+        """What tells its pods from all others of their namespace."""
+        return {"app.kubernetes.io/component": "gateway", "app.kubernetes.io/instance": self.release}
+
+    @property
+    def visible_to(self) -> tuple[str, ...]:
+        """`export_to` as Istio takes it."""
+        if EVERYWHERE in self.export_to:
+            return (EVERYWHERE,)
+        own = {".", self.namespace}
+        return (".", *sorted({name for name in self.export_to if name not in own}))
+
+
+def shortened(text: str, longest: int) -> str:
+    """The same, or its beginning and a hash of all of it."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - _HASH - 1].rstrip('.-')}-{text_hash(text)}"
+
+
+def text_hash(text: str) -> str:
+    """Short, and different for different texts."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH]

@@ -1,0 +1,77 @@
+"""`limpet mesh istio` with Providers from files: what it prints, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.operator.conftest import Build
+from typer.testing import CliRunner, Result
+
+from limpet_operator.cli import application
+
+
+@pytest.fixture
+def directory(build: Build, tmp_path: Path) -> Path:
+    bad = build.raw("Provider", "bad", url="ftp://x.example")
+    for each in (build.raw("Provider"), build.raw("Provider", "b", url="https://b.example/v1"), bad):
+        (tmp_path / f"{each['metadata']['name']}.yaml").write_text(yaml.safe_dump(each))
+    return tmp_path
+
+
+def run(*flags: str) -> Result:
+    arguments = ("mesh", "istio", *flags)
+    return CliRunner().invoke(application(arguments), arguments, env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+def test_each_object_has_a_comment_and_none_is_missing(directory: Path) -> None:
+    result = run("--providers", str(directory), "--host", "LLM.internal.", "--export-to", "app")
+    assert result.exit_code == 0
+    objects = [f"{each['kind']} {each['metadata']['name']}" for each in yaml.safe_load_all(result.stdout)]
+    hosts = ("api.deepseek.com", "b.example", "llm.internal")
+    assert objects == [f"{kind} limpet-gateway-{host}" for host in hosts for kind in ("ServiceEntry", "VirtualService")]
+    for each in objects:
+        assert f"# {each}: " in result.stdout
+    assert "# Provider: deepseek\n" in result.stdout
+    assert "bad is left out: spec.url" in result.stderr
+
+
+def test_it_prints_the_same_each_time(directory: Path) -> None:
+    assert run("--providers", str(directory)).stdout == run("--providers", str(directory)).stdout
+
+
+def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> None:
+    flags = ("--gateway-namespace", "ai", "--release", "prod", "--gateway-port", "8080")
+    objects = list(yaml.safe_load_all(run("--providers", str(directory), *flags).stdout))
+    assert {each["metadata"]["namespace"] for each in objects} == {"ai"}
+    route = objects[1]["spec"]["http"][-1]["route"][0]["destination"]
+    assert route == {"host": "prod-limpet-gateway.ai.svc.cluster.local", "port": {"number": 8080}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "give either --providers DIR or --from-cluster"),
+        (("--providers", "x", "--from-cluster"), "give either --providers DIR or --from-cluster"),
+        (("--providers", "x", "--namespace", "a"), "is about a cluster: give --from-cluster"),
+        (("--providers", "x", "--kubeconfig", "a"), "is about a cluster: give --from-cluster"),
+        (("--providers", "x", "--host", "*.internal"), "is a pattern; name each host"),
+        (("--providers", "x", "--host", "http://a"), "is not a host name"),
+        (("--providers", "x", "--gateway-namespace", "A"), "A is not a name"),
+        (("--providers", "x", "--release", "a.b"), "a.b is not a name"),
+        (("--providers", "x", "--export-to", "a/*"), "a/* is not a name"),
+        (("--providers", "x", "--gateway-tls-port", "0"), "--gateway-tls-port"),
+    ],
+)
+def test_a_wrong_flag_is_named(flags: tuple[str, ...], message: str) -> None:
+    result = run(*flags)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+def test_a_directory_that_is_not_there_or_has_no_provider_is_named(tmp_path: Path) -> None:
+    result = run("--providers", str(tmp_path / "gone"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("limpet mesh istio: ")
+    assert str(tmp_path / "gone") in result.stderr
+    result = run("--providers", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{tmp_path} has no Provider that could be used" in result.stderr
