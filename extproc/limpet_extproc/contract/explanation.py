@@ -46,7 +46,7 @@ class ExplainedPrompt(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: int
     """Estimated, by the last turn's count where one is remembered."""
     output_tokens: int
-    """Of this answer, expected."""
+    """Of the answer that is expected, as all dollars count it: as long as those before, or as a limit of the client."""
     boundaries: int = 0
     """After the tools, after the system prompt, after each message; 0: not looked at."""
     shared_heads: int = 0

@@ -10,7 +10,7 @@ import msgspec
 from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.decision.filter import Filtered, by_demands, by_failure, by_health, without_better
 from limpet_extproc.decision.head_moving import with_moved_heads
-from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
+from limpet_extproc.decision.outlook import UNKNOWN_PACE, as_remembered, outlook_of
 from limpet_extproc.decision.pick import best_first, held_back, in_order, spread
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
@@ -64,8 +64,7 @@ def choose(
     warmth = NO_WARMTH
     if mode != "Off" and (remembered is not None or heads):
         warmth = warmth_of(query, remembered, heads, now_s)
-        if warmth.prompt_tokens:
-            query = msgspec.structs.replace(query, prompt_tokens=warmth.prompt_tokens)
+        query = as_remembered(query, remembered, warmth)
     filtered = by_health(query.lane, states, now_s)
     if query.lane.limited:
         filtered = by_room(filtered, states.used, query.prompt_tokens + query.output_tokens, now_s)

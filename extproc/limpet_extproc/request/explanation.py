@@ -25,7 +25,7 @@ from limpet_extproc.contract.explanation import (
 )
 from limpet_extproc.contract.reasons import Exclusion
 from limpet_extproc.decision.head_moving import with_moved_heads
-from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
+from limpet_extproc.decision.outlook import UNKNOWN_PACE, as_remembered, outlook_of
 from limpet_extproc.decision.pick import near_limit
 from limpet_extproc.decision.prefix import boundary_count
 from limpet_extproc.decision.price import PER_MTOK
@@ -111,20 +111,19 @@ class _Comparison:
     def __init__(
         self, considered: Considered, warmth: Warmth, excluded: Mapping[str, Exclusion], order: Sequence[str]
     ) -> None:
-        query = counted(considered.opened.query, considered.states)
-        if warmth.prompt_tokens:
-            query = msgspec.structs.replace(query, prompt_tokens=warmth.prompt_tokens)
+        query, remembered = counted(considered.opened.query, considered.states), considered.remembered
+        policy, steering = query.lane.policy, query.steering
+        recalls = query.stays and policy.mode != "Off" and not query.pinned
         self.considered = considered
-        self.query: Query = query
+        self.query: Query = as_remembered(query, remembered, warmth) if recalls else query
         self.warmth = warmth
         self.excluded = excluded
         self.order = order
-        remembered = considered.remembered
+        query = self.query
         places = () if remembered is None else remembered.warm
         self.warm_until_s = {each.provider: each.until_s for each in places if each.until_s > considered.now_s}
-        policy, steering = query.lane.policy, query.steering
         chooses = steering is not None and steering.chooses()
-        self.looks_ahead = query.stays and policy.mode != "Off" and not query.pinned and not chooses
+        self.looks_ahead = recalls and not chooses
         pace = UNKNOWN_PACE if remembered is None else remembered.pace
         self.outlook: Outlook = outlook_of(query, pace, considered.now_s)
         open_ = [each for each in query.lane.candidates if each.provider not in excluded]

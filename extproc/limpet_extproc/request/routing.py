@@ -11,7 +11,7 @@ from limpet_extproc.contract.reasons import DecisionReason, Exclusion
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.choose import Decision, choose
 from limpet_extproc.decision.evidence import evidence_of
-from limpet_extproc.decision.outlook import UNKNOWN_PACE, outlook_of
+from limpet_extproc.decision.outlook import UNKNOWN_PACE, output_tokens
 from limpet_extproc.decision.provider_states import ProviderStates
 from limpet_extproc.decision.query import Query
 from limpet_extproc.decision.request_price import cache_ttl_s, why_not_sticky
@@ -99,7 +99,7 @@ def decide(
         why=_why(decision, states, lane, now_s) if not states.all_well else "",
         tries=_tries(decision, lane, opened.request.stream),
         last_read=_last_read(lane, remembered),
-        costs=_costs(opened, record, remembered, now_s) if "Cost" in lane.policy.shown_headers else (),
+        costs=_costs(opened, record, remembered) if "Cost" in lane.policy.shown_headers else (),
         tells_early=lane.policy.hold_first_s > 0 and _brings_heads(opened, remembered),
         affinities=_affinities(opened, order) if lane.takes_affinity else (),
     )
@@ -149,9 +149,9 @@ def _last_read(lane: Lane, remembered: Remembered | None) -> str:
     return "" if remembered is None or "Cache" not in lane.policy.shown_headers else remembered.cause
 
 
-def _costs(opened: Opened, record: Record, remembered: Remembered | None, now_s: float) -> tuple[ShownCost, ...]:
+def _costs(opened: Opened, record: Record, remembered: Remembered | None) -> tuple[ShownCost, ...]:
     pace = UNKNOWN_PACE if remembered is None else remembered.pace
-    return shown_costs(opened, record, outlook_of(opened.query, pace, now_s).output_tokens)
+    return shown_costs(opened, record, output_tokens(opened.query, pace))
 
 
 def _affinities(opened: Opened, order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ class ShownCost(msgspec.Struct, frozen=True, gc=False):
     """By the length of the prompt, ascending."""
 
 
-def shown_costs(opened: Opened, record: Record, output_tokens: float) -> tuple[ShownCost, ...]:
+def shown_costs(opened: Opened, record: Record, output_tokens: int) -> tuple[ShownCost, ...]:
     """For each provider of the order whose price is known; an answer of `output_tokens` is expected."""
     lane, expected = opened.query.lane, record.cache.expected
     found = []

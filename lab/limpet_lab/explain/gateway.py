@@ -3,6 +3,7 @@
 import http.client
 import json
 import ssl
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,7 +40,8 @@ def explain_running(request: AskedRequest, url: str, timeout_s: float = _TIMEOUT
             raise GatewayError(f"{url} is a Limpet of another version: {error}") from error
     if decision == "":
         _require_limpet(url, response, body)
-    raise GatewayError(f"{url} does not explain ({response.status}, {decision}): {_message(body)}")
+    hint = ". Give the client's key with --key" if response.status == HTTPStatus.UNAUTHORIZED else ""
+    raise GatewayError(f"{url} does not explain ({response.status}, {decision}): {_message(body).rstrip('.')}{hint}.")
 
 
 def _place(url: str) -> tuple[bool, str, int, str]:

@@ -71,7 +71,7 @@ def shown(told: Explanation) -> Iterator[str | Table]:
         each = told.outlook
         yield (
             f"expected      {each.further_turns:.1f} more turns, one in {each.gap_s:,.0f} s, each "
-            f"{each.growth_tokens:,.0f} tokens longer, answers of {each.output_tokens:,.0f}"
+            f"{each.growth_tokens:,.0f} tokens longer, answers as long"
         )
     if told.problems:
         yield f"wrong         {told.problems}"
@@ -108,7 +108,7 @@ def _prompt(prompt: ExplainedPrompt) -> str:
         parts.append(f"departs from the last turn at {prompt.changed_at}")
     elif prompt.compared:
         parts.append("begins with all of the last turn")
-    return ", ".join(parts)
+    return f"{', '.join(parts)}; an answer of {prompt.output_tokens:,} is expected"
 
 
 def _memory(memory: ExplainedMemory | None, told: Explanation) -> str:

@@ -3,8 +3,9 @@
 import pytest
 from tests.extproc.conftest import Make
 
-from limpet_extproc.decision.outlook import MOST_TURNS, UNKNOWN_PACE, USUAL_GAP_S, outlook_of
-from limpet_extproc.memory import ConversationPace
+from limpet_extproc.decision.outlook import MOST_TURNS, UNKNOWN_PACE, USUAL_GAP_S, as_remembered, outlook_of
+from limpet_extproc.decision.warmth import NO_WARMTH, Warmth
+from limpet_extproc.memory import ConversationPace, Remembered
 
 NOW = 10_000.0
 
@@ -48,3 +49,12 @@ def test_prompts_grow_and_answers_are_long_as_they_were(make: Make) -> None:
 def test_a_limit_that_the_client_sets_holds_whatever_its_answers_were(make: Make) -> None:
     query = make.query(make.lane(make.provider("a")), output_tokens=50)
     assert outlook_of(query, ConversationPace(3, NOW, 20.0, 4000, 0, 3000.0), NOW).output_tokens == 50
+
+
+def test_what_turns_had_replaces_what_was_estimated(make: Make) -> None:
+    query = make.query(make.lane(make.provider("a")), prompt_tokens=100)
+    known = Remembered(pace=ConversationPace(3, NOW, 20.0, 4000, 0, 80.0))
+    found = as_remembered(query, known, Warmth(prompt_tokens=4_100))
+    assert (found.prompt_tokens, found.output_tokens) == (4_100, 80)
+    assert as_remembered(found, known, Warmth(prompt_tokens=4_100)) is found
+    assert as_remembered(query, None, NO_WARMTH) is query

@@ -122,6 +122,47 @@ def test_the_parts_of_a_request_add_up(make: Make, snapshot: Snapshot) -> None:
     assert told.memory.turns == 3
 
 
+PACE = ConversationPace(3, NOW - 10, 20.0, 9_000, 500.0, 80.4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "policy", "expected"),
+    [
+        ({}, {}, 80),
+        ({}, {"mode": "Observe"}, 80),
+        ({}, {"mode": "Off"}, 400),  # nothing is remembered
+        ({"max_tokens": 50}, {}, 50),
+        ({"provider": {"sort": "price"}}, {}, 80),
+        ({"provider": {"ignore": ["c"]}}, {}, 80),
+    ],
+)
+def test_every_dollar_is_of_the_answer_that_is_expected(
+    make: Make, fields: dict[str, Any], policy: dict[str, Any], expected: int
+) -> None:
+    tables = make.snapshot(make.provider("a"), make.provider("b", price=DEAR), **policy)
+    opened = make.opened(tables, make.body("x" * 30_000, **fields))
+    told = explained_of(opened, Remembered((Warm("b", NOW + 60, 9_000),), pace=PACE))
+    assert told.prompt is not None
+    assert told.prompt.output_tokens == expected
+    assert by_provider(told)["b"].output_usd == pytest.approx(expected * DEAR.output * 1e-6)
+    if told.outlook is not None:
+        assert told.outlook.output_tokens == expected
+    if policy or "provider" in fields:
+        a = by_provider(told)["a"]
+        assert a.score == a.request_usd, "nothing of it is warm there"
+
+
+def test_the_answer_that_is_expected_decides_as_it_is_told(make: Make) -> None:
+    """Cheap prompts and dear answers at one of them: which costs less depends on the answer's length alone."""
+    talks = make.provider("talks", price=Price(input=1.0, output=1.0, cache_read=1.0, cache_write=1.0))
+    listens = make.provider("listens", price=Price(input=0.5, output=40.0, cache_read=0.5, cache_write=0.5))
+    opened = make.opened(make.snapshot(talks, listens), make.body("x" * 30_000, provider={"sort": "price"}))
+    for answers, first in ((20.0, "listens"), (2_000.0, "talks")):
+        told = explained_of(opened, Remembered(pace=ConversationPace(3, NOW - 10, 20.0, 9_000, 500.0, answers)))
+        scores = {each.provider: each.score for each in told.candidates}
+        assert told.order[0] == first == min(scores, key=lambda name: scores[name] or 0.0)
+
+
 @pytest.mark.parametrize(
     ("fields", "provider", "policy", "why"),
     [
