@@ -1,6 +1,7 @@
 """A report as text for a terminal. Pure."""
 
 from collections.abc import Iterator
+from math import isclose
 from typing import Final
 
 from limpet_extproc.contract.ledger import RowSums
@@ -66,13 +67,23 @@ def _remarks(total: RowSums) -> Iterator[str]:
 
 
 def why_dearer(paid_usd: float, spread_usd: float, cheapest_usd: float) -> Iterator[str]:
-    """A line for each rule without memory that would have cost less: how that can be."""
+    """A line for each rule without memory that would have cost less: how that can be.
+
+    What is not sticky costs what was paid, exactly, where the policies' modes are Observe or Off.
+    """
     if paid_usd > spread_usd * _NOTABLE:
         yield (
             "Not sticky would have cost less: little is saved where conversations have few turns or pause for longer "
             "than caches last, and one that moves is written to a second cache."
         )
-    if paid_usd > cheapest_usd * _NOTABLE:
+    if paid_usd <= cheapest_usd * _NOTABLE:
+        return
+    if isclose(paid_usd, spread_usd):  # to the cent only where nothing was kept together
+        yield (
+            "Always cheapest would have cost less: every request is shared among near-equal providers anew, as modes "
+            "Observe and Off do, and what one turn brought into a cache the next one may not find."
+        )
+    else:
         yield (
             "Always cheapest would have cost less: new conversations are shared among near-equal providers "
             "(spread.withinPercent in a StickyPolicy)."

@@ -72,6 +72,8 @@ def test_the_table_says_what_its_dollars_leave_out() -> None:
         (1.0, 1.0, []),
         (2.0, 0.996, []),  # shown as equal
         (0.98, 1.0, ["Not sticky would have cost less: little"]),
+        (1.0, 0.98, ["Always cheapest would have cost less: every request is shared among near-equal providers anew"]),
+        (1.0 + 1e-12, 0.0, ["Always cheapest would have cost less: every request is shared"]),  # of sums of floats
         (2.0, 0.98, ["Always cheapest would have cost less: new conversations are shared among near-equal providers"]),
         (0.9, 0.9, ["Not sticky would have cost less:", "Always cheapest would have cost less:"]),
         (0.0, 0.0, ["Not sticky would have cost less:", "Always cheapest would have cost less:"]),
