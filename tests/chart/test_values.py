@@ -127,30 +127,6 @@ def test_values_that_do_not_go_together_are_explained(values: str, expected: str
     assert "secret@r" not in str(refused.value)
 
 
-def test_the_notes_name_the_next_three_commands_of_this_very_release() -> None:
-    notes = files({"watch": {"namespaces": ["team-a", "team-b"]}, "gateway": {"service": {"port": 8080}}})[
-        "limpet/templates/NOTES.txt"
-    ]
-    assert "kubectl -n team-a create secret" in notes
-    assert "kubectl -n team-a get providers" in notes
-    assert "kubectl -n ai port-forward service/limpet-gateway 10000:8080" in notes
-    assert "curl -i http://127.0.0.1:10000/v1/chat/completions" in notes
-
-
-@pytest.mark.parametrize(
-    ("redis", "expected"),
-    [
-        ({}, "in the bundled Redis, one pod without persistence"),
-        ({"url": "redis://r:6379"}, None),
-        ({"bundled": {"enabled": False}}, "each gateway pod remembers for itself"),
-    ],
-)
-def test_the_notes_say_what_memory_there_is(redis: dict[str, Any], expected: str | None) -> None:
-    notes = files({"redis": redis, "gateway": {"workers": 1}})["limpet/templates/NOTES.txt"]
-    assert ("Redis" in notes) == (expected is not None)
-    assert expected is None or expected in notes
-
-
 NAMED = {
     "generateSecrets": False,
     "tls": {"certManager": {"enabled": True}},
@@ -171,48 +147,3 @@ def test_a_secret_that_a_rendering_made_says_so_and_what_to_do_where_that_is_wro
         if "kind: Secret\n" in text:
             assert "name your own Secrets and set generateSecrets=false" in text, path
     assert "generateSecrets=false" not in "".join(files(NAMED).values())
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ("{}", "every pod can, until networkPolicy.clients lists those that may"),
-        ("{networkPolicy: {enabled: false}}", "every pod can, because networkPolicy.enabled is false"),
-        ("{networkPolicy: {clients: [{podSelector: {}}]}}", "networkPolicy.clients lists the pods that can"),
-        ("{gateway: {service: {type: LoadBalancer}}}", "WARNING: gateway.service.type is LoadBalancer"),
-        ("{gateway: {service: {type: LoadBalancer}}}", "Set gateway.service.loadBalancerSourceRanges"),
-        (
-            "{gateway: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8, 'fd00::/8']}}}",
-            "so that includes anyone who can reach it from 10.0.0.0/8, fd00::/8.",
-        ),
-        (
-            "{gateway: {service: {type: NodePort}}}",
-            "so that includes anyone who can reach a node. Put an authenticating proxy in front",
-        ),
-        ("{serviceMonitor: {enabled: true}}", "networkPolicy.monitoring is empty: list its namespace there"),
-    ],
-)
-def test_the_notes_say_who_gets_in(values: str, expected: str) -> None:
-    notes = files(yaml.safe_load(values))["limpet/templates/NOTES.txt"]
-    assert "The gateway does not authenticate clients" in notes
-    assert expected in notes
-
-
-def test_the_notes_warn_of_nothing_that_is_as_it_should_be() -> None:
-    watched = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"monitoring": [{"namespaceSelector": {}}]}}
-    assert "WARNING" not in files(watched)["limpet/templates/NOTES.txt"]
-
-
-@pytest.mark.parametrize(
-    ("mode", "said"),
-    [
-        ("Off", "Set clientKeys=Required to"),
-        ("Optional", "serves clients without a key, too"),
-        ("Required", "label secret clients limpet.dev/client-keys=true"),
-    ],
-)
-def test_the_notes_and_the_operator_know_whether_clients_need_keys(mode: str, said: str) -> None:
-    found = files({"clientKeys": mode})
-    assert said in found["limpet/templates/NOTES.txt"]
-    assert ("spends your keys" in found["limpet/templates/NOTES.txt"]) is (mode != "Required")
-    assert f"--client-keys={mode}" in found["limpet/templates/operator/deployment.yaml"]
