@@ -194,6 +194,10 @@ NO_ANSWER_HEADER: Final = "x-limpet-no-answer"
 ONE_MESSAGE: Final = ("x-limpet-messages", "one")
 """gRPC metadata by which an Envoy announces one message a request, so that the answer may end the call."""
 
+CLUSTER_NAMES: Final = "x-limpet-cluster-names"
+"""The name of gRPC metadata, in header mode: what the clusters of providers are called at an Envoy that is not ours, as
+`envoy.cluster_names` reads it. An access log with the same metadata is of such an Envoy."""
+
 NO_USER_ID: Final = ("x-limpet-user-id", "none")
 """gRPC metadata: a request is translated for a provider whose prompt cache `metadata.user_id` would divide."""
 

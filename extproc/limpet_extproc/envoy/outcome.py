@@ -20,6 +20,7 @@ from limpet_extproc.decision.bills import RequestBill
 from limpet_extproc.decision.cause import CacheFinding, cause_of
 from limpet_extproc.envoy import log_entry, trail
 from limpet_extproc.envoy.activity_entry import EndedRequest
+from limpet_extproc.envoy.cluster_names import ClusterNames
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests, RequestName, name_of
 from limpet_extproc.envoy.log_entry import Common, Entry
@@ -132,8 +133,11 @@ class Outcomes:
         self._counted: dict[RequestName, frozenset[str]] = {}
         """By request under way: the providers whose failure at it is counted already."""
 
-    async def stream(self, stream: LogStream) -> bytes:
-        """The log of one Envoy worker."""
+    async def stream(self, stream: LogStream, names: ClusterNames | None = None) -> bytes:
+        """The log of one Envoy worker. `names`: of clusters that are not our own, where one header chose the only one.
+
+        A request that went elsewhere there was left to others, who have a log of their own.
+        """
         while isinstance(data := await stream.read(), bytes):
             try:
                 message = als_pb2.StreamAccessLogsMessage.FromString(data)
@@ -143,6 +147,8 @@ class Outcomes:
                 continue
             for entry in message.http_logs.log_entry:
                 try:
+                    if names is not None:
+                        _with_our_name(entry.common_properties, names)
                     self._learn_from(entry)
                 except Exception:
                     _log.exception("an access log entry could not be used; please report this")
@@ -336,6 +342,12 @@ class Outcomes:
         if record is not None and record.owner and common.HasField("upstream_remote_address"):
             for made in log_entry.objects_of(common):
                 self._pins.note(record.owner, made, common.upstream_cluster)
+
+
+def _with_our_name(common: Common, names: ClusterNames) -> None:
+    record = log_entry.record_of(common)
+    ours = record is not None and names.of(record.order[0]) == common.upstream_cluster
+    common.upstream_cluster = record.order[0] if record is not None and ours else ""
 
 
 def _is_read_again(record: Record | None) -> bool:

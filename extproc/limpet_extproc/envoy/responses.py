@@ -95,16 +95,21 @@ class Responses:
         self._routes: dict[tuple[tuple[str, ...], str, Tries], bytes] = {}
         self._decisions: dict[tuple[str, str, str, float | None, float, bool], _Built] = {}
 
-    def routed(self, routing: Routing, head: RequestHead, *, by_header: bool, of_headers: bool = False) -> bytes:
-        """Go on, by this routing. `by_header`: the gateway takes one cluster from a header, and no order.
-
-        `of_headers`: it is the answer to a request's headers, as it has no body.
-        """
-        noted = self._decision(routing) + _RECORD(records.encode(routing.record))
-        if by_header:
-            return _chosen_by_header(routing.decision.order[0], of_headers) + noted
+    def routed(self, routing: Routing, head: RequestHead, *, of_headers: bool = False) -> bytes:
+        """Go on, by this routing. `of_headers`: it is the answer to a request's headers, as it has no body."""
         begin = _ROUTED_BY_HEADERS if of_headers else _ROUTED
-        return begin + self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries) + noted
+        route = self._route(routing.decision.order, head.headers.get(HEAD_ROUTE, ""), routing.tries)
+        return begin + route + self._noted(routing)
+
+    def at_cluster(self, routing: Routing, cluster: str | None, *, of_headers: bool) -> bytes:
+        """The same for an Envoy that takes one cluster from a header, and no order.
+
+        None: the provider is not to be reached there, and the request goes where those go that are not decided.
+        """
+        return _chosen_by_header(cluster, of_headers) + self._noted(routing)
+
+    def _noted(self, routing: Routing) -> bytes:
+        return self._decision(routing) + _RECORD(records.encode(routing.record))
 
     def _decision(self, routing: Routing) -> bytes:
         """Without failures and what is the request's own, it is the same for all requests of a model."""
@@ -261,7 +266,9 @@ def _splices(splices: Splices) -> bytes:
     )
 
 
-def _chosen_by_header(cluster: str, of_headers: bool) -> bytes:
+def _chosen_by_header(cluster: str | None, of_headers: bool) -> bytes:
+    if cluster is None:
+        return _response(pb.HeaderMutation(remove_headers=[CLUSTER_HEADER]), of_headers=of_headers)
     header = base_pb2.HeaderValue(key=CLUSTER_HEADER, raw_value=cluster.encode())
     overwrite = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
     option = base_pb2.HeaderValueOption(header=header, append_action=overwrite)

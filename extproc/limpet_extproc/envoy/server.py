@@ -5,7 +5,7 @@ One message in, one out. The bytes are read and written raw: parsing is one call
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -16,6 +16,7 @@ from limpet_extproc.contract.reasons import EXPLAINED
 from limpet_extproc.decision.clients import STRANGERS, Clients
 from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
+from limpet_extproc.envoy.cluster_names import UNUSABLE, ClusterNames
 from limpet_extproc.envoy.requests import comes_alone, head_of_attributes, head_of_headers, not_utf8_header, parsed
 from limpet_extproc.envoy.responses import (
     ADMITTED_HEADERS,
@@ -63,13 +64,18 @@ class ExtProc:
         ready: Callable[[], bool],
         clients: Callable[[], Clients] = lambda: STRANGERS,
         debugging: Debugging | None = None,
+        translated: Callable[[str], Collection[str]] = lambda _provider: (),
     ) -> None:
-        """`debugging` gets the requests whose clients ask why; None: nobody is told."""
+        """`debugging` gets the requests whose clients ask why; None: nobody is told.
+
+        `translated`: the APIs whose requests are translated for a provider, which only our own gateway does.
+        """
         self._router = router
         self._clients = clients
         self._debugging = debugging
         self._metrics = metrics
         self._ready = ready
+        self._translated = translated
         self._responses = Responses()
 
     async def one(self, data: bytes | memoryview) -> bytes:
@@ -85,13 +91,16 @@ class ExtProc:
         self._metrics.added_s.append(time.perf_counter() - began)
         return answer
 
-    async def process(self, stream: MessageStream) -> None:
-        """One request: a headers message and, if it has a body, that."""
+    async def process(self, stream: MessageStream, names: ClusterNames | None = None) -> None:
+        """One request: a headers message and, if it has a body, that. `names`: of clusters that are not our own."""
         head: RequestHead | None = None
         while isinstance(data := await stream.read(), bytes):
             began = time.perf_counter()
             request, body = parsed(data)
             if request.HasField("request_headers"):
+                if names is UNUSABLE:
+                    await stream.write(CONTINUE_HEADERS)
+                    return
                 head = head_of_headers(request)
                 if name := not_utf8_header(request):
                     await stream.write(self._refuse_header(name, head.dialect))
@@ -103,12 +112,18 @@ class ExtProc:
                 if not needs_no_body:
                     await stream.write(CONTINUE_HEADERS)
                     return
-            answer = await self._answer(request, body, head)
+            answer = await self._answer(request, body, head, names)
             self._metrics.added_s.append(time.perf_counter() - began)
             await stream.write(answer)
             return
 
-    async def _answer(self, request: pb.ProcessingRequest, body: bytes | memoryview, head: RequestHead | None) -> bytes:
+    async def _answer(
+        self,
+        request: pb.ProcessingRequest,
+        body: bytes | memoryview,
+        head: RequestHead | None,
+        names: ClusterNames | None = None,
+    ) -> bytes:
         of_headers = request.HasField("request_headers")
         go_on = CONTINUE_HEADERS if of_headers else CONTINUE_BODY
         if not self._ready():
@@ -133,6 +148,20 @@ class ExtProc:
         if isinstance(routing, ExplainedAlone):
             self._metrics.decisions.add(1, EXPLAINED)
             return answered(routing.text.encode())
+        self._count(routing)
+        if not by_header:
+            return self._responses.routed(routing, head, of_headers=of_headers)
+        cluster: str | None = routing.decision.order[0]
+        if names is not None:
+            cluster = self._name_there(routing, names)
+        return self._responses.at_cluster(routing, cluster, of_headers=of_headers)
+
+    def _name_there(self, routing: Routing, names: ClusterNames) -> str | None:
+        """What the first provider is called by an Envoy that is not ours; None: that does not reach it."""
+        provider = routing.decision.order[0]
+        return None if routing.record.api in self._translated(provider) else names.of(provider)
+
+    def _count(self, routing: Routing) -> None:
         self._metrics.decisions.add(1, routing.decision.reason)
         if routing.decision.enforce_reason is not None:
             self._metrics.observed_decisions.add(1, routing.decision.enforce_reason)
@@ -140,7 +169,6 @@ class ExtProc:
             self._metrics.unrecognised.add(1, routing.record.model)
         if routing.record.client:
             self._metrics.client_requests.add(1, routing.record.client, _ROUTED)
-        return self._responses.routed(routing, head, by_header=by_header, of_headers=of_headers)
 
     def _admitted(self, head: RequestHead) -> bytes:
         """Whether Envoy may tell this client of the models; it asks where keys are required."""

@@ -21,6 +21,7 @@ from limpet_extproc.contract.registry import Registry
 from limpet_extproc.contract.worker_status import WorkerReport
 from limpet_extproc.decision.snapshot import EMPTY, Lane, Snapshot
 from limpet_extproc.envoy import grpc_server, outcome, server
+from limpet_extproc.envoy.cluster_names import names_asked_for
 from limpet_extproc.envoy.decision_line import decision_line
 from limpet_extproc.envoy.grpc_server import Streaming, Unary
 from limpet_extproc.envoy.h2_frames import Request
@@ -127,6 +128,7 @@ class Worker:
             lambda: self._snapshot is not EMPTY,
             lambda: self._snapshot.clients,
             self.routing.debugging,
+            lambda name: provider.translated if (provider := self._snapshot.providers.get(name)) else (),
         )
         show = _log.info if settings.log_format == "json" else print_line
         verbose = (
@@ -255,6 +257,12 @@ class Worker:
     def _find(self, request: Request) -> Unary | Streaming | None:
         if request.path == server.METHOD and ONE_MESSAGE in request.metadata:
             return self._one
+        # Of an Envoy that is not ours.
+        if (names := names_asked_for(request)) is not None:
+            if request.path == server.METHOD:
+                return Streaming(lambda call: self.extproc.process(call, names))
+            if request.path == outcome.METHOD:
+                return Streaming(lambda call: self.outcomes.stream(call, names))
         return self._calls.get(request.path)
 
     async def _health(self, _: bytes | memoryview) -> bytes:

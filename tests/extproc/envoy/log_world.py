@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.contract.record import Record
+from limpet_extproc.envoy.cluster_names import ClusterNames
 from limpet_extproc.envoy.decision_line import RequestSummary
 from limpet_extproc.envoy.limited_requests import LimitedRequests
 from limpet_extproc.envoy.outcome import Outcomes
@@ -172,14 +173,14 @@ class World:
         self.shown.append((provider, summary.status, summary.usage, summary.duration_s))
         self.tried.append([f"{each.provider} {each.status or each.cause}" for each in summary.attempts])
 
-    async def take(self, *entries: Any) -> None:
+    async def take(self, *entries: Any, names: ClusterNames | None = None) -> None:
         """One message an entry."""
         messages = []
         for each in entries:
             message = als_pb2.StreamAccessLogsMessage()
             message.http_logs.log_entry.append(each)
             messages.append(message.SerializeToString())
-        assert await self.outcomes.stream(Call(*messages)) == b""
+        assert await self.outcomes.stream(Call(*messages), names) == b""
 
     async def warm(self) -> tuple[Warm, ...]:
         remembered = await self.memory.lookup(KEY, NOW)

@@ -49,7 +49,9 @@ class Call:
 class Server:
     """One worker without its gRPC server. `router` stands in for our own."""
 
-    def __init__(self, snapshot: Any, *, router: Router | None = None, ready: bool = True) -> None:
+    def __init__(
+        self, snapshot: Any, *, router: Router | None = None, ready: bool = True, translated: tuple[str, ...] = ()
+    ) -> None:
         self.memory, self.heads = InProcessMemory(), InProcessHeads()
         self.tracker = ProviderTracker(lambda: NOW, lambda _change: None)
         self.registry = CollectorRegistry()
@@ -69,7 +71,7 @@ class Server:
             RequestReader().references,
         )
         self.metrics = WorkerMetrics(self.registry)
-        self.extproc = ExtProc(router or own, self.metrics, lambda: ready)
+        self.extproc = ExtProc(router or own, self.metrics, lambda: ready, translated=lambda _: translated)
 
     async def say(self, *messages: pb.ProcessingRequest) -> list[Any]:
         call = Call(*messages)

@@ -372,7 +372,7 @@ def test_where_the_policy_shows_it_a_response_says_what_the_last_turn_read(
     assert routing.last_read == told
     head, written = opened.head, Responses()
     for _ in range(2):
-        response = pb.ProcessingResponse.FromString(written.routed(routing, head, by_header=False))
+        response = pb.ProcessingResponse.FromString(written.routed(routing, head))
         decision = response.dynamic_metadata.fields["limpet.decision"].struct_value.fields
         assert decision["cache"].string_value == told
         assert decision["reason"].string_value == routing.decision.reason

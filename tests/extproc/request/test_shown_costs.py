@@ -73,8 +73,8 @@ def test_nothing_is_sent_where_the_policy_does_not_show_it(make: Make) -> None:
     routing = routed(make, TIERED, shown=())
     assert routing.costs == ()
     head = RequestHead(OpenAIChat(), {})
-    shown = Responses().routed(routed(make, TIERED), head, by_header=False)
-    hidden = Responses().routed(routing, head, by_header=False)
+    shown = Responses().routed(routed(make, TIERED), head)
+    hidden = Responses().routed(routing, head)
     assert b"\x0a\x04cost" in shown
     assert b"\x0a\x04cost" not in hidden
     assert msgspec.structs.replace(routing, costs=()) == routing

@@ -1,0 +1,84 @@
+"""Header mode for Envoys that are not ours: which clusters they are told, and what their logs teach."""
+
+from typing import Any
+
+import pytest
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from google.protobuf.json_format import MessageToDict
+from tests.extproc.conftest import Make
+from tests.extproc.envoy.log_world import RECORD, World, entry
+from tests.extproc.envoy.test_server import Call, Server, headers_message
+
+from limpet_extproc.envoy.cluster_names import UNUSABLE, cluster_names
+
+NAMES = cluster_names("outbound|80||{name}.{namespace}.providers.limpet.internal")
+
+
+def asked(body: bytes) -> tuple[Any, Any]:
+    head, message = headers_message(), headers_message()
+    message.Clear()
+    message.request_body.body = body
+    message.request_body.end_of_stream = True
+    return head, message
+
+
+async def answered(server: Server, body: bytes, names: Any) -> Any:
+    call = Call(*asked(body))
+    await server.extproc.process(call, names)
+    return call.written[-1]
+
+
+async def test_a_sidecar_is_told_its_own_name_of_the_cluster(make: Make) -> None:
+    server = Server(make.snapshot(make.provider("a", upstream="A")))
+    answer = await answered(server, make.body(), NAMES)
+    response = answer.request_body.response
+    (option,) = response.header_mutation.set_headers
+    assert (option.header.key, option.header.raw_value) == (
+        "x-limpet-cluster",
+        b"outbound|80||a.default.providers.limpet.internal",
+    )
+    assert response.clear_route_cache
+    metadata = MessageToDict(answer.dynamic_metadata)
+    assert metadata["limpet.decision"]["edits"][""], "the edits are in the same answer"
+    assert metadata["limpet.record"]["v"]
+
+
+async def test_without_a_usable_template_nothing_is_decided(make: Make) -> None:
+    server = Server(make.snapshot(make.provider("a")))
+    call = Call(*asked(make.body()))
+    await server.extproc.process(call, UNUSABLE)
+    (answer,) = call.written
+    assert answer == pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+    assert server.counted("limpet_decisions_total", reason="first.scored") == 0
+
+
+async def test_what_needs_a_translator_is_left_to_the_gateway(make: Make) -> None:
+    server = Server(make.snapshot(make.provider("a")), translated=("OpenAIChat",))
+    mutation = (await answered(server, make.body(), NAMES)).request_body.response.header_mutation
+    assert not mutation.set_headers
+    assert list(mutation.remove_headers) == ["x-limpet-cluster"]
+    ours = await answered(server, make.body(), None)
+    assert [option.header.raw_value for option in ours.request_body.response.header_mutation.set_headers] == [b"a"]
+
+
+async def test_a_sidecars_log_teaches_under_our_names() -> None:
+    world = World()
+    await world.take(entry(NAMES.of("a")), names=NAMES)
+    assert [warm.provider for warm in await world.warm()] == ["a"]
+    assert world.counted("limpet_requests_total", provider="a", decision="first.scored", outcome="ok") == 1
+
+
+@pytest.mark.parametrize("cluster", ["outbound|80||limpet-gateway.limpet.svc.cluster.local", "a", NAMES.of("b")])
+async def test_what_went_elsewhere_is_others_affair(cluster: str) -> None:
+    world = World()
+    await world.take(entry(cluster), entry(cluster, record=None), names=NAMES)
+    assert await world.warm() == ()
+    assert world.counted("limpet_requests_total", provider=cluster, decision="first.scored", outcome="ok") == 0
+    assert world.counted("limpet_requests_total", provider="a", decision="first.scored", outcome="ok") == 0
+
+
+async def test_a_providers_failure_at_a_sidecar_is_the_providers() -> None:
+    world = World()
+    for _ in range(5):
+        await world.take(entry(NAMES.of("a"), 503, record=RECORD), names=NAMES)
+    assert world.counted("limpet_attempts_total", provider="a", outcome="failed_503") == 5
