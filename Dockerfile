@@ -6,10 +6,7 @@ WORKDIR /src
 # Pinned by hash, wheels only: nothing is compiled here. docs/kubernetes.md explains how the two files are made.
 COPY docker/ docker/
 RUN python -m venv /opt/build && /opt/build/bin/pip install --require-hashes -r docker/build.lock
-# Last and again: xds-protos brings older files of the names of opentelemetry-proto, whose own have to stay.
-RUN python -m venv /opt/limpet && /opt/limpet/bin/pip install --require-hashes -r docker/runtime.lock \
- && sed -n '/^opentelemetry-proto==/,/[^\\]$/p' docker/runtime.lock > /tmp/newest.lock \
- && /opt/limpet/bin/pip install --force-reinstall --no-deps --require-hashes -r /tmp/newest.lock
+RUN python -m venv /opt/limpet && /opt/limpet/bin/pip install --require-hashes -r docker/runtime.lock
 
 COPY pyproject.toml README.md LICENSE ./
 COPY operator/ operator/

@@ -87,13 +87,11 @@ $(DEMO): lab/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing Python's venv module"; $(call install,python3-venv); }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --require-hashes -r lab/requirements.lock
-	$(call newest_otlp,lab/requirements.lock)
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(READY): $(DEMO) requirements.lock
 	$(PIP_INSTALL) --require-hashes -r requirements.lock
-	$(call newest_otlp,requirements.lock)
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
@@ -109,9 +107,6 @@ lock:  ## refresh the pinned versions of all packages (needs uv)
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) dist
-
-# $(call newest_otlp,LOCK): xds-protos brings older files of the names of opentelemetry-proto, whose own have to stay.
-newest_otlp = @sed -n '/^opentelemetry-proto==/,/[^\\]$$/p' $(1) >$(VENV)/newest.lock && $(PIP_INSTALL) --force-reinstall --no-deps --require-hashes -r $(VENV)/newest.lock
 
 # $(call install,PACKAGE): from the distribution, as root or with sudo.
 install = s=; [ "$$(id -u)" = 0 ] || s=sudo; $$s apt-get update -qq && $$s apt-get install -y -qq $(1) >/dev/null

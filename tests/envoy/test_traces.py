@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from tests.envoy.cast import LONG, say
 from tests.envoy.test_activity import Scene, scene
 
 from limpet_activity.export.json_lines import json_line
+from limpet_activity.export.otlp_encoding import encoded
 from limpet_activity.export.spans import spans_of
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
@@ -57,6 +57,6 @@ async def test_a_failover_is_one_span_of_the_clients_trace_with_its_attempts_bel
         assert (request.start_time or 0) <= span.start_time <= span.end_time <= (request.end_time or 0)
     assert (request.attributes or {})["gen_ai.operation.name"] == "chat"
     assert (request.attributes or {})["limpet.decision"] == record.reason
-    told_of = encode_spans(spans(record)).SerializeToString() + b"".join(map(json_line, told.service.records))
+    told_of = encoded(spans(record)) + b"".join(map(json_line, told.service.records))
     for marked in (_MARK, _KEY, _USER, _SESSION):
         assert marked.encode() not in told_of

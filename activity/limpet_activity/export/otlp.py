@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from limpet_activity.export.otlp_settings import OtlpSettings
-from limpet_activity.export.port import ExportSettingsError
+from limpet_activity.export.otlp_encoding import encoded
+from limpet_activity.export.otlp_senders import SpanSender
 from limpet_activity.export.spans import Spans
 from limpet_extproc.contract.activity import ActivityRecord
 
@@ -22,47 +21,24 @@ def resource_of(version: str, service_name: str) -> Resource:
     return named.merge(Resource({SERVICE_NAME: own})) if own else named
 
 
-def span_exporter(settings: OtlpSettings) -> SpanExporter:
-    """The library's own. It reads certificates, compression and timeouts from the environment of this process.
-
-    Raises ExportSettingsError where the library cannot be loaded. It is loaded here alone: that takes half a second.
-    """
-    headers = dict(settings.headers)
-    try:
-        if settings.protocol == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
-
-            return GrpcSpanExporter(endpoint=settings.endpoint, headers=headers)
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
-
-        return HttpSpanExporter(endpoint=settings.endpoint, headers=headers)
-    except ImportError as error:
-        # xds-protos brings older files of the same names, and pip lets whichever comes last stay.
-        raise ExportSettingsError(
-            f"spans are asked for, and OpenTelemetry's exporter cannot be loaded ({error}): another package has "
-            "overwritten files of opentelemetry-proto; bring them back with "
-            "'pip install --force-reinstall --no-deps opentelemetry-proto'"
-        ) from error
-
-
 class OtlpSpans:
     """A sink for spans."""
 
-    def __init__(self, exporter: SpanExporter, spans: Spans) -> None:
-        self._exporter = exporter
+    def __init__(self, sender: SpanSender, spans: Spans) -> None:
+        self._sender = sender
         self._spans = spans
 
     def write(self, records: Sequence[ActivityRecord]) -> int:
-        """See `Sink`. The library tries again what may succeed, for ten seconds by default, and logs what fails."""
+        """See `Sink`."""
         spans = [span for record in records for span in self._spans(record)]
-        if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-            return 0
+        if spans:
+            self._sender.send(encoded(spans))
         return len(records)
 
     def interrupt(self) -> None:
         """See `Sink`."""
-        self._exporter.shutdown()
+        self._sender.close()
 
     def close(self) -> None:
         """See `Sink`."""
-        self._exporter.shutdown()
+        self._sender.close()

@@ -1,4 +1,4 @@
-"""The usual OTEL_* variables, as far as they are about traces. Pure; the OTLP library reads the rest of them itself."""
+"""The usual OTEL_* variables, as far as they are about traces. Pure; those of the resource are read by the SDK."""
 
 import re
 from collections.abc import Mapping
@@ -27,17 +27,34 @@ _SAMPLERS: Final[Mapping[str, Sampler]] = {
 }
 _BY_RATIO: Final = ("traceidratio", "parentbased_traceidratio")
 _NO: Final = ("none", "")
+_DEFAULT_TIMEOUT_MS: Final = 10_000
+_LONGEST_TIMEOUT_MS: Final = 600_000
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 
+class OtlpFiles(msgspec.Struct, frozen=True):
+    """Paths of PEM files for TLS; empty: none of one's own."""
+
+    authorities: str = ""
+    """Whom to trust instead of those that this machine trusts."""
+    client_certificate: str = ""
+    client_key: str = ""
+
+
 class OtlpSettings(msgspec.Struct, frozen=True):
-    """Where spans go and which."""
+    """Where spans go, how, and which."""
 
     endpoint: str
     """With the path, for HTTP."""
     protocol: OtlpProtocol
     headers: Mapping[str, str]
     sampler: Sampler
+    timeout_s: float = _DEFAULT_TIMEOUT_MS / 1000
+    """For a collector to take one batch."""
+    gzip: bool = False
+    insecure: bool = False
+    """gRPC without TLS where the endpoint has no scheme that says so."""
+    files: OtlpFiles = OtlpFiles()
 
 
 def otlp_settings(environ: Mapping[str, str]) -> OtlpSettings | None:
@@ -54,11 +71,52 @@ def otlp_settings(environ: Mapping[str, str]) -> OtlpSettings | None:
     if wanted == "none" or not (wanted or own or of_all):
         return None
     protocol = _protocol(environ, own or of_all)
-    return OtlpSettings(_endpoint(own, of_all, protocol), protocol, _headers(environ), _sampler(environ))
+    return OtlpSettings(
+        _endpoint(own, of_all, protocol),
+        protocol,
+        _headers(environ),
+        _sampler(environ),
+        timeout_s=_timeout_s(environ),
+        gzip=_gzip(environ),
+        insecure=_said(environ, "INSECURE")[1].lower() == "true",
+        files=_files(environ),
+    )
+
+
+def _said(environ: Mapping[str, str], what: str) -> tuple[str, str]:
+    """The variable of traces, or else of all, and what it says; empty where neither says anything."""
+    names = f"OTEL_EXPORTER_OTLP_TRACES_{what}", f"OTEL_EXPORTER_OTLP_{what}"
+    return next(((name, said) for name in names if (said := environ.get(name, "").strip())), (names[1], ""))
+
+
+def _timeout_s(environ: Mapping[str, str]) -> float:
+    variable, said = _said(environ, "TIMEOUT")
+    if not said:
+        return _DEFAULT_TIMEOUT_MS / 1000
+    if not re.fullmatch(r"[0-9]{1,6}", said) or not 0 < int(said) <= _LONGEST_TIMEOUT_MS:
+        raise ExportSettingsError(f"{variable}={said}: must be milliseconds, from 1 to {_LONGEST_TIMEOUT_MS}")
+    return int(said) / 1000
+
+
+def _gzip(environ: Mapping[str, str]) -> bool:
+    variable, said = _said(environ, "COMPRESSION")
+    if said.lower() not in ("gzip", *_NO):
+        raise ExportSettingsError(f"{variable}={said}: must be gzip or none")
+    return said.lower() == "gzip"
+
+
+def _files(environ: Mapping[str, str]) -> OtlpFiles:
+    (_, authorities), (of_certificate, certificate), (of_key, key) = (
+        _said(environ, what) for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+    )
+    if bool(certificate) is not bool(key):
+        said, missing = (of_certificate, of_key) if certificate else (of_key, of_certificate)
+        raise ExportSettingsError(f"{said} is set, and {missing} is not: a client needs both")
+    return OtlpFiles(authorities, certificate, key)
 
 
 def _headers(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Those of traces, or else of all. Both are looked at, as the library reads both, and logs what it cannot read."""
+    """Those of traces, or else of all. Both are looked at, so that what cannot be read is never passed over."""
     own, of_all = (
         _read_headers(name, environ.get(name, ""))
         for name in ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
@@ -83,11 +141,11 @@ def _read_headers(variable: str, text: str) -> Mapping[str, str]:
 
 
 def _protocol(environ: Mapping[str, str], endpoint: str) -> OtlpProtocol:
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if said := environ.get(name, "").strip().lower():
-            if said in _DEFAULTS:
-                return cast("OtlpProtocol", said)
-            raise ExportSettingsError(f"{name}={said}: must be grpc or http/protobuf")
+    variable, said = _said(environ, "PROTOCOL")
+    if said.lower() in _DEFAULTS:
+        return cast("OtlpProtocol", said.lower())
+    if said:
+        raise ExportSettingsError(f"{variable}={said}: must be grpc or http/protobuf")
     # The default of the specification is HTTP, and this port is where collectors expect gRPC.
     return "grpc" if endpoint.endswith(f":{_GRPC_PORT}") else "http/protobuf"
 
@@ -100,7 +158,7 @@ def _endpoint(own: str, of_all: str, protocol: OtlpProtocol) -> str:
     except ValueError:
         raise ExportSettingsError(f"{variable}: not an address, such as {_DEFAULTS[protocol]}") from None
     if "@" in parts.netloc or parts.query or parts.fragment:
-        # The library logs the endpoint whenever it fails.
+        # What goes wrong is told with the endpoint.
         raise ExportSettingsError(
             f"{variable}: holds a user, a password, a query or a fragment; a key belongs in OTEL_EXPORTER_OTLP_HEADERS"
         )

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from limpet_activity.export.background import BackgroundExporter
 from limpet_activity.export.export_metrics import ExportMetrics
 from limpet_activity.export.json_lines import JsonLines
-from limpet_activity.export.otlp import OtlpSpans, resource_of, span_exporter
+from limpet_activity.export.otlp import OtlpSpans, resource_of
+from limpet_activity.export.otlp_senders import span_sender
 from limpet_activity.export.otlp_settings import otlp_settings
 from limpet_activity.export.port import Exporter
 from limpet_activity.export.spans import spans_of
@@ -38,6 +39,6 @@ def exporters(settings: ExportSettings, environ: Mapping[str, str], registry: Co
         found.append(BackgroundExporter("json_lines", lines, metrics))
     if spans is not None:
         resource = resource_of(settings.version, environ.get("OTEL_SERVICE_NAME", ""))
-        sink = OtlpSpans(span_exporter(spans), spans_of(resource, spans.sampler))
+        sink = OtlpSpans(span_sender(spans), spans_of(resource, spans.sampler))
         found.append(BackgroundExporter("otlp", sink, metrics))
     return found

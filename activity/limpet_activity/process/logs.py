@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_QUIET: Final = ("alembic", "uvicorn")
+_QUIET: Final = ("alembic", "httpx", "uvicorn")
 
 
 class JsonLogLines(logging.Formatter):

@@ -1,5 +1,7 @@
 """Collectors that speak OTLP, by gRPC and by HTTP, and do what a test tells them."""
 
+import gzip
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,28 +10,21 @@ from threading import Event, Thread
 from typing import Any, Protocol
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
-)
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from limpet_activity.export.otlp_messages import TRACE_SERVICE, ExportRequest
 
 
 class Received:
     """What a collector was sent, and how it is to answer."""
 
     def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
+        self.requests: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.refuses = False
         self.open = Event()
         self.open.set()
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[Any]:
         return [
             span
             for request in self.requests
@@ -50,31 +45,32 @@ class Collector(Protocol):
 
 
 @contextmanager
-def grpc_collector(port: int = 0) -> Iterator[tuple[str, Received]]:
+def grpc_collector(port: int = 0, tls: grpc.ServerCredentials | None = None) -> Iterator[tuple[str, Received]]:
     received = Received()
 
-    class Service(TraceServiceServicer):  # type: ignore[misc,unused-ignore]
-        def Export(self, request: ExportTraceServiceRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
-            received.open.wait()
-            if received.refuses:
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you")
-            received.headers.append({name: str(value) for name, value in context.invocation_metadata()})
-            received.requests.append(request)
-            return ExportTraceServiceResponse()
+    def export(request: bytes, context: grpc.ServicerContext) -> bytes:
+        received.open.wait()
+        if received.refuses:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you")
+        received.headers.append({name: str(value) for name, value in context.invocation_metadata()})
+        received.requests.append(ExportRequest.FromString(request))
+        return b""
 
     server = grpc.server(ThreadPoolExecutor(4))
-    add_TraceServiceServicer_to_server(Service(), server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    handler = grpc.unary_unary_rpc_method_handler(export)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": handler}),))
+    address = f"127.0.0.1:{port}"
+    bound = server.add_secure_port(address, tls) if tls is not None else server.add_insecure_port(address)
     server.start()
     try:
-        yield f"http://127.0.0.1:{bound}", received
+        yield f"http{'s' if tls is not None else ''}://127.0.0.1:{bound}", received
     finally:
         received.open.set()
         server.stop(None).wait()
 
 
 @contextmanager
-def http_collector(port: int = 0) -> Iterator[tuple[str, Received]]:
+def http_collector(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, Received]]:
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,7 +80,8 @@ def http_collector(port: int = 0) -> Iterator[tuple[str, Received]]:
             known = self.path == "/v1/traces" and not received.refuses
             if known:
                 received.headers.append({name.lower(): value for name, value in self.headers.items()})
-                received.requests.append(ExportTraceServiceRequest.FromString(body))
+                plain = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
+                received.requests.append(ExportRequest.FromString(plain))
             self.send_response(200 if known else 401)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -93,10 +90,12 @@ def http_collector(port: int = 0) -> Iterator[tuple[str, Received]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", received
+        yield f"http{'s' if tls is not None else ''}://127.0.0.1:{server.server_address[1]}", received
     finally:
         received.open.set()
         server.shutdown()

@@ -11,7 +11,8 @@ from tests.waiting import eventually
 
 from limpet_activity.export.background import BackgroundExporter
 from limpet_activity.export.export_metrics import ExportMetrics
-from limpet_activity.export.otlp import OtlpSpans, resource_of, span_exporter
+from limpet_activity.export.otlp import OtlpSpans, resource_of
+from limpet_activity.export.otlp_senders import span_sender
 from limpet_activity.export.otlp_settings import otlp_settings
 from limpet_activity.export.port import Exporter
 from limpet_activity.export.spans import spans_of
@@ -43,7 +44,7 @@ def started(endpoint: str, protocol: str) -> tuple[Exporter, CollectorRegistry]:
 def impatient(endpoint: str, protocol: str, pauses_s: Sequence[float]) -> tuple[Exporter, CollectorRegistry]:
     settings, registry = otlp_settings(variables(endpoint, protocol)), CollectorRegistry()
     assert settings is not None
-    sink = OtlpSpans(span_exporter(settings), spans_of(resource_of("1", ""), settings.sampler))
+    sink = OtlpSpans(span_sender(settings), spans_of(resource_of("1", ""), settings.sampler))
     return BackgroundExporter("otlp", sink, ExportMetrics(registry), pauses_s=pauses_s), registry
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 
-from limpet_activity.export.otlp_settings import otlp_settings
+from limpet_activity.export.otlp_settings import OtlpFiles, otlp_settings
 from limpet_activity.export.port import ExportSettingsError
 
 ALL, OWN = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -66,6 +66,20 @@ def test_headers_of_traces_win() -> None:
     assert settings.headers == {"b": "2"}
 
 
+def test_those_of_traces_win_over_those_of_all() -> None:
+    of_all = {"TIMEOUT": "2500", "COMPRESSION": "gzip", "CERTIFICATE": "/ca", "INSECURE": "true"}
+    environ = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in of_all.items()}
+    settings = otlp_settings({ALL: "http://c", **environ})
+    assert settings is not None
+    assert (settings.timeout_s, settings.gzip, settings.insecure, settings.files) == (2.5, True, True, OtlpFiles("/ca"))
+    own = {"TIMEOUT": "1", "COMPRESSION": "none", "CERTIFICATE": "/own", "CLIENT_CERTIFICATE": "/c", "CLIENT_KEY": "/k"}
+    settings = otlp_settings(
+        {ALL: "http://c", **environ, **{f"OTEL_EXPORTER_OTLP_TRACES_{name}": value for name, value in own.items()}}
+    )
+    assert settings is not None
+    assert (settings.timeout_s, settings.gzip, settings.files) == (0.001, False, OtlpFiles("/own", "/c", "/k"))
+
+
 @pytest.mark.parametrize(
     ("said", "argument", "description"),
     [
@@ -86,6 +100,15 @@ def test_sampler(said: str, argument: str, description: str) -> None:
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER=zipkin: Limpet sends traces by otlp, or none"),
         ({ALL: "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "must be grpc or http/protobuf"),
+        (
+            {ALL: "http://c", "OTEL_EXPORTER_OTLP_TIMEOUT": "10s"},
+            "OTEL_EXPORTER_OTLP_TIMEOUT=10s: must be milliseconds",
+        ),
+        ({ALL: "http://c", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zstd"}, "COMPRESSION=zstd: must be gzip or none"),
+        (
+            {ALL: "http://c", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/k"},
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY is set, and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE is not",
+        ),
         ({ALL: "c:4318"}, r"OTEL_EXPORTER_OTLP_ENDPOINT=c:4318: must begin with http:// or https://"),
         ({ALL: "http://c", "OTEL_TRACES_SAMPLER": "jaeger_remote"}, "must be one of always_on, always_off"),
         (

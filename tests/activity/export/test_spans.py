@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON
 from opentelemetry.trace import SpanKind
 from tests.activity.export.records import RECORD
 
+from limpet_activity.export.otlp_encoding import encoded
 from limpet_activity.export.span_attributes import operation, provider_name
 from limpet_activity.export.spans import spans_of
 from limpet_extproc.contract.activity import ActivityRecord, TriedProvider
@@ -136,7 +136,7 @@ def test_errors_have_a_type_and_are_the_gateways_from_500_on(
 
 
 def test_no_text_of_an_error_is_sent() -> None:
-    assert "words of a prompt" not in str(encode_spans(spans(RECORD)))
+    assert b"words of a prompt" not in encoded(spans(RECORD))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_absurd_numbers_make_spans_that_can_be_sent(
         paid_usd=duration_s,
     )
     sent = spans(record)
-    encode_spans(sent).SerializeToString()
+    encoded(sent)
     for span in sent:
         assert span.start_time is not None
         assert span.end_time is not None
