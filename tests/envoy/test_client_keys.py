@@ -205,7 +205,7 @@ async def test_a_key_beyond_its_limit_waits(number: int, sellers: Sellers, parse
         assert statuses == [200, 200, 200, 429]
         answer = await story.chat(ROBOT)
         assert answer.headers["x-limpet-decision"] == "refused.over_key_limit"
-        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert 5 < int(answer.headers["retry-after"]) <= 61, "a minute after the first of them"
         assert answer.json["error"]["type"] == "rate_limit_error"
         assert (await story.chat(LAPTOP)).status == 200
 

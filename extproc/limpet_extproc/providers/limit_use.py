@@ -6,10 +6,11 @@ Nothing is kept of a provider without limits.
 """
 
 from collections.abc import Callable, Container, Mapping
+from math import ceil
 from typing import Final
 
 from limpet_extproc.contract.catalog import Limits
-from limpet_extproc.decision.limits import UNUSED, Used, ratios
+from limpet_extproc.decision.limits import UNUSED, Used, is_full, ratios
 from limpet_extproc.providers.limit_events import EventsMissed, LimitEvent, RequestEnded, RequestSent, UseReported
 from limpet_extproc.providers.recent_use import MINUTE_S, SlidingMinute, UnderWay
 
@@ -48,6 +49,12 @@ class _Part:
 
     def used(self, now_s: float) -> Used:
         return Used(self._under_way.count(now_s), self._requests.total(now_s), self._tokens.total(now_s))
+
+    def add_leaving(self, requests: list[int], tokens: list[int], now_s: float) -> None:
+        """Add what leaves the minute with each of the next seconds."""
+        for total, minute in ((requests, self._requests), (tokens, self._tokens)):
+            for wait_s, amount in minute.leaving(now_s):
+                total[wait_s] += amount
 
 
 class _ProviderUse:
@@ -133,6 +140,28 @@ class LimitUse:
             own.requests + siblings.requests + elsewhere.requests,
             own.tokens + siblings.tokens + elsewhere.tokens,
         )
+
+    def room_in_s(self, provider: str, limits: Limits, tokens: int, now_s: float) -> int:
+        """In how many seconds, rounded up, one more request of so many tokens fits in the minute, if no other comes.
+
+        Requests that other gateways report count as spread evenly over their minute.
+        """
+        use = self._uses.get(provider)
+        if use is None:
+            return 0
+        requests, sizes = [0] * (MINUTE_S + 2), [0] * (MINUTE_S + 2)
+        for part in (use.own, use.siblings):
+            part.add_leaving(requests, sizes, now_s)
+        left, left_tokens = sum(requests), sum(sizes)
+        for wait_s in range(MINUTE_S + 2):
+            left, left_tokens = left - requests[wait_s], left_tokens - sizes[wait_s]
+            share = max(MINUTE_S - wait_s, 0) / MINUTE_S
+            used = Used(
+                0, left + ceil(use.elsewhere.requests * share), left_tokens + ceil(use.elsewhere.tokens * share)
+            )
+            if not is_full(limits, used, tokens):
+                return wait_s
+        return MINUTE_S + 1
 
     def reports(self) -> list[UseReported]:
         """What workers beside other Envoys need to know; to be called once a second.

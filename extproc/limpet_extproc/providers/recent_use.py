@@ -1,6 +1,7 @@
 """What a provider was asked for in the last minute, and what is under way there. Time is always the caller's."""
 
 from collections import deque
+from collections.abc import Iterator
 from math import floor
 from typing import Final
 
@@ -50,6 +51,13 @@ class SlidingMinute:
         while self._seconds and self._seconds[0][0] < oldest:
             self._total -= self._seconds.popleft()[1]
         return self._total
+
+    def leaving(self, now_s: float) -> Iterator[tuple[int, int]]:
+        """In how many seconds from the one that has begun what leaves the sum, if nothing is added."""
+        self.total(now_s)
+        last = floor(now_s) - MINUTE_S - 1
+        for second, amount in self._seconds:
+            yield second - last, amount
 
 
 class UnderWay:

@@ -1,9 +1,10 @@
 """Whether a client may be served: by the key that it sends, by the model, and by what it has used already."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Final
 
+from limpet_extproc.contract.catalog import Limits
 from limpet_extproc.contract.client_keys import KEY_PREFIX
 from limpet_extproc.decision.clients import Client, Clients
 from limpet_extproc.decision.limits import Used, is_full, ratios
@@ -15,8 +16,6 @@ _AUTHORIZATION: Final = "authorization"
 _MAX_LISTED: Final = 10
 _MAX_NAME_CHARS: Final = 200
 _DAY_S: Final = 86_400
-_RETRY_S: Final = 5
-"""After a limit by the minute, which gets room again bit by bit."""
 
 ACCEPTED_IN: Final = "Authorization: Bearer KEY, or x-api-key: KEY"
 
@@ -93,16 +92,20 @@ def unseen_model(client: Client, api: str, model: str = "") -> Refusal | None:
     return Refusal(403, "refused.model_not_allowed", message, None, "model_not_allowed", client=client.name)
 
 
-def over_limit(client: Client, used: Used, tokens: int) -> Refusal | None:
-    """Why a client has to wait, if one more request of so many tokens goes beyond a limit by the minute."""
+def over_limit(client: Client, used: Used, tokens: int, room_in_s: Callable[[Limits], int]) -> Refusal | None:
+    """Why a client has to wait, if one more request of so many tokens goes beyond a limit by the minute.
+
+    `room_in_s`: in how many seconds there is room for it.
+    """
     limits = client.limits
     if limits is None or not is_full(limits, used, tokens):
         return None
     after = ratios(limits, Used(0, used.requests + 1, used.tokens + tokens))
     what = max(after, key=after.__getitem__)
     most = limits.requests_per_minute if what == "requestsPerMinute" else limits.tokens_per_minute
-    message = f"The key of '{client.name}' has a limit, {what}: {most}, which is reached: try again in a few seconds."
-    return _over(client, what, message, _RETRY_S)
+    wait_s = max(room_in_s(limits), 1)
+    message = f"The key of '{client.name}' has a limit, {what}: {most}, which is reached: try again in {wait_s} s."
+    return _over(client, what, message, wait_s)
 
 
 def over_budget(client: Client, spent_usd: float, now_s: float) -> Refusal | None:

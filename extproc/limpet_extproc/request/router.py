@@ -146,7 +146,13 @@ class StickyRouting:
         refusal = None
         if client.limits is not None:
             tokens = opened.query.prompt_tokens + opened.query.output_tokens
-            refusal = over_limit(client, self._limit_use.used(client.use, now_s), tokens)
+            use, counted = client.use, self._limit_use
+            refusal = over_limit(
+                client,
+                counted.used(use, now_s),
+                tokens,
+                lambda limits: counted.room_in_s(use, limits, tokens, now_s),
+            )
         if refusal is None and client.usd_per_day is not None:
             refusal = over_budget(client, self._spent_usd(client.name), now_s)
         return None if refusal is None else replace(refusal, model=opened.query.lane.model)

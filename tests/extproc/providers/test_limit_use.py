@@ -239,3 +239,60 @@ def test_nothing_is_ever_below_zero(
         workers.tell(number % 2, event("a", float(name), counted))
         for used in workers.used():
             assert min(used.under_way, used.requests, used.tokens) >= 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "tokens", "wait_s"),
+    [
+        (Limits(requests_per_minute=4), 1, 0),
+        (Limits(requests_per_minute=3), 1, 31),
+        (Limits(requests_per_minute=2), 1, 41),
+        (Limits(requests_per_minute=1), 1, 51),
+        (Limits(tokens_per_minute=600), 100, 31),
+        (Limits(tokens_per_minute=600), 300, 41),
+        (Limits(tokens_per_minute=600), 900, 51),
+        (Limits(requests_per_minute=2, tokens_per_minute=600), 600, 51),
+    ],
+)
+def test_room_comes_when_what_was_used_is_a_minute_old(
+    workers: Workers, limits: Limits, tokens: int, wait_s: int
+) -> None:
+    for number in range(3):
+        workers.tell(number % 2, RequestSent("a", workers.clock.now_s, 200))
+        workers.clock.now_s += 10
+    assert [each.room_in_s("a", limits, tokens, workers.clock.now_s) for each in workers.all] == [wait_s] * 2
+
+
+def test_what_others_report_leaves_evenly(workers: Workers) -> None:
+    use, now_s = workers.all[0], workers.clock.now_s
+    assert use.room_in_s("a", Limits(requests_per_minute=1), 1, now_s) == 0
+    use.apply_received(UseReported("a", "elsewhere/0", 0, 60, 0))
+    assert use.room_in_s("a", Limits(requests_per_minute=60), 1, now_s) == 1
+    assert use.room_in_s("a", Limits(requests_per_minute=31), 1, now_s) == 30
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 20), st.integers(0, 500)), max_size=30),
+    st.integers(1, 20),
+    st.integers(1, 2_000),
+    st.integers(0, 3_000),
+)
+def test_after_the_wait_there_is_room_and_a_second_before_there_is_none(
+    sent: list[tuple[float, int]], requests: int, per_minute: int, tokens: int
+) -> None:
+    clock = Clock()
+    use, limits = LimitUse("node/0", clock), Limits(requests_per_minute=requests, tokens_per_minute=per_minute)
+    for number, (passed_s, size) in enumerate(sent):
+        clock.now_s += passed_s
+        use.apply(RequestSent("a", float(number), size))
+        use.apply(RequestEnded("a", float(number)))
+    now_s = clock.now_s
+    wait_s = use.room_in_s("a", limits, tokens, now_s)
+    assert not is_full(limits, use.used("a", now_s + wait_s), tokens)
+    fresh = LimitUse("node/0", clock)
+    clock.now_s = 1000.0
+    for number, (passed_s, size) in enumerate(sent):
+        clock.now_s += passed_s
+        fresh.apply(RequestSent("a", float(number), size))
+        fresh.apply(RequestEnded("a", float(number)))
+    assert wait_s == 0 or is_full(limits, fresh.used("a", now_s + wait_s - 1), tokens)

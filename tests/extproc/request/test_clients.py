@@ -96,11 +96,12 @@ def test_what_runs_models_unseen_is_not_for_a_key_of_some(
 )
 def test_limits_by_the_minute(used: Used, tokens: int, over: bool) -> None:
     client = _client(requests_per_minute=2, tokens_per_minute=1000)
-    refusal = over_limit(client, used, tokens)
+    refusal = over_limit(client, used, tokens, lambda _limits: 17)
     assert (refusal is not None) is over
     if refusal is not None:
         assert (refusal.status, refusal.reason) == (429, "refused.over_key_limit")
-        assert refusal.retry_after_s
+        assert refusal.retry_after_s == 17
+        assert "in 17 s" in refusal.message
         assert (refusal.client, refusal.limit) == (
             client.name,
             "requestsPerMinute" if used.requests == 2 else "tokensPerMinute",
@@ -114,4 +115,4 @@ def test_dollars_by_the_day_end_with_the_day() -> None:
     assert refusal is not None
     assert (refusal.retry_after_s, refusal.limit) == (400, "usdPerDay")
     assert over_budget(_client(), 1e9, 0.0) is None
-    assert over_limit(_client(), Used(0, 10**9, 10**9), 1) is None
+    assert over_limit(_client(), Used(0, 10**9, 10**9), 1, lambda _limits: 1) is None
