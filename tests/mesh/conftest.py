@@ -1,17 +1,23 @@
 """What the stories of a mesh share: one API server and one istiod for all of them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 
 import pytest
+import pytest_asyncio
 from tests.cluster.pods import Network
 from tests.cluster.services import Dns
 from tests.cluster.world import ADDRESS, inside
+from tests.mesh.egress import Egress
 from tests.mesh.mesh import Mesh
+from tests.mesh.story import Town, far_sellers
 
 from limpet_lab.kubernetes import assets, mesh_assets
 from limpet_lab.kubernetes.apiserver import ApiServer
 from limpet_lab.kubernetes.istiod import Istiod
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.resources.objects import Parser
 
 COMMAND = "python -m tests.cluster.world python -m pytest tests/mesh"
 
@@ -43,3 +49,33 @@ def mesh(apiserver: ApiServer, istiod: Istiod, tmp_path_factory: pytest.TempPath
         yield running
     finally:
         dns.close()
+
+
+@pytest.fixture(scope="session")
+def parser() -> Parser:
+    return Parser.load()
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    return count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sellers() -> AsyncIterator[Sellers]:
+    async with Sellers.start(far_sellers()) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def town(mesh: Mesh) -> AsyncIterator[Town]:
+    """An application and a gateway, with their sidecars."""
+    async with Town.built(mesh) as built:
+        yield built
+        await built.untroubled()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def egress(town: Town, parser: Parser) -> Egress:
+    """What brings applications' requests for hosts of providers to the gateway."""
+    return Egress(town, parser)

@@ -1,0 +1,93 @@
+"""The same stories for each way into the gateway: its Service under mTLS, and hosts that the mesh brings to it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from tests.envoy.cast import LONG, headers_of, say
+from tests.mesh.egress import MADE_UP, Egress
+from tests.mesh.inside import http_session
+from tests.mesh.mesh import Mesh
+from tests.mesh.story import MeshStage, Town, host_of
+
+from limpet_lab.sim.faults import Fault
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.resources.objects import Parser
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+_OPENER = [say(LONG, "system"), say("Inside the mesh")]
+
+
+WAYS = ("the Service", "a made-up host", "a provider's host")
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=WAYS)
+async def stage(
+    request: pytest.FixtureRequest,
+    numbers: Iterator[int],
+    sellers: Sellers,
+    town: Town,
+    egress: Egress,
+    parser: Parser,
+) -> AsyncIterator[MeshStage]:
+    """A stage for each way in."""
+    for seller in sellers:
+        await seller.reset()
+    hosts = dict(zip(WAYS, (town.host, MADE_UP, host_of("a")), strict=True))
+    async with MeshStage(next(numbers), sellers, town, parser, f"http://{hosts[request.param]}/v1") as ready:
+        if request.param != WAYS[0]:
+            await egress.bring(ready, ["a", "b", "c"])
+            await town.app.envoy.knows(f"{MADE_UP}:80")
+        yield ready
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_a_second_turn_is_served_from_the_cache(stage: MeshStage, stream: bool) -> None:
+    await stage.serve("a", "b", "c")
+    first = await stage.ask(_OPENER, stream=stream)
+    await stage.settle()
+    second = await stage.ask([*_OPENER, say(first.text, "assistant"), say("And then?")], stream=stream)
+    assert (first.decision, second.decision) == ("first.scored", "sticky.hit")
+    assert (first.seller, 0) == (second.seller, first.usage.prompt_cache_hit_tokens)
+    assert second.usage.prompt_cache_hit_tokens > 0
+
+
+async def test_anthropics_sdk_is_served(stage: MeshStage) -> None:
+    await stage.serve("a", "b")
+    turns = [say("Inside the mesh")]
+    first, reason = await stage.message(turns)
+    assert (reason, first.usage.cache_read_input_tokens) == ("first.scored", 0)
+    await stage.settle()
+    second, reason = await stage.message([*turns, say(first.content[0].text, "assistant"), say("And then?")])
+    assert reason == "sticky.hit"
+    assert second.usage.cache_read_input_tokens > 0
+
+
+async def test_the_client_is_served_elsewhere_when_a_provider_fails(stage: MeshStage) -> None:
+    await stage.serve("a", "b", "c")
+    first = await stage.ask(_OPENER)
+    await stage.settle()
+    await stage.sellers[first.seller].set_fault(Fault(kind="reset_before_headers"))
+    assert (await stage.ask(_OPENER)).seller != first.seller
+
+
+async def test_no_provider_hears_more_of_the_mesh_than_the_sidecar_of_the_gateway_tells(stage: MeshStage) -> None:
+    await stage.serve("a")
+    await stage.ask(_OPENER)
+    (arrival,) = await stage.arrivals("a")
+    heard = headers_of(arrival)
+    ours = {name for name in heard if "forwarded" in name or name.startswith(("x-envoy", "x-b3", "x-limpet"))}
+    # Istio's own, of a request in plain text; what is TLS already it passes on as it is.
+    assert ours == {"x-envoy-attempt-count", "x-envoy-decorator-operation", "x-forwarded-proto"}
+    assert stage.key not in str(heard)
+
+
+async def test_who_has_no_identity_is_not_heard(town: Town, mesh: Mesh) -> None:
+    async with (
+        mesh.workload("stranger", town.app.namespace, sidecar=False) as stranger,
+        http_session(lambda _: stranger.pod, 30) as outside,
+    ):
+        with pytest.raises(aiohttp.ClientError):
+            await outside.get(f"http://{town.pod.pod.ip}:8080/v1/models")
