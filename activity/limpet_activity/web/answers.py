@@ -11,6 +11,7 @@ from limpet_activity.store.port import (
     ActivityFilter,
     ActivityStore,
     Group,
+    GroupStep,
     SeenProvider,
     Step,
     Sums,
@@ -41,6 +42,8 @@ class Overview(msgspec.Struct, frozen=True):
     models: Sequence[Group]
     reasons: Sequence[Group]
     causes: Sequence[Group]
+    provider_steps: Sequence[GroupStep]
+    """Each provider over time, where it answered; none where only some requests are meant."""
 
 
 class LastError(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ def overview(store: ActivityStore, given: Mapping[str, str], which: ActivityFilt
     """Blocks. Raises QuestionError and StoreError."""
     name = range_of(given)
     since_s, until_s, step_s = span_of(name, now_s)
+    everything = which == ActivityFilter()
     which = msgspec.structs.replace(which, since_s=since_s, until_s=until_s)
     steps = store.steps(which, step_s)
     return Overview(
@@ -82,6 +86,8 @@ def overview(store: ActivityStore, given: Mapping[str, str], which: ActivityFilt
         models=store.groups(which, "model", MOST_GROUPS),
         reasons=store.groups(which, "reason", MOST_GROUPS),
         causes=store.groups(which, "cause", MOST_GROUPS),
+        # Of some requests nothing is added up beforehand by provider and step: it could take long.
+        provider_steps=store.group_steps(which, "provider", step_s) if everything else (),
     )
 
 

@@ -47,8 +47,8 @@ class ApiAnswers:
         """Where they are."""
         return [
             Route("/api/activity", self._activity),
-            Route("/api/records/{id}", self._record),
-            Route("/api/conversations/{key}", self._conversation),
+            Route("/api/records/{id:path}", self._record),
+            Route("/api/conversations/{key:path}", self._conversation),
             Route("/api/overview", self._overview),
             Route("/api/providers", self._providers),
             Route("/api/state", self._state),

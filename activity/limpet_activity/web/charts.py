@@ -12,6 +12,8 @@ HEIGHT: Final = 100.0
 
 
 _RECT: Final = Markup('<rect class="{}" x="{:.3f}" y="{:.2f}" width="{:.3f}" height="{:.2f}"/>')
+_SPAN: Final = Markup('<rect class="{}" data-tip="{}" x="{:.3f}" y="0" width="{:.3f}" height="10"/>')
+_GRID_LINE: Final = Markup('<line class="grid" x1="0" x2="{}" y1="{}" y2="{}"/>')
 _PLOT: Final = Markup(
     '<svg class="plot" viewBox="0 0 {} 100" preserveAspectRatio="none" aria-hidden="true" focusable="false">{}</svg>'
 )
@@ -46,6 +48,8 @@ class Chart(msgspec.Struct, frozen=True):
     svg: Markup
     top: float
     """What the upper edge means."""
+    bottom: float = 0.0
+    """What the lower edge means."""
 
 
 def nice_top(most: float) -> float:
@@ -58,13 +62,18 @@ def nice_top(most: float) -> float:
 
 def lines(drawn: Sequence[ChartLine], tips: Sequence[str], top: float | None = None) -> Chart:
     """Lines over the same steps; a tip is what a step says when it is pointed at."""
+    known = [value for line in drawn for value in line.values if value is not None]
     if top is None:
-        top = nice_top(_most(value for line in drawn for value in line.values if value is not None))
+        top = nice_top(_most(known))
+    least = _most(-value for value in known)
+    bottom = -nice_top(least) if least > 0 else 0.0
     width = max(1, len(tips))
     parts = [_grid(width)]
+    if bottom:
+        parts.append(_GRID_LINE.format(width, _y(0.0, top, bottom), _y(0.0, top, bottom)))
     for line in drawn:
         for run in _runs(line.values):
-            points = [(index + 0.5, _y(value, top)) for index, value in run]
+            points = [(index + 0.5, _y(value, top, bottom)) for index, value in run]
             if len(points) == 1:
                 points = [(points[0][0] - 0.5, points[0][1]), (points[0][0] + 0.5, points[0][1])]
             path = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
@@ -72,7 +81,7 @@ def lines(drawn: Sequence[ChartLine], tips: Sequence[str], top: float | None = N
                 ends = f"{points[-1][0]:.2f},{HEIGHT} {points[0][0]:.2f},{HEIGHT}"
                 parts.append(Markup('<polygon class="area {}" points="{} {}"/>').format(line.css, path, ends))
             parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.css, path))
-    return Chart(_plot(width, parts, tips), top)
+    return Chart(_plot(width, parts, tips), top, bottom)
 
 
 def columns(values: Sequence[float], parts_of: Sequence[float], tips: Sequence[str]) -> Chart:
@@ -85,6 +94,30 @@ def columns(values: Sequence[float], parts_of: Sequence[float], tips: Sequence[s
             if height > 0:
                 y = _y(height, top)
                 parts.append(_RECT.format(css, index + 0.12, y, 0.76, HEIGHT - y))
+    return Chart(_plot(width, parts, tips), top)
+
+
+def stacked_columns(layers: Sequence[tuple[str, Sequence[float]]], tips: Sequence[str]) -> Chart:
+    """A column a step, of layers one above the other, each with its class."""
+    width = max(1, len(tips))
+    heights = [0.0] * width
+    stacked = []
+    for css, values in layers:
+        below = list(heights)
+        for index, value in enumerate(values):
+            heights[index] += value if 0 < value < _MOST else 0.0
+        stacked.append((css, below, list(heights)))
+    top = nice_top(_most(heights))
+    parts = [_grid(width)]
+    for css, below, above in stacked:
+        # One path for all of a layer's columns: a rectangle each would make long pages.
+        path = "".join(
+            f"M{index + 0.12:.2f} {_y(above[index], top):.2f}h.76V{_y(below[index], top):.2f}h-.76z"
+            for index in range(width)
+            if above[index] > below[index]
+        )
+        if path:
+            parts.append(Markup('<path class="column {}" d="{}"/>').format(css, path))
     return Chart(_plot(width, parts, tips), top)
 
 
@@ -102,17 +135,17 @@ def stacked_bar(parts: Sequence[tuple[str, float]], whole: float | None = None) 
     return _BAR.format("bar", Markup("").join(drawn))
 
 
-def spans(drawn: Sequence[tuple[str, float, float]], since: float, until: float) -> Markup:
-    """A horizontal bar of what held from when to when, each span with its class."""
+def spans(drawn: Sequence[tuple[str, float, float, str]], since: float, until: float) -> Markup:
+    """A horizontal bar of what held from when to when, each span with its class and what it says when pointed at."""
     length = until - since
     parts = []
-    for css, began, ended in drawn:
+    for css, began, ended, tip in drawn:
         begin, end = max(began, since), min(ended, until)
         if not (length > 0 and end > begin):
             continue
         # An outage of a minute in a month is still to be seen.
         x, width = 100 * (begin - since) / length, max(0.4, 100 * (end - begin) / length)
-        parts.append(_RECT.format(css, min(x, 99.6), 0.0, width, 10.0))
+        parts.append(_SPAN.format(css, tip, min(x, 99.6), width))
     return _BAR.format("bar spans", Markup("").join(parts))
 
 
@@ -124,9 +157,9 @@ def turn_block(cached: float | None, css: str, failed: bool) -> Markup:
     return _TURN.format(css, filled, cross)
 
 
-def _y(value: float, top: float) -> float:
+def _y(value: float, top: float, bottom: float = 0.0) -> float:
     value = value if math.isfinite(value) else 0.0
-    return HEIGHT - HEIGHT * (min(max(value, 0.0), top) / top)
+    return HEIGHT * (top - min(max(value, bottom), top)) / (top - bottom)
 
 
 def _most(values: Iterable[float]) -> float:
@@ -144,8 +177,7 @@ def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
 
 
 def _grid(width: int) -> Markup:
-    line = Markup('<line class="grid" x1="0" x2="{}" y1="{}" y2="{}"/>')
-    return Markup("").join(line.format(width, y, y) for y in (0, 50, 100))
+    return Markup("").join(_GRID_LINE.format(width, y, y) for y in (0, 50, 100))
 
 
 def _plot(width: int, parts: Sequence[Markup], tips: Sequence[str]) -> Markup:

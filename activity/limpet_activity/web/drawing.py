@@ -12,7 +12,9 @@ from limpet_activity.web.charts import stacked_bar, turn_block
 from limpet_activity.web.colours import NO_COLOUR, colours
 from limpet_activity.web.conversation_view import cached_share
 from limpet_activity.web.course import in_words
+from limpet_activity.web.own_address import in_path
 from limpet_activity.web.provider_view import verdict_css
+from limpet_activity.web.readable import as_it_is, shown
 from limpet_activity.web.record_view import outcome
 from limpet_activity.web.sentences import CACHE_CAUSES, REASONS
 
@@ -28,6 +30,8 @@ _FILTERS: Final = {
     "size": numbers.size,
     "usd": numbers.usd,
     "in_words": in_words,
+    "in_path": in_path,
+    "as_it_is": as_it_is,
 }
 _CALLED: Final = {
     "bar": stacked_bar,
@@ -51,6 +55,7 @@ class Drawing:
             loader=PackageLoader("limpet_activity.web"),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )

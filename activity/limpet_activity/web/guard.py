@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from limpet_activity.web.own_address import own_path
 from limpet_activity.web.settings import PageSettings
 from limpet_activity.web.sign_in import COOKIE, WrongTokens, cookie_value, is_signed_in, is_token
 
@@ -136,7 +137,7 @@ class Guard:
         """A link holds the token once; then the cookie does."""
         query = parse_qsl(request.url.query, keep_blank_values=True)
         clean = urlencode([(name, value) for name, value in query if name != "token"])
-        goal = request.url.path + (f"?{clean}" if clean else "")
+        goal = own_path(request) + (f"?{clean}" if clean else "")
         return self._sign_in(request, request.query_params["token"], goal)
 
     async def _change(self, request: Request, path: str) -> Response:
@@ -160,7 +161,7 @@ class Guard:
     def _sign_in(self, request: Request, given: str, goal: str) -> Response:
         if not is_token(given, self._settings.token):
             return self._wrong_token(request, "That is not the token." if given else "Enter the token.")
-        answer = RedirectResponse(own_path(goal), 303)
+        answer = RedirectResponse(after_sign_in(goal), 303)
         lifetime_s = self._settings.signed_in_for_s
         answer.set_cookie(
             COOKIE,
@@ -173,7 +174,7 @@ class Guard:
         return answer
 
 
-def own_path(goal: str) -> str:
+def after_sign_in(goal: str) -> str:
     """Where to go after signing in: a path of this page, whatever the form says."""
     plain = goal.startswith("/") and not goal.startswith(("//", "/\\")) and goal.isprintable()
     return goal if plain and not goal.startswith((SIGN_IN, SIGN_OUT)) else "/"

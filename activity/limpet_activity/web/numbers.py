@@ -123,6 +123,11 @@ def tick(time_s: float, span_s: float) -> str:
     return f"{at:%H:%M}" if span_s <= 86_400 else f"{at.day} {at:%b}"
 
 
+def step_name(begin_s: float, span_s: float) -> str:
+    """When a step of a chart begins, as long as it has to be to be told from the others."""
+    return tick(begin_s, span_s) if span_s <= 86_400 else f"{tick(begin_s, span_s)} {tick(begin_s, 0)}"
+
+
 def ago(time_s: float | None, now_s: float) -> str:
     """`4 min 10 s ago`, `in 3 min`."""
     if time_s is None or not math.isfinite(time_s):

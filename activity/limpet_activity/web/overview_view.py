@@ -9,7 +9,7 @@ from limpet_activity.store.facts import OTHERS
 from limpet_activity.store.port import Group, Step, Sums
 from limpet_activity.web.answers import Overview
 from limpet_activity.web.charts import Chart, ChartLine, columns, lines
-from limpet_activity.web.numbers import count, share, tick, usd
+from limpet_activity.web.numbers import count, share, step_name, tick, usd
 from limpet_activity.web.sentences import CACHE_CAUSES, REASONS
 
 _TICKS: Final = {"1h": 6, "6h": 6, "24h": 6, "7d": 7, "30d": 6}
@@ -97,11 +97,6 @@ def overview_view(asked: Overview) -> OverviewView:
         observed_saved_usd=observed,
         steps=named,
     )
-
-
-def step_name(begin_s: float, span_s: float) -> str:
-    """When a step begins, as long as it has to be to be told from the others."""
-    return tick(begin_s, span_s) if span_s <= 86_400 else f"{tick(begin_s, span_s)} {tick(begin_s, 0)}"
 
 
 def _lines(groups: Sequence[Group], names: dict[str, str], notes: object) -> list[GroupLine]:

@@ -1,6 +1,7 @@
 """The pages themselves: which address draws which template with what."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -12,9 +13,11 @@ from starlette.staticfiles import StaticFiles
 
 from limpet_activity.store.port import ActivityStore, Page
 from limpet_activity.web import answers
+from limpet_activity.web.by_provider_view import by_provider_view
 from limpet_activity.web.conversation_view import conversation_view
 from limpet_activity.web.drawing import Drawing
 from limpet_activity.web.overview_view import overview_view
+from limpet_activity.web.own_address import own_address
 from limpet_activity.web.provider_view import provider_views
 from limpet_activity.web.question import (
     CAUSES,
@@ -58,21 +61,22 @@ class PageDrawer:
             Route("/", self._overview),
             Route("/activity", self._activity),
             Route("/activity/rows", self._rows),
-            Route("/activity/{id}", self._record),
-            Route("/conversations/{key}", self._conversation),
+            # Whatever an id is made of: a slash in it comes here as one.
+            Route("/activity/{id:path}", self._record),
+            Route("/conversations/{key:path}", self._conversation),
             Route("/providers", self._providers),
             Mount("/static", StaticFiles(packages=[("limpet_activity.web", "static")])),
         ]
 
     def sign_in(self, request: Request, status: int, message: str) -> Response:
         """The form."""
-        goal = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        goal = own_address(request)
         return self._drawing.page("sign_in.html", status, message=message, goal=goal)
 
     def trouble(self, request: Request, status: int, title: str, text: str) -> Response:
         """What went wrong."""
         return self._drawing.page(
-            "trouble.html", status, title=title, text=text, back=request.url.path, user=self._user(request)
+            "trouble.html", status, title=title, text=text, back=own_address(request), user=self._user(request)
         )
 
     def bad_question(self, request: Request, error: QuestionError) -> Response:
@@ -94,6 +98,7 @@ class PageDrawer:
             200,
             colours=self._drawing.colours(known, names),
             known_providers=known[:_MOST_SUGGESTED],
+            known_gateways=sorted({each.gateway for each in seen})[:_MOST_SUGGESTED],
             known_models=models[:_MOST_SUGGESTED],
             now=self._now(),
             user=self._user(request),
@@ -110,8 +115,9 @@ class PageDrawer:
         return await self._draw(
             request,
             "overview.html",
-            [group.value for group in asked.providers],
+            {group.value for group in asked.providers} | {step.value for step in asked.provider_steps},
             view=view,
+            by_provider=partial(by_provider_view, asked),
             state=state,
             narrowed=narrowed,
             range=asked.range,

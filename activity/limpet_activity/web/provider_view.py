@@ -9,9 +9,13 @@ from markupsafe import Markup
 from limpet_activity.store.port import Sums, VerdictSpan
 from limpet_activity.web.answers import LastError, ProvidersAnswer
 from limpet_activity.web.charts import spans
+from limpet_activity.web.course import in_words
+from limpet_activity.web.numbers import clock
+from limpet_activity.web.readable import readable
 from limpet_extproc.contract.activity import ProviderReport
 
 _WORST_FIRST: Final = ("down", "over_limit", "degraded", "up")
+_MOST_TROUBLES: Final = 5
 STALE_S: Final = 120.0
 """A gateway that has not reported for so long may be gone."""
 
@@ -26,6 +30,8 @@ class GatewayLine(msgspec.Struct, frozen=True):
     bar: Markup
     told: str
     """The same as the bar, for those who do not see it."""
+    troubles: Sequence[str]
+    """When it was not up and why, the last few."""
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -101,12 +107,18 @@ def _gateway(
 ) -> GatewayLine:
     # What is after the last report is not known.
     until_s = min(now_s, answer.until_s) if now_s - at_s < STALE_S else at_s
-    drawn = [(verdict_css(span.verdict), span.begin_s, span.end_s or until_s) for span in theirs]
-    bad_s = sum(max(0.0, min(end, until_s) - max(begin, answer.since_s)) for css, begin, end in drawn if css != "v-up")
-    known_s = until_s - max(answer.since_s, min((begin for _, begin, _ in drawn), default=until_s))
+    drawn = [
+        (verdict_css(span.verdict), span.begin_s, span.end_s or until_s, _span_told(span, until_s, now_s))
+        for span in theirs
+    ]
+    bad_s = sum(
+        max(0.0, min(end, until_s) - max(begin, answer.since_s)) for css, begin, end, _ in drawn if css != "v-up"
+    )
+    known_s = until_s - max(answer.since_s, min((begin for _, begin, _, _ in drawn), default=until_s))
     told = "up as long as it is known here"
     if bad_s > 0 and known_s > 0:
         told = f"not up for {100 * bad_s / known_s:.1f} % of the time"
+    bad = [tip for css, _, end, tip in drawn if css != "v-up" and end > answer.since_s]
     return GatewayLine(
         gateway=gateway,
         report=report,
@@ -114,4 +126,12 @@ def _gateway(
         stale=now_s - at_s >= STALE_S,
         bar=spans(drawn, answer.since_s, min(now_s, answer.until_s)),
         told=told,
+        troubles=[tip.replace("|", " ") for tip in bad[-_MOST_TROUBLES:]],
     )
+
+
+def _span_told(span: VerdictSpan, until_s: float, now_s: float) -> str:
+    """`down: overloaded|13:12:05 to 13:52:05`, in the lines of a tip."""
+    cause = f": {in_words(span.cause)}" if span.cause else ""
+    until = "now" if span.end_s is None and until_s >= now_s else clock(span.end_s or until_s, now_s)
+    return readable(f"{span.verdict.replace('_', ' ')}{cause}|{clock(span.begin_s, now_s)} to {until}")

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_activity.web import numbers
-from limpet_activity.web.charts import ChartLine, columns, lines, nice_top, spans, stacked_bar, turn_block
+from limpet_activity.web.charts import (
+    ChartLine,
+    columns,
+    lines,
+    nice_top,
+    spans,
+    stacked_bar,
+    stacked_columns,
+    turn_block,
+)
 from limpet_activity.web.colours import COLOURS, colours
 
 
@@ -75,8 +84,10 @@ def test_numbers(shown: str, text: str) -> None:
         lambda number: str(nice_top(number)),
         lambda number: lines([ChartLine("a", "b", [number, None, 1.0], filled=True)], ["1", "2", "3"]).svg,
         lambda number: columns([number, 1.0], [number, 0.0], ["1", "2"]).svg,
+        lambda number: lines([ChartLine("a", "b", [number, -1.0, 1.0])], ["1", "2", "3"]).svg,
+        lambda number: stacked_columns([("a", [number, 1.0]), ("b", [2.0, number])], ["1", "2"]).svg,
         lambda number: stacked_bar([("a", number), ("b", 1.0)], number),
-        lambda number: spans([("a", number, 5.0), ("b", 2.0, number)], 0.0, 10.0),
+        lambda number: spans([("a", number, 5.0, "1"), ("b", 2.0, number, "2")], 0.0, 10.0),
         lambda number: turn_block(number, "c1", failed=True),
     ],
 )
@@ -94,8 +105,25 @@ def test_a_chart_ends_with_a_round_number() -> None:
     assert [nice_top(most) for most in (0, 0.7, 1, 1.2, 23, 900)] == [1, 0.8, 1, 1.5, 30, 1000]
 
 
+def test_layers_stand_one_above_the_other() -> None:
+    drawn = stacked_columns([("a", [1.0, 2.0]), ("b", [3.0, 0.0])], ["1", "2"])
+    assert drawn.top == 4
+    assert '<path class="column a" d="M0.12 75.00h.76V100.00h-.76zM1.12 50.00h.76V100.00h-.76z"/>' in drawn.svg
+    assert '<path class="column b" d="M0.12 0.00h.76V75.00h-.76z"/>' in drawn.svg
+
+
+def test_what_is_below_zero_is_drawn_below_it() -> None:
+    drawn = lines([ChartLine("a", "b", [3.0, -1.0])], ["1", "2"])
+    assert (drawn.top, drawn.bottom) == (3, -1)
+    assert 'points="0.50,0.00 1.50,100.00"' in drawn.svg
+    assert 'y1="75.0" y2="75.0"' in drawn.svg, "a line at zero"
+    assert lines([ChartLine("a", "b", [3.0])], ["1"]).bottom == 0
+
+
 def test_text_in_a_chart_is_escaped() -> None:
     assert "<b>" not in lines([ChartLine("a", '"><b>', [1.0])], ["<b>"]).svg
+    assert "<b>" not in spans([('"><b>', 0.0, 1.0, '"><b>')], 0.0, 1.0)
+    assert "<b>" not in stacked_columns([('"><b>', [1.0])], ["<b>"]).svg
     assert "<b>" not in turn_block(0.5, '"><b>', failed=False)
 
 

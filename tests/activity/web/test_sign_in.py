@@ -5,7 +5,7 @@ from tests.activity.web.people import TOKEN, Clock, anonymous, bearer, signed_in
 
 from limpet_activity.store.in_memory import InMemoryStore
 from limpet_activity.web.app import web_app
-from limpet_activity.web.guard import own_path
+from limpet_activity.web.guard import after_sign_in
 from limpet_activity.web.settings import LOOPBACK_HOSTS, PageSettings
 from limpet_activity.web.sign_in import COOKIE, WRONG_A_MINUTE, WrongTokens, cookie_value, is_signed_in, is_token
 
@@ -58,7 +58,7 @@ def test_an_address_may_be_wrong_so_often_a_minute() -> None:
     ],
 )
 def test_signing_in_leads_to_this_page_alone(goal: str, path: str) -> None:
-    assert own_path(goal) == path
+    assert after_sign_in(goal) == path
 
 
 def test_a_link_with_the_token_leads_to_the_clean_address() -> None:

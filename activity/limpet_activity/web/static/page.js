@@ -57,7 +57,7 @@
       for (const part of $$("[data-live]")) {
         const other = fresh.getElementById(part.id);
         if (!wanted.has(part.id)) { part.replaceChildren(); continue; }
-        if (part.contains(document.activeElement) || part.matches(":hover") && part.id === "charts") continue;
+        if (part.contains(document.activeElement) || $(".plotted:hover", part)) continue;
         if (part.innerHTML !== other.innerHTML) part.replaceChildren(...other.childNodes);
       }
     });
