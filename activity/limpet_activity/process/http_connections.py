@@ -3,7 +3,10 @@
 import asyncio
 from typing import Final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from limpet_activity.web.guard import HEADERS
 
 MOST_CONNECTIONS: Final = 200
 """Of one server; then the one that has waited longest without a request makes room."""
@@ -39,6 +42,23 @@ class BoundedConnection(H11Protocol):
         if self.until_headers is not None:
             self.until_headers.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP gets the headers of every other answer, too; nothing, where an answer has begun."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # What its application still says goes nowhere.
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(msg)
+        self.transport.close()
+
+    def _refuse(self, msg: str) -> None:
+        body = f"{msg}\n".encode()
+        headers = {**HEADERS, "content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
+        headers |= {"content-length": str(len(body)), "connection": "close"}
+        answer = h11.Response(status_code=400, headers=list(headers.items()), reason="Bad Request")
+        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+            if (data := self.conn.send(event)) is not None:
+                self.transport.write(data)
 
     @property
     def is_asked(self) -> bool:

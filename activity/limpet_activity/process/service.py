@@ -41,10 +41,12 @@ async def serve(
     settings: ActivitySettings,
     environ: Mapping[str, str],
     stop: asyncio.Event,
-    ready: Callable[[Sequence[str]], None],
+    ready: Callable[[Sequence[str], Sequence[HostPort]], None],
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Serve until `stop` is set; then what was accepted is written. `ready` is told where workers find it.
+    """Serve until `stop` is set; then what was accepted is written.
+
+    `ready` is told where workers find it, and where its pages are, a port 0 having become one.
 
     Raises ListenError, TlsFilesError, ExportSettingsError, OSError or StoreError where it cannot start.
     """
@@ -70,8 +72,10 @@ async def serve(
         take = taking(store) if sql is None else sql.take_new
         intake = Intake(take, [each.export for each in passed_on], health, metrics, clock, writer)
         keeping = Housekeeping(store, sql, settings.limits, health, metrics, clock, writer)
-        for where, app in _pages(settings, store, trouble, registry, clock):
+        pages = [
             await stack.enter_async_context(web_server(app, where))
+            for where, app in _pages(settings, store, trouble, registry, clock)
+        ]
         stopping = asyncio.create_task(stop.wait())
         stack.callback(stopping.cancel)
         if not await _first(keeping.prepare(), stopping):
@@ -79,7 +83,7 @@ async def serve(
         servers, places = await start_servers(settings.listen, settings.tls_dir, settings.gateway_name, intake, metrics)
         tasks = [asyncio.create_task(each) for each in (intake.run(), keeping.run())]
         started.set()
-        ready(places)
+        ready(places, pages)
         await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await stop_servers(servers, _GRACE_S)
         for task in tasks:
@@ -120,4 +124,4 @@ async def run(settings: ActivitySettings, environ: Mapping[str, str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # What rotates log files sends it; ours are opened again without.
-    await serve(settings, environ, stop, lambda places: _log.info("taking records on %s", ", ".join(places)))
+    await serve(settings, environ, stop, lambda places, _: _log.info("taking records on %s", ", ".join(places)))

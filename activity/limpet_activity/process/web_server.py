@@ -9,7 +9,9 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from limpet_activity.process.bounded_app import BoundedApp
 from limpet_activity.process.http_connections import MOST_CONNECTIONS, BoundedConnection
+from limpet_activity.web.guard import HEADERS
 from limpet_extproc.contract.host_port import HostPort
 
 _GRACE_S: Final = 2
@@ -24,20 +26,23 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def web_server(app: ASGIApp, where: HostPort) -> AsyncIterator[HostPort]:
-    """Serve until the end of the block; gives where that is. Raises OSError if nothing can listen there."""
+async def web_server(app: ASGIApp, where: HostPort, grace_s: int = _GRACE_S) -> AsyncIterator[HostPort]:
+    """Serve until the end of the block; gives where that is. Raises OSError if nothing can listen there.
+
+    `grace_s`: for answers under way at the end.
+    """
     listener = _listener(where)
     config = uvicorn.Config(
-        app,
+        BoundedApp(app, MOST_CONNECTIONS, {**HEADERS, "cache-control": "no-store"}),
         http=BoundedConnection,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         proxy_headers=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=grace_s,
         timeout_keep_alive=30,
-        limit_concurrency=MOST_CONNECTIONS + 56,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -3,17 +3,17 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import typer
-import uvicorn
 from tests.activity.store.answers import RECORDS
+from tests.activity.web.serving import on_loopback
 from typer.testing import CliRunner
 
 from limpet_activity.store.databases import parse_url
@@ -98,23 +98,32 @@ def test_the_status_names_each_provider(url: str) -> None:
     assert json.loads(run("status", "--store", url, "--json")[1])["seen"][0]["report"]["verdict"] == "down"
 
 
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """An address that is taken, and where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["activity", "--reason", "nonsense"], "reason='nonsense' is not understood"),
         (["activity", "--since", "yesterday"], "or how long ago: 90s, 30m, 6h, 7d"),
-        (["activity", "--url", "http://127.0.0.1:9"], "--url needs --token-file"),
-        (["status", "--url", "http://127.0.0.1:9", "--store", "sqlite:///x"], "give one of them"),
+        (["activity", "--url", "CLOSED"], "--url needs --token-file"),
+        (["status", "--url", "CLOSED", "--store", "sqlite:///x"], "give one of them"),
         (["status", "--url", "ftp://x", "--token-file", "TOKEN"], "not an address such as"),
-        (["status", "--url", "http://127.0.0.1:9", "--token-file", "TOKEN"], "http://127.0.0.1:9 does not answer"),
-        (["status", "--url", "http://127.0.0.1:9", "--token-file", "/nowhere"], "/nowhere cannot be read"),
+        (["status", "--url", "CLOSED", "--token-file", "TOKEN"], "CLOSED does not answer"),
+        (["status", "--url", "CLOSED", "--token-file", "/nowhere"], "/nowhere cannot be read"),
         (["status", "--store", "mysql://x"], "not a database that this can use"),
     ],
 )
-def test_what_is_wrong_is_said(url: str, tmp_path: Path, arguments: list[str], why: str) -> None:
+def test_what_is_wrong_is_said(url: str, tmp_path: Path, closed: str, arguments: list[str], why: str) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)
-    given = [str(token) if each == "TOKEN" else each for each in arguments]
+    why = why.replace("CLOSED", closed)
+    given = [{"TOKEN": str(token), "CLOSED": closed}.get(each, each) for each in arguments]
     place = [] if {"--store", "--url"} & set(given) else ["--store", url]
     code, shown = run(*given, *place)
     assert (code, why in shown.replace("\n", " ")) == (1, True), shown
@@ -132,16 +141,8 @@ def page(tmp_path: Path) -> Iterator[tuple[str, Callable[..., None]]]:
     """A page on a port, and how to add records."""
     store = InMemoryStore()
     fill(store, *RECORDS[:1], record(1))
-    app = web_app(store, PageSettings(TOKEN, LOOPBACK_HOSTS), time.time)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}", lambda *records: fill(store, *records)
-    server.should_exit = True
-    thread.join()
+    with on_loopback(web_app(store, PageSettings(TOKEN, LOOPBACK_HOSTS), time.time)) as address:
+        yield address, lambda *records: fill(store, *records)
 
 
 @pytest.mark.slow

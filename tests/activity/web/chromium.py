@@ -1,16 +1,13 @@
 """A real Chromium before a page that is served on loopback."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 from typing import Final
 
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.activity.web.people import TOKEN, Clock
 from tests.activity.web.sample import batches, day
-from tests.waiting import eventually
+from tests.activity.web.serving import on_loopback
 
 from limpet_activity.store.in_memory import InMemoryStore
 from limpet_activity.web.app import web_app
@@ -56,16 +53,8 @@ def served() -> Iterator[ServedPage]:
     for batch in batches(day(NOW_S), NOW_S):
         store.take([batch], NOW_S)
     app = web_app(store, PageSettings(TOKEN, LOOPBACK_HOSTS), Clock(NOW_S))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = Thread(target=server.run, args=([listening],))
-        thread.start()
-        eventually(lambda: server.started, "the page is served")
-        yield ServedPage(f"http://127.0.0.1:{listening.getsockname()[1]}", store)
-        server.should_exit = True
-        thread.join()
+    with on_loopback(app) as address:
+        yield ServedPage(address, store)
 
 
 class Visitor:
