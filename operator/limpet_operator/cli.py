@@ -17,7 +17,7 @@ from limpet_extproc.contract.client_keys import ClientKeysMode
 from limpet_operator.laptop.activity import USUAL_PORT, ActivityPlace, page_port
 from limpet_operator.laptop.client_keys import as_keys
 from limpet_operator.laptop.client_keys import client_keys as client_key_commands
-from limpet_operator.laptop.listen import CannotStart, own_name, parse_listen
+from limpet_operator.laptop.listen import CannotStart, gateway_id, own_name, parse_listen
 from limpet_operator.laptop.local import LocalSettings
 from limpet_operator.laptop.machine import system_ca_file
 from limpet_operator.laptop.state import prepared_state
@@ -96,7 +96,7 @@ def up(
     activity_port: Annotated[
         int | None,
         typer.Option(
-            help=f"Loopback port of the page about requests; by default {USUAL_PORT} or the next that is free.",
+            help=f"Loopback port of the activity page; by default {USUAL_PORT} or the next that is free.",
             min=1,
             max=65535,
         ),
@@ -118,6 +118,7 @@ def up(
         own_names=tuple(_checked(own_name, each, "--allow-host") for each in allow_host),
         cors_origins=tuple(_checked(origin, each, "--cors-origin") for each in cors_origin),
         client_keys=client_keys_mode or ("Off" if client_keys is None else "Required"),
+        node=gateway_id(host, port),
         header_mode=routing == "Header",
         verbose=verbose,
         body_limit_bytes=body_limit_mib * 1024 * 1024,

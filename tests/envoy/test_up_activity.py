@@ -91,7 +91,9 @@ async def test_a_request_is_in_the_page_a_moment_later_and_after_a_restart_still
         _, providers_told = await reader.get("/api/providers")
         assert stage.provider("a") in json.dumps(providers_told)
         _are_private(state / "limpet")
-        _are_private(Path(command.child("envoy.json").cmdline()[2]).parent)
+        run_dir = Path(command.child("envoy.json").cmdline()[2]).parent
+        _are_private(run_dir)
+        assert "activity service is away" not in (run_dir / "ext_proc.log").read_text(), "it was starting"
         assert await command.stop() == 0
         assert "Traceback" not in command.output
     async with Command.up(providers, f"--activity-port={port}", env=env, activity=True) as again:
@@ -182,6 +184,9 @@ async def test_a_second_one_takes_the_next_port_and_writes_beside_the_first(
                 return [len(await each.served()) for each in (first, second)] == [20, 20]
 
             await until(all_of_both, "the requests of both in both pages")
+            for command in (one, two):
+                _, theirs = await first.get(f"/api/activity?gateway=limpet-local-{command.port}&limit=500")
+                assert len([each for each in theirs["records"] if each["provider"]]) == 10
             assert not any("started again" in line for line in (*one.lines, *two.lines))
 
 

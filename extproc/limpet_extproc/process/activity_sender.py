@@ -21,6 +21,8 @@ FLUSH_S: Final = 0.5
 """From the end of a request to the sending of its record, at most."""
 REPORT_EVERY_S: Final = 30.0
 """How providers are doing is told so often, and when it changes."""
+STARTS_S: Final = 10.0
+"""In which a service that is started beside the worker comes up; that it does not answer until then is no news."""
 LAST_S: Final = 1.5
 """To hand over what is left when the worker stops."""
 _FIRST_PAUSE_S: Final = 0.2
@@ -57,7 +59,8 @@ class ActivitySender:
         self._clock = clock
         self._sleep = sleep
         self._report_s = 0.0
-        self._away = False
+        self._away = self._reached = False
+        self._tried_s: float | None = None
 
     def add(self, record: ActivityRecord) -> None:
         """A request has ended; no more than a note on its path."""
@@ -113,13 +116,20 @@ class ActivitySender:
                 _log.warning("the activity service refuses records of %d requests: %s", batch.records, error)
                 self._buffer.refused()
                 return True
-            if not self._away:
+            if not self._away and self._is_news():
                 _log.warning("the activity service is away, and records wait in this process: %s", error)
-            self._away = True
+                self._away = True
             return False
         if self._away:
             _log.info("the activity service takes records again")
-        self._away = False
+        self._away, self._reached = False, True
         self._buffer.taken()
         self._metrics.taken(batch.records)
         return True
+
+    def _is_news(self) -> bool:
+        """Whether it has answered before, or had the time to start."""
+        now_s = self._clock()
+        if self._tried_s is None or now_s < self._tried_s:
+            self._tried_s = now_s
+        return self._reached or now_s - self._tried_s >= STARTS_S

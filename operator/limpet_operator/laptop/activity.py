@@ -21,6 +21,10 @@ PORT_FLAG: Final = "--activity-port PORT"
 
 _NAME: Final = "activity"
 _SOCKET: Final = "activity.sock"
+_MEANWHILE: Final = "requests are served as before, and their records wait for it"
+_STARTS_S: Final = 5.0
+"""From its start until it takes records, at most; usually a second."""
+_ASK_AGAIN_S: Final = 0.05
 _UMASK: Final = 0o077
 """Its files are its user's alone."""
 _GRACE_S: Final = 10.0
@@ -56,9 +60,12 @@ class ActivityPlace:
 
     @property
     def link(self) -> str:
-        """The page's address, which signs in whoever follows it. Raises OSError."""
-        token = (self.state_folder / PAGE_TOKEN_FILE).read_text().strip()
-        return f"http://{PAGE_HOST}:{self.port}/?token={token}"
+        """The page's address, which signs in whoever follows it; without the token where its file cannot be read."""
+        address = f"http://{PAGE_HOST}:{self.port}/"
+        try:
+            return f"{address}?token={(self.state_folder / PAGE_TOKEN_FILE).read_text().strip()}"
+        except OSError:
+            return address
 
 
 class LocalActivity:
@@ -70,14 +77,44 @@ class LocalActivity:
         self._python = python
         self._socket = run_dir / _SOCKET
         self._children = Children(run_dir)
+        self._cannot: OSError | None = None
+        """Why it was not started."""
 
     @property
     def target(self) -> str:
         """Where workers hand records over."""
         return f"unix:{self._socket}"
 
+    async def begin(self) -> None:
+        """Start it, if that is possible: otherwise `keep` says why, and tries again."""
+        try:
+            await self.start()
+        except OSError as error:
+            self._cannot = error
+
+    async def taking(self) -> bool:
+        """Whether it takes records and shows them; waits for that a while, as it starts beside the gateway."""
+        if self._cannot is not None:
+            return False
+        try:
+            await self._children.until(self._answering(), _STARTS_S)
+        except (TimeoutError, ChildDied):
+            return False
+        return True
+
+    async def _answering(self) -> None:
+        while True:
+            try:
+                _, writer = await asyncio.open_unix_connection(self._socket)
+            except OSError:
+                await asyncio.sleep(_ASK_AGAIN_S)
+            else:
+                writer.close()
+                return
+
     async def start(self) -> None:
         """Start it; it is ready a moment later. Raises OSError if it cannot be run."""
+        self._cannot = None
         folder = self._place.state_folder
         command = [
             *(self._python, "-m", "limpet_activity", f"--listen={self.target}"),
@@ -92,20 +129,24 @@ class LocalActivity:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Never return; start it again when it ends, and `say` so."""
-        pause_s = 0.0
+        """Never return; start it again when it ends or could not be started, and `say` so."""
+        pause_s, told_why = 0.0, ""
         while True:
             began_s = clock()
-            try:
-                await self._children.watch()
-            except ChildDied as died:
-                pause_s = next_pause_s(pause_s, clock() - began_s)
-                say(
-                    f"{died}\n{_NAME} is started again in {pause_s:.1f} s; requests are served as before, "
-                    "and their records wait for it"
-                )
+            if self._cannot is None:
+                try:
+                    await self._children.watch()
+                except ChildDied as died:
+                    pause_s, told_why = next_pause_s(pause_s, clock() - began_s), ""
+                    say(f"{died}\n{_NAME} is started again in {pause_s:.1f} s; {_MEANWHILE}")
+            else:
+                pause_s = next_pause_s(pause_s, 0.0)
+                why = str(self._cannot)
+                if why != told_why:
+                    say(f"{_NAME} cannot be started, and is tried again: {why}; {_MEANWHILE}")
+                told_why = why
             await sleep(pause_s)
-            await self.start()
+            await self.begin()
 
     async def stop(self) -> None:
         """End it; what it has taken is written first."""

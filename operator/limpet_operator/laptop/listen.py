@@ -46,6 +46,11 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def gateway_id(host: str, port: int) -> str:
+    """The id of a local gateway: the same each time, and no two of this machine have one address."""
+    return f"limpet-local-{port}" if host in ("127.0.0.1", "localhost") else f"limpet-{in_url(host)}-{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """Free addresses of this machine."""

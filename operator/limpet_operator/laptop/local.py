@@ -76,7 +76,8 @@ class LocalSettings:
     client_keys: ClientKeysMode = "Off"
     """Whether clients need a key."""
     node: str = "limpet-local"
-    """The name of its Envoy; gateways that hear of each other have different ones."""
+    """The id of its Envoy, by which records name their gateway: of those that tell one activity service, or hear of
+    each other, each has its own."""
     header_mode: bool = False
     verbose: bool = False
     extproc_metrics_port: int = 0
@@ -165,7 +166,7 @@ class LocalGateway:
             await running.enter_async_context(beside(self.prober.run()))
             if self._activity is not None:
                 running.push_async_callback(self._activity.stop)  # after the worker, which hands over its last records
-                await self._activity.start()
+                await self._activity.begin()
             running.push_async_callback(self.children.stop)
             await self.start_extproc()
             await self._start_envoy()
@@ -195,6 +196,10 @@ class LocalGateway:
             raise CannotStart(
                 f"the gateway is not ready after {_READY_S:.0f} s; Envoy's log: {self.children.log_dir}/envoy.log"
             ) from None
+
+    async def shows_activity(self) -> bool:
+        """Whether the activity page can be opened; waits for that a while, as its service starts beside the others."""
+        return self._activity is not None and await self._activity.taking()
 
     async def running(self, say: Callable[[str], None]) -> None:
         """Never return, keep ext_proc and the activity service running and `say` when they ended.

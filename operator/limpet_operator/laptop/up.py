@@ -142,7 +142,7 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say, k
                 freeze_what_exists()
                 if metrics_port:
                     _serve_metrics(metrics_port, gateway)
-                page = settings.activity.link if settings.activity is not None else ""
+                page = await _activity_page(gateway, stopped)
                 keys_mode, shown = settings.client_keys, prices.look()
                 for line in greeting(
                     directory.plan, gateway.base_url, settings.host, metrics_port, shown, keys_mode, page
@@ -154,6 +154,20 @@ async def up(path: Path, settings: LocalSettings, metrics_port: int, say: Say, k
         say(f"limpet up: {error}")
         return 1
     return 0
+
+
+async def _activity_page(gateway: LocalGateway, stopped: asyncio.Event) -> str:
+    """The link to it, when it can be followed or has had the time to start; empty: there is none."""
+    if gateway.settings.activity is None:
+        return ""
+    shown = False
+
+    async def look() -> None:
+        nonlocal shown
+        shown = await gateway.shows_activity()
+
+    await first_of(look(), stopped.wait())
+    return gateway.settings.activity.link + ("" if shown else "   (it does not answer yet)")
 
 
 def _serve_metrics(port: int, gateway: LocalGateway) -> None:

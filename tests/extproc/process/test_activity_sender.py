@@ -10,7 +10,7 @@ from tests.extproc.clock_loop import pass_time, run
 from limpet_extproc.contract.activity import ActivityBatch, ActivityRecord, ProviderReport, decode_batch
 from limpet_extproc.operator_link.activity_channel import TakingError
 from limpet_extproc.process.activity_buffer import ActivityBuffer, BatchSource
-from limpet_extproc.process.activity_sender import FLUSH_S, LAST_S, REPORT_EVERY_S, ActivitySender
+from limpet_extproc.process.activity_sender import FLUSH_S, LAST_S, REPORT_EVERY_S, STARTS_S, ActivitySender
 from limpet_extproc.telemetry.activity_metrics import ActivityMetrics
 
 
@@ -107,6 +107,27 @@ def test_while_the_service_is_away_all_waits_and_the_log_says_so_once(caplog: py
         "the activity service is away, and records wait in this process: nothing listens there",
         "the activity service takes records again",
     ]
+
+
+def test_a_service_that_starts_beside_the_worker_is_not_away(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        worker = Worker()
+        worker.service.away = True
+        worker.ends("1")
+        await pass_time(STARTS_S - 0.5)
+        worker.service.away = False
+        await pass_time(2.5)
+        assert worker.service.names == ["1"]
+        assert caplog.records == []
+        worker.service.away = True
+        worker.ends("2")
+        await pass_time(1.0)
+        assert [record.levelname for record in caplog.records] == ["WARNING"], "now it is"
+        worker.service.away = False
+        await worker.stop()
+
+    with caplog.at_level(logging.INFO):
+        run(story())
 
 
 def test_a_slow_service_has_one_call_at_a_time() -> None:

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from limpet_operator.laptop.listen import CannotStart, ListenAddress, find_listen_address, own_name, parse_listen
+from limpet_operator.laptop.listen import (
+    CannotStart,
+    ListenAddress,
+    find_listen_address,
+    gateway_id,
+    own_name,
+    parse_listen,
+)
 from limpet_operator.laptop.machine import free_port
 from limpet_operator.publish.origins import origin, pattern
 
@@ -185,3 +192,16 @@ def test_an_origin_is_allowed_as_a_whole_or_not_at_all(allowed: str, sent: str, 
 def test_without_allowed_origins_none_matches() -> None:
     assert re.fullmatch(pattern([]), "https://chat.example") is None
     assert re.fullmatch(pattern([]), "") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "limpet-local-10000"),
+        ("localhost", "limpet-local-10000"),
+        ("0.0.0.0", "limpet-0.0.0.0-10000"),
+        ("::1", "limpet-[::1]-10000"),
+    ],
+)
+def test_each_local_gateway_has_an_id_of_its_own(host: str, expected: str) -> None:
+    assert gateway_id(host, 10000) == expected
