@@ -1,6 +1,7 @@
 """What a cluster knows of Istio already, read once."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,6 +11,7 @@ from limpet_operator.mesh.injection import injection_note
 from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO
 from limpet_operator.sources.kube_error import ApiError
 from limpet_operator.sources.kube_reader import KubeReader
+from limpet_operator.sources.read_once import answer_of
 
 _VERSIONS: Final = ("v1", "v1beta1", "v1alpha3")
 """From the newest; fields that are written here mean the same in each."""
@@ -27,10 +29,16 @@ class IstioThere:
     """What could not be read, and namespaces whose pods have no sidecars."""
 
 
-async def read_istio(api: KubeReader, app_namespaces: Sequence[str], *, filters: bool) -> IstioThere:
+async def read_istio(
+    api: KubeReader,
+    app_namespaces: Sequence[str],
+    *,
+    filters: bool,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> IstioThere:
     """Raises ApiError where the API server does not answer."""
     try:
-        group = await api.get(f"/apis/{ISTIO_GROUP}")
+        group = await answer_of(api, f"/apis/{ISTIO_GROUP}", sleep)
     except ApiError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
@@ -40,13 +48,13 @@ async def read_istio(api: KubeReader, app_namespaces: Sequence[str], *, filters:
     existing: list[dict[str, Any]] = []
     notes: list[str | None] = []
     for kind in KINDS_IN_CONFLICT:
-        found = await _asked(api, f"/apis/{ISTIO_GROUP}/{version}/{PLURALS_OF_ISTIO[kind]}")
+        found = await _asked(api, f"/apis/{ISTIO_GROUP}/{version}/{PLURALS_OF_ISTIO[kind]}", sleep)
         if isinstance(found, ApiError):
             notes.append(f"whether somebody else has a {kind} for these hosts could not be seen: {found}")
         else:
             existing += [{**each, "kind": kind} for each in found.get("items") or ()]
     for name in app_namespaces:
-        found = await _asked(api, f"/api/v1/namespaces/{name}")
+        found = await _asked(api, f"/api/v1/namespaces/{name}", sleep)
         if isinstance(found, ApiError):
             notes.append(f"whether pods of namespace {name} have sidecars could not be seen: {found}")
         else:
@@ -54,12 +62,13 @@ async def read_istio(api: KubeReader, app_namespaces: Sequence[str], *, filters:
     return IstioThere(version, tuple(existing), tuple(filter(None, notes)))
 
 
-async def _asked(api: KubeReader, path: str) -> dict[str, Any] | ApiError:
+async def _asked(
+    api: KubeReader, path: str, sleep: Callable[[float], Awaitable[object]]
+) -> Mapping[str, Any] | ApiError:
     """The answer, or a refusal that stays one."""
     try:
-        found: dict[str, Any] = await api.get(path)
+        return await answer_of(api, path, sleep)
     except ApiError as error:
         if error.is_transient:
             raise
         return error
-    return found

@@ -48,18 +48,29 @@ async def _list(
     api: KubeReader, kind: str, namespace: str | None, sleep: Callable[[float], Awaitable[object]]
 ) -> Sequence[Mapping[str, Any]]:
     inside = f"/namespaces/{namespace}" if namespace else ""
+    try:
+        found = await answer_of(api, f"/apis/{API_VERSION}{inside}/{PLURALS[kind]}", sleep)
+    except ApiError as error:
+        raise UnreadableClusterError(_advice(error, kind, namespace)) from error
+    items: Sequence[Mapping[str, Any]] = found.get("items") or ()
+    return items
+
+
+async def answer_of(
+    api: KubeReader, path: str, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> Mapping[str, Any]:
+    """What a GET returns, asked again as `read_objects` does. Raises ApiError."""
     pauses_s = iter(_PAUSES_S)
     while True:
         try:
-            found = await api.get(f"/apis/{API_VERSION}{inside}/{PLURALS[kind]}")
+            found: Mapping[str, Any] = await api.get(path)
         except ApiError as error:
             pause_s = next(pauses_s, None) if error.status is not None and error.is_transient else None
             if pause_s is None:
-                raise UnreadableClusterError(_advice(error, kind, namespace)) from error
+                raise
             await sleep(pause_s)
         else:
-            items: Sequence[Mapping[str, Any]] = found.get("items") or ()
-            return items
+            return found
 
 
 def _advice(error: ApiError, kind: str, namespace: str | None) -> str:
