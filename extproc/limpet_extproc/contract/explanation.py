@@ -182,6 +182,8 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: ApiKind | None = None
     enforce_reason: str = ""
     """In mode Observe: the reason that Enforce would have given."""
+    enforce_provider: str = ""
+    """In mode Observe: where Enforce would have sent it."""
     order: tuple[str, ...] = ()
     refused: ExplainedRefusal | None = None
     policy: str = ""

@@ -89,6 +89,7 @@ def explained(head: RequestHead, considered: Considered | None, found: Routing |
     return msgspec.structs.replace(
         explanation,
         enforce_reason=decision.enforce_reason or "",
+        enforce_provider=decision.enforce_provider,
         order=decision.order,
         candidates=tuple(
             msgspec.structs.replace(each, edits=_edits(opened, found.edits, each.provider)) if each.place else each

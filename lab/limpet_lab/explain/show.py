@@ -91,7 +91,8 @@ def _headline(told: Explanation) -> Iterator[str]:
     first, *others = told.order or ("nobody",)
     yield f"It would go to {first}: {WHY.get(told.reason, told.reason)} ({told.reason})."
     if told.enforce_reason:
-        yield f"Enforce would have said {told.enforce_reason}: {WHY.get(told.enforce_reason, told.enforce_reason)}."
+        why = WHY.get(told.enforce_reason, told.enforce_reason)
+        yield f"Enforce would have sent it to {told.enforce_provider}: {why} ({told.enforce_reason})."
     if others:
         yield f"Should that fail: {', '.join(others)}."
 

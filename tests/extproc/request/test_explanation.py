@@ -199,6 +199,7 @@ def test_a_last_failure_and_observe_are_told(make: Make) -> None:
         make.opened(snapshot, make.body()), Remembered(failure=LastFailure(("a",), NOW - 1), pending=None)
     )
     assert (told.reason, told.enforce_reason) == ("observe.spread", "sticky.left.failed")
+    assert told.enforce_provider == "b"
     assert told.memory is not None
     assert told.memory.failed == ("a",)
 

@@ -30,7 +30,10 @@ def test_every_reason_is_said_in_words() -> None:
     ("fields", "says"),
     [
         ({"order": ("a", "b")}, "It would go to a: the conversation is warm there"),
-        ({"enforce_reason": "sticky.expired"}, "Enforce would have said sticky.expired: the conversation was warm"),
+        (
+            {"enforce_reason": "sticky.expired", "enforce_provider": "b"},
+            "Enforce would have sent it to b: the conversation was warm",
+        ),
         ({"identity": ExplainedIdentity("k", "fingerprint", unrecognised=True)}, "seems to change from turn to turn"),
         ({"prompt": ExplainedPrompt(9, 1, 3, changed_at="message 2")}, "departs from the last turn at message 2"),
         ({"prompt": ExplainedPrompt(9, 1, 3, compared=True)}, "begins with all of the last turn"),
