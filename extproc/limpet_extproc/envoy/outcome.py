@@ -64,9 +64,14 @@ class Spender(Protocol):
     """Counts what requests cost."""
 
     def count(
-        self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None
+        self,
+        provider: str,
+        outcome: AttemptOutcome,
+        record: Record | None,
+        usage: TokenUsage | None,
+        answer_bytes: int,
     ) -> RequestBill | None:
-        """One has ended at this provider, or at none (empty); its bill, if it can be known."""
+        """One has ended at this provider, or at none (empty), after so much of an answer; its bill, if known."""
 
     def settle(self) -> None:
         """No more of them come at once."""
@@ -189,7 +194,8 @@ class Outcomes:
             self._count_failures(record, attempts, waits_s, now_s, age_s, ended=True)
         for attempt in attempts:
             self._count(attempt)
-        bill, reported = self._spending.count(provider, outcome, record, usage), usage
+        answer_bytes = entry.response.response_body_bytes
+        bill, reported = self._spending.count(provider, outcome, record, usage, answer_bytes), usage
         finding = None
         if not provider or outcome != "ok":
             usage = None

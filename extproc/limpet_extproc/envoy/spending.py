@@ -9,6 +9,7 @@ from limpet_extproc.contract.ledger import HOUR_S, RowKey, RowSums
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.bills import RequestBill, bill
 from limpet_extproc.decision.snapshot import Lane
+from limpet_extproc.decision.unreported import estimated_usd, more_output_usd
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory.ledger import OTHERS, LedgerBook
 from limpet_extproc.telemetry.metrics import WorkerMetrics
@@ -74,6 +75,11 @@ class _Sums:
         )
 
 
+def _estimate(usd: float) -> RowSums:
+    """The same by all rules: nobody knows what a cache has saved of it."""
+    return RowSums(paid_usd=usd, uncached_usd=usd, spread_usd=usd, cheapest_usd=usd)
+
+
 class Spending:
     """The ledger's side of outcomes."""
 
@@ -95,9 +101,14 @@ class Spending:
         self._unsettled: dict[_Account, _Sums] = {}
 
     def count(
-        self, provider: str, outcome: AttemptOutcome, record: Record | None, usage: TokenUsage | None
+        self,
+        provider: str,
+        outcome: AttemptOutcome,
+        record: Record | None,
+        usage: TokenUsage | None,
+        answer_bytes: int = 0,
     ) -> RequestBill | None:
-        """A request has ended at this provider; its bill, if it can be known.
+        """A request has ended at this provider, after so much of an answer; its bill, if it can be known.
 
         What is neither answered nor broken off by its client costs nothing. Bills are only summed up; `settle` enters
         the sums.
@@ -111,7 +122,8 @@ class Spending:
             if outcome == "ok" and record is not None and record.kind != "conversation":
                 return None  # such as a moderation: nothing says that it costs anything
             self._metrics.unbilled.add(1, provider, model, "unmetered")
-            self._book.add(self._row(account), RowSums(1, unmetered=1))
+            usd = self._estimated(provider, record, answer_bytes)
+            self._book.add(self._row(account), RowSums(1, unmetered=1).plus(_estimate(usd)))
             return None
         lane = self._lane_of(record.api, record.model) if record else None
         found = bill(lane, provider, record, usage) if lane is not None and record is not None else None
@@ -130,13 +142,26 @@ class Spending:
             return None
         if found.cache_unreported:
             self._metrics.unbilled.add(1, provider, model, "cache_unreported")
-        if record is not None and record.client:
+        if lane is not None and record is not None and record.client:
             self._client_spent(record.client, found.paid_usd)
+            if outcome == "client_left":
+                usd = more_output_usd(lane, provider, record, usage.output, answer_bytes)
+                self._client_spent(record.client, usd)
+                self._book.add(self._row(account), _estimate(usd))
         sums = self._unsettled.get(account)
         if sums is None:
             sums = self._unsettled[account] = _Sums()
         sums.add(found, usage)
         return found
+
+    def _estimated(self, provider: str, record: Record | None, answer_bytes: int) -> float:
+        """What a client with a key has spent on an answer without usage, in dollars."""
+        if record is None or not record.client or record.kind != "conversation":
+            return 0.0
+        lane = self._lane_of(record.api, record.model)
+        usd = estimated_usd(lane, provider, record, answer_bytes) if lane is not None else 0.0
+        self._client_spent(record.client, usd)
+        return usd
 
     def settle(self) -> None:
         """Enter what has been counted into the ledger and the metrics; to be called after a few requests."""

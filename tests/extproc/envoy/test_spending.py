@@ -8,7 +8,7 @@ from tests.extproc.conftest import Make
 
 from limpet_extproc.contract.attempt import AttemptOutcome
 from limpet_extproc.contract.ledger import HOUR_S, RowKey, RowSums
-from limpet_extproc.contract.record import Record
+from limpet_extproc.contract.record import CacheEvidence, Record
 from limpet_extproc.envoy.spending import MOST_TENANTS, Spending
 from limpet_extproc.envoy.usage import TokenUsage
 from limpet_extproc.memory.ledger import LedgerBook
@@ -25,7 +25,13 @@ class Books:
         self._lane = make.lane(make.provider("a", **provider))
         self.book, self.registry = LedgerBook(), CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry)
-        self._spending = Spending(lambda api, model: self._lane, self.book, self.metrics, lambda: 7.5 * HOUR_S)
+        self.spent: dict[str, float] = {}
+        self._spending = Spending(
+            lambda api, model: self._lane, self.book, self.metrics, lambda: 7.5 * HOUR_S, self._client_spent
+        )
+
+    def _client_spent(self, client: str, usd: float) -> None:
+        self.spent[client] = self.spent.get(client, 0.0) + usd
 
     def count(self, outcome: AttemptOutcome, usage: TokenUsage | None, *, provider: str = "a", **fields: Any) -> None:
         self.count_only(outcome, usage, provider=provider, **fields)
@@ -35,14 +41,20 @@ class Books:
         self._spending.settle()
 
     def count_only(
-        self, outcome: AttemptOutcome, usage: TokenUsage | None, *, provider: str = "a", **fields: Any
+        self,
+        outcome: AttemptOutcome,
+        usage: TokenUsage | None,
+        *,
+        provider: str = "a",
+        answer_bytes: int = 0,
+        **fields: Any,
     ) -> None:
         usual: dict[str, Any] = {
             "key": b"k", "model": "flash", "identified_by": "", "reason": "sticky.hit", "enforce_reason": None,
             "order": ("a",), "ttls_s": (300.0,), "started_s": 0.0, "prompt_tokens": 1, "max_providers": 4,
             "learn": True, "tenant": "alice", "policy": "default",
         }  # fmt: skip
-        self._spending.count(provider, outcome, Record(**{**usual, **fields}), usage)
+        self._spending.count(provider, outcome, Record(**{**usual, **fields}), usage, answer_bytes)
 
     def unread(self, usage: TokenUsage | None) -> None:
         """A request that no worker has read."""
@@ -134,3 +146,43 @@ def test_requests_of_one_message_are_entered_together(make: Make) -> None:
     assert sums.paid_usd == pytest.approx(0.45)
     books.settle()
     assert books.book.unwritten() == {row: sums}
+
+
+def _of_client(**fields: Any) -> dict[str, Any]:
+    return {"client": "ci", "prompt_tokens": 1_000_000, "output_tokens": 1_000_000, **fields}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "usage", "fields", "answer_bytes", "usd"),
+    [
+        ("client_left", None, {"streamed": True}, 0, 0.15),
+        ("client_left", None, {"streamed": True}, 300_000_000, 0.15 + 0.6),
+        ("client_left", None, {"streamed": True, "cache": CacheEvidence(expected=(1_000_000,))}, 0, 0.003),
+        ("client_left", None, {}, 0, 0.15 + 0.6),
+        ("ok", None, {"streamed": True}, 300_000_000, 0.15 + 0.6),
+        ("client_left", TokenUsage(1_000_000, 0, 1), {"streamed": True}, 300_000_000, 0.15 + 0.6),
+        ("client_left", TokenUsage(1_000_000, 0, 2_000_000), {"streamed": True}, 300_000_000, 0.15 + 1.2),
+        ("ok", TokenUsage(1_000_000, 0, 1), {"streamed": True}, 300_000_000, 0.15),
+        ("failed", None, {"streamed": True}, 300_000_000, 0.0),
+        ("client_left", None, {"kind": "stateless"}, 0, 0.0),
+    ],
+)
+def test_a_client_has_spent_what_a_stream_that_it_leaves_has_cost_by_an_estimate(
+    make: Make,
+    outcome: AttemptOutcome,
+    usage: TokenUsage | None,
+    fields: dict[str, Any],
+    answer_bytes: int,
+    usd: float,
+) -> None:
+    books = Books(make)
+    books.count(outcome, usage, answer_bytes=answer_bytes, **_of_client(**fields))
+    assert books.spent.get("ci", 0.0) == pytest.approx(usd, rel=1e-5)
+    paid = sum(each.paid_usd for each in books.book.unwritten().values())
+    assert paid == pytest.approx(usd, rel=1e-5), "other workers learn of it from the ledger"
+
+
+def test_who_has_no_key_has_no_limit_and_no_estimates(make: Make) -> None:
+    books = Books(make)
+    books.count("client_left", None, answer_bytes=300_000, streamed=True)
+    assert (books.spent, books.book.unwritten()[KEY]) == ({}, RowSums(1, unmetered=1))

@@ -60,7 +60,8 @@ def _remarks(total: RowSums) -> Iterator[str]:
     if total.unpriced:
         yield f"{total.unpriced:,} requests are in no sum: their price is not known (write a Pricing)."
     if total.unmetered:
-        yield f"{total.unmetered:,} requests are in no sum: nothing told their tokens, as where a client left early."
+        why = "nothing told their tokens, as where a client left early"
+        yield f"{total.unmetered:,} requests are in no sum, or by an estimate: {why}."
     if total.cache_unreported:
         count = f"{total.cache_unreported:,}"
         yield f"{count} answers did not say what was read from a cache; they count as if it were nothing."

@@ -60,7 +60,7 @@ def test_the_table_says_what_its_dollars_leave_out() -> None:
         "Always cheapest would have cost less: new conversations are shared among near-equal providers "
         "(spread.withinPercent in a StickyPolicy).\n"
         "1 requests are in no sum: their price is not known (write a Pricing).\n"
-        "1 requests are in no sum: nothing told their tokens, as where a client left early.\n"
+        "1 requests are in no sum, or by an estimate: nothing told their tokens, as where a client left early.\n"
         "1 answers did not say what was read from a cache; they count as if it were nothing.\n"
         "Besides, 5 probes by completion cost $0.2500; of 1 more it is not known."
     )
