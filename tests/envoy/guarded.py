@@ -52,11 +52,22 @@ class Guarded:
 
         await until(so, f"{status} for {key}")
 
+    async def until_known(self, key: str) -> None:
+        """Return when this key is one of a client, without a request to a provider."""
+
+        async def so() -> bool:
+            answer = await self.send("GET", "/v1/models", None, key)
+            return answer.status == 200 and self.stage.model in answer.body.decode()
+
+        await until(so, "a client's key")
+
     async def chat(self, key: str | None = None, text: str = "Hello", **headers: str) -> Raw:
         """A turn, with this key or none."""
-        return await self.send(
-            "POST", "/v1/chat/completions", {"model": self.stage.model, "messages": [say(text)]}, key, **headers
-        )
+        return await self.send("POST", "/v1/chat/completions", self.turn(text), key, **headers)
+
+    def turn(self, text: str = "Hello", **fields: Any) -> dict[str, Any]:
+        """The body of a turn."""
+        return {"model": self.stage.model, "messages": [say(text)], **fields}
 
     async def send(self, method: str, path: str, body: object = None, key: str | None = None, **headers: str) -> Raw:
         """Any request."""

@@ -59,11 +59,11 @@ end
 
 -- Notes a bad answer and sees to it that the next provider is tried, or if none is left, that the client gets the most
 -- telling error so far. Returns that error, or nil if this answer is it. `stated` is the status that its error names,
--- else its own.
-local function refuse(handle, number, status, stated, cause, text)
+-- else its own; `keys` are those that must not be shown.
+local function refuse(handle, number, status, stated, cause, text, keys)
   local headers, name = handle:headers(), handle:filterContext():get("name")
   local own, encoded = text, (headers:get("content-encoding") or "identity") ~= "identity"
-  text = encoded and "" or blanked(text)
+  text = encoded and "" or blanked(text, keys)
   local metadata, asked = handle:streamInfo():dynamicMetadata(), asked_wait(headers)
   note_attempt(handle, number, name, status, cause, message_of(text), asked)
   local trail = metadata:get(TRAIL_METADATA)
@@ -177,7 +177,7 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local number, words = string.match(headers:get(ATTEMPT_HEADER) or "", "^(%d*)(.*)")
+  local number, words, sent = string.match(headers:get(ATTEMPT_HEADER) or "", "^(%d*)([^|]*)(.*)")
   local status = headers:get(":status")
   headers:remove(ATTEMPT_HEADER)
   local state = handle:streamInfo():filterState()
@@ -194,7 +194,7 @@ function envoy_on_response(handle)
     local cause, own, why = was_not_translated(handle)
     if cause ~= nil then
       local body = handle:body(true)
-      replace_body(handle, body, refuse(handle, number, own, own, cause, why))
+      replace_body(handle, body, refuse(handle, number, own, own, cause, why, {}))
       return
     end
     -- What the client gets of it is translated after this, errors in Anthropic's shape included.
@@ -207,7 +207,13 @@ function envoy_on_response(handle)
     local body = handle:body(true)
     local text = body and body:getBytes(0, math.min(body:length(), LOOKED_AT)) or ""
     local cause = cause_of_error(handle, api, path, status, text)
-    local replacement = refuse(handle, number, status, status, cause, text)
+    local keys = keys_sent(handle, sent)
+    local replacement = refuse(handle, number, status, status, cause, text, keys)
+    if replacement == nil and #text == LOOKED_AT then -- it passes whole
+      local whole = body:getBytes(0, body:length())
+      local hidden = without_keys(whole, keys)
+      if hidden ~= whole then replacement = hidden end
+    end
     if replacement ~= nil then replace_body(handle, body, replacement) end
     return
   end
@@ -226,7 +232,7 @@ function envoy_on_response(handle)
     if not has_text(api, kind) then return end
     if basis ~= nil then show_expected_cost(handle, basis) end
     headers:remove("content-length") -- it may get longer
-    watch(handle, number, status, seen)
+    watch(handle, number, status, seen, sent)
     return
   end
   local body = handle:body(true)
@@ -246,6 +252,7 @@ function envoy_on_response(handle)
     if basis ~= nil then show_cost(handle, basis, seen.tokens) end
     return
   end
-  local replacement = refuse(handle, number, status, stated or status, cause, head)
+  local keys = keys_sent(handle, sent)
+  local replacement = refuse(handle, number, status, stated or status, cause, head, keys)
   if replacement ~= nil then replace_body(handle, body, replacement) end
 end

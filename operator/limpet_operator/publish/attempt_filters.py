@@ -174,11 +174,19 @@ def _translated_paths(spec: Provider) -> dict[str, str]:
 
 
 def _which_attempt(spec: Provider) -> Json:
-    """For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then."""
+    """For the Lua, which sees an answer after it: headers of a vendor that Envoy would obey are gone by then.
+
+    With the provider's own keys, which it blanks in an error; the Lua takes all of this out, and so does the route.
+    """
     words = {KEEPS_MODEL: spec.response_model == "Upstream", TRANSLATED_CHAT: "OpenAIChat" in spec.translated}
     value = " ".join(
         ["%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "%REQ(:METHOD)%", *(word for word, holds in words.items() if holds)]
     )
+    keys = [
+        *([] if spec.credential is None else [spec.credential.header]),
+        *(each.name for each, _ in spec.headers.secret),
+    ]
+    value += "".join(f"|%REQ({name})%" for name in keys)
     mutations = {"response_mutations": [*vendor_headers_early(), {"append": set_header(ATTEMPT_HEADER, value)}]}
     return {
         "name": "limpet.which_attempt",

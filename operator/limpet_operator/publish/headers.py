@@ -88,7 +88,12 @@ def lua_lists() -> str:
     """The lists as Lua, for the program of every attempt."""
     often = (PASSED_PREFIX + rest for rest in _OFTEN)
     passed = f'local PASSED_PREFIX = "{PASSED_PREFIX}"\n'
-    return _set("PASSED", (*PASSED, *_OWN, *often)) + passed + _set("READING_QUERY", _READING_QUERY)
+    return (
+        _set("PASSED", (*PASSED, *_OWN, *often))
+        + passed
+        + _set("READING_QUERY", _READING_QUERY)
+        + _set("CREDENTIAL", CREDENTIAL_HEADERS)
+    )
 
 
 def _set(name: str, members: Iterable[str]) -> str:

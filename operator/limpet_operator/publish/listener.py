@@ -10,16 +10,10 @@ from limpet_extproc.contract.envoy import (
     DECISION_REASON,
     DECISION_TELLS_EARLY,
     HEAD_ATTRIBUTE,
-    HEAD_ROUTE,
-    HEAD_STATE,
-    HEADERS_STATE,
-    LENGTH_STATE,
     OBJECT_BACKGROUND,
     OBJECT_METADATA,
     ONE_MESSAGE,
     OWN_HEADERS,
-    PATH_STATE,
-    READ_HEADERS,
     RECORD_METADATA,
     REQUEST_LOG,
     ROUTE_METADATA,
@@ -41,6 +35,7 @@ from limpet_operator.publish.envoy_settings import (
     VENDOR_HEADERS,
     EnvoySettings,
 )
+from limpet_operator.publish.filter_states import originals, request_head
 from limpet_operator.publish.headers import vendor_headers
 from limpet_operator.publish.local_replies import local_replies
 from limpet_operator.publish.lua import program
@@ -152,14 +147,14 @@ def _filters(settings: EnvoySettings) -> list[Json]:
         *([_CORS] if settings.cors_origins else []),
         *_ON_SOME_ROUTES,
         _default_decision(),
-        *([] if settings.header_mode else [_head(settings)]),
+        request_head(settings),
         _ext_proc(settings),
         {
             "name": "envoy.filters.http.buffer",
             "typed_config": typed("filters.http.buffer.v3.Buffer", max_request_bytes=settings.body_limit_bytes),
         },
         _undecided(settings),
-        _originals(settings),
+        originals(settings),
         _vendor_headers(),
         answer_translation(),
         {
@@ -233,13 +228,6 @@ def _ext_proc(settings: EnvoySettings) -> Json:
     }
 
 
-def _head(settings: EnvoySettings) -> Json:
-    """For ext_proc. Filter state is the one place that no log shows, and the client's credential is in it."""
-    headers = dict.fromkeys((*READ_HEADERS, *settings.identity_headers))
-    lines = [*(f"{header} %REQ({header})%" for header in headers), f"{HEAD_ROUTE} %ROUTE_NAME%"]
-    return _note(HEAD_STATE, [_state(HEAD_STATE, "\n".join(lines))])
-
-
 UNDECIDED_PROGRAM: Final = ("table.lua", "asked.lua", "error_shape.lua", "json.lua", "body.lua", "undecided.lua")
 
 
@@ -265,30 +253,6 @@ def _vendor_headers() -> Json:
             "filters.http.header_mutation.v3.HeaderMutation",
             mutations={"response_mutations": [*vendor_headers(), {"remove": TRANSLATE_HEADER}]},
         ),
-    }
-
-
-def _originals(settings: EnvoySettings) -> Json:
-    """The client's own values, from which each attempt starts: it finds the headers as the last one left them."""
-    states = {PATH_STATE: "%REQ(:PATH)%", LENGTH_STATE: "%REQ(CONTENT-LENGTH)%"}
-    if settings.kept_headers:
-        states[HEADERS_STATE] = "\n".join(f"{name} %CEL(request.headers['{name}'])%" for name in settings.kept_headers)
-    shared = {"shared_with_upstream": "TRANSITIVE"}
-    return _note("limpet.originals", [{**_state(key, value), **shared} for key, value in states.items()])
-
-
-def _note(name: str, states: list[Json]) -> Json:
-    return {
-        "name": name,
-        "typed_config": typed("filters.http.set_filter_state.v3.Config", on_request_headers=states),
-    }
-
-
-def _state(key: str, value: str) -> Json:
-    return {
-        "object_key": key,
-        "factory_key": "envoy.string",
-        "format_string": {"text_format_source": {"inline_string": value}, "omit_empty_values": True},
     }
 
 

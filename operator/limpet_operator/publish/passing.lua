@@ -16,6 +16,15 @@ local function note_first_token(handle, head_ms)
   end
 end
 
+-- The keys that an error must not show. The state is asked for here, as one from before a wait is not valid any more.
+local function keys_sent(handle, sent) return keys_of(sent, handle:streamInfo():filterState():get(HEAD_STATE)) end
+
+-- The same for one in an answer that passes.
+local function keys_seen(seen)
+  seen.keys = seen.keys or keys_sent(seen.handle, seen.sent)
+  return seen.keys
+end
+
 -- Judges whole lines.
 local function judge_lines(seen, text)
   if not seen.answered then seen.answered = is_answer(seen.api, text) end
@@ -92,6 +101,7 @@ local function pass_lines(seen, piece)
   seen.waiting, seen.waits = rest ~= "" and { rest } or {}, #rest
   judge_lines(seen, text)
   local changed = lines_for_client(seen, text)
+  if seen.bad ~= nil then changed = blanked(changed or text, keys_seen(seen)) end
   -- Of an event that has gone in part the rest goes as well.
   if seen.hide then
     local blank = string.find(string.sub(text, -3), "\n\r?\n$") or string.find(text, "^\r?\n$")
@@ -107,7 +117,8 @@ local function end_lines(seen)
   local text = table.concat(seen.waiting)
   if text == "" then return "" end
   judge_lines(seen, text)
-  return lines_for_client(seen, text) or text
+  local changed = lines_for_client(seen, text) or text
+  return seen.bad ~= nil and blanked(changed, keys_seen(seen)) or changed
 end
 
 -- The next piece of JSON as the client gets it. What may be a usage is kept in mind, should it not stand at the end.
@@ -139,7 +150,10 @@ local function end_json(seen)
   seen.answered = seen.answered or is_answer(seen.api, text)
   local head = string.sub(table.concat(seen.head), 1, LOOKED_AT)
   if error_in(head) ~= nil then seen.bad = head end
-  if not seen.head_read then return whole_for_client(seen, text) or text end
+  if not seen.head_read then
+    local changed = whole_for_client(seen, text) or text
+    return seen.bad ~= nil and blanked(changed, keys_seen(seen)) or changed
+  end
   if not seen.has_usage and not read_end(seen, changes, text, 1, seen.has_model) and seen.perhaps ~= nil then
     read_numbers(seen.numbers, seen.perhaps, string.find(seen.perhaps, "{", 1, true), "")
     note_usage(seen)
@@ -149,7 +163,8 @@ end
 
 -- Judges an answer that passes to the client while it arrives: too late for another provider, but health and log learn
 -- of it. A stream is judged line by line, JSON once its head has arrived.
-local function watch(handle, number, status, seen)
+local function watch(handle, number, status, seen, sent)
+  seen.sent = sent
   seen.head_ms, seen.waiting, seen.waits, seen.last = now_ms(handle), {}, 0, ""
   seen.held, seen.head, seen.head_bytes = "", {}, 0
   local json, chunk, left = nil, nil, ""
@@ -172,9 +187,9 @@ local function watch(handle, number, status, seen)
   if seen.bad ~= nil then
     local context = handle:filterContext()
     local cause = cause_in_answer(context:get("vendor"), error_in(seen.bad))
-    note_attempt(handle, number, context:get("name"), status, cause, message_of(seen.bad))
+    note_attempt(handle, number, context:get("name"), status, cause, message_of(blanked(seen.bad, keys_seen(seen))))
   elseif not seen.answered then
     local said = json and seen.held or seen.last
-    note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(said))
+    note_attempt(handle, number, handle:filterContext():get("name"), status, "NotAnAnswer", message_of(blanked(said, keys_seen(seen))))
   end
 end

@@ -10,6 +10,7 @@ from lupa.luajit21 import LuaRuntime
 from limpet_extproc.contract.envoy import (
     ATTEMPT_HEADER,
     DECISION_METADATA,
+    HEAD_STATE,
     PATH_STATE,
     USAGE_METADATA,
     USAGE_TOKENS,
@@ -69,22 +70,26 @@ class LuaWorld:
         decision: Mapping[str, Any] | None = None,
         noted: Mapping[str, Any] | None = None,
         words: Sequence[str] = (),
+        keys: Sequence[str] = (),
+        head: str | None = None,
         path: str = "/v1/chat/completions",
         passed: Callable[[int], None] = lambda number: None,
         now_ms: Callable[[], int] = lambda: 1000,
     ) -> Attempt:
-        """What becomes of an answer. `words` hold of its provider; `noted` is metadata besides the decision.
+        """What becomes of an answer.
 
+        `words` hold of its provider, `keys` are the values of the headers with its keys, and `head` has those of the
+        client; `noted` is metadata besides the decision.
         `passed` hears of each chunk but the last as it goes on to the client.
         """
         whole = len(reply.chunks) == 1
         length = {"content-length": str(len(reply.chunks[0]))} if whole else {}
-        attempt = " ".join(["1", *words])
+        attempt = " ".join(["1", *words]) + "".join(f"|{key}" for key in keys)
         headers = self._lua({":status": reply.status, ATTEMPT_HEADER: attempt, **length, **reply.headers})
         chunks = self._lua(list(reply.chunks))
         metadata = self._lua({DECISION_METADATA: {"reason": "first.scored", **(decision or {})}, **(noted or {})})
         known = self._lua({"name": "alpha", "vendor": "Custom"})
-        state = self._lua({PATH_STATE: path})
+        state = self._lua({PATH_STATE: path, **({} if head is None else {HEAD_STATE: head})})
         scope = self.lua.globals()
         handle = scope[b"handle_of"](headers, chunks, known, metadata, state, passed, now_ms)
         scope[b"envoy_on_response"](handle)
