@@ -11,8 +11,8 @@ import pytest
 import typer
 import yaml
 from tests.envoy.cast import LONG, TIDE, say
+from tests.envoy.guarded import LAPTOP, ROBOT, guarded
 from tests.envoy.stage import Stage
-from tests.envoy.test_client_keys import LAPTOP, ROBOT, guarded
 from typer.testing import CliRunner, Result
 
 from limpet_extproc.contract.explanation import Explanation, decode

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from limpet_extproc.contract.api_keys import blanked
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.record import Record
 from limpet_extproc.decision.cause import CacheFinding
@@ -108,6 +109,6 @@ def _cached(summary: RequestSummary) -> str:
 
 
 def _shown(path: str) -> str:
-    """A client wrote it, so it may hold anything: terminals act on control characters."""
-    plain = path.partition("?")[0].encode("unicode_escape").decode("ascii")
+    """A client wrote it, so it may hold anything, by mistake its key: terminals act on control characters."""
+    plain = blanked(path.partition("?")[0].encode("unicode_escape").decode("ascii"))
     return plain if len(plain) <= _LONGEST_PATH else plain[: _LONGEST_PATH - 1] + "…"

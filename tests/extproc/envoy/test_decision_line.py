@@ -117,6 +117,10 @@ def test_a_provider_that_served_was_not_passed_over(attempts: list[Attempt], lef
             "GET /v2/things  refused.unknown_path  404  0.001 s",
         ),
         (
+            RequestSummary("refused.unknown_path", 404, 0.001, method="GET", path="/v2/sk-0123456789abcdef0123/x"),
+            "GET /v2/[key]/x  refused.unknown_path  404  0.001 s",
+        ),
+        (
             RequestSummary("refused.bad_request", 400, 0.002, method="POST", path="/v1/chat/completions"),
             "POST /v1/chat/completions  refused.bad_request  400  0.002 s",
         ),
