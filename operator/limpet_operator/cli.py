@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import typer
-import yaml
 from typer.core import TyperGroup
 
 from limpet_extproc.contract.client_keys import ClientKeysMode
@@ -19,21 +18,17 @@ from limpet_operator.laptop.client_keys import as_keys
 from limpet_operator.laptop.client_keys import client_keys as client_key_commands
 from limpet_operator.laptop.listen import CannotStart, gateway_id, own_name, parse_listen
 from limpet_operator.laptop.local import LocalSettings
-from limpet_operator.laptop.machine import system_ca_file
+from limpet_operator.laptop.render import render
 from limpet_operator.laptop.state import prepared_state
 from limpet_operator.laptop.up import up as run_up
 from limpet_operator.laptop.validate import exit_status, render_line
 from limpet_operator.laptop.validate import validate as validated
 from limpet_operator.mesh.command import mesh
-from limpet_operator.planning.plan import plan
 from limpet_operator.pricelists.command import prices
-from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.origins import origin
-from limpet_operator.publish.publication import rendered
 from limpet_operator.resources.objects import Parser
 from limpet_operator.resources.proxy import proxy_settings
 from limpet_operator.sources import files
-from limpet_operator.sources.file_store import FileStore
 
 T = TypeVar("T")
 
@@ -179,61 +174,6 @@ def validate(
     if not lines:
         _say(f"{directory} has no YAML or JSON files with objects in them; name a directory or file that has")
     raise typer.Exit(exit_status(lines, strict))
-
-
-def render(
-    directory: Dir,
-    scripts: Annotated[
-        bool, typer.Option("--scripts", help="Print the Lua as well, and whatever else is long.")
-    ] = False,
-) -> None:
-    """Print the Envoy resources that a directory means, as YAML in Envoy's own words, for people to read."""
-    store = FileStore(Parser.load())
-    try:
-        store.replace(files.scan(directory).documents)
-    except FileNotFoundError as error:
-        _say(f"limpet render: {error}")
-        raise typer.Exit(1) from error
-    gateway = EnvoySettings(
-        "127.0.0.1",
-        10000,
-        ("/run/limpet/extproc.sock",),
-        proxies=proxy_settings(os.environ)[0],
-        system_ca_file=system_ca_file(),
-    )
-    resources = [{"@type": kind, **body} for kind, body in rendered(plan(store.objects, os.environ), gateway)]
-    yaml.dump_all(
-        resources, sys.stdout, Dumper=_Whole if scripts else _Readable, sort_keys=False, allow_unicode=True, width=140
-    )
-
-
-class _Whole(yaml.SafeDumper):
-    """Scripts as blocks, and no references to what stands twice."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        """No references: each resource can be read alone."""
-        return True
-
-
-class _Readable(_Whole):
-    """Of long scripts their length."""
-
-
-_LONG: Final = 40
-"""Lines of a text beyond which it hides what stands around it."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-def _short_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    lines = text.count("\n") + 1
-    return _text(dumper, text if lines <= _LONG else f"({lines:,} lines, see --scripts)")
-
-
-_Whole.add_representer(str, _text)
-_Readable.add_representer(str, _short_text)
 
 
 def _say(line: str) -> None:

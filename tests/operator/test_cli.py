@@ -68,7 +68,7 @@ def test_a_directory_that_is_not_there_is_named(limpet: Limpet, command: str, tm
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", ["up", "validate", "render"])
+@pytest.mark.parametrize("command", ["up", "validate"])
 def test_a_command_without_its_directory_shows_its_usage(limpet: Limpet, command: str) -> None:
     result = limpet(command)
     assert result.exit_code == 2
@@ -152,6 +152,48 @@ def test_what_is_rendered_is_yaml_in_envoys_words_without_a_key(limpet: Limpet) 
     assert "--scripts" not in whole
     assert "inline_string: |\n" in whole, "a script is a block of lines"
     assert whole.count("\n") > 2 * result.stdout.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "give either a directory with objects or --for envoy"),
+        ((QUICKSTART, "--for", "envoy"), "give either a directory with objects or --for envoy"),
+        (("--for", "nginx"), "--for"),
+        (("--for", "envoy", "--operator", "operator"), "operator is not HOST:PORT"),
+        (("--for", "envoy", "--operator", "operator:0"), "operator:0 is not HOST:PORT"),
+    ],
+)
+def test_a_wrong_flag_of_render_is_named(limpet: Limpet, flags: tuple[str, ...], message: str) -> None:
+    result = limpet("render", *flags)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "tls"),
+    [
+        ((), ("/etc/limpet/tls/tls.key", "limpet-operator.limpet.svc")),
+        (("--operator", "o.example:1", "--tls-dir", "/tls"), ("/tls/tls.key", "o.example")),
+        (("--operator", "10.0.0.1:1", "--operator-name", "o.example"), ("/etc/limpet/tls/tls.key", "o.example")),
+        (("--operator", "127.0.0.1:1"), None),
+        (("--operator", "[::1]:1"), None),
+        (("--operator", "localhost:1", "--tls-dir", "/tls"), ("/tls/tls.key", "localhost")),
+    ],
+)
+def test_a_bootstrap_of_an_own_envoy_has_its_certificates(
+    limpet: Limpet, flags: tuple[str, ...], tls: tuple[str, str] | None
+) -> None:
+    result = limpet("render", "--for", "envoy", "--node", "own", *flags)
+    assert result.exit_code == 0
+    config = yaml.safe_load(result.stdout)
+    assert config["node"]["id"] == "own"
+    controlplane = config["static_resources"]["clusters"][0]
+    assert ("transport_socket" in controlplane) == (tls is not None)
+    if tls is not None:
+        context = controlplane["transport_socket"]["typed_config"]["common_tls_context"]
+        (names,) = context["validation_context"]["match_typed_subject_alt_names"]
+        key = context["tls_certificates"][0]["private_key"]["filename"]
+        assert (key, names["matcher"]["exact"]) == tls
 
 
 def test_a_command_whose_packages_are_not_installed_spoils_none_of_the_others() -> None:

@@ -7,6 +7,7 @@ the cluster's files as text, and a test compares them with these functions.
 from collections.abc import Sequence
 from typing import Final
 
+from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.publish.encode import Json, listening, typed
 from limpet_operator.publish.envoy_settings import CONTROLPLANE_CLUSTER
 from limpet_operator.publish.overload import MAX_CONNECTIONS, overload_manager
@@ -69,6 +70,26 @@ def pod_bootstrap(
     The flags `--service-node` and `--service-cluster` identify this Envoy. Two listeners at `host` pass readiness and
     metrics on from the admin page, which itself stays on loopback. `heap_bytes`: None if the container has no limit.
     """
+    transport = _mutual_tls(operator, _by_files())
+    return _in_a_network(
+        _controlplane_by_name(HostPort(operator, _CONTROLPLANE_PORT), transport), heap_bytes, host, max_connections
+    )
+
+
+def outside_bootstrap(
+    node: str, operator: HostPort, tls_dir: str | None, operator_name: str, pages_host: str = _ADMIN[0]
+) -> Json:
+    """The same for an Envoy that somebody starts beside workers of their own, in one file.
+
+    `tls_dir` holds tls.crt, tls.key and ca.crt, which are read at its start; None: the operator is on this machine and
+    speaks no TLS. `operator_name` must be in the operator's certificate.
+    """
+    transport = None if tls_dir is None else _mutual_tls(operator_name, _in_place(tls_dir, operator_name))
+    config = _in_a_network(_controlplane_by_name(operator, transport), None, pages_host, MAX_CONNECTIONS)
+    return {"node": {"id": node, "cluster": "limpet"}, **config}
+
+
+def _in_a_network(controlplane: Json, heap_bytes: int | None, host: str, max_connections: int) -> Json:
     return {
         "overload_manager": overload_manager(heap_bytes, max_connections),
         "admin": {"address": _socket(*_ADMIN), "ignore_global_conn_limit": True},
@@ -76,7 +97,7 @@ def pod_bootstrap(
         "bootstrap_extensions": _EXTENSIONS,
         "static_resources": {
             "clusters": [
-                _controlplane_by_name(operator),
+                controlplane,
                 {
                     "name": _ADMIN_CLUSTER,
                     "type": "STATIC",
@@ -89,7 +110,7 @@ def pod_bootstrap(
     }
 
 
-def _controlplane_by_name(operator: str) -> Json:
+def _controlplane_by_name(operator: HostPort, transport: Json | None) -> Json:
     return {
         "name": CONTROLPLANE_CLUSTER,
         "connect_timeout": "1s",
@@ -104,10 +125,10 @@ def _controlplane_by_name(operator: str) -> Json:
                 dns_lookup_family="V4_PREFERRED",
             ),
         },
-        "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(operator, _CONTROLPLANE_PORT)),
+        "load_assignment": _assignment(CONTROLPLANE_CLUSTER, _socket(*operator)),
         # A replica that hangs or whose machine died leaves no FIN.
         "typed_extension_protocol_options": _http2({"connection_keepalive": {"interval": "15s", "timeout": "5s"}}),
-        "transport_socket": _mutual_tls(operator),
+        **({} if transport is None else {"transport_socket": transport}),
     }
 
 
@@ -125,9 +146,8 @@ def pod_secrets(operator: str) -> dict[str, Json]:
         "ca.yaml": _sds_file(
             "ca",
             validation_context={
-                "trusted_ca": {"filename": f"{_TLS_DIR}/ca.crt"},
+                **_validation({"filename": f"{_TLS_DIR}/ca.crt"}, operator),
                 "watched_directory": {"path": _TLS_DIR},
-                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": operator}}],
             },
         ),
     }
@@ -153,7 +173,20 @@ def _dynamic_resources() -> Json:
     }
 
 
-def _mutual_tls(server: str) -> Json:
+def _mutual_tls(server: str, certificates: Json) -> Json:
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": typed(
+            "transport_sockets.tls.v3.UpstreamTlsContext",
+            sni=server,
+            common_tls_context={"tls_params": {"tls_minimum_protocol_version": "TLSv1_2"}, **certificates},
+        ),
+    }
+
+
+def _by_files() -> Json:
+    """Those of `pod_secrets`."""
+
     def file(name: str) -> Json:
         return {
             "name": name,
@@ -164,16 +197,23 @@ def _mutual_tls(server: str) -> Json:
         }
 
     return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": typed(
-            "transport_sockets.tls.v3.UpstreamTlsContext",
-            sni=server,
-            common_tls_context={
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                "tls_certificate_sds_secret_configs": [file("client")],
-                "validation_context_sds_secret_config": file("ca"),
-            },
-        ),
+        "tls_certificate_sds_secret_configs": [file("client")],
+        "validation_context_sds_secret_config": file("ca"),
+    }
+
+
+def _in_place(tls_dir: str, server: str) -> Json:
+    chain, key, authority = ({"filename": f"{tls_dir}/{name}"} for name in ("tls.crt", "tls.key", "ca.crt"))
+    return {
+        "tls_certificates": [{"certificate_chain": chain, "private_key": key}],
+        "validation_context": _validation(authority, server),
+    }
+
+
+def _validation(authority: Json, server: str) -> Json:
+    return {
+        "trusted_ca": authority,
+        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": server}}],
     }
 
 
