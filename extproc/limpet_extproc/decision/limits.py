@@ -50,5 +50,11 @@ def is_full(limits: Limits, used: Used, tokens: int) -> bool:
 
     Where nothing is used there is room for any: no wait would make more, and how many tokens it takes is a guess.
     """
-    after = Used(used.under_way + 1, used.requests + 1, used.tokens + tokens)
-    return used != UNUSED and used_most(limits, after) > 1
+    if used == UNUSED:
+        return False
+    under_way, requests, most = limits.concurrent_requests, limits.requests_per_minute, limits.tokens_per_minute
+    return bool(
+        (under_way and used.under_way >= under_way)
+        or (requests and used.requests >= requests)
+        or (most and used.tokens + tokens > most)
+    )

@@ -47,6 +47,11 @@ class _Part:
     def end_all(self) -> None:
         self._under_way.end_all()
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing of it can count."""
+        return self._requests.is_empty and self._tokens.is_empty and self._under_way.is_empty
+
     def used(self, now_s: float) -> Used:
         return Used(self._under_way.count(now_s), self._requests.total(now_s), self._tokens.total(now_s))
 
@@ -134,7 +139,10 @@ class LimitUse:
         use = self._uses.get(provider)
         if use is None:
             return UNUSED
-        own, siblings, elsewhere = use.own.used(now_s), use.siblings.used(now_s), use.elsewhere
+        own, elsewhere = use.own.used(now_s), use.elsewhere
+        if use.siblings.is_unused and elsewhere == UNUSED:
+            return own
+        siblings = use.siblings.used(now_s)
         return Used(
             own.under_way + siblings.under_way + elsewhere.under_way,
             own.requests + siblings.requests + elsewhere.requests,

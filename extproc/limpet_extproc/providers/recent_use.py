@@ -45,6 +45,11 @@ class SlidingMinute:
                 self._total -= less
                 return
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been added that may still count."""
+        return not self._seconds
+
     def total(self, now_s: float) -> int:
         """The sum at this time."""
         oldest = floor(now_s) - MINUTE_S
@@ -89,6 +94,11 @@ class UnderWay:
             del self._begun[name_s]
         self._count -= 1
         return begun_s
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether none may be under way."""
+        return not self._begun
 
     def end_all(self) -> None:
         """None is under way any more."""

@@ -6,6 +6,7 @@ from limpet_lab.bench.activity import activity
 from limpet_lab.bench.apply import apply
 from limpet_lab.bench.bodies import bodies
 from limpet_lab.bench.faults.command import faults
+from limpet_lab.bench.features import features
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
@@ -14,5 +15,5 @@ from limpet_lab.bench.translation import translation
 from limpet_lab.replay.command import replay
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (activity, apply, bodies, faults, infron, latency, memory, reload, replay, translation):
+for each in (activity, apply, bodies, faults, features, infron, latency, memory, reload, replay, translation):
     bench.command()(each)

@@ -181,10 +181,11 @@ async def check(targets: Targets) -> None:
 
 
 async def _decisions(targets: Targets) -> dict[str, int]:
-    return decisions_of(await asyncio.to_thread(_metrics_text, targets.extproc_metrics_port))
+    return decisions_of(await asyncio.to_thread(metrics_text, targets.extproc_metrics_port))
 
 
-def _metrics_text(port: int) -> str:
+def metrics_text(port: int) -> str:
+    """What ext_proc shows of itself."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/metrics")

@@ -8,6 +8,8 @@ MODEL: Final = "bench/open-model"
 SIZES: Final = {"2KB": 2_000, "12KB": 12_000, "100KB": 100_000}
 """Bytes of a request body by what the results call it."""
 CONVERSATIONS: Final = 200
+CLIENT_KEY: Final = "lpk-of-the-benchmarks"
+"""What each request has, as `latency_wrk.lua` writes it; where no keys are asked for, it is anyone's."""
 DIALECTS: Final = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
 """Paths, by what the results call the API."""
 

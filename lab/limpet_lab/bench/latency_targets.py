@@ -16,13 +16,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from limpet_lab.bed import Bed, Object, policy_object
-from limpet_lab.bench.latency_load import DIALECTS, MODEL, answer
+from limpet_lab.bench.latency_load import CLIENT_KEY, DIALECTS, MODEL, answer
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.children import Children
 from limpet_operator.laptop.listen import CannotStart
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.laptop.machine import envoy_command, free_port
 from limpet_operator.publish.encode import Json, set_header, typed
+from limpet_operator.resources.client_keys import LABEL
 from limpet_operator.resources.objects import Parser
 
 TARGETS: Final = ("direct", "envoy", "limpet")
@@ -97,6 +98,13 @@ def configuration(upstream_port: int, *, rename: bool) -> list[Object]:
             _object("limpet.dev/v1alpha1", "Pricing", name, spec=pricing),
         ]
     return objects
+
+
+def client_keys() -> list[Object]:
+    """The client whose key the load sends, with every limit, none of which is ever reached."""
+    entry = {"key": CLIENT_KEY, "requestsPerMinute": 10**11, "tokensPerMinute": 10**11, "usdPerDay": 1e9}
+    secret = _object("v1", "Secret", "clients", stringData={"bench": json.dumps(entry)})
+    return [{**secret, "metadata": {"name": "clients", "labels": {LABEL: "true"}}}]
 
 
 def ask(url: str, body: bytes) -> tuple[int, Mapping[str, str]]:

@@ -15,7 +15,7 @@ end
 
 function init(args)
   session = tonumber(args[3])
-  local headers = {["content-type"] = "application/json", ["authorization"] = "Bearer bench"}
+  local headers = {["content-type"] = "application/json", ["authorization"] = "Bearer lpk-of-the-benchmarks"}
   if session then headers["x-session-id"] = MARK end
   for number = 0, tonumber(args[2]) - 1 do
     local text = wrk.format("POST", nil, headers, read(args[1] .. "/" .. number .. ".json"))

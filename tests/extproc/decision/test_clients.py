@@ -35,6 +35,18 @@ def test_a_key_is_its_clients_alone(key: str, name: str | None) -> None:
     assert (found.name if found else None) == name
 
 
+def test_a_key_that_came_before_is_known_until_the_keys_change() -> None:
+    table = clients_of(KEYS)
+    first = table.of_key(OLD)
+    assert table.of_key(OLD) is first
+    for number in range(1_000):
+        assert table.of_key(f"lpk-unknown-0123456789-{number}") is None
+    assert table.seen.keys() == {OLD}, "what a stranger sends is not kept"
+    assert OLD not in repr(table)
+    revoked = clients_of(ClientKeys("Required", (_key("laptop", NEW), _key("robot", OTHER))), table)
+    assert revoked.of_key(OLD) is None
+
+
 def test_keys_whose_digests_begin_alike_are_told_apart() -> None:
     table = clients_of(KEYS)
     (first, entries), *_ = table.by_digest.items()
