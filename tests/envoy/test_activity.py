@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.envoy import every_api
 from tests.envoy.cast import LONG, say
 from tests.envoy.conftest import set_stage
 from tests.envoy.stage import Stage
+from tests.envoy.upstream import Upstream
 from tests.waiting import until
 
 from limpet_extproc.contract.activity import ActivityRecord, ProviderReport
@@ -107,6 +109,16 @@ async def test_two_turns_are_told_with_what_they_cost_and_where_they_could_have_
     assert 0 < two.first_byte_s <= two.duration_s
     assert (one.traceparent, two.traceparent) == (_TRACE, "")
     assert (one.path, one.policy, one.gateway) == ("/v1/chat/completions", "default", "limpet-local")
+
+
+async def test_the_path_is_that_of_the_api_wherever_the_provider_has_it(told: Scene) -> None:
+    async with Upstream(every_api.anything) as upstream:
+        stage = await told.stage.serve("e", specs={"e": {**every_api.SPEAKS, "url": upstream.url}})
+        for path in ("/v1/messages?beta=true", "/anthropic/v1/messages", "/messages"):
+            assert (await stage.post(every_api.body(stage.model), path=path)).status == 200
+        records = await told.records(3)
+        assert [got.target.partition("?")[0] for got in upstream.got] == ["/anthropic/v1/messages"] * 3
+    assert [(each.api, each.path) for each in records] == [("AnthropicMessages", "/v1/messages")] * 3
 
 
 async def test_attempts_that_failed_are_told_with_their_times(told: Scene) -> None:

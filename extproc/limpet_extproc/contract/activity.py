@@ -106,7 +106,9 @@ class ActivityRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     spread_usd: float | None = None
     cheapest_usd: float | None = None
     path: str = ""
-    """Without the query, at most 200 characters; if it was not served, with all that looks like a key blanked."""
+    """That of the API, `/v1/messages`, however the client wrote it and wherever a provider has it. Of a request that
+    no worker has read: as the client wrote it, without the query, and with all that looks like a key blanked. At most
+    200 characters."""
     error: str = ""
     """The field that a refusal of ours names as wrong, the limit of a key that was reached, or the cause of the last
     attempt, where it failed."""

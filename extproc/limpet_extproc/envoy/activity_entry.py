@@ -8,6 +8,7 @@ import msgspec
 
 from limpet_extproc.contract.activity import ActivityRecord, ConsideredProvider, TriedProvider
 from limpet_extproc.contract.api_keys import blanked
+from limpet_extproc.contract.apis import asked
 from limpet_extproc.contract.attempt import Attempt
 from limpet_extproc.contract.envoy import (
     TRACE_HEADER,
@@ -19,7 +20,7 @@ from limpet_extproc.decision.bills import RequestBill
 from limpet_extproc.decision.cause import CacheFinding
 from limpet_extproc.decision.costs_elsewhere import enforced_usd, usd_at
 from limpet_extproc.decision.snapshot import Lane
-from limpet_extproc.envoy.log_entry import Common, Entry, client_waited_s, in_seconds, refused_for
+from limpet_extproc.envoy.log_entry import Common, Entry, asked_path, client_waited_s, in_seconds, refused_for
 from limpet_extproc.envoy.usage import TokenUsage
 
 MOST_CONSIDERED: Final = 16
@@ -125,9 +126,10 @@ def considered(
 
 
 def _path(entry: Entry, *, read: bool) -> str:
-    path: str = entry.request.path.partition("?")[0]
-    # That of a request that was served is one of ours; another is whatever a client wrote, by mistake its key.
-    return (path if read else blanked(path))[:_LONGEST_PATH]
+    path = asked_path(entry).partition("?")[0]
+    # That of a request that was read is one of the API's, however it was written; another is whatever a client wrote,
+    # by mistake its key.
+    return (f"/v1{asked(path).path}" if read and path else blanked(path))[:_LONGEST_PATH]
 
 
 def _observed_usd(

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3 import accesslog_pb2
+from google.protobuf.wrappers_pb2 import StringValue
 
 from limpet_extproc.contract import record as records
 from limpet_extproc.contract.attempt import Attempt, Cause
@@ -17,6 +18,7 @@ from limpet_extproc.contract.envoy import (
     OBJECT_ID,
     OBJECT_IDS,
     OBJECT_METADATA,
+    PATH_STATE,
     RECORD_METADATA,
     RECORD_TEXT,
     TRAIL_FIRST_TOKEN_MS,
@@ -77,6 +79,15 @@ def reason_of(entry: Entry, record: Record | None) -> str:
     return reason
 
 
+def asked_path(entry: Entry) -> str:
+    """As the client wrote it, with its query: where a request was sent on, the provider's has taken its place."""
+    noted = entry.common_properties.filter_state_objects
+    path: str = entry.request.path
+    if PATH_STATE in noted:
+        path = StringValue.FromString(noted[PATH_STATE].value).value
+    return path
+
+
 def summary(
     entry: Entry,
     reason: str,
@@ -89,7 +100,7 @@ def summary(
     method = RequestMethod.Name(entry.request.request_method) if entry.request.request_method else ""
     status, duration_s = entry.response.response_code.value, in_seconds(entry.common_properties.duration)
     field, model, _ = refused_for(entry)
-    path = entry.request.path
+    path = asked_path(entry)
     return RequestSummary(reason, status, duration_s, record, attempts, usage, method, path, field, model, finding)
 
 

@@ -14,6 +14,7 @@ from limpet_extproc.contract.envoy import (
     OBJECT_METADATA,
     ONE_MESSAGE,
     OWN_HEADERS,
+    PATH_STATE,
     RECORD_METADATA,
     REQUEST_LOG,
     ROUTE_METADATA,
@@ -266,6 +267,7 @@ def _access_log(name: str) -> Json:
             common_config={
                 "log_name": name,
                 "transport_api_version": "V3",
+                "filter_state_objects_to_log": [PATH_STATE],
                 # A message costs as much as ten entries, but no request is answered while its entries are taken in:
                 # with 0.1 s the slowest in a hundred waited half as long again. Size is never what fills one.
                 "buffer_flush_interval": "0.02s",

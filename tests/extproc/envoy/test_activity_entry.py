@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 from msgspec.structs import replace
 from tests.extproc.conftest import Make
 from tests.extproc.envoy.log_world import NOW, RECORD, entry, note
 
 from limpet_extproc.contract.activity import VERSION, ActivityBatch, ActivityRecord, encode_batch
+from limpet_extproc.contract.envoy import PATH_STATE
 from limpet_extproc.contract.prices import Price
 from limpet_extproc.contract.record import CacheEvidence, Record, TurnsBefore
 from limpet_extproc.decision.bills import bill
@@ -108,6 +110,24 @@ def test_a_key_in_a_path_that_nobody_serves_is_blanked() -> None:
     built.request.path = "/sk-abcdefghijklmnop1234/v1/chat"
     got = activity_record(built, EndedRequest("refused.unknown_path"), None, "1", "g")
     assert got.path == "/[key]/v1/chat"
+
+
+@pytest.mark.parametrize(
+    ("noted", "sent", "path"),
+    [
+        ("/v1/messages?beta=true", "/anthropic/v1/messages", "/v1/messages"),
+        ("/anthropic/v1/messages", "/inference/messages", "/v1/messages"),
+        ("/openai/deployments/gpt/chat/completions?api-version=1", "/untranslated/x", "/v1/chat/completions"),
+        ("", "/chat/completions?key=secret", "/v1/chat/completions"),
+        ("", "", ""),
+    ],
+)
+def test_the_path_of_a_request_that_was_read_is_that_of_the_api(noted: str, sent: str, path: str) -> None:
+    built = entry()
+    built.request.path = sent
+    if noted:
+        built.common_properties.filter_state_objects[PATH_STATE].Pack(StringValue(value=noted))
+    assert activity_record(built, EndedRequest("sticky.hit", RECORD), None, "1", "g").path == path
 
 
 def test_a_refusal_is_told_with_what_was_wrong() -> None:
