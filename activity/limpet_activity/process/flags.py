@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--page", help="HOST:PORT of the page")
+    parser.add_argument("--page", help="HOST:PORT of the activity page")
     parser.add_argument("--page-token-file", type=Path, help="what signs in to the page, in a file")
     parser.add_argument(
         "--page-host",

@@ -1,1 +1,1 @@
-"""The web page, and the same answers as JSON."""
+"""The activity page, and the same answers as JSON."""

@@ -41,7 +41,7 @@ def web_app(store: ActivityStore, settings: PageSettings, now: Callable[[], floa
         return trouble(request, error.status_code, "not_found", "There is nothing here", "No page has this address.")
 
     def failed(request: Request) -> Response:
-        return trouble(request, 500, "failed", "This page failed", "The service's log says why; please report this.")
+        return trouble(request, 500, "failed", "This page failed", "The log of the activity service says why; please report this.")
 
     async def unexpected(request: Request, _: Exception) -> Response:
         return failed(request)

@@ -57,7 +57,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ .Values.activity.page.existingSecret | default (printf "%s-page" (include "limpet.fullname" .)) }}
 {{- end -}}
 
-{{/* The names that the page of activity may be reached by, as a JSON list. */}}
+{{/* The names that the activity page may be reached by, as a JSON list. */}}
 {{- define "limpet.pageHosts" -}}
 {{- $service := printf "%s-page" (include "limpet.fullname" .) -}}
 {{- $hosts := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) -}}

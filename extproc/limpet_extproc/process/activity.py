@@ -1,4 +1,4 @@
-"""A worker's side of the activity log, if it has one: made of its settings, and of what it knows."""
+"""A worker's side of the activity service, if it has one: made of its settings, and of what it knows."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
