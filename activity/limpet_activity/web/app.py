@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from limpet_activity.store.port import ActivityStore, StoreError
 from limpet_activity.web.api import ApiAnswers, error_answer
 from limpet_activity.web.guard import HEALTH, Guard
+from limpet_activity.web.own_address import own_address
 from limpet_activity.web.pages import PageDrawer
 from limpet_activity.web.question import QuestionError
 from limpet_activity.web.settings import PageSettings
@@ -41,7 +42,8 @@ def web_app(store: ActivityStore, settings: PageSettings, now: Callable[[], floa
         return trouble(request, error.status_code, "not_found", "There is nothing here", "No page has this address.")
 
     def failed(request: Request) -> Response:
-        return trouble(request, 500, "failed", "This page failed", "The log of the activity service says why; please report this.")
+        text = "The log of the activity service says why; please report this."
+        return trouble(request, 500, "failed", "This page failed", text)
 
     async def unexpected(request: Request, _: Exception) -> Response:
         return failed(request)
@@ -62,7 +64,7 @@ def web_app(store: ActivityStore, settings: PageSettings, now: Callable[[], floa
     return Guard(app, settings, now, partial(_sign_in_page, drawer), failed)
 
 
-def _sign_in_page(drawer: PageDrawer, request: Request, status: int, message: str) -> Response:
+def _sign_in_page(drawer: PageDrawer, request: Request, status: int, message: str, goal: str) -> Response:
     if request.url.path.startswith("/api/"):
         return error_answer(status, "not_signed_in", message or "send the page's token: Authorization: Bearer TOKEN")
-    return drawer.sign_in(request, status, message)
+    return drawer.sign_in(status, message, goal or own_address(request))

@@ -116,18 +116,18 @@ def _charts(span: str, courses: Sequence[ProviderCourse], names: Sequence[str]) 
         chart = stacked_columns(layers, tips(told))
         return ProviderChart(title, chart, shown(chart.top), "", summary(title, told))
 
-    def line(
-        title: str, number: Callable[[Sums], float | None], told: Callable[[Sums], str], top: float | None
-    ) -> Chart:
-        # The last step has only begun.
-        drawn = [
-            ChartLine(each.name, f"by {each.css}", [*(number(sums) for sums in each.steps[:-1]), None])
-            for each in courses
-        ]
+    # The last step has only begun, and is drawn if there is no other.
+    has_whole = any(_any(sums) for each in courses for sums in each.steps[:-1])
+
+    def line(number: Callable[[Sums], float | None], told: Callable[[Sums], str], top: float | None) -> Chart:
+        drawn = []
+        for each in courses:
+            values = [number(sums) for sums in each.steps]
+            drawn.append(ChartLine(each.name, f"by {each.css}", [*values[:-1], None] if has_whole else values))
         return lines(drawn, tips(told), top)
 
-    cached = line("Cached share", _cached, _cached_told, 1.0)
-    saved = line("Saved by staying", _saved, _saved_told, None)
+    cached = line(_cached, _cached_told, 1.0)
+    saved = line(_saved, _saved_told, None)
     return [
         columns("Requests", lambda sums: float(sums.requests), count),
         ProviderChart("Cached share", cached, "100 %", "", summary("Cached share", _cached_told)),

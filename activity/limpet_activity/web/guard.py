@@ -35,8 +35,8 @@ HEADERS: Final = {
 }
 _MOST_FORM_BYTES: Final = 4096
 
-SignInPage = Callable[[Request, int, str], Response]
-"""Draws the form, with a status and what went wrong; empty: nothing."""
+SignInPage = Callable[[Request, int, str, str], Response]
+"""Draws the form, with a status, what went wrong (empty: nothing) and where to go on (empty: to this address)."""
 
 
 class Guard:
@@ -95,8 +95,8 @@ class Guard:
             return self._exchange(request)
         if not self._may_see(request):
             if "authorization" not in request.headers:
-                return self._draw(request, 401, "")
-            return self._wrong_token(request, "")
+                return self._draw(request, 401, "", "")
+            return self._wrong_token(request, "", "")
         if path in (SIGN_IN, SIGN_OUT):
             return RedirectResponse("/", 303)
         return None
@@ -120,16 +120,16 @@ class Guard:
             return True
         return is_signed_in(request.cookies.get(COOKIE, ""), settings.token, self._now())
 
-    def _wrong_token(self, request: Request, message: str) -> Response:
+    def _wrong_token(self, request: Request, message: str, goal: str) -> Response:
         # Who sends many is told to wait. A right one is let in even then: others at the same address, or a web site
         # through a browser, could keep its owner out, and nobody guesses one of 16 characters or more.
         address, now_s = _address(request), self._now()
         wait_s = self._wrong.wait_s(address, now_s)
         if not wait_s:
             self._wrong.count(address, now_s)
-            return self._draw(request, 401, message)
+            return self._draw(request, 401, message, goal)
         seconds = int(wait_s) + 1
-        answer = self._draw(request, 429, f"Too many wrong tokens. Try again in {seconds} seconds.")
+        answer = self._draw(request, 429, f"Too many wrong tokens. Try again in {seconds} seconds.", goal)
         answer.headers["retry-after"] = str(seconds)
         return answer
 
@@ -152,7 +152,7 @@ class Guard:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > _MOST_FORM_BYTES:
-                    return self._draw(request, 413, "That is too long for a token.")
+                    return self._draw(request, 413, "That is too long for a token.", "/")
         except ClientDisconnect:
             return Response(status_code=400)
         form = parse_qs(body.decode("utf-8", "replace"))
@@ -160,7 +160,7 @@ class Guard:
 
     def _sign_in(self, request: Request, given: str, goal: str) -> Response:
         if not is_token(given, self._settings.token):
-            return self._wrong_token(request, "That is not the token." if given else "Enter the token.")
+            return self._wrong_token(request, "That is not the token." if given else "Enter the token.", goal)
         answer = RedirectResponse(after_sign_in(goal), 303)
         lifetime_s = self._settings.signed_in_for_s
         answer.set_cookie(

@@ -68,9 +68,8 @@ class PageDrawer:
             Mount("/static", StaticFiles(packages=[("limpet_activity.web", "static")])),
         ]
 
-    def sign_in(self, request: Request, status: int, message: str) -> Response:
-        """The form."""
-        goal = own_address(request)
+    def sign_in(self, status: int, message: str, goal: str) -> Response:
+        """The form. `goal`: the address that was asked for."""
         return self._drawing.page("sign_in.html", status, message=message, goal=goal)
 
     def trouble(self, request: Request, status: int, title: str, text: str) -> Response:

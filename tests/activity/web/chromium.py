@@ -12,6 +12,7 @@ from tests.activity.web.serving import on_loopback
 from limpet_activity.store.in_memory import InMemoryStore
 from limpet_activity.web.app import web_app
 from limpet_activity.web.settings import LOOPBACK_HOSTS, PageSettings
+from limpet_activity.web.sign_in import COOKIE, cookie_value
 
 NOW_S: Final = 1_796_072_400.0
 """An evening in UTC, for which the sample is a day of traffic."""
@@ -47,10 +48,10 @@ class ServedPage:
 
 
 @contextmanager
-def served() -> Iterator[ServedPage]:
+def served(conversations: int) -> Iterator[ServedPage]:
     """The page on a free port of loopback, until the end of the block."""
     store = InMemoryStore()
-    for batch in batches(day(NOW_S), NOW_S):
+    for batch in batches(day(NOW_S, conversations), NOW_S):
         store.take([batch], NOW_S)
     app = web_app(store, PageSettings(TOKEN, LOOPBACK_HOSTS), Clock(NOW_S))
     with on_loopback(app) as address:
@@ -92,7 +93,7 @@ def visiting(
     context.set_default_timeout(60_000)
     visitor = Visitor(context, site)
     if signed_in:
-        visitor.goes_to(f"/?token={TOKEN}")
+        context.add_cookies([{"name": COOKIE, "value": cookie_value(TOKEN, NOW_S + 86_400), "url": site.address}])
     yield visitor
     assert visitor.complaints == []
     context.close()

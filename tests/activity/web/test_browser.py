@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[ServedPage]:
-    with served() as started:
+    with served(conversations=140) as started:
         yield started
 
 
@@ -71,40 +71,58 @@ def paths(site: ServedPage) -> dict[str, str]:
 PAGES: Final = ("overview", "activity", "filtered", "record", "conversation", "providers", "nonsense", "nothing")
 
 
-def violations(visitor: Visitor) -> str:
-    results = Axe().run(visitor.page)
+AXE: Final = Axe()
+VIOLATIONS: Final = {"resultTypes": ["violations"]}
+CONTRAST: Final = {**VIOLATIONS, "runOnly": ["color-contrast"]}
+"""What a scheme of colours can break."""
+NO_PICTURES: Final = {"exclude": [[".plot"]]}
+"""Without what readers of the page are not shown: a chart is one image with a text to them."""
+
+
+def violations(visitor: Visitor, within: object = NO_PICTURES, what: dict[str, list[str]] = VIOLATIONS) -> str:
+    results = AXE.run(visitor.page, within, what)
     return str(results.generate_report()) if results.violations_count else ""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def in_dark(visitor: Visitor, within: object = NO_PICTURES) -> str:
+    visitor.page.emulate_media(color_scheme="dark")
+    return violations(visitor, within, CONTRAST)
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_everybody_can_read_it(browser: Browser, site: ServedPage, name: str, scheme: str) -> None:
-    with visiting(browser, site, color_scheme=scheme, reduced_motion="reduce") as visitor:
+def test_everybody_can_read_it(browser: Browser, site: ServedPage, name: str) -> None:
+    with visiting(browser, site, color_scheme="light", reduced_motion="reduce") as visitor:
         visitor.goes_to(paths(site)[name])
+        assert violations(visitor) == ""
+        assert in_dark(visitor) == ""
+        visitor.page.set_viewport_size({"width": 320, "height": 640})
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320, "a phone scrolls it sideways"
         assert violations(visitor) == ""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_read_the_flyout_and_the_form(browser: Browser, site: ServedPage, scheme: str) -> None:
-    with visiting(browser, site, color_scheme=scheme, reduced_motion="reduce") as visitor:
+def test_everybody_can_read_the_flyout(browser: Browser, site: ServedPage) -> None:
+    with visiting(browser, site, color_scheme="light", reduced_motion="reduce") as visitor:
         visitor.goes_to("/activity?reason=sticky.left.down")
         visitor.page.locator("tr[data-href]").first.click()
         expect(visitor.page.locator("dialog[open] #record")).to_be_visible()
         assert violations(visitor) == ""
-    with visiting(browser, site, signed_in=False, color_scheme=scheme) as visitor:
-        visitor.goes_to("/activity")
+        assert in_dark(visitor) == ""
+
+
+def test_everybody_can_read_the_form_and_the_charts_as_tables(browser: Browser, site: ServedPage) -> None:
+    with visiting(browser, site, signed_in=False, color_scheme="light") as visitor:
+        visitor.goes_to("/?range=6h")
         visitor.page.get_by_label("Token").fill("wrong")
         visitor.page.get_by_role("button", name="Sign in").click()
         expect(visitor.page.get_by_role("alert")).to_have_text("That is not the token.")
         assert violations(visitor) == ""
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, site: ServedPage, name: str) -> None:
-    with visiting(browser, site, width=320, height=640, is_mobile=True, reduced_motion="reduce") as visitor:
-        visitor.goes_to(paths(site)[name])
-        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320
-        assert violations(visitor) == ""
+        assert in_dark(visitor) == ""
+        visitor.page.get_by_label("Token").fill(TOKEN)
+        visitor.page.keyboard.press("Enter")
+        visitor.page.get_by_text("The charts as a table").click()
+        expect(visitor.page.get_by_role("region", name="Requests and cached share by provider")).to_be_visible()
+        assert violations(visitor, "#numbers") == ""
+        assert in_dark(visitor, "#numbers") == ""
 
 
 def test_signing_in_and_out(browser: Browser, site: ServedPage) -> None:
@@ -224,27 +242,38 @@ def test_the_table_follows_its_filter_alone(browser: Browser, site: ServedPage) 
 
 def test_the_overview_follows(browser: Browser, site: ServedPage) -> None:
     with visiting(browser, site) as visitor:
+        visitor.goes_to("/")
         requests = visitor.page.locator(".tile .figure").first
         before = int(requests.inner_text().replace(",", ""))
         comes_in(site, "new-4")
         expect(requests).to_have_text(f"{before + 1:,}")
 
 
-def test_a_chart_says_what_a_step_was(browser: Browser, site: ServedPage) -> None:
+def test_a_chart_says_what_a_step_was_and_a_span_what_it_is(browser: Browser, site: ServedPage) -> None:
     with visiting(browser, site) as visitor:
+        tip = visitor.page.locator(".tip")
+        visitor.goes_to("/")
         visitor.page.locator(".plotted").first.hover()
-        expect(visitor.page.locator(".tip")).to_contain_text("without a cache")
+        expect(tip).to_contain_text("without a cache")
+        visitor.page.get_by_role("img", name="Requests by provider in the last 24h: ").hover()
+        expect(tip).to_contain_text("novita")
+        visitor.page.locator("#over-time").get_by_role("link", name="novita").click()
+        expect(visitor.page).to_have_url(f"{site.address}/?provider=novita")
+        visitor.goes_to("/providers")
+        visitor.page.locator(".spans .v-down").first.hover()
+        expect(tip).to_contain_text("down: overloaded")
 
 
 def test_a_theme_that_is_chosen_stays(browser: Browser, site: ServedPage) -> None:
     with visiting(browser, site, color_scheme="light") as visitor:
         page = visitor.page
+        visitor.goes_to("/providers")
         ground = "getComputedStyle(document.body).backgroundColor"
         light = page.evaluate(ground)
         page.get_by_role("button", name="Dark").click()
         dark = page.evaluate(ground)
         assert dark != light
-        visitor.goes_to("/providers")
+        visitor.goes_to("/activity?limit=1")
         assert page.evaluate(ground) == dark
         page.get_by_role("button", name="Light").click()
         assert page.evaluate(ground) == light
@@ -252,7 +281,7 @@ def test_a_theme_that_is_chosen_stays(browser: Browser, site: ServedPage) -> Non
 
 @pytest.fixture(scope="module")
 def untouched() -> Iterator[ServedPage]:
-    with served() as started:
+    with served(conversations=260) as started:
         yield started
 
 
@@ -260,15 +289,20 @@ def _pictured(site: ServedPage, name: str) -> str:
     return {"activity": "/activity", "flyout": "/activity?reason=sticky.&since=24h"}.get(name) or paths(site)[name]
 
 
-@pytest.mark.parametrize("name", ["overview", "overview-dark", "activity", "flyout", "conversation", "providers"])
+@pytest.mark.parametrize("name", ["overview", "activity", "flyout", "conversation", "providers"])
 def test_pictures_for_the_documentation(browser: Browser, untouched: ServedPage, name: str, tmp_path: Path) -> None:
     # Into the documentation on request alone, as they differ a little from machine to machine.
     folder = IMAGES if "LIMPET_PICTURES" in os.environ else tmp_path
-    scheme = "dark" if name.endswith("dark") else "light"
-    with visiting(browser, untouched, color_scheme=scheme, reduced_motion="reduce", width=1200, height=720) as visitor:
-        visitor.goes_to(_pictured(untouched, name.removesuffix("-dark")))
+    with visiting(browser, untouched, color_scheme="light", reduced_motion="reduce", width=1200, height=720) as visitor:
+        visitor.goes_to(_pictured(untouched, name))
         if name == "flyout":
             visitor.page.locator("tr[data-href]", has_text="98 %").nth(2).click()
             expect(visitor.page.locator("dialog[open] #record")).to_be_visible()
-        picture = visitor.page.screenshot(path=folder / f"{name}.png", scale="css")
-        assert len(picture) < MOST_BYTES
+        _take(visitor, folder / f"{name}.png")
+        if name == "overview":
+            visitor.page.emulate_media(color_scheme="dark")
+            _take(visitor, folder / "overview-dark.png")
+
+
+def _take(visitor: Visitor, file: Path) -> None:
+    assert len(visitor.page.screenshot(path=file, scale="css")) < MOST_BYTES

@@ -42,8 +42,8 @@ def test_a_line_has_the_step_that_has_begun_if_there_is_no_other() -> None:
     assert max(float(x) for x in re.findall(r"([\d.]+),[\d.]+", drawn)) == 71.5
 
 
-def drawn_by_provider(store: InMemoryStore, model: str = "") -> ByProviderView | None:
-    asked = overview(store, {"range": "1h"}, ActivityFilter(model=model), T0 + 600)
+def drawn_by_provider(store: InMemoryStore, span: str = "1h", model: str = "") -> ByProviderView | None:
+    asked = overview(store, {"range": span}, ActivityFilter(model=model), T0 + 600)
     return by_provider_view(asked, {"alpha": "c1", "beta": "c2"})
 
 
@@ -68,6 +68,13 @@ def test_each_provider_over_time() -> None:
         ("00:07", [1, 0, 0]),
     ]
     assert 'data-tip="00:03|beta 2"' in drawn.charts[0].chart.svg
+
+
+def test_the_step_that_has_begun_is_drawn_if_there_is_no_other() -> None:
+    drawn = drawn_by_provider(filled(), "24h")
+    assert drawn is not None
+    assert 'class="line by c1" points="71.00,66.67 72.00,66.67"' in drawn.charts[1].chart.svg
+    assert drawn.charts[3].top == "$0.30"
 
 
 def test_of_many_providers_those_with_most_requests_are_drawn() -> None:

@@ -97,6 +97,13 @@ def test_the_form() -> None:
     assert client.get("/").status_code == 401
 
 
+def test_after_a_wrong_token_the_form_still_leads_to_what_was_asked_for() -> None:
+    given = {"token": "wrong", "next": "/activity?model=m"}
+    answer = anonymous().post("/sign-in", data=given, headers={"origin": "http://localhost"})
+    assert 'name="next" value="/activity?model=m"' in answer.text
+    assert 'name="next" value="/activity?model=m"' in anonymous().get("/activity?model=m&token=wrong").text
+
+
 @pytest.mark.parametrize(
     "headers",
     [
