@@ -19,7 +19,8 @@ _MOST_CHARS: Final = 1000
 """Of what went wrong."""
 
 PageUrl = Annotated[
-    str | None, typer.Option(help="The page of an installation, such as http://127.0.0.1:8600; default: 'limpet up'.")
+    str | None,
+    typer.Option(help="The activity page of an installation, such as http://127.0.0.1:8600; default: 'limpet up'."),
 ]
 PageTokenFile = Annotated[Path | None, typer.Option(help="File with the token of that page.", dir_okay=False)]
 StoreUrl = Annotated[str | None, typer.Option(help="Read this store: sqlite:///FILE or postgresql://USER@HOST/NAME.")]
@@ -37,6 +38,7 @@ def activity(
         str, typer.Option(help="Why it went there; 'sticky.' is all that begin so.", show_default=False)
     ] = "",
     cause: Annotated[str, typer.Option(help="Why it read from a cache what it read.", show_default=False)] = "",
+    gateway: Annotated[str, typer.Option(help="Only those of this gateway, by its id.", show_default=False)] = "",
     since: Annotated[str, typer.Option(help="30m, 6h, 7d, or a time in UTC.", show_default=False)] = "",
     until: Annotated[str, typer.Option(help="Likewise.", show_default=False)] = "",
     failed: Annotated[
@@ -56,6 +58,7 @@ def activity(
         "tenant": tenant,
         "reason": reason,
         "cause": cause,
+        "gateway": gateway,
         "since": since,
         "until": until,
         "failed": "" if failed is None else "yes" if failed else "no",

@@ -75,6 +75,8 @@ def test_the_newest_come_last(url: str) -> None:
         (["--conversation", "c0ffee1", "-n", "100"], 10),
         (["--reason", "sticky.", "-n", "100"], 31),
         (["--failed"], 0),
+        (["--gateway", "gw", "-n", "100"], 31),
+        (["--gateway", "limpet-local-10001"], 0),
         (["--served", "--since", "1h", "-n", "100"], 31),
     ],
 )
