@@ -4,6 +4,7 @@ The ledger has what all workers have spent, also before this one began. A reques
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, Never
@@ -12,6 +13,8 @@ from limpet_extproc.contract.ledger import HOUR_S, Rows
 from limpet_extproc.memory.ledger import LedgerUnavailableError
 from limpet_extproc.memory.ledger_file import read_ledger_file
 from limpet_extproc.process.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
 
 READ_EVERY_S: Final = 5.0
 _DAY_HOURS: Final = 24
@@ -24,12 +27,16 @@ class ClientSpend:
     """Dollars by client, of the day that is on in UTC."""
 
     def __init__(
-        self, read: ReadLedger | None, write: Callable[[], Awaitable[None]], clock: Callable[[], float]
+        self, read: ReadLedger | None, write: Callable[[], Awaitable[bool]], clock: Callable[[], float]
     ) -> None:
-        """`read` is None where no ledger is kept; `write` writes what it still lacks of this worker's bills."""
+        """`read` is None where no ledger is kept.
+
+        `write` writes what it still lacks of this worker's bills, and says whether it has all of them then.
+        """
         self._read = read
         self._write = write
         self._clock = clock
+        self._away = False
         self._day = self._today()
         self._known: Mapping[str, float] = {}
         """As the ledger had it; the next is what has been added since."""
@@ -61,11 +68,14 @@ class ClientSpend:
         self._turn()
         counted, self._since = self._since, {}
         day = self._day
+        known = None
         try:
-            await self._write()
-            known = await self._spent(day, self._read)
-        except LedgerUnavailableError:
-            known = None
+            # What is not written is not read either.
+            if await self._write():
+                known = await self._spent(day, self._read)
+                self._tell_away("")
+        except LedgerUnavailableError as error:
+            self._tell_away(str(error))
         if self._today() != day:
             return
         if known is None:
@@ -73,6 +83,14 @@ class ClientSpend:
                 self._since[client] = self._since.get(client, 0.0) + usd
         else:
             self._known = known
+
+    def _tell_away(self, why: str) -> None:
+        """The log says when the ledger begins to be away, and when it is back."""
+        if why and not self._away:
+            _log.warning("what clients have spent elsewhere is not known at present, for their dollars a day: %s", why)
+        elif self._away and not why:
+            _log.info("what clients have spent elsewhere is known again")
+        self._away = bool(why)
 
     async def _spent(self, day: int, read: ReadLedger) -> Mapping[str, float]:
         hour = int(self._clock() // HOUR_S)

@@ -32,11 +32,11 @@ class LedgerWriter:
             await asyncio.sleep(WRITE_EVERY_S)
             await self.write()
 
-    async def write(self) -> None:
-        """Write what is new. The log says when that begins to fail, and when it works again."""
+    async def write(self) -> bool:
+        """Write what is new; whether all is written. The log says when that begins to fail, and when it works again."""
         rows = self.book.unwritten()
         if not rows:
-            return
+            return True
         try:
             if self._store is not None:
                 await self._store.write(rows)
@@ -44,11 +44,12 @@ class LedgerWriter:
             if not self._away:
                 _log.warning("the ledger cannot be written and waits in this process: %s", error)
             self._away = True
-            return
+            return False
         if self._away:
             _log.info("the ledger is written again")
         self._away = False
         self.book.written(rows, self._clock())
+        return True
 
     async def close(self) -> None:
         """Write the last of it, and no more."""

@@ -19,6 +19,7 @@ class Ledger:
     def __init__(self) -> None:
         self.rows: dict[RowKey, RowSums] = {}
         self.away = False
+        self.writes = True
         self.reads: list[tuple[int, int]] = []
 
     def spend(self, hour: int, client: str, usd: float) -> None:
@@ -32,8 +33,9 @@ class Ledger:
         self.reads.append((from_hour, to_hour))
         return {key: sums for key, sums in self.rows.items() if from_hour <= key.hour < to_hour}
 
-    async def write(self) -> None:
+    async def write(self) -> bool:
         """Nothing: the bills of this worker are put into `rows` by the test."""
+        return self.writes
 
 
 def _at(hour: int) -> HandClock:
@@ -72,6 +74,15 @@ async def test_nothing_is_forgotten_while_the_ledger_is_away() -> None:
     spend.add("ci", 0.5)
     await spend.refresh()
     assert spend.usd("ci") == 1.5
+
+
+async def test_what_could_not_be_written_still_counts() -> None:
+    ledger, clock = Ledger(), _at(DAY)
+    spend = ClientSpend(ledger.read, ledger.write, clock)
+    spend.add("ci", 0.5)
+    ledger.writes = False
+    await spend.refresh()
+    assert spend.usd("ci") == 0.5
 
 
 async def test_a_new_day_begins_with_nothing() -> None:
