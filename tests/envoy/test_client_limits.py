@@ -1,0 +1,41 @@
+"""Limits of a client's key over several workers: the bound that is promised, and keys changed under load."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from tests.envoy.group import shared_memory
+from tests.envoy.guarded import BOTH_APIS, LAPTOP, ROBOT, guarded
+from tests.extproc.memory.redis_server import RedisServer, servers
+
+from limpet_lab.sim.sellers import Sellers
+from limpet_operator.resources.objects import Parser
+
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
+
+_LIMIT = 12
+_AT_ONCE = 6
+
+
+async def test_two_workers_admit_together_what_one_would_and_those_that_decide_at_once(
+    number: int, sellers: Sellers, parser: Parser, tmp_path: Path
+) -> None:
+    limited = json.dumps({"key": ROBOT, "requestsPerMinute": _LIMIT})
+    with servers(RedisServer(tmp_path / "redis")) as (redis,):
+        flags = shared_memory(redis.url, tmp_path)
+        async with guarded(
+            number, sellers, parser, "Required", extproc_workers=2, envoy_concurrency=1, extproc_flags=flags
+        ) as story:
+            await story.serve("a", specs={"a": BOTH_APIS}, laptop=LAPTOP, robot=limited)
+            for _ in range(6):
+                await story.until_known(ROBOT)
+            answers = []
+            for _ in range(5):
+                answers += await asyncio.gather(*(story.chat(ROBOT) for _ in range(_AT_ONCE)))
+            admitted = sum(answer.status == 200 for answer in answers)
+            refused = [answer for answer in answers if answer.status == 429]
+            assert admitted + len(refused) == 5 * _AT_ONCE
+            assert _LIMIT <= admitted < _LIMIT + _AT_ONCE
+            assert all(0 < int(answer.headers["retry-after"]) <= 61 for answer in refused)
+            assert (await story.chat(LAPTOP)).status == 200
