@@ -3,6 +3,7 @@
 import typer
 
 from limpet_lab.bench.activity import activity
+from limpet_lab.bench.activity_away import activity_away
 from limpet_lab.bench.apply import apply
 from limpet_lab.bench.bodies import bodies
 from limpet_lab.bench.faults.command import faults
@@ -15,5 +16,18 @@ from limpet_lab.bench.translation import translation
 from limpet_lab.replay.command import replay
 
 bench = typer.Typer(no_args_is_help=True, help="Measure: does stickiness pay, and what does the gateway cost in time?")
-for each in (activity, apply, bodies, faults, features, infron, latency, memory, reload, replay, translation):
+for each in (
+    activity,
+    activity_away,
+    apply,
+    bodies,
+    faults,
+    features,
+    infron,
+    latency,
+    memory,
+    reload,
+    replay,
+    translation,
+):
     bench.command()(each)
