@@ -5,22 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from limpet_activity.export.port import ExportSettingsError
-from limpet_activity.store.record_fields import record_fields
+from limpet_activity.store.objects import as_json
 from limpet_extproc.contract.activity import ActivityRecord
 
 STDOUT: Final = "-"
 _STDOUT_FD: Final = 1
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _MODE: Final = 0o640
-_ENCODER: Final = msgspec.json.Encoder()
 
 
 def json_line(record: ActivityRecord) -> bytes:
     """One record with its newline."""
-    return _ENCODER.encode(record_fields(record)) + b"\n"
+    return as_json(record) + b"\n"
 
 
 class JsonLines:
@@ -68,7 +65,10 @@ class JsonLines:
             os.close(self._fd)
 
     def _follow(self) -> None:
-        if self._path is None or _is_at(self._fd, self._path):
+        if self._path is None:
+            return
+        if _is_at(self._fd, self._path):
+            self._cut = self._cut and os.fstat(self._fd).st_size > 0  # Truncated, it begins anew.
             return
         renamed, self._fd = self._fd, os.open(self._path, _APPEND, _MODE)
         os.close(renamed)

@@ -84,6 +84,21 @@ def test_on_a_full_disk_whole_lines_count_and_the_next_one_begins_anew(tmp_path:
     assert [json.loads(line)["id"] for line in (first, *others)] == ["0", "1", "2"]
 
 
+def test_a_line_that_was_cut_off_and_truncated_leaves_no_empty_one(tmp_path: Path) -> None:
+    path, records = tmp_path / "a", numbered(2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sink = JsonLines(str(path))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(json_line(records[0])) + 10, before[1]))
+    try:
+        assert sink.write(records) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    os.truncate(path, 0)
+    assert sink.write(records[1:]) == 1
+    sink.close()
+    assert path.read_bytes() == json_line(records[1])
+
+
 def test_a_file_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ExportSettingsError, match=r"--json-lines .*missing/a: cannot be written: No such file.*folder"):
         JsonLines(str(tmp_path / "missing" / "a"))
