@@ -40,9 +40,9 @@ class PostgresqlServer:
         """For `limpet-activity --store`."""
         return f"postgresql://{_USER}@/{database}?host={self._folder}"
 
-    def create(self) -> None:
-        """Make its data folder. Raises NoPostgresqlError."""
-        words = ["-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    def create(self, *words: str) -> None:
+        """Make its data folder, with further flags of initdb. Raises NoPostgresqlError."""
+        words = ("-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", *words)
         made = subprocess.run(_command("initdb", words), capture_output=True, text=True, check=False)  # noqa: S603
         if made.returncode:
             raise NoPostgresqlError(f"initdb failed: {made.stderr or made.stdout}")
@@ -69,6 +69,11 @@ class PostgresqlServer:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(_STOP_S)
             self._process = None
+
+    def limit_files(self, most_bytes: int) -> None:
+        """From its next connection on its files are to be no larger, as on a disk that is full; -1: as large as any."""
+        assert self._process is not None
+        psutil.Process(self._process.pid).rlimit(psutil.RLIMIT_FSIZE, (most_bytes, -1))
 
     def cpu_s(self) -> float:
         """Processor time that it has used, by all its processes that still run."""

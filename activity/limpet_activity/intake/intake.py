@@ -97,8 +97,9 @@ class Intake:
         refused = taken.refused + sum(each.read.unreadable for each in group)
         self._metrics.batches_taken.inc(len(group))
         self._metrics.taken.inc(new)
-        self._metrics.repeated.inc(handed - new - taken.refused)
+        self._metrics.repeated.inc(handed - new - taken.refused - taken.too_old)
         self._metrics.refused.inc(refused)
+        self._metrics.too_old.inc(taken.too_old)
         if refused:
             _log.warning("%d records cannot be kept: they have no id or time, or are not what a record is", refused)
 

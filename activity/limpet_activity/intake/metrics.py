@@ -13,13 +13,15 @@ class IntakeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         records = Counter(
             "limpet_activity_intake_records",
-            "Records that workers handed over: taken, repeated (known already), refused (they cannot be kept).",
+            "Records that workers handed over: taken, repeated (known already), refused (they cannot be kept), "
+            "too_old (the store has reached its size, and keeps nothing that old).",
             ["outcome"],
             registry=registry,
         )
         self.taken: Final = records.labels("taken")
         self.repeated: Final = records.labels("repeated")
         self.refused: Final = records.labels("refused")
+        self.too_old: Final = records.labels("too_old")
         batches = Counter(
             "limpet_activity_intake_batches",
             "Batches that workers sent: taken, refused (no batch, or too large), away (the store did not take them).",

@@ -1,15 +1,16 @@
 """Sums over what a filter means: from roll-ups, and from records where a span of time cuts through a roll-up."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, text
 
 from limpet_activity.store import rollups
-from limpet_activity.store.asked import TableQuestion, asked
+from limpet_activity.store.asked import RecordsQuestion, TableQuestion, asked, restricted_facets, used_in
 from limpet_activity.store.databases import Database
 from limpet_activity.store.facts import OTHERS, added
+from limpet_activity.store.kinds import Cut
 from limpet_activity.store.port import ActivityFilter, Facet, Group, GroupStep, Step, Sums
 from limpet_activity.store.tables import SUMMED
 from limpet_activity.store.writing import kept_rollups, read_counters
@@ -28,17 +29,20 @@ _NOTHING: Final = Sums()
 
 def sums(connection: Connection, database: Database, which: ActivityFilter) -> Sums:
     """Over all of them."""
+    what = what_is_asked(connection, which)
     total = _NOTHING
-    for _, _, part in _parts(connection, database, which, by=None, step_s=None):
+    for _, part in _parts(connection, database, which, what, _Keys()):
         total = added(total, part)
     return total
 
 
 def steps(connection: Connection, database: Database, which: ActivityFilter, step_s: int) -> list[Step]:
     """Over time, also where nothing was."""
+    what = what_is_asked(connection, which)
     found: dict[int, Sums] = {}
-    for _, at, part in _parts(connection, database, which, by=None, step_s=step_s):
-        found[at] = added(found.get(at, _NOTHING), part)
+    for (key,), part in _parts(connection, database, which, what, _Keys(step_s=step_s)):
+        assert isinstance(key, int)
+        found[key] = added(found.get(key, _NOTHING), part)
     if not found and (which.since_s is None or which.until_s is None):
         return []
     first = min(found) if which.since_s is None else int(which.since_s // step_s)
@@ -46,11 +50,42 @@ def steps(connection: Connection, database: Database, which: ActivityFilter, ste
     return [Step(float(index * step_s), found.get(index, _NOTHING)) for index in range(first, after)]
 
 
-def groups(connection: Connection, database: Database, which: ActivityFilter, by: Facet, limit: int) -> list[Group]:
-    """By value; what is beyond the limit, and what has no kind of its own, is `(others)`."""
-    found: dict[str, Sums] = {}
-    for value, _, part in _parts(connection, database, which, by=by, step_s=None):
-        found[value] = added(found.get(value, _NOTHING), part)
+def group_steps(
+    connection: Connection, database: Database, which: ActivityFilter, by: Facet, step_s: int
+) -> list[GroupStep]:
+    """Over time and by value, in this order, where something was."""
+    what = what_is_asked(connection, which, by)
+    found: dict[tuple[int, str], Sums] = {}
+    for (at, value), part in _parts(connection, database, which, what, _Keys([f"kinds.{by}"], step_s)):
+        key = int(at), str(value)
+        found[key] = added(found.get(key, _NOTHING), part)
+    return [GroupStep(value, float(at * step_s), found[at, value]) for at, value in sorted(found)]
+
+
+def breakdown(
+    connection: Connection, database: Database, which: ActivityFilter, facets: Sequence[Facet], limit: int
+) -> dict[Facet, list[Group]]:
+    """By the values of each; what is beyond the limit, and what has no kind of its own, is `(others)`.
+
+    Facets that ask the same kinds are added up together.
+    """
+    by_cut: dict[Cut, list[tuple[Facet, TableQuestion]]] = {}
+    for facet in facets:
+        what = what_is_asked(connection, which, facet)
+        by_cut.setdefault(what.cut, []).append((facet, what))
+    found: dict[Facet, list[Group]] = {}
+    for together in by_cut.values():
+        names, what = [facet for facet, _ in together], together[0][1]
+        sums: dict[Facet, dict[str, Sums]] = {facet: {} for facet in names}
+        for values, part in _parts(connection, database, which, what, _Keys([f"kinds.{name}" for name in names])):
+            for facet, value in zip(names, values, strict=True):
+                of_facet = sums[facet]
+                of_facet[str(value)] = added(of_facet.get(str(value), _NOTHING), part)
+        found |= {facet: _groups(of_facet, limit) for facet, of_facet in sums.items()}
+    return found
+
+
+def _groups(found: dict[str, Sums], limit: int) -> list[Group]:
     others = found.pop(OTHERS, _NOTHING)
     ordered = sorted((Group(value, part) for value, part in found.items()), key=lambda g: (-g.sums.requests, g.value))
     for group in ordered[limit:]:
@@ -58,80 +93,86 @@ def groups(connection: Connection, database: Database, which: ActivityFilter, by
     return [*ordered[:limit], *([Group(OTHERS, others)] if others.requests else ())]
 
 
-def group_steps(
-    connection: Connection, database: Database, which: ActivityFilter, by: Facet, step_s: int
-) -> list[GroupStep]:
-    """Over time and by value, in this order, where something was."""
-    found: dict[tuple[int, str], Sums] = {}
-    for value, at, part in _parts(connection, database, which, by=by, step_s=step_s):
-        found[at, value] = added(found.get((at, value), _NOTHING), part)
-    return [GroupStep(value, float(at * step_s), found[at, value]) for at, value in sorted(found)]
-
-
 def what_is_asked(connection: Connection, which: ActivityFilter, by: Facet | None = None) -> TableQuestion:
     """The filter in the words of these tables."""
-    return asked(
-        which,
-        by,
-        other_model=bool(which.model) and not _has_kind(connection, "model", which.model),
-        other_tenant=bool(which.tenant) and not _has_kind(connection, "tenant", which.tenant),
-    )
+    with_others = {name for name in restricted_facets(which) if _has_others(connection, name)}
+    return asked(which, by, with_others)
 
 
-def _has_kind(connection: Connection, name: str, value: str) -> bool:
-    statement = text(f"SELECT 1 FROM kinds WHERE cut = :cut AND {name} = :value LIMIT 1")
-    return connection.execute(statement, {"cut": name, "value": value}).first() is not None
+def _has_others(connection: Connection, name: Facet) -> bool:
+    """Whether there are kinds that do not tell this value of their records."""
+    statement = text(f"SELECT 1 FROM kinds WHERE cut = :cut AND {name} = :others LIMIT 1")
+    values = {"cut": "asked" if name == "provider" else name, "others": OTHERS}
+    return connection.execute(statement, values).first() is not None
+
+
+class _Keys(NamedTuple):
+    """By what sums are told apart: by step, if one is given, and then by values in SQL."""
+
+    values: Sequence[str] = ()
+    step_s: int | None = None
+
+
+_Part: TypeAlias = tuple[Sequence[int | str], Sums]
+"""What some records add up to, with their keys."""
 
 
 def _parts(
-    connection: Connection, database: Database, which: ActivityFilter, by: Facet | None, step_s: int | None
-) -> Iterator[tuple[str, int, Sums]]:
-    """What each part of the span adds up to, by value and step where these are asked for, else for "" and 0."""
-    what = what_is_asked(connection, which, by)
+    connection: Connection, database: Database, which: ActivityFilter, what: TableQuestion, keys: _Keys
+) -> Iterator[_Part]:
+    """What the parts of the span add up to."""
+    whole = rollups.SpanPart(
+        0, 0.0 if which.since_s is None else which.since_s, rollups.LATEST_S if which.until_s is None else which.until_s
+    )
     if what.of_records:
-        begin_s = 0.0 if which.since_s is None else which.since_s
-        end_s = rollups.LATEST_S if which.until_s is None else which.until_s
-        found = [rollups.SpanPart(0, begin_s, end_s)]
-    else:
-        kept = kept_rollups(read_counters(connection))
-        found = list(rollups.parts(which.since_s, which.until_s, step_s, kept, full=what.cut == "full"))
-    for part in found:
-        yield from _part(connection, database, what, part, by, step_s)
+        yield from _of_records(connection, database, what.all, what.values, whole, keys)
+        return
+    kept = kept_rollups(read_counters(connection))
+    for part in rollups.parts(which.since_s, which.until_s, keys.step_s, kept, full=what.cut == "full"):
+        if part.grain:
+            yield from _of_rollups(connection, database, what, part, keys)
+        else:
+            told = RecordsQuestion(what.of_kinds, ())
+            yield from _of_records(connection, database, told, what.values, part, keys)
+    for others in what.others:
+        yield from _of_records(connection, database, others, what.values, whole, keys)
 
 
-def _part(
+def _of_rollups(
+    connection: Connection, database: Database, what: TableQuestion, part: rollups.SpanPart, keys: _Keys
+) -> Iterator[_Part]:
+    conditions = ["kinds.cut = :cut", *what.of_kinds]
+    source = f"{database.kinds_and_sums} WHERE {' AND '.join(conditions)}"
+    columns = [*(["rollups.begin / :step"] if keys.step_s else ()), *keys.values]
+    span = {"grain": part.grain, "begin": int(part.begin_s), "end": int(part.end_s), "step": keys.step_s}
+    return _added_up(connection, _OF_ROLLUPS, source, columns, {**what.values, "cut": what.cut, **span})
+
+
+def _of_records(
     connection: Connection,
     database: Database,
-    what: TableQuestion,
+    what: RecordsQuestion,
+    values: Mapping[str, object],
     part: rollups.SpanPart,
-    by: Facet | None,
-    step_s: int | None,
-) -> Iterator[tuple[str, int, Sums]]:
-    value = f"kinds.{by}" if by else "''"
-    conditions = list(what.of_kinds)
-    values: dict[str, object] = {**what.values, "begin": part.begin_s, "end": part.end_s}
-    if part.grain:
-        # Kinds first: CROSS JOIN tells SQLite so.
-        tables, numbers = "kinds CROSS JOIN rollups", _OF_ROLLUPS
-        at = "rollups.begin / :step" if step_s else "0"
-        conditions += ["rollups.kind = kinds.id", "kinds.cut = :cut", "rollups.grain = :grain"]
-        conditions += ["rollups.begin >= :begin", "rollups.begin < :end"]
-        values |= {"cut": what.cut, "grain": part.grain, "begin": int(part.begin_s), "end": int(part.end_s)}
-    else:
-        index = database.by(what.index or "records_by_time")
-        tables, numbers = f"records {index} CROSS JOIN kinds", _OF_RECORDS
-        at = database.step_of("records.time_s") if step_s else "0"
-        conditions += ["kinds.id = records.kind", "records.time_s >= :begin", "records.time_s < :end"]
-        conditions += what.of_records
-    if step_s:
-        values["step"] = step_s
-    grouped = ", ".join(column for column, asked_for in (("1", by), ("2", step_s)) if asked_for)
-    statement = f"SELECT {value}, {at}, {numbers} FROM {tables} WHERE {' AND '.join(conditions)}"
-    if grouped:
-        statement += f" GROUP BY {grouped}"
-    for name, step, *row in connection.execute(text(statement), values):
-        yield name, step, _sums(row)
+    keys: _Keys,
+) -> Iterator[_Part]:
+    conditions = [*what.of_records, *what.of_kinds, "kinds.id = records.kind"]
+    conditions += ["records.time_s >= :begin", "records.time_s < :end"]
+    index = database.by(what.index or "records_by_time")
+    source = f"records {index} CROSS JOIN kinds WHERE {' AND '.join(conditions)}"
+    columns = [*([database.step_of("records.time_s")] if keys.step_s else ()), *keys.values]
+    span = {"begin": part.begin_s, "end": part.end_s, "step": keys.step_s}
+    return _added_up(connection, _OF_RECORDS, source, columns, {**values, **span})
 
 
-def _sums(row: Sequence[float | None]) -> Sums:
+def _added_up(
+    connection: Connection, numbers: str, source: str, columns: Sequence[str], values: Mapping[str, object]
+) -> Iterator[_Part]:
+    tail = f" GROUP BY {', '.join(str(at + 1) for at in range(len(columns)))}" if columns else ""
+    statement = f"SELECT {', '.join((*columns, numbers))} FROM {source}{tail}"
+    for row in connection.execute(text(statement), used_in(statement, values)):
+        yield row[: len(columns)], _sums(row[len(columns) :])
+
+
+def _sums(row: "tuple[float | None, ...]") -> Sums:
     return Sums(*(kind(number or 0) for kind, number in zip(_KINDS, row, strict=True)))  # type: ignore[arg-type]

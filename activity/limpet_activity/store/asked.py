@@ -1,12 +1,14 @@
 """A filter in the words of the tables: the kinds that it means, and what else it demands of a record. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec.structs import replace
 
+from limpet_activity.store.facts import OTHERS
 from limpet_activity.store.kinds import Cut, tried_pattern
 from limpet_activity.store.port import ActivityFilter, Facet
 
@@ -17,20 +19,35 @@ _SHORT: Final = 4
 
 _UNASKABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
+_PARAMETER: Final = re.compile(r"(?<!:):(\w+)")
+
 _AFTER: Final = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsQuestion:
+    """Conditions in SQL that some records meet, joined by AND: on their kinds, and on themselves."""
+
+    of_kinds: tuple[str, ...]
+    of_records: tuple[str, ...]
+    index: str = ""
+    """Of records, which finds them best; empty: the one by time."""
+
+
+@dataclass(frozen=True, slots=True)
 class TableQuestion:
-    """Conditions in SQL, joined by AND, with the values of their parameters."""
+    """What to look for, with the values of all parameters."""
 
     cut: Cut
     """Of the kinds that are meant, where sums are asked for."""
-    index: str = ""
-    """Of records, which finds them best; empty: the one by time, or by kind."""
-    of_kinds: tuple[str, ...] = ()
-    of_records: tuple[str, ...] = ()
-    """Besides their kind and time; none: sums of kinds are the answer."""
+    of_kinds: tuple[str, ...]
+    """Conditions that all records of a kind meet: what roll-ups answer."""
+    others: tuple[RecordsQuestion, ...]
+    """Records besides, each in one of these: what is asked for is their own, and their kind has `(others)` there."""
+    all: RecordsQuestion
+    """Both at once."""
+    of_records: bool
+    """No kind has what is asked for, so only `all` answers."""
     values: dict[str, object] = field(default_factory=dict)
 
 
@@ -47,53 +64,102 @@ def askable(which: ActivityFilter) -> ActivityFilter:
     return replace(which, **{name: askable_text(value) for name, value in values.items()})
 
 
-def asked(which: ActivityFilter, by: Facet | None, *, other_model: bool, other_tenant: bool) -> TableQuestion:
+def restricted_facets(which: ActivityFilter) -> list[Facet]:
+    """Those that the filter demands a value of."""
+    return [name for name in FACETS if getattr(which, name)]
+
+
+def asked(which: ActivityFilter, by: Facet | None, with_others: AbstractSet[Facet]) -> TableQuestion:
     """What to look for, where records are counted by this value.
 
-    `other_model`, `other_tenant`: there is no kind with the one that is demanded, so records of `(others)` are asked.
+    `with_others`: facets of which kinds have `(others)`, as there was no room for all their values.
     """
-    restricted: set[str] = {name for name in FACETS if getattr(which, name)}
-    of_records = _of_records(which, other_model=other_model, other_tenant=other_tenant)
-    others: set[str] = {name for name, other in (("model", other_model), ("tenant", other_tenant)) if other}
+    restricted = restricted_facets(which)
+    others = [name for name in restricted if name in with_others and getattr(which, name) != OTHERS]
+    failed = () if which.failed is None else ("kinds.failed = :failed",)
+    of_kinds = (*(_of_kind(which, name) for name in restricted), *failed)
     return TableQuestion(
-        "full" if of_records else _cut(restricted, by),
-        _index(which, others),
-        tuple(_of_kinds(which, restricted - others)),
-        tuple(of_records),
+        _cut(set(restricted), by),
+        of_kinds,
+        tuple(_of_others(which, restricted, others, failed)),
+        _all(which, restricted, others, failed),
+        bool(which.conversation),
         _values(which),
     )
 
 
-def _of_kinds(which: ActivityFilter, restricted: set[str]) -> Iterator[str]:
-    if "provider" in restricted:
+def _of_kind(which: ActivityFilter, name: Facet) -> str:
+    """Holds if all records of a kind have the value."""
+    if name == "provider":
         # Holds for cuts, too: there, nothing was tried.
-        yield "(kinds.provider = :provider OR replace(kinds.tried, :tried, '') <> kinds.tried)"
-    yield from (f"kinds.{name} = :{name}" for name in ("model", "tenant", "cause", "gateway") if name in restricted)
-    if which.reason.endswith("."):
-        yield "kinds.reason >= :reason AND kinds.reason < :after_reason"
-    elif which.reason:
-        yield "kinds.reason = :reason"
-    if which.failed is not None:
-        yield "kinds.failed = :failed"
+        return "(kinds.provider = :provider OR replace(kinds.tried, :tried, '') <> kinds.tried)"
+    if name == "reason" and which.reason.endswith("."):
+        return "(kinds.reason >= :reason AND kinds.reason < :after_reason)"
+    return f"kinds.{name} = :{name}"
 
 
-def _of_records(which: ActivityFilter, *, other_model: bool, other_tenant: bool) -> list[str]:
-    conditions = (
-        (other_model, "records.other_model = :model"),
-        (other_tenant, "records.other_tenant = :tenant"),
-        (which.conversation, "records.conversation >= :conversation AND records.conversation < :after_conversation"),
+def _has_others(name: Facet) -> str:
+    """Holds if records of a kind have values that it does not tell."""
+    if name == "provider":
+        return "(kinds.provider = :others OR kinds.tried = :others)"
+    return f"kinds.{name} = :others"
+
+
+def _of_other(which: ActivityFilter, name: Facet) -> str:
+    """Holds if a record of such a kind has the value."""
+    if name == "provider":
+        column = "records.other_provider"
+        return f"({column} IS NOT NULL AND replace({column}, :tried, '') <> {column})"
+    if name == "reason" and which.reason.endswith("."):
+        return "(records.other_reason >= :reason AND records.other_reason < :after_reason)"
+    return f"records.other_{name} = :{name}"
+
+
+def _of_others(
+    which: ActivityFilter, restricted: Sequence[Facet], others: Sequence[Facet], failed: tuple[str, ...]
+) -> Iterator[RecordsQuestion]:
+    """By the first value that the kind does not tell, so that no record is in two of them."""
+    for at, first in enumerate(others):
+        later = others[at + 1 :]
+        told = [name for name in restricted if name != first and name not in later]
+        yield RecordsQuestion(
+            (
+                _has_others(first),
+                f"NOT {_of_kind(which, first)}",
+                *(_of_kind(which, name) for name in told),
+                *(_may_be(which, name) for name in later),
+                *failed,
+            ),
+            (_of_other(which, first), *(_is_or_told(which, name) for name in later)),
+            f"records_by_other_{first}",
+        )
+
+
+def _all(
+    which: ActivityFilter, restricted: Sequence[Facet], others: Sequence[Facet], failed: tuple[str, ...]
+) -> RecordsQuestion:
+    told = [name for name in restricted if name not in others]
+    of_conversation = "records.conversation >= :conversation AND records.conversation < :after_conversation"
+    return RecordsQuestion(
+        (*(_of_kind(which, name) for name in told), *(_may_be(which, name) for name in others), *failed),
+        (*(_is_or_told(which, name) for name in others), *([of_conversation] if which.conversation else ())),
+        "records_by_conversation" if len(which.conversation) >= _SHORT else "",
     )
-    return [condition for demanded, condition in conditions if demanded]
 
 
-def _index(which: ActivityFilter, others: set[str]) -> str:
-    if len(which.conversation) >= _SHORT:
-        return "records_by_conversation"
-    return f"records_by_other_{min(others)}" if others else ""
+def _may_be(which: ActivityFilter, name: Facet) -> str:
+    return f"({_of_kind(which, name)} OR {_has_others(name)})"
+
+
+def _is_or_told(which: ActivityFilter, name: Facet) -> str:
+    """Where its kind tells the value, a record has none of its own."""
+    return f"(records.other_{name} IS NULL OR {_of_other(which, name)})"
 
 
 def _values(which: ActivityFilter) -> dict[str, object]:
     values: dict[str, object] = {name: value for name in (*FACETS, "conversation") if (value := getattr(which, name))}
+    if values:
+        values["others"] = OTHERS
     if which.provider:
         values["tried"] = tried_pattern(which.provider)
     if which.reason.endswith("."):
@@ -105,13 +171,19 @@ def _values(which: ActivityFilter) -> dict[str, object]:
     return values
 
 
-def _cut(restricted: set[str], by: Facet | None) -> Cut:
+def used_in(statement: str, values: Mapping[str, object]) -> dict[str, object]:
+    """Those of the parameters that a statement has."""
+    names = set(_PARAMETER.findall(statement))
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _cut(restricted: set[Facet], by: Facet | None) -> Cut:
     """The coarsest kinds that tell what is asked for."""
     match sorted(restricted):
         case []:
             return by or "total"
         case [one] if by is None:
-            return "asked" if one == "provider" else one  # type: ignore[return-value]
+            return "asked" if one == "provider" else one
         case ["model" | "tenant" | "reason" | "cause" | "gateway" as one] if by == one:
             return by
         case _:

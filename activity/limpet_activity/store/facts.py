@@ -4,7 +4,7 @@ A store that asks a database answers alike; `tests/activity/store/answers.py` ho
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,9 @@ from limpet_extproc.contract.activity import ActivityRecord
 
 OTHERS: Final = "(others)"
 """The value of the group that has what is beyond the limit."""
+
+Counted: TypeAlias = tuple[float, ...]
+"""The numbers of `port.Sums`, in their order."""
 
 
 def has_failed(record: ActivityRecord) -> bool:
@@ -68,8 +71,8 @@ def _has_reason(reason: str, wanted: str) -> bool:
 
 
 def sums_of(records: Iterable[ActivityRecord]) -> Sums:
-    """Over all of them. A request whose price is known costs the same by a rule that says nothing about it."""
-    columns = zip(*(msgspec.structs.astuple(_one(record)) for record in records), strict=True)
+    """Over all of them."""
+    columns = zip(*map(counted, records), strict=True)
     return Sums(*(sum(column) for column in columns))
 
 
@@ -79,25 +82,20 @@ def added(one: Sums, other: Sums) -> Sums:
     return Sums(*(left + right for left, right in pairs))
 
 
-def _one(record: ActivityRecord) -> Sums:
-    reported = record.cached_tokens is not None and record.prompt_tokens is not None
-    counted = Sums(
-        requests=1,
-        failed=int(has_failed(record)),
-        prompt_tokens=record.prompt_tokens or 0 if reported else 0,
-        cached_tokens=record.cached_tokens or 0 if reported else 0,
-        output_tokens=record.output_tokens or 0,
-        unpriced=int(record.paid_usd is None and record.prompt_tokens is not None),
-    )
-    paid = record.paid_usd
+def counted(record: ActivityRecord) -> Counted:
+    """What one record counts. A request whose price is known costs the same by a rule that says nothing about it."""
+    prompt, cached, paid = record.prompt_tokens, record.cached_tokens, record.paid_usd
+    tokens = (prompt, cached) if prompt is not None and cached is not None else (0, 0)
+    counts = (1, int(has_failed(record)), *tokens, record.output_tokens or 0)
     if paid is None:
-        return counted
-    return msgspec.structs.replace(
-        counted,
-        paid_usd=paid,
-        uncached_usd=paid if record.uncached_usd is None else record.uncached_usd,
-        spread_usd=paid if record.spread_usd is None else record.spread_usd,
-        cheapest_usd=paid if record.cheapest_usd is None else record.cheapest_usd,
-        observed_usd=record.observed_usd or 0.0,
-        observed_paid_usd=paid if record.observed_usd is not None else 0.0,
+        return (*counts, 0.0, 0.0, 0.0, 0.0, int(prompt is not None), 0.0, 0.0)
+    return (
+        *counts,
+        paid,
+        paid if record.uncached_usd is None else record.uncached_usd,
+        paid if record.spread_usd is None else record.spread_usd,
+        paid if record.cheapest_usd is None else record.cheapest_usd,
+        0,
+        record.observed_usd or 0.0,
+        0.0 if record.observed_usd is None else paid,
     )

@@ -1,7 +1,7 @@
 """Records in this process alone: for tests, and where nothing is to be kept."""
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Final
@@ -181,6 +181,10 @@ class InMemoryStore:
         for record in self._all(which):
             found.setdefault((int(record.time_s // step_s), facet_of(record, by)), []).append(record)
         return [GroupStep(value, float(at * step_s), sums_of(found[at, value])) for at, value in sorted(found)]
+
+    def breakdown(self, which: ActivityFilter, facets: Sequence[Facet], limit: int) -> Mapping[Facet, Sequence[Group]]:
+        """`groups` by each of these."""
+        return {by: self.groups(which, by, limit) for by in facets}
 
     def providers(self) -> Sequence[SeenProvider]:
         """As each gateway reported each of them last."""

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from limpet_activity.store.facts import OTHERS, facet_of, has_failed
+from limpet_activity.store.port import Facet
 from limpet_extproc.contract.activity import ActivityRecord
 
 Cut: TypeAlias = Literal["full", "total", "asked", "provider", "model", "tenant", "reason", "cause", "gateway"]
 """Which values a kind has. `provider` has the one that answered; `asked` is one that answered or was tried."""
 
 MOST_KINDS: Final = 50_000
-"""Full ones. Beyond, kinds have no tenant and no model of their own, and at last nothing of their own."""
+"""Full ones with all their values. Beyond, there is room for a tenth as many without a tenant of their own, then for as
+many that have no model and no gateway either; then all are one."""
 
 MOST_NAMES: Final[Mapping[str, int]] = {
     "provider": 500,
@@ -29,6 +31,8 @@ MOST_NAMES: Final[Mapping[str, int]] = {
 
 MOST_UNTRIED_MODELS: Final = 100
 """Models that no provider was asked for, which clients invent."""
+
+_TOLD: Final[tuple[Facet, ...]] = ("model", "tenant", "reason", "cause", "gateway")
 
 _BETWEEN: Final = " "
 """Of the providers that were tried; no name has a space."""
@@ -51,10 +55,13 @@ class RecordKind(NamedTuple):
 
 def kind_of(record: ActivityRecord) -> RecordKind:
     """Its full kind, with all its values."""
-    others = sorted({each.provider for each in record.attempts} - {record.provider})
+    attempts, provider = record.attempts, record.provider
+    # As almost all have been: by one provider.
+    one = len(attempts) == 1 and attempts[0].provider == provider
+    others = [] if one else sorted({each.provider for each in attempts} - {provider})
     return RecordKind(
         "full",
-        record.provider,
+        provider,
         f"{_BETWEEN}{_BETWEEN.join(others)}{_BETWEEN}" if others else "",
         record.model,
         facet_of(record, "tenant"),
@@ -63,6 +70,17 @@ def kind_of(record: ActivityRecord) -> RecordKind:
         record.gateway,
         int(has_failed(record)),
     )
+
+
+def others_of(record: ActivityRecord, kind: RecordKind) -> dict[Facet, str]:
+    """The values of a record that its kind does not tell; `provider`: all that were tried, as in `RecordKind.tried`."""
+    found: dict[Facet, str] = {}
+    if OTHERS in (kind.provider, kind.tried):
+        found["provider"] = _BETWEEN.join(("", *sorted({record.provider, *(t.provider for t in record.attempts)}), ""))
+    for name in _TOLD:
+        if getattr(kind, name) == OTHERS:
+            found[name] = facet_of(record, name)
+    return found
 
 
 def tried_pattern(provider: str) -> str:
@@ -84,15 +102,25 @@ def cuts(kind: RecordKind) -> Iterator[RecordKind]:
     yield RecordKind("gateway", gateway=kind.gateway, failed=failed)
 
 
+class KindNumbers(NamedTuple):
+    """Of one full kind."""
+
+    full: int
+    cuts: tuple[int, ...]
+    """Of those that its records count in, too."""
+
+
 class KnownKinds:
     """The kinds that there are, with their numbers, and the room for more. Not thread-safe."""
 
     def __init__(self, most: int = MOST_KINDS, names: Mapping[str, int] = MOST_NAMES) -> None:
         self._most: Final = most
+        self._spare: Final = most // 10
         self._most_names: Final = names
         self._numbers: Final[dict[RecordKind, int]] = {}
         self._names: Final[dict[str, set[str]]] = {name: set() for name in names}
         self._untried_models: Final[set[str]] = set()
+        self._full_numbers: Final[dict[RecordKind, KindNumbers]] = {}
         self._full = 0
         self._added: list[RecordKind] = []
         self.last = 0
@@ -108,6 +136,7 @@ class KnownKinds:
         """Know none."""
         self._numbers.clear()
         self._untried_models.clear()
+        self._full_numbers.clear()
         for names in self._names.values():
             names.clear()
         self._added = []
@@ -126,17 +155,24 @@ class KnownKinds:
             cause=self._name("cause", kind.cause),
             gateway=self._name("gateway", kind.gateway),
         )
-        for coarser in (
-            fitted,
-            fitted._replace(tenant=OTHERS),
-            fitted._replace(tenant=OTHERS, model=OTHERS, gateway=OTHERS),
+        for most, coarser in (
+            (self._most, fitted),
+            (self._most + self._spare, fitted._replace(tenant=OTHERS)),
+            (self._most + 2 * self._spare, fitted._replace(tenant=OTHERS, model=OTHERS, gateway=OTHERS)),
         ):
-            if coarser in self._numbers or self._full < self._most:
+            if coarser in self._numbers or self._full < most:
                 return coarser
-        return RecordKind("full", OTHERS, "", OTHERS, OTHERS, OTHERS, OTHERS, OTHERS, kind.failed)
+        return RecordKind("full", OTHERS, OTHERS, OTHERS, OTHERS, OTHERS, OTHERS, OTHERS, kind.failed)
 
-    def number(self, kind: RecordKind) -> int:
-        """Of a kind that `fitted` returned, or of a cut of one: a new one if there is none."""
+    def numbers(self, kind: RecordKind) -> KindNumbers:
+        """Of a kind that `fitted` returned: new ones where there are none."""
+        known = self._full_numbers.get(kind)
+        if known is None:
+            known = KindNumbers(self._number(kind), tuple(map(self._number, cuts(kind))))
+            self._full_numbers[kind] = known
+        return known
+
+    def _number(self, kind: RecordKind) -> int:
         number = self._numbers.get(kind)
         if number is None:
             number = self.last + 1
@@ -145,7 +181,7 @@ class KnownKinds:
         return number
 
     def added(self) -> list[tuple[int, RecordKind]]:
-        """What `number` has numbered since this was last called: to be written."""
+        """What `numbers` has numbered since this was last called: to be written."""
         added, self._added = self._added, []
         return [(self._numbers[kind], kind) for kind in added]
 

@@ -11,10 +11,11 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from limpet_activity.store.adding import what_is_asked
-from limpet_activity.store.asked import TableQuestion
+from limpet_activity.store.asked import RecordsQuestion, TableQuestion, used_in
 from limpet_activity.store.databases import Database
 from limpet_activity.store.port import ActivityFilter, Page, Position
 from limpet_activity.store.rollups import DAY_S, HOUR_S, LATEST_S
+from limpet_activity.store.writing import kept_rollups, read_counters
 from limpet_extproc.contract.activity import ActivityRecord
 
 _DECODE: Final = msgspec.msgpack.Decoder(ActivityRecord).decode
@@ -57,11 +58,15 @@ def page(
     what = what_is_asked(connection, which)
     begin_s = 0.0 if which.since_s is None else which.since_s
     end_s = LATEST_S if which.until_s is None else which.until_s
-    found: list[ActivityRecord] = []
-    for window in _windows(connection, what, begin_s, end_s, way):
-        found += _read(connection, database, what, window, way._replace(wanted=way.wanted - len(found)))
-        if len(found) >= way.wanted:
-            break
+    whole = _Window(begin_s, end_s, None)
+    if what.of_records:
+        found = _read(connection, database, what.all, what.values, whole, way)
+    else:
+        found = _of_kinds(connection, database, what, whole, way)
+    for others in what.others if not what.of_records else ():
+        found += _read(connection, database, others, what.values, whole, way)
+        # As in both queries: each has its nearest, so the nearest of all are among them.
+        found.sort(key=_place, reverse=way.back)
     shown, more = found[:limit], len(found) > limit
     if newer_than is not None:
         shown.reverse()
@@ -69,22 +74,47 @@ def page(
     return Page(shown, _position(shown[-1:] if more else ()), _position(shown[:1] if older_than else ()))
 
 
+def _place(record: ActivityRecord) -> tuple[float, str]:
+    return record.time_s, record.id
+
+
+def _of_kinds(
+    connection: Connection, database: Database, what: TableQuestion, whole: _Window, way: _Way
+) -> list[ActivityRecord]:
+    """Those that their kinds tell."""
+    found: list[ActivityRecord] = []
+    for window in _windows(connection, database, what, whole.begin_s, whole.end_s, way):
+        left = way._replace(wanted=way.wanted - len(found))
+        total = 0 if window.records is None else _total(connection, database, window)
+        if window.records is not None and total * left.wanted > _MOST_MET * window.records:
+            kinds = database.numbers(_kinds(connection, database, what, window))
+            by_kind = RecordsQuestion((), (database.among("records.kind", "kinds"),), "records_by_kind")
+            found += _read(connection, database, by_kind, {"kinds": kinds}, window, left)
+        else:
+            found += _read(connection, database, RecordsQuestion(what.of_kinds, ()), what.values, window, left)
+        if len(found) >= way.wanted:
+            break
+    return found
+
+
 def _position(records: Sequence[ActivityRecord]) -> Position | None:
     return Position(records[0].time_s, records[0].id) if records else None
 
 
-def _windows(connection: Connection, what: TableQuestion, begin_s: float, end_s: float, way: _Way) -> Iterator[_Window]:
+def _windows(
+    connection: Connection, database: Database, what: TableQuestion, begin_s: float, end_s: float, way: _Way
+) -> Iterator[_Window]:
     """Spans of time that have all that is meant, in the order in which they are to be read."""
     if way.position is not None and way.back:
         end_s = min(end_s, way.position.time_s + HOUR_S)
     elif way.position is not None:
         begin_s = max(begin_s, way.position.time_s)
-    if what.of_records or not what.of_kinds:
+    if not what.of_kinds:
         yield _Window(begin_s, end_s, None)
         return
-    days = _counts(connection, what, what.cut, DAY_S if what.cut != "full" else 0, begin_s, end_s)
+    days = _days(connection, database, what, begin_s, end_s)
     for first, after in _bunches(days, DAY_S, way):
-        hours = _counts(connection, what, what.cut, HOUR_S, max(first, begin_s), min(after, end_s))
+        hours = _counts(connection, database, what, what.cut, HOUR_S, max(first, begin_s), min(after, end_s))
         for begin, end in _bunches(hours, HOUR_S, way):
             count = sum(hours[hour] for hour in hours if begin <= hour < end)
             yield _Window(max(begin, begin_s), min(end, end_s), count)
@@ -104,34 +134,41 @@ def _bunches(counts: Mapping[int, int], step: int, way: _Way) -> Iterator[tuple[
         yield min(bunch), max(bunch) + step
 
 
+def _days(
+    connection: Connection, database: Database, what: TableQuestion, begin_s: float, end_s: float
+) -> dict[int, int]:
+    """How many there are in each day that has any."""
+    if what.cut != "full":
+        return _counts(connection, database, what, what.cut, DAY_S, begin_s, end_s)
+    # Those of full kinds are added up once the day is over.
+    until_s = float(kept_rollups(read_counters(connection)).days_until_s)
+    found = _counts(connection, database, what, "full", DAY_S, begin_s, min(end_s, until_s))
+    return found | _counts(connection, database, what, "full", 0, max(begin_s, until_s), end_s)
+
+
 def _counts(
-    connection: Connection, what: TableQuestion, cut: str, grain: int, begin_s: float, end_s: float
+    connection: Connection, database: Database, what: TableQuestion, cut: str, grain: int, begin_s: float, end_s: float
 ) -> dict[int, int]:
     """How many there are in each step that has any; 0 is days, added up from hours."""
     begin = f"rollups.begin - rollups.begin % {DAY_S}" if grain == 0 else "rollups.begin"
-    statement = f"SELECT {begin}, sum(rollups.requests){_FROM_ROLLUPS}{_all_of(what)} GROUP BY 1"
+    source = f"{database.kinds_and_sums} WHERE kinds.cut = :cut{_all_of(what)}"
+    statement = f"SELECT {begin}, sum(rollups.requests) FROM {source} GROUP BY 1"
     values = {**what.values, "cut": cut, **_steps(grain or HOUR_S, begin_s, end_s)}
-    return {row[0]: int(row[1]) for row in connection.execute(text(statement), values)}
+    return {row[0]: int(row[1]) for row in connection.execute(text(statement), used_in(statement, values))}
 
 
-def _total(connection: Connection, window: _Window) -> int:
+def _total(connection: Connection, database: Database, window: _Window) -> int:
     """How many records there are in these hours, of whatever kind."""
-    statement = f"SELECT sum(rollups.requests){_FROM_ROLLUPS}"
+    statement = f"SELECT sum(rollups.requests) FROM {database.kinds_and_sums} WHERE kinds.cut = :cut"
     values = {"cut": "total", **_steps(HOUR_S, window.begin_s, window.end_s)}
     return int(connection.execute(text(statement), values).scalar() or 0)
 
 
-def _kinds(connection: Connection, what: TableQuestion, window: _Window) -> list[int]:
+def _kinds(connection: Connection, database: Database, what: TableQuestion, window: _Window) -> list[int]:
     """The full kinds of what is meant that there are in these hours."""
-    statement = f"SELECT DISTINCT rollups.kind{_FROM_ROLLUPS}{_all_of(what)}"
+    statement = f"SELECT DISTINCT rollups.kind FROM {database.kinds_and_sums} WHERE kinds.cut = :cut{_all_of(what)}"
     values = {**what.values, "cut": "full", **_steps(HOUR_S, window.begin_s, window.end_s)}
-    return sorted(connection.execute(text(statement), values).scalars())
-
-
-_FROM_ROLLUPS: Final = (
-    " FROM kinds CROSS JOIN rollups WHERE rollups.kind = kinds.id AND kinds.cut = :cut"
-    " AND rollups.grain = :grain AND rollups.begin >= :begin AND rollups.begin < :end"
-)
+    return sorted(connection.execute(text(statement), used_in(statement, values)).scalars())
 
 
 def _all_of(what: TableQuestion) -> str:
@@ -144,26 +181,26 @@ def _steps(grain: int, begin_s: float, end_s: float) -> dict[str, object]:
 
 
 def _read(
-    connection: Connection, database: Database, what: TableQuestion, window: _Window, way: _Way
+    connection: Connection,
+    database: Database,
+    what: RecordsQuestion,
+    values: Mapping[str, object],
+    window: _Window,
+    way: _Way,
 ) -> list[ActivityRecord]:
     conditions = ["records.time_s >= :begin", "records.time_s < :end", *what.of_records]
-    values: dict[str, object] = {"begin": window.begin_s, "end": window.end_s, "limit": way.wanted}
-    index = what.index or "records_by_time"
+    given = {**values, "begin": window.begin_s, "end": window.end_s, "limit": way.wanted}
     tables = ""
-    if window.records is not None and _total(connection, window) * way.wanted > _MOST_MET * window.records:
-        conditions.append(database.among("records.kind", "kinds"))
-        values["kinds"] = database.numbers(_kinds(connection, what, window))
-        index = "records_by_kind"
-    elif what.of_kinds:
+    if what.of_kinds:
         tables = " CROSS JOIN kinds"
         conditions += ["kinds.id = records.kind", *what.of_kinds]
     if way.position is not None:
         conditions.append(_OLDER if way.back else _NEWER)
-        values |= {"time": way.position.time_s, "id": way.position.id}
+        given |= {"time": way.position.time_s, "id": way.position.id}
     where, order = " AND ".join(conditions), _NEWEST if way.back else _OLDEST
-    wanted = {name: value for name, value in what.values.items() if f":{name}" in where}
-    statement = f"SELECT records.record FROM records {database.by(index)}{tables} WHERE {where}{order}"
-    return [_DECODE(row) for row in connection.execute(text(statement), values | wanted).scalars()]
+    index = database.by(what.index or "records_by_time")
+    statement = f"SELECT records.record FROM records {index}{tables} WHERE {where}{order}"
+    return [_DECODE(row) for row in connection.execute(text(statement), used_in(statement, given)).scalars()]
 
 
 def taken_after(
@@ -172,16 +209,16 @@ def taken_after(
     """Those taken in after this number, the oldest first, and the number of the last one that was looked at."""
     last = last_number(connection)
     conditions = ["records.number > :number", "records.number <= :last", "kinds.id = records.kind"]
-    conditions += [*what.of_kinds, *what.of_records]
+    conditions += [*what.all.of_kinds, *what.all.of_records]
     spans = (("records.time_s >= :since", which.since_s), ("records.time_s < :until", which.until_s))
     conditions += [condition for condition, value in spans if value is not None]
     statement = (
         "SELECT records.record, records.number FROM records CROSS JOIN kinds"
         f" WHERE {' AND '.join(conditions)} ORDER BY records.number LIMIT :limit"
     )
-    values: dict[str, object] = {**what.values, "number": number, "last": last, "limit": limit}
-    values |= {name: value for name, value in (("since", which.since_s), ("until", which.until_s)) if value is not None}
-    rows = connection.execute(text(statement), values).all()
+    values = {**what.values, "number": number, "last": last, "limit": limit}
+    values |= {"since": which.since_s, "until": which.until_s}
+    rows = connection.execute(text(statement), used_in(statement, values)).all()
     records = [_DECODE(row[0]) for row in rows]
     return records, int(rows[-1][1]) if len(rows) == limit and rows else max(number, last)
 

@@ -5,11 +5,8 @@ from math import ceil, floor
 from operator import add
 from typing import Final, NamedTuple, TypeVar
 
-import msgspec
-
-from limpet_activity.store.facts import sums_of
-from limpet_activity.store.kinds import RecordKind, cuts
-from limpet_extproc.contract.activity import ActivityRecord
+from limpet_activity.store.facts import Counted
+from limpet_activity.store.kinds import KindNumbers
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
@@ -19,24 +16,15 @@ GRAINS: Final = (DAY_S, HOUR_S, MINUTE_S)
 MINUTES_KEPT_S: Final = 2 * DAY_S
 """Roll-ups by minute; of what is older, hours."""
 
-Counted = tuple[float, ...]
-"""The numbers of `port.Sums`, in their order."""
-
-
 _At = TypeVar("_At")
 
 
 class Spot(NamedTuple):
-    """A step of time, and a kind."""
+    """A step of time, and the number of a kind."""
 
-    kind: RecordKind
+    kind: int
     grain: int
     begin: int
-
-
-def counted(record: ActivityRecord) -> Counted:
-    """What one record counts."""
-    return msgspec.structs.astuple(sums_of((record,)))
 
 
 class Kept(NamedTuple):
@@ -48,19 +36,19 @@ class Kept(NamedTuple):
     """Those by day, of full kinds: `retention` makes them once the day is over, as most kinds change all day long."""
 
 
-def rolled_up(new: Iterable[tuple[RecordKind, float, Counted]], kept: Kept) -> dict[Spot, list[float]]:
+def rolled_up(new: Iterable[tuple[KindNumbers, float, Counted]], kept: Kept) -> dict[Spot, list[float]]:
     """What new records add to each step, by kind, time and what they count."""
-    by_minute: dict[tuple[RecordKind, int], list[float]] = {}
+    by_minute: dict[tuple[KindNumbers, int], list[float]] = {}
     for kind, time_s, numbers in new:
         _add(by_minute, (kind, int(time_s // MINUTE_S) * MINUTE_S), numbers)
     found: dict[Spot, list[float]] = {}
-    cut_minutes: dict[tuple[RecordKind, int], list[float]] = {}
-    for (full, begin), minute in by_minute.items():
+    cut_minutes: dict[tuple[int, int], list[float]] = {}
+    for (kind, begin), minute in by_minute.items():
         day = begin - begin % DAY_S
-        _add(found, Spot(full, HOUR_S, begin - begin % HOUR_S), minute)
+        _add(found, Spot(kind.full, HOUR_S, begin - begin % HOUR_S), minute)
         if day < kept.days_until_s:
-            _add(found, Spot(full, DAY_S, day), minute)
-        for cut in cuts(full):
+            _add(found, Spot(kind.full, DAY_S, day), minute)
+        for cut in kind.cuts:
             _add(cut_minutes, (cut, begin), minute)
     for (cut, begin), minute in cut_minutes.items():
         _add(found, Spot(cut, HOUR_S, begin - begin % HOUR_S), minute)

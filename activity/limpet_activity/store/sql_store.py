@@ -1,7 +1,7 @@
 """An ActivityStore in SQLite or PostgreSQL."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final
@@ -71,9 +71,9 @@ class SqlStore:
         ]
         sound = [kept for record, later_s in handed if (kept := sound_record(record, now_s, later_s)) is not None]
         with self._write() as connection:
-            new = self._writer.write(connection, unique(sound))
+            written = self._writer.write(connection, unique(sound))
             reports.write_reports(connection, batches, now_s)
-        return Taken(new, len(handed) - len(sound))
+        return Taken(written.new, len(handed) - len(sound), written.too_old)
 
     def tidy(self, limits: KeepLimits, now_s: float) -> bool:
         """Remove some of what is not to be kept; whether there may be more. Raises StoreError."""
@@ -100,11 +100,6 @@ class SqlStore:
             except BaseException:
                 self._writer.forget()
                 raise
-
-    def check(self) -> None:
-        """Raises StoreError if the database does not answer."""
-        with self._database.reading() as connection:
-            connection.execute(text("SELECT 1"))
 
     def page(
         self, which: ActivityFilter, older_than: Position | None, limit: int, newer_than: Position | None = None
@@ -149,7 +144,12 @@ class SqlStore:
     def groups(self, which: ActivityFilter, by: Facet, limit: int) -> Sequence[Group]:
         """By value, the one with the most requests first; what is beyond `limit` is one group `(others)`."""
         with self._database.reading() as connection:
-            return adding.groups(connection, self._database, askable(which), by, limit)
+            return adding.breakdown(connection, self._database, askable(which), (by,), limit)[by]
+
+    def breakdown(self, which: ActivityFilter, facets: Sequence[Facet], limit: int) -> Mapping[Facet, Sequence[Group]]:
+        """`groups` by each of these, at once."""
+        with self._database.reading() as connection:
+            return adding.breakdown(connection, self._database, askable(which), facets, limit)
 
     def group_steps(self, which: ActivityFilter, by: Facet, step_s: int) -> Sequence[GroupStep]:
         """Over time and by value, in this order, where something was. Steps are whole minutes."""

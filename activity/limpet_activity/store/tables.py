@@ -66,9 +66,10 @@ records: Final = Table(
     Column("other_tenant", C_TEXT),
     *_summed(),
     Column("record", LargeBinary, nullable=False),
+    *(Column(f"other_{name}", C_TEXT) for name in ("provider", "reason", "cause", "gateway")),
 )
-"""One row a request. `record` is all of it; `other_…` what its kind has only as `(others)`. Days are partitions in
-PostgreSQL, where the primary key is (id, time_s)."""
+"""One row a request. `record` is all of it; `other_…` what its kind has only as `(others)`, `other_provider` with all
+that were tried. Days are partitions in PostgreSQL, where the primary key is (id, time_s)."""
 
 BY_KIND: Final = Index("records_by_kind", records.c.kind, records.c.time_s)
 BY_TIME: Final = Index("records_by_time", records.c.time_s)
@@ -93,7 +94,7 @@ counters: Final = Table(
     Column("value", BigInteger, nullable=False),
 )
 """`number`: of the record that was taken last. `removals`: how often kinds or days were. `minutes_from` and
-`days_until`: see `rollups.Kept`."""
+`days_until`: see `rollups.Kept`. The others are those of `retention`."""
 
 workers: Final = Table(
     "workers",

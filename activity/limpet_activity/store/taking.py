@@ -13,6 +13,8 @@ class Taken(NamedTuple):
     new: Sequence[ActivityRecord]
     refused: int
     """Records that the store cannot keep."""
+    too_old: int = 0
+    """Records that are older than all that is kept, where the store has reached its size."""
 
 
 Take: TypeAlias = Callable[[Sequence[ActivityBatch], float], Taken]

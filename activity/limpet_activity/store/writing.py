@@ -1,28 +1,37 @@
 """How new records get into the tables: with their kinds and what they add up to, in one transaction."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, select, text
+from sqlalchemy import BigInteger, Connection, Float, Integer, LargeBinary, Text, select, text
 
 from limpet_activity.store import rollups
 from limpet_activity.store.databases import Database
-from limpet_activity.store.facts import OTHERS, facet_of
-from limpet_activity.store.kinds import KnownKinds, RecordKind, kind_of
+from limpet_activity.store.facts import OTHERS, Counted, counted
+from limpet_activity.store.kinds import KnownKinds, RecordKind, kind_of, others_of
+from limpet_activity.store.port import Facet
 from limpet_activity.store.tables import ROLLED_UP, WHOLE, kinds, records
 from limpet_extproc.contract.activity import ActivityRecord
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
+REMOVED_UNTIL: Final = "removed_until"
+"""The counter that says until when all records have been removed because of their size; Unix seconds."""
 _RETRIED_S: Final = 3_600.0
 """A batch that comes again may have other times, where a clock is far off: see `sound.shift_s`."""
 _SUMS_FAILED: Final = 1
 """Where `port.Sums` has `failed`, which is a part of the kind."""
 
+_NONE: Final[Mapping[Facet, str]] = {}
+
 _COLUMNS: Final = tuple(column.name for column in records.columns)
 _INSERT_RECORD: Final = f"INSERT INTO records ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-_COPY_RECORDS: Final = f"COPY records ({', '.join(_COLUMNS)}) FROM STDIN"
+_COPY_RECORDS: Final = f"COPY records ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+_COPIED_TYPES: Final = tuple(
+    {BigInteger: "int8", Integer: "int4", Float: "float8", Text: "text", LargeBinary: "bytea"}[type(column.type)]
+    for column in records.columns
+)
 
 _TO_ROLLUPS: Final = f"INSERT INTO rollups (kind, grain, begin, {', '.join(ROLLED_UP)})"
 _ADDED: Final = " ON CONFLICT (kind, grain, begin) DO UPDATE SET " + ", ".join(
@@ -31,6 +40,14 @@ _ADDED: Final = " ON CONFLICT (kind, grain, begin) DO UPDATE SET " + ", ".join(
 _ADD_UP: Final = f"{_TO_ROLLUPS} VALUES ({', '.join('?' * (3 + len(ROLLED_UP)))}){_ADDED}"
 _ARRAYS: Final = ("int", "int", "bigint", *("bigint" if name in WHOLE else "float8" for name in ROLLED_UP))
 _ADD_UP_ARRAYS: Final = f"{_TO_ROLLUPS} SELECT * FROM unnest({', '.join(f'%s::{each}[]' for each in _ARRAYS)}){_ADDED}"
+
+
+class Written(NamedTuple):
+    """What became of some records."""
+
+    new: list[ActivityRecord]
+    too_old: int
+    """Older than what has been removed for its size: whether they were among that is not known any more."""
 
 
 class RecordWriter:
@@ -42,34 +59,36 @@ class RecordWriter:
         self._removed = -1
         self._days: Final[set[int]] = set()
 
-    def write(self, connection: Connection, found: Sequence[ActivityRecord]) -> list[ActivityRecord]:
-        """Write those that are not there yet, each id once, and return them. The transaction is one of `write`.
+    def write(self, connection: Connection, found: Sequence[ActivityRecord]) -> Written:
+        """Write those that are not there yet; each id is there once. The transaction is one of `Database.write`.
 
         Call `forget` if the transaction does not end well.
         """
-        new = self._without_known(connection, found)
-        if not new:
-            return []
         counters = read_counters(connection)
+        unknown = self._without_known(connection, found)
+        removed_until = counters.get(REMOVED_UNTIL, 0)
+        new = [record for record in unknown if record.time_s >= removed_until]
+        too_old = len(unknown) - len(new)
+        if not new:
+            return Written([], too_old)
         self._load_kinds(connection, counters.get("removals", 0))
         number = counters.get("number", 0)
         rows, added = [], []
         for record in new:
             number += 1
-            full = kind_of(record)
-            kind = self._kinds.fitted(full)
-            counted = rollups.counted(record)
-            added.append((kind, record.time_s, counted))
-            rows.append(_row(number, self._kinds.number(kind), record, kind, counted))
+            kind = self._kinds.fitted(kind_of(record))
+            numbered, counts = self._kinds.numbers(kind), counted(record)
+            added.append((numbered, record.time_s, counts))
+            rows.append(_row(number, numbered.full, record, kind, counts))
         sums = rollups.rolled_up(added, kept_rollups(counters))
-        adding = [self._addition(spot, numbers) for spot, numbers in sums.items()]
+        adding = [(*spot, counts[0], *counts[_SUMS_FAILED + 1 :]) for spot, counts in sums.items()]
         # In one order, so that pages of the index are touched once; and the kinds that this has numbered come first.
         adding.sort()
         self._insert_kinds(connection)
         self._insert(connection, rows)
         self._add_up(connection, adding)
         set_counter(connection, "number", number)
-        return new
+        return Written(new, too_old)
 
     def forget(self) -> None:
         """What was last written is not in the database, or that is not known."""
@@ -104,14 +123,10 @@ class RecordWriter:
         rows = connection.execute(select(kinds).where(kinds.c.id > self._kinds.last).order_by(kinds.c.id))
         self._kinds.load((row[0], RecordKind(*row[1:])) for row in rows)
 
-    def _addition(self, spot: rollups.Spot, numbers: Sequence[float]) -> tuple[float, ...]:
-        number = self._kinds.number(spot.kind)
-        return (number, spot.grain, spot.begin, numbers[0], *numbers[_SUMS_FAILED + 1 :])
-
     def _add_up(self, connection: Connection, rows: list[tuple[float, ...]]) -> None:
         if self._database.is_postgresql:
             # One statement for all: each has its round of planning and locking otherwise.
-            connection.exec_driver_sql(_ADD_UP_ARRAYS, tuple(map(list, zip(*rows, strict=True))))
+            connection.exec_driver_sql(_ADD_UP_ARRAYS, tuple(map(_array, zip(*rows, strict=True))))
         else:
             connection.exec_driver_sql(_ADD_UP, rows)
 
@@ -130,24 +145,34 @@ class RecordWriter:
         self._days.update(days)
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(_COPY_RECORDS) as copy:
+            copy.set_types(_COPIED_TYPES)
             for row in rows:
                 copy.write_row(row)
 
 
+def _array(numbers: Iterable[float]) -> str:
+    """As PostgreSQL writes arrays; the driver looks at each element by itself, which takes far longer."""
+    return f"{{{','.join(map(repr, numbers))}}}"
+
+
 def _row(
-    number: int, kind_number: int, record: ActivityRecord, kind: RecordKind, counted: rollups.Counted
+    number: int, kind_number: int, record: ActivityRecord, kind: RecordKind, counts: Counted
 ) -> tuple[object, ...]:
-    tenant = facet_of(record, "tenant")
+    others = others_of(record, kind) if OTHERS in kind else _NONE
     return (
         number,
         record.id,
         record.time_s,
         kind_number,
         record.conversation,
-        record.model if kind.model == OTHERS else None,
-        tenant if kind.tenant == OTHERS else None,
-        *counted[_SUMS_FAILED + 1 :],
+        others.get("model"),
+        others.get("tenant"),
+        *counts[_SUMS_FAILED + 1 :],
         _ENCODE(record),
+        others.get("provider"),
+        others.get("reason"),
+        others.get("cause"),
+        others.get("gateway"),
     )
 
 

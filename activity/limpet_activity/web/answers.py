@@ -75,6 +75,7 @@ def overview(store: ActivityStore, given: Mapping[str, str], which: ActivityFilt
     everything = which == ActivityFilter()
     which = msgspec.structs.replace(which, since_s=since_s, until_s=until_s)
     steps = store.steps(which, step_s)
+    groups = store.breakdown(which, ("provider", "model", "reason", "cause"), MOST_GROUPS)
     return Overview(
         range=name,
         since_s=since_s,
@@ -82,10 +83,10 @@ def overview(store: ActivityStore, given: Mapping[str, str], which: ActivityFilt
         step_s=step_s,
         sums=reduce(added, (step.sums for step in steps), Sums()),
         steps=steps,
-        providers=store.groups(which, "provider", MOST_GROUPS),
-        models=store.groups(which, "model", MOST_GROUPS),
-        reasons=store.groups(which, "reason", MOST_GROUPS),
-        causes=store.groups(which, "cause", MOST_GROUPS),
+        providers=groups["provider"],
+        models=groups["model"],
+        reasons=groups["reason"],
+        causes=groups["cause"],
         # Of some requests nothing is added up beforehand by provider and step: it could take long.
         provider_steps=store.group_steps(which, "provider", step_s) if everything else (),
     )

@@ -185,12 +185,22 @@ def encode_batch(batch: ActivityBatch) -> bytes:
 def decode_batch(data: bytes) -> ActivityBatch:
     """Raises BatchError for what is no batch of this version."""
     try:
-        version = msgspec.msgpack.decode(data, type=list)[0] if data else None
-    except (msgspec.MsgspecError, IndexError, RecursionError) as error:
-        raise BatchError(f"not a batch of records: {error}") from error
-    if version != VERSION:
-        raise BatchError(f"a batch of version {version!r}, and this understands {VERSION}: upgrade both sides")
-    try:
-        return _DECODER.decode(data)
+        batch = _DECODER.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise BatchError(f"not a batch of records: {error}") from error
+        raise BatchError(_why_not(data, error)) from error
+    if batch.version != VERSION:
+        raise BatchError(_other(batch.version))
+    return batch
+
+
+def _why_not(data: bytes, error: Exception) -> str:
+    """What another version looks like is not known, except where it says that it is one."""
+    try:
+        version = msgspec.msgpack.decode(data, type=list)[0]
+    except (msgspec.MsgspecError, IndexError, RecursionError):
+        return f"not a batch of records: {error}"
+    return f"not a batch of records: {error}" if version == VERSION else _other(version)
+
+
+def _other(version: object) -> str:
+    return f"a batch of version {version!r}, and this understands {VERSION}: upgrade both sides"

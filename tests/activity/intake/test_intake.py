@@ -57,7 +57,7 @@ async def test_batches_of_many_workers_are_written_together(socket: str) -> None
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [
-        (b"", grpc.StatusCode.INVALID_ARGUMENT, "version None"),
+        (b"", grpc.StatusCode.INVALID_ARGUMENT, "not a batch"),
         (b"x", grpc.StatusCode.INVALID_ARGUMENT, "not a batch"),
         (b"\x91" * 1_000_000, grpc.StatusCode.INVALID_ARGUMENT, "not a batch"),
         (b"\0" * (MOST_BYTES + 1), grpc.StatusCode.INVALID_ARGUMENT, "send less"),

@@ -1,14 +1,19 @@
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Protocol
 
 import pytest
 
 from limpet_activity.store.databases import parse_url
+from limpet_activity.store.kinds import KnownKinds
 from limpet_activity.store.sql_store import SqlStore
 from limpet_lab.postgresql import PostgresqlServer, postgresql_server
 
-Open = Callable[[], SqlStore]
-"""A new store, prepared and empty."""
+
+class Open(Protocol):
+    """Makes a new store, prepared and empty, with room for so many kinds of records."""
+
+    def __call__(self, known: Callable[[], KnownKinds] = KnownKinds) -> SqlStore: ...
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +48,8 @@ def new_url(
 def open_store(new_url: Callable[[], str]) -> Iterator[Open]:
     opened = []
 
-    def open_one() -> SqlStore:
-        store = SqlStore(parse_url(new_url()))
+    def open_one(known: Callable[[], KnownKinds] = KnownKinds) -> SqlStore:
+        store = SqlStore(parse_url(new_url()), known)
         opened.append(store)
         store.prepare()
         return store

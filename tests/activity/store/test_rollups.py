@@ -1,6 +1,6 @@
 """Sums are those of the set of records, whatever came how often, in which cuts, and whatever span is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +8,7 @@ from tests.activity.store.answers import T0
 from tests.activity.store.conftest import Open
 
 from limpet_activity.store.facts import facet_of, matches, sums_of
+from limpet_activity.store.kinds import MOST_KINDS, MOST_NAMES, KnownKinds
 from limpet_activity.store.port import ActivityFilter, Facet
 from limpet_activity.store.retention import KeepLimits
 from limpet_activity.store.rollups import DAY_S, GRAINS, LATEST_S, Kept, parts
@@ -72,14 +73,32 @@ filters = st.builds(
 )
 
 
-@settings(max_examples=25)
-@given(
-    handed=handed, which=st.lists(filters, min_size=1, max_size=4), by=st.sampled_from(_FACETS), tidied=st.booleans()
+rooms = st.one_of(
+    st.just(MOST_KINDS),
+    st.integers(0, 20),  # A tenth of that is for kinds that tell some of their values.
 )
-def test_sums_are_those_of_the_set(
-    open_store: Open, handed: list[list[ActivityRecord]], which: list[ActivityFilter], by: Facet, tidied: bool
+few_names = st.sampled_from([MOST_NAMES, dict.fromkeys(MOST_NAMES, 1)])
+
+
+@settings(max_examples=40)
+@given(
+    handed=handed,
+    which=st.lists(filters, min_size=1, max_size=4),
+    by=st.sampled_from(_FACETS),
+    tidied=st.booleans(),
+    most=rooms,
+    names=few_names,
+)
+def test_sums_and_pages_are_those_of_the_set(
+    open_store: Open,
+    handed: list[list[ActivityRecord]],
+    which: list[ActivityFilter],
+    by: Facet,
+    tidied: bool,
+    most: int,
+    names: Mapping[str, int],
 ) -> None:
-    store = open_store()
+    store = open_store(lambda: KnownKinds(most, names))
     kept: dict[str, ActivityRecord] = {}
     try:
         for batch in handed:
@@ -96,7 +115,9 @@ def test_sums_are_those_of_the_set(
             for record in meant:
                 groups.setdefault(facet_of(record, by), []).append(record)
             found = {group.value: group.sums for group in store.groups(each, by, 100)}
-            assert found == {value: sums_of(of_it) for value, of_it in groups.items()}
+            assert sum(sums.requests for sums in found.values()) == len(meant)
+            if most == MOST_KINDS and names is MOST_NAMES:
+                assert found == {value: sums_of(of_it) for value, of_it in groups.items()}
             steps = {step.begin_s: step.sums for step in store.steps(each, 3600) if step.sums.requests}
             assert sum(sums.requests for sums in steps.values()) == len(meant)
             assert_pages(store, each, meant)
@@ -114,6 +135,9 @@ def assert_pages(store: SqlStore, which: ActivityFilter, meant: list[ActivityRec
             break
         page = store.page(which, page.older, 2)
     assert found == expected
+    assert [record.id for record in store.taken_after(which, 0, 1_000)[0]] == sorted(
+        expected, key=[taken.id for taken in store.taken_after(ActivityFilter(), 0, 1_000)[0]].index
+    )
 
 
 @given(

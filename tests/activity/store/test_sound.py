@@ -1,7 +1,9 @@
 """What a worker could never mean is kept in a form that a database takes, or is refused alone."""
 
 from math import inf, nan
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from tests.activity.store.answers import T0, one
 from tests.activity.store.conftest import Open
 
 from limpet_activity.store.port import ActivityFilter, Position
-from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, NEWEST_S, OLDEST_S, sound_record
+from limpet_activity.store.sound import MOST_TOKENS, MOST_USD, NEWEST_S, OLDEST_S, _made_sound, is_sound, sound_record
 from limpet_extproc.contract.activity import (
     VERSION,
     ActivityBatch,
@@ -99,25 +101,74 @@ def test_absurd_reports_do_not_harm(open_store: Open) -> None:
     assert store.state().dropped == 2**53
 
 
-@given(
-    st.builds(
-        ActivityRecord,
-        id=st.text(min_size=1),
-        time_s=st.floats(T0 - OLDEST_S, T0 + NEWEST_S),  # Of others almost all would be refused.
-        gateway=st.text(),
-        reason=st.text(),
-        status=st.integers(-(2**63), 2**64 - 1),
-        duration_s=st.floats(),
-        model=st.one_of(st.text(), st.text(min_size=1).map(lambda word: word * 300)),
-        prompt_tokens=st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1)),
-        paid_usd=st.one_of(st.none(), st.floats()),
-    )
+records = st.builds(
+    ActivityRecord,
+    id=st.text(min_size=1),
+    time_s=st.floats(T0 - OLDEST_S, T0 + NEWEST_S),  # Of others almost all would be refused.
+    gateway=st.text(),
+    reason=st.text(),
+    status=st.integers(-(2**63), 2**64 - 1),
+    duration_s=st.floats(),
+    model=st.one_of(st.text(), st.text(min_size=1).map(lambda word: word * 300)),
+    prompt_tokens=st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1)),
+    paid_usd=st.one_of(st.none(), st.floats()),
 )
+
+
+@given(records)
 def test_what_is_sound_stays_as_it_is(record: ActivityRecord) -> None:
     sound = sound_record(record, T0)
     if sound is not None:
         assert sound_record(sound, T0) == sound
         assert "\x00" not in sound.id + sound.gateway + sound.model + sound.reason
+
+
+LONG = "x" * 257
+WHOLE = replace(
+    GOOD,
+    attempts=[TriedProvider("alpha", "ok", 200, "", 0.0, 1.0)],
+    considered=[ConsideredProvider("alpha", "", 5, 0.5, T0)],
+    cause="prefix_changed(message 3)",
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *(
+            {name: bad}
+            for name in ("id", "gateway", "tenant", "model", "path", "error")
+            for bad in ("a\x00", " a", LONG)
+        ),
+        *({name: bad} for name in ("reason", "conversation", "provider", "enforce_provider") for bad in ("a b", LONG)),
+        *({name: bad} for name in ("prompt_tokens", "expected_tokens", "status") for bad in (-1, 2**50)),
+        *(
+            {name: bad}
+            for name in ("paid_usd", "observed_usd", "first_byte_s", "duration_s")
+            for bad in (-1.0, nan, inf)
+        ),
+        {"time_s": nan},
+        {"attempts": [TriedProvider("al pha", "ok")]},
+        {"attempts": [TriedProvider("alpha", "ok", 1000)]},
+        {"attempts": [TriedProvider("alpha", "ok", took_s=nan)]},
+        {"attempts": [TriedProvider("alpha", "ok")] * 65},
+        {"considered": [ConsideredProvider("alpha", "a b")]},
+        {"considered": [ConsideredProvider("alpha", warm_tokens=-1)]},
+        {"considered": [ConsideredProvider("alpha", usd=nan)]},
+        {"considered": [ConsideredProvider("alpha", warm_until_s=inf)]},
+    ],
+)
+def test_what_has_to_be_changed_is_seen(changes: dict[str, Any]) -> None:
+    assert is_sound(WHOLE, T0)
+    assert sound_record(WHOLE, T0) is WHOLE
+    assert not is_sound(replace(WHOLE, **changes), T0)
+
+
+@given(records)
+def test_what_can_be_kept_as_it_is_would_not_be_changed(record: ActivityRecord) -> None:
+    if is_sound(record, T0):
+        made = _made_sound(record, T0, 0.0)
+        assert msgspec.msgpack.encode(made) == msgspec.msgpack.encode(record)
 
 
 @pytest.mark.parametrize("off_s", [-500 * 86_400, -3 * 86_400, 3 * 86_400, 500 * 86_400])

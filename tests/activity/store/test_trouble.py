@@ -115,7 +115,7 @@ def test_several_services_share_a_postgresql(postgresql: PostgresqlServer) -> No
 def test_a_password_is_in_no_error(postgresql: PostgresqlServer) -> None:
     store = SqlStore(parse_url("postgresql://user:s3cret-w0rd@127.0.0.1:1/none"))
     with pytest.raises(StoreError) as error:
-        store.check()
+        store.prepare()
     assert "s3cret" not in str(error.value)
 
 
