@@ -4,6 +4,7 @@ from typing import Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
+from limpet_extproc.contract.apis import api_of, asked
 from limpet_extproc.contract.envoy import (
     AGENT_HEADERS,
     CODEX_SESSION_HEADERS,
@@ -75,3 +76,13 @@ def not_utf8_header(request: pb.ProcessingRequest) -> str | None:
             except UnicodeDecodeError:
                 return str(header.key)
     return None
+
+
+def is_turn(head: RequestHead) -> bool:
+    """Whether a request is a turn of a conversation, or asks about one, by a path that is an API's own.
+
+    That is all that sidecars send to providers: for the rest the gateway has routes, which say what is served.
+    """
+    api = api_of(asked(head.headers.get(_PATH, "")).path)
+    posted = head.headers.get(_METHOD, "POST") == "POST"
+    return posted and api is not None and api.kind in ("conversation", "counting")

@@ -17,7 +17,14 @@ from limpet_extproc.decision.clients import STRANGERS, Clients
 from limpet_extproc.dialects.port import Dialect, Refusal
 from limpet_extproc.dialects.registry import spoken
 from limpet_extproc.envoy.cluster_names import UNUSABLE, ClusterNames
-from limpet_extproc.envoy.requests import comes_alone, head_of_attributes, head_of_headers, not_utf8_header, parsed
+from limpet_extproc.envoy.requests import (
+    comes_alone,
+    head_of_attributes,
+    head_of_headers,
+    is_turn,
+    not_utf8_header,
+    parsed,
+)
 from limpet_extproc.envoy.responses import (
     ADMITTED_HEADERS,
     CONTINUE_BODY,
@@ -98,10 +105,10 @@ class ExtProc:
             began = time.perf_counter()
             request, body = parsed(data)
             if request.HasField("request_headers"):
-                if names is UNUSABLE:
+                head = head_of_headers(request)
+                if names is not None and (names is UNUSABLE or not is_turn(head)):
                     await stream.write(CONTINUE_HEADERS)
                     return
-                head = head_of_headers(request)
                 if name := not_utf8_header(request):
                     await stream.write(self._refuse_header(name, head.dialect))
                     return

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from limpet_extproc.contract.envoy import AGENT_HEADERS, CODEX_SESSION_HEADERS, SESSION_HEADERS
+from limpet_extproc.contract.envoy import AGENT_HEADERS, CODEX_SESSION_HEADERS, SESSION_HEADERS, WORKLOAD_KEPT
 from limpet_extproc.decision.clients import Client
 from limpet_extproc.dialects.port import ParsedRequest
+from limpet_extproc.request.workload import workload_of
 
 MAX_SESSION_CHARS: Final = 256
 """Longer values are ignored; the limit that clients know from other gateways."""
@@ -25,6 +26,9 @@ _UNAMBIGUOUS: Final = msgspec.msgpack.Encoder()
 
 _AND: Final = b"\n"
 """Stands in no header."""
+
+_WORKLOAD: Final = b"workload" + _AND
+"""Before the name of one, so that no credential says the same."""
 
 _EXPLICIT: Final = ("x-session-id",)
 _HARNESS: Final = frozenset(SESSION_HEADERS)
@@ -59,10 +63,12 @@ def conversation(headers: Mapping[str, str], request: ParsedRequest, configured:
 def tenant(headers: Mapping[str, str], client: Client | None = None) -> bytes:
     """Whose conversation it is: the client that has a key of ours, else the credential sent, or nothing.
 
-    Only its HMAC is ever kept.
+    Where workloads count, one comes before the credential. Only the HMAC of either is ever kept.
     """
     if client is not None:
         return client.tenant
+    if (told := headers.get(WORKLOAD_KEPT)) and (workload := workload_of(told)):
+        return _WORKLOAD + workload.encode()
     for name in CREDENTIALS:
         if value := headers.get(name):
             return value.encode()

@@ -35,7 +35,7 @@ from limpet_operator.probe.prober import Prober
 from limpet_operator.probe.view import ProbeResult
 from limpet_operator.publish.address_family import lookup_family, reaches
 from limpet_operator.publish.bootstrap import bootstrap
-from limpet_operator.publish.envoy_settings import CLIENT_LISTENER, EXTPROC_CLUSTER, EnvoySettings
+from limpet_operator.publish.envoy_settings import CLIENT_LISTENER, EXTPROC_CLUSTER, EnvoySettings, SidecarAccess
 from limpet_operator.publish.overload import HEAP_BYTES
 from limpet_operator.resources.problem import ObjectKey
 from limpet_operator.resources.proxy import ProxySettings
@@ -87,6 +87,8 @@ class LocalSettings:
     """Limit of Envoy's memory."""
     proxies: ProxySettings = field(default_factory=ProxySettings)
     """How providers that configure no proxy are reached."""
+    sidecars: SidecarAccess | None = None
+    """The lab has some."""
     envoy_concurrency: int | None = None
     """Envoy's threads; None: as many as ext_proc workers, and at least two, as one copies a large body for a while."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
@@ -135,6 +137,7 @@ class LocalGateway:
             extproc_sockets=tuple(str(path) for path in self._extproc_sockets),
             probe_socket=str(run_dir / PROBE_SOCKET),
             header_mode=settings.header_mode,
+            sidecars=settings.sidecars,
             client_keys=settings.client_keys,
             body_limit_bytes=settings.body_limit_bytes,
             proxies=settings.proxies,

@@ -10,11 +10,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 from secrets import token_hex
 from typing import Any, Final
 
 from limpet_extproc.contract.certificate_expiry import show_certificate_expiry
+from limpet_extproc.contract.host_port import HostPort
 from limpet_extproc.contract.registry import Registry
 from limpet_operator.fleet.fleet import Fleet
 from limpet_operator.fleet.health_links import HealthLinks
@@ -33,10 +35,13 @@ from limpet_operator.resources.objects import Objects, Parser
 from limpet_operator.resources.schema import load_crds
 from limpet_operator.serve.control_plane import ControlPlane
 from limpet_operator.serve.garbage import freeze_what_exists
+from limpet_operator.serve.grpc_server import serve
 from limpet_operator.serve.metrics import build_metrics
 from limpet_operator.serve.rollout import RemovalTimeouts
+from limpet_operator.serve.sidecar_credentials import SidecarCredentials
 from limpet_operator.serve.tasks import first_of
 from limpet_operator.serve.tls import only_for, require_tls, server_credentials
+from limpet_operator.serve.token_review import AUDIENCE, TokenReviews
 from limpet_operator.sources.cluster import ClusterCallbacks, ClusterSource, Where
 from limpet_operator.sources.kube_reader import Access, KubeReader
 from limpet_operator.status.health import healths
@@ -127,6 +132,8 @@ class Replica:
             if settings.probes:
                 await open_.enter_async_context(serve_http(settings.probes, routes))
             await open_.enter_async_context(self._serving())
+            if settings.credentials is not None and settings.tls_dir is not None:
+                await open_.enter_async_context(self._giving_credentials(settings.credentials, settings.tls_dir))
             if settings.lease is not None:
                 writer = KubeWriter(await self._access.configuration())
                 self._writing = Writing(
@@ -165,6 +172,22 @@ class Replica:
             self._debounce.close()
             self._peers.close()
             await self._control_plane.stop(CLOSE_S)
+
+    @asynccontextmanager
+    async def _giving_credentials(self, at: HostPort, tls_dir: Path) -> AsyncIterator[None]:
+        """To sidecars of a mesh, which have no certificate of ours but a token of their service account's."""
+        sidecars = self._settings.envoy.sidecars
+        api = KubeWriter(await self._access.configuration())
+        tokens = TokenReviews(api.call, AUDIENCE, asyncio.get_running_loop().time)
+        service = SidecarCredentials(self._control_plane.xds, tokens, sidecars.namespaces if sidecars else ())
+        tls = server_credentials(tls_dir, clients_have_certificates=False)
+        server = await serve(str(at), service.handler(), credentials=tls)
+        try:
+            yield
+        finally:
+            service.close()
+            await server.stop(CLOSE_S)
+            await api.close()
 
     def _end(self) -> None:
         """Report not ready before anything is ended, so that no new connections come."""

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from limpet_extproc.contract.envoy import PROBE_SOCKET, extproc_socket
 from limpet_extproc.contract.host_port import HostPort
 from limpet_operator.pod.json_logs import LEVELS
 from limpet_operator.publish.address_family import LookupFamily
-from limpet_operator.publish.envoy_settings import MIB, EnvoySettings
+from limpet_operator.publish.bootstrap import CLIENT_SECRET, MESH_SECRET
+from limpet_operator.publish.envoy_settings import MIB, EnvoySettings, SidecarAccess
 from limpet_operator.publish.origins import origin
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.proxy import Proxy, ProxySettings, parse_proxy
+
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 
 EXTPROC_DIR: Final = "/run/limpet"
 """Where the workers of every gateway pod listen, as `extproc-N.sock`."""
@@ -41,6 +45,8 @@ class ReplicaSettings:
     probes: HostPort | None
     """Another address for /healthz and /readyz, for the kubelet alone."""
     envoy: EnvoySettings
+    credentials: HostPort | None
+    """Where sidecars of a mesh get the providers' credentials; None: nowhere."""
     drain_s: float
     """From a provider's removal until Envoy loses its cluster."""
     log_level: str
@@ -69,6 +75,7 @@ def parse_settings(
             "--tls-dir and --gateway-name belong together: a gateway's certificate must carry that DNS name, "
             "as the authority in --tls-dir may have signed others"
         )
+    _check_sidecars(parser, flags)
     namespaces = tuple(dict.fromkeys(flags.namespace))
     own = flags.lease_namespace or environment.get("POD_NAMESPACE") or "default"
     return ReplicaSettings(
@@ -89,9 +96,12 @@ def parse_settings(
             extproc_sockets=tuple(f"{flags.extproc_dir}/{extproc_socket(number)}" for number in range(flags.workers)),
             probe_socket=f"{flags.extproc_dir}/{PROBE_SOCKET}",
             body_limit_bytes=flags.body_limit_mib * MIB,
+            sidecars=_sidecars(flags),
+            tenant_from_workload=flags.tenant_from_workload,
             proxies=ProxySettings(https=flags.proxy, direct=tuple(flags.no_proxy)),
             dns_lookup_family=dns_lookup_family,
         ),
+        credentials=flags.credentials,
         drain_s=flags.drain_seconds,
         log_level=flags.log_level,
         identity=flags.identity,
@@ -99,6 +109,20 @@ def parse_settings(
         peers=flags.peers,
         kubeconfig=flags.kubeconfig,
     )
+
+
+def _check_sidecars(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
+    if bool(flags.sidecar_namespace) != bool(flags.credentials):
+        parser.error("--sidecar-namespace and --credentials belong together")
+    if flags.credentials and not flags.tls_dir:
+        parser.error("--credentials needs --tls-dir: sidecars send their tokens there, and get providers' keys")
+
+
+def _sidecars(flags: argparse.Namespace) -> SidecarAccess | None:
+    if not flags.sidecar_namespace:
+        return None
+    namespaces = tuple(dict.fromkeys(flags.sidecar_namespace))
+    return SidecarAccess(flags.sidecar_port, flags.trust_domain, namespaces, CLIENT_SECRET, MESH_SECRET)
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -142,6 +166,21 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--gateway-port", type=_port, default=10000, help="where Envoy listens for clients")
     add("--workers", type=_positive, default=1, help="ext_proc workers beside each Envoy")
     add("--debug-header", action="store_true", help="without keys, any client may ask why by x-limpet-debug")
+    add(
+        "--sidecar-namespace",
+        action="append",
+        type=_namespace,
+        default=[],
+        help="namespace whose sidecars of a mesh may ask the workers and get the providers' credentials; repeatable",
+    )
+    add("--sidecar-port", type=_port, default=9443, help="where each Envoy listens for those sidecars")
+    add("--credentials", type=_host_port, default=None, help="HOST:PORT where those sidecars get credentials")
+    add("--trust-domain", type=_trust_domain, default="cluster.local", help="the mesh's, in the names of its workloads")
+    add(
+        "--tenant-from-workload",
+        action="store_true",
+        help="know a client without a key by the workload that the gateway's own sidecar names",
+    )
     add("--extproc-dir", default=EXTPROC_DIR, help="where each Envoy finds its workers: their --socket-dir")
     add("--body-limit-mib", type=_positive, default=32, help="largest request body; a larger one is refused with 413")
     add("--proxy", type=_proxy, default=None, help="http://HOST:PORT through which https:// providers are reached")
@@ -183,6 +222,12 @@ def _host_port(text: str) -> HostPort:
 def _namespace(text: str) -> str:
     if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
         raise argparse.ArgumentTypeError(f"'{text}' is not a namespace; write one name each time, without patterns")
+    return text
+
+
+def _trust_domain(text: str) -> str:
+    if not _TRUST_DOMAIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a trust domain, such as cluster.local")
     return text
 
 

@@ -20,7 +20,7 @@ from limpet_operator.publish.encode import Json, set_header, typed, typed_struct
 from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.error_rules import lua_rules
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS, lua_lists, passed_to, vendor_headers_early
-from limpet_operator.publish.lua import program
+from limpet_operator.publish.lua import program, without_comments
 from limpet_operator.publish.secret import header_secret_name, secret_name
 from limpet_operator.publish.translation import request_translation
 from limpet_operator.publish.usage_fields import lua_usage_fields
@@ -57,15 +57,29 @@ _ANTHROPIC_VERSION: Final = "2023-06-01"
 """The one that all of Anthropic's API asks for, as of 2026."""
 
 
+_BY_ADS: Final[Json] = {"ads": {}, "resource_api_version": "V3"}
+
+
 def attempt_filters(provider: PlannedProvider, settings: EnvoySettings) -> list[Json]:
     """In the order in which a request passes them; its answer passes them the other way round."""
     return [
-        _strip_and_name(provider),
-        *_secrets(provider),
-        _rewrite(provider),
-        _which_attempt(provider.spec),
+        *_filters(provider, _BY_ADS, ATTEMPT_LUA),
         *request_translation(provider.spec, settings.body_limit_bytes),
         _CODEC,
+    ]
+
+
+def attempt_filters_of_sidecars(provider: PlannedProvider, credentials: Json) -> list[Json]:
+    """The same for an Envoy that is not ours, has no translator, and gets the secrets from this config source."""
+    return [*_filters(provider, credentials, without_comments(ATTEMPT_LUA)), _CODEC]
+
+
+def _filters(provider: PlannedProvider, credentials: Json, lua: str) -> list[Json]:
+    return [
+        _strip_and_name(provider),
+        *_secrets(provider, credentials),
+        _rewrite(provider, lua),
+        _which_attempt(provider.spec),
     ]
 
 
@@ -104,19 +118,19 @@ def _version(provider: PlannedProvider) -> list[Json]:
     return [{"append": {"header": header, "append_action": "ADD_IF_ABSENT"}}]
 
 
-def _secrets(provider: PlannedProvider) -> list[Json]:
+def _secrets(provider: PlannedProvider, source: Json) -> list[Json]:
     """The credential, if the provider needs one, and each header whose value comes from a Secret."""
     credential = provider.spec.credential
     return [
-        *([] if credential is None else [_injected(credential.header, secret_name(provider.name))]),
+        *([] if credential is None else [_injected(credential.header, secret_name(provider.name), source)]),
         *(
-            _injected(header.name, header_secret_name(provider.name, header.name))
+            _injected(header.name, header_secret_name(provider.name, header.name), source)
             for header, _ in provider.spec.headers.secret
         ),
     ]
 
 
-def _injected(header: str, secret: str) -> Json:
+def _injected(header: str, secret: str, source: Json) -> Json:
     return {
         "name": "envoy.filters.http.credential_injector",
         "typed_config": typed(
@@ -126,7 +140,7 @@ def _injected(header: str, secret: str) -> Json:
                 "name": "envoy.http.injected_credentials.generic",
                 "typed_config": typed(
                     "http.injected_credentials.generic.v3.Generic",
-                    credential={"name": secret, "sds_config": {"ads": {}, "resource_api_version": "V3"}},
+                    credential={"name": secret, "sds_config": source},
                     header=header,
                 ),
             },
@@ -134,7 +148,7 @@ def _injected(header: str, secret: str) -> Json:
     }
 
 
-def _rewrite(provider: PlannedProvider) -> Json:
+def _rewrite(provider: PlannedProvider, lua: str) -> Json:
     spec = provider.spec
     own = [header.name for header in spec.headers.set] + ([spec.credential.header] if spec.credential else [])
     renames = {
@@ -147,7 +161,7 @@ def _rewrite(provider: PlannedProvider) -> Json:
         "typed_config": typed_struct(
             "filters.http.lua.v3.Lua",
             shared_vm_id="limpet",
-            default_source_code={"inline_string": ATTEMPT_LUA},
+            default_source_code={"inline_string": lua},
             filter_context={
                 "host": spec.url.authority,
                 "prefix": spec.url.path_prefix,

@@ -24,6 +24,11 @@ _EXTENSIONS: Final = [
 """Without it no provider could be reached through a proxy."""
 _SDS_DIR: Final = "/etc/limpet/envoy"
 _TLS_DIR: Final = "/etc/limpet/tls"
+CLIENT_SECRET: Final = ("client", f"{_SDS_DIR}/client.yaml")
+"""The gateway's own certificate: as SDS names it, and its file."""
+MESH_SECRET: Final = ("mesh", f"{_SDS_DIR}/mesh.yaml")
+"""The authority of a mesh whose sidecars ask this gateway's workers."""
+_MESH_DIR: Final = "/etc/limpet/mesh"
 _CONTROLPLANE_PORT: Final = 18000
 _ADMIN: Final = ("127.0.0.1", 9901)
 _ADMIN_CLUSTER: Final = "limpet_admin"
@@ -151,6 +156,14 @@ def pod_secrets(operator: str) -> dict[str, Json]:
             },
         ),
     }
+
+
+def mesh_secret() -> Json:
+    """The file of MESH_SECRET; the mesh's ConfigMap `istio-ca-root-cert` is mounted beside it."""
+    trusted = {"filename": f"{_MESH_DIR}/root-cert.pem"}
+    return _sds_file(
+        MESH_SECRET[0], validation_context={"trusted_ca": trusted, "watched_directory": {"path": _MESH_DIR}}
+    )
 
 
 def _dynamic_resources() -> Json:

@@ -47,18 +47,23 @@ def provider_cluster(provider: PlannedProvider, settings: EnvoySettings) -> Json
         },
         "transport_socket": transport if proxy is None else tunnelled_transport(transport),
         "circuit_breakers": _BREAKERS,
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={"http_protocol_options": {}},
-                common_http_protocol_options={
-                    "idle_timeout": f"{provider.spec.idle_connection_s}s",
-                    # Of each attempt here, from the connection to the answer's end. Routes of streams switch it off.
-                    "max_stream_duration": f"{provider.spec.timeouts.unstreamed_s}s",
-                },
-                http_filters=attempt_filters(provider, settings),
-            )
-        },
+        "typed_extension_protocol_options": http_options(provider, attempt_filters(provider, settings)),
+    }
+
+
+def http_options(provider: PlannedProvider, filters: list[Json]) -> Json:
+    """How HTTP is spoken with a provider, with these upstream filters."""
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+            "upstreams.http.v3.HttpProtocolOptions",
+            explicit_http_config={"http_protocol_options": {}},
+            common_http_protocol_options={
+                "idle_timeout": f"{provider.spec.idle_connection_s}s",
+                # Of each attempt here, from the connection to the answer's end. Routes of streams switch it off.
+                "max_stream_duration": f"{provider.spec.timeouts.unstreamed_s}s",
+            },
+            http_filters=filters,
+        )
     }
 
 

@@ -44,6 +44,7 @@ for _package in (
     "filters.http.header_mutation.v3",
     "filters.http.health_check.v3",
     "filters.http.lua.v3",
+    "filters.http.rbac.v3",
     "filters.http.router.v3",
     "filters.http.set_filter_state.v3",
     "filters.http.set_metadata.v3",

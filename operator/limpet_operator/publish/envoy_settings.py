@@ -20,6 +20,7 @@ NEVER_FULL: Final = 1_000_000
 CLIENT_LISTENER: Final = "limpet"
 CLIENT_ROUTES: Final = "limpet"
 PROBE_LISTENER: Final = "limpet_healthprobes"
+SIDECAR_LISTENER: Final = "limpet_sidecars"
 FRONT_LUA: Final = "limpet.front"
 HEALTH: Final = "envoy.filters.http.health_check"
 """Filters of the client listener that are off except on routes that ask for them."""
@@ -42,6 +43,21 @@ MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class SidecarAccess:
+    """Which sidecars of a mesh may ask the workers of this Envoy, and where."""
+
+    port: int
+    trust_domain: str
+    """The mesh's, as in `spiffe://cluster.local/ns/default/sa/app`."""
+    namespaces: tuple[str, ...]
+    """Of the applications."""
+    certificate: tuple[str, str]
+    """Name and file of Envoy's own certificate, as SDS has it."""
+    authority: tuple[str, str]
+    """The same of the mesh's authority."""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvoySettings:
     """One Envoy: where it listens, where its ext_proc workers are, and how much it will hold in memory."""
 
@@ -51,6 +67,8 @@ class EnvoySettings:
     """Unix socket of each ext_proc worker."""
     probe_socket: str | None = None
     """Unix socket on which it takes probes; None: it takes none."""
+    sidecars: SidecarAccess | None = None
+    """None: there are none."""
     header_mode: bool = False
     """True: the header `x-limpet-cluster` chooses the cluster, for Envoys without the priority-group specifier."""
     identity_headers: tuple[str, ...] = ()
@@ -59,6 +77,8 @@ class EnvoySettings:
     """Headers that not every attempt sends alike, so a later one needs the client's values."""
     client_keys: ClientKeysMode = "Off"
     """Whether clients need a key."""
+    tenant_from_workload: bool = False
+    """Whether a client without a key is known by its workload, in a mesh whose sidecar stands before this Envoy."""
     debug: bool = False
     """Whether any client may ask why its requests go where they go, where keys are not looked at."""
     own_names: tuple[str, ...] = ()

@@ -5,7 +5,15 @@ Filter state is the one place that no log shows.
 
 from typing import Final
 
-from limpet_extproc.contract.envoy import HEAD_ROUTE, HEAD_STATE, HEADERS_STATE, LENGTH_STATE, PATH_STATE, READ_HEADERS
+from limpet_extproc.contract.envoy import (
+    HEAD_ROUTE,
+    HEAD_STATE,
+    HEADERS_STATE,
+    LENGTH_STATE,
+    PATH_STATE,
+    READ_HEADERS,
+    WORKLOAD_KEPT,
+)
 from limpet_operator.publish.encode import Json, typed
 from limpet_operator.publish.envoy_settings import EnvoySettings
 from limpet_operator.publish.headers import CREDENTIAL_HEADERS
@@ -19,7 +27,9 @@ def request_head(settings: EnvoySettings) -> Json:
 
     The client's credential is in it.
     """
-    names = CREDENTIAL_HEADERS if settings.header_mode else dict.fromkeys((*READ_HEADERS, *settings.identity_headers))
+    workload = [WORKLOAD_KEPT] if settings.tenant_from_workload else []
+    read = (*READ_HEADERS, *workload, *settings.identity_headers)
+    names = CREDENTIAL_HEADERS if settings.header_mode else dict.fromkeys(read)
     lines = [f"{name} %REQ({name})%" for name in names]
     if not settings.header_mode:
         lines.append(f"{HEAD_ROUTE} %ROUTE_NAME%")

@@ -1,5 +1,6 @@
 """The listener that clients speak to."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from limpet_extproc.contract.envoy import (
@@ -20,6 +21,7 @@ from limpet_extproc.contract.envoy import (
     ROUTE_METADATA,
     TRACE_HEADER,
     TRANSLATE_HEADER,
+    WORKLOAD_KEPT,
 )
 from limpet_extproc.contract.reasons import UNDECIDED
 from limpet_operator.publish.direct_responses import FRONT_PROGRAMS
@@ -134,9 +136,9 @@ def _http(settings: EnvoySettings) -> Json:
             stream_idle_timeout="0s",
             request_headers_timeout="30s",
             request_timeout="300s",
-            early_header_mutation_extensions=[_forget_internal_headers()],
+            early_header_mutation_extensions=[_forget_internal_headers(settings)],
             http_filters=_filters(settings),
-            access_log=[{**_access_log(REQUEST_LOG), "filter": _WORTH_AN_ENTRY}],
+            access_log=[{**access_log_to({"cluster_name": EXTPROC_CLUSTER}, REQUEST_LOG), "filter": _WORTH_AN_ENTRY}],
             access_log_options={"access_log_flush_interval": "1s"},
             local_reply_config=local_replies(settings.body_limit_bytes, readable=bool(settings.cors_origins)),
         ),
@@ -156,7 +158,7 @@ def _filters(settings: EnvoySettings) -> list[Json]:
         },
         _undecided(settings),
         originals(settings),
-        _vendor_headers(),
+        vendor_headers_filter(),
         answer_translation(),
         {
             "name": "envoy.filters.http.router",
@@ -168,14 +170,16 @@ def _filters(settings: EnvoySettings) -> list[Json]:
     ]
 
 
+_WORKLOAD: Final = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(x-forwarded-client-cert)%"
 _NOT_A_CLIENTS: Final = (OWN_HEADERS, "x-envoy-", "x-forwarded-")
 """Prefixes of headers that a proxy sets: with them a client could control retries, and providers would see them."""
 
 
-def _forget_internal_headers() -> Json:
+def _forget_internal_headers(settings: EnvoySettings) -> Json:
     """A client's own `x-limpet-*` never counts, whether or not ext_proc answers; nor do the headers of proxies.
 
-    All but one, which asks for an explanation: it goes on under another name.
+    All but one, which asks for an explanation: it goes on under another name. So does what tells of a workload, where
+    that counts.
     """
     return {
         "name": "limpet.forget_internal_headers",
@@ -184,6 +188,8 @@ def _forget_internal_headers() -> Json:
             mutations=[
                 {"remove": DEBUG_KEPT},
                 {"append": set_header(DEBUG_KEPT, f"%REQ({DEBUG_HEADER})%")},
+                {"remove": WORKLOAD_KEPT},
+                *([{"append": set_header(WORKLOAD_KEPT, _WORKLOAD)}] if settings.tenant_from_workload else []),
                 *(
                     {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
                     for prefix in _NOT_A_CLIENTS
@@ -246,7 +252,7 @@ def _undecided(settings: EnvoySettings) -> Json:
     }
 
 
-def _vendor_headers() -> Json:
+def vendor_headers_filter() -> Json:
     """Removes what vendors send to their own clients, for all providers alike, and our word to the translator."""
     return {
         "name": VENDOR_HEADERS,
@@ -257,7 +263,8 @@ def _vendor_headers() -> Json:
     }
 
 
-def _access_log(name: str) -> Json:
+def access_log_to(workers: Json, name: str, metadata: Sequence[Json] = ()) -> Json:
+    """An access log for `workers`, as Envoy's `EnvoyGrpc`, with this metadata of its calls."""
     return {
         "name": f"envoy.access_loggers.http_grpc.{name}",
         "typed_config": typed(
@@ -272,7 +279,10 @@ def _access_log(name: str) -> Json:
                 # with 0.1 s the slowest in a hundred waited half as long again. Size is never what fills one.
                 "buffer_flush_interval": "0.02s",
                 "buffer_size_bytes": 256 * 1024,
-                "grpc_service": {"envoy_grpc": {"cluster_name": EXTPROC_CLUSTER}},
+                "grpc_service": {
+                    "envoy_grpc": workers,
+                    **({"initial_metadata": [*metadata]} if metadata else {}),
+                },
             },
         ),
     }

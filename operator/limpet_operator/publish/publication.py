@@ -15,6 +15,7 @@ from limpet_operator.publish.probe_listener import probe_listener
 from limpet_operator.publish.resource import CLUSTER, LISTENER, ROUTE, SECRET, Publication, Resource, ResourceKey
 from limpet_operator.publish.route import route_configuration
 from limpet_operator.publish.secret import provider_secrets
+from limpet_operator.publish.sidecar_listener import sidecar_listener
 from limpet_operator.publish.translation import translator_cluster
 from limpet_operator.publish.tunnel import tunnel_listener, tunnels
 from limpet_operator.publish.wait_levels import wait_levels
@@ -54,6 +55,8 @@ def common_resources(plan: Plan, settings: EnvoySettings) -> Iterator[tuple[str,
     yield LISTENER, client_listener(settings)
     if settings.probe_socket:
         yield LISTENER, probe_listener(settings.probe_socket)
+    if settings.sidecars is not None:
+        yield LISTENER, sidecar_listener(settings.sidecars, settings.listen_host)
     yield ROUTE, route_configuration(plan.providers, settings)
 
 

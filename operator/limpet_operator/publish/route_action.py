@@ -17,6 +17,7 @@ from limpet_extproc.contract.envoy import (
     ROUTE_METADATA,
     TRIES,
     WAIT_HEADER,
+    WORKLOAD_KEPT,
 )
 from limpet_extproc.contract.reasons import UNCHECKED
 from limpet_operator.publish.direct_responses import NO_UNDECIDED
@@ -42,6 +43,7 @@ _NOT_FOR_PROVIDERS: Final = (
     "x-forwarded-proto",
     CLUSTER_HEADER,
     DEBUG_KEPT,
+    WORKLOAD_KEPT,
     "x-request-id",
 )
 

@@ -56,13 +56,16 @@ def read_certificates(directory: Path) -> Certificates:
     return Certificates(key, chain, authority)
 
 
-def server_credentials(directory: Path) -> Any:
+def server_credentials(directory: Path, *, clients_have_certificates: bool = True) -> Any:
     """For a gRPC server: clients must show a certificate; changed files apply to every later connection.
 
-    Raises TlsUnusableError if the files are unusable now. If they become so later, the last good ones stay in use.
+    `clients_have_certificates`: False where they show by other means who they are. Raises TlsUnusableError if the files
+    are unusable now. If they become so later, the last good ones stay in use.
     """
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(read_certificates(directory)), _newest(directory), require_client_authentication=True
+        _configuration(read_certificates(directory)),
+        _newest(directory),
+        require_client_authentication=clients_have_certificates,
     )
 
 

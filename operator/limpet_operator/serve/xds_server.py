@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -58,6 +59,20 @@ class XdsServer:
         for stream, wake in self._streams.items():
             stream.mark(touched)
             wake.set()
+
+    @property
+    def published(self) -> bool:
+        """Whether anything has been published: before that nobody is to be told that there is nothing."""
+        return self._published
+
+    @contextmanager
+    def following(self, stream: DeltaStream) -> Iterator[asyncio.Event]:
+        """Marks in a stream whatever changes for as long as the block runs, and then sets the event."""
+        wake = self._streams[stream] = asyncio.Event()
+        try:
+            yield wake
+        finally:
+            del self._streams[stream]
 
     def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The ADS service for `serve`; delta only."""

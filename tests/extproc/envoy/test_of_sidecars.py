@@ -52,6 +52,34 @@ async def test_without_a_usable_template_nothing_is_decided(make: Make) -> None:
     assert server.counted("limpet_decisions_total", reason="first.scored") == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "decided"),
+    [
+        ("/v1/chat/completions", True),
+        ("/openai/v1/chat/completions?x=1", True),
+        ("/v1/responses", True),
+        ("/v1/messages/count_tokens", True),
+        ("/v1/responses/resp_1", False),
+        ("/v1/files", False),
+        ("/v1/embeddings", False),
+        ("/v1/models", False),
+        ("/v1/nothing", False),
+        ("/prefix/v1/chat/completions", False),
+        ("/v1/chat/completions/../../admin", False),
+        ("/", False),
+    ],
+)
+async def test_only_turns_are_decided(make: Make, path: str, decided: bool) -> None:
+    server = Server(make.snapshot(make.provider("a", dialects=("OpenAIChat", "OpenAIResponses", "AnthropicMessages"))))
+    for method in ("POST", "GET"):
+        head, message = headers_message(), asked(make.body())[1]
+        head.request_headers.headers.headers[0].raw_value = path.encode()
+        head.request_headers.headers.headers.add(key=":method", raw_value=method.encode())
+        call = Call(head, message)
+        await server.extproc.process(call, NAMES)
+        assert (len(call.written) == 2) == (decided and method == "POST")
+
+
 async def test_what_needs_a_translator_is_left_to_the_gateway(make: Make) -> None:
     server = Server(make.snapshot(make.provider("a")), translated=("OpenAIChat",))
     mutation = (await answered(server, make.body(), NAMES)).request_body.response.header_mutation

@@ -38,6 +38,21 @@ def test_as_the_chart_starts_it() -> None:
     assert settings.identity == "limpet-operator-0"
 
 
+def test_sidecars_of_a_mesh() -> None:
+    tls = ["--tls-dir", "/etc/limpet/tls", "--gateway-name", "limpet-gateway"]
+    flags = [
+        *("--namespace", "ai", *tls, "--sidecar-namespace", "shop", "--sidecar-namespace", "chat"),
+        *("--credentials", "0.0.0.0:18001", "--trust-domain", "corp.example", "--tenant-from-workload"),
+    ]
+    settings = parse_settings(flags, POD)
+    sidecars = settings.envoy.sidecars
+    assert sidecars is not None
+    assert (sidecars.port, sidecars.trust_domain, sidecars.namespaces) == (9443, "corp.example", ("shop", "chat"))
+    assert (settings.credentials, settings.envoy.tenant_from_workload) == (HostPort("0.0.0.0", 18001), True)
+    plain = parse_settings(["--namespace", "ai"], POD)
+    assert (plain.envoy.sidecars, plain.credentials, plain.envoy.tenant_from_workload) == (None, None, False)
+
+
 @pytest.mark.parametrize(
     ("flags", "owner"),
     [
@@ -58,6 +73,11 @@ def test_who_owns_the_gateway(flags: list[str], owner: str | None) -> None:
         ([], "say which namespaces serve this gateway: --namespace NAME (repeatable) or --all-namespaces"),
         (["--namespace", "ai", "--all-namespaces"], "say which namespaces"),
         (["--all-namespaces", "--lease-name", "l"], "--lease-name and --lease-namespace belong together"),
+        (["--all-namespaces", "--sidecar-namespace", "a"], "--sidecar-namespace and --credentials belong together"),
+        (["--all-namespaces", "--credentials", "[::]:1"], "--sidecar-namespace and --credentials belong together"),
+        (["--all-namespaces", "--sidecar-namespace", "a", "--credentials", "[::]:1"], "--credentials needs --tls-dir"),
+        (["--all-namespaces", "--sidecar-namespace", "a*"], "is not a namespace"),
+        (["--all-namespaces", "--trust-domain", "a/b"], "is not a trust domain"),
         (["--all-namespaces", "--tls-dir", "/tls"], "--tls-dir and --gateway-name belong together"),
         (["--all-namespaces", "--gateway-name", "g"], "--tls-dir and --gateway-name belong together"),
         (["--all-namespaces", "--workers", "0"], "'0' must be at least 1"),
