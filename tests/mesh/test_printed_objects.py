@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from limpet_lab.kubernetes import assets, mesh_assets
@@ -17,6 +18,11 @@ from limpet_lab.kubernetes.apiserver import ApiServer, KubectlResult
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PROVIDER: dict[str, Any] = {
+    "apiVersion": "limpet.dev/v1alpha1",
+    "kind": "Provider",
+    "spec": {"vendor": "Custom", "url": "https://own.example/v1", "models": [{"name": "m"}]},
+}
 PROVIDERS = yaml.safe_dump_all(
     [
         {
@@ -105,6 +111,32 @@ async def test_every_example_can_be_brought_into_a_mesh(with_crds: ApiServer, tm
     status, out, error = await run(with_crds, "--providers", str(tmp_path))
     assert status == 0, error
     apply(with_crds, out).ok()
+
+
+async def test_what_sidecars_are_told_is_taken_with_the_authority_of_each_provider(
+    with_crds: ApiServer, tmp_path: Path
+) -> None:
+    place, apps = with_crds.namespace("providers"), with_crds.namespace("apps")
+    authority = trustme.CA().cert_pem.bytes().decode()
+    (tmp_path / "ca.crt").write_text(authority)
+    with_crds.kubectl("create", "configmap", "corp", "-n", place, f"--from-file={tmp_path / 'ca.crt'}").ok()
+    tls = {"caCertificateRef": {"kind": "ConfigMap", "name": "corp", "key": "ca.crt"}}
+    lost = {"caCertificateRef": {"kind": "Secret", "name": "gone", "key": "ca.crt"}}
+    providers = [
+        PROVIDER | {"metadata": {"name": name}, "spec": PROVIDER["spec"] | {"tls": each}}
+        for name, each in (("own", tls), ("lost", lost))
+    ]
+    with_crds.apply(*providers, namespace=place).ok()
+    sidecar = ("--mode", "sidecar", "--app-namespace", apps, "--ca-file", str(tmp_path / "ca.crt"))
+    status, out, error = await run(with_crds, "--from-cluster", "--namespace", place, *sidecar)
+    assert status == 0, error
+    assert f"note: namespace {apps} has neither istio-injection=enabled nor istio.io/rev" in error
+    assert f"note: {place}/lost is left out: key ca.crt of Secret gone with its authority could not be read" in error
+    apply(with_crds, out).ok()
+    found = with_crds.get("envoyfilters.networking.istio.io", "-n", apps)["items"]
+    names = {each["metadata"]["name"] for each in found}
+    own = f"limpet-gateway-own.{place}.providers.limpet.internal"
+    assert names == {"limpet-gateway-workers", own, f"{own}-routes"}
 
 
 def foreign(namespace: str, host: str, kind: str = "VirtualService", **spec: Any) -> str:

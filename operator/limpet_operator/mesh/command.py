@@ -1,25 +1,20 @@
 """`limpet mesh`: the objects with which a service mesh brings applications' requests to Limpet."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
 from limpet_operator.mesh.conflicts import settled
-from limpet_operator.mesh.gateway import MeshGateway
+from limpet_operator.mesh.gateway import EVERYWHERE, MeshGateway
 from limpet_operator.mesh.hosts import parse_host
 from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_object import MeshObjects
-from limpet_operator.mesh.istio_reading import IstioThere, read_istio
 from limpet_operator.mesh.printing import printed
+from limpet_operator.mesh.reading import MeshProviders, NoProvidersError, of_cluster, of_files
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
-from limpet_operator.resources.objects import Objects, Parser
-from limpet_operator.resources.problem import Invalid
 from limpet_operator.resources.provider import Provider
-from limpet_operator.sources import files
-from limpet_operator.sources.file_store import FileStore
 
 T = TypeVar("T")
 
@@ -47,6 +42,10 @@ def istio(
         list[str],
         typer.Option(help="Of the cluster's Providers, those in this namespace.  [default: all] Repeatable."),
     ] = [],  # noqa: B006 (typer's way to say none)
+    mode: Annotated[
+        Literal["egress", "sidecar"],
+        typer.Option(help="Who decides: the gateway, or the applications' own sidecars, which ask its workers."),
+    ] = "egress",
     host: Annotated[
         list[str],
         typer.Option(
@@ -70,8 +69,23 @@ def istio(
     ] = None,
     export_to: Annotated[
         list[str],
-        typer.Option(metavar="NAMESPACE", help="Namespace whose requests are meant.  [default: all] Repeatable."),
+        typer.Option(
+            metavar="NAMESPACE",
+            help="Namespace whose requests are meant.  [default: all; with --mode sidecar those of the applications] "
+            "Repeatable.",
+        ),
     ] = [],  # noqa: B006
+    app_namespace: Annotated[
+        list[str],
+        typer.Option(metavar="NAMESPACE", help="With --mode sidecar: where the applications are. Repeatable."),
+    ] = [],  # noqa: B006
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --mode sidecar: the authority of Limpet's own certificates, ca.crt of its Secrets.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print Istio's objects for the Providers' hosts, as YAML to apply.
 
@@ -83,68 +97,73 @@ def istio(
         raise typer.BadParameter(message, param_hint="--providers")
     if not from_cluster and (kubeconfig is not None or namespace):
         raise typer.BadParameter("is about a cluster: give --from-cluster, too", param_hint="--kubeconfig, --namespace")
+    sidecars = mode == "sidecar"
+    if sidecars != bool(app_namespace) or sidecars != (ca_file is not None):
+        message = "belong to --mode sidecar, which needs both: whose sidecars are told, and what they trust"
+        raise typer.BadParameter(message, param_hint="--app-namespace, --ca-file")
+    apps = tuple(dict.fromkeys(_checked(_name, each, "--app-namespace") for each in app_namespace))
+    seen_by = (each if each == EVERYWHERE else _checked(_name, each, "--export-to") for each in export_to)
     gateway = MeshGateway(
-        namespace=_checked(_namespace, gateway_namespace, "--gateway-namespace"),
-        release=_checked(_namespace, release, "--release"),
+        namespace=_checked(_name, gateway_namespace, "--gateway-namespace"),
+        release=_checked(_name, release, "--release"),
         port=gateway_port,
         tls_port=gateway_tls_port,
-        export_to=tuple(each if each == "*" else _checked(_namespace, each, "--export-to") for each in export_to)
-        or ("*",),
+        export_to=tuple(seen_by) or apps or (EVERYWHERE,),
     )
     hosts = tuple(dict.fromkeys(_checked(parse_host, each, "--host") for each in host))
-    objects, there = _of_cluster(kubeconfig, namespace) if providers is None else (_of_files(providers), None)
-    specs = objects.of(Provider)
-    if not specs and not hosts:
+    try:
+        found = (
+            of_cluster(kubeconfig, namespace, apps, _tell, filters=sidecars)
+            if providers is None
+            else of_files(providers, _tell)
+        )
+    except NoProvidersError as error:
+        raise _failed(str(error)) from error
+    if not found.objects.of(Provider) and not hosts:
         where = "the cluster" if providers is None else str(providers)
         raise _failed(f"{where} has no Provider that could be used; name one that has, or hosts with --host")
-    _print(egress_objects(specs, hosts, gateway), there, gateway)
+    wanted = (
+        egress_objects(found.objects.of(Provider), hosts, gateway)
+        if ca_file is None
+        else _of_sidecars(found, hosts, gateway, apps, ca_file)
+    )
+    _print(wanted, found, gateway)
 
 
-def _print(wanted: MeshObjects, there: IstioThere | None, gateway: MeshGateway) -> None:
-    found = settled(wanted.objects, there.existing if there else (), gateway)
-    for note in (*(there.notes if there else ()), *wanted.notes, *found.notes):
-        typer.echo(f"note: {note}", err=True)
-    for conflict in found.conflicts:
-        typer.echo(f"conflict: {conflict}", err=True)
-    typer.echo(printed(found.objects, there.version if there else None), nl=False)
-    if any(conflict.kind == "VirtualService" for conflict in found.conflicts):
+def _of_sidecars(
+    found: MeshProviders, hosts: Sequence[str], gateway: MeshGateway, apps: tuple[str, ...], ca_file: Path
+) -> MeshObjects:
+    # Imported here: Envoy's types take half a second.
+    from limpet_operator.mesh.istio_sidecar import SidecarMesh, sidecar_objects
+    from limpet_operator.planning.plan import Plan
+    from limpet_operator.publish.envoy_settings import EnvoySettings
+    from limpet_operator.publish.publication import settings_for
+
+    try:
+        ca_pem = ca_file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{ca_file} can't be read: {error}", param_hint="--ca-file") from error
+    if "-----BEGIN CERTIFICATE-----" not in ca_pem:
+        raise typer.BadParameter(f"{ca_file} holds no certificate in PEM", param_hint="--ca-file")
+    providers, notes = found.planned()
+    envoy = settings_for(Plan(providers=providers), EnvoySettings("::", 10000, ()))
+    written = sidecar_objects(providers, hosts, gateway, SidecarMesh(apps, ca_pem), envoy)
+    return MeshObjects(written.objects, (*notes, *written.notes))
+
+
+def _print(wanted: MeshObjects, found: MeshProviders, gateway: MeshGateway) -> None:
+    there = found.istio
+    result = settled(wanted.objects, there.existing if there else (), gateway)
+    for note in (*(there.notes if there else ()), *wanted.notes, *result.notes):
+        _tell(f"note: {note}")
+    for conflict in result.conflicts:
+        _tell(f"conflict: {conflict}")
+    typer.echo(printed(result.objects, there.version if there else None), nl=False)
+    if any(conflict.kind == "VirtualService" for conflict in result.conflicts):
         raise typer.Exit(1)
 
 
-def _of_files(directory: Path) -> Objects:
-    store = FileStore(Parser.load())
-    try:
-        store.replace(files.scan(directory).documents)
-    except FileNotFoundError as error:
-        raise _failed(str(error)) from error
-    for reading in store.readings:
-        if isinstance(reading.result, Invalid) and (reading.key is None or reading.key.kind == "Provider"):
-            what = f"{reading.key}" if reading.key is not None else "this"
-            typer.echo(f"{reading.document.origin}: {what} is left out: {reading.result.message}", err=True)
-    return store.objects
-
-
-def _of_cluster(kubeconfig: Path | None, namespaces: Sequence[str]) -> tuple[Objects, IstioThere]:
-    # Imported here: the client of the Kubernetes API takes longer than all the rest.
-    from limpet_operator.sources.kube_error import ApiError
-    from limpet_operator.sources.kube_reader import Access, KubeReader, NoClusterError
-    from limpet_operator.sources.read_once import UnreadableClusterError, read_objects
-
-    async def read() -> tuple[Objects, IstioThere]:
-        async with await KubeReader.connect(Access(kubeconfig)) as api:
-            objects = await read_objects(api, Parser.load(), ("Provider",), namespaces)
-            return objects, await read_istio(api, (), filters=False)
-
-    try:
-        objects, there = asyncio.run(read())
-    except (NoClusterError, UnreadableClusterError, ApiError) as error:
-        raise _failed(str(error)) from error
-    for key, invalid in sorted(objects.invalid.items()):
-        typer.echo(f"{key} is left out: {invalid.message}", err=True)
-    return objects, there
-
-
-def _namespace(text: str) -> str:
+def _name(text: str) -> str:
     if not (len(text) <= LONGEST_NAMESPACE and NAMESPACE.fullmatch(text)):
         raise ValueError(f"{text} is not a name; write lower-case letters, digits and '-'")
     return text
@@ -157,6 +176,10 @@ def _checked(read: Callable[[str], T], text: str, flag: str) -> T:
         raise typer.BadParameter(str(error), param_hint=flag) from error
 
 
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 def _failed(message: str) -> typer.Exit:
-    typer.echo(f"limpet mesh istio: {message}", err=True)
+    _tell(f"limpet mesh istio: {message}")
     return typer.Exit(1)

@@ -28,14 +28,34 @@ class MeshGateway:
 
     @property
     def name(self) -> str:
-        """The Service's name, by the chart's rule."""
+        """The Service's name."""
+        return f"{self._full_name}-gateway"
+
+    @property
+    def _full_name(self) -> str:
+        """What all of the release's names begin with, by the chart's rule."""
         full = self.release if "limpet" in self.release else f"{self.release}-limpet"
-        return f"{full[:_LONGEST_PREFIX].removesuffix('-')}-gateway"
+        return full[:_LONGEST_PREFIX].removesuffix("-")
 
     @property
     def host(self) -> str:
         """The Service's whole DNS name."""
         return f"{self.name}.{self.namespace}.svc.{self.cluster_domain}"
+
+    @property
+    def workers_host(self) -> str:
+        """The whole DNS name of the Service through which sidecars ask the workers."""
+        return f"{self._full_name}-workers.{self.namespace}.svc.{self.cluster_domain}"
+
+    @property
+    def certified_name(self) -> str:
+        """The DNS name in the certificates of its pods."""
+        return f"{self.name}.{self.namespace}.svc"
+
+    @property
+    def operator_host(self) -> str:
+        """The DNS name of the operator, which is in its certificate."""
+        return f"{self._full_name}-operator.{self.namespace}.svc"
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from limpet_operator.mesh.gateway import MeshGateway, shortened, text_hash
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OURS: Final = "limpet"
 GATEWAY_LABEL: Final = "limpet.dev/gateway"
+STEP_LABEL: Final = "limpet.dev/step"
 PROVIDERS_ANNOTATION: Final = "limpet.dev/providers"
 
 ISTIO_GROUP: Final = "networking.istio.io"
@@ -40,6 +41,8 @@ class IstioObject:
     purpose: str
     """One line for people."""
     spec: Mapping[str, Any]
+    step: int = 1
+    """2: to be applied when sidecars have what is of step 1, and to be removed before it."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -54,6 +57,8 @@ class IstioObject:
             "namespace": self.namespace,
             "labels": {MANAGED_BY: OURS, GATEWAY_LABEL: self.gateway},
         }
+        if self.step > 1:
+            metadata["labels"][STEP_LABEL] = str(self.step)
         if self.providers:
             metadata["annotations"] = {PROVIDERS_ANNOTATION: ", ".join(self.providers)}
         return {"apiVersion": usual, "kind": self.kind, "metadata": metadata, "spec": self.spec}
@@ -75,6 +80,7 @@ def istio_object(
     spec: Mapping[str, Any],
     providers: Iterable[str] = (),
     namespace: str = "",
+    step: int = 1,
 ) -> IstioObject:
     """An object named after the gateway and what it is about: a host, or a Provider."""
     return IstioObject(
@@ -85,6 +91,7 @@ def istio_object(
         providers=tuple(sorted(providers)),
         purpose=purpose,
         spec=spec,
+        step=step,
     )
 
 

@@ -81,12 +81,18 @@ def http_filters(settings: EnvoySettings, sidecars: SidecarSettings) -> list[Jso
 
 def virtual_host_patch(settings: EnvoySettings) -> Json:
     """For the hosts whose requests ext_proc is asked about."""
-    names = [_FORGET, EXT_PROC_FILTER, *(each["name"] for each in (*_noting(settings), vendor_headers_filter()))]
-    on = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+    # Each by its own kind of setting: Istio refuses an empty one, which every Envoy would take.
+    mutation = typed("filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations={})
+    on = {
+        _FORGET: mutation,
+        EXT_PROC_FILTER: typed("filters.http.ext_proc.v3.ExtProcPerRoute", overrides={}),
+        **{each["name"]: typed("filters.http.set_filter_state.v3.Config") for each in _noting(settings)},
+        vendor_headers_filter()["name"]: mutation,
+    }
     return {
         "request_body_buffer_limit": settings.body_limit_bytes,
         "include_request_attempt_count": True,
-        "typed_per_filter_config": dict.fromkeys(names, on),
+        "typed_per_filter_config": on,
     }
 
 

@@ -1,8 +1,10 @@
 """`limpet mesh istio` with Providers from files: what it prints, and what it refuses."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 from tests.operator.conftest import Build
 from typer.testing import CliRunner, Result
@@ -60,6 +62,11 @@ def test_where_the_gateway_is_decides_names_and_namespaces(directory: Path) -> N
         (("--providers", "x", "--release", "a.b"), "a.b is not a name"),
         (("--providers", "x", "--export-to", "a/*"), "a/* is not a name"),
         (("--providers", "x", "--gateway-tls-port", "0"), "--gateway-tls-port"),
+        (("--providers", "x", "--mode", "ambient"), "--mode"),
+        (("--providers", "x", "--mode", "sidecar"), "belong to --mode sidecar, which needs both"),
+        (("--providers", "x", "--mode", "sidecar", "--app-namespace", "a"), "belong to --mode sidecar"),
+        (("--providers", "x", "--ca-file", "ca.crt"), "belong to --mode sidecar"),
+        (("--providers", "x", "--app-namespace", "a"), "belong to --mode sidecar"),
     ],
 )
 def test_a_wrong_flag_is_named(flags: tuple[str, ...], message: str) -> None:
@@ -75,3 +82,33 @@ def test_a_directory_that_is_not_there_or_has_no_provider_is_named(tmp_path: Pat
     result = run("--providers", str(tmp_path))
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"{tmp_path} has no Provider that could be used" in result.stderr
+
+
+def test_mode_sidecar_prints_what_sidecars_of_the_applications_are_told(directory: Path, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(trustme.CA().cert_pem.bytes())
+    flags = ("--mode", "sidecar", "--ca-file", str(ca), "--app-namespace", "one", "--app-namespace", "two")
+    result = run("--providers", str(directory), *flags)
+    assert result.exit_code == 0, result.stderr
+    objects = list(yaml.safe_load_all(result.stdout))
+    kinds = Counter((each["kind"], each["metadata"]["namespace"]) for each in objects)
+    assert kinds == {
+        ("ServiceEntry", "limpet"): 4,
+        ("VirtualService", "limpet"): 2,
+        ("DestinationRule", "limpet"): 3,
+        ("EnvoyFilter", "one"): 5,
+        ("EnvoyFilter", "two"): 5,
+    }
+    seen_by = {tuple(each["spec"]["exportTo"]) for each in objects if each["kind"] != "EnvoyFilter"}
+    assert seen_by == {(".", "one", "two")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "can't be read"), (b"\xff", "can't be read"), (b"x", "holds no certificate in PEM")]
+)
+def test_an_authority_that_is_none_is_named(directory: Path, tmp_path: Path, text: bytes | None, message: str) -> None:
+    ca = tmp_path / "ca.crt"
+    if text is not None:
+        ca.write_bytes(text)
+    result = run("--providers", str(directory), "--mode", "sidecar", "--ca-file", str(ca), "--app-namespace", "one")
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
