@@ -1,18 +1,22 @@
 """`limpet mesh`: the objects with which a service mesh brings applications' requests to Limpet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from limpet_operator.mesh.conflicts import settled
+from limpet_operator.mesh.conflicts import Settled, settled
 from limpet_operator.mesh.gateway import EVERYWHERE, MeshGateway
 from limpet_operator.mesh.hosts import parse_host
 from limpet_operator.mesh.istio_egress import egress_objects
 from limpet_operator.mesh.istio_object import MeshObjects
+from limpet_operator.mesh.istio_sidecar import SidecarMesh, sidecar_objects
 from limpet_operator.mesh.printing import printed
 from limpet_operator.mesh.reading import MeshProviders, NoProvidersError, of_cluster, of_files
+from limpet_operator.planning.plan import Plan
+from limpet_operator.publish.envoy_settings import EnvoySettings
+from limpet_operator.publish.publication import settings_for
 from limpet_operator.resources.metadata import LONGEST_NAMESPACE, NAMESPACE
 from limpet_operator.resources.provider import Provider
 
@@ -122,38 +126,42 @@ def istio(
     if not found.objects.of(Provider) and not hosts:
         where = "the cluster" if providers is None else str(providers)
         raise _failed(f"{where} has no Provider that could be used; name one that has, or hosts with --host")
-    wanted = (
-        egress_objects(found.objects.of(Provider), hosts, gateway)
-        if ca_file is None
-        else _of_sidecars(found, hosts, gateway, apps, ca_file)
-    )
+    wanted = egress_objects(found.objects.of(Provider), hosts, gateway)
+    if ca_file is not None:
+        theirs = {each.host for each in _settled(wanted, found, gateway).conflicts if each.kind == "VirtualService"}
+        wanted = _of_sidecars(found, hosts, gateway, SidecarMesh(apps, _authority(ca_file)), theirs)
     _print(wanted, found, gateway)
 
 
 def _of_sidecars(
-    found: MeshProviders, hosts: Sequence[str], gateway: MeshGateway, apps: tuple[str, ...], ca_file: Path
+    found: MeshProviders,
+    hosts: Sequence[str],
+    gateway: MeshGateway,
+    sidecars: SidecarMesh,
+    routed_by_others: Collection[str],
 ) -> MeshObjects:
-    # Imported here: Envoy's types take half a second.
-    from limpet_operator.mesh.istio_sidecar import SidecarMesh, sidecar_objects
-    from limpet_operator.planning.plan import Plan
-    from limpet_operator.publish.envoy_settings import EnvoySettings
-    from limpet_operator.publish.publication import settings_for
+    providers, notes = found.planned()
+    envoy = settings_for(Plan(providers=providers), EnvoySettings("::", 10000, ()))
+    written = sidecar_objects(providers, hosts, gateway, sidecars, envoy, routed_by_others)
+    return MeshObjects(written.objects, (*notes, *written.notes))
 
+
+def _authority(ca_file: Path) -> str:
     try:
         ca_pem = ca_file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{ca_file} can't be read: {error}", param_hint="--ca-file") from error
     if "-----BEGIN CERTIFICATE-----" not in ca_pem:
         raise typer.BadParameter(f"{ca_file} holds no certificate in PEM", param_hint="--ca-file")
-    providers, notes = found.planned()
-    envoy = settings_for(Plan(providers=providers), EnvoySettings("::", 10000, ()))
-    written = sidecar_objects(providers, hosts, gateway, SidecarMesh(apps, ca_pem), envoy)
-    return MeshObjects(written.objects, (*notes, *written.notes))
+    return ca_pem
+
+
+def _settled(wanted: MeshObjects, found: MeshProviders, gateway: MeshGateway) -> Settled:
+    return settled(wanted.objects, found.istio.existing if found.istio else (), gateway)
 
 
 def _print(wanted: MeshObjects, found: MeshProviders, gateway: MeshGateway) -> None:
-    there = found.istio
-    result = settled(wanted.objects, there.existing if there else (), gateway)
+    there, result = found.istio, _settled(wanted, found, gateway)
     for note in (*(there.notes if there else ()), *wanted.notes, *result.notes):
         _tell(f"note: {note}")
     for conflict in result.conflicts:

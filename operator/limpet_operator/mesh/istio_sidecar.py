@@ -3,7 +3,7 @@
 They come on top of those of `istio_egress`, whose routes to the gateway serve all that a sidecar does not decide.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,10 +70,12 @@ def sidecar_objects(
     gateway: MeshGateway,
     sidecars: SidecarMesh,
     envoy: EnvoySettings,
+    routed_by_others: Collection[str] = (),
 ) -> MeshObjects:
     """The objects for these providers and for `hosts`, in the order in which they are to be applied.
 
-    `envoy` is the gateway as `publication.settings_for` has it for all the providers.
+    `envoy` is the gateway as `publication.settings_for` has it for all the providers. `routed_by_others` are hosts for
+    which somebody else has a VirtualService (`conflicts.settled`): sidecars ask nothing about their requests.
     """
     told = sidecar_settings(gateway, sidecars)
     specs = [provider.spec for provider in providers]
@@ -82,7 +84,7 @@ def sidecar_objects(
         f"{host.mesh_name}:{port}"
         for host in mesh_hosts(specs, hosts, gateway)
         for port in host.http_ports
-        if not is_ip(host.name)
+        if not is_ip(host.name) and host.mesh_name not in routed_by_others
     ]
     reached = [provider for provider in providers if provider.served and proxy_of(provider, envoy) is None]
     notes = [
@@ -96,7 +98,7 @@ def sidecar_objects(
     for namespace in sidecars.app_namespaces:
         objects.append(_asking(virtual_hosts, gateway, namespace, told, envoy))
         objects += (_filters(each, gateway, namespace, told) for each in reached)
-    for namespace in sidecars.app_namespaces:
+    for namespace in sidecars.app_namespaces if virtual_hosts else ():
         objects += (_routes(each, virtual_hosts, gateway, namespace, envoy) for each in reached)
     return MeshObjects(tuple(objects), (*egress.notes, *notes))
 

@@ -25,9 +25,14 @@ def planned(build: Build, name: str = "deepseek", ca_pem: str | None = None, **s
     return PlannedProvider(parsed.key.display_name, parsed, None, ca_pem, {}, {})
 
 
-def written(*providers: PlannedProvider, apps: tuple[str, ...] = ("apps",), hosts: tuple[str, ...] = ()) -> MeshObjects:
+def written(
+    *providers: PlannedProvider,
+    apps: tuple[str, ...] = ("apps",),
+    hosts: tuple[str, ...] = (),
+    routed_by_others: tuple[str, ...] = (),
+) -> MeshObjects:
     envoy = settings_for(Plan(providers=providers), EnvoySettings("::", 10000, ()))
-    return sidecar_objects(providers, hosts, GATEWAY, SidecarMesh(apps, "(ca)"), envoy)
+    return sidecar_objects(providers, hosts, GATEWAY, SidecarMesh(apps, "(ca)"), envoy, routed_by_others)
 
 
 def of(found: MeshObjects, kind: str, about: str) -> IstioObject:
@@ -163,3 +168,12 @@ def test_a_provider_behind_a_proxy_is_left_to_the_gateway(build: Build) -> None:
     assert found.notes == (
         "team/deepseek is reached through a proxy, which sidecars can't use: the gateway serves its requests",
     )
+
+
+def test_of_a_host_that_somebody_else_routes_no_sidecar_asks(build: Build) -> None:
+    found = written(
+        planned(build, url="https://h.example/v1"), hosts=("llm.internal",), routed_by_others=("h.example",)
+    )
+    for about, applies_to in (("workers", "VIRTUAL_HOST"), (f"{DEEPSEEK}-routes", "HTTP_ROUTE")):
+        (patch,) = patches(found, about, applies_to)
+        assert patch["match"]["routeConfiguration"]["vhost"]["name"] == "llm.internal:80"
