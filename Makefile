@@ -75,6 +75,7 @@ bench: $(READY)  ## all benchmarks
 	$(BIN)/limpet bench infron
 	$(BIN)/limpet bench latency
 	$(BIN)/limpet bench latency --dialects
+	$(BIN)/limpet bench mesh
 	$(BIN)/limpet bench reload
 	$(BIN)/limpet bench bodies
 	$(BIN)/limpet bench translation

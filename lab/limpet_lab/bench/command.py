@@ -11,6 +11,7 @@ from limpet_lab.bench.features import features
 from limpet_lab.bench.infron import infron
 from limpet_lab.bench.latency import latency
 from limpet_lab.bench.memory import memory
+from limpet_lab.bench.mesh import mesh
 from limpet_lab.bench.reload import reload
 from limpet_lab.bench.translation import translation
 from limpet_lab.replay.command import replay
@@ -26,6 +27,7 @@ for each in (
     infron,
     latency,
     memory,
+    mesh,
     reload,
     replay,
     translation,

@@ -58,8 +58,8 @@ async def running(folder: Path, *, concurrency: int, rename: bool) -> AsyncItera
     upstream_port, plain_port, metrics_port = free_port(), free_port(), free_port()
     settings = LocalSettings(port=free_port(), extproc_metrics_port=metrics_port)
     try:
-        await _start_envoy(children, "upstream", upstream_config(upstream_port), concurrency, upstream_port)
-        await _start_envoy(children, "envoy", plain_config(plain_port, upstream_port), concurrency, plain_port)
+        await start_envoy(children, "upstream", upstream_config(upstream_port), concurrency, upstream_port)
+        await start_envoy(children, "envoy", plain_config(plain_port, upstream_port), concurrency, plain_port)
         async with LocalGateway(settings) as gateway:
             Bed(Sellers([]), gateway, Parser.load()).apply(configuration(upstream_port, rename=rename))
             await gateway.ready()
@@ -185,7 +185,8 @@ def _listener(port: int, *routes: Json) -> Json:
     }
 
 
-async def _start_envoy(children: Children, name: str, config: Json, concurrency: int, port: int) -> None:
+async def start_envoy(children: Children, name: str, config: Json, concurrency: int, port: int) -> None:
+    """Return when it listens on this port. Raises CannotStart."""
     path = children.log_dir / f"{name}.json"
     path.write_text(json.dumps(config))
     await children.start(name, envoy_command(path, "--concurrency", str(concurrency)))

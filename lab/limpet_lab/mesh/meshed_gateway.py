@@ -109,6 +109,11 @@ class MeshedGateway(LocalGateway):
         super().apply(plan)
         self._following = asyncio.create_task(self._follow(plan, self._following))
 
+    @property
+    def plan(self) -> Plan:
+        """What the sidecar has by now."""
+        return self._told
+
     async def followed(self) -> None:
         """Return when the sidecar has all that was applied so far.
 

@@ -89,6 +89,8 @@ class LocalSettings:
     """How providers that configure no proxy are reached."""
     sidecars: SidecarAccess | None = None
     """The lab has some."""
+    tenant_from_workload: bool = False
+    """Whether a sidecar in front says who asks."""
     envoy_concurrency: int | None = None
     """Envoy's threads; None: as many as ext_proc workers, and at least two, as one copies a large body for a while."""
     extproc_command: Sequence[str] = (sys.executable, "-m", "limpet_extproc")
@@ -138,6 +140,7 @@ class LocalGateway:
             probe_socket=str(run_dir / PROBE_SOCKET),
             header_mode=settings.header_mode,
             sidecars=settings.sidecars,
+            tenant_from_workload=settings.tenant_from_workload,
             client_keys=settings.client_keys,
             body_limit_bytes=settings.body_limit_bytes,
             proxies=settings.proxies,
