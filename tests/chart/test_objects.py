@@ -107,3 +107,9 @@ def test_a_service_can_have_both_families() -> None:
     spec = one(objects({"gateway": {"service": families}}), "Service", "limpet-gateway")["spec"]
     assert spec.items() >= families.items()
     assert not {"ipFamilyPolicy", "ipFamilies"} & set(one(objects(), "Service", "limpet-gateway")["spec"])
+
+
+def test_services_with_tls_of_limpets_own_say_so_to_a_mesh(found: list[Object]) -> None:
+    # A mesh takes `grpc` for plain HTTP/2, and would read what it can't.
+    ports = [port for entry in found if entry["kind"] == "Service" for port in entry["spec"]["ports"]]
+    assert {port["appProtocol"] for port in ports if port["name"] == "grpc"} == {"tls"}

@@ -23,7 +23,7 @@ from tests.cluster.container import Container
 from tests.cluster.deployments import PodView
 from tests.cluster.images import Image
 from tests.cluster.kubeapi import Api, ApiError
-from tests.cluster.podlife import Node, RunningPod
+from tests.cluster.podlife import Node, RunningPod, Sidecars
 from tests.cluster.pods import Network
 from tests.cluster.services import Dns, Services
 from tests.cluster.volumes import Sources
@@ -69,10 +69,16 @@ class Kubelet:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, server: ApiServer, namespace: str, directory: Path, network: Network, images: Sequence[Image]
+        cls,
+        server: ApiServer,
+        namespace: str,
+        directory: Path,
+        network: Network,
+        images: Sequence[Image],
+        sidecars: Sidecars | None = None,
     ) -> AsyncIterator[Self]:
-        """Play until the end of the block; then every pod is killed."""
-        node = Node(directory, network, images, server.port, asyncio.Lock())
+        """Play until the end of the block; then every pod is killed. A mesh with sidecars has its own name server."""
+        node = Node(directory, network, images, server.port, asyncio.Lock(), sidecars)
         ca = server.ca_file
         async with (
             Api(server.url, _admin_token(server), str(ca)) as api,
@@ -82,7 +88,7 @@ class Kubelet:
 
     @asynccontextmanager
     async def _playing(self) -> AsyncIterator[Self]:
-        dns = Dns(ADDRESS, self.services.resolve)
+        dns = Dns(ADDRESS, self.services.resolve) if self._node.sidecars is None else None
         following = asyncio.create_task(self._follow())
         try:
             yield self
@@ -95,7 +101,8 @@ class Kubelet:
                 self._ending.get(name) or asyncio.ensure_future(self._end(pod, 0.0)) for name, pod in self._pods.items()
             ]
             await asyncio.gather(*lives, return_exceptions=True)
-            dns.close()
+            if dns is not None:
+                dns.close()
 
     def pods(self, **labels: str) -> list[RunningPod]:
         """The running pods with these labels (`component` for `app.kubernetes.io/component`), oldest first."""
@@ -242,6 +249,8 @@ class Kubelet:
             },
             "spec": {**template["spec"], "nodeName": NODE_NAME},
         }
+        if self._node.sidecars is not None:
+            body = {**self._node.sidecars.admitted(body)}
         token = await self._token(template["spec"])
         record = await self._api.create(f"/api/v1/namespaces/{self.namespace}/pods", body)
         pod = RunningPod(record, token, self._node, self._sources, self._serve)

@@ -3,16 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tests.cluster import images, volumes
 from tests.cluster.container import Container, Surroundings
 from tests.cluster.environment import environment, expanded
 from tests.cluster.images import Image
-from tests.cluster.pods import Network
+from tests.cluster.pods import Network, Pod
 from tests.cluster.services import CLUSTER_DOMAIN, PodAddress
 from tests.cluster.volumes import Directory, NotThere, Sources
 from tests.cluster.world import ADDRESS
@@ -20,6 +20,16 @@ from tests.cluster.world import ADDRESS
 Json = Mapping[str, Any]
 
 TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+class Sidecars(Protocol):
+    """What a service mesh adds to the pods of a namespace."""
+
+    def admitted(self, pod: Json) -> Json:
+        """The pod as the API server gets it."""
+
+    def beside(self, pod: Pod, record: Json) -> AbstractAsyncContextManager[None]:
+        """What runs in the pod before its first container and after its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class Node:
     api_port: int
     plugging: asyncio.Lock
     """One network at a time: `ip` itself is not made for more."""
+    sidecars: Sidecars | None = None
 
 
 class RunningPod:
@@ -66,6 +77,7 @@ class RunningPod:
         self._sources = sources
         self._changed = changed
         self._stack = ExitStack()
+        self._beside = AsyncExitStack()
         self._volumes: dict[str, Directory] = {}
         self._plugged = asyncio.create_task(self._plug())
         self._life = asyncio.create_task(self._start())
@@ -157,6 +169,7 @@ class RunningPod:
         for name in reversed(sidecars):
             if name in self.containers:
                 await self.containers[name].stop(max(deadline, time.monotonic() + 2.0))
+        await self._beside.aclose()
         await asyncio.gather(self._plugged, return_exceptions=True)
         async with self._node.plugging:
             await asyncio.to_thread(self._stack.close)
@@ -166,14 +179,18 @@ class RunningPod:
     def _sidecars(self) -> list[str]:
         return [each["name"] for each in self.spec.get("initContainers", ()) if each.get("restartPolicy") == "Always"]
 
-    async def _plug(self) -> str:
+    async def _plug(self) -> Pod:
         async with self._node.plugging:
-            return (await asyncio.to_thread(self._stack.enter_context, self._node.network.pod(self.name))).ip
+            return await asyncio.to_thread(self._stack.enter_context, self._node.network.pod(self.name))
 
     async def _start(self) -> None:
-        self.ip = await asyncio.shield(self._plugged)
+        pod = await asyncio.shield(self._plugged)
+        self.ip = pod.ip
         self.record = {**self.record, "status": {"podIP": self.ip, "hostIP": ADDRESS}}
         self._changed()
+        if self._node.sidecars is not None:
+            self.waiting_for = "the mesh's sidecar"
+            await self._beside.enter_async_context(self._node.sidecars.beside(pod, self.record))
         while not self._mount():  # noqa: ASYNC110 - a node asks again, too
             await asyncio.sleep(0.1)
         for spec in self.spec.get("initContainers", ()):

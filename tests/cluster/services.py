@@ -76,6 +76,10 @@ class Services:
         service = self._services.get((name, namespace))
         return endpoints(service, self._pods) if service is not None else ()
 
+    def leading(self) -> list[tuple[Mapping[str, Any], tuple[PodAddress, ...]]]:
+        """Every Service, and the pods that it leads to."""
+        return [(each, endpoints(each, self._pods)) for each in self._services.values()]
+
     def resolve(self, host: str) -> list[str] | None:
         """The addresses of a fully qualified name; None if there is no such Service."""
         parts = host.rstrip(".").lower().removesuffix("." + CLUSTER_DOMAIN).split(".")

@@ -19,6 +19,8 @@ from limpet_lab.kubernetes.istiod import Istiod
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.resources.objects import Parser
 
+_FIRST_POD = 10_000
+"""Other tests of the same process number theirs from 0."""
 COMMAND = "python -m tests.cluster.world python -m pytest tests/mesh"
 
 
@@ -41,14 +43,27 @@ def istiod(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session")
-def mesh(apiserver: ApiServer, istiod: Istiod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """The mesh, and the name server of this world."""
-    running = Mesh(apiserver, istiod, Network(), tmp_path_factory.mktemp("mesh"))
-    dns = Dns(ADDRESS, running.resolve)
+def mesh(apiserver: ApiServer, istiod: Istiod, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    """The mesh of all stories."""
+    return Mesh(apiserver, istiod, Network(count(_FIRST_POD)), tmp_path_factory.mktemp("mesh"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def name_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Answers for the mesh's names, in modules that have to do with it: other tests have one of their own."""
+    if not any("mesh" in item.fixturenames for item in _tests_of(request)):
+        yield
+        return
+    dns = Dns(ADDRESS, request.getfixturevalue("mesh").resolve)
     try:
-        yield running
+        yield
     finally:
         dns.close()
+
+
+def _tests_of(request: pytest.FixtureRequest) -> list[pytest.Function]:
+    """Those of the module that asks."""
+    return [each for each in request.session.items if isinstance(each, pytest.Function) and each.path == request.path]
 
 
 @pytest.fixture(scope="session")

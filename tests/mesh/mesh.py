@@ -12,7 +12,7 @@ endpoints of Services or answers for names: that is what `workload`, `service` a
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -30,6 +30,8 @@ NOWHERE: Final = "240.0.0.1"
 """What names resolve to that only a sidecar knows the way to; nobody has this address."""
 
 Json = Mapping[str, Any]
+Zone = Callable[[str], list[str] | None]
+"""The addresses of a name; None: it is not one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,17 @@ class Mesh:
     istiod: Istiod
     network: Network
     directory: Path
+    zones: list[Zone] = field(default_factory=list)
+    """Further names."""
     _names: dict[str, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def resolve(self, host: str) -> list[str] | None:
         """The mesh's name server."""
-        found = self._names.get(host.rstrip(".").lower())
-        return [found] if found is not None else None
+        name = host.rstrip(".").lower()
+        if name in self._names:
+            return [self._names[name]]
+        return next((found for zone in self.zones if (found := zone(name)) is not None), None)
 
     def name(self, host: str, ip: str = NOWHERE) -> str:
         """From now on this name has that address."""
@@ -107,12 +113,12 @@ class Mesh:
             found: tuple[Sidecar, Identity] | None = None
             if sidecar:
                 node = Node(name, namespace, pod.ip, account, known)
-                found = await running.enter_async_context(self._beside(pod, node, not_from))
+                found = await running.enter_async_context(self.beside(pod, node, not_from))
             running.push_async_callback(self._forget, name, namespace)
             yield Workload(name, namespace, pod, known, *(found or (None, None)))
 
     @asynccontextmanager
-    async def _beside(self, pod: Pod, node: Node, not_from: Sequence[int]) -> AsyncIterator[tuple[Sidecar, Identity]]:
+    async def beside(self, pod: Pod, node: Node, not_from: Sequence[int]) -> AsyncIterator[tuple[Sidecar, Identity]]:
         directory = self.directory / node.pod
         directory.mkdir()
         token = await asyncio.to_thread(token_for, self.server, node.namespace, node.account)

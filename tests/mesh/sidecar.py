@@ -184,6 +184,11 @@ class Sidecar:
             return int(line.rpartition(": ")[2])
         return 0
 
+    async def requests(self, cluster: str) -> int:
+        """How many requests it sent on to a cluster."""
+        found = [line for line in (await self.page("/clusters")).splitlines() if line.startswith(f"{cluster}::")]
+        return sum(int(line.rpartition("::")[2]) for line in found if "::rq_total::" in line)
+
     async def knows(self, name: str) -> None:
         """Return when its configuration has these words, such as the name of a cluster."""
 

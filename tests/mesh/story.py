@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import msgspec
+import trustme
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 from tests.cluster.pods import Pod
 from tests.cluster.world import ADDRESS
-from tests.envoy.cast import LONG, seller_configs
+from tests.envoy.cast import LONG, PLAIN, seller_configs
 from tests.envoy.stage import Stage
 from tests.mesh.inside import http_session, network_of, sdk_client
 from tests.mesh.mesh import Mesh, Workload
 
-from limpet_lab.sim.config import SellerConfig
+from limpet_lab.sim.config import Certificate, SellerConfig, SellerModel
 from limpet_lab.sim.sellers import Sellers
 from limpet_operator.laptop.local import LocalGateway, LocalSettings
 from limpet_operator.planning.plan import Plan
@@ -26,6 +27,9 @@ SERVICE: Final = "limpet-gateway"
 
 LABELS: Final = {"app.kubernetes.io/component": "gateway", "app.kubernetes.io/instance": "limpet"}
 """Of the gateway's pods, as the chart writes them."""
+
+TLS: Final = "t"
+"""The seller that speaks TLS."""
 
 _PORT: Final = 8080
 _METRICS_PORT: Final = 9090
@@ -64,8 +68,8 @@ class Town:
         ):
             port = {"name": "http", "port": 80, "targetPort": _PORT}
             host = await mesh.service(SERVICE, ours, port, to=[pod])
-            for seller in seller_configs():
-                mesh.name(host_of(seller.name), ADDRESS)
+            for name in (*(seller.name for seller in seller_configs()), TLS):
+                mesh.name(host_of(name), ADDRESS)
             for each in (app, pod):
                 await each.envoy.knows(f"outbound|80||{host}")
             yield cls(mesh, app, pod, gateway, host)
@@ -123,9 +127,18 @@ class MeshStage(Stage):
         specs: Mapping[str, Mapping[str, Any]],
         *further: Any,
     ) -> list[dict[str, Any]]:
-        """As on every stage, but that the sellers go by their names."""
-        urls = {name: {"url": self.sellers[name].base_url.replace(ADDRESS, host_of(name))} for name in sellers}
-        return super().objects(sellers, {name: {**urls[name], **specs.get(name, {})} for name in sellers}, *further)
+        """As on every stage, but that the sellers go by their names, and some by their certificates."""
+        known: dict[str, dict[str, Any]] = {}
+        authorities: list[dict[str, Any]] = []
+        for name in sellers:
+            seller, metadata = self.sellers[name], {"name": f"{self.provider(name)}-ca"}
+            known[name] = {"url": seller.base_url.replace(ADDRESS, host_of(name))}
+            if (certificate := seller.config.tls) is not None:
+                known[name]["tls"] = {"caCertificateRef": {**metadata, "key": "ca.crt"}}
+                data = {"ca.crt": authority_of(certificate)}
+                authorities.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+            known[name] |= specs.get(name, {})
+        return [*super().objects(sellers, known, *further), *authorities]
 
 
 def host_of(seller: str) -> str:
@@ -133,6 +146,25 @@ def host_of(seller: str) -> str:
     return f"{seller}.example"
 
 
+def authority_of(certificate: Certificate) -> str:
+    """Who issued it, the last of its chain, as PEM."""
+    return "".join(certificate.chain.rpartition("-----BEGIN CERTIFICATE-----")[1:])
+
+
 def far_sellers() -> list[SellerConfig]:
-    """The sellers of all stories, where pods reach them."""
-    return [msgspec.structs.replace(each, listen=f"{ADDRESS}:0") for each in seller_configs()]
+    """The sellers of all stories, where pods reach them, and one that speaks TLS, as all real ones do."""
+    far = [msgspec.structs.replace(each, listen=f"{ADDRESS}:0") for each in seller_configs()]
+    authority = trustme.CA()
+    issued = authority.issue_cert(host_of(TLS))
+    chain = [*issued.cert_chain_pems, authority.cert_pem]
+    certificate = Certificate("".join(each.bytes().decode() for each in chain), issued.private_key_pem.bytes().decode())
+    return [
+        *far,
+        msgspec.structs.replace(
+            far[0],
+            name=TLS,
+            api_keys=(f"key-of-{TLS}",),
+            models=(SellerModel(f"flash.{TLS}"), SellerModel(PLAIN)),
+            tls=certificate,
+        ),
+    ]

@@ -1,6 +1,7 @@
 """The same stories for each way into the gateway: its Service under mTLS, and hosts that the mesh brings to it."""
 
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import aiohttp
 import pytest
@@ -9,7 +10,7 @@ from tests.envoy.cast import LONG, headers_of, say
 from tests.mesh.egress import MADE_UP, Egress
 from tests.mesh.inside import http_session
 from tests.mesh.mesh import Mesh
-from tests.mesh.story import MeshStage, Town, host_of
+from tests.mesh.story import TLS, MeshStage, Town, authority_of, host_of
 
 from limpet_lab.sim.faults import Fault
 from limpet_lab.sim.sellers import Sellers
@@ -18,6 +19,10 @@ from limpet_operator.resources.objects import Parser
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="session")]
 
 _OPENER = [say(LONG, "system"), say("Inside the mesh")]
+
+
+def _of_meshes(headers: Iterable[str]) -> set[str]:
+    return {name for name in headers if "forwarded" in name or name.startswith(("x-envoy", "x-b3", "x-limpet"))}
 
 
 WAYS = ("the Service", "a made-up host", "a provider's host")
@@ -78,10 +83,33 @@ async def test_no_provider_hears_more_of_the_mesh_than_the_sidecar_of_the_gatewa
     await stage.ask(_OPENER)
     (arrival,) = await stage.arrivals("a")
     heard = headers_of(arrival)
-    ours = {name for name in heard if "forwarded" in name or name.startswith(("x-envoy", "x-b3", "x-limpet"))}
     # Istio's own, of a request in plain text; what is TLS already it passes on as it is.
-    assert ours == {"x-envoy-attempt-count", "x-envoy-decorator-operation", "x-forwarded-proto"}
+    assert _of_meshes(heard) == {"x-envoy-attempt-count", "x-envoy-decorator-operation", "x-forwarded-proto"}
     assert stage.key not in str(heard)
+
+
+async def test_a_provider_with_tls_hears_nothing_of_the_mesh(stage: MeshStage, egress: Egress) -> None:
+    await egress.bring(stage, ["a", TLS])
+    await stage.serve(TLS)
+    first = await stage.ask(_OPENER)
+    await stage.settle()
+    assert (await stage.ask(_OPENER)).decision == "sticky.hit"
+    assert first.seller == TLS
+    for arrival in await stage.arrivals(TLS):
+        assert not _of_meshes(headers_of(arrival))
+
+
+async def test_https_of_an_application_goes_to_the_provider_as_before(stage: MeshStage, egress: Egress) -> None:
+    await egress.bring(stage, ["a", TLS])
+    seller = stage.sellers[TLS]
+    assert seller.config.tls is not None
+    await stage.town.app.envoy.knows(f"outbound|{seller.port}||{host_of(TLS)}")
+    trusting = ssl.create_default_context(cadata=authority_of(seller.config.tls))
+    key = {"authorization": f"Bearer {seller.config.api_keys[0]}"}
+    url = f"https://{host_of(TLS)}:{seller.port}{seller.config.base}/models"
+    async with stage.http.get(url, headers=key, ssl=trusting) as answer:
+        assert answer.status == 200
+        assert "x-limpet-provider" not in answer.headers
 
 
 async def test_who_has_no_identity_is_not_heard(town: Town, mesh: Mesh) -> None:
