@@ -261,13 +261,24 @@ _EXTRA: Final = {"bench": "bench"}
 """What a subcommand's packages are called in the metadata of this one."""
 
 
+_OF_CLUSTERS: Final = ("aiohttp", "kubernetes")
+"""Packages with which a command asks a cluster; on a laptop they may be missing."""
+
+
 def _absent() -> None:
     """What is listed and never runs: a subcommand that is called is loaded first."""
 
 
 def main() -> None:
     """Run the command that this process was called with."""
-    application(sys.argv[1:])()
+    try:
+        application(sys.argv[1:])()
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_CLUSTERS:
+            raise
+        message = f"limpet: asking a cluster needs the Python package {error.name}, which is not installed here"
+        how = "'make tools' in the checkout, or pip install 'limpet[operator]', brings it"
+        raise SystemExit(f"{message}; {how}") from error
 
 
 if __name__ == "__main__":

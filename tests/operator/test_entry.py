@@ -37,3 +37,17 @@ def test_an_interrupt_while_it_is_loaded_ends_it_without_a_traceback(tmp_path: P
     _, err = process.communicate(timeout=60)
     expected = (1, "went on\n") if ignoring else (-signal.SIGINT, "")
     assert (process.returncode, err) == expected
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "aiohttp"])
+def test_it_begins_without_the_packages_that_only_a_cluster_takes(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name={name!r})\n")
+    out, err = _limpet("validate", "--help", path=tmp_path).communicate(timeout=60)
+    assert (out.split()[:1], err) == (["Usage:"], "")
+    process = _limpet("mesh", "istio", "--from-cluster", path=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err == (
+        f"limpet: asking a cluster needs the Python package {name}, which is not installed here; "
+        "'make tools' in the checkout, or pip install 'limpet[operator]', brings it\n"
+    )

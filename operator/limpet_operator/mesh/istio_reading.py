@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from limpet_operator.mesh.conflicts import KINDS_IN_CONFLICT
 from limpet_operator.mesh.injection import injection_note
 from limpet_operator.mesh.istio_object import ISTIO_GROUP, PLURALS_OF_ISTIO
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.sources.kube_reader import KubeReader
 from limpet_operator.sources.read_once import answer_of
+
+if TYPE_CHECKING:  # a command that asks no cluster does without the packages of one
+    from limpet_operator.sources.kube_reader import KubeReader
 
 _VERSIONS: Final = ("v1", "v1beta1", "v1alpha3")
 """From the newest; fields that are written here mean the same in each."""
@@ -30,7 +32,7 @@ class IstioThere:
 
 
 async def read_istio(
-    api: KubeReader,
+    api: "KubeReader",
     app_namespaces: Sequence[str],
     *,
     filters: bool,
@@ -63,7 +65,7 @@ async def read_istio(
 
 
 async def _asked(
-    api: KubeReader, path: str, sleep: Callable[[float], Awaitable[object]]
+    api: "KubeReader", path: str, sleep: Callable[[float], Awaitable[object]]
 ) -> Mapping[str, Any] | ApiError:
     """The answer, or a refusal that stays one."""
     try:

@@ -4,11 +4,13 @@ Both come from what any account may read (discovery and OpenAPI), so the check n
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from limpet_operator.resources.problem import API_VERSION
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.sources.kube_reader import KubeReader
+
+if TYPE_CHECKING:  # a command that asks no cluster does without the packages of one
+    from limpet_operator.sources.kube_reader import KubeReader
 
 APPLY: Final = "kubectl apply --server-side --force-conflicts -f charts/limpet/crds/"
 """The command that helps; Helm itself never changes an existing CRD."""
@@ -16,7 +18,7 @@ APPLY: Final = "kubectl apply --server-side --force-conflicts -f charts/limpet/c
 _SHOWN: Final = 3
 
 
-async def crd_problem(api: KubeReader, crds: Sequence[Mapping[str, Any]]) -> str | None:
+async def crd_problem(api: "KubeReader", crds: Sequence[Mapping[str, Any]]) -> str | None:
     """What is wrong with the CRDs and what to run, in one line; None: nothing. Raises ApiError."""
     served = await _kinds(api)
     missing = [crd for crd in crds if crd["spec"]["names"]["kind"] not in served]
@@ -58,7 +60,7 @@ def lacking_fields(ours: Mapping[str, Any], served: Mapping[str, Any], path: str
         yield from lacking_fields(ours["items"], served.get("items", {}), f"{path}[]")
 
 
-async def _kinds(api: KubeReader) -> frozenset[str]:
+async def _kinds(api: "KubeReader") -> frozenset[str]:
     try:
         found = await api.get(f"/apis/{API_VERSION}")
     except ApiError as error:
@@ -68,7 +70,7 @@ async def _kinds(api: KubeReader) -> frozenset[str]:
     return frozenset(resource["kind"] for resource in found["resources"])
 
 
-async def _schemas(api: KubeReader) -> Mapping[str, Mapping[str, Any]]:
+async def _schemas(api: "KubeReader") -> Mapping[str, Mapping[str, Any]]:
     """The schemas that are published, by kind: OpenAPI lags seconds behind discovery, and may be forbidden to us."""
     try:
         found = await api.get(f"/openapi/v3/apis/{API_VERSION}")

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from limpet_operator.resources.objects import Foreign, Objects, Parsed, Parser
 from limpet_operator.resources.problem import API_VERSION, PLURALS, Invalid, ObjectKey
 from limpet_operator.sources.crd_check import APPLY
 from limpet_operator.sources.kube_error import ApiError
-from limpet_operator.sources.kube_reader import KubeReader
+
+if TYPE_CHECKING:  # a command that asks no cluster does without the packages of one
+    from limpet_operator.sources.kube_reader import KubeReader
 
 _PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
 
@@ -19,7 +21,7 @@ class UnreadableClusterError(Exception):
 
 
 async def read_objects(
-    api: KubeReader,
+    api: "KubeReader",
     parser: Parser,
     kinds: Sequence[str],
     namespaces: Sequence[str],
@@ -45,7 +47,7 @@ async def read_objects(
 
 
 async def _list(
-    api: KubeReader, kind: str, namespace: str | None, sleep: Callable[[float], Awaitable[object]]
+    api: "KubeReader", kind: str, namespace: str | None, sleep: Callable[[float], Awaitable[object]]
 ) -> Sequence[Mapping[str, Any]]:
     inside = f"/namespaces/{namespace}" if namespace else ""
     try:
@@ -57,7 +59,7 @@ async def _list(
 
 
 async def answer_of(
-    api: KubeReader, path: str, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    api: "KubeReader", path: str, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 ) -> Mapping[str, Any]:
     """What a GET returns, asked again as `read_objects` does. Raises ApiError."""
     pauses_s = iter(_PAUSES_S)
