@@ -147,7 +147,8 @@ async def _fill(shared: RedisMemory, redis: Redis, conversations: int, warm: int
     while chunk := list(islice(keys, _CHUNK)):
         for key in chunk:
             chain = key * (_BOUNDARIES * HASH_BYTES // len(key) + 1)
-            for turn, provider in enumerate(_PROVIDERS[:warm], _LAST_TURN + 1 - warm):
+            for turn in range(1, _LAST_TURN + 1):
+                provider = _PROVIDERS[max(0, turn - 1 - _LAST_TURN + warm)]
                 begun = chain[: HASH_BYTES * (FIRST_MESSAGE - 1 + 2 * turn)]
                 served = ServedTurn(_NOW_S + 7.7 * turn, 123_456 + turn, 321 + turn, "hit")
                 shared.remember(key, Warm(provider, _NOW_S + 3600, 123_456, 120_000, begun), 4, _NOW_S, served)
