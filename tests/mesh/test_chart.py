@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 from openai import AsyncOpenAI
 from tests.cluster.e2e.installation import MODEL, POLICY, VALUES, Installation, objects, seller_config
 from tests.cluster.images import local_images
@@ -20,25 +22,21 @@ from limpet_lab.sim.sellers import Sellers
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
-_STRICT = {
-    "apiVersion": "security.istio.io/v1",
-    "kind": "PeerAuthentication",
-    "metadata": {"name": "default"},
-    "spec": {"mtls": {"mode": "STRICT"}},
-}
+_SECURITY = Path(__file__).parents[2] / "examples/istio/security.yaml"
 
 
-def _always_mtls(namespace: str) -> Json:
-    """For the headless Services, where istiod infers it from the endpoints, and sometimes from none that were there."""
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "DestinationRule",
-        "metadata": {"name": "mtls"},
-        "spec": {
-            "host": f"*.{namespace}.svc.{TRUST_DOMAIN}",
-            "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}},
-        },
-    }
+def _security(namespace: str, apps: str) -> list[Json]:
+    """The example's objects for these namespaces: mTLS everywhere, and who may call what."""
+    text = _SECURITY.read_text()
+    for before, after in (
+        ("namespace: limpet}", f"namespace: {namespace}}}"),
+        ("namespaces: [limpet]", f"namespaces: [{namespace}]"),
+        ("namespaces: [apps]", f"namespaces: [{apps}]"),
+        ("*.limpet.svc", f"*.{namespace}.svc"),
+    ):
+        assert before in text, before
+        text = text.replace(before, after)
+    return [*yaml.safe_load_all(text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,8 @@ class InMesh:
 
     release: Installation
     injection: Injection
+    apps: str
+    """The namespace whose pods may call it."""
 
     async def served(self) -> list[int]:
         """How many requests each gateway has got by its sidecar."""
@@ -57,8 +57,8 @@ class InMesh:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def installed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InMesh]:
     """Limpet by its chart, ready."""
-    namespace = await mesh.namespace("limpet")
-    await mesh.apply(_STRICT, _always_mtls(namespace), namespace=namespace)
+    namespace, apps = await mesh.namespace("limpet"), await mesh.namespace("apps")
+    await mesh.apply(*_security(namespace, apps))
     injection, directory = Injection(mesh, namespace), tmp_path_factory.mktemp("pods")
     async with (
         Kubelet.start(mesh.server, namespace, directory, mesh.network, local_images(), injection) as kubelet,
@@ -66,14 +66,14 @@ async def installed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Asy
     ):
         release = Installation(mesh.server, kubelet, namespace)
         await release.install({**VALUES, "gateway": {**VALUES["gateway"], "workers": 1}})
-        yield InMesh(release, injection)
+        yield InMesh(release, injection, apps)
 
 
 async def test_it_serves_and_its_gateways_remember_together(installed: InMesh, mesh: Mesh) -> None:
     release = installed.release
     async with (
         Sellers.start([seller_config(name) for name in ("ada", "bee")]) as sellers,
-        mesh.workload("shop", await mesh.namespace("apps")) as shop,
+        mesh.workload("shop", installed.apps) as shop,
         AsyncOpenAI(
             base_url=f"http://{release.host}.svc.{TRUST_DOMAIN}/v1",
             api_key="shop",
