@@ -68,6 +68,13 @@ def test_a_directory_that_is_not_there_is_named(limpet: Limpet, command: str, tm
     assert "Traceback" not in result.output
 
 
+def test_a_file_of_keys_that_is_not_there_is_named(limpet: Limpet, tmp_path: Path) -> None:
+    gone = tmp_path / "keys.yaml"
+    result = limpet("up", QUICKSTART, "--no-activity", "--client-keys", str(gone))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == f"limpet up: there is no file {gone}, which --client-keys names"
+
+
 @pytest.mark.parametrize("command", ["up", "validate"])
 def test_a_command_without_its_directory_shows_its_usage(limpet: Limpet, command: str) -> None:
     result = limpet(command)

@@ -83,7 +83,8 @@ def _service(url: str, token_file: Path | None) -> AskedPage:
     try:
         token = token_file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise NoAnswerError(f"--token-file {token_file} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise NoAnswerError(f"--token-file {token_file} cannot be read: {why}") from error
     if not url.startswith(("http://", "https://")):
         raise NoAnswerError(f"--url {url}: not an address such as http://127.0.0.1:8600")
     try:

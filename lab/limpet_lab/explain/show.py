@@ -125,7 +125,7 @@ def _memory(memory: ExplainedMemory | None, told: Explanation) -> str:
     if memory.failed:
         parts.append(f"failed lately: {', '.join(memory.failed)}")
     if memory.turns:
-        parts.append(f"{memory.turns} turns so far")
+        parts.append(f"{memory.turns} {'turn' if memory.turns == 1 else 'turns'} so far")
     if memory.last_read:
         parts.append(f"last read: {memory.last_read}")
     return "; ".join(parts) or "nothing is warm"

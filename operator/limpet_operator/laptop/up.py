@@ -57,6 +57,8 @@ class Directory:
         self._parser = parser or Parser.load()
         self._store = FileStore(self._parser)
         self._scan = files.scan(path)
+        if keys_path is not None and not keys_path.exists():
+            raise FileNotFoundError(f"there is no file {keys_path}, which --client-keys names")
         self._keys_scan = files.scan(keys_path) if keys_path is not None else files.Scan({})
         self._keys_last = keys_file.readable(self._keys_scan.documents) or ()
         self._store.replace(self._documents())

@@ -117,7 +117,7 @@ def closed() -> Iterator[str]:
         (["status", "--url", "CLOSED", "--store", "sqlite:///x"], "give one of them"),
         (["status", "--url", "ftp://x", "--token-file", "TOKEN"], "not an address such as"),
         (["status", "--url", "CLOSED", "--token-file", "TOKEN"], "CLOSED does not answer"),
-        (["status", "--url", "CLOSED", "--token-file", "/nowhere"], "/nowhere cannot be read"),
+        (["status", "--url", "CLOSED", "--token-file", "/nowhere"], "/nowhere cannot be read: No such file"),
         (["status", "--store", "mysql://x"], "not a database that this can use"),
     ],
 )

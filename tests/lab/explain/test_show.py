@@ -46,6 +46,7 @@ def test_every_reason_is_said_in_words() -> None:
             },
             "a until 00:01:00 UTC, 900 tokens; b no more since 00:00:05 UTC, 0 tokens; failed lately: c; 3 turns",
         ),
+        ({"identity": ExplainedIdentity("k"), "memory": ExplainedMemory((), turns=1)}, "1 turn so far"),
         ({"prompt": ExplainedPrompt(9, 1_400)}, "about 9 tokens; an answer of 1,400 is expected"),
         ({"margin": 0.05, "candidates": (ExplainedCandidate("a"),)}, "moves only where it is at least 5% cheaper"),
         ({"sending": ExplainedSending(2, hold_s=1.5, save_cache_s=4)}, "wait up to 1.5 s for another request"),
